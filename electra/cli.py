@@ -1,0 +1,99 @@
+"""The command table: name -> settings -> lazy import. `--help` imports neither torch nor any command."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from electra.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Command:
+    """One verb: its settings class, the module with its `run(settings)`, its line in the help."""
+
+    settings: str
+    module: str
+    summary: str
+    preset_kind: str | None = None
+
+
+COMMANDS = {
+    "vocab": Command("VocabSettings", "electra.commands.vocab", "train a WordPiece vocabulary from a corpus"),
+    "prepare": Command("PrepareSettings", "electra.commands.prepare", "tokenize a corpus into shards"),
+    "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced-token detection or masked LM", "pretrain"),
+    "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
+    "finetune": Command("FinetuneSettings", "electra.commands.finetune", "fine-tune on a task, over several seeds"),
+    "predict": Command("PredictSettings", "electra.commands.predict", "label every line of a file"),
+    "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
+    "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
+    "inspect": Command("InspectSettings", "electra.commands.inspect", "what a corpus, shard folder, checkpoint or run is"),
+    "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),
+    "push": Command("PushSettings", "electra.commands.push", "upload a checkpoint to the Hugging Face hub"),
+    "demo": Command("DemoSettings", "electra.recipes.demo", "raw text to fine-tuned model and report, in minutes"),
+}
+
+
+def _usage() -> str:
+    rows = "\n".join(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items())
+    return f"""usage: electra COMMAND ...
+
+From raw text to a served text encoder: ELECTRA pre-training, fine-tuning and prediction.
+
+commands:
+{rows}
+
+the journey:
+  electra vocab corpus/ --size 8192 --output vocab
+  electra prepare corpus/ --tokenizer vocab --output shards
+  electra pretrain mini --data shards --output runs/mini --budget 1h
+  electra detect runs/mini/final -
+  electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2
+  electra predict runs/sst2/best reviews.txt
+
+'electra COMMAND --help' shows a command's flags and examples."""
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        from electra import __version__
+
+        print(f"electra {__version__}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        raise UserError(f"unknown command '{name}'; {did_you_mean(name, COMMANDS)}")
+    from electra import config
+    from electra import settings as all_settings
+
+    command = COMMANDS[name]
+    settings = config.from_command_line(
+        getattr(all_settings, command.settings), argv[1:], f"electra {name}", preset_kind=command.preset_kind
+    )
+    return importlib.import_module(command.module).run(settings) or 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake becomes one line on standard error and exit code 2."""
+    try:
+        return _dispatch(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(f"electra: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader of our output (head, less) has left: not an error. Point stdout elsewhere so that the flush at exit is quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("electra: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

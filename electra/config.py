@@ -1,0 +1,339 @@
+"""TOML preset + command-line flags -> frozen dataclass -> TOML record.
+
+A settings class (see `electra.settings`) is a frozen dataclass whose fields are plain values or further
+settings classes (sections). In TOML a section is a table; on the command line every leaf is a flag of its
+own name (`learning_rate` -> `--learning-rate`), so leaf names are unique within a command. A field made by
+`argument()` is positional. The docstring under a field is its help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import functools
+import inspect
+import re
+import sys
+import textwrap
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from electra import disk
+from electra.errors import UserError, did_you_mean
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def argument(default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] | None = None) -> Any:
+    """A positional argument of a command."""
+    return dataclasses.field(default=default, metadata={"positional": True, "parse": parse})
+
+
+def flag(default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] | None = None, metavar: str | None = None) -> Any:
+    """A flag whose text needs its own parser (`parse`: text -> value; raises ValueError with the remedy)."""
+    return dataclasses.field(default=default, metadata={"parse": parse, "metavar": metavar})
+
+
+def fraction(text: str) -> float:
+    """'0.5%' -> 0.005, '0.005' -> 0.005.
+
+    Raises:
+        ValueError: not a number between 0 and 1 (or 0% and 100%).
+    """
+    value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 <= value <= 1:
+        raise ValueError("expected a fraction such as 0.005 or 0.5%")
+    return value
+
+
+def duration(text: str) -> float:
+    """'90s', '30m', '1h30m', '2d' -> seconds.
+
+    Raises:
+        ValueError: not a duration.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(a + b for a, b in parts) != text:
+        raise ValueError("expected a duration such as 90s, 30m or 1h30m")
+    return sum(float(a) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[b] for a, b in parts)
+
+
+# ---- reading settings classes ----
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+@functools.cache
+def field_help(cls: type) -> dict[str, str]:
+    """The docstring under each field of a settings class, inherited fields included."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for node, after in zip(body.body, body.body[1:], strict=False):
+            if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                assert isinstance(node.target, ast.Name)
+                found[node.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+def leaves(cls: type, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type, dataclasses.Field[Any]]]:
+    """Every leaf field as (path of names, owning class, field), sections walked depth first."""
+    for field in dataclasses.fields(cls):
+        kind = _hints(cls)[field.name]
+        if dataclasses.is_dataclass(kind):
+            yield from leaves(typing.cast(type, kind), (*path, field.name))
+        else:
+            yield (*path, field.name), cls, field
+
+
+def _plain(kind: Any) -> tuple[Any, bool]:
+    """A field's type without `| None`, and whether it may be a sequence."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kind = next(a for a in typing.get_args(kind) if a is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return typing.get_args(kind)[0], True
+    return kind, False
+
+
+# ---- TOML ----
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """A TOML file, its `base = "name"` (same folder) merged underneath.
+
+    Raises:
+        UserError: missing, not TOML, or a base that does not exist.
+    """
+    path = disk.existing_path(path, "settings file")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, not a settings file; give its config.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    below = path.with_name(f"{base}.toml")
+    if not below.exists():
+        raise UserError(f"{path}: base '{base}' not found; {did_you_mean(base, [p.stem for p in path.parent.glob('*.toml')])}")
+    return merge(read_toml(below), values)
+
+
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, tables merged key by key."""
+    out = dict(below)
+    for key, value in above.items():
+        out[key] = merge(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
+    return out
+
+
+def presets(kind: str) -> dict[str, Path]:
+    """Name -> file of the packaged presets of a kind ('pretrain', 'finetune')."""
+    return {path.stem: path for path in sorted((PRESETS / kind).glob("*.toml"))}
+
+
+def preset_values(name: str, kind: str) -> dict[str, Any]:
+    """The values of a preset given by name, or of a settings file given by path.
+
+    Raises:
+        UserError: neither a preset nor a file.
+    """
+    known = presets(kind)
+    if name in known:
+        return read_toml(known[name])
+    if name.endswith(".toml") or "/" in name:
+        return read_toml(name)
+    raise UserError(f"unknown preset '{name}'; {did_you_mean(name, known)} (or give a .toml file)")
+
+
+def build(cls: type, values: dict[str, Any], where: str = "settings") -> Any:
+    """Nested values -> a settings instance, every key and type checked.
+
+    Raises:
+        UserError: an unknown key (the nearest known one is named) or a value of the wrong type.
+    """
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise UserError(f"{where}: unknown key '{key}'; {did_you_mean(key, known)}")
+        kind = _hints(cls)[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, dict):
+                raise UserError(f"{where}: '{key}' is a table of settings, got {value!r}")
+            out[key] = build(typing.cast(type, kind), value, f"{where}, [{key}]")
+        else:
+            out[key] = _convert(kind, value, f"{where}: '{key}'", known[key].metadata.get("parse"))
+    missing = [n for n, f in known.items() if n not in out and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise UserError(f"{where}: '{missing[0]}' is missing")
+    return cls(**out)
+
+
+def _convert(kind: Any, value: Any, where: str, parse: Callable[[str], Any] | None = None) -> Any:
+    plain, many = _plain(kind)
+    if value is None:
+        return None
+    if parse is not None and isinstance(value, str):
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise UserError(f"{where}: {value!r}: {error}") from None
+    if many:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where}: expected a list, got {value!r}")
+        return tuple(_convert(plain, v, where) for v in value)
+    if typing.get_origin(plain) is typing.Literal:
+        if value not in typing.get_args(plain):
+            raise UserError(f"{where}: {value!r}; {did_you_mean(str(value), map(str, typing.get_args(plain)))}")
+        return value
+    if plain is Path:
+        return Path(value)
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+        raise UserError(f"{where}: expected {plain.__name__}, got {value!r}")
+    return value
+
+
+def to_values(settings: Any) -> dict[str, Any]:
+    """A settings instance -> nested plain values; fields that are None are left out (TOML has no null)."""
+    out: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            out[field.name] = to_values(value)
+        elif isinstance(value, tuple):
+            out[field.name] = [str(v) if isinstance(v, Path) else v for v in value]
+        elif value is not None:
+            out[field.name] = str(value) if isinstance(value, Path) else value
+    return out
+
+
+def to_toml(settings: Any) -> str:
+    """A settings instance as TOML that `build` turns into the same instance again."""
+    import tomli_w
+
+    return tomli_w.dumps(to_values(settings))
+
+
+# ---- command line ----
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are `UserError`s with the nearest known flag."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0]
+            if word.startswith("-"):
+                known = [o for a in self._actions for o in a.option_strings if o.startswith("--")]
+                message = f"unknown flag '{word}'; {did_you_mean(word.split('=')[0], known)}"
+                if "; known:" in message:
+                    message = message.split("; known:")[0] + f"; see {self.prog} --help"
+            else:
+                message = f"unexpected argument '{word}'; see {self.prog} --help"
+        raise UserError(f"{self.prog}: {message}")
+
+
+def _split_doc(cls: type) -> tuple[str, str]:
+    text = inspect.cleandoc(cls.__doc__ or "")
+    head, _, examples = text.partition("Examples:\n")
+    return head.strip(), ("examples:\n" + examples.rstrip()) if examples else ""
+
+
+def _reader(kind: Any, parse: Callable[[str], Any] | None) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return (parse or kind)(text)
+        except ValueError as error:
+            remedy = str(error) if parse and "expected" in str(error) else f"expected {kind.__name__}"
+            raise argparse.ArgumentTypeError(f"'{text}': {remedy}") from None
+
+    return read
+
+
+def parser(cls: type, prog: str, default: Any = None) -> argparse.ArgumentParser:
+    """The command-line parser of a settings class; `default` (an instance) gives the values shown in --help."""
+    description, epilog = _split_doc(cls)
+    out = _Parser(prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    groups: dict[str, Any] = {}
+    for path, owner, field in leaves(cls):
+        plain, many = _plain(_hints(owner)[field.name])
+        current = functools.reduce(getattr, path, default) if default is not None else field.default
+        shown = "" if current in (None, dataclasses.MISSING, (), "") or isinstance(current, bool) else f" (default: {current})"
+        options: dict[str, Any] = {"dest": ".".join(path), "help": (field_help(owner).get(field.name, "") + shown).replace("%", "%%")}
+        parse = field.metadata.get("parse")
+        required = current is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if field.metadata.get("positional"):
+            options |= {"metavar": field.name.upper(), "type": _reader(plain, parse)}
+            if many:
+                options["nargs"] = "+" if required else "*"
+            elif not required:
+                options["nargs"] = "?"
+            out.add_argument(options.pop("dest"), default=argparse.SUPPRESS, **options)
+            continue
+        section = path[-2] if len(path) > 1 else ""
+        if section and section not in groups:
+            groups[section] = out.add_argument_group(section)
+        target = groups.get(section, out)
+        name = "--" + field.name.replace("_", "-")
+        if plain is bool:
+            target.add_argument(name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, **options)
+            continue
+        if typing.get_origin(plain) is typing.Literal:
+            options["choices"] = typing.get_args(plain)
+            options["type"] = type(typing.get_args(plain)[0])
+        else:
+            options |= {"type": _reader(plain, parse), "metavar": field.metadata.get("metavar") or (plain.__name__.upper() if plain is not str else field.name.upper())}
+        target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **options)
+    return out
+
+
+def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind: str | None = None) -> Any:
+    """Flags (over a preset, where the command takes one as its first word) -> a settings instance.
+
+    Raises:
+        UserError: any mistake in the flags, the preset or its values.
+        SystemExit: after `--help`.
+    """
+    below: dict[str, Any] = {}
+    argv = list(argv)
+    if preset_kind is not None and argv and not argv[0].startswith("-"):
+        below = preset_values(argv[0], preset_kind)
+        below["preset"] = argv.pop(0)
+    default = None
+    if below:
+        required = {f.name: None for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in below}
+        default = build(cls, {**below, **required})
+    elif preset_kind is not None and not {"-h", "--help"} & set(argv):
+        raise UserError(f"{prog}: give a preset or a config.toml first; known presets: {', '.join(presets(preset_kind))}")
+    known = parser(cls, prog, default)
+    flags = vars(known.parse_args(argv))
+    above: dict[str, Any] = {}
+    for dotted, value in flags.items():
+        *sections, leaf = dotted.split(".")
+        functools.reduce(lambda table, name: table.setdefault(name, {}), sections, above)[leaf] = value
+    return build(cls, merge(below, above), prog)
+
+
+def replace(settings: Any, **changes: Any) -> Any:
+    """`dataclasses.replace`, kept here so that callers need one import."""
+    return dataclasses.replace(settings, **changes)
+
+
+def terminal() -> bool:
+    """Whether a person watches standard error (progress bars and colour)."""
+    return sys.stderr.isatty()

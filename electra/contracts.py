@@ -1,0 +1,180 @@
+"""What the floors hand each other.
+
+Shape legend, used everywhere: B batch, L sequence, T real tokens of a batch, D hidden, E embedding, H heads,
+K head size, V vocabulary, M masked positions, C classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from electra.data.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B sequences without padding: their T real tokens laid end to end.
+
+    Padding is never computed: token-wise layers see (T, D). Lengths are kept on the host, so nothing has to wait
+    for the device to know a shape.
+    """
+
+    ids: torch.Tensor
+    """(T,) int64 word-piece ids, [CLS] and [SEP] included."""
+    segments: torch.Tensor
+    """(T,) int64 segment (token type) ids."""
+    positions: torch.Tensor
+    """(T,) int64 position within its sequence."""
+    rows: torch.Tensor
+    """(T,) int64 index of its sequence, 0..B-1."""
+    keys: torch.Tensor
+    """(B,) int64 key of all randomness about a sequence: made from the seed and its global example index."""
+    lengths: tuple[int, ...]
+    """Length of each of the B sequences, on the host."""
+    labels: torch.Tensor | None = None
+    """Task labels: (B,) int64 classes or float32 targets; None in pre-training."""
+
+    @property
+    def num_tokens(self) -> int:
+        """T."""
+        return sum(self.lengths)
+
+    @property
+    def max_length(self) -> int:
+        """L, the longest sequence of the batch."""
+        return max(self.lengths)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on `device` (asynchronously where they are pinned)."""
+        moved: dict[str, Any] = {}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if hasattr(value, "to"):
+                moved[item.name] = value.to(device, non_blocking=True)
+        return dataclasses.replace(self, **moved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """One loss as a sum, so that it can be divided by its count over all ranks and microbatches."""
+
+    total: torch.Tensor
+    """Scalar: the sum over `count` items."""
+    count: int
+    """Number of items, known on the host before the forward pass."""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutput:
+    """What an objective says of one microbatch."""
+
+    losses: Mapping[str, Loss]
+    """Name -> loss; the training loss is the sum of weight * total / count."""
+    metrics: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    """Name -> (sum, count), detached scalars on the device; the metric is sum / count over all batches."""
+    scores: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    """Name -> (score (N,), label (N,)), detached: ranking metrics (AUC) are exact over everything evaluated."""
+
+
+class Objective(Protocol):
+    """A torch.nn.Module that turns a Batch into a StepOutput. It owns the networks it trains."""
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Loss name -> count of this microbatch, from host lengths alone (the loop sums these before the forward pass)."""
+        ...
+
+    def __call__(self, batch: Batch) -> StepOutput: ...
+
+
+class BatchStream(Protocol):
+    """An endless iterator of this rank's batches whose position can be saved and restored exactly."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+    def __next__(self) -> Batch: ...
+    def state(self) -> dict[str, Any]:
+        """JSON-able position: the next batch after `load_state(state())` is the one that would have come."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+# ---- tasks ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One labelled (or unlabelled) input of a task."""
+
+    id: str
+    """Stable within its split."""
+    text: str
+    text_pair: str | None = None
+    label: str | float | None = None
+    """Class name, or target of a regression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """An example as the network reads it."""
+
+    ids: Sequence[int]
+    """Word-piece ids with [CLS] and [SEP]."""
+    segments: Sequence[int]
+    example: int
+    """Index of its Example."""
+    label: int | float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What is put on the encoder for a task."""
+
+    kind: str
+    """'classification' or 'regression'."""
+    labels: tuple[str, ...] = ()
+    """Class names in id order; empty for a regression."""
+
+    @property
+    def num_outputs(self) -> int:
+        """C: one logit per class, one for a regression."""
+        return max(1, len(self.labels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A model's answer for one example."""
+
+    label: str | float
+    probability: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task is five functions: files -> examples -> features -> (network) -> predictions -> scores."""
+
+    name: str
+    description: str
+    read: Callable[[Path, str], list[Example]]
+    """(folder or archive, split) -> examples."""
+    featurize: Callable[[Sequence[Example], Tokenizer, int, Head], list[Features]]
+    """(examples, tokenizer, max_length, head) -> features."""
+    head: Callable[[Sequence[Example]], Head]
+    """Training examples -> head (fixed for benchmarks, found for one's own data)."""
+    decode: Callable[[np.ndarray, Head], list[Prediction]]
+    """(N, C) logits -> predictions."""
+    score: Callable[[Sequence[Example], Sequence[Prediction], Head], dict[str, float]]
+    """Labelled examples and predictions -> metric name -> value (0..1, correlations -1..1)."""
+    main_metric: str
+    unordered_pairs: bool = False
+    """Whether the two texts may be swapped (MRPC, STS-B)."""
+    splits: tuple[str, ...] = ("train", "dev", "test")

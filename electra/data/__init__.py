@@ -1,0 +1,1 @@
+"""CORPUS -> SHARDS -> BATCHES. Knows no model."""

@@ -1,0 +1,122 @@
+"""Files appear whole or not at all.
+
+A file is written under a temporary name in its own folder, flushed to the disk, then renamed over the
+target; a folder likewise. A reader, or a run killed at any moment, therefore never sees half of one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from electra.errors import UserError
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(descriptor)
+        os.chmod(name, 0o644)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text` (UTF-8) to `path` atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it becomes `path`, replacing one that was there.
+
+    Raises:
+        UserError: the parent folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        os.chmod(temporary, 0o755)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        _sync(temporary)
+        replace_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename the folder `source` to `target`; a folder already there is moved aside first, then removed."""
+    if target.exists():
+        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
+        os.replace(target, aside / target.name)
+        os.replace(source, target)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        os.replace(source, target)
+    _sync(target.parent)
+
+
+def existing_path(path: Path | str, what: str) -> Path:
+    """`path` if it exists.
+
+    Raises:
+        UserError: it does not; the message says what was expected there and lists near names.
+    """
+    from electra.errors import did_you_mean
+
+    path = Path(path)
+    if path.exists():
+        return path
+    hint = "check the path"
+    if path.parent.is_dir() and (names := [p.name for p in path.parent.iterdir() if not p.name.startswith(".")]):
+        guess = did_you_mean(path.name, names)
+        hint = guess if guess.startswith("did") else hint
+    raise UserError(f"{what} not found: {path}; {hint}")
+
+
+def fresh_output(path: Path | str, *, remedy: str) -> Path:
+    """`path` if nothing is there (an empty folder counts as nothing), so that nothing made before is lost.
+
+    Raises:
+        UserError: something is there; the message ends with `remedy`.
+    """
+    path = Path(path)
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise UserError(f"{path} already exists; {remedy}")
+    return path

@@ -1,0 +1,41 @@
+"""Mistakes of the user, told in one line: the value, the place, the remedy.
+
+Everything here is raised as `UserError`; `electra.cli` prints it as one line and leaves with exit code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class UserError(Exception):
+    """A mistake in what was given to us. The message is one line that names the value, the place and the remedy."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error line for an unknown `name`: the nearest known name, else all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    if near:
+        match = next(n for n in names if n.lower() == near[0])
+        return f"did you mean '{match}'?"
+    return "known: " + ", ".join(names)
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import `module`, or raise the line to type that installs it.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise UserError(
+            f"this needs the package '{module.split('.')[0]}': pip install 'electra[{extra}]'"
+        ) from None

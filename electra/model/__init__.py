@@ -1,0 +1,1 @@
+"""BATCH -> LOSS; weights <-> disk."""

@@ -1,0 +1,1 @@
+"""What strings commands together."""

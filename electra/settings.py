@@ -1,0 +1,473 @@
+"""Every knob on one page.
+
+Frozen keyword-only dataclasses, no torch. A docstring under a field is its help on the command line; a class
+docstring is its command's help, with examples. Sizes carry Hugging Face's names, ideas the paper's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from electra.config import argument, duration, flag, fraction
+
+# ---- sections shared by commands ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The discriminator's shape (paper, Table 6) and its generator's relative to it."""
+
+    hidden_size: int = 256
+    """Width of the residual stream, D."""
+    embedding_size: int = 128
+    """Width of the embeddings, E; projected to hidden_size where they differ."""
+    num_hidden_layers: int = 12
+    """Number of transformer layers."""
+    num_attention_heads: int = 4
+    """Attention heads, H."""
+    intermediate_size: int = 1024
+    """Width of the feed-forward layer."""
+    max_position_embeddings: int = 512
+    """Longest sequence the model can ever read."""
+    generator_size: float = 0.25
+    """Generator's width, heads and feed-forward as a fraction of the discriminator's."""
+    generator_layers: float = 1.0
+    """Generator's depth as a fraction of the discriminator's."""
+    dropout: float = 0.1
+    """Dropout on hidden states and on attention probabilities."""
+    attention_init: Literal["normal", "local"] = "normal"
+    """Initial attention: 'normal' as the paper; 'local' starts the lower heads on neighbouring positions, which shortens the plateau of small runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings:
+    """What is learned."""
+
+    objective: Literal["electra", "mlm"] = "electra"
+    """'electra': replaced-token detection with a generator; 'mlm': masked language model (BERT) of the same shape."""
+    mask_prob: float = 0.15
+    """Fraction of real tokens chosen for prediction."""
+    mask_token_prob: float = 0.85
+    """Fraction of the chosen tokens that become [MASK]; the others stay as they are."""
+    generator_weight: float = 1.0
+    """Weight of the generator's masked-LM loss."""
+    disc_weight: float = 50.0
+    """Weight of the discriminator's replaced-token loss."""
+    temperature: float = 1.0
+    """Temperature of the generator's samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """Adam as the original's: no bias correction, decoupled weight decay, warm-up times decay."""
+
+    learning_rate: float = 5e-4
+    """Peak learning rate."""
+    warmup_steps: int | None = None
+    """Steps of linear warm-up; unset: warmup_fraction of all steps."""
+    warmup_fraction: float = 0.01
+    """Warm-up as a fraction of all steps, used where warmup_steps is unset."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Decay to zero at the last step: warm-up is multiplied with it at the same time, as in the original."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay, not on LayerNorm and biases."""
+    layerwise_lr_decay: float = 1.0
+    """Learning-rate factor per layer going down from the head (the original's exponents); 1 turns it off."""
+    adam_beta1: float = 0.9
+    """Decay of the first moment."""
+    adam_beta2: float = 0.999
+    """Decay of the second moment."""
+    adam_epsilon: float = 1e-6
+    """Added to the root of the second moment."""
+    bias_correction: bool = False
+    """Adam's bias correction; the original has none."""
+    clip_norm: float = 1.0
+    """Gradients are scaled down to this global norm; 0 turns it off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """The training loop."""
+
+    num_train_steps: int | None = None
+    """Optimizer updates in all."""
+    budget: float | None = flag(None, parse=duration, metavar="30m")
+    """Wall-clock budget instead of num_train_steps: the speed of the first steps fixes the number of steps, and the schedule is scaled to it."""
+    batch_size: int = 32
+    """Examples per microbatch and rank."""
+    accumulation: int = 1
+    """Microbatches per optimizer update."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """'auto': bf16 autocast on CUDA, fp32 elsewhere."""
+    compile: bool = False
+    """torch.compile the model (pays on a GPU)."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; 'auto' takes CUDA, then MPS, then the CPU."""
+    threads: int = 0
+    """CPU threads; 0 leaves PyTorch's choice."""
+    seed: int = 1
+    """Seed of everything random."""
+    log_every: int = 50
+    """Steps between lines of metrics.jsonl."""
+    evaluate_every: int = 0
+    """Steps between evaluations on held-out data; 0: ten times in a run."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: twenty times in a run, and always at the end."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints kept, besides keep_steps."""
+    keep_steps: tuple[int, ...] = ()
+    """Steps whose checkpoints are kept forever."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Shards -> examples."""
+
+    data: tuple[Path, ...]
+    """Shard folders made by 'electra prepare'."""
+    weights: tuple[float, ...] = ()
+    """Share of examples drawn from each shard folder; unset: by their tokens."""
+    sequence_length: int = 128
+    """Longest example in tokens, [CLS] and [SEP] included."""
+    single_segment_prob: float = 0.1
+    """Fraction of examples with one segment (the original's 10%)."""
+    short_example_prob: float = 0.05
+    """Fraction of examples with a random shorter target length (the original's 5%)."""
+
+
+# ---- one class per command ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabSettings:
+    """Train a WordPiece vocabulary from a corpus.
+
+    Examples:
+      electra vocab wiki.txt.xz --size 8192 --output vocab
+      electra vocab reviews.jsonl --text-field review --size 16000 --output vocab
+    """
+
+    corpus: tuple[str, ...] = argument()
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet) or hf:NAME, a data set of the Hugging Face hub."""
+    output: Path
+    """Folder for vocab.txt, tokenizer.json and tokenizer_config.json."""
+    size: int = 30522
+    """Number of word pieces, the five special ones included."""
+    lowercase: bool = True
+    """Lower-case and strip accents, as BERT's uncased models."""
+    min_frequency: int = 2
+    """A piece seen less often is not made."""
+    sample_bytes: int = 200_000_000
+    """Text read for training, spread evenly over the corpus."""
+    text_field: str = "text"
+    """Name of the text column in jsonl, parquet and hub data sets."""
+    documents: Literal["auto", "blank-line", "line", "file"] = "auto"
+    """What separates documents in text files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """Tokenize a corpus into memory-mapped shards, held-out part included.
+
+    Examples:
+      electra prepare corpus/ --tokenizer vocab --output shards --workers 2
+      electra prepare wiki.txt.xz reviews.jsonl --tokenizer vocab.txt --output shards --held-out 0.5%
+    """
+
+    corpus: tuple[str, ...] = argument()
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet) or hf:NAME, a data set of the Hugging Face hub."""
+    tokenizer: str
+    """Folder or vocab.txt of the tokenizer, or a model's name on the hub."""
+    output: Path
+    """Folder of the shards; interrupted work goes on where it stopped."""
+    workers: int = 0
+    """Processes; 0: one per core."""
+    held_out: float = flag(0.005, parse=fraction, metavar="0.5%")
+    """Share of documents set aside for evaluation."""
+    text_field: str = "text"
+    """Name of the text column in jsonl, parquet and hub data sets."""
+    documents: Literal["auto", "blank-line", "line", "file"] = "auto"
+    """What separates documents in text files."""
+    deduplicate: bool = True
+    """Drop exact duplicates of documents (counted)."""
+    lowercase: bool = True
+    """For a bare vocab.txt: an uncased vocabulary."""
+    json: bool = False
+    """Print the manifest as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings:
+    """Pre-train a text encoder by replaced-token detection (or masked LM).
+
+    PRESET is a packaged preset or a TOML file, such as the config.toml of an earlier run.
+
+    Examples:
+      electra pretrain mini --data shards --output runs/mini --budget 1h
+      electra pretrain small --data wiki reviews --weights 3 1 --output runs/small
+      electra pretrain mini --data reviews --init runs/mini/final --output runs/reviews
+      electra pretrain mini --output runs/mini --resume
+      electra pretrain runs/mini/config.toml --output runs/again
+    """
+
+    preset: str = ""
+    """Preset or TOML file these settings came from (given as the first word)."""
+    output: Path
+    """Run directory."""
+    resume: bool = False
+    """Go on with the run in the output directory, with its own recorded settings."""
+    init: str | None = None
+    """Start from the weights of this checkpoint (folder or hub name)."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    data: DataSettings = field(default_factory=lambda: DataSettings(data=()))
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    loop: LoopSettings = field(default_factory=LoopSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Measure a model: pre-training metrics on held-out shards, or a task's metrics.
+
+    Examples:
+      electra evaluate runs/mini/final --data shards
+      electra evaluate runs/mini/final --corruption corruption.npz
+      electra evaluate runs/sst2/final --task sst2 --data glue/SST-2 --json
+    """
+
+    model: str = argument()
+    """Checkpoint folder, run directory or hub name."""
+    data: tuple[Path, ...] = ()
+    """Shard folders (their held-out part), or the task's folder."""
+    task: str | None = None
+    """Task to score a fine-tuned model on; unset: pre-training metrics."""
+    corruption: Path | None = None
+    """A fixed corruption set (made when the file is missing, from --data with this model's generator and from word frequencies)."""
+    split: str = "dev"
+    """Split of the task's data."""
+    num_examples: int = 2000
+    """Held-out examples measured (pre-training metrics)."""
+    sequence_length: int = 128
+    """Longest example in tokens."""
+    batch_size: int = 32
+    """Examples at a time."""
+    seed: int = 1
+    """Seed of masks and samples."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings:
+    """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
+
+    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb, or own (your csv, tsv or jsonl).
+
+    Examples:
+      electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2 --seeds 5
+      electra finetune imdb --model google/electra-small-discriminator --data aclImdb --output runs/imdb
+      electra finetune own --train a.csv --dev b.csv --text review --label stars --model runs/mini/final --output runs/own
+    """
+
+    task: str = argument()
+    """Name of the task."""
+    model: str
+    """Checkpoint folder or hub name to start from; 'random:PATH' takes only its shape and vocabulary."""
+    output: Path
+    """Run directory; one folder a seed, the best under 'best'."""
+    preset: str | None = None
+    """Fine-tuning preset ('paper', 'original-code') or a TOML file; unset: 'paper'."""
+    data: Path | None = None
+    """Folder (or archive) of the task's official files."""
+    train: Path | None = None
+    """Training file of a task of one's own."""
+    dev: Path | None = None
+    """Held-out file of a task of one's own."""
+    text: str = "text"
+    """Column of the text."""
+    text_pair: str | None = None
+    """Column of the second text."""
+    label: str = "label"
+    """Column of the label."""
+    kind: Literal["auto", "classification", "regression"] = "auto"
+    """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers."""
+    epochs: float = 3.0
+    """Passes over the training set."""
+    max_train_examples: int = 0
+    """Use only this many training examples (a fixed random choice); 0: all."""
+    max_length: int = 128
+    """Longest input in tokens."""
+    seeds: int = 1
+    """Number of trials, seeds 1..N: mean, standard deviation and each are reported."""
+    head: Literal["transformers", "original"] = "transformers"
+    """Classification head: of transformers (dense, gelu, projection; Auto classes open it) or the original's (dropout, linear)."""
+    dropout: float = 0.1
+    """Dropout while fine-tuning."""
+    double_unordered: bool = True
+    """Add the swapped copy of each pair for tasks of unordered pairs (MRPC, STS-B), as the original code."""
+    resume: bool = False
+    """Skip finished seeds and go on with an interrupted one."""
+    json: bool = False
+    """Print the scores as JSON."""
+    optimizer: OptimizerSettings = field(
+        default_factory=lambda: OptimizerSettings(learning_rate=3e-4, warmup_fraction=0.1, weight_decay=0.0, layerwise_lr_decay=0.8)
+    )
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(keep_checkpoints=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """Label every line of a file with a fine-tuned model.
+
+    Examples:
+      electra predict runs/sst2/best reviews.txt
+      echo "what a wonderful film" | electra predict runs/sst2/best -
+      electra predict runs/sst2/best reviews.jsonl --text-field review --json > labels.jsonl
+    """
+
+    model: str = argument()
+    """Fine-tuned checkpoint: folder or hub name."""
+    file: str = argument("-")
+    """Text file (one text a line; tab between the two texts of a pair) or jsonl; '-': standard input."""
+    text_field: str = "text"
+    """Field of the text in jsonl."""
+    pair_field: str = "text_pair"
+    """Field of the second text in jsonl."""
+    batch_size: int = 32
+    """Texts at a time."""
+    max_length: int = 0
+    """Longest input in tokens; 0: the model's own limit."""
+    threads: int = 0
+    """CPU threads; 0 leaves PyTorch's choice."""
+    json: bool = False
+    """JSON lines instead of tab-separated text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectSettings:
+    """Show, for every token, how probable it is that it was replaced.
+
+    Examples:
+      echo "the chef ate the meal" | electra detect runs/mini/final -
+      echo "the chef cooked the meal" | electra detect runs/mini/final - --corrupt --seed 3
+      electra detect runs/mini/final essays.txt --json > detected.jsonl
+    """
+
+    model: str = argument()
+    """Pre-trained checkpoint (a discriminator): folder or hub name."""
+    file: str = argument("-")
+    """Text file, one text a line; '-': standard input."""
+    corrupt: bool = False
+    """Show the whole workflow: masked, the generator's proposals, the discriminator's verdicts."""
+    mask_prob: float = 0.15
+    """Share of tokens masked by --corrupt."""
+    temperature: float = 1.0
+    """Temperature of the generator's samples."""
+    seed: int = 1
+    """Seed of the masks and samples of --corrupt."""
+    threshold: float = 0.5
+    """Probability from which a token counts as replaced."""
+    batch_size: int = 32
+    """Texts at a time."""
+    threads: int = 0
+    """CPU threads; 0 leaves PyTorch's choice."""
+    json: bool = False
+    """JSON lines: tokens, probabilities, character offsets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedSettings:
+    """Sentence vectors: the mean of the last hidden states over a text's tokens.
+
+    Examples:
+      electra embed runs/mini/final sentences.txt --output vectors.npy
+      echo "a sentence" | electra embed runs/mini/final - --json
+    """
+
+    model: str = argument()
+    """Checkpoint folder or hub name."""
+    file: str = argument("-")
+    """Text file, one text a line; '-': standard input."""
+    output: Path | None = None
+    """File for the vectors, float32 .npy of shape (texts, hidden_size)."""
+    normalize: bool = False
+    """Scale every vector to length one."""
+    batch_size: int = 32
+    """Texts at a time."""
+    threads: int = 0
+    """CPU threads; 0 leaves PyTorch's choice."""
+    json: bool = False
+    """JSON lines on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings:
+    """Say what a corpus, tokenizer, shard folder, checkpoint or run is.
+
+    Examples:
+      electra inspect shards
+      electra inspect runs/mini
+      electra inspect runs/mini/final --json
+    """
+
+    path: str = argument()
+    """A corpus file or folder, tokenizer, shard folder, checkpoint, run directory, or hub name."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotSettings:
+    """Draw the learning curves of one or several runs.
+
+    Examples:
+      electra plot runs/mini
+      electra plot runs/mini runs/mini-mlm --metrics masked_lm_loss disc_auc --x tokens --output curves.png
+    """
+
+    runs: tuple[Path, ...] = argument()
+    """Run directories."""
+    metrics: tuple[str, ...] = ()
+    """Metrics to draw; unset: what the runs have."""
+    x: Literal["step", "tokens", "seconds"] = "step"
+    """Horizontal axis."""
+    output: Path | None = None
+    """PNG file; unset: curves.png in the first run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushSettings:
+    """Upload a checkpoint to the Hugging Face hub (its folder is already in the hub's format).
+
+    Examples:
+      electra push runs/sst2/best --name me/electra-mini-sst2
+      electra push runs/mini/final --name me/electra-mini --private
+    """
+
+    path: Path = argument()
+    """Checkpoint folder."""
+    name: str
+    """Repository on the hub, OWNER/NAME."""
+    private: bool = False
+    """Create it as a private repository."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """From raw text to a fine-tuned model and a report, in minutes, without a network.
+
+    Examples:
+      electra demo
+      electra demo --output my-demo --minutes 20
+    """
+
+    output: Path = Path("demo")
+    """Folder for everything the demo makes."""
+    data: Path | None = None
+    """GLUE's SST-2 folder for the sentiment part; unset: the hub's when reachable, else the reviews that come with the project."""
+    minutes: float = 4.0
+    """Minutes of pre-training."""
+    resume: bool = True
+    """Go on with what an earlier demo in the same folder finished."""
