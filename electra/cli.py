@@ -73,9 +73,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     from electra import settings as all_settings
 
     command = COMMANDS[name]
-    settings = config.from_command_line(
-        getattr(all_settings, command.settings), argv[1:], f"electra {name}", preset_kind=command.preset_kind
-    )
+    settings = config.from_command_line(getattr(all_settings, command.settings), argv[1:], f"electra {name}", preset_kind=command.preset_kind)
     return importlib.import_module(command.module).run(settings) or 0
 
 

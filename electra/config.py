@@ -297,7 +297,10 @@ def parser(cls: type, prog: str, default: Any = None) -> argparse.ArgumentParser
             options["choices"] = typing.get_args(plain)
             options["type"] = type(typing.get_args(plain)[0])
         else:
-            options |= {"type": _reader(plain, parse), "metavar": field.metadata.get("metavar") or (plain.__name__.upper() if plain is not str else field.name.upper())}
+            options |= {
+                "type": _reader(plain, parse),
+                "metavar": field.metadata.get("metavar") or (plain.__name__.upper() if plain is not str else field.name.upper()),
+            }
         target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **options)
     return out
 
@@ -316,7 +319,11 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind:
         below["preset"] = argv.pop(0)
     default = None
     if below:
-        required = {f.name: None for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in below}
+        required = {
+            f.name: None
+            for f in dataclasses.fields(cls)
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in below
+        }
         default = build(cls, {**below, **required})
     elif preset_kind is not None and not {"-h", "--help"} & set(argv):
         raise UserError(f"{prog}: give a preset or a config.toml first; known presets: {', '.join(presets(preset_kind))}")

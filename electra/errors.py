@@ -36,6 +36,4 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise UserError(
-            f"this needs the package '{module.split('.')[0]}': pip install 'electra[{extra}]'"
-        ) from None
+        raise UserError(f"this needs the package '{module.split('.')[0]}': pip install 'electra[{extra}]'") from None

@@ -38,7 +38,7 @@ class ModelSettings:
     dropout: float = 0.1
     """Dropout on hidden states and on attention probabilities."""
     attention_init: Literal["normal", "local"] = "normal"
-    """Initial attention: 'normal' as the paper; 'local' starts the lower heads on neighbouring positions, which shortens the plateau of small runs."""
+    """Initial attention: 'normal' as the paper; 'local' starts the lower heads on neighbours, which shortens the plateau of small runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
