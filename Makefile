@@ -1,0 +1,64 @@
+# Every target installs what it needs into .venv, once for each content of pyproject.toml and constraints.txt.
+#   make PYTHON=python3.12 ...   another interpreter      make VENV=/tmp/venv ...   another place
+#   make test ARGS='-k optim'    further pytest arguments  make demo ARGS='--minutes 20'
+
+VENV ?= .venv
+# The first interpreter on the path that is new enough.
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
+JOBS ?= 2
+ARGS ?=
+
+BIN := $(VENV)/bin
+KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -d ' ')
+# What is installed is known by these files; 'dev' contains 'run'.
+RUN_READY := $(VENV)/.run-$(KEY)
+DEV_READY := $(VENV)/.dev-$(KEY)
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# One process a core: the tests run side by side, each with one thread.
+SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format bench
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(RUN_READY)  ## raw text -> language model -> classifier -> report, on this machine, in minutes
+	$(BIN)/electra demo $(ARGS)
+
+test: check  ## style, types, floors and the fast tests, with coverage
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: check  ## the same with the slow tests
+	$(PYTEST) $(ARGS)
+
+check: $(DEV_READY)  ## style, types and floors only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy electra
+	$(BIN)/lint-imports
+
+format: $(DEV_READY)  ## put every file into the project's style
+	$(BIN)/ruff check --fix-only --exit-zero --quiet .
+	$(BIN)/ruff format .
+
+bench: $(DEV_READY)  ## training throughput beside a plain loop over transformers, into bench/records/
+	$(BIN)/python bench/throughput.py $(ARGS)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "make: this needs Python 3.11 or newer, found: $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1)"; \
+	  echo "make: install one and say which: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; } >&2
+	@$(PYTHON) -m venv $(VENV) || { rm -f $@; echo "make: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(RUN_READY): | $(BIN)/python
+	@echo "installing electra[train,data] into $(VENV): once, some minutes"
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,data]'
+	@rm -f $(VENV)/.run-* $(VENV)/.dev-* && touch $@
+
+$(DEV_READY): | $(BIN)/python
+	@echo "installing electra[dev] into $(VENV): once, some minutes"
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@rm -f $(VENV)/.run-* $(VENV)/.dev-* && touch $@ $(RUN_READY)
