@@ -55,10 +55,10 @@ $(BIN)/python:
 
 $(RUN_READY): | $(BIN)/python
 	@echo "installing electra[train,data] into $(VENV): once, some minutes"
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,data]'
+	@$(PIP) install -qq --constraint constraints.txt --editable '.[train,data]'
 	@rm -f $(VENV)/.run-* $(VENV)/.dev-* && touch $@
 
 $(DEV_READY): | $(BIN)/python
 	@echo "installing electra[dev] into $(VENV): once, some minutes"
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) install -qq --constraint constraints.txt --editable '.[dev]'
 	@rm -f $(VENV)/.run-* $(VENV)/.dev-* && touch $@ $(RUN_READY)

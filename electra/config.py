@@ -45,7 +45,10 @@ def fraction(text: str) -> float:
     Raises:
         ValueError: not a number between 0 and 1 (or 0% and 100%).
     """
-    value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1:
         raise ValueError("expected a fraction such as 0.005 or 0.5%")
     return value
@@ -109,11 +112,11 @@ def _plain(kind: Any) -> tuple[Any, bool]:
 # ---- TOML ----
 
 
-def read_toml(path: Path | str) -> dict[str, Any]:
+def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     """A TOML file, its `base = "name"` (same folder) merged underneath.
 
     Raises:
-        UserError: missing, not TOML, or a base that does not exist.
+        UserError: missing, not TOML, or a base that does not exist or leads back to the file itself.
     """
     path = disk.existing_path(path, "settings file")
     try:
@@ -128,7 +131,9 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     below = path.with_name(f"{base}.toml")
     if not below.exists():
         raise UserError(f"{path}: base '{base}' not found; {did_you_mean(base, [p.stem for p in path.parent.glob('*.toml')])}")
-    return merge(read_toml(below), values)
+    if below.stem in _above:
+        raise UserError(f"{path}: base '{base}' leads back to itself ({' -> '.join((*_above, path.stem, base))}); remove one of them")
+    return merge(read_toml(below, (*_above, path.stem)), values)
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -235,16 +240,21 @@ def to_toml(settings: Any) -> str:
 class _Parser(argparse.ArgumentParser):
     """argparse whose mistakes are `UserError`s with the nearest known flag."""
 
+    def check_flags(self, argv: Sequence[str]) -> None:
+        """Refuse an unknown flag before argparse complains of what its misspelling left missing."""
+        known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        for word in argv:
+            name = word.split("=")[0]
+            if word == "--":
+                return
+            if name.startswith("--") and name not in known:
+                guess = did_you_mean(name, known)
+                raise UserError(f"{self.prog}: unknown flag '{name}'; {guess if guess.startswith('did') else f'see {self.prog} --help'}")
+
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: "):
             word = message.removeprefix("unrecognized arguments: ").split()[0]
-            if word.startswith("-"):
-                known = [o for a in self._actions for o in a.option_strings if o.startswith("--")]
-                message = f"unknown flag '{word}'; {did_you_mean(word.split('=')[0], known)}"
-                if "; known:" in message:
-                    message = message.split("; known:")[0] + f"; see {self.prog} --help"
-            else:
-                message = f"unexpected argument '{word}'; see {self.prog} --help"
+            message = f"unexpected argument '{word}'; see {self.prog} --help"
         raise UserError(f"{self.prog}: {message}")
 
 
@@ -265,7 +275,7 @@ def _reader(kind: Any, parse: Callable[[str], Any] | None) -> Callable[[str], An
     return read
 
 
-def parser(cls: type, prog: str, default: Any = None) -> argparse.ArgumentParser:
+def parser(cls: type, prog: str, default: Any = None) -> _Parser:
     """The command-line parser of a settings class; `default` (an instance) gives the values shown in --help."""
     description, epilog = _split_doc(cls)
     out = _Parser(prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -328,6 +338,7 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind:
     elif preset_kind is not None and not {"-h", "--help"} & set(argv):
         raise UserError(f"{prog}: give a preset or a config.toml first; known presets: {', '.join(presets(preset_kind))}")
     known = parser(cls, prog, default)
+    known.check_flags(argv)
     flags = vars(known.parse_args(argv))
     above: dict[str, Any] = {}
     for dotted, value in flags.items():

@@ -1,0 +1,78 @@
+"""What several test files need: real data where it is, a small vocabulary and a small corpus where it is not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS = (
+    "the a of and to in is was it that for on with as he she they we you i this not have has had are were be been will would can could there "
+    "chef cooked ate meal soup river walked home again near old young city house street train station morning evening rain sun wind cold warm "
+    "film story actor scene music good bad great terrible boring brilliant moving dull slow quick bright dark long short first last one two three"
+).split()
+
+
+def _data() -> Path:
+    return Path(os.environ.get("ELECTRA_DATA", ROOT.parent / "shared" / "data")).resolve()
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data; the test is skipped where it is absent."""
+    path = _data()
+    if not path.is_dir():
+        pytest.skip(f"no real data at {path} (set ELECTRA_DATA)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference_root() -> Path:
+    """What the original TensorFlow code computed: the folder 'reference' beside the data."""
+    path = _data().parent / "reference"
+    if not path.is_dir():
+        pytest.skip(f"no references at {path} (set ELECTRA_DATA; they lie beside it)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_vocab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vocab.txt: BERT's special pieces, letters and digits alone and continued, punctuation, some hundred words and endings."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = [*SPECIALS, *letters, *(f"##{c}" for c in letters), *".,!?;:'\"()-", "##s", "##ed", "##ing", "##ly", *WORDS]
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("".join(f"{piece}\n" for piece in dict.fromkeys(pieces)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text file of 60 documents (blank line between them), 2 to 7 lines each, made of tiny_vocab's words; no two alike."""
+    state = 12345
+    documents = []
+    for index in range(60):
+        lines = []
+        for _ in range(2 + index % 6):
+            words = []
+            for _ in range(5 + index % 9):
+                state = (1103515245 * state + 12345) % 2**31  # a written-out generator: the same text on every Python
+                words.append(WORDS[(state >> 8) % len(WORDS)])
+            lines.append(" ".join(words) + " .")
+        documents.append("\n".join(lines))
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+    return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked gpu where there is no CUDA device; torch is imported only where such a test was collected."""
+    wanting = [item for item in items if item.get_closest_marker("gpu")]
+    if wanting:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in wanting:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))

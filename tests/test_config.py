@@ -1,0 +1,308 @@
+"""Presets, flags and TOML against the promises of electra.config and electra.settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from electra import config, settings
+from electra.cli import COMMANDS
+from electra.errors import UserError
+
+SETTINGS = sorted(
+    (cls for _, cls in inspect.getmembers(settings, inspect.isclass) if dataclasses.is_dataclass(cls) and cls.__module__ == settings.__name__),
+    key=lambda cls: cls.__name__,
+)
+OF_COMMANDS = {name: getattr(settings, command.settings) for name, command in COMMANDS.items()}
+PRESETS = [(kind, name) for kind in ("pretrain", "finetune") for name in config.presets(kind)]
+OTHER = {int: 7, float: 0.25, str: "value", bool: None, Path: Path("some/where")}
+
+
+def another_value(kind: Any, current: Any) -> Any:
+    """A valid value of a field that is not its default, so that a field lost on the way is noticed."""
+    plain, many = config._plain(kind)
+    if typing.get_origin(plain) is typing.Literal:
+        value = next((v for v in typing.get_args(plain) if v != current), current)
+    elif plain is bool:
+        value = not current
+    else:
+        value = OTHER[plain]
+    return (value, value) if many else value
+
+
+def filled(cls: type) -> Any:
+    """An instance of a settings class in which every leaf differs from its default."""
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(cls):
+        kind = typing.get_type_hints(cls)[item.name]
+        values[item.name] = filled(kind) if dataclasses.is_dataclass(kind) else another_value(kind, item.default)
+    return cls(**values)
+
+
+# ---- every settings class ----
+
+
+@pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
+def test_toml_round_trip_of_every_class(cls: type) -> None:
+    instance = filled(cls)
+    assert config.build(cls, tomllib.loads(config.to_toml(instance))) == instance
+
+
+@pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
+def test_toml_round_trip_of_defaults(cls: type) -> None:
+    required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    full = filled(cls)
+    instance = cls(**{name: getattr(full, name) for name in required})
+    assert config.build(cls, tomllib.loads(config.to_toml(instance))) == instance
+
+
+@pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
+def test_every_class_is_frozen_and_documented(cls: Any) -> None:
+    assert cls.__dataclass_params__.frozen and all(item.kw_only for item in dataclasses.fields(cls))
+    assert cls.__doc__ and not cls.__doc__.startswith(cls.__name__ + "(")
+    missing = [".".join(path) for path, owner, item in config.leaves(cls) if not config.field_help(owner).get(item.name)]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", OF_COMMANDS)
+def test_leaf_names_are_unique_within_a_command(name: str) -> None:
+    names = [path[-1] for path, _, _ in config.leaves(OF_COMMANDS[name])]
+    assert len(names) == len(set(names))
+
+
+def given(item: dataclasses.Field[Any], value: Any) -> list[str]:
+    """A leaf's value as command-line words."""
+    name = "--" + item.name.replace("_", "-")
+    if isinstance(value, bool):
+        return [name if value else name.replace("--", "--no-", 1)]
+    words = [str(v) for v in value] if isinstance(value, tuple) else [str(value)]
+    return words if item.metadata.get("positional") else [name, *words]
+
+
+@pytest.mark.parametrize("name", OF_COMMANDS)
+def test_every_leaf_is_a_flag(name: str) -> None:
+    """Each leaf of a command, given alone on the command line, arrives in its place."""
+    cls = OF_COMMANDS[name]
+    full = filled(cls)
+    preset_kind = COMMANDS[name].preset_kind
+    first = [next(iter(config.presets(preset_kind)))] if preset_kind else []
+    leaves = [(path, item) for path, _, item in config.leaves(cls) if path != ("preset",) or not preset_kind]
+    required = [(p, f) for p, f in leaves if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and len(p) == 1]
+    positional = [f for _, f in required if f.metadata.get("positional")]
+    for path, item in leaves:
+        value = full
+        for part in path:
+            value = getattr(value, part)
+        if item.metadata.get("parse") is config.duration:
+            value, word = 90.0, ["--" + item.name.replace("_", "-"), "1m30s"]
+        else:
+            word = given(item, value)
+        flags = [w for _, f in required if f not in positional and f is not item for w in given(f, getattr(full, f.name))]
+        words = [w for f in positional if f is not item for w in given(f, getattr(full, f.name))]
+        order = [*word, *words] if item.metadata.get("positional") else [*words, *word]
+        built = config.from_command_line(cls, [*first, *order, *flags], f"electra {name}", preset_kind=preset_kind)
+        for part in path:
+            built = getattr(built, part)
+        assert built == value, path
+
+
+# ---- presets ----
+
+
+def test_there_are_presets() -> None:
+    assert {"tiny", "mini", "small", "base", "large"} <= set(config.presets("pretrain"))
+    assert {"paper", "original-code"} <= set(config.presets("finetune"))
+
+
+@pytest.mark.parametrize(("kind", "name"), PRESETS, ids=[f"{kind}-{name}" for kind, name in PRESETS])
+def test_preset_is_valid(kind: str, name: str) -> None:
+    values = config.preset_values(name, kind)
+    cls, rest = {
+        "pretrain": (settings.PretrainSettings, {"output": "x"}),
+        "finetune": (settings.FinetuneSettings, {"task": "sst2", "model": "m", "output": "x"}),
+    }[kind]
+    built = config.build(cls, {**values, **rest})
+    if kind == "pretrain":
+        assert built.model.hidden_size % built.model.num_attention_heads == 0
+        assert built.data.sequence_length <= built.model.max_position_embeddings
+
+
+@pytest.mark.parametrize(("kind", "name"), PRESETS, ids=[f"{kind}-{name}" for kind, name in PRESETS])
+def test_preset_opens_with_its_command(kind: str, name: str) -> None:
+    text = config.presets(kind)[name].read_text(encoding="utf-8")
+    comment = "\n".join(line for line in text.split("\n\n")[0].splitlines() if line.startswith("#"))
+    assert text.startswith("#") and "electra " + kind in comment
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("small", (256, 128, 12, 4, 1024)), ("base", (768, 768, 12, 12, 3072)), ("large", (1024, 1024, 24, 16, 4096))]
+)
+def test_shapes_of_the_paper(name: str, shape: tuple[int, ...]) -> None:
+    """Table 6 of the paper: hidden, embedding, layers, heads, feed-forward; generator 1/4, 1/3, 1/4; mask 15, 15, 25 %."""
+    preset = config.from_command_line(settings.PretrainSettings, [name, "--data", "d", "--output", "o"], "p", preset_kind="pretrain")
+    model = preset.model
+    assert (model.hidden_size, model.embedding_size, model.num_hidden_layers, model.num_attention_heads, model.intermediate_size) == shape
+    assert model.generator_size == pytest.approx({"small": 1 / 4, "base": 1 / 3, "large": 1 / 4}[name], abs=1e-3)
+    assert preset.objective.mask_prob == {"small": 0.15, "base": 0.15, "large": 0.25}[name]
+
+
+def test_base_is_laid_underneath(tmp_path: Path) -> None:
+    (tmp_path / "grand.toml").write_text("[model]\nhidden_size = 1\nembedding_size = 2\n[loop]\nseed = 3\n")
+    (tmp_path / "parent.toml").write_text('base = "grand"\n[model]\nhidden_size = 4\n')
+    (tmp_path / "child.toml").write_text('base = "parent"\n[loop]\nseed = 5\n')
+    assert config.read_toml(tmp_path / "child.toml") == {"model": {"hidden_size": 4, "embedding_size": 2}, "loop": {"seed": 5}}
+
+
+def test_base_that_is_its_own_ancestor(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('base = "b"\n')
+    (tmp_path / "b.toml").write_text('base = "a"\n')
+    with pytest.raises(UserError, match="leads back to itself"):
+        config.read_toml(tmp_path / "a.toml")
+
+
+def test_unknown_base_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text("")
+    (tmp_path / "mine.toml").write_text('base = "smal"\n')
+    with pytest.raises(UserError, match="did you mean 'small'"):
+        config.read_toml(tmp_path / "mine.toml")
+
+
+def test_flags_lie_over_the_preset(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text("[model]\nhidden_size = 64\nnum_hidden_layers = 3\n[optimizer]\nlearning_rate = 1e-3\n")
+    argv = [str(preset), "--data", "d", "--output", "o", "--hidden-size", "32", "--budget", "1h30m"]
+    built = config.from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
+    assert (built.model.hidden_size, built.model.num_hidden_layers, built.optimizer.learning_rate, built.loop.budget) == (32, 3, 1e-3, 5400.0)
+    assert built.preset == str(preset)
+
+
+def test_a_flag_equal_to_the_default_still_wins(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text("[model]\nhidden_size = 64\n")
+    default = settings.ModelSettings().hidden_size
+    built = config.from_command_line(
+        settings.PretrainSettings, [str(preset), "--output", "o", "--hidden-size", str(default)], "electra pretrain", preset_kind="pretrain"
+    )
+    assert built.model.hidden_size == default
+
+
+def test_the_record_of_a_run_is_a_preset(tmp_path: Path) -> None:
+    """config.toml of a run, given as preset, is the same run again."""
+    argv = ["small", "--data", "a", "b", "--weights", "3", "1", "--output", "o", "--budget", "90s", "--keep-steps", "10", "20"]
+    first = config.from_command_line(settings.PretrainSettings, argv, "p", preset_kind="pretrain")
+    (tmp_path / "config.toml").write_text(config.to_toml(first))
+    again = config.from_command_line(settings.PretrainSettings, [str(tmp_path / "config.toml"), "--output", "o"], "p", preset_kind="pretrain")
+    assert dataclasses.replace(again, preset=first.preset) == first
+
+
+# ---- mistakes ----
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modle": {}}, "unknown key 'modle'; did you mean 'model'"),
+        ({"model": {"hiden_size": 3}}, r"\[model\]: unknown key 'hiden_size'; did you mean 'hidden_size'"),
+        ({"model": 3}, "'model' is a table"),
+        ({"model": {"hidden_size": "wide"}}, "'hidden_size': expected int, got 'wide'"),
+        ({"model": {"hidden_size": 2.5}}, "'hidden_size': expected int, got 2.5"),
+        ({"model": {"hidden_size": True}}, "'hidden_size': expected int, got True"),
+        ({"objective": {"objective": "elektra"}}, "'elektra'; did you mean 'electra'"),
+        ({"loop": {"budget": "soon"}}, "'soon': expected a duration"),
+        ({"loop": {"keep_steps": 5}}, "'keep_steps': expected a list"),
+    ],
+)
+def test_wrong_values(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config.build(settings.PretrainSettings, {"output": "o", **values})
+
+
+def test_a_missing_value_is_named() -> None:
+    with pytest.raises(UserError, match="'output' is missing"):
+        config.build(settings.PretrainSettings, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a = ", "not valid TOML"), (b"\xff\xfe\x00", "not valid TOML"), (None, "not found")],
+    ids=["truncated", "binary", "missing"],
+)
+def test_broken_settings_files(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "x.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        config.preset_values(str(path), "pretrain")
+
+
+def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a folder, not a settings file"):
+        config.preset_values(str(tmp_path) + "/", "pretrain")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["smal", "--output", "o"], "unknown preset 'smal'; did you mean 'small'"),
+        (["small", "--outptu", "o"], "unknown flag '--outptu'; did you mean '--output'"),
+        (["small", "--outptu=o"], "unknown flag '--outptu'; did you mean '--output'"),
+        (["small"], "required: --output"),
+        (["small", "--output", "o", "--hiden-size", "3"], "unknown flag '--hiden-size'; did you mean '--hidden-size'"),
+        (["small", "--output", "o", "--hidden-size", "wide"], "'wide': expected int"),
+        (["small", "--output", "o", "--budget", "1 hour"], "expected a duration"),
+        (["small", "--output", "o", "--objective", "bert"], "bert"),
+        (["small", "--output", "o", "stray"], "unexpected argument 'stray'"),
+        ([], "give a preset"),
+        (["--output", "o"], "give a preset"),
+    ],
+)
+def test_wrong_words(argv: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config.from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
+
+
+# ---- little languages ----
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800), ("1m30s", 90)])
+def test_duration(text: str, seconds: float) -> None:
+    assert config.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "1h 30m", "-5m", "1x", "1h30"])
+def test_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        config.duration(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.5%", 0.005), ("0.005", 0.005), ("0", 0), ("100%", 1), ("1", 1)])
+def test_fraction(text: str, value: float) -> None:
+    assert config.fraction(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["-1%", "101%", "1.5", "nan", "half", "%"])
+def test_not_a_fraction(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a fraction"):
+        config.fraction(text)
+
+
+def test_help_of_a_field_is_its_docstring() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Below:
+        width: int = 1
+        """How wide,
+        in metres."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Above(Below):
+        height: int = field(default=2)
+        """How high."""
+
+    assert config.field_help(Above) == {"width": "How wide, in metres.", "height": "How high."}
