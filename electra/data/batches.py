@@ -1,0 +1,209 @@
+"""examples -> an endless stream of this rank's batches; its position can be saved and restored.
+
+Order: in each epoch the parts of a shard folder are shuffled; the examples of a window of parts are planned and shuffled
+together. Several folders are mixed example by example, by weight. Every example has a global index; rank r of n takes the
+indices r, r + n, r + 2n ..., so the examples of n ranks together are those of one. What is random about an example is
+keyed by the seed and that index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from electra.contracts import Batch
+from electra.data.examples import Plan, build_example, plan_examples
+from electra.settings import DataSettings
+
+WINDOW_TOKENS = 16_000_000
+"""Tokens planned and shuffled together: about 125,000 examples of 128, a few MB of plan."""
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+class Part(Protocol):
+    """One memory-mapped piece of a shard folder."""
+
+    ids: np.ndarray
+    """(N,) uint16 or int32 tokens."""
+    line_starts: np.ndarray
+    """(n + 1,) token offsets of lines."""
+    document_starts: np.ndarray
+    """(d + 1,) line indices of documents."""
+
+
+class Corpus(Protocol):
+    """What the stream needs of a shard folder."""
+
+    def parts(self, split: str) -> Sequence[Part]: ...
+
+
+class SpecialTokens(Protocol):
+    """What the stream needs of a tokenizer."""
+
+    cls_id: int
+    sep_id: int
+
+
+def example_key(seed: int, index: int) -> int:
+    """The key of all randomness about one example: splitmix64 of the seed and its global index, as a signed 64-bit number."""
+    state = (seed * 0xD1B54A32D192ED03 + (index + 1) * _GOLDEN) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    state ^= state >> 31
+    return state - (1 << 64) if state >> 63 else state
+
+
+def collate(features: Sequence[tuple[Any, Any]], keys: Sequence[int] | None = None, labels: Any = None) -> Batch:
+    """(ids, segments) of B sequences, their keys and task labels -> Batch. Lists or arrays; nothing is padded."""
+    lengths = tuple(len(ids) for ids, _ in features)
+    counts = np.array(lengths, np.int64)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    ids = np.concatenate([np.asarray(i, np.int64) for i, _ in features])
+    segments = np.concatenate([np.asarray(s, np.int64) for _, s in features])
+    return Batch(
+        ids=torch.from_numpy(ids),
+        segments=torch.from_numpy(segments),
+        positions=torch.from_numpy(np.arange(len(ids)) - starts[rows]),
+        rows=torch.from_numpy(rows),
+        keys=torch.tensor(list(keys) if keys is not None else [example_key(0, i) for i in range(len(lengths))], dtype=torch.int64),
+        lengths=lengths,
+        labels=None if labels is None else torch.as_tensor(labels),
+    )
+
+
+class ExampleOrder:
+    """The endless, shuffled order of one shard folder's examples: `next()` -> (part, plan, index in the plan)."""
+
+    def __init__(self, parts: Sequence[Part], settings: DataSettings, seed: int) -> None:
+        self.parts = parts
+        self.settings = settings
+        self.seed = seed
+        self.epoch, self.window, self.offset = 0, 0, 0
+        self._load_window()
+
+    def state(self) -> dict[str, int]:
+        """Position as plain numbers."""
+        return {"epoch": self.epoch, "window": self.window, "offset": self.offset}
+
+    def load_state(self, state: Mapping[str, int]) -> None:
+        """Go to a saved position."""
+        self.epoch, self.window, self.offset = state["epoch"], state["window"], state["offset"]
+        self._load_window()
+
+    def _windows(self) -> list[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(self.parts)).tolist()
+        windows: list[list[int]] = [[]]
+        held = 0
+        for part in order:
+            if windows[-1] and held + len(self.parts[part].ids) > WINDOW_TOKENS:
+                windows.append([])
+                held = 0
+            windows[-1].append(part)
+            held += len(self.parts[part].ids)
+        return windows
+
+    def _load_window(self) -> None:
+        windows = self._windows()
+        self._last = self.window == len(windows) - 1
+        self._plans: list[tuple[Part, Plan]] = []
+        pairs = []
+        for part in windows[self.window]:
+            rng = np.random.default_rng([self.seed, self.epoch, 2, part])
+            data = self.parts[part]
+            plan = plan_examples(data.line_starts, data.document_starts, self.settings.sequence_length, rng, self.settings.short_example_prob)
+            pairs.append(np.stack([np.full(len(plan), len(self._plans)), np.arange(len(plan))], 1))
+            self._plans.append((data, plan))
+        order = np.concatenate(pairs)
+        self._order = order[np.random.default_rng([self.seed, self.epoch, 3, self.window]).permutation(len(order))]
+
+    def __next__(self) -> tuple[Part, Plan, int]:
+        while self.offset >= len(self._order):
+            self.offset = 0
+            self.window, self.epoch = (0, self.epoch + 1) if self._last else (self.window + 1, self.epoch)
+            self._load_window()
+        which, index = self._order[self.offset]
+        self.offset += 1
+        return (*self._plans[which], int(index))
+
+
+class PretrainingStream:
+    """Shard folders -> an endless BatchStream of pre-training batches (contracts.BatchStream)."""
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        settings: DataSettings,
+        tokenizer: SpecialTokens,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.settings = settings
+        self.tokenizer = tokenizer
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        groups = [corpus.parts("train") for corpus in corpora]
+        sizes = [float(sum(len(p.ids) for p in parts)) for parts in groups]
+        weights = np.array(settings.weights or sizes, float)
+        self.shares = np.cumsum(weights / weights.sum())
+        self.orders = [ExampleOrder(parts, settings, seed + 7919 * i) for i, parts in enumerate(groups)]
+        self.index = 0
+
+    def state(self) -> dict[str, Any]:
+        """The position before the next batch."""
+        return {"index": self.index, "orders": [order.state() for order in self.orders]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go to a saved position; also with another number of ranks."""
+        self.index = state["index"]
+        for order, saved in zip(self.orders, state["orders"], strict=True):
+            order.load_state(saved)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        features, keys = [], []
+        for _ in range(self.batch_size * self.world_size):
+            index, self.index = self.index, self.index + 1
+            key = example_key(self.seed, index)
+            rng = np.random.default_rng(key & _MASK)
+            which = int(np.searchsorted(self.shares[:-1], rng.random(), side="right"))
+            part, plan, number = next(self.orders[which])
+            if index % self.world_size == self.rank:
+                features.append(self._build(part, plan, number, rng))
+                keys.append(key)
+        return collate(features, keys)
+
+    def _build(self, part: Part, plan: Plan, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        settings = self.settings
+        special = self.tokenizer.cls_id, self.tokenizer.sep_id
+        return build_example(part.ids, plan, number, settings.sequence_length, rng, *special, settings.single_segment_prob)
+
+
+def held_out_batches(
+    corpora: Sequence[Corpus], settings: DataSettings, tokenizer: SpecialTokens, batch_size: int, num_examples: int, seed: int
+) -> list[Batch]:
+    """The same `num_examples` held-out examples every time (fewer if there are no more), as batches of similar lengths."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    special = tokenizer.cls_id, tokenizer.sep_id
+    everything = [
+        (part, plan_examples(part.line_starts, part.document_starts, settings.sequence_length, np.random.default_rng(seed), settings.short_example_prob))
+        for corpus in corpora
+        for part in corpus.parts("held_out")
+    ]
+    places = [(which, number) for which, (_, plan) in enumerate(everything) for number in range(len(plan))]
+    rng = np.random.default_rng([seed, 11])
+    for at in rng.permutation(len(places))[:num_examples]:
+        which, number = places[at]
+        part, plan = everything[which]
+        found.append(build_example(part.ids, plan, number, settings.sequence_length, rng, *special, settings.single_segment_prob))
+    order = sorted(range(len(found)), key=lambda i: -len(found[i][0]))
+    chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return [collate([found[i] for i in chunk], [example_key(seed, i) for i in chunk]) for chunk in chunks]

@@ -1,0 +1,157 @@
+"""ids -> hidden states. Token-wise layers run on the T real tokens; only attention sees rows.
+
+The architecture is BERT's (post-norm) with ELECTRA's factorized embedding: word, position and type embeddings of
+width E, a LayerNorm on them, and a projection to D where E differs from D (paper, section 3.2 and Table 6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from electra.contracts import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The shape of one encoder, in Hugging Face's names."""
+
+    vocab_size: int
+    embedding_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+
+    @property
+    def head_size(self) -> int:
+        """K."""
+        return self.hidden_size // self.num_attention_heads
+
+
+class Embeddings(nn.Module):
+    """(T,) ids, segments, positions -> (T, E), normalized. Shared between generator and discriminator."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.word = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.position = nn.Embedding(config.max_position_embeddings, config.embedding_size)
+        self.segment = nn.Embedding(config.type_vocab_size, config.embedding_size)
+        self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+
+    def forward(self, ids: Tensor, segments: Tensor, positions: Tensor) -> Tensor:
+        summed = self.word(ids) + self.position(positions) + self.segment(segments)
+        return self.norm(summed)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the T tokens of a batch lie in its (B, L) grid."""
+
+    num_rows: int
+    length: int
+    slots: Tensor | None
+    """(T,) index into the flattened grid; None when every cell is a real token."""
+    mask: Tensor | None
+    """(B, 1, 1, L) bool, True at real tokens; None when all are."""
+
+    @staticmethod
+    def of(batch: Batch) -> Rows:
+        """The grid of a batch; shapes come from its host lengths, so nothing waits for the device."""
+        num_rows, length = len(batch.lengths), batch.max_length
+        if batch.num_tokens == num_rows * length:
+            return Rows(num_rows, length, None, None)
+        slots = batch.rows * length + batch.positions
+        mask = torch.zeros(num_rows * length, dtype=torch.bool, device=slots.device)
+        mask[slots] = True
+        return Rows(num_rows, length, slots, mask.view(num_rows, 1, 1, length))
+
+
+class Layer(nn.Module):
+    """One post-norm transformer layer: (T, D) -> (T, D)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.dropout = config.dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attention_output = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.up = nn.Linear(width, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, width)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+
+    def forward(self, hidden: Tensor, rows: Rows) -> Tensor:
+        attended = self.attention_output(self._attend(self.qkv(hidden), rows))
+        hidden = self.attention_norm(hidden + self._drop(attended))
+        return self.norm(hidden + self._drop(self.down(F.gelu(self.up(hidden)))))
+
+    def _drop(self, values: Tensor) -> Tensor:
+        return F.dropout(values, self.dropout, self.training) if self.dropout else values
+
+    def _attend(self, qkv: Tensor, rows: Rows) -> Tensor:
+        """(T, 3D) -> (T, D)."""
+        width = qkv.shape[-1] // 3
+        if rows.slots is not None:
+            grid = qkv.new_zeros(rows.num_rows * rows.length, 3 * width)
+            qkv = grid.index_copy(0, rows.slots, qkv)
+        q, k, v = qkv.view(rows.num_rows, rows.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.mask, dropout_p=dropout)
+        out = out.transpose(1, 2).reshape(rows.num_rows * rows.length, width)
+        return out if rows.slots is None else out[rows.slots]
+
+
+class Encoder(nn.Module):
+    """A batch -> hidden states (T, D) of its real tokens.
+
+    `embeddings` may be another encoder's, which then is shared and counted once by the optimizer.
+    """
+
+    def __init__(self, config: EncoderConfig, embeddings: Embeddings | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = embeddings if embeddings is not None else Embeddings(config)
+        same = config.embedding_size == config.hidden_size
+        self.projection = None if same else nn.Linear(config.embedding_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, batch: Batch, ids: Tensor | None = None) -> Tensor:
+        """The batch, or the batch with other `ids` (T,) in the same places -> (T, D)."""
+        hidden = self.embeddings(batch.ids if ids is None else ids, batch.segments, batch.positions)
+        if self.config.dropout:
+            hidden = F.dropout(hidden, self.config.dropout, self.training)
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        rows = Rows.of(batch)
+        for layer in self.layers:
+            hidden = layer(hidden, rows)
+        return hidden
+
+
+def first_tokens(hidden: Tensor, batch: Batch) -> Tensor:
+    """(T, D) -> (B, D): the state of each sequence's [CLS]."""
+    starts = [0]
+    for length in batch.lengths[:-1]:
+        starts.append(starts[-1] + length)
+    return hidden[torch.tensor(starts, device=hidden.device)]
+
+
+def parameter_depth(name: str) -> int:
+    """Depth of a parameter for layer-wise learning rates: 0 embeddings, 1..n layers, -1 whatever stands above.
+
+    Source: the original's `model/optimization.py`, which puts the embedding projection at depth 0 too.
+    """
+    parts = name.split(".")
+    if "layers" in parts:
+        return int(parts[parts.index("layers") + 1]) + 1
+    return 0 if "embeddings" in parts or "projection" in parts else -1

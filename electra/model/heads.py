@@ -1,0 +1,68 @@
+"""hidden states -> logits."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from electra.model.encoder import EncoderConfig
+
+
+class MaskedLanguageHead(nn.Module):
+    """(M, D) states of masked positions -> (M, V) logits over the vocabulary, tied to the word embeddings.
+
+    Source: `get_masked_lm_output` of the original's `run_pretraining.py`.
+    """
+
+    def __init__(self, config: EncoderConfig, word_embeddings: nn.Embedding) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        self.output = nn.Linear(config.embedding_size, config.vocab_size)
+        self.output.weight = word_embeddings.weight
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.output(self.norm(F.gelu(self.dense(states))))
+
+
+class ReplacedTokenHead(nn.Module):
+    """(T, D) -> (T,) logits of 'this token was replaced' (original: `_get_discriminator_output`)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.output(F.gelu(self.dense(hidden))).squeeze(-1)
+
+
+class ClassificationHead(nn.Module):
+    """(B, D) states of [CLS] -> (B, C) logits: dropout, dense, gelu, dropout, projection, as in `transformers`."""
+
+    def __init__(self, config: EncoderConfig, num_outputs: int) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, num_outputs)
+
+    def forward(self, states: Tensor) -> Tensor:
+        states = F.gelu(self.dense(F.dropout(states, self.dropout, self.training)))
+        return self.output(F.dropout(states, self.dropout, self.training))
+
+
+class OriginalClassificationHead(nn.Module):
+    """(B, D) states of [CLS] -> (B, C) logits: dropout and one projection, as the original fine-tunes."""
+
+    def __init__(self, config: EncoderConfig, num_outputs: int) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.output = nn.Linear(config.hidden_size, num_outputs)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.output(F.dropout(states, self.dropout, self.training))
+
+
+def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> ClassificationHead | OriginalClassificationHead:
+    """The head named 'transformers' or 'original'."""
+    return (OriginalClassificationHead if kind == "original" else ClassificationHead)(config, num_outputs)

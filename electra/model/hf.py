@@ -1,0 +1,356 @@
+"""model <-> Hugging Face directory: the one key table.
+
+A checkpoint of ours is a directory that `transformers` opens: config.json, model.safetensors, tokenizer files. The only
+arithmetic is joining q, k, v into one matrix and splitting it again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from electra import disk, hub
+from electra.errors import UserError
+from electra.model.classifier import Classifier
+from electra.model.encoder import Encoder, EncoderConfig
+from electra.model.initial import initialize
+from electra.model.objectives import Discriminator, Generator
+
+ENCODER_KEYS = {
+    "embeddings.word.weight": "embeddings.word_embeddings.weight",
+    "embeddings.position.weight": "embeddings.position_embeddings.weight",
+    "embeddings.segment.weight": "embeddings.token_type_embeddings.weight",
+    "embeddings.norm": "embeddings.LayerNorm",
+    "projection": "embeddings_project",
+}
+LAYER_KEYS = {
+    "attention_output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "norm": "output.LayerNorm",
+}
+QKV = ("attention.self.query", "attention.self.key", "attention.self.value")
+HEAD_KEYS = {
+    "ElectraForPreTraining": {"head.dense": "discriminator_predictions.dense", "head.output": "discriminator_predictions.dense_prediction"},
+    "ElectraForMaskedLM": {
+        "head.dense": "generator_predictions.dense",
+        "head.norm": "generator_predictions.LayerNorm",
+        "head.output.bias": "generator_lm_head.bias",
+    },
+    "ElectraForSequenceClassification": {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
+    # Not a class of transformers: the original's head has no counterpart there.
+    "ElectraOriginalClassifier": {"head.output": "classifier.original"},
+    "ElectraModel": {},
+}
+TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+CONFIG_KEYS = (
+    "vocab_size",
+    "embedding_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "layer_norm_eps",
+    "initializer_range",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A loaded model and what its directory says of it."""
+
+    module: nn.Module
+    """Discriminator, Generator, Classifier or Encoder, after `architecture`."""
+    config: EncoderConfig
+    architecture: str
+    """Name of the class of `transformers` that opens it."""
+    labels: tuple[str, ...]
+    """Class names in id order; empty unless it is a classifier."""
+    path: Path
+    hf_config: Mapping[str, Any]
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, whatever stands on it."""
+        return self.module if isinstance(self.module, Encoder) else self.module.encoder  # type: ignore[return-value]
+
+
+def architecture_of(module: nn.Module) -> str:
+    """The class of `transformers` that opens a module."""
+    if isinstance(module, Classifier):
+        return "ElectraOriginalClassifier" if module.head_kind == "original" else "ElectraForSequenceClassification"
+    names = {Discriminator: "ElectraForPreTraining", Generator: "ElectraForMaskedLM", Encoder: "ElectraModel"}
+    return names[type(module)]
+
+
+# ---- names ----
+
+
+def _pairs(architecture: str, num_layers: int, projected: bool) -> list[tuple[str, tuple[str, ...]]]:
+    """(our parameter, its one name there or three for q, k, v), for every parameter of an architecture."""
+    whole = architecture == "ElectraModel"
+    ours, theirs = ("", "") if whole else ("encoder.", "electra.")
+    table: list[tuple[str, tuple[str, ...]]] = []
+
+    def add(mine: str, names: Sequence[str]) -> None:
+        ends = [""] if mine.endswith((".weight", ".bias")) else [".weight", ".bias"]
+        table.extend((mine + end, tuple(n + end for n in names)) for end in ends)
+
+    for mine, name in ENCODER_KEYS.items():
+        if mine != "projection" or projected:
+            add(ours + mine, [theirs + name])
+    for i in range(num_layers):
+        mine, name = f"{ours}layers.{i}.", f"{theirs}encoder.layer.{i}."
+        add(mine + "qkv", [name + part for part in QKV])
+        for key, value in LAYER_KEYS.items():
+            add(mine + key, [name + value])
+    for mine, name in HEAD_KEYS[architecture].items():
+        add(mine, [name])
+    return table
+
+
+def to_hf(module: nn.Module) -> dict[str, Tensor]:
+    """A module's weights under Hugging Face's names."""
+    config = _encoder(module).config
+    state = module.state_dict()
+    out: dict[str, Tensor] = {}
+    for mine, names in _pairs(architecture_of(module), config.num_hidden_layers, config.embedding_size != config.hidden_size):
+        for name, part in zip(names, state[mine].chunk(len(names)), strict=True):
+            out[name] = part.detach().contiguous()
+    return out
+
+
+def from_hf(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Fill a module from Hugging Face's names.
+
+    Raises:
+        UserError: a weight is missing or has another shape.
+    """
+    config = _encoder(module).config
+    wanted = dict(module.state_dict())
+    state: dict[str, Tensor] = {}
+    for mine, names in _pairs(architecture_of(module), config.num_hidden_layers, config.embedding_size != config.hidden_size):
+        missing = [n for n in names if n not in tensors]
+        if missing:
+            raise UserError(f"{where}: weight '{missing[0]}' is missing; the file is not a complete {architecture_of(module)}")
+        value = torch.cat([tensors[n] for n in names]) if len(names) > 1 else tensors[names[0]]
+        if value.shape != wanted[mine].shape:
+            raise UserError(f"{where}: weight '{names[0]}' has shape {tuple(value.shape)}, config.json says {tuple(wanted[mine].shape)}")
+        state[mine] = value.to(wanted[mine].dtype)
+    module.load_state_dict(state, strict=False)
+
+
+def _encoder(module: nn.Module) -> Encoder:
+    return module if isinstance(module, Encoder) else module.encoder  # type: ignore[return-value]
+
+
+# ---- reading ----
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint folder.
+
+    Raises:
+        UserError: missing, not JSON, or not an ELECTRA.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no checkpoint: it has no config.json") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict) or values.get("model_type") != "electra":
+        kind = values.get("model_type") if isinstance(values, dict) else None
+        raise UserError(f"{path} describes a model of type '{kind}', not an ELECTRA (model_type 'electra')")
+    if values.get("hidden_act", "gelu") != "gelu":
+        raise UserError(f"{path}: activation '{values['hidden_act']}' is not supported; ELECTRA uses 'gelu'")
+    return values
+
+
+def encoder_config(values: Mapping[str, Any], where: Path) -> EncoderConfig:
+    """config.json's values -> EncoderConfig.
+
+    Raises:
+        UserError: a size is missing or absurd.
+    """
+    # What `transformers` leaves out of a config.json are the values of its ElectraConfig.
+    defaults = dict(zip(CONFIG_KEYS, (30522, 128, 256, 12, 4, 1024, 512, 2, 1e-12, 0.02), strict=True))
+    sizes = {key: values.get(key, defaults[key]) for key in CONFIG_KEYS}
+    for key, value in sizes.items():
+        limit = 10_000_000 if key == "vocab_size" else 100_000
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= limit:
+            raise UserError(f"{where}/config.json: {key} is {value!r}; expected a number between 1 and {limit}")
+    if sizes["hidden_size"] % sizes["num_attention_heads"]:
+        raise UserError(f"{where}/config.json: hidden_size {sizes['hidden_size']} is not a multiple of num_attention_heads {sizes['num_attention_heads']}")
+    return EncoderConfig(**sizes, dropout=float(values.get("hidden_dropout_prob", 0.1)))
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """model.safetensors, else pytorch_model.bin (tensors only, never pickled code) -> name -> tensor, old names made new.
+
+    Raises:
+        UserError: neither is there, or the file is damaged.
+    """
+    path, legacy = folder / "model.safetensors", folder / "pytorch_model.bin"
+    try:
+        if path.exists():
+            tensors = load_file(path)
+        elif legacy.exists():
+            path = legacy
+            tensors = torch.load(legacy, map_location="cpu", weights_only=True)
+        else:
+            raise UserError(f"{folder} has no model.safetensors or pytorch_model.bin")
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); it is damaged or incomplete: fetch it again") from None
+    except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise UserError(f"{path} is damaged, or holds more than plain tensors, which is never loaded") from None
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise UserError(f"{path} holds no table of tensors")
+    renamed = {re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", k)): v for k, v in tensors.items()}
+    return {k: v.float() if v.is_floating_point() else v for k, v in renamed.items()}
+
+
+def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0) -> nn.Module:
+    """An uninitialized module of an architecture."""
+    builders: dict[str, Callable[[Encoder], nn.Module]] = {
+        "ElectraForPreTraining": Discriminator,
+        "ElectraForMaskedLM": Generator,
+        "ElectraForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers"),
+        "ElectraOriginalClassifier": lambda e: Classifier(e, num_labels, "original"),
+        "ElectraModel": lambda e: e,
+    }
+    return builders[architecture](Encoder(config))
+
+
+ROLES = {
+    "discriminator": ("ElectraForPreTraining",),
+    "generator": ("ElectraForMaskedLM",),
+    "classifier": ("ElectraForSequenceClassification", "ElectraOriginalClassifier"),
+}
+
+
+def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
+    """A checkpoint folder, run directory or hub name -> the model in it, on the CPU, in evaluation mode, fp32.
+
+    `role` is what the caller needs: 'discriminator', 'generator' (looked for in CKPT/generator too), 'classifier',
+    'encoder' (the encoder of whatever is there) or 'any'.
+
+    Raises:
+        UserError: not found, damaged, or it has no such part; the message says what to do.
+    """
+    folder = hub.resolve(source)
+    values = read_config(folder)
+    architecture = (values.get("architectures") or ["ElectraModel"])[0]
+    if role == "generator" and architecture != "ElectraForMaskedLM" and (folder / "generator" / "config.json").exists():
+        return load_checkpoint(folder / "generator", role)
+    wanted = ROLES.get(role)
+    if wanted is not None and architecture not in wanted:
+        remedies = {
+            "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
+            "generator": "give a checkpoint with its generator (CKPT/generator, or an ElectraForMaskedLM)",
+            "classifier": f"fine-tune it first: electra finetune TASK --model {source} --data DIR --output RUN",
+        }
+        raise UserError(f"{source} is an {architecture}: it has no {role} head; {remedies[role]}")
+    if architecture not in HEAD_KEYS:
+        if role != "encoder":
+            raise UserError(f"{folder}: architecture '{architecture}' is not supported; supported: {', '.join(HEAD_KEYS)}")
+        architecture = "ElectraModel"
+    config = encoder_config(values, folder)
+    tensors = read_weights(folder)
+    if role == "encoder" or architecture == "ElectraModel":
+        architecture = "ElectraModel"
+        tensors = {k.removeprefix("electra."): v for k, v in tensors.items()}
+    names = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    labels = tuple(names[k] for k in sorted(names, key=int))
+    classifier = architecture in ROLES["classifier"]
+    module = new_module(architecture, config, len(labels) if classifier else 0)
+    from_hf(module, tensors, folder)
+    return Checkpoint(
+        module=module.eval(),
+        config=config,
+        architecture=architecture,
+        labels=labels if classifier else (),
+        path=folder,
+        hf_config=values,
+    )
+
+
+def reinitialize(module: nn.Module, seed: int) -> None:
+    """Random weights again, from `seed`: the same network without pre-training."""
+    initialize(module, torch.Generator().manual_seed(seed))
+
+
+def with_dropout(config: EncoderConfig, dropout: float) -> EncoderConfig:
+    """The same shape with another dropout."""
+    return replace(config, dropout=dropout)
+
+
+# ---- writing ----
+
+
+def config_values(module: nn.Module, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """What config.json says of a module."""
+    config = _encoder(module).config
+    values: dict[str, Any] = {
+        "architectures": [architecture_of(module)],
+        "model_type": "electra",
+        **{key: getattr(config, key) for key in CONFIG_KEYS},
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.dropout,
+        "classifier_dropout": None,
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+    }
+    if isinstance(module, Classifier):
+        names = list(labels) or [f"LABEL_{i}" for i in range(module.num_outputs)]
+        values["id2label"] = {str(i): name for i, name in enumerate(names)}
+        values["label2id"] = {name: i for i, name in enumerate(names)}
+        if module.num_outputs == 1:
+            values["problem_type"] = "regression"
+    return values
+
+
+def save_checkpoint(
+    module: nn.Module,
+    folder: Path,
+    *,
+    tokenizer: Path | None = None,
+    labels: Sequence[str] = (),
+    card: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a module as a Hugging Face directory into an existing (usually still temporary) folder.
+
+    `tokenizer` is a folder whose tokenizer files are copied; `card` becomes README.md; `extra` is added to config.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    values = config_values(module, labels) | {"dtype": str(dtype).removeprefix("torch.")} | dict(extra or {})
+    disk.write_text(folder / "config.json", json.dumps(values, indent=2) + "\n")
+    tensors = {k: v.to(device="cpu", dtype=dtype).clone() for k, v in to_hf(module).items()}
+    with disk.atomic_file(folder / "model.safetensors") as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    if tokenizer is not None:
+        for name in TOKENIZER_FILES:
+            if (tokenizer / name).exists():
+                shutil.copyfile(tokenizer / name, folder / name)
+    if card is not None:
+        disk.write_text(folder / "README.md", card)

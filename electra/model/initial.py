@@ -1,0 +1,95 @@
+"""Initial weights: the paper's, and a start on local attention for runs of minutes.
+
+The paper's: normal of standard deviation `initializer_range`, cut at two of them; biases zero; LayerNorms one.
+
+`local`: post-norm encoders first learn word frequencies and stay there until some heads have found their
+neighbours, tens of millions of tokens later in a small run. Here positions start as sinusoids in a block of the
+embedding, and the lower layers' heads start by looking at fixed offsets: with P the sinusoids of a position,
+W_q P(p) = s R_offset P(p) and W_k P(p') = s P(p'), their product peaks at p' = p + offset. Everything stays trainable,
+and the result is an ordinary ELECTRA checkpoint. (In the spirit of Trockman & Kolter 2023, "Mimetic initialization of self-attention layers".)
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from electra.model.encoder import Encoder
+
+OFFSETS = (-1, 1, -2, 2, -3, 3, 0, -4)
+"""Offsets of the heads of a layer, in this order."""
+POSITION_SHARE = 0.25
+"""Share of the embedding's width that starts as sinusoids."""
+PEAK = 6.0
+"""Attention logit of a head at its own offset, above the average of the others."""
+
+
+def initialize(module: nn.Module, generator: torch.Generator, *, attention: str = "normal") -> None:
+    """Fill every parameter of `module` from `generator`; `attention` is 'normal' or 'local'."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            std = next((m.config.initializer_range for m in module.modules() if isinstance(m, Encoder)), 0.02)
+            nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+            if isinstance(part, nn.Linear) and part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+    if attention == "local":
+        with torch.no_grad():
+            for encoder in (m for m in module.modules() if isinstance(m, Encoder)):
+                _start_local(encoder, generator)
+
+
+def _frequencies(pairs: int) -> Tensor:
+    return torch.logspace(math.log10(2.0), math.log10(0.02), pairs)
+
+
+def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
+    config, embeddings = encoder.config, encoder.embeddings
+    pairs = max(2, int(config.embedding_size * POSITION_SHARE) // 2)
+    block = 2 * pairs
+    angles = torch.arange(config.max_position_embeddings)[:, None] * _frequencies(pairs)
+    table = torch.zeros(config.max_position_embeddings, config.embedding_size)
+    table[:, 0:block:2], table[:, 1:block:2] = angles.sin(), angles.cos()
+    # Words and sinusoids share the width without overlap at the start, and LayerNorm then keeps their shares.
+    embeddings.position.weight.copy_(table)
+    word = torch.randn(embeddings.word.weight.shape, generator=generator) * 0.5
+    word[:, :block] = 0
+    embeddings.word.weight.copy_(word)
+    embeddings.segment.weight.mul_(0.1)
+    if encoder.projection is not None:
+        weight = torch.randn(config.hidden_size, config.embedding_size, generator=generator) / math.sqrt(config.embedding_size - block)
+        weight[:, :block] = 0
+        weight[:block] = 0
+        weight[:block, :block] = torch.eye(block)
+        encoder.projection.weight.copy_(weight)
+    # After LayerNorm each sinusoid has about unit variance over the whole width: its pair has radius near one.
+    for index, layer in enumerate(encoder.layers[: max(1, len(encoder.layers) // 2)]):
+        _aim_heads(layer, config.head_size, block, pairs, index)
+
+
+def _aim_heads(layer: nn.Module, head_size: int, block: int, pairs: int, index: int) -> None:
+    """Give every head of a layer its offset: rotate the sinusoids in the query, keep them in the key."""
+    heads = layer.num_heads
+    width = heads * head_size
+    used = min(pairs, head_size // 2)
+    # Spread over the frequencies when a head has fewer dimensions than the block has sinusoids.
+    chosen = torch.linspace(0, pairs - 1, used).round().long()
+    frequencies = _frequencies(pairs)[chosen]
+    strength = math.sqrt(PEAK * math.sqrt(head_size) / used)
+    weight = layer.qkv.weight
+    for head in range(heads):
+        offset = OFFSETS[(head + index * heads) % len(OFFSETS)]
+        q, k = head * head_size, width + head * head_size
+        weight[q : q + head_size, :block].zero_()
+        weight[k : k + head_size, :block].zero_()
+        for i, pair in enumerate(chosen.tolist()):
+            s, c = 2 * pair, 2 * pair + 1
+            sin, cos = torch.sin(offset * frequencies[i]), torch.cos(offset * frequencies[i])
+            # sin(a + d) = sin a cos d + cos a sin d;  cos(a + d) = cos a cos d - sin a sin d
+            weight[q + 2 * i, s], weight[q + 2 * i, c] = strength * cos, strength * sin
+            weight[q + 2 * i + 1, s], weight[q + 2 * i + 1, c] = -strength * sin, strength * cos
+            weight[k + 2 * i, s], weight[k + 2 * i + 1, c] = strength, strength
