@@ -1,0 +1,118 @@
+"""Objective + finite batches -> metrics; the sums behind both the training log and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from electra.contracts import Batch, StepOutput
+
+
+def area_under_curve(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Probability that a positive scores above a negative, ties counting half: the exact area under the ROC curve.
+
+    `scores` (N,) any real numbers, `labels` (N,) 0 or 1 (or bool). NaN where one of the classes is absent.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    positive = np.asarray(labels).astype(bool)
+    num_positive = int(positive.sum())
+    num_negative = positive.size - num_positive
+    if not num_positive or not num_negative:
+        return float("nan")
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rank = np.cumsum(counts) - (counts - 1) / 2  # mean of the ranks 1..N that equal values share
+    area = rank[inverse][positive].sum() - num_positive * (num_positive + 1) / 2
+    return float(area / (num_positive * num_negative))
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The precision of the forward pass: bf16 where asked for, or by 'auto' on CUDA."""
+    wanted = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+class Sums:
+    """StepOutputs added up on the device; the host reads them only in `read`."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor | int] = {}
+        self._weights: dict[str, float] = {}
+        self._losses: set[str] = set()
+
+    def add(self, output: StepOutput) -> None:
+        """Add one microbatch."""
+        for name, loss in output.losses.items():
+            self._losses.add(name)
+            self._weights[name] = loss.weight
+            self._add(name, loss.total.detach().float(), loss.count)
+        for name, (total, count) in output.metrics.items():
+            self._add(name, total.detach().float(), count.detach().float())
+
+    def add_value(self, name: str, value: Tensor) -> None:
+        """Add a scalar whose mean over steps is wanted."""
+        self._add(name, value.detach().float(), 1)
+
+    def _add(self, name: str, total: Tensor, count: Tensor | int) -> None:
+        if name in self._totals:
+            self._totals[name] = self._totals[name] + total
+            self._counts[name] = self._counts[name] + count
+        else:
+            self._totals[name], self._counts[name] = total, count
+
+    def tensor(self) -> Tensor:
+        """(2, N) float64 totals and counts in the order of names, to be summed over ranks (float32 where the device has no more)."""
+        if not self._totals:
+            return torch.zeros(2, 0)
+        device = next(iter(self._totals.values())).device
+        kind = torch.float32 if device.type == "mps" else torch.float64
+        totals = torch.stack([self._totals[name] for name in sorted(self._totals)]).to(kind)
+        counts = torch.stack([torch.as_tensor(self._counts[name], dtype=kind).to(device) for name in sorted(self._totals)])
+        return torch.stack([totals, counts])
+
+    def read(self, summed: Tensor | None = None) -> dict[str, float]:
+        """Name -> total / count, and `loss`, the weighted sum of the losses. A metric that counted nothing is left out."""
+        values = (self.tensor() if summed is None else summed).tolist()
+        names = sorted(self._totals)
+        out = {name: total / count for name, total, count in zip(names, *values, strict=True) if count}
+        if self._losses:
+            out["loss"] = sum(self._weights[name] * out.get(name, 0.0) for name in sorted(self._losses))
+        return out
+
+
+def scores_of(pairs: Iterable[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
+    """(name, scores (N,), labels (N,)) -> name -> exact area under the ROC curve over all of a name's pairs."""
+    kept: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for name, scores, labels in pairs:
+        lists = kept.setdefault(name, ([], []))
+        lists[0].append(scores.detach().float().cpu().numpy())
+        lists[1].append(labels.detach().cpu().numpy())
+    found = {name: area_under_curve(np.concatenate(scores), np.concatenate(labels)) for name, (scores, labels) in kept.items()}
+    return {name: value for name, value in found.items() if not np.isnan(value)}
+
+
+def evaluate(objective: nn.Module, batches: Iterable[Batch], device: torch.device | str = "cpu", precision: str = "auto") -> dict[str, float]:
+    """Objective in evaluation mode over all `batches` -> its metrics.
+
+    A loss is its total / count over everything, `loss` the weighted sum of the losses; metrics are sum / count; rankings
+    are exact areas under the ROC curve over everything. The objective is left in the mode it was in.
+    """
+    device = torch.device(device)
+    sums = Sums()
+    pairs: list[tuple[str, Tensor, Tensor]] = []
+    was_training = objective.training
+    objective.eval()
+    try:
+        with torch.no_grad(), autocast(device, precision):
+            for batch in batches:
+                output: StepOutput = objective(batch.to(device))
+                sums.add(output)
+                pairs += [(name, scores.float().cpu(), labels.cpu()) for name, (scores, labels) in output.scores.items()]
+    finally:
+        objective.train(was_training)
+    return sums.read() | scores_of(pairs)

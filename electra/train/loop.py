@@ -1,0 +1,333 @@
+"""The only training loop.
+
+    settle the number of steps (given, or measured from the budget and frozen in RUN/budget.json)
+    while step < number of steps and nobody asked to stop:
+        take `accumulation` batches
+        counts = what each loss will be divided by, summed over microbatches and ranks     (host only)
+        for each batch:
+            loss = sum over losses of  weight * total / counts                             (autocast)
+            backward
+        norm = global norm of the gradients; clip; Adam with this step's learning rate     (skipped where not finite)
+        every log_every steps:      read the sums from the device -> metrics.jsonl, TensorBoard, progress; stop if not finite
+        every evaluate_every steps: evaluate() -> metrics.jsonl
+        every checkpoint_every steps, and on SIGTERM or Ctrl-C: checkpoint, atomically
+    RUN/final
+
+It knows no ELECTRA: an objective, a stream of batches and three functions are all it is given. The host never waits for
+the device except at log steps, evaluations and checkpoints.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from electra import disk
+from electra.contracts import Batch, BatchStream, Objective, StepOutput
+from electra.errors import UserError
+from electra.settings import LoopSettings, OptimizerSettings
+from electra.train import budget, resume
+from electra.train.evaluation import Sums, autocast, scores_of
+from electra.train.optim import Adam, learning_rate
+from electra.train.ranks import Ranks, choose_device
+from electra.train.record import Record
+
+_EVALUATIONS = 10
+_CHECKPOINTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """How a training ended."""
+
+    step: int
+    """Updates made in all, those before a resume included."""
+    num_steps: int
+    """Updates planned."""
+    stopped: bool
+    """Whether a signal ended it before its last step."""
+    signal: int | None
+    """That signal; a command leaves with exit code 128 + signal."""
+    tokens: int
+    """Real tokens trained on."""
+    seconds: float
+    """Wall-clock seconds, interruptions not counted."""
+    checkpoint: Path | None
+    """The last checkpoint written (or resumed from)."""
+    evaluation: dict[str, float] = field(default_factory=dict)
+    """The last evaluation's metrics."""
+
+
+def train(
+    objective: nn.Module,
+    stream: BatchStream,
+    settings: LoopSettings,
+    optimizer: OptimizerSettings,
+    record: Record,
+    save: Callable[[Path], None],
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    parameter_depth: Callable[[str], int] | None = None,
+    resume_from: Path | None = None,
+    ranks: Ranks | None = None,
+) -> TrainResult:
+    """Train `objective` (a `contracts.Objective`) on `stream`, keeping the run in `record.folder`.
+
+    `save(folder)` writes the model's own files into an existing folder. `evaluate()` -> metrics, called on the first rank
+    only. `parameter_depth` turns on layer-wise learning rates (see `optim.parameter_groups`). `resume_from` is a checkpoint
+    of the same run. `ranks` is what `ranks.join` yielded; None: this process alone.
+
+    Raises:
+        UserError: no number of steps, a checkpoint that does not fit, or a loss or gradient that is not finite (the
+            step is named, the last checkpoint stays).
+    """
+    ranks = ranks or Ranks(0, 1, choose_device(settings.device))
+    run = _Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks)
+    try:
+        with _signals() as asked:
+            return run.go(resume_from, asked)
+    finally:
+        record.close()
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that SIGTERM and Ctrl-C fill, so that the step under way is finished; a second Ctrl-C interrupts at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        stream: BatchStream,
+        settings: LoopSettings,
+        optimizer: OptimizerSettings,
+        record: Record,
+        save: Callable[[Path], None],
+        evaluate: Callable[[], dict[str, float]] | None,
+        parameter_depth: Callable[[str], int] | None,
+        ranks: Ranks,
+    ) -> None:
+        self.objective = objective.to(ranks.device)
+        self.stream, self.settings, self.record, self.save, self.evaluate, self.ranks = stream, settings, record, save, evaluate, ranks
+        self.adam = Adam(objective.named_parameters(), optimizer, parameter_depth)
+        self.wrapped: nn.Module = objective
+        self.step = self.tokens = self.num_steps = 0
+        self.started = self.window_start = time.monotonic()
+        self.seconds_before = 0.0
+        self.window_tokens = 0
+        self.sums = Sums()
+        self.last: StepOutput | None = None
+        self.checkpoint: Path | None = None
+        self.evaluation: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, earlier sessions included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def go(self, resume_from: Path | None, asked: list[int]) -> TrainResult:
+        """The loop of the module's docstring."""
+        settings, folder = self.settings, self.record.folder
+        if self.ranks.first:
+            resume.sweep(folder)
+        if resume_from is not None:
+            self._restore(resume_from)
+        self.record.cut(self.step)
+        if settings.compile:
+            self.objective.compile()
+        self.wrapped = self.ranks.wrap(self.objective)
+        self.objective.train()
+        self.num_steps = self.num_steps or self._settle_steps()
+        evaluate_every = settings.evaluate_every or max(1, self.num_steps // _EVALUATIONS)
+        checkpoint_every = settings.checkpoint_every or max(1, self.num_steps // _CHECKPOINTS)
+        stop = False
+        self._open_window()
+        while self.step < self.num_steps and not stop:
+            stop = self.update(asked)
+            last = self.step == self.num_steps
+            due = last or stop or self.step % checkpoint_every == 0 or self.step in settings.keep_steps
+            if due or self.step % settings.log_every == 0:
+                self._log()
+            if self.evaluate is not None and (last or self.step % evaluate_every == 0):
+                self._evaluate()
+            if due:
+                self._checkpoint()
+        done = self.step >= self.num_steps
+        if self.ranks.first and done:
+            with disk.atomic_folder(folder / "final") as temporary:
+                self.save(temporary)
+        self.ranks.wait()
+        if not done:
+            where = f"stopped after step {self.step:,} of {self.num_steps:,}, saved in {self.checkpoint}"
+            self.record.say(f"{where}; the same command with --resume goes on")
+        return TrainResult(
+            step=self.step,
+            num_steps=self.num_steps,
+            stopped=not done,
+            signal=None if done else (asked[0] if asked else int(signal.SIGTERM)),
+            tokens=self.tokens,
+            seconds=self.seconds,
+            checkpoint=self.checkpoint,
+            evaluation=self.evaluation,
+        )
+
+    def update(self, asked: list[int]) -> bool:
+        """One optimizer update -> whether any rank was asked to stop."""
+        objective = cast(Objective, self.objective)
+        batches = [next(self.stream) for _ in range(self.settings.accumulation)]
+        found = [objective.counts(batch) for batch in batches]
+        names = sorted(found[0])
+        mine = [sum(counts[name] for counts in found) for name in names]
+        *summed, tokens, stop = self.ranks.sum_counts([*mine, sum(batch.num_tokens for batch in batches), len(asked)])
+        counts = {name: max(1, count) for name, count in zip(names, summed, strict=True)}
+        self.step += 1
+        resume.seed_step(self.settings.seed, self.step, self.ranks.rank)
+        loss = torch.zeros((), device=self.ranks.device)
+        for number, batch in enumerate(batches, 1):
+            with self.ranks.quiet(self.wrapped, last=number == len(batches)):
+                loss = loss + self._backward(batch, counts)
+        rate = learning_rate(self.adam.settings, self.step, self.num_steps)
+        self.sums.add_value("grad_norm", self.adam.step(rate, self.ranks.sum_(loss), self.step))
+        self.tokens += tokens
+        self.window_tokens += tokens
+        return stop > 0
+
+    def _backward(self, batch: Batch, counts: dict[str, int]) -> Tensor:
+        """One microbatch forward and back -> its share of the loss."""
+        with autocast(self.ranks.device, self.settings.precision):
+            output: StepOutput = self.wrapped(_place(batch, self.ranks.device))
+        parts = [loss.weight * loss.total.float() / counts[name] for name, loss in output.losses.items()]
+        share = torch.stack(parts).sum()
+        # DistributedDataParallel divides the summed gradients by the number of ranks; the counts already cover all of them.
+        (share * self.ranks.world_size).backward()  # type: ignore[no-untyped-call]
+        self.sums.add(output)
+        self.last = output
+        return share.detach()
+
+    # ---- the number of steps ----
+
+    def _settle_steps(self) -> int:
+        settings = self.settings
+        if settings.num_train_steps is not None and settings.budget is not None:
+            raise UserError("both num_train_steps and budget are set; give one of them")
+        if settings.num_train_steps is not None:
+            if settings.num_train_steps < 1:
+                raise UserError(f"num_train_steps is {settings.num_train_steps}; it must be at least 1")
+            return settings.num_train_steps
+        if settings.budget is None:
+            raise UserError("how long to train is not set; give --num-train-steps or --budget")
+        frozen = self.ranks.agree(budget.read_frozen(self.record.folder, settings.budget) if self.ranks.first else None)
+        if frozen is None:
+            frozen = self._measure(settings.budget)
+        return int(frozen)
+
+    def _measure(self, seconds: float) -> int:
+        """Try some steps, an evaluation and a checkpoint, undo them, and say how many steps fit."""
+        kept = {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
+        position, self.num_steps = self.stream.state(), 1_000_000
+        trial = budget.Trial(seconds, self.started, self.ranks)
+        while trial.goes_on():
+            self.update([])
+        steps = trial.finish(
+            evaluate=self.evaluate,
+            checkpoint=lambda: resume.write_checkpoint(self.record.folder / ".trial.part", self.objective, self.adam, {}, self.save),
+            num_evaluations=_EVALUATIONS,
+            num_checkpoints=_CHECKPOINTS,
+            folder=self.record.folder,
+        )
+        if self.ranks.first:
+            resume.sweep(self.record.folder)
+        self.objective.load_state_dict(kept)
+        self.objective.train()
+        self.adam.clear()
+        self.stream.load_state(position)
+        self.step = self.tokens = 0
+        self.record.say(f"the budget of {seconds:,.0f} s is {steps:,} steps")
+        return steps
+
+    # ---- now and then ----
+
+    def _open_window(self) -> None:
+        self.sums, self.window_tokens, self.window_start = Sums(), 0, time.monotonic()
+
+    def _log(self) -> None:
+        """Read the sums since the last line; the one place where the host waits for the device."""
+        if bad := int(self.adam.first_bad_step.item()):
+            kept = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint else "no checkpoint was written yet"
+            raise UserError(f"the loss or its gradient is not finite at step {bad}; {kept}; lower --learning-rate, or use --precision fp32")
+        values = self.sums.read(self.ranks.sum_(self.sums.tensor()))
+        if self.last is not None:
+            values |= scores_of((name, scores, labels) for name, (scores, labels) in self.last.scores.items())
+        rate = learning_rate(self.adam.settings, self.step, self.num_steps)
+        speed = self.window_tokens / max(1e-9, time.monotonic() - self.window_start)
+        values |= {"learning_rate": rate, "tokens_per_second": speed}
+        self.record.log("train", step=self.step, tokens=self.tokens, seconds=self.seconds, values=values)
+        left = (self.num_steps - self.step) * self.tokens / max(1, self.step) / max(1e-9, speed)
+        self.record.progress(self.step, self.num_steps, loss=values.get("loss"), rate=rate, tokens_per_second=speed, seconds_left=left)
+        self._open_window()
+
+    def _evaluate(self) -> None:
+        start = time.monotonic()
+        if self.ranks.first and self.evaluate is not None:
+            self.evaluation = self.evaluate()
+            self.record.log("evaluation", step=self.step, tokens=self.tokens, seconds=self.seconds, values=self.evaluation)
+        self.objective.train()
+        self.ranks.wait()
+        self.window_start += time.monotonic() - start  # the speed is of training alone
+
+    def _checkpoint(self) -> None:
+        positions = self.ranks.gather(self.stream.state())
+        folder = resume.checkpoint_folder(self.record.folder, self.step)
+        if self.ranks.first:
+            state = {"step": self.step, "num_steps": self.num_steps, "tokens": self.tokens, "seconds": self.seconds, "positions": positions}
+            resume.write_checkpoint(folder, self.objective, self.adam, state, self.save)
+            resume.prune(self.record.folder, self.settings.keep_checkpoints, self.settings.keep_steps)
+        self.checkpoint = folder
+        self.ranks.wait()
+        self._open_window()
+
+    def _restore(self, folder: Path) -> None:
+        state = resume.read_checkpoint(folder, self.objective, self.adam)
+        self.step, self.tokens, self.seconds_before = state["step"], state["tokens"], state["seconds"]
+        self.num_steps, self.checkpoint = state["num_steps"], Path(folder)
+        positions = state["positions"]
+        if len(positions) != self.ranks.world_size and any(position != positions[0] for position in positions):
+            raise UserError(f"{folder} was written by {len(positions)} ranks; resume with as many, not {self.ranks.world_size}")
+        self.stream.load_state(positions[self.ranks.rank if len(positions) == self.ranks.world_size else 0])
+
+
+def _place(batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device; through pinned memory on CUDA, so that the copy overlaps with what the device still does."""
+    if device.type == "cuda":
+        values = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
+        pinned: dict[str, Any] = {name: value.pin_memory() for name, value in values.items() if isinstance(value, Tensor)}
+        batch = dataclasses.replace(batch, **pinned)
+    return batch.to(device)

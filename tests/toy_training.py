@@ -1,0 +1,173 @@
+"""A toy objective and stream for the loop's tests; run as a script it trains them, to be killed.
+
+usage: toy_training.py RUN [resume] [kill-in-checkpoint STEP] [steps N] [pause SECONDS] [budget SECONDS] [batch B] [dropout P]
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from electra.contracts import Batch, Loss, StepOutput
+from electra.settings import LoopSettings, OptimizerSettings
+from electra.train import ranks, resume
+from electra.train.loop import TrainResult, train
+from electra.train.record import Record
+
+VOCABULARY = 50
+
+
+class ToyStream:
+    """Sequences of random ids: what each holds depends on its global index alone."""
+
+    def __init__(self, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.batch_size, self.rank, self.world_size, self.index = batch_size, rank, world_size, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        first = self.index + self.rank * self.batch_size
+        self.index += self.batch_size * self.world_size
+        return make_batch(range(first, first + self.batch_size))
+
+    def state(self) -> dict[str, Any]:
+        return {"index": self.index}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.index = state["index"]
+
+
+def make_batch(indices: range) -> Batch:
+    rows = [np.random.default_rng(index).integers(0, VOCABULARY, 3 + index % 5) for index in indices]
+    lengths = tuple(len(row) for row in rows)
+    return Batch(
+        ids=torch.from_numpy(np.concatenate(rows)),
+        segments=torch.zeros(sum(lengths), dtype=torch.int64),
+        positions=torch.cat([torch.arange(length) for length in lengths]),
+        rows=torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(lengths)),
+        keys=torch.tensor(list(indices)),
+        lengths=lengths,
+    )
+
+
+class ToyObjective(nn.Module):
+    """Two losses with different counts, tied weights, noise keyed by `batch.keys`, dropout."""
+
+    def __init__(self, dropout: float = 0.0, bad_step: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embeddings = nn.Embedding(VOCABULARY, 8)
+        self.norm = nn.LayerNorm(8)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(8, VOCABULARY)
+        self.out.weight = self.embeddings.weight
+        self.head = nn.Linear(8, 1)
+        self.bad_step, self.calls = bad_step, 0
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        return {"token_loss": batch.num_tokens, "row_loss": len(batch.lengths)}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        pairs = zip(batch.keys.tolist(), batch.lengths, strict=True)
+        noise = torch.cat([torch.randn(length, 8, generator=torch.Generator().manual_seed(key)) for key, length in pairs])
+        hidden = self.dropout(self.norm(self.embeddings(batch.ids) + 0.1 * noise))
+        total = nn.functional.cross_entropy(self.out(hidden).float(), (batch.ids + 1) % VOCABULARY, reduction="sum")
+        self.calls += self.training
+        if self.training and self.calls == self.bad_step:
+            total = total * float("nan")
+        first = hidden[batch.positions == 0]
+        labels = (batch.ids[batch.positions == 0] % 2).float()
+        scores = self.head(first).squeeze(1).float()
+        rows = nn.functional.binary_cross_entropy_with_logits(scores, labels, reduction="sum")
+        return StepOutput(
+            losses={"token_loss": Loss(total=total, count=batch.num_tokens), "row_loss": Loss(total=rows, count=len(labels), weight=5.0)},
+            metrics={"accuracy": (((scores > 0) == (labels > 0)).sum(), torch.tensor(len(labels)))},
+            scores={"auc": (scores.detach(), labels)},
+        )
+
+
+def save_toy(objective: nn.Module, folder: Path) -> None:
+    save_file({name: tensor.detach().clone() for name, tensor in objective.named_parameters()}, folder / "model.safetensors")
+
+
+def run_toy(
+    folder: Path,
+    *,
+    batch_size: int = 4,
+    steps: int | None = 40,
+    budget: float | None = None,
+    dropout: float = 0.1,
+    bad_step: int = 0,
+    pause: float = 0.0,
+    go_on: bool = False,
+    place: ranks.Ranks | None = None,
+    stream: Any = None,
+    **loop: Any,
+) -> tuple[TrainResult, ToyObjective]:
+    objective = ToyObjective(dropout, bad_step)
+    place = place or ranks.Ranks(0, 1, torch.device("cpu"))
+
+    def evaluate() -> dict[str, float]:
+        time.sleep(pause)
+        return {"random": float(torch.rand(()))}  # disturbs the generator, which must not matter
+
+    values = {"log_every": 4, "checkpoint_every": 5, "evaluate_every": 7, "batch_size": batch_size, **loop}
+    result = train(
+        objective,
+        stream or ToyStream(batch_size, place.rank, place.world_size),
+        LoopSettings(num_train_steps=steps, budget=budget, **values),
+        OptimizerSettings(learning_rate=0.01, warmup_steps=4),
+        Record(folder, active=place.first, tensorboard=False),
+        save=lambda path: save_toy(objective, path),
+        evaluate=evaluate,
+        resume_from=resume.latest_checkpoint(folder) if go_on else None,
+        ranks=place,
+    )
+    return result, objective
+
+
+def main(argv: list[str]) -> int:
+    folder, words = Path(argv[0]), argv[1:]
+
+    def value(name: str, default: float | None = None) -> float | None:
+        return float(words[words.index(name) + 1]) if name in words else default
+
+    doomed = value("kill-in-checkpoint")
+    if doomed is not None:
+        original = resume.save_file
+
+        def dying_save(tensors: Any, path: Path) -> None:
+            original(tensors, path)
+            if f"step-{int(doomed):08d}" in str(path) and path.name.startswith("optimizer"):
+                path.write_bytes(path.read_bytes()[:100])
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        resume.save_file = dying_save
+    steps, seconds = value("steps"), value("budget")
+    with ranks.join("cpu", threads=1) as place:
+        result, _ = run_toy(
+            folder,
+            steps=None if seconds else int(steps or 40),
+            budget=seconds,
+            pause=value("pause", 0.0) or 0.0,
+            batch_size=int(value("batch", 4) or 4),
+            dropout=value("dropout", 0.1) or 0.0,
+            go_on="resume" in words,
+            place=place,
+        )
+    return 128 + result.signal if result.signal else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
