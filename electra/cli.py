@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from electra.errors import UserError, did_you_mean
+from electra.errors import EXTRAS, UserError, did_you_mean, missing_package
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,20 @@ def _dispatch(argv: Sequence[str]) -> int:
 
     command = COMMANDS[name]
     settings = config.from_command_line(getattr(all_settings, command.settings), argv[1:], f"electra {name}", preset_kind=command.preset_kind)
-    return importlib.import_module(command.module).run(settings) or 0
+    try:
+        return importlib.import_module(command.module).run(settings) or 0
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in EXTRAS:
+            raise
+        raise missing_package(error.name) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake becomes one line on standard error and exit code 2."""
     try:
-        return _dispatch(sys.argv[1:] if argv is None else argv)
+        code = _dispatch(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"electra: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -88,6 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) has left: not an error. Point stdout elsewhere so that the flush at exit is quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A path of the user's that no command foresaw (read-only, a folder where a file was meant, a full disk).
+        if error.filename is None:
+            raise
+        print(f"electra: {error.filename}: {error.strerror}; check the path and its permissions", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("electra: interrupted", file=sys.stderr)
         return 130

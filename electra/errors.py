@@ -25,6 +25,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(names)
 
 
+EXTRAS = {"torch": "train", "sklearn": "train", "scipy": "train", "matplotlib": "train", "tensorboard": "train"}
+EXTRAS |= {"pyarrow": "data", "datasets": "data", "zstandard": "data"}
+
+
+def missing_package(module: str) -> UserError:
+    """The error for an optional package that is not installed: the line to type."""
+    package = module.split(".")[0]
+    return UserError(f"this needs the package '{package}': pip install 'electra[{EXTRAS[package]}]'")
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import `module`, or raise the line to type that installs it.
 
