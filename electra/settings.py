@@ -156,7 +156,11 @@ class VocabSettings:
     size: int = 30522
     """Number of word pieces, the five special ones included."""
     lowercase: bool = True
-    """Lower-case and strip accents, as BERT's uncased models."""
+    """Lower-case (and strip accents), as BERT's uncased models."""
+    strip_accents: bool | None = None
+    """Strip accents; unset: as lowercase."""
+    split_chinese: bool = True
+    """Make a word of every Chinese character."""
     min_frequency: int = 2
     """A piece seen less often is not made."""
     sample_bytes: int = 200_000_000
@@ -192,8 +196,12 @@ class PrepareSettings:
     """What separates documents in text files."""
     deduplicate: bool = True
     """Drop exact duplicates of documents (counted)."""
-    lowercase: bool = True
-    """For a bare vocab.txt: an uncased vocabulary."""
+    lowercase: bool | None = None
+    """Lower-case the text; unset: as the tokenizer's files say (a bare vocab.txt is uncased when no piece holds a capital)."""
+    strip_accents: bool | None = None
+    """Strip accents; unset: as the tokenizer's files say, else as lowercase."""
+    split_chinese: bool | None = None
+    """Make a word of every Chinese character; unset: as the tokenizer's files say, else yes."""
     json: bool = False
     """Print the manifest as JSON."""
 
@@ -358,7 +366,9 @@ class DetectSettings:
     model: str = argument()
     """Pre-trained checkpoint (a discriminator): folder or hub name."""
     file: str = argument("-")
-    """Text file, one text a line; '-': standard input."""
+    """Text file (one text a line) or jsonl; '-': standard input."""
+    text_field: str = "text"
+    """Field of the text in jsonl."""
     corrupt: bool = False
     """Show the whole workflow: masked, the generator's proposals, the discriminator's verdicts."""
     mask_prob: float = 0.15
@@ -389,9 +399,11 @@ class EmbedSettings:
     model: str = argument()
     """Checkpoint folder or hub name."""
     file: str = argument("-")
-    """Text file, one text a line; '-': standard input."""
+    """Text file (one text a line) or jsonl; '-': standard input."""
+    text_field: str = "text"
+    """Field of the text in jsonl."""
     output: Path | None = None
-    """File for the vectors, float32 .npy of shape (texts, hidden_size)."""
+    """File for the vectors: .npy (float32, texts x hidden_size) or .jsonl; unset: JSON lines on standard output."""
     normalize: bool = False
     """Scale every vector to length one."""
     batch_size: int = 32

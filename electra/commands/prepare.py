@@ -1,0 +1,56 @@
+"""CORPUS + TOKENIZER -> SHARDS."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+from electra import disk
+from electra.data.preparation import prepare
+from electra.data.sources import Report
+from electra.data.tokenizer import load_tokenizer
+from electra.settings import PrepareSettings
+
+
+def run(settings: PrepareSettings) -> None:
+    """Tokenize the corpus, write manifest.json and run.json (this run's speed and memory), tell the counts."""
+    tokenizer = load_tokenizer(
+        settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese
+    )
+    report = Report()
+    start = time.monotonic()
+    shards = prepare(
+        settings.corpus,
+        tokenizer,
+        settings.output,
+        workers=settings.workers,
+        held_out=settings.held_out,
+        text_field=settings.text_field,
+        documents=settings.documents,
+        deduplicate=settings.deduplicate,
+        report=report,
+    )
+    seconds = time.monotonic() - start
+    # ru_maxrss: kilobytes on Linux, bytes on macOS; of the children it is the largest one's.
+    unit = 1 if sys.platform == "darwin" else 1024
+    speed = {
+        "seconds": round(seconds, 2),
+        "text_mb_per_s": round(report.text_bytes / 1e6 / seconds, 2),
+        "peak_memory_mb": {
+            "reader": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000,
+            "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit // 1_000_000,
+        },
+        "workers": settings.workers,
+    }
+    disk.write_text(settings.output / "run.json", json.dumps(speed, indent=2) + "\n")
+    if settings.json:
+        print(json.dumps(shards.manifest | {"run": speed}, ensure_ascii=False))
+        return
+    train, held = (shards.manifest["splits"][name] for name in ("train", "held_out"))
+    print(
+        f"{settings.output}: {train['documents']:,} documents, {train['tokens']:,} tokens to train on; "
+        f"{held['documents']:,} documents, {held['tokens']:,} tokens held out; {shards.manifest['duplicates']:,} duplicates dropped; "
+        f"{report.text_bytes / 1e6:,.1f} MB in {seconds:.1f} s ({speed['text_mb_per_s']} MB/s)"
+    )

@@ -1,0 +1,299 @@
+"""vocab.txt / tokenizer.json -> ids; trains a WordPiece vocabulary.
+
+The rules are BERT's: remove control characters, set Chinese characters apart, lower-case and strip accents (uncased models), split at
+white space and punctuation, then the longest pieces from the left. `tokenizers` does the work; `chunk_cache` repeats it cheaply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from electra import disk
+from electra.data.chunk_cache import ChunkCache
+from electra.errors import UserError
+
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ALPHABET_COVERAGE = 0.9999
+"""Share of a corpus's characters whose letters get a piece of their own when a vocabulary is trained."""
+
+
+class Tokenizer:
+    """Text -> word-piece ids, and back."""
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        """`backend`: a `tokenizers.Tokenizer`; its truncation and padding are turned off.
+
+        Raises:
+            UserError: one of the five special pieces is missing.
+        """
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend = backend
+        rules = json.loads(backend.to_str())
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        missing = [piece for piece in SPECIAL_PIECES if piece not in vocabulary]
+        if missing:
+            raise UserError(f"the vocabulary ({len(vocabulary)} pieces) lacks {missing[0]}; it must hold {' '.join(SPECIAL_PIECES)}")
+        self.pieces = [""] * (max(vocabulary.values()) + 1)
+        for piece, index in vocabulary.items():
+            self.pieces[index] = piece
+        self.vocab_size = len(self.pieces)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (vocabulary[piece] for piece in SPECIAL_PIECES)
+        self.special_ids = frozenset(vocabulary[piece] for piece in SPECIAL_PIECES)
+        normalizer = rules.get("normalizer") or {}
+        self.lowercase = bool(normalizer.get("lowercase", False))
+        accents = normalizer.get("strip_accents")
+        self.strip_accents = self.lowercase if accents is None else bool(accents)
+        self.split_chinese = bool(normalizer.get("handle_chinese_chars", False))
+        case_rule = [self.lowercase, self.strip_accents, self.split_chinese, bool(normalizer.get("clean_text", False))]
+        self.fingerprint = hashlib.sha256(json.dumps([self.pieces, case_rule]).encode()).hexdigest()
+        self.typecode = "H" if self.vocab_size <= 1 << 16 else "i"
+        self._cache = ChunkCache(self._encode_directly) if _looks_at_chunks_alone(rules) else None
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts -> ids without special tokens, not truncated; identical to `tokenizers` (special pieces written out are recognized)."""
+        return [array(self.typecode, ids).tolist() for ids in self.encode_packed(texts)]
+
+    def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
+        """Texts -> each text's ids as the bytes of a uint16 array (int32 for vocabularies above 65,536): the fastest form."""
+        return self._cache.encode(texts) if self._cache is not None else self._encode_directly(list(texts))
+
+    def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Text -> (ids, character offsets in the text as it was given), without special tokens."""
+        encoding = self.backend.encode(_encodable(text), add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """Ids -> text, pieces joined; what normalizing took away (case, accents) does not come back."""
+        return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
+
+    def wrap(self, ids_a: Sequence[int], ids_b: Sequence[int] | None = None, max_length: int | None = None) -> tuple[list[int], list[int]]:
+        """One or two texts' ids -> ([CLS] a [SEP] (b [SEP]), segments 0..0 (1..1)).
+
+        A pair too long loses tokens from the end of its longer text, one at a time, of b where both are equal: the original's rule.
+        """
+        a = list(ids_a)
+        b = None if ids_b is None else list(ids_b)
+        if max_length is not None and b is None:
+            a = a[: max(0, max_length - 2)]
+        elif max_length is not None and b is not None:
+            for _ in range(len(a) + len(b) - max(0, max_length - 3)):
+                (a if len(a) > len(b) else b).pop()
+        ids = [self.cls_id, *a, self.sep_id]
+        segments = [0] * len(ids)
+        if b is not None:
+            ids += [*b, self.sep_id]
+            segments += [1] * (len(b) + 1)
+        return ids, segments
+
+    def save(self, folder: Path | str) -> None:
+        """Write vocab.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json: `transformers.AutoTokenizer` opens the folder."""
+        folder = Path(folder)
+        names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_PIECES, strict=True))
+        settings = {
+            "tokenizer_class": "ElectraTokenizer",
+            "do_lower_case": self.lowercase,
+            "strip_accents": self.strip_accents,
+            "tokenize_chinese_chars": self.split_chinese,
+            "model_max_length": 512,
+            **names,
+        }
+        disk.write_text(folder / "vocab.txt", "".join(piece + "\n" for piece in self.pieces))
+        disk.write_text(folder / "tokenizer.json", self.backend.to_str(pretty=True))
+        disk.write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
+        disk.write_text(folder / "special_tokens_map.json", json.dumps(names, indent=2) + "\n")
+
+    def _encode_directly(self, texts: list[str]) -> list[bytes]:
+        try:
+            encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+        except TypeError:  # lone surrogates cannot be handed over as UTF-8
+            encodings = self.backend.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
+        return [array(self.typecode, encoding.ids).tobytes() for encoding in encodings]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive, (self.backend.to_str(),)
+
+
+def _revive(text: str) -> Tokenizer:
+    return Tokenizer(tokenizers.Tokenizer.from_str(text))
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates (from broken JSON escapes) -> U+FFFD, one for one, so that offsets keep."""
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
+
+
+def _looks_at_chunks_alone(rules: dict[str, Any]) -> bool:
+    """Whether a tokenizer.json's rules are BERT's, which never look across a space."""
+    kinds = [(rules.get(part) or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+    spaces = any(" " in added["content"] for added in rules.get("added_tokens", []))
+    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and not spaces
+
+
+def _bert_rules(
+    vocabulary: dict[str, int], *, lowercase: bool, strip_accents: bool | None = None, split_chinese: bool = True
+) -> tokenizers.Tokenizer:
+    """BERT's rules around a vocabulary (piece -> id); `strip_accents` None: as `lowercase`."""
+    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=split_chinese, strip_accents=strip_accents, lowercase=lowercase
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    if all(piece in vocabulary for piece in SPECIAL_PIECES):
+        backend.add_special_tokens(list(SPECIAL_PIECES))
+        backend.post_processor = processors.TemplateProcessing(
+            single="[CLS]:0 $A:0 [SEP]:0",
+            pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+            special_tokens=[(piece, vocabulary[piece]) for piece in ("[CLS]", "[SEP]")],
+        )
+    return backend
+
+
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """vocab.txt -> piece -> line number. Lines end at newline alone: U+2028 and the like can be pieces.
+
+    Raises:
+        UserError: empty, not UTF-8, or without the special pieces.
+    """
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a vocabulary: byte {error.start} is not UTF-8; expected one piece a line") from None
+    if lines and not lines[-1]:
+        lines.pop()
+    vocabulary = {line.rstrip("\r"): index for index, line in enumerate(lines)}
+    missing = [piece for piece in SPECIAL_PIECES if piece not in vocabulary]
+    if missing:
+        raise UserError(f"{path} is not a WordPiece vocabulary: {missing[0]} is missing; expected one piece a line, {' '.join(SPECIAL_PIECES)} among them")
+    return vocabulary
+
+
+def load_tokenizer(
+    source: str | Path, lowercase: bool | None = None, *, strip_accents: bool | None = None, split_chinese: bool | None = None
+) -> Tokenizer:
+    """A folder (tokenizer, checkpoint, run, shards), a vocab.txt, a tokenizer.json or a name on the hub -> Tokenizer.
+
+    What is not given is taken from the files; a bare vocab.txt is uncased when no piece holds a capital letter.
+
+    Raises:
+        UserError: nothing there, or not a WordPiece tokenizer.
+    """
+    file = _find_tokenizer(source)
+    given = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
+    if file.name.endswith(".json"):
+        try:
+            tokenizer = Tokenizer(tokenizers.Tokenizer.from_file(str(file)))
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+        except Exception as error:  # `tokenizers` raises bare Exception
+            raise UserError(f"{file} is not a tokenizer.json: {error}") from None
+        changes = {k: v for k, v in given.items() if v is not None and v != getattr(tokenizer, k)}
+        if changes:
+            rules = {k: getattr(tokenizer, k) for k in given} | changes
+            return Tokenizer(_bert_rules({p: i for i, p in enumerate(tokenizer.pieces)}, **rules))
+        return tokenizer
+    vocabulary = read_vocabulary(file)
+    config = file.with_name("tokenizer_config.json")
+    stored = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    if lowercase is None:
+        lowercase = stored.get("do_lower_case")
+    if lowercase is None:
+        lowercase = not any(p != p.lower() for p in vocabulary if not (p.startswith("[") and p.endswith("]")))
+    strip_accents = stored.get("strip_accents") if strip_accents is None else strip_accents
+    split_chinese = stored.get("tokenize_chinese_chars", True) if split_chinese is None else split_chinese
+    return Tokenizer(_bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
+
+
+def _find_tokenizer(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        folders = [path, *(path / name for name in ("tokenizer", "final", "best"))]
+        folders += sorted((path / "checkpoints").glob("step-*"), reverse=True)
+        for folder in folders:
+            for name in ("tokenizer.json", "vocab.txt"):
+                if (folder / name).is_file():
+                    return folder / name
+        raise UserError(f"{path} holds no tokenizer; expected tokenizer.json or vocab.txt in it (or in tokenizer/, final/, best/)")
+    name = str(source)
+    if name.count("/") <= 1 and not name.startswith((".", "/")) and not path.suffix:
+        return _download_tokenizer(name)
+    return disk.existing_path(path, "tokenizer")
+
+
+def _download_tokenizer(name: str) -> Path:
+    import huggingface_hub
+
+    try:
+        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=["tokenizer.json", "vocab.txt", "tokenizer_config.json"]))
+    except Exception as error:  # no such name, no network, no cache: one answer for all
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"tokenizer '{name}' is neither a folder here nor to be had from the hub ({reason}); give a folder or a vocab.txt") from None
+    for file in ("tokenizer.json", "vocab.txt"):
+        if (folder / file).is_file():
+            return folder / file
+    raise UserError(f"'{name}' on the hub holds neither tokenizer.json nor vocab.txt; give a model with a WordPiece tokenizer")
+
+
+def train_tokenizer(
+    texts: Iterator[str],
+    size: int,
+    lowercase: bool = True,
+    min_frequency: int = 2,
+    *,
+    strip_accents: bool | None = None,
+    split_chinese: bool = True,
+) -> Tokenizer:
+    """Texts -> a Tokenizer of `size` pieces at most, the five special ones first.
+
+    Letters are given a piece from the most frequent down until they cover 99.99% of the first 20 million characters, and at most a
+    quarter of the vocabulary (each costs two pieces: at a word's start and inside): rarer letters become [UNK].
+
+    Raises:
+        UserError: no text, or a size that leaves no room.
+    """
+    if size < 100:
+        raise UserError(f"--size {size} is too small for a vocabulary; give at least 100")
+    backend = _bert_rules({}, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
+    head: list[str] = []
+    letters: Counter[str] = Counter()
+    for text in texts:
+        head.append(text)
+        letters.update(backend.normalizer.normalize_str(_encodable(text)))
+        if letters.total() > 20_000_000:
+            break
+    letters.pop(" ", None)
+    if not letters:
+        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text-field")
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=min_frequency,
+        limit_alphabet=min(_letters_covering(letters, ALPHABET_COVERAGE), max(30, size // (2 if split_chinese and _mostly_chinese(letters) else 8))),
+        special_tokens=list(SPECIAL_PIECES),
+        show_progress=False,
+    )
+    backend.train_from_iterator((_encodable(text) for text in itertools.chain(head, texts)), trainer)
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    return Tokenizer(_bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
+
+
+def _letters_covering(letters: Counter[str], share: float) -> int:
+    needed = share * letters.total()
+    running: Iterable[int] = itertools.accumulate(count for _, count in letters.most_common())
+    return next(rank for rank, total in enumerate(running, 1) if total >= needed)
+
+
+def _mostly_chinese(letters: Counter[str]) -> bool:
+    return sum(count for letter, count in letters.items() if "\u3400" <= letter <= "\u9fff") > letters.total() / 3
