@@ -142,6 +142,9 @@ class Head:
     """'classification' or 'regression'."""
     labels: tuple[str, ...] = ()
     """Class names in id order; empty for a regression."""
+    offset: float = 0.0
+    """Regression: training targets are (label - offset) / scale, about 0..1; a saved model answers in the label's unit."""
+    scale: float = 1.0
 
     @property
     def num_outputs(self) -> int:
@@ -156,6 +159,8 @@ class Prediction:
     label: str | float
     probability: float | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
+    num_windows: int = 1
+    """Parts a text longer than the model's limit was read in; their probabilities are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,92 @@
+"""texts -> which tokens were replaced: coloured in a terminal, JSON lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from electra.deploy import texts
+from electra.deploy.detection import Corruption, Detection
+from electra.deploy.loading import load
+from electra.deploy.progress import counted
+from electra.errors import UserError
+from electra.settings import DetectSettings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def run(settings: DetectSettings) -> None:
+    """Print every text with its verdicts; with --corrupt, every step that leads to them."""
+    if not 0 <= settings.threshold <= 1:
+        raise UserError(f"--threshold {settings.threshold}: expected a probability between 0 and 1")
+    texts.check_readable(settings.file)
+    model = load(settings.model, role="discriminator", threads=settings.threads, batch_size=settings.batch_size)
+    inputs = (t.text for t in texts.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
+    as_json = settings.json or not sys.stdout.isatty()
+    if settings.corrupt:
+        corruptions = model.corrupt(
+            inputs, mask_prob=settings.mask_prob, temperature=settings.temperature, seed=settings.seed, threshold=settings.threshold
+        )
+        for corruption in counted(corruptions, "texts"):
+            print_json(corruption) if as_json else show_corruption(corruption, _console())
+        return
+    for detection in counted(model.iterate_detections(inputs, threshold=settings.threshold), "texts"):
+        print_json(detection) if as_json else show_detection(detection, _console())
+
+
+def print_json(item: Detection | Corruption) -> None:
+    """One JSON object, one line."""
+    print(json.dumps(item.to_dict(), ensure_ascii=False))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def show_detection(detection: Detection, console: Console, label: str = "") -> None:
+    """The text with its tokens on a background from nothing (original) to red (replaced); the replaced ones listed below."""
+    from rich.text import Text as RichText
+
+    shown = RichText(_printable(detection.text))
+    for token in detection.tokens:
+        if token.replaced:
+            shown.stylize("bold white on red", token.start, token.end)
+        elif token.probability >= 0.1:
+            shown.stylize(f"on rgb({int(200 * token.probability)},{int(60 * token.probability)},0)", token.start, token.end)
+    console.print(RichText(f"{label:<11}" if label else "") + shown)
+    found = [f"{token.token} {token.probability:.2f}" for token in detection.tokens if token.replaced]
+    likely = max(detection.tokens, key=lambda t: t.probability, default=None)
+    if found:
+        verdict = "replaced: " + ", ".join(found)
+    elif likely is not None:
+        verdict = f"nothing replaced (most suspicious: {likely.token} {likely.probability:.2f})"
+    else:
+        verdict = "no tokens"
+    console.print(RichText(" " * (11 if label else 2) + _printable(verdict), style="dim"))
+
+
+def show_corruption(corruption: Corruption, console: Console) -> None:
+    """The whole workflow: the text, masked, the generator's proposals, what was drawn, what the discriminator says."""
+    from rich.table import Table
+    from rich.text import Text as RichText
+
+    console.print(RichText(f"{'text':<11}{_printable(corruption.text)}"))
+    console.print(RichText(f"{'masked':<11}{_printable(corruption.masked)}"))
+    table = Table("original", "generator proposes", "drawn", "discriminator says", "right?")
+    for item in corruption.replacements:
+        proposals = "  ".join(f"{word} {p:.2f}" for word, p in item.proposals)
+        verdict = f"{'replaced' if item.verdict else 'original'} {item.probability:.2f}"
+        cells = [item.original, proposals, item.sampled, verdict, "yes" if item.verdict == item.changed else "no"]
+        table.add_row(*(RichText(_printable(cell)) for cell in cells), style="bold" if item.changed else "dim")
+    console.print(table)
+    show_detection(corruption.corrupted, console, "corrupted")
+    console.print()
+
+
+def _printable(text: str) -> str:
+    """Control characters (which could steer the terminal) as a replacement sign, one for one: offsets keep."""
+    return "".join(c if c.isprintable() else (" " if c.isspace() else "\ufffd") for c in text)

@@ -1,0 +1,76 @@
+"""A checkpoint folder -> a repository on the Hugging Face hub, with its model card."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from electra.deploy.description import Description, describe
+from electra.errors import UserError
+from electra.settings import PushSettings
+
+NOT_UPLOADED = ["training/*", "checkpoints/*", "tensorboard/*", ".*"]
+"""Of use only to a run on this machine."""
+
+
+def run(settings: PushSettings) -> None:
+    """Upload config, weights, tokenizer, generator and model card; print the address."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.name):
+        raise UserError(f"--name '{settings.name}': expected OWNER/NAME, such as me/electra-mini")
+    folder = settings.path
+    found = describe(str(folder)) if folder.is_dir() else {}
+    if found.get("kind") == "run":
+        best = found.get("best") or found.get("final") or "its checkpoint folder"
+        raise UserError(f"{folder} is a run, not a checkpoint; push {best}")
+    if found.get("kind") != "checkpoint":
+        raise UserError(f"{folder} is not a checkpoint folder (config.json, model.safetensors); give one such as runs/mini/final")
+    print(_upload(folder, settings, found))
+
+
+def _upload(folder: Path, settings: PushSettings, found: Description) -> str:
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    if not huggingface_hub.get_token():
+        raise UserError("no Hugging Face token: log in with 'hf auth login', or set HF_TOKEN to a token that may write")
+    api = huggingface_hub.HfApi()
+    try:
+        address = api.create_repo(settings.name, private=settings.private, exist_ok=True)
+        if not (folder / "README.md").exists():
+            api.upload_file(path_or_fileobj=model_card(settings.name, found).encode(), path_in_repo="README.md", repo_id=settings.name)
+        api.upload_folder(repo_id=settings.name, folder_path=str(folder), ignore_patterns=NOT_UPLOADED, commit_message="Upload by electra push")
+    except HfHubHTTPError as error:
+        status: Any = getattr(error.response, "status_code", "no answer")
+        reasons = {401: "the token is not valid", 403: "the token may not write there"}
+        reason = reasons.get(status, str(error).split("\n")[0])
+        raise UserError(f"the hub refused {settings.name} ({status}): {reason}; check the name and 'hf auth login'") from None
+    except HFValidationError as error:
+        raise UserError(f"--name '{settings.name}': {error}") from None
+    except (OfflineModeIsEnabled, OSError) as error:
+        raise _unreachable(settings.name, error) from None
+    except Exception as error:
+        # The hub's client speaks through httpx or requests, after its version: their errors share no base but Exception.
+        if type(error).__module__.split(".")[0] not in ("httpx", "httpcore", "requests", "urllib3"):
+            raise
+        raise _unreachable(settings.name, error) from None
+    return str(address)
+
+
+def _unreachable(name: str, error: Exception) -> UserError:
+    reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else f"{type(error).__name__}: {error}"[:120]
+    return UserError(f"the Hugging Face hub could not be reached to upload {name} ({reason}); push again where there is a network")
+
+
+def model_card(name: str, found: Description) -> str:
+    """A README.md for a checkpoint that has none."""
+    tags = {"ElectraForSequenceClassification": "text-classification", "ElectraForMaskedLM": "fill-mask"}
+    tag = tags.get(found["architecture"])
+    head = ["---", "library_name: transformers", "tags:", "- electra", *([f"pipeline_tag: {tag}"] if tag else []), "---"]
+    labels = [f"- labels: {', '.join(found['labels'])}"] if found.get("labels") else []
+    shape = [f"- {key.replace('_', ' ')}: {value:,}" for key, value in found.items() if isinstance(value, int) and not isinstance(value, bool)]
+    call = f'pipeline("text-classification", model="{name}")' if labels else f'load("{name}")'
+    verb = "pipeline" if labels else "load"
+    usage = ["```python", f"from electra import {verb}", "", f"model = {call}", "```"]
+    return "\n".join([*head, "", f"# {name}", "", f"{found['architecture']}, made with the electra toolkit.", "", *labels, *shape, "", *usage, ""])

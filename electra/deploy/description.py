@@ -1,0 +1,217 @@
+"""A path or a hub name -> what it is and what is in it, as plain values. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from electra import disk, hub
+from electra.errors import UserError
+
+Description = dict[str, Any]
+
+LARGEST_HEADER = 100_000_000
+SHAPE_KEYS = (
+    "vocab_size",
+    "embedding_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+
+
+def describe(source: str) -> Description:
+    """A corpus, tokenizer, shard folder, checkpoint, run directory or hub name -> {"kind": ..., "path": ..., ...}.
+
+    Raises:
+        UserError: nothing there, or it is damaged, or none of these.
+    """
+    path = Path(source)
+    if not path.exists():
+        return {"name": source, **_checkpoint(hub.resolve(source))}
+    if path.is_file():
+        return _file(path)
+    for marks, reader in FOLDERS:
+        if any((path / mark).exists() for mark in marks):
+            return reader(path)
+    return _corpus(path)
+
+
+def _file(path: Path) -> Description:
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty: there is nothing to describe")
+    if path.suffix == ".safetensors":
+        return {"kind": "weights", "path": str(path), **_weights(path)}
+    if path.name == "tokenizer.json" or (path.suffix == ".txt" and _is_vocabulary(path)):
+        return _tokenizer(path)
+    return _corpus(path)
+
+
+def _is_vocabulary(path: Path) -> bool:
+    with path.open("rb") as stream:
+        start = stream.read(1 << 16).split(b"\n")
+    return b"[UNK]" in start and b"[CLS]" in start
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UserError: not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); it is damaged or incomplete") from None
+
+
+# ---- checkpoint ----
+
+
+def _checkpoint(folder: Path) -> Description:
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or config.get("model_type") != "electra":
+        kind = config.get("model_type") if isinstance(config, dict) else None
+        raise UserError(f"{folder} holds a model of type '{kind}', not an ELECTRA")
+    architecture = (config.get("architectures") or ["ElectraModel"])[0]
+    out: Description = {"kind": "checkpoint", "path": str(folder), "architecture": architecture}
+    out |= {key: config[key] for key in SHAPE_KEYS if key in config}
+    if "Classif" in architecture and config.get("id2label"):
+        out["labels"] = [config["id2label"][key] for key in sorted(config["id2label"], key=int)]
+    weights, legacy = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if weights.exists():
+        out |= _weights(weights)
+    elif legacy.exists():
+        out |= {"file": legacy.name, "size_bytes": legacy.stat().st_size}
+    else:
+        raise UserError(f"{folder} has a config.json but no weights (model.safetensors or pytorch_model.bin); it is incomplete")
+    if (folder / "generator" / "config.json").exists():
+        out["generator"] = {key: value for key, value in _checkpoint(folder / "generator").items() if key != "kind"}
+    out["tokenizer"] = any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
+    out["resumable"] = (folder / "training").is_dir()
+    return out
+
+
+def _weights(path: Path) -> Description:
+    """The header of a safetensors file -> parameters, types, bytes; the file's length must agree with it."""
+    damaged = UserError(f"{path} is damaged or incomplete; fetch or write it again")
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(size - 8, LARGEST_HEADER):
+            raise damaged
+        try:
+            header = json.loads(stream.read(length))
+            header.pop("__metadata__", None)
+            shapes = {name: entry["shape"] for name, entry in header.items()}
+            types = sorted({entry["dtype"] for entry in header.values()})
+            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise damaged from None
+    if 8 + length + end != size:
+        raise damaged
+    num_parameters = sum(math.prod(shape) for shape in shapes.values())
+    return {"file": path.name, "num_parameters": num_parameters, "num_tensors": len(shapes), "dtype": ", ".join(types), "size_bytes": size}
+
+
+# ---- tokenizer, shards, run, corpus ----
+
+
+def _tokenizer(path: Path) -> Description:
+    from electra.data.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(path)
+    special = {
+        "[PAD]": tokenizer.pad_id,
+        "[UNK]": tokenizer.unk_id,
+        "[CLS]": tokenizer.cls_id,
+        "[SEP]": tokenizer.sep_id,
+        "[MASK]": tokenizer.mask_id,
+    }
+    return {
+        "kind": "tokenizer",
+        "path": str(path),
+        "vocab_size": tokenizer.vocab_size,
+        "lowercase": tokenizer.lowercase,
+        "continuation_pieces": sum(piece.startswith("##") for piece in tokenizer.pieces),
+        "special_ids": special,
+        "fingerprint": tokenizer.fingerprint,
+    }
+
+
+def _shards(path: Path) -> Description:
+    from electra.data.shards import open_shards
+
+    shards = open_shards(path)
+    small = {key: value for key, value in shards.manifest.items() if not isinstance(value, list)}
+    return {"kind": "shards", **small, "path": str(path)}
+
+
+def _run(path: Path) -> Description:
+    out: Description = {"kind": "run", "path": str(path)}
+    try:
+        settings = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        settings = {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path / 'config.toml'} is not valid TOML: {error}") from None
+    out |= {key: settings[key] for key in ("preset", "task", "model") if isinstance(settings.get(key), str)}
+    out["status"] = "finished" if (path / "final").is_dir() or (path / "best").is_dir() else "unfinished: go on with --resume"
+    last: Description = {}
+    for line in _lines(path / "metrics.jsonl"):
+        last[line.pop("kind", "train")] = line
+    out |= {f"last_{kind}": values for kind, values in last.items()}
+    out["checkpoints"] = sorted(p.name for p in (path / "checkpoints").glob("step-*") if (p / "config.json").exists())
+    out |= {name: str(path / name) for name in ("final", "best") if (path / name / "config.json").exists()}
+    if (path / "scores.json").exists():
+        out["scores"] = read_json(path / "scores.json")
+    return out
+
+
+def _lines(path: Path) -> list[Description]:
+    """Lines of metrics.jsonl; one a killed run has left half written is passed over."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def _corpus(path: Path) -> Description:
+    from electra.data.corpus import read_documents
+
+    disk.existing_path(path, "corpus")
+    counts = {"num_documents": 0, "num_lines": 0, "num_characters": 0, "num_words": 0}
+    first = ""
+    for document in read_documents([str(path)]):
+        counts["num_documents"] += 1
+        counts["num_lines"] += len(document.lines)
+        counts["num_characters"] += sum(map(len, document.lines))
+        counts["num_words"] += sum(len(line.split()) for line in document.lines)
+        first = first or next((line for line in document.lines if line.strip()), "")[:200]
+    if not counts["num_documents"]:
+        raise UserError(f"{path} holds no text; expected a corpus, tokenizer, shard folder, checkpoint or run")
+    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    return {"kind": "corpus", "path": str(path), "num_files": len(files), "size_bytes": size, **counts, "begins_with": first}
+
+
+FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
+    (("manifest.json",), _shards),
+    (("config.toml", "metrics.jsonl", "checkpoints", "scores.json"), _run),
+    (("config.json", "model.safetensors", "pytorch_model.bin"), _checkpoint),
+    (("tokenizer.json", "vocab.txt"), _tokenizer),
+]
+"""What a folder's files say of it, the first that fits."""

@@ -1,0 +1,45 @@
+"""A checkpoint folder, run directory or hub name -> a predictor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from electra import hub
+from electra.data.tokenizer import load_tokenizer
+from electra.deploy.network import PRETRAINED_NAMES, architecture_in, open_network, require_classifier
+from electra.deploy.predictor import Predictor
+from electra.errors import UserError
+
+
+def load(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0, max_length: int = 0, batch_size: int = 32) -> Predictor:
+    """A checkpoint folder, run directory or hub name -> its network and tokenizer, ready to answer.
+
+    Args:
+        source: a folder made here or by `transformers`, a run directory, or a name on the Hugging Face hub (through its cache).
+        role: 'any', or what is needed: 'discriminator', 'generator', 'classifier', 'encoder'.
+        device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
+        threads: CPU threads; 0 leaves PyTorch's choice.
+        max_length: longest window in tokens; 0: the model's limit.
+        batch_size: pieces of text at a time.
+
+    Raises:
+        UserError: no such checkpoint, a damaged one, or it lacks what `role` asks for.
+
+    Examples:
+        >>> from electra import load  # doctest: +SKIP
+        >>> electra = load("google/electra-small-discriminator")  # doctest: +SKIP
+        >>> for token in electra.detect(["The quick brown fox fake over the lazy dog"])[0].tokens:  # doctest: +SKIP
+        ...     print(f"{token.token:10} {'fake' if token.replaced else 'real'} {token.probability:.2f}")
+    """
+    name = str(source)
+    if role == "classifier":
+        if name in PRETRAINED_NAMES:
+            require_classifier(name, "ElectraForPreTraining" if name.endswith("discriminator") else "ElectraForMaskedLM")
+        require_classifier(name, architecture_in(hub.resolve(source)))
+    network = open_network(source, role=role, device=device, threads=threads)
+    folder = hub.resolve(source)
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size > network.vocab_size:
+        sizes = f"its tokenizer has {tokenizer.vocab_size} word pieces, its network only {network.vocab_size}"
+        raise UserError(f"{name}: {sizes}; they do not belong together")
+    return Predictor(network, tokenizer, name, max_length=max_length, batch_size=batch_size)

@@ -1,0 +1,292 @@
+"""Texts -> labels, verdicts, vectors, words: one face for everything a trained network can say.
+
+Nothing here imports torch; the network does, when it is one of PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from electra import hub
+from electra.contracts import Prediction
+from electra.deploy import detection
+from electra.deploy.detection import Corruption, Detection, probabilities_of
+from electra.deploy.network import PRETRAINED_NAMES, open_network, require_classifier
+from electra.deploy.texts import Text
+from electra.deploy.windows import Piece, answer, pair_pieces, single_pieces
+from electra.errors import UserError
+
+if TYPE_CHECKING:
+    from electra.data.tokenizer import Tokenizer
+    from electra.deploy.network import Array, Network
+
+Input = str | tuple[str, str] | Text
+
+
+class Predictor:
+    """A loaded checkpoint and its tokenizer. Make one with `electra.load`.
+
+    Texts may have any length: what does not fit is read in overlapping windows and joined. Token-wise answers come from the
+    window in which a token has most context; labels average the windows' probabilities and vectors the tokens, so that every
+    token counts once.
+
+    Attributes:
+        network: answers for pieces of text.
+        tokenizer: text -> word-piece ids.
+        name: where it came from.
+    """
+
+    def __init__(self, network: Network, tokenizer: Tokenizer, name: str, *, max_length: int = 0, batch_size: int = 32) -> None:
+        """Put a network and its tokenizer together.
+
+        Args:
+            network: answers for pieces of text.
+            tokenizer: the one it was trained with.
+            name: what messages call it.
+            max_length: longest window in tokens; 0, or more than the network's limit: that limit.
+            batch_size: pieces at a time.
+        """
+        self.network = network
+        self.tokenizer = tokenizer
+        self.name = name
+        self.max_length = min(max_length or network.max_length, network.max_length)
+        self.batch_size = batch_size
+        if self.max_length < 8:
+            raise UserError(f"max_length {self.max_length} leaves no room for text; expected at least 8")
+
+    @property
+    def model(self) -> Any:
+        """The network itself, a torch.nn.Module in evaluation mode."""
+        return self.network.module
+
+    @cached_property
+    def generator(self) -> Network:
+        """The generator beside this discriminator (CKPT/generator), or this checkpoint where it is one.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.network.architecture == "ElectraForMaskedLM":
+            return self.network
+        source: str | Path = self.name
+        if self.name in PRETRAINED_NAMES:
+            source = self.name.replace("discriminator", "generator")
+        elif not (hub.resolve(self.name) / "generator" / "config.json").exists():
+            raise UserError(f"{self.name} comes without its generator; give a checkpoint of 'electra pretrain' (it has a generator/ folder)")
+        found = open_network(source, role="generator", device=getattr(self.network, "device", "auto"))
+        if found.vocab_size != self.tokenizer.vocab_size:
+            raise UserError(f"the generator of {self.name} has another vocabulary than its discriminator; give a checkpoint of one run")
+        return found
+
+    # ---- labels ----
+
+    def predict(self, texts: Iterable[Input]) -> list[Prediction]:
+        """Texts, or (text, text) pairs -> label and probabilities of each; a number for a regression.
+
+        Raises:
+            UserError: the checkpoint has no classification head.
+
+        Examples:
+            >>> load("runs/sst2/best").predict(["what a film"])[0].label  # doctest: +SKIP
+            'positive'
+        """
+        return list(self.iterate_predictions(texts))
+
+    def iterate_predictions(self, texts: Iterable[Input]) -> Iterator[Prediction]:
+        """`predict` for any number of texts, in constant memory and in order."""
+        require_classifier(self.name, self.network.architecture)
+        stream = answer((_text(t) for t in texts), prepare=self._prepare_texts, run=self._classify, size=lambda t: t.size, batch_size=self.batch_size)
+        for _, pieces, results in stream:
+            weights = np.array([piece.weight for piece in pieces], dtype=np.float64)
+            yield self._prediction(np.average(np.stack(results), axis=0, weights=weights), len(pieces))
+
+    def _prepare_texts(self, texts: list[Text]) -> list[tuple[Text, list[Piece]]]:
+        first = self.tokenizer.encode([t.text for t in texts])
+        pairs = iter(self.tokenizer.encode([t.pair for t in texts if t.pair is not None]))
+        out = []
+        for text, ids in zip(texts, first, strict=True):
+            if text.pair is None:
+                out.append((text, single_pieces(ids, self.tokenizer, self.max_length)))
+            else:
+                out.append((text, pair_pieces(ids, next(pairs), self.tokenizer, self.max_length)))
+        return out
+
+    def _classify(self, pieces: list[Piece]) -> list[Array]:
+        logits = self.network.class_logits(pieces)
+        return list(logits.astype(np.float64) if self.network.is_regression else probabilities_of(logits))
+
+    def _prediction(self, values: Array, num_windows: int) -> Prediction:
+        if self.network.is_regression:
+            return Prediction(label=float(values[0]), num_windows=num_windows)
+        table = {label: float(p) for label, p in zip(self.network.labels, values, strict=True)}
+        best = int(values.argmax())
+        return Prediction(label=self.network.labels[best], probability=float(values[best]), probabilities=table, num_windows=num_windows)
+
+    # ---- replaced tokens ----
+
+    def detect(self, texts: Iterable[str], *, threshold: float = 0.5) -> list[Detection]:
+        """Texts -> every token with the probability that it was replaced, and its place in the text.
+
+        Raises:
+            UserError: the checkpoint is no discriminator.
+
+        Examples:
+            >>> [t.token for t in load("runs/mini/final").detect(["the chef ate the meal"])[0].tokens if t.replaced]  # doctest: +SKIP
+            ['ate']
+        """
+        return list(self.iterate_detections(texts, threshold=threshold))
+
+    def iterate_detections(self, texts: Iterable[str], *, threshold: float = 0.5) -> Iterator[Detection]:
+        """`detect` for any number of texts, in constant memory and in order."""
+        self._require("ElectraForPreTraining", "detects no replaced tokens", "give a pre-trained discriminator")
+        return detection.detect(self.network, self.tokenizer, texts, threshold=threshold, batch_size=self.batch_size)
+
+    def corrupt(
+        self,
+        texts: Iterable[str],
+        *,
+        mask_prob: float = 0.15,
+        temperature: float = 1.0,
+        seed: int = 1,
+        threshold: float = 0.5,
+        num_proposals: int = 5,
+    ) -> Iterator[Corruption]:
+        """Texts -> masked, filled by the generator, judged by the discriminator (see `electra.deploy.detection.corrupt`).
+
+        Raises:
+            UserError: no discriminator, no generator, or a share or temperature out of range.
+        """
+        self._require("ElectraForPreTraining", "detects no replaced tokens", "give a pre-trained discriminator")
+        if not 0 < mask_prob <= 1:
+            raise UserError(f"mask_prob {mask_prob}: expected a share above 0, at most 1")
+        if not temperature > 0:
+            raise UserError(f"temperature {temperature}: expected a number above 0")
+        if seed < 0:
+            raise UserError(f"seed {seed}: expected 0 or more")
+        return detection.corrupt(
+            self.network,
+            self.generator,
+            self.tokenizer,
+            texts,
+            mask_prob=mask_prob,
+            temperature=temperature,
+            seed=seed,
+            threshold=threshold,
+            num_proposals=num_proposals,
+            batch_size=self.batch_size,
+        )
+
+    # ---- vectors ----
+
+    def embed(self, texts: Iterable[str], *, normalize: bool = False) -> Array:
+        """N texts -> (N, D) float32: the mean of a text's last hidden states, [CLS] and [SEP] included, each token once.
+
+        Examples:
+            >>> load("runs/mini/final").embed(["a sentence", "another"]).shape  # doctest: +SKIP
+            (2, 128)
+        """
+        rows = list(self.iterate_embeddings(texts, normalize=normalize))
+        return np.stack(rows) if rows else np.zeros((0, self.network.hidden_size), dtype=np.float32)
+
+    def iterate_embeddings(self, texts: Iterable[str], *, normalize: bool = False) -> Iterator[Array]:
+        """`embed` for any number of texts, in constant memory: one (D,) vector each, in order."""
+
+        def run(pieces: list[Piece]) -> list[tuple[Array, int]]:
+            kept = [_kept(piece, states) for piece, states in zip(pieces, self.network.hidden_states(pieces), strict=True)]
+            return [(states.sum(0, dtype=np.float64), len(states)) for states in kept]
+
+        for _, _, results in answer(texts, prepare=self._prepare_singles, run=run, size=len, batch_size=self.batch_size):
+            vector = np.sum([total for total, _ in results], axis=0) / sum(count for _, count in results)
+            if normalize:
+                vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
+            yield vector.astype(np.float32)
+
+    def token_vectors(self, texts: Iterable[str]) -> Iterator[Array]:
+        """Texts -> (L, D) float32 each: the last hidden state of [CLS], every token, [SEP]."""
+
+        def run(pieces: list[Piece]) -> list[Array]:
+            return [_kept(piece, states) for piece, states in zip(pieces, self.network.hidden_states(pieces), strict=True)]
+
+        for _, _, results in answer(texts, prepare=self._prepare_singles, run=run, size=len, batch_size=self.batch_size):
+            yield np.concatenate(results)
+
+    def _prepare_singles(self, texts: list[str]) -> list[tuple[int, list[Piece]]]:
+        out = []
+        for ids in self.tokenizer.encode(texts):
+            pieces = single_pieces(ids, self.tokenizer, self.max_length)
+            out.append((len(ids), pieces))
+        return out
+
+    # ---- words ----
+
+    def fill(self, text: str, *, top_k: int = 5) -> list[list[tuple[str, int, float, str]]]:
+        """A text with [MASK] in it -> per mask, the generator's best (word piece, id, probability, filled text).
+
+        The filled text is the decoded one, with every other mask left as it is.
+
+        Raises:
+            UserError: no [MASK], or no generator.
+        """
+        if "[MASK]" not in text:
+            raise UserError(f"no [MASK] in {_short(text)!r}; write [MASK] where a word is wanted")
+        generator = self.generator
+        ids, marks = self._encode_marked(text)
+        pieces = single_pieces(ids, self.tokenizer, min(self.max_length, generator.max_length))
+        out = []
+        for piece in pieces:
+            window = piece.window
+            here = [m for m in marks if window.first <= m < window.last]
+            if not here:
+                continue
+            asked = Piece(piece.ids, piece.segments, window, queries=tuple((1 + m - window.start, 0.0) for m in here))
+            for mark, row in zip(here, probabilities_of(generator.word_logits([asked])[0]), strict=True):
+                best = np.argsort(-row, kind="stable")[:top_k].tolist()
+                out.append([(self.tokenizer.pieces[i], i, float(row[i]), self._filled(ids, mark, i)) for i in best])
+        return out
+
+    def _encode_marked(self, text: str) -> tuple[list[int], list[int]]:
+        ids: list[int] = []
+        marks: list[int] = []
+        for number, part in enumerate(self.tokenizer.encode(text.split("[MASK]"))):
+            if number:
+                marks.append(len(ids))
+                ids.append(self.tokenizer.mask_id)
+            ids.extend(part)
+        return ids, marks
+
+    def _filled(self, ids: Sequence[int], mark: int, word: int) -> str:
+        return self.tokenizer.decode([*ids[:mark], word, *ids[mark + 1 :]])
+
+    def _require(self, architecture: str, lack: str, remedy: str) -> None:
+        if self.network.architecture != architecture:
+            raise UserError(f"{self.name} {lack} (it is an {self.network.architecture}); {remedy}")
+
+
+def _text(item: Input) -> Text:
+    if isinstance(item, Text):
+        return item
+    if isinstance(item, str):
+        return Text(item)
+    if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item):
+        return Text(item[0], item[1])
+    raise UserError(f"expected a text or a (text, text) pair, got {type(item).__name__} {_short(repr(item))}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _kept(piece: Piece, states: Array) -> Array:
+    """(L, D) of a piece -> the rows it answers for: its own tokens, [CLS] with a text's first token, [SEP] with its last.
+
+    A window begins with the text when nothing comes before it, and ends with it when it answers for all it reads behind.
+    """
+    inside = piece.inside
+    first = 0 if piece.window.first == 0 else inside.start
+    last = len(states) if inside.stop == len(states) - 1 else inside.stop
+    return states[first:last]

@@ -1,0 +1,136 @@
+"""A file or standard input -> texts, one at a time, whatever its size."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from electra import disk
+from electra.errors import UserError, did_you_mean
+
+LONGEST_LINE = 64 << 20
+"""Bytes; a longer line is not a line of text."""
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+
+@dataclass(frozen=True)
+class Text:
+    """One input: a text, or the two texts of a pair."""
+
+    text: str
+    pair: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Characters."""
+        return len(self.text) + len(self.pair or "")
+
+
+def check_readable(file: str) -> None:
+    """Nothing, when `file` is '-' or a file that can be read: asked before a model is loaded.
+
+    Raises:
+        UserError: missing, a folder, empty or not readable.
+    """
+    if file == "-":
+        return
+    path = disk.existing_path(file, "text file")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a text file; give one of its files")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(1 << 16)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    if not start:
+        raise UserError(f"{path} is empty: there is no text in it")
+    if b"\0" in start:
+        raise UserError(f"{path} is a binary file, not text; give plain text (UTF-8) or jsonl")
+
+
+def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = "text_pair", pairs: bool = True) -> Iterator[Text]:
+    """A file name or '-' -> its texts, in constant memory.
+
+    A line is a text; a tab in it separates the two texts of a pair (where `pairs`). Files named .jsonl, and standard input that
+    begins with a JSON object, are JSON lines with the named fields. An empty line is an empty text: one answer per line.
+
+    Raises:
+        UserError: missing, empty, binary, not UTF-8, not JSON, or a field that is not there; the line's number is named.
+    """
+    check_readable(file)
+    name = "standard input" if file == "-" else file
+    lines = _numbered_lines(file, name)
+    is_json = Path(file).suffix.lower() in JSON_SUFFIXES
+    number = 0
+    for number, line in lines:
+        if number == 1 and file == "-":
+            is_json = _is_json_object(line)
+        place = f"{name}, line {number}"
+        if is_json:
+            if line.strip():
+                yield _from_json(line, place, text_field, pair_field)
+        else:
+            yield _from_line(line, place) if pairs else Text(line)
+    if not number:
+        raise UserError(f"{name} is empty: there is no text in it")
+
+
+def _numbered_lines(file: str, name: str) -> Iterator[tuple[int, str]]:
+    stream: IO[bytes] = sys.stdin.buffer if file == "-" else open(file, "rb")  # noqa: SIM115  closed below; standard input stays open
+    try:
+        number = 0
+        while raw := stream.readline(LONGEST_LINE):
+            number += 1
+            place = f"{name}, line {number}"
+            if len(raw) == LONGEST_LINE:
+                raise UserError(f"{place} is longer than {LONGEST_LINE >> 20} MB; break the text into lines")
+            if b"\0" in raw:
+                raise UserError(f"{place}: a binary file, not text; give plain text (UTF-8) or jsonl")
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(f"{place}: byte {error.start + 1} (0x{raw[error.start]:02x}) is not UTF-8; convert the file first") from None
+            yield number, line.rstrip("\r\n")
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror or error}") from None
+    finally:
+        if file != "-":
+            stream.close()
+
+
+def _is_json_object(line: str) -> bool:
+    if not line.startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _from_line(line: str, place: str) -> Text:
+    columns = line.split("\t")
+    if len(columns) > 2:
+        raise UserError(f"{place}: {len(columns)} columns; a line is one text, or two with a tab between them")
+    return Text(columns[0], columns[1] if len(columns) == 2 else None)
+
+
+def _from_json(line: str, place: str, text_field: str, pair_field: str | None) -> Text:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{place} is not JSON ({error}); a .jsonl file has one object a line") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{place}: expected a JSON object, got {type(record).__name__}; a .jsonl file has one object a line")
+    if text_field not in record:
+        raise UserError(f"{place}: no field '{text_field}'; {did_you_mean(text_field, map(str, record))} (give it with --text-field)")
+    values = [record[text_field], record.get(pair_field) if pair_field else None]
+    for field, value in zip((text_field, pair_field), values, strict=True):
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"{place}: field '{field}' is {type(value).__name__}, not text")
+    if values[0] is None:
+        raise UserError(f"{place}: field '{text_field}' is null, not text")
+    return Text(values[0], values[1])
