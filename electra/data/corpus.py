@@ -4,7 +4,7 @@ What separates documents in text files (`documents`):
   'blank-line'  one or more empty lines; in a WikiText file a line `= Title =` starts a document instead
   'line'        every line is a document
   'file'        every file is a document; HTML line breaks (`<br />`, as in the IMDb reviews) become line ends
-  'auto'        WikiText's titles if the file has them, else blank lines if its first megabyte has any, else lines
+  'auto'        WikiText's titles if the file has them; 'file' if it holds one line; 'blank-line' if its first megabyte has any; else 'line'
 A record of jsonl, parquet or the hub is always one document.
 """
 
@@ -97,6 +97,8 @@ def _sniff(lines: list[str]) -> str:
     full = [line for line in lines if line.strip()]
     if full and is_title(full[0]):
         return "title"
+    if len(full) <= 1:
+        return "file"
     # Empty lines at the end separate nothing.
     last = max((i for i, line in enumerate(lines) if line.strip()), default=0)
     return "blank-line" if any(not line.strip() for line in lines[:last]) else "line"
