@@ -178,13 +178,40 @@ def build(cls: type, values: dict[str, Any], where: str = "settings") -> Any:
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, dict):
                 raise UserError(f"{where}: '{key}' is a table of settings, got {value!r}")
-            out[key] = build(typing.cast(type, kind), value, f"{where}, [{key}]")
+            section = known[key].default_factory
+            below = to_values(section()) if section is not dataclasses.MISSING else {}
+            out[key] = build(typing.cast(type, kind), merge(below, value), f"{where}, [{key}]")
         else:
             out[key] = _convert(kind, value, f"{where}: '{key}'", known[key].metadata.get("parse"))
     missing = [n for n, f in known.items() if n not in out and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
     if missing:
         raise UserError(f"{where}: '{missing[0]}' is missing")
-    return cls(**out)
+    settings = cls(**out)
+    object.__setattr__(settings, "_given", values)
+    return settings
+
+
+def given(settings: Any) -> dict[str, Any]:
+    """What was said rather than left at its default, as nested plain values, so that a recipe chosen later leaves it alone.
+
+    Of settings from a command line: the flags (over the preset). Of settings made in Python: what differs from the defaults.
+    """
+    said: dict[str, Any] | None = getattr(settings, "_given", None)
+    values = to_values(settings)
+    if said is not None:
+        return _restrict(values, said)
+    out = {}
+    for field in dataclasses.fields(settings):
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        value = getattr(settings, field.name)
+        if value != default and field.name in values:
+            out[field.name] = to_values(value, unlike=default) if dataclasses.is_dataclass(value) else values[field.name]
+    return out
+
+
+def _restrict(values: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    """`values` without the keys that `keys` does not have, table by table."""
+    return {k: _restrict(v, keys[k]) if isinstance(v, dict) else v for k, v in values.items() if k in keys}
 
 
 def _convert(kind: Any, value: Any, where: str, parse: Callable[[str], Any] | None = None) -> Any:
@@ -213,11 +240,13 @@ def _convert(kind: Any, value: Any, where: str, parse: Callable[[str], Any] | No
     return value
 
 
-def to_values(settings: Any) -> dict[str, Any]:
-    """A settings instance -> nested plain values; fields that are None are left out (TOML has no null)."""
+def to_values(settings: Any, unlike: Any = None) -> dict[str, Any]:
+    """A settings instance -> nested plain values; fields that are None are left out (TOML has no null), and those equal to `unlike`'s."""
     out: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
+        if unlike is not None and value == getattr(unlike, field.name):
+            continue
         if dataclasses.is_dataclass(value):
             out[field.name] = to_values(value)
         elif isinstance(value, tuple):
@@ -275,6 +304,14 @@ def _reader(kind: Any, parse: Callable[[str], Any] | None) -> Callable[[str], An
     return read
 
 
+def _default(cls: type, path: tuple[str, ...]) -> Any:
+    """A leaf's default as the command has it: a section may be made with other defaults than its class."""
+    field = next(f for f in dataclasses.fields(cls) if f.name == path[0])
+    if len(path) > 1 and field.default_factory is not dataclasses.MISSING:
+        return functools.reduce(getattr, path[1:], field.default_factory())
+    return _default(typing.cast(type, _hints(cls)[path[0]]), path[1:]) if len(path) > 1 else field.default
+
+
 def parser(cls: type, prog: str, default: Any = None) -> _Parser:
     """The command-line parser of a settings class; `default` (an instance) gives the values shown in --help."""
     description, epilog = _split_doc(cls)
@@ -282,7 +319,7 @@ def parser(cls: type, prog: str, default: Any = None) -> _Parser:
     groups: dict[str, Any] = {}
     for path, owner, field in leaves(cls):
         plain, many = _plain(_hints(owner)[field.name])
-        current = functools.reduce(getattr, path, default) if default is not None else field.default
+        current = functools.reduce(getattr, path, default) if default is not None else _default(cls, path)
         shown = "" if current in (None, dataclasses.MISSING, (), "") or isinstance(current, bool) else f" (default: {current})"
         options: dict[str, Any] = {"dest": ".".join(path), "help": (field_help(owner).get(field.name, "") + shown).replace("%", "%%")}
         parse = field.metadata.get("parse")

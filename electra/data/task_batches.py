@@ -1,0 +1,89 @@
+"""features -> an endless BatchStream of length-grouped batches; its position can be saved and restored.
+
+Each epoch holds every example once, in an order keyed by the seed and the epoch: examples are shuffled, those of a pool of
+batches are sorted by length (so that a batch wastes little in attention), then the batches are shuffled. A batch never
+reaches across an epoch's end; the last one of an epoch may be smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from electra.contracts import Batch, Features
+from electra.data.batches import collate, example_key
+
+POOL_BATCHES = 32
+"""Batches whose examples are sorted by length together."""
+
+
+class FeatureStream:
+    """Labelled features -> batches of this rank, without end."""
+
+    def __init__(self, features: Sequence[Features], batch_size: int, seed: int, *, rank: int = 0, world_size: int = 1) -> None:
+        """`batch_size` is per rank: the ranks' batches together are the one batch of `batch_size * world_size` that one rank would see."""
+        assert len(features) >= world_size, (len(features), world_size)
+        self.features = features
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        self.epoch = 0
+        self.batch = 0
+        self._order = self._shuffle()
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in which every example comes once."""
+        return len(self._order)
+
+    def state(self) -> dict[str, Any]:
+        """The position before the next batch."""
+        return {"epoch": self.epoch, "batch": self.batch}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go to a saved position."""
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        self._order = self._shuffle()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if self.batch == len(self._order):
+            self.epoch, self.batch = self.epoch + 1, 0
+            self._order = self._shuffle()
+        chosen = self._order[self.batch][self.rank :: self.world_size]
+        self.batch += 1
+        return collate_features([self.features[i] for i in chosen], [example_key(self.seed, self.epoch * len(self.features) + i) for i in chosen])
+
+    def _shuffle(self) -> list[list[int]]:
+        """Example indices of every batch of this epoch."""
+        rng = np.random.default_rng([self.seed, self.epoch, 5])
+        order = rng.permutation(len(self.features))
+        size = self.batch_size * self.world_size
+        batches: list[list[int]] = []
+        for start in range(0, len(order), POOL_BATCHES * size):
+            pool = sorted(order[start : start + POOL_BATCHES * size].tolist(), key=lambda i: len(self.features[i].ids))
+            batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+        if len(batches[-1]) < self.world_size:
+            # Too few for every rank to have one: they join the batch before.
+            rest = batches.pop()
+            batches[-1] += rest
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def collate_features(features: Sequence[Features], keys: Sequence[int]) -> Batch:
+    """B features and their keys -> Batch, with labels (B,) int64 classes or float32 targets where every feature has one."""
+    labels = [feature.label for feature in features]
+    array = None
+    if all(label is not None for label in labels):
+        array = np.array(labels, np.int64 if all(isinstance(label, int) for label in labels) else np.float32)
+    return collate([(feature.ids, feature.segments) for feature in features], keys, array)
+
+
+def evaluation_batches(features: Sequence[Features], batch_size: int) -> Iterator[tuple[list[int], Batch]]:
+    """Features -> (their indices, Batch), longest first, each once: similar lengths share a batch, and memory runs out at once or never."""
+    order = sorted(range(len(features)), key=lambda i: -len(features[i].ids))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        yield chosen, collate_features([features[i] for i in chosen], [example_key(0, i) for i in chosen])

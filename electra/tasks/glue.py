@@ -1,0 +1,189 @@
+"""GLUE's single files: a task's folder (or the folder of all tasks) with train.tsv, dev.tsv, test.tsv -> examples.
+
+Quotation marks are ordinary characters and columns are found by the header's names, so that a rebuilt file with
+columns in another order still reads right. CoLA has a header only in its test file.
+
+The main metrics are those of the ELECTRA paper (section 3.1): Matthews correlation for CoLA, Spearman for STS-B,
+accuracy for the others; F1, Pearson and GLUE's own means (`glue_score`) are reported beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from electra import disk
+from electra.contracts import Example, Head, Task
+from electra.errors import UserError, did_you_mean
+from electra.tasks import metrics
+from electra.tasks.task import decode_logits, featurize_texts, fixed_head, number, read_text, tab_separated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a task's columns stand."""
+
+    folder: str
+    """Name of its folder under GLUE's root."""
+    text: str | int
+    """Column of the text: a header's name, or an index where the file has no header."""
+    label: str | int
+    text_pair: str | int | None = None
+    test_text: str | None = None
+    """The text's name in a test file that has a header when the others have none."""
+    labels: tuple[str, ...] = ()
+    """Class names in id order; empty for a regression."""
+    minimum: float = 0.0
+    maximum: float = 1.0
+    """Range of a regression's label."""
+
+
+def task_folder(data: Path, folder: str) -> Path:
+    """The task's own folder, given either itself or GLUE's root (names compared without case).
+
+    Raises:
+        UserError: neither; the message lists what was looked for.
+    """
+    disk.existing_path(data, f"the folder of {folder}")
+    if data.is_file():
+        raise UserError(f"{data} is a file; give the folder {folder} with train.tsv and dev.tsv (or the folder that holds it)")
+    if any((data / f"{split}.tsv").exists() for split in ("train", "dev", "test")):
+        return data
+    for inner in sorted(data.iterdir()):
+        if inner.is_dir() and inner.name.lower().replace("-", "") == folder.lower().replace("-", ""):
+            return inner
+    raise UserError(f"{data} holds neither train.tsv nor a folder {folder}; give GLUE's folder {folder}, or the folder that holds it")
+
+
+def read_glue(layout: Layout, data: Path, split: str) -> list[Example]:
+    """(folder, split) -> examples, ids "split-0", "split-1", ...; labels are None in a file without that column.
+
+    Raises:
+        UserError: missing file, missing column, a row that is too short, or a label outside the task's.
+    """
+    path = task_folder(Path(data), layout.folder) / f"{split}.tsv"
+    rows = list(tab_separated(read_text(path, f"the {split} split of {layout.folder}")))
+    columns = _columns(layout, path, rows, split)
+    examples: list[Example] = []
+    for line, fields in rows[columns.skip :]:
+        place = f"{path}, line {line}"
+        if len(fields) < columns.width:
+            raise UserError(f"{place}: {len(fields)} columns, expected {columns.width}; is the file cut off, or not tab-separated?")
+        label = None if columns.label is None else _label(layout, fields[columns.label], place)
+        pair = None if columns.text_pair is None else fields[columns.text_pair]
+        examples.append(Example(id=f"{split}-{len(examples)}", text=fields[columns.text], text_pair=pair, label=label))
+    if not examples:
+        raise UserError(f"{path} has a header but no examples; give the complete file")
+    return examples
+
+
+@dataclass(frozen=True)
+class _Columns:
+    text: int
+    text_pair: int | None
+    label: int | None
+    skip: int
+    """Header lines."""
+
+    @property
+    def width(self) -> int:
+        return max(self.text, -1 if self.text_pair is None else self.text_pair, -1 if self.label is None else self.label) + 1
+
+
+def _columns(layout: Layout, path: Path, rows: list[tuple[int, list[str]]], split: str) -> _Columns:
+    header = rows[0][1]
+    if isinstance(layout.text, int):
+        assert isinstance(layout.label, int)
+        if split == "test" and layout.test_text in header:
+            return _Columns(header.index(layout.test_text), None, None, 1)
+        return _Columns(layout.text, None, layout.label, 0)
+
+    def find(name: str | int | None) -> int:
+        if name not in header:
+            raise UserError(f"{path} has no column '{name}' (columns: {', '.join(header)[:200]}); is this {layout.folder} in GLUE's layout?")
+        return header.index(str(name))
+
+    pair = None if layout.text_pair is None else find(layout.text_pair)
+    # GLUE's test files have no labels (MRPC's puts an index in the label's place, under another name).
+    label = None if split == "test" and layout.label not in header else find(layout.label)
+    return _Columns(find(layout.text), pair, label, 1)
+
+
+def _label(layout: Layout, value: str, place: str) -> str | float:
+    if not layout.labels:
+        found = number(value, place)
+        if not layout.minimum <= found <= layout.maximum:
+            raise UserError(f"{place}: score {value} is not within {layout.minimum:g}..{layout.maximum:g}; is this {layout.folder}?")
+        return found
+    if value not in layout.labels:
+        hint = did_you_mean(value, layout.labels) if len(value) < 30 else "known: " + ", ".join(layout.labels)
+        raise UserError(f"{place}: label '{value[:60]}' is not one of {layout.folder}'s; {hint}")
+    return value
+
+
+def _glue(name: str, description: str, layout: Layout, score: metrics.Score, main_metric: str, *, unordered_pairs: bool = False) -> Task:
+    if layout.labels:
+        head = Head(kind="classification", labels=layout.labels)
+    else:
+        head = Head(kind="regression", offset=layout.minimum, scale=layout.maximum - layout.minimum)
+    read: Callable[[Path, str], list[Example]] = lambda data, split: read_glue(layout, data, split)  # noqa: E731
+    return Task(
+        name=name,
+        description=description,
+        read=read,
+        featurize=featurize_texts,
+        head=fixed_head(head),
+        decode=decode_logits,
+        score=score,
+        main_metric=main_metric,
+        unordered_pairs=unordered_pairs,
+    )
+
+
+_BINARY = ("0", "1")
+
+SST2 = _glue(
+    "sst2",
+    "sentiment of film review sentences",
+    Layout(folder="SST-2", text="sentence", label="label", labels=_BINARY),
+    metrics.score_accuracy,
+    "accuracy",
+)
+COLA = _glue(
+    "cola",
+    "linguistic acceptability",
+    Layout(folder="CoLA", text=3, label=1, test_text="sentence", labels=_BINARY),
+    metrics.score_matthews,
+    "matthews",
+)
+MRPC = _glue(
+    "mrpc",
+    "paraphrase of two sentences",
+    Layout(folder="MRPC", text="#1 String", text_pair="#2 String", label="Quality", labels=_BINARY),
+    metrics.score_paraphrase,
+    "accuracy",
+    unordered_pairs=True,
+)
+STSB = _glue(
+    "stsb",
+    "similarity of two sentences, 0 to 5",
+    Layout(folder="STS-B", text="sentence1", text_pair="sentence2", label="score", maximum=5.0),
+    metrics.score_similarity,
+    "spearman",
+    unordered_pairs=True,
+)
+RTE = _glue(
+    "rte",
+    "entailment",
+    Layout(folder="RTE", text="sentence1", text_pair="sentence2", label="label", labels=("entailment", "not_entailment")),
+    metrics.score_accuracy,
+    "accuracy",
+)
+WNLI = _glue(
+    "wnli",
+    "entailment by resolving a pronoun",
+    Layout(folder="WNLI", text="sentence1", text_pair="sentence2", label="label", labels=_BINARY),
+    metrics.score_accuracy,
+    "accuracy",
+)

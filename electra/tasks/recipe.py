@@ -1,0 +1,77 @@
+"""Task and size of the model -> the hyper-parameters of a fine-tuning preset.
+
+A fine-tuning preset is a settings file with two kinds of exceptions: `[for_size.base]` for models of a size, `[for_task.rte]`
+for a task. What a person gave by a flag stands above all of it.
+"""
+
+from __future__ import annotations
+
+from electra import config
+from electra.errors import UserError
+from electra.settings import FinetuneSettings
+
+DEFAULT_PRESET = "paper"
+FREE_TO_CHANGE = {"seeds", "resume", "json", "output", "device", "threads", "log_every", "checkpoint_every", "keep_checkpoints", "keep_steps"}
+"""Settings that a resumed run may have otherwise than it began."""
+
+
+def size_name(hidden_size: int) -> str:
+    """The paper's name for the nearest of its sizes: small (256), base (768), large (1024)."""
+    return "small" if hidden_size < 512 else "base" if hidden_size < 1024 else "large"
+
+
+def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> FinetuneSettings:
+    """Settings as given -> settings with everything not given taken from the preset.
+
+    Order, the last wins: defaults, preset, its exceptions for the model's size, those for the task, what was given.
+
+    Raises:
+        UserError: an unknown preset, or an unknown key in it.
+    """
+    name = settings.preset or DEFAULT_PRESET
+    values = config.preset_values(name, "finetune")
+    for exceptions, chosen in ((values.pop("for_size", {}), size_name(hidden_size)), (values.pop("for_task", {}), task)):
+        values = config.merge(values, exceptions.get(chosen, {}))
+    merged = config.merge(config.merge(config.to_values(settings), values), config.given(settings))
+    resolved: FinetuneSettings = config.build(FinetuneSettings, merged | {"preset": name}, f"preset '{name}'")
+    if resolved.epochs <= 0 or resolved.seeds < 1 or resolved.max_length < 4:
+        raise UserError("epochs must be above 0, seeds at least 1, max_length at least 4; correct the flag")
+    return resolved
+
+
+def fit_length(resolved: FinetuneSettings, asked: FinetuneSettings, limit: int) -> FinetuneSettings:
+    """A recipe's max_length is lowered to what the model can read; one asked for by name is not.
+
+    Raises:
+        UserError: --max-length above the model's limit.
+    """
+    if resolved.max_length <= limit:
+        return resolved
+    if "max_length" in config.given(asked):
+        raise UserError(f"--max-length {resolved.max_length} is above the {limit} positions of {asked.model}; lower it")
+    return config.replace(resolved, max_length=limit)
+
+
+def check_same_run(settings: FinetuneSettings) -> None:
+    """Nothing, unless a run being resumed began with other settings.
+
+    Raises:
+        UserError: the first setting that differs.
+    """
+    path = settings.output / "config.toml"
+    if not path.exists():
+        return
+    before, now = flatten(config.read_toml(path)), flatten(config.to_values(settings))
+    for name in sorted((before.keys() | now.keys()) - FREE_TO_CHANGE):
+        if before.get(name) != now.get(name):
+            raise UserError(
+                f"{settings.output} began with {name} = {before.get(name)}, now it is {now.get(name)}; repeat its flags, or choose another --output"
+            )
+
+
+def flatten(values: dict[str, object]) -> dict[str, object]:
+    """Nested settings -> leaf name -> value (leaf names are unique within a command)."""
+    out: dict[str, object] = {}
+    for key, value in values.items():
+        out |= flatten(value) if isinstance(value, dict) else {key: value}
+    return out

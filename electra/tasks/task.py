@@ -1,0 +1,129 @@
+"""What tasks of one or two texts share: features, decoding, and reading text files line by line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from electra import disk
+from electra.contracts import Example, Features, Head, Prediction
+from electra.errors import UserError
+
+if TYPE_CHECKING:
+    from electra.data.tokenizer import Tokenizer
+
+
+def featurize_texts(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head) -> list[Features]:
+    """Examples -> [CLS] text [SEP] (pair [SEP]), cut to `max_length` tokens, the longer text first, as the original.
+
+    Raises:
+        UserError: a label the head does not know.
+    """
+    first = tokenizer.encode([example.text for example in examples])
+    paired = [i for i, example in enumerate(examples) if example.text_pair is not None]
+    second = dict(zip(paired, tokenizer.encode([examples[i].text_pair or "" for i in paired]), strict=True))
+    features = []
+    for i, example in enumerate(examples):
+        ids, segments = tokenizer.wrap(first[i], second.get(i), max_length)
+        features.append(Features(ids=ids, segments=segments, example=i, label=target(example, head)))
+    return features
+
+
+def target(example: Example, head: Head) -> int | float | None:
+    """What the network learns: the class's index, or the number moved and scaled to the head's range; None without a label.
+
+    Raises:
+        UserError: a class the head does not have, or no number.
+    """
+    if example.label is None:
+        return None
+    if head.kind == "regression":
+        return (number(str(example.label), f"example {example.id}") - head.offset) / head.scale
+    try:
+        return head.labels.index(str(example.label))
+    except ValueError:
+        raise UserError(f"example {example.id}: unknown label '{example.label}'; known: {', '.join(head.labels[:20])}") from None
+
+
+def number(text: str, place: str) -> float:
+    """A finite number.
+
+    Raises:
+        UserError: `text` is none; `place` says where it stands.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{place}: label '{text}' is not a number; correct it, or use --kind classification")
+    return value
+
+
+def decode_logits(logits: np.ndarray, head: Head) -> list[Prediction]:
+    """(N, C) logits -> N predictions: the likeliest class with every class's probability, or the number in the label's unit."""
+    if head.kind == "regression":
+        return [Prediction(label=float(value)) for value in np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)[:, 0]]
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    return [
+        Prediction(
+            label=head.labels[int(row.argmax())], probability=float(row.max()), probabilities=dict(zip(head.labels, row.tolist(), strict=True))
+        )
+        for row in probabilities
+    ]
+
+
+def fixed_head(head: Head) -> Callable[[Sequence[Example]], Head]:
+    """The `Task.head` of a benchmark, whose labels are known beforehand."""
+    return lambda examples: head
+
+
+def swapped_copies(examples: Sequence[Example]) -> list[Example]:
+    """Each pair once more with its texts exchanged (the original's `double_unordered`)."""
+    copies = []
+    for example in examples:
+        assert example.text_pair is not None
+        copies.append(Example(id=f"{example.id}-swapped", text=example.text_pair, text_pair=example.text, label=example.label))
+    return copies
+
+
+def choose_examples(examples: Sequence[Example], limit: int, *, swapped: bool) -> list[Example]:
+    """At most `limit` of the training examples (0: all; always the same random choice), then their swapped copies if asked for."""
+    chosen = list(examples)
+    if 0 < limit < len(chosen):
+        chosen = [chosen[i] for i in sorted(np.random.default_rng(17).permutation(len(chosen))[:limit].tolist())]
+    return chosen + swapped_copies(chosen) if swapped else chosen
+
+
+def read_text(path: Path, what: str) -> str:
+    """A whole UTF-8 file, with or without a byte-order mark.
+
+    Raises:
+        UserError: missing, a folder, unreadable, empty, or not UTF-8 text.
+    """
+    disk.existing_path(path, what)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; give a readable file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); convert it, or give another file") from None
+    if "\0" in text[:100_000]:
+        raise UserError(f"{path} is a binary file, not text; give a csv, tsv or jsonl file")
+    if not text.strip():
+        raise UserError(f"{path} is empty; give a file with examples")
+    return text
+
+
+def tab_separated(text: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number from 1, fields) of every line that is not empty. Quotes are ordinary characters, as in GLUE's files."""
+    # Only "\n" ends a line: str.splitlines would also cut at U+2028, U+0085 and others, which occur inside real sentences.
+    for i, line in enumerate(text.split("\n"), start=1):
+        line = line.removesuffix("\r")
+        if line:
+            yield i, line.split("\t")

@@ -1,0 +1,189 @@
+"""One trial of fine-tuning: pre-trained encoder + new head + training features + a seed -> trained classifier and its dev scores.
+
+The score of a trial is that of the weights after the last step. Choosing the best evaluation on the way would be choosing
+on the dev set, and its mean over seeds would be too good.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from electra import disk
+from electra.contracts import Example, Features, Head, Task
+from electra.data.task_batches import FeatureStream, evaluation_batches
+from electra.data.tokenizer import Tokenizer
+from electra.errors import UserError
+from electra.model.classifier import ClassificationObjective, Classifier
+from electra.model.encoder import Encoder, parameter_depth
+from electra.model.hf import Checkpoint, reinitialize, save_checkpoint, with_dropout
+from electra.settings import FinetuneSettings, LoopSettings
+from electra.train.evaluation import autocast
+from electra.train.loop import TrainResult, train
+from electra.train.ranks import Ranks
+from electra.train.record import Record
+from electra.train.resume import latest_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What is the same for every seed."""
+
+    task: Task
+    head: Head
+    start: Checkpoint
+    """Where the weights come from."""
+    random_weights: bool
+    """Whether only the start's shape and vocabulary are taken."""
+    tokenizer: Tokenizer
+    train: Sequence[Features]
+    dev: Sequence[Features]
+    dev_examples: Sequence[Example]
+    settings: FinetuneSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult:
+    """How one seed ended; RUN/seed-N/scores.json."""
+
+    seed: int
+    scores: dict[str, float]
+    """Metric -> value on dev, after the last step."""
+    steps: int
+    tokens: int
+    """Real tokens trained on."""
+    seconds: float
+
+
+def build_classifier(trial: Trial, seed: int) -> Classifier:
+    """The start's encoder (or one of its shape with random weights) under a new head; everything new comes from `seed`."""
+    encoder = Encoder(with_dropout(trial.start.config, trial.settings.dropout))
+    encoder.load_state_dict(trial.start.encoder.state_dict())
+    classifier = Classifier(encoder, trial.head.num_outputs, trial.settings.head)
+    reinitialize(classifier if trial.random_weights else classifier.head, seed)
+    return classifier
+
+
+def predict_logits(classifier: Classifier, features: Sequence[Features], head: Head, settings: LoopSettings, device: torch.device) -> np.ndarray:
+    """Features -> (N, C) float32 logits in their order, a regression's in the label's unit. The classifier's mode is kept."""
+    logits = np.zeros((len(features), head.num_outputs), np.float32)
+    was_training = classifier.training
+    classifier.eval()
+    try:
+        with torch.no_grad(), autocast(device, settings.precision):
+            for indices, batch in evaluation_batches(features, settings.batch_size):
+                logits[indices] = classifier(batch.to(device)).float().cpu().numpy()
+    finally:
+        classifier.train(was_training)
+    return logits * head.scale + head.offset if head.kind == "regression" else logits
+
+
+def in_label_units(classifier: Classifier, head: Head) -> Classifier:
+    """A regression's classifier whose last layer also undoes the scaling of the targets; any other as it is."""
+    if head.kind != "regression":
+        return classifier
+    scaled = copy.deepcopy(classifier).cpu()
+    with torch.no_grad():
+        scaled.head.output.weight.mul_(head.scale)
+        scaled.head.output.bias.mul_(head.scale).add_(head.offset)
+    return scaled
+
+
+def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettings:
+    """Epochs -> the loop's steps; evaluations and checkpoints after every epoch where nothing else was asked for."""
+    loop = settings.loop
+    epoch = max(1, math.ceil(batches_per_epoch / loop.accumulation))
+    steps = loop.num_train_steps
+    if steps is None and loop.budget is None:
+        steps = max(1, math.ceil(batches_per_epoch * settings.epochs / loop.accumulation))
+    return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
+
+
+def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[TrainResult, SeedResult | None]:
+    """Train and score one seed in `folder`, going on with what an interrupted run left there.
+
+    Writes RUN/seed-N/: metrics.jsonl and the loop's other files, final (the model), predictions.jsonl, and last of all
+    scores.json, which says that the seed is finished. The result is None when a signal stopped it.
+
+    Raises:
+        UserError: the loss became infinite, or the folder cannot be written.
+    """
+    if len(trial.train) < ranks.world_size:
+        raise UserError(f"{len(trial.train)} training examples are fewer than {ranks.world_size} ranks; start fewer")
+    task, head = trial.task, trial.head
+    classifier = build_classifier(trial, seed)
+    stream = FeatureStream(trial.train, trial.settings.loop.batch_size, seed, rank=ranks.rank, world_size=ranks.world_size)
+    loop = replace(plan_steps(trial.settings, stream.batches_per_epoch), seed=seed)
+    top = trial.start.config.num_hidden_layers + 2
+
+    def depth(name: str) -> int:
+        place = parameter_depth(name)
+        return place if place >= 0 else top
+
+    def evaluate() -> dict[str, float]:
+        predictions = task.decode(predict_logits(classifier, trial.dev, head, loop, ranks.device), head)
+        return task.score(trial.dev_examples, predictions, head)
+
+    def save(target: Path) -> None:
+        extra = {"finetuning_task": task.name}
+        save_checkpoint(in_label_units(classifier, head), target, labels=head.labels, extra=extra)
+        trial.tokenizer.save(target)
+
+    record = Record(folder, title=f"{task.name} seed {seed}", active=ranks.first)
+    objective = ClassificationObjective(classifier, head)
+    result = train(
+        objective,
+        stream,
+        loop,
+        trial.settings.optimizer,
+        record,
+        save,
+        evaluate,
+        depth if trial.settings.optimizer.layerwise_lr_decay != 1.0 else None,
+        latest_checkpoint(folder),
+        ranks,
+    )
+    if result.stopped:
+        return result, None
+    predictions = task.decode(predict_logits(classifier, trial.dev, head, loop, ranks.device), head)
+    scores = task.score(trial.dev_examples, predictions, head)
+    finished = SeedResult(seed=seed, scores=scores, steps=result.step, tokens=result.tokens, seconds=round(result.seconds, 2))
+    if ranks.first:
+        rows = [
+            {"id": e.id, "label": e.label, "prediction": p.label, **_certainty(p.probability)}
+            for e, p in zip(trial.dev_examples, predictions, strict=True)
+        ]
+        disk.write_text(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        disk.write_text(folder / "scores.json", json.dumps(asdict(finished), indent=1) + "\n")
+        # What would continue a training that is over, several times the size of the model.
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    ranks.wait()
+    return result, finished
+
+
+def _certainty(probability: float | None) -> dict[str, Any]:
+    return {} if probability is None else {"probability": round(probability, 6)}
+
+
+def read_result(folder: Path) -> SeedResult | None:
+    """The result of a finished seed's folder; None where it is not finished.
+
+    Raises:
+        UserError: its scores.json is damaged.
+    """
+    path = folder / "scores.json"
+    if not path.exists():
+        return None
+    try:
+        return SeedResult(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is damaged; remove the folder {folder} to train that seed again") from None
