@@ -16,9 +16,7 @@ from electra.settings import PrepareSettings
 
 def run(settings: PrepareSettings) -> None:
     """Tokenize the corpus, write manifest.json and run.json (this run's speed and memory), tell the counts."""
-    tokenizer = load_tokenizer(
-        settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese
-    )
+    tokenizer = load_tokenizer(settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese)
     report = Report()
     start = time.monotonic()
     shards = prepare(

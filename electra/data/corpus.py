@@ -65,7 +65,8 @@ def read_documents(
         report.done_bytes += source.size_bytes
         report.position = 0
     if not report.documents:
-        raise UserError(f"no text found in {', '.join(map(str, sources))}" + "".join(f"; {line}" for line in report.lines()[:2]) + "; check the files")
+        why = "".join(f"; {line}" for line in report.lines()[:2])
+        raise UserError(f"no text found in {', '.join(map(str, sources))}{why}; check the files")
 
 
 # ---- text files ----
@@ -202,9 +203,23 @@ def _from_hub(source: Source, field: str, report: Report) -> Iterator[Document]:
         first = next(stream, None)
     except Exception as error:  # no such name, configuration, split, no network: `datasets` has a class for each
         raise UserError(f"{source.name}: {(str(error).strip() or type(error).__name__).splitlines()[0]}; expected hf:NAME[:CONFIG[:SPLIT]]") from None
-    for number, record in enumerate(itertools.chain([] if first is None else [first], stream), 1):
+    for number, record in enumerate(_unbroken(itertools.chain([] if first is None else [first], stream), source.name), 1):
         if field not in record:
             raise _missing_field(field, record, source.name)
         text = record[field]
         report.text_bytes += len(text) if isinstance(text, str) else 0
         yield _document(text, f"{source.name}:{number}", report)
+
+
+def _unbroken(records: Iterator[Any], name: str) -> Iterator[Any]:
+    done = 0
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except Exception as error:  # the network, or a broken file of the data set: `datasets` has many classes
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"{name} breaks off after {done:,} records: {reason}; run the same command again") from None
+        done += 1
+        yield record

@@ -60,7 +60,7 @@ class Split:
         """The lines of document `index`, each an array of ids (views, not copies)."""
         first, last = int(self.document_starts[index]), int(self.document_starts[index + 1])
         bounds = self.line_starts[first : last + 1]
-        return [self.ids[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [self.ids[start:end] for start, end in itertools.pairwise(bounds.tolist())]
 
 
 class SplitPart:
@@ -157,7 +157,7 @@ class Shards:
                 with open(file, "rb") as stream:
                     found = hashlib.file_digest(stream, "sha256").hexdigest()
                 if found != expected:
-                    raise UserError(f"{file} is damaged: its hash is {found[:12]}..., the manifest says {expected[:12]}...; run 'electra prepare' again")
+                    raise UserError(f"{file} is damaged: its hash is {found[:12]}, the manifest says {expected[:12]}; run 'electra prepare' again")
 
     def _open(self, name: str) -> Split:
         counts = self.manifest["splits"][name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import zlib
@@ -60,7 +59,11 @@ class Report:
 
     def lines(self) -> list[str]:
         """The problems, one line each."""
-        return [f"{kind}: {entry['count']:,} ({'; '.join(entry['places'][:3])}{'; ...' if entry['count'] > 3 else ''})" for kind, entry in self.problems.items()]
+        out = []
+        for kind, entry in self.problems.items():
+            more = "; ..." if len(entry["places"]) > 3 else ""
+            out.append(f"{kind}: {entry['count']:,} ({'; '.join(entry['places'][:3])}{more})")
+        return out
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,13 @@ def _kind(path: Path) -> str | None:
     return "text" if last in TEXT_ENDINGS else "records" if last in RECORD_ENDINGS else "parquet" if last == ".parquet" else None
 
 
+def _named_kind(path: Path) -> str:
+    """A file named by itself is text whatever its ending, unless that says otherwise."""
+    if path.suffix.lower() in (".csv", ".tsv"):
+        raise UserError(f"{path}: a table is not a corpus; turn it into jsonl or parquet and name its text column (--text-field)")
+    return _kind(path) or ("records" if ".json" in path.suffixes else "text")
+
+
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
     """Files, folders (read whole, sorted by path) and hf:NAMEs -> sources in the order given.
 
@@ -97,7 +107,7 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
             continue
         path = disk.existing_path(name, "corpus")
         if not path.is_dir():
-            found.append(Source(_kind(path) or "text", path.name, path, path.stat().st_size))
+            found.append(Source(_named_kind(path), path.name, path, path.stat().st_size))
             continue
         for folder, folders, files in os.walk(path, followlinks=True):
             folders[:] = sorted(f for f in folders if not f.startswith("."))
@@ -111,34 +121,49 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
                 else:
                     found.append(Source(kind, str(full.relative_to(path)), full, full.stat().st_size))
     if not found:
-        raise UserError(f"no text in {', '.join(map(str, names))}; expected files ending in {' '.join(TEXT_ENDINGS + RECORD_ENDINGS)} .parquet (or .gz .xz .zst .bz2 of them)")
+        endings = " ".join(TEXT_ENDINGS + RECORD_ENDINGS)
+        raise UserError(f"no text in {', '.join(map(str, names))}; expected files ending in {endings} .parquet (or .gz .xz .zst .bz2 of them)")
     if report.total_bytes is not None:
         report.total_bytes += sum(source.size_bytes for source in found)
     return found
 
 
-def _decompressed(raw: BinaryIO, ending: str) -> BinaryIO:
-    if ending == ".gz":
-        return gzip.open(raw)  # type: ignore[return-value]
-    if ending == ".xz":
-        return lzma.open(raw)  # type: ignore[return-value]
-    if ending == ".bz2":
-        return bz2.open(raw)  # type: ignore[return-value]
+def _blocks(raw: BinaryIO, ending: str) -> Iterator[bytes]:
+    """An open file -> its bytes, decompressed, in blocks of about a megabyte."""
     if ending == ".zst":
-        zstandard = require("zstandard", "data")
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), BLOCK_BYTES)
-    return raw
+        yield from _zstd_blocks(raw)
+        return
+    openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+    stream = openers[ending](raw) if ending in openers else raw
+    while block := stream.read(BLOCK_BYTES):
+        yield block
+
+
+def _zstd_blocks(raw: BinaryIO) -> Iterator[bytes]:
+    zstandard = require("zstandard", "data")
+    frame = None
+    try:
+        while chunk := raw.read(1 << 16):
+            while chunk:
+                frame = frame or zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+                if block := frame.decompress(chunk):
+                    yield block
+                chunk = frame.unused_data if frame.eof else b""
+                frame = None if frame.eof else frame
+    except zstandard.ZstdError as error:
+        raise OSError(str(error)) from None
+    if frame is not None:
+        raise EOFError("the last frame is not whole")
 
 
 def read_blocks(source: Source, report: Report) -> Iterator[bytes]:
     """A text file -> blocks of whole lines, decompressed. A file that breaks off is reported; what came before the break is kept."""
     assert source.path is not None
+    rest = b""
     try:
         with open(source.path, "rb") as raw:
-            stream = _decompressed(raw, source.path.suffix.lower())
-            rest = b""
             first = True
-            while block := stream.read(BLOCK_BYTES):
+            for block in _blocks(raw, source.path.suffix.lower()):
                 if first and b"\0" in block[:4096]:
                     report.add("files that could not be read", f"{source.name}: binary (or UTF-16: convert it to UTF-8)")
                     return
@@ -149,21 +174,18 @@ def read_blocks(source: Source, report: Report) -> Iterator[bytes]:
                 if newline:
                     yield rest + whole + newline
                     rest = tail
-                else:
-                    rest += block
-                    if len(rest) > MAX_LINE_BYTES:
-                        report.add("lines cut because they do not end", source.name)
-                        cut = rest.rfind(b" ") + 1 or MAX_LINE_BYTES
-                        yield rest[:cut] + b"\n"
-                        rest = rest[cut:]
-            if rest:
-                yield rest
+                    continue
+                rest += block
+                if len(rest) > MAX_LINE_BYTES:
+                    report.add("lines cut because they do not end", source.name)
+                    cut = rest.rfind(b" ") + 1 or MAX_LINE_BYTES
+                    yield rest[:cut] + b"\n"
+                    rest = rest[cut:]
     except BROKEN_STREAM as error:
-        report.add("files that could not be read", f"{source.name}: breaks off after {report.position:,} bytes: {str(error) or type(error).__name__}")
-    except Exception as error:
-        if type(error).__name__ != "ZstdError":  # the class of an optional package
-            raise
-        report.add("files that could not be read", f"{source.name}: breaks off after {report.position:,} bytes: {error}")
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        report.add("files that could not be read", f"{source.name}: after {report.position:,} bytes: {reason}")
+    if rest:
+        yield rest
 
 
 def read_lines(source: Source, report: Report) -> Iterator[tuple[int, str]]:
@@ -186,7 +208,8 @@ def _decode(line: bytes, place: str, report: Report) -> str:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
         text = line.decode("utf-8", errors="replace")
-        report.add("undecodable byte sequences (replaced by U+FFFD)", f"{place}, byte {error.start + 1}", text.count("\ufffd") - line.count(b"\xef\xbf\xbd"))
+        count = text.count("\ufffd") - line.count(b"\xef\xbf\xbd")
+        report.add("undecodable byte sequences (replaced by U+FFFD)", f"{place}, byte {error.start + 1}", count)
         return text
 
 

@@ -175,7 +175,7 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     vocabulary = {line.rstrip("\r"): index for index, line in enumerate(lines)}
     missing = [piece for piece in SPECIAL_PIECES if piece not in vocabulary]
     if missing:
-        raise UserError(f"{path} is not a WordPiece vocabulary: {missing[0]} is missing; expected one piece a line, {' '.join(SPECIAL_PIECES)} among them")
+        raise UserError(f"{path} is not a WordPiece vocabulary: {missing[0]} is missing; expected one piece a line, {', '.join(SPECIAL_PIECES)} too")
     return vocabulary
 
 

@@ -1,0 +1,173 @@
+"""Documents -> numbered parts -> one .npz of tokens each: the units of work of `preparation`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electra import disk
+from electra.data.corpus import read_documents
+from electra.data.shards import SPLITS
+from electra.data.sources import Report
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+
+PART_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What decides the shards' content."""
+
+    sources: tuple[str, ...]
+    fingerprint: str
+    held_out: float
+    text_field: str = "text"
+    documents: str = "auto"
+    deduplicate: bool = True
+    part_bytes: int = PART_BYTES
+
+
+@dataclass
+class Part:
+    """A piece of work: documents as UTF-8, lines joined by newlines, and whether each is held out."""
+
+    number: int
+    documents: list[bytes] = field(default_factory=list)
+    held_out: list[bool] = field(default_factory=list)
+    size_bytes: int = 0
+    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+
+    @property
+    def key(self) -> bytes:
+        """16 bytes that change with the documents or their splits."""
+        return bytes(self.digest.digest())
+
+
+class Seen:
+    """A set of 64-bit hashes in about 16 bytes each: open addressing in one array that doubles when half full."""
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(8 << 16))
+        self._count = 0
+
+    def add(self, value: int) -> bool:
+        """Add a hash; whether it was new."""
+        value = value or 1  # zero marks a free slot
+        mask = len(self._slots) - 1
+        place = value & mask
+        while (held := self._slots[place]) != 0:
+            if held == value:
+                return False
+            place = (place + 1) & mask
+        self._slots[place] = value
+        self._count += 1
+        if self._count * 2 > len(self._slots):
+            self._grow()
+        return True
+
+    def _grow(self) -> None:
+        old = self._slots
+        self._slots = array("Q", bytes(16 * len(old)))
+        mask = len(self._slots) - 1
+        for value in old:
+            if value:
+                place = value & mask
+                while self._slots[place]:
+                    place = (place + 1) & mask
+                self._slots[place] = value
+
+
+def read_parts(plan: Plan, report: Report, counts: dict[str, int]) -> Iterator[Part]:
+    """The corpus, cut to parts in reading order; `counts['duplicates']` counts documents dropped."""
+    seen = Seen()
+    held_below = int(plan.held_out * 2**64)
+    part = Part(0)
+    for document in read_documents(plan.sources, text_field=plan.text_field, documents=plan.documents, report=report):
+        text = "\n".join(document.lines).encode("utf-8")
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        if plan.deduplicate and not seen.add(int.from_bytes(digest[:8], "little")):
+            counts["duplicates"] += 1
+            counts["duplicate_bytes"] += len(text)
+            continue
+        held = int.from_bytes(digest[8:], "little") < held_below
+        part.documents.append(text)
+        part.held_out.append(held)
+        part.digest.update(digest + (b"h" if held else b"t"))
+        part.size_bytes += len(text)
+        if part.size_bytes >= plan.part_bytes:
+            yield part
+            part = Part(part.number + 1)
+    if part.documents:
+        yield part
+
+
+# ---- workers ----
+
+_tokenizer: Tokenizer | None = None
+
+
+def start_worker(folder: str) -> None:
+    """Load the tokenizer; one thread a process; leave when the reading process is gone, however it went."""
+    global _tokenizer
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the reader decides
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _tokenizer = load_tokenizer(folder)
+
+
+def _leave_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def tokenize_in_worker(key: bytes, documents: list[bytes], held_out: list[bool], file: Path) -> None:
+    """`tokenize_part` with this process's tokenizer."""
+    assert _tokenizer is not None
+    tokenize_part(_tokenizer, key, documents, held_out, file)
+
+
+def tokenize_part(tokenizer: Tokenizer, key: bytes, documents: list[bytes], held_out: list[bool], file: Path) -> None:
+    """Documents -> one .npz: per split ids, tokens per line, lines per document; lines without a token are left out, and counted."""
+    dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
+    ids: dict[bool, list[bytes]] = {False: [], True: []}
+    lines: dict[bool, list[int]] = {False: [], True: []}
+    ends: dict[bool, list[int]] = {False: [], True: []}
+    dropped = 0
+    for text, held in zip(documents, held_out, strict=True):
+        encoded = tokenizer.encode_packed(text.decode("utf-8").split("\n"))
+        full = [line for line in encoded if line]
+        dropped += len(encoded) - len(full)
+        if full:
+            ids[held] += full
+            lines[held] += [len(line) // dtype.itemsize for line in full]
+            ends[held].append(len(full))
+    arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8), "dropped": np.array([dropped, sum(map(len, documents))])}
+    unknown = 0
+    for name, held in zip(SPLITS, (False, True), strict=True):
+        values = np.frombuffer(b"".join(ids[held]), dtype)
+        unknown += int((values == tokenizer.unk_id).sum())
+        arrays |= {f"{name}_ids": values, f"{name}_lines": np.array(lines[held], np.int64), f"{name}_documents": np.array(ends[held], np.int64)}
+    arrays["unknown"] = np.array([unknown])
+    with disk.atomic_file(file) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+
+
+def is_made(file: Path, key: bytes) -> bool:
+    """Whether the file of a part is there, whole and made from the same documents."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return bytes(arrays["key"]) == key
+    except (OSError, ValueError, KeyError, EOFError):
+        return False
