@@ -113,7 +113,7 @@ def _plain(kind: Any) -> tuple[Any, bool]:
 
 
 def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A TOML file, its `base = "name"` (same folder) merged underneath.
+    """A TOML file, its `base = "name"` (a file beside it, else a packaged preset) merged underneath.
 
     Raises:
         UserError: missing, not TOML, or a base that does not exist or leads back to the file itself.
@@ -128,12 +128,13 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    below = path.with_name(f"{base}.toml")
-    if not below.exists():
-        raise UserError(f"{path}: base '{base}' not found; {did_you_mean(base, [p.stem for p in path.parent.glob('*.toml')])}")
-    if below.stem in _above:
-        raise UserError(f"{path}: base '{base}' leads back to itself ({' -> '.join((*_above, path.stem, base))}); remove one of them")
-    return merge(read_toml(below, (*_above, path.stem)), values)
+    known = [*sorted(PRESETS.glob("*/*.toml")), *sorted(path.parent.glob("*.toml"))]
+    below = {file.stem: file for file in known if not file.samefile(path)}.get(str(base))
+    if below is None:
+        raise UserError(f"{path}: base '{base}' not found; {did_you_mean(str(base), [file.stem for file in known])}")
+    if str(below) in _above:
+        raise UserError(f"{path}: base '{base}' leads back to itself; remove one of them")
+    return merge(read_toml(below, (*_above, str(path))), values)
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

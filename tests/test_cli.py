@@ -43,10 +43,11 @@ def parse(words: list[str]) -> object:
 
 @pytest.fixture
 def with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working folder with the run directory that examples read their settings from."""
+    """A working folder with the run directory and the preset that examples read their settings from."""
     folder = tmp_path / "runs" / "mini"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(config.to_toml(parse(["pretrain", "mini", "--data", "shards", "--output", "runs/mini"])))
+    (tmp_path / "my-preset.toml").write_text('base = "small"\n')
     monkeypatch.chdir(tmp_path)
 
 

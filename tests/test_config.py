@@ -161,6 +161,14 @@ def test_base_is_laid_underneath(tmp_path: Path) -> None:
     assert config.read_toml(tmp_path / "child.toml") == {"model": {"hidden_size": 4, "embedding_size": 2}, "loop": {"seed": 5}}
 
 
+def test_base_may_be_a_packaged_preset(tmp_path: Path) -> None:
+    """Also for a file of the preset's own name."""
+    for name in ("mine.toml", "small.toml"):
+        (tmp_path / name).write_text('base = "small"\n[model]\nhidden_size = 4\n')
+        assert config.read_toml(tmp_path / name)["model"] == {**config.preset_values("small", "pretrain")["model"], "hidden_size": 4}
+        (tmp_path / name).unlink()
+
+
 def test_base_that_is_its_own_ancestor(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('base = "b"\n')
     (tmp_path / "b.toml").write_text('base = "a"\n')
