@@ -34,9 +34,9 @@ WITHOUT_TORCH = (
 
 
 def run(*words: str | Path, **environment: str) -> str:
-    """Standard output of a command that must succeed."""
+    """Standard output of a command that must succeed; run far from the checkout, so that Python cannot find the package there."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("COV_", "COVERAGE_", "PYTHON"))}
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env={**kept, **environment})
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env={**kept, **environment}, cwd=ROOT.anchor)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
