@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from electra import disk, hub
+from electra import hub
 from electra.errors import UserError
 
 Description = dict[str, Any]
@@ -127,20 +127,13 @@ def _tokenizer(path: Path) -> Description:
     from electra.data.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(path)
-    special = {
-        "[PAD]": tokenizer.pad_id,
-        "[UNK]": tokenizer.unk_id,
-        "[CLS]": tokenizer.cls_id,
-        "[SEP]": tokenizer.sep_id,
-        "[MASK]": tokenizer.mask_id,
-    }
     return {
         "kind": "tokenizer",
         "path": str(path),
         "vocab_size": tokenizer.vocab_size,
         "lowercase": tokenizer.lowercase,
         "continuation_pieces": sum(piece.startswith("##") for piece in tokenizer.pieces),
-        "special_ids": special,
+        "special_ids": {tokenizer.pieces[i]: i for i in sorted(tokenizer.special_ids)},
         "fingerprint": tokenizer.fingerprint,
     }
 
@@ -191,11 +184,12 @@ def _lines(path: Path) -> list[Description]:
 
 def _corpus(path: Path) -> Description:
     from electra.data.corpus import read_documents
+    from electra.data.sources import Report
 
-    disk.existing_path(path, "corpus")
+    report = Report()
     counts = {"num_documents": 0, "num_lines": 0, "num_characters": 0, "num_words": 0}
     first = ""
-    for document in read_documents([str(path)]):
+    for document in read_documents([str(path)], report=report):
         counts["num_documents"] += 1
         counts["num_lines"] += len(document.lines)
         counts["num_characters"] += sum(map(len, document.lines))
@@ -205,7 +199,15 @@ def _corpus(path: Path) -> Description:
         raise UserError(f"{path} holds no text; expected a corpus, tokenizer, shard folder, checkpoint or run")
     files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
     size = sum(file.stat().st_size for file in files)
-    return {"kind": "corpus", "path": str(path), "num_files": len(files), "size_bytes": size, **counts, "begins_with": first}
+    return {
+        "kind": "corpus",
+        "path": str(path),
+        "num_files": len(files),
+        "size_bytes": size,
+        **counts,
+        "begins_with": first,
+        "problems": report.lines(),
+    }
 
 
 FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [

@@ -126,6 +126,19 @@ class _Masked:
     chances: list[float]
 
 
+Draw = tuple[list[tuple[int, float]], int]
+"""The generator's most probable ids with their probabilities, and the id drawn."""
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A masked text, what was drawn at each mask, and the ids the discriminator reads."""
+
+    masked: _Masked
+    draws: list[Draw]
+    ids: list[int]
+
+
 def corrupt(
     discriminator: Network,
     generator: Network,
@@ -161,20 +174,25 @@ def corrupt(
             out.append((masked, [piece for piece in pieces if piece.queries]))
         return out
 
-    def run(pieces: list[Piece]) -> list[list[tuple[list[tuple[int, float]], int]]]:
+    def run(pieces: list[Piece]) -> list[list[Draw]]:
         return [
             [_draw(logits, chance, temperature, num_proposals) for logits, (_, chance) in zip(rows, piece.queries, strict=True)]
             for piece, rows in zip(pieces, generator.word_logits(pieces), strict=True)
         ]
 
-    for masked, _, results in answer(numbered, prepare=prepare, run=run, size=lambda item: len(item[1]), batch_size=batch_size):
-        draws = [draw for result in results for draw in result]
-        corrupted = list(masked.ids)
-        for index, (_, sampled) in zip(masked.chosen, draws, strict=True):
-            corrupted[index] = sampled
-        pieces = single_pieces(corrupted, tokenizer, discriminator.max_length)
-        logits = [row for start in range(0, len(pieces), batch_size) for row in discriminator.replaced_logits(pieces[start : start + batch_size])]
-        yield _tell(masked, draws, _join(pieces, logits), tokenizer, threshold)
+    def judge(chunk: list[_Filled]) -> list[tuple[_Filled, list[Piece]]]:
+        return [(filled, single_pieces(filled.ids, tokenizer, discriminator.max_length)) for filled in chunk]
+
+    def fill() -> Iterator[_Filled]:
+        for masked, _, results in answer(numbered, prepare=prepare, run=run, size=lambda item: len(item[1]), batch_size=batch_size):
+            draws = [draw for result in results for draw in result]
+            sampled = {index: drawn for index, (_, drawn) in zip(masked.chosen, draws, strict=True)}
+            yield _Filled(masked, draws, [sampled.get(index, word) for index, word in enumerate(masked.ids)])
+
+    for filled, pieces, logits in answer(
+        fill(), prepare=judge, run=discriminator.replaced_logits, size=lambda f: len(f.masked.text), batch_size=batch_size
+    ):
+        yield _tell(filled.masked, filled.draws, _join(pieces, logits), tokenizer, threshold)
 
 
 def _choose(text: str, ids: list[int], spans: Spans, eligible: list[int], mask_prob: float, random: np.random.Generator) -> _Masked:
@@ -198,7 +216,7 @@ def probabilities_of(logits: Array, temperature: float = 1.0) -> Array:
     return scaled / scaled.sum(-1, keepdims=True)
 
 
-def _draw(logits: Array, chance: float, temperature: float, num_proposals: int) -> tuple[list[tuple[int, float]], int]:
+def _draw(logits: Array, chance: float, temperature: float, num_proposals: int) -> Draw:
     """(V,) logits, a uniform number -> the most probable ids with probabilities, and the id drawn by the inverse CDF."""
     probabilities = probabilities_of(logits, temperature)
     cumulative = probabilities.cumsum()
@@ -209,7 +227,7 @@ def _draw(logits: Array, chance: float, temperature: float, num_proposals: int) 
 
 def _tell(
     masked: _Masked,
-    draws: Sequence[tuple[list[tuple[int, float]], int]],
+    draws: Sequence[Draw],
     probabilities: Array,
     tokenizer: Tokenizer,
     threshold: float,

@@ -107,10 +107,10 @@ class Predictor:
 
     def _prepare_texts(self, texts: list[Text]) -> list[tuple[Text, list[Piece]]]:
         first = self.tokenizer.encode([t.text for t in texts])
-        pairs = iter(self.tokenizer.encode([t.pair for t in texts if t.pair is not None]))
+        pairs = iter(self.tokenizer.encode([t.pair for t in texts if t.pair]))
         out = []
         for text, ids in zip(texts, first, strict=True):
-            if text.pair is None:
+            if not text.pair:  # an empty second text is none, as in the original and in `transformers`
                 out.append((text, single_pieces(ids, self.tokenizer, self.max_length)))
             else:
                 out.append((text, pair_pieces(ids, next(pairs), self.tokenizer, self.max_length)))
