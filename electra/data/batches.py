@@ -9,6 +9,7 @@ keyed by the seed and that index.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,27 +19,56 @@ from electra.contracts import Batch
 from electra.data.examples import Plan, build_example, plan_examples
 from electra.settings import DataSettings
 
-WINDOW_TOKENS = 16_000_000
-"""Tokens planned and shuffled together: about 125,000 examples of 128, a few MB of plan."""
+PART_TOKENS = 1_000_000
+"""Tokens of a part."""
+WINDOW_PARTS = 16
+"""Parts planned and shuffled together: about 125,000 examples of 128, a few MB of plan."""
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
 
-class Part(Protocol):
-    """One memory-mapped piece of a shard folder."""
+class Split(Protocol):
+    """What the stream needs of a shard folder's split (`shards.Split`)."""
+
+    @property
+    def ids(self) -> np.ndarray: ...
+    @property
+    def line_starts(self) -> np.ndarray: ...
+    @property
+    def document_starts(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A run of whole documents of a split, planned at once."""
 
     ids: np.ndarray
-    """(N,) uint16 or int32 tokens."""
+    """The whole split's tokens, memory-mapped."""
     line_starts: np.ndarray
-    """(n + 1,) token offsets of lines."""
+    """(n + 1,) offsets into ids of this part's lines."""
     document_starts: np.ndarray
-    """(d + 1,) line indices of documents."""
+    """(d + 1,) indices of this part's documents into its lines."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of this part."""
+        return int(self.line_starts[-1] - self.line_starts[0])
 
 
-class Corpus(Protocol):
-    """What the stream needs of a shard folder."""
-
-    def parts(self, split: str) -> Sequence[Part]: ...
+def cut_parts(split: Split, tokens: int) -> list[Part]:
+    """A split -> parts of whole documents, about `tokens` long each. Only views; nothing is read but the documents' starts."""
+    documents = np.asarray(split.document_starts)
+    if len(documents) < 2:
+        return []
+    starts = np.asarray(split.line_starts[documents])
+    # The first document at or after each multiple of `tokens`; a long document can swallow several of them.
+    marks = np.unique(np.searchsorted(starts, np.arange(tokens, starts[-1], tokens)))
+    bounds = [0, *(int(m) for m in marks if 0 < m < len(documents) - 1), len(documents) - 1]
+    parts = []
+    for first, last in zip(bounds, bounds[1:], strict=False):
+        lines = documents[first : last + 1]
+        parts.append(Part(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0]))
+    return parts
 
 
 class SpecialTokens(Protocol):
@@ -97,15 +127,7 @@ class ExampleOrder:
 
     def _windows(self) -> list[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(self.parts)).tolist()
-        windows: list[list[int]] = [[]]
-        held = 0
-        for part in order:
-            if windows[-1] and held + len(self.parts[part].ids) > WINDOW_TOKENS:
-                windows.append([])
-                held = 0
-            windows[-1].append(part)
-            held += len(self.parts[part].ids)
-        return windows
+        return [order[i : i + WINDOW_PARTS] for i in range(0, len(order), WINDOW_PARTS)]
 
     def _load_window(self) -> None:
         windows = self._windows()
@@ -132,11 +154,11 @@ class ExampleOrder:
 
 
 class PretrainingStream:
-    """Shard folders -> an endless BatchStream of pre-training batches (contracts.BatchStream)."""
+    """The train splits of shard folders -> an endless BatchStream of pre-training batches (contracts.BatchStream)."""
 
     def __init__(
         self,
-        corpora: Sequence[Corpus],
+        splits: Sequence[Split],
         settings: DataSettings,
         tokenizer: SpecialTokens,
         batch_size: int,
@@ -148,8 +170,8 @@ class PretrainingStream:
         self.settings = settings
         self.tokenizer = tokenizer
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
-        groups = [corpus.parts("train") for corpus in corpora]
-        sizes = [float(sum(len(p.ids) for p in parts)) for parts in groups]
+        groups = [cut_parts(split, PART_TOKENS) for split in splits]
+        sizes = [float(sum(p.num_tokens for p in parts)) for parts in groups]
         weights = np.array(settings.weights or sizes, float)
         self.shares = np.cumsum(weights / weights.sum())
         self.orders = [ExampleOrder(parts, settings, seed + 7919 * i) for i, parts in enumerate(groups)]
@@ -188,15 +210,15 @@ class PretrainingStream:
 
 
 def held_out_batches(
-    corpora: Sequence[Corpus], settings: DataSettings, tokenizer: SpecialTokens, batch_size: int, num_examples: int, seed: int
+    splits: Sequence[Split], settings: DataSettings, tokenizer: SpecialTokens, batch_size: int, num_examples: int, seed: int
 ) -> list[Batch]:
-    """The same `num_examples` held-out examples every time (fewer if there are no more), as batches of similar lengths."""
+    """Held-out splits -> the same `num_examples` examples every time (fewer if there are no more), as batches of similar lengths."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
     special = tokenizer.cls_id, tokenizer.sep_id
     everything = [
         (part, plan_examples(part.line_starts, part.document_starts, settings.sequence_length, np.random.default_rng(seed), settings.short_example_prob))
-        for corpus in corpora
-        for part in corpus.parts("held_out")
+        for split in splits
+        for part in cut_parts(split, PART_TOKENS)
     ]
     places = [(which, number) for which, (_, plan) in enumerate(everything) for number in range(len(plan))]
     rng = np.random.default_rng([seed, 11])

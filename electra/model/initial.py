@@ -22,8 +22,10 @@ OFFSETS = (-1, 1, -2, 2, -3, 3, 0, -4)
 """Offsets of the heads of a layer, in this order."""
 POSITION_SHARE = 0.25
 """Share of the embedding's width that starts as sinusoids."""
-PEAK = 6.0
-"""Attention logit of a head at its own offset, above the average of the others."""
+PEAK = 10.0
+"""Attention logit of a head at its own offset; far away it is near zero."""
+SCALE = 0.05
+"""Standard deviation of a word embedding's entries: small, for it is the output matrix too."""
 
 
 def initialize(module: nn.Module, generator: torch.Generator, *, attention: str = "normal") -> None:
@@ -44,7 +46,7 @@ def initialize(module: nn.Module, generator: torch.Generator, *, attention: str 
 
 
 def _frequencies(pairs: int) -> Tensor:
-    return torch.logspace(math.log10(2.0), math.log10(0.02), pairs)
+    return torch.logspace(math.log10(2.0), math.log10(0.1), pairs)
 
 
 def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
@@ -54,19 +56,23 @@ def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
     angles = torch.arange(config.max_position_embeddings)[:, None] * _frequencies(pairs)
     table = torch.zeros(config.max_position_embeddings, config.embedding_size)
     table[:, 0:block:2], table[:, 1:block:2] = angles.sin(), angles.cos()
+    table *= SCALE * math.sqrt(2.0)
     # Words and sinusoids share the width without overlap at the start, and LayerNorm then keeps their shares.
     embeddings.position.weight.copy_(table)
-    word = torch.randn(embeddings.word.weight.shape, generator=generator) * 0.5
+    word = torch.randn(embeddings.word.weight.shape, generator=generator) * SCALE
     word[:, :block] = 0
     embeddings.word.weight.copy_(word)
     embeddings.segment.weight.mul_(0.1)
+    for layer in encoder.layers:
+        # What a layer adds starts below what it was given, or words and positions drown within a few layers of LayerNorm.
+        for linear, gain in ((layer.qkv, 1.0), (layer.attention_output, 0.5), (layer.up, 1.0), (layer.down, 0.25)):
+            nn.init.normal_(linear.weight, std=gain * linear.in_features**-0.5, generator=generator)
     if encoder.projection is not None:
         weight = torch.randn(config.hidden_size, config.embedding_size, generator=generator) / math.sqrt(config.embedding_size - block)
         weight[:, :block] = 0
         weight[:block] = 0
         weight[:block, :block] = torch.eye(block)
         encoder.projection.weight.copy_(weight)
-    # After LayerNorm each sinusoid has about unit variance over the whole width: its pair has radius near one.
     for index, layer in enumerate(encoder.layers[: max(1, len(encoder.layers) // 2)]):
         _aim_heads(layer, config.head_size, block, pairs, index)
 
@@ -79,7 +85,8 @@ def _aim_heads(layer: nn.Module, head_size: int, block: int, pairs: int, index: 
     # Spread over the frequencies when a head has fewer dimensions than the block has sinusoids.
     chosen = torch.linspace(0, pairs - 1, used).round().long()
     frequencies = _frequencies(pairs)[chosen]
-    strength = math.sqrt(PEAK * math.sqrt(head_size) / used)
+    # LayerNorm makes every entry's variance one, so a sinusoid's pair has the squared radius 2.
+    strength = math.sqrt(PEAK * math.sqrt(head_size) / (2 * used))
     weight = layer.qkv.weight
     for head in range(heads):
         offset = OFFSETS[(head + index * heads) % len(OFFSETS)]
