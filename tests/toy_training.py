@@ -1,15 +1,14 @@
-"""A toy objective and stream for the loop's tests; run as a script it trains them, to be killed.
-
-usage: toy_training.py RUN [resume] [kill-in-checkpoint STEP] [steps N] [pause SECONDS] [budget SECONDS] [batch B] [dropout P]
-"""
+"""A toy objective and stream for the loop's tests, and processes that train them, to be killed."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -137,37 +136,32 @@ def run_toy(
     return result, objective
 
 
-def main(argv: list[str]) -> int:
-    folder, words = Path(argv[0]), argv[1:]
+def launch(folder: Path, *, kill_in_checkpoint: int | None = None, environment: Mapping[str, str] | None = None, **values: Any) -> ForkServerProcess:
+    """Start a process of its own that does `run_toy(folder, **values)`; what it says goes to FOLDER.log.
 
-    def value(name: str, default: float | None = None) -> float | None:
-        return float(words[words.index(name) + 1]) if name in words else default
+    Forked from a server that has imported everything, because importing PyTorch takes longer than training the toy.
+    """
+    os.environ["PYTHONPATH"] = os.pathsep.join(str(path) for path in (Path(__file__).parent, Path(__file__).parents[1]))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["toy_training"])
+    process = context.Process(target=_child, args=(folder, kill_in_checkpoint, dict(environment or {}), values))
+    process.start()
+    return process
 
-    doomed = value("kill-in-checkpoint")
-    if doomed is not None:
-        original = resume.save_file
 
-        def dying_save(tensors: Any, path: Path) -> None:
-            original(tensors, path)
-            if f"step-{int(doomed):08d}" in str(path) and path.name.startswith("optimizer"):
-                path.write_bytes(path.read_bytes()[:100])
-                os.kill(os.getpid(), signal.SIGKILL)
+def _child(folder: Path, kill_in_checkpoint: int | None, environment: dict[str, str], values: dict[str, Any]) -> None:
+    os.environ.update(environment)
+    os.dup2(os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
+    original = resume.save_file
 
+    def dying_save(tensors: Any, path: Path) -> None:
+        original(tensors, path)
+        if f"step-{kill_in_checkpoint:08d}" in str(path) and path.name.startswith("optimizer"):
+            path.write_bytes(path.read_bytes()[:100])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if kill_in_checkpoint is not None:
         resume.save_file = dying_save
-    steps, seconds = value("steps"), value("budget")
     with ranks.join("cpu", threads=1) as place:
-        result, _ = run_toy(
-            folder,
-            steps=None if seconds else int(steps or 40),
-            budget=seconds,
-            pause=value("pause", 0.0) or 0.0,
-            batch_size=int(value("batch", 4) or 4),
-            dropout=value("dropout", 0.1) or 0.0,
-            go_on="resume" in words,
-            place=place,
-        )
-    return 128 + result.signal if result.signal else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        result, _ = run_toy(folder, place=place, **values)
+    sys.exit(128 + result.signal if result.signal else 0)

@@ -36,6 +36,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 
 
+def _wide(value: Tensor) -> Tensor:
+    """As float64, so that sums over many millions of tokens stay exact (MPS has only float32)."""
+    return value.to(torch.float32 if value.device.type == "mps" else torch.float64)
+
+
 class Sums:
     """StepOutputs added up on the device; the host reads them only in `read`."""
 
@@ -50,15 +55,16 @@ class Sums:
         for name, loss in output.losses.items():
             self._losses.add(name)
             self._weights[name] = loss.weight
-            self._add(name, loss.total.detach().float(), loss.count)
+            self._add(name, loss.total.detach(), loss.count)
         for name, (total, count) in output.metrics.items():
-            self._add(name, total.detach().float(), count.detach().float())
+            self._add(name, total.detach(), _wide(count.detach()))
 
     def add_value(self, name: str, value: Tensor) -> None:
         """Add a scalar whose mean over steps is wanted."""
-        self._add(name, value.detach().float(), 1)
+        self._add(name, value.detach(), 1)
 
     def _add(self, name: str, total: Tensor, count: Tensor | int) -> None:
+        total = _wide(total)
         if name in self._totals:
             self._totals[name] = self._totals[name] + total
             self._counts[name] = self._counts[name] + count
@@ -66,13 +72,11 @@ class Sums:
             self._totals[name], self._counts[name] = total, count
 
     def tensor(self) -> Tensor:
-        """(2, N) float64 totals and counts in the order of names, to be summed over ranks (float32 where the device has no more)."""
+        """(2, N) totals and counts in the order of names, to be summed over ranks."""
         if not self._totals:
             return torch.zeros(2, 0)
-        device = next(iter(self._totals.values())).device
-        kind = torch.float32 if device.type == "mps" else torch.float64
-        totals = torch.stack([self._totals[name] for name in sorted(self._totals)]).to(kind)
-        counts = torch.stack([torch.as_tensor(self._counts[name], dtype=kind).to(device) for name in sorted(self._totals)])
+        totals = torch.stack([self._totals[name] for name in sorted(self._totals)])
+        counts = torch.stack([torch.as_tensor(self._counts[name]).to(totals) for name in sorted(self._totals)])
         return torch.stack([totals, counts])
 
     def read(self, summed: Tensor | None = None) -> dict[str, float]:

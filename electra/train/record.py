@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -89,6 +90,7 @@ class Record:
         if not self.active:
             return
         line = {"step": step, "tokens": tokens, "seconds": round(seconds, 3), "kind": kind}
+        values = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no NaN
         line |= {name: float(f"{value:.7g}") for name, value in values.items()}
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
