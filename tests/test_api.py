@@ -27,7 +27,7 @@ def test_importing_is_light() -> None:
         "import electra.commands.predict, electra.commands.detect, electra.commands.embed, electra.commands.inspect, electra.commands.push; "
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 def test_everything_promised_is_there() -> None:

@@ -142,6 +142,8 @@ def _shards(path: Path) -> Description:
     from electra.data.shards import open_shards
 
     shards = open_shards(path)
+    for name in shards.manifest["splits"]:
+        shards.split(name)  # refuses arrays that do not fit the manifest
     small = {key: value for key, value in shards.manifest.items() if not isinstance(value, list)}
     return {"kind": "shards", **small, "path": str(path)}
 

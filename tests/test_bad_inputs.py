@@ -1,0 +1,307 @@
+"""Every command x every kind of bad input: exit code 2, one line on standard error that begins with 'electra: ', nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_models import checkpoints
+
+from electra.cli import COMMANDS, main
+
+GLUE_HEADER = "sentence\tlabel\n"
+
+# Words in {braces} are paths of the shop below; the last column is what the one line must say.
+CASES: dict[str, list[tuple[str, str, str]]] = {
+    "vocab": [
+        ("missing", "{none}/corpus.txt --size 200 --output {out}", "not found"),
+        ("near name", "{corpis.txt} --size 200 --output {out}", "did you mean 'corpus.txt'"),
+        ("empty", "{empty.txt} --size 200 --output {out}", ""),
+        ("empty folder", "{empty} --size 200 --output {out}", ""),
+        ("binary", "{binary.txt} --size 200 --output {out}", ""),
+        ("wrong type", "{table.csv} --size 200 --output {out}", "jsonl"),
+        ("wrong column", "{reviews.jsonl} --text-field reviw --size 200 --output {out}", "review"),
+        ("truncated", "{cut.xz} --size 200 --output {out}", ""),
+        ("no place to write", "{corpus.txt} --size 200 --output {blocked}", "cannot write"),
+        ("something is there", "{corpus.txt} --size 200 --output {model}", "already exists"),
+        ("flag", "{corpus.txt} --sise 200 --output {out}", "did you mean '--size'"),
+        ("number", "{corpus.txt} --size many --output {out}", "many"),
+    ],
+    "prepare": [
+        ("missing", "{none}.txt --tokenizer {vocab.txt} --output {out} --workers 1", "not found"),
+        ("missing tokenizer", "{corpus.txt} --tokenizer {vocob.txt} --output {out} --workers 1", "vocab.txt"),
+        ("empty", "{empty.txt} --tokenizer {vocab.txt} --output {out} --workers 1", ""),
+        ("binary", "{binary.txt} --tokenizer {vocab.txt} --output {out} --workers 1", ""),
+        ("wrong type", "{corpus.txt} --tokenizer {corpus.txt} --output {out} --workers 1", "vocabulary"),
+        ("wrong column", "{reviews.jsonl} --text-field reviw --tokenizer {vocab.txt} --output {out} --workers 1", "review"),
+        ("truncated", "{cut.xz} --tokenizer {vocab.txt} --output {out} --workers 1", ""),
+        ("no place to write", "{corpus.txt} --tokenizer {vocab.txt} --output {blocked} --workers 1", "cannot write"),
+        ("something is there", "{corpus.txt} --tokenizer {vocab.txt} --output {model} --workers 1", ""),
+        ("share", "{corpus.txt} --tokenizer {vocab.txt} --output {out} --held-out 200%", "fraction"),
+    ],
+    "pretrain": [
+        ("preset typo", "minni --data {shards} --output {out}", "did you mean 'mini'"),
+        ("no preset", "--data {shards} --output {out}", "preset"),
+        ("missing", "tiny --data {none} --output {out}", "not found"),
+        ("wrong type", "tiny --data {corpus.txt} --output {out}", ""),
+        ("empty", "tiny --data {empty} --output {out}", ""),
+        ("truncated", "tiny --data {shards-cut} --output {out}", ""),
+        ("damaged manifest", "tiny --data {shards-manifest} --output {out}", ""),
+        ("binary settings", "{binary.toml} --data {shards} --output {out}", "not valid TOML"),
+        ("unknown key", "{unknown.toml} --data {shards} --output {out}", "did you mean 'hidden_size'"),
+        ("wrong value", "{value.toml} --data {shards} --output {out}", "hidden_size"),
+        ("no place to write", "tiny --data {shards} --output {blocked} --num-train-steps 1", "cannot write"),
+        ("something is there", "tiny --data {shards} --output {model} --num-train-steps 1", "already exists"),
+        ("nothing to resume", "tiny --output {none} --resume", ""),
+        ("truncated start", "tiny --data {shards} --output {out} --init {cut} --num-train-steps 1", ""),
+    ],
+    "evaluate": [
+        ("missing", "{none} --data {shards}", "not found"),
+        ("truncated", "{cut} --data {shards}", ""),
+        ("missing data", "{model} --data {none}", "not found"),
+        ("wrong type", "{model} --data {corpus.txt}", ""),
+        ("truncated data", "{model} --data {shards-cut}", ""),
+        ("task typo", "{classifier} --task sst3 --data {glue}", "sst2"),
+    ],
+    "finetune": [
+        ("task typo", "sst3 --model {model} --data {glue} --output {out}", "did you mean 'sst2'"),
+        ("missing data", "sst2 --model {model} --data {none} --output {out}", "not found"),
+        ("empty", "sst2 --model {model} --data {empty} --output {out}", ""),
+        ("missing model", "sst2 --model {none} --data {glue} --output {out}", "not found"),
+        ("truncated", "sst2 --model {cut} --data {glue} --output {out}", ""),
+        ("binary", "own --model {model} --train {binary.csv} --dev {table.csv} --text review --label stars --output {out}", ""),
+        ("wrong column", "own --model {model} --train {table.csv} --dev {table.csv} --text reviw --label stars --output {out}", "review"),
+        ("wrong type", "own --model {model} --train {model} --dev {table.csv} --text review --label stars --output {out}", ""),
+        ("no place to write", "sst2 --model {model} --data {glue} --output {blocked} --num-train-steps 1", "cannot write"),
+        ("something is there", "sst2 --model {model} --data {glue} --output {classifier}", "already exists"),
+    ],
+    "predict": [
+        ("missing", "{classifier} {none}.txt", "not found"),
+        ("near name", "{classifier} {text.txt}", "did you mean 'texts.txt'"),
+        ("missing model", "{classifer} {texts.txt}", "did you mean 'classifier'"),
+        ("hub typo", "googel/electra-small-discriminator {texts.txt}", "googel/electra-small-discriminator"),
+        ("empty", "{classifier} {empty.txt}", "empty"),
+        ("binary", "{classifier} {binary.txt}", "binary"),
+        ("not UTF-8", "{classifier} {latin.txt}", "line 2"),
+        ("wrong type", "{classifier} {empty}", "folder"),
+        ("three columns", "{classifier} {columns.txt}", "line 1: 3 columns"),
+        ("wrong column", "{classifier} {reviews.jsonl} --text-field reviw", "did you mean 'review'"),
+        ("not JSON", "{classifier} {broken.jsonl}", "line 2"),
+        ("not text", "{classifier} {number.jsonl}", "not text"),
+        ("truncated", "{cut-classifier} {texts.txt}", "damaged"),
+        ("damaged settings", "{badconfig} {texts.txt}", "not valid JSON"),
+        ("another model", "{bert} {texts.txt}", "bert"),
+        ("no head", "{model} {texts.txt}", "electra finetune sst2 --model"),
+        ("a file as model", "{texts.txt} {texts.txt}", "file"),
+        ("window", "{classifier} {texts.txt} --max-length 4", "at least 8"),
+    ],
+    "detect": [
+        ("missing", "{model} {none}.txt", "not found"),
+        ("missing model", "{modle} {texts.txt}", "did you mean 'model'"),
+        ("empty", "{model} {empty.txt}", "empty"),
+        ("binary", "{model} {binary.txt}", "binary"),
+        ("wrong type", "{model} {empty}", "folder"),
+        ("wrong column", "{model} {reviews.jsonl} --text-field reviw", "did you mean 'review'"),
+        ("truncated", "{cut} {texts.txt}", "damaged"),
+        ("wrong model", "{classifier} {texts.txt}", "discriminator"),
+        ("no generator", "{lone} {texts.txt} --corrupt", "generator"),
+        ("share", "{model} {texts.txt} --corrupt --mask-prob 2", "mask_prob"),
+        ("threshold", "{model} {texts.txt} --threshold 7", "threshold"),
+    ],
+    "embed": [
+        ("missing", "{model} {none}.txt --json", "not found"),
+        ("missing model", "{none} {texts.txt} --json", "not found"),
+        ("empty", "{model} {empty.txt} --output {out}.npy", "empty"),
+        ("binary", "{model} {binary.txt} --output {out}.npy", "binary"),
+        ("wrong type", "{model} {texts.txt} --output {out}.csv", ".npy"),
+        ("wrong column", "{model} {reviews.jsonl} --text-field reviw", "did you mean 'review'"),
+        ("truncated", "{cut} {texts.txt} --json", "damaged"),
+        ("no place to write", "{model} {texts.txt} --output {blocked}.npy", "cannot write"),
+        ("something is there", "{model} {texts.txt} --output {vectors.npy}", "already exists"),
+    ],
+    "inspect": [
+        ("missing", "{none}", "not found"),
+        ("near name", "{modle}", "did you mean 'model'"),
+        ("empty", "{empty.txt}", "empty"),
+        ("empty folder", "{empty}", ""),
+        ("truncated", "{cut}", "damaged"),
+        ("truncated shards", "{shards-cut}", ""),
+        ("damaged manifest", "{shards-manifest}", ""),
+        ("damaged settings", "{badconfig}", "not valid JSON"),
+        ("another model", "{bert}", "bert"),
+        ("binary", "{binary.toml-run}", "not valid TOML"),
+    ],
+    "plot": [
+        ("missing", "{none}", "not found"),
+        ("empty", "{empty}", ""),
+        ("wrong type", "{corpus.txt}", ""),
+        ("no such metric", "{run} --metrics losss", "loss"),
+        ("no place to write", "{run} --output {blocked}.png", "cannot write"),
+    ],
+    "push": [
+        ("missing", "{none} --name me/model", "not a checkpoint"),
+        ("empty", "{empty} --name me/model", ""),
+        ("wrong type", "{corpus.txt} --name me/model", "not a checkpoint"),
+        ("truncated", "{cut} --name me/model", "damaged"),
+        ("name", "{model} --name model", "OWNER/NAME"),
+        ("a run", "{run} --name me/model", "not a checkpoint"),
+        ("no token", "{model} --name me/model", "hf auth login"),
+    ],
+    "demo": [
+        ("missing", "--output {out} --data {none}", "not found"),
+        ("no place to write", "--output {blocked}", "cannot write"),
+        ("number", "--output {out} --minutes soon", "soon"),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
+    """A folder with a good and a bad one of everything."""
+    root = tmp_path_factory.mktemp("shop")
+    shutil.copy(tiny_corpus, root / "corpus.txt")
+    shutil.copy(checkpoints()["vocab"], root / "vocab.txt")
+    (root / "empty").mkdir()
+    (root / "empty.txt").touch()
+    noise = bytes(range(256)) * 40
+    for name in ("binary.txt", "binary.toml", "binary.csv"):
+        (root / name).write_bytes(noise)
+    texts = {
+        "texts.txt": "the chef cooked\nit was good\n",
+        "columns.txt": "a\tb\tc\n",
+        "table.csv": "review,stars\ngood film,1\nbad film,0\ndull story,0\nbrilliant story,1\n",
+        "reviews.jsonl": '{"review": "good film", "stars": 1}\n{"review": "bad film", "stars": 0}\n',
+        "broken.jsonl": '{"text": "good"}\n{"text": \n',
+        "number.jsonl": '{"text": 3}\n',
+        "unknown.toml": 'base = "tiny"\n[model]\nhiden_size = 8\n',
+        "value.toml": 'base = "tiny"\n[model]\nhidden_size = "wide"\n',
+        "run/config.toml": 'preset = "mini"\n',
+        "run/metrics.jsonl": '{"kind": "train", "step": 1, "tokens": 10, "seconds": 1.0, "loss": 2.0}\n',
+        "badconfig/config.json": '{"model_type": "elec',
+        "bert/config.json": '{"model_type": "bert"}',
+        "shards-manifest/manifest.json": '{"format": 1, "spl',
+        "glue/train.tsv": GLUE_HEADER + "good film\t1\nbad film\t0\n" * 4,
+        "glue/dev.tsv": GLUE_HEADER + "good story\t1\nbad story\t0\n",
+    }
+    for name, text in texts.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    (root / "latin.txt").write_bytes("good\nétait\n".encode("latin-1"))
+    (root / "binary.toml-run").mkdir()
+    (root / "binary.toml-run" / "config.toml").write_bytes(noise)
+    (root / "vectors.npy").write_bytes(b"made before")
+    import lzma
+
+    (root / "cut.xz").write_bytes(lzma.compress(tiny_corpus.read_bytes())[:60])
+    for name, kind in (("model", "discriminator"), ("lone", "lone"), ("classifier", "classifier"), ("cut", "lone"), ("cut-classifier", "classifier")):
+        shutil.copytree(checkpoints()[kind], root / name)
+    for name in ("cut", "cut-classifier"):
+        weights = root / name / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    argv = ["prepare", str(root / "corpus.txt"), "--tokenizer", str(root / "vocab.txt"), "--output", str(root / "shards"), "--workers", "1"]
+    assert main([*argv, "--held-out", "10%"]) == 0
+    shutil.copytree(root / "shards", root / "shards-cut")
+    for split in ("train", "held_out"):
+        ids = root / "shards-cut" / split / "ids.npy"
+        ids.write_bytes(ids.read_bytes()[:-100])
+    return root
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Every file with the hash of its bytes."""
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def fill(template: str, shop: Path) -> list[str]:
+    words = []
+    for word in template.split():
+        if "{" in word:
+            before, _, rest = word.partition("{")
+            name, _, after = rest.partition("}")
+            place = shop / {"out": "made-by-the-test", "blocked": "corpus.txt/below", "none": "nowhere"}.get(name, name)
+            word = f"{before}{place}{after}"
+        words.append(word)
+    return words
+
+
+TABLE = [pytest.param(command, *case[1:], id=f"{command}: {case[0]}") for command, cases in CASES.items() for case in cases]
+
+
+def test_the_table_covers_every_command() -> None:
+    assert set(CASES) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(("command", "arguments", "said"), TABLE)
+def test_a_mistake_is_one_line(
+    command: str, arguments: str, said: str, shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec(COMMANDS[command].module) is None:
+        pytest.skip(f"no command '{command}' yet")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    before = contents(shop)
+    capsys.readouterr()
+    code = main([command, *fill(arguments, shop)])
+    captured = capsys.readouterr()
+    assert code == 2, f"exit code {code}\n{captured.out}\n{captured.err}"
+    lines = captured.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("electra: "), captured.err
+    assert "Traceback" not in captured.err
+    assert said in lines[0], lines[0]
+    after = contents(shop)
+    assert {name: after.get(name) for name in before} == before, "a file made before is gone or changed"
+    assert not [name for name in after if name.endswith(".part")], "a half-written file was left"
+    leftover = shop / "made-by-the-test"
+    if leftover.is_dir():
+        shutil.rmtree(leftover)
+    for file in shop.glob("made-by-the-test*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"), [(["predcit"], "did you mean 'predict'"), (["detct", "x"], "did you mean 'detect'"), (["xyzzy"], "known:")]
+)
+def test_a_mistyped_command_is_named(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("electra: ") and error.count("\n") == 1 and said in error
+
+
+@pytest.mark.parametrize("command", ["predict", "detect", "embed"])
+def test_empty_standard_input_is_named(command: str, shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    assert main([command, str(shop / ("classifier" if command == "predict" else "model"))]) == 2
+    assert "standard input is empty" in capsys.readouterr().err
+
+
+def test_pickled_code_is_never_run(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pytorch_model.bin that would write a file when unpickled."""
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    folder = tmp_path / "evil"
+    shutil.copytree(shop / "classifier", folder, ignore=shutil.ignore_patterns("model.safetensors"))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Evil()))
+    assert main(["predict", str(folder), str(shop / "texts.txt")]) == 2
+    assert not (tmp_path / "ran").exists()
+    assert "electra: " in capsys.readouterr().err
+
+
+def test_a_tokenizer_of_another_model_is_noticed(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(shop / "model", folder)
+    tokens = [*checkpoints()["vocab"].read_text(encoding="utf-8").splitlines(), *(f"extra{i}" for i in range(50))]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    (folder / "tokenizer.json").unlink()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert main(["detect", str(folder), str(shop / "texts.txt")]) == 2
+    assert f"only {config['vocab_size']}" in capsys.readouterr().err
