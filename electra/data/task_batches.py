@@ -2,11 +2,12 @@
 
 Each epoch holds every example once, in an order keyed by the seed and the epoch: examples are shuffled, those of a pool of
 batches are sorted by length (so that a batch wastes little in attention), then the batches are shuffled. A batch never
-reaches across an epoch's end; the last one of an epoch may be smaller.
+reaches across an epoch's end: an epoch's batches are of nearly equal size, at most the one asked for.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -59,16 +60,18 @@ class FeatureStream:
     def _shuffle(self) -> list[list[int]]:
         """Example indices of every batch of this epoch."""
         rng = np.random.default_rng([self.seed, self.epoch, 5])
-        order = rng.permutation(len(self.features))
+        order = rng.permutation(len(self.features)).tolist()
         size = self.batch_size * self.world_size
+        count = -(-len(order) // size)
+        if len(order) // count < self.world_size:
+            count = len(order) // size  # every rank needs an example of every batch
+        # Nearly equal batches rather than a small last one: a step on a few examples would count as much as any other.
+        ends = [len(order) * i // count for i in range(count + 1)]
         batches: list[list[int]] = []
-        for start in range(0, len(order), POOL_BATCHES * size):
-            pool = sorted(order[start : start + POOL_BATCHES * size].tolist(), key=lambda i: len(self.features[i].ids))
-            batches += [pool[i : i + size] for i in range(0, len(pool), size)]
-        if len(batches[-1]) < self.world_size:
-            # Too few for every rank to have one: they join the batch before.
-            rest = batches.pop()
-            batches[-1] += rest
+        for first in range(0, count, POOL_BATCHES):
+            cuts = ends[first : first + POOL_BATCHES + 1]
+            pool = sorted(order[cuts[0] : cuts[-1]], key=lambda i: len(self.features[i].ids))
+            batches += [pool[a - cuts[0] : b - cuts[0]] for a, b in itertools.pairwise(cuts)]
         return [batches[i] for i in rng.permutation(len(batches))]
 
 

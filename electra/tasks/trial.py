@@ -10,7 +10,7 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,16 @@ def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettin
     return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
 
 
+def depth_of(num_hidden_layers: int) -> Callable[[str], int]:
+    """Parameter name -> depth for layer-wise learning rates: embeddings 0, layers 1..n, head n + 2, as the original counts."""
+
+    def depth(name: str) -> int:
+        place = parameter_depth(name)
+        return place if place >= 0 else num_hidden_layers + 2
+
+    return depth
+
+
 def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[TrainResult, SeedResult | None]:
     """Train and score one seed in `folder`, going on with what an interrupted run left there.
 
@@ -123,11 +133,6 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
     classifier = build_classifier(trial, seed)
     stream = FeatureStream(trial.train, trial.settings.loop.batch_size, seed, rank=ranks.rank, world_size=ranks.world_size)
     loop = replace(plan_steps(trial.settings, stream.batches_per_epoch), seed=seed)
-    top = trial.start.config.num_hidden_layers + 2
-
-    def depth(name: str) -> int:
-        place = parameter_depth(name)
-        return place if place >= 0 else top
 
     def evaluate() -> dict[str, float]:
         predictions = task.decode(predict_logits(classifier, trial.dev, head, loop, ranks.device), head)
@@ -148,7 +153,7 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
         record,
         save,
         evaluate,
-        depth if trial.settings.optimizer.layerwise_lr_decay != 1.0 else None,
+        depth_of(trial.start.config.num_hidden_layers) if trial.settings.optimizer.layerwise_lr_decay != 1.0 else None,
         latest_checkpoint(folder),
         ranks,
     )
