@@ -11,20 +11,20 @@ import itertools
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import trainers
 
 from electra import disk
 from electra.data.chunk_cache import ChunkCache
+from electra.data.wordpiece import SPECIAL_PIECES, bert_rules, choose_letters, encodable, looks_at_chunks_alone, read_vocabulary
 from electra.errors import UserError
 
-SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-ALPHABET_COVERAGE = 0.9999
-"""Share of a corpus's characters whose letters get a piece of their own when a vocabulary is trained."""
+ONE_BY_ONE = 16
+"""Texts up to this many are not handed to the thread pool of `tokenizers`: waking it costs more than they do."""
 
 
 class Tokenizer:
@@ -58,7 +58,7 @@ class Tokenizer:
         case_rule = [self.lowercase, self.strip_accents, self.split_chinese, bool(normalizer.get("clean_text", False))]
         self.fingerprint = hashlib.sha256(json.dumps([self.pieces, case_rule]).encode()).hexdigest()
         self.typecode = "H" if self.vocab_size <= 1 << 16 else "i"
-        self._cache = ChunkCache(self._encode_directly) if _looks_at_chunks_alone(rules) else None
+        self._cache = ChunkCache(self._encode_directly) if looks_at_chunks_alone(rules) else None
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts -> ids without special tokens, not truncated; identical to `tokenizers` (special pieces written out are recognized)."""
@@ -70,7 +70,7 @@ class Tokenizer:
 
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Text -> (ids, character offsets in the text as it was given), without special tokens."""
-        encoding = self.backend.encode(_encodable(text), add_special_tokens=False)
+        encoding = self.backend.encode(encodable(text), add_special_tokens=False)
         return encoding.ids, encoding.offsets
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
@@ -115,9 +115,12 @@ class Tokenizer:
 
     def _encode_directly(self, texts: list[str]) -> list[bytes]:
         try:
-            encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+            if len(texts) <= ONE_BY_ONE:
+                encodings = [self.backend.encode(text, add_special_tokens=False) for text in texts]
+            else:
+                encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
         except TypeError:  # lone surrogates cannot be handed over as UTF-8
-            encodings = self.backend.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
+            return self._encode_directly([encodable(text) for text in texts])
         return [array(self.typecode, encoding.ids).tobytes() for encoding in encodings]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -126,57 +129,6 @@ class Tokenizer:
 
 def _revive(text: str) -> Tokenizer:
     return Tokenizer(tokenizers.Tokenizer.from_str(text))
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates (from broken JSON escapes) -> U+FFFD, one for one, so that offsets keep."""
-    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
-
-
-def _looks_at_chunks_alone(rules: dict[str, Any]) -> bool:
-    """Whether a tokenizer.json's rules are BERT's, which never look across a space."""
-    kinds = [(rules.get(part) or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
-    spaces = any(" " in added["content"] for added in rules.get("added_tokens", []))
-    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and not spaces
-
-
-def _bert_rules(
-    vocabulary: dict[str, int], *, lowercase: bool, strip_accents: bool | None = None, split_chinese: bool = True
-) -> tokenizers.Tokenizer:
-    """BERT's rules around a vocabulary (piece -> id); `strip_accents` None: as `lowercase`."""
-    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=split_chinese, strip_accents=strip_accents, lowercase=lowercase
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    if all(piece in vocabulary for piece in SPECIAL_PIECES):
-        backend.add_special_tokens(list(SPECIAL_PIECES))
-        backend.post_processor = processors.TemplateProcessing(
-            single="[CLS]:0 $A:0 [SEP]:0",
-            pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-            special_tokens=[(piece, vocabulary[piece]) for piece in ("[CLS]", "[SEP]")],
-        )
-    return backend
-
-
-def read_vocabulary(path: Path) -> dict[str, int]:
-    """vocab.txt -> piece -> line number. Lines end at newline alone: U+2028 and the like can be pieces.
-
-    Raises:
-        UserError: empty, not UTF-8, or without the special pieces.
-    """
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a vocabulary: byte {error.start} is not UTF-8; expected one piece a line") from None
-    if lines and not lines[-1]:
-        lines.pop()
-    vocabulary = {line.rstrip("\r"): index for index, line in enumerate(lines)}
-    missing = [piece for piece in SPECIAL_PIECES if piece not in vocabulary]
-    if missing:
-        raise UserError(f"{path} is not a WordPiece vocabulary: {missing[0]} is missing; expected one piece a line, {', '.join(SPECIAL_PIECES)} too")
-    return vocabulary
 
 
 def load_tokenizer(
@@ -201,7 +153,7 @@ def load_tokenizer(
         changes = {k: v for k, v in given.items() if v is not None and v != getattr(tokenizer, k)}
         if changes:
             rules = {k: getattr(tokenizer, k) for k in given} | changes
-            return Tokenizer(_bert_rules({p: i for i, p in enumerate(tokenizer.pieces)}, **rules))
+            return Tokenizer(bert_rules({p: i for i, p in enumerate(tokenizer.pieces)}, **rules))
         return tokenizer
     vocabulary = read_vocabulary(file)
     config = file.with_name("tokenizer_config.json")
@@ -212,7 +164,7 @@ def load_tokenizer(
         lowercase = not any(p != p.lower() for p in vocabulary if not (p.startswith("[") and p.endswith("]")))
     strip_accents = stored.get("strip_accents") if strip_accents is None else strip_accents
     split_chinese = stored.get("tokenize_chinese_chars", True) if split_chinese is None else split_chinese
-    return Tokenizer(_bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
+    return Tokenizer(bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
 
 
 def _find_tokenizer(source: str | Path) -> Path:
@@ -266,34 +218,30 @@ def train_tokenizer(
     """
     if size < 100:
         raise UserError(f"--size {size} is too small for a vocabulary; give at least 100")
-    backend = _bert_rules({}, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
+    backend = bert_rules({}, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
+    texts = map(encodable, texts)
     head: list[str] = []
-    letters: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for text in texts:
         head.append(text)
-        letters.update(backend.normalizer.normalize_str(_encodable(text)))
-        if letters.total() > 20_000_000:
+        counts.update(backend.normalizer.normalize_str(text))
+        if counts.total() > 20_000_000:
             break
-    letters.pop(" ", None)
-    if not letters:
+    counts.pop(" ", None)
+    if not counts:
         raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text-field")
+    letters = choose_letters(counts, size // 4)
+    inner = [letter for letter in letters if len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) == 1]
+    # The trainer numbers what it meets in the order of a hash map and breaks ties by number: named beforehand, the
+    # single letters have fixed numbers, and the same corpus gives the same vocabulary.
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=min_frequency,
-        limit_alphabet=min(_letters_covering(letters, ALPHABET_COVERAGE), max(30, size // (2 if split_chinese and _mostly_chinese(letters) else 8))),
-        special_tokens=list(SPECIAL_PIECES),
+        limit_alphabet=len(letters),
+        initial_alphabet=letters,
+        special_tokens=[*SPECIAL_PIECES, *letters, *(f"##{letter}" for letter in inner)],
         show_progress=False,
     )
-    backend.train_from_iterator((_encodable(text) for text in itertools.chain(head, texts)), trainer)
+    backend.train_from_iterator(itertools.chain(head, texts), trainer)
     vocabulary = backend.get_vocab(with_added_tokens=True)
-    return Tokenizer(_bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
-
-
-def _letters_covering(letters: Counter[str], share: float) -> int:
-    needed = share * letters.total()
-    running: Iterable[int] = itertools.accumulate(count for _, count in letters.most_common())
-    return next(rank for rank, total in enumerate(running, 1) if total >= needed)
-
-
-def _mostly_chinese(letters: Counter[str]) -> bool:
-    return sum(count for letter, count in letters.items() if "\u3400" <= letter <= "\u9fff") > letters.total() / 3
+    return Tokenizer(bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
