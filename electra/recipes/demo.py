@@ -1,0 +1,289 @@
+"""electra demo: raw text -> vocabulary -> shards -> pre-training -> metrics -> detection -> fine-tuning -> predictions -> report.html.
+
+Every step is a command of electra, called as one would type it; what it found is kept in steps.json, and a step that is there is not repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from electra import __version__, config, disk
+from electra import settings as all_settings
+from electra.errors import UserError, require
+from electra.recipes import demo_data, demo_text, report
+from electra.recipes.demo_data import REVIEWS as REVIEWS
+from electra.settings import DemoSettings
+
+VOCABULARY = 4096
+PRESET = "demo"
+FINE_TUNING = ("--epochs", "8", "--learning-rate", "1e-3", "--batch-size", "16", "--max-length", "64")
+EPOCHS = 8.0
+MOST_EXAMPLES = 6000
+"""Fine-tuning examples at most, so that SST-2's 67,349 do not take the rest of the hour."""
+
+PAIRS = (
+    ("Return a list of all the files in the given directory.", "files", "whether"),
+    ("If the value is not a number, an error is raised.", "error", "the"),
+    ("This function is used to compute the mean of an array.", "function", "green"),
+    ("The default value is None, which means that nothing is done.", "default", "about"),
+    ("You can use this method to open a file for reading.", "method", "of"),
+    ("The name of the class must be a string.", "string", "into"),
+)
+"""A sentence, one of its words, and what is put in its place."""
+REVIEWS_SHOWN = 8
+
+
+class Stopped(Exception):
+    """A command ended early (a signal); `code` is its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass
+class Workspace:
+    """The demo's folder: settings, what the finished steps found, and the commands of the step now running."""
+
+    settings: DemoSettings
+    found: dict[str, dict[str, Any]]
+    commands: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        return self.settings.output
+
+    def electra(self, command: str, *argv: object, preset_kind: str | None = None, quiet: bool = False) -> str:
+        """Run a command as typed -> what it printed (shown too, unless `quiet`).
+
+        Raises:
+            Stopped: it ended with an exit code.
+        """
+        words = [str(word) for word in argv]
+        line = " ".join(["electra", command, *(f'"{word}"' if " " in word else word for word in words)])
+        self.commands.append(line)
+        print(f"$ {line}", file=sys.stderr, flush=True)
+        schema = getattr(all_settings, f"{command.capitalize()}Settings")
+        settings = config.from_command_line(schema, words, f"electra {command}", preset_kind=preset_kind)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            code = importlib.import_module(f"electra.commands.{command}").run(settings)
+        if not quiet:
+            print(printed.getvalue(), end="", flush=True)
+        if code:
+            raise Stopped(code)
+        return printed.getvalue()
+
+
+def run(settings: DemoSettings) -> int:
+    """Do what is not done yet; the report's path is the last line."""
+    require("torch", "train")
+    place = open_workspace(settings)
+    try:
+        for name, step in STEPS.items():
+            if name in place.found:
+                print(f"{name}: done before, in {report.clock(place.found[name].get('seconds', 0.0))}", file=sys.stderr)
+                continue
+            print(f"\n== {name}: {(step.__doc__ or '').strip().splitlines()[0]}", file=sys.stderr, flush=True)
+            place.commands.clear()
+            start = time.monotonic()
+            result = step(place)
+            place.found[name] = {"seconds": round(time.monotonic() - start, 2), "commands": list(place.commands), **result}
+            disk.write_text(place.folder / "steps.json", json.dumps(place.found, indent=1, ensure_ascii=False) + "\n")
+    except Stopped as stop:
+        print(f"electra demo: stopped; the same command goes on: electra demo --output {place.folder}", file=sys.stderr)
+        return stop.code
+    page = place.folder / "report.html"
+    lines = [json.loads(line) for line in (place.folder / "pretrained" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    disk.write_text(page, report.render(place.found, lines))
+    scores = place.found["sentiment"]
+    print(f"sentiment: {scores['pretrained']:.1%} of {scores['num_dev']} held-out texts right; TF-IDF + logistic regression {scores['tfidf']:.1%}")
+    print(page)
+    return 0
+
+
+def open_workspace(settings: DemoSettings) -> Workspace:
+    """The folder, with what an earlier demo of the same settings finished.
+
+    Raises:
+        UserError: something else is there, or the demo there has other settings.
+    """
+    steps = settings.output / "steps.json"
+    asked = {"minutes": settings.minutes, "data": None if settings.data is None else str(settings.data)}
+    if settings.data is not None:
+        disk.existing_path(settings.data, "SST-2 folder")
+    if settings.minutes <= 0:
+        raise UserError(f"--minutes {settings.minutes:g}: expected a time above zero, such as 4")
+    if not (settings.resume and steps.exists()):
+        disk.fresh_output(
+            settings.output, remedy="choose another --output" if not settings.resume else "it holds no demo (no steps.json); choose another --output"
+        )
+        about = {"version": __version__, "date": time.strftime("%Y-%m-%d"), "machine": _machine(), "folder": str(settings.output), "asked": asked}
+        disk.write_text(steps, json.dumps({"about": about}) + "\n")
+    found = json.loads(steps.read_text(encoding="utf-8"))
+    if found["about"]["asked"] != asked:
+        name = next(name for name in asked if found["about"]["asked"].get(name) != asked[name])
+        before = found["about"]["asked"].get(name)
+        raise UserError(f"{settings.output} began with {name} = {before}, now it is {asked[name]}; choose another --output")
+    return Workspace(settings, found)
+
+
+def _machine() -> str:
+    from electra.train.record import environment
+
+    here = environment()
+    return f"{here['cores']} cores of {here['cpu']}" + "".join(f", {gpu}" for gpu in here.get("gpu") or ())
+
+
+# ---- the steps ----
+
+
+def collect(place: Workspace) -> dict[str, Any]:
+    """English text from this Python installation"""
+    done = demo_text.collect(place.folder / "text.txt", report=lambda size, limit: print(f"  {size / 1e6:.1f} MB", file=sys.stderr, flush=True))
+    print(f"{done.path}: {done.size_bytes / 1e6:.1f} MB, {done.num_sentences:,} sentences of {done.num_documents:,} files")
+    lines = done.path.read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lines[:: max(1, len(lines) // 400)] if 60 < len(line) < 160]
+    samples = wanted[:: max(1, len(wanted) // 4)][:4]
+    counts = {name: getattr(done, name) for name in ("size_bytes", "num_documents", "num_sentences", "num_duplicates")}
+    return {**counts, "samples": samples}
+
+
+def vocab(place: Workspace) -> dict[str, Any]:
+    """A WordPiece vocabulary of that text"""
+    shutil.rmtree(place.folder / "vocab", ignore_errors=True)
+    place.electra("vocab", place.folder / "text.txt", "--size", VOCABULARY, "--output", place.folder / "vocab")
+    from electra.data.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(place.folder / "vocab")
+    shown = [place.found["collect"]["samples"][0], "An unforgettable, heartwarming film."]
+    return {"size": tokenizer.vocab_size, "examples": [(text, [tokenizer.pieces[i] for i in tokenizer.encode([text])[0]]) for text in shown]}
+
+
+def prepare(place: Workspace) -> dict[str, Any]:
+    """Token shards, one part held out"""
+    argv = ("--tokenizer", place.folder / "vocab", "--output", place.folder / "shards", "--held-out", "1%", "--documents", "blank-line", "--json")
+    splits = json.loads(place.electra("prepare", place.folder / "text.txt", *argv, quiet=True))["splits"]
+    return {"train_tokens": splits["train"]["tokens"], "held_out_tokens": splits["held_out"]["tokens"]}
+
+
+def pretrain(place: Workspace) -> dict[str, Any]:
+    """Replaced-token detection: a generator makes fakes, the discriminator finds them"""
+    output = place.folder / "pretrained"
+    seconds = f"{round(60 * place.settings.minutes)}s"
+    if (output / "config.toml").exists():
+        place.electra("pretrain", PRESET, "--output", output, "--resume", preset_kind="pretrain")
+    else:
+        place.electra("pretrain", PRESET, "--data", place.folder / "shards", "--output", output, "--budget", seconds, preset_kind="pretrain")
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    used = config.read_toml(output / "config.toml")
+    model, objective = used["model"], used["objective"]
+    shape = (
+        f"{model['num_hidden_layers']} layers of width {model['hidden_size']}, {model['num_attention_heads']} heads; "
+        f"generator of {model['generator_size']:g} times that width; {objective['mask_prob']:.0%} of the tokens masked; "
+        f"examples of {used['data']['sequence_length']} tokens"
+    )
+    return {"steps": lines[-1]["step"], "tokens": lines[-1]["tokens"], "train_seconds": lines[-1]["seconds"], "shape": shape}
+
+
+def evaluate(place: Workspace) -> dict[str, Any]:
+    """Metrics on text that was held out"""
+    printed = place.electra(
+        "evaluate", place.folder / "pretrained" / "final", "--data", place.folder / "shards", "--sequence-length", 48, "--json", quiet=True
+    )
+    metrics = {name: value for name, value in _flat(json.loads(printed)).items() if isinstance(value, float) and not name.endswith("_original")}
+    print("  ".join(f"{name} {metrics[name]:.3f}" for name in ("masked_lm_loss", "disc_loss", "disc_auc")))
+    return {"metrics": metrics}
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= _flat(value) if isinstance(value, dict) else {name: value}
+    return out
+
+
+def detect(place: Workspace) -> dict[str, Any]:
+    """Exchanged words in sentences, and the whole workflow on one of them"""
+    model = place.folder / "pretrained" / "final"
+    changed = [text.replace(word, other, 1) for text, word, other in PAIRS]
+    disk.write_text(
+        place.folder / "sentences.txt", "".join(f"{text}\n" for pair, text in zip(PAIRS, changed, strict=True) for text in (pair[0], text))
+    )
+    disk.write_text(place.folder / "sentence.txt", PAIRS[0][0] + "\n")
+    rows = [json.loads(line) for line in place.electra("detect", model, place.folder / "sentences.txt", "--json", quiet=True).splitlines()]
+    pairs = [{"original": rows[2 * i], "changed": rows[2 * i + 1], "word": other} for i, (_, _, other) in enumerate(PAIRS)]
+    ranked = sum(
+        _suspicion(pair["changed"], pair["word"]) > _suspicion(pair["original"], word) for pair, (_, word, _) in zip(pairs, PAIRS, strict=True)
+    )
+    for pair in pairs:
+        print(f"  {_suspicion(pair['changed'], pair['word']):.2f} {pair['word']:<8} in: {pair['changed']['text']}")
+    printed = place.electra("detect", model, place.folder / "sentence.txt", "--corrupt", "--mask-prob", "0.3", "--seed", "3", "--json", quiet=True)
+    return {"pairs": pairs, "num_ranked": ranked, "corruption": json.loads(printed.splitlines()[0])}
+
+
+def _suspicion(detection: dict[str, Any], word: str) -> float:
+    """The highest probability of 'replaced' among the tokens of the first occurrence of a word."""
+    start = detection["text"].find(word)
+    return max((t["probability"] for t in detection["tokens"] if t["start"] < start + len(word) and start < t["end"]), default=0.0)
+
+
+def sentiment(place: Workspace) -> dict[str, Any]:
+    """Fine-tuning on labelled sentences, beside TF-IDF and the same network without pre-training"""
+    from electra.tasks import find_task
+    from electra.tasks.baseline import tfidf_baseline
+
+    data, source = demo_data.choose(place.settings.data, place.folder / "sst2")
+    task = find_task("sst2")
+    train, dev = task.read(data, "train"), task.read(data, "dev")
+    baseline = tfidf_baseline(train, dev)
+    print(f"{len(train):,} labelled texts, {len(dev):,} held out: {source}; TF-IDF + logistic regression: {baseline:.1%}")
+    scores = {}
+    for name, start in (("pretrained", ""), ("random", "random:")):
+        output = place.folder / ("sentiment" if name == "pretrained" else "sentiment-random")
+        argv: list[object] = ["sst2", "--model", f"{start}{place.folder / 'pretrained' / 'final'}", "--data", data, "--output", output, *FINE_TUNING]
+        argv += ["--max-train-examples", MOST_EXAMPLES] * (len(train) > MOST_EXAMPLES) + ["--resume"] * (output / "config.toml").exists()
+        place.electra("finetune", *argv)
+        scores[name] = json.loads((output / "scores.json").read_text(encoding="utf-8"))["scores"]["accuracy"]["mean"]
+    majority = Counter(example.label for example in dev).most_common(1)[0][1] / len(dev)
+    counts = {"num_train": min(len(train), MOST_EXAMPLES), "num_dev": len(dev), "epochs": EPOCHS}
+    return {**scores, **counts, "tfidf": baseline, "majority": majority, "source": source, "data": str(data)}
+
+
+def predict(place: Workspace) -> dict[str, Any]:
+    """Labels for held-out reviews and for sentences of one's own"""
+    from electra.tasks import find_task
+
+    dev = find_task("sst2").read(Path(place.found["sentiment"]["data"]), "dev")
+    chosen = dev[:: max(1, len(dev) // REVIEWS_SHOWN)][:REVIEWS_SHOWN]
+    disk.write_text(place.folder / "reviews.txt", "".join(f"{example.text}\n" for example in chosen))
+    answers = [
+        json.loads(line)
+        for line in place.electra("predict", place.folder / "sentiment" / "best", place.folder / "reviews.txt", "--json", quiet=True).splitlines()
+    ]
+    for answer, example in zip(answers, chosen, strict=True):
+        answer["expected"] = example.label
+        print(f"  {answer['label']:<9}{answer['probability']:.2f}  {answer['text']}")
+    return {"answers": answers}
+
+
+STEPS: dict[str, Callable[[Workspace], dict[str, Any]]] = {
+    step.__name__: step for step in (collect, vocab, prepare, pretrain, evaluate, detect, sentiment, predict)
+}
+
+
+def step_names() -> Sequence[str]:
+    """The demo's steps in order."""
+    return tuple(STEPS)
