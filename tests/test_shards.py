@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import random
@@ -166,19 +165,6 @@ def test_large_vocabulary_is_stored_as_int32(tmp_path: Path) -> None:
     shards = prepare([tmp_path / "a.txt"], load_tokenizer(tmp_path / "vocab.txt"), tmp_path / "s", workers=1, held_out=0.0)
     assert shards.train.ids.dtype == np.int32
     assert shards.train.ids.tolist() == [70_004, 5, 66_005]
-
-
-@pytest.mark.parametrize("part_tokens", [1, 60, 10**9])
-def test_parts_cover_a_split_between_documents(part_tokens: int, made: Shards) -> None:
-    parts = made.parts("train", part_tokens)
-    found = []
-    for part in parts:
-        starts, lines = part.document_starts.tolist(), part.line_starts.tolist()
-        assert (starts[0], lines[0], lines[-1]) == (0, 0, len(part.ids))
-        for a, b in itertools.pairwise(starts):
-            found.append([part.ids[lines[i] : lines[i + 1]].tolist() for i in range(a, b)])
-    assert found == documents(made.train)
-    assert len(parts) == {1: made.train.num_documents, 10**9: 1}.get(part_tokens, len(parts))
 
 
 def test_seen_is_a_set() -> None:

@@ -24,7 +24,7 @@ from electra.errors import UserError, did_you_mean, require
 MAX_DOCUMENT_CHARACTERS = 8_000_000
 """A longer document is cut in two (and reported), so that memory stays bounded."""
 SNIFFED_CHARACTERS = 1_000_000
-_TITLE = re.compile(r" ?= [^=].*[^=] = ?|= [^=] = ?")
+_TITLE = re.compile(r" ?= [^=](?:.*[^=])? = ?")
 _LINE_BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)
 
 
@@ -107,13 +107,14 @@ def _sniff(lines: list[str]) -> str:
 
 def is_title(line: str) -> bool:
     """Whether a line is a WikiText article's title, ` = Title = ` (sections carry more signs: ` = = History = = `)."""
-    return bool(_TITLE.fullmatch(line.rstrip("\r\n"))) and not line.strip().startswith("= =")
+    return bool(_TITLE.fullmatch(line))
 
 
 def _gather(lines: Iterable[tuple[int, str]], rule: str, source: Source, report: Report) -> Iterator[Document]:
     """Lines -> documents separated by titles, by blank lines, or not at all ('file')."""
     held: list[str] = []
     start, characters, blank_before = 1, 0, True
+    whole = source.size_bytes == 0
     for number, line in lines:
         texts = [text for part in (_LINE_BREAK.split(line) if rule == "file" else [line]) if (text := part.strip())]
         ends = blank_before and is_title(line) if rule == "title" else not texts and rule == "blank-line"
@@ -128,7 +129,9 @@ def _gather(lines: Iterable[tuple[int, str]], rule: str, source: Source, report:
         held += texts
         characters += len(line)
         blank_before = not texts
-    if held or rule == "file":
+        whole = True
+    # A file without text is an empty document, one that could not be read is none.
+    if held or (rule == "file" and whole):
         yield Document(held, f"{source.name}:{start}")
 
 

@@ -27,7 +27,6 @@ from electra.errors import UserError, did_you_mean
 
 FORMAT = 1
 SPLITS = ("train", "held_out")
-PART_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,33 +62,6 @@ class Split:
         return [self.ids[start:end] for start, end in itertools.pairwise(bounds.tolist())]
 
 
-class SplitPart:
-    """Consecutive documents of a split as a small split of its own: offsets count from its first token and line."""
-
-    def __init__(self, split: Split, first: int, last: int) -> None:
-        """Documents `first` .. `last` - 1 of `split`."""
-        self._split = split
-        self._documents = (first, last)
-        self._lines = (int(split.document_starts[first]), int(split.document_starts[last]))
-        start, end = (int(split.line_starts[line]) for line in self._lines)
-        self.ids = split.ids[start:end]
-        """(N,) uint16 or int32, memory-mapped."""
-
-    @property
-    def line_starts(self) -> np.ndarray:
-        """(n + 1,) int64 offsets in `ids`, made when asked for so that a part waiting costs nothing."""
-        first, last = self._lines
-        starts: np.ndarray = self._split.line_starts[first : last + 1]
-        return starts - starts[0]
-
-    @property
-    def document_starts(self) -> np.ndarray:
-        """(d + 1,) int64 line indices."""
-        first, last = self._documents
-        starts: np.ndarray = self._split.document_starts[first : last + 1]
-        return starts - starts[0]
-
-
 @dataclass(frozen=True, eq=False)
 class Shards:
     """An opened shard folder."""
@@ -106,19 +78,6 @@ class Shards:
         if name not in SPLITS:
             raise UserError(f"{self.path}: no split '{name}'; {did_you_mean(name, SPLITS)}")
         return self.train if name == "train" else self.held_out
-
-    def parts(self, split: str = "train", part_tokens: int = PART_TOKENS) -> list[SplitPart]:
-        """A split cut between documents into parts of about `part_tokens` tokens (one document at least): units to shuffle."""
-        whole = self.split(split)
-        cuts = [0]
-        held = 0
-        for start in range(0, whole.num_documents, 1 << 16):
-            ends = whole.line_starts[whole.document_starts[start + 1 : start + 1 + (1 << 16)]]
-            for document, end in enumerate(ends.tolist(), start + 1):
-                if end - held >= part_tokens or document == whole.num_documents:
-                    cuts.append(document)
-                    held = end
-        return [SplitPart(whole, first, last) for first, last in itertools.pairwise(cuts)]
 
     @cached_property
     def train(self) -> Split:
