@@ -79,32 +79,53 @@ def build_objective(
 
 
 def load_weights(objective: MaskedLanguageModel, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:
-    """Fill an objective from a checkpoint (`--init`) -> remarks on what was not there.
+    """Fill an objective from a checkpoint (`--init`), and its generator's where there is one -> remarks on what was not there.
+
+    A masked-LM checkpoint of the generator's shape starts both networks: the two-stage training of the paper's section 3.2,
+    which found that a discriminator set against an already good generator may learn nothing from random weights.
 
     Raises:
         UserError: the checkpoint's shape is not the preset's.
     """
-    remarks = []
-    target = objective.discriminator if isinstance(objective, ReplacedTokenDetection) else objective.generator
-    _copy_encoder(checkpoint.encoder, target.encoder)
-    if type(checkpoint.module) is type(target):
-        target.load_state_dict(checkpoint.module.state_dict())
-    else:
-        remarks.append(f"{checkpoint.path} is an {checkpoint.architecture}: the head starts from random weights")
-    if isinstance(objective, ReplacedTokenDetection):
-        if generator is None:
-            remarks.append("no generator in the checkpoint: it starts from the discriminator's embeddings and random layers")
-        else:
-            mine = objective.generator
-            _copy_encoder(generator.encoder, mine.encoder)
-            mine.load_state_dict(generator.module.state_dict())
-    return remarks
+    if not isinstance(objective, ReplacedTokenDetection):
+        return _fill(objective.generator, checkpoint)
+    if generator is None and isinstance(checkpoint.module, Generator) and same_shape(checkpoint.config, objective.generator.encoder.config):
+        generator = checkpoint
+    remarks = _fill(objective.discriminator, checkpoint)
+    if generator is None:
+        return [*remarks, "no generator in the checkpoint: it starts from the discriminator's embeddings and random layers"]
+    return remarks + _fill(objective.generator, generator)
+
+
+def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:
+    """Whether weights of one fit the other: all but dropout and initial values."""
+    return all(getattr(one, name) == getattr(other, name) for name in SHAPE)
+
+
+SHAPE = (
+    "vocab_size",
+    "embedding_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+
+
+def _fill(target: Discriminator | Generator, source: Checkpoint) -> list[str]:
+    _copy_encoder(source.encoder, target.encoder)
+    if type(source.module) is type(target):
+        target.load_state_dict(source.module.state_dict())
+        return []
+    return [f"{source.path} is an {source.architecture}: the encoder starts from it, the {type(target).__name__.lower()}'s head from random weights"]
 
 
 def _copy_encoder(source: Encoder, target: Encoder) -> None:
     ours, theirs = target.config, source.config
-    for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
+    for name in SHAPE:
         if getattr(ours, name) != getattr(theirs, name):
-            remedy = "prepare the data with the checkpoint's own vocabulary" if name == "vocab_size" else f"set --{name.replace('_', '-')} {getattr(theirs, name)}"
-            raise UserError(f"--init: {name} of the checkpoint is {getattr(theirs, name)}, of this run {getattr(ours, name)}; {remedy}")
+            flag = f"set --{name.replace('_', '-')} {getattr(theirs, name)}"
+            remedy = "prepare the data with the checkpoint's own vocabulary" if name == "vocab_size" else flag
+            raise UserError(f"--init: {name} of the checkpoint is {getattr(theirs, name)}, of this network {getattr(ours, name)}; {remedy}")
     target.load_state_dict(source.state_dict())

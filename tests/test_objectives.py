@@ -1,0 +1,170 @@
+"""Objectives: losses and the nine metrics against scikit-learn on the same predictions; gradients; learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn import metrics as sk
+
+from electra.data.batches import collate, example_key
+from electra.model import masking
+from electra.model.networks import build_objective, discriminator_config, generator_config
+from electra.model.objectives import ReplacedTokenDetection
+from electra.settings import ModelSettings, ObjectiveSettings
+from electra.train.evaluation import evaluate
+
+MODEL = ModelSettings(
+    hidden_size=32, embedding_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=64, dropout=0.0, generator_size=0.5
+)
+VOCAB, MASK, SPECIAL = 120, 4, frozenset(range(5))
+
+
+def make(objective: str = "electra", model: ModelSettings = MODEL, **changes: float):  # noqa: ANN201
+    settings = ObjectiveSettings(objective=objective, **changes)  # type: ignore[arg-type]
+    return build_objective(model, settings, vocab_size=VOCAB, mask_id=MASK, special_ids=SPECIAL, sequence_length=40, seed=5)
+
+
+def some_batches(num: int = 3):  # noqa: ANN201
+    rng = np.random.default_rng(0)
+    out = []
+    for b in range(num):
+        features = []
+        for n in rng.integers(6, 36, 8):
+            features.append(([2, *rng.integers(5, VOCAB, n), 3], [0] * (n + 2)))
+        out.append(collate(features, [example_key(b, i) for i in range(8)]))
+    return out
+
+
+def untie(objective: ReplacedTokenDetection) -> None:
+    """Make predictions differ between positions, which initial weights hardly do."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in objective.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+
+
+def test_metrics_equal_scikit_learn_on_the_same_predictions() -> None:
+    objective = make()
+    untie(objective)
+    objective.eval()
+    batches = some_batches()
+    found = evaluate(objective, batches)
+
+    truth, logits_all, per_sequence, padded_truth, padded_scores = [], [], [], [], []
+    wanted, predicted, drawn, mlm = [], [], [], []
+    for batch in batches:
+        counts = masking.num_masked(batch.lengths, 0.15)
+        chosen = masking.choose_positions(batch, counts, objective.special_ids)
+        with torch.no_grad():
+            logits = objective.generator(batch, masking.mask_positions(batch, chosen, MASK, 0.85))[chosen]
+            chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
+            sampled = masking.sample_tokens(logits, chance)
+            corrupted, replaced = masking.replace_tokens(batch, chosen, sampled)
+            scores = objective.discriminator(batch, corrupted)
+        wanted += batch.ids[chosen].tolist()
+        predicted += logits.argmax(-1).tolist()
+        drawn += sampled.tolist()
+        mlm += F.cross_entropy(logits, batch.ids[chosen], reduction="none").tolist()
+        truth += replaced.tolist()
+        logits_all += scores.tolist()
+        for row, length in enumerate(batch.lengths):
+            at = batch.rows == row
+            per_sequence.append(F.binary_cross_entropy_with_logits(scores[at], replaced[at].float()).item())
+            padded_truth += replaced[at].tolist() + [False] * (40 - length)
+            padded_scores += torch.sigmoid(scores[at]).tolist() + [0.0] * (40 - length)
+    said = np.array(logits_all) > 0
+    probability = 1 / (1 + np.exp(-np.array(logits_all)))
+    expected = {
+        "masked_lm_accuracy": sk.accuracy_score(wanted, predicted),
+        "masked_lm_loss": np.mean(mlm),
+        "sampled_masked_lm_accuracy": sk.accuracy_score(wanted, drawn),
+        "disc_accuracy": sk.accuracy_score(truth, said),
+        "disc_auc": sk.roc_auc_score(truth, probability),
+        "disc_loss": sk.log_loss(truth, np.stack([1 - probability, probability], 1)),
+        "disc_precision": sk.precision_score(truth, said),
+        "disc_recall": sk.recall_score(truth, said),
+        "disc_loss_original": np.mean(per_sequence),
+        "disc_auc_original": sk.roc_auc_score(padded_truth, padded_scores),
+    }
+    expected["loss"] = expected["masked_lm_loss"] + 50 * expected["disc_loss"]
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=2e-5), name
+
+
+def test_counts_are_known_before_the_forward_pass() -> None:
+    for kind in ("electra", "mlm"):
+        objective = make(kind)
+        for batch in some_batches():
+            assert objective.counts(batch) == {name: loss.count for name, loss in objective(batch).losses.items()}
+
+
+def test_the_generator_is_not_trained_through_its_samples() -> None:
+    objective = make(generator_weight=0.0)
+    output = objective(some_batches(1)[0])
+    output.losses["disc_loss"].total.backward()
+    own = [p for name, p in objective.generator.named_parameters() if "embeddings" not in name and "output.weight" not in name]
+    assert own and all(p.grad is None or p.grad.abs().max() == 0 for p in own)
+    assert objective.discriminator.encoder.embeddings.word.weight.grad.abs().max() > 0
+
+
+def test_embeddings_are_shared_and_counted_once() -> None:
+    objective = make()
+    assert objective.generator.encoder.embeddings is objective.discriminator.encoder.embeddings
+    assert objective.generator.head.output.weight is objective.discriminator.encoder.embeddings.word.weight
+    names = [name for name, _ in objective.named_parameters()]
+    assert sum("word" in name or name.endswith("head.output.weight") and "generator" in name for name in names) == 1
+
+
+def test_generator_shape_follows_the_original() -> None:
+    small = discriminator_config(ModelSettings(), 30522)
+    generator = generator_config(ModelSettings(), small)
+    assert (generator.hidden_size, generator.num_attention_heads, generator.intermediate_size, generator.num_hidden_layers) == (64, 1, 256, 12)
+    assert generator.embedding_size == small.embedding_size == 128
+
+
+def test_the_loss_of_all_positions_is_that_of_the_masked_ones() -> None:
+    """Logits only at masked positions are the logits of all positions, taken there."""
+    objective = make()
+    batch = some_batches(1)[0]
+    at = torch.tensor([3, 1, 20])
+    with torch.no_grad():
+        assert torch.allclose(objective.generator(batch)[at], objective.generator(batch, at=at), atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", ["normal", "local"])
+def test_it_learns_to_find_what_breaks_a_pattern(attention: str) -> None:
+    """Rows count upwards; a few steps are enough to predict a masked number and to see a replaced one."""
+    objective = make(model=ModelSettings(**{**MODEL.__dict__, "attention_init": attention, "embedding_size": 32, "generator_size": 1.0}), mask_prob=0.2)
+    rng = np.random.default_rng(1)
+    adam = torch.optim.AdamW(objective.parameters(), lr=3e-3)
+    losses = []
+    for step in range(120 if attention == "local" else 60):
+        starts = rng.integers(5, VOCAB - 20, 16)
+        batch = collate([([2, *range(s, s + 18), 3], [0] * 20) for s in starts], [example_key(step, i) for i in range(16)])
+        output = objective(batch)
+        sum(loss.weight * loss.total / loss.count for loss in output.losses.values()).backward()
+        adam.step()
+        adam.zero_grad()
+        losses.append((output.losses["masked_lm_loss"].total / output.losses["masked_lm_loss"].count).item())
+    assert losses[-1] < losses[0] * (0.75 if attention == "local" else 0.98), losses[-1]
+
+
+def test_local_attention_starts_on_its_offsets() -> None:
+    """Before any training, each head of the first layer looks most at the position of its offset, give or take the words' noise."""
+    from electra.model.initial import OFFSETS
+
+    model = ModelSettings(**{**MODEL.__dict__, "attention_init": "local", "embedding_size": 64, "hidden_size": 64, "num_attention_heads": 4})
+    objective = make("mlm", model=model)
+    encoder = objective.generator.encoder
+    batch = collate([([2, *range(20, 60), 3], [0] * 42)])
+    with torch.no_grad():
+        hidden = encoder.embeddings(batch.ids, batch.segments, batch.positions)
+        q, k, _ = encoder.layers[0].qkv(hidden).view(42, 3, 4, 16).permute(1, 2, 0, 3)
+        attention = torch.softmax(q @ k.transpose(1, 2) / 4.0, -1)
+    for head in range(4):
+        peak = attention[head].argmax(-1) - torch.arange(42)
+        inner = peak[8:-8].float()
+        assert abs(inner.mean() - OFFSETS[head]) < 0.5 and inner.std() < 1.0, (OFFSETS[head], inner)
