@@ -13,21 +13,17 @@
         every checkpoint_every steps, and on SIGTERM or Ctrl-C: checkpoint, atomically
     RUN/final
 
-It knows no ELECTRA: an objective, a stream of batches and three functions are all it is given. The host never waits for
-the device except at log steps, evaluations and checkpoints.
+It knows no ELECTRA. The host never waits for the device except at log steps, evaluations and checkpoints.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +32,7 @@ from electra import disk
 from electra.contracts import Batch, BatchStream, Objective, StepOutput
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
-from electra.train import budget, resume
+from electra.train import budget, resume, signals
 from electra.train.evaluation import Sums, autocast, scores_of
 from electra.train.optim import Adam, learning_rate
 from electra.train.ranks import Ranks, choose_device
@@ -93,31 +89,10 @@ def train(
     ranks = ranks or Ranks(0, 1, choose_device(settings.device))
     run = _Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks)
     try:
-        with _signals() as asked:
+        with signals.noted() as asked:
             return run.go(resume_from, asked)
     finally:
         record.close()
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that SIGTERM and Ctrl-C fill, so that the step under way is finished; a second Ctrl-C interrupts at once."""
-    asked: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Run:
@@ -166,8 +141,8 @@ class _Run:
         self.wrapped = self.ranks.wrap(self.objective)
         self.objective.train()
         self.num_steps = self.num_steps or self._settle_steps()
-        evaluate_every = settings.evaluate_every or max(1, self.num_steps // _EVALUATIONS)
-        checkpoint_every = settings.checkpoint_every or max(1, self.num_steps // _CHECKPOINTS)
+        evaluate_every = settings.evaluate_every or self._every(_EVALUATIONS)
+        checkpoint_every = settings.checkpoint_every or self._every(_CHECKPOINTS)
         stop = False
         self._open_window()
         while self.step < self.num_steps and not stop:
@@ -223,7 +198,7 @@ class _Run:
     def _backward(self, batch: Batch, counts: dict[str, int]) -> Tensor:
         """One microbatch forward and back -> its share of the loss."""
         with autocast(self.ranks.device, self.settings.precision):
-            output: StepOutput = self.wrapped(_place(batch, self.ranks.device))
+            output: StepOutput = self.wrapped(self.ranks.place(batch))
         parts = [loss.weight * loss.total.float() / counts[name] for name, loss in output.losses.items()]
         share = torch.stack(parts).sum()
         # DistributedDataParallel divides the summed gradients by the number of ranks; the counts already cover all of them.
@@ -232,6 +207,11 @@ class _Run:
         self.last = output
         return share.detach()
 
+    def _every(self, times: int) -> int:
+        """Steps between things done `times` in a run; at log steps where it is long enough, so that no log line covers a scrap."""
+        every, log_every = max(1, self.num_steps // times), self.settings.log_every
+        return every if every < log_every else every - every % log_every
+
     # ---- the number of steps ----
 
     def _settle_steps(self) -> int:
@@ -239,15 +219,13 @@ class _Run:
         if settings.num_train_steps is not None and settings.budget is not None:
             raise UserError("both num_train_steps and budget are set; give one of them")
         if settings.num_train_steps is not None:
-            if settings.num_train_steps < 1:
-                raise UserError(f"num_train_steps is {settings.num_train_steps}; it must be at least 1")
-            return settings.num_train_steps
+            if settings.num_train_steps >= 1:
+                return settings.num_train_steps
+            raise UserError(f"num_train_steps is {settings.num_train_steps}; it must be at least 1")
         if settings.budget is None:
             raise UserError("how long to train is not set; give --num-train-steps or --budget")
         frozen = self.ranks.agree(budget.read_frozen(self.record.folder, settings.budget) if self.ranks.first else None)
-        if frozen is None:
-            frozen = self._measure(settings.budget)
-        return int(frozen)
+        return self._measure(settings.budget) if frozen is None else int(frozen)
 
     def _measure(self, seconds: float) -> int:
         """Try some steps, an evaluation and a checkpoint, undo them, and say how many steps fit."""
@@ -284,8 +262,7 @@ class _Run:
             kept = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint else "no checkpoint was written yet"
             raise UserError(f"the loss or its gradient is not finite at step {bad}; {kept}; lower --learning-rate, or use --precision fp32")
         values = self.sums.read(self.ranks.sum_(self.sums.tensor()))
-        if self.last is not None:
-            values |= scores_of((name, scores, labels) for name, (scores, labels) in self.last.scores.items())
+        values |= scores_of((name, *pair) for name, pair in self.last.scores.items()) if self.last else {}
         rate = learning_rate(self.adam.settings, self.step, self.num_steps)
         speed = self.window_tokens / max(1e-9, time.monotonic() - self.window_start)
         values |= {"learning_rate": rate, "tokens_per_second": speed}
@@ -305,12 +282,11 @@ class _Run:
 
     def _checkpoint(self) -> None:
         positions = self.ranks.gather(self.stream.state())
-        folder = resume.checkpoint_folder(self.record.folder, self.step)
+        self.checkpoint = folder = resume.checkpoint_folder(self.record.folder, self.step)
         if self.ranks.first:
             state = {"step": self.step, "num_steps": self.num_steps, "tokens": self.tokens, "seconds": self.seconds, "positions": positions}
             resume.write_checkpoint(folder, self.objective, self.adam, state, self.save)
             resume.prune(self.record.folder, self.settings.keep_checkpoints, self.settings.keep_steps)
-        self.checkpoint = folder
         self.ranks.wait()
         self._open_window()
 
@@ -322,12 +298,3 @@ class _Run:
         if len(positions) != self.ranks.world_size and any(position != positions[0] for position in positions):
             raise UserError(f"{folder} was written by {len(positions)} ranks; resume with as many, not {self.ranks.world_size}")
         self.stream.load_state(positions[self.ranks.rank if len(positions) == self.ranks.world_size else 0])
-
-
-def _place(batch: Batch, device: torch.device) -> Batch:
-    """The batch on the device; through pinned memory on CUDA, so that the copy overlaps with what the device still does."""
-    if device.type == "cuda":
-        values = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
-        pinned: dict[str, Any] = {name: value.pin_memory() for name, value in values.items() if isinstance(value, Tensor)}
-        batch = dataclasses.replace(batch, **pinned)
-    return batch.to(device)

@@ -1,0 +1,148 @@
+"""runs -> their metrics.jsonl -> one panel per metric -> PNG."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from electra import disk
+from electra.errors import UserError, did_you_mean, require
+from electra.settings import PlotSettings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FIRST = (
+    *("loss", "masked_lm_loss", "disc_loss", "masked_lm_accuracy", "sampled_masked_lm_accuracy"),
+    *("disc_accuracy", "disc_auc", "disc_precision", "disc_recall"),
+)
+LAST = ("learning_rate", "grad_norm", "tokens_per_second")
+PLACE = ("step", "tokens", "seconds", "kind")
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+AXES = {"step": "step", "tokens": "tokens", "seconds": "training time (minutes)"}
+
+Curve = tuple[list[float], list[float]]
+
+
+def run(settings: PlotSettings) -> None:
+    """Draw and say where."""
+    require("matplotlib", "train")
+    runs = {name: read(path) for name, path in zip(run_names(settings.runs), settings.runs, strict=True)}
+    metrics = choose(runs, settings.metrics)
+    output = settings.output or settings.runs[0] / "curves.png"
+    draw(runs, metrics, settings.x, output)
+    print(f"{output}: {len(metrics)} metrics of {len(runs)} run{'s' if len(runs) > 1 else ''}", file=sys.stderr)
+
+
+def run_names(paths: tuple[Path, ...]) -> list[str]:
+    """The shortest ends of the paths that tell them apart.
+
+    Raises:
+        UserError: one run is given twice.
+    """
+    whole = [path.resolve().parts for path in paths]
+    if len(set(whole)) < len(whole):
+        raise UserError(f"run {max(paths, key=paths.count)} is given twice; name each run once")
+    depth = 1
+    while len({parts[-depth:] for parts in whole}) < len(whole):
+        depth += 1
+    return ["/".join(parts[-depth:]) for parts in whole]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """A run directory -> the lines of its metrics.jsonl.
+
+    Raises:
+        UserError: not a run directory, or nothing recorded yet.
+    """
+    from electra.train.record import read_metrics
+
+    file = disk.existing_path(path, "run directory") / "metrics.jsonl"
+    if not file.is_file():
+        raise UserError(f"{path} is not a run directory (no metrics.jsonl); give the --output of 'electra pretrain' or 'electra finetune'")
+    lines = read_metrics(file)
+    if not lines:
+        raise UserError(f"{file} holds no line yet; wait for the run's first ones")
+    return lines
+
+
+def choose(runs: dict[str, list[dict[str, Any]]], wanted: tuple[str, ...]) -> list[str]:
+    """The metrics to draw: those wanted, else all there are, losses first.
+
+    Raises:
+        UserError: no run has a wanted metric.
+    """
+    there = {name for lines in runs.values() for line in lines for name in line if name not in PLACE}
+    for name in wanted:
+        if name not in there:
+            raise UserError(f"no run has the metric '{name}'; {did_you_mean(name, there)}")
+    between = sorted(there - set(FIRST) - set(LAST))
+    return list(wanted) or [name for name in (*FIRST, *between, *LAST) if name in there]
+
+
+def curve(lines: list[dict[str, Any]], kind: str, metric: str, x: str) -> Curve:
+    """(where, value) of one metric in the lines of a kind."""
+    scale = 1 / 60 if x == "seconds" else 1.0
+    found = [(line[x] * scale, line[metric]) for line in lines if line.get("kind") == kind and metric in line and x in line]
+    return [place for place, _ in found], [value for _, value in found]
+
+
+def smooth(values: list[float]) -> list[float]:
+    """A mean weighted by nearness on both sides, over about a fortieth of the curve; curves of few points stay as they are."""
+    reach = len(values) / 80
+    if reach < 1:
+        return values
+    near = range(-math.ceil(3 * reach), math.ceil(3 * reach) + 1)
+    weights = {offset: math.exp(-0.5 * (offset / reach) ** 2) for offset in near}
+    out = []
+    for place in range(len(values)):
+        inside = [offset for offset in near if 0 <= place + offset < len(values)]
+        out.append(sum(weights[o] * values[place + o] for o in inside) / sum(weights[o] for o in inside))
+    return out
+
+
+def draw(runs: dict[str, list[dict[str, Any]]], metrics: list[str], x: str, output: Path) -> None:
+    """One panel per metric: training as a thin line under its smoothed one, evaluation as points joined by dashes."""
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(metrics))
+    rows = -(-len(metrics) // columns)
+    figure = Figure(figsize=(4.6 * columns, 3.1 * rows + 0.6), dpi=120, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, metric in zip(grid, metrics, strict=False):
+        for number, lines in enumerate(runs.values()):
+            _draw_run(axes, lines, metric, x, COLOURS[number % len(COLOURS)])
+        axes.set_title(metric, fontsize=10)
+        axes.set_xlabel(AXES[x], fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.01)
+    for axes in grid[len(metrics) :]:
+        axes.set_visible(False)
+    _explain(figure, list(runs))
+    with disk.atomic_file(output) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _draw_run(axes: Axes, lines: list[dict[str, Any]], metric: str, x: str, colour: str) -> None:
+    places, values = curve(lines, "train", metric, x)
+    if values:
+        marker = "." if len(values) == 1 else ""
+        axes.plot(places, values, color=colour, alpha=0.3, linewidth=0.8)
+        axes.plot(places, values if metric == "learning_rate" else smooth(values), color=colour, linewidth=1.6, marker=marker)
+    places, values = curve(lines, "evaluation", metric, x)
+    axes.plot(places, values, color=colour, linestyle="--", linewidth=1.0, marker="o", markersize=3.5, markerfacecolor="white")
+
+
+def _explain(figure: Any, names: list[str]) -> None:
+    """The legend: colours are runs, line styles what was measured."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=COLOURS[number % len(COLOURS)], linewidth=2.5, label=name) for number, name in enumerate(names)]
+    handles.append(Line2D([], [], color="#555555", linewidth=1.6, label="training (smoothed)"))
+    handles.append(Line2D([], [], color="#555555", linestyle="--", marker="o", markersize=4, markerfacecolor="white", label="evaluation"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(5, len(handles)), fontsize=9, frameon=False)
