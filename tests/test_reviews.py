@@ -19,7 +19,8 @@ FUNCTION_WORDS = frozenset(
     "a about after all also an and any are as at be because been before but by can could did do does even ever every for from had has have he "
     "her here him his how i if in instead is it its just last least less me more most much must my neither never no nobody none nor not nothing "
     "of on once one only or other our out over own she should so some still such than that the their them then there these they this those "
-    "through time to too until up us very was we were what when where which while who why will with without would yet you your aren't can't couldn't didn't doesn't don't isn't it's wasn't won't".split()
+    "through time to too until up us very was we were what when where which while who why will with without would yet you your "
+    "aren't can't couldn't didn't doesn't don't isn't it's wasn't won't".split()
 )
 
 

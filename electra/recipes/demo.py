@@ -42,6 +42,7 @@ PAIRS = (
 )
 """A sentence, one of its words, and what is put in its place."""
 REVIEWS_SHOWN = 8
+SENTIMENTS = {"0": "negative", "1": "positive"}
 
 
 class Stopped(Exception):
@@ -155,7 +156,7 @@ def collect(place: Workspace) -> dict[str, Any]:
     done = demo_text.collect(place.folder / "text.txt", report=lambda size, limit: print(f"  {size / 1e6:.1f} MB", file=sys.stderr, flush=True))
     print(f"{done.path}: {done.size_bytes / 1e6:.1f} MB, {done.num_sentences:,} sentences of {done.num_documents:,} files")
     lines = done.path.read_text(encoding="utf-8").splitlines()
-    wanted = [line for line in lines[:: max(1, len(lines) // 400)] if 60 < len(line) < 160]
+    wanted = [line for line in lines[:: max(1, len(lines) // 400)] if 60 < len(line) < 160 and line.endswith(".")]
     samples = wanted[:: max(1, len(wanted) // 4)][:4]
     counts = {name: getattr(done, name) for name in ("size_bytes", "num_documents", "num_sentences", "num_duplicates")}
     return {**counts, "samples": samples}
@@ -274,7 +275,7 @@ def predict(place: Workspace) -> dict[str, Any]:
         for line in place.electra("predict", place.folder / "sentiment" / "best", place.folder / "reviews.txt", "--json", quiet=True).splitlines()
     ]
     for answer, example in zip(answers, chosen, strict=True):
-        answer["expected"] = example.label
+        answer |= {"label": SENTIMENTS.get(answer["label"], answer["label"]), "expected": SENTIMENTS[str(example.label)]}
         print(f"  {answer['label']:<9}{answer['probability']:.2f}  {answer['text']}")
     return {"answers": answers}
 

@@ -44,7 +44,8 @@ _LEAST_QUOTED = 0.15
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 _DIRECTIVE = re.compile(r"^\s*(\.\. |:[a-z]+:\s*$|@\w|#!|\|)")
 _TABLE = re.compile(r"^\s*([=+\-~^*#_.|]{3,}|[|+].*[|+]\s*$)|(=|-){4,}\s+(=|-){3,}")
-_SIGNATURE = re.compile(r"^\s*[\w*`, .\[\]()]{1,60}\s*[:(]\s*[\w\[\]{}()|`'\"., *=:~-]*$")
+_SIGNATURE = re.compile(r"^\s*([\w*`.\\]+(, ?[\w*`.\\]+)*\s+:(\s|$)|\w+( \w+)?:$|[\w.]+\([^)]*\)( *->.*)?:?$)")
+_ITEM = re.compile(r"([-*•+]|\d{1,2}[.)]|:\w+|#+|[\w*`.]{1,40}( \([^)]*\))?:)\s")
 _CODE = re.compile(r"[{}<>=\\|]|\w\(|\)\.|::|->|__|\w\.\w+\.\w|;\s*$|\[\d*:")
 _LEGAL = re.compile(r"licensed under|all rights reserved|warrant(y|ies)|copyright|redistribut|permission is hereby|apache license", re.I)
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]?\s+(?=[A-Z\"'(])")
@@ -227,14 +228,14 @@ def _paragraphs(text: str) -> Iterator[str]:
             literal = -1
         prompt = stripped.startswith((">>>", "...", "$ ", "In [", "Out["))
         dropped = not stripped or fenced or literal >= 0 or prompt or bool(_DIRECTIVE.match(line) or _TABLE.search(line))
-        if dropped or _SIGNATURE.match(stripped) or re.match(r"([-*•+]|\d{1,2}[.)]|:\w+|#+)\s", stripped):
+        if dropped or _SIGNATURE.match(stripped) or _ITEM.match(stripped):
             if block:
                 yield " ".join(block)
             block = []
         if prompt or stripped.endswith("::") or _DIRECTIVE.match(line):
             literal = indent if not prompt else literal
         if not dropped and not _SIGNATURE.match(stripped):
-            block.append(stripped.removesuffix(":") + "." if stripped.endswith("::") else stripped)
+            block.append(stripped.rstrip(":") + "." if stripped.endswith("::") else stripped)
     if block:
         yield " ".join(block)
 

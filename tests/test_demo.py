@@ -1,0 +1,291 @@
+"""The demo: which text it collects, which labelled sentences it takes, what it repeats and skips, and that its page stands alone."""
+
+from __future__ import annotations
+
+import json
+import time
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from electra.errors import UserError
+from electra.recipes import chart, demo, demo_data, demo_text, report
+from electra.settings import DemoSettings
+
+DOCSTRING = '''
+"""Tools for reading a list of numbers from a file.
+
+The first line of the file holds the number of values, and the others hold the
+values themselves, one to a line.  It raises an error if the file is empty.
+
+>>> read_numbers("the values that are in this file")
+[1, 2, 3]
+
+.. note:: This is the directive that should not be kept at all.
+
+Example of how it is used in the tests::
+
+    this is the code in a literal block that should be dropped
+
+=====  =====
+one    two
+=====  =====
+
+Use :func:`~tools.write_numbers` to put the numbers back into the same file.
+Copyright 2020 by the author of this file and all rights reserved by them.
+"""
+raise RuntimeError("this file must never be imported")
+
+def f(x):
+    """Return the sum of all the values that are in the list."""
+'''
+
+
+def test_docstrings_become_sentences_without_code_or_markup(tmp_path: Path) -> None:
+    (tmp_path / "numbers.py").write_text(DOCSTRING.lstrip())
+    assert demo_text.sentences_of(tmp_path / "numbers.py") == [
+        "Tools for reading a list of numbers from a file.",
+        "The first line of the file holds the number of values, and the others hold the values themselves, one to a line.",
+        "It raises an error if the file is empty.",
+        "Example of how it is used in the tests.",
+        "Use tools.write_numbers to put the numbers back into the same file.",
+        "Return the sum of all the values that are in the list.",
+    ]
+
+
+def test_long_texts_beside_docstrings_are_read_too(tmp_path: Path) -> None:
+    text = "This is a long help text that is kept in a variable and is printed for the users of the tool. " * 3
+    (tmp_path / "m.py").write_text(f'"""The tools that are in this module."""\nHELP = {{"a": """{text}"""}}\n')
+    assert any("kept in a variable" in sentence for sentence in demo_text.sentences_of(tmp_path / "m.py"))
+
+
+def _tree(root: Path, count: int = 60) -> Path:
+    for number in range(count):
+        package = root / f"package{number % 7}"
+        package.mkdir(parents=True, exist_ok=True)
+        name = "".join(chr(97 + int(digit)) for digit in str(number))
+        text = f"This is the {name} tool of the package.\n\nIt is used for the {name} part of all the work that we do."
+        (package / f"{name}.py").write_text(f'"""{text}\n\nThis sentence is in every one of the files here.\n"""\n')
+    (root / "package0" / "broken.py").write_text('"""This is the text of a file that cannot be parsed.""" ) (')
+    (root / "package0" / "LICENSE.txt").write_text("This is the text of the licence that should not be in the corpus.")
+    (root / "package1" / "tests").mkdir()
+    (root / "package1" / "tests" / "t.rst").write_text("This is the text of a test that should not be in the corpus.")
+    (root / "package2" / "latin.rst").write_bytes(b"This is the text of a caf\xe9 that is not in UTF-8.")
+    return root
+
+
+def test_collect_writes_documents_in_an_order_that_does_not_depend_on_processes(tmp_path: Path) -> None:
+    roots = (_tree(tmp_path / "site"),)
+    one = demo_text.collect(tmp_path / "one.txt", roots=roots, workers=1)
+    two = demo_text.collect(tmp_path / "two.txt", roots=roots, workers=2)
+    text = one.path.read_text()
+    assert text == two.path.read_text() and one.num_documents == two.num_documents == 60
+    documents = text.removesuffix("\n\n").split("\n\n")
+    assert len(documents) == 60 and all(len(document.splitlines()) in (2, 3) for document in documents)
+    assert text.count("in every one of the files") == 1 and one.num_duplicates == 59
+    assert one.size_bytes == one.path.stat().st_size
+    assert "licence" not in text and "test that" not in text and "parsed" not in text
+
+
+def test_collect_keeps_to_its_limit(tmp_path: Path) -> None:
+    done = demo_text.collect(tmp_path / "text.txt", roots=(_tree(tmp_path / "site"),), workers=1, limit_bytes=2000)
+    assert 1500 < done.size_bytes == done.path.stat().st_size <= 2000
+
+
+def test_this_python_has_text(tmp_path: Path) -> None:
+    import sysconfig
+
+    done = demo_text.collect(tmp_path / "text.txt", roots=(Path(sysconfig.get_path("stdlib")) / "email",), workers=1)
+    assert done.num_documents >= 5 and done.size_bytes > 5000
+
+
+# ---- labelled sentences ----
+
+
+def test_given_data_is_taken(tmp_path: Path) -> None:
+    assert demo_data.choose(tmp_path, tmp_path / "x")[0] == tmp_path
+
+
+@pytest.mark.parametrize("failure", ["offline", "refused", "silent", "missing"])
+def test_without_the_hub_the_reviews_are_taken_quickly(failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(demo_data, "ANSWER_SECONDS", 0.3)
+
+    def ask() -> None:
+        if failure == "refused":
+            raise ConnectionError("no route")
+        if failure == "silent":
+            time.sleep(5)
+        raise ModuleNotFoundError("no", name="datasets")
+
+    if failure == "offline":
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(demo_data, "_ask", ask)
+    start = time.monotonic()
+    folder, source = demo_data.choose(None, tmp_path / "sst2")
+    assert time.monotonic() - start < 3
+    assert folder == demo_data.REVIEWS and "written for this project" in source and not (tmp_path / "sst2").exists()
+    assert "out of reach" in capsys.readouterr().err
+
+
+def test_the_hubs_sst2_is_written_in_glues_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from electra.tasks import find_task
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(demo_data, "_ask", lambda: None)
+    monkeypatch.setattr(demo_data, "_read", lambda: {"train": [("a fine\tfilm ", 1), ("dull", 0)], "dev": [("so so", 0)]})
+    folder, source = demo_data.choose(None, tmp_path / "sst2")
+    assert folder == tmp_path / "sst2" and "hub" in source
+    assert [(e.text, e.label) for e in find_task("sst2").read(folder, "train")] == [("a fine film", "1"), ("dull", "0")]
+
+
+# ---- steps ----
+
+
+def _stub(monkeypatch: pytest.MonkeyPatch, fail_at: str | None) -> list[str]:
+    ran: list[str] = []
+
+    def make(name: str) -> Any:
+        def step(place: demo.Workspace) -> dict[str, Any]:
+            """A step"""
+            if name == fail_at:
+                raise demo.Stopped(143)
+            ran.append(name)
+            if name == "pretrain":
+                (place.folder / "pretrained").mkdir()
+                (place.folder / "pretrained" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+            return FOUND[name]
+
+        return step
+
+    monkeypatch.setattr(demo, "STEPS", {name: make(name) for name in demo.STEPS})
+    return ran
+
+
+def test_a_second_call_skips_what_is_done_and_prints_the_report_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    pytest.importorskip("torch")
+    names = list(demo.STEPS)
+    settings = DemoSettings(output=tmp_path / "demo")
+    ran = _stub(monkeypatch, fail_at="detect")
+    assert demo.run(settings) == 143 and ran == names[: names.index("detect")]
+    assert "same command goes on" in capsys.readouterr().err
+    ran = _stub(monkeypatch, fail_at=None)
+    assert demo.run(settings) == 0 and ran == names[names.index("detect") :]
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "demo" / "report.html")
+    assert (tmp_path / "demo" / "report.html").exists()
+    with pytest.raises(UserError, match="minutes = 4"):
+        demo.run(DemoSettings(output=tmp_path / "demo", minutes=9.0))
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="already exists"):
+        demo.run(DemoSettings(output=tmp_path))
+    with pytest.raises(UserError, match="not found"):
+        demo.run(DemoSettings(output=tmp_path / "new", data=tmp_path / "SST-3"))
+
+
+# ---- the page ----
+
+TOKENS = [
+    {"token": "a", "start": 0, "end": 1, "probability": 0.1, "replaced": False},
+    {"token": "<b>", "start": 2, "end": 5, "probability": 0.9, "replaced": True},
+]
+DETECTION = {"text": "a <b>", "tokens": TOKENS}
+REPLACEMENT = {
+    "original": "x", "proposals": [{"token": "y", "probability": 0.5}], "sampled": "y", "verdict": True, "changed": True, "probability": 0.8,
+}  # fmt: skip
+FOUND: dict[str, dict[str, Any]] = {
+    "collect": {
+        "seconds": 9.0, "size_bytes": 12_345_678, "num_documents": 5000, "num_sentences": 160000, "num_duplicates": 60000,
+        "samples": ["One & <two>."],
+    },
+    "vocab": {"seconds": 5.0, "size": 4096, "examples": [("a film", ["a", "film"])], "commands": ['electra vocab "a b.txt"']},
+    "prepare": {"seconds": 4.0, "train_tokens": 3000000, "held_out_tokens": 30000},
+    "pretrain": {"seconds": 200.0, "steps": 2000, "tokens": 3000000, "train_seconds": 190.0, "shape": "2 layers"},
+    "evaluate": {"seconds": 8.0, "metrics": {"disc_auc": 0.612, "masked_lm_loss": 5.1, "disc_loss": 0.4}},
+    "detect": {
+        "seconds": 3.0,
+        "pairs": [{"original": DETECTION, "changed": DETECTION, "word": "<b>"}],
+        "num_ranked": 1,
+        "corruption": {
+            "masked": "a [MASK]",
+            "replacements": [REPLACEMENT],
+            "corrupted": DETECTION,
+        },
+    },
+    "sentiment": {
+        "seconds": 60.0, "pretrained": 0.684, "random": 0.6, "tfidf": 0.7056, "majority": 0.5, "num_train": 2262, "num_dev": 316, "epochs": 8.0,
+        "source": "reviews", "data": "x",
+    },
+    "predict": {"seconds": 2.0, "answers": [{"text": "<script>alert(1)</script>", "label": "1", "probability": 0.7, "expected": "0"}]},
+}  # fmt: skip
+LINES = [
+    {
+        "kind": kind,
+        "step": step,
+        "tokens": step * 100,
+        "seconds": step / 10,
+        "masked_lm_loss": 8 - step / 1000,
+        "disc_loss": 0.4,
+        "disc_auc": 0.5 + step / 9000,
+    }
+    for step in range(50, 2001, 50)
+    for kind in (("train", "evaluation") if step % 200 == 0 else ("train",))
+]
+ABOUT = {"version": "0", "date": "2026-01-01", "machine": "two cores", "folder": "demo"}
+
+
+class _Balance(HTMLParser):
+    """Checks that every element is closed in order, and notes what would be fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.names: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        if tag not in ("meta", "br", "line", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("meta", "br", "line", "polyline"):
+            assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone_and_shows_what_was_found() -> None:
+    page = report.render({"about": ABOUT, **FOUND}, LINES)
+    reader = _Balance()
+    reader.feed(page)
+    assert reader.open == [] and reader.fetched == []
+    assert not {"script", "link", "img", "iframe"} & reader.names and "url(" not in page and "@import" not in page
+    for shown in ("12.3 MB", "0.612", "68.4%", "70.6%", "60.0%", "4 min 51 s", "2,262", "reviews", "&lt;script&gt;", "One &amp; &lt;two&gt;."):
+        assert shown in page, shown
+    assert page.count("<svg") == 3
+
+
+def test_a_chart_is_well_formed_and_survives_odd_values() -> None:
+    drawn = chart.chart("loss < 1", [("a", [(0, 1.0), (10, float("nan")), (20, 3.0)]), ("b", [(5, 2.0)])], (0.5, "chance"))
+    root = ElementTree.fromstring(drawn)
+    lines = [element.get("points", "").split() for element in root.iter("polyline")]
+    assert [len(line) for line in lines] == [2, 1]
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in lines[0])
+    assert x0 < x1 and y0 > y1  # three is drawn above one
+    assert chart.chart("empty", [("a", [])]) == ""
+    assert "polyline" in chart.chart("flat", [("a", [(1, 2.0), (2, 2.0)])])
+
+
+@pytest.mark.slow
+def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(demo_text, "installation", lambda: (Path(demo.__file__).parents[1], Path(json.__file__).parents[1] / "email"))
+    assert demo.run(DemoSettings(output=tmp_path / "demo", minutes=0.1)) == 0
+    page = Path(capsys.readouterr().out.splitlines()[-1]).read_text()
+    assert "written for this project" in page and page.count("<svg") == 3
