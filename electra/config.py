@@ -34,9 +34,15 @@ def argument(default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] 
     return dataclasses.field(default=default, metadata={"positional": True, "parse": parse})
 
 
-def flag(default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] | None = None, metavar: str | None = None) -> Any:
-    """A flag whose text needs its own parser (`parse`: text -> value; raises ValueError with the remedy)."""
-    return dataclasses.field(default=default, metadata={"parse": parse, "metavar": metavar})
+def flag(
+    default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] | None = None, metavar: str | None = None, instead_of: str | None = None
+) -> Any:
+    """A flag whose text needs its own parser (`parse`: text -> value; raises ValueError with the remedy).
+
+    `instead_of` names a field of the same section that says the same thing in another way: given on the command line, the
+    one takes the other's place where a preset has set it.
+    """
+    return dataclasses.field(default=default, metadata={"parse": parse, "metavar": metavar, "instead_of": instead_of})
 
 
 def fraction(text: str) -> float:
@@ -98,6 +104,17 @@ def leaves(cls: type, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
             yield from leaves(typing.cast(type, kind), (*path, field.name))
         else:
             yield (*path, field.name), cls, field
+
+
+def merge_flags(cls: type, below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """A preset's values under the command line's: `merge`, but for fields given instead of another (see `flag`)."""
+    for path, _, field in leaves(cls):
+        other = field.metadata.get("instead_of")
+        given = functools.reduce(lambda table, name: table.get(name, {}), path[:-1], above)
+        if other and field.name in given and other not in given:
+            place = functools.reduce(lambda table, name: table.get(name, {}), path[:-1], below)
+            place.pop(other, None)
+    return merge(below, above)
 
 
 def _plain(kind: Any) -> tuple[Any, bool]:
@@ -382,7 +399,7 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind:
     for dotted, value in flags.items():
         *sections, leaf = dotted.split(".")
         functools.reduce(lambda table, name: table.setdefault(name, {}), sections, above)[leaf] = value
-    return build(cls, merge(below, above), prog)
+    return build(cls, merge_flags(cls, below, above), prog)
 
 
 def replace(settings: Any, **changes: Any) -> Any:

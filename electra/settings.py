@@ -91,9 +91,9 @@ class OptimizerSettings:
 class LoopSettings:
     """The training loop."""
 
-    num_train_steps: int | None = None
+    num_train_steps: int | None = flag(None, instead_of="budget")
     """Optimizer updates in all."""
-    budget: float | None = flag(None, parse=duration, metavar="30m")
+    budget: float | None = flag(None, parse=duration, metavar="30m", instead_of="num_train_steps")
     """Wall-clock budget instead of num_train_steps: the speed of the first steps fixes the number of steps, and the schedule is scaled to it."""
     batch_size: int = 32
     """Examples per microbatch and rank."""
