@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -40,7 +41,7 @@ def run(settings: PrepareSettings) -> None:
             "reader": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000,
             "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit // 1_000_000,
         },
-        "workers": settings.workers,
+        "workers": settings.workers or os.cpu_count(),
     }
     disk.write_text(settings.output / "run.json", json.dumps(speed, indent=2) + "\n")
     if settings.json:
