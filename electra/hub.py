@@ -8,7 +8,16 @@ from pathlib import Path
 from electra.errors import UserError, did_you_mean
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-FILES = ["config.json", "*.safetensors", "pytorch_model.bin", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generator/*"]
+FILES = [
+    "config.json",
+    "*.safetensors",
+    "pytorch_model.bin",
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generator/*",
+]
 
 
 def newest_checkpoint(run: Path) -> Path | None:
@@ -33,7 +42,7 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
                 return folder
         raise UserError(f"{path} is no checkpoint: it has no {marker}, nor a best, final or checkpoints folder with one")
     text = str(source)
-    if text.count("/") > 1 or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text) or path.parent != Path(".") and path.parent.is_dir():
+    if text.count("/") > 1 or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text) or (path.parent != Path(".") and path.parent.is_dir()):
         hint = "check the path"
         if path.parent.is_dir():
             guess = did_you_mean(path.name, [p.name for p in path.parent.iterdir()] or ["?"])
@@ -54,9 +63,11 @@ def download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=FILES))
     except (GatedRepoError, RepositoryNotFoundError, HFValidationError):
-        raise UserError(f"model not found: '{name}' is neither a folder here nor a model you can read on the hub; check the name, or 'hf auth login'") from None
+        raise UserError(
+            f"model not found: '{name}' is neither a folder here nor a model you can read on the hub; check the name, or 'hf auth login'"
+        ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = type(error).__name__
         raise UserError(
-            f"model not found: '{name}' is no folder here, and the hub could not be reached ({reason}); check the path, or download it where there is a network"
+            f"model not found: '{name}' is no folder here, and the hub could not be reached ({reason}); check the path, or fetch it with a network"
         ) from None

@@ -319,7 +319,8 @@ def test_help_of_a_field_is_its_docstring() -> None:
 
 def test_steps_on_the_command_line_take_the_place_of_a_presets_budget_and_the_other_way_round() -> None:
     def loop(*words: str) -> tuple[int | None, float | None]:
-        found = config.from_command_line(settings.PretrainSettings, [*words, "--data", "s", "--output", "o"], "electra pretrain", preset_kind="pretrain")
+        argv = [*words, "--data", "s", "--output", "o"]
+        found = config.from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
         return found.loop.num_train_steps, found.loop.budget
 
     assert loop("mini") == (None, 3600.0)

@@ -62,10 +62,10 @@ def test_segments_follow_the_original_rule_line_by_line() -> None:
     for coin in (0.0, 0.99):
 
         class Fixed:
-            def random(self, size: int | None = None, coin: float = coin):  # noqa: ANN202
+            def random(self, size: int | None = None, coin: float = coin):
                 return coin if size is None else np.full(size, 0.99)
 
-            def integers(self, low: int, high: int, size: int, endpoint: bool = True):  # noqa: ANN202
+            def integers(self, low: int, high: int, size: int, endpoint: bool = True):
                 return np.full(size, high)
 
         plan = examples.plan_examples(line_starts, document_starts, length, Fixed(), 0.05)  # type: ignore[arg-type]
@@ -155,7 +155,9 @@ def test_folders_are_mixed_by_weight() -> None:
     batch = [next(source) for _ in range(20)]
     drawn = np.array([o.offset for o in source.orders], float)
     assert len(batch) == 20 and source.index == 1280
-    per_epoch = [sum(len(examples.plan_examples(p.line_starts, p.document_starts, 48, np.random.default_rng(0), 0.0)) for p in o.parts) for o in source.orders]
+    per_epoch = [
+        sum(len(examples.plan_examples(p.line_starts, p.document_starts, 48, np.random.default_rng(0), 0.0)) for p in o.parts) for o in source.orders
+    ]
     taken = drawn + np.array([o.epoch for o in source.orders]) * per_epoch
     assert abs(taken[0] / taken.sum() - 0.75) < 0.05
 

@@ -122,7 +122,7 @@ def test_a_checkpoint_that_does_not_fit_says_which_weight(tmp_path: Path) -> Non
     with pytest.raises(hf.UserError, match=r"word_embeddings.weight' has shape \(99, 16\)"):
         hf.load_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(config.replace('"num_hidden_layers": 3', '"num_hidden_layers": 4'))
-    with pytest.raises(hf.UserError, match="layer.3.* is missing"):
+    with pytest.raises(hf.UserError, match=r"layer\.3.* is missing"):
         hf.load_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(hf.UserError, match="has no classifier head; fine-tune it first"):

@@ -16,17 +16,24 @@ from electra.settings import ModelSettings, ObjectiveSettings
 from electra.train.evaluation import evaluate
 
 MODEL = ModelSettings(
-    hidden_size=32, embedding_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=64, dropout=0.0, generator_size=0.5
+    hidden_size=32,
+    embedding_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=64,
+    max_position_embeddings=64,
+    dropout=0.0,
+    generator_size=0.5,
 )
 VOCAB, MASK, SPECIAL = 120, 4, frozenset(range(5))
 
 
-def make(objective: str = "electra", model: ModelSettings = MODEL, **changes: float):  # noqa: ANN201
+def make(objective: str = "electra", model: ModelSettings = MODEL, **changes: float):
     settings = ObjectiveSettings(objective=objective, **changes)  # type: ignore[arg-type]
     return build_objective(model, settings, vocab_size=VOCAB, mask_id=MASK, special_ids=SPECIAL, sequence_length=40, seed=5)
 
 
-def some_batches(num: int = 3):  # noqa: ANN201
+def some_batches(num: int = 3):
     rng = np.random.default_rng(0)
     out = []
     for b in range(num):
@@ -115,7 +122,7 @@ def test_embeddings_are_shared_and_counted_once() -> None:
     assert objective.generator.encoder.embeddings is objective.discriminator.encoder.embeddings
     assert objective.generator.head.output.weight is objective.discriminator.encoder.embeddings.word.weight
     names = [name for name, _ in objective.named_parameters()]
-    assert sum("word" in name or name.endswith("head.output.weight") and "generator" in name for name in names) == 1
+    assert sum("word" in name or (name.endswith("head.output.weight") and "generator" in name) for name in names) == 1
 
 
 def test_generator_shape_follows_the_original() -> None:
@@ -137,7 +144,9 @@ def test_the_loss_of_all_positions_is_that_of_the_masked_ones() -> None:
 @pytest.mark.parametrize("attention", ["normal", "local"])
 def test_it_learns_to_find_what_breaks_a_pattern(attention: str) -> None:
     """Rows count upwards; a few steps are enough to predict a masked number and to see a replaced one."""
-    objective = make(model=ModelSettings(**{**MODEL.__dict__, "attention_init": attention, "embedding_size": 32, "generator_size": 1.0}), mask_prob=0.2)
+    objective = make(
+        model=ModelSettings(**{**MODEL.__dict__, "attention_init": attention, "embedding_size": 32, "generator_size": 1.0}), mask_prob=0.2
+    )
     rng = np.random.default_rng(1)
     adam = torch.optim.AdamW(objective.parameters(), lr=3e-3)
     losses = []

@@ -54,8 +54,10 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     wanted = task.head(examples)
     head = Head(kind=wanted.kind, labels=checkpoint.labels if wanted.labels else ())
     if set(head.labels) != set(wanted.labels):
-        raise UserError(f"{settings.model} answers with {', '.join(checkpoint.labels)}, {task.name} with {', '.join(wanted.labels)}; give a model fine-tuned on it")
-    features = task.featurize(examples, load_tokenizer(checkpoint.path), min(settings.sequence_length, checkpoint.config.max_position_embeddings), head)
+        raise UserError(f"{settings.model} answers with {', '.join(checkpoint.labels)}, {task.name} with {', '.join(wanted.labels)}; fine-tune on it")
+    features = task.featurize(
+        examples, load_tokenizer(checkpoint.path), min(settings.sequence_length, checkpoint.config.max_position_embeddings), head
+    )
     loop = LoopSettings(batch_size=settings.batch_size)
     logits = predict_logits(checkpoint.module, features, head, loop, choose_device())  # type: ignore[arg-type]
     return task.score(examples, task.decode(logits, head), head)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,7 +66,7 @@ def cut_parts(split: Split, tokens: int) -> list[Part]:
     marks = np.unique(np.searchsorted(starts, np.arange(tokens, starts[-1], tokens)))
     bounds = [0, *(int(m) for m in marks if 0 < m < len(documents) - 1), len(documents) - 1]
     parts = []
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         lines = documents[first : last + 1]
         parts.append(Part(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0]))
     return parts
@@ -216,7 +217,10 @@ def held_out_batches(
     found: list[tuple[np.ndarray, np.ndarray]] = []
     special = tokenizer.cls_id, tokenizer.sep_id
     everything = [
-        (part, plan_examples(part.line_starts, part.document_starts, settings.sequence_length, np.random.default_rng(seed), settings.short_example_prob))
+        (
+            part,
+            plan_examples(part.line_starts, part.document_starts, settings.sequence_length, np.random.default_rng(seed), settings.short_example_prob),
+        )
         for split in splits
         for part in cut_parts(split, PART_TOKENS)
     ]

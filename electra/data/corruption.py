@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,23 +42,25 @@ class CorruptionSet:
 
     def save(self, path: Path) -> None:
         """Write it as .npz, atomically."""
+        arrays: dict[str, Any] = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "ids": self.ids,
+            "segments": self.segments,
+            "lengths": self.lengths,
+        }
+        arrays |= {f"corrupted_{name}": ids for name, ids in self.corrupted.items()}
         with disk.atomic_file(path) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(
-                stream,
-                format=np.array(FORMAT),
-                fingerprint=np.array(self.fingerprint),
-                ids=self.ids,
-                segments=self.segments,
-                lengths=self.lengths,
-                **{f"corrupted_{name}": ids for name, ids in self.corrupted.items()},
-            )
+            np.savez_compressed(stream, **arrays)
 
     def batches(self, source: str, batch_size: int) -> Iterator[tuple[Batch, Tensor, Tensor]]:
         """(batch of the originals, (T,) corrupted ids, (T,) bool replaced) in order."""
         bounds = np.concatenate([[0], np.cumsum(self.lengths)])
         for first in range(0, len(self.lengths), batch_size):
             rows = range(first, min(first + batch_size, len(self.lengths)))
-            batch = collate([(self.ids[bounds[i] : bounds[i + 1]], self.segments[bounds[i] : bounds[i + 1]]) for i in rows], [example_key(0, i) for i in rows])
+            batch = collate(
+                [(self.ids[bounds[i] : bounds[i + 1]], self.segments[bounds[i] : bounds[i + 1]]) for i in rows], [example_key(0, i) for i in rows]
+            )
             now = torch.from_numpy(self.corrupted[source][bounds[rows[0]] : bounds[rows[-1] + 1]].astype(np.int64))
             yield batch, now, now != batch.ids
 

@@ -11,6 +11,7 @@ longer than an example is first cut into consecutive pieces, each treated as a l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,9 +47,7 @@ def cut_lines(line_starts: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarra
     return np.append(starts, line_starts[-1]), first
 
 
-def plan_examples(
-    line_starts: np.ndarray, document_starts: np.ndarray, length: int, rng: np.random.Generator, short_example_prob: float
-) -> Plan:
+def plan_examples(line_starts: np.ndarray, document_starts: np.ndarray, length: int, rng: np.random.Generator, short_example_prob: float) -> Plan:
     """Token offsets of lines (n + 1,), line indices of documents (d + 1,) -> where the examples of this pass lie.
 
     `length` is the full example length, special tokens included.
@@ -100,7 +99,7 @@ def build_example(
     `ids` are the tokens of the whole part (memory-mapped).
     """
     bounds = plan.pieces[plan.first[index] : plan.last[index] + 1].tolist()
-    sizes = [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
+    sizes = [b - a for a, b in pairwise(bounds)]
     into_first = divide(sizes, int(plan.targets[index]), rng, single_segment_prob)
     tokens = np.asarray(ids[bounds[0] : bounds[-1]], np.int64)
     belongs = np.repeat(into_first, sizes)

@@ -195,7 +195,9 @@ def encoder_config(values: Mapping[str, Any], where: Path) -> EncoderConfig:
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= limit:
             raise UserError(f"{where}/config.json: {key} is {value!r}; expected a number between 1 and {limit}")
     if sizes["hidden_size"] % sizes["num_attention_heads"]:
-        raise UserError(f"{where}/config.json: hidden_size {sizes['hidden_size']} is not a multiple of num_attention_heads {sizes['num_attention_heads']}")
+        raise UserError(
+            f"{where}/config.json: hidden_size {sizes['hidden_size']} is not a multiple of num_attention_heads {sizes['num_attention_heads']}"
+        )
     return EncoderConfig(**sizes, dropout=float(values.get("hidden_dropout_prob", 0.1)))
 
 

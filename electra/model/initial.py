@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from electra.model.encoder import Encoder
+from electra.model.encoder import Encoder, Layer
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, 0, -4)
 """Offsets of the heads of a layer, in this order."""
@@ -63,21 +63,22 @@ def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
     word[:, :block] = 0
     embeddings.word.weight.copy_(word)
     embeddings.segment.weight.mul_(0.1)
-    for layer in encoder.layers:
+    layers = [layer for layer in encoder.layers if isinstance(layer, Layer)]
+    for layer in layers:
         # What a layer adds starts below what it was given, or words and positions drown within a few layers of LayerNorm.
         for linear, gain in ((layer.qkv, 1.0), (layer.attention_output, 0.5), (layer.up, 1.0), (layer.down, 0.25)):
-            nn.init.normal_(linear.weight, std=gain * linear.in_features**-0.5, generator=generator)
+            nn.init.normal_(linear.weight, std=gain / math.sqrt(linear.in_features), generator=generator)
     if encoder.projection is not None:
         weight = torch.randn(config.hidden_size, config.embedding_size, generator=generator) / math.sqrt(config.embedding_size - block)
         weight[:, :block] = 0
         weight[:block] = 0
         weight[:block, :block] = torch.eye(block)
         encoder.projection.weight.copy_(weight)
-    for index, layer in enumerate(encoder.layers[: max(1, len(encoder.layers) // 2)]):
+    for index, layer in enumerate(layers[: max(1, len(layers) // 2)]):
         _aim_heads(layer, config.head_size, block, pairs, index)
 
 
-def _aim_heads(layer: nn.Module, head_size: int, block: int, pairs: int, index: int) -> None:
+def _aim_heads(layer: Layer, head_size: int, block: int, pairs: int, index: int) -> None:
     """Give every head of a layer its offset: rotate the sinusoids in the query, keep them in the key."""
     heads = layer.num_heads
     width = heads * head_size

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from electra.errors import UserError
 from electra.model.encoder import Encoder, EncoderConfig
-from electra.model.hf import Checkpoint
+from electra.model.hf import Checkpoint, load_checkpoint, save_checkpoint
 from electra.model.initial import initialize
 from electra.model.objectives import Discriminator, Generator, MaskedLanguageModel, ReplacedTokenDetection
 from electra.settings import ModelSettings, ObjectiveSettings
@@ -22,7 +23,9 @@ def discriminator_config(settings: ModelSettings, vocab_size: int) -> EncoderCon
         UserError: the heads do not divide the width.
     """
     if settings.hidden_size % settings.num_attention_heads:
-        raise UserError(f"hidden_size {settings.hidden_size} is not a multiple of num_attention_heads {settings.num_attention_heads}; change one of them")
+        raise UserError(
+            f"hidden_size {settings.hidden_size} is not a multiple of num_attention_heads {settings.num_attention_heads}; change one of them"
+        )
     return EncoderConfig(
         vocab_size=vocab_size,
         embedding_size=settings.embedding_size,
@@ -48,7 +51,7 @@ def generator_config(settings: ModelSettings, config: EncoderConfig) -> EncoderC
         hidden_size=width,
         num_attention_heads=heads,
         num_hidden_layers=max(1, int(config.num_hidden_layers * settings.generator_layers)),
-        intermediate_size=4 * width,
+        intermediate_size=config.intermediate_size if size == 1 else 4 * width,
     )
 
 
@@ -71,11 +74,29 @@ def build_objective(
     else:
         discriminator = Discriminator(Encoder(config))
         generator = Generator(Encoder(generator_config(model, config), discriminator.encoder.embeddings))
-        built = ReplacedTokenDetection(
-            discriminator, generator, objective, mask_id=mask_id, special_ids=special, sequence_length=sequence_length
-        )
+        built = ReplacedTokenDetection(discriminator, generator, objective, mask_id=mask_id, special_ids=special, sequence_length=sequence_length)
     initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init)
     return built
+
+
+def start_from(objective: MaskedLanguageModel, source: str | Path) -> list[str]:
+    """`--init`: fill an objective from a checkpoint folder, run directory or hub name -> remarks on what was not there.
+
+    Raises:
+        UserError: not found, or its shape is not the preset's.
+    """
+    checkpoint = load_checkpoint(source)
+    has_generator = isinstance(objective, ReplacedTokenDetection) and (checkpoint.path / "generator" / "config.json").exists()
+    return load_weights(objective, checkpoint, load_checkpoint(checkpoint.path, "generator") if has_generator else None)
+
+
+def save(objective: MaskedLanguageModel, folder: Path, *, tokenizer: Path, card: str) -> None:
+    """Write an objective's networks: the discriminator at the top and the generator below it, or the BERT at the top."""
+    if isinstance(objective, ReplacedTokenDetection):
+        save_checkpoint(objective.discriminator, folder, tokenizer=tokenizer, card=card)
+        save_checkpoint(objective.generator, folder / "generator", tokenizer=tokenizer)
+    else:
+        save_checkpoint(objective.generator, folder, tokenizer=tokenizer, card=card)
 
 
 def load_weights(objective: MaskedLanguageModel, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:

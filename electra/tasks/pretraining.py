@@ -16,7 +16,7 @@ from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 from electra.model import masking
 from electra.model.hf import Checkpoint, load_checkpoint
-from electra.model.objectives import Discriminator, MaskedLanguageModel, ReplacedTokenDetection
+from electra.model.objectives import Discriminator, Generator, MaskedLanguageModel, ReplacedTokenDetection
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings
 from electra.train.evaluation import area_under_curve, evaluate
 from electra.train.ranks import choose_device
@@ -26,14 +26,20 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
     """The nine pre-training metrics on the held-out part of shard folders."""
     shards, tokenizer, checkpoint = open_all(settings)
     generator = checkpoint if checkpoint.architecture == "ElectraForMaskedLM" else load_checkpoint(settings.model, "generator")
-    options = {"mask_id": tokenizer.mask_id, "special_ids": tokenizer.special_ids}
+    assert isinstance(generator.module, Generator)
+    special = frozenset(tokenizer.special_ids)
     objective: MaskedLanguageModel
     if isinstance(checkpoint.module, Discriminator):
         objective = ReplacedTokenDetection(
-            checkpoint.module, generator.module, ObjectiveSettings(), sequence_length=settings.sequence_length, **options  # type: ignore[arg-type]
+            checkpoint.module,
+            generator.module,
+            ObjectiveSettings(),
+            mask_id=tokenizer.mask_id,
+            special_ids=special,
+            sequence_length=settings.sequence_length,
         )
     else:
-        objective = MaskedLanguageModel(generator.module, ObjectiveSettings(objective="mlm"), **options)  # type: ignore[arg-type]
+        objective = MaskedLanguageModel(generator.module, ObjectiveSettings(objective="mlm"), mask_id=tokenizer.mask_id, special_ids=special)
     device = choose_device()
     return evaluate(objective.to(device), held_out(settings, shards, tokenizer), device)
 
@@ -81,7 +87,7 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
         chance = masking.uniforms(batch.keys[batch.rows[at]], batch.positions[at], masking.SAMPLE)
         return masking.sample_tokens(logits, chance)
 
-    counts = sum(np.bincount(s.train.ids[: 20_000_000], minlength=tokenizer.vocab_size) for s in shards)
+    counts = sum(np.bincount(s.train.ids[:20_000_000], minlength=tokenizer.vocab_size) for s in shards)
     return make_corruption(held_out(settings, shards, tokenizer), choose, generate, np.asarray(counts, float), tokenizer.fingerprint, settings.seed)
 
 
@@ -91,7 +97,9 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
     same_vocabulary(shards)
     checkpoint = load_checkpoint(settings.model)
     if checkpoint.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
-        raise UserError(f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained checkpoint, a fine-tuned one wants --task")
+        raise UserError(
+            f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained checkpoint, a fine-tuned one wants --task"
+        )
     tokenizer = load_tokenizer(checkpoint.path)
     for path, folder in shards.items():
         if folder.fingerprint != tokenizer.fingerprint:

@@ -44,12 +44,7 @@ class Record:
         self._last_line = 0.0
         if not active:
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write {self.folder}: {error.strerror or error}; choose another place") from None
-        if settings is not None and not (self.folder / "config.toml").exists():
-            disk.write_text(self.folder / "config.toml", config.to_toml(settings))
+        write_settings(self.folder, settings)
         self._write_environment()
 
     @property
@@ -142,6 +137,20 @@ class Record:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def write_settings(folder: Path, settings: object | None) -> None:
+    """Make the run directory, and `settings` its config.toml unless it has one: a run that goes on keeps its own.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}; choose another place") from None
+    if settings is not None and not (folder / "config.toml").exists():
+        disk.write_text(folder / "config.toml", config.to_toml(settings))
 
 
 def clock(seconds: float) -> str:
