@@ -20,7 +20,7 @@ def chart(title: str, series: Sequence[tuple[str, Points]], level: tuple[float, 
     points = [point for _, curve in series for point in curve]
     if not points:
         return ""
-    left, right, top, bottom = 46, 10, 34, 34
+    left, right, top, bottom = 46, 20, 34, 34
     ys = [y for _, y in points] + ([level[0]] if level else [])
     low, high = min(ys), max(ys)
     low, high = (low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))

@@ -117,10 +117,10 @@ def _pretraining(found: Mapping[str, Mapping[str, Any]], lines: Sequence[Mapping
     return _section(
         "3. Pre-training by replaced-token detection",
         f"<p>{escape(run['shape'])}; {run['steps']:,} steps, {run['tokens']:,} tokens, {run['tokens'] / max(1.0, run['train_seconds']):,.0f} "
-        "tokens/s. A small generator fills masked places; the discriminator says of every token whether it was replaced.</p>",
+        "tokens/s. A generator fills masked places; the discriminator says of every token whether it was replaced.</p>",
         f'<div class="charts">{"".join(charts)}</div>',
-        "<p class=soft>How to read it: in the first hundreds of steps the generator is nearly random and its fakes are easy, so the AUC is high for "
-        "a bad reason. Then it learns which words are frequent, the fakes look plausible one by one, and the AUC falls towards chance. From there "
+        "<p class=soft>How to read it: where the generator is still nearly random its fakes are easy, and the AUC is high for a bad reason. "
+        "Then it learns which words are frequent, the fakes look plausible one by one, and the AUC falls towards chance. From there "
         "on the discriminator can only gain by reading context. Minutes on a few cores show the beginning of that; hours show the rest.</p>",
         "<h3>On held-out text, at the end</h3>",
         table(("metric", "value", "metric", "value"), both, numbers=(1, 3)),
