@@ -53,6 +53,7 @@ HEAD_KEYS = {
     "ElectraOriginalClassifier": {"head.output": "classifier.original"},
     "ElectraModel": {},
 }
+EMBEDDINGS = "electra.embeddings."
 TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 CONFIG_KEYS = (
     "vocab_size",
@@ -275,6 +276,8 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
         architecture = "ElectraModel"
     config = encoder_config(values, folder)
     tensors = read_weights(folder)
+    if values.get("embeddings_in_parent"):
+        tensors |= {key: value for key, value in read_weights(folder.parent).items() if key.startswith(EMBEDDINGS)}
     if role == "encoder" or architecture == "ElectraModel":
         architecture = "ElectraModel"
         tensors = {k.removeprefix("electra."): v for k, v in tensors.items()}
@@ -339,15 +342,22 @@ def save_checkpoint(
     card: str | None = None,
     extra: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
+    embeddings_in_parent: bool = False,
 ) -> None:
     """Write a module as a Hugging Face directory into an existing (usually still temporary) folder.
 
     `tokenizer` is a folder whose tokenizer files are copied; `card` becomes README.md; `extra` is added to config.json.
+    `embeddings_in_parent` leaves out a generator's embeddings, which its discriminator's folder above holds too: a smaller
+    file that only this package opens.
     """
     folder.mkdir(parents=True, exist_ok=True)
     values = config_values(module, labels) | {"dtype": str(dtype).removeprefix("torch.")} | dict(extra or {})
+    if embeddings_in_parent:
+        values["embeddings_in_parent"] = True
     disk.write_text(folder / "config.json", json.dumps(values, indent=2) + "\n")
     tensors = {k: v.to(device="cpu", dtype=dtype).clone() for k, v in to_hf(module).items()}
+    if embeddings_in_parent:
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(EMBEDDINGS)}
     with disk.atomic_file(folder / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     if tokenizer is not None:

@@ -1,0 +1,35 @@
+"""RUN -> a small copy to keep in the repository: fp16 weights, the generator without its shared embeddings, config and record.
+
+    python experiments/keep_checkpoint.py runs/mini checkpoints/mini
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from electra import hub
+from electra.model import hf
+
+
+def keep(run: Path, target: Path) -> None:
+    """Write `target`: discriminator, generator/, config.toml, metrics.jsonl, environment.json."""
+    source = hub.resolve(run)
+    discriminator = hf.load_checkpoint(source, "discriminator")
+    hf.save_checkpoint(discriminator.module, target, tokenizer=source, dtype=torch.float16, card=(source / "README.md").read_text(encoding="utf-8"))
+    generator = hf.load_checkpoint(source, "generator")
+    hf.save_checkpoint(generator.module, target / "generator", tokenizer=None, dtype=torch.float16, embeddings_in_parent=True)
+    (target / "record").mkdir(exist_ok=True)
+    for folder, prefix in ((run / "generator-first", "generator-first-"), (run, "")):
+        for name in ("config.toml", "metrics.jsonl", "environment.json"):
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, target / "record" / (prefix + name))
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    print(f"{target}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]), Path(sys.argv[2]))
