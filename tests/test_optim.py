@@ -49,9 +49,7 @@ def replay(form: dict[str, Any], settings: OptimizerSettings, depth: Any) -> flo
 def test_pretraining_form_equals_the_original(reference_root: Path) -> None:
     form = json.loads((reference_root / "tf1-optimizer.json").read_text())["pretraining"]
     given = form["arguments"]
-    settings = OptimizerSettings(
-        learning_rate=given["learning_rate"], warmup_steps=given["warmup_steps"], weight_decay=given["weight_decay_rate"]
-    )
+    settings = OptimizerSettings(learning_rate=given["learning_rate"], warmup_steps=given["warmup_steps"], weight_decay=given["weight_decay_rate"])
     assert replay(form, settings, None) < 5e-7
 
 
