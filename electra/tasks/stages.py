@@ -1,0 +1,54 @@
+"""Settings of a pre-training -> checked, and divided into the runs it consists of."""
+
+from __future__ import annotations
+
+from electra import config
+from electra.errors import UserError
+from electra.settings import LoopSettings, PretrainSettings
+
+
+def recorded(settings: PretrainSettings) -> PretrainSettings:
+    """The settings an interrupted run recorded, to go on with it."""
+    file = settings.output / "config.toml"
+    if not file.exists():
+        raise UserError(f"--resume: {settings.output} is not a run directory (no config.toml); start it without --resume")
+    found: PretrainSettings = config.build(PretrainSettings, config.read_toml(file) | {"output": str(settings.output)}, str(file))
+    return config.replace(found, resume=True)
+
+
+def check(settings: PretrainSettings) -> None:
+    """Refuse settings that cannot work, before anything is made."""
+    length, limit = settings.data.sequence_length, settings.model.max_position_embeddings
+    if not 8 <= length <= limit:
+        raise UserError(f"sequence_length {length} is outside 8..{limit} (max_position_embeddings); change one of them")
+    if not 0 < settings.objective.mask_prob < 1:
+        raise UserError(f"mask_prob {settings.objective.mask_prob} is outside 0..1; the paper uses 0.15")
+    whole = settings.model.generator_size == settings.model.generator_layers == 1.0
+    if settings.objective.generator_first and not (settings.objective.objective == "electra" and whole):
+        raise UserError(
+            "generator_first needs objective 'electra' with --generator-size 1 --generator-layers 1, so that the discriminator can start from it"
+        )
+    if settings.data.weights and len(settings.data.weights) != len(settings.data.data):
+        raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
+    if any(weight <= 0 for weight in settings.data.weights):
+        raise UserError(f"--weights {settings.data.weights}: every weight must be above zero")
+
+
+def stages(settings: PretrainSettings) -> list[PretrainSettings]:
+    """The run; or with `generator_first` two: the generator as a masked LM in RUN/generator-first, then both from its weights."""
+    share, loop = settings.objective.generator_first, settings.loop
+    if not share:
+        return [settings]
+
+    def part(share: float, seed: int) -> LoopSettings:
+        steps = None if loop.num_train_steps is None else max(1, round(loop.num_train_steps * share))
+        seconds = None if loop.budget is None else loop.budget * share
+        changed: LoopSettings = config.replace(loop, num_train_steps=steps, budget=seconds, seed=seed)
+        return changed
+
+    folder = settings.output / "generator-first"
+    alone = config.replace(settings.objective, objective="mlm", generator_first=0.0)
+    first = config.replace(settings, output=folder, objective=alone, loop=part(share, loop.seed))
+    # Another seed, or the second stage would read the first one's examples again.
+    second = config.replace(settings, init=str(folder / "final"), loop=part(1 - share, loop.seed + 1))
+    return [second] if (folder / "final").exists() else [first, second]
