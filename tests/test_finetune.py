@@ -162,8 +162,9 @@ def test_an_interrupted_seed_goes_on_bit_by_bit(start: Path, reviews: Path, tmp_
 
 
 def test_regression_answers_in_the_labels_unit(start: Path, reviews: Path, tmp_path: Path) -> None:
+    long = ("--epochs", "30", "--evaluate-every", "180", "--checkpoint-every", "180")
     transformers = pytest.importorskip("transformers")
-    assert cli.main(_command(start, reviews, tmp_path / "run", "--label", "score", *LEARN, "--learning-rate", "3e-3", "--epochs", "16")) == 0
+    assert cli.main(_command(start, reviews, tmp_path / "run", "--label", "score", *LEARN, *long)) == 0
     scores = _read(tmp_path / "run" / "scores.json")
     assert scores["main_metric"] == "pearson" and scores["scores"]["pearson"]["mean"] > 0.9
     assert scores["scores"]["root_mean_squared_error"]["mean"] < 10  # the labels' own spread is 17.5
