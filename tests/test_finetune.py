@@ -301,6 +301,7 @@ def test_layerwise_rates_equal_the_originals(start: Path, reference_root: Path) 
         (["{ok}", "--max-length", "64"], "--max-length 64 is above the 40 positions"),
         (["{ok}", "--preset", "papers"], "unknown preset 'papers'; did you mean 'paper'?"),
         (["{ok}", "--epochs", "0"], "epochs must be above 0"),
+        (["{ok}", "--dropout", "1.5"], "dropout must be within 0..1"),
         (["{ok}", "--learning-rat", "1"], "unknown flag '--learning-rat'; did you mean '--learning-rate'?"),
         (["{ok}", "--model", "./nowhere"], "model not found: ./nowhere"),
         (["{ok}", "--output", "{reviews}/train.csv"], "already exists"),

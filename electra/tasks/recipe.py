@@ -34,6 +34,8 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
         values = config.merge(values, exceptions.get(chosen, {}))
     merged = config.merge(config.merge(config.to_values(settings), values), config.given(settings))
     resolved: FinetuneSettings = config.build(FinetuneSettings, merged | {"preset": name}, f"preset '{name}'")
+    if not 0 <= resolved.dropout < 1 or resolved.loop.batch_size < 1 or resolved.loop.accumulation < 1:
+        raise UserError("dropout must be within 0..1, batch_size and accumulation at least 1; correct the flag")
     if resolved.epochs <= 0 or resolved.seeds < 1 or resolved.max_length < 4:
         raise UserError("epochs must be above 0, seeds at least 1, max_length at least 4; correct the flag")
     return resolved

@@ -23,11 +23,8 @@ def check(settings: PretrainSettings) -> None:
         raise UserError(f"sequence_length {length} is outside 8..{limit} (max_position_embeddings); change one of them")
     if not 0 < settings.objective.mask_prob < 1:
         raise UserError(f"mask_prob {settings.objective.mask_prob} is outside 0..1; the paper uses 0.15")
-    whole = settings.model.generator_size == settings.model.generator_layers == 1.0
-    if settings.objective.generator_first and not (settings.objective.objective == "electra" and whole):
-        raise UserError(
-            "generator_first needs objective 'electra' with --generator-size 1 --generator-layers 1, so that the discriminator can start from it"
-        )
+    if settings.objective.mlm_first and settings.objective.objective != "electra":
+        raise UserError("mlm_first is for the objective 'electra'; an 'mlm' run is one from its first step to its last")
     if settings.data.weights and len(settings.data.weights) != len(settings.data.data):
         raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
     if any(weight <= 0 for weight in settings.data.weights):
@@ -35,8 +32,8 @@ def check(settings: PretrainSettings) -> None:
 
 
 def stages(settings: PretrainSettings) -> list[PretrainSettings]:
-    """The run; or with `generator_first` two: the generator as a masked LM in RUN/generator-first, then both from its weights."""
-    share, loop = settings.objective.generator_first, settings.loop
+    """The run; or with `mlm_first` two: the encoder as a masked LM in RUN/mlm-first, then the discriminator from its weights."""
+    share, loop = settings.objective.mlm_first, settings.loop
     if not share:
         return [settings]
 
@@ -46,8 +43,8 @@ def stages(settings: PretrainSettings) -> list[PretrainSettings]:
         changed: LoopSettings = config.replace(loop, num_train_steps=steps, budget=seconds, seed=seed)
         return changed
 
-    folder = settings.output / "generator-first"
-    alone = config.replace(settings.objective, objective="mlm", generator_first=0.0)
+    folder = settings.output / "mlm-first"
+    alone = config.replace(settings.objective, objective="mlm", mlm_first=0.0)
     first = config.replace(settings, output=folder, objective=alone, loop=part(share, loop.seed))
     # Another seed, or the second stage would read the first one's examples again.
     second = config.replace(settings, init=str(folder / "final"), loop=part(1 - share, loop.seed + 1))
