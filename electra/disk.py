@@ -42,6 +42,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        os.chmod(temporary, 0o644)  # a writer may have replaced the file by one of its own
         _sync(temporary)
         os.replace(temporary, path)
     finally:

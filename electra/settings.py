@@ -57,9 +57,9 @@ class ObjectiveSettings:
     """Weight of the discriminator's replaced-token loss."""
     temperature: float = 1.0
     """Temperature of the generator's samples."""
-    generator_first: float = flag(0.0, parse=fraction, metavar="35%")
-    """Share of the run in which the generator learns alone; the discriminator then starts from its weights (the paper's two-stage training,
-    section 3.2). Needs a generator of the discriminator's shape."""
+    mlm_first: float = flag(0.0, parse=fraction, metavar="35%")
+    """Share of the run in which the discriminator's encoder first learns as a masked LM. At a small scale a discriminator that starts from random
+    weights stays at the entropy of the replacement rate for millions of tokens (docs/log.md; the paper's two-stage training, section 3.2)."""
 
 
 @dataclass(frozen=True, kw_only=True)

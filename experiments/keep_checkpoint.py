@@ -23,7 +23,7 @@ def keep(run: Path, target: Path) -> None:
     generator = hf.load_checkpoint(source, "generator")
     hf.save_checkpoint(generator.module, target / "generator", tokenizer=None, dtype=torch.float16, embeddings_in_parent=True)
     (target / "record").mkdir(exist_ok=True)
-    for folder, prefix in ((run / "generator-first", "generator-first-"), (run, "")):
+    for folder, prefix in ((run / "mlm-first", "mlm-first-"), (run, "")):
         for name in ("config.toml", "metrics.jsonl", "environment.json"):
             if (folder / name).exists():
                 shutil.copyfile(folder / name, target / "record" / (prefix + name))

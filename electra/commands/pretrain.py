@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from electra.model.objectives import MaskedLanguageModel
     from electra.train.ranks import Ranks
 
-NUM_EVALUATION_EXAMPLES = 1024
+EVALUATION_EXAMPLES = {"short": 128, "long": 512}
+SHORT_SECONDS = 1200.0
+"""A budget below this is a short run, whose evaluations must not eat it."""
 
 
 def run(settings: PretrainSettings) -> int:
@@ -65,8 +67,9 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
         rank=here.rank,
         world_size=here.world_size,
     )
+    num_examples = EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
     held_out = batches.held_out_batches(
-        [s.held_out for s in shards.values()], settings.data, tokenizer, settings.loop.batch_size, NUM_EVALUATION_EXAMPLES, seed=0
+        [s.held_out for s in shards.values()], settings.data, tokenizer, settings.loop.batch_size, num_examples, seed=0
     )
     record = Record(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first)
     for remark in remarks:

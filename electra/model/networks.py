@@ -102,8 +102,7 @@ def save(objective: MaskedLanguageModel, folder: Path, *, tokenizer: Path, card:
 def load_weights(objective: MaskedLanguageModel, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:
     """Fill an objective from a checkpoint (`--init`), and its generator's where there is one -> remarks on what was not there.
 
-    A masked-LM checkpoint of the generator's shape starts both networks: the two-stage training of the paper's section 3.2,
-    which found that a discriminator set against an already good generator may learn nothing from random weights.
+    A masked-LM checkpoint starts the discriminator's encoder, and where it has the generator's shape, the generator too.
 
     Raises:
         UserError: the checkpoint's shape is not the preset's.

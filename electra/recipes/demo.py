@@ -196,8 +196,8 @@ def pretrain(place: Workspace) -> dict[str, Any]:
         f"generator of {model['generator_size']:g} times that width; {objective['mask_prob']:.0%} of the tokens masked; "
         f"examples of {used['data']['sequence_length']} tokens"
     )
-    if alone := objective.get("generator_first"):
-        shape += f"; the generator learns alone for the first {alone:.0%}, and the discriminator starts from its weights"
+    if alone := objective.get("mlm_first"):
+        shape += f"; the encoder learns as a masked LM for the first {alone:.0%}"
     return {"steps": lines[-1]["step"], "tokens": lines[-1]["tokens"], "train_seconds": lines[-1]["seconds"], "shape": shape}
 
 
