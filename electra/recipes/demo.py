@@ -175,7 +175,7 @@ def vocab(place: Workspace) -> dict[str, Any]:
 
 def prepare(place: Workspace) -> dict[str, Any]:
     """Token shards, one part held out"""
-    argv = ("--tokenizer", place.folder / "vocab", "--output", place.folder / "shards", "--held-out", "1%", "--documents", "blank-line", "--json")
+    argv = ("--tokenizer", place.folder / "vocab", "--output", place.folder / "shards", "--held-out", "3%", "--documents", "blank-line", "--json")
     splits = json.loads(place.electra("prepare", place.folder / "text.txt", *argv, quiet=True))["splits"]
     return {"train_tokens": splits["train"]["tokens"], "held_out_tokens": splits["held_out"]["tokens"]}
 
