@@ -46,5 +46,5 @@ class ClassificationObjective(nn.Module):
         else:
             total = F.cross_entropy(logits, batch.labels, reduction="sum")
             right = (logits.detach().argmax(-1) == batch.labels).sum().float()
-            metrics = {"accuracy": (right, torch.tensor(float(len(batch.lengths)), device=right.device))}
+            metrics = {"accuracy": (right, torch.full((), float(len(batch.lengths)), device=right.device))}
         return StepOutput(losses={"loss": Loss(total=total, count=len(batch.lengths))}, metrics=metrics)

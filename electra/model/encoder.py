@@ -143,7 +143,7 @@ def first_tokens(hidden: Tensor, batch: Batch) -> Tensor:
     starts = [0]
     for length in batch.lengths[:-1]:
         starts.append(starts[-1] + length)
-    return hidden[torch.tensor(starts, device=hidden.device)]
+    return hidden[torch.tensor(starts).to(hidden.device, non_blocking=True)]
 
 
 def parameter_depth(name: str) -> int:

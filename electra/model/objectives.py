@@ -43,7 +43,9 @@ def _ratio_metrics(**pairs: tuple[Tensor, Tensor | int]) -> dict[str, tuple[Tens
     out = {}
     for name, (total, count) in pairs.items():
         total = total.detach().float()
-        out[name] = (total, torch.as_tensor(count, device=total.device).detach().float())
+        # A number becomes a tensor by a fill on the device, which the host need not wait for.
+        counted = count.detach().float() if isinstance(count, Tensor) else torch.full((), float(count), device=total.device)
+        out[name] = (total, counted)
     return out
 
 
@@ -138,7 +140,7 @@ class ReplacedTokenDetection(MaskedLanguageModel):
         with torch.no_grad():
             said = logits > 0
             hits = (said & replaced).sum()
-            lengths = torch.tensor(batch.lengths, device=logits.device)
+            lengths = torch.tensor(batch.lengths).to(logits.device, non_blocking=True)
             per_sequence = logits.new_zeros(len(batch.lengths)).index_add_(0, batch.rows, each.detach()) / lengths
         num = batch.num_tokens
         metrics = _ratio_metrics(
