@@ -1,0 +1,48 @@
+#!/bin/sh
+# The `mini` record, from raw text to scores, on two CPU cores: about four hours in all, every part resumable by running this again.
+#   ELECTRA_DATA=../shared/data OUT=runs sh experiments/mini.sh [vocab] [shards] [electra] [mlm] [evaluate] [sst2]
+# Nothing else may run beside the trainings and timings: they share the cores.
+set -eu
+cd "$(dirname "$0")/.."
+DATA=${ELECTRA_DATA:-../shared/data}
+OUT=${OUT:-runs}
+PATH=$(pwd)/.venv/bin:$PATH
+mkdir -p "$OUT"
+[ $# -gt 0 ] || set -- vocab shards electra mlm evaluate sst2
+
+# The official tree; only its unlabelled reviews are pre-training text.
+reviews() {
+    [ -d "$OUT/aclImdb/train/unsup" ] || tar -xJf "$DATA/imdb/aclImdb_v1.tar.xz" -C "$OUT" --wildcards 'aclImdb/train/unsup/*'
+    echo "$OUT/aclImdb/train/unsup"
+}
+
+train() { # name preset
+    if [ -d "$OUT/$1/final" ]; then return; fi
+    if [ -e "$OUT/$1/config.toml" ]; then
+        electra pretrain "$2" --output "$OUT/$1" --resume
+    else
+        electra pretrain "$2" --data "$OUT/shards-wiki" "$OUT/shards-imdb" --weights 1 1 --output "$OUT/$1" --budget 60m --threads 2
+    fi
+}
+
+for part in "$@"; do
+    echo "== $part"
+    case $part in
+    vocab) [ -e "$OUT/vocab/vocab.txt" ] || electra vocab "$DATA/corpus-en" "$(reviews)" --size 8192 --output "$OUT/vocab" ;;
+    shards)
+        [ -e "$OUT/shards-wiki/manifest.json" ] || electra prepare "$DATA/corpus-en" --tokenizer "$OUT/vocab" --output "$OUT/shards-wiki" --workers 2
+        [ -e "$OUT/shards-imdb/manifest.json" ] || electra prepare "$(reviews)" --tokenizer "$OUT/vocab" --output "$OUT/shards-imdb" --workers 2
+        ;;
+    electra) train mini mini ;;
+    mlm) train mini-mlm mini-mlm ;;
+    evaluate)
+        electra evaluate "$OUT/mini" --data "$OUT/shards-wiki" "$OUT/shards-imdb" --corruption "$OUT/fixed.npz"
+        electra plot "$OUT/mini" --x tokens --output "$OUT/mini.png"
+        ;;
+    sst2)
+        python experiments/sst2_after_pretraining.py --data "$DATA/glue/SST-2" --output "$OUT/sst2" --seeds 5 --start "electra=$OUT/mini/final" \
+            --start "random=random:$OUT/mini/final" --start "mlm=$OUT/mini-mlm/final"
+        ;;
+    *) echo "unknown part '$part'; known: vocab shards electra mlm evaluate sst2" >&2; exit 2 ;;
+    esac
+done
