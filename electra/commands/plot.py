@@ -107,6 +107,7 @@ def smooth(values: list[float]) -> list[float]:
 def draw(runs: dict[str, list[dict[str, Any]]], metrics: list[str], x: str, output: Path) -> None:
     """One panel per metric: training as a thin line under its smoothed one, evaluation as points joined by dashes."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
@@ -117,6 +118,8 @@ def draw(runs: dict[str, list[dict[str, Any]]], metrics: list[str], x: str, outp
             _draw_run(axes, lines, metric, x, COLOURS[number % len(COLOURS)])
         axes.set_title(metric, fontsize=10)
         axes.set_xlabel(AXES[x], fontsize=8)
+        if x != "seconds":
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 2M, not 0.2 and a lost 1e7 in the corner
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
