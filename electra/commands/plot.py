@@ -118,8 +118,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], metrics: list[str], x: str, outp
             _draw_run(axes, lines, metric, x, COLOURS[number % len(COLOURS)])
         axes.set_title(metric, fontsize=10)
         axes.set_xlabel(AXES[x], fontsize=8)
-        if x != "seconds":
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 2M, not 0.2 and a lost 1e7 in the corner
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
