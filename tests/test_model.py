@@ -9,7 +9,7 @@ import torch
 
 from electra.contracts import Batch
 from electra.data.batches import collate
-from electra.model import hf
+from electra.model import hf, hf_keys
 from electra.model.encoder import parameter_depth
 
 transformers = pytest.importorskip("transformers")
@@ -65,7 +65,7 @@ def test_states_logits_and_gradients_equal_transformers(name: str, features: lis
     gradients = {k: p.grad for k, p in reference.named_parameters() if p.grad is not None}
     mine = dict(ours.named_parameters())
     compared = 0
-    for our_name, their_names in hf._pairs(hf.architecture_of(ours), 3, shape["embedding_size"] != shape["hidden_size"]):
+    for our_name, their_names in hf_keys.parameter_names(hf_keys.architecture_of(ours), 3, shape["embedding_size"] != shape["hidden_size"]):
         if our_name not in mine:
             continue
         parts = mine[our_name].grad.chunk(len(their_names))
@@ -102,7 +102,7 @@ def test_old_bin_files_are_read_and_pickled_code_is_not(tmp_path: Path) -> None:
     old = {k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v for k, v in reference.state_dict().items()}
     torch.save(old, tmp_path / "pytorch_model.bin")
     loaded = hf.load_checkpoint(tmp_path, "discriminator")
-    assert torch.equal(hf.to_hf(loaded.module)["electra.embeddings.word_embeddings.weight"], reference.electra.embeddings.word_embeddings.weight)
+    assert torch.equal(hf_keys.to_hf(loaded.module)["electra.embeddings.word_embeddings.weight"], reference.electra.embeddings.word_embeddings.weight)
 
     class Trap:
         def __reduce__(self) -> tuple:

@@ -11,19 +11,11 @@ from typing import Any
 
 from electra import hub
 from electra.errors import UserError
+from electra.model.shape import SHAPE
 
 Description = dict[str, Any]
 
 LARGEST_HEADER = 100_000_000
-SHAPE_KEYS = (
-    "vocab_size",
-    "embedding_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-)
 
 
 def describe(source: str) -> Description:
@@ -81,7 +73,7 @@ def _checkpoint(folder: Path) -> Description:
         raise UserError(f"{folder} holds a model of type '{kind}', not an ELECTRA")
     architecture = (config.get("architectures") or ["ElectraModel"])[0]
     out: Description = {"kind": "checkpoint", "path": str(folder), "architecture": architecture}
-    out |= {key: config[key] for key in SHAPE_KEYS if key in config}
+    out |= {key: config[key] for key in SHAPE if key in config}
     if "Classif" in architecture and config.get("id2label"):
         out["labels"] = [config["id2label"][key] for key in sorted(config["id2label"], key=int)]
     weights, legacy = folder / "model.safetensors", folder / "pytorch_model.bin"

@@ -13,6 +13,7 @@ from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.hf import Checkpoint, load_checkpoint, save_checkpoint
 from electra.model.initial import initialize
 from electra.model.objectives import Discriminator, Generator, MaskedLanguageModel, ReplacedTokenDetection
+from electra.model.shape import SHAPE
 from electra.settings import ModelSettings, ObjectiveSettings
 
 
@@ -120,17 +121,6 @@ def load_weights(objective: MaskedLanguageModel, checkpoint: Checkpoint, generat
 def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:
     """Whether weights of one fit the other: all but dropout and initial values."""
     return all(getattr(one, name) == getattr(other, name) for name in SHAPE)
-
-
-SHAPE = (
-    "vocab_size",
-    "embedding_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-)
 
 
 def _fill(target: Discriminator | Generator, source: Checkpoint) -> list[str]:
