@@ -183,3 +183,15 @@ class Task:
     unordered_pairs: bool = False
     """Whether the two texts may be swapped (MRPC, STS-B)."""
     splits: tuple[str, ...] = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WordStatistics:
+    """What counting says of every piece of a vocabulary."""
+
+    log_frequencies: np.ndarray
+    """(V,) float32 natural logarithms of relative frequencies, smoothed by one occurrence; their mean is zero."""
+    vectors: np.ndarray
+    """(V, dimensions) float32 of unit length; zero for a piece too rare to have company."""
+    num_tokens: int
+    """Tokens counted."""

@@ -39,6 +39,9 @@ class ModelSettings:
     """Dropout on hidden states and on attention probabilities."""
     attention_init: Literal["normal", "local"] = "normal"
     """Initial attention: 'normal' as the paper; 'local' starts the lower heads on neighbours, which shortens the plateau of small runs."""
+    embedding_init: Literal["normal", "cooccurrence"] = "normal"
+    """Initial word embeddings: 'normal' as the paper; 'cooccurrence' counts the training text for some seconds first, which in a short run gives
+    words and their frequencies what hundreds of updates would."""
 
 
 @dataclass(frozen=True, kw_only=True)

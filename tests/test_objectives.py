@@ -162,7 +162,7 @@ def test_it_learns_to_find_what_breaks_a_pattern(attention: str) -> None:
 
 
 def test_local_attention_starts_on_its_offsets() -> None:
-    """Before any training, each head of the first layer looks most at the position of its offset, give or take the words' noise."""
+    """Before any training, each local head of the first layer looks most at the position of its offset, give or take the words' noise; the rest look everywhere."""
     from electra.model.initial import OFFSETS
 
     model = ModelSettings(**{**MODEL.__dict__, "attention_init": "local", "embedding_size": 64, "hidden_size": 64, "num_attention_heads": 4})
@@ -173,7 +173,41 @@ def test_local_attention_starts_on_its_offsets() -> None:
         hidden = encoder.embeddings(batch.ids, batch.segments, batch.positions)
         q, k, _ = encoder.layers[0].qkv(hidden).view(42, 3, 4, 16).permute(1, 2, 0, 3)
         attention = torch.softmax(q @ k.transpose(1, 2) / 4.0, -1)
-    for head in range(4):
+    assert attention[2:].amax(-1).mean() < 0.3, attention[2:].amax(-1)
+    for head in range(2):
         peak = attention[head].argmax(-1) - torch.arange(42)
         inner = peak[8:-8].float()
         assert abs(inner.mean() - OFFSETS[head]) < 0.5 and inner.std() < 1.0, (OFFSETS[head], inner)
+
+
+def test_counted_words_start_as_companions() -> None:
+    """Pieces that keep the same company start near each other, frequencies become the output bias, the rest of the embedding stays random."""
+    from electra.contracts import WordStatistics
+    from electra.data.cooccurrence import word_statistics
+    from electra.data.shards import Split
+    from electra.model.initial import word_dimensions
+
+    rng = np.random.default_rng(0)
+    # Two topics; a document has one of them, words of both never meet. Pieces 90 and above never occur.
+    lines = [rng.integers(10 + 40 * (i % 2), 50 + 40 * (i % 2), 30) for i in range(200)]
+    starts = np.arange(0, 30 * 200 + 1, 30)
+    split = Split(np.concatenate(lines).astype(np.uint16), starts, np.arange(201))
+    model = ModelSettings(**{**MODEL.__dict__, "attention_init": "local", "embedding_size": 32, "generator_size": 1.0})
+    dimensions = word_dimensions(32, "local")
+    assert dimensions == 24
+    words = word_statistics([split], [], VOCAB, dimensions)
+    assert isinstance(words, WordStatistics) and words.num_tokens == 6000
+    counts = np.bincount(split.ids, minlength=VOCAB) + 1
+    assert np.allclose(np.diff(words.log_frequencies), np.diff(np.log(counts)), atol=1e-5)
+    assert not words.vectors[90:].any() and np.allclose(np.linalg.norm(words.vectors[10:90], axis=1), 1, atol=1e-4)
+    likeness = words.vectors[10:90] @ words.vectors[10:90].T
+    assert likeness[:40, :40].mean() > likeness[:40, 40:].mean() + 0.1
+    again = word_statistics([split], [], VOCAB, dimensions)
+    assert np.array_equal(again.vectors, words.vectors)
+    settings = ObjectiveSettings(objective="mlm")
+    kinds = {"vocab_size": VOCAB, "mask_id": MASK, "special_ids": SPECIAL, "sequence_length": 40, "seed": 5}
+    plain, counted = (build_objective(model, settings, **kinds, words=given).generator for given in (None, words))
+    assert torch.equal(counted.head.output.bias, torch.from_numpy(words.log_frequencies))
+    before, after = plain.encoder.embeddings.word.weight, counted.encoder.embeddings.word.weight
+    assert torch.equal(before[90:], after[90:]) and torch.equal(before[:10], after[:10])
+    assert torch.equal(before[:, :8], after[:, :8]) and abs(after[10:90, 8:].std() / before[10:90, 8:].std() - 1) < 0.1

@@ -12,6 +12,9 @@ from electra.settings import PretrainSettings
 from electra.tasks.stages import check, recorded, stages
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from electra.data.shards import Split
     from electra.data.tokenizer import Tokenizer
     from electra.model.objectives import MaskedLanguageModel
     from electra.train.ranks import Ranks
@@ -57,7 +60,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     tokenizer_path = next(iter(shards.values())).tokenizer_path
     tokenizer = load_tokenizer(tokenizer_path)
     resume_from = resume.latest_checkpoint(settings.output) if settings.resume else None
-    objective, remarks = build(settings, tokenizer, fresh=resume_from is None)
+    objective, remarks = build(settings, tokenizer, [s.train for s in shards.values()], here, fresh=resume_from is None)
     stream = batches.PretrainingStream(
         [s.train for s in shards.values()],
         settings.data,
@@ -106,10 +109,22 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     return 128 + result.signal if result.signal else 0
 
 
-def build(settings: PretrainSettings, tokenizer: Tokenizer, *, fresh: bool) -> tuple[MaskedLanguageModel, list[str]]:
+def build(
+    settings: PretrainSettings, tokenizer: Tokenizer, splits: Sequence[Split], here: Ranks, *, fresh: bool
+) -> tuple[MaskedLanguageModel, list[str]]:
     """The objective with initial weights (or, in a fresh run, those of --init), and remarks about them."""
+    from electra.data.cooccurrence import word_statistics
     from electra.model import networks
+    from electra.model.initial import word_dimensions
 
+    words, remarks = None, []
+    if fresh and settings.model.embedding_init == "cooccurrence":
+        # Weights of --init bring their own vectors; only a new generator's output has to learn the frequencies.
+        dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
+        counted = word_statistics(splits, settings.data.weights, tokenizer.vocab_size, dimensions) if here.first else None
+        words = here.agree(counted)
+        assert words is not None
+        remarks.append(f"word embeddings start from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
     objective = networks.build_objective(
         settings.model,
         settings.objective,
@@ -118,5 +133,8 @@ def build(settings: PretrainSettings, tokenizer: Tokenizer, *, fresh: bool) -> t
         special_ids=tokenizer.special_ids,
         sequence_length=settings.data.sequence_length,
         seed=settings.loop.seed,
+        words=words,
     )
-    return objective, networks.start_from(objective, settings.init) if settings.init is not None and fresh else []
+    if settings.init is not None and fresh:
+        remarks += networks.start_from(objective, settings.init)
+    return objective, [remark for remark in remarks if remark]

@@ -1,12 +1,14 @@
-"""Initial weights: the paper's, and a start on local attention for runs of minutes.
+"""Initial weights: the paper's; and for short runs a start on local attention and on counted words.
 
 The paper's: normal of standard deviation `initializer_range`, cut at two of them; biases zero; LayerNorms one.
 
 `local`: post-norm encoders first learn word frequencies and stay there until some heads have found their
 neighbours, tens of millions of tokens later in a small run. Here positions start as sinusoids in a block of the
 embedding, and the lower layers' heads start by looking at fixed offsets: with P the sinusoids of a position,
-W_q P(p) = s R_offset P(p) and W_k P(p') = s P(p'), their product peaks at p' = p + offset. Everything stays trainable,
-and the result is an ordinary ELECTRA checkpoint. (In the spirit of Trockman & Kolter 2023, "Mimetic initialization of self-attention layers".)
+W_q P(p) = s R_offset P(p) and W_k P(p') = s P(p'), their product peaks at p' = p + offset. Half of a layer's heads stay
+wide: a network of neighbours alone learns syntax, takes 'good' for 'bad', and its [CLS] sees two or three words
+(docs/log.md). Everything stays trainable, and the result is an ordinary ELECTRA checkpoint.
+(In the spirit of Trockman & Kolter 2023, "Mimetic initialization of self-attention layers".)
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from electra.contracts import WordStatistics
 from electra.model.encoder import Encoder, Layer
+from electra.model.heads import MaskedLanguageHead
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, 0, -4)
-"""Offsets of the heads of a layer, in this order."""
+"""Offsets of the local heads, in this order through the layers."""
 POSITION_SHARE = 0.25
 """Share of the embedding's width that starts as sinusoids."""
 PEAK = 10.0
@@ -28,8 +32,8 @@ SCALE = 0.05
 """Standard deviation of a word embedding's entries: small, for it is the output matrix too."""
 
 
-def initialize(module: nn.Module, generator: torch.Generator, *, attention: str = "normal") -> None:
-    """Fill every parameter of `module` from `generator`; `attention` is 'normal' or 'local'."""
+def initialize(module: nn.Module, generator: torch.Generator, *, attention: str = "normal", words: WordStatistics | None = None) -> None:
+    """Fill every parameter of `module` from `generator`; `attention` is 'normal' or 'local', `words` what was counted of them."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             std = next((m.config.initializer_range for m in module.modules() if isinstance(m, Encoder)), 0.02)
@@ -43,6 +47,31 @@ def initialize(module: nn.Module, generator: torch.Generator, *, attention: str 
         with torch.no_grad():
             for encoder in (m for m in module.modules() if isinstance(m, Encoder)):
                 _start_local(encoder, generator)
+    if words is not None:
+        with torch.no_grad():
+            _start_words(module, words)
+
+
+def word_dimensions(embedding_size: int, attention: str) -> int:
+    """How many dimensions of a word embedding are free for its vector: all, or those beside the sinusoids."""
+    return embedding_size - (_position_block(embedding_size) if attention == "local" else 0)
+
+
+def _start_words(module: nn.Module, words: WordStatistics) -> None:
+    """Vectors at the end of the word embeddings, in the size these began with; frequencies as the masked-LM head's bias."""
+    known = torch.from_numpy(words.vectors.any(1))
+    vectors = torch.from_numpy(words.vectors)[known]
+    dimensions = words.vectors.shape[1]
+    for part in module.modules():
+        if isinstance(part, Encoder) and dimensions:
+            free = part.embeddings.word.weight[:, -dimensions:]
+            free[known] = vectors * (free.std() * math.sqrt(dimensions))
+        elif isinstance(part, MaskedLanguageHead):
+            part.output.bias.copy_(torch.from_numpy(words.log_frequencies))
+
+
+def _position_block(embedding_size: int) -> int:
+    return 2 * max(2, int(embedding_size * POSITION_SHARE) // 2)
 
 
 def _frequencies(pairs: int) -> Tensor:
@@ -51,8 +80,8 @@ def _frequencies(pairs: int) -> Tensor:
 
 def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
     config, embeddings = encoder.config, encoder.embeddings
-    pairs = max(2, int(config.embedding_size * POSITION_SHARE) // 2)
-    block = 2 * pairs
+    block = _position_block(config.embedding_size)
+    pairs = block // 2
     angles = torch.arange(config.max_position_embeddings)[:, None] * _frequencies(pairs)
     table = torch.zeros(config.max_position_embeddings, config.embedding_size)
     table[:, 0:block:2], table[:, 1:block:2] = angles.sin(), angles.cos()
@@ -79,8 +108,9 @@ def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
 
 
 def _aim_heads(layer: Layer, head_size: int, block: int, pairs: int, index: int) -> None:
-    """Give every head of a layer its offset: rotate the sinusoids in the query, keep them in the key."""
+    """Give the first half of a layer's heads their offsets: rotate the sinusoids in the query, keep them in the key."""
     heads = layer.num_heads
+    num_local = (heads + 1) // 2
     width = heads * head_size
     used = min(pairs, head_size // 2)
     # Spread over the frequencies when a head has fewer dimensions than the block has sinusoids.
@@ -89,8 +119,8 @@ def _aim_heads(layer: Layer, head_size: int, block: int, pairs: int, index: int)
     # LayerNorm makes every entry's variance one, so a sinusoid's pair has the squared radius 2.
     strength = math.sqrt(PEAK * math.sqrt(head_size) / (2 * used))
     weight = layer.qkv.weight
-    for head in range(heads):
-        offset = OFFSETS[(head + index * heads) % len(OFFSETS)]
+    for head in range(num_local):
+        offset = OFFSETS[(head + index * num_local) % len(OFFSETS)]
         q, k = head * head_size, width + head * head_size
         weight[q : q + head_size, :block].zero_()
         weight[k : k + head_size, :block].zero_()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from electra.contracts import WordStatistics
 from electra.errors import UserError
 from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.hf import Checkpoint, load_checkpoint, save_checkpoint
@@ -65,8 +66,9 @@ def build_objective(
     special_ids: Collection[int],
     sequence_length: int,
     seed: int,
+    words: WordStatistics | None = None,
 ) -> MaskedLanguageModel | ReplacedTokenDetection:
-    """Networks with initial weights from `seed`, in their objective."""
+    """Networks with initial weights from `seed`, and from `words` where they were counted, in their objective."""
     config = discriminator_config(model, vocab_size)
     special = frozenset(special_ids)
     built: MaskedLanguageModel | ReplacedTokenDetection
@@ -76,7 +78,7 @@ def build_objective(
         discriminator = Discriminator(Encoder(config))
         generator = Generator(Encoder(generator_config(model, config), discriminator.encoder.embeddings))
         built = ReplacedTokenDetection(discriminator, generator, objective, mask_id=mask_id, special_ids=special, sequence_length=sequence_length)
-    initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init)
+    initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init, words=words)
     return built
 
 
