@@ -63,6 +63,8 @@ class ObjectiveSettings:
     mlm_first: float = flag(0.0, parse=fraction, metavar="35%")
     """Share of the run in which the discriminator's encoder first learns as a masked LM. At a small scale a discriminator that starts from random
     weights stays at the entropy of the replacement rate for millions of tokens (docs/log.md; the paper's two-stage training, section 3.2)."""
+    mlm_first_learning_rate: float | None = None
+    """Peak learning rate of that first part; unset: learning_rate."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ train() { # name preset
     if [ -e "$OUT/$1/config.toml" ]; then
         electra pretrain "$2" --output "$OUT/$1" --resume
     else
-        electra pretrain "$2" --data "$OUT/shards-wiki" "$OUT/shards-imdb" --weights 1 1 --output "$OUT/$1" --budget 60m --threads 2
+        electra pretrain "$2" --data "$OUT/shards-wiki" "$OUT/shards-imdb" --weights 1 2 --output "$OUT/$1" --budget 60m --threads 2
     fi
 }
 
@@ -40,7 +40,7 @@ for part in "$@"; do
         electra plot "$OUT/mini" --x tokens --output "$OUT/mini.png"
         ;;
     sst2)
-        python experiments/sst2_after_pretraining.py --data "$DATA/glue/SST-2" --output "$OUT/sst2" --seeds 5 --start "electra=$OUT/mini/final" \
+        python experiments/sst2_after_pretraining.py --data "$DATA/glue/SST-2" --output "$OUT/sst2" --seeds 5 --preset mini --threads 2 --start "electra=$OUT/mini/final" \
             --start "random=random:$OUT/mini/final" --start "mlm=$OUT/mini-mlm/final"
         ;;
     *) echo "unknown part '$part'; known: vocab shards electra mlm evaluate sst2" >&2; exit 2 ;;

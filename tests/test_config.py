@@ -118,7 +118,7 @@ def test_every_leaf_is_a_flag(name: str) -> None:
 
 def test_there_are_presets() -> None:
     assert {"tiny", "mini", "small", "base", "large"} <= set(config.presets("pretrain"))
-    assert {"paper", "original-code"} <= set(config.presets("finetune"))
+    assert {"paper", "original-code", "mini"} <= set(config.presets("finetune"))
 
 
 @pytest.mark.parametrize(("kind", "name"), PRESETS, ids=[f"{kind}-{name}" for kind, name in PRESETS])

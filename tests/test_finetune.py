@@ -225,6 +225,7 @@ def _settings(*flags: str, task: str = "sst2") -> FinetuneSettings:
 @pytest.mark.parametrize(
     ("preset", "hidden", "task", "expected"),
     [
+        ("mini", 192, "sst2", (1.5e-4, 1.0, 0.0, 2.0, 128)),
         ("paper", 256, "sst2", (3e-4, 0.8, 0.0, 3.0, 128)),
         ("paper", 768, "sst2", (1e-4, 0.8, 0.0, 3.0, 128)),
         ("paper", 1024, "mrpc", (5e-5, 0.9, 0.0, 3.0, 128)),

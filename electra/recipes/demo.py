@@ -27,21 +27,8 @@ from electra.settings import DemoSettings
 
 VOCABULARY = 4096
 PRESET = "demo"
-FINE_TUNING = (
-    "--epochs",
-    "8",
-    "--learning-rate",
-    "1.5e-4",
-    "--dropout",
-    "0",
-    "--layerwise-lr-decay",
-    "1",
-    "--batch-size",
-    "16",
-    "--max-length",
-    "64",
-)
 EPOCHS = 8.0
+FINE_TUNING = ("--preset", "mini", "--epochs", EPOCHS, "--batch-size", 16, "--max-length", 64)
 MOST_EXAMPLES = 6000
 """Fine-tuning examples at most, so that SST-2's 67,349 do not take the rest of the hour."""
 

@@ -25,6 +25,8 @@ def check(settings: PretrainSettings) -> None:
         raise UserError(f"mask_prob {settings.objective.mask_prob} is outside 0..1; the paper uses 0.15")
     if settings.objective.mlm_first and settings.objective.objective != "electra":
         raise UserError("mlm_first is for the objective 'electra'; an 'mlm' run is one from its first step to its last")
+    if (rate := settings.objective.mlm_first_learning_rate) is not None and not rate > 0:
+        raise UserError(f"mlm_first_learning_rate {rate} must be above zero")
     if settings.data.weights and len(settings.data.weights) != len(settings.data.data):
         raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
     if any(weight <= 0 for weight in settings.data.weights):
@@ -44,8 +46,10 @@ def stages(settings: PretrainSettings) -> list[PretrainSettings]:
         return changed
 
     folder = settings.output / "mlm-first"
-    alone = config.replace(settings.objective, objective="mlm", mlm_first=0.0)
-    first = config.replace(settings, output=folder, objective=alone, loop=part(share, loop.seed))
+    alone = config.replace(settings.objective, objective="mlm", mlm_first=0.0, mlm_first_learning_rate=None)
+    rate = settings.objective.mlm_first_learning_rate or settings.optimizer.learning_rate
+    optimizer = config.replace(settings.optimizer, learning_rate=rate)
+    first = config.replace(settings, output=folder, objective=alone, optimizer=optimizer, loop=part(share, loop.seed))
     # Another seed, or the second stage would read the first one's examples again.
     second = config.replace(settings, init=str(folder / "final"), loop=part(1 - share, loop.seed + 1))
     return [second] if (folder / "final").exists() else [first, second]
