@@ -32,6 +32,7 @@ COMMANDS = {
     "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
     "inspect": Command("InspectSettings", "electra.commands.inspect", "what a corpus, shard folder, checkpoint or run is"),
     "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),
+    "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),
     "push": Command("PushSettings", "electra.commands.push", "upload a checkpoint to the Hugging Face hub"),
     "demo": Command("DemoSettings", "electra.recipes.demo", "raw text to fine-tuned model and report, in minutes"),
 }

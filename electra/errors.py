@@ -25,7 +25,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(names)
 
 
-EXTRAS = {"torch": "train", "sklearn": "train", "scipy": "train", "matplotlib": "train", "tensorboard": "train"}
+EXTRAS = {"torch": "train", "sklearn": "train", "scipy": "train", "matplotlib": "train", "tensorboard": "train", "google_crc32c": "train"}
 EXTRAS |= {"pyarrow": "data", "datasets": "data", "zstandard": "data"}
 
 

@@ -458,6 +458,32 @@ class PlotSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvertSettings:
+    """Turn a checkpoint of another form into a Hugging Face directory, the generator in its folder generator/.
+
+    Reads the original TensorFlow code's checkpoints and BERT's (without TensorFlow; sizes come from the checkpoint), our own, and the hub's.
+
+    Examples:
+      electra convert electra_small/ electra-small
+      electra convert model.ckpt-1000000 out --vocab vocab.txt
+      electra convert google-bert/bert-base-uncased bert --dtype float16
+    """
+
+    source: str = argument()
+    """TensorFlow checkpoint (its folder, or its name without .index), checkpoint folder, run, or a name on the hub."""
+    output: Path = argument()
+    """Folder to write."""
+    vocab: str | None = None
+    """Vocabulary: vocab.txt, tokenizer.json or a folder; unset: the one beside the checkpoint."""
+    lowercase: bool | None = None
+    """Lower-case the text; unset: as the vocabulary's files say (a bare vocab.txt is uncased when no piece holds a capital)."""
+    num_attention_heads: int | None = None
+    """Heads of a TensorFlow checkpoint's discriminator, which leave no trace in it; unset: one per 64 of width, as every released model has."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Number format of the written weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PushSettings:
     """Upload a checkpoint to the Hugging Face hub (its folder is already in the hub's format).
 

@@ -162,7 +162,7 @@ def test_it_learns_to_find_what_breaks_a_pattern(attention: str) -> None:
 
 
 def test_local_attention_starts_on_its_offsets() -> None:
-    """Before any training, each local head of the first layer looks most at the position of its offset, give or take the words' noise; the rest look everywhere."""
+    """Before any training, each local head of the first layer looks most at its offset, give or take the words' noise; the rest look everywhere."""
     from electra.model.initial import OFFSETS
 
     model = ModelSettings(**{**MODEL.__dict__, "attention_init": "local", "embedding_size": 64, "hidden_size": 64, "num_attention_heads": 4})

@@ -1,0 +1,117 @@
+"""electra convert: a checkpoint in another form -> a Hugging Face directory, with its generator in generator/.
+
+SRC   a TensorFlow checkpoint of the original code or of BERT (read without TensorFlow), a checkpoint or run of ours, a hub name
+DST   config.json, model.safetensors, tokenizer files, README.md, and the same in DST/generator
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from electra import disk, hub
+from electra.data.tokenizer import load_tokenizer
+from electra.errors import UserError, require
+from electra.settings import ConvertSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def run(settings: ConvertSettings) -> None:
+    """Read, write, say what was there."""
+    require("torch", "train")
+    disk.fresh_output(settings.output, remedy="choose another name")
+    source = Path(settings.source)
+    if is_tensorflow(source):
+        first, second, remarks, beside = from_tensorflow(source, settings)
+    else:
+        first, second, remarks, beside = from_huggingface(settings)
+    write(settings, first, second, beside, remarks)
+    for remark in remarks:
+        print(remark)
+    print(f"{settings.output}: {', with '.join(describe(module) for module in (first, second) if module is not None)}")
+
+
+def is_tensorflow(source: Path) -> bool:
+    """Whether a path names a TensorFlow checkpoint: a folder with an index, or the name of one."""
+    if source.is_dir():
+        return any(source.glob("*.index")) and not (source / "config.json").exists()
+    return source.suffix in (".index", ".meta") or ".data-" in source.name or source.with_name(source.name + ".index").exists()
+
+
+def from_tensorflow(source: Path, settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
+    """The network for DST, the one for DST/generator, remarks, and where a vocabulary may lie."""
+    from electra.model.tensor_bundle import find_checkpoint
+    from electra.model.tf1 import read_networks
+
+    prefix = find_checkpoint(source)
+    found = read_networks(prefix, settings.num_attention_heads)
+    remarks = []
+    if found.unused:
+        names = ", ".join(found.unused[:3]) + (", ..." if len(found.unused) > 3 else "")
+        remarks.append(f"left out, as part of neither network: {len(found.unused)} variables ({names})")
+    if found.discriminator is None:
+        remarks.append("no discriminator in the checkpoint: the output is a masked language model")
+        assert found.generator is not None
+        return found.generator, None, remarks, prefix.parent
+    if found.generator is None:
+        remarks.append("no generator in the checkpoint: only the discriminator was written")
+    return found.discriminator, found.generator, remarks, prefix.parent
+
+
+def from_huggingface(settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
+    """The same from a Hugging Face directory, a run, or a hub name."""
+    from electra.model.hf import load_checkpoint
+
+    if settings.num_attention_heads is not None:
+        raise UserError("--num-attention-heads is for TensorFlow checkpoints; a config.json says it itself")
+    folder = hub.resolve(settings.source)
+    found = load_checkpoint(folder)
+    has_generator = (folder / "generator" / "config.json").exists()
+    return found.module, load_checkpoint(folder, "generator").module if has_generator else None, [], folder
+
+
+def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None, beside: Path, remarks: list[str]) -> None:
+    """DST, complete or not at all."""
+    import torch
+
+    from electra.model.hf import save_checkpoint
+    from electra.model.hf_keys import encoder_of
+
+    dtype = getattr(torch, settings.dtype)
+    vocabulary = settings.vocab or next((str(beside / name) for name in ("tokenizer.json", "vocab.txt") if (beside / name).is_file()), None)
+    tokenizer = None if vocabulary is None else load_tokenizer(vocabulary, settings.lowercase)
+    size = encoder_of(first).config.vocab_size
+    if tokenizer is None:
+        remarks.append("no vocabulary beside the checkpoint: give --vocab vocab.txt, or the output has no tokenizer")
+    elif tokenizer.vocab_size > size:
+        raise UserError(f"{vocabulary} has {tokenizer.vocab_size} pieces, the checkpoint {size}; they do not belong together")
+    with disk.atomic_folder(settings.output) as folder:
+        for module, place in ((first, folder), (second, folder / "generator")):
+            if module is not None:
+                save_checkpoint(module, place, dtype=dtype, card=card(settings, module))
+                if tokenizer is not None:
+                    tokenizer.save(place)
+
+
+def describe(module: nn.Module) -> str:
+    """What a network is, in a few words."""
+    from electra.model.hf_keys import architecture_of, encoder_of
+
+    config = encoder_of(module).config
+    millions = sum(p.numel() for p in module.parameters()) / 1e6
+    return f"{architecture_of(module)} ({config.num_hidden_layers} layers of width {config.hidden_size}, {millions:.1f} M parameters)"
+
+
+def card(settings: ConvertSettings, module: nn.Module) -> str:
+    """README.md of a converted network."""
+    return f"""---
+library_name: transformers
+tags: [electra]
+---
+
+# {settings.output.name}
+
+{describe(module)}, converted from `{Path(settings.source).name}` by `electra convert`. What it was trained on is not recorded here.
+"""
