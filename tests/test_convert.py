@@ -235,3 +235,49 @@ def test_a_folder_names_its_checkpoint_and_cannot_climb(tmp_path: Path) -> None:
         find_checkpoint(tmp_path)
     with pytest.raises(UserError, match="no ELECTRA and no BERT"):
         read_networks(tmp_path / "a")
+
+
+# ---- BERT ----
+
+
+@pytest.mark.parametrize("old_names", [False, True])
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "BertForPreTraining", "BertModel"])
+def test_a_bert_answers_as_in_transformers(tmp_path: Path, kind: str, old_names: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """States, and logits where there is a masked-LM head, to 1e-5; old pytorch_model.bin with gamma and beta too; then through the command."""
+    transformers = pytest.importorskip("transformers")
+    from electra.cli import main
+
+    torch.manual_seed(3)
+    config = transformers.BertConfig(
+        vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=50, max_position_embeddings=40
+    )
+    theirs = getattr(transformers, kind)(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    theirs.save_pretrained(tmp_path / "bert")
+    if old_names:
+        (tmp_path / "bert" / "model.safetensors").unlink()
+        state = {
+            k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v for k, v in theirs.state_dict().items()
+        }
+        torch.save(state, tmp_path / "bert" / "pytorch_model.bin")
+    batch = collate([([2, 5, 6, 7, 3, 8, 9, 3], [0] * 5 + [1] * 3), ([2, 5, 3], [0] * 3)])
+    ids, segments, mask = (torch.zeros(2, 8, dtype=torch.long) for _ in range(3))
+    for grid, values in ((ids, batch.ids), (segments, batch.segments), (mask, torch.ones_like(batch.ids))):
+        grid[batch.rows, batch.positions] = values
+    with torch.no_grad():
+        found = theirs(input_ids=ids, token_type_ids=segments, attention_mask=mask, output_hidden_states=True)
+        states = found.hidden_states[-1][batch.rows, batch.positions]
+        ours = hf.load_checkpoint(tmp_path / "bert")
+        assert ours.architecture == ("ElectraModel" if kind == "BertModel" else "ElectraForMaskedLM")
+        assert torch.allclose(ours.encoder(batch), states, atol=1e-5)
+        if kind != "BertModel":
+            logits = found.logits if kind == "BertForMaskedLM" else found.prediction_logits
+            assert torch.allclose(ours.module(batch), logits[batch.rows, batch.positions], atol=1e-5)
+    assert main(["convert", str(tmp_path / "bert"), str(tmp_path / "out")]) == 0
+    assert "no vocabulary" in capsys.readouterr().out
+    again = hf.load_checkpoint(tmp_path / "out")
+    assert all(torch.equal(value, to_hf(ours.module)[name]) for name, value in to_hf(again.module).items())
+    with pytest.raises(UserError, match="type 'bert'"):
+        hf.load_checkpoint(tmp_path / "bert", "discriminator")

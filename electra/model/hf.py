@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from electra import disk, hub
 from electra.errors import UserError
+from electra.model.bert import as_electra
 from electra.model.classifier import Classifier
 from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.hf_keys import HEAD_KEYS, architecture_of, encoder_of, from_hf, to_hf
@@ -56,11 +57,11 @@ class Checkpoint:
 # ---- reading ----
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint folder.
+def read_config(folder: Path, *, or_bert: bool = False) -> dict[str, Any]:
+    """config.json of a checkpoint folder: an ELECTRA's, or where that will do a BERT's.
 
     Raises:
-        UserError: missing, not JSON, or not an ELECTRA.
+        UserError: missing, not JSON, or of another model.
     """
     path = folder / "config.json"
     try:
@@ -69,8 +70,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is no checkpoint: it has no config.json") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(values, dict) or values.get("model_type") != "electra":
-        kind = values.get("model_type") if isinstance(values, dict) else None
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    if kind != "electra" and not (or_bert and kind == "bert"):
         raise UserError(f"{path} describes a model of type '{kind}', not an ELECTRA (model_type 'electra')")
     if values.get("hidden_act", "gelu") != "gelu":
         raise UserError(f"{path}: activation '{values['hidden_act']}' is not supported; ELECTRA uses 'gelu'")
@@ -147,13 +148,16 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
     """A checkpoint folder, run directory or hub name -> the model in it, on the CPU, in evaluation mode, fp32.
 
     `role` is what the caller needs: 'discriminator', 'generator' (looked for in CKPT/generator too), 'classifier',
-    'encoder' (the encoder of whatever is there) or 'any'.
+    'encoder' (the encoder of whatever is there) or 'any'. For the last two a BERT will do: it becomes a masked LM of ELECTRA's shape.
 
     Raises:
         UserError: not found, damaged, or it has no such part; the message says what to do.
     """
     folder = hub.resolve(source)
-    values = read_config(folder)
+    values = read_config(folder, or_bert=role in ("encoder", "any"))
+    tensors = None
+    if values["model_type"] == "bert":
+        values, tensors = as_electra(values, read_weights(folder))
     architecture = (values.get("architectures") or ["ElectraModel"])[0]
     if role == "generator" and architecture != "ElectraForMaskedLM" and (folder / "generator" / "config.json").exists():
         return load_checkpoint(folder / "generator", role)
@@ -170,7 +174,7 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
             raise UserError(f"{folder}: architecture '{architecture}' is not supported; supported: {', '.join(HEAD_KEYS)}")
         architecture = "ElectraModel"
     config = encoder_config(values, folder)
-    tensors = read_weights(folder)
+    tensors = read_weights(folder) if tensors is None else tensors
     if values.get("embeddings_in_parent"):
         tensors |= {key: value for key, value in read_weights(folder.parent).items() if key.startswith(EMBEDDINGS)}
     if role == "encoder" or architecture == "ElectraModel":
