@@ -158,7 +158,7 @@ class VocabSettings:
     """
 
     corpus: tuple[str, ...] = argument()
-    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet) or hf:NAME, a data set of the Hugging Face hub."""
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet), hf:NAME for a data set of the Hugging Face hub, or the original code's TFRecords."""
     output: Path
     """Folder for vocab.txt, tokenizer.json and tokenizer_config.json."""
     size: int = 30522
@@ -189,7 +189,7 @@ class PrepareSettings:
     """
 
     corpus: tuple[str, ...] = argument()
-    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet) or hf:NAME, a data set of the Hugging Face hub."""
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet), hf:NAME for a data set of the Hugging Face hub, or the original code's TFRecords."""
     tokenizer: str
     """Folder or vocab.txt of the tokenizer, or a model's name on the hub."""
     output: Path

@@ -15,8 +15,9 @@ from electra.data.batches import collate
 from electra.errors import UserError
 from electra.model import hf
 from electra.model.hf_keys import to_hf
-from electra.model.tensor_bundle import TensorBundle, _masked_crc, _ordered, find_checkpoint, slice_key
+from electra.model.tensor_bundle import TensorBundle, _ordered, find_checkpoint, slice_key
 from electra.model.tf1 import read_networks
+from electra.protobuf import masked_crc
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def entry(array: np.ndarray, offset: int, kind: int = 1, **changes: bytes | int)
     data = array.tobytes()
     values = {"dtype": kind, "shape": shape_of(array.shape), "offset": offset, "size": len(data)} | changes
     numbers = {"dtype": 1, "shape": 2, "offset": 4, "size": 5}
-    crc = varint(6 << 3 | 5) + struct.pack("<I", _masked_crc(data))
+    crc = varint(6 << 3 | 5) + struct.pack("<I", masked_crc(data))
     return b"".join(field(numbers[name], value) for name, value in values.items()) + crc
 
 
@@ -158,7 +159,7 @@ def write_bundle(prefix: Path, entries: dict[bytes, bytes], data: bytes) -> None
 
     def block(pairs: list[tuple[bytes, bytes]]) -> bytes:
         body = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in pairs) + struct.pack("<II", 0, 1)
-        return body + b"\0" + struct.pack("<I", _masked_crc(body + b"\0"))
+        return body + b"\0" + struct.pack("<I", masked_crc(body + b"\0"))
 
     first = block([(b"", field(1, 1)), *sorted(entries.items())])
     meta = block([])

@@ -10,13 +10,14 @@ import torch
 
 from electra.data import batches, examples
 from electra.data.batches import PretrainingStream, collate, cut_parts, example_key, held_out_batches
+from electra.data.shards import Split
 from electra.settings import DataSettings
 
 CLS, SEP = 2, 3
 TOKENIZER = SimpleNamespace(cls_id=CLS, sep_id=SEP)
 
 
-def corpus(num_documents: int = 60, seed: int = 0) -> SimpleNamespace:
+def corpus(num_documents: int = 60, seed: int = 0) -> Split:
     """Random documents whose tokens number themselves, so that every token can be found again."""
     rng = np.random.default_rng(seed)
     lines, documents = [0], [0]
@@ -24,7 +25,7 @@ def corpus(num_documents: int = 60, seed: int = 0) -> SimpleNamespace:
         for length in rng.integers(1, 70, rng.integers(1, 12)):
             lines.append(lines[-1] + int(length))
         documents.append(len(lines) - 1)
-    return SimpleNamespace(ids=np.arange(lines[-1], dtype=np.int32) + 100, line_starts=np.array(lines), document_starts=np.array(documents))
+    return Split(np.arange(lines[-1], dtype=np.int32) + 100, np.array(lines), np.array(documents))
 
 
 def original_examples(documents: list[list[list[int]]], length: int, first_target: list[int], coin: list[bool]) -> list[tuple[list[int], list[int]]]:
@@ -103,7 +104,7 @@ def test_no_text_is_lost_to_long_lines() -> None:
 
 
 def test_shares_of_single_segments_and_short_examples() -> None:
-    split = SimpleNamespace(ids=np.arange(200_000) + 100, line_starts=np.arange(0, 200_001, 5), document_starts=np.array([0, 40_000]))
+    split = Split(np.arange(200_000) + 100, np.arange(0, 200_001, 5), np.array([0, 40_000]))
     plan = examples.plan_examples(split.line_starts, split.document_starts, 64, np.random.default_rng(0), 0.05)
     assert abs((plan.targets < 64).mean() - 0.05) < 0.015
     single = 0

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from electra.contracts import Batch
-from electra.data.examples import Plan, build_example, plan_examples
+from electra.data.examples import Plan, build_example, plan_examples, plan_stored
 from electra.settings import DataSettings
 
 PART_TOKENS = 1_000_000
@@ -37,6 +37,8 @@ class Split(Protocol):
     def line_starts(self) -> np.ndarray: ...
     @property
     def document_starts(self) -> np.ndarray: ...
+    @property
+    def stored(self) -> bool: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +51,19 @@ class Part:
     """(n + 1,) offsets into ids of this part's lines."""
     document_starts: np.ndarray
     """(d + 1,) indices of this part's documents into its lines."""
+    stored: bool = False
+    """Whether its documents are examples already."""
 
     @property
     def num_tokens(self) -> int:
         """Tokens of this part."""
         return int(self.line_starts[-1] - self.line_starts[0])
+
+    def plan(self, settings: DataSettings, rng: np.random.Generator) -> Plan:
+        """Where its examples lie in this pass."""
+        if self.stored:
+            return plan_stored(self.line_starts, self.document_starts, settings.sequence_length)
+        return plan_examples(self.line_starts, self.document_starts, settings.sequence_length, rng, settings.short_example_prob)
 
 
 def cut_parts(split: Split, tokens: int) -> list[Part]:
@@ -68,7 +78,7 @@ def cut_parts(split: Split, tokens: int) -> list[Part]:
     parts = []
     for first, last in pairwise(bounds):
         lines = documents[first : last + 1]
-        parts.append(Part(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0]))
+        parts.append(Part(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0], split.stored))
     return parts
 
 
@@ -138,7 +148,7 @@ class ExampleOrder:
         for part in windows[self.window]:
             rng = np.random.default_rng([self.seed, self.epoch, 2, part])
             data = self.parts[part]
-            plan = plan_examples(data.line_starts, data.document_starts, self.settings.sequence_length, rng, self.settings.short_example_prob)
+            plan = data.plan(self.settings, rng)
             pairs.append(np.stack([np.full(len(plan), len(self._plans)), np.arange(len(plan))], 1))
             self._plans.append((data, plan))
         order = np.concatenate(pairs)
@@ -216,14 +226,7 @@ def held_out_batches(
     """Held-out splits -> the same `num_examples` examples every time (fewer if there are no more), as batches of similar lengths."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
     special = tokenizer.cls_id, tokenizer.sep_id
-    everything = [
-        (
-            part,
-            plan_examples(part.line_starts, part.document_starts, settings.sequence_length, np.random.default_rng(seed), settings.short_example_prob),
-        )
-        for split in splits
-        for part in cut_parts(split, PART_TOKENS)
-    ]
+    everything = [(part, part.plan(settings, np.random.default_rng(seed))) for split in splits for part in cut_parts(split, PART_TOKENS)]
     places = [(which, number) for which, (_, plan) in enumerate(everything) for number in range(len(plan))]
     rng = np.random.default_rng([seed, 11])
     for at in rng.permutation(len(places))[:num_examples]:

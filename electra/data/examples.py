@@ -31,6 +31,8 @@ class Plan:
     """(N,) int64 index past its last piece."""
     targets: np.ndarray
     """(N,) int64 target length of each example."""
+    stored: bool = False
+    """Whether the pieces of an example are its segments."""
 
     def __len__(self) -> int:
         return len(self.first)
@@ -73,7 +75,13 @@ def plan_examples(line_starts: np.ndarray, document_starts: np.ndarray, length: 
                 target = targets[len(firsts)] if short[len(firsts)] else length
             start, filled = index, 0
     as_array = [np.array(v, np.int64) for v in (firsts, lasts, wanted)]
-    return Plan(pieces, *as_array)
+    return Plan(pieces, as_array[0], as_array[1], as_array[2])
+
+
+def plan_stored(line_starts: np.ndarray, document_starts: np.ndarray, length: int) -> Plan:
+    """The same for documents that each are an example already."""
+    starts = np.asarray(document_starts, np.int64)
+    return Plan(np.asarray(line_starts, np.int64), starts[:-1], starts[1:], np.full(len(starts) - 1, length, np.int64), stored=True)
 
 
 def divide(sizes: list[int], target: int, rng: np.random.Generator, single_segment_prob: float) -> list[bool]:
@@ -100,7 +108,7 @@ def build_example(
     """
     bounds = plan.pieces[plan.first[index] : plan.last[index] + 1].tolist()
     sizes = [b - a for a, b in pairwise(bounds)]
-    into_first = divide(sizes, int(plan.targets[index]), rng, single_segment_prob)
+    into_first = [i == 0 for i in range(len(sizes))] if plan.stored else divide(sizes, int(plan.targets[index]), rng, single_segment_prob)
     tokens = np.asarray(ids[bounds[0] : bounds[-1]], np.int64)
     belongs = np.repeat(into_first, sizes)
     one = tokens[belongs][: length - 2]

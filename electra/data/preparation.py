@@ -32,6 +32,7 @@ from electra.data.parts import PART_BYTES, Part, Plan, is_made, read_parts, star
 from electra.data.progress import Progress
 from electra.data.shards import FORMAT, SPLITS, Shards, open_shards
 from electra.data.sources import Report
+from electra.data.tfrecord import find_records, store_records
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
 
@@ -160,31 +161,38 @@ def prepare(
     part_bytes: int = PART_BYTES,
     report: Report | None = None,
 ) -> Shards:
-    """A corpus -> a shard folder. Interrupted work goes on when called again with the same settings. `workers` 0: one per core.
+    """A corpus, or the original's TFRecords -> a shard folder. `workers` 0: one per core.
+
+    Interrupted work goes on when called again with the same settings.
 
     Raises:
         UserError: the output holds finished shards or work with other settings, or the corpus cannot be read.
     """
     output = Path(output)
     report = Report() if report is None else report
+    records = find_records(sources)
     plan = Plan(
         sources=tuple(map(str, sources)),
         fingerprint=tokenizer.fingerprint,
         held_out=held_out,
         text_field=text_field,
-        documents=documents,
+        documents="stored examples" if records else documents,
         deduplicate=deduplicate,
         part_bytes=part_bytes,
     )
     _begin(plan, tokenizer, output)
     counts = {"duplicates": 0, "duplicate_bytes": 0}
-    number = _tokenize_all(plan, tokenizer, output, workers or os.cpu_count() or 1, report, counts)
+    if records:
+        number = store_records(records, tokenizer, output, held_out, report)
+    else:
+        number = _tokenize_all(plan, tokenizer, output, workers or os.cpu_count() or 1, report, counts)
     splits, totals = _merge(output, number, np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32))
     manifest = {
         "format": FORMAT,
         "tool_version": __version__,
         "tokenizer": {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size, "lowercase": tokenizer.lowercase},
         "dtype": "uint16" if tokenizer.typecode == "H" else "int32",
+        "stored_examples": bool(records),
         "splits": splits,
         **counts,
         "empty_documents": report.empty_documents,

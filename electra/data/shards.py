@@ -39,6 +39,8 @@ class Split:
     """(num_lines + 1,) int64: line i is ids[line_starts[i]:line_starts[i + 1]]; no line is empty."""
     document_starts: np.ndarray
     """(num_documents + 1,) int64: document i is the lines document_starts[i] .. document_starts[i + 1] - 1; no document is empty."""
+    stored: bool = False
+    """Whether each document is an example as it was stored elsewhere, its lines the segments, rather than text to make examples of."""
 
     @property
     def num_tokens(self) -> int:
@@ -131,7 +133,7 @@ class Shards:
                 raise UserError(f"{file} cannot be read ({error}); run 'electra prepare' again") from None
             if arrays[array].shape != (length,):
                 raise UserError(f"{file} holds {arrays[array].shape} values, the manifest says {length}; run 'electra prepare' again")
-        return Split(**arrays)
+        return Split(**arrays, stored=bool(self.manifest.get("stored_examples")))
 
 
 def open_shards(path: Path | str) -> Shards:

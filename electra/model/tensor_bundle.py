@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from electra.errors import UserError, require
+from electra.protobuf import Damaged, fields, masked_crc, varint
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
@@ -23,10 +24,6 @@ MOST_INDEX_BYTES = 256 << 20
 DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 6: "i1", 9: "<i8", 10: "?", 19: "<f2"}
 """TensorFlow's DataType -> numpy's; 14, bfloat16, is widened by hand."""
 BFLOAT16 = 14
-
-
-class Damaged(Exception):
-    """The bytes are not what the format says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +96,7 @@ class TensorBundle:
                 data = stream.read(entry.size)
         except OSError as error:
             raise Damaged(f"{path.name}: {error.strerror}") from None
-        if entry.crc is not None and _masked_crc(data) != entry.crc:
+        if entry.crc is not None and masked_crc(data) != entry.crc:
             raise Damaged(f"wrong checksum in {path.name}")
         values = np.frombuffer(data, kind)
         if entry.dtype == BFLOAT16:
@@ -169,8 +166,8 @@ def _read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    offset, at = _varint(data, at)
-    size, at = _varint(data, at)
+    offset, at = varint(data, at)
+    size, at = varint(data, at)
     return (offset, size), at
 
 
@@ -179,7 +176,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
     end = offset + size
     if end + 5 > len(data) or size < 4:
         raise Damaged("a block reaches beyond the end")
-    if int.from_bytes(data[end + 1 : end + 5], "little") != _masked_crc(data[offset : end + 1]):
+    if int.from_bytes(data[end + 1 : end + 5], "little") != masked_crc(data[offset : end + 1]):
         raise Damaged("wrong checksum of a block")
     if data[end] != 0:
         raise Damaged("compressed blocks are not written by TensorFlow's checkpoints")
@@ -189,21 +186,14 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         raise Damaged("a block's table of restarts is longer than the block")
     at, key = 0, b""
     while at < limit:
-        shared, at = _varint(block, at)
-        rest, at = _varint(block, at)
-        length, at = _varint(block, at)
+        shared, at = varint(block, at)
+        rest, at = varint(block, at)
+        length, at = varint(block, at)
         if shared > len(key) or at + rest + length > limit:
             raise Damaged("an entry reaches beyond its block")
         key = key[:shared] + block[at : at + rest]
         yield key, block[at + rest : at + rest + length]
         at += rest + length
-
-
-def _masked_crc(data: bytes) -> int:
-    import google_crc32c
-
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def slice_key(name: str, extents: tuple[tuple[int, int], ...]) -> bytes:
@@ -220,45 +210,6 @@ def _ordered(value: int) -> bytes:
     size = (value if value >= 0 else ~value).bit_length() // 7 + 1
     mask = ((1 << size) - 1) << (8 * size - size)
     return ((value & ((1 << 8 * size) - 1)) ^ mask).to_bytes(size, "big")
-
-
-# ---- protocol buffers, as far as needed ----
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 70:
-        if at >= len(data):
-            raise Damaged("it ends within a number")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise Damaged("a number is longer than 64 bits")
-
-
-def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """A message -> its (field number, value) pairs; length-delimited values as bytes.
-
-    Raises:
-        Damaged: no message.
-    """
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == 0:
-            number, at = _varint(data, at)
-            yield tag >> 3, number
-            continue
-        size, at = _varint(data, at) if kind == 2 else ({1: 8, 5: 4}.get(kind, -1), at)
-        if size < 0 or at + size > len(data):
-            raise Damaged("a field reaches beyond its message")
-        chunk = data[at : at + size]
-        yield tag >> 3, chunk if kind == 2 else int.from_bytes(chunk, "little")
-        at += size
 
 
 def _header(data: bytes) -> int:

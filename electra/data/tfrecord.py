@@ -1,0 +1,193 @@
+"""The original code's pre-training shards (TFRecord of tf.train.Example) -> examples as they were stored, without TensorFlow.
+
+A record is: its length (8 bytes), a checksum of that (4), the data, a checksum of these (4). Its data are a tf.train.Example with the lists
+`input_ids`, `input_mask`, `segment_ids`: [CLS] a [SEP] b [SEP] and padding, as `build_pretraining_dataset.py` wrote them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from electra import disk
+from electra.data.parts import is_made
+from electra.data.progress import Progress
+from electra.data.shards import SPLITS
+from electra.data.sources import Report
+from electra.data.tokenizer import Tokenizer
+from electra.errors import UserError, require
+from electra.protobuf import Damaged, fields, masked_crc
+
+MOST_RECORD_BYTES = 16 << 20
+
+
+def find_records(names: Sequence[str | Path]) -> list[Path]:
+    """Files and folders -> the TFRecord files among them, in order; none where these are no TFRecords.
+
+    Raises:
+        UserError: TFRecords beside something else.
+    """
+    found: list[Path] = []
+    others: list[str] = []
+    for name in names:
+        path = Path(name)
+        records = [path] if path.is_file() and ".tfrecord" in path.name else sorted(path.glob("*.tfrecord*"), key=_number) if path.is_dir() else []
+        found += records
+        others += [str(name)] * (not records)
+    if found and others:
+        raise UserError(f"{others[0]} holds no TFRecords, {found[0]} is one; prepare them into two folders and give both to --data")
+    return found
+
+
+def _number(path: Path) -> tuple[int, str]:
+    """Shards are numbered without leading zeros: 2 before 10."""
+    digits = "".join(c if c.isdigit() else " " for c in path.name.partition(".tfrecord")[2]).split()
+    return (int(digits[0]) if digits else -1, path.name)
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """A TFRecord file -> its records.
+
+    Raises:
+        Damaged: a checksum or length is wrong, or the file ends within a record.
+    """
+    require("google_crc32c", "train")
+    with path.open("rb") as stream:
+        while head := stream.read(12):
+            size = int.from_bytes(head[:8], "little")
+            if len(head) < 12 or int.from_bytes(head[8:], "little") != masked_crc(head[:8]):
+                raise Damaged("a record's length is damaged")
+            if size > MOST_RECORD_BYTES:
+                raise Damaged(f"a record of {size:,} bytes is no pre-training example")
+            data, check = stream.read(size), stream.read(4)
+            if len(check) < 4:
+                raise Damaged("it ends within a record")
+            if int.from_bytes(check, "little") != masked_crc(data):
+                raise Damaged("wrong checksum of a record")
+            yield data
+
+
+def integers(record: bytes) -> dict[str, np.ndarray]:
+    """A tf.train.Example -> its lists of integers, int64.
+
+    Raises:
+        Damaged: it is no Example.
+    """
+    out = {}
+    for number, features in fields(record):
+        for inner, entry in fields(features) if number == 1 and isinstance(features, bytes) else ():
+            found = dict(fields(entry)) if inner == 1 and isinstance(entry, bytes) else {}
+            name, feature = found.get(1), found.get(2)
+            if not isinstance(name, bytes) or not isinstance(feature, bytes):
+                continue
+            for kind, values in fields(feature):
+                if kind == 3 and isinstance(values, bytes):
+                    out[name.decode("utf-8", "replace")] = _int64_list(values)
+    return out
+
+
+def _int64_list(data: bytes) -> np.ndarray:
+    """An Int64List, packed as TensorFlow writes it, or not."""
+    values: list[np.ndarray] = []
+    for number, value in fields(data):
+        if number == 1:
+            values.append(_packed(value) if isinstance(value, bytes) else np.array([value], np.uint64).view(np.int64))
+    return np.concatenate(values) if values else np.zeros(0, np.int64)
+
+
+def _packed(data: bytes) -> np.ndarray:
+    """Numbers of variable length, end to end: seven bits a byte, the lowest first, the last byte below 128."""
+    parts = np.frombuffer(data, np.uint8)
+    last = parts < 0x80
+    if not len(parts) or not last[-1]:
+        raise Damaged("it ends within a number")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    place = np.arange(len(parts)) - np.repeat(starts, ends - starts + 1)
+    if place.max() > 9:
+        raise Damaged("a number is longer than 64 bits")
+    shifted = (parts & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
+    return np.add.reduceat(shifted, starts).view(np.int64)
+
+
+def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.ndarray]:
+    """An example's lists -> the ids of its one or two segments, without [CLS], [SEP] and padding.
+
+    Raises:
+        Damaged: its lists are missing, or of different lengths.
+        UserError: it was made with another vocabulary.
+    """
+    try:
+        ids, mask, segment_ids = (example[name] for name in ("input_ids", "input_mask", "segment_ids"))
+    except KeyError as error:
+        raise Damaged(f"a record has no {error}") from None
+    num = int(mask.sum())
+    if not (len(ids) == len(mask) == len(segment_ids)) or not 3 <= num <= len(ids):
+        raise Damaged("input_ids, input_mask and segment_ids do not fit together")
+    ids, first = ids[:num], int((segment_ids[:num] == 0).sum())
+    if ids.min() < 0 or ids.max() >= tokenizer.vocab_size:
+        raise UserError(
+            f"id {ids.max()} of the records is outside the tokenizer's {tokenizer.vocab_size} pieces; give the vocabulary they were made with"
+        )
+    seps = [first - 1] if first == num else [first - 1, num - 1]
+    if ids[0] != tokenizer.cls_id or any(ids[at] != tokenizer.sep_id for at in seps):
+        raise UserError("a record does not read [CLS] a [SEP] b [SEP] with this tokenizer; give the vocabulary it was made with")
+    parts = [ids[1 : first - 1], ids[first : num - 1]]
+    return [part for part in parts if len(part)]
+
+
+def store_records(files: Sequence[Path], tokenizer: Tokenizer, output: Path, held_out: float, report: Report) -> int:
+    """TFRecord files -> SHARDS/parts/*.npz, a part per file, an example a document of one or two lines -> the number of parts.
+
+    A damaged file is told with its place, and what stands before the damage is kept.
+
+    Raises:
+        UserError: no file holds an example.
+    """
+    (output / "parts").mkdir(exist_ok=True)
+    report.total_bytes = sum(file.stat().st_size for file in files)
+    report.rules["stored examples"] = len(files)
+    num = 0
+    with Progress(report, f"preparing {output.name}") as progress:
+        for number, file in enumerate(files):
+            target = output / "parts" / f"{number:06}.npz"
+            with file.open("rb") as stream:
+                key = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+            if not is_made(target, key):
+                _store_file(file, tokenizer, target, key, held_out, report)
+            with np.load(target, allow_pickle=False) as arrays:
+                num += sum(len(arrays[f"{name}_documents"]) for name in SPLITS)
+            report.done_bytes += file.stat().st_size
+            progress.update()
+    if not num:
+        problem = report.lines()[0] if report.problems else "they are empty"
+        raise UserError(f"no example in {len(files)} TFRecord files ({problem}); check the files and the vocabulary")
+    return len(files)
+
+
+def _store_file(file: Path, tokenizer: Tokenizer, target: Path, key: bytes, held_out: float, report: Report) -> None:
+    dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
+    ids: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    ends: dict[str, list[int]] = {name: [] for name in SPLITS}
+    try:
+        for record in read_records(file):
+            found = segments(integers(record), tokenizer)
+            digest = hashlib.blake2b(b"".join(part.tobytes() for part in found), digest_size=8).digest()
+            name = SPLITS[int.from_bytes(digest, "little") < int(held_out * 2**64)]
+            ids[name] += found
+            ends[name].append(len(found))
+    except Damaged as error:
+        report.add("TFRecord files read up to a damage", f"{file.name}, record {sum(map(len, ends.values()))}: {error}")
+    arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8), "dropped": np.array([0, file.stat().st_size])}
+    unknown = 0
+    for name in SPLITS:
+        values = np.concatenate([np.zeros(0, dtype), *(part.astype(dtype) for part in ids[name])])
+        unknown += int((values == tokenizer.unk_id).sum())
+        arrays |= {f"{name}_ids": values, f"{name}_lines": np.array([len(part) for part in ids[name]], np.int64)}
+        arrays[f"{name}_documents"] = np.array(ends[name], np.int64)
+    arrays["unknown"] = np.array([unknown])
+    with disk.atomic_file(target) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
