@@ -158,7 +158,7 @@ class VocabSettings:
     """
 
     corpus: tuple[str, ...] = argument()
-    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet), hf:NAME for a data set of the Hugging Face hub, or the original code's TFRecords."""
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet) or hf:NAME, a data set of the Hugging Face hub."""
     output: Path
     """Folder for vocab.txt, tokenizer.json and tokenizer_config.json."""
     size: int = 30522
@@ -186,6 +186,7 @@ class PrepareSettings:
     Examples:
       electra prepare corpus/ --tokenizer vocab --output shards --workers 2
       electra prepare wiki.txt.xz reviews.jsonl --tokenizer vocab.txt --output shards --held-out 0.5%
+      electra prepare pretrain_tfrecords/ --tokenizer vocab.txt --output shards
     """
 
     corpus: tuple[str, ...] = argument()
