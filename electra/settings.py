@@ -35,6 +35,8 @@ class ModelSettings:
     """Generator's width, heads and feed-forward as a fraction of the discriminator's."""
     generator_layers: float = 1.0
     """Generator's depth as a fraction of the discriminator's."""
+    tie_embeddings: bool = True
+    """Generator and discriminator share their embeddings (paper, section 3.2)."""
     dropout: float = 0.1
     """Dropout on hidden states and on attention probabilities."""
     attention_init: Literal["normal", "local"] = "normal"
@@ -60,6 +62,8 @@ class ObjectiveSettings:
     """Weight of the discriminator's replaced-token loss."""
     temperature: float = 1.0
     """Temperature of the generator's samples."""
+    disallow_correct: bool = False
+    """Never sample the original token, so that every chosen position is replaced (the original's disallow_correct)."""
     mlm_first: float = flag(0.0, parse=fraction, metavar="35%")
     """Share of the run in which the discriminator's encoder first learns as a masked LM. At a small scale a discriminator that starts from random
     weights stays at the entropy of the replacement rate for millions of tokens (docs/log.md; the paper's two-stage training, section 3.2)."""
@@ -77,8 +81,13 @@ class OptimizerSettings:
     """Steps of linear warm-up; unset: warmup_fraction of all steps."""
     warmup_fraction: float = 0.01
     """Warm-up as a fraction of all steps, used where warmup_steps is unset."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Decay to zero at the last step: warm-up is multiplied with it at the same time, as in the original."""
+    schedule: Literal["linear", "cosine", "constant", "trapezoidal"] = "linear"
+    """Decay to zero at the last step: warm-up is multiplied with it at the same time, as in the original. 'trapezoidal' stays at the peak until
+    decay_fraction of the steps are left."""
+    lr_decay_power: float = 1.0
+    """Power of the linear decay (the original's lr_decay_power): (1 - done) ** power."""
+    decay_fraction: float = flag(0.2, parse=fraction, metavar="20%")
+    """Share of the steps, at the end, in which the trapezoidal schedule falls."""
     weight_decay: float = 0.01
     """Decoupled weight decay, not on LayerNorm and biases."""
     layerwise_lr_decay: float = 1.0
@@ -384,6 +393,8 @@ class DetectSettings:
     """Share of tokens masked by --corrupt."""
     temperature: float = 1.0
     """Temperature of the generator's samples."""
+    disallow_correct: bool = False
+    """Never sample the original token, so that every chosen position is replaced (the original's disallow_correct)."""
     seed: int = 1
     """Seed of the masks and samples of --corrupt."""
     threshold: float = 0.5

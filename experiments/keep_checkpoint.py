@@ -5,13 +5,13 @@ python experiments/keep_checkpoint.py runs/mini checkpoints/mini
 
 from __future__ import annotations
 
-import shutil
+import re
 import sys
 from pathlib import Path
 
 import torch
 
-from electra import hub
+from electra import disk, hub
 from electra.model import hf
 
 
@@ -26,7 +26,9 @@ def keep(run: Path, target: Path) -> None:
     for folder, prefix in ((run / "mlm-first", "mlm-first-"), (run, "")):
         for name in ("config.toml", "metrics.jsonl", "environment.json"):
             if (folder / name).exists():
-                shutil.copyfile(folder / name, target / "record" / (prefix + name))
+                # Paths of the machine it ran on say nothing to anyone else: only their last parts are kept.
+                text = re.sub(r'"/[^"\n]*/([^"/\n]+)"', r'"\1"', (folder / name).read_text(encoding="utf-8"))
+                disk.write_text(target / "record" / (prefix + name), text)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
 

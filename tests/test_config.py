@@ -105,8 +105,8 @@ def test_every_leaf_is_a_flag(name: str) -> None:
         else:
             word = given(item, value)
         flags = [w for _, f in required if f not in positional and f is not item for w in given(f, getattr(full, f.name))]
-        words = [w for f in positional if f is not item for w in given(f, getattr(full, f.name))]
-        order = [*word, *words] if item.metadata.get("positional") else [*words, *word]
+        words = [w for f in positional for w in (word if f is item else given(f, getattr(full, f.name)))]
+        order = words if item in positional else [*word, *words] if item.metadata.get("positional") else [*words, *word]
         built = config.from_command_line(cls, [*first, *order, *flags], f"electra {name}", preset_kind=preset_kind)
         for part in path:
             built = getattr(built, part)

@@ -211,3 +211,33 @@ def test_counted_words_start_as_companions() -> None:
     before, after = plain.encoder.embeddings.word.weight, counted.encoder.embeddings.word.weight
     assert torch.equal(before[90:], after[90:]) and torch.equal(before[:10], after[:10])
     assert torch.equal(before[:, :8], after[:, :8]) and abs(after[10:90, 8:].std() / before[10:90, 8:].std() - 1) < 0.1
+
+
+def test_disallow_correct_replaces_every_chosen_token() -> None:
+    """With it no sample is the original; without it, some are, from the same random numbers."""
+    batch = collate([([2, *range(20, 60), 3], [0] * 42)] * 8)
+    counts = {}
+    for flag in (False, True):
+        objective = make(disallow_correct=flag)
+        with torch.no_grad():
+            # A generator that is nearly sure of the truth.
+            objective.generator.forward = lambda batch, ids, at: F.one_hot(batch.ids[at], VOCAB).float() * 6  # type: ignore[method-assign]
+            output = objective(batch)
+        counts[flag] = output.metrics["sampled_masked_lm_accuracy"][0].item()
+    assert counts[True] == 0 < counts[False]
+
+
+def test_sampling_without_a_token_is_the_distribution_without_it() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, 3.0]]).repeat(40_000, 1)
+    chance = torch.rand(40_000, generator=torch.Generator().manual_seed(1))
+    found = torch.bincount(masking.sample_tokens(logits, chance, forbidden=torch.full((40_000,), 2)), minlength=4) / 40_000
+    expected = torch.softmax(torch.tensor([0.0, 1.0, -torch.inf, 3.0]), 0)
+    assert found[2] == 0 and torch.allclose(found, expected, atol=0.01)
+
+
+def test_untied_embeddings_are_two() -> None:
+    tied, untied = (make(model=ModelSettings(**{**MODEL.__dict__, "tie_embeddings": flag})) for flag in (True, False))
+    assert tied.generator.encoder.embeddings is tied.discriminator.encoder.embeddings
+    assert untied.generator.encoder.embeddings is not untied.discriminator.encoder.embeddings
+    extra = sum(p.numel() for p in untied.discriminator.encoder.embeddings.parameters())
+    assert sum(p.numel() for p in untied.parameters()) == sum(p.numel() for p in tied.parameters()) + extra

@@ -76,7 +76,8 @@ def build_objective(
         built = MaskedLanguageModel(Generator(Encoder(config)), objective, mask_id=mask_id, special_ids=special)
     else:
         discriminator = Discriminator(Encoder(config))
-        generator = Generator(Encoder(generator_config(model, config), discriminator.encoder.embeddings))
+        shared = discriminator.encoder.embeddings if model.tie_embeddings else None
+        generator = Generator(Encoder(generator_config(model, config), shared))
         built = ReplacedTokenDetection(discriminator, generator, objective, mask_id=mask_id, special_ids=special, sequence_length=sequence_length)
     initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init, words=words)
     return built

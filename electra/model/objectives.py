@@ -122,7 +122,8 @@ class ReplacedTokenDetection(MaskedLanguageModel):
         generated, chosen, logits = self._masked_lm(batch)
         with torch.no_grad():
             chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
-            sampled = masking.sample_tokens(logits.detach(), chance, self.settings.temperature)
+            forbidden = batch.ids[chosen] if self.settings.disallow_correct else None
+            sampled = masking.sample_tokens(logits.detach(), chance, self.settings.temperature, forbidden)
             corrupted, replaced = masking.replace_tokens(batch, chosen, sampled)
             right = (sampled == batch.ids[chosen]).sum()
         detected = self.detect(batch, corrupted, replaced)

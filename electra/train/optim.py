@@ -28,7 +28,13 @@ def learning_rate(settings: OptimizerSettings, step: int, num_steps: int) -> flo
     warmup = warmup_steps(settings, num_steps)
     rise = min(1.0, step / warmup) if warmup else 1.0
     done = min(1.0, step / num_steps)
-    decay = {"linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done)), "constant": 1.0}[settings.schedule]
+    left = 1.0 - done
+    decay = {
+        "linear": left**settings.lr_decay_power,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+        "constant": 1.0,
+        "trapezoidal": min(1.0, left / settings.decay_fraction) if settings.decay_fraction else 1.0,
+    }[settings.schedule]
     return settings.learning_rate * rise * decay
 
 
