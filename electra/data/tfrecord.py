@@ -127,7 +127,10 @@ def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.nd
     num = int(mask.sum())
     if not (len(ids) == len(mask) == len(segment_ids)) or not 3 <= num <= len(ids):
         raise Damaged("input_ids, input_mask and segment_ids do not fit together")
-    ids, first = ids[:num], int((segment_ids[:num] == 0).sum())
+    first = int((segment_ids[:num] == 0).sum())
+    if first < 3 or segment_ids[:first].any() or (segment_ids[first:num] != 1).any():
+        raise Damaged("segment_ids do not read 0 for the first segment, then 1 for the second")
+    ids = ids[:num]
     if ids.min() < 0 or ids.max() >= tokenizer.vocab_size:
         raise UserError(
             f"id {ids.max()} of the records is outside the tokenizer's {tokenizer.vocab_size} pieces; give the vocabulary they were made with"
@@ -180,6 +183,7 @@ def _store_file(file: Path, tokenizer: Tokenizer, target: Path, key: bytes, held
             ids[name] += found
             ends[name].append(len(found))
     except Damaged as error:
+        key = bytes(len(key))  # fits no file: should this be interrupted, it is read again and its damage told again
         report.add("TFRecord files read up to a damage", f"{file.name}, record {sum(map(len, ends.values()))}: {error}")
     arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8), "dropped": np.array([0, file.stat().st_size])}
     unknown = 0

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from electra.contracts import WordStatistics
-from electra.model.encoder import Encoder, Layer
+from electra.model.encoder import Embeddings, Encoder, Layer
 from electra.model.heads import MaskedLanguageHead
 
 OFFSETS = (-1, 1, -2, 2, -3, 3, 0, -4)
@@ -63,8 +63,8 @@ def _start_words(module: nn.Module, words: WordStatistics) -> None:
     vectors = torch.from_numpy(words.vectors)[known]
     dimensions = words.vectors.shape[1]
     for part in module.modules():
-        if isinstance(part, Encoder) and dimensions:
-            free = part.embeddings.word.weight[:, -dimensions:]
+        if isinstance(part, Embeddings) and dimensions:
+            free = part.word.weight[:, -dimensions:]
             free[known] = vectors * (free.std() * math.sqrt(dimensions))
         elif isinstance(part, MaskedLanguageHead):
             part.output.bias.copy_(torch.from_numpy(words.log_frequencies))

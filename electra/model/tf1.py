@@ -100,9 +100,11 @@ def _config(bundle: TensorBundle, scope: str, embeddings: str, heads: int | None
     vocab_size, embedding_size = shape(f"{embeddings}/embeddings/word_embeddings")
     hidden_size, intermediate_size = shape(f"{scope}/encoder/layer_0/intermediate/dense/kernel")
     layers = {int(m[1]) for name in bundle.entries if (m := re.match(rf"{scope}/encoder/layer_(\d{{1,4}})/", name))}
+    if missing := set(range(max(layers))) - layers:
+        raise UserError(f"{bundle.prefix}: layer {min(missing)} of {scope}/encoder is missing; the checkpoint is not complete")
     if heads is None:
         heads = max(1, hidden_size // HEAD_WIDTH)
-    if hidden_size % heads:
+    if heads < 1 or hidden_size % heads:
         raise UserError(f"{bundle.prefix}: {heads} heads do not divide its width of {hidden_size}; give --num-attention-heads")
     return EncoderConfig(
         vocab_size=vocab_size,

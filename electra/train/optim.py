@@ -88,6 +88,8 @@ class Adam:
         settings: OptimizerSettings,
         depth: Callable[[str], int] | None = None,
     ) -> None:
+        if settings.lr_decay_power <= 0:
+            raise UserError(f"lr_decay_power {settings.lr_decay_power} must be above zero; the paper's is 1")
         groups = parameter_groups(named_parameters, settings, depth)
         if not groups:
             raise UserError("there is nothing to train: no parameter requires a gradient")
