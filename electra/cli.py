@@ -29,6 +29,7 @@ COMMANDS = {
     "finetune": Command("FinetuneSettings", "electra.commands.finetune", "fine-tune on a task, over several seeds"),
     "predict": Command("PredictSettings", "electra.commands.predict", "label every line of a file"),
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
+    "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),
     "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
     "inspect": Command("InspectSettings", "electra.commands.inspect", "what a corpus, shard folder, checkpoint or run is"),
     "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),

@@ -92,6 +92,10 @@ class Objective(Protocol):
         """Loss name -> count of this microbatch, from host lengths alone (the loop sums these before the forward pass)."""
         ...
 
+    def advance(self, done: float) -> None:
+        """The share of the run that is over, before every update: for what changes as a run goes on."""
+        ...
+
     def __call__(self, batch: Batch) -> StepOutput: ...
 
 

@@ -35,8 +35,12 @@ class ModelSettings:
     """Generator's width, heads and feed-forward as a fraction of the discriminator's."""
     generator_layers: float = 1.0
     """Generator's depth as a fraction of the discriminator's."""
-    tie_embeddings: bool = True
-    """Generator and discriminator share their embeddings (paper, section 3.2)."""
+    generator: Literal["masked", "two-tower", "uniform", "shared"] = "masked"
+    """What proposes replacements: 'masked', a small masked LM (the paper's); 'two-tower', one that reads the unmasked text from both ends
+    (Electric's); 'uniform', any piece with equal probability; 'shared', the discriminator's own encoder (all weights tied)."""
+    embedding_sharing: Literal["tied", "disentangled", "untied"] = "tied"
+    """Embeddings of generator and discriminator: 'tied' (paper, section 3.2); 'disentangled': the discriminator adds changes of its own to the
+    generator's word embeddings, which it does not train (DeBERTaV3, section 3); 'untied': two sets."""
     dropout: float = 0.1
     """Dropout on hidden states and on attention probabilities."""
     attention_init: Literal["normal", "local"] = "normal"
@@ -50,8 +54,10 @@ class ModelSettings:
 class ObjectiveSettings:
     """What is learned."""
 
-    objective: Literal["electra", "mlm"] = "electra"
-    """'electra': replaced-token detection with a generator; 'mlm': masked language model (BERT) of the same shape."""
+    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm"] = "electra"
+    """'electra': replaced-token detection with a generator; 'mlm': masked language model (BERT) of the same shape; 'electric': an energy for every
+    token by noise-contrastive estimation, for 'electra score'. The paper's ablations (its Table 5): 'electra-masked' learns from the chosen positions
+    alone ("ELECTRA 15%"), 'replace-mlm' predicts them where the generator's samples stand, 'all-tokens-mlm' predicts every token of that text."""
     mask_prob: float = 0.15
     """Fraction of real tokens chosen for prediction."""
     mask_token_prob: float = 0.85
@@ -62,6 +68,8 @@ class ObjectiveSettings:
     """Weight of the discriminator's replaced-token loss."""
     temperature: float = 1.0
     """Temperature of the generator's samples."""
+    temperature_end: float | None = None
+    """Temperature at the last step, reached in a straight line; unset: the same all along."""
     disallow_correct: bool = False
     """Never sample the original token, so that every chosen position is replaced (the original's disallow_correct)."""
     mlm_first: float = flag(0.0, parse=fraction, metavar="35%")
@@ -405,6 +413,41 @@ class DetectSettings:
     """CPU threads; 0 leaves PyTorch's choice."""
     json: bool = False
     """JSON lines: tokens, probabilities, character offsets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """Say how likely texts are: the sum over tokens of log p(token | all the others).
+
+    By an Electric in one pass, up to a constant per token; by a masked LM token by token. With --nbest the hypotheses of every JSON line are
+    sorted by 'score + weight * likelihood'.
+
+    Examples:
+      electra score runs/electric/final sentences.txt
+      echo "the chef ate the meal" | electra score runs/mini/final/generator - --json
+      electra score runs/electric/final lists.jsonl --nbest hypotheses --score-field acoustic --weight 0.3 > ranked.jsonl
+    """
+
+    model: str = argument()
+    """Checkpoint (an Electric, or a masked LM): folder or hub name."""
+    file: str = argument("-")
+    """Text file (one text a line) or jsonl; '-': standard input."""
+    text_field: str = "text"
+    """Field of the text in jsonl, or in a hypothesis that is an object."""
+    nbest: str | None = None
+    """Field of a list of hypotheses, texts or objects with a text: re-rank it (jsonl in, jsonl out)."""
+    score_field: str = "score"
+    """Field of a hypothesis' own score (a log-probability); 0 where there is none."""
+    weight: float = 1.0
+    """Weight of the likelihood beside that score."""
+    per_token: bool = False
+    """The mean over tokens instead of the sum."""
+    batch_size: int = 32
+    """Texts at a time."""
+    threads: int = 0
+    """CPU threads; 0 leaves PyTorch's choice."""
+    json: bool = False
+    """JSON lines: every token with its score and character offsets."""
 
 
 @dataclass(frozen=True, kw_only=True)

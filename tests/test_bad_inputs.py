@@ -113,6 +113,18 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("share", "{model} {texts.txt} --corrupt --mask-prob 2", "mask_prob"),
         ("threshold", "{model} {texts.txt} --threshold 7", "threshold"),
     ],
+    "score": [
+        ("missing", "{masked} {none}.txt", "not found"),
+        ("missing model", "{none} {texts.txt}", "not found"),
+        ("empty", "{masked} {empty.txt}", "empty"),
+        ("binary", "{masked} {binary.txt}", "binary"),
+        ("wrong type", "{masked} {empty}", "folder"),
+        ("wrong column", "{masked} {reviews.jsonl} --text-field reviw", "did you mean 'review'"),
+        ("wrong list", "{masked} {reviews.jsonl} --nbest hypotheses", "no list 'hypotheses'"),
+        ("not JSON", "{masked} {texts.txt} --nbest hypotheses", "line 1 is not JSON"),
+        ("truncated", "{cut} {texts.txt}", "damaged"),
+        ("no likelihoods", "{model} {texts.txt}", "gives no likelihoods"),
+    ],
     "embed": [
         ("missing", "{model} {none}.txt --json", "not found"),
         ("missing model", "{none} {texts.txt} --json", "not found"),
@@ -211,7 +223,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     import lzma
 
     (root / "cut.xz").write_bytes(lzma.compress(tiny_corpus.read_bytes())[:60])
-    for name, kind in (("model", "discriminator"), ("lone", "lone"), ("classifier", "classifier"), ("cut", "lone"), ("cut-classifier", "classifier")):
+    for name, kind in (
+        ("model", "discriminator"),
+        ("lone", "lone"),
+        ("masked", "masked"),
+        ("classifier", "classifier"),
+        ("cut", "lone"),
+        ("cut-classifier", "classifier"),
+    ):
         shutil.copytree(checkpoints()[kind], root / name)
     for name in ("cut", "cut-classifier"):
         weights = root / name / "model.safetensors"

@@ -10,7 +10,7 @@ import torch
 
 from electra.data.batches import collate, example_key
 from electra.model.networks import build_objective
-from electra.model.objectives import MaskedLanguageModel
+from electra.model.noise import MaskedLanguageModel
 from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings
 from electra.train.evaluation import evaluate
 from electra.train.loop import train

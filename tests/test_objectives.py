@@ -236,7 +236,7 @@ def test_sampling_without_a_token_is_the_distribution_without_it() -> None:
 
 
 def test_untied_embeddings_are_two() -> None:
-    tied, untied = (make(model=ModelSettings(**{**MODEL.__dict__, "tie_embeddings": flag})) for flag in (True, False))
+    tied, untied = (make(model=ModelSettings(**{**MODEL.__dict__, "embedding_sharing": kind})) for kind in ("tied", "untied"))
     assert tied.generator.encoder.embeddings is tied.discriminator.encoder.embeddings
     assert untied.generator.encoder.embeddings is not untied.discriminator.encoder.embeddings
     extra = sum(p.numel() for p in untied.discriminator.encoder.embeddings.parameters())

@@ -74,6 +74,9 @@ class ToyObjective(nn.Module):
         self.head = nn.Linear(8, 1)
         self.bad_step, self.calls = bad_step, 0
 
+    def advance(self, done: float) -> None:
+        pass
+
     def counts(self, batch: Batch) -> dict[str, int]:
         return {"token_loss": batch.num_tokens, "row_loss": len(batch.lengths)}
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from electra.data.shards import Split
     from electra.data.tokenizer import Tokenizer
-    from electra.model.objectives import MaskedLanguageModel
+    from electra.model.noise import MaskedLanguageModel
+    from electra.model.objectives import Corruption
     from electra.train.ranks import Ranks
 
 EVALUATION_EXAMPLES = {"short": 128, "long": 512}
@@ -111,7 +112,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
 
 def build(
     settings: PretrainSettings, tokenizer: Tokenizer, splits: Sequence[Split], here: Ranks, *, fresh: bool
-) -> tuple[MaskedLanguageModel, list[str]]:
+) -> tuple[MaskedLanguageModel | Corruption, list[str]]:
     """The objective with initial weights (or, in a fresh run, those of --init), and remarks about them."""
     from electra.data.cooccurrence import word_statistics
     from electra.model import networks

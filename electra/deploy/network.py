@@ -34,6 +34,8 @@ class Network(Protocol):
     labels: tuple[str, ...]
     """Class names in id order; one name for a regression."""
     is_regression: bool
+    is_electric: bool
+    """Whether a discriminator's logits are Electric's energies."""
     max_length: int
     """Longest input in tokens, [CLS] and [SEP] included."""
     hidden_size: int
@@ -72,6 +74,7 @@ class TorchNetwork:
         self.labels = tuple(checkpoint.labels)
         problem = checkpoint.hf_config.get("problem_type")
         self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
+        self.is_electric = checkpoint.hf_config.get("electra_objective") == "electric" and self.architecture == "ElectraForPreTraining"
         self.max_length = checkpoint.config.max_position_embeddings
         self.hidden_size = checkpoint.config.hidden_size
         self.vocab_size = checkpoint.config.vocab_size

@@ -14,9 +14,10 @@ import numpy as np
 
 from electra import hub
 from electra.contracts import Prediction
-from electra.deploy import detection
+from electra.deploy import detection, scoring
 from electra.deploy.detection import Corruption, Detection, probabilities_of
 from electra.deploy.network import PRETRAINED_NAMES, open_network, require_classifier
+from electra.deploy.scoring import Score
 from electra.deploy.texts import Text
 from electra.deploy.windows import Piece, answer, pair_pieces, single_pieces
 from electra.errors import UserError
@@ -143,7 +144,7 @@ class Predictor:
 
     def iterate_detections(self, texts: Iterable[str], *, threshold: float = 0.5) -> Iterator[Detection]:
         """`detect` for any number of texts, in constant memory and in order."""
-        self._require("ElectraForPreTraining", "detects no replaced tokens", "give a pre-trained discriminator")
+        self._require_detector()
         return detection.detect(self.network, self.tokenizer, texts, threshold=threshold, batch_size=self.batch_size)
 
     def corrupt(
@@ -161,7 +162,7 @@ class Predictor:
         Raises:
             UserError: no discriminator, no generator, or a share or temperature out of range.
         """
-        self._require("ElectraForPreTraining", "detects no replaced tokens", "give a pre-trained discriminator")
+        self._require_detector()
         if not 0 < mask_prob <= 1:
             raise UserError(f"mask_prob {mask_prob}: expected a share above 0, at most 1")
         if not temperature > 0:
@@ -180,6 +181,27 @@ class Predictor:
             num_proposals=num_proposals,
             batch_size=self.batch_size,
         )
+
+    # ---- likelihoods ----
+
+    def score(self, texts: Iterable[str]) -> list[Score]:
+        """Texts -> their pseudo-log-likelihoods, by an Electric in one pass or by a masked LM token by token.
+
+        Raises:
+            UserError: the checkpoint is neither.
+
+        Examples:
+            >>> [s.score for s in load("runs/electric/final").score(["the chef ate", "the chef eight"])]  # doctest: +SKIP
+            [-9.1, -17.4]
+        """
+        return list(self.iterate_scores(texts))
+
+    def iterate_scores(self, texts: Iterable[str]) -> Iterator[Score]:
+        """`score` for any number of texts, in constant memory and in order."""
+        if not self.network.is_electric and self.network.architecture != "ElectraForMaskedLM":
+            remedy = "give an Electric (pre-trained with --objective electric) or a masked LM, such as a checkpoint's generator/ folder"
+            raise UserError(f"{self.name} gives no likelihoods (it is an {self.network.architecture}); {remedy}")
+        return scoring.score(self.network, self.tokenizer, texts, batch_size=self.batch_size)
 
     # ---- vectors ----
 
@@ -262,9 +284,11 @@ class Predictor:
     def _filled(self, ids: Sequence[int], mark: int, word: int) -> str:
         return self.tokenizer.decode([*ids[:mark], word, *ids[mark + 1 :]])
 
-    def _require(self, architecture: str, lack: str, remedy: str) -> None:
-        if self.network.architecture != architecture:
-            raise UserError(f"{self.name} {lack} (it is an {self.network.architecture}); {remedy}")
+    def _require_detector(self) -> None:
+        if self.network.is_electric:
+            raise UserError(f"{self.name} is an Electric: it says how likely tokens are, not which were replaced; use 'electra score'")
+        if self.network.architecture != "ElectraForPreTraining":
+            raise UserError(f"{self.name} detects no replaced tokens (it is an {self.network.architecture}); give a pre-trained discriminator")
 
 
 def _text(item: Input) -> Text:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from electra import disk
 from electra.errors import UserError, did_you_mean
@@ -79,6 +79,21 @@ def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = 
         raise UserError(f"{name} is empty: there is no text in it")
 
 
+def read_records(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A file of JSON lines or '-' -> (place for messages, object) of each line that is not empty.
+
+    Raises:
+        UserError: missing, empty, binary, not UTF-8 or not JSON; the line's number is named.
+    """
+    check_readable(file)
+    name, number = "standard input" if file == "-" else file, 0
+    for number, line in _numbered_lines(file, name):
+        if line.strip():
+            yield f"{name}, line {number}", _record(line, f"{name}, line {number}")
+    if not number:
+        raise UserError(f"{name} is empty: there is no text in it")
+
+
 def _numbered_lines(file: str, name: str) -> Iterator[tuple[int, str]]:
     stream: IO[bytes] = sys.stdin.buffer if file == "-" else open(file, "rb")  # noqa: SIM115  closed below; standard input stays open
     try:
@@ -118,13 +133,18 @@ def _from_line(line: str, place: str) -> Text:
     return Text(columns[0], columns[1] if len(columns) == 2 else None)
 
 
-def _from_json(line: str, place: str, text_field: str, pair_field: str | None) -> Text:
+def _record(line: str, place: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as error:
         raise UserError(f"{place} is not JSON ({error}); a .jsonl file has one object a line") from None
     if not isinstance(record, dict):
         raise UserError(f"{place}: expected a JSON object, got {type(record).__name__}; a .jsonl file has one object a line")
+    return record
+
+
+def _from_json(line: str, place: str, text_field: str, pair_field: str | None) -> Text:
+    record = _record(line, place)
     if text_field not in record:
         raise UserError(f"{place}: no field '{text_field}'; {did_you_mean(text_field, map(str, record))} (give it with --text-field)")
     values = [record[text_field], record.get(pair_field) if pair_field else None]

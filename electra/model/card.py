@@ -19,21 +19,30 @@ METRICS = (
 )
 
 
+DETECT = 'from electra import load\n\nload("PATH").detect(["the chef ate the meal"])'
+KINDS = {
+    "electra": ("ELECTRA discriminator", "replaced-token-detection", DETECT),
+    "electra-masked": ("ELECTRA discriminator, trained on chosen positions alone", "replaced-token-detection", DETECT),
+    "electric": ("Electric", "pseudo-log-likelihood", 'from electra import load\n\nload("PATH").score(["the chef ate the meal"])'),
+}
+"""Objective -> what its network is, the hub's tag, how it is used; the others are masked LMs."""
+MASKED_LM = (
+    "masked language model of ELECTRA's shape (BERT)",
+    "fill-mask",
+    'from transformers import pipeline\n\npipeline("fill-mask", model="PATH")',
+)
+
+
 def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics: Mapping[str, float]) -> str:
     """Settings, a line per corpus and held-out metrics -> a model card in Markdown with the hub's front matter."""
     model, objective = settings.model, settings.objective
-    kind = "ELECTRA discriminator" if objective.objective == "electra" else "masked language model of ELECTRA's shape (BERT)"
+    kind, tag, use = KINDS.get(objective.objective, MASKED_LM)
     rows = "\n".join(f"| {name} | {metrics[name]:.4f} |" for name in METRICS if name in metrics)
     text = "\n".join(f"- {line}" for line in corpora)
-    use = (
-        'from electra import load\n\nload("PATH").detect(["the chef ate the meal"])'
-        if objective.objective == "electra"
-        else 'from transformers import pipeline\n\npipeline("fill-mask", model="PATH")'
-    )
     scores = f"## Held-out metrics\n\n| metric | value |\n|---|---|\n{rows}\n" if rows else ""
     return f"""---
 library_name: transformers
-tags: [electra, {"replaced-token-detection" if objective.objective == "electra" else "fill-mask"}]
+tags: [electra, {tag}]
 ---
 
 # {settings.preset or "model"}: {kind}

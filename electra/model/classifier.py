@@ -33,6 +33,9 @@ class ClassificationObjective(nn.Module):
         self.classifier = classifier
         self.task_head = head
 
+    def advance(self, done: float) -> None:
+        """Nothing here changes as a run goes on."""
+
     def counts(self, batch: Batch) -> dict[str, int]:
         """B."""
         return {"loss": len(batch.lengths)}

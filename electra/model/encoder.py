@@ -7,12 +7,16 @@ width E, a LayerNorm on them, and a projection to D where E differs from D (pape
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra.contracts import Batch
+
+Reads = Literal["both", "left", "right"]
+"""Which tokens one sees besides itself: all, those before it, those after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,47 @@ class Embeddings(nn.Module):
         return self.norm(summed)
 
 
+class DisentangledEmbeddings(nn.Module):
+    """Embeddings whose words are another's, which they do not train, plus a change of their own; the rest is their own.
+
+    The detector's gradients then do not pull at what the generator's softmax needs.
+
+    Source: gradient-disentangled embedding sharing, DeBERTaV3 (He et al. 2021, section 3.3).
+    """
+
+    def __init__(self, config: EncoderConfig, shared: Embeddings) -> None:
+        super().__init__()
+        # In a tuple it is no submodule of this one: it belongs to the generator.
+        self._shared = (shared,)
+        self.word_change = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.position = nn.Embedding(config.max_position_embeddings, config.embedding_size)
+        self.segment = nn.Embedding(config.type_vocab_size, config.embedding_size)
+        self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+
+    @property
+    def shared_words(self) -> Tensor:
+        """(V, E) the other's word embeddings, without a gradient."""
+        return self._shared[0].word.weight.detach()
+
+    def forward(self, ids: Tensor, segments: Tensor, positions: Tensor) -> Tensor:
+        words = F.embedding(ids, self.shared_words) + self.word_change(ids)
+        return self.norm(words + self.position(positions) + self.segment(segments))
+
+    def start(self) -> None:
+        """Begin as the other's embeddings."""
+        self.take(self._shared[0].state_dict())
+
+    def merged(self) -> dict[str, Tensor]:
+        """The state of plain `Embeddings` that give the same."""
+        state = self.state_dict()
+        return {"word.weight": self.shared_words + state.pop("word_change.weight"), **state}
+
+    def take(self, plain: dict[str, Tensor]) -> None:
+        """Become the same as plain `Embeddings` with that state."""
+        rest = {key: value for key, value in plain.items() if key != "word.weight"}
+        self.load_state_dict({"word_change.weight": plain["word.weight"] - self.shared_words, **rest})
+
+
 @dataclass(frozen=True)
 class Rows:
     """Where the T tokens of a batch lie in its (B, L) grid."""
@@ -61,18 +106,24 @@ class Rows:
     slots: Tensor | None
     """(T,) index into the flattened grid; None when every cell is a real token."""
     mask: Tensor | None
-    """(B, 1, 1, L) bool, True at real tokens; None when all are."""
+    """(B, 1, 1 or L, L) bool, True where a token (third) sees another (fourth); None when all see all."""
 
     @staticmethod
-    def of(batch: Batch) -> Rows:
+    def of(batch: Batch, reads: Reads = "both") -> Rows:
         """The grid of a batch; shapes come from its host lengths, so nothing waits for the device."""
         num_rows, length = len(batch.lengths), batch.max_length
-        if batch.num_tokens == num_rows * length:
-            return Rows(num_rows, length, None, None)
-        slots = batch.rows * length + batch.positions
-        mask = torch.zeros(num_rows * length, dtype=torch.bool, device=slots.device)
-        mask[slots] = True
-        return Rows(num_rows, length, slots, mask.view(num_rows, 1, 1, length))
+        slots = mask = None
+        if batch.num_tokens != num_rows * length:
+            slots = batch.rows * length + batch.positions
+            mask = torch.zeros(num_rows * length, dtype=torch.bool, device=slots.device)
+            mask[slots] = True
+            mask = mask.view(num_rows, 1, 1, length)
+        if reads != "both":
+            square = torch.ones(length, length, dtype=torch.bool, device=batch.ids.device)
+            seen = square.tril() if reads == "left" else square.triu()
+            # Padding sees itself: a row that sees nothing has no softmax.
+            mask = seen[None, None] if mask is None else (mask & seen) | torch.eye(length, dtype=torch.bool, device=seen.device)
+        return Rows(num_rows, length, slots, mask)
 
 
 class Layer(nn.Module):
@@ -117,7 +168,7 @@ class Encoder(nn.Module):
     `embeddings` may be another encoder's, which then is shared and counted once by the optimizer.
     """
 
-    def __init__(self, config: EncoderConfig, embeddings: Embeddings | None = None) -> None:
+    def __init__(self, config: EncoderConfig, embeddings: Embeddings | DisentangledEmbeddings | None = None) -> None:
         super().__init__()
         self.config = config
         self.embeddings = embeddings if embeddings is not None else Embeddings(config)
@@ -125,14 +176,21 @@ class Encoder(nn.Module):
         self.projection = None if same else nn.Linear(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, batch: Batch, ids: Tensor | None = None) -> Tensor:
+    @property
+    def words(self) -> nn.Embedding:
+        """The word embeddings, which a masked LM's output is tied to."""
+        embeddings = self.embeddings
+        assert isinstance(embeddings, Embeddings), "a masked LM needs word embeddings of its own"
+        return embeddings.word
+
+    def forward(self, batch: Batch, ids: Tensor | None = None, reads: Reads = "both") -> Tensor:
         """The batch, or the batch with other `ids` (T,) in the same places -> (T, D)."""
         hidden = self.embeddings(batch.ids if ids is None else ids, batch.segments, batch.positions)
         if self.config.dropout:
             hidden = F.dropout(hidden, self.config.dropout, self.training)
         if self.projection is not None:
             hidden = self.projection(hidden)
-        rows = Rows.of(batch)
+        rows = Rows.of(batch, reads)
         for layer in self.layers:
             hidden = layer(hidden, rows)
         return hidden

@@ -11,12 +11,14 @@ from electra.model.encoder import EncoderConfig
 class MaskedLanguageHead(nn.Module):
     """(M, D) states of masked positions -> (M, V) logits over the vocabulary, tied to the word embeddings.
 
+    `input_size` is D where that is not the encoder's width.
+
     Source: `get_masked_lm_output` of the original's `run_pretraining.py`.
     """
 
-    def __init__(self, config: EncoderConfig, word_embeddings: nn.Embedding) -> None:
+    def __init__(self, config: EncoderConfig, word_embeddings: nn.Embedding, input_size: int | None = None) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.dense = nn.Linear(input_size or config.hidden_size, config.embedding_size)
         self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
         self.output = nn.Linear(config.embedding_size, config.vocab_size)
         self.output.weight = word_embeddings.weight

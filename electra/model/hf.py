@@ -24,9 +24,10 @@ from electra.errors import UserError
 from electra.model.bert import as_electra
 from electra.model.classifier import Classifier
 from electra.model.encoder import Encoder, EncoderConfig
+from electra.model.generators import Generator, TwoTowerGenerator
 from electra.model.hf_keys import HEAD_KEYS, architecture_of, encoder_of, from_hf, to_hf
 from electra.model.initial import initialize
-from electra.model.objectives import Discriminator, Generator
+from electra.model.objectives import Discriminator
 from electra.model.shape import SHAPE
 
 EMBEDDINGS = "electra.embeddings."
@@ -52,6 +53,11 @@ class Checkpoint:
     def encoder(self) -> Encoder:
         """The encoder, whatever stands on it."""
         return encoder_of(self.module)
+
+
+def is_electric(checkpoint: Checkpoint) -> bool:
+    """Whether a discriminator's logits are Electric's energies."""
+    return checkpoint.hf_config.get("electra_objective") == "electric"
 
 
 # ---- reading ----
@@ -130,6 +136,7 @@ def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0) ->
     builders: dict[str, Callable[[Encoder], nn.Module]] = {
         "ElectraForPreTraining": Discriminator,
         "ElectraForMaskedLM": Generator,
+        "ElectraTwoTowerGenerator": lambda e: TwoTowerGenerator(e, Encoder(config, e.embeddings)),
         "ElectraForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers"),
         "ElectraOriginalClassifier": lambda e: Classifier(e, num_labels, "original"),
         "ElectraModel": lambda e: e,

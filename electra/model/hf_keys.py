@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from electra.errors import UserError
 from electra.model.classifier import Classifier
 from electra.model.encoder import Encoder
-from electra.model.objectives import Discriminator, Generator
+from electra.model.generators import Generator, TwoTowerGenerator
+from electra.model.objectives import Discriminator
 
 ENCODER_KEYS = {
     "embeddings.word.weight": "embeddings.word_embeddings.weight",
@@ -31,13 +32,16 @@ LAYER_KEYS = {
     "norm": "output.LayerNorm",
 }
 QKV = ("attention.self.query", "attention.self.key", "attention.self.value")
+MASKED_LM_KEYS = {
+    "head.dense": "generator_predictions.dense",
+    "head.norm": "generator_predictions.LayerNorm",
+    "head.output.bias": "generator_lm_head.bias",
+}
 HEAD_KEYS = {
     "ElectraForPreTraining": {"head.dense": "discriminator_predictions.dense", "head.output": "discriminator_predictions.dense_prediction"},
-    "ElectraForMaskedLM": {
-        "head.dense": "generator_predictions.dense",
-        "head.norm": "generator_predictions.LayerNorm",
-        "head.output.bias": "generator_lm_head.bias",
-    },
+    "ElectraForMaskedLM": MASKED_LM_KEYS,
+    # Not a class of transformers: Electric's generator, whose right tower is under names of its own.
+    "ElectraTwoTowerGenerator": MASKED_LM_KEYS,
     "ElectraForSequenceClassification": {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
     # Not a class of transformers: the original's head has no counterpart there.
     "ElectraOriginalClassifier": {"head.output": "classifier.original"},
@@ -49,28 +53,37 @@ def architecture_of(module: nn.Module) -> str:
     """The class of `transformers` that opens a module."""
     if isinstance(module, Classifier):
         return "ElectraOriginalClassifier" if module.head_kind == "original" else "ElectraForSequenceClassification"
-    names = {Discriminator: "ElectraForPreTraining", Generator: "ElectraForMaskedLM", Encoder: "ElectraModel"}
+    names = {
+        Discriminator: "ElectraForPreTraining",
+        Generator: "ElectraForMaskedLM",
+        TwoTowerGenerator: "ElectraTwoTowerGenerator",
+        Encoder: "ElectraModel",
+    }
     return names[type(module)]
+
+
+TOWERS = {"ElectraModel": {"": ""}, "ElectraTwoTowerGenerator": {"left.": "electra.", "right.": "electra_right."}}
+"""Where the encoders of an architecture are: ours -> theirs."""
 
 
 def parameter_names(architecture: str, num_layers: int, projected: bool) -> list[tuple[str, tuple[str, ...]]]:
     """(our parameter, its one name there or three for q, k, v), for every parameter of an architecture."""
-    whole = architecture == "ElectraModel"
-    ours, theirs = ("", "") if whole else ("encoder.", "electra.")
     table: list[tuple[str, tuple[str, ...]]] = []
 
     def add(mine: str, names: Sequence[str]) -> None:
         ends = [""] if mine.endswith((".weight", ".bias")) else [".weight", ".bias"]
         table.extend((mine + end, tuple(n + end for n in names)) for end in ends)
 
-    for mine, name in ENCODER_KEYS.items():
-        if mine != "projection" or projected:
-            add(ours + mine, [theirs + name])
-    for i in range(num_layers):
-        mine, name = f"{ours}layers.{i}.", f"{theirs}encoder.layer.{i}."
-        add(mine + "qkv", [name + part for part in QKV])
-        for key, value in LAYER_KEYS.items():
-            add(mine + key, [name + value])
+    for tower, (ours, theirs) in enumerate(TOWERS.get(architecture, {"encoder.": "electra."}).items()):
+        for mine, name in ENCODER_KEYS.items():
+            # A second tower shares the embeddings of the first.
+            if projected if mine == "projection" else tower == 0:
+                add(ours + mine, [theirs + name])
+        for i in range(num_layers):
+            mine, name = f"{ours}layers.{i}.", f"{theirs}encoder.layer.{i}."
+            add(mine + "qkv", [name + part for part in QKV])
+            for key, value in LAYER_KEYS.items():
+                add(mine + key, [name + value])
     for mine, name in HEAD_KEYS[architecture].items():
         add(mine, [name])
     return table

@@ -82,16 +82,8 @@ def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
     config, embeddings = encoder.config, encoder.embeddings
     block = _position_block(config.embedding_size)
     pairs = block // 2
-    angles = torch.arange(config.max_position_embeddings)[:, None] * _frequencies(pairs)
-    table = torch.zeros(config.max_position_embeddings, config.embedding_size)
-    table[:, 0:block:2], table[:, 1:block:2] = angles.sin(), angles.cos()
-    table *= SCALE * math.sqrt(2.0)
-    # Words and sinusoids share the width without overlap at the start, and LayerNorm then keeps their shares.
-    embeddings.position.weight.copy_(table)
-    word = torch.randn(embeddings.word.weight.shape, generator=generator) * SCALE
-    word[:, :block] = 0
-    embeddings.word.weight.copy_(word)
-    embeddings.segment.weight.mul_(0.1)
+    if isinstance(embeddings, Embeddings):  # those with changes of their own begin as the ones they change
+        _start_positions(embeddings, block, generator)
     layers = [layer for layer in encoder.layers if isinstance(layer, Layer)]
     for layer in layers:
         # What a layer adds starts below what it was given, or words and positions drown within a few layers of LayerNorm.
@@ -105,6 +97,21 @@ def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
         encoder.projection.weight.copy_(weight)
     for index, layer in enumerate(layers[: max(1, len(layers) // 2)]):
         _aim_heads(layer, config.head_size, block, pairs, index)
+
+
+def _start_positions(embeddings: Embeddings, block: int, generator: torch.Generator) -> None:
+    """Sinusoids in the first `block` dimensions of the positions, words in the others."""
+    num_positions, width = embeddings.position.weight.shape
+    angles = torch.arange(num_positions)[:, None] * _frequencies(block // 2)
+    table = torch.zeros(num_positions, width)
+    table[:, 0:block:2], table[:, 1:block:2] = angles.sin(), angles.cos()
+    table *= SCALE * math.sqrt(2.0)
+    # Words and sinusoids share the width without overlap at the start, and LayerNorm then keeps their shares.
+    embeddings.position.weight.copy_(table)
+    word = torch.randn(embeddings.word.weight.shape, generator=generator) * SCALE
+    word[:, :block] = 0
+    embeddings.word.weight.copy_(word)
+    embeddings.segment.weight.mul_(0.1)
 
 
 def _aim_heads(layer: Layer, head_size: int, block: int, pairs: int, index: int) -> None:

@@ -74,12 +74,12 @@ def mask_positions(batch: Batch, chosen: Tensor, mask_id: int, mask_token_prob: 
     return batch.ids.index_copy(0, chosen, torch.where(chance < mask_token_prob, torch.full_like(kept, mask_id), kept))
 
 
-def sample_tokens(logits: Tensor, chance: Tensor, temperature: float = 1.0, forbidden: Tensor | None = None) -> Tensor:
+def sample_tokens(logits: Tensor, chance: Tensor, temperature: float | Tensor = 1.0, forbidden: Tensor | None = None) -> Tensor:
     """(M, V) logits and one uniform number each, (M,) -> (M,) ids drawn from softmax(logits / temperature), never those of `forbidden` (M,).
 
     By the inverse of the cumulative distribution: one random number a sample, where the Gumbel trick needs V.
     """
-    scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
+    scaled = logits.float() if isinstance(temperature, float | int) and temperature == 1 else logits.float() / temperature
     if forbidden is not None:
         scaled = scaled.scatter(1, forbidden[:, None], -torch.inf)
     cumulative = torch.softmax(scaled, dim=-1).cumsum(dim=-1)

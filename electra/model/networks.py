@@ -1,4 +1,4 @@
-"""Settings -> the networks of a run: discriminator and generator with shared embeddings, or a BERT alone."""
+"""Settings -> the networks of a run in their objective; checkpoints in and out of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import torch
 
 from electra.contracts import WordStatistics
 from electra.errors import UserError
-from electra.model.encoder import Encoder, EncoderConfig
+from electra.model.ablations import AllTokensMaskedLM, ReplaceMaskedLM
+from electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder, EncoderConfig
+from electra.model.generators import Generator, TwoTowerGenerator
 from electra.model.hf import Checkpoint, load_checkpoint, save_checkpoint
 from electra.model.initial import initialize
-from electra.model.objectives import Discriminator, Generator, MaskedLanguageModel, ReplacedTokenDetection
+from electra.model.noise import ClozeModel, MaskedLanguageModel, Noise
+from electra.model.objectives import Corruption, Discriminator, Electric, ReplacedTokenDetection
 from electra.model.shape import SHAPE
 from electra.settings import ModelSettings, ObjectiveSettings
 
@@ -67,58 +70,112 @@ def build_objective(
     sequence_length: int,
     seed: int,
     words: WordStatistics | None = None,
-) -> MaskedLanguageModel | ReplacedTokenDetection:
+) -> MaskedLanguageModel | Corruption:
     """Networks with initial weights from `seed`, and from `words` where they were counted, in their objective."""
     config = discriminator_config(model, vocab_size)
-    special = frozenset(special_ids)
-    built: MaskedLanguageModel | ReplacedTokenDetection
+    built: MaskedLanguageModel | Corruption
     if objective.objective == "mlm":
-        built = MaskedLanguageModel(Generator(Encoder(config)), objective, mask_id=mask_id, special_ids=special)
+        built = MaskedLanguageModel(Generator(Encoder(config)), objective, mask_id=mask_id, special_ids=special_ids)
     else:
-        discriminator = Discriminator(Encoder(config))
-        shared = discriminator.encoder.embeddings if model.tie_embeddings else None
-        generator = Generator(Encoder(generator_config(model, config), shared))
-        built = ReplacedTokenDetection(discriminator, generator, objective, mask_id=mask_id, special_ids=special, sequence_length=sequence_length)
+        encoder, noise = encoder_and_noise(model, objective, config, mask_id=mask_id, special_ids=special_ids)
+        if objective.objective == "replace-mlm":
+            built = ReplaceMaskedLM(Generator(encoder), noise, objective)
+        elif objective.objective == "all-tokens-mlm":
+            built = AllTokensMaskedLM(Generator(encoder), noise, objective)
+        else:
+            kind = Electric if objective.objective == "electric" else ReplacedTokenDetection
+            built = kind(Discriminator(encoder), noise, objective, sequence_length=sequence_length)
     initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init, words=words)
+    for part in built.modules():
+        if isinstance(part, DisentangledEmbeddings):
+            part.start()
     return built
 
 
-def start_from(objective: MaskedLanguageModel, source: str | Path) -> list[str]:
+def encoder_and_noise(
+    model: ModelSettings, objective: ObjectiveSettings, config: EncoderConfig, *, mask_id: int, special_ids: Collection[int]
+) -> tuple[Encoder, Noise]:
+    """The encoder that is trained for, and where its text's replacements come from."""
+    if model.generator in ("uniform", "shared"):
+        encoder = Encoder(config)
+        if model.generator == "uniform":
+            return encoder, Noise(objective, vocab_size=config.vocab_size, mask_id=mask_id, special_ids=special_ids)
+        return encoder, MaskedLanguageModel(Generator(encoder), objective, mask_id=mask_id, special_ids=special_ids)
+    small = generator_config(model, config)
+    own = Embeddings(config)
+    first = Encoder(small, own)
+    if model.embedding_sharing == "disentangled":
+        encoder = Encoder(config, DisentangledEmbeddings(config, own))
+    else:
+        encoder = Encoder(config, own if model.embedding_sharing == "tied" else None)
+    if model.generator == "two-tower":
+        towers = TwoTowerGenerator(first, Encoder(small, own))
+        return encoder, ClozeModel(towers, objective, mask_id=mask_id, special_ids=special_ids)
+    return encoder, MaskedLanguageModel(Generator(first), objective, mask_id=mask_id, special_ids=special_ids)
+
+
+def start_from(objective: MaskedLanguageModel | Corruption, source: str | Path) -> list[str]:
     """`--init`: fill an objective from a checkpoint folder, run directory or hub name -> remarks on what was not there.
 
     Raises:
         UserError: not found, or its shape is not the preset's.
     """
     checkpoint = load_checkpoint(source)
-    has_generator = isinstance(objective, ReplacedTokenDetection) and (checkpoint.path / "generator" / "config.json").exists()
-    return load_weights(objective, checkpoint, load_checkpoint(checkpoint.path, "generator") if has_generator else None)
+    has_generator = isinstance(objective, Corruption) and (checkpoint.path / "generator" / "config.json").exists()
+    return load_weights(objective, checkpoint, load_checkpoint(checkpoint.path / "generator") if has_generator else None)
 
 
-def save(objective: MaskedLanguageModel, folder: Path, *, tokenizer: Path, card: str) -> None:
-    """Write an objective's networks: the discriminator at the top and the generator below it, or the BERT at the top."""
+def main_network(objective: MaskedLanguageModel | Corruption) -> Discriminator | Generator:
+    """What a run is for, and a checkpoint holds at its top: the discriminator or the masked LM."""
     if isinstance(objective, ReplacedTokenDetection):
-        save_checkpoint(objective.discriminator, folder, tokenizer=tokenizer, card=card)
+        return objective.discriminator
+    network = objective.model if isinstance(objective, ReplaceMaskedLM) else objective.generator
+    assert isinstance(network, Generator)
+    return network
+
+
+def save(objective: MaskedLanguageModel | Corruption, folder: Path, *, tokenizer: Path, card: str) -> None:
+    """Write an objective's networks: what it is for at the top, and the generator below it."""
+    network = main_network(objective)
+    # Electric's weights have ELECTRA's shape, but say something else.
+    extra = {"electra_objective": "electric"} if isinstance(objective, Electric) else {}
+    save_checkpoint(plain(network), folder, tokenizer=tokenizer, card=card, extra=extra)
+    if isinstance(objective, Corruption) and objective.generator is not None:
         save_checkpoint(objective.generator, folder / "generator", tokenizer=tokenizer)
-    else:
-        save_checkpoint(objective.generator, folder, tokenizer=tokenizer, card=card)
 
 
-def load_weights(objective: MaskedLanguageModel, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:
+def plain(network: Discriminator | Generator) -> Discriminator | Generator:
+    """The network itself, or one with the same answers and embeddings of its own where its embeddings are another's with changes."""
+    embeddings = network.encoder.embeddings
+    if not isinstance(embeddings, DisentangledEmbeddings):
+        return network
+    prefix = "encoder.embeddings."
+    state = {name: value for name, value in network.state_dict().items() if not name.startswith(prefix)}
+    copy = Discriminator(Encoder(network.encoder.config))
+    copy.load_state_dict(state | {prefix + name: value for name, value in embeddings.merged().items()})
+    return copy
+
+
+def load_weights(objective: MaskedLanguageModel | Corruption, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:
     """Fill an objective from a checkpoint (`--init`), and its generator's where there is one -> remarks on what was not there.
 
-    A masked-LM checkpoint starts the discriminator's encoder, and where it has the generator's shape, the generator too.
+    A masked-LM checkpoint starts the encoder, and where it has the generator's shape, the generator too.
 
     Raises:
         UserError: the checkpoint's shape is not the preset's.
     """
-    if not isinstance(objective, ReplacedTokenDetection):
-        return _fill(objective.generator, checkpoint)
-    if generator is None and isinstance(checkpoint.module, Generator) and same_shape(checkpoint.config, objective.generator.encoder.config):
-        generator = checkpoint
-    remarks = _fill(objective.discriminator, checkpoint)
-    if generator is None:
-        return [*remarks, "no generator in the checkpoint: it starts from the discriminator's embeddings and random layers"]
-    return remarks + _fill(objective.generator, generator)
+    network, target = main_network(objective), objective.generator
+    remarks: list[str] = []
+    if isinstance(objective, Corruption) and target is not None and target.encoder is not network.encoder:
+        if generator is None and type(checkpoint.module) is type(target) and same_shape(checkpoint.config, target.encoder.config):
+            generator = checkpoint
+        if generator is None:
+            remarks.append("no generator in the checkpoint: it starts from the discriminator's embeddings and random layers")
+            target.encoder.embeddings.load_state_dict(checkpoint.encoder.embeddings.state_dict())
+        else:
+            remarks += _fill(target, generator)
+    # The generator first: a discriminator with changes of its own on shared embeddings must know them.
+    return _fill(network, checkpoint) + remarks
 
 
 def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:
@@ -126,19 +183,30 @@ def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in SHAPE)
 
 
-def _fill(target: Discriminator | Generator, source: Checkpoint) -> list[str]:
-    _copy_encoder(source.encoder, target.encoder)
-    if type(source.module) is type(target):
-        target.load_state_dict(source.module.state_dict())
+def _fill(target: Discriminator | Generator | TwoTowerGenerator, source: Checkpoint) -> list[str]:
+    """A network's weights from a checkpoint: all of them where it is of the same kind, else the encoder's."""
+    check_shape(source.config, target.encoder.config)
+    same = type(source.module) is type(target)
+    state = source.module.state_dict() if same else {f"encoder.{name}": value for name, value in source.encoder.state_dict().items()}
+    embeddings = target.encoder.embeddings
+    if isinstance(embeddings, DisentangledEmbeddings):
+        embeddings.take(source.encoder.embeddings.state_dict())
+        state = {name: value for name, value in state.items() if not name.startswith("encoder.embeddings.")}
+    missing = target.load_state_dict(state, strict=False).missing_keys
+    assert not same or all("embeddings" in name for name in missing), missing
+    if same:
         return []
     return [f"{source.path} is an {source.architecture}: the encoder starts from it, the {type(target).__name__.lower()}'s head from random weights"]
 
 
-def _copy_encoder(source: Encoder, target: Encoder) -> None:
-    ours, theirs = target.config, source.config
+def check_shape(theirs: EncoderConfig, ours: EncoderConfig) -> None:
+    """Refuse weights of another shape than the network's.
+
+    Raises:
+        UserError: names the first difference and the flag that mends it.
+    """
     for name in SHAPE:
         if getattr(ours, name) != getattr(theirs, name):
             flag = f"set --{name.replace('_', '-')} {getattr(theirs, name)}"
             remedy = "prepare the data with the checkpoint's own vocabulary" if name == "vocab_size" else flag
             raise UserError(f"--init: {name} of the checkpoint is {getattr(theirs, name)}, of this network {getattr(ours, name)}; {remedy}")
-    target.load_state_dict(source.state_dict())

@@ -1,6 +1,8 @@
-"""ReplacedTokenDetection and MaskedLanguageModel: batch -> StepOutput."""
+"""Replaced-token detection and Electric: batch -> StepOutput. (BERT's objective is in `noise.py`, the paper's ablations in `ablations.py`.)"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -9,22 +11,10 @@ from torch import Tensor, nn
 from electra.contracts import Batch, Loss, StepOutput
 from electra.model import masking
 from electra.model.encoder import Encoder
-from electra.model.heads import MaskedLanguageHead, ReplacedTokenHead
+from electra.model.generators import Generator, TwoTowerGenerator
+from electra.model.heads import ReplacedTokenHead
+from electra.model.noise import Noise, Proposal, ratios
 from electra.settings import ObjectiveSettings
-
-
-class Generator(nn.Module):
-    """Encoder and masked-LM head: also what a BERT is."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = MaskedLanguageHead(encoder.config, encoder.embeddings.word)
-
-    def forward(self, batch: Batch, ids: Tensor | None = None, at: Tensor | None = None) -> Tensor:
-        """Logits (M, V) at the token indices `at` (M,), or (T, V) at all of them."""
-        hidden = self.encoder(batch, ids)
-        return self.head(hidden if at is None else hidden[at])
 
 
 class Discriminator(nn.Module):
@@ -39,60 +29,70 @@ class Discriminator(nn.Module):
         return self.head(self.encoder(batch, ids))
 
 
-def _ratio_metrics(**pairs: tuple[Tensor, Tensor | int]) -> dict[str, tuple[Tensor, Tensor]]:
-    out = {}
-    for name, (total, count) in pairs.items():
-        total = total.detach().float()
-        # A number becomes a tensor by a fill on the device, which the host need not wait for.
-        counted = count.detach().float() if isinstance(count, Tensor) else torch.full((), float(count), device=total.device)
-        out[name] = (total, counted)
-    return out
+class Corruption(nn.Module):
+    """Noise put into the text, and a network that learns from the result: what ELECTRA, Electric and the ablations share.
 
-
-class MaskedLanguageModel(nn.Module):
-    """BERT's objective: the cross-entropy of the original tokens at masked positions (paper, section 2).
-
-    Metrics: `masked_lm_accuracy`. Loss: `masked_lm_loss`, per masked token.
+    The samples' temperature may follow the share of the run that is over.
+    Metric: `sampled_masked_lm_accuracy`, how often a sample is the original token.
     """
 
-    special_ids: Tensor
+    done: Tensor
 
-    def __init__(self, model: Generator, settings: ObjectiveSettings, *, mask_id: int, special_ids: frozenset[int]) -> None:
+    def __init__(self, noise: Noise, settings: ObjectiveSettings) -> None:
         super().__init__()
-        self.generator = model
-        self.settings = settings
-        self.mask_id = mask_id
-        self.register_buffer("special_ids", torch.tensor(sorted(special_ids)), persistent=False)
+        self.noise, self.settings = noise, settings
+        self.register_buffer("done", torch.zeros(()), persistent=False)
+
+    @property
+    def generator(self) -> Generator | TwoTowerGenerator | None:
+        """The noise's network; None where it has none."""
+        return self.noise.generator
+
+    @property
+    def special_ids(self) -> Tensor:
+        """Ids that are never chosen."""
+        return self.noise.special_ids
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """Masked tokens, known before the forward pass."""
-        return {"masked_lm_loss": sum(masking.num_masked(batch.lengths, self.settings.mask_prob))}
+        """Loss name -> number of predictions, known before the forward pass."""
+        return self.noise.counts(batch)
 
     def forward(self, batch: Batch) -> StepOutput:
-        output, _, _ = self._masked_lm(batch)
-        return output
-
-    def _masked_lm(self, batch: Batch) -> tuple[StepOutput, Tensor, Tensor]:
-        """The masked-LM part -> its output, the chosen token indices (M,), the logits there (M, V)."""
-        counts = masking.num_masked(batch.lengths, self.settings.mask_prob)
-        chosen = masking.choose_positions(batch, counts, self.special_ids)
-        masked = masking.mask_positions(batch, chosen, self.mask_id, self.settings.mask_token_prob)
-        logits = self.generator(batch, masked, chosen)
-        wanted = batch.ids[chosen]
-        total = F.cross_entropy(logits.float(), wanted, reduction="sum")
-        num = sum(counts)
+        proposal = self.noise.propose(batch)
         with torch.no_grad():
-            right = (logits.argmax(-1) == wanted).sum()
-        loss = Loss(total=total, count=num, weight=self.settings.generator_weight)
-        metrics = _ratio_metrics(masked_lm_accuracy=(right, num))
-        return StepOutput(losses={"masked_lm_loss": loss}, metrics=metrics), chosen, logits
+            chosen = proposal.chosen
+            chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
+            forbidden = batch.ids[chosen] if self.settings.disallow_correct else None
+            sampled = masking.sample_tokens(proposal.logits, chance, self.temperature(), forbidden)
+            right = (sampled == batch.ids[chosen]).sum()
+        learned = self.learn(batch, proposal, sampled)
+        metrics = ratios(sampled_masked_lm_accuracy=(right, len(chosen)))
+        return StepOutput(
+            losses={**proposal.output.losses, **learned.losses},
+            metrics={**proposal.output.metrics, **metrics, **learned.metrics},
+            scores=learned.scores,
+        )
+
+    def advance(self, done: float) -> None:
+        """The share of the run that is over."""
+        self.done.fill_(done)
+
+    def temperature(self) -> float | Tensor:
+        """Of the samples, now."""
+        start, end = self.settings.temperature, self.settings.temperature_end
+        return start if end is None else start + (end - start) * self.done
+
+    def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
+        """(M,) samples for the chosen positions -> the losses and metrics of the network that reads them."""
+        raise NotImplementedError
 
 
-class ReplacedTokenDetection(MaskedLanguageModel):
-    """ELECTRA's objective (paper, section 2): a generator fills masked positions, the discriminator finds what it changed.
+class ReplacedTokenDetection(Corruption):
+    """ELECTRA's objective (paper, section 2): a generator fills chosen positions, the discriminator finds what it changed.
 
     loss = generator_weight * masked_lm_loss + disc_weight * disc_loss, the first per masked token, the second per real
     token. The generator is not trained through its samples. A sample equal to the original counts as original.
+    With `objective = "electra-masked"` the discriminator learns from the chosen positions alone (paper, section 3.5: "ELECTRA 15%").
 
     Metrics, under the names of the original and the Chinese seed: `masked_lm_accuracy`, `sampled_masked_lm_accuracy`,
     `disc_accuracy`, `disc_precision`, `disc_recall`, and `disc_auc` from the scores. `disc_loss_original` averages per
@@ -100,59 +100,70 @@ class ReplacedTokenDetection(MaskedLanguageModel):
     original's evaluation did.
     """
 
-    def __init__(
-        self,
-        discriminator: Discriminator,
-        generator: Generator,
-        settings: ObjectiveSettings,
-        *,
-        mask_id: int,
-        special_ids: frozenset[int],
-        sequence_length: int = 0,
-    ) -> None:
-        super().__init__(generator, settings, mask_id=mask_id, special_ids=special_ids)
+    def __init__(self, discriminator: Discriminator, noise: Noise, settings: ObjectiveSettings, *, sequence_length: int = 0) -> None:
+        super().__init__(noise, settings)
         self.discriminator = discriminator
         self.sequence_length = sequence_length
+        self.only_chosen = settings.objective == "electra-masked"
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """Masked tokens and real tokens, known before the forward pass."""
-        return super().counts(batch) | {"disc_loss": batch.num_tokens}
+        """The generator's predictions, and real tokens (or chosen ones)."""
+        num = sum(self.noise.num_chosen(batch)) if self.only_chosen else batch.num_tokens
+        return super().counts(batch) | {"disc_loss": num}
 
-    def forward(self, batch: Batch) -> StepOutput:
-        generated, chosen, logits = self._masked_lm(batch)
-        with torch.no_grad():
-            chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
-            forbidden = batch.ids[chosen] if self.settings.disallow_correct else None
-            sampled = masking.sample_tokens(logits.detach(), chance, self.settings.temperature, forbidden)
-            corrupted, replaced = masking.replace_tokens(batch, chosen, sampled)
-            right = (sampled == batch.ids[chosen]).sum()
-        detected = self.detect(batch, corrupted, replaced)
-        metrics = _ratio_metrics(sampled_masked_lm_accuracy=(right, len(chosen)))
-        return StepOutput(
-            losses={**generated.losses, **detected.losses},
-            metrics={**generated.metrics, **metrics, **detected.metrics},
-            scores=detected.scores,
-        )
-
-    def detect(self, batch: Batch, corrupted: Tensor, replaced: Tensor) -> StepOutput:
-        """The discriminator's part alone: (T,) corrupted ids and bool labels -> its loss and metrics."""
+    def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
+        """The discriminator's verdicts on the text with the samples in it."""
+        corrupted, replaced = masking.replace_tokens(batch, proposal.chosen, sampled)
         logits = self.discriminator(batch, corrupted).float()
+        if self.only_chosen:
+            chosen = proposal.chosen
+            return self.judge(logits[chosen], replaced[chosen], batch.rows[chosen], self.noise.num_chosen(batch))
+        return self.judge(logits, replaced, batch.rows, batch.lengths)
+
+    def judge(self, logits: Tensor, replaced: Tensor, rows: Tensor, lengths: tuple[int, ...]) -> StepOutput:
+        """(N,) logits, (N,) bool labels, (N,) sequence of each, tokens per sequence -> the discriminator's loss and metrics."""
         each = F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="none")
+        num = sum(lengths)
         with torch.no_grad():
             said = logits > 0
             hits = (said & replaced).sum()
-            lengths = torch.tensor(batch.lengths).to(logits.device, non_blocking=True)
-            per_sequence = logits.new_zeros(len(batch.lengths)).index_add_(0, batch.rows, each.detach()) / lengths
-        num = batch.num_tokens
-        metrics = _ratio_metrics(
+            sizes = torch.tensor(lengths).to(logits.device, non_blocking=True)
+            per_sequence = logits.new_zeros(len(lengths)).index_add_(0, rows, each.detach()) / sizes
+        metrics = ratios(
             disc_accuracy=((said == replaced).sum(), num),
             disc_precision=(hits, said.sum()),
             disc_recall=(hits, replaced.sum()),
-            disc_loss_original=(per_sequence.sum(), len(batch.lengths)),
+            disc_loss_original=(per_sequence.sum(), len(lengths)),
         )
         scores = {"disc_auc": (logits.detach(), replaced)}
         if self.sequence_length and not self.training:
-            padding = logits.new_full((len(batch.lengths) * self.sequence_length - num,), -torch.inf)
+            padding = logits.new_full((len(lengths) * self.sequence_length - num,), -torch.inf)
             scores["disc_auc_original"] = (torch.cat([logits.detach(), padding]), F.pad(replaced, (0, len(padding))))
         loss = Loss(total=each.sum(), count=num, weight=self.settings.disc_weight)
         return StepOutput(losses={"disc_loss": loss}, metrics=metrics, scores=scores)
+
+
+class Electric(ReplacedTokenDetection):
+    """Electric (Clark et al. 2020b): the discriminator's logit is an energy E of a token in its text, learned by noise-contrastive estimation.
+
+    p(token | others) is proportional to exp(-E). Of the tokens `mask_prob` are drawn from the two-tower generator's q; that a token is
+    noise has the logit E + log q + log(mask_prob / (1 - mask_prob)), and every chosen position counts as noise, also where the sample
+    is the original token. Minus the sum of a text's energies is its pseudo-log-likelihood, up to a constant per token (`electra score`).
+
+    As in the original special tokens take part (as text, never noise); their q is set to one, for it has no meaning at a sequence's ends.
+
+    Source: `_get_discriminator_output` of the original's `run_pretraining.py`, with `electric_objective`.
+    """
+
+    def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
+        """Noise or text? for every token."""
+        assert proposal.log_q is not None, "Electric needs a generator that knows the probability of every token"
+        chosen, mask_prob = proposal.chosen, self.settings.mask_prob
+        corrupted, _ = masking.replace_tokens(batch, chosen, sampled)
+        noise = torch.zeros_like(batch.ids, dtype=torch.bool).index_fill(0, chosen, True)
+        with torch.no_grad():
+            of_samples = -F.cross_entropy(proposal.logits.float(), sampled, reduction="none")
+            log_q = proposal.log_q.index_copy(0, chosen, of_samples)
+            log_q = torch.where(torch.isin(batch.ids, self.special_ids), 0.0, log_q)
+        energies = self.discriminator(batch, corrupted).float()
+        return self.judge(energies + log_q + math.log(mask_prob / (1 - mask_prob)), noise, batch.rows, batch.lengths)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from electra.errors import UserError
 from electra.model.encoder import EncoderConfig
+from electra.model.generators import Generator
 from electra.model.hf import new_module
 from electra.model.hf_keys import from_hf
-from electra.model.objectives import Discriminator, Generator
+from electra.model.objectives import Discriminator
 from electra.model.tensor_bundle import TensorBundle
 
 HEAD_WIDTH = 64

@@ -15,8 +15,10 @@ from electra.data.shards import Shards, open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 from electra.model import masking
-from electra.model.hf import Checkpoint, load_checkpoint
-from electra.model.objectives import Discriminator, Generator, MaskedLanguageModel, ReplacedTokenDetection
+from electra.model.generators import Generator, TwoTowerGenerator
+from electra.model.hf import Checkpoint, is_electric, load_checkpoint
+from electra.model.noise import ClozeModel, MaskedLanguageModel, Noise
+from electra.model.objectives import Discriminator, Electric, ReplacedTokenDetection
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings
 from electra.train.evaluation import area_under_curve, evaluate
 from electra.train.ranks import choose_device
@@ -25,23 +27,32 @@ from electra.train.ranks import choose_device
 def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
     """The nine pre-training metrics on the held-out part of shard folders."""
     shards, tokenizer, checkpoint = open_all(settings)
-    generator = checkpoint if checkpoint.architecture == "ElectraForMaskedLM" else load_checkpoint(settings.model, "generator")
-    assert isinstance(generator.module, Generator)
-    special = frozenset(tokenizer.special_ids)
-    objective: MaskedLanguageModel
+    objective: MaskedLanguageModel | ReplacedTokenDetection
     if isinstance(checkpoint.module, Discriminator):
-        objective = ReplacedTokenDetection(
-            checkpoint.module,
-            generator.module,
-            ObjectiveSettings(),
-            mask_id=tokenizer.mask_id,
-            special_ids=special,
-            sequence_length=settings.sequence_length,
-        )
+        objective = detection(checkpoint, checkpoint.module, settings.sequence_length, tokenizer)
     else:
-        objective = MaskedLanguageModel(generator.module, ObjectiveSettings(objective="mlm"), mask_id=tokenizer.mask_id, special_ids=special)
+        assert isinstance(checkpoint.module, Generator)
+        objective = MaskedLanguageModel(
+            checkpoint.module, ObjectiveSettings(objective="mlm"), mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids
+        )
     device = choose_device()
     return evaluate(objective.to(device), held_out(settings, shards, tokenizer), device)
+
+
+def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_length: int, tokenizer: Tokenizer) -> ReplacedTokenDetection:
+    """A discriminator and the generator beside it in the objective they were trained with."""
+    folder = checkpoint.path / "generator"
+    # One without a folder may be a published discriminator, whose generator has a name of its own.
+    generator = load_checkpoint(folder if (folder / "config.json").exists() else checkpoint.path, "any" if folder.exists() else "generator").module
+    kind = Electric if is_electric(checkpoint) else ReplacedTokenDetection
+    settings = ObjectiveSettings(objective="electric" if kind is Electric else "electra")
+    noise: Noise
+    if isinstance(generator, TwoTowerGenerator):
+        noise = ClozeModel(generator, settings, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids)
+    else:
+        assert isinstance(generator, Generator)
+        noise = MaskedLanguageModel(generator, settings, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids)
+    return kind(discriminator, noise, settings, sequence_length=sequence_length)
 
 
 def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:

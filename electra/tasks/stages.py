@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from electra import config
 from electra.errors import UserError
-from electra.settings import LoopSettings, PretrainSettings
+from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, PretrainSettings
+
+DETECTORS = ("electra", "electric", "electra-masked")
+"""Objectives whose network is a discriminator."""
 
 
 def recorded(settings: PretrainSettings) -> PretrainSettings:
@@ -23,14 +26,34 @@ def check(settings: PretrainSettings) -> None:
         raise UserError(f"sequence_length {length} is outside 8..{limit} (max_position_embeddings); change one of them")
     if not 0 < settings.objective.mask_prob < 1:
         raise UserError(f"mask_prob {settings.objective.mask_prob} is outside 0..1; the paper uses 0.15")
-    if settings.objective.mlm_first and settings.objective.objective != "electra":
-        raise UserError("mlm_first is for the objective 'electra'; an 'mlm' run is one from its first step to its last")
+    check_objective(settings.model, settings.objective)
     if (rate := settings.objective.mlm_first_learning_rate) is not None and not rate > 0:
         raise UserError(f"mlm_first_learning_rate {rate} must be above zero")
     if settings.data.weights and len(settings.data.weights) != len(settings.data.data):
         raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
     if any(weight <= 0 for weight in settings.data.weights):
         raise UserError(f"--weights {settings.data.weights}: every weight must be above zero")
+
+
+def check_objective(model: ModelSettings, objective: ObjectiveSettings) -> None:
+    """Refuse what does not go together."""
+    name = objective.objective
+    if objective.mlm_first and name not in DETECTORS:
+        raise UserError(
+            f"mlm_first is for the objectives {', '.join(DETECTORS)}; in '{name}' the network is a masked LM from the first step to the last"
+        )
+    for knob, value in (("temperature", objective.temperature), ("temperature_end", objective.temperature_end)):
+        if value is not None and not value > 0:
+            raise UserError(f"{knob} {value} must be above zero; 1 samples what the generator believes")
+    if name == "electric":
+        if model.generator != "two-tower":
+            raise UserError(f"objective 'electric' needs the probability of every token: set --generator two-tower, not '{model.generator}'")
+        if objective.temperature != 1 or objective.temperature_end not in (None, 1) or objective.disallow_correct:
+            raise UserError("objective 'electric' needs noise exactly as its generator says: temperature 1, and no disallow_correct")
+    if model.embedding_sharing == "disentangled" and (name not in DETECTORS or model.generator in ("uniform", "shared")):
+        raise UserError(
+            f"embedding_sharing 'disentangled' is for a discriminator beside a generator, not for '{name}' with generator '{model.generator}'"
+        )
 
 
 def stages(settings: PretrainSettings) -> list[PretrainSettings]:

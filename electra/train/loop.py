@@ -183,6 +183,7 @@ class _Run:
         mine = [sum(counts[name] for counts in found) for name in names]
         *summed, tokens, stop = self.ranks.sum_counts([*mine, sum(batch.num_tokens for batch in batches), len(asked)])
         counts = {name: max(1, count) for name, count in zip(names, summed, strict=True)}
+        objective.advance(self.step / self.num_steps)
         self.step += 1
         resume.seed_step(self.settings.seed, self.step, self.ranks.rank)
         loss = torch.zeros((), device=self.ranks.device)
