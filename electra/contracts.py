@@ -41,6 +41,10 @@ class Batch:
     """Length of each of the B sequences, on the host."""
     labels: torch.Tensor | None = None
     """Task labels: (B,) int64 classes or float32 targets; None in pre-training."""
+    word_starts: torch.Tensor | None = None
+    """(T,) bool, whether a token begins a word: then whole words are chosen for masking; None: word pieces are."""
+    mask_weights: torch.Tensor | None = None
+    """(T,) float32 above zero, how readily a token is chosen for masking relative to others; None: all alike."""
 
     @property
     def num_tokens(self) -> int:

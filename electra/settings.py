@@ -62,6 +62,12 @@ class ObjectiveSettings:
     """Fraction of real tokens chosen for prediction."""
     mask_token_prob: float = 0.85
     """Fraction of the chosen tokens that become [MASK]; the others stay as they are."""
+    mask_unit: Literal["piece", "word"] = "piece"
+    """What is chosen: 'piece', each word piece by itself, or 'word', all pieces of a word together (whole-word masking; Chinese needs shards
+    prepared with --words). The number of chosen tokens is the same."""
+    mask_frequency_power: float = 0.0
+    """Prefer rare tokens: they are chosen in proportion to min(1, 1e-5 / frequency) to this power. 0: all alike; 0.5: the subsampling of word2vec
+    (Mikolov et al. 2013; for masked LMs: Zhang et al. 2023, 'Weighted sampling for masked language modeling')."""
     generator_weight: float = 1.0
     """Weight of the generator's masked-LM loss."""
     disc_weight: float = 50.0
@@ -203,6 +209,7 @@ class PrepareSettings:
     Examples:
       electra prepare corpus/ --tokenizer vocab --output shards --workers 2
       electra prepare wiki.txt.xz reviews.jsonl --tokenizer vocab.txt --output shards --held-out 0.5%
+      electra prepare zh.txt.xz --tokenizer zh-vocab.txt --output shards-zh --words chinese
       electra prepare pretrain_tfrecords/ --tokenizer vocab.txt --output shards
     """
 
@@ -228,6 +235,9 @@ class PrepareSettings:
     """Strip accents; unset: as the tokenizer's files say, else as lowercase."""
     split_chinese: bool | None = None
     """Make a word of every Chinese character; unset: as the tokenizer's files say, else yes."""
+    words: Literal["auto", "none", "chinese"] = "auto"
+    """Keep where Chinese words start, for whole-word masking: 'chinese' asks a segmenter (rjieba, of the extra 'data'); 'auto' does so where the
+    vocabulary is Chinese and rjieba is installed. Ids stay the same. Words of other languages need none of it."""
     json: bool = False
     """Print the manifest as JSON."""
 
@@ -242,6 +252,7 @@ class PretrainSettings:
       electra pretrain mini --data shards --output runs/mini --budget 1h
       electra pretrain small --data wiki reviews --weights 3 1 --output runs/small
       electra pretrain mini --data reviews --init runs/mini/final --output runs/reviews
+      electra pretrain small --data shards-zh --mask-unit word --output runs/zh
       electra pretrain mini --output runs/mini --resume
       electra pretrain runs/mini/config.toml --output runs/again
     """

@@ -11,13 +11,21 @@ import time
 from electra import disk
 from electra.data.preparation import prepare
 from electra.data.sources import Report
+from electra.data.tfrecord import find_records
 from electra.data.tokenizer import load_tokenizer
+from electra.data.words import choose_words
+from electra.errors import UserError
 from electra.settings import PrepareSettings
 
 
 def run(settings: PrepareSettings) -> None:
     """Tokenize the corpus, write manifest.json and run.json (this run's speed and memory), tell the counts."""
     tokenizer = load_tokenizer(settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese)
+    if settings.words == "chinese" and find_records(settings.corpus):
+        raise UserError("--words chinese: TFRecords hold ids without the text that words are found in; prepare the text itself")
+    words, remark = choose_words(settings.words, tokenizer)
+    if remark:
+        print(f"warning: {remark}", file=sys.stderr)
     report = Report()
     start = time.monotonic()
     shards = prepare(
@@ -29,6 +37,7 @@ def run(settings: PrepareSettings) -> None:
         text_field=settings.text_field,
         documents=settings.documents,
         deduplicate=settings.deduplicate,
+        words=words,
         report=report,
     )
     seconds = time.monotonic() - start

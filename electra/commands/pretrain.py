@@ -49,6 +49,7 @@ def run(settings: PretrainSettings) -> int:
 def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     """One training: shards -> batches -> objective -> the loop."""
     from electra.data import batches
+    from electra.data.mask_hints import mask_hints
     from electra.data.shards import open_shards, same_vocabulary
     from electra.data.tokenizer import load_tokenizer
     from electra.model import networks
@@ -60,6 +61,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     same_vocabulary(shards)
     tokenizer_path = next(iter(shards.values())).tokenizer_path
     tokenizer = load_tokenizer(tokenizer_path)
+    hints = mask_hints(settings.objective, shards, settings.data.weights, tokenizer)
     resume_from = resume.latest_checkpoint(settings.output) if settings.resume else None
     objective, remarks = build(settings, tokenizer, [s.train for s in shards.values()], here, fresh=resume_from is None)
     stream = batches.PretrainingStream(
@@ -70,10 +72,11 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
         settings.loop.seed,
         rank=here.rank,
         world_size=here.world_size,
+        hints=hints,
     )
     num_examples = EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
     held_out = batches.held_out_batches(
-        [s.held_out for s in shards.values()], settings.data, tokenizer, settings.loop.batch_size, num_examples, seed=0
+        [s.held_out for s in shards.values()], settings.data, tokenizer, settings.loop.batch_size, num_examples, seed=0, hints=hints
     )
     record = Record(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first)
     for remark in remarks:

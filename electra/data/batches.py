@@ -11,14 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from electra.contracts import Batch
-from electra.data.examples import Plan, build_example, plan_examples, plan_stored
+from electra.data.examples import Plan, lay_out, plan_examples, plan_stored
 from electra.settings import DataSettings
+
+if TYPE_CHECKING:
+    from electra.data.mask_hints import MaskHints
+    from electra.data.words import PackedBits
 
 PART_TOKENS = 1_000_000
 """Tokens of a part."""
@@ -39,6 +43,8 @@ class Split(Protocol):
     def document_starts(self) -> np.ndarray: ...
     @property
     def stored(self) -> bool: ...
+    @property
+    def word_starts(self) -> PackedBits | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,8 @@ class Part:
     """(d + 1,) indices of this part's documents into its lines."""
     stored: bool = False
     """Whether its documents are examples already."""
+    word_starts: PackedBits | None = None
+    """A bit per token of the whole split, whether it begins a word, where the shards know."""
 
     @property
     def num_tokens(self) -> int:
@@ -78,7 +86,7 @@ def cut_parts(split: Split, tokens: int) -> list[Part]:
     parts = []
     for first, last in pairwise(bounds):
         lines = documents[first : last + 1]
-        parts.append(Part(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0], split.stored))
+        parts.append(Part(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0], split.stored, split.word_starts))
     return parts
 
 
@@ -177,8 +185,10 @@ class PretrainingStream:
         *,
         rank: int = 0,
         world_size: int = 1,
+        hints: MaskHints | None = None,
     ) -> None:
         self.settings = settings
+        self.hints = hints
         self.tokenizer = tokenizer
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
         groups = [cut_parts(split, PART_TOKENS) for split in splits]
@@ -202,7 +212,8 @@ class PretrainingStream:
         return self
 
     def __next__(self) -> Batch:
-        features, keys = [], []
+        features: list[Features] = []
+        keys: list[int] = []
         for _ in range(self.batch_size * self.world_size):
             index, self.index = self.index, self.index + 1
             key = example_key(self.seed, index)
@@ -210,29 +221,47 @@ class PretrainingStream:
             which = int(np.searchsorted(self.shares[:-1], rng.random(), side="right"))
             part, plan, number = next(self.orders[which])
             if index % self.world_size == self.rank:
-                features.append(self._build(part, plan, number, rng))
+                features.append(build_features(part, plan, number, rng, self.settings, self.tokenizer))
                 keys.append(key)
-        return collate(features, keys)
+        return hinted(features, keys, self.hints)
 
-    def _build(self, part: Part, plan: Plan, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        settings = self.settings
-        special = self.tokenizer.cls_id, self.tokenizer.sep_id
-        return build_example(part.ids, plan, number, settings.sequence_length, rng, *special, settings.single_segment_prob)
+
+Features = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Ids, segments and, where the shards know, whether each token begins a word; all (n,)."""
+
+
+def build_features(part: Part, plan: Plan, number: int, rng: np.random.Generator, settings: DataSettings, tokenizer: SpecialTokens) -> Features:
+    """Example `number` of a part's plan -> what a batch needs of it."""
+    layout = lay_out(plan, number, settings.sequence_length, rng, settings.single_segment_prob)
+    ids, segments = layout.fill(part.ids, tokenizer.cls_id, tokenizer.sep_id)
+    return ids, segments, None if part.word_starts is None else layout.fill(part.word_starts, 1, 1)[0].astype(bool)
+
+
+def hinted(features: Sequence[Features], keys: Sequence[int], hints: MaskHints | None) -> Batch:
+    """B examples and their keys -> Batch, with hints where there are any."""
+    batch = collate([(ids, segments) for ids, segments, _ in features], keys)
+    return batch if hints is None else hints.note(batch, [known for _, _, known in features])
 
 
 def held_out_batches(
-    splits: Sequence[Split], settings: DataSettings, tokenizer: SpecialTokens, batch_size: int, num_examples: int, seed: int
+    splits: Sequence[Split],
+    settings: DataSettings,
+    tokenizer: SpecialTokens,
+    batch_size: int,
+    num_examples: int,
+    seed: int,
+    *,
+    hints: MaskHints | None = None,
 ) -> list[Batch]:
     """Held-out splits -> the same `num_examples` examples every time (fewer if there are no more), as batches of similar lengths."""
-    found: list[tuple[np.ndarray, np.ndarray]] = []
-    special = tokenizer.cls_id, tokenizer.sep_id
+    found: list[Features] = []
     everything = [(part, part.plan(settings, np.random.default_rng(seed))) for split in splits for part in cut_parts(split, PART_TOKENS)]
     places = [(which, number) for which, (_, plan) in enumerate(everything) for number in range(len(plan))]
     rng = np.random.default_rng([seed, 11])
     for at in rng.permutation(len(places))[:num_examples]:
         which, number = places[at]
         part, plan = everything[which]
-        found.append(build_example(part.ids, plan, number, settings.sequence_length, rng, *special, settings.single_segment_prob))
+        found.append(build_features(part, plan, number, rng, settings, tokenizer))
     order = sorted(range(len(found)), key=lambda i: -len(found[i][0]))
     chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    return [collate([found[i] for i in chunk], [example_key(seed, i) for i in chunk]) for chunk in chunks]
+    return [hinted([found[i] for i in chunk], [example_key(seed, i) for i in chunk], hints) for chunk in chunks]

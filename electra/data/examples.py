@@ -12,8 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from electra.data.words import PackedBits
 
 WHOLE = 100_000
 """First-segment target of a one-segment example: longer than any example."""
@@ -99,6 +103,39 @@ def divide(sizes: list[int], target: int, rng: np.random.Generator, single_segme
     return out
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Which tokens of a part make an example, and in which segment."""
+
+    first: int
+    last: int
+    """Its tokens are first .. last - 1 of the part's, as far as they fit."""
+    belongs: np.ndarray
+    """(last - first,) bool: whether a token is of the first segment."""
+    length: int
+    """Full example length, special tokens included."""
+
+    def fill(self, values: np.ndarray | PackedBits, opening: int, closing: int) -> tuple[np.ndarray, np.ndarray]:
+        """Something known of every token of the part -> the same of the example's n tokens, [CLS] having `opening` and [SEP] `closing`; segments."""
+        tokens = np.asarray(values[self.first : self.last], np.int64)
+        one = tokens[self.belongs][: self.length - 2]
+        two = tokens[~self.belongs][: max(0, self.length - len(one) - 3)]
+        parts = [[opening], one, [closing]]
+        if len(two):
+            parts += [two, [closing]]
+        segments = np.zeros(len(one) + 2 + (len(two) + 1 if len(two) else 0), np.int64)
+        segments[len(one) + 2 :] = 1
+        return np.concatenate(parts).astype(np.int64, copy=False), segments
+
+
+def lay_out(plan: Plan, index: int, length: int, rng: np.random.Generator, single_segment_prob: float) -> Layout:
+    """Example `index` of a plan -> which tokens it has, n <= length with [CLS] and [SEP]."""
+    bounds = plan.pieces[plan.first[index] : plan.last[index] + 1].tolist()
+    sizes = [b - a for a, b in pairwise(bounds)]
+    into_first = [i == 0 for i in range(len(sizes))] if plan.stored else divide(sizes, int(plan.targets[index]), rng, single_segment_prob)
+    return Layout(bounds[0], bounds[-1], np.repeat(into_first, sizes), length)
+
+
 def build_example(
     ids: np.ndarray, plan: Plan, index: int, length: int, rng: np.random.Generator, cls_id: int, sep_id: int, single_segment_prob: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -106,16 +143,4 @@ def build_example(
 
     `ids` are the tokens of the whole part (memory-mapped).
     """
-    bounds = plan.pieces[plan.first[index] : plan.last[index] + 1].tolist()
-    sizes = [b - a for a, b in pairwise(bounds)]
-    into_first = [i == 0 for i in range(len(sizes))] if plan.stored else divide(sizes, int(plan.targets[index]), rng, single_segment_prob)
-    tokens = np.asarray(ids[bounds[0] : bounds[-1]], np.int64)
-    belongs = np.repeat(into_first, sizes)
-    one = tokens[belongs][: length - 2]
-    two = tokens[~belongs][: max(0, length - len(one) - 3)]
-    parts = [[cls_id], one, [sep_id]]
-    if len(two):
-        parts += [two, [sep_id]]
-    segments = np.zeros(len(one) + 2 + (len(two) + 1 if len(two) else 0), np.int64)
-    segments[len(one) + 2 :] = 1
-    return np.concatenate(parts).astype(np.int64, copy=False), segments
+    return lay_out(plan, index, length, rng, single_segment_prob).fill(ids, cls_id, sep_id)

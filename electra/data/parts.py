@@ -20,8 +20,10 @@ from electra.data.corpus import read_documents
 from electra.data.shards import SPLITS
 from electra.data.sources import Report
 from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.words import ChineseWords
 
 PART_BYTES = 4 << 20
+LineReader = Tokenizer | ChineseWords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class Plan:
     text_field: str = "text"
     documents: str = "auto"
     deduplicate: bool = True
+    words: str = "none"
     part_bytes: int = PART_BYTES
 
 
@@ -113,16 +116,16 @@ def read_parts(plan: Plan, report: Report, counts: dict[str, int]) -> Iterator[P
 
 # ---- workers ----
 
-_tokenizer: Tokenizer | None = None
+_reader: LineReader | None = None
 
 
-def start_worker(folder: str) -> None:
+def start_worker(folder: str, words: str) -> None:
     """Load the tokenizer; one thread a process; leave when the reading process is gone, however it went."""
-    global _tokenizer
+    global _reader
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the reader decides
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _tokenizer = load_tokenizer(folder)
+    _reader = line_reader(load_tokenizer(folder), words)
 
 
 def _leave_with_parent() -> None:
@@ -133,20 +136,35 @@ def _leave_with_parent() -> None:
 
 
 def tokenize_in_worker(key: bytes, documents: list[bytes], held_out: list[bool], file: Path) -> None:
-    """`tokenize_part` with this process's tokenizer."""
-    assert _tokenizer is not None
-    tokenize_part(_tokenizer, key, documents, held_out, file)
+    """`tokenize_part` with this process's reader of lines."""
+    assert _reader is not None
+    tokenize_part(_reader, key, documents, held_out, file)
 
 
-def tokenize_part(tokenizer: Tokenizer, key: bytes, documents: list[bytes], held_out: list[bool], file: Path) -> None:
-    """Documents -> one .npz: per split ids, tokens per line, lines per document; lines without a token are left out, and counted."""
+def line_reader(tokenizer: Tokenizer, words: str) -> LineReader:
+    """The tokenizer, or with `words` 'chinese' one that finds where words start as well."""
+    return ChineseWords(tokenizer) if words == "chinese" else tokenizer
+
+
+def tokenize_part(reader: LineReader, key: bytes, documents: list[bytes], held_out: list[bool], file: Path) -> None:
+    """Documents -> one .npz: per split ids, tokens per line, lines per document; lines without a token are left out, and counted.
+
+    A reader that finds words adds per split which tokens begin one.
+    """
+    tokenizer = reader.tokenizer if isinstance(reader, ChineseWords) else reader
     dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
     ids: dict[bool, list[bytes]] = {False: [], True: []}
     lines: dict[bool, list[int]] = {False: [], True: []}
     ends: dict[bool, list[int]] = {False: [], True: []}
+    opens: dict[bool, list[np.ndarray]] = {False: [np.zeros(0, bool)], True: [np.zeros(0, bool)]}
     dropped = 0
     for text, held in zip(documents, held_out, strict=True):
-        encoded = tokenizer.encode_packed(text.decode("utf-8").split("\n"))
+        texts = text.decode("utf-8").split("\n")
+        if isinstance(reader, ChineseWords):
+            encoded, starts = reader.encode(texts)
+            opens[held] += starts
+        else:
+            encoded = reader.encode_packed(texts)
         full = [line for line in encoded if line]
         dropped += len(encoded) - len(full)
         if full:
@@ -159,6 +177,8 @@ def tokenize_part(tokenizer: Tokenizer, key: bytes, documents: list[bytes], held
         values = np.frombuffer(b"".join(ids[held]), dtype)
         unknown += int((values == tokenizer.unk_id).sum())
         arrays |= {f"{name}_ids": values, f"{name}_lines": np.array(lines[held], np.int64), f"{name}_documents": np.array(ends[held], np.int64)}
+        if isinstance(reader, ChineseWords):
+            arrays[f"{name}_words"] = np.concatenate(opens[held])
     arrays["unknown"] = np.array([unknown])
     with disk.atomic_file(file) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]

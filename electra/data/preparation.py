@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 
 from electra import __version__, disk
-from electra.data.parts import PART_BYTES, Part, Plan, is_made, read_parts, start_worker, tokenize_in_worker, tokenize_part
+from electra.data.parts import PART_BYTES, LineReader, Part, Plan, is_made, line_reader, read_parts, start_worker, tokenize_in_worker, tokenize_part
 from electra.data.progress import Progress
 from electra.data.shards import FORMAT, SPLITS, Shards, open_shards
 from electra.data.sources import Report
 from electra.data.tfrecord import find_records, store_records
 from electra.data.tokenizer import Tokenizer
+from electra.data.words import packed_size, write_bits
 from electra.errors import UserError
 
 
@@ -43,7 +44,9 @@ def _tokenize_all(plan: Plan, tokenizer: Tokenizer, output: Path, workers: int, 
     folder.mkdir(exist_ok=True)
     number = 0
     with Progress(report, f"preparing {output.name}") as progress:
-        submit, finish = _in_this_process(tokenizer) if workers == 1 else _in_processes(str(output / "tokenizer"), workers)
+        submit, finish = (
+            _in_this_process(line_reader(tokenizer, plan.words)) if workers == 1 else _in_processes(str(output / "tokenizer"), plan.words, workers)
+        )
         try:
             for part in read_parts(plan, report, counts):
                 file = folder / f"{part.number:06}.npz"
@@ -60,17 +63,17 @@ def _tokenize_all(plan: Plan, tokenizer: Tokenizer, output: Path, workers: int, 
     return number
 
 
-def _in_this_process(tokenizer: Tokenizer) -> tuple[Callable[[Part, Path], None], Callable[[bool], None]]:
+def _in_this_process(reader: LineReader) -> tuple[Callable[[Part, Path], None], Callable[[bool], None]]:
     def submit(part: Part, file: Path) -> None:
-        tokenize_part(tokenizer, part.key, part.documents, part.held_out, file)
+        tokenize_part(reader, part.key, part.documents, part.held_out, file)
 
     return submit, lambda failed: None
 
 
-def _in_processes(tokenizer_folder: str, workers: int) -> tuple[Callable[[Part, Path], None], Callable[[bool], None]]:
+def _in_processes(tokenizer_folder: str, words: str, workers: int) -> tuple[Callable[[Part, Path], None], Callable[[bool], None]]:
     """(submit, finish): a few parts wait in the queue at most, so memory does not grow with the corpus."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(tokenizer_folder,))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(tokenizer_folder, words))
     waiting: deque[Future[None]] = deque()
 
     def wait_for_oldest() -> None:
@@ -101,7 +104,7 @@ def _in_processes(tokenizer_folder: str, workers: int) -> tuple[Callable[[Part, 
 # ---- merging ----
 
 
-def _merge(output: Path, number: int, dtype: np.dtype[Any]) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+def _merge(output: Path, number: int, dtype: np.dtype[Any], words: str) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
     """Parts -> the arrays of each split -> (counts and hashes per split, totals)."""
     files = [output / "parts" / f"{index:06}.npz" for index in range(number)]
     totals = {"dropped_lines": 0, "unknown_tokens": 0, "text_bytes": 0}
@@ -123,6 +126,8 @@ def _merge(output: Path, number: int, dtype: np.dtype[Any]) -> tuple[dict[str, d
             kept: np.dtype[Any] = dtype if kind == "ids" else np.dtype(np.int64)
             target = folder / f"{array_name}.npy"
             splits[name]["sha256"][array_name] = _write_array(target, files, f"{name}_{kind}", length, kept)
+        if words != "none":
+            splits[name]["sha256"]["word_starts"] = _write_words(folder / "word_starts.npy", files, f"{name}_words", sizes[name, "ids"])
     return splits, totals
 
 
@@ -145,6 +150,22 @@ def _write_array(target: Path, files: Sequence[Path], key: str, length: int, dty
         return hashlib.file_digest(written, "sha256").hexdigest()
 
 
+def _write_words(target: Path, files: Sequence[Path], key: str, num_tokens: int) -> str:
+    """Whether each token begins a word, of every part -> one .npy of a bit each -> its sha256."""
+
+    def bits() -> Iterator[np.ndarray]:
+        for file in files:
+            with np.load(file, allow_pickle=False) as arrays:
+                yield arrays[key]
+
+    with disk.atomic_file(target) as temporary, open(temporary, "wb") as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (packed_size(num_tokens),)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        write_bits(stream, bits())
+    with open(target, "rb") as written:
+        return hashlib.file_digest(written, "sha256").hexdigest()
+
+
 # ---- the whole ----
 
 
@@ -158,10 +179,11 @@ def prepare(
     text_field: str = "text",
     documents: str = "auto",
     deduplicate: bool = True,
+    words: str = "none",
     part_bytes: int = PART_BYTES,
     report: Report | None = None,
 ) -> Shards:
-    """A corpus, or the original's TFRecords -> a shard folder. `workers` 0: one per core.
+    """A corpus, or the original's TFRecords -> a shard folder. `workers` 0: one per core; `words` 'chinese': word boundaries are kept.
 
     Interrupted work goes on when called again with the same settings.
 
@@ -178,6 +200,7 @@ def prepare(
         text_field=text_field,
         documents="stored examples" if records else documents,
         deduplicate=deduplicate,
+        words="none" if records else words,
         part_bytes=part_bytes,
     )
     _begin(plan, tokenizer, output)
@@ -186,13 +209,14 @@ def prepare(
         number = store_records(records, tokenizer, output, held_out, report)
     else:
         number = _tokenize_all(plan, tokenizer, output, workers or os.cpu_count() or 1, report, counts)
-    splits, totals = _merge(output, number, np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32))
+    splits, totals = _merge(output, number, np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32), plan.words)
     manifest = {
         "format": FORMAT,
         "tool_version": __version__,
         "tokenizer": {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size, "lowercase": tokenizer.lowercase},
         "dtype": "uint16" if tokenizer.typecode == "H" else "int32",
         "stored_examples": bool(records),
+        "words": plan.words,
         "splits": splits,
         **counts,
         "empty_documents": report.empty_documents,

@@ -5,6 +5,7 @@
     SHARDS/{train,held_out}/        ids.npy              uint16 (int32 for vocabularies above 65,536), all documents end to end
                                     line_starts.npy      int64, where each line starts in ids, and the end
                                     document_starts.npy  int64, where each document starts in line_starts, and the end
+                                    word_starts.npy      a bit per token, whether it begins a word; only where 'words' of the manifest is not 'none'
 
 No special tokens are stored and no sequence length is fixed: examples are made on the fly.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from electra import disk
+from electra.data.words import PackedBits, packed_size
 from electra.errors import UserError, did_you_mean
 
 FORMAT = 1
@@ -41,6 +43,8 @@ class Split:
     """(num_documents + 1,) int64: document i is the lines document_starts[i] .. document_starts[i + 1] - 1; no document is empty."""
     stored: bool = False
     """Whether each document is an example as it was stored elsewhere, its lines the segments, rather than text to make examples of."""
+    word_starts: PackedBits | None = None
+    """A bit per token, whether it begins a word; None where these are spelled (##) or not known."""
 
     @property
     def num_tokens(self) -> int:
@@ -106,6 +110,11 @@ class Shards:
         """Fingerprint of the vocabulary and its case rule."""
         return str(self.manifest["tokenizer"]["fingerprint"])
 
+    @property
+    def words(self) -> str:
+        """Word boundaries kept: 'none' or 'chinese'."""
+        return str(self.manifest.get("words", "none"))
+
     def verify(self) -> None:
         """Read every array and compare its hash with the manifest's.
 
@@ -123,6 +132,8 @@ class Shards:
     def _open(self, name: str) -> Split:
         counts = self.manifest["splits"][name]
         lengths = {"ids": counts["tokens"], "line_starts": counts["lines"] + 1, "document_starts": counts["documents"] + 1}
+        if self.words != "none":
+            lengths["word_starts"] = packed_size(counts["tokens"])
         arrays = {}
         for array, length in lengths.items():
             file = self.path / name / f"{array}.npy"
@@ -133,7 +144,9 @@ class Shards:
                 raise UserError(f"{file} cannot be read ({error}); run 'electra prepare' again") from None
             if arrays[array].shape != (length,):
                 raise UserError(f"{file} holds {arrays[array].shape} values, the manifest says {length}; run 'electra prepare' again")
-        return Split(**arrays, stored=bool(self.manifest.get("stored_examples")))
+        packed = arrays.pop("word_starts", None)
+        words = None if packed is None else PackedBits(packed)
+        return Split(**arrays, stored=bool(self.manifest.get("stored_examples")), word_starts=words)
 
 
 def open_shards(path: Path | str) -> Shards:

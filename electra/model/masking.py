@@ -15,6 +15,8 @@ from electra.contracts import Batch
 
 CHOOSE, KEEP, SAMPLE = 1, 2, 3
 """What a random number is for."""
+FITTING_ROUNDS = 3
+"""How often the words left out for want of room are gone through once more for those that fit."""
 
 
 def _mix(values: Tensor) -> Tensor:
@@ -53,18 +55,78 @@ def _chosen_grid(counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 def choose_positions(batch: Batch, counts: tuple[int, ...], special_ids: Tensor) -> Tensor:
     """Exactly `counts[b]` distinct positions of each sequence, never a special token -> (M,) indices into the T tokens.
 
-    The original draws positions with replacement (so sometimes fewer); drawing without is the same up to that.
+    The original draws positions with replacement (so sometimes fewer); drawing without is the same up to that. With
+    `batch.mask_weights` a position is drawn in proportion to its weight among those left; with `batch.word_starts` whole
+    words are drawn, see `_whole_words`.
     """
+    special = torch.isin(batch.ids, special_ids)
     chance = uniforms(batch.keys[batch.rows], batch.positions, CHOOSE)
-    chance = torch.where(torch.isin(batch.ids, special_ids), chance + 2.0, chance)
+    first = None if batch.word_starts is None else _first_tokens(batch.word_starts, special, batch.positions)
+    if batch.mask_weights is not None:
+        chance = _favour(chance, batch.mask_weights, first)
+    if first is not None:
+        chance = chance[first]
+    chance = torch.where(special, chance + 2.0, chance)
     length = batch.max_length
     grid = chance.new_full((len(batch.lengths) * length,), 9.0)
-    grid[batch.rows * length + batch.positions] = chance
-    order = grid.view(-1, length).argsort(dim=1)
+    places = batch.rows * length + batch.positions
+    grid[places] = chance
+    # The pieces of one word have one chance, and a stable order keeps them side by side.
+    order = grid.view(-1, length).argsort(dim=1, stable=first is not None)
     rows, ranks = (t.to(batch.ids.device, non_blocking=True) for t in _chosen_grid(counts))
+    if first is not None:
+        tokens = torch.full_like(grid, len(chance), dtype=torch.int64)
+        tokens[places] = torch.arange(len(chance), device=chance.device)
+        return _whole_words(tokens.view(-1, length).gather(1, order), first, special, counts)[rows, ranks]
     lengths = torch.tensor(batch.lengths)
     starts = (torch.cumsum(lengths, 0) - lengths).to(batch.ids.device, non_blocking=True)
     return starts[rows] + order[rows, ranks]
+
+
+def _favour(chance: Tensor, weights: Tensor, first: Tensor | None) -> Tensor:
+    """Uniform numbers in [0, 1) -> others in [0, 1) whose k smallest are a draw of k by weight, without replacement.
+
+    Each becomes an exponential waiting time of its weight as rate (Efraimidis & Spirakis 2006), mapped back to [0, 1). A word
+    has the weight of its rarest piece, for it occurs no more often than that.
+    """
+    if first is not None:
+        weights = torch.zeros_like(weights).scatter_reduce_(0, first, weights, "amax")
+    waiting = -torch.log1p(-chance) / weights.clamp_min(1e-9)
+    return waiting / (1.0 + waiting)
+
+
+def _first_tokens(word_starts: Tensor, special: Tensor, positions: Tensor) -> Tensor:
+    """(T,) -> (T,) index of the first token of each token's word; a special token is a word, and so is what follows one."""
+    starts = word_starts | special | (positions == 0)
+    starts[1:] |= special[:-1]
+    index = torch.arange(len(starts), device=starts.device)
+    return torch.cummax(torch.where(starts, index, torch.zeros_like(index)), 0).values
+
+
+def _whole_words(tokens: Tensor, first: Tensor, special: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """(B, L) token indices, words in random order (T stands for none) -> the same, those to choose in front.
+
+    Words are taken in that order while the sequence's count is not passed; one that no longer fits is left out for the next
+    that does. What then is left to fill, seldom anything, is filled by words of one piece, and where there are none of these by
+    pieces of the next word. So every sequence has its exact count, known on the host before.
+    """
+    num, length = len(first), tokens.shape[1]
+    index = torch.arange(num, device=first.device)
+    sizes = torch.zeros_like(first).index_add_(0, first, torch.ones_like(first))[first]
+    none = first.new_full((1,), length + 1)
+    size = torch.cat([torch.where(special, none, sizes), none])[tokens]
+    within = torch.cat([index - first, none])[tokens]
+    left = torch.tensor(counts)[:, None].to(first.device, non_blocking=True)
+    taken = torch.zeros_like(tokens, dtype=torch.bool)
+    for _ in range(FITTING_ROUNDS):
+        fitting = ~taken & (size <= left)
+        # Where the running count would stand after a word's last piece, known at each of its pieces.
+        whole = fitting & (fitting.cumsum(1) - within + size - 1 <= left)
+        taken |= whole
+        left = left - whole.sum(1, keepdim=True)
+    outside = torch.cat([special.long(), none])[tokens]
+    group = torch.where(taken, 0, torch.where(size == 1, 1, 2 + outside))
+    return tokens.gather(1, group.argsort(dim=1, stable=True))
 
 
 def mask_positions(batch: Batch, chosen: Tensor, mask_id: int, mask_token_prob: float) -> Tensor:

@@ -27,6 +27,8 @@ def check(settings: PretrainSettings) -> None:
     if not 0 < settings.objective.mask_prob < 1:
         raise UserError(f"mask_prob {settings.objective.mask_prob} is outside 0..1; the paper uses 0.15")
     check_objective(settings.model, settings.objective)
+    if not 0 <= settings.objective.mask_frequency_power <= 2:
+        raise UserError(f"mask_frequency_power {settings.objective.mask_frequency_power} is outside 0..2; 0 turns it off, 0.5 is word2vec's")
     if (rate := settings.objective.mlm_first_learning_rate) is not None and not rate > 0:
         raise UserError(f"mlm_first_learning_rate {rate} must be above zero")
     if settings.data.weights and len(settings.data.weights) != len(settings.data.data):

@@ -1,0 +1,134 @@
+"""Where words start: by the spelling of pieces, and in Chinese, which writes no spaces, by a segmenter.
+
+BERT's rules make a word of every Chinese character, so whole-word masking of Chinese (Cui et al. 2021, "Pre-training with whole word
+masking for Chinese BERT") needs to be told which of them belong together. `rjieba` does that: jieba's dictionary and algorithm, maintained,
+one file without dependencies or a model to fetch, and faster than what is read here needs. Only the boundaries are taken from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from electra.data.tokenizer import Tokenizer
+from electra.errors import UserError, require
+
+CHINESE = (
+    *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F)),
+    *((0x2B740, 0x2B81F), (0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)),
+)
+"""Blocks whose characters BERT's rules set apart, as `tokenizers` has them (the last but two begins at 2B820 in BERT's own code)."""
+_CHINESE_RUN = re.compile("([" + "".join(f"{chr(first)}-{chr(last)}" for first, last in CHINESE) + "]+)")
+CHINESE_VOCABULARY = 0.1
+"""From this share of Chinese characters among its pieces on, a vocabulary is Chinese (BERT's Chinese one: 0.35, English: 0.01)."""
+
+
+def spelled_starts(pieces: Sequence[str]) -> np.ndarray:
+    """(V,) bool: whether a piece begins a word, by its spelling."""
+    return np.array([not piece.startswith("##") for piece in pieces])
+
+
+def chinese_pieces(pieces: Sequence[str]) -> np.ndarray:
+    """(V,) bool: whether a piece is one Chinese character."""
+    return np.array([len(piece) == 1 and _CHINESE_RUN.match(piece) is not None for piece in pieces])
+
+
+def choose_words(choice: str, tokenizer: Tokenizer) -> tuple[str, str]:
+    """`--words` auto, none or chinese -> none or chinese, and a remark where 'auto' had to do without.
+
+    Raises:
+        UserError: Chinese words are asked for and cannot be found.
+    """
+    if choice == "auto":
+        if not tokenizer.split_chinese or chinese_pieces(tokenizer.pieces).mean() < CHINESE_VOCABULARY:
+            return "none", ""
+        try:
+            require("rjieba", "data")
+        except UserError as error:
+            return "none", f"no Chinese word boundaries were kept (whole-word masking needs them): {error}"
+        return "chinese", ""
+    if choice == "chinese":
+        require("rjieba", "data")
+        if not tokenizer.split_chinese:
+            raise UserError("--words chinese: this tokenizer does not set Chinese characters apart; give --split-chinese, or --words none")
+    return choice, ""
+
+
+class ChineseWords:
+    """Lines -> ids, the same as the tokenizer's, and which of them begin a word.
+
+    A line is cut into runs of Chinese characters, each of which BERT's rules make one token, and the runs between them, which they
+    never join with these. The segmenter reads the Chinese runs; a word of mixed scripts is therefore two.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """`tokenizer` sets Chinese characters apart."""
+        self.tokenizer = tokenizer
+        self._cut = require("rjieba", "data").cut
+        self._spelled = spelled_starts(tokenizer.pieces)
+        self._dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
+        self._characters = _Characters(tokenizer)
+
+    def encode(self, lines: Sequence[str]) -> tuple[list[bytes], list[np.ndarray]]:
+        """Lines -> for each its ids as `Tokenizer.encode_packed` has them, and (n,) bool whether a token begins a word."""
+        # Runs alternate: what is not Chinese at even places (perhaps empty), what is at odd ones.
+        runs = [_CHINESE_RUN.split(line) for line in lines]
+        between = iter(self.tokenizer.encode_packed([run for line in runs for run in line[::2]]))
+        ids, starts = [], []
+        for line in runs:
+            found: list[bytes] = []
+            marks: list[bytes] = []
+            for place, run in enumerate(line):
+                if place % 2:
+                    found.append(b"".join(map(self._characters.__getitem__, run)))
+                    marks += [b"\1" + bytes(len(word) - 1) for word in self._cut(run)]
+                else:
+                    found.append(next(between))
+                    marks.append(b"\1" * (len(found[-1]) // self._dtype.itemsize))
+            ids.append(b"".join(found))
+            starts.append(np.frombuffer(b"".join(marks), bool) & self._spelled[np.frombuffer(ids[-1], self._dtype)])
+        return ids, starts
+
+
+class _Characters(dict[str, bytes]):
+    """Chinese character -> the bytes of its one id, learned as they come."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, character: str) -> bytes:
+        self[character] = self._tokenizer.encode_packed([character])[0]
+        return self[character]
+
+
+class PackedBits:
+    """One bit a token, read by slices as the ids beside them are."""
+
+    def __init__(self, packed: np.ndarray) -> None:
+        """`packed`: (ceil(N / 8),) uint8, the first token in the highest bit; memory-mapped."""
+        self.packed = packed
+
+    def __getitem__(self, where: slice) -> np.ndarray:
+        """(n,) uint8 of zeros and ones."""
+        first, last = int(where.start), int(where.stop)
+        return np.unpackbits(self.packed[first // 8 : -(-last // 8)])[first % 8 : first % 8 + last - first]
+
+
+def packed_size(num: int) -> int:
+    """Bytes of `num` packed bits."""
+    return -(-num // 8)
+
+
+def write_bits(stream: Any, arrays: Iterator[np.ndarray]) -> None:
+    """Arrays of bools, one after the other -> packed bits in an open file."""
+    rest = np.zeros(0, bool)
+    for values in arrays:
+        values = np.concatenate([rest, values])
+        whole = len(values) // 8 * 8
+        stream.write(np.packbits(values[:whole]).tobytes())
+        rest = values[whole:]
+    stream.write(np.packbits(rest).tobytes())
