@@ -173,19 +173,23 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class VocabSettings:
-    """Train a WordPiece vocabulary from a corpus.
+    """Train a WordPiece vocabulary from a corpus, or add the words of a domain to a checkpoint's (--extend).
 
     Examples:
       electra vocab wiki.txt.xz --size 8192 --output vocab
       electra vocab reviews.jsonl --text-field review --size 16000 --output vocab
+      electra vocab reviews/ --extend runs/mini --size 1000 --output mini-reviews
     """
 
     corpus: tuple[str, ...] = argument()
     """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet) or hf:NAME, a data set of the Hugging Face hub."""
     output: Path
-    """Folder for vocab.txt, tokenizer.json and tokenizer_config.json."""
-    size: int = 30522
-    """Number of word pieces, the five special ones included."""
+    """Folder for vocab.txt, tokenizer.json and tokenizer_config.json; with --extend for a whole checkpoint."""
+    size: int | None = None
+    """Number of word pieces, the five special ones included (unset: 30522); with --extend, of pieces added (unset: 1000)."""
+    extend: str | None = None
+    """Checkpoint (folder, run or hub name) whose vocabulary gets the corpus's words that spare most pieces, and whose embeddings get rows for them.
+    Its rules about case hold; go on with 'prepare --tokenizer OUTPUT' and 'pretrain --init OUTPUT'."""
     lowercase: bool = True
     """Lower-case (and strip accents), as BERT's uncased models."""
     strip_accents: bool | None = None
