@@ -77,7 +77,7 @@ def extend(settings: VocabSettings, source: Path, report: Report) -> str:
     found = extend_tokenizer(tokenizer, count_words(sample_texts(settings, report), tokenizer), size, settings.min_frequency)
     networks = {".": checkpoint}
     if (source / "generator" / "config.json").exists():
-        networks["generator"] = load_checkpoint(source, "generator")
+        networks["generator"] = load_checkpoint(source / "generator")
     with disk.atomic_folder(settings.output) as folder:
         for place, network in networks.items():
             extended = extend_network(network, tokenizer.vocab_size, found.parts, found.log_ratios)
