@@ -1,7 +1,7 @@
 """Where words start: by the spelling of pieces, and in Chinese, which writes no spaces, by a segmenter.
 
 BERT's rules make a word of every Chinese character, so whole-word masking of Chinese (Cui et al. 2021, "Pre-training with whole word
-masking for Chinese BERT") needs to be told which of them belong together. `rjieba` does that: jieba's dictionary and algorithm, maintained,
+masking for Chinese BERT") needs to be told which of them belong together. `rjieba` does that: jieba's dictionary and algorithm in
 one file without dependencies or a model to fetch, and faster than what is read here needs. Only the boundaries are taken from it.
 """
 
