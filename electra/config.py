@@ -338,7 +338,7 @@ def parser(cls: type, prog: str, default: Any = None) -> _Parser:
     for path, owner, field in leaves(cls):
         plain, many = _plain(_hints(owner)[field.name])
         current = functools.reduce(getattr, path, default) if default is not None else _default(cls, path)
-        shown = "" if current in (None, dataclasses.MISSING, (), "") or isinstance(current, bool) else f" (default: {current})"
+        shown = "" if current in (None, dataclasses.MISSING, (), "", Path()) or isinstance(current, bool) else f" (default: {current})"
         options: dict[str, Any] = {"dest": ".".join(path), "help": (field_help(owner).get(field.name, "") + shown).replace("%", "%%")}
         parse = field.metadata.get("parse")
         required = current is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

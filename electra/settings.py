@@ -166,6 +166,26 @@ class DataSettings:
     """Fraction of examples with one segment (the original's 10%)."""
     short_example_prob: float = 0.05
     """Fraction of examples with a random shorter target length (the original's 5%)."""
+    vocab_size: int = 30522
+    """Size of the vocabulary where there is none to ask: --dry-run without --data, and 'electra inspect PRESET'. Training takes the shards'."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """What is shown and measured beside the training."""
+
+    show_examples: int = 2
+    """Corrupted examples printed at the start: masked text, generator's samples, labels; 0: none."""
+    peak_tflops: float | None = None
+    """Peak of one device in TFLOP/s that MFU is a share of; unset: the data sheet's for bf16 on a known GPU, else no MFU."""
+    probe: str | None = None
+    """Task (sst2, cola, imdb, ...) whose dev set a logistic regression on frozen mean states answers now and then: the metric probe_TASK."""
+    probe_data: Path | None = None
+    """Folder of the probe's task, as 'electra finetune' takes it."""
+    probe_every: int = 0
+    """Steps between probes; 0: as evaluations."""
+    wandb: str | None = None
+    """Weights & Biases project that gets the metrics too (pip install 'electra[wandb]')."""
 
 
 # ---- one class per command ----
@@ -259,14 +279,18 @@ class PretrainSettings:
       electra pretrain small --data shards-zh --mask-unit word --output runs/zh
       electra pretrain mini --output runs/mini --resume
       electra pretrain runs/mini/config.toml --output runs/again
+      electra pretrain small --data wiki --dry-run
+      electra pretrain mini --data shards --output runs/mini --probe sst2 --probe-data glue/SST-2 --probe-every 500
     """
 
     preset: str = ""
     """Preset or TOML file these settings came from (given as the first word)."""
-    output: Path
-    """Run directory."""
+    output: Path = Path()
+    """Run directory; needed by all but --dry-run."""
     resume: bool = False
     """Go on with the run in the output directory, with its own recorded settings."""
+    dry_run: bool = False
+    """Build the model, time some steps, tell parameters, memory, FLOPs, tokens/s and the whole run's time, and write nothing."""
     init: str | None = None
     """Start from the weights of this checkpoint (folder or hub name)."""
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -274,6 +298,7 @@ class PretrainSettings:
     data: DataSettings = field(default_factory=lambda: DataSettings(data=()))
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -500,10 +525,11 @@ class InspectSettings:
       electra inspect shards
       electra inspect runs/mini
       electra inspect runs/mini/final --json
+      electra inspect small
     """
 
     path: str = argument()
-    """A corpus file or folder, tokenizer, shard folder, checkpoint, run directory, or hub name."""
+    """A corpus file or folder, tokenizer, shard folder, checkpoint, run directory, pre-training preset (its cost), or hub name."""
     json: bool = False
     """Print JSON."""
 
@@ -515,14 +541,15 @@ class PlotSettings:
     Examples:
       electra plot runs/mini
       electra plot runs/mini runs/mini-mlm --metrics masked_lm_loss disc_auc --x tokens --output curves.png
+      electra plot runs/mini runs/small --metrics loss disc_auc probe_sst2 --x flops
     """
 
     runs: tuple[Path, ...] = argument()
     """Run directories."""
     metrics: tuple[str, ...] = ()
     """Metrics to draw; unset: what the runs have."""
-    x: Literal["step", "tokens", "seconds"] = "step"
-    """Horizontal axis."""
+    x: Literal["steps", "tokens", "flops", "seconds"] = "steps"
+    """Horizontal axis: optimizer updates, real tokens, operations (of training, our count), seconds of training."""
     output: Path | None = None
     """PNG file; unset: curves.png in the first run."""
 

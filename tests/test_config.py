@@ -235,7 +235,7 @@ def test_wrong_values(values: dict[str, Any], message: str) -> None:
 
 def test_a_missing_value_is_named() -> None:
     with pytest.raises(UserError, match="'output' is missing"):
-        config.build(settings.PretrainSettings, {})
+        config.build(settings.VocabSettings, {"corpus": ["c"]})
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,6 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
         (["smal", "--output", "o"], "unknown preset 'smal'; did you mean 'small'"),
         (["small", "--outptu", "o"], "unknown flag '--outptu'; did you mean '--output'"),
         (["small", "--outptu=o"], "unknown flag '--outptu'; did you mean '--output'"),
-        (["small"], "'output' is missing"),
         (["small", "--output", "o", "--hiden-size", "3"], "unknown flag '--hiden-size'; did you mean '--hidden-size'"),
         (["small", "--output", "o", "--hidden-size", "wide"], "'wide': expected int"),
         (["small", "--output", "o", "--budget", "1 hour"], "expected a duration"),

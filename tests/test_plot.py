@@ -21,9 +21,12 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
         lines = []
         for step in range(1, 60):
             values = {"loss": 5 / step + number + 0.1 * (step % 3), "disc_auc": 1 - 1 / (step + 1), "tokens_per_second": 100.0}
-            lines.append({"step": step, "tokens": step * 9, "seconds": step * 0.5, "kind": "train", **values})
+            cost = {} if number else {"flops": step * 1e9}
+            lines.append({"step": step, "tokens": step * 9, "seconds": step * 0.5, **cost, "kind": "train", **values})
             if step % 20 == 0 and not number:
-                lines.append({"step": step, "tokens": step * 9, "seconds": step * 0.5, "kind": "evaluation", "loss": 5 / step, "only_here": 0.5})
+                lines.append(
+                    {"step": step, "tokens": step * 9, "seconds": step * 0.5, **cost, "kind": "evaluation", "loss": 5 / step, "only_here": 0.5}
+                )
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + ('\n{"step": 60, "to' if number else "\n"))
     return tmp_path / "mini", tmp_path / "mini-mlm"
@@ -38,7 +41,7 @@ def test_a_picture_appears(runs: tuple[Path, Path], capsys: pytest.CaptureFixtur
     assert len(np.unique(pixels[..., :3].reshape(-1, 3), axis=0)) > 50
 
 
-@pytest.mark.parametrize("x", ["step", "tokens", "seconds"])
+@pytest.mark.parametrize("x", ["steps", "tokens", "flops", "seconds"])
 def test_axis_and_metrics_are_chosen(runs: tuple[Path, Path], tmp_path: Path, x: str) -> None:
     output = tmp_path / "pictures" / "c.png"
     assert cli.main(["plot", str(runs[0]), "--metrics", "loss", "only_here", "--x", x, "--output", str(output)]) == 0
@@ -50,6 +53,8 @@ def test_losses_come_first_and_speed_last(runs: tuple[Path, Path]) -> None:
     assert plot.choose(lines, ()) == ["loss", "disc_auc", "only_here", "tokens_per_second"]
     places, values = plot.curve(lines["mini"], "evaluation", "loss", "seconds")
     assert places == pytest.approx([10 / 60, 20 / 60]) and values == [0.25, 0.125]
+    assert plot.curve(lines["mini"], "evaluation", "loss", "flops")[0] == [20e9, 40e9]
+    assert plot.curve(lines["mini"], "evaluation", "loss", "step")[0] == [20, 40]
 
 
 def test_smoothing_keeps_a_constant_and_halves_noise() -> None:
@@ -77,6 +82,7 @@ def test_mistakes_are_one_line(runs: tuple[Path, Path], tmp_path: Path, capsys: 
         (str(tmp_path / "new"),): "holds no line yet",
         (str(tmp_path / "odd"),): "line 1 is not a line of metrics",
         (str(runs[0]), str(runs[0])): "is given twice",
+        (*map(str, runs), "--x", "flops"): "run mini-mlm has not recorded its flops",
         (str(runs[0]), "--output", str(runs[0] / "metrics.jsonl" / "c.png")): "choose another place",
     }
     for words, message in told.items():

@@ -14,15 +14,12 @@ from electra.settings import PlotSettings
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIRST = (
-    *("loss", "masked_lm_loss", "disc_loss", "masked_lm_accuracy", "sampled_masked_lm_accuracy"),
-    *("disc_accuracy", "disc_auc", "disc_precision", "disc_recall"),
-)
-LAST = ("learning_rate", "grad_norm", "tokens_per_second")
-PLACE = ("step", "tokens", "seconds", "kind")
+FIRST = "loss masked_lm_loss disc_loss masked_lm_accuracy sampled_masked_lm_accuracy disc_accuracy disc_auc disc_precision disc_recall".split()
+LAST = ("learning_rate", "grad_norm", "tokens_per_second", "mfu")
+PLACE = ("step", "tokens", "seconds", "flops", "kind")
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-AXES = {"step": "step", "tokens": "tokens", "seconds": "training time (minutes)"}
+AXES = {"step": "step", "tokens": "tokens", "flops": "training FLOP", "seconds": "training time (minutes)"}
 
 Curve = tuple[list[float], list[float]]
 
@@ -32,8 +29,11 @@ def run(settings: PlotSettings) -> None:
     require("matplotlib", "train")
     runs = {name: read(path) for name, path in zip(run_names(settings.runs), settings.runs, strict=True)}
     metrics = choose(runs, settings.metrics)
+    x = "step" if settings.x == "steps" else settings.x
+    if without := [name for name, lines in runs.items() if not any(x in line for line in lines)]:
+        raise UserError(f"run {without[0]} has not recorded its {settings.x}; choose another --x, such as tokens")
     output = settings.output or settings.runs[0] / "curves.png"
-    draw(runs, metrics, settings.x, output)
+    draw(runs, metrics, x, output)
     print(f"{output}: {len(metrics)} metrics of {len(runs)} run{'s' if len(runs) > 1 else ''}", file=sys.stderr)
 
 

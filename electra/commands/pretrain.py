@@ -12,24 +12,19 @@ from electra.settings import PretrainSettings
 from electra.tasks.stages import check, check_data, recorded, stages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from electra.data.shards import Split
-    from electra.data.tokenizer import Tokenizer
-    from electra.model.noise import MaskedLanguageModel
-    from electra.model.objectives import Corruption
     from electra.train.ranks import Ranks
-
-EVALUATION_EXAMPLES = {"short": 128, "long": 512}
-SHORT_SECONDS = 1200.0
-"""A budget below this is a short run, whose evaluations must not eat it."""
 
 
 def run(settings: PretrainSettings) -> int:
     """Pre-train, or go on with a run; 128 + signal when a signal stopped it."""
+    from electra.tasks.probe import read_probe
     from electra.train import ranks
     from electra.train.record import write_settings
 
+    if settings.dry_run:
+        return rehearse(settings)
+    if settings.output == Path():
+        raise UserError("no run directory: give --output RUN (or --dry-run)")
     settings = recorded(settings) if settings.resume else settings
     if not settings.data.data:
         raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
@@ -37,6 +32,7 @@ def run(settings: PretrainSettings) -> int:
         disk.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
     check(settings)
     check_data(settings)
+    read_probe(settings.watch)
     with ranks.join(settings.loop.device, settings.loop.threads) as here:
         if here.first:
             write_settings(settings.output, settings)
@@ -44,6 +40,21 @@ def run(settings: PretrainSettings) -> int:
             code = pretrain(stage, here)
             if code:
                 return code
+    return 0
+
+
+def rehearse(settings: PretrainSettings) -> int:
+    """What the run would cost, from some trial steps."""
+    from electra.tasks.rehearsal import report
+    from electra.train import ranks
+
+    if settings.resume:
+        raise UserError("--dry-run is about a run from its start; leave out --resume")
+    check(settings)
+    with ranks.join(settings.loop.device, settings.loop.threads) as here:
+        lines = report(settings, here)
+        if here.first:
+            print("\n".join(lines))
     return 0
 
 
@@ -55,7 +66,11 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     from electra.data.tokenizer import load_tokenizer
     from electra.model import networks
     from electra.model.card import pretraining_card
+    from electra.tasks.assembly import build, cost, num_evaluation_examples, open_stream
+    from electra.tasks.glimpse import examples_shown
+    from electra.tasks.probe import open_probe
     from electra.train import evaluation, loop, resume
+    from electra.train.ranks import Ranks
     from electra.train.record import Record
 
     shards = {str(path): open_shards(path) for path in settings.data.data}
@@ -64,24 +79,32 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     tokenizer = load_tokenizer(tokenizer_path)
     hints = mask_hints(settings.objective, shards, settings.data.weights, tokenizer)
     resume_from = resume.latest_checkpoint(settings.output) if settings.resume else None
-    objective, remarks = build(settings, tokenizer, [s.train for s in shards.values()], here, fresh=resume_from is None)
-    stream = batches.PretrainingStream(
-        [s.train for s in shards.values()],
+    splits = [s.train for s in shards.values()]
+    objective, remarks = build(settings, tokenizer, splits, here, fresh=resume_from is None)
+    stream = open_stream(settings, splits, tokenizer, settings.loop.batch_size, here, hints)
+    held_out = batches.held_out_batches(
+        [s.held_out for s in shards.values()],
         settings.data,
         tokenizer,
         settings.loop.batch_size,
-        settings.loop.seed,
-        rank=here.rank,
-        world_size=here.world_size,
+        num_evaluation_examples(settings),
+        seed=0,
         hints=hints,
     )
-    num_examples = EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
-    held_out = batches.held_out_batches(
-        [s.held_out for s in shards.values()], settings.data, tokenizer, settings.loop.batch_size, num_examples, seed=0, hints=hints
+    probe = open_probe(settings.watch, tokenizer, objective, here.device, settings.loop.precision)
+    record = Record(
+        settings.output,
+        settings,
+        title=f"pretrain {settings.preset}",
+        active=here.first,
+        cost=cost(settings, tokenizer.vocab_size, here),
+        wandb=settings.watch.wandb,
     )
-    record = Record(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first)
     for remark in remarks:
         record.say(remark)
+    if here.first and resume_from is None and settings.watch.show_examples > 0:
+        first = open_stream(settings, splits, tokenizer, settings.watch.show_examples, Ranks(0, 1, here.device), hints)
+        record.say("\n".join(examples_shown(objective, next(first), tokenizer)))
     metrics: dict[str, float] = {}
 
     def evaluate() -> dict[str, float]:
@@ -101,6 +124,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
         record,
         save,
         evaluate=evaluate if held_out else None,
+        beside=[] if probe is None else [(settings.watch.probe_every, probe)],
         resume_from=resume_from,
         ranks=here,
     )
@@ -112,34 +136,3 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
         )
 
     return 128 + result.signal if result.signal else 0
-
-
-def build(
-    settings: PretrainSettings, tokenizer: Tokenizer, splits: Sequence[Split], here: Ranks, *, fresh: bool
-) -> tuple[MaskedLanguageModel | Corruption, list[str]]:
-    """The objective with initial weights (or, in a fresh run, those of --init), and remarks about them."""
-    from electra.data.cooccurrence import word_statistics
-    from electra.model import networks
-    from electra.model.initial import word_dimensions
-
-    words, remarks = None, []
-    if fresh and settings.model.embedding_init == "cooccurrence":
-        # Weights of --init bring their own vectors; only a new generator's output has to learn the frequencies.
-        dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
-        counted = word_statistics(splits, settings.data.weights, tokenizer.vocab_size, dimensions) if here.first else None
-        words = here.agree(counted)
-        assert words is not None
-        remarks.append(f"word embeddings start from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
-    objective = networks.build_objective(
-        settings.model,
-        settings.objective,
-        vocab_size=tokenizer.vocab_size,
-        mask_id=tokenizer.mask_id,
-        special_ids=tokenizer.special_ids,
-        sequence_length=settings.data.sequence_length,
-        seed=settings.loop.seed,
-        words=words,
-    )
-    if settings.init is not None and fresh:
-        remarks += networks.start_from(objective, settings.init)
-    return objective, [remark for remark in remarks if remark]

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from electra import hub
+from electra import config, hub
 from electra.errors import UserError
+from electra.model import flops
 from electra.model.shape import SHAPE
+from electra.settings import PretrainSettings
+from electra.tasks.stages import stages
 
 Description = dict[str, Any]
 
@@ -19,12 +22,14 @@ LARGEST_HEADER = 100_000_000
 
 
 def describe(source: str) -> Description:
-    """A corpus, tokenizer, shard folder, checkpoint, run directory or hub name -> {"kind": ..., "path": ..., ...}.
+    """A corpus, tokenizer, shard folder, checkpoint, run directory, preset or hub name -> {"kind": ..., "path": ..., ...}.
 
     Raises:
         UserError: nothing there, or it is damaged, or none of these.
     """
     path = Path(source)
+    if not path.exists() and source in config.presets("pretrain"):
+        return _preset(source)
     if not path.exists():
         return {"name": source, **_checkpoint(hub.resolve(source))}
     if path.is_file():
@@ -140,6 +145,32 @@ def _shards(path: Path) -> Description:
     return {"kind": "shards", **small, "path": str(path)}
 
 
+def _preset(name: str) -> Description:
+    """What a pre-training preset is and costs."""
+    settings = config.build(PretrainSettings, config.preset_values(name, "pretrain"), f"preset {name}")
+    model = {key: getattr(settings.model, key) for key in SHAPE if hasattr(settings.model, key)}
+    parameters = flops.num_parameters(settings.model, settings.objective, settings.data.vocab_size)
+    out: Description = {"kind": "preset", "preset": name, "objective": settings.objective.objective, "vocab_size": settings.data.vocab_size}
+    out |= {**model, "num_parameters": parameters, **_cost(settings, settings.data.vocab_size)}
+    return out | {"budget_seconds": settings.loop.budget} if settings.loop.num_train_steps is None else out
+
+
+def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
+    """Floating-point operations of a pre-training, counted both ways; of its stages where it has several."""
+    out: Description = {}
+    for stage in stages(settings):
+        loop, length = stage.loop, stage.data.sequence_length
+        counts = {
+            "flops_per_token": flops.per_token(stage.model, stage.objective, vocab_size, length),
+            "flops_per_token_original": flops.per_token_original(stage.model, stage.objective, vocab_size, length),
+        }
+        if loop.num_train_steps is not None:
+            tokens = loop.num_train_steps * loop.batch_size * loop.accumulation * length
+            counts |= {name.replace("per_token", "in_all"): value * tokens for name, value in counts.items()}
+        out["mlm_first" if stage.output != settings.output else "training"] = counts
+    return out
+
+
 def _run(path: Path) -> Description:
     out: Description = {"kind": "run", "path": str(path)}
     try:
@@ -154,11 +185,25 @@ def _run(path: Path) -> Description:
     for line in _lines(path / "metrics.jsonl"):
         last[line.pop("kind", "train")] = line
     out |= {f"last_{kind}": values for kind, values in last.items()}
+    out |= _run_cost(path, settings)
     out["checkpoints"] = sorted(p.name for p in (path / "checkpoints").glob("step-*") if (p / "config.json").exists())
     out |= {name: str(path / name) for name in ("final", "best") if (path / name / "config.json").exists()}
     if (path / "scores.json").exists():
         out["scores"] = read_json(path / "scores.json")
     return out
+
+
+def _run_cost(path: Path, settings: Description) -> Description:
+    """What a pre-training run's plan costs; nothing for other runs, or before a checkpoint says how large the vocabulary is."""
+    found = [path / "final", *sorted((path / "checkpoints").glob("step-*"), reverse=True)]
+    known = next((folder / "config.json" for folder in found if (folder / "config.json").exists()), None)
+    if known is None or not {"model", "objective", "data"} <= {key for key, value in settings.items() if isinstance(value, dict)}:
+        return {}
+    try:
+        found_settings = config.build(PretrainSettings, settings, str(path / "config.toml"))
+    except UserError:
+        return {}  # of another version, whose settings had other names
+    return _cost(found_settings, read_json(known)["vocab_size"])
 
 
 def _lines(path: Path) -> list[Description]:

@@ -17,7 +17,7 @@ from electra.model.hf import Checkpoint, load_checkpoint, save_checkpoint
 from electra.model.initial import initialize
 from electra.model.noise import ClozeModel, MaskedLanguageModel, Noise
 from electra.model.objectives import Corruption, Discriminator, Electric, ReplacedTokenDetection
-from electra.model.shape import SHAPE
+from electra.model.shape import SHAPE, generator_sizes
 from electra.settings import ModelSettings, ObjectiveSettings
 
 
@@ -44,20 +44,8 @@ def discriminator_config(settings: ModelSettings, vocab_size: int) -> EncoderCon
 
 
 def generator_config(settings: ModelSettings, config: EncoderConfig) -> EncoderConfig:
-    """The generator's shape: width, heads and depth scaled; feed-forward 4 x its own width, as in the original.
-
-    Source: `get_generator_config` of the original's `util/training_utils.py`.
-    """
-    size = settings.generator_size
-    heads = max(1, int(config.num_attention_heads * size))
-    width = max(heads, int(config.hidden_size * size) // heads * heads)
-    return replace(
-        config,
-        hidden_size=width,
-        num_attention_heads=heads,
-        num_hidden_layers=max(1, int(config.num_hidden_layers * settings.generator_layers)),
-        intermediate_size=config.intermediate_size if size == 1 else 4 * width,
-    )
+    """The generator's shape, of a discriminator's."""
+    return replace(config, **generator_sizes(settings))
 
 
 def build_objective(

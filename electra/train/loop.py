@@ -9,7 +9,7 @@
             backward
         norm = global norm of the gradients; clip; Adam with this step's learning rate     (skipped where not finite)
         every log_every steps:      read the sums from the device -> metrics.jsonl, TensorBoard, progress; stop if not finite
-        every evaluate_every steps: evaluate() -> metrics.jsonl
+        every evaluate_every steps: evaluate() -> metrics.jsonl  (and what else is measured `beside`, at its own interval)
         every checkpoint_every steps, and on SIGTERM or Ctrl-C: checkpoint, atomically
     RUN/final
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -38,6 +38,8 @@ from electra.train.optim import Adam, learning_rate
 from electra.train.ranks import Ranks, choose_device
 from electra.train.record import Record
 
+Measure = Callable[[], dict[str, float]]
+"""() -> metrics."""
 _EVALUATIONS = 10
 _CHECKPOINTS = 20
 
@@ -71,23 +73,25 @@ def train(
     optimizer: OptimizerSettings,
     record: Record,
     save: Callable[[Path], None],
-    evaluate: Callable[[], dict[str, float]] | None = None,
+    evaluate: Measure | None = None,
     parameter_depth: Callable[[str], int] | None = None,
     resume_from: Path | None = None,
     ranks: Ranks | None = None,
+    beside: Sequence[tuple[int, Measure]] = (),
 ) -> TrainResult:
     """Train `objective` (a `contracts.Objective`) on `stream`, keeping the run in `record.folder`.
 
     `save(folder)` writes the model's own files into an existing folder. `evaluate()` -> metrics, called on the first rank
     only. `parameter_depth` turns on layer-wise learning rates (see `optim.parameter_groups`). `resume_from` is a checkpoint
-    of the same run. `ranks` is what `ranks.join` yielded; None: this process alone.
+    of the same run. `ranks` is what `ranks.join` yielded; None: this process alone. `beside` are further measurements, each with the
+    steps between two of them (0: as evaluations).
 
     Raises:
         UserError: no number of steps, a checkpoint that does not fit, or a loss or gradient that is not finite (the
             step is named, the last checkpoint stays).
     """
     ranks = ranks or Ranks(0, 1, choose_device(settings.device))
-    run = _Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks)
+    run = Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks, beside)
     try:
         with signals.noted() as asked:
             return run.go(resume_from, asked)
@@ -95,7 +99,7 @@ def train(
         record.close()
 
 
-class _Run:
+class Run:
     """The state of one training."""
 
     def __init__(
@@ -106,12 +110,14 @@ class _Run:
         optimizer: OptimizerSettings,
         record: Record,
         save: Callable[[Path], None],
-        evaluate: Callable[[], dict[str, float]] | None,
+        evaluate: Measure | None,
         parameter_depth: Callable[[str], int] | None,
         ranks: Ranks,
+        beside: Sequence[tuple[int, Measure]] = (),
     ) -> None:
         self.objective = objective.to(ranks.device)
-        self.stream, self.settings, self.record, self.save, self.evaluate, self.ranks = stream, settings, record, save, evaluate, ranks
+        self.stream, self.settings, self.record, self.save, self.ranks = stream, settings, record, save, ranks
+        self.measures: list[tuple[int, Measure]] = [*([(0, evaluate)] if evaluate else []), *beside]
         self.adam = Adam(objective.named_parameters(), optimizer, parameter_depth)
         self.wrapped: nn.Module = objective
         self.step = self.tokens = self.num_steps = 0
@@ -136,10 +142,7 @@ class _Run:
         if resume_from is not None:
             self._restore(resume_from)
         self.record.cut(self.step)
-        if settings.compile:
-            self.objective.compile()
-        self.wrapped = self.ranks.wrap(self.objective)
-        self.objective.train()
+        self.prepare()
         self.num_steps = self.num_steps or self._settle_steps()
         evaluate_every = settings.evaluate_every or self._every(_EVALUATIONS)
         checkpoint_every = settings.checkpoint_every or self._every(_CHECKPOINTS)
@@ -151,8 +154,8 @@ class _Run:
             due = last or stop or self.step % checkpoint_every == 0 or self.step in settings.keep_steps
             if due or self.step % settings.log_every == 0:
                 self._log()
-            if self.evaluate is not None and (last or self.step % evaluate_every == 0):
-                self._evaluate()
+            if now := [measure for every, measure in self.measures if last or self.step % (every or evaluate_every) == 0]:
+                self._evaluate(now)
             if due:
                 self._checkpoint()
         done = self.step >= self.num_steps
@@ -173,6 +176,13 @@ class _Run:
             checkpoint=self.checkpoint,
             evaluation=self.evaluation,
         )
+
+    def prepare(self) -> None:
+        """Make the objective ready for updates."""
+        if self.settings.compile:
+            self.objective.compile()
+        self.wrapped = self.ranks.wrap(self.objective)
+        self.objective.train()
 
     def update(self, asked: list[int]) -> bool:
         """One optimizer update -> whether any rank was asked to stop."""
@@ -236,7 +246,7 @@ class _Run:
         while trial.goes_on():
             self.update([])
         steps = trial.finish(
-            evaluate=self.evaluate,
+            evaluate=lambda: [measure() for _, measure in self.measures],
             checkpoint=lambda: resume.write_checkpoint(self.record.folder / ".trial.part", self.objective, self.adam, {}, self.save),
             num_evaluations=_EVALUATIONS,
             num_checkpoints=_CHECKPOINTS,
@@ -272,10 +282,10 @@ class _Run:
         self.record.progress(self.step, self.num_steps, loss=values.get("loss"), rate=rate, tokens_per_second=speed, seconds_left=left)
         self._open_window()
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, measures: list[Measure]) -> None:
         start = time.monotonic()
-        if self.ranks.first and self.evaluate is not None:
-            self.evaluation = self.evaluate()
+        if self.ranks.first:
+            self.evaluation = {name: value for measure in measures for name, value in measure().items()}
             self.record.log("evaluation", step=self.step, tokens=self.tokens, seconds=self.seconds, values=self.evaluation)
         self.objective.train()
         self.ranks.wait()

@@ -1,7 +1,8 @@
 """What a run leaves behind and shows: config.toml, environment.json, metrics.jsonl, TensorBoard events, progress.
 
 A line of metrics.jsonl is one JSON object: `kind` ("train" or "evaluation"), `step`, `tokens` (real tokens trained on so
-far), `seconds` (of training so far, interruptions not counted), then the metrics by name.
+far), `seconds` (of training so far, interruptions not counted), where the cost is known `flops` (operations of training so far),
+then the metrics by name.
 """
 
 from __future__ import annotations
@@ -15,22 +16,50 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from electra import config, disk
 from electra.errors import UserError
+from electra.train import online
 
 _PACKAGES = ("electra", "torch", "numpy", "tokenizers", "safetensors", "transformers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What training costs, and what all devices together could do."""
+
+    flops_per_token: float
+    peak_flops: float | None = None
+    """Operations per second of all ranks' devices at their peak; None: not known, so no MFU."""
+
+    def utilization(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The speed among a line's values -> `mfu`, model FLOPs utilization."""
+        if self.peak_flops is None or "tokens_per_second" not in values:
+            return {}
+        return {"mfu": values["tokens_per_second"] * self.flops_per_token / self.peak_flops}
 
 
 class Record:
     """The run directory's log and the progress on standard error."""
 
-    def __init__(self, folder: Path | str, settings: object | None = None, *, title: str = "", active: bool = True, tensorboard: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        settings: object | None = None,
+        *,
+        title: str = "",
+        active: bool = True,
+        tensorboard: bool = True,
+        cost: Cost | None = None,
+        wandb: str | None = None,
+    ) -> None:
         """Open the record of the run in `folder`; `settings`, if given, becomes its config.toml.
 
-        A run that goes on keeps its config.toml and metrics. `active=False` (all ranks but the first) writes nothing.
+        A run that goes on keeps its config.toml and metrics. `active=False` (all ranks but the first) writes nothing. `cost` adds
+        `flops` and `mfu` to the lines; `wandb` names a Weights & Biases project that gets them too.
 
         Raises:
             UserError: the folder cannot be written.
@@ -39,13 +68,17 @@ class Record:
         self.title = title or self.folder.name
         self.active = active
         self._tensorboard = tensorboard
+        self._cost = cost
         self._writer: Any = None
+        self._online: Any = None
         self._bar: Any = None
         self._last_line = 0.0
         if not active:
             return
         write_settings(self.folder, settings)
         self._write_environment()
+        if wandb is not None:
+            self._online = online.join(wandb, self.folder, self.title, {} if settings is None else config.to_values(settings))
 
     @property
     def metrics_file(self) -> Path:
@@ -84,7 +117,10 @@ class Record:
         """Add one line to metrics.jsonl and its values to TensorBoard."""
         if not self.active:
             return
-        line = {"step": step, "tokens": tokens, "seconds": round(seconds, 3), "kind": kind}
+        line: dict[str, Any] = {"step": step, "tokens": tokens, "seconds": round(seconds, 3), "kind": kind}
+        if self._cost is not None:
+            line["flops"] = self._cost.flops_per_token * tokens
+            values = {**values, **self._cost.utilization(values)}
         values = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no NaN
         line |= {name: float(f"{value:.7g}") for name, value in values.items()}
         with self.metrics_file.open("a", encoding="utf-8") as file:
@@ -93,6 +129,9 @@ class Record:
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(f"{kind}/{name}", value, step)
+        if self._online is not None:
+            place = {name: line[name] for name in ("step", "tokens", "seconds", "flops") if name in line}
+            self._online.log(place | {f"{kind}/{name}": value for name, value in values.items()})
         if kind == "evaluation":
             self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
@@ -130,13 +169,16 @@ class Record:
         self._bar.start()
 
     def close(self) -> None:
-        """Take the progress bar down and flush TensorBoard."""
+        """Take the progress bar down and flush what is written elsewhere."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._online is not None:
+            self._online.finish()
+            self._online = None
 
 
 def write_settings(folder: Path, settings: object | None) -> None:
