@@ -19,8 +19,8 @@ ROWS = ("embeddings.word.weight", "head.output.weight", "head.output.bias")
 def extend_network(checkpoint: Checkpoint, num_kept: int, parts: Sequence[Sequence[int]], log_ratios: np.ndarray) -> nn.Module:
     """A pre-trained checkpoint, the old vocabulary's size, the old ids (per new word) and (N,) log ratios -> a network with N more rows.
 
-    A new embedding is the mean of its pieces'. A generator's output bias, which follows frequency, is the mean of theirs shifted by how much rarer the word
-    is than they (`data.extension.Extension.log_ratios`). What is known of the old pieces is unchanged, to the bit.
+    A new embedding is the mean of its pieces'. A generator's output bias, which follows frequency, is the mean of theirs shifted by
+    how much rarer the word is than they (`data.extension.Extension.log_ratios`). What is known of the old pieces is unchanged, to the bit.
 
     Raises:
         UserError: the vocabulary is larger than the network's.
