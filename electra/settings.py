@@ -156,8 +156,8 @@ class LoopSettings:
 class DataSettings:
     """Shards -> examples."""
 
-    data: tuple[Path, ...]
-    """Shard folders made by 'electra prepare'."""
+    data: tuple[str, ...]
+    """Shard folders made by 'electra prepare', or URLs of such (fetched once into a cache; $ELECTRA_CACHE names its place)."""
     weights: tuple[float, ...] = ()
     """Share of examples drawn from each shard folder; unset: by their tokens."""
     sequence_length: int = 128
@@ -198,13 +198,14 @@ class VocabSettings:
     Examples:
       electra vocab wiki.txt.xz --size 8192 --output vocab
       electra vocab reviews.jsonl --text-field review --size 16000 --output vocab
+      electra vocab s3://bucket/corpus --output s3://bucket/vocab
       electra vocab reviews/ --extend runs/mini --size 1000 --output mini-reviews
     """
 
     corpus: tuple[str, ...] = argument()
-    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet) or hf:NAME, a data set of the Hugging Face hub."""
-    output: Path
-    """Folder for vocab.txt, tokenizer.json and tokenizer_config.json; with --extend for a whole checkpoint."""
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet, tar, zip), URLs of them, or hf:NAME, a data set of the Hugging Face hub."""
+    output: str
+    """Folder, or URL of one, for vocab.txt, tokenizer.json and tokenizer_config.json; with --extend for a whole checkpoint."""
     size: int | None = None
     """Number of word pieces, the five special ones included (unset: 30522); with --extend, of pieces added (unset: 1000)."""
     extend: str | None = None
@@ -235,16 +236,23 @@ class PrepareSettings:
       electra prepare wiki.txt.xz reviews.jsonl --tokenizer vocab.txt --output shards --held-out 0.5%
       electra prepare zh.txt.xz --tokenizer zh-vocab.txt --output shards-zh --words chinese
       electra prepare pretrain_tfrecords/ --tokenizer vocab.txt --output shards
+      electra prepare openwebtext.tar.xz --tokenizer vocab.txt --output s3://bucket/shards
+      electra prepare s3://bucket/corpus --tokenizer s3://bucket/vocab --output shards --engine ray --ray-address auto
     """
 
     corpus: tuple[str, ...] = argument()
-    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet), hf:NAME for a data set of the Hugging Face hub, or the original code's TFRecords."""
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet, tar, zip), URLs of them (s3://bucket/dir), hf:NAME for a data set of the
+    Hugging Face hub, or the original code's TFRecords."""
     tokenizer: str
-    """Folder or vocab.txt of the tokenizer, or a model's name on the hub."""
-    output: Path
-    """Folder of the shards; interrupted work goes on where it stopped."""
+    """Folder or vocab.txt of the tokenizer, a URL of these, or a model's name on the hub."""
+    output: str
+    """Folder of the shards, or its URL (made in the cache, then uploaded); interrupted work goes on where it stopped."""
+    engine: Literal["local", "ray"] = "local"
+    """Where to tokenize: processes of this machine, or a Ray cluster; the shards are the same."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster ('auto' finds this machine's); unset: one is started here for the run."""
     workers: int = 0
-    """Processes; 0: one per core."""
+    """Processes; 0: one per core (of the cluster)."""
     held_out: float = flag(0.005, parse=fraction, metavar="0.5%")
     """Share of documents set aside for evaluation."""
     text_field: str = "text"
@@ -275,6 +283,7 @@ class PretrainSettings:
     Examples:
       electra pretrain mini --data shards --output runs/mini --budget 1h
       electra pretrain small --data wiki reviews --weights 3 1 --output runs/small
+      electra pretrain small --data s3://bucket/shards --output runs/small
       electra pretrain mini --data reviews --init runs/mini/final --output runs/reviews
       electra pretrain small --data shards-zh --mask-unit word --output runs/zh
       electra pretrain mini --output runs/mini --resume
@@ -313,8 +322,8 @@ class EvaluateSettings:
 
     model: str = argument()
     """Checkpoint folder, run directory or hub name."""
-    data: tuple[Path, ...] = ()
-    """Shard folders (their held-out part), or the task's folder."""
+    data: tuple[str, ...] = ()
+    """Shard folders (their held-out part) or URLs of such, or the task's folder."""
     task: str | None = None
     """Task to score a fine-tuned model on; unset: pre-training metrics."""
     corruption: Path | None = None
@@ -525,11 +534,12 @@ class InspectSettings:
       electra inspect shards
       electra inspect runs/mini
       electra inspect runs/mini/final --json
+      electra inspect s3://bucket/shards
       electra inspect small
     """
 
     path: str = argument()
-    """A corpus file or folder, tokenizer, shard folder, checkpoint, run directory, pre-training preset (its cost), or hub name."""
+    """A corpus file or folder, tokenizer or shard folder (or a URL of these), checkpoint, run, pre-training preset (its cost), or hub name."""
     json: bool = False
     """Print JSON."""
 

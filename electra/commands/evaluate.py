@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from electra.errors import UserError, require
 from electra.settings import EvaluateSettings
@@ -47,7 +48,7 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
         raise UserError(f"--task {task.name} needs --data DIR, the folder with its files")
     if settings.split not in task.splits:
         raise UserError(f"{task.name} has no split '{settings.split}'; it has {', '.join(task.splits)}")
-    examples = task.read(settings.data[0], settings.split)
+    examples = task.read(Path(settings.data[0]), settings.split)
     if any(example.label is None for example in examples):
         raise UserError(f"split '{settings.split}' of {task.name} has no labels; use --split dev, or 'electra predict'")
     checkpoint = load_checkpoint(settings.model, "classifier")

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 
-from electra import disk
+from electra import remote
 from electra.data.preparation import prepare
 from electra.data.sources import Report
 from electra.data.tfrecord import find_records
@@ -20,6 +20,8 @@ from electra.settings import PrepareSettings
 
 def run(settings: PrepareSettings) -> None:
     """Tokenize the corpus, write manifest.json and run.json (this run's speed and memory), tell the counts."""
+    if settings.ray_address and settings.engine != "ray":
+        raise UserError(f"--ray-address {settings.ray_address} has no effect without --engine ray; add it")
     tokenizer = load_tokenizer(settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese)
     if settings.words == "chinese" and find_records(settings.corpus):
         raise UserError("--words chinese: TFRecords hold ids without the text that words are found in; prepare the text itself")
@@ -38,6 +40,8 @@ def run(settings: PrepareSettings) -> None:
         documents=settings.documents,
         deduplicate=settings.deduplicate,
         words=words,
+        engine=settings.engine,
+        ray_address=settings.ray_address,
         report=report,
     )
     seconds = time.monotonic() - start
@@ -51,8 +55,9 @@ def run(settings: PrepareSettings) -> None:
             "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit // 1_000_000,
         },
         "workers": settings.workers or os.cpu_count(),
+        "engine": settings.engine,
     }
-    disk.write_text(settings.output / "run.json", json.dumps(speed, indent=2) + "\n")
+    remote.write_text(remote.join(settings.output, "run.json"), json.dumps(speed, indent=2) + "\n")
     if settings.json:
         print(json.dumps(shards.manifest | {"run": speed}, ensure_ascii=False))
         return

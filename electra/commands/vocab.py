@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from electra import disk, hub
+from electra import hub, remote
 from electra.data.corpus import read_documents
 from electra.data.extension import Extension, count_words, extend_tokenizer
 from electra.data.progress import Progress
@@ -41,7 +41,7 @@ def sample_texts(settings: VocabSettings, report: Report) -> Iterator[str]:
 
 def run(settings: VocabSettings) -> None:
     """Train or extend the vocabulary and write it to the output folder."""
-    disk.fresh_output(settings.output, remedy="choose another --output")
+    remote.fresh_output(settings.output, remedy="choose another --output")
     report = Report()
     if settings.extend is not None:
         said = extend(settings, hub.resolve(settings.extend), report)
@@ -54,7 +54,8 @@ def run(settings: VocabSettings) -> None:
             strip_accents=settings.strip_accents,
             split_chinese=settings.split_chinese,
         )
-        tokenizer.save(settings.output)
+        with remote.made_locally(settings.output) as folder:
+            tokenizer.save(folder)
         said = f"{tokenizer.vocab_size:,} pieces"
     for line in report.lines():
         print(f"warning: {line}", file=sys.stderr)
@@ -78,7 +79,7 @@ def extend(settings: VocabSettings, source: Path, report: Report) -> str:
     networks = {".": checkpoint}
     if (source / "generator" / "config.json").exists():
         networks["generator"] = load_checkpoint(source / "generator")
-    with disk.atomic_folder(settings.output) as folder:
+    with remote.made_locally(settings.output) as folder:
         for place, network in networks.items():
             extended = extend_network(network, tokenizer.vocab_size, found.parts, found.log_ratios)
             save_checkpoint(extended, folder / place, card=card(settings, found) if place == "." else None)
@@ -97,18 +98,19 @@ def describe(found: Extension) -> str:
 
 def card(settings: VocabSettings, found: Extension) -> str:
     """README.md of an extended checkpoint."""
+    name = settings.output.rstrip("/").rpartition("/")[2]
     return f"""---
 library_name: transformers
 tags: [electra]
 ---
 
-# {settings.output.name}
+# {name}
 
 `{Path(str(settings.extend)).name}` with {len(found.words)} more word pieces, by `electra vocab --extend`.
 The new ones have not been trained: each starts as the mean of the pieces it was made of. Go on pre-training before use:
 
 ```sh
-electra prepare CORPUS --tokenizer {settings.output.name} --output shards
-electra pretrain PRESET --data shards --init {settings.output.name} --output RUN
+electra prepare CORPUS --tokenizer {name} --output shards
+electra pretrain PRESET --data shards --init {name} --output RUN
 ```
 """

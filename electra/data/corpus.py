@@ -1,11 +1,11 @@
-"""txt(.gz/.xz/.zst/.bz2), jsonl, parquet, folders, a data set of the hub -> documents, their lines kept (the original's "sentences").
+"""txt(.gz/.xz/.zst/.bz2), jsonl, parquet, folders and archives of them, a data set of the hub -> documents, their lines kept (the "sentences").
 
 What separates documents in text files (`documents`):
   'blank-line'  one or more empty lines; in a WikiText file a line `= Title =` starts a document instead
   'line'        every line is a document
   'file'        every file is a document; HTML line breaks (`<br />`, as in the IMDb reviews) become line ends
   'auto'        WikiText's titles if the file has them; 'file' if it holds one line; 'blank-line' if its first megabyte has any; else 'line'
-A record of jsonl, parquet or the hub is always one document.
+A record of jsonl, parquet or the hub is always one document; so is, with 'auto', a text below a megabyte in a tar or zip (OpenWebText's layout).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from electra.data.sources import Report, Source, find_sources, read_lines
+from electra.data.archives import open_sniffed, read_members
+from electra.data.sources import UNKNOWN_ENDING, UNREADABLE, Report, Source, find_sources, read_lines
 from electra.errors import UserError, did_you_mean, require
 
 MAX_DOCUMENT_CHARACTERS = 8_000_000
@@ -48,15 +49,7 @@ def read_documents(
     report = Report() if report is None else report
     for source in find_sources(sources, report):
         report.position = 0
-        if source.kind == "hub":
-            found = _from_hub(source, text_field, report)
-        elif source.kind == "parquet":
-            found = _from_parquet(source, text_field, report)
-        elif source.kind == "records":
-            found = _from_records(source, text_field, report)
-        else:
-            found = _from_text(source, documents, report)
-        for document in found:
+        for document in _from_source(source, text_field, documents, report):
             if document.lines:
                 report.documents += 1
                 yield document
@@ -69,14 +62,38 @@ def read_documents(
         raise UserError(f"no text found in {', '.join(map(str, sources))}{why}; check the files")
 
 
+def _from_source(source: Source, text_field: str, rule: str, report: Report) -> Iterator[Document]:
+    kind, stream = source.kind, None
+    if kind == "compressed":
+        kind, stream = open_sniffed(source, report)
+        if stream is None:
+            return
+        if kind == "text" and not source.named:
+            report.add(UNKNOWN_ENDING, source.name)
+            return
+    if kind == "archive":
+        for member in read_members(source, report, stream):
+            yield from _from_source(member, text_field, rule, report)
+    elif kind == "hub":
+        yield from _from_hub(source, text_field, report)
+    elif kind == "parquet":
+        yield from _from_parquet(source, text_field, report)
+    elif kind == "records":
+        yield from _from_records(source, text_field, report)
+    else:
+        yield from _from_text(source, rule, report, stream)
+
+
 # ---- text files ----
 
 
-def _from_text(source: Source, rule: str, report: Report) -> Iterator[Document]:
-    lines = read_lines(source, report)
+def _from_text(source: Source, rule: str, report: Report, stream: BinaryIO | None = None) -> Iterator[Document]:
+    lines = read_lines(source, report, stream)
     if rule in ("auto", "blank-line"):
         head = list(_head(lines))
         found = _sniff([line for _, line in head])
+        if rule == "auto" and source.in_archive and found != "title" and sum(len(line) for _, line in head) < SNIFFED_CHARACTERS:
+            found = "file"
         rule = found if rule == "auto" or found == "title" else rule
         lines = itertools.chain(head, lines)
     report.rules[rule] = report.rules.get(rule, 0) + 1
@@ -183,7 +200,7 @@ def _from_parquet(source: Source, field: str, report: Report) -> Iterator[Docume
     arrow = require("pyarrow", "data")
     number = 0
     try:
-        with parquet.ParquetFile(source.path) as file:
+        with source.open() as stream, parquet.ParquetFile(stream) as file:
             names = file.schema_arrow.names
             if field not in names:
                 raise _missing_field(field, names, source.name)
@@ -194,7 +211,7 @@ def _from_parquet(source: Source, field: str, report: Report) -> Iterator[Docume
                     yield _document(text, f"{source.name}:{number}", report)
                 report.position = int(source.size_bytes * number / max(1, file.metadata.num_rows))
     except (arrow.ArrowException, OSError) as error:
-        report.add("files that could not be read", f"{source.name}: after {number:,} records: {str(error).splitlines()[0]}")
+        report.add(UNREADABLE, f"{source.name}: after {number:,} records: {str(error).splitlines()[0]}")
 
 
 def _from_hub(source: Source, field: str, report: Report) -> Iterator[Document]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 import threading
@@ -147,7 +148,18 @@ def line_reader(tokenizer: Tokenizer, words: str) -> LineReader:
 
 
 def tokenize_part(reader: LineReader, key: bytes, documents: list[bytes], held_out: list[bool], file: Path) -> None:
-    """Documents -> one .npz: per split ids, tokens per line, lines per document; lines without a token are left out, and counted.
+    """Documents -> one .npz, as `pack_part` makes it."""
+    store_part(pack_part(reader, key, documents, held_out), file)
+
+
+def store_part(packed: bytes, file: Path) -> None:
+    """An .npz in memory -> a file."""
+    with disk.atomic_file(file) as temporary:
+        temporary.write_bytes(packed)
+
+
+def pack_part(reader: LineReader, key: bytes, documents: list[bytes], held_out: list[bool]) -> bytes:
+    """Documents -> an .npz in memory: per split ids, tokens per line, lines per document; lines without a token are left out, and counted.
 
     A reader that finds words adds per split which tokens begin one.
     """
@@ -180,8 +192,9 @@ def tokenize_part(reader: LineReader, key: bytes, documents: list[bytes], held_o
         if isinstance(reader, ChineseWords):
             arrays[f"{name}_words"] = np.concatenate(opens[held])
     arrays["unknown"] = np.array([unknown])
-    with disk.atomic_file(file) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()
 
 
 def is_made(file: Path, key: bytes) -> bool:

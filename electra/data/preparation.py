@@ -2,7 +2,7 @@
 
     read documents in order, drop duplicates                   (this process)
       -> parts of 4 MB of text, numbered
-      -> tokenize each part to SHARDS/parts/00000.npz          (worker processes)
+      -> tokenize each part to SHARDS/parts/00000.npz          (worker processes, or a Ray cluster)
       -> parts laid end to end: {train,held_out}/*.npy, manifest.json
 
 What a part holds depends on the corpus alone, and a document's split on its own hash, so the shards are the same for any number of
@@ -30,6 +30,7 @@ import numpy as np
 from electra import __version__, disk
 from electra.data.parts import PART_BYTES, LineReader, Part, Plan, is_made, line_reader, read_parts, start_worker, tokenize_in_worker, tokenize_part
 from electra.data.progress import Progress
+from electra.data.shard_store import make_shards
 from electra.data.shards import FORMAT, SPLITS, Shards, open_shards
 from electra.data.sources import Report
 from electra.data.tfrecord import find_records, store_records
@@ -37,16 +38,17 @@ from electra.data.tokenizer import Tokenizer
 from electra.data.words import packed_size, write_bits
 from electra.errors import UserError
 
+Engine = tuple[Callable[[Part, Path], None], Callable[[bool], None]]
+"""submit(part, its file), which may wait; finish(whether the work failed)."""
 
-def _tokenize_all(plan: Plan, tokenizer: Tokenizer, output: Path, workers: int, report: Report, counts: dict[str, int]) -> int:
+
+def _tokenize_all(plan: Plan, output: Path, engine: Callable[[], Engine], report: Report, counts: dict[str, int]) -> int:
     """Make every part that is not there yet -> number of parts."""
     folder = output / "parts"
     folder.mkdir(exist_ok=True)
     number = 0
     with Progress(report, f"preparing {output.name}") as progress:
-        submit, finish = (
-            _in_this_process(line_reader(tokenizer, plan.words)) if workers == 1 else _in_processes(str(output / "tokenizer"), plan.words, workers)
-        )
+        submit, finish = engine()
         try:
             for part in read_parts(plan, report, counts):
                 file = folder / f"{part.number:06}.npz"
@@ -63,14 +65,26 @@ def _tokenize_all(plan: Plan, tokenizer: Tokenizer, output: Path, workers: int, 
     return number
 
 
-def _in_this_process(reader: LineReader) -> tuple[Callable[[Part, Path], None], Callable[[bool], None]]:
+def _choose_engine(name: str, plan: Plan, tokenizer: Tokenizer, output: Path, workers: int, ray_address: str | None) -> Callable[[], Engine]:
+    """Where parts are tokenized; nothing is started before it is called."""
+    if name == "ray":
+        from electra.data.ray_engine import in_ray
+
+        return lambda: in_ray(tokenizer, plan.words, ray_address, workers)
+    workers = workers or os.cpu_count() or 1
+    if workers == 1:
+        return lambda: _in_this_process(line_reader(tokenizer, plan.words))
+    return lambda: _in_processes(str(output / "tokenizer"), plan.words, workers)
+
+
+def _in_this_process(reader: LineReader) -> Engine:
     def submit(part: Part, file: Path) -> None:
         tokenize_part(reader, part.key, part.documents, part.held_out, file)
 
     return submit, lambda failed: None
 
 
-def _in_processes(tokenizer_folder: str, words: str, workers: int) -> tuple[Callable[[Part, Path], None], Callable[[bool], None]]:
+def _in_processes(tokenizer_folder: str, words: str, workers: int) -> Engine:
     """(submit, finish): a few parts wait in the queue at most, so memory does not grow with the corpus."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(tokenizer_folder, words))
@@ -181,18 +195,24 @@ def prepare(
     deduplicate: bool = True,
     words: str = "none",
     part_bytes: int = PART_BYTES,
+    engine: str = "local",
+    ray_address: str | None = None,
     report: Report | None = None,
 ) -> Shards:
-    """A corpus, or the original's TFRecords -> a shard folder. `workers` 0: one per core; `words` 'chinese': word boundaries are kept.
+    """A corpus, or the original's TFRecords -> a shard folder, here or at a URL. `workers` 0: one per core.
 
+    `words` 'chinese': word boundaries are kept.
+
+    `engine` 'ray' tokenizes on the cluster at `ray_address`, or on one started here; the shards are the same.
     Interrupted work goes on when called again with the same settings.
 
     Raises:
         UserError: the output holds finished shards or work with other settings, or the corpus cannot be read.
     """
-    output = Path(output)
     report = Report() if report is None else report
     records = find_records(sources)
+    if records and engine == "ray":
+        raise UserError(f"{records[0]}: TFRecords are stored as they are, there is nothing to tokenize; leave out --engine ray")
     plan = Plan(
         sources=tuple(map(str, sources)),
         fingerprint=tokenizer.fingerprint,
@@ -203,12 +223,19 @@ def prepare(
         words="none" if records else words,
         part_bytes=part_bytes,
     )
+
+    def make(folder: Path) -> Shards:
+        start = _choose_engine(engine, plan, tokenizer, folder, workers, ray_address)
+        return _make(plan, tokenizer, folder, records, start, report)
+
+    return make_shards(output, make)
+
+
+def _make(plan: Plan, tokenizer: Tokenizer, output: Path, records: list[Path], engine: Callable[[], Engine], report: Report) -> Shards:
+    """The whole work in a local folder."""
     _begin(plan, tokenizer, output)
     counts = {"duplicates": 0, "duplicate_bytes": 0}
-    if records:
-        number = store_records(records, tokenizer, output, held_out, report)
-    else:
-        number = _tokenize_all(plan, tokenizer, output, workers or os.cpu_count() or 1, report, counts)
+    number = store_records(records, tokenizer, output, plan.held_out, report) if records else _tokenize_all(plan, output, engine, report, counts)
     splits, totals = _merge(output, number, np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32), plan.words)
     manifest = {
         "format": FORMAT,
@@ -228,7 +255,7 @@ def prepare(
     disk.write_text(output / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     shutil.rmtree(output / "parts")
     (output / "plan.json").unlink(missing_ok=True)
-    if held_out > 0 and not splits["held_out"]["documents"]:
+    if plan.held_out > 0 and not splits["held_out"]["documents"]:
         print(f"warning: none of {splits['train']['documents']:,} documents was held out; give a larger --held-out to evaluate", file=sys.stderr)
     for line in report.lines():
         print(f"warning: {line}", file=sys.stderr)

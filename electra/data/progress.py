@@ -54,7 +54,8 @@ class Progress:
     def state(self) -> str:
         """'123 MB, 6.5 MB/s, 12,345 documents, 31%, 01:10 left'."""
         megabytes = self.report.text_bytes / 1e6
-        words = [f"{megabytes:,.0f} MB", f"{megabytes / max(self.seconds, 1e-9):.1f} MB/s", f"{self.report.documents:,} documents"]
+        words = [f"{megabytes:,.0f} MB", f"{megabytes / max(self.seconds, 1e-9):.1f} MB/s"]
+        words += [f"{self.report.documents:,} documents"] if self.report.documents else []
         if (share := self.report.fraction) is not None:
             words.append(f"{share:.0%}")
             if share > 0:

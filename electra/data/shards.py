@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from electra import disk
+from electra import disk, remote
 from electra.data.words import PackedBits, packed_size
 from electra.errors import UserError, did_you_mean
 
@@ -150,11 +150,15 @@ class Shards:
 
 
 def open_shards(path: Path | str) -> Shards:
-    """A folder made by `electra prepare` -> Shards.
+    """A folder made by `electra prepare`, or the URL of one (fetched once into the local cache) -> Shards.
 
     Raises:
         UserError: not such a folder, unfinished, or of a later format.
     """
+    if remote.is_url(path):
+        from electra.data.shard_store import fetch_shards
+
+        path = fetch_shards(str(path))
     path = disk.existing_path(path, "shard folder")
     file = path / "manifest.json"
     if not file.is_file():

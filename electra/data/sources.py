@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import os
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from electra import disk
-from electra.errors import UserError, require
+from electra import disk, remote
+from electra.data.streams import BROKEN_STREAM, COMPRESSIONS, ArchiveBroken, decompressed, reason
+from electra.errors import UserError
 
 TEXT_ENDINGS = (".txt", ".text", ".md", ".rst", ".tokens", ".raw")
 RECORD_ENDINGS = (".jsonl", ".ndjson")
-COMPRESSIONS = (".gz", ".xz", ".zst", ".bz2")
+ARCHIVE_ENDINGS = (".tar", ".zip", ".tgz", ".txz", ".tzst", ".tbz2")
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 16 << 20
 """A line without end is cut here, so that memory stays bounded; the cut is reported."""
 MAX_PLACES = 10
 """Places kept of each kind of problem; the count goes on."""
-BROKEN_STREAM = (OSError, EOFError, lzma.LZMAError, zlib.error)
+UNREADABLE = "files that could not be read"
+UNKNOWN_ENDING = "files skipped, ending not known"
 
 
 @dataclass
@@ -68,108 +66,130 @@ class Report:
 
 @dataclass(frozen=True)
 class Source:
-    """One file, or one data set of the hub."""
+    """One file, on a disk, in a store or in an archive, or one data set of the hub."""
 
     kind: str
-    """'text', 'records' (jsonl), 'parquet' or 'hub'."""
+    """'text', 'records' (jsonl), 'parquet', 'archive', 'compressed' (its name does not say what is in it) or 'hub'."""
     name: str
     """Short name for places: the path below the folder that was named."""
     path: Path | None = None
     size_bytes: int = 0
+    opener: Callable[[], BinaryIO] | None = None
+    """How to open it where it has no path."""
+    in_archive: bool = False
+    named: bool = False
+    """Whether it was named by itself, rather than found in a folder."""
+
+    @property
+    def ending(self) -> str:
+        """The last ending of its name, in small letters."""
+        return PurePath(self.name).suffix.lower()
+
+    def open(self) -> BinaryIO:
+        """Its bytes as they lie there."""
+        if self.opener is not None:
+            return self.opener()
+        assert self.path is not None
+        return open(self.path, "rb")
 
 
-def _kind(path: Path) -> str | None:
+def kind_of(path: PurePath) -> str | None:
+    """What a file is, by the endings of its name; None: nothing that holds text."""
     endings = [e.lower() for e in path.suffixes]
-    if endings and endings[-1] in COMPRESSIONS:
-        endings.pop()
-    last = endings[-1] if endings else ""
-    return "text" if last in TEXT_ENDINGS else "records" if last in RECORD_ENDINGS else "parquet" if last == ".parquet" else None
+    packed = bool(endings) and endings[-1] in COMPRESSIONS
+    last = endings[-1 - packed] if len(endings) > packed else ""
+    if last in TEXT_ENDINGS or last in RECORD_ENDINGS:
+        return "text" if last in TEXT_ENDINGS else "records"
+    if last == ".parquet":
+        return "parquet"
+    if last in ARCHIVE_ENDINGS and not (packed and last != ".tar"):
+        return "archive"
+    return "compressed" if packed else None
 
 
-def _named_kind(path: Path) -> str:
+def _named_kind(path: PurePath) -> str:
     """A file named by itself is text whatever its ending, unless that says otherwise."""
     if path.suffix.lower() in (".csv", ".tsv"):
         raise UserError(f"{path}: a table is not a corpus; turn it into jsonl or parquet and name its text column (--text-field)")
-    return _kind(path) or ("records" if ".json" in path.suffixes else "text")
+    return kind_of(path) or ("records" if ".json" in path.suffixes else "text")
+
+
+def _in_folder(path: Path, report: Report) -> Iterator[Source]:
+    for folder, folders, files in os.walk(path, followlinks=True):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for file in sorted(f for f in files if not f.startswith(".")):
+            full = Path(folder, file)
+            kind = kind_of(full)
+            if kind is None:
+                report.add(UNKNOWN_ENDING, str(full.relative_to(path)))
+            elif not full.is_file():
+                report.add(UNREADABLE, f"{full.relative_to(path)}: not a file")
+            else:
+                yield Source(kind, str(full.relative_to(path)), full, full.stat().st_size)
+
+
+def _in_store(url: str, report: Report) -> Iterator[Source]:
+    system, path, files = remote.list_files(url, "corpus")
+    for below, (full, size) in files.items():
+
+        def opener(full: str = full, place: str = remote.join(url, below) if below else url) -> BinaryIO:
+            return remote.open_stream(system, full, place)
+
+        if not below:
+            yield Source(_named_kind(PurePath(path)), PurePath(path).name, size_bytes=size, opener=opener, named=True)
+        elif any(part.startswith(".") for part in below.split("/")):
+            continue
+        elif (kind := kind_of(PurePath(below))) is None:
+            report.add(UNKNOWN_ENDING, below)
+        else:
+            yield Source(kind, below, size_bytes=size, opener=opener)
 
 
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
-    """Files, folders (read whole, sorted by path) and hf:NAMEs -> sources in the order given.
+    """Files, folders (read whole, sorted by path), URLs of either and hf:NAMEs -> sources in the order given.
 
     Raises:
         UserError: something named does not exist, or nothing readable is among it.
     """
     found: list[Source] = []
     for name in names:
+        if remote.is_url(name):
+            found += _in_store(str(name), report)
+            continue
         if str(name).startswith("hf:"):
             found.append(Source("hub", str(name)))
             report.total_bytes = None
             continue
         path = disk.existing_path(name, "corpus")
-        if not path.is_dir():
-            found.append(Source(_named_kind(path), path.name, path, path.stat().st_size))
-            continue
-        for folder, folders, files in os.walk(path, followlinks=True):
-            folders[:] = sorted(f for f in folders if not f.startswith("."))
-            for file in sorted(f for f in files if not f.startswith(".")):
-                full = Path(folder, file)
-                kind = _kind(full)
-                if kind is None:
-                    report.add("files skipped, ending not known", str(full.relative_to(path)))
-                elif not full.is_file():
-                    report.add("files that could not be read", f"{full.relative_to(path)}: not a file")
-                else:
-                    found.append(Source(kind, str(full.relative_to(path)), full, full.stat().st_size))
+        if path.is_dir():
+            found += _in_folder(path, report)
+        else:
+            found.append(Source(_named_kind(path), path.name, path, path.stat().st_size, named=True))
     if not found:
         endings = " ".join(TEXT_ENDINGS + RECORD_ENDINGS)
-        raise UserError(f"no text in {', '.join(map(str, names))}; expected files ending in {endings} .parquet (or .gz .xz .zst .bz2 of them)")
+        raise UserError(
+            f"no text in {', '.join(map(str, names))}; expected files ending in {endings} .parquet (or .gz .xz .zst .bz2 of them), or .tar .zip"
+        )
     if report.total_bytes is not None:
         report.total_bytes += sum(source.size_bytes for source in found)
     return found
 
 
-def _blocks(raw: BinaryIO, ending: str) -> Iterator[bytes]:
-    """An open file -> its bytes, decompressed, in blocks of about a megabyte."""
-    if ending == ".zst":
-        yield from _zstd_blocks(raw)
-        return
-    openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-    stream = openers[ending](raw) if ending in openers else raw
-    while block := stream.read(BLOCK_BYTES):
-        yield block
-
-
-def _zstd_blocks(raw: BinaryIO) -> Iterator[bytes]:
-    zstandard = require("zstandard", "data")
-    frame = None
-    try:
-        while chunk := raw.read(1 << 16):
-            while chunk:
-                frame = frame or zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-                if block := frame.decompress(chunk):
-                    yield block
-                chunk = frame.unused_data if frame.eof else b""
-                frame = None if frame.eof else frame
-    except zstandard.ZstdError as error:
-        raise OSError(str(error)) from None
-    if frame is not None:
-        raise EOFError("the last frame is not whole")
-
-
-def read_blocks(source: Source, report: Report) -> Iterator[bytes]:
-    """A text file -> blocks of whole lines, decompressed. A file that breaks off is reported; what came before the break is kept."""
-    assert source.path is not None
+def read_blocks(source: Source, report: Report, stream: BinaryIO | None = None) -> Iterator[bytes]:
+    """A text file -> blocks of whole lines, decompressed (or `stream`, which is so). One that breaks off is reported; what came before is kept."""
     rest = b""
     try:
-        with open(source.path, "rb") as raw:
+        with source.open() if stream is None else stream as raw:
+            text = decompressed(raw, source.ending) if stream is None else raw
             first = True
-            for block in _blocks(raw, source.path.suffix.lower()):
+            while block := text.read(BLOCK_BYTES):
                 if first and b"\0" in block[:4096]:
-                    report.add("files that could not be read", f"{source.name}: binary (or UTF-16: convert it to UTF-8)")
+                    report.add(UNREADABLE, f"{source.name}: binary (or UTF-16: convert it to UTF-8)")
                     return
                 first = False
                 report.text_bytes += len(block)
-                report.position = raw.tell()
+                if not source.in_archive and stream is None:
+                    report.position = raw.tell()
                 whole, newline, tail = block.rpartition(b"\n")
                 if newline:
                     yield rest + whole + newline
@@ -181,17 +201,19 @@ def read_blocks(source: Source, report: Report) -> Iterator[bytes]:
                     cut = rest.rfind(b" ") + 1 or MAX_LINE_BYTES
                     yield rest[:cut] + b"\n"
                     rest = rest[cut:]
+    except ArchiveBroken:
+        pass  # told where the archive is read
     except BROKEN_STREAM as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        report.add("files that could not be read", f"{source.name}: after {report.position:,} bytes: {reason}")
+        after = "" if source.in_archive else f" after {report.position:,} bytes:"
+        report.add(UNREADABLE, f"{source.name}:{after} {reason(error)}")
     if rest:
         yield rest
 
 
-def read_lines(source: Source, report: Report) -> Iterator[tuple[int, str]]:
+def read_lines(source: Source, report: Report, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
     """A text file -> (line number from 1, line without its end). Bytes that are not UTF-8 become U+FFFD and are reported with their place."""
     number = 0
-    for block in read_blocks(source, report):
+    for block in read_blocks(source, report, stream):
         try:
             lines = block.decode("utf-8").split("\n")
         except UnicodeDecodeError:
@@ -218,5 +240,5 @@ def estimate_text_bytes(names: Sequence[str | Path]) -> int | None:
     sources = find_sources(names, Report())
     if any(source.kind == "hub" for source in sources):
         return None
-    ratios = {".gz": 2.6, ".xz": 3.6, ".zst": 3.0, ".bz2": 3.4, ".parquet": 1.8}
-    return sum(int(s.size_bytes * ratios.get(s.path.suffix.lower(), 1.0)) for s in sources if s.path is not None)
+    ratios = {".gz": 2.6, ".xz": 3.6, ".zst": 3.0, ".bz2": 3.4, ".parquet": 1.8, ".tgz": 2.6, ".txz": 3.6, ".tzst": 3.0, ".tbz2": 3.4, ".zip": 2.6}
+    return sum(int(source.size_bytes * ratios.get(source.ending, 1.0)) for source in sources)

@@ -18,11 +18,13 @@ from typing import Any
 import tokenizers
 from tokenizers import trainers
 
-from electra import disk
+from electra import disk, remote
 from electra.data.chunk_cache import ChunkCache
 from electra.data.wordpiece import SPECIAL_PIECES, bert_rules, choose_letters, encodable, looks_at_chunks_alone, read_vocabulary
 from electra.errors import UserError
 
+FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+TOKENIZER_FILES = (*FILES, *(f"tokenizer/{name}" for name in FILES))
 ONE_BY_ONE = 16
 """Texts up to this many are not handed to the thread pool of `tokenizers`: waking it costs more than they do."""
 
@@ -134,13 +136,21 @@ def _revive(text: str) -> Tokenizer:
 def load_tokenizer(
     source: str | Path, lowercase: bool | None = None, *, strip_accents: bool | None = None, split_chinese: bool | None = None
 ) -> Tokenizer:
-    """A folder (tokenizer, checkpoint, run, shards), a vocab.txt, a tokenizer.json or a name on the hub -> Tokenizer.
+    """A folder (tokenizer, checkpoint, run, shards), a vocab.txt, a tokenizer.json, a URL of these or a name on the hub -> Tokenizer.
 
     What is not given is taken from the files; a bare vocab.txt is uncased when no piece holds a capital letter.
 
     Raises:
         UserError: nothing there, or not a WordPiece tokenizer.
     """
+    if remote.is_url(source):
+        with remote.local_copy(str(source), TOKENIZER_FILES, "tokenizer") as folder:
+            files = list(folder.iterdir())
+            local = files[0] if len(files) == 1 else folder
+            try:
+                return load_tokenizer(local, lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
+            except UserError as error:
+                raise UserError(str(error).replace(str(local), str(source))) from None
     file = _find_tokenizer(source)
     given = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
     if file.name.endswith(".json"):
@@ -205,7 +215,7 @@ def _download_tokenizer(name: str) -> Path:
     import huggingface_hub
 
     try:
-        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=["tokenizer.json", "vocab.txt", "tokenizer_config.json"]))
+        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
     except Exception as error:  # no such name, no network, no cache: one answer for all
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"tokenizer '{name}' is neither a folder here nor to be had from the hub ({reason}); give a folder or a vocab.txt") from None

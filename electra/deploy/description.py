@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from electra import config, hub
+from electra import config, hub, remote
 from electra.errors import UserError
 from electra.model import flops
 from electra.model.shape import SHAPE
@@ -27,6 +27,8 @@ def describe(source: str) -> Description:
     Raises:
         UserError: nothing there, or it is damaged, or none of these.
     """
+    if remote.is_url(source):
+        return _in_store(source)
     path = Path(source)
     if not path.exists() and source in config.presets("pretrain"):
         return _preset(source)
@@ -120,7 +122,7 @@ def _weights(path: Path) -> Description:
 # ---- tokenizer, shards, run, corpus ----
 
 
-def _tokenizer(path: Path) -> Description:
+def _tokenizer(path: Path | str) -> Description:
     from electra.data.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(path)
@@ -169,6 +171,25 @@ def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
             counts |= {name.replace("per_token", "in_all"): value * tokens for name, value in counts.items()}
         out["mlm_first" if stage.output != settings.output else "training"] = counts
     return out
+
+
+def _in_store(url: str) -> Description:
+    """What lies at a URL, told without fetching more than it must: of shards the manifest and the files' sizes, of a corpus all."""
+    _, _, files = remote.list_files(url, "corpus, tokenizer or shard folder")
+    if "manifest.json" in files:
+        from electra.data import shard_store
+
+        content = shard_store.read_manifest(url)
+        hashes, manifest = shard_store.expected_hashes(content, url), json.loads(content)
+        if missing := [name for name in hashes if name not in files]:
+            raise UserError(f"{url} has no {missing[0]}, its manifest names it; run 'electra prepare' again")
+        small = {key: value for key, value in manifest.items() if not isinstance(value, list)}
+        return {"kind": "shards", **small, "path": url, "size_bytes": sum(size for _, size in files.values())}
+    if {"config.json", "config.toml"} & set(files):
+        raise UserError(f"{url} is a checkpoint or run in a store; copy it to this machine first")
+    if {"tokenizer.json", "vocab.txt"} & {*files, url.rpartition("/")[2]}:
+        return _tokenizer(url)
+    return _corpus(url)
 
 
 def _run(path: Path) -> Description:
@@ -221,7 +242,7 @@ def _lines(path: Path) -> list[Description]:
     return found
 
 
-def _corpus(path: Path) -> Description:
+def _corpus(path: Path | str) -> Description:
     from electra.data.corpus import read_documents
     from electra.data.sources import Report
 
@@ -236,13 +257,15 @@ def _corpus(path: Path) -> Description:
         first = first or next((line for line in document.lines if line.strip()), "")[:200]
     if not counts["num_documents"]:
         raise UserError(f"{path} holds no text; expected a corpus, tokenizer, shard folder, checkpoint or run")
-    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
-    size = sum(file.stat().st_size for file in files)
+    if isinstance(path, str):
+        sizes = [size for _, size in remote.list_files(path)[2].values()]
+    else:
+        sizes = [file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     return {
         "kind": "corpus",
         "path": str(path),
-        "num_files": len(files),
-        "size_bytes": size,
+        "num_files": len(sizes),
+        "size_bytes": sum(sizes),
         **counts,
         "begins_with": first,
         "problems": report.lines(),

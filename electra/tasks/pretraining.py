@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -120,7 +118,7 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
 
 def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokenizer) -> list[Batch]:
     """The measured examples, as batches."""
-    data = DataSettings(data=tuple(Path(s.path) for s in shards), sequence_length=settings.sequence_length)
+    data = DataSettings(data=tuple(str(s.path) for s in shards), sequence_length=settings.sequence_length)
     batches = held_out_batches([s.held_out for s in shards], data, tokenizer, settings.batch_size, settings.num_examples, settings.seed)
     if not batches:
         raise UserError(f"{', '.join(str(s.path) for s in shards)}: no held-out documents; prepare with a larger --held-out")
