@@ -134,6 +134,10 @@ class LoopSettings:
     """'auto': bf16 autocast on CUDA, fp32 elsewhere."""
     compile: bool = False
     """torch.compile the model (pays on a GPU)."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What several ranks (torchrun) do with the model: 'ddp' a copy on each, 'fsdp' a part on each, gathered layer by layer (FSDP2)."""
+    activation_checkpointing: bool = False
+    """Keep only each layer's input and compute the rest again in the backward pass: less memory, a third more work."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; 'auto' takes CUDA, then MPS, then the CPU."""
     threads: int = 0
@@ -290,6 +294,7 @@ class PretrainSettings:
       electra pretrain runs/mini/config.toml --output runs/again
       electra pretrain small --data wiki --dry-run
       electra pretrain mini --data shards --output runs/mini --probe sst2 --probe-data glue/SST-2 --probe-every 500
+      torchrun --nproc-per-node 8 -m electra pretrain large --data shards --output runs/large --batch-size 32
     """
 
     preset: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed.checkpoint
+import torch.distributed.fsdp  # imported before processes are forked, which then need not
 from safetensors.torch import save_file
 from torch import nn
 
 from electra.contracts import Batch, Loss, StepOutput
-from electra.settings import LoopSettings, OptimizerSettings
+from electra.model.networks import build_objective, main_network
+from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings
 from electra.train import ranks, resume
 from electra.train.loop import TrainResult, train
 from electra.train.record import Record
@@ -29,16 +33,20 @@ VOCABULARY = 50
 class ToyStream:
     """Sequences of random ids: what each holds depends on its global index alone."""
 
-    def __init__(self, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        self.batch_size, self.rank, self.world_size, self.index = batch_size, rank, world_size, 0
+    def __init__(self, batch_size: int, rank: int = 0, world_size: int = 1, stop_at: int = -1, ends: bool = False) -> None:
+        """`stop_at`: the process is sent SIGTERM when it takes the batch that holds example `stop_at`; `ends`: see `make_batch`."""
+        self.batch_size, self.rank, self.world_size, self.index, self.stop_at = batch_size, rank, world_size, 0, stop_at
+        self.ends = ends
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
         first = self.index + self.rank * self.batch_size
+        if self.index <= self.stop_at < self.index + self.batch_size * self.world_size:
+            os.kill(os.getpid(), signal.SIGTERM)
         self.index += self.batch_size * self.world_size
-        return make_batch(range(first, first + self.batch_size))
+        return make_batch(range(first, first + self.batch_size), self.ends)
 
     def state(self) -> dict[str, Any]:
         return {"index": self.index}
@@ -47,8 +55,11 @@ class ToyStream:
         self.index = state["index"]
 
 
-def make_batch(indices: range) -> Batch:
-    rows = [np.random.default_rng(index).integers(0, VOCABULARY, 3 + index % 5) for index in indices]
+def make_batch(indices: range, ends: bool = False) -> Batch:
+    """`ends`: ids 0 and 1 are special tokens, and a 0 stands at either end of a sequence."""
+    rows = [np.random.default_rng(index).integers(2 if ends else 0, VOCABULARY, 3 + index % 5) for index in indices]
+    for row in rows if ends else []:
+        row[[0, -1]] = 0
     lengths = tuple(len(row) for row in rows)
     return Batch(
         ids=torch.from_numpy(np.concatenate(rows)),
@@ -99,6 +110,15 @@ class ToyObjective(nn.Module):
         )
 
 
+def tiny_electra(dropout: float = 0.0, objective: str = "electra", **model: Any) -> nn.Module:
+    """Generator and discriminator of two layers with shared embeddings; one parameter (the head's bias) is too small to be divided."""
+    shape = {"hidden_size": 12, "embedding_size": 6, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
+    settings = ModelSettings(**{**shape, "generator_size": 0.5, "max_position_embeddings": 16, "dropout": dropout, **model})
+    return build_objective(
+        settings, ObjectiveSettings(objective=objective), vocab_size=VOCABULARY, mask_id=1, special_ids=(0, 1), sequence_length=16, seed=3
+    )
+
+
 def save_toy(objective: nn.Module, folder: Path) -> None:
     save_file({name: tensor.detach().clone() for name, tensor in objective.named_parameters()}, folder / "model.safetensors")
 
@@ -115,25 +135,34 @@ def run_toy(
     go_on: bool = False,
     place: ranks.Ranks | None = None,
     stream: Any = None,
+    electra: Mapping[str, Any] | None = None,
+    stop_at: int = -1,
     **loop: Any,
-) -> tuple[TrainResult, ToyObjective]:
-    objective = ToyObjective(dropout, bad_step)
+) -> tuple[TrainResult, nn.Module]:
+    objective = tiny_electra(dropout, **electra) if electra is not None else ToyObjective(dropout, bad_step)
     place = place or ranks.Ranks(0, 1, torch.device("cpu"))
 
     def evaluate() -> dict[str, float]:
         time.sleep(pause)
-        return {"random": float(torch.rand(()))}  # disturbs the generator, which must not matter
+        found = {"random": float(torch.rand(()))}  # disturbs the generator, which must not matter
+        if electra is not None:
+            with torch.no_grad():  # a network called by itself, as probes do
+                states = main_network(objective.eval()).encoder(make_batch(range(3), ends=True))
+            found["states"] = float(states.square()[:, 0].mean())
+        return found
 
     values = {"log_every": 4, "checkpoint_every": 5, "evaluate_every": 7, "batch_size": batch_size, **loop}
+    resume_from = resume.latest_checkpoint(folder) if go_on else None
+    settings = resume.share_out(LoopSettings(num_train_steps=steps, budget=budget, **values), resume_from, place.world_size)
     result = train(
         objective,
-        stream or ToyStream(batch_size, place.rank, place.world_size),
-        LoopSettings(num_train_steps=steps, budget=budget, **values),
+        stream or ToyStream(settings.batch_size, place.rank, place.world_size, stop_at, ends=electra is not None),
+        settings,
         OptimizerSettings(learning_rate=0.01, warmup_steps=4),
         Record(folder, active=place.first, tensorboard=False),
         save=lambda path: save_toy(objective, path),
         evaluate=evaluate,
-        resume_from=resume.latest_checkpoint(folder) if go_on else None,
+        resume_from=resume_from,
         ranks=place,
     )
     return result, objective
@@ -152,10 +181,22 @@ def launch(folder: Path, *, kill_in_checkpoint: int | None = None, environment: 
     return process
 
 
+def run_ranks(count: int, folder: Path, **values: Any) -> list[int | None]:
+    """`count` processes that train together -> their exit codes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    processes = [launch(folder, environment={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, **values) for rank in range(count)]
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
 def _child(folder: Path, kill_in_checkpoint: int | None, environment: dict[str, str], values: dict[str, Any]) -> None:
     os.environ.update(environment)
     os.dup2(os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
-    original = resume.save_file
+    original, parts = resume.save_file, ranks.Ranks.write_parts
 
     def dying_save(tensors: Any, path: Path) -> None:
         original(tensors, path)
@@ -163,8 +204,14 @@ def _child(folder: Path, kill_in_checkpoint: int | None, environment: dict[str, 
             path.write_bytes(path.read_bytes()[:100])
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def dying_parts(place: ranks.Ranks, path: Path, tensors: Any) -> None:
+        parts(place, path, tensors)
+        if f"step-{kill_in_checkpoint:08d}" in str(path) and place.first:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     if kill_in_checkpoint is not None:
         resume.save_file = dying_save
+        ranks.Ranks.write_parts = dying_parts
     with ranks.join("cpu", threads=1) as place:
         result, _ = run_toy(folder, place=place, **values)
     sys.exit(128 + result.signal if result.signal else 0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from electra import disk
 from electra.errors import UserError
 from electra.settings import PretrainSettings
-from electra.tasks.stages import check, check_data, recorded, stages
+from electra.tasks.stages import after_restart, check, check_data, recorded, stages
 
 if TYPE_CHECKING:
     from electra.train.ranks import Ranks
@@ -28,12 +29,16 @@ def run(settings: PretrainSettings) -> int:
     settings = recorded(settings) if settings.resume else settings
     if not settings.data.data:
         raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
-    if not settings.resume:
-        disk.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
     check(settings)
     check_data(settings)
     read_probe(settings.watch)
     with ranks.join(settings.loop.device, settings.loop.threads) as here:
+        # A machine that lost no rank counts no restart of its own.
+        if not settings.resume and any(here.gather(ranks.restarted())):
+            settings = after_restart(settings)
+        if not settings.resume:
+            disk.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
+        here.wait()
         if here.first:
             write_settings(settings.output, settings)
         for stage in stages(settings):
@@ -78,7 +83,8 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     tokenizer_path = next(iter(shards.values())).tokenizer_path
     tokenizer = load_tokenizer(tokenizer_path)
     hints = mask_hints(settings.objective, shards, settings.data.weights, tokenizer)
-    resume_from = resume.latest_checkpoint(settings.output) if settings.resume else None
+    resume_from = here.agree(resume.latest_checkpoint(settings.output)) if settings.resume else None
+    settings = replace(settings, loop=resume.share_out(settings.loop, resume_from, here.world_size))
     splits = [s.train for s in shards.values()]
     objective, remarks = build(settings, tokenizer, splits, here, fresh=resume_from is None)
     stream = open_stream(settings, splits, tokenizer, settings.loop.batch_size, here, hints)

@@ -216,11 +216,15 @@ class PretrainingStream:
         keys: list[int] = []
         for _ in range(self.batch_size * self.world_size):
             index, self.index = self.index, self.index + 1
+            mine = index % self.world_size == self.rank
+            if not mine and len(self.orders) == 1:
+                next(self.orders[0])  # of another rank; to make a generator for it would take most of the time of 64 ranks
+                continue
             key = example_key(self.seed, index)
             rng = np.random.default_rng(key & _MASK)
             which = int(np.searchsorted(self.shares[:-1], rng.random(), side="right"))
             part, plan, number = next(self.orders[which])
-            if index % self.world_size == self.rank:
+            if mine:
                 features.append(build_features(part, plan, number, rng, self.settings, self.tokenizer))
                 keys.append(key)
         return hinted(features, keys, self.hints)

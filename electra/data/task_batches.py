@@ -15,6 +15,7 @@ import numpy as np
 
 from electra.contracts import Batch, Features
 from electra.data.batches import collate, example_key
+from electra.errors import UserError
 
 POOL_BATCHES = 32
 """Batches whose examples are sorted by length together."""
@@ -39,10 +40,19 @@ class FeatureStream:
 
     def state(self) -> dict[str, Any]:
         """The position before the next batch."""
-        return {"epoch": self.epoch, "batch": self.batch}
+        return {"epoch": self.epoch, "batch": self.batch, "examples": self.batch_size * self.world_size}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go to a saved position."""
+        """Go to a saved position.
+
+        Raises:
+            UserError: it counts batches of another size, as those of another number of ranks are.
+        """
+        mine = self.batch_size * self.world_size
+        if (theirs := state.get("examples", mine)) != mine:
+            raise UserError(
+                f"this fine-tuning began with batches of {theirs} examples over all ranks, now they are {mine}; start as many ranks again"
+            )
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
         self._order = self._shuffle()
 

@@ -18,6 +18,7 @@ from electra.model import flops, networks
 from electra.settings import PretrainSettings
 from electra.tasks.assembly import cost, num_evaluation_examples, open_stream
 from electra.tasks.stages import stages
+from electra.train.blocks import recompute
 from electra.train.evaluation import autocast
 from electra.train.peak import measured_tflops
 from electra.train.ranks import Ranks
@@ -106,6 +107,8 @@ def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str
         return RandomStream(Pieces(vocab_size=pieces.vocab_size), length, batch_size, loop.seed + here.rank)
 
     objective.to(here.device)
+    if loop.activation_checkpointing:
+        recompute(objective)
     few = min(4, loop.batch_size)
     with autocast(here.device, loop.precision):
         activations = activation_bytes(objective, next(open_batches(few)).to(here.device)) / few * loop.batch_size
@@ -137,7 +140,7 @@ def _lines(
         trial = (
             f"put together from {timing.num_updates} updates of {timing.examples_per_microbatch} and {2 * timing.examples_per_microbatch} examples"
         )
-    kept = 16 * timing.num_parameters
+    kept = 16 * timing.num_parameters / (here.world_size if loop.parallel == "fsdp" else 1)
     memory = f"weights, gradients, moments {_bytes(kept)} + activations {_bytes(activations)} (computed)"
     if timing.examples_per_microbatch == loop.batch_size:
         memory += f"; {_bytes(timing.peak_bytes)} at most, measured ({'the GPU' if here.device.type == 'cuda' else 'this whole process'})"

@@ -21,6 +21,15 @@ def recorded(settings: PretrainSettings) -> PretrainSettings:
     return config.replace(found, resume=True)
 
 
+def after_restart(settings: PretrainSettings) -> PretrainSettings:
+    """Settings of a process that torchrun started again -> the same, going on with the run if this very one had begun before the loss."""
+    if not (settings.output / "config.toml").exists():
+        return settings
+    found = recorded(settings)
+    # torchrun also starts again what refused to overwrite another run; that one is not to be gone on with.
+    return found if config.replace(found, resume=False) == settings else settings
+
+
 def check(settings: PretrainSettings) -> None:
     """Refuse settings that cannot work, before anything is made."""
     length, limit = settings.data.sequence_length, settings.model.max_position_embeddings

@@ -127,6 +127,8 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
     Raises:
         UserError: the loss became infinite, or the folder cannot be written.
     """
+    if trial.settings.loop.parallel == "fsdp":
+        raise UserError("--parallel fsdp is for pre-training; fine-tune with ddp")
     if len(trial.train) < ranks.world_size:
         raise UserError(f"{len(trial.train)} training examples are fewer than {ranks.world_size} ranks; start fewer")
     task, head = trial.task, trial.head

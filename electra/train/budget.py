@@ -9,16 +9,41 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from electra import disk
+from electra.errors import UserError
+from electra.settings import LoopSettings
+from electra.train import resume
 from electra.train.ranks import Ranks
 
+if TYPE_CHECKING:
+    from electra.train.loop import Run
+
+EVALUATIONS, CHECKPOINTS = 10, 20
+"""Of a run that says nothing else."""
 _SKIPPED = 2  # the first steps fill caches and compile
 _TRIAL_SECONDS = 10.0
 _TRIAL_FRACTION = 0.05
 _MARGIN = 0.98  # of what is left, for what the trial could not see
+
+
+def given(settings: LoopSettings) -> int | float:
+    """What was said about the length of a run: a number of steps (int) or a budget in seconds (float).
+
+    Raises:
+        UserError: neither, both, or no step at all.
+    """
+    steps, seconds = settings.num_train_steps, settings.budget
+    if steps is not None and seconds is not None:
+        raise UserError("both num_train_steps and budget are set; give one of them")
+    if steps is None and seconds is None:
+        raise UserError("how long to train is not set; give --num-train-steps or --budget")
+    if steps is not None and steps < 1:
+        raise UserError(f"num_train_steps is {steps}; it must be at least 1")
+    return float(seconds) if steps is None and seconds is not None else int(steps or 0)
 
 
 def read_frozen(run: Path, budget: float) -> int | None:
@@ -28,6 +53,32 @@ def read_frozen(run: Path, budget: float) -> int | None:
         return int(found["num_train_steps"]) if found["budget_seconds"] == budget else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def measure(run: Run, seconds: float) -> int:
+    """Try some steps, an evaluation and a checkpoint, undo them -> how many steps fit into `seconds`."""
+    kept = {name: tensor.detach().clone() for name, tensor in resume.own_tensors(run.objective).items()}
+    position, folder, run.num_steps = run.stream.state(), run.record.folder, 1_000_000
+    trial = Trial(seconds, run.started, run.ranks)
+    while trial.goes_on():
+        run.update([])
+    steps = trial.finish(
+        evaluate=lambda: run.take([measure for _, measure in run.measures]),
+        checkpoint=lambda: resume.write_checkpoint(folder / ".trial.part", run.objective, run.adam, {}, run.save, run.ranks),
+        num_evaluations=EVALUATIONS,
+        num_checkpoints=CHECKPOINTS,
+        folder=folder,
+    )
+    if run.ranks.first:
+        resume.sweep(folder)
+    for name, tensor in resume.own_tensors(run.objective).items():
+        tensor.detach().copy_(kept[name])
+    run.objective.train()
+    run.adam.clear()
+    run.stream.load_state(position)
+    run.step = run.tokens = 0
+    run.record.say(f"the budget of {seconds:,.0f} s is {steps:,} steps")
+    return steps
 
 
 class Trial:
@@ -61,13 +112,13 @@ class Trial:
         """Time one evaluation and one checkpoint too -> the number of steps that fits, written to `folder`/budget.json."""
         step_seconds = (self._marks[-1] - self._marks[_SKIPPED]) / (len(self._marks) - 1 - _SKIPPED)
         steps = 0
+        start = time.monotonic()
+        if evaluate is not None:
+            evaluate()
+        evaluated = time.monotonic()
+        checkpoint()
+        end = time.monotonic()
         if self._ranks.first:
-            start = time.monotonic()
-            if evaluate is not None:
-                evaluate()
-            evaluated = time.monotonic()
-            checkpoint()
-            end = time.monotonic()
             beside = num_evaluations * (evaluated - start) + num_checkpoints * (end - evaluated)
             left = self._budget - (end - self._started) - beside
             steps = max(1, int(_MARGIN * left / step_seconds))

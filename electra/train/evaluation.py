@@ -30,10 +30,14 @@ def area_under_curve(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(area / (num_positive * num_negative))
 
 
+def half(device: torch.device, precision: str) -> bool:
+    """Whether the forward pass is in bf16: where asked for, or by 'auto' on CUDA."""
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The precision of the forward pass: bf16 where asked for, or by 'auto' on CUDA."""
-    wanted = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    """The precision of the forward pass."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half(device, precision))
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -28,20 +28,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from electra import disk
 from electra.contracts import Batch, BatchStream, Objective, StepOutput
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.train import budget, resume, signals
-from electra.train.evaluation import Sums, autocast, scores_of
+from electra.train.blocks import blocks, recompute
+from electra.train.evaluation import Sums, autocast, half, scores_of
 from electra.train.optim import Adam, learning_rate
 from electra.train.ranks import Ranks, choose_device
 from electra.train.record import Record
 
 Measure = Callable[[], dict[str, float]]
 """() -> metrics."""
-_EVALUATIONS = 10
-_CHECKPOINTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +80,9 @@ def train(
     """Train `objective` (a `contracts.Objective`) on `stream`, keeping the run in `record.folder`.
 
     `save(folder)` writes the model's own files into an existing folder. `evaluate()` -> metrics, called on the first rank
-    only. `parameter_depth` turns on layer-wise learning rates (see `optim.parameter_groups`). `resume_from` is a checkpoint
-    of the same run. `ranks` is what `ranks.join` yielded; None: this process alone. `beside` are further measurements, each with the
-    steps between two of them (0: as evaluations).
+    only, or, where the model is sharded, on all. `parameter_depth` turns on layer-wise learning rates (see `optim.parameter_groups`).
+    `resume_from` is a checkpoint of the same run. `ranks` is what `ranks.join` yielded; None: this process alone. `beside` are further
+    measurements, each with the steps between two of them (0: as evaluations).
 
     Raises:
         UserError: no number of steps, a checkpoint that does not fit, or a loss or gradient that is not finite (the
@@ -116,9 +114,14 @@ class Run:
         beside: Sequence[tuple[int, Measure]] = (),
     ) -> None:
         self.objective = objective.to(ranks.device)
+        self.sharded = settings.parallel == "fsdp" and ranks.world_size > 1
+        if settings.activation_checkpointing:
+            recompute(objective)
+        if self.sharded:
+            ranks.shard(objective, half=half(ranks.device, settings.precision))
         self.stream, self.settings, self.record, self.save, self.ranks = stream, settings, record, save, ranks
         self.measures: list[tuple[int, Measure]] = [*([(0, evaluate)] if evaluate else []), *beside]
-        self.adam = Adam(objective.named_parameters(), optimizer, parameter_depth)
+        self.adam = Adam(objective.named_parameters(), optimizer, parameter_depth, ranks.sum_ if self.sharded else None)
         self.wrapped: nn.Module = objective
         self.step = self.tokens = self.num_steps = 0
         self.started = self.window_start = time.monotonic()
@@ -144,8 +147,8 @@ class Run:
         self.record.cut(self.step)
         self.prepare()
         self.num_steps = self.num_steps or self._settle_steps()
-        evaluate_every = settings.evaluate_every or self._every(_EVALUATIONS)
-        checkpoint_every = settings.checkpoint_every or self._every(_CHECKPOINTS)
+        evaluate_every = settings.evaluate_every or self._every(budget.EVALUATIONS)
+        checkpoint_every = settings.checkpoint_every or self._every(budget.CHECKPOINTS)
         stop = False
         self._open_window()
         while self.step < self.num_steps and not stop:
@@ -159,9 +162,8 @@ class Run:
             if due:
                 self._checkpoint()
         done = self.step >= self.num_steps
-        if self.ranks.first and done:
-            with disk.atomic_folder(folder / "final") as temporary:
-                self.save(temporary)
+        if done:
+            resume.write_model(folder / "final", self.objective, self.save, self.ranks)
         self.ranks.wait()
         if not done:
             where = f"stopped after step {self.step:,} of {self.num_steps:,}, saved in {self.checkpoint}"
@@ -180,7 +182,8 @@ class Run:
     def prepare(self) -> None:
         """Make the objective ready for updates."""
         if self.settings.compile:
-            self.objective.compile()
+            for module in blocks(self.objective) if self.sharded else [self.objective]:
+                module.compile()
         self.wrapped = self.ranks.wrap(self.objective)
         self.objective.train()
 
@@ -226,41 +229,11 @@ class Run:
     # ---- the number of steps ----
 
     def _settle_steps(self) -> int:
-        settings = self.settings
-        if settings.num_train_steps is not None and settings.budget is not None:
-            raise UserError("both num_train_steps and budget are set; give one of them")
-        if settings.num_train_steps is not None:
-            if settings.num_train_steps >= 1:
-                return settings.num_train_steps
-            raise UserError(f"num_train_steps is {settings.num_train_steps}; it must be at least 1")
-        if settings.budget is None:
-            raise UserError("how long to train is not set; give --num-train-steps or --budget")
-        frozen = self.ranks.agree(budget.read_frozen(self.record.folder, settings.budget) if self.ranks.first else None)
-        return self._measure(settings.budget) if frozen is None else int(frozen)
-
-    def _measure(self, seconds: float) -> int:
-        """Try some steps, an evaluation and a checkpoint, undo them, and say how many steps fit."""
-        kept = {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
-        position, self.num_steps = self.stream.state(), 1_000_000
-        trial = budget.Trial(seconds, self.started, self.ranks)
-        while trial.goes_on():
-            self.update([])
-        steps = trial.finish(
-            evaluate=lambda: [measure() for _, measure in self.measures],
-            checkpoint=lambda: resume.write_checkpoint(self.record.folder / ".trial.part", self.objective, self.adam, {}, self.save),
-            num_evaluations=_EVALUATIONS,
-            num_checkpoints=_CHECKPOINTS,
-            folder=self.record.folder,
-        )
-        if self.ranks.first:
-            resume.sweep(self.record.folder)
-        self.objective.load_state_dict(kept)
-        self.objective.train()
-        self.adam.clear()
-        self.stream.load_state(position)
-        self.step = self.tokens = 0
-        self.record.say(f"the budget of {seconds:,.0f} s is {steps:,} steps")
-        return steps
+        given = budget.given(self.settings)
+        if isinstance(given, int):
+            return given
+        frozen = self.ranks.agree(budget.read_frozen(self.record.folder, given) if self.ranks.first else None)
+        return budget.measure(self, given) if frozen is None else int(frozen)
 
     # ---- now and then ----
 
@@ -282,11 +255,17 @@ class Run:
         self.record.progress(self.step, self.num_steps, loss=values.get("loss"), rate=rate, tokens_per_second=speed, seconds_left=left)
         self._open_window()
 
+    def take(self, measures: list[Measure]) -> dict[str, float]:
+        """Measurements by the first rank; a sharded model computes only when all ranks do."""
+        if not (self.ranks.first or self.sharded):
+            return {}
+        self.ranks.open(self.objective)
+        return {name: value for measure in measures for name, value in measure().items()}
+
     def _evaluate(self, measures: list[Measure]) -> None:
         start = time.monotonic()
-        if self.ranks.first:
-            self.evaluation = {name: value for measure in measures for name, value in measure().items()}
-            self.record.log("evaluation", step=self.step, tokens=self.tokens, seconds=self.seconds, values=self.evaluation)
+        self.evaluation = self.take(measures)
+        self.record.log("evaluation", step=self.step, tokens=self.tokens, seconds=self.seconds, values=self.evaluation)
         self.objective.train()
         self.ranks.wait()
         self.window_start += time.monotonic() - start  # the speed is of training alone
@@ -294,18 +273,16 @@ class Run:
     def _checkpoint(self) -> None:
         positions = self.ranks.gather(self.stream.state())
         self.checkpoint = folder = resume.checkpoint_folder(self.record.folder, self.step)
+        state = {"step": self.step, "num_steps": self.num_steps, "tokens": self.tokens, "seconds": self.seconds, "positions": positions}
+        state["examples_per_update"] = self.settings.batch_size * self.settings.accumulation * self.ranks.world_size
+        resume.write_checkpoint(folder, self.objective, self.adam, state, self.save, self.ranks)
         if self.ranks.first:
-            state = {"step": self.step, "num_steps": self.num_steps, "tokens": self.tokens, "seconds": self.seconds, "positions": positions}
-            resume.write_checkpoint(folder, self.objective, self.adam, state, self.save)
             resume.prune(self.record.folder, self.settings.keep_checkpoints, self.settings.keep_steps)
         self.ranks.wait()
         self._open_window()
 
     def _restore(self, folder: Path) -> None:
-        state = resume.read_checkpoint(folder, self.objective, self.adam)
+        state = resume.read_checkpoint(folder, self.objective, self.adam, self.ranks)
         self.step, self.tokens, self.seconds_before = state["step"], state["tokens"], state["seconds"]
         self.num_steps, self.checkpoint = state["num_steps"], Path(folder)
-        positions = state["positions"]
-        if len(positions) != self.ranks.world_size and any(position != positions[0] for position in positions):
-            raise UserError(f"{folder} was written by {len(positions)} ranks; resume with as many, not {self.ranks.world_size}")
-        self.stream.load_state(positions[self.ranks.rank if len(positions) == self.ranks.world_size else 0])
+        self.stream.load_state(resume.own_position(folder, state["positions"], self.ranks))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from electra.errors import UserError
 from electra.settings import OptimizerSettings
+from electra.train.ranks import own_part, part_like
 
 # 1 - 0.999 ** 2**30 is 1.0 in double precision, and adding 1 to it in float32 changes nothing.
 _ETERNITY = float(2**30)
@@ -87,14 +88,22 @@ class Adam:
         named_parameters: Iterable[tuple[str, nn.Parameter]],
         settings: OptimizerSettings,
         depth: Callable[[str], int] | None = None,
+        sum_ranks: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        """`sum_ranks` sums a scalar over ranks; given where parameters are sharded, each rank then updating its own part."""
         if settings.lr_decay_power <= 0:
             raise UserError(f"lr_decay_power {settings.lr_decay_power} must be above zero; the paper's is 1")
         groups = parameter_groups(named_parameters, settings, depth)
         if not groups:
             raise UserError("there is nothing to train: no parameter requires a gradient")
         self.settings = settings
+        self._sum_ranks = sum_ranks
         self._names = [name for group in groups for name in group["names"]]
+        self._whole = [parameter for group in groups for parameter in group["params"]]
+        if sum_ranks is not None:
+            # The update goes element by element, so a part needs to know nothing of the rest but the norm.
+            for group in groups:
+                group["params"] = [nn.Parameter(own_part(parameter)) for parameter in group["params"]]
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._device = self._parameters[0].device
         self._fused = self._device.type in ("cpu", "cuda")
@@ -118,15 +127,20 @@ class Adam:
     @property
     def num_parameters(self) -> int:
         """Trained scalars, tied ones counted once."""
-        return sum(parameter.numel() for parameter in self._parameters)
+        return sum(parameter.numel() for parameter in self._whole)
 
     def step(self, rate: float, loss: Tensor, step: int) -> Tensor:
         """Clip, update, clear the gradients -> norm () of all gradients together, before clipping.
 
         `rate` is this step's learning rate; `loss` () only has to be finite; `step` is remembered if anything is not.
         """
+        if self._sum_ranks is not None:
+            for part, whole in zip(self._parameters, self._whole, strict=True):
+                part.grad, whole.grad = None if whole.grad is None else own_part(whole.grad), None
         grads = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        if self._sum_ranks is not None:
+            norm = self._sum_ranks(norm.square()).sqrt()
         bad = ~(torch.isfinite(norm) & torch.isfinite(loss.detach()))
         self.first_bad_step = torch.where((self.first_bad_step == 0) & bad, float(step), self.first_bad_step)
         clip = self.settings.clip_norm
@@ -154,10 +168,10 @@ class Adam:
         self._adam.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and counters by parameter name (`NAME:exp_avg`, ...), as safetensors stores them."""
+        """Moments and counters by parameter name (`NAME:exp_avg`, ...), as safetensors stores them; sharded as the parameters are."""
         return {
-            f"{name}:{key}": value
-            for name, parameter in zip(self._names, self._parameters, strict=True)
+            f"{name}:{key}": value if key == "step" else part_like(value, whole)
+            for name, parameter, whole in zip(self._names, self._parameters, self._whole, strict=True)
             for key, value in self._adam.state[parameter].items()
         }
 

@@ -1,7 +1,8 @@
 """Who else trains: torchrun's environment, the process group, the wrapper, sums over ranks. One process where there is none.
 
-The only file that imports torch.distributed. Data parallelism replicates the model on every rank (DDP); sharding it
-(FSDP2) is not built yet. The contract kept here and by the loop: 2 ranks x B examples equal 1 rank x 2B.
+The only file that imports torch.distributed. Data parallelism replicates the model on every rank (DDP) or gives each a part
+of it (FSDP2). The contract kept here and by the loop: 2 ranks x B examples equal 1 rank x 2B. What sharding needs is imported
+where it is used: distributed tensors take one to two seconds to import.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import dataclasses
 import datetime
 import os
 import sys
+import time
+import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -23,6 +28,10 @@ from torch import Tensor, nn
 
 from electra.contracts import Batch
 from electra.errors import UserError
+from electra.train.blocks import blocks
+
+_PATIENCE = datetime.timedelta(minutes=30)
+"""How long ranks wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +92,129 @@ class Ranks:
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """The module whose backward pass averages gradients over ranks."""
-        if self.world_size == 1:
+        if self.world_size == 1 or _is_sharded(objective):
             return objective
         return nn.parallel.DistributedDataParallel(objective, gradient_as_bucket_view=True)
 
     def quiet(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Around every microbatch but the last: gradients are only exchanged once an update."""
+        if _is_sharded(wrapped):
+            cast(Any, wrapped).set_requires_gradient_sync(last)
         if last or not isinstance(wrapped, nn.parallel.DistributedDataParallel):
             return contextlib.nullcontext()
         return wrapped.no_sync()
+
+    # ---- a part of the model on every rank ----
+
+    def shard(self, objective: nn.Module, *, half: bool) -> None:
+        """Leave this rank its part of every parameter, in place; `half`: gathered as bfloat16, gradients summed as float32."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        mesh = init_device_mesh(self.device.type, (self.world_size,))
+        # Between blocks the precision is autocast's affair, as without sharding.
+        dtype = torch.bfloat16 if half else None
+        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        for block in blocks(objective):
+            fully_shard(block, mesh=mesh, mp_policy=policy)
+        # All that lies outside the blocks belongs to the root, which stays gathered from the first use in a step to the last: so
+        # embeddings that generator and discriminator share are one parameter with one gradient.
+        fully_shard(objective, mesh=mesh, mp_policy=policy)
+
+    @contextlib.contextmanager
+    def whole(self, objective: nn.Module) -> Iterator[None]:
+        """While it lasts, a sharded objective has whole parameters on the first rank, in main memory, to be saved. Every rank has to enter."""
+        for module in filter(_is_sharded, objective.modules()):
+            cast(Any, module).reshard()
+        places = [(m, name, p) for m in objective.modules() for name, p in m.named_parameters(recurse=False) if _is_part(p)]
+        full: dict[int, nn.Parameter] = {}
+        for _, _, part in places:
+            if id(part) not in full:
+                gathered = cast(Any, part.detach()).full_tensor()
+                full[id(part)] = nn.Parameter(gathered.cpu(), part.requires_grad) if self.first else part
+        for module, name, part in places:
+            setattr(module, name, full[id(part)])
+        try:
+            yield
+        finally:
+            for module, name, part in places:
+                setattr(module, name, part)
+
+    def open(self, objective: nn.Module) -> None:
+        """Let networks of a sharded objective be called by themselves until the next update."""
+        if _is_sharded(objective):
+            cast(Any, objective).unshard()
+
+    def holds_parts(self, objective: nn.Module) -> bool:
+        """Whether `shard` has been here."""
+        return _is_sharded(objective)
+
+    def write_parts(self, folder: Path, tensors: dict[str, Tensor]) -> None:
+        """Every rank writes what it holds of `tensors` into a safetensors file of its own."""
+        import torch.distributed.checkpoint as dcp
+
+        dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True))
+
+    def read_parts(self, folder: Path, tensors: dict[str, Tensor]) -> None:
+        """Fill `tensors`, whole or parts, in place from the safetensors files in `folder`, whatever number of ranks wrote them.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        import torch.distributed.checkpoint as dcp
+        from torch.distributed.checkpoint.api import CheckpointException
+
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one rank alone is meant
+                dcp.load(tensors, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=self.world_size == 1)
+        except CheckpointException as error:
+            raise OSError(next((str(cause[0]) for cause in error.failures.values()), str(error))) from None
+
+
+def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor in the safetensors files of `folder`, put together from parts.
+
+    Raises:
+        ValueError: parts do not make up a whole.
+    """
+    import torch.distributed.checkpoint as dcp
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, stored in dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata.items():
+        assert isinstance(stored, dcp.TensorStorageMetadata)  # safetensors hold nothing else
+        if sum(chunk.sizes.numel() for chunk in stored.chunks) != stored.size.numel():
+            raise ValueError(f"a part of {name} is missing")
+        shapes[name] = tuple(stored.size)
+    return shapes
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    return hasattr(module, "set_requires_gradient_sync")
+
+
+def _is_part(tensor: Tensor) -> bool:
+    return hasattr(tensor, "to_local")
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor, in the same memory; any other tensor as it is."""
+    return cast(Any, tensor.detach()).to_local() if _is_part(tensor) else tensor
+
+
+def part_like(tensor: Tensor, whole: Tensor) -> Tensor:
+    """A tensor that is this rank's part of one laid out like `whole` -> that one; as it is where `whole` is not sharded."""
+    if not _is_part(whole):
+        return tensor
+    from torch.distributed.tensor import DTensor
+
+    layout = cast(DTensor, whole)
+    return DTensor.from_local(tensor, layout.device_mesh, layout.placements, run_check=False, shape=layout.shape, stride=layout.stride())
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process again because a rank was lost."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -126,11 +249,37 @@ def join(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank() if started else 0, dist.get_world_size() if started else 1, place)
         return
     backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    store = dist.PrefixStore(_this_start(store, rank, world_size), store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=_PATIENCE)
     try:
         yield Ranks(dist.get_rank(), world_size, place)
     finally:
         dist.destroy_process_group()
+
+
+def _this_start(store: dist.Store, rank: int, world_size: int) -> str:
+    """A name that all ranks of this start share, and no earlier start had.
+
+    torchrun keeps one store for all its starts (PyTorch 2.13), with the addresses of processes long dead; a rank quick to read
+    would try to reach those. Numbers of restarts do not tell starts apart: each machine counts its own.
+    """
+    mine = uuid.uuid4().hex
+    if rank == 0:
+        store.set("leader", mine)
+        for other in range(1, world_size):
+            store.set(f"{mine}/{store.get(f'{mine}/{other}').decode()}", "welcome")
+        return mine
+    deadline = time.monotonic() + _PATIENCE.total_seconds()
+    while True:
+        leader = store.get("leader").decode()
+        store.set(f"{leader}/{rank}", mine)
+        try:
+            store.wait([f"{leader}/{mine}"], datetime.timedelta(seconds=1))  # the leader of an earlier start will not answer
+            return leader
+        except dist.DistStoreError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def keep_memory() -> None:

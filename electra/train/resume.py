@@ -3,20 +3,24 @@
     RUN/checkpoints/step-00001000/    what the caller's `save` writes (a Hugging Face directory) and
         training/weights.safetensors  every parameter and buffer of the objective, in its own precision
                  optimizer.safetensors  the optimizer's moments and counters
-                 state.json           step, tokens, seconds, number of steps, position of every rank's batches, log sums
+                 shard-*.safetensors  instead of these two where the model is sharded: what each rank holds of both
+                 state.json           step, tokens, seconds, number of steps, examples of an update, position of every rank's batches
 
 No random state is stored, because none is carried from step to step: `seed_step` seeds the generators anew before every
-update from the run's seed and the step. Continuation is bit-exact on the same machine, threads and number of ranks.
+update from the run's seed and the step. Continuation is bit-exact on the same machine, threads and number of ranks; on
+another number it goes on with the same examples in every update (`share_out`), equal to rounding where nothing is dropped out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +31,12 @@ from torch import Tensor, nn
 
 from electra import disk
 from electra.errors import UserError
+from electra.settings import LoopSettings
 from electra.train.optim import Adam
+from electra.train.ranks import Ranks, own_part, stored_shapes
 
+ALONE = Ranks(0, 1, torch.device("cpu"))
+"""One process."""
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -83,8 +91,30 @@ def _tensors(objective: nn.Module) -> dict[str, Tensor]:
     return {**dict(objective.named_parameters()), **dict(objective.named_buffers())}
 
 
-def write_checkpoint(folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None]) -> None:
-    """Write the checkpoint `folder` atomically: `save(folder)` for the model's own files, then training/."""
+def own_tensors(objective: nn.Module) -> dict[str, Tensor]:
+    """The same as this rank holds them: in place of sharded ones its parts, in the same memory."""
+    return {name: own_part(tensor) for name, tensor in _tensors(objective).items()}
+
+
+def write_model(folder: Path, objective: nn.Module, save: Callable[[Path], None], ranks: Ranks) -> None:
+    """Write `folder` atomically by `save(folder)` on the first rank; every rank has to call it."""
+    with ranks.whole(objective):
+        if ranks.first:
+            with disk.atomic_folder(folder) as temporary:
+                save(temporary)
+
+
+def write_checkpoint(
+    folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks = ALONE
+) -> None:
+    """Write the checkpoint `folder` atomically: `save(folder)` for the model's own files, then training/. Every rank has to call it."""
+    if ranks.holds_parts(objective):
+        _write_parts(folder, objective, optimizer, state, save, ranks)
+    elif ranks.first:
+        _write_whole(folder, objective, optimizer, state, save)
+
+
+def _write_whole(folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None]) -> None:
     with disk.atomic_folder(folder) as temporary:
         save(temporary)
         training = temporary / "training"
@@ -94,30 +124,107 @@ def write_checkpoint(folder: Path, objective: nn.Module, optimizer: Adam, state:
         (training / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
-def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam) -> dict[str, Any]:
+def _write_parts(folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks) -> None:
+    """Every rank writes what it holds into the one folder that the first makes, and that appears when all have."""
+    with disk.atomic_folder(folder) if ranks.first else contextlib.nullcontext(folder) as made:
+        temporary = Path(ranks.agree(str(made)))
+        training = temporary / "training"
+        with ranks.whole(objective):
+            if ranks.first:
+                save(temporary)
+                training.mkdir()
+        ranks.wait()
+        ranks.write_parts(training, {**_tensors(objective), **optimizer.state()})
+        if ranks.first:
+            files = sorted(path.name for path in training.glob("*.safetensors"))
+            (training / "state.json").write_text(json.dumps({**state, "files": files}), encoding="utf-8")
+
+
+def _read_state(folder: Path | str) -> dict[str, Any]:
+    training = disk.existing_path(folder, "checkpoint") / "training"
+    with _told(folder):
+        state: dict[str, Any] = json.loads((training / "state.json").read_text(encoding="utf-8"))
+    return state
+
+
+@contextlib.contextmanager
+def _told(folder: Path | str) -> Iterator[None]:
+    """Errors of reading, in the user's words."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        missing = Path(error.filename or "training").name
+        raise UserError(f"{folder} cannot be continued: {missing} is missing; start from its weights instead (--init)") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{folder}: its training state is damaged ({error}); remove it to go on from the checkpoint before") from None
+
+
+def _check_same(folder: Path | str, mine: Mapping[str, Tensor], stored: Mapping[str, Sequence[int]]) -> None:
+    """Refuse tensors of another model, by their names and shapes."""
+    if odd := sorted(mine.keys() ^ stored.keys()):
+        raise UserError(f"{folder} holds another model (first difference: {odd[0]}); resume with the run's own settings")
+    for name, tensor in mine.items():
+        if tuple(tensor.shape) != tuple(stored[name]):
+            shapes = f"{tuple(stored[name])}, this model {tuple(tensor.shape)}"
+            raise UserError(f"{folder}: {name} has shape {shapes}; resume with the run's own settings")
+
+
+def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, ranks: Ranks = ALONE) -> dict[str, Any]:
     """Load weights and optimizer from a checkpoint, in place -> its state.json.
 
     Raises:
         UserError: not a checkpoint that can be continued, damaged, or of another model.
     """
-    training = disk.existing_path(folder, "checkpoint") / "training"
-    try:
-        state: dict[str, Any] = json.loads((training / "state.json").read_text(encoding="utf-8"))
+    state = _read_state(folder)
+    training, mine = Path(folder) / "training", _tensors(objective)
+    if ranks.holds_parts(objective) or "files" in state:
+        everything = {**mine, **optimizer.state()}
+        with _told(folder):
+            if lost := [name for name in state.get("files", ()) if not (training / name).exists()]:
+                raise FileNotFoundError(None, None, lost[0])
+            shapes = stored_shapes(training)
+        _check_same(folder, everything, shapes)
+        with _told(folder), torch.no_grad():
+            ranks.read_parts(training, everything)
+        return state
+    with _told(folder):
         weights = load_file(training / "weights.safetensors")
         moments = load_file(training / "optimizer.safetensors")
-    except FileNotFoundError as error:
-        missing = Path(error.filename or training).name
-        raise UserError(f"{folder} cannot be continued: {missing} is missing; start from its weights instead (--init)") from None
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{folder}: its training state is damaged ({error}); remove it to go on from the checkpoint before") from None
-    mine = _tensors(objective)
-    if odd := sorted(mine.keys() ^ weights.keys()):
-        raise UserError(f"{folder} holds another model (first difference: {odd[0]}); resume with the run's own settings")
+    _check_same(folder, mine, {name: tensor.shape for name, tensor in weights.items()})
     with torch.no_grad():
         for name, tensor in mine.items():
-            if tensor.shape != weights[name].shape:
-                shapes = f"{tuple(weights[name].shape)}, this model {tuple(tensor.shape)}"
-                raise UserError(f"{folder}: {name} has shape {shapes}; resume with the run's own settings")
             tensor.copy_(weights[name])
     optimizer.load_state(moments)
     return state
+
+
+def own_position(folder: Path | str, positions: Sequence[Any], ranks: Ranks) -> Any:
+    """The stored positions of all ranks -> this one's; on another number of ranks, the one that all had.
+
+    Raises:
+        UserError: there was no such one.
+    """
+    if len(positions) == ranks.world_size:
+        return positions[ranks.rank]
+    if any(position != positions[0] for position in positions):
+        raise UserError(f"{folder} was written by {len(positions)} ranks; resume with as many, not {ranks.world_size}")
+    return positions[0]
+
+
+def share_out(loop: LoopSettings, checkpoint: Path | None, world_size: int) -> LoopSettings:
+    """The settings with which `world_size` ranks go on from `checkpoint`: as many examples in an update as before, microbatches no larger.
+
+    Raises:
+        UserError: that number of examples cannot be shared out equally.
+    """
+    if checkpoint is None:
+        return loop
+    state = _read_state(checkpoint)
+    examples = int(state.get("examples_per_update", len(state["positions"]) * loop.batch_size * loop.accumulation))
+    if examples == loop.batch_size * loop.accumulation * world_size:
+        return loop
+    each, odd = divmod(examples, world_size)
+    if odd:
+        raise UserError(f"{checkpoint}: an update of this run takes {examples} examples, which {world_size} ranks cannot share; start another number")
+    parts = next(n for n in range(1, each + 1) if each % n == 0 and each // n <= loop.batch_size)
+    return replace(loop, batch_size=each // parts, accumulation=parts)
