@@ -91,6 +91,9 @@ class OptimizerSettings:
 
     learning_rate: float = 5e-4
     """Peak learning rate."""
+    generator_learning_rate: float | None = None
+    """Gives what only the generator has an optimizer of its own (as DeBERTaV3 trains): this peak learning rate, gradients clipped by their own
+    norm. Unset: one optimizer for all."""
     warmup_steps: int | None = None
     """Steps of linear warm-up; unset: warmup_fraction of all steps."""
     warmup_fraction: float = 0.01

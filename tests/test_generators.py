@@ -23,7 +23,7 @@ from electra.model import masking
 from electra.model.generators import inner_tokens, log_likelihoods
 from electra.model.hf import load_checkpoint, save_checkpoint
 from electra.model.hf_keys import to_hf
-from electra.model.networks import build_objective, plain
+from electra.model.networks import build_objective, generator_alone, plain
 from electra.settings import ModelSettings, ObjectiveSettings
 
 
@@ -177,6 +177,14 @@ def test_disentangled_embeddings_begin_as_the_generators_and_do_not_train_them(t
         assert torch.allclose(load_checkpoint(folder).module(batch), objective.discriminator(batch), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["tied", "disentangled", "untied"])
+def test_what_the_generator_has_alone(kind: str) -> None:
+    objective = make(model=shaped(embedding_sharing=kind))
+    alone = generator_alone(objective)
+    assert all(name.startswith("noise.generator.") for name in alone)
+    assert any("layers" in name for name in alone) and any("word" in name for name in alone) == (kind != "tied")
+
+
 def test_the_temperature_falls_as_the_run_goes_on() -> None:
     objective = make(temperature=2.0, temperature_end=0.5)
     found = []
@@ -249,7 +257,7 @@ KINDS = {
     "uniform": "--generator uniform",
     "shared": "--generator shared",
     "disentangled": "--embedding-sharing disentangled --temperature 1.5 --temperature-end 1",
-    "untied": "--embedding-sharing untied",
+    "untied": "--embedding-sharing untied --generator-learning-rate 1e-3",
     "electra-15": "--objective electra-masked",
     "replace-mlm": "--objective replace-mlm --mlm-first 0",
     "all-tokens-mlm": "--objective all-tokens-mlm --mlm-first 0",

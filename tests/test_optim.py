@@ -101,6 +101,37 @@ def test_the_norm_is_of_all_gradients_together() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_an_optimizer_of_its_own_is_one_alone() -> None:
+    """Together but apart, two sets of parameters go as each would with an Adam, a rate and a clip norm of its own."""
+
+    def made() -> dict[str, nn.Parameter]:
+        generator = torch.Generator().manual_seed(1)
+        return {name: nn.Parameter(torch.randn(5, generator=generator)) for name in ("one.weight", "one.bias", "other.weight")}
+
+    def train(parameters: dict[str, nn.Parameter], settings: OptimizerSettings, apart: frozenset[str] = frozenset()) -> Adam:
+        adam = Adam(parameters.items(), settings, apart=apart)
+        for step in range(1, 6):
+            for number, (name, parameter) in enumerate(made().items()):
+                if name in parameters:
+                    parameters[name].grad = parameter.detach() * (step + number) * 3
+            adam.step(learning_rate(settings, step, 5), torch.tensor(1.0), step)
+        return adam
+
+    settings = OptimizerSettings(learning_rate=1e-2, generator_learning_rate=3e-2, warmup_steps=2)
+    together = made()
+    adam = train(together, settings, frozenset({"other.weight"}))
+    first = {name: parameter for name, parameter in made().items() if name != "other.weight"}
+    second = {"other.weight": made()["other.weight"]}
+    train(first, OptimizerSettings(learning_rate=1e-2, warmup_steps=2))
+    train(second, OptimizerSettings(learning_rate=3e-2, warmup_steps=2))
+    for name, parameter in {**first, **second}.items():
+        assert torch.allclose(together[name], parameter, rtol=1e-6), name
+    assert {name.partition(":")[0] for name in adam.state()} == set(together)
+    one = made()
+    train(one, OptimizerSettings(learning_rate=1e-2, warmup_steps=2), frozenset({"other.weight"}))
+    assert not torch.allclose(one["other.weight"], together["other.weight"])
+
+
 def test_tied_parameters_are_counted_once() -> None:
     table = nn.Parameter(torch.ones(6))
     adam = Adam([("a.weight", table), ("b.weight", table), ("c.bias", nn.Parameter(torch.ones(2)))], OptimizerSettings())

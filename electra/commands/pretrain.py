@@ -133,6 +133,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
         beside=[] if probe is None else [(settings.watch.probe_every, probe)],
         resume_from=resume_from,
         ranks=here,
+        apart=networks.generator_alone(objective),
     )
     if not result.stopped and here.first:
         shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("masked_lm_loss", "disc_loss", "disc_auc") if name in metrics)

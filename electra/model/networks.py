@@ -122,6 +122,15 @@ def main_network(objective: MaskedLanguageModel | Corruption) -> Discriminator |
     return network
 
 
+def generator_alone(objective: MaskedLanguageModel | Corruption) -> frozenset[str]:
+    """Names of the parameters that only the generator beside a network has: not those both share."""
+    if not isinstance(objective, Corruption) or objective.generator is None:
+        return frozenset()
+    shared = {id(parameter) for parameter in main_network(objective).parameters()}
+    its = {id(parameter) for parameter in objective.generator.parameters()} - shared
+    return frozenset(name for name, parameter in objective.named_parameters() if id(parameter) in its)
+
+
 def save(objective: MaskedLanguageModel | Corruption, folder: Path, *, tokenizer: Path, card: str) -> None:
     """Write an objective's networks: what it is for at the top, and the generator below it."""
     network = main_network(objective)

@@ -42,6 +42,8 @@ def check(settings: PretrainSettings) -> None:
         raise UserError(f"mask_frequency_power {settings.objective.mask_frequency_power} is outside 0..2; 0 turns it off, 0.5 is word2vec's")
     if (rate := settings.objective.mlm_first_learning_rate) is not None and not rate > 0:
         raise UserError(f"mlm_first_learning_rate {rate} must be above zero")
+    if (rate := settings.optimizer.generator_learning_rate) is not None and not rate > 0:
+        raise UserError(f"generator_learning_rate {rate} must be above zero; leave it out for one optimizer")
     if settings.data.weights and len(settings.data.weights) != len(settings.data.data):
         raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
     if any(weight <= 0 for weight in settings.data.weights):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -76,20 +76,21 @@ def train(
     resume_from: Path | None = None,
     ranks: Ranks | None = None,
     beside: Sequence[tuple[int, Measure]] = (),
+    apart: Collection[str] = (),
 ) -> TrainResult:
     """Train `objective` (a `contracts.Objective`) on `stream`, keeping the run in `record.folder`.
 
     `save(folder)` writes the model's own files into an existing folder. `evaluate()` -> metrics, called on the first rank
     only, or, where the model is sharded, on all. `parameter_depth` turns on layer-wise learning rates (see `optim.parameter_groups`).
     `resume_from` is a checkpoint of the same run. `ranks` is what `ranks.join` yielded; None: this process alone. `beside` are further
-    measurements, each with the steps between two of them (0: as evaluations).
+    measurements, each with the steps between two of them (0: as evaluations). `apart` are names of parameters with an optimizer of their own.
 
     Raises:
         UserError: no number of steps, a checkpoint that does not fit, or a loss or gradient that is not finite (the
             step is named, the last checkpoint stays).
     """
     ranks = ranks or Ranks(0, 1, choose_device(settings.device))
-    run = Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks, beside)
+    run = Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks, beside, apart)
     try:
         with signals.noted() as asked:
             return run.go(resume_from, asked)
@@ -112,6 +113,7 @@ class Run:
         parameter_depth: Callable[[str], int] | None,
         ranks: Ranks,
         beside: Sequence[tuple[int, Measure]] = (),
+        apart: Collection[str] = (),
     ) -> None:
         self.objective = objective.to(ranks.device)
         self.sharded = settings.parallel == "fsdp" and ranks.world_size > 1
@@ -121,7 +123,7 @@ class Run:
             ranks.shard(objective, half=half(ranks.device, settings.precision))
         self.stream, self.settings, self.record, self.save, self.ranks = stream, settings, record, save, ranks
         self.measures: list[tuple[int, Measure]] = [*([(0, evaluate)] if evaluate else []), *beside]
-        self.adam = Adam(objective.named_parameters(), optimizer, parameter_depth, ranks.sum_ if self.sharded else None)
+        self.adam = Adam(objective.named_parameters(), optimizer, parameter_depth, ranks.sum_ if self.sharded else None, apart)
         self.wrapped: nn.Module = objective
         self.step = self.tokens = self.num_steps = 0
         self.started = self.window_start = time.monotonic()
