@@ -269,7 +269,7 @@ def test_fine_tuning_refuses_another_number_of_ranks() -> None:
 
 
 def test_a_restart_goes_on_only_with_its_own_run(tmp_path: Path) -> None:
-    mine = PretrainSettings(preset="mini", output=tmp_path / "run", data=DataSettings(data=(tmp_path / "shards",)))
+    mine = PretrainSettings(preset="mini", output=tmp_path / "run", data=DataSettings(data=(str(tmp_path / "shards"),)))
     assert after_restart(mine) == mine
     write_settings(mine.output, mine)
     assert after_restart(mine) == replace(mine, resume=True)
