@@ -150,14 +150,14 @@ def test_torchrun_starts_a_lost_rank_again_and_the_run_goes_on(parallel: str, ti
     folder = tmp_path / "run"
     agent = subprocess.Popen([*torchrun, *flags, str(folder)], stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not resume.checkpoints(folder) and time.monotonic() < deadline:
             time.sleep(0.005)
         children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
         os.kill(int(children[1]), signal.SIGKILL)
-        told = agent.communicate(timeout=240)[1]
+        told = agent.communicate(timeout=600)[1]
     finally:
-        agent.kill()
+        agent.terminate()  # it ends its ranks
     assert agent.returncode == 0, told
     assert len(json.loads((folder / "environment.json").read_text())["earlier"]) == 1, told
     subprocess.run([*torchrun, *flags, str(tmp_path / "undisturbed")], check=True, capture_output=True)
