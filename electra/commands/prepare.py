@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 import time
+from pathlib import Path
 
 from electra import remote
 from electra.data.preparation import prepare
@@ -45,14 +46,12 @@ def run(settings: PrepareSettings) -> None:
         report=report,
     )
     seconds = time.monotonic() - start
-    # ru_maxrss: kilobytes on Linux, bytes on macOS; of the children it is the largest one's.
-    unit = 1 if sys.platform == "darwin" else 1024
     speed = {
         "seconds": round(seconds, 2),
         "text_mb_per_s": round(report.text_bytes / 1e6 / seconds, 2),
         "peak_memory_mb": {
-            "reader": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000,
-            "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit // 1_000_000,
+            "reader": peak_memory() // 1_000_000,
+            "largest_worker": _most_resident(resource.RUSAGE_CHILDREN) // 1_000_000,
         },
         "workers": settings.workers or os.cpu_count(),
         "engine": settings.engine,
@@ -67,3 +66,17 @@ def run(settings: PrepareSettings) -> None:
         f"{held['documents']:,} documents, {held['tokens']:,} tokens held out; {shards.manifest['duplicates']:,} duplicates dropped; "
         f"{report.text_bytes / 1e6:,.1f} MB in {seconds:.1f} s ({speed['text_mb_per_s']} MB/s)"
     )
+
+
+def peak_memory() -> int:
+    """Bytes this program has held at most; on Linux from the kernel's table, for `ru_maxrss` begins with what the program that started it held."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return _most_resident(resource.RUSAGE_SELF)
+
+
+def _most_resident(who: int) -> int:
+    # Kilobytes on Linux, bytes on macOS; of children the largest one's.
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

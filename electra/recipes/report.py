@@ -178,6 +178,12 @@ def _bar(fraction: float) -> str:
     return f'<div class="bar"><i style="width:{100 * min(1.0, max(0.0, fraction)):.1f}%"></i></div>'
 
 
+NOT_HELPED = (
+    "<p class=soft>Pre-training did not help here: minutes on technical text say little of what people like. An hour of "
+    "<code>electra pretrain mini</code> on other text does (README).</p>"
+)
+
+
 def _sentiment(found: Mapping[str, Mapping[str, Any]]) -> str:
     scores = found["sentiment"]
     rows = [("always the same answer", f"{scores['majority']:.1%}", _bar(scores["majority"]), "")]
@@ -196,6 +202,7 @@ def _sentiment(found: Mapping[str, Mapping[str, Any]]) -> str:
         f"<p>Data: {escape(scores['source'])}; {scores['num_train']:,} texts to learn from, {scores['num_dev']:,} held out. One point of accuracy is "
         f"{scores['num_dev'] / 100:.1f} texts; the standard error is about {100 * math.sqrt(0.25 / scores['num_dev']):.1f} points.</p>",
         table(("model", "accuracy", "", ""), rows, numbers=(1,)),
+        "" if scores.get("random") is None or scores["pretrained"] > scores["random"] else NOT_HELPED,
         "<h3>Predictions</h3>",
         table(("text", "label", "probability", "right?"), said, numbers=(2,)),
     )
