@@ -476,17 +476,17 @@ class DetectSettings:
 class ScoreSettings:
     """Say how likely texts are: the sum over tokens of log p(token | all the others).
 
-    By an Electric in one pass, up to a constant per token; by a masked LM token by token. With --nbest the hypotheses of every JSON line are
-    sorted by 'score + weight * likelihood'.
+    By an Electric in one pass, up to a constant per token; by a masked LM, or an ELECTRA's generator, token by token. With --nbest the
+    hypotheses of every JSON line are sorted by 'score + weight * likelihood'.
 
     Examples:
       electra score runs/electric/final sentences.txt
-      echo "the chef ate the meal" | electra score runs/mini/final/generator - --json
+      echo "the chef ate the meal" | electra score runs/mini/final - --json
       electra score runs/electric/final lists.jsonl --nbest hypotheses --score-field acoustic --weight 0.3 > ranked.jsonl
     """
 
     model: str = argument()
-    """Checkpoint (an Electric, or a masked LM): folder or hub name."""
+    """Checkpoint (an Electric, a masked LM, or an ELECTRA with its generator): folder or hub name."""
     file: str = argument("-")
     """Text file (one text a line) or jsonl; '-': standard input."""
     text_field: str = "text"

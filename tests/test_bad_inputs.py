@@ -123,7 +123,8 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("wrong list", "{masked} {reviews.jsonl} --nbest hypotheses", "no list 'hypotheses'"),
         ("not JSON", "{masked} {texts.txt} --nbest hypotheses", "line 1 is not JSON"),
         ("truncated", "{cut} {texts.txt}", "damaged"),
-        ("no likelihoods", "{model} {texts.txt}", "gives no likelihoods"),
+        ("no likelihoods", "{classifier} {texts.txt}", "gives no likelihoods"),
+        ("no generator", "{lone} {texts.txt}", "without its generator"),
     ],
     "embed": [
         ("missing", "{model} {none}.txt --json", "not found"),

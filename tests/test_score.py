@@ -54,6 +54,12 @@ def test_a_masked_lms_score_masks_one_token_at_a_time() -> None:
         assert found.score == pytest.approx(sum(expected), abs=1e-3)
 
 
+def test_an_electra_is_asked_through_its_generator() -> None:
+    texts = ["the chef cooked the meal", "she walked home"]
+    whole, alone = load(checkpoints()["discriminator"]), load(checkpoints()["generator"])
+    assert [s.score for s in whole.score(texts)] == [s.score for s in alone.score(texts)]
+
+
 def test_long_texts_are_read_in_windows(electric: Path) -> None:
     text = "the chef cooked the meal " * 40
     for folder in (electric, checkpoints()["masked"]):
@@ -120,7 +126,7 @@ def test_wrong_lists_are_one_line(line: str, electric: Path, tmp_path: Path, cap
 
 def test_who_gives_no_likelihoods_says_so(electric: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.txt").write_text("the chef\n")
-    assert main(["score", str(checkpoints()["lone"]), str(tmp_path / "t.txt")]) == 2
+    assert main(["score", str(checkpoints()["classifier"]), str(tmp_path / "t.txt")]) == 2
     assert "gives no likelihoods" in capsys.readouterr().err
     assert main(["detect", str(electric), str(tmp_path / "t.txt")]) == 2
     assert "use 'electra score'" in capsys.readouterr().err

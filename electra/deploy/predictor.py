@@ -185,10 +185,10 @@ class Predictor:
     # ---- likelihoods ----
 
     def score(self, texts: Iterable[str]) -> list[Score]:
-        """Texts -> their pseudo-log-likelihoods, by an Electric in one pass or by a masked LM token by token.
+        """Texts -> their pseudo-log-likelihoods, by an Electric in one pass or by a masked LM (an ELECTRA's generator is one) token by token.
 
         Raises:
-            UserError: the checkpoint is neither.
+            UserError: the checkpoint is neither, and has no generator.
 
         Examples:
             >>> [s.score for s in load("runs/electric/final").score(["the chef ate", "the chef eight"])]  # doctest: +SKIP
@@ -198,10 +198,13 @@ class Predictor:
 
     def iterate_scores(self, texts: Iterable[str]) -> Iterator[Score]:
         """`score` for any number of texts, in constant memory and in order."""
-        if not self.network.is_electric and self.network.architecture != "ElectraForMaskedLM":
-            remedy = "give an Electric (pre-trained with --objective electric) or a masked LM, such as a checkpoint's generator/ folder"
-            raise UserError(f"{self.name} gives no likelihoods (it is an {self.network.architecture}); {remedy}")
-        return scoring.score(self.network, self.tokenizer, texts, batch_size=self.batch_size)
+        network = self.network
+        if network.architecture == "ElectraForPreTraining" and not network.is_electric:
+            network = self.generator
+        elif network.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
+            remedy = "give an Electric (pre-trained with --objective electric), a masked LM, or an ELECTRA with its generator"
+            raise UserError(f"{self.name} gives no likelihoods (it is an {network.architecture}); {remedy}")
+        return scoring.score(network, self.tokenizer, texts, batch_size=self.batch_size)
 
     # ---- vectors ----
 
