@@ -21,7 +21,7 @@ from electra.contracts import Batch
 from electra.data.batches import collate, example_key
 from electra.model import masking
 from electra.model.generators import inner_tokens, log_likelihoods
-from electra.model.hf import load_checkpoint, save_checkpoint
+from electra.model.hf import is_electric, load_checkpoint, save_checkpoint
 from electra.model.hf_keys import to_hf
 from electra.model.networks import build_objective, generator_alone, plain
 from electra.settings import ModelSettings, ObjectiveSettings
@@ -286,6 +286,11 @@ def test_every_kind_from_the_command_line(kind: str, shards: Path, tmp_path: Pat
     after = load_file(final / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert pretrain("mini", shards, tmp_path / "next", *flags, "--mlm-first", "0", "--init", str(final), "--num-train-steps", "1") == 0
+    assert main(["convert", str(final), str(tmp_path / "converted")]) == 0
+    for place in (".", "generator") if kind != "uniform" else (".",):
+        one, other = load_file(final / place / "model.safetensors"), load_file(tmp_path / "converted" / place / "model.safetensors")
+        assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert is_electric(load_checkpoint(tmp_path / "converted")) == (kind == "electric")
     capsys.readouterr()
     code = main(["evaluate", str(final), "--data", str(shards), "--sequence-length", "32", "--num-examples", "8", "--json"])
     if has_generator:

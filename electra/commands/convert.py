@@ -69,7 +69,7 @@ def from_huggingface(settings: ConvertSettings) -> tuple[nn.Module, nn.Module | 
     folder = hub.resolve(settings.source)
     found = load_checkpoint(folder)
     has_generator = (folder / "generator" / "config.json").exists()
-    return found.module, load_checkpoint(folder, "generator").module if has_generator else None, [], folder
+    return found.module, load_checkpoint(folder / "generator").module if has_generator else None, [], folder
 
 
 def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None, beside: Path, remarks: list[str]) -> None:

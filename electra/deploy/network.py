@@ -74,7 +74,7 @@ class TorchNetwork:
         self.labels = tuple(checkpoint.labels)
         problem = checkpoint.hf_config.get("problem_type")
         self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
-        self.is_electric = checkpoint.hf_config.get("electra_objective") == "electric" and self.architecture == "ElectraForPreTraining"
+        self.is_electric = bool(getattr(module, "electric", False))
         self.max_length = checkpoint.config.max_position_embeddings
         self.hidden_size = checkpoint.config.hidden_size
         self.vocab_size = checkpoint.config.vocab_size

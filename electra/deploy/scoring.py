@@ -1,6 +1,6 @@
 """How likely is a text? Its pseudo-log-likelihood: the sum over its tokens of log p(token | all the others).
 
-An Electric answers for all tokens in one pass: minus its energies, up to a constant per token (Clark et al. 2020b, section 3.2). A masked LM
+An Electric answers for all tokens in one pass: minus its energies, up to a constant per token (Clark et al. 2020b). A masked LM
 is asked once per token, with that token masked (Salazar et al. 2020).
 """
 

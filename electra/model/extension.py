@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from electra.errors import UserError
-from electra.model.hf import Checkpoint, new_module
+from electra.model.hf import Checkpoint, is_electric, new_module
 
 ROWS = ("embeddings.word.weight", "head.output.weight", "head.output.bias")
 """Ends of the names of what has a row per word piece."""
@@ -28,7 +28,7 @@ def extend_network(checkpoint: Checkpoint, num_kept: int, parts: Sequence[Sequen
     size = checkpoint.config.vocab_size
     if num_kept > size:
         raise UserError(f"{checkpoint.path}: the vocabulary has {num_kept} pieces, the network rows for {size}; they do not belong together")
-    extended = new_module(checkpoint.architecture, replace(checkpoint.config, vocab_size=num_kept + len(parts)))
+    extended = new_module(checkpoint.architecture, replace(checkpoint.config, vocab_size=num_kept + len(parts)), electric=is_electric(checkpoint))
     state = {}
     for name, value in checkpoint.module.state_dict().items():
         if name.endswith(ROWS) and len(value) == size:

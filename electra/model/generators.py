@@ -37,7 +37,7 @@ class TwoTowerGenerator(nn.Module):
     A token is predicted from the left encoder's state of the token before it and the right one's of the token after it, so every
     token but a sequence's first and last has a prediction. Both share their embeddings.
 
-    Source: Electric (Clark et al. 2020b, section 2.3); the original's `TwoTowerClozeTransformer`.
+    Source: Electric (Clark et al. 2020b, "Pre-Training Transformers as Energy-Based Cloze Models"); the original's `TwoTowerClozeTransformer`.
     """
 
     def __init__(self, left: Encoder, right: Encoder) -> None:

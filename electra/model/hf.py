@@ -32,6 +32,8 @@ from electra.model.shape import SHAPE
 
 EMBEDDINGS = "electra.embeddings."
 TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+OBJECTIVE = "electra_objective"
+"""Our key of config.json: 'electric' where a discriminator's logits are energies."""
 CONFIG_KEYS = (*SHAPE, "type_vocab_size", "layer_norm_eps", "initializer_range")
 
 
@@ -57,7 +59,7 @@ class Checkpoint:
 
 def is_electric(checkpoint: Checkpoint) -> bool:
     """Whether a discriminator's logits are Electric's energies."""
-    return checkpoint.hf_config.get("electra_objective") == "electric"
+    return isinstance(checkpoint.module, Discriminator) and checkpoint.module.electric
 
 
 # ---- reading ----
@@ -131,10 +133,10 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return {k: v.float() if v.is_floating_point() else v for k, v in renamed.items()}
 
 
-def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0) -> nn.Module:
+def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *, electric: bool = False) -> nn.Module:
     """An uninitialized module of an architecture."""
     builders: dict[str, Callable[[Encoder], nn.Module]] = {
-        "ElectraForPreTraining": Discriminator,
+        "ElectraForPreTraining": lambda e: Discriminator(e, electric=electric),
         "ElectraForMaskedLM": Generator,
         "ElectraTwoTowerGenerator": lambda e: TwoTowerGenerator(e, Encoder(config, e.embeddings)),
         "ElectraForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers"),
@@ -190,7 +192,7 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
     names = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     labels = tuple(names[k] for k in sorted(names, key=int))
     classifier = architecture in ROLES["classifier"]
-    module = new_module(architecture, config, len(labels) if classifier else 0)
+    module = new_module(architecture, config, len(labels) if classifier else 0, electric=values.get(OBJECTIVE) == "electric")
     from_hf(module, tensors, folder)
     return Checkpoint(
         module=module.eval(),
@@ -230,6 +232,8 @@ def config_values(module: nn.Module, labels: Sequence[str] = ()) -> dict[str, An
         "tie_word_embeddings": True,
         "dtype": "float32",
     }
+    if isinstance(module, Discriminator) and module.electric:
+        values[OBJECTIVE] = "electric"
     if isinstance(module, Classifier):
         names = list(labels) or [f"LABEL_{i}" for i in range(module.num_outputs)]
         values["id2label"] = {str(i): name for i, name in enumerate(names)}

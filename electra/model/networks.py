@@ -72,7 +72,7 @@ def build_objective(
             built = AllTokensMaskedLM(Generator(encoder), noise, objective)
         else:
             kind = Electric if objective.objective == "electric" else ReplacedTokenDetection
-            built = kind(Discriminator(encoder), noise, objective, sequence_length=sequence_length)
+            built = kind(Discriminator(encoder, electric=kind is Electric), noise, objective, sequence_length=sequence_length)
     initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init, words=words)
     for part in built.modules():
         if isinstance(part, DisentangledEmbeddings):
@@ -134,9 +134,7 @@ def generator_alone(objective: MaskedLanguageModel | Corruption) -> frozenset[st
 def save(objective: MaskedLanguageModel | Corruption, folder: Path, *, tokenizer: Path, card: str) -> None:
     """Write an objective's networks: what it is for at the top, and the generator below it."""
     network = main_network(objective)
-    # Electric's weights have ELECTRA's shape, but say something else.
-    extra = {"electra_objective": "electric"} if isinstance(objective, Electric) else {}
-    save_checkpoint(plain(network), folder, tokenizer=tokenizer, card=card, extra=extra)
+    save_checkpoint(plain(network), folder, tokenizer=tokenizer, card=card)
     if isinstance(objective, Corruption) and objective.generator is not None:
         save_checkpoint(objective.generator, folder / "generator", tokenizer=tokenizer)
 
@@ -146,9 +144,10 @@ def plain(network: Discriminator | Generator) -> Discriminator | Generator:
     embeddings = network.encoder.embeddings
     if not isinstance(embeddings, DisentangledEmbeddings):
         return network
+    assert isinstance(network, Discriminator), "a masked LM has word embeddings of its own"
     prefix = "encoder.embeddings."
     state = {name: value for name, value in network.state_dict().items() if not name.startswith(prefix)}
-    copy = Discriminator(Encoder(network.encoder.config))
+    copy = Discriminator(Encoder(network.encoder.config), electric=network.electric)
     copy.load_state_dict(state | {prefix + name: value for name, value in embeddings.merged().items()})
     return copy
 

@@ -118,7 +118,7 @@ class ClozeModel(Noise):
 
     Loss: `cloze_loss`, per token. Metrics: `masked_lm_loss` and `masked_lm_accuracy`, at the chosen tokens alone.
 
-    Source: Electric, section 2.3; the original's `_get_cloze_outputs`, which leaves out the [SEP] between two segments too.
+    Source: Electric (Clark et al. 2020b); the original's `_get_cloze_outputs`, which leaves out the [SEP] between two segments too.
     """
 
     generator: TwoTowerGenerator

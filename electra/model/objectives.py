@@ -18,11 +18,11 @@ from electra.settings import ObjectiveSettings
 
 
 class Discriminator(nn.Module):
-    """Encoder and replaced-token head: (T,) logits of 'replaced'."""
+    """Encoder and replaced-token head: (T,) logits of 'replaced'; of an `electric` one energies, under the same names."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, *, electric: bool = False) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.electric = encoder, electric
         self.head = ReplacedTokenHead(encoder.config)
 
     def forward(self, batch: Batch, ids: Tensor | None = None) -> Tensor:

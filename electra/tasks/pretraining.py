@@ -40,8 +40,8 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
 def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_length: int, tokenizer: Tokenizer) -> ReplacedTokenDetection:
     """A discriminator and the generator beside it in the objective they were trained with."""
     folder = checkpoint.path / "generator"
-    # One without a folder may be a published discriminator, whose generator has a name of its own.
-    generator = load_checkpoint(folder if (folder / "config.json").exists() else checkpoint.path, "any" if folder.exists() else "generator").module
+    found = load_checkpoint(folder) if (folder / "config.json").exists() else load_checkpoint(checkpoint.path, "generator")
+    generator = found.module
     kind = Electric if is_electric(checkpoint) else ReplacedTokenDetection
     settings = ObjectiveSettings(objective="electric" if kind is Electric else "electra")
     noise: Noise
@@ -73,8 +73,9 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
         score, label = np.concatenate(scores), np.concatenate(labels)
         metrics[f"{source}_disc_auc"] = area_under_curve(score, label)
         metrics[f"{source}_context_free_auc"] = area_under_curve(*fixed.context_free_scores(source))
-        metrics[f"{source}_disc_loss"] = loss / len(label)
-        metrics[f"{source}_disc_accuracy"] = float(((score > 0) == label).mean())
+        if not is_electric(checkpoint):  # whose energies rank tokens, but are no probabilities of 'replaced'
+            metrics[f"{source}_disc_loss"] = loss / len(label)
+            metrics[f"{source}_disc_accuracy"] = float(((score > 0) == label).mean())
         metrics[f"{source}_replaced_fraction"] = float(label.mean())
     return metrics
 
