@@ -106,10 +106,10 @@ def test_examples_can_be_turned_off(shards: Path, tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize("kind", ["electra", "mlm", "replace-mlm"])
 def test_the_examples_shown_are_the_first_ones_trained_on(shards: Path, kind: str) -> None:
     settings = settings_of(shards, objective=kind, disallow_correct=True)
-    opened = open_shards(shards)
-    tokenizer = load_tokenizer(opened.tokenizer_path)
-    objective, _ = assembly.build(settings, tokenizer, [opened.train], CPU, fresh=True)
-    batch = next(assembly.open_stream(settings, [opened.train], tokenizer, 2, CPU, None))
+    corpus = assembly.open_corpus(settings)
+    tokenizer = corpus.tokenizer
+    objective, _ = assembly.build(settings, corpus, CPU, fresh=True)
+    batch = next(assembly.open_stream(settings, corpus, 2, CPU))
     objective.train()
     lines = glimpse.examples_shown(objective, batch, tokenizer)
     assert objective.training and max(map(len, lines)) <= glimpse.WIDTH
@@ -138,8 +138,9 @@ def test_chinese_columns_are_aligned() -> None:
 
 
 def test_the_probe_reads_what_mean_states_know(shards: Path, sentiment: Path) -> None:
-    tokenizer = load_tokenizer(open_shards(shards).tokenizer_path)
-    objective, _ = assembly.build(settings_of(shards), tokenizer, [], CPU, fresh=True)
+    corpus = assembly.open_corpus(settings_of(shards))
+    tokenizer = corpus.tokenizer
+    objective, _ = assembly.build(settings_of(shards), corpus, CPU, fresh=True)
     measure = probe.open_probe(WatchSettings(probe="SST-2", probe_data=sentiment), tokenizer, objective, CPU.device, "fp32")
     assert measure is not None
     objective.train()

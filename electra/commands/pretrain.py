@@ -13,7 +13,11 @@ from electra.settings import PretrainSettings
 from electra.tasks.stages import after_restart, check, check_data, recorded, stages
 
 if TYPE_CHECKING:
+    from electra.model.noise import MaskedLanguageModel
+    from electra.model.objectives import Corruption
+    from electra.tasks.assembly import Corpus
     from electra.train.ranks import Ranks
+    from electra.train.record import Record
 
 
 def run(settings: PretrainSettings) -> int:
@@ -65,71 +69,37 @@ def rehearse(settings: PretrainSettings) -> int:
 
 def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     """One training: shards -> batches -> objective -> the loop."""
-    from electra.data import batches
-    from electra.data.mask_hints import mask_hints
-    from electra.data.shards import open_shards, same_vocabulary
-    from electra.data.tokenizer import load_tokenizer
     from electra.model import networks
     from electra.model.card import pretraining_card
-    from electra.tasks.assembly import build, cost, num_evaluation_examples, open_stream
-    from electra.tasks.glimpse import examples_shown
+    from electra.tasks.assembly import build, held_out, open_corpus, open_stream
     from electra.tasks.probe import open_probe
     from electra.train import evaluation, loop, resume
-    from electra.train.ranks import Ranks
-    from electra.train.record import Record
 
-    shards = {str(path): open_shards(path) for path in settings.data.data}
-    same_vocabulary(shards)
-    tokenizer_path = next(iter(shards.values())).tokenizer_path
-    tokenizer = load_tokenizer(tokenizer_path)
-    hints = mask_hints(settings.objective, shards, settings.data.weights, tokenizer)
+    corpus = open_corpus(settings)
     resume_from = here.agree(resume.latest_checkpoint(settings.output)) if settings.resume else None
     settings = replace(settings, loop=resume.share_out(settings.loop, resume_from, here.world_size))
-    splits = [s.train for s in shards.values()]
-    objective, remarks = build(settings, tokenizer, splits, here, fresh=resume_from is None)
-    stream = open_stream(settings, splits, tokenizer, settings.loop.batch_size, here, hints)
-    held_out = batches.held_out_batches(
-        [s.held_out for s in shards.values()],
-        settings.data,
-        tokenizer,
-        settings.loop.batch_size,
-        num_evaluation_examples(settings),
-        seed=0,
-        hints=hints,
-    )
-    probe = open_probe(settings.watch, tokenizer, objective, here.device, settings.loop.precision)
-    record = Record(
-        settings.output,
-        settings,
-        title=f"pretrain {settings.preset}",
-        active=here.first,
-        cost=cost(settings, tokenizer.vocab_size, here),
-        wandb=settings.watch.wandb,
-    )
-    for remark in remarks:
-        record.say(remark)
-    if here.first and resume_from is None and settings.watch.show_examples > 0:
-        first = open_stream(settings, splits, tokenizer, settings.watch.show_examples, Ranks(0, 1, here.device), hints)
-        record.say("\n".join(examples_shown(objective, next(first), tokenizer)))
+    objective, remarks = build(settings, corpus, here, fresh=resume_from is None)
+    measured = held_out(settings, corpus)
+    probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, settings.loop.precision)
+    record = open_record(settings, corpus, objective, here, remarks, fresh=resume_from is None)
     metrics: dict[str, float] = {}
 
     def evaluate() -> dict[str, float]:
         metrics.clear()
-        metrics.update(evaluation.evaluate(objective, held_out, here.device, settings.loop.precision))
+        metrics.update(evaluation.evaluate(objective, measured, here.device, settings.loop.precision))
         return dict(metrics)
 
     def save(folder: Path) -> None:
-        corpora = [f"{Path(path).name}: {s.num_tokens:,} tokens" for path, s in shards.items()]
-        networks.save(objective, folder, tokenizer=tokenizer_path, card=pretraining_card(settings, corpora, metrics))
+        networks.save(objective, folder, tokenizer=corpus.tokenizer_path, card=pretraining_card(settings, corpus.describe(), metrics))
 
     result = loop.train(
         objective,
-        stream,
+        open_stream(settings, corpus, settings.loop.batch_size, here),
         settings.loop,
         settings.optimizer,
         record,
         save,
-        evaluate=evaluate if held_out else None,
+        evaluate=evaluate if measured else None,
         beside=[] if probe is None else [(settings.watch.probe_every, probe)],
         resume_from=resume_from,
         ranks=here,
@@ -141,5 +111,23 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
             f"{settings.output}/final: {result.step:,} steps, {result.tokens:,} tokens, {result.seconds / 60:.1f} minutes; held out: {shown}",
             file=sys.stderr,
         )
-
     return 128 + result.signal if result.signal else 0
+
+
+def open_record(
+    settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | Corruption, here: Ranks, remarks: list[str], *, fresh: bool
+) -> Record:
+    """The run directory's log; it begins with remarks on the start and, in a fresh run, some corrupted examples."""
+    from electra.tasks.assembly import cost, open_stream
+    from electra.tasks.glimpse import examples_shown
+    from electra.train.ranks import Ranks
+    from electra.train.record import Record
+
+    price = cost(settings, corpus.tokenizer.vocab_size, here)
+    record = Record(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
+    for remark in remarks:
+        record.say(remark)
+    if here.first and fresh and settings.watch.show_examples > 0:
+        first = next(open_stream(settings, corpus, settings.watch.show_examples, Ranks(0, 1, here.device)))
+        record.say("\n".join(examples_shown(objective, first, corpus.tokenizer)))
+    return record

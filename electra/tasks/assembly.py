@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from electra.data.batches import PretrainingStream
+from electra.contracts import Batch
+from electra.data.batches import PretrainingStream, held_out_batches
 from electra.data.cooccurrence import word_statistics
+from electra.data.mask_hints import MaskHints, mask_hints
+from electra.data.shards import Shards, Split, open_shards, same_vocabulary
+from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.model import flops, networks
 from electra.model.initial import word_dimensions
 from electra.settings import PretrainSettings
@@ -14,9 +19,6 @@ from electra.train.peak import stated_tflops
 from electra.train.record import Cost
 
 if TYPE_CHECKING:
-    from electra.data.mask_hints import MaskHints
-    from electra.data.shards import Split
-    from electra.data.tokenizer import Tokenizer
     from electra.model.noise import MaskedLanguageModel
     from electra.model.objectives import Corruption
     from electra.train.ranks import Ranks
@@ -26,12 +28,49 @@ SHORT_SECONDS = 1200.0
 """A budget below this is a short run, whose evaluations must not eat it."""
 
 
-def open_stream(
-    settings: PretrainSettings, splits: Sequence[Split], tokenizer: Tokenizer, batch_size: int, here: Ranks, hints: MaskHints | None
-) -> PretrainingStream:
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The shard folders of a run and what they share."""
+
+    shards: dict[str, Shards]
+    tokenizer: Tokenizer
+    tokenizer_path: Path
+    hints: MaskHints | None
+
+    @property
+    def train(self) -> list[Split]:
+        """Each folder's text to learn from."""
+        return [shards.train for shards in self.shards.values()]
+
+    def describe(self) -> list[str]:
+        """A line per folder, for the model card."""
+        return [f"{Path(path).name}: {shards.num_tokens:,} tokens" for path, shards in self.shards.items()]
+
+
+def open_corpus(settings: PretrainSettings) -> Corpus:
+    """The shard folders of --data.
+
+    Raises:
+        UserError: missing or damaged ones, or of different vocabularies.
+    """
+    shards = {str(path): open_shards(path) for path in settings.data.data}
+    same_vocabulary(shards)
+    tokenizer_path = next(iter(shards.values())).tokenizer_path
+    tokenizer = load_tokenizer(tokenizer_path)
+    hints = mask_hints(settings.objective, shards, settings.data.weights, tokenizer)
+    return Corpus(shards=shards, tokenizer=tokenizer, tokenizer_path=tokenizer_path, hints=hints)
+
+
+def open_stream(settings: PretrainSettings, corpus: Corpus, batch_size: int, here: Ranks) -> PretrainingStream:
     """The run's examples from their start, as this rank's batches."""
-    data, seed = settings.data, settings.loop.seed
-    return PretrainingStream(splits, data, tokenizer, batch_size, seed, rank=here.rank, world_size=here.world_size, hints=hints)
+    places = {"rank": here.rank, "world_size": here.world_size}
+    return PretrainingStream(corpus.train, settings.data, corpus.tokenizer, batch_size, settings.loop.seed, hints=corpus.hints, **places)
+
+
+def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
+    """The examples of every evaluation."""
+    splits, size = [shards.held_out for shards in corpus.shards.values()], settings.loop.batch_size
+    return held_out_batches(splits, settings.data, corpus.tokenizer, size, num_evaluation_examples(settings), seed=0, hints=corpus.hints)
 
 
 def cost(settings: PretrainSettings, vocab_size: int, here: Ranks) -> Cost:
@@ -48,15 +87,13 @@ def num_evaluation_examples(settings: PretrainSettings) -> int:
     return EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
 
 
-def build(
-    settings: PretrainSettings, tokenizer: Tokenizer, splits: Sequence[Split], here: Ranks, *, fresh: bool
-) -> tuple[MaskedLanguageModel | Corruption, list[str]]:
+def build(settings: PretrainSettings, corpus: Corpus, here: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | Corruption, list[str]]:
     """The objective with initial weights (or, in a fresh run, those of --init), and remarks about them."""
-    words, remarks = None, []
+    words, remarks, tokenizer = None, [], corpus.tokenizer
     if fresh and settings.model.embedding_init == "cooccurrence":
         # Weights of --init bring their own vectors; only a new generator's output has to learn the frequencies.
         dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
-        counted = word_statistics(splits, settings.data.weights, tokenizer.vocab_size, dimensions) if here.first else None
+        counted = word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, dimensions) if here.first else None
         words = here.agree(counted)
         assert words is not None
         remarks.append(f"word embeddings start from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")

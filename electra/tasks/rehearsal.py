@@ -11,12 +11,9 @@ import numpy as np
 from electra import config
 from electra.contracts import Batch, BatchStream
 from electra.data.batches import collate, example_key
-from electra.data.mask_hints import mask_hints
-from electra.data.shards import open_shards, same_vocabulary
-from electra.data.tokenizer import load_tokenizer
 from electra.model import flops, networks
 from electra.settings import PretrainSettings
-from electra.tasks.assembly import cost, num_evaluation_examples, open_stream
+from electra.tasks.assembly import cost, num_evaluation_examples, open_corpus, open_stream
 from electra.tasks.stages import stages
 from electra.train.blocks import recompute
 from electra.train.evaluation import autocast
@@ -86,11 +83,8 @@ def report(settings: PretrainSettings, here: Ranks) -> list[str]:
 def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str]], float]:
     """One stage -> named lines, its whole time."""
     loop, length = settings.loop, settings.data.sequence_length
-    shards = {str(path): open_shards(path) for path in settings.data.data}
-    same_vocabulary(shards)
-    tokenizer = load_tokenizer(next(iter(shards.values())).tokenizer_path) if shards else None
-    hints = mask_hints(settings.objective, shards, settings.data.weights, tokenizer) if tokenizer is not None else None
-    pieces = tokenizer or Pieces(vocab_size=settings.data.vocab_size)
+    corpus = open_corpus(settings) if settings.data.data else None
+    pieces = corpus.tokenizer if corpus is not None else Pieces(vocab_size=settings.data.vocab_size)
     objective = networks.build_objective(
         settings.model,
         settings.objective,
@@ -102,8 +96,8 @@ def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str
     )
 
     def open_batches(batch_size: int) -> BatchStream:
-        if tokenizer is not None:
-            return open_stream(settings, [s.train for s in shards.values()], tokenizer, batch_size, here, hints)
+        if corpus is not None:
+            return open_stream(settings, corpus, batch_size, here)
         return RandomStream(Pieces(vocab_size=pieces.vocab_size), length, batch_size, loop.seed + here.rank)
 
     objective.to(here.device)
@@ -113,7 +107,7 @@ def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str
     with autocast(here.device, loop.precision):
         activations = activation_bytes(objective, next(open_batches(few)).to(here.device)) / few * loop.batch_size
     timing = time_updates(objective, open_batches, loop, settings.optimizer, here)
-    return _lines(settings, timing, pieces.vocab_size, activations, "the shards' examples" if shards else "random ids", here)
+    return _lines(settings, timing, pieces.vocab_size, activations, "the shards' examples" if corpus is not None else "random ids", here)
 
 
 def _lines(
