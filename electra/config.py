@@ -34,15 +34,21 @@ def argument(default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] 
     return dataclasses.field(default=default, metadata={"positional": True, "parse": parse})
 
 
-def flag(
-    default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] | None = None, metavar: str | None = None, instead_of: str | None = None
-) -> Any:
-    """A flag whose text needs its own parser (`parse`: text -> value; raises ValueError with the remedy).
+INSTEAD_OF = {
+    "num_train_steps": ("num_train_tokens", "budget"),
+    "num_train_tokens": ("num_train_steps", "budget"),
+    "budget": ("num_train_steps", "num_train_tokens"),
+    "warmup_fraction": ("warmup_steps",),
+    "total_batch_size": ("accumulation",),
+    "accumulation": ("total_batch_size",),
+    "batch_size": ("total_batch_size",),
+}
+"""Fields that say one thing in several ways: what a flag or a preset gives takes the place of the others in the presets below it."""
 
-    `instead_of` names a field of the same section that says the same thing in another way: given on the command line, the
-    one takes the other's place where a preset has set it.
-    """
-    return dataclasses.field(default=default, metadata={"parse": parse, "metavar": metavar, "instead_of": instead_of})
+
+def flag(default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] | None = None, metavar: str | None = None) -> Any:
+    """A flag whose text needs its own parser (`parse`: text -> value; raises ValueError with the remedy)."""
+    return dataclasses.field(default=default, metadata={"parse": parse, "metavar": metavar})
 
 
 def fraction(text: str) -> float:
@@ -58,6 +64,19 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise ValueError("expected a fraction such as 0.005 or 0.5%")
     return value
+
+
+def count(text: str) -> int:
+    """'250000', '30M', '1.5B' -> a whole number.
+
+    Raises:
+        ValueError: none, or below 1.
+    """
+    match = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)([kMBT]?)", text)
+    value = float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[match[2]] if match else 0.0
+    if value < 1 or value % 1:
+        raise ValueError("expected a number such as 250000, 30M or 1.5B")
+    return int(value)
 
 
 def duration(text: str) -> float:
@@ -106,17 +125,6 @@ def leaves(cls: type, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
             yield (*path, field.name), cls, field
 
 
-def merge_flags(cls: type, below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """A preset's values under the command line's: `merge`, but for fields given instead of another (see `flag`)."""
-    for path, _, field in leaves(cls):
-        other = field.metadata.get("instead_of")
-        given = functools.reduce(lambda table, name: table.get(name, {}), path[:-1], above)
-        if other and field.name in given and other not in given:
-            place = functools.reduce(lambda table, name: table.get(name, {}), path[:-1], below)
-            place.pop(other, None)
-    return merge(below, above)
-
-
 def _plain(kind: Any) -> tuple[Any, bool]:
     """A field's type without `| None`, and whether it may be a sequence."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
@@ -155,8 +163,10 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`, tables merged key by key."""
+    """`above` laid over `below`, tables merged key by key; what is given `INSTEAD_OF` something below takes its place."""
     out = dict(below)
+    for other in {other for key in above for other in INSTEAD_OF.get(key, ())} - above.keys():
+        out.pop(other, None)
     for key, value in above.items():
         out[key] = merge(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
     return out
@@ -394,12 +404,26 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind:
         raise UserError(f"{prog}: give a preset or a config.toml first; known presets: {', '.join(presets(preset_kind))}")
     known = parser(cls, prog, default)
     known.check_flags(argv)
-    flags = vars(known.parse_args(argv))
+    # Intermixed: the optional file may stand behind flags, as in 'electra score MODEL --nbest lists FILE'. Help is not: there argparse
+    # formats its own usage a second time, and trips over a "%" in it.
+    parse = known.parse_args if {"-h", "--help"} & set(argv) else known.parse_intermixed_args
+    flags = vars(parse(argv))
     above: dict[str, Any] = {}
     for dotted, value in flags.items():
         *sections, leaf = dotted.split(".")
         functools.reduce(lambda table, name: table.setdefault(name, {}), sections, above)[leaf] = value
-    return build(cls, merge_flags(cls, below, above), prog)
+    scale_warmup(below, above)
+    return build(cls, merge(below, above), prog)
+
+
+def scale_warmup(below: dict[str, Any], above: dict[str, Any]) -> None:
+    """A preset's `warmup_steps` become the same share of a run whose length was given by a flag: 10,000 of the paper's million steps would
+    be all of an hour on a laptop."""
+    if not {"num_train_steps", *INSTEAD_OF["num_train_steps"]} & above.get("loop", {}).keys():
+        return
+    asked, loop, optimizer = above.get("optimizer", {}), below.get("loop", {}), below.get("optimizer", {})
+    if "warmup_steps" not in asked and "warmup_steps" in optimizer and "num_train_steps" in loop:
+        below["optimizer"] = merge(optimizer, {"warmup_fraction": optimizer["warmup_steps"] / loop["num_train_steps"]})
 
 
 def replace(settings: Any, **changes: Any) -> Any:

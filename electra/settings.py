@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from electra.config import argument, duration, flag, fraction
+from electra.config import argument, count, duration, flag, fraction
 
 # ---- sections shared by commands ----
 
@@ -125,14 +125,19 @@ class OptimizerSettings:
 class LoopSettings:
     """The training loop."""
 
-    num_train_steps: int | None = flag(None, instead_of="budget")
-    """Optimizer updates in all."""
-    budget: float | None = flag(None, parse=duration, metavar="30m", instead_of="num_train_steps")
+    num_train_steps: int | None = None
+    """Optimizer updates in all. Given on the command line, a preset's warm-up keeps its share of them, unless --warmup-steps says otherwise."""
+    num_train_tokens: int | None = flag(None, parse=count, metavar="30M")
+    """Real tokens to train on, instead of num_train_steps: the mean length of some examples fixes the number of steps."""
+    budget: float | None = flag(None, parse=duration, metavar="30m")
     """Wall-clock budget instead of num_train_steps: the speed of the first steps fixes the number of steps, and the schedule is scaled to it."""
     batch_size: int = 32
     """Examples per microbatch and rank."""
     accumulation: int = 1
-    """Microbatches per optimizer update."""
+    """Microbatches per optimizer update and rank."""
+    total_batch_size: int | None = None
+    """Examples per optimizer update over all ranks, instead of accumulation: shared out among them, in microbatches of at most batch_size. So a
+    run is the same on one GPU and on many."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """'auto': bf16 autocast on CUDA, fp32 elsewhere."""
     compile: bool = False

@@ -201,3 +201,12 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 def test_a_missing_package_is_the_line_to_type() -> None:
     with pytest.raises(UserError, match=r"'nosuchpackage': pip install 'electra\[train\]'"):
         require("nosuchpackage", "train")
+
+
+def test_the_optional_file_may_stand_behind_flags() -> None:
+    from electra.config import from_command_line
+    from electra.settings import ScoreSettings
+
+    for argv in (["m", "f.jsonl", "--nbest", "h"], ["m", "--nbest", "h", "f.jsonl"], ["--nbest", "h", "m", "f.jsonl"]):
+        found = from_command_line(ScoreSettings, argv, "electra score")
+        assert (found.model, found.file, found.nbest) == ("m", "f.jsonl", "h")

@@ -161,6 +161,50 @@ def test_base_is_laid_underneath(tmp_path: Path) -> None:
     assert config.read_toml(tmp_path / "child.toml") == {"model": {"hidden_size": 4, "embedding_size": 2}, "loop": {"seed": 5}}
 
 
+@pytest.mark.parametrize(
+    ("parent", "child", "wanted"),
+    [
+        ("[loop]\nnum_train_steps = 9\n", "[loop]\nbudget = 60.0\n", {"loop": {"budget": 60.0}}),
+        ("[loop]\nbudget = 60.0\n", "[loop]\nnum_train_tokens = 8\n", {"loop": {"num_train_tokens": 8}}),
+        ("[optimizer]\nwarmup_steps = 9\n", "[optimizer]\nwarmup_fraction = 0.1\n", {"optimizer": {"warmup_fraction": 0.1}}),
+        ("[loop]\nbatch_size = 4\ntotal_batch_size = 8\n", "[loop]\nbatch_size = 2\n", {"loop": {"batch_size": 2}}),
+        ("[loop]\naccumulation = 4\n", "[loop]\ntotal_batch_size = 8\n", {"loop": {"total_batch_size": 8}}),
+    ],
+)
+def test_what_says_the_same_in_another_way_takes_the_place_of_the_presets(parent: str, child: str, wanted: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "parent.toml").write_text(parent)
+    (tmp_path / "child.toml").write_text('base = "parent"\n' + child)
+    assert config.read_toml(tmp_path / "child.toml") == wanted
+
+
+@pytest.mark.parametrize(
+    ("flags", "warmup"),
+    [
+        ([], (10_000, 0.01)),
+        (["--budget", "60m"], (None, 0.01)),
+        (["--num-train-tokens", "30M"], (None, 0.01)),
+        (["--num-train-steps", "500", "--warmup-steps", "20"], (20, 0.01)),
+        (["--num-train-steps", "500", "--warmup-fraction", "0.2"], (None, 0.2)),
+        (["--warmup-fraction", "0.2"], (None, 0.2)),
+    ],
+)
+def test_a_length_given_by_a_flag_scales_the_warm_up_of_the_preset(flags: list[str], warmup: tuple[int | None, float]) -> None:
+    """10,000 of a million steps in 'small': one percent of any other number."""
+    found = config.from_command_line(settings.PretrainSettings, ["small", "--data", "d", "--output", "o", *flags], "p", preset_kind="pretrain")
+    assert (found.optimizer.warmup_steps, found.optimizer.warmup_fraction) == warmup
+
+
+@pytest.mark.parametrize(("text", "value"), [("250000", 250_000), ("30M", 30_000_000), ("1.5B", 1_500_000_000), ("2k", 2_000), ("1_000", 1_000)])
+def test_counts(text: str, value: int) -> None:
+    assert config.count(text) == value
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", "3K", "", "1e6"])
+def test_what_is_no_count(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a number such as"):
+        config.count(text)
+
+
 def test_base_may_be_a_packaged_preset(tmp_path: Path) -> None:
     """Also for a file of the preset's own name."""
     for name in ("mine.toml", "small.toml"):

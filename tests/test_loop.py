@@ -81,9 +81,11 @@ def test_bf16_on_a_cpu_trains(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"steps": None}, "give --num-train-steps or --budget"),
+        ({"steps": None}, "give --num-train-steps, --num-train-tokens or --budget"),
         ({"steps": 0}, "at least 1"),
         ({"steps": 3, "budget": 1.0}, "give one of them"),
+        ({"steps": None, "num_train_tokens": 9, "budget": 1.0}, "both num_train_tokens and budget are set"),
+        ({"steps": None, "num_train_tokens": 0}, "num_train_tokens is 0"),
     ],
 )
 def test_how_long_must_be_said_once(tmp_path: Path, values: dict[str, float], told: str) -> None:

@@ -34,6 +34,7 @@ STEPS = 12
 WAYS = {
     "ddp": {"batch_size": 4},
     "fsdp": {"batch_size": 4, "parallel": "fsdp"},
+    "one batch for all": {"batch_size": 3, "total_batch_size": 8},
     "fsdp in two microbatches, recomputed": {"batch_size": 2, "accumulation": 2, "parallel": "fsdp", "activation_checkpointing": True},
 }
 
@@ -66,6 +67,13 @@ def assert_equal(one: Path, two: Path) -> None:
 def test_two_ranks_are_one_rank_with_twice_the_batch(alone: Path, way: str, tmp_path: Path) -> None:
     assert run_ranks(2, tmp_path / "run", steps=STEPS, dropout=0.0, electra={}, **WAYS[way]) == [0, 0]
     assert_equal(alone, tmp_path / "run")
+
+
+def test_a_generator_with_an_optimizer_of_its_own_is_sharded_as_well(tmp_path: Path) -> None:
+    values = {"steps": STEPS, "dropout": 0.0, "electra": {}, "generator_rate": 0.03}
+    run_toy(tmp_path / "alone", batch_size=8, **values)
+    assert run_ranks(2, tmp_path / "run", batch_size=4, parallel="fsdp", **values) == [0, 0]
+    assert_equal(tmp_path / "alone", tmp_path / "run")
 
 
 OBJECTIVES = {
@@ -250,6 +258,8 @@ def test_an_update_keeps_its_number_of_examples(examples: int, batch_size: int, 
     folder = checkpoint_of(tmp_path / "c", positions=[{}] * 2, examples_per_update=examples)
     found = resume.share_out(LoopSettings(batch_size=batch_size), folder, world_size)
     assert (found.batch_size, found.accumulation) == wanted
+    asked = resume.share_out(LoopSettings(batch_size=batch_size, total_batch_size=examples), None, world_size)
+    assert (asked.batch_size, asked.accumulation) == wanted
 
 
 def test_ranks_that_cannot_share_an_update_are_refused(tmp_path: Path) -> None:
@@ -258,6 +268,8 @@ def test_ranks_that_cannot_share_an_update_are_refused(tmp_path: Path) -> None:
     assert resume.share_out(LoopSettings(batch_size=32), folder, 1).accumulation == 2
     with pytest.raises(UserError, match="takes 64 examples, which 3 ranks cannot share"):
         resume.share_out(LoopSettings(batch_size=32), folder, 3)
+    with pytest.raises(UserError, match="total_batch_size: an update of this run takes 0 examples"):
+        resume.share_out(LoopSettings(total_batch_size=0), None, 1)
 
 
 def test_fine_tuning_refuses_another_number_of_ranks() -> None:

@@ -116,6 +116,21 @@ def test_a_budget_once_frozen_stays(tmp_path: Path) -> None:
     assert run_toy(other, steps=None, budget=2.0)[0].num_steps == 17
 
 
+def test_a_number_of_tokens_is_one_of_steps(tmp_path: Path) -> None:
+    """The toy's examples have 3 to 7 tokens, 5 in the mean; looking at them moves nothing."""
+    result, _ = run_toy(tmp_path / "tokens", steps=None, num_train_tokens=1_000, accumulation=2)
+    assert result.step == 25 and result.tokens == pytest.approx(1_000, rel=0.05)
+    frozen = json.loads((tmp_path / "tokens" / "budget.json").read_text())
+    assert (frozen["num_train_tokens"], frozen["num_train_steps"], frozen["tokens_per_step"]) == (1_000, 25, 40)
+    named, _ = run_toy(tmp_path / "named", steps=25, accumulation=2)
+    mine, theirs = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("tokens", "named"))
+    assert named.tokens == result.tokens and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "budget.json").write_text(json.dumps({**frozen, "num_train_steps": 7}))
+    assert run_toy(other, steps=None, num_train_tokens=1_000)[0].num_steps == 7
+
+
 def test_newest_and_named_checkpoints_are_kept(tmp_path: Path) -> None:
     run_toy(tmp_path, keep_checkpoints=2, keep_steps=(3, 15))
     assert [int(path.name[5:]) for path in resume.checkpoints(tmp_path)] == [3, 15, 35, 40]

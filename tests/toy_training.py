@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from electra.contracts import Batch, Loss, StepOutput
-from electra.model.networks import build_objective, main_network
+from electra.model.networks import build_objective, generator_alone, main_network
 from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings
 from electra.train import ranks, resume
 from electra.train.loop import TrainResult, train
@@ -137,6 +137,7 @@ def run_toy(
     stream: Any = None,
     electra: Mapping[str, Any] | None = None,
     stop_at: int = -1,
+    generator_rate: float | None = None,
     **loop: Any,
 ) -> tuple[TrainResult, nn.Module]:
     objective = tiny_electra(dropout, **electra) if electra is not None else ToyObjective(dropout, bad_step)
@@ -158,12 +159,13 @@ def run_toy(
         objective,
         stream or ToyStream(settings.batch_size, place.rank, place.world_size, stop_at, ends=electra is not None),
         settings,
-        OptimizerSettings(learning_rate=0.01, warmup_steps=4),
+        OptimizerSettings(learning_rate=0.01, warmup_steps=4, generator_learning_rate=generator_rate),
         Record(folder, active=place.first, tensorboard=False),
         save=lambda path: save_toy(objective, path),
         evaluate=evaluate,
         resume_from=resume_from,
         ranks=place,
+        apart=generator_alone(objective) if generator_rate else (),
     )
     return result, objective
 

@@ -10,6 +10,7 @@ scores of seeds    -> scores.json, and the best seed's model with its card
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from electra import config, disk
@@ -38,7 +39,7 @@ def run(settings: FinetuneSettings) -> int | None:
     require("torch", "train")
     from electra.model.hf import load_checkpoint
     from electra.tasks import trial as trials
-    from electra.train import ranks
+    from electra.train import ranks, resume
 
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
     settings = fit_length(resolve(settings, task.name, start.config.hidden_size), settings, start.config.max_position_embeddings)
@@ -63,6 +64,7 @@ def run(settings: FinetuneSettings) -> int | None:
     counts = {"train_examples": len(shown), "dev_examples": len(dev_examples), "text_pairs": int(shown[0].text_pair is not None)}
     results = []
     with ranks.join(settings.loop.device, settings.loop.threads) as here:
+        trial = replace(trial, settings=config.replace(settings, loop=resume.share_out(settings.loop, None, here.world_size)))
         if here.first:
             disk.write_text(settings.output / "config.toml", config.to_toml(settings))
         for seed in range(settings.loop.seed, settings.loop.seed + settings.seeds):

@@ -32,7 +32,7 @@ from electra.data.parts import PART_BYTES, LineReader, Part, Plan, is_made, line
 from electra.data.progress import Progress
 from electra.data.shard_store import make_shards
 from electra.data.shards import FORMAT, SPLITS, Shards, open_shards
-from electra.data.sources import Report
+from electra.data.sources import Report, find_sources
 from electra.data.tfrecord import find_records, store_records
 from electra.data.tokenizer import Tokenizer
 from electra.data.words import packed_size, write_bits
@@ -233,6 +233,8 @@ def prepare(
 
 def _make(plan: Plan, tokenizer: Tokenizer, output: Path, records: list[Path], engine: Callable[[], Engine], report: Report) -> Shards:
     """The whole work in a local folder."""
+    if not records:
+        find_sources(plan.sources, Report())  # a mistyped name must not leave a plan behind that refuses the right one
     _begin(plan, tokenizer, output)
     counts = {"duplicates": 0, "duplicate_bytes": 0}
     number = store_records(records, tokenizer, output, plan.held_out, report) if records else _tokenize_all(plan, output, engine, report, counts)

@@ -154,7 +154,7 @@ def _preset(name: str) -> Description:
     parameters = flops.num_parameters(settings.model, settings.objective, settings.data.vocab_size)
     out: Description = {"kind": "preset", "preset": name, "objective": settings.objective.objective, "vocab_size": settings.data.vocab_size}
     out |= {**model, "num_parameters": parameters, **_cost(settings, settings.data.vocab_size)}
-    return out | {"budget_seconds": settings.loop.budget} if settings.loop.num_train_steps is None else out
+    return out | ({} if settings.loop.budget is None else {"budget_seconds": settings.loop.budget})
 
 
 def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
@@ -166,8 +166,8 @@ def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
             "flops_per_token": flops.per_token(stage.model, stage.objective, vocab_size, length),
             "flops_per_token_original": flops.per_token_original(stage.model, stage.objective, vocab_size, length),
         }
-        if loop.num_train_steps is not None:
-            tokens = loop.num_train_steps * loop.batch_size * loop.accumulation * length
+        examples = (loop.num_train_steps or 0) * (loop.total_batch_size or loop.batch_size * loop.accumulation)
+        if tokens := loop.num_train_tokens or examples * length:
             counts |= {name.replace("per_token", "in_all"): value * tokens for name, value in counts.items()}
         out["mlm_first" if stage.output != settings.output else "training"] = counts
     return out

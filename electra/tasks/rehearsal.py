@@ -21,6 +21,7 @@ from electra.train.peak import measured_tflops
 from electra.train.ranks import Ranks
 from electra.train.record import clock
 from electra.train.rehearsal import Timing, activation_bytes, time_updates
+from electra.train.resume import share_out
 
 CLS_ID, SEP_ID = 2, 3
 """Of random ids, whose first five are special."""
@@ -82,6 +83,7 @@ def report(settings: PretrainSettings, here: Ranks) -> list[str]:
 
 def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str]], float]:
     """One stage -> named lines, its whole time."""
+    settings = config.replace(settings, loop=share_out(settings.loop, None, here.world_size))
     loop, length = settings.loop, settings.data.sequence_length
     corpus = open_corpus(settings) if settings.data.data else None
     pieces = corpus.tokenizer if corpus is not None else Pieces(vocab_size=settings.data.vocab_size)
@@ -117,12 +119,12 @@ def _lines(
     speed = timing.tokens_per_update / timing.seconds_per_update
     per_example = timing.seconds_per_update / (loop.batch_size * loop.accumulation)
     evaluating = num_evaluation_examples(settings) * per_example / 3
-    if loop.num_train_steps is not None:
-        steps = loop.num_train_steps
-        times = loop.num_train_steps // loop.evaluate_every if loop.evaluate_every else EVALUATIONS
+    if loop.budget is None:
+        steps = loop.num_train_steps or max(1, round((loop.num_train_tokens or 0) / timing.tokens_per_update))
+        times = steps // loop.evaluate_every if loop.evaluate_every else EVALUATIONS
         seconds = steps * timing.seconds_per_update + times * evaluating
     else:
-        seconds = loop.budget or 0.0
+        seconds = loop.budget
         steps = int(max(0.0, seconds - EVALUATIONS * evaluating) / timing.seconds_per_update)
     known = cost(settings, vocab_size, here)
     peak = known.peak_flops or here.world_size * 1e12 * measured_tflops(here.device, loop.precision)

@@ -90,9 +90,8 @@ def stages(settings: PretrainSettings) -> list[PretrainSettings]:
         return [settings]
 
     def part(share: float, seed: int) -> LoopSettings:
-        steps = None if loop.num_train_steps is None else max(1, round(loop.num_train_steps * share))
-        seconds = None if loop.budget is None else loop.budget * share
-        changed: LoopSettings = config.replace(loop, num_train_steps=steps, budget=seconds, seed=seed)
+        counts = {name: None if (n := getattr(loop, name)) is None else max(1, round(n * share)) for name in ("num_train_steps", "num_train_tokens")}
+        changed: LoopSettings = config.replace(loop, **counts, budget=None if loop.budget is None else loop.budget * share, seed=seed)
         return changed
 
     folder = settings.output / "mlm-first"

@@ -124,7 +124,10 @@ def _origin(model: str) -> str:
 
 
 def _length(settings: FinetuneSettings) -> str:
-    return f"{settings.loop.num_train_steps:,} steps" if settings.loop.num_train_steps else f"{settings.epochs:g} epochs"
+    loop = settings.loop
+    if loop.num_train_steps:
+        return f"{loop.num_train_steps:,} steps"
+    return f"{loop.num_train_tokens:,} tokens" if loop.num_train_tokens else f"{loop.budget:g} s" if loop.budget else f"{settings.epochs:g} epochs"
 
 
 def _class_limits(head: Head) -> str:

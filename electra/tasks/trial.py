@@ -27,6 +27,7 @@ from electra.model.classifier import ClassificationObjective, Classifier
 from electra.model.encoder import Encoder, parameter_depth
 from electra.model.hf import Checkpoint, reinitialize, save_checkpoint, with_dropout
 from electra.settings import FinetuneSettings, LoopSettings
+from electra.train import budget
 from electra.train.evaluation import autocast
 from electra.train.loop import TrainResult, train
 from electra.train.ranks import Ranks
@@ -103,7 +104,7 @@ def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettin
     loop = settings.loop
     epoch = max(1, math.ceil(batches_per_epoch / loop.accumulation))
     steps = loop.num_train_steps
-    if steps is None and loop.budget is None:
+    if all(getattr(loop, name) is None for name in budget.LENGTHS):
         steps = max(1, math.ceil(batches_per_epoch * settings.epochs / loop.accumulation))
     return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
 

@@ -1,4 +1,4 @@
-"""A wall-clock budget -> a number of steps, measured once on trial steps and frozen in RUN/budget.json.
+"""A wall-clock budget, or a number of tokens -> a number of steps, measured once at the start and frozen in RUN/budget.json.
 
 The trial's updates are undone, so a run under a budget is bit by bit the run that names the resulting number of steps.
 """
@@ -30,29 +30,62 @@ _TRIAL_FRACTION = 0.05
 _MARGIN = 0.98  # of what is left, for what the trial could not see
 
 
-def given(settings: LoopSettings) -> int | float:
-    """What was said about the length of a run: a number of steps (int) or a budget in seconds (float).
+LENGTHS = ("num_train_steps", "num_train_tokens", "budget")
+"""The settings that say how long a run is; one of them is set."""
+_COUNTED_EXAMPLES = 2_000
+"""Examples whose mean length turns a number of tokens into one of steps: its standard error is below 1%."""
+
+
+def given(settings: LoopSettings) -> tuple[str, float]:
+    """What was said about the length of a run: the setting (of `LENGTHS`) and its value.
 
     Raises:
-        UserError: neither, both, or no step at all.
+        UserError: none, several, or no step at all.
     """
-    steps, seconds = settings.num_train_steps, settings.budget
-    if steps is not None and seconds is not None:
-        raise UserError("both num_train_steps and budget are set; give one of them")
-    if steps is None and seconds is None:
-        raise UserError("how long to train is not set; give --num-train-steps or --budget")
-    if steps is not None and steps < 1:
-        raise UserError(f"num_train_steps is {steps}; it must be at least 1")
-    return float(seconds) if steps is None and seconds is not None else int(steps or 0)
+    said = [(name, value) for name in LENGTHS if (value := getattr(settings, name)) is not None]
+    if len(said) > 1:
+        raise UserError(f"both {said[0][0]} and {said[1][0]} are set; give one of them")
+    if not said:
+        raise UserError("how long to train is not set; give --num-train-steps, --num-train-tokens or --budget")
+    name, value = said[0]
+    if name != "budget" and value < 1:
+        raise UserError(f"{name} is {value}; it must be at least 1")
+    return name, float(value)
 
 
-def read_frozen(run: Path, budget: float) -> int | None:
-    """The number of steps an interrupted start of this run has settled on for this budget."""
+def settle(run: Run) -> int:
+    """The number of optimizer steps of a run, measured where it was said in another way."""
+    name, value = given(run.settings)
+    if name == "num_train_steps":
+        return int(value)
+    frozen = run.ranks.agree(read_frozen(run.record.folder, name, value) if run.ranks.first else None)
+    if frozen is not None:
+        return int(frozen)
+    return measure(run, value) if name == "budget" else count(run, int(value))
+
+
+def read_frozen(run: Path, name: str, value: float) -> int | None:
+    """The number of steps an interrupted start of this run has settled on for this length."""
     try:
         found = json.loads((run / "budget.json").read_text(encoding="utf-8"))
-        return int(found["num_train_steps"]) if found["budget_seconds"] == budget else None
+        return int(found["num_train_steps"]) if found["budget_seconds" if name == "budget" else name] == value else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def count(run: Run, num_tokens: int) -> int:
+    """Look at the lengths of the first examples -> how many steps read `num_tokens` real tokens."""
+    per_update = run.settings.batch_size * run.settings.accumulation * run.ranks.world_size
+    position, updates = run.stream.state(), max(1, min(_COUNTED_EXAMPLES, num_tokens // 100) // per_update)
+    mine = sum(next(run.stream).num_tokens for _ in range(updates * run.settings.accumulation))
+    run.stream.load_state(position)
+    seen = run.ranks.sum_counts([mine])[0]
+    steps = max(1, round(num_tokens * updates / seen))
+    if run.ranks.first:
+        values = {"num_train_tokens": num_tokens, "num_train_steps": steps, "tokens_per_step": seen / updates, "counted_steps": updates}
+        disk.write_text(run.record.folder / "budget.json", json.dumps(values, indent=1) + "\n")
+    run.record.say(f"{num_tokens:,} tokens are {steps:,} steps of {seen / updates:,.0f}")
+    return steps
 
 
 def measure(run: Run, seconds: float) -> int:

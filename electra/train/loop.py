@@ -148,7 +148,7 @@ class Run:
             self._restore(resume_from)
         self.record.cut(self.step)
         self.prepare()
-        self.num_steps = self.num_steps or self._settle_steps()
+        self.num_steps = self.num_steps or budget.settle(self)
         evaluate_every = settings.evaluate_every or self._every(budget.EVALUATIONS)
         checkpoint_every = settings.checkpoint_every or self._every(budget.CHECKPOINTS)
         stop = False
@@ -227,15 +227,6 @@ class Run:
         """Steps between things done `times` in a run; at log steps where it is long enough, so that no log line covers a scrap."""
         every, log_every = max(1, self.num_steps // times), self.settings.log_every
         return every if every < log_every else every - every % log_every
-
-    # ---- the number of steps ----
-
-    def _settle_steps(self) -> int:
-        given = budget.given(self.settings)
-        if isinstance(given, int):
-            return given
-        frozen = self.ranks.agree(budget.read_frozen(self.record.folder, given) if self.ranks.first else None)
-        return budget.measure(self, given) if frozen is None else int(frozen)
 
     # ---- now and then ----
 

@@ -212,19 +212,24 @@ def own_position(folder: Path | str, positions: Sequence[Any], ranks: Ranks) -> 
 
 
 def share_out(loop: LoopSettings, checkpoint: Path | None, world_size: int) -> LoopSettings:
-    """The settings with which `world_size` ranks go on from `checkpoint`: as many examples in an update as before, microbatches no larger.
+    """The settings with which `world_size` ranks begin, or go on from `checkpoint`: as many examples in an update as were asked for, or as
+    before, in microbatches no larger than batch_size.
 
     Raises:
         UserError: that number of examples cannot be shared out equally.
     """
     if checkpoint is None:
-        return loop
-    state = _read_state(checkpoint)
-    examples = int(state.get("examples_per_update", len(state["positions"]) * loop.batch_size * loop.accumulation))
+        examples, where = loop.total_batch_size, "total_batch_size"
+        if examples is None:
+            return loop
+    else:
+        state = _read_state(checkpoint)
+        examples = int(state.get("examples_per_update", len(state["positions"]) * loop.batch_size * loop.accumulation))
+        where = str(checkpoint)
     if examples == loop.batch_size * loop.accumulation * world_size:
         return loop
     each, odd = divmod(examples, world_size)
-    if odd:
-        raise UserError(f"{checkpoint}: an update of this run takes {examples} examples, which {world_size} ranks cannot share; start another number")
+    if odd or examples < 1:
+        raise UserError(f"{where}: an update of this run takes {examples} examples, which {world_size} ranks cannot share; start another number")
     parts = next(n for n in range(1, each + 1) if each % n == 0 and each // n <= loop.batch_size)
     return replace(loop, batch_size=each // parts, accumulation=parts)
