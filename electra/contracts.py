@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,10 @@ class Batch:
     lengths: tuple[int, ...]
     """Length of each of the B sequences, on the host."""
     labels: torch.Tensor | None = None
-    """Task labels: (B,) int64 classes or float32 targets; None in pre-training."""
+    """Task labels: (B,) int64 classes or float32 targets, (B, C) float32 of several labels at once, (B, 2) int64 first and last token of an
+    answer, or (T,) int64 tags (-100 where none is asked for); None in pre-training."""
+    num_tags: int = 0
+    """Tags asked for among (T,) labels, on the host."""
     word_starts: torch.Tensor | None = None
     """(T,) bool, whether a token begins a word: then whole words are chosen for masking; None: word pieces are."""
     mask_weights: torch.Tensor | None = None
@@ -117,6 +120,17 @@ class BatchStream(Protocol):
 
 # ---- tasks ----
 
+Label: TypeAlias = str | float | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to a question: a part of the context."""
+
+    text: str
+    start: int
+    """Index of its first character in the context; -1 where it is not known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -125,9 +139,17 @@ class Example:
     id: str
     """Stable within its split."""
     text: str
+    """The text; a question; a sentence of words joined by blanks."""
     text_pair: str | None = None
-    label: str | float | None = None
-    """Class name, or target of a regression."""
+    """The second text; a question's context."""
+    label: Label | None = None
+    """Class name, target of a regression, the names that hold of several labels, or a tag for each word."""
+    words: tuple[str, ...] | None = None
+    """The words to tag."""
+    answers: tuple[Answer, ...] | None = None
+    """What a question's context says, as several people marked it; empty where it says nothing, None where that is not known."""
+    task: str = ""
+    """The task it is of, where several are trained together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +160,17 @@ class Features:
     """Word-piece ids with [CLS] and [SEP]."""
     segments: Sequence[int]
     example: int
-    """Index of its Example."""
-    label: int | float | None = None
+    """Index of its Example; a long one has several features, its windows, one behind the other."""
+    label: int | float | tuple[int, ...] | tuple[float, ...] | None = None
+    """Class, target, C targets of 0 and 1, or first and last token of the answer (0, 0 where this window has none)."""
+    token_labels: Sequence[int] | None = None
+    """Tagging: a tag's id for each token, -100 where none is asked for."""
+    word_ids: Sequence[int] | None = None
+    """Tagging: for each token the index of the word whose first piece it is, else -1."""
+    offsets: Sequence[tuple[int, int]] | None = None
+    """Questions: for each token its characters (first, end) in the context, (-1, -1) outside of it."""
+    has_most_context: Sequence[bool] | None = None
+    """For each token, whether no other window of its example sees more around it; None: there is but one window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,24 +178,25 @@ class Head:
     """What is put on the encoder for a task."""
 
     kind: str
-    """'classification' or 'regression'."""
+    """'classification', 'regression', 'multilabel', 'tagging' or 'span'."""
     labels: tuple[str, ...] = ()
-    """Class names in id order; empty for a regression."""
+    """Class names in id order; empty for a regression and for spans."""
     offset: float = 0.0
     """Regression: training targets are (label - offset) / scale, about 0..1; a saved model answers in the label's unit."""
     scale: float = 1.0
 
     @property
     def num_outputs(self) -> int:
-        """C: one logit per class, one for a regression."""
-        return max(1, len(self.labels))
+        """C: one logit per class, one for a regression, first and last token for spans."""
+        return 2 if self.kind == "span" else max(1, len(self.labels))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """A model's answer for one example."""
 
-    label: str | float
+    label: Label
+    """Class, number, names that hold, a tag for each word, or the answer's text."""
     probability: float | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
     num_windows: int = 1
@@ -183,8 +215,9 @@ class Task:
     """(examples, tokenizer, max_length, head) -> features."""
     head: Callable[[Sequence[Example]], Head]
     """Training examples -> head (fixed for benchmarks, found for one's own data)."""
-    decode: Callable[[np.ndarray, Head], list[Prediction]]
-    """(N, C) logits -> predictions."""
+    decode: Callable[[Sequence[np.ndarray], Sequence[Features], Sequence[Example], Head], list[Prediction]]
+    """(outputs of the features, features, examples, head) -> one prediction per example. An output is (C,) logits of a text, (L, C) of its
+    tokens, or what a span head says (L, ...)."""
     score: Callable[[Sequence[Example], Sequence[Prediction], Head], dict[str, float]]
     """Labelled examples and predictions -> metric name -> value (0..1, correlations -1..1)."""
     main_metric: str

@@ -276,11 +276,11 @@ def test_layerwise_rates_equal_the_originals(start: Path, reference_root: Path) 
     groups = parameter_groups(objective.named_parameters(), OptimizerSettings(layerwise_lr_decay=0.8), depth_of(12))
     factor = {name: group["factor"] for group in groups for name in group["names"]}
     rates = _read(reference_root / "tf1-optimizer.json")["layer_learning_rates_12_layers_decay_0.8_lr_1"]
-    assert factor["classifier.head.output.weight"] == pytest.approx(rates["task_specific/"])
-    assert factor["classifier.encoder.embeddings.word.weight"] == pytest.approx(rates["/embeddings/"])
-    assert factor["classifier.encoder.projection.weight"] == pytest.approx(rates["/embeddings_project/"])
+    assert factor["network.head.output.weight"] == pytest.approx(rates["task_specific/"])
+    assert factor["network.encoder.embeddings.word.weight"] == pytest.approx(rates["/embeddings/"])
+    assert factor["network.encoder.projection.weight"] == pytest.approx(rates["/embeddings_project/"])
     for i in range(12):
-        assert factor[f"classifier.encoder.layers.{i}.qkv.weight"] == pytest.approx(rates[f"encoder/layer_{i}/"])
+        assert factor[f"network.encoder.layers.{i}.qkv.weight"] == pytest.approx(rates[f"encoder/layer_{i}/"])
 
 
 # ---- mistakes ----

@@ -242,8 +242,10 @@ def test_commands_end_to_end(tiny_corpus: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_a_mistyped_corpus_leaves_nothing_that_refuses_the_right_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from electra.cli import main
+
     (tmp_path / "text.txt").write_text("a line\n\nanother\n", encoding="utf-8")
-    assert main(["vocab", str(tmp_path / "text.txt"), "--size", "40", "--output", str(tmp_path / "vocab")]) == 0
+    assert main(["vocab", str(tmp_path / "text.txt"), "--size", "100", "--output", str(tmp_path / "vocab")]) == 0
     flags = ["--tokenizer", str(tmp_path / "vocab"), "--output", str(tmp_path / "shards"), "--workers", "1", "--held-out", "0"]
     assert main(["prepare", str(tmp_path / "texxt.txt"), *flags]) == 2
     assert "not found" in capsys.readouterr().err and not (tmp_path / "shards").exists()

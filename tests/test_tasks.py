@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from electra.contracts import Example, Features, Head, Task
+from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.task_batches import FeatureStream, evaluation_batches
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
 from electra.tasks import TASKS, find_task
 from electra.tasks.baseline import tfidf_baseline
 from electra.tasks.own import Columns, own_task, settle
-from electra.tasks.task import choose_examples, decode_logits, featurize_texts
+from electra.tasks.task import choose_examples, decode_texts, featurize_texts
 
 # A row of every GLUE file as the benchmark lays it out: (header, row, text, text_pair, label).
 LAYOUTS = {
@@ -56,7 +56,8 @@ def test_glue_layout(name: str, end: str, tmp_path: Path) -> None:
     for place in (folder, tmp_path):
         assert task.read(place, "train") == [Example(id="train-0", text=text, text_pair=pair, label=label)]
     head = task.head([])
-    assert task.decode(np.zeros((1, head.num_outputs), np.float32), head)[0].label in (head.labels or (0.0,))
+    example, feature = Example(id="0", text="a"), Features(ids=[2, 3], segments=[0, 0], example=0)
+    assert task.decode([np.zeros(head.num_outputs, np.float32)], [feature], [example], head)[0].label in (head.labels or (0.0,))
     assert task.unordered_pairs == (name in ("mrpc", "stsb"))
 
 
@@ -156,12 +157,33 @@ def test_swapped_copies_and_choice() -> None:
     assert choose_examples(examples, 0, swapped=False) == examples
 
 
+def decode(logits: np.ndarray, head: Head) -> list[Prediction]:
+    """One window each."""
+    examples = [Example(id=str(i), text="a") for i in range(len(logits))]
+    return decode_texts(list(logits), [Features(ids=[2, 3], segments=[0, 0], example=i) for i in range(len(logits))], examples, head)
+
+
+def test_windows_are_averaged_by_their_lengths() -> None:
+    head = Head(kind="classification", labels=("a", "b"))
+    outputs = [np.log(np.array([p, 1 - p], np.float32)) for p in (0.9, 0.1, 0.3)]
+    features = [Features(ids=[0] * length, segments=[0] * length, example=i) for length, i in ((6, 0), (2, 0), (5, 1))]
+    (first, second) = decode_texts(outputs, features, [Example(id="0", text=""), Example(id="1", text="")], head)
+    assert first.probabilities["a"] == pytest.approx(0.75 * 0.9 + 0.25 * 0.1) and first.num_windows == 2
+    assert second.label == "b" and second.num_windows == 1
+
+
+def test_several_labels_at_once_are_decoded_each_by_itself() -> None:
+    head = Head(kind="multilabel", labels=("a", "b", "c"))
+    (found,) = decode(np.array([[2.0, -1.0, 0.5]], np.float32), head)
+    assert found.label == ("a", "c") and found.probabilities["b"] == pytest.approx(1 / (1 + np.e))
+
+
 def test_decoding() -> None:
     head = Head(kind="classification", labels=("a", "b"))
-    (first, second) = decode_logits(np.array([[0.0, np.log(3.0)], [1000.0, 0.0]], np.float32), head)
+    (first, second) = decode(np.array([[0.0, np.log(3.0)], [1000.0, 0.0]], np.float32), head)
     assert first.label == "b" and first.probability == pytest.approx(0.75) and first.probabilities["a"] == pytest.approx(0.25)
     assert second.label == "a" and second.probability == pytest.approx(1.0)
-    assert decode_logits(np.array([[2.5], [3.0]], np.float32), Head(kind="regression"))[1].label == 3.0
+    assert decode(np.array([[2.5], [3.0]], np.float32), Head(kind="regression"))[1].label == 3.0
 
 
 def test_regression_targets_are_scaled(tiny_vocab: Path) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from electra.errors import UserError, require
 from electra.settings import EvaluateSettings
+
+if TYPE_CHECKING:
+    from electra.model.classifier import TaskNetwork
 
 
 def run(settings: EvaluateSettings) -> int | None:
@@ -40,7 +44,7 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     from electra.model.hf import load_checkpoint
     from electra.settings import LoopSettings
     from electra.tasks import find_task
-    from electra.tasks.trial import predict_logits
+    from electra.tasks.trial import compute_outputs
     from electra.train.ranks import choose_device
 
     task = find_task(settings.task or "")
@@ -60,5 +64,5 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
         examples, load_tokenizer(checkpoint.path), min(settings.sequence_length, checkpoint.config.max_position_embeddings), head
     )
     loop = LoopSettings(batch_size=settings.batch_size)
-    logits = predict_logits(checkpoint.module, features, head, loop, choose_device())  # type: ignore[arg-type]
-    return task.score(examples, task.decode(logits, head), head)
+    outputs = compute_outputs(cast("TaskNetwork", checkpoint.module), features, head, loop, choose_device())
+    return task.score(examples, task.decode(outputs, features, examples, head), head)

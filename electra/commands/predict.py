@@ -42,7 +42,8 @@ def _as_json(text: Text, answer: Prediction) -> str:
 
 
 def _as_columns(text: Text, answer: Prediction) -> str:
-    columns = [f"{answer.label:.4f}" if isinstance(answer.label, float) else answer.label]
+    label = answer.label
+    columns = [f"{label:.4f}" if isinstance(label, float) else label if isinstance(label, str) else " ".join(label)]
     if answer.probability is not None:
         columns.append(f"{answer.probability:.4f}")
     # Texts from jsonl may hold tabs and line ends, which would break the columns.

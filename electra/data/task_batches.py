@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,12 +87,17 @@ class FeatureStream:
 
 
 def collate_features(features: Sequence[Features], keys: Sequence[int]) -> Batch:
-    """B features and their keys -> Batch, with labels (B,) int64 classes or float32 targets where every feature has one."""
+    """B features and their keys -> Batch, with labels (see `Batch.labels`) where every feature has one."""
+    pairs = [(feature.ids, feature.segments) for feature in features]
+    if all(feature.token_labels is not None for feature in features):
+        tags = np.concatenate([np.asarray(feature.token_labels, np.int64) for feature in features])
+        return replace(collate(pairs, keys, tags), num_tags=int((tags >= 0).sum()))
     labels = [feature.label for feature in features]
     array = None
     if all(label is not None for label in labels):
-        array = np.array(labels, np.int64 if all(isinstance(label, int) for label in labels) else np.float32)
-    return collate([(feature.ids, feature.segments) for feature in features], keys, array)
+        flat = [part for label in labels for part in (label if isinstance(label, tuple) else (label,))]
+        array = np.array(labels, np.int64 if all(isinstance(part, int) for part in flat) else np.float32)
+    return collate(pairs, keys, array)
 
 
 def evaluation_batches(features: Sequence[Features], batch_size: int) -> Iterator[tuple[list[int], Batch]]:

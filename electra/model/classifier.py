@@ -1,6 +1,9 @@
-"""An encoder with a classification (or regression) head, and its objective."""
+"""Encoders with the head of a task, and what trains them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -8,29 +11,82 @@ from torch import Tensor, nn
 
 from electra.contracts import Batch, Head, Loss, StepOutput
 from electra.model.encoder import Encoder, first_tokens
-from electra.model.heads import classification_head
+from electra.model.heads import TokenHead, classification_head
+
+NO_LABEL = -100
+"""The tag of a token that none is asked for."""
 
 
 class Classifier(nn.Module):
-    """(B sequences) -> (B, C) logits from the state of [CLS]."""
+    """(B sequences) -> (B, C) logits from the state of [CLS]: one of C classes, a number, or several of C labels."""
 
-    def __init__(self, encoder: Encoder, num_outputs: int, head: str = "transformers") -> None:
+    def __init__(self, encoder: Encoder, num_outputs: int, head: str = "transformers", *, multilabel: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.num_outputs = num_outputs
         self.head_kind = head
+        self.multilabel = multilabel
         self.head = classification_head(encoder.config, num_outputs, head)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.head(first_tokens(self.encoder(batch), batch))
 
+    def outputs(self, batch: Batch) -> Sequence[Tensor]:
+        """B arrays (C,)."""
+        return self(batch).float().unbind()
 
-class ClassificationObjective(nn.Module):
-    """Cross-entropy for classes, squared error for a regression; loss name 'loss', per example."""
 
-    def __init__(self, classifier: Classifier, head: Head) -> None:
+class Tagger(nn.Module):
+    """(T tokens) -> (T, C) logits of each token's tag."""
+
+    def __init__(self, encoder: Encoder, num_outputs: int) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.encoder = encoder
+        self.num_outputs = num_outputs
+        self.head = TokenHead(encoder.config, num_outputs)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.head(self.encoder(batch))
+
+    def outputs(self, batch: Batch) -> Sequence[Tensor]:
+        """B arrays (L, C)."""
+        return self(batch).float().split(batch.lengths)
+
+
+class SpanFinder(nn.Module):
+    """(T tokens) -> (T, 2) logits of being an answer's first and last token, by one projection, as in `transformers`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = TokenHead(encoder.config, 2, dropout=0.0)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.head(self.encoder(batch))
+
+    def outputs(self, batch: Batch) -> Sequence[Tensor]:
+        """B arrays (L, 2)."""
+        return self(batch).float().split(batch.lengths)
+
+
+TaskNetwork: TypeAlias = Classifier | Tagger | SpanFinder
+
+
+def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> TaskNetwork:
+    """An encoder under the head a task asks for, `style` being that of `transformers` or of the original."""
+    if head.kind == "tagging":
+        return Tagger(encoder, head.num_outputs)
+    if head.kind == "span":
+        return SpanFinder(encoder)
+    return Classifier(encoder, head.num_outputs, style, multilabel=head.kind == "multilabel")
+
+
+class TaskObjective(nn.Module):
+    """What all of them have in common: the network they train, and the loss 'loss' of so many items."""
+
+    def __init__(self, network: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.network = network
         self.task_head = head
 
     def advance(self, done: float) -> None:
@@ -40,14 +96,73 @@ class ClassificationObjective(nn.Module):
         """B."""
         return {"loss": len(batch.lengths)}
 
+
+class ClassificationObjective(TaskObjective):
+    """Cross-entropy for classes, squared error for a regression, both per example; binary cross-entropy per label for several at once."""
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """B; B x C of several labels at once."""
+        return {"loss": len(batch.lengths) * (self.task_head.num_outputs if self.task_head.kind == "multilabel" else 1)}
+
     def forward(self, batch: Batch) -> StepOutput:
         assert batch.labels is not None
-        logits = self.classifier(batch).float()
+        logits = self.network(batch).float()
+        metrics = {}
         if self.task_head.kind == "regression":
             total = F.mse_loss(logits.squeeze(-1), batch.labels.float(), reduction="sum")
-            metrics = {}
+        elif self.task_head.kind == "multilabel":
+            total = F.binary_cross_entropy_with_logits(logits, batch.labels.float(), reduction="sum")
+            metrics = {"label_accuracy": _share((logits.detach() > 0) == (batch.labels > 0.5))}
         else:
             total = F.cross_entropy(logits, batch.labels, reduction="sum")
-            right = (logits.detach().argmax(-1) == batch.labels).sum().float()
-            metrics = {"accuracy": (right, torch.full((), float(len(batch.lengths)), device=right.device))}
-        return StepOutput(losses={"loss": Loss(total=total, count=len(batch.lengths))}, metrics=metrics)
+            metrics = {"accuracy": _share(logits.detach().argmax(-1) == batch.labels)}
+        return StepOutput(losses={"loss": Loss(total=total, count=self.counts(batch)["loss"])}, metrics=metrics)
+
+
+class TaggingObjective(TaskObjective):
+    """Cross-entropy of the tags of words, on their first pieces; per word as `transformers` averages."""
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Words of the batch."""
+        return {"loss": batch.num_tags}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        assert batch.labels is not None
+        logits = self.network(batch).float()
+        total = F.cross_entropy(logits, batch.labels, ignore_index=NO_LABEL, reduction="sum")
+        asked = batch.labels != NO_LABEL
+        right = ((logits.detach().argmax(-1) == batch.labels) & asked).sum().float()
+        count = asked.sum()
+        return StepOutput(losses={"loss": Loss(total=total, count=batch.num_tags)}, metrics={"accuracy": (right, count.float())})
+
+
+class SpanObjective(TaskObjective):
+    """Mean of the cross-entropies of the first and the last token of the answer over all tokens of its window ([CLS]: no answer), per window."""
+
+    def forward(self, batch: Batch) -> StepOutput:
+        assert batch.labels is not None
+        logits = self.network(batch).float()
+        log_probs = row_log_softmax(logits, batch)
+        starts = torch.tensor(batch.lengths, device=logits.device).cumsum(0) - torch.tensor(batch.lengths, device=logits.device)
+        chosen = log_probs[(starts[:, None] + batch.labels).clamp(max=len(logits) - 1), torch.arange(2, device=logits.device)]
+        return StepOutput(losses={"loss": Loss(total=-chosen.sum() / 2, count=len(batch.lengths))})
+
+
+def row_log_softmax(logits: Tensor, batch: Batch) -> Tensor:
+    """(T, C) logits -> their log-softmax over the tokens of each sequence, column by column."""
+    count, index = len(batch.lengths), batch.rows[:, None].expand_as(logits)
+    peak = torch.full((count, logits.shape[1]), float("-inf"), device=logits.device)
+    peak = peak.scatter_reduce(0, index, logits.detach(), "amax")
+    shifted = logits - peak[batch.rows]
+    total = torch.zeros((count, logits.shape[1]), device=logits.device).scatter_add(0, index, shifted.exp())
+    return shifted - total.log()[batch.rows]
+
+
+def task_objective(network: nn.Module, head: Head) -> TaskObjective:
+    """What trains a task's network."""
+    kinds = {"tagging": TaggingObjective, "span": SpanObjective}
+    return kinds.get(head.kind, ClassificationObjective)(network, head)
+
+
+def _share(right: Tensor) -> tuple[Tensor, Tensor]:
+    return right.sum().float(), torch.full((), float(right.numel()), device=right.device)

@@ -65,6 +65,18 @@ class OriginalClassificationHead(nn.Module):
         return self.output(F.dropout(states, self.dropout, self.training))
 
 
+class TokenHead(nn.Module):
+    """(T, D) -> (T, C) logits of each token: dropout and one projection (`transformers`: token classification, question answering)."""
+
+    def __init__(self, config: EncoderConfig, num_outputs: int, dropout: float | None = None) -> None:
+        super().__init__()
+        self.dropout = config.dropout if dropout is None else dropout
+        self.output = nn.Linear(config.hidden_size, num_outputs)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.output(F.dropout(hidden, self.dropout, self.training))
+
+
 def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> ClassificationHead | OriginalClassificationHead:
     """The head named 'transformers' or 'original'."""
     return (OriginalClassificationHead if kind == "original" else ClassificationHead)(config, num_outputs)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from electra import disk, hub
 from electra.errors import UserError
 from electra.model.bert import as_electra
-from electra.model.classifier import Classifier
+from electra.model.classifier import Classifier, SpanFinder, Tagger
 from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.generators import Generator, TwoTowerGenerator
 from electra.model.hf_keys import HEAD_KEYS, architecture_of, encoder_of, from_hf, to_hf
@@ -42,7 +42,7 @@ class Checkpoint:
     """A loaded model and what its directory says of it."""
 
     module: nn.Module
-    """Discriminator, Generator, Classifier or Encoder, after `architecture`."""
+    """Discriminator, Generator, Classifier, Tagger, SpanFinder or Encoder, after `architecture`."""
     config: EncoderConfig
     architecture: str
     """Name of the class of `transformers` that opens it."""
@@ -133,14 +133,16 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return {k: v.float() if v.is_floating_point() else v for k, v in renamed.items()}
 
 
-def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *, electric: bool = False) -> nn.Module:
+def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *, electric: bool = False, multilabel: bool = False) -> nn.Module:
     """An uninitialized module of an architecture."""
     builders: dict[str, Callable[[Encoder], nn.Module]] = {
         "ElectraForPreTraining": lambda e: Discriminator(e, electric=electric),
         "ElectraForMaskedLM": Generator,
         "ElectraTwoTowerGenerator": lambda e: TwoTowerGenerator(e, Encoder(config, e.embeddings)),
-        "ElectraForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers"),
-        "ElectraOriginalClassifier": lambda e: Classifier(e, num_labels, "original"),
+        "ElectraForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers", multilabel=multilabel),
+        "ElectraOriginalClassifier": lambda e: Classifier(e, num_labels, "original", multilabel=multilabel),
+        "ElectraForTokenClassification": lambda e: Tagger(e, num_labels),
+        "ElectraForQuestionAnswering": SpanFinder,
         "ElectraModel": lambda e: e,
     }
     return builders[architecture](Encoder(config))
@@ -150,14 +152,20 @@ ROLES = {
     "discriminator": ("ElectraForPreTraining",),
     "generator": ("ElectraForMaskedLM",),
     "classifier": ("ElectraForSequenceClassification", "ElectraOriginalClassifier"),
+    "tagger": ("ElectraForTokenClassification",),
+    "span finder": ("ElectraForQuestionAnswering",),
+    "task": ("ElectraForSequenceClassification", "ElectraOriginalClassifier", "ElectraForTokenClassification", "ElectraForQuestionAnswering"),
 }
+_LABELLED = (*ROLES["classifier"], *ROLES["tagger"])
+_FINE_TUNE = "fine-tune it first: electra finetune {task} --model {source} --data DIR --output RUN"
 
 
 def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
     """A checkpoint folder, run directory or hub name -> the model in it, on the CPU, in evaluation mode, fp32.
 
-    `role` is what the caller needs: 'discriminator', 'generator' (looked for in CKPT/generator too), 'classifier',
-    'encoder' (the encoder of whatever is there) or 'any'. For the last two a BERT will do: it becomes a masked LM of ELECTRA's shape.
+    `role` is what the caller needs: 'discriminator', 'generator' (looked for in CKPT/generator too), 'classifier', 'tagger', 'span finder',
+    'task' (one of these three), 'encoder' (the encoder of whatever is there) or 'any'. For the last two a BERT will do: it becomes a masked LM
+    of ELECTRA's shape.
 
     Raises:
         UserError: not found, damaged, or it has no such part; the message says what to do.
@@ -175,7 +183,10 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
         remedies = {
             "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
             "generator": "give a checkpoint with its generator (CKPT/generator, or an ElectraForMaskedLM)",
-            "classifier": f"fine-tune it first: electra finetune TASK --model {source} --data DIR --output RUN",
+            "classifier": _FINE_TUNE.format(task="TASK", source=source),
+            "tagger": _FINE_TUNE.format(task="conll2000", source=source),
+            "span finder": _FINE_TUNE.format(task="squad", source=source),
+            "task": _FINE_TUNE.format(task="TASK", source=source),
         }
         raise UserError(f"{source} is an {architecture}: it has no {role} head; {remedies[role]}")
     if architecture not in HEAD_KEYS:
@@ -191,14 +202,15 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
         tensors = {k.removeprefix("electra."): v for k, v in tensors.items()}
     names = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     labels = tuple(names[k] for k in sorted(names, key=int))
-    classifier = architecture in ROLES["classifier"]
-    module = new_module(architecture, config, len(labels) if classifier else 0, electric=values.get(OBJECTIVE) == "electric")
+    labelled = architecture in _LABELLED
+    options = {"electric": values.get(OBJECTIVE) == "electric", "multilabel": values.get("problem_type") == "multi_label_classification"}
+    module = new_module(architecture, config, len(labels) if labelled else 0, **options)
     from_hf(module, tensors, folder)
     return Checkpoint(
         module=module.eval(),
         config=config,
         architecture=architecture,
-        labels=labels if classifier else (),
+        labels=labels if labelled else (),
         path=folder,
         hf_config=values,
     )
@@ -234,11 +246,14 @@ def config_values(module: nn.Module, labels: Sequence[str] = ()) -> dict[str, An
     }
     if isinstance(module, Discriminator) and module.electric:
         values[OBJECTIVE] = "electric"
-    if isinstance(module, Classifier):
+    if isinstance(module, Classifier | Tagger):
         names = list(labels) or [f"LABEL_{i}" for i in range(module.num_outputs)]
         values["id2label"] = {str(i): name for i, name in enumerate(names)}
         values["label2id"] = {name: i for i, name in enumerate(names)}
-        if module.num_outputs == 1:
+    if isinstance(module, Classifier):
+        if module.multilabel:
+            values["problem_type"] = "multi_label_classification"
+        elif module.num_outputs == 1:
             values["problem_type"] = "regression"
     return values
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from electra.errors import UserError
-from electra.model.classifier import Classifier
+from electra.model.classifier import Classifier, SpanFinder, Tagger
 from electra.model.encoder import Encoder
 from electra.model.generators import Generator, TwoTowerGenerator
 from electra.model.objectives import Discriminator
@@ -45,6 +45,8 @@ HEAD_KEYS = {
     "ElectraForSequenceClassification": {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
     # Not a class of transformers: the original's head has no counterpart there.
     "ElectraOriginalClassifier": {"head.output": "classifier.original"},
+    "ElectraForTokenClassification": {"head.output": "classifier"},
+    "ElectraForQuestionAnswering": {"head.output": "qa_outputs"},
     "ElectraModel": {},
 }
 
@@ -57,6 +59,8 @@ def architecture_of(module: nn.Module) -> str:
         Discriminator: "ElectraForPreTraining",
         Generator: "ElectraForMaskedLM",
         TwoTowerGenerator: "ElectraTwoTowerGenerator",
+        Tagger: "ElectraForTokenClassification",
+        SpanFinder: "ElectraForQuestionAnswering",
         Encoder: "ElectraModel",
     }
     return names[type(module)]

@@ -17,7 +17,7 @@ from electra import disk
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
-from electra.tasks.task import decode_logits, featurize_texts, fixed_head, number, read_text, tab_separated
+from electra.tasks.task import decode_texts, featurize_texts, fixed_head, number, read_text, tab_separated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def _glue(name: str, description: str, layout: Layout, score: metrics.Score, mai
         read=read,
         featurize=featurize_texts,
         head=fixed_head(head),
-        decode=decode_logits,
+        decode=decode_texts,
         score=score,
         main_metric=main_metric,
         unordered_pairs=unordered_pairs,

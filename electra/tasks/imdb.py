@@ -16,7 +16,7 @@ from electra import disk
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError
 from electra.tasks import metrics
-from electra.tasks.task import decode_logits, featurize_texts, fixed_head
+from electra.tasks.task import decode_texts, featurize_texts, fixed_head
 
 LABELS = ("neg", "pos")
 _HALF = {"train": "train", "dev": "test", "test": "test"}
@@ -98,7 +98,7 @@ IMDB = Task(
     read=read_imdb,
     featurize=featurize_texts,
     head=fixed_head(Head(kind="classification", labels=LABELS)),
-    decode=decode_logits,
+    decode=decode_texts,
     score=metrics.score_accuracy,
     main_metric="accuracy",
 )

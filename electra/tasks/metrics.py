@@ -69,7 +69,7 @@ def _classes(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
 
 def _numbers(examples: Sequence[Example], predictions: Sequence[Prediction]) -> tuple[list[float], list[float]]:
     _check(examples, predictions)
-    return [float(e.label) for e in examples if e.label is not None], [float(p.label) for p in predictions]
+    return [float(str(e.label)) for e in examples], [float(str(p.label)) for p in predictions]
 
 
 def _check(examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:

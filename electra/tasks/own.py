@@ -18,7 +18,7 @@ from electra import disk
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
-from electra.tasks.task import decode_logits, featurize_texts, number, read_text, tab_separated
+from electra.tasks.task import decode_texts, featurize_texts, number, read_text, tab_separated
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -50,7 +50,7 @@ def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
         read=read,
         featurize=featurize_texts,
         head=lambda examples: find_head(examples, columns),
-        decode=decode_logits,
+        decode=decode_texts,
         score=metrics.score_own,
         main_metric="pearson" if columns.kind == "regression" else "accuracy",
     )

@@ -33,8 +33,9 @@ def featurize_texts(examples: Sequence[Example], tokenizer: Tokenizer, max_lengt
     return features
 
 
-def target(example: Example, head: Head) -> int | float | None:
-    """What the network learns: the class's index, or the number moved and scaled to the head's range; None without a label.
+def target(example: Example, head: Head) -> int | float | tuple[float, ...] | None:
+    """What the network learns: the class's index, C zeros and ones for several labels at once, or the number moved and scaled to the head's
+    range; None without a label.
 
     Raises:
         UserError: a class the head does not have, or no number.
@@ -43,10 +44,12 @@ def target(example: Example, head: Head) -> int | float | None:
         return None
     if head.kind == "regression":
         return (number(str(example.label), f"example {example.id}") - head.offset) / head.scale
-    try:
-        return head.labels.index(str(example.label))
-    except ValueError:
-        raise UserError(f"example {example.id}: unknown label '{example.label}'; known: {', '.join(head.labels[:20])}") from None
+    names = example.label if isinstance(example.label, tuple) else (str(example.label),)
+    if unknown := [name for name in names if name not in head.labels]:
+        raise UserError(f"example {example.id}: unknown label '{unknown[0]}'; known: {', '.join(head.labels[:20])}")
+    if head.kind == "multilabel":
+        return tuple(float(name in names) for name in head.labels)
+    return head.labels.index(names[0])
 
 
 def number(text: str, place: str) -> float:
@@ -64,18 +67,37 @@ def number(text: str, place: str) -> float:
     return value
 
 
-def decode_logits(logits: np.ndarray, head: Head) -> list[Prediction]:
-    """(N, C) logits -> N predictions: the likeliest class with every class's probability, or the number in the label's unit."""
+def decode_texts(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head) -> list[Prediction]:
+    """(C,) logits of each feature -> a prediction per example; those of an example's windows are averaged, a window weighing as it is long."""
+    values = window_values(outputs, head)
+    total, weight, windows = np.zeros((len(examples), values.shape[1])), np.zeros((len(examples), 1)), [0] * len(examples)
+    for row, feature in zip(values, features, strict=True):
+        total[feature.example] += row * len(feature.ids)
+        weight[feature.example] += len(feature.ids)
+        windows[feature.example] += 1
+    return [predicted(row, head, count) for row, count in zip(total / weight, windows, strict=True)]
+
+
+def window_values(outputs: Sequence[np.ndarray], head: Head) -> np.ndarray:
+    """N arrays (C,) of logits -> (N, C) probabilities, each by itself for several labels at once; a regression's numbers stay as they are."""
+    logits = np.stack(outputs).astype(np.float64)
     if head.kind == "regression":
-        return [Prediction(label=float(value)) for value in np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)[:, 0]]
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    return [
-        Prediction(
-            label=head.labels[int(row.argmax())], probability=float(row.max()), probabilities=dict(zip(head.labels, row.tolist(), strict=True))
-        )
-        for row in probabilities
-    ]
+        return logits
+    if head.kind == "multilabel":
+        return 0.5 + 0.5 * np.tanh(logits / 2)
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def predicted(values: np.ndarray, head: Head, num_windows: int = 1) -> Prediction:
+    """(C,) probabilities -> the likeliest class, or all labels above one half; a number where the head is a regression's."""
+    if head.kind == "regression":
+        return Prediction(label=float(values[0]), num_windows=num_windows)
+    table = dict(zip(head.labels, values.tolist(), strict=True))
+    if head.kind == "multilabel":
+        return Prediction(label=tuple(name for name, p in table.items() if p > 0.5), probabilities=table, num_windows=num_windows)
+    best = int(values.argmax())
+    return Prediction(label=head.labels[best], probability=float(values[best]), probabilities=table, num_windows=num_windows)
 
 
 def fixed_head(head: Head) -> Callable[[Sequence[Example]], Head]:

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from electra import disk
-from electra.contracts import Example, Features, Head, Task
+from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.task_batches import FeatureStream, evaluation_batches
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
-from electra.model.classifier import ClassificationObjective, Classifier
+from electra.model.classifier import TaskNetwork, task_network, task_objective
 from electra.model.encoder import Encoder, parameter_depth
 from electra.model.hf import Checkpoint, reinitialize, save_checkpoint, with_dropout
 from electra.settings import FinetuneSettings, LoopSettings
@@ -65,34 +65,35 @@ class SeedResult:
     seconds: float
 
 
-def build_classifier(trial: Trial, seed: int) -> Classifier:
+def build_network(trial: Trial, seed: int) -> TaskNetwork:
     """The start's encoder (or one of its shape with random weights) under a new head; everything new comes from `seed`."""
     encoder = Encoder(with_dropout(trial.start.config, trial.settings.dropout))
     encoder.load_state_dict(trial.start.encoder.state_dict())
-    classifier = Classifier(encoder, trial.head.num_outputs, trial.settings.head)
-    reinitialize(classifier if trial.random_weights else classifier.head, seed)
-    return classifier
+    network = task_network(encoder, trial.head, trial.settings.head)
+    reinitialize(network if trial.random_weights else network.head, seed)
+    return network
 
 
-def predict_logits(classifier: Classifier, features: Sequence[Features], head: Head, settings: LoopSettings, device: torch.device) -> np.ndarray:
-    """Features -> (N, C) float32 logits in their order, a regression's in the label's unit. The classifier's mode is kept."""
-    logits = np.zeros((len(features), head.num_outputs), np.float32)
-    was_training = classifier.training
-    classifier.eval()
+def compute_outputs(network: TaskNetwork, features: Sequence[Features], head: Head, settings: LoopSettings, device: torch.device) -> list[np.ndarray]:
+    """Features -> what `Task.decode` reads, float32, in their order, a regression's in the label's unit. The network's mode is kept."""
+    found: dict[int, np.ndarray] = {}
+    was_training = network.training
+    network.eval()
     try:
         with torch.no_grad(), autocast(device, settings.precision):
             for indices, batch in evaluation_batches(features, settings.batch_size):
-                logits[indices] = classifier(batch.to(device)).float().cpu().numpy()
+                found.update(zip(indices, (output.cpu().numpy() for output in network.outputs(batch.to(device))), strict=True))
     finally:
-        classifier.train(was_training)
-    return logits * head.scale + head.offset if head.kind == "regression" else logits
+        network.train(was_training)
+    outputs = [found[i] for i in range(len(features))]
+    return [output * head.scale + head.offset for output in outputs] if head.kind == "regression" else outputs
 
 
-def in_label_units(classifier: Classifier, head: Head) -> Classifier:
-    """A regression's classifier whose last layer also undoes the scaling of the targets; any other as it is."""
+def in_label_units(network: TaskNetwork, head: Head) -> TaskNetwork:
+    """A regression's classifier whose last layer also undoes the scaling of the targets; any other network as it is."""
     if head.kind != "regression":
-        return classifier
-    scaled = copy.deepcopy(classifier).cpu()
+        return network
+    scaled = copy.deepcopy(network).cpu()
     with torch.no_grad():
         scaled.head.output.weight.mul_(head.scale)
         scaled.head.output.bias.mul_(head.scale).add_(head.offset)
@@ -133,21 +134,23 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
     if len(trial.train) < ranks.world_size:
         raise UserError(f"{len(trial.train)} training examples are fewer than {ranks.world_size} ranks; start fewer")
     task, head = trial.task, trial.head
-    classifier = build_classifier(trial, seed)
+    network = build_network(trial, seed)
     stream = FeatureStream(trial.train, trial.settings.loop.batch_size, seed, rank=ranks.rank, world_size=ranks.world_size)
     loop = replace(plan_steps(trial.settings, stream.batches_per_epoch), seed=seed)
 
+    def predict() -> list[Prediction]:
+        return task.decode(compute_outputs(network, trial.dev, head, loop, ranks.device), trial.dev, trial.dev_examples, head)
+
     def evaluate() -> dict[str, float]:
-        predictions = task.decode(predict_logits(classifier, trial.dev, head, loop, ranks.device), head)
-        return task.score(trial.dev_examples, predictions, head)
+        return task.score(trial.dev_examples, predict(), head)
 
     def save(target: Path) -> None:
         extra = {"finetuning_task": task.name}
-        save_checkpoint(in_label_units(classifier, head), target, labels=head.labels, extra=extra)
+        save_checkpoint(in_label_units(network, head), target, labels=head.labels, extra=extra)
         trial.tokenizer.save(target)
 
     record = Record(folder, title=f"{task.name} seed {seed}", active=ranks.first)
-    objective = ClassificationObjective(classifier, head)
+    objective = task_objective(network, head)
     result = train(
         objective,
         stream,
@@ -162,7 +165,7 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
     )
     if result.stopped:
         return result, None
-    predictions = task.decode(predict_logits(classifier, trial.dev, head, loop, ranks.device), head)
+    predictions = predict()
     scores = task.score(trial.dev_examples, predictions, head)
     finished = SeedResult(seed=seed, scores=scores, steps=result.step, tokens=result.tokens, seconds=round(result.seconds, 2))
     if ranks.first:
