@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
+from electra import remote
 from electra.errors import UserError, did_you_mean
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -27,11 +29,13 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
-    """A checkpoint folder, a run directory (its best, final or newest checkpoint) or a hub name -> a local folder.
+    """A checkpoint folder, a run directory (its best, final or newest checkpoint), the URL of one, or a hub name -> a local folder.
 
     Raises:
         UserError: nothing there, or the hub has no such model, or cannot be reached.
     """
+    if remote.is_url(source):
+        return fetch(str(source), marker)
     path = Path(source)
     if path.is_file():
         raise UserError(f"{path} is a file; give the checkpoint's folder")
@@ -49,6 +53,22 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
             hint = guess if guess.startswith("did") else hint
         raise UserError(f"model not found: {text}; {hint}")
     return download(text)
+
+
+def fetch(url: str, marker: str) -> Path:
+    """A checkpoint folder or run directory of a store -> the checkpoint's copy in the cache.
+
+    Raises:
+        UserError: nothing there, no access, or no checkpoint.
+    """
+    names = list(remote.list_files(url, "model")[2])
+    steps = sorted(name.rpartition("/")[0] + "/" for name in names if re.fullmatch(rf"checkpoints/step-\d+/{re.escape(marker)}", name))
+    for folder in ("", "best/", "final/", *steps[-1:]):
+        if folder + marker in names:
+            wanted = [name.removeprefix(folder) for name in names if name.startswith(folder)]
+            wanted = [name for name in wanted if any(name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in FILES)]
+            return remote.fetched(remote.join(url, folder), wanted, "model")
+    raise UserError(f"{url} is no checkpoint: it has no {marker}, nor a best, final or checkpoints folder with one")
 
 
 def download(name: str) -> Path:

@@ -5,11 +5,12 @@ Access is configured as each store's own tools do it: AWS_ACCESS_KEY_ID, AWS_PRO
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -155,6 +156,13 @@ def exists(url: str) -> bool:
         return bool(system.exists(path))
 
 
+def version(url: str) -> str:
+    """Changes when a file does, as far as its store tells (etag, time, size)."""
+    system, path = store(url)
+    with told(url):
+        return str(system.ukey(path))
+
+
 def read_bytes(url: str, what: str = "file") -> bytes:
     """The content of a small file."""
     system, path = store(url)
@@ -221,6 +229,24 @@ def local_copy(url: str, names: tuple[str, ...], what: str) -> Iterator[Path]:
             if name in names or not below:
                 download(system, full, Path(folder, name), url)
         yield Path(folder)
+
+
+def fetched(url: str, names: Sequence[str], what: str) -> Path:
+    """Those files of a store's folder -> a folder of the cache that holds them, fetched anew when one of them has changed there."""
+    system, base = store(url)
+    versions = {name: version(join(url, name)) for name in names}
+    key = hashlib.sha256(repr((url.rstrip("/"), sorted(versions.items()))).encode()).hexdigest()[:16]
+    place = cache_folder() / "checkpoints" / f"{url.rstrip('/').rpartition('/')[2]}-{key}"
+    if not place.is_dir():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write the cache {place.parent}: {error.strerror or error}; ELECTRA_CACHE names another place") from None
+        with disk.atomic_folder(place) as folder:
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                download(system, f"{base.rstrip('/')}/{name}", folder / name, f"{url}: {what}")
+    return place
 
 
 def cache_folder() -> Path:

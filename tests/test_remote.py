@@ -341,3 +341,54 @@ def test_commands_on_s3(store: str, tiny_corpus: Path, tmp_path: Path, capsys: p
         run = ["pretrain", "tiny", "--data", f"{store}/shards", "--output", str(tmp_path / "run"), "--num-train-steps", "2", "--batch-size", "4"]
         assert main(run) == 0
         assert f"{store}/shards" in (tmp_path / "run" / "config.toml").read_text()
+
+
+@pytest.mark.realdata
+def test_original_shards_of_a_store_are_prepared_as_local_ones(store: str, reference_root: Path, data_root: Path, tmp_path: Path) -> None:
+    """TFRecords by URL, the folder and one file; and again, where nothing has to be read a second time."""
+    records, vocab = reference_root / "tf1-tfrecords", load_tokenizer(data_root / "vocab" / "uncased-en.txt")
+    put(records, f"{store}/records")
+    files = sorted(path.name for path in records.glob("*.tfrecord*"))
+    for number, sources in enumerate(([f"{store}/records"], [f"{store}/records/{files[0]}"])):
+        theirs = prepare([records] if number == 0 else [records / files[0]], vocab, tmp_path / f"local-{number}", held_out=0.2)
+        mine = prepare(sources, vocab, tmp_path / f"remote-{number}", held_out=0.2)
+        for split in ("train", "held_out"):
+            assert np.array_equal(getattr(mine, split).ids, getattr(theirs, split).ids)
+        assert mine.train.stored
+    assert list(remote.cache_folder().glob("*/*.tfrecord*")) == []
+
+
+@pytest.mark.realdata
+def test_checkpoints_of_a_store_are_fetched_once(store: str, reference_root: Path, data_root: Path, cache: Path, tmp_path: Path) -> None:
+    """A TensorFlow checkpoint, a run of ours, and its generator; what changes in the store is fetched anew."""
+    pytest.importorskip("torch")
+    from safetensors.torch import load_file
+
+    from electra import hub
+
+    put(reference_root / "tf1-original", f"{store}/tf1")
+    vocab = ["--vocab", str(data_root / "vocab" / "uncased-en.txt")]
+    for number, source in enumerate((f"{store}/tf1", f"{store}/tf1/model.ckpt", f"{store}/tf1/model.ckpt.index")):
+        assert main(["convert", source, str(tmp_path / f"out-{number}"), *vocab]) == 0
+    assert main(["convert", str(reference_root / "tf1-original"), str(tmp_path / "local"), *vocab]) == 0
+    wanted = {name: load_file(tmp_path / "local" / name / "model.safetensors") for name in (".", "generator")}
+    for number in range(3):
+        for name, tensors in wanted.items():
+            found = load_file(tmp_path / f"out-{number}" / name / "model.safetensors")
+            assert all((found[key] == tensor).all() for key, tensor in tensors.items())
+    run = tmp_path / "run"
+    shutil.copytree(tmp_path / "local", run / "final")
+    (run / "config.toml").write_text("")
+    put(run, f"{store}/runs/x")
+    folder = hub.resolve(f"{store}/runs/x")
+    assert folder.is_relative_to(cache) and hub.resolve(f"{store}/runs/x/final") is not None
+    assert {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} >= {"config.json", "vocab.txt", "generator/model.safetensors"}
+    assert hub.resolve(f"{store}/runs/x") == folder
+    text = tmp_path / "text.txt"
+    text.write_text("the chef ate the meal\n")
+    assert main(["detect", f"{store}/runs/x", str(text)]) == 0
+    remote.write_text(f"{store}/runs/x/final/config.json", (run / "final" / "config.json").read_text() + "\n")
+    assert hub.resolve(f"{store}/runs/x") != folder
+    for wrong, said in ((f"{store}/runs", "is no checkpoint"), (f"{store}/nothing", "model not found")):
+        with pytest.raises(UserError, match=said):
+            hub.resolve(wrong)

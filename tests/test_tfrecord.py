@@ -27,7 +27,7 @@ def records(reference_root: Path) -> Path:
 @pytest.mark.realdata
 def test_records_hold_what_the_original_wrote(records: Path) -> None:
     expected = json.loads((records / "expected.json").read_text())
-    found = [(number, integers(record)) for number, file in enumerate(find_records([records])) for record in read_records(file)]
+    found = [(number, integers(record)) for number, file in enumerate(find_records([records])) for record in read_records(Path(file.place))]
     assert len(found) == len(expected)
     for (number, example), wanted in zip(found, expected, strict=True):
         assert number == wanted["file"] and example["input_ids"].tolist() == wanted["input_ids"]
@@ -42,7 +42,7 @@ def test_prepared_records_are_read_back_as_they_were(records: Path, data_root: P
     assert main(["prepare", str(records), "--tokenizer", str(vocab), "--output", str(out), "--held-out", "20%"]) == 0
     stored = set()
     for file in find_records([records]):
-        for record in read_records(file):
+        for record in read_records(Path(file.place)):
             example = integers(record)
             n = int(example["input_mask"].sum())
             stored.add((*example["input_ids"][:n].tolist(), *example["segment_ids"][:n].tolist()))
@@ -112,8 +112,8 @@ def test_what_stands_before_a_damage_is_kept(records: Path, data_root: Path, tmp
     source = tmp_path / "in"
     source.mkdir()
     files = find_records([records])
-    (source / "a.tfrecord-0-of-2").write_bytes(files[0].read_bytes())
-    (source / "a.tfrecord-1-of-2").write_bytes(files[1].read_bytes()[:2000])
+    (source / "a.tfrecord-0-of-2").write_bytes(Path(files[0].place).read_bytes())
+    (source / "a.tfrecord-1-of-2").write_bytes(Path(files[1].place).read_bytes()[:2000])
     vocab = str(data_root / "vocab" / "uncased-en.txt")
     assert main(["prepare", str(source), "--tokenizer", vocab, "--output", str(tmp_path / "out"), "--held-out", "0"]) == 0
     assert "a.tfrecord-1-of-2, record 3" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from electra import disk, hub
+from electra import disk, hub, remote
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import ConvertSettings
@@ -22,7 +22,7 @@ def run(settings: ConvertSettings) -> None:
     """Read, write, say what was there."""
     require("torch", "train")
     disk.fresh_output(settings.output, remedy="choose another name")
-    source = Path(settings.source)
+    source = fetch_tensorflow(settings.source) or Path(settings.source)
     if is_tensorflow(source):
         first, second, remarks, beside = from_tensorflow(source, settings)
     else:
@@ -31,6 +31,26 @@ def run(settings: ConvertSettings) -> None:
     for remark in remarks:
         print(remark)
     print(f"{settings.output}: {', with '.join(describe(module) for module in (first, second) if module is not None)}")
+
+
+def fetch_tensorflow(source: str) -> Path | None:
+    """The URL of a TensorFlow checkpoint, its folder or its prefix -> the prefix of a copy in the cache; None where it is no such URL.
+
+    Raises:
+        UserError: none or several are there.
+    """
+    if not remote.is_url(source):
+        return None
+    from electra.model.tensor_bundle import find_checkpoint
+
+    folder = source if remote.exists(source) and not source.endswith((".index", ".meta")) and ".data-" not in source else source.rpartition("/")[0]
+    names = [name for name in remote.list_files(folder, "checkpoint")[2] if name and "/" not in name]
+    if "config.json" in names or not any(name.endswith(".index") for name in names):
+        return None
+    light = remote.fetched(folder, [name for name in names if name == "checkpoint" or name.endswith(".index")], "checkpoint")
+    chosen = find_checkpoint(light if folder == source else light / source.rpartition("/")[2]).name
+    wanted = [name for name in names if name == f"{chosen}.index" or name.startswith(f"{chosen}.data-") or name in hub.FILES]
+    return remote.fetched(folder, wanted, "checkpoint") / chosen
 
 
 def is_tensorflow(source: Path) -> bool:

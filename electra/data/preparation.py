@@ -33,7 +33,7 @@ from electra.data.progress import Progress
 from electra.data.shard_store import make_shards
 from electra.data.shards import FORMAT, SPLITS, Shards, open_shards
 from electra.data.sources import Report, find_sources
-from electra.data.tfrecord import find_records, store_records
+from electra.data.tfrecord import RecordFile, find_records, store_records
 from electra.data.tokenizer import Tokenizer
 from electra.data.words import packed_size, write_bits
 from electra.errors import UserError
@@ -212,7 +212,7 @@ def prepare(
     report = Report() if report is None else report
     records = find_records(sources)
     if records and engine == "ray":
-        raise UserError(f"{records[0]}: TFRecords are stored as they are, there is nothing to tokenize; leave out --engine ray")
+        raise UserError(f"{records[0].place}: TFRecords are stored as they are, there is nothing to tokenize; leave out --engine ray")
     plan = Plan(
         sources=tuple(map(str, sources)),
         fingerprint=tokenizer.fingerprint,
@@ -231,7 +231,7 @@ def prepare(
     return make_shards(output, make)
 
 
-def _make(plan: Plan, tokenizer: Tokenizer, output: Path, records: list[Path], engine: Callable[[], Engine], report: Report) -> Shards:
+def _make(plan: Plan, tokenizer: Tokenizer, output: Path, records: list[RecordFile], engine: Callable[[], Engine], report: Report) -> Shards:
     """The whole work in a local folder."""
     if not records:
         find_sources(plan.sources, Report())  # a mistyped name must not leave a plan behind that refuses the right one

@@ -7,12 +7,15 @@ A record is: its length (8 bytes), a checksum of that (4), the data, a checksum 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from electra import disk
+from electra import disk, remote
 from electra.data.parts import is_made
 from electra.data.progress import Progress
 from electra.data.shards import SPLITS
@@ -24,28 +27,74 @@ from electra.protobuf import Damaged, fields, masked_crc
 MOST_RECORD_BYTES = 16 << 20
 
 
-def find_records(names: Sequence[str | Path]) -> list[Path]:
-    """Files and folders -> the TFRecord files among them, in order; none where these are no TFRecords.
+@dataclass(frozen=True)
+class RecordFile:
+    """A TFRecord file, here or in a store."""
+
+    place: str
+    """Path or URL."""
+    size: int
+    """Bytes."""
+
+    @property
+    def name(self) -> str:
+        """Without the folder."""
+        return self.place.rpartition("/")[2]
+
+    @contextmanager
+    def here(self) -> Iterator[Path]:
+        """The file on this machine: itself, or a copy for as long as it is read."""
+        if not remote.is_url(self.place):
+            yield Path(self.place)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, self.name)
+            remote.download(*remote.store(self.place), copy, self.place)
+            yield copy
+
+    def key(self) -> bytes:
+        """Changes with the content; of a store's file, with what the store says of it."""
+        if remote.is_url(self.place):
+            return hashlib.blake2b(remote.version(self.place).encode(), digest_size=16).digest()
+        with open(self.place, "rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+
+
+def find_records(names: Sequence[str | Path]) -> list[RecordFile]:
+    """Files and folders, or URLs of them -> the TFRecord files among them, in order; none where these are no TFRecords.
 
     Raises:
         UserError: TFRecords beside something else.
     """
-    found: list[Path] = []
+    found: list[RecordFile] = []
     others: list[str] = []
-    for name in names:
-        path = Path(name)
-        records = [path] if path.is_file() and ".tfrecord" in path.name else sorted(path.glob("*.tfrecord*"), key=_number) if path.is_dir() else []
-        found += records
-        others += [str(name)] * (not records)
+    for name in map(str, names):
+        records = _in_store(name) if remote.is_url(name) else _in_folder(Path(name))
+        found += sorted(records, key=_number)
+        others += [name] * (not records)
     if found and others:
-        raise UserError(f"{others[0]} holds no TFRecords, {found[0]} is one; prepare them into two folders and give both to --data")
+        raise UserError(f"{others[0]} holds no TFRecords, {found[0].place} is one; prepare them into two folders and give both to --data")
     return found
 
 
-def _number(path: Path) -> tuple[int, str]:
+def _in_folder(path: Path) -> list[RecordFile]:
+    files = [path] if path.is_file() and ".tfrecord" in path.name else path.glob("*.tfrecord*") if path.is_dir() else []
+    return [RecordFile(file.as_posix(), file.stat().st_size) for file in files]
+
+
+def _in_store(url: str) -> list[RecordFile]:
+    """Those right in the folder, or the one that the URL names. A URL that names neither is told where the text is read."""
+    if not remote.exists(url):
+        return []
+    files = remote.list_files(url)[2].items()
+    found = [RecordFile(remote.join(url, name) if name else url, size) for name, (_, size) in files if "/" not in name]
+    return [file for file in found if ".tfrecord" in file.name]
+
+
+def _number(file: RecordFile) -> tuple[int, str]:
     """Shards are numbered without leading zeros: 2 before 10."""
-    digits = "".join(c if c.isdigit() else " " for c in path.name.partition(".tfrecord")[2]).split()
-    return (int(digits[0]) if digits else -1, path.name)
+    digits = "".join(c if c.isdigit() else " " for c in file.name.partition(".tfrecord")[2]).split()
+    return (int(digits[0]) if digits else -1, file.name)
 
 
 def read_records(path: Path) -> Iterator[bytes]:
@@ -142,7 +191,7 @@ def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.nd
     return [part for part in parts if len(part)]
 
 
-def store_records(files: Sequence[Path], tokenizer: Tokenizer, output: Path, held_out: float, report: Report) -> int:
+def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Path, held_out: float, report: Report) -> int:
     """TFRecord files -> SHARDS/parts/*.npz, a part per file, an example a document of one or two lines -> the number of parts.
 
     A damaged file is told with its place, and what stands before the damage is kept.
@@ -151,19 +200,18 @@ def store_records(files: Sequence[Path], tokenizer: Tokenizer, output: Path, hel
         UserError: no file holds an example.
     """
     (output / "parts").mkdir(exist_ok=True)
-    report.total_bytes = sum(file.stat().st_size for file in files)
+    report.total_bytes = sum(file.size for file in files)
     report.rules["stored examples"] = len(files)
     num = 0
     with Progress(report, f"preparing {output.name}") as progress:
         for number, file in enumerate(files):
             target = output / "parts" / f"{number:06}.npz"
-            with file.open("rb") as stream:
-                key = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+            key = file.key()
             if not is_made(target, key):
                 _store_file(file, tokenizer, target, key, held_out, report)
             with np.load(target, allow_pickle=False) as arrays:
                 num += sum(len(arrays[f"{name}_documents"]) for name in SPLITS)
-            report.done_bytes += file.stat().st_size
+            report.done_bytes += file.size
             progress.update()
     if not num:
         problem = report.lines()[0] if report.problems else "they are empty"
@@ -171,21 +219,22 @@ def store_records(files: Sequence[Path], tokenizer: Tokenizer, output: Path, hel
     return len(files)
 
 
-def _store_file(file: Path, tokenizer: Tokenizer, target: Path, key: bytes, held_out: float, report: Report) -> None:
+def _store_file(file: RecordFile, tokenizer: Tokenizer, target: Path, key: bytes, held_out: float, report: Report) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
     ids: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     ends: dict[str, list[int]] = {name: [] for name in SPLITS}
     try:
-        for record in read_records(file):
-            found = segments(integers(record), tokenizer)
-            digest = hashlib.blake2b(b"".join(part.tobytes() for part in found), digest_size=8).digest()
-            name = SPLITS[int.from_bytes(digest, "little") < int(held_out * 2**64)]
-            ids[name] += found
-            ends[name].append(len(found))
+        with file.here() as path:
+            for record in read_records(path):
+                found = segments(integers(record), tokenizer)
+                digest = hashlib.blake2b(b"".join(part.tobytes() for part in found), digest_size=8).digest()
+                name = SPLITS[int.from_bytes(digest, "little") < int(held_out * 2**64)]
+                ids[name] += found
+                ends[name].append(len(found))
     except Damaged as error:
         key = bytes(len(key))  # fits no file: should this be interrupted, it is read again and its damage told again
         report.add("TFRecord files read up to a damage", f"{file.name}, record {sum(map(len, ends.values()))}: {error}")
-    arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8), "dropped": np.array([0, file.stat().st_size])}
+    arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8), "dropped": np.array([0, file.size])}
     unknown = 0
     for name in SPLITS:
         values = np.concatenate([np.zeros(0, dtype), *(part.astype(dtype) for part in ids[name])])
