@@ -314,7 +314,7 @@ class PretrainSettings:
     dry_run: bool = False
     """Build the model, time some steps, tell parameters, memory, FLOPs, tokens/s and the whole run's time, and write nothing."""
     init: str | None = None
-    """Start from the weights of this checkpoint (folder or hub name)."""
+    """Start from the weights of this checkpoint (folder, URL or hub name)."""
     model: ModelSettings = field(default_factory=ModelSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     data: DataSettings = field(default_factory=lambda: DataSettings(data=()))
