@@ -13,6 +13,7 @@ import argparse
 import json
 import shlex
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,8 @@ def judged(run: Path, corruption: Path, examples: int) -> dict[str, float]:
     special = np.array(sorted(tokenizer.special_ids))
     found: dict[str, float] = {}
     for source in fixed.corrupted:
-        scores, labels, seen = [], [], 0
-        for batch, corrupted, replaced in fixed.batches(source, 1):
-            if seen == examples and not detector:
-                break
-            seen += 1
+        scores, labels = [], []
+        for batch, corrupted, replaced in islice(fixed.batches(source, 1), None if detector else examples):
             kept = ~np.isin(batch.ids.numpy(), special)
             row = checkpoint.module(batch, corrupted).numpy() if detector else surprise_of(checkpoint.module, batch, corrupted, tokenizer.mask_id)
             scores.append(row[kept])
