@@ -425,12 +425,13 @@ class FinetuneSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings:
-    """Label every line of a file with a fine-tuned model.
+    """Label every line of a file with a fine-tuned model; one for questions answers each (question and context, by a tab or as fields of jsonl).
 
     Examples:
       electra predict runs/sst2/best reviews.txt
       echo "what a wonderful film" | electra predict runs/sst2/best -
       electra predict runs/sst2/best reviews.jsonl --text-field review --json > labels.jsonl
+      electra predict runs/squad/best questions.jsonl --json > answers.jsonl
     """
 
     model: str = argument()
@@ -438,9 +439,9 @@ class PredictSettings:
     file: str = argument("-")
     """Text file (one text a line; tab between the two texts of a pair) or jsonl; '-': standard input."""
     text_field: str = "text"
-    """Field of the text in jsonl."""
+    """Field of the text in jsonl; of the question, where it is not 'question'."""
     pair_field: str = "text_pair"
-    """Field of the second text in jsonl."""
+    """Field of the second text in jsonl; of the context, where it is not 'context'."""
     batch_size: int = 32
     """Texts at a time."""
     max_length: int = 0

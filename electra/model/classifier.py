@@ -156,12 +156,12 @@ class JointSpanObjective(TaskObjective):
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """B of each."""
-        return {"loss": len(batch.lengths), "answerable_loss": len(batch.lengths)}
+        return {"span_loss": len(batch.lengths), "answerable_loss": len(batch.lengths)}
 
     def forward(self, batch: Batch) -> StepOutput:
         found, count = self.network.losses(batch), len(batch.lengths)
         weighted = Loss(total=found.answerable, count=count, weight=ANSWERABLE_WEIGHT)
-        return StepOutput(losses={"loss": Loss(total=found.span, count=count), "answerable_loss": weighted})
+        return StepOutput(losses={"span_loss": Loss(total=found.span, count=count), "answerable_loss": weighted})
 
 
 def task_objective(network: nn.Module, head: Head) -> TaskObjective:

@@ -88,11 +88,9 @@ def _decode(windows: Sequence[tuple[np.ndarray, Features]], example: Example, re
     spans = [window_spans(output, feature, reading.max_answer_length) for output, feature in windows]
     candidates = _best_candidates(spans, [np.asarray(feature.offsets) for _, feature in windows], example.text_pair or "")
     null = min(s.null_logit for s in spans)
-    if spans[0].joint:
-        odds = null
-    else:
-        odds = null - candidates[0].start_logit - candidates[0].end_logit if candidates else NO_CANDIDATE
     best = candidates[0] if candidates else Candidate(text="", start=0, end=0, score=0.0, start_logit=0.0, end_logit=0.0)
+    against = null - best.start_logit - best.end_logit if candidates else NO_CANDIDATE
+    odds = null if spans[0].joint else against
     empty = reading.unanswerable and odds > reading.null_threshold
     null_score = min(s.null_score for s in spans)
     return SpanPrediction(

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from electra import disk
+from electra import config, disk
 from electra.contracts import Example, Head, Prediction, SpanPrediction, Task
 from electra.errors import UserError
-from electra.settings import FinetuneSettings
+from electra.settings import EvaluateSettings, FinetuneSettings
 from electra.tasks.answer_scores import score_answers, score_with_no_answers
 from electra.tasks.answers import decode_answers
 from electra.tasks.chinese_scores import score_chinese
@@ -25,6 +25,9 @@ from electra.tasks.task import fixed_head
 RECORD = "electra_questions"
 """Our key of config.json: how a fine-tuned checkpoint reads questions (the fields of Reading, and max_length)."""
 PREDICTION_FILES = ("predictions.json", "nbest_predictions.json", "null_odds.json")
+
+USUAL_LENGTH = 384
+"""Longest input of a checkpoint that does not say what it was trained on, in tokens: what `transformers` reads questions with."""
 
 ReadFile = Callable[[Path, str], list[Example]]
 
@@ -65,14 +68,18 @@ def reading_of(task: Task) -> Reading:
     return reading
 
 
-def with_files(task: Task, train: Path | None, dev: Path | None) -> Task:
-    """The task with files of one's own for training and dev.
+def with_files(task: Task, data: Path | None, train: Path | None, dev: Path | None) -> Task:
+    """The task with files of one's own for training and dev, each in place of the folder's.
 
     Raises:
-        UserError: neither or only one is given and there is no folder to take the other from.
+        UserError: a split is neither in a folder nor given, or both are to come from one file.
     """
+    if data is None and (train is None or dev is None):
+        raise UserError(f"{task.name} needs --data DIR, the folder with its files, or --train FILE and --dev FILE")
+    if data is not None and data.is_file() and (train is None or dev is None):
+        raise UserError(f"{data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen questions")
     files = {split: path for split, path in (("train", train), ("dev", dev)) if path is not None}
-    return dataclasses.replace(task, read=lambda data, split: task.read(files.get(split, data), split)) if files else task
+    return dataclasses.replace(task, read=lambda folder, split: task.read(files.get(split, folder), split))
 
 
 def adapt(task: Task, settings: FinetuneSettings) -> Task:
@@ -89,25 +96,40 @@ def adapt(task: Task, settings: FinetuneSettings) -> Task:
     return with_reading(task, reading)
 
 
-def record(task: Task, max_length: int, null_threshold: float | None = None) -> dict[str, Any]:
+def record(task: Task, max_length: int) -> dict[str, Any]:
     """What config.json of a fine-tuned checkpoint says of its questions; nothing for other tasks."""
-    if task.name not in QUESTION_TASKS:
-        return {}
-    reading = reading_of(task)
-    if null_threshold is not None:
-        reading = dataclasses.replace(reading, null_threshold=null_threshold)
-    return {RECORD: dataclasses.asdict(reading) | {"max_length": max_length}}
+    return {RECORD: dataclasses.asdict(reading_of(task)) | {"max_length": max_length}} if task.name in QUESTION_TASKS else {}
 
 
-def recorded_reading(config: Mapping[str, Any]) -> tuple[Reading, int]:
+def keep_threshold(folder: Path, task: Task, scores: Mapping[str, float]) -> None:
+    """Write the threshold that was best on dev into a checkpoint's config.json, for texts to come."""
+    path = folder / "config.json"
+    if not reading_of(task).unanswerable or not path.exists():
+        return
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values[RECORD]["null_threshold"] = scores["best_f1_threshold"]
+    disk.write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def recorded_reading(values: Mapping[str, Any]) -> tuple[Reading, int]:
     """config.json -> how its model reads questions, and the longest input it was trained on (0: not known).
 
     A checkpoint of someone else gives the usual numbers, and no 'no answer'.
     """
-    found = config.get(RECORD)
+    found = values.get(RECORD)
     found = found if isinstance(found, dict) else {}
     fields = {field.name for field in dataclasses.fields(Reading)}
     return Reading(**{key: value for key, value in found.items() if key in fields}), int(found.get("max_length", 0))
+
+
+def as_trained(task: Task, trained: Mapping[str, Any], settings: EvaluateSettings) -> tuple[Task, int]:
+    """A task, a checkpoint's config.json -> the task reading as that checkpoint did, and the longest input; other tasks as the settings say."""
+    if task.name not in QUESTION_TASKS:
+        return task, settings.sequence_length
+    reading, max_length = recorded_reading(trained)
+    length = settings.sequence_length if "sequence_length" in config.given(settings) else max_length or USUAL_LENGTH
+    # Whether questions may be unanswerable is the task's, not the model's.
+    return with_reading(task, dataclasses.replace(reading, unanswerable=reading_of(task).unanswerable)), length
 
 
 def write_predictions(folder: Path, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
