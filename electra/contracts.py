@@ -40,8 +40,8 @@ class Batch:
     lengths: tuple[int, ...]
     """Length of each of the B sequences, on the host."""
     labels: torch.Tensor | None = None
-    """Task labels: (B,) int64 classes or float32 targets, (B, C) float32 of several labels at once, (B, 2) int64 first and last token of an
-    answer, or (T,) int64 tags (-100 where none is asked for); None in pre-training."""
+    """Task labels: (B,) int64 classes or float32 targets, (B, C) float32 of several labels at once, (B, 2 or 3) int64 first and last token
+    of an answer (and whether there is none), or (T,) int64 tags (-100 where none is asked for); None in pre-training."""
     num_tags: int = 0
     """Tags asked for among (T,) labels, on the host."""
     word_starts: torch.Tensor | None = None
@@ -156,20 +156,21 @@ class Example:
 class Features:
     """An example as the network reads it."""
 
-    ids: Sequence[int]
+    ids: Sequence[int] | np.ndarray
     """Word-piece ids with [CLS] and [SEP]."""
-    segments: Sequence[int]
+    segments: Sequence[int] | np.ndarray
     example: int
     """Index of its Example; a long one has several features, its windows, one behind the other."""
     label: int | float | tuple[int, ...] | tuple[float, ...] | None = None
-    """Class, target, C targets of 0 and 1, or first and last token of the answer (0, 0 where this window has none)."""
+    """Class, target, C targets of 0 and 1, or first and last token of the answer (0, 0 where this window has none) and, where
+    questions may have no answer, 1 for such a question."""
     token_labels: Sequence[int] | None = None
     """Tagging: a tag's id for each token, -100 where none is asked for."""
     word_ids: Sequence[int] | None = None
     """Tagging: for each token the index of the word whose first piece it is, else -1."""
-    offsets: Sequence[tuple[int, int]] | None = None
+    offsets: Sequence[tuple[int, int]] | np.ndarray | None = None
     """Questions: for each token its characters (first, end) in the context, (-1, -1) outside of it."""
-    has_most_context: Sequence[bool] | None = None
+    has_most_context: Sequence[bool] | np.ndarray | None = None
     """For each token, whether no other window of its example sees more around it; None: there is but one window."""
 
 
@@ -201,6 +202,34 @@ class Prediction:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     num_windows: int = 1
     """Parts a text longer than the model's limit was read in; their probabilities are averaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A possible answer to a question."""
+
+    text: str
+    """Exactly what stands in the context."""
+    start: int
+    """Its first character in the context."""
+    end: int
+    """Behind its last character."""
+    score: float
+    """Probability of its first times that of its last token, among the tokens of its window's context and [CLS]."""
+    start_logit: float
+    end_logit: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanPrediction(Prediction):
+    """The answer to a question, and what else it might be."""
+
+    candidates: tuple[Candidate, ...]
+    """Different texts, the best first; at least one."""
+    null_odds: float = 0.0
+    """How much likelier 'no answer' is than the best candidate, as a difference of logits."""
+    null_score: float = 0.0
+    """Probability of 'no answer' in the window where it is least likely."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -359,11 +359,13 @@ class EvaluateSettings:
 class FinetuneSettings:
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb, or own (your csv, tsv or jsonl).
+    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb; squad, squad2, cmrc2018, newsqa, naturalquestions, triviaqa, searchqa, mrqa (any file of that
+    layout); or own (your csv, tsv or jsonl).
 
     Examples:
       electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2 --seeds 5
       electra finetune imdb --model google/electra-small-discriminator --data aclImdb --output runs/imdb
+      electra finetune squad --model runs/small/final --data squad --output runs/squad --head original
       electra finetune own --train a.csv --dev b.csv --text review --label stars --model runs/mini/final --output runs/own
     """
 
@@ -378,9 +380,9 @@ class FinetuneSettings:
     data: Path | None = None
     """Folder (or archive) of the task's official files."""
     train: Path | None = None
-    """Training file of a task of one's own."""
+    """Training file of a task of one's own, or of questions."""
     dev: Path | None = None
-    """Held-out file of a task of one's own."""
+    """Held-out file of a task of one's own, or of questions."""
     text: str = "text"
     """Column of the text."""
     text_pair: str | None = None
@@ -398,9 +400,17 @@ class FinetuneSettings:
     seeds: int = 1
     """Number of trials, seeds 1..N: mean, standard deviation and each are reported."""
     head: Literal["transformers", "original"] = "transformers"
-    """Classification head: of transformers (dense, gelu, projection; Auto classes open it) or the original's (dropout, linear)."""
+    """Head: of transformers (Auto classes open it) or the original's (classes: dropout, linear; questions: ends after starts, answerability)."""
     dropout: float = 0.1
     """Dropout while fine-tuning."""
+    stride: int = 128
+    """Questions: tokens from one window of a long context to the next (the original's doc_stride)."""
+    max_query_length: int = 64
+    """Questions: longest question in tokens; the rest is cut off."""
+    max_answer_length: int = 30
+    """Questions: longest answer in tokens."""
+    null_threshold: float = 0.0
+    """squad2: no answer is given where the null odds are above this; the best one on dev is reported and kept in the model's config.json."""
     double_unordered: bool = True
     """Add the swapped copy of each pair for tasks of unordered pairs (MRPC, STS-B), as the original code."""
     resume: bool = False
@@ -415,12 +425,13 @@ class FinetuneSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings:
-    """Label every line of a file with a fine-tuned model.
+    """Label every line of a file with a fine-tuned model; one for questions answers each (question and context, by a tab or as fields of jsonl).
 
     Examples:
       electra predict runs/sst2/best reviews.txt
       echo "what a wonderful film" | electra predict runs/sst2/best -
       electra predict runs/sst2/best reviews.jsonl --text-field review --json > labels.jsonl
+      electra predict runs/squad/best questions.jsonl --json > answers.jsonl
     """
 
     model: str = argument()
@@ -428,9 +439,9 @@ class PredictSettings:
     file: str = argument("-")
     """Text file (one text a line; tab between the two texts of a pair) or jsonl; '-': standard input."""
     text_field: str = "text"
-    """Field of the text in jsonl."""
+    """Field of the text in jsonl; of the question, where it is not 'question'."""
     pair_field: str = "text_pair"
-    """Field of the second text in jsonl."""
+    """Field of the second text in jsonl; of the context, where it is not 'context'."""
     batch_size: int = 32
     """Texts at a time."""
     max_length: int = 0

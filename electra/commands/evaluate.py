@@ -43,7 +43,7 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     from electra.data.tokenizer import load_tokenizer
     from electra.model.hf import load_checkpoint
     from electra.settings import LoopSettings
-    from electra.tasks import find_task
+    from electra.tasks import find_task, questions
     from electra.tasks.trial import compute_outputs
     from electra.train.ranks import choose_device
 
@@ -53,16 +53,15 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     if settings.split not in task.splits:
         raise UserError(f"{task.name} has no split '{settings.split}'; it has {', '.join(task.splits)}")
     examples = task.read(Path(settings.data[0]), settings.split)
-    if any(example.label is None for example in examples):
+    if any(example.label is None and example.answers is None for example in examples):
         raise UserError(f"split '{settings.split}' of {task.name} has no labels; use --split dev, or 'electra predict'")
-    checkpoint = load_checkpoint(settings.model, "classifier")
     wanted = task.head(examples)
+    checkpoint = load_checkpoint(settings.model, "span finder" if wanted.kind == "span" else "classifier")
     head = Head(kind=wanted.kind, labels=checkpoint.labels if wanted.labels else ())
     if set(head.labels) != set(wanted.labels):
         raise UserError(f"{settings.model} answers with {', '.join(checkpoint.labels)}, {task.name} with {', '.join(wanted.labels)}; fine-tune on it")
-    features = task.featurize(
-        examples, load_tokenizer(checkpoint.path), min(settings.sequence_length, checkpoint.config.max_position_embeddings), head
-    )
+    task, length = questions.as_trained(task, checkpoint.hf_config, settings)
+    features = task.featurize(examples, load_tokenizer(checkpoint.path), min(length, checkpoint.config.max_position_embeddings), head)
     loop = LoopSettings(batch_size=settings.batch_size)
     outputs = compute_outputs(cast("TaskNetwork", checkpoint.module), features, head, loop, choose_device())
     return task.score(examples, task.decode(outputs, features, examples, head), head)

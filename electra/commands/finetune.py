@@ -18,7 +18,7 @@ from electra.contracts import Example, Head, Task
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings
-from electra.tasks import find_task
+from electra.tasks import find_task, questions
 from electra.tasks.own import Columns, own_task, settle
 from electra.tasks.recipe import check_same_run, fit_length, resolve
 from electra.tasks.summary import best, model_card, score_line, summarize, to_json
@@ -44,6 +44,7 @@ def run(settings: FinetuneSettings) -> int | None:
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
     settings = fit_length(resolve(settings, task.name, start.config.hidden_size), settings, start.config.max_position_embeddings)
     check_same_run(settings)
+    task = questions.adapt(task, settings)
     tokenizer = load_tokenizer(start.path)
     if tokenizer.vocab_size > start.config.vocab_size:
         raise UserError(
@@ -92,9 +93,11 @@ def choose_task(settings: FinetuneSettings) -> Task:
         UserError: unknown name, or the files it needs were not given.
     """
     task = find_task(settings.task)
+    if task.name in questions.QUESTION_TASKS:
+        return questions.with_files(task, settings.data, settings.train, settings.dev)
     if task.name != "own":
         if settings.train or settings.dev:
-            raise UserError(f"--train and --dev are for the task 'own'; {task.name} reads --data DIR")
+            raise UserError(f"--train and --dev are for the task 'own' and for questions; {task.name} reads --data DIR")
         if settings.data is None:
             raise UserError(f"{task.name} needs --data DIR, the folder with its files")
         return task
@@ -121,7 +124,8 @@ def keep_best(task: Task, head: Head, settings: FinetuneSettings, results: list,
     folder = settings.output / f"seed-{best(task, results).seed}"
     if (folder / "final").exists():
         disk.replace_folder(folder / "final", settings.output / "best")
-    shutil.copyfile(folder / "predictions.jsonl", settings.output / "predictions.jsonl")
+    for name in ("predictions.jsonl", *(questions.PREDICTION_FILES if head.kind == "span" else ())):
+        shutil.copyfile(folder / name, settings.output / name)
     disk.write_text(settings.output / "best" / "README.md", model_card(task, head, settings, summary, environment()))
     for result in results:
         shutil.rmtree(settings.output / f"seed-{result.seed}" / "final", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""texts -> labels: read, predict in windows of similar length, write in the order they came."""
+"""texts -> labels, or questions -> answers: read, predict in windows of similar length, write in the order they came."""
 
 from __future__ import annotations
 
@@ -7,22 +7,47 @@ import json
 import sys
 from collections.abc import Iterator
 
+from electra import config, hub
 from electra.contracts import Prediction
 from electra.deploy import texts
 from electra.deploy.loading import load
+from electra.deploy.network import PRETRAINED_NAMES, SPAN_FINDERS, architecture_in
 from electra.deploy.progress import counted
 from electra.deploy.texts import Text
+from electra.errors import UserError
 from electra.settings import PredictSettings
 
 
 def run(settings: PredictSettings) -> None:
     """Print one line per text: label, probability, text; or a JSON object."""
     texts.check_readable(settings.file)
+    if settings.model not in PRETRAINED_NAMES and architecture_in(hub.resolve(settings.model)) in SPAN_FINDERS:
+        answer_questions(settings)
+        return
     model = load(settings.model, role="classifier", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
     inputs, again = itertools.tee(texts.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field))
     answers = counted(model.iterate_predictions(inputs), "texts")
     for line in _lines(again, answers, as_json=settings.json):
         sys.stdout.write(line + "\n")
+
+
+def answer_questions(settings: PredictSettings) -> None:
+    """Print one line per question: answer, probability, question; or a JSON object."""
+    model = load(settings.model, role="span finder", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
+    given = config.given(settings)
+    inputs, again = itertools.tee(_questions(settings.file, given.get("text_field", "question"), given.get("pair_field", "context")))
+    for (found,), (question, context) in zip(counted(model.iterate_answers(inputs), "questions"), again, strict=False):
+        record = {"question": question, "context": context, "answer": found.text, "probability": found.score, "start": found.start, "end": found.end}
+        columns = (found.text, f"{found.score:.4f}", question)
+        line = json.dumps(record, ensure_ascii=False) if settings.json else "\t".join(" ".join(column.split()) for column in columns)
+        sys.stdout.write(line + "\n")
+
+
+def _questions(file: str, question_field: str, context_field: str) -> Iterator[tuple[str, str]]:
+    for number, text in enumerate(texts.read_texts(file, text_field=question_field, pair_field=context_field), start=1):
+        if not text.pair:
+            raise UserError(f"{file}: question {number} has no context; give 'question<TAB>context' or jsonl with question and context")
+        yield text.text, text.pair
 
 
 def _lines(inputs: Iterator[Text], answers: Iterator[Prediction], *, as_json: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from electra import hub
 from electra.data.tokenizer import load_tokenizer
-from electra.deploy.network import PRETRAINED_NAMES, architecture_in, open_network, require_classifier
+from electra.deploy.network import PRETRAINED_NAMES, architecture_in, open_network, require_classifier, require_span_finder
 from electra.deploy.predictor import Predictor
 from electra.errors import UserError
 
@@ -16,7 +16,7 @@ def load(source: str | Path, *, role: str = "any", device: str = "auto", threads
 
     Args:
         source: a folder made here or by `transformers`, a run directory, or a name on the Hugging Face hub (through its cache).
-        role: 'any', or what is needed: 'discriminator', 'generator', 'classifier', 'encoder'.
+        role: 'any', or what is needed: 'discriminator', 'generator', 'classifier', 'span finder', 'encoder'.
         device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
         threads: CPU threads; 0 leaves PyTorch's choice.
         max_length: longest window in tokens; 0: the model's limit.
@@ -32,10 +32,11 @@ def load(source: str | Path, *, role: str = "any", device: str = "auto", threads
         ...     print(f"{token.token:10} {'fake' if token.replaced else 'real'} {token.probability:.2f}")
     """
     name = str(source)
-    if role == "classifier":
+    if role in ("classifier", "span finder"):
+        require = require_classifier if role == "classifier" else require_span_finder
         if name in PRETRAINED_NAMES:
-            require_classifier(name, "ElectraForPreTraining" if name.endswith("discriminator") else "ElectraForMaskedLM")
-        require_classifier(name, architecture_in(hub.resolve(source)))
+            require(name, "ElectraForPreTraining" if name.endswith("discriminator") else "ElectraForMaskedLM")
+        require(name, architecture_in(hub.resolve(source)))
     network = open_network(source, role=role, device=device, threads=threads)
     folder = hub.resolve(source)
     tokenizer = load_tokenizer(folder)

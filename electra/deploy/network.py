@@ -5,7 +5,7 @@ A built artefact will answer the same four questions without torch; nothing abov
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -40,6 +40,8 @@ class Network(Protocol):
     """Longest input in tokens, [CLS] and [SEP] included."""
     hidden_size: int
     vocab_size: int
+    hf_config: Mapping[str, Any]
+    """What config.json says."""
     module: Any
     """What runs: a torch.nn.Module here."""
 
@@ -49,6 +51,10 @@ class Network(Protocol):
 
     def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
         """B pieces -> B arrays (L,), special tokens included."""
+        ...
+
+    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces of a question and its context -> what a span head says of each (see `electra.tasks.answers`)."""
         ...
 
     def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
@@ -67,7 +73,7 @@ class TorchNetwork:
         from torch import nn
 
         module: nn.Module = checkpoint.module
-        self.module = module.to(device).eval()
+        self.module: Any = module.to(device).eval()
         self.encoder: nn.Module = getattr(module, "encoder", module)
         self.device = device
         self.architecture = checkpoint.architecture
@@ -78,6 +84,7 @@ class TorchNetwork:
         self.max_length = checkpoint.config.max_position_embeddings
         self.hidden_size = checkpoint.config.hidden_size
         self.vocab_size = checkpoint.config.vocab_size
+        self.hf_config = checkpoint.hf_config
 
     def class_logits(self, pieces: Sequence[Piece]) -> Array:
         """B pieces -> (B, C)."""
@@ -88,6 +95,11 @@ class TorchNetwork:
         """B pieces -> B arrays (L,)."""
         with self._batch(pieces) as batch:
             return _rows(_host(self.module(batch)), batch.lengths)
+
+    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, 2) or (1 + N, 4)."""
+        with self._batch(pieces) as batch:
+            return [_host(output) for output in self.module.outputs(batch)]
 
     def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
         """B pieces -> B arrays (L, D)."""
@@ -153,6 +165,22 @@ def architecture_in(folder: Path) -> str:
     from electra.model.hf import read_config
 
     return str((read_config(folder).get("architectures") or ["ElectraModel"])[0])
+
+
+SPAN_FINDERS = ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering")
+
+
+def require_span_finder(name: str, architecture: str) -> None:
+    """Nothing, when a checkpoint of this architecture answers questions.
+
+    Raises:
+        UserError: it does not; the command that makes one of it that does is part of the message.
+    """
+    if architecture not in SPAN_FINDERS:
+        raise UserError(
+            f"{name} answers no questions (it is an {architecture}); fine-tune it first: "
+            f"electra finetune squad --model {name} --data squad --output runs/squad, then use runs/squad/best"
+        )
 
 
 def require_classifier(name: str, architecture: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from electra.deploy.loading import load
 from electra.deploy.predictor import Input, Predictor
+from electra.deploy.questions import QuestionAnswering
 from electra.deploy.texts import Text
 from electra.errors import UserError, did_you_mean
 
@@ -91,7 +92,7 @@ class FillMask:
         return answers[0] if isinstance(texts, str) else answers
 
 
-Pipeline: TypeAlias = TextClassification | ReplacedTokenDetection | FeatureExtraction | FillMask
+Pipeline: TypeAlias = TextClassification | ReplacedTokenDetection | FeatureExtraction | FillMask | QuestionAnswering
 
 PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
     "sentiment-analysis": (TextClassification, "classifier"),
@@ -99,6 +100,7 @@ PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
     "replaced-token-detection": (ReplacedTokenDetection, "discriminator"),
     "feature-extraction": (FeatureExtraction, "encoder"),
     "fill-mask": (FillMask, "any"),
+    "question-answering": (QuestionAnswering, "span finder"),
 }
 """Task name -> what answers it, and the role a checkpoint must play for it."""
 
@@ -112,12 +114,15 @@ def pipeline(task: Literal["feature-extraction"], model: str | Path | Predictor,
 @overload
 def pipeline(task: Literal["fill-mask"], model: str | Path | Predictor, **options: Any) -> FillMask: ...
 @overload
+def pipeline(task: Literal["question-answering"], model: str | Path | Predictor, **options: Any) -> QuestionAnswering: ...
+@overload
 def pipeline(task: str, model: str | Path | Predictor, **options: Any) -> Pipeline: ...
 def pipeline(task: str, model: str | Path | Predictor, **options: Any) -> Pipeline:
     """A task's name and a model -> a callable on texts.
 
     Args:
-        task: 'sentiment-analysis' or 'text-classification', 'replaced-token-detection', 'feature-extraction', 'fill-mask'.
+        task: 'sentiment-analysis' or 'text-classification', 'replaced-token-detection', 'feature-extraction', 'fill-mask',
+            'question-answering'.
         model: checkpoint folder, run directory, hub name, or what `load` returned.
         options: passed to `load` (device, threads, max_length, batch_size).
 

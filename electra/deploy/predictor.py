@@ -17,6 +17,7 @@ from electra.contracts import Prediction
 from electra.deploy import detection, scoring
 from electra.deploy.detection import Corruption, Detection, probabilities_of
 from electra.deploy.network import PRETRAINED_NAMES, open_network, require_classifier
+from electra.deploy.questions import QuestionAnswerer
 from electra.deploy.scoring import Score
 from electra.deploy.texts import Text
 from electra.deploy.windows import Piece, answer, pair_pieces, single_pieces
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Input = str | tuple[str, str] | Text
 
 
-class Predictor:
+class Predictor(QuestionAnswerer):
     """A loaded checkpoint and its tokenizer. Make one with `electra.load`.
 
     Texts may have any length: what does not fit is read in overlapping windows and joined. Token-wise answers come from the

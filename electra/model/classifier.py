@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from electra.contracts import Batch, Head, Loss, StepOutput
 from electra.model.encoder import Encoder, first_tokens
 from electra.model.heads import TokenHead, classification_head
+from electra.model.spans import ANSWERABLE_WEIGHT, JointSpanFinder, row_log_softmax
 
 NO_LABEL = -100
 """The tag of a token that none is asked for."""
@@ -69,7 +70,7 @@ class SpanFinder(nn.Module):
         return self(batch).float().split(batch.lengths)
 
 
-TaskNetwork: TypeAlias = Classifier | Tagger | SpanFinder
+TaskNetwork: TypeAlias = Classifier | Tagger | SpanFinder | JointSpanFinder
 
 
 def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> TaskNetwork:
@@ -77,7 +78,7 @@ def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> T
     if head.kind == "tagging":
         return Tagger(encoder, head.num_outputs)
     if head.kind == "span":
-        return SpanFinder(encoder)
+        return JointSpanFinder(encoder) if style == "original" else SpanFinder(encoder)
     return Classifier(encoder, head.num_outputs, style, multilabel=head.kind == "multilabel")
 
 
@@ -144,22 +145,29 @@ class SpanObjective(TaskObjective):
         logits = self.network(batch).float()
         log_probs = row_log_softmax(logits, batch)
         starts = torch.tensor(batch.lengths, device=logits.device).cumsum(0) - torch.tensor(batch.lengths, device=logits.device)
-        chosen = log_probs[(starts[:, None] + batch.labels).clamp(max=len(logits) - 1), torch.arange(2, device=logits.device)]
+        chosen = log_probs[(starts[:, None] + batch.labels[:, :2]).clamp(max=len(logits) - 1), torch.arange(2, device=logits.device)]
         return StepOutput(losses={"loss": Loss(total=-chosen.sum() / 2, count=len(batch.lengths))})
 
 
-def row_log_softmax(logits: Tensor, batch: Batch) -> Tensor:
-    """(T, C) logits -> their log-softmax over the tokens of each sequence, column by column."""
-    count, index = len(batch.lengths), batch.rows[:, None].expand_as(logits)
-    peak = torch.full((count, logits.shape[1]), float("-inf"), device=logits.device)
-    peak = peak.scatter_reduce(0, index, logits.detach(), "amax")
-    shifted = logits - peak[batch.rows]
-    total = torch.zeros((count, logits.shape[1]), device=logits.device).scatter_add(0, index, shifted.exp())
-    return shifted - total.log()[batch.rows]
+class JointSpanObjective(TaskObjective):
+    """The original's losses for questions, per window: mean cross-entropy of first and last token, and half the answerability loss."""
+
+    network: JointSpanFinder
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """B of each."""
+        return {"span_loss": len(batch.lengths), "answerable_loss": len(batch.lengths)}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        found, count = self.network.losses(batch), len(batch.lengths)
+        weighted = Loss(total=found.answerable, count=count, weight=ANSWERABLE_WEIGHT)
+        return StepOutput(losses={"span_loss": Loss(total=found.span, count=count), "answerable_loss": weighted})
 
 
 def task_objective(network: nn.Module, head: Head) -> TaskObjective:
     """What trains a task's network."""
+    if isinstance(network, JointSpanFinder):
+        return JointSpanObjective(network, head)
     kinds = {"tagging": TaggingObjective, "span": SpanObjective}
     return kinds.get(head.kind, ClassificationObjective)(network, head)
 

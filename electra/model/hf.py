@@ -29,6 +29,7 @@ from electra.model.hf_keys import HEAD_KEYS, architecture_of, encoder_of, from_h
 from electra.model.initial import initialize
 from electra.model.objectives import Discriminator
 from electra.model.shape import SHAPE
+from electra.model.spans import JointSpanFinder
 
 EMBEDDINGS = "electra.embeddings."
 TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -42,7 +43,7 @@ class Checkpoint:
     """A loaded model and what its directory says of it."""
 
     module: nn.Module
-    """Discriminator, Generator, Classifier, Tagger, SpanFinder or Encoder, after `architecture`."""
+    """Discriminator, Generator, Classifier, Tagger, SpanFinder, JointSpanFinder or Encoder, after `architecture`."""
     config: EncoderConfig
     architecture: str
     """Name of the class of `transformers` that opens it."""
@@ -143,6 +144,7 @@ def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *,
         "ElectraOriginalClassifier": lambda e: Classifier(e, num_labels, "original", multilabel=multilabel),
         "ElectraForTokenClassification": lambda e: Tagger(e, num_labels),
         "ElectraForQuestionAnswering": SpanFinder,
+        "ElectraOriginalQuestionAnswering": JointSpanFinder,
         "ElectraModel": lambda e: e,
     }
     return builders[architecture](Encoder(config))
@@ -153,9 +155,9 @@ ROLES = {
     "generator": ("ElectraForMaskedLM",),
     "classifier": ("ElectraForSequenceClassification", "ElectraOriginalClassifier"),
     "tagger": ("ElectraForTokenClassification",),
-    "span finder": ("ElectraForQuestionAnswering",),
-    "task": ("ElectraForSequenceClassification", "ElectraOriginalClassifier", "ElectraForTokenClassification", "ElectraForQuestionAnswering"),
+    "span finder": ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering"),
 }
+ROLES["task"] = (*ROLES["classifier"], *ROLES["tagger"], *ROLES["span finder"])
 _LABELLED = (*ROLES["classifier"], *ROLES["tagger"])
 _FINE_TUNE = "fine-tune it first: electra finetune {task} --model {source} --data DIR --output RUN"
 

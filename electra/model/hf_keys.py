@@ -16,6 +16,7 @@ from electra.model.classifier import Classifier, SpanFinder, Tagger
 from electra.model.encoder import Encoder
 from electra.model.generators import Generator, TwoTowerGenerator
 from electra.model.objectives import Discriminator
+from electra.model.spans import JointSpanFinder
 
 ENCODER_KEYS = {
     "embeddings.word.weight": "embeddings.word_embeddings.weight",
@@ -47,6 +48,14 @@ HEAD_KEYS = {
     "ElectraOriginalClassifier": {"head.output": "classifier.original"},
     "ElectraForTokenClassification": {"head.output": "classifier"},
     "ElectraForQuestionAnswering": {"head.output": "qa_outputs"},
+    # Nor is this one: the original's head for questions.
+    "ElectraOriginalQuestionAnswering": {
+        "head.start": "qa_start",
+        "head.end.dense": "qa_end.dense",
+        "head.end.output": "qa_end.out_proj",
+        "head.answerable.dense": "qa_answerable.dense",
+        "head.answerable.output": "qa_answerable.out_proj",
+    },
     "ElectraModel": {},
 }
 
@@ -61,6 +70,7 @@ def architecture_of(module: nn.Module) -> str:
         TwoTowerGenerator: "ElectraTwoTowerGenerator",
         Tagger: "ElectraForTokenClassification",
         SpanFinder: "ElectraForQuestionAnswering",
+        JointSpanFinder: "ElectraOriginalQuestionAnswering",
         Encoder: "ElectraModel",
     }
     return names[type(module)]

@@ -7,8 +7,9 @@ from electra.errors import UserError, did_you_mean
 from electra.tasks.glue import COLA, MRPC, RTE, SST2, STSB, WNLI
 from electra.tasks.imdb import IMDB
 from electra.tasks.own import OWN
+from electra.tasks.questions import QUESTION_TASKS
 
-TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, RTE, WNLI, IMDB, OWN)}
+TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, RTE, WNLI, IMDB, *QUESTION_TASKS.values(), OWN)}
 
 
 def find_task(name: str) -> Task:

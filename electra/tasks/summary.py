@@ -38,7 +38,7 @@ def score_line(summary: Mapping[str, Any]) -> str:
     """'sst2: accuracy 90.1 (sd 0.3; 5 seeds: ...), ...', times a hundred."""
     parts = []
     for name, score in summary["scores"].items():
-        one = 1.0 if name == "root_mean_squared_error" else 100.0
+        one = 1.0 if name == "root_mean_squared_error" or name.endswith("_threshold") else 100.0
         text = f"{name} {score['mean'] * one:.2f}"
         if score["sd"] is not None:
             text += f" (sd {score['sd'] * one:.2f}; seeds {' '.join(f'{value * one:.2f}' for value in score['each'])})"
@@ -50,14 +50,16 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     """The README.md of the best checkpoint, written from the run alone."""
     optimizer, loop = settings.optimizer, settings.loop
     kind = (
-        "a number"
+        "the part of a text that answers a question"
+        if head.kind == "span"
+        else "a number"
         if head.kind == "regression"
         else f"one of {len(head.labels)} labels ({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
     )
     opened = (
         "`transformers` has no class for its head; it opens in `electra`."
         if settings.head == "original"
-        else "It opens in `transformers` as AutoModelForSequenceClassification."
+        else f"It opens in `transformers` as AutoModelFor{'QuestionAnswering' if head.kind == 'span' else 'SequenceClassification'}."
     )
     metrics = list(summary["scores"])
     rows = ["| seed | " + " | ".join(metrics) + " | steps | seconds |", "|---" * (len(metrics) + 3) + "|"]
@@ -71,9 +73,11 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     hardware = ", ".join(environment.get("gpu") or []) or f"{environment.get('cpu')} ({environment.get('threads')} threads)"
     used = f" (a fixed random choice of {settings.max_train_examples:,})" if settings.max_train_examples else ""
     swapped = " Each pair also comes with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
+    texts = "question<TAB>context" if head.kind == "span" else "first text<TAB>second text" if summary["text_pairs"] else "a text"
+    long = "read in windows" if head.kind == "span" else "cut"
     return f"""---
 library_name: {"electra" if settings.head == "original" else "transformers"}
-pipeline_tag: text-classification
+pipeline_tag: {"question-answering" if head.kind == "span" else "text-classification"}
 tags: [electra, {task.name}]
 ---
 
@@ -81,7 +85,7 @@ tags: [electra, {task.name}]
 
 An ELECTRA encoder fine-tuned to give {kind} for {"two texts" if summary["text_pairs"] else "a text"}. {opened}
 
-    echo "{"first text<TAB>second text" if summary["text_pairs"] else "a text"}" | electra predict PATH -
+    echo "{texts}" | electra predict PATH -
 
 ## Data
 
@@ -107,7 +111,7 @@ On the held-out examples, after the last step of each seed:
 ## Limits
 
 This model is the best of the seeds above by {task.main_metric} on the same examples it is scored on, so expect the mean rather than its
-own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens were cut in training.
+own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens were {long} in training.
 {_class_limits(head)}
 """
 
@@ -131,6 +135,8 @@ def _length(settings: FinetuneSettings) -> str:
 
 
 def _class_limits(head: Head) -> str:
+    if head.kind == "span":
+        return "It answers with a part of the given text even where that does not answer the question, unless it was trained on such questions."
     if head.kind == "regression":
         return f"Its training targets lay between {head.offset:g} and {head.offset + head.scale:g}; answers may leave that range a little."
     return "Probabilities are not calibrated; a text that belongs to none of the labels still gets one."

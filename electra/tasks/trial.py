@@ -23,10 +23,11 @@ from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.task_batches import FeatureStream, evaluation_batches
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
-from electra.model.classifier import TaskNetwork, task_network, task_objective
+from electra.model.classifier import Classifier, TaskNetwork, task_network, task_objective
 from electra.model.encoder import Encoder, parameter_depth
 from electra.model.hf import Checkpoint, reinitialize, save_checkpoint, with_dropout
 from electra.settings import FinetuneSettings, LoopSettings
+from electra.tasks import questions
 from electra.train import budget
 from electra.train.evaluation import autocast
 from electra.train.loop import TrainResult, train
@@ -93,6 +94,7 @@ def in_label_units(network: TaskNetwork, head: Head) -> TaskNetwork:
     """A regression's classifier whose last layer also undoes the scaling of the targets; any other network as it is."""
     if head.kind != "regression":
         return network
+    assert isinstance(network, Classifier)
     scaled = copy.deepcopy(network).cpu()
     with torch.no_grad():
         scaled.head.output.weight.mul_(head.scale)
@@ -145,7 +147,7 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
         return task.score(trial.dev_examples, predict(), head)
 
     def save(target: Path) -> None:
-        extra = {"finetuning_task": task.name}
+        extra = {"finetuning_task": task.name} | questions.record(task, trial.settings.max_length)
         save_checkpoint(in_label_units(network, head), target, labels=head.labels, extra=extra)
         trial.tokenizer.save(target)
 
@@ -170,15 +172,22 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
     finished = SeedResult(seed=seed, scores=scores, steps=result.step, tokens=result.tokens, seconds=round(result.seconds, 2))
     if ranks.first:
         rows = [
-            {"id": e.id, "label": e.label, "prediction": p.label, **_certainty(p.probability)}
+            {"id": e.id, "label": _label(e), "prediction": p.label, **_certainty(p.probability)}
             for e, p in zip(trial.dev_examples, predictions, strict=True)
         ]
+        if head.kind == "span":
+            questions.write_predictions(folder, trial.dev_examples, predictions)
+            questions.keep_threshold(folder / "final", task, scores)
         disk.write_text(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         disk.write_text(folder / "scores.json", json.dumps(asdict(finished), indent=1) + "\n")
         # What would continue a training that is over, several times the size of the model.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     ranks.wait()
     return result, finished
+
+
+def _label(example: Example) -> Any:
+    return example.label if example.answers is None else [answer.text for answer in example.answers]
 
 
 def _certainty(probability: float | None) -> dict[str, Any]:
