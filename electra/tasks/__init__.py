@@ -7,8 +7,10 @@ from electra.errors import UserError, did_you_mean
 from electra.tasks.glue import COLA, MRPC, RTE, SST2, STSB, WNLI
 from electra.tasks.imdb import IMDB
 from electra.tasks.own import OWN
+from electra.tasks.tagging import CHUNK, TAGGING
 
-TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, RTE, WNLI, IMDB, OWN)}
+TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, RTE, WNLI, IMDB, CHUNK, OWN, TAGGING)}
+ALIASES = {"conll2000": "chunk"}
 
 
 def find_task(name: str) -> Task:
@@ -18,6 +20,7 @@ def find_task(name: str) -> Task:
         UserError: unknown; the nearest name is given.
     """
     key = name.lower().replace("-", "").replace("_", "")
+    key = ALIASES.get(key, key)
     if key not in TASKS:
         raise UserError(f"unknown task '{name}'; {did_you_mean(key, TASKS)}")
     return TASKS[key]

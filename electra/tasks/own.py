@@ -117,7 +117,7 @@ def _rows(path: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UserError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
     text = read_text(path, f"the {split} file")
     if suffix == ".jsonl":
-        yield from _json_rows(path, text)
+        yield from json_rows(path, text)
         return
     lines = tab_separated(text) if suffix == ".tsv" else _csv_lines(path, text)
     _, header = next(lines)
@@ -144,7 +144,7 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(limit)
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
