@@ -331,6 +331,7 @@ class EvaluateSettings:
       electra evaluate runs/mini/final --data shards
       electra evaluate runs/mini/final --corruption corruption.npz
       electra evaluate runs/sst2/final --task sst2 --data glue/SST-2 --json
+      electra evaluate runs/ner/best --task tagging --data test.txt --per-class
     """
 
     model: str = argument()
@@ -343,6 +344,12 @@ class EvaluateSettings:
     """A fixed corruption set (made when the file is missing, from --data with this model's generator and from word frequencies)."""
     split: str = "dev"
     """Split of the task's data."""
+    word_column: str | None = None
+    """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
+    tag_column: str | None = None
+    """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
+    per_class: bool = False
+    """Tagging: also precision, recall and F1 of each type of span."""
     num_examples: int = 2000
     """Held-out examples measured (pre-training metrics)."""
     sequence_length: int = 128
@@ -359,12 +366,13 @@ class EvaluateSettings:
 class FinetuneSettings:
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb, or own (your csv, tsv or jsonl).
+    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb, chunk (CoNLL-2000), own (your csv, tsv or jsonl), or tagging (your tagged words).
 
     Examples:
       electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2 --seeds 5
       electra finetune imdb --model google/electra-small-discriminator --data aclImdb --output runs/imdb
       electra finetune own --train a.csv --dev b.csv --text review --label stars --model runs/mini/final --output runs/own
+      electra finetune tagging --train ner.txt --dev dev.txt --model runs/mini/final --output runs/ner
     """
 
     task: str = argument()
@@ -387,6 +395,12 @@ class FinetuneSettings:
     """Column of the second text."""
     label: str = "label"
     """Column of the label."""
+    word_column: str | None = None
+    """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
+    tag_column: str | None = None
+    """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
+    token_segment: Literal[0, 1] = 0
+    """Tagging: segment of all tokens; the original's are 1."""
     kind: Literal["auto", "classification", "regression"] = "auto"
     """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers."""
     epochs: float = 3.0

@@ -18,6 +18,7 @@ from electra import disk
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
+from electra.tasks.tag_schemes import marks_spans
 from electra.tasks.task import decode_texts, featurize_texts, number, read_text, tab_separated
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -57,8 +58,10 @@ def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
 
 
 def settle(task: Task, head: Head) -> Task:
-    """The task with the main metric its head asks for (only one's own tasks leave that open)."""
-    return dataclasses.replace(task, main_metric="pearson") if task.name == "own" and head.kind == "regression" else task
+    """The task with the main metric its head asks for (only one's own tasks leave that open: numbers, and tags that mark no spans)."""
+    if task.name == "own" and head.kind == "regression":
+        return dataclasses.replace(task, main_metric="pearson")
+    return dataclasses.replace(task, main_metric="accuracy") if task.name == "tagging" and not marks_spans(head.labels) else task
 
 
 def split_file(data: Path, split: str) -> Path:

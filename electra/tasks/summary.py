@@ -52,12 +52,15 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     kind = (
         "a number"
         if head.kind == "regression"
+        else f"a tag to each word, one of {len(head.labels)} ({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''}),"
+        if head.kind == "tagging"
         else f"one of {len(head.labels)} labels ({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
     )
     opened = (
         "`transformers` has no class for its head; it opens in `electra`."
-        if settings.head == "original"
-        else "It opens in `transformers` as AutoModelForSequenceClassification."
+        if settings.head == "original" and head.kind != "tagging"
+        else f"It opens in `transformers` as AutoModelFor{'TokenClassification' if head.kind == 'tagging' else 'SequenceClassification'}."
+        + (" Its tokens are all of segment 1." if head.kind == "tagging" and settings.token_segment else "")
     )
     metrics = list(summary["scores"])
     rows = ["| seed | " + " | ".join(metrics) + " | steps | seconds |", "|---" * (len(metrics) + 3) + "|"]
@@ -73,7 +76,7 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     swapped = " Each pair also comes with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
     return f"""---
 library_name: {"electra" if settings.head == "original" else "transformers"}
-pipeline_tag: text-classification
+pipeline_tag: {"token" if head.kind == "tagging" else "text"}-classification
 tags: [electra, {task.name}]
 ---
 
@@ -107,7 +110,8 @@ On the held-out examples, after the last step of each seed:
 ## Limits
 
 This model is the best of the seeds above by {task.main_metric} on the same examples it is scored on, so expect the mean rather than its
-own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens were cut in training.
+own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens were \
+{"read in windows" if head.kind == "tagging" else "cut in training"}.
 {_class_limits(head)}
 """
 
@@ -133,6 +137,8 @@ def _length(settings: FinetuneSettings) -> str:
 def _class_limits(head: Head) -> str:
     if head.kind == "regression":
         return f"Its training targets lay between {head.offset:g} and {head.offset + head.scale:g}; answers may leave that range a little."
+    if head.kind == "tagging":
+        return "Probabilities are not calibrated."
     return "Probabilities are not calibrated; a text that belongs to none of the labels still gets one."
 
 

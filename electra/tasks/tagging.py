@@ -16,7 +16,7 @@ import numpy as np
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
-from electra.tasks.span_scores import span_scores
+from electra.tasks.span_scores import class_scores, span_scores
 from electra.tasks.tag_files import TagColumns, read_tagged, tag_file
 from electra.tasks.tag_schemes import marks_spans, split_tag, to_bioes
 from electra.tasks.task import fixed_head
@@ -90,7 +90,7 @@ def _tag_ids(example: Example, numbers: Mapping[str, int], kinds: set[str]) -> l
         known = tag in numbers or (marks_spans([tag]) and split_tag(tag)[1] in kinds)
         if not known:
             near = did_you_mean(tag, numbers) if len(numbers) <= 50 else ""
-            raise UserError(f"sentence {example.id}, word '{word}': no training sentence has the tag '{tag}'; {near} Correct it, or add sentences")
+            raise UserError(f"sentence {example.id}, word '{word}': tag '{tag}' is none of the training sentences'; {near} (correct it, or train on some)")
         out.append(numbers.get(tag, NO_TAG))
     return out
 
@@ -120,6 +120,18 @@ def score_words(examples: Sequence[Example], predictions: Sequence[Prediction], 
     if not marks_spans(head.labels):
         return {"accuracy": metrics.accuracy(*words), "macro_f1": metrics.macro_f1(*words)}
     return span_scores(gold, predicted) | {"accuracy": metrics.accuracy(*words)}
+
+
+def scores_by_type(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> dict[str, float]:
+    """F1, precision and recall of each type of span, as "NP_f1"; nothing for plain tags and other tasks.
+
+    Raises:
+        UserError: no tags to compare with.
+    """
+    if head.kind != "tagging" or not marks_spans(head.labels):
+        return {}
+    found = class_scores(tag_lists(examples), [p.label if isinstance(p.label, tuple) else () for p in predictions])
+    return {f"{kind}_{name}": value for kind, scores in found.items() for name, value in scores.items()}
 
 
 def tag_lists(examples: Sequence[Example]) -> list[tuple[str, ...]]:
@@ -172,7 +184,12 @@ def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -
 
 def with_segment(task: Task, segment: int) -> Task:
     """A task of tagging whose tokens are of another segment; any other task as it is."""
-    return dataclasses.replace(task, featurize=partial(featurize_words, segment=segment)) if segment and task.decode is decode_words else task
+    return dataclasses.replace(task, featurize=partial(featurize_words, segment=segment)) if segment and is_tagging(task) else task
+
+
+def is_tagging(task: Task) -> bool:
+    """Whether a task asks for a tag of each word."""
+    return task.decode is decode_words
 
 
 def read_chunks(data: Path, split: str) -> list[Example]:
