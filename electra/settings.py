@@ -435,6 +435,7 @@ class PredictSettings:
       electra predict runs/sst2/best reviews.txt
       echo "what a wonderful film" | electra predict runs/sst2/best -
       electra predict runs/sst2/best reviews.jsonl --text-field review --json > labels.jsonl
+      echo "Ada Lovelace lived in London." | electra predict runs/ner/best -
     """
 
     model: str = argument()
@@ -442,7 +443,7 @@ class PredictSettings:
     file: str = argument("-")
     """Text file (one text a line; tab between the two texts of a pair) or jsonl; '-': standard input."""
     text_field: str = "text"
-    """Field of the text in jsonl."""
+    """Field of the text in jsonl; for a model that tags words it may hold a list of words."""
     pair_field: str = "text_pair"
     """Field of the second text in jsonl."""
     batch_size: int = 32

@@ -102,7 +102,9 @@ def choose_task(settings: FinetuneSettings) -> Task:
             raise UserError(f"{task.name} needs --data DIR, the folder with its files")
         return task
     if settings.data is None and (settings.train is None or settings.dev is None):
-        raise UserError("a task of your own needs --train FILE and --dev FILE (csv, tsv or jsonl; of tags columns or jsonl), or --data DIR that holds train.* and dev.*")
+        raise UserError(
+            "a task of your own needs --train FILE and --dev FILE (csv, tsv, jsonl; columns of tags), or --data DIR that holds train.* and dev.*"
+        )
     if settings.data is not None and settings.data.is_file() and (settings.train is None or settings.dev is None):
         raise UserError(f"{settings.data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen examples")
     files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}

@@ -75,6 +75,20 @@ class Tokenizer:
         encoding = self.backend.encode(encodable(text), add_special_tokens=False)
         return encoding.ids, encoding.offsets
 
+    def encode_words(self, text: str) -> list[tuple[list[int], tuple[int, int]]]:
+        """Text -> its words, found by white space, punctuation and Chinese characters: ids of each, its (first, end) characters in the text."""
+        encoding = self.backend.encode(encodable(text), add_special_tokens=False)
+        words: list[tuple[list[int], tuple[int, int]]] = []
+        last: int | None = None
+        for index, word, (start, end) in zip(encoding.ids, encoding.word_ids, encoding.offsets, strict=True):
+            if words and word == last:
+                ids, (first, _) = words[-1]
+                words[-1] = ([*ids, index], (first, end))
+            else:
+                words.append(([index], (start, end)))
+            last = word
+        return words
+
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Ids -> text, pieces joined; what normalizing took away (case, accents) does not come back."""
         return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))

@@ -148,6 +148,11 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The text of a jsonl file -> (line number, object) of each line that is not empty.
+
+    Raises:
+        UserError: a line that is not a JSON object.
+    """
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue

@@ -90,7 +90,9 @@ def _tag_ids(example: Example, numbers: Mapping[str, int], kinds: set[str]) -> l
         known = tag in numbers or (marks_spans([tag]) and split_tag(tag)[1] in kinds)
         if not known:
             near = did_you_mean(tag, numbers) if len(numbers) <= 50 else ""
-            raise UserError(f"sentence {example.id}, word '{word}': tag '{tag}' is none of the training sentences'; {near} (correct it, or train on some)")
+            raise UserError(
+                f"sentence {example.id}, word '{word}': tag '{tag}' is none of the training sentences'; {near} (correct it, or train on some)"
+            )
         out.append(numbers.get(tag, NO_TAG))
     return out
 
