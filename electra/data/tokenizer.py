@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -80,7 +81,10 @@ class Tokenizer:
         encoding = self.backend.encode(encodable(text), add_special_tokens=False)
         words: list[tuple[list[int], tuple[int, int]]] = []
         last: int | None = None
-        for index, word, (start, end) in zip(encoding.ids, encoding.word_ids, encoding.offsets, strict=True):
+        follows = [*(start for start, _ in encoding.offsets[1:]), len(text)]
+        for index, word, (start, end), follow in zip(encoding.ids, encoding.word_ids, encoding.offsets, follows, strict=True):
+            while end < follow and unicodedata.category(text[end]) == "Mn":
+                end += 1  # an accent that was stripped belongs to its letter
             if words and word == last:
                 ids, (first, _) = words[-1]
                 words[-1] = ([*ids, index], (first, end))
