@@ -27,17 +27,21 @@ if TYPE_CHECKING:
     from electra.deploy.loading import load
     from electra.deploy.pipelines import pipeline
     from electra.deploy.predictor import Predictor
+    from electra.deploy.tagging import Entity, Tagged, TaggedWord
     from electra.errors import UserError
 
 __version__ = "0.1.0"
 
-__all__ = ["Corruption", "Detection", "Predictor", "Token", "UserError", "load", "pipeline"]
+__all__ = ["Corruption", "Detection", "Entity", "Predictor", "Tagged", "TaggedWord", "Token", "UserError", "load", "pipeline"]
 
 # Loaded on first use (PEP 562), so that `import electra` and `electra --help` stay instant.
 _PLACES = {
     "Corruption": "electra.deploy.detection",
     "Detection": "electra.deploy.detection",
+    "Entity": "electra.deploy.tagging",
     "Predictor": "electra.deploy.predictor",
+    "Tagged": "electra.deploy.tagging",
+    "TaggedWord": "electra.deploy.tagging",
     "Token": "electra.deploy.detection",
     "UserError": "electra.errors",
     "load": "electra.deploy.loading",

@@ -331,6 +331,7 @@ class EvaluateSettings:
       electra evaluate runs/mini/final --data shards
       electra evaluate runs/mini/final --corruption corruption.npz
       electra evaluate runs/sst2/final --task sst2 --data glue/SST-2 --json
+      electra evaluate runs/ner/best --task tagging --data test.txt --per-class
     """
 
     model: str = argument()
@@ -343,6 +344,12 @@ class EvaluateSettings:
     """A fixed corruption set (made when the file is missing, from --data with this model's generator and from word frequencies)."""
     split: str = "dev"
     """Split of the task's data."""
+    word_column: str | None = None
+    """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
+    tag_column: str | None = None
+    """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
+    per_class: bool = False
+    """Tagging: also precision, recall and F1 of each type of span."""
     num_examples: int = 2000
     """Held-out examples measured (pre-training metrics)."""
     sequence_length: int = 128
@@ -359,14 +366,15 @@ class EvaluateSettings:
 class FinetuneSettings:
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb; squad, squad2, cmrc2018, newsqa, naturalquestions, triviaqa, searchqa, mrqa (any file of that
-    layout); or own (your csv, tsv or jsonl).
+    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb; chunk (CoNLL-2000); squad, squad2, cmrc2018, newsqa, naturalquestions, triviaqa, searchqa, mrqa
+    (any file of that layout); own (your csv, tsv or jsonl), or tagging (your tagged words).
 
     Examples:
       electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2 --seeds 5
       electra finetune imdb --model google/electra-small-discriminator --data aclImdb --output runs/imdb
       electra finetune squad --model runs/small/final --data squad --output runs/squad --head original
       electra finetune own --train a.csv --dev b.csv --text review --label stars --model runs/mini/final --output runs/own
+      electra finetune tagging --train ner.txt --dev dev.txt --model runs/mini/final --output runs/ner
     """
 
     task: str = argument()
@@ -389,6 +397,12 @@ class FinetuneSettings:
     """Column of the second text."""
     label: str = "label"
     """Column of the label."""
+    word_column: str | None = None
+    """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
+    tag_column: str | None = None
+    """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
+    token_segment: Literal[0, 1] = 0
+    """Tagging: segment of all tokens; the original's are 1."""
     kind: Literal["auto", "classification", "regression"] = "auto"
     """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers."""
     epochs: float = 3.0
@@ -432,6 +446,7 @@ class PredictSettings:
       echo "what a wonderful film" | electra predict runs/sst2/best -
       electra predict runs/sst2/best reviews.jsonl --text-field review --json > labels.jsonl
       electra predict runs/squad/best questions.jsonl --json > answers.jsonl
+      echo "Ada Lovelace lived in London." | electra predict runs/ner/best -
     """
 
     model: str = argument()
@@ -439,7 +454,7 @@ class PredictSettings:
     file: str = argument("-")
     """Text file (one text a line; tab between the two texts of a pair) or jsonl; '-': standard input."""
     text_field: str = "text"
-    """Field of the text in jsonl; of the question, where it is not 'question'."""
+    """Field of the text in jsonl, a list of words for a model that tags words; of the question, where it is not 'question'."""
     pair_field: str = "text_pair"
     """Field of the second text in jsonl; of the context, where it is not 'context'."""
     batch_size: int = 32

@@ -44,10 +44,14 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     from electra.model.hf import load_checkpoint
     from electra.settings import LoopSettings
     from electra.tasks import find_task, questions
+    from electra.tasks.tag_files import TagColumns
+    from electra.tasks.tagging import is_tagging, scores_by_type, tagging_task, with_segment
     from electra.tasks.trial import compute_outputs
     from electra.train.ranks import choose_device
 
     task = find_task(settings.task or "")
+    if task.name == "tagging":
+        task = tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column))
     if len(settings.data) != 1:
         raise UserError(f"--task {task.name} needs --data DIR, the folder with its files")
     if settings.split not in task.splits:
@@ -55,13 +59,16 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     examples = task.read(Path(settings.data[0]), settings.split)
     if any(example.label is None and example.answers is None for example in examples):
         raise UserError(f"split '{settings.split}' of {task.name} has no labels; use --split dev, or 'electra predict'")
-    wanted = task.head(examples)
-    checkpoint = load_checkpoint(settings.model, "span finder" if wanted.kind == "span" else "classifier")
+    kinds = {"span": "span finder", "tagging": "tagger"}
+    checkpoint = load_checkpoint(settings.model, kinds.get("tagging" if is_tagging(task) else task.head(examples).kind, "classifier"))
+    wanted = Head(kind="tagging", labels=checkpoint.labels) if is_tagging(task) else task.head(examples)
     head = Head(kind=wanted.kind, labels=checkpoint.labels if wanted.labels else ())
     if set(head.labels) != set(wanted.labels):
         raise UserError(f"{settings.model} answers with {', '.join(checkpoint.labels)}, {task.name} with {', '.join(wanted.labels)}; fine-tune on it")
-    task, length = questions.as_trained(task, checkpoint.hf_config, settings)
+    task, length = questions.as_trained(with_segment(task, checkpoint.hf_config.get("token_segment", 0)), checkpoint.hf_config, settings)
     features = task.featurize(examples, load_tokenizer(checkpoint.path), min(length, checkpoint.config.max_position_embeddings), head)
     loop = LoopSettings(batch_size=settings.batch_size)
     outputs = compute_outputs(cast("TaskNetwork", checkpoint.module), features, head, loop, choose_device())
-    return task.score(examples, task.decode(outputs, features, examples, head), head)
+    predictions = task.decode(outputs, features, examples, head)
+    scores = task.score(examples, predictions, head)
+    return scores | scores_by_type(examples, predictions, head) if settings.per_class else scores

@@ -22,6 +22,8 @@ from electra.tasks import find_task, questions
 from electra.tasks.own import Columns, own_task, settle
 from electra.tasks.recipe import check_same_run, fit_length, resolve
 from electra.tasks.summary import best, model_card, score_line, summarize, to_json
+from electra.tasks.tag_files import TagColumns
+from electra.tasks.tagging import tagging_task, with_segment
 from electra.tasks.task import choose_examples
 
 RANDOM = "random:"
@@ -44,7 +46,7 @@ def run(settings: FinetuneSettings) -> int | None:
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
     settings = fit_length(resolve(settings, task.name, start.config.hidden_size), settings, start.config.max_position_embeddings)
     check_same_run(settings)
-    task = questions.adapt(task, settings)
+    task = with_segment(questions.adapt(task, settings), settings.token_segment)
     tokenizer = load_tokenizer(start.path)
     if tokenizer.vocab_size > start.config.vocab_size:
         raise UserError(
@@ -87,7 +89,7 @@ def run(settings: FinetuneSettings) -> int | None:
 
 
 def choose_task(settings: FinetuneSettings) -> Task:
-    """The named task; for 'own' the one made of the given columns and files.
+    """The named task; for one's own the one made of the given columns and files.
 
     Raises:
         UserError: unknown name, or the files it needs were not given.
@@ -95,18 +97,22 @@ def choose_task(settings: FinetuneSettings) -> Task:
     task = find_task(settings.task)
     if task.name in questions.QUESTION_TASKS:
         return questions.with_files(task, settings.data, settings.train, settings.dev)
-    if task.name != "own":
+    if task.name not in ("own", "tagging"):
         if settings.train or settings.dev:
-            raise UserError(f"--train and --dev are for the task 'own' and for questions; {task.name} reads --data DIR")
+            raise UserError(f"--train and --dev are for the tasks 'own' and 'tagging' and for questions; {task.name} reads --data DIR")
         if settings.data is None:
             raise UserError(f"{task.name} needs --data DIR, the folder with its files")
         return task
     if settings.data is None and (settings.train is None or settings.dev is None):
-        raise UserError("a task of your own needs --train FILE and --dev FILE (csv, tsv or jsonl), or --data DIR that holds train.* and dev.*")
+        raise UserError(
+            "a task of your own needs --train FILE and --dev FILE (csv, tsv, jsonl; columns of tags), or --data DIR that holds train.* and dev.*"
+        )
     if settings.data is not None and settings.data.is_file() and (settings.train is None or settings.dev is None):
         raise UserError(f"{settings.data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen examples")
-    columns = Columns(text=settings.text, text_pair=settings.text_pair, label=settings.label, kind=settings.kind)
-    return own_task(columns, {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None})
+    files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}
+    if task.name == "tagging":
+        return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column), files)
+    return own_task(Columns(text=settings.text, text_pair=settings.text_pair, label=settings.label, kind=settings.kind), files)
 
 
 def read_splits(task: Task, settings: FinetuneSettings) -> tuple[list[Example], list[Example]]:

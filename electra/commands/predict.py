@@ -1,4 +1,4 @@
-"""texts -> labels, or questions -> answers: read, predict in windows of similar length, write in the order they came."""
+"""texts -> labels, tags of their words, or answers to questions: read, predict in windows of similar length, write in the order they came."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from collections.abc import Iterator
 from electra import config, hub
 from electra.contracts import Prediction
 from electra.deploy import texts
-from electra.deploy.loading import load
+from electra.deploy.loading import is_tagger, load
 from electra.deploy.network import PRETRAINED_NAMES, SPAN_FINDERS, architecture_in
 from electra.deploy.progress import counted
+from electra.deploy.tagged_text import read_sentences, tagged_columns, tagged_json
 from electra.deploy.texts import Text
 from electra.errors import UserError
 from electra.settings import PredictSettings
 
 
 def run(settings: PredictSettings) -> None:
-    """Print one line per text: label, probability, text; or a JSON object."""
+    """Print one line per text: label, probability, text; or a JSON object. Of a model that tags: a line per word, an empty one behind a text."""
     texts.check_readable(settings.file)
     if settings.model not in PRETRAINED_NAMES and architecture_in(hub.resolve(settings.model)) in SPAN_FINDERS:
         answer_questions(settings)
+        return
+    if is_tagger(settings.model):
+        tagger = load(settings.model, role="tagger", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
+        for tagged in counted(tagger.iterate_tags(read_sentences(settings.file, settings.text_field)), "texts"):
+            sys.stdout.write(tagged_json(tagged) if settings.json else tagged_columns(tagged))
         return
     model = load(settings.model, role="classifier", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
     inputs, again = itertools.tee(texts.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field))

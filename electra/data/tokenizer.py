@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -74,6 +75,23 @@ class Tokenizer:
         """Text -> (ids, character offsets in the text as it was given), without special tokens."""
         encoding = self.backend.encode(encodable(text), add_special_tokens=False)
         return encoding.ids, encoding.offsets
+
+    def encode_words(self, text: str) -> list[tuple[list[int], tuple[int, int]]]:
+        """Text -> its words, found by white space, punctuation and Chinese characters: ids of each, its (first, end) characters in the text."""
+        encoding = self.backend.encode(encodable(text), add_special_tokens=False)
+        words: list[tuple[list[int], tuple[int, int]]] = []
+        last: int | None = None
+        follows = [*(start for start, _ in encoding.offsets[1:]), len(text)]
+        for index, word, (start, end), follow in zip(encoding.ids, encoding.word_ids, encoding.offsets, follows, strict=True):
+            while end < follow and unicodedata.category(text[end]) == "Mn":
+                end += 1  # an accent that was stripped belongs to its letter
+            if words and word == last:
+                ids, (first, _) = words[-1]
+                words[-1] = ([*ids, index], (first, end))
+            else:
+                words.append(([index], (start, end)))
+            last = word
+        return words
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Ids -> text, pieces joined; what normalizing took away (case, accents) does not come back."""

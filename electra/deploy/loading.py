@@ -8,6 +8,7 @@ from electra import hub
 from electra.data.tokenizer import load_tokenizer
 from electra.deploy.network import PRETRAINED_NAMES, architecture_in, open_network, require_classifier, require_span_finder
 from electra.deploy.predictor import Predictor
+from electra.deploy.tagging import ARCHITECTURE
 from electra.errors import UserError
 
 
@@ -16,7 +17,7 @@ def load(source: str | Path, *, role: str = "any", device: str = "auto", threads
 
     Args:
         source: a folder made here or by `transformers`, a run directory, or a name on the Hugging Face hub (through its cache).
-        role: 'any', or what is needed: 'discriminator', 'generator', 'classifier', 'span finder', 'encoder'.
+        role: 'any', or what is needed: 'discriminator', 'generator', 'classifier', 'tagger', 'span finder', 'encoder'.
         device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
         threads: CPU threads; 0 leaves PyTorch's choice.
         max_length: longest window in tokens; 0: the model's limit.
@@ -44,3 +45,12 @@ def load(source: str | Path, *, role: str = "any", device: str = "auto", threads
         sizes = f"its tokenizer has {tokenizer.vocab_size} word pieces, its network only {network.vocab_size}"
         raise UserError(f"{name}: {sizes}; they do not belong together")
     return Predictor(network, tokenizer, name, max_length=max_length, batch_size=batch_size)
+
+
+def is_tagger(source: str | Path) -> bool:
+    """Whether a checkpoint tags words.
+
+    Raises:
+        UserError: no such checkpoint.
+    """
+    return str(source) not in PRETRAINED_NAMES and architecture_in(hub.resolve(source)) == ARCHITECTURE

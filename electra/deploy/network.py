@@ -42,11 +42,17 @@ class Network(Protocol):
     vocab_size: int
     hf_config: Mapping[str, Any]
     """What config.json says."""
+    token_segment: int
+    """Segment of all tokens of a tagger's input: 0, or 1 as the original's."""
     module: Any
     """What runs: a torch.nn.Module here."""
 
     def class_logits(self, pieces: Sequence[Piece]) -> Array:
         """B pieces -> (B, C)."""
+        ...
+
+    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, C), special tokens included."""
         ...
 
     def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
@@ -81,6 +87,7 @@ class TorchNetwork:
         problem = checkpoint.hf_config.get("problem_type")
         self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
         self.is_electric = bool(getattr(module, "electric", False))
+        self.token_segment = int(checkpoint.hf_config.get("token_segment", 0))
         self.max_length = checkpoint.config.max_position_embeddings
         self.hidden_size = checkpoint.config.hidden_size
         self.vocab_size = checkpoint.config.vocab_size
@@ -90,6 +97,11 @@ class TorchNetwork:
         """B pieces -> (B, C)."""
         with self._batch(pieces) as batch:
             return _host(self.module(batch))
+
+    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, C)."""
+        with self._batch(pieces) as batch:
+            return _rows(_host(self.module(batch)), batch.lengths)
 
     def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
         """B pieces -> B arrays (L,)."""

@@ -12,9 +12,11 @@ from electra.deploy.loading import load
 from electra.deploy.predictor import Input, Predictor
 from electra.deploy.questions import QuestionAnswering
 from electra.deploy.texts import Text
+from electra.deploy.token_classification import TokenClassification
 from electra.errors import UserError, did_you_mean
 
 TextClassificationName: TypeAlias = Literal["sentiment-analysis", "text-classification"]
+TokenClassificationName: TypeAlias = Literal["token-classification", "ner"]
 
 
 class TextClassification:
@@ -92,11 +94,13 @@ class FillMask:
         return answers[0] if isinstance(texts, str) else answers
 
 
-Pipeline: TypeAlias = TextClassification | ReplacedTokenDetection | FeatureExtraction | FillMask | QuestionAnswering
+Pipeline: TypeAlias = TextClassification | TokenClassification | ReplacedTokenDetection | FeatureExtraction | FillMask | QuestionAnswering
 
 PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
     "sentiment-analysis": (TextClassification, "classifier"),
     "text-classification": (TextClassification, "classifier"),
+    "ner": (TokenClassification, "tagger"),
+    "token-classification": (TokenClassification, "tagger"),
     "replaced-token-detection": (ReplacedTokenDetection, "discriminator"),
     "feature-extraction": (FeatureExtraction, "encoder"),
     "fill-mask": (FillMask, "any"),
@@ -107,6 +111,8 @@ PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
 
 @overload
 def pipeline(task: TextClassificationName, model: str | Path | Predictor, **options: Any) -> TextClassification: ...
+@overload
+def pipeline(task: TokenClassificationName, model: str | Path | Predictor, **options: Any) -> TokenClassification: ...
 @overload
 def pipeline(task: Literal["replaced-token-detection"], model: str | Path | Predictor, **options: Any) -> ReplacedTokenDetection: ...
 @overload
@@ -121,10 +127,10 @@ def pipeline(task: str, model: str | Path | Predictor, **options: Any) -> Pipeli
     """A task's name and a model -> a callable on texts.
 
     Args:
-        task: 'sentiment-analysis' or 'text-classification', 'replaced-token-detection', 'feature-extraction', 'fill-mask',
-            'question-answering'.
+        task: 'sentiment-analysis' or 'text-classification', 'token-classification' or 'ner', 'question-answering',
+            'replaced-token-detection', 'feature-extraction', 'fill-mask'.
         model: checkpoint folder, run directory, hub name, or what `load` returned.
-        options: passed to `load` (device, threads, max_length, batch_size).
+        options: passed to `load` (device, threads, max_length, batch_size); aggregation_strategy of 'token-classification'.
 
     Raises:
         UserError: an unknown task, no such model, or a model without the head the task needs; the message says how to make one.
@@ -138,4 +144,5 @@ def pipeline(task: str, model: str | Path | Predictor, **options: Any) -> Pipeli
     if task not in PIPELINES:
         raise UserError(f"unknown task '{task}'; {did_you_mean(task, PIPELINES)}")
     kind, role = PIPELINES[task]
-    return kind(model if isinstance(model, Predictor) else load(model, role=role, **options))
+    own = {name: options.pop(name) for name in ("aggregation_strategy",) if kind is TokenClassification and name in options}
+    return kind(model if isinstance(model, Predictor) else load(model, role=role, **options), **own)

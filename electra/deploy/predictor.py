@@ -14,11 +14,12 @@ import numpy as np
 
 from electra import hub
 from electra.contracts import Prediction
-from electra.deploy import detection, scoring
+from electra.deploy import detection, scoring, tagging
 from electra.deploy.detection import Corruption, Detection, probabilities_of
 from electra.deploy.network import PRETRAINED_NAMES, open_network, require_classifier
 from electra.deploy.questions import QuestionAnswerer
 from electra.deploy.scoring import Score
+from electra.deploy.tagging import Sentence, Tagged
 from electra.deploy.texts import Text
 from electra.deploy.windows import Piece, answer, pair_pieces, single_pieces
 from electra.errors import UserError
@@ -128,6 +129,24 @@ class Predictor(QuestionAnswerer):
         table = {label: float(p) for label, p in zip(self.network.labels, values, strict=True)}
         best = int(values.argmax())
         return Prediction(label=self.network.labels[best], probability=float(values[best]), probabilities=table, num_windows=num_windows)
+
+    # ---- tags ----
+
+    def tag(self, sentences: Iterable[Sentence]) -> list[Tagged]:
+        """Texts, or lists of words -> a tag with its probability for each word, and the spans the tags mark.
+
+        Raises:
+            UserError: the checkpoint has no head for tags.
+
+        Examples:
+            >>> [(e.text, e.kind) for e in load("runs/ner/best").tag(["Ada Lovelace lived in London."])[0].entities]  # doctest: +SKIP
+            [('Ada Lovelace', 'PER'), ('London', 'LOC')]
+        """
+        return list(self.iterate_tags(sentences))
+
+    def iterate_tags(self, sentences: Iterable[Sentence]) -> Iterator[Tagged]:
+        """`tag` for any number of sentences, in constant memory and in order."""
+        return tagging.tag(self, sentences)
 
     # ---- replaced tokens ----
 

@@ -8,8 +8,10 @@ from electra.tasks.glue import COLA, MRPC, RTE, SST2, STSB, WNLI
 from electra.tasks.imdb import IMDB
 from electra.tasks.own import OWN
 from electra.tasks.questions import QUESTION_TASKS
+from electra.tasks.tagging import CHUNK, TAGGING
 
-TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, RTE, WNLI, IMDB, *QUESTION_TASKS.values(), OWN)}
+TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, RTE, WNLI, IMDB, CHUNK, *QUESTION_TASKS.values(), OWN, TAGGING)}
+ALIASES = {"conll2000": "chunk"}
 
 
 def find_task(name: str) -> Task:
@@ -19,6 +21,7 @@ def find_task(name: str) -> Task:
         UserError: unknown; the nearest name is given.
     """
     key = name.lower().replace("-", "").replace("_", "")
+    key = ALIASES.get(key, key)
     if key not in TASKS:
         raise UserError(f"unknown task '{name}'; {did_you_mean(key, TASKS)}")
     return TASKS[key]

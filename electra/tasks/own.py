@@ -18,6 +18,7 @@ from electra import disk
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
+from electra.tasks.tag_schemes import marks_spans
 from electra.tasks.task import decode_texts, featurize_texts, number, read_text, tab_separated
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -57,8 +58,10 @@ def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
 
 
 def settle(task: Task, head: Head) -> Task:
-    """The task with the main metric its head asks for (only one's own tasks leave that open)."""
-    return dataclasses.replace(task, main_metric="pearson") if task.name == "own" and head.kind == "regression" else task
+    """The task with the main metric its head asks for (only one's own tasks leave that open: numbers, and tags that mark no spans)."""
+    if task.name == "own" and head.kind == "regression":
+        return dataclasses.replace(task, main_metric="pearson")
+    return dataclasses.replace(task, main_metric="accuracy") if task.name == "tagging" and not marks_spans(head.labels) else task
 
 
 def split_file(data: Path, split: str) -> Path:
@@ -117,7 +120,7 @@ def _rows(path: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UserError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
     text = read_text(path, f"the {split} file")
     if suffix == ".jsonl":
-        yield from _json_rows(path, text)
+        yield from json_rows(path, text)
         return
     lines = tab_separated(text) if suffix == ".tsv" else _csv_lines(path, text)
     _, header = next(lines)
@@ -144,7 +147,12 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(limit)
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The text of a jsonl file -> (line number, object) of each line that is not empty.
+
+    Raises:
+        UserError: a line that is not a JSON object.
+    """
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue

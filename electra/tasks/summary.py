@@ -46,6 +46,10 @@ def score_line(summary: Mapping[str, Any]) -> str:
     return f"{summary['task']}: " + ", ".join(parts)
 
 
+_AUTO = {"span": "QuestionAnswering", "tagging": "TokenClassification"}
+_PIPELINE = {"span": "question-answering", "tagging": "token-classification"}
+
+
 def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """The README.md of the best checkpoint, written from the run alone."""
     optimizer, loop = settings.optimizer, settings.loop
@@ -54,12 +58,15 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
         if head.kind == "span"
         else "a number"
         if head.kind == "regression"
+        else f"a tag to each word, one of {len(head.labels)} ({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''}),"
+        if head.kind == "tagging"
         else f"one of {len(head.labels)} labels ({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
     )
     opened = (
         "`transformers` has no class for its head; it opens in `electra`."
-        if settings.head == "original"
-        else f"It opens in `transformers` as AutoModelFor{'QuestionAnswering' if head.kind == 'span' else 'SequenceClassification'}."
+        if settings.head == "original" and head.kind != "tagging"
+        else f"It opens in `transformers` as AutoModelFor{_AUTO.get(head.kind, 'SequenceClassification')}."
+        + (" Its tokens are all of segment 1." if head.kind == "tagging" and settings.token_segment else "")
     )
     metrics = list(summary["scores"])
     rows = ["| seed | " + " | ".join(metrics) + " | steps | seconds |", "|---" * (len(metrics) + 3) + "|"]
@@ -74,10 +81,10 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     used = f" (a fixed random choice of {settings.max_train_examples:,})" if settings.max_train_examples else ""
     swapped = " Each pair also comes with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
     texts = "question<TAB>context" if head.kind == "span" else "first text<TAB>second text" if summary["text_pairs"] else "a text"
-    long = "read in windows" if head.kind == "span" else "cut"
+    long = "read in windows" if head.kind in ("span", "tagging") else "cut"
     return f"""---
 library_name: {"electra" if settings.head == "original" else "transformers"}
-pipeline_tag: {"question-answering" if head.kind == "span" else "text-classification"}
+pipeline_tag: {_PIPELINE.get(head.kind, "text-classification")}
 tags: [electra, {task.name}]
 ---
 
@@ -139,6 +146,8 @@ def _class_limits(head: Head) -> str:
         return "It answers with a part of the given text even where that does not answer the question, unless it was trained on such questions."
     if head.kind == "regression":
         return f"Its training targets lay between {head.offset:g} and {head.offset + head.scale:g}; answers may leave that range a little."
+    if head.kind == "tagging":
+        return "Probabilities are not calibrated."
     return "Probabilities are not calibrated; a text that belongs to none of the labels still gets one."
 
 

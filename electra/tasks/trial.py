@@ -147,7 +147,9 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
         return task.score(trial.dev_examples, predict(), head)
 
     def save(target: Path) -> None:
-        extra = {"finetuning_task": task.name} | questions.record(task, trial.settings.max_length)
+        extra: dict[str, Any] = {"finetuning_task": task.name} | questions.record(task, trial.settings.max_length)
+        if head.kind == "tagging" and trial.settings.token_segment:
+            extra["token_segment"] = trial.settings.token_segment
         save_checkpoint(in_label_units(network, head), target, labels=head.labels, extra=extra)
         trial.tokenizer.save(target)
 

@@ -1,0 +1,107 @@
+"""The pipeline 'token-classification': the answers of `transformers`, with texts of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from electra.deploy.predictor import Predictor
+from electra.deploy.tagging import Units, piece_units, unit_probabilities
+from electra.errors import UserError, did_you_mean
+
+AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max"]
+Record: TypeAlias = dict[str, Any]
+
+
+class TokenClassification:
+    """Texts -> for each, its word pieces with their tags, or with a strategy its entities; those outside of any are left out.
+
+    'none' gives every piece ("entity", "score", "index", "word", "start", "end"); the others give "entity_group" in place of "entity" and
+    "index". 'simple' joins neighbouring pieces of one type; 'first', 'average' and 'max' first agree on one tag for all pieces of a word.
+    """
+
+    def __init__(self, predictor: Predictor, aggregation_strategy: AggregationStrategy = "none") -> None:
+        self.predictor = predictor
+        self.aggregation_strategy = _checked(aggregation_strategy)
+
+    def __call__(
+        self, texts: str | Sequence[str], *, aggregation_strategy: AggregationStrategy | None = None, ignore_labels: Sequence[str] = ("O",)
+    ) -> list[Any]:
+        """A text -> a list of records; a list of texts -> a list of such lists.
+
+        Raises:
+            UserError: an unknown strategy.
+        """
+        strategy = self.aggregation_strategy if aggregation_strategy is None else _checked(aggregation_strategy)
+        units = (piece_units(text, self.predictor.tokenizer) for text in ([texts] if isinstance(texts, str) else texts))
+        out = []
+        for source, rows, _ in unit_probabilities(self.predictor, units):
+            records = self._pieces(source, rows) if strategy in ("none", "simple") else self._words(source, rows, strategy)
+            if strategy != "none":
+                records = self._groups(records)
+            kept = [r for r in records if r.get("entity") not in ignore_labels and r.get("entity_group") not in ignore_labels]
+            out.append(kept)
+        return out[0] if isinstance(texts, str) else out
+
+    def _pieces(self, source: Units, rows: np.ndarray) -> list[Record]:
+        """A record for every piece of a text."""
+        tokenizer, labels = self.predictor.tokenizer, self.predictor.network.labels
+        records = []
+        for index, ((piece,), (start, end), row) in enumerate(zip(source.pieces, source.places, rows, strict=True), start=1):
+            word = source.text[start:end] if piece == tokenizer.unk_id else tokenizer.pieces[piece]
+            best = int(row.argmax())
+            records.append({"entity": labels[best], "score": float(row[best]), "index": index, "word": word, "start": start, "end": end})
+        return records
+
+    def _words(self, source: Units, rows: np.ndarray, strategy: str) -> Iterator[Record]:
+        """A record for every word: a piece and those behind it that continue it."""
+        records = self._pieces(source, rows)
+        begins = [i for i, record in enumerate(records) if not i or not record["word"].startswith("##")]
+        for first, end in zip(begins, [*begins[1:], len(records)], strict=True):
+            if strategy == "first":
+                row = rows[first]
+            elif strategy == "max":
+                row = rows[max(range(first, end), key=lambda i: float(rows[i].max()))]
+            else:
+                row = rows[first:end].mean(0)
+            best = int(row.argmax())
+            word = self._join(records[first:end])
+            place = {"start": records[first]["start"], "end": records[end - 1]["end"]}
+            yield {"entity": self.predictor.network.labels[best], "score": float(row[best]), "word": word, **place}
+
+    def _groups(self, records: Sequence[Record] | Iterator[Record]) -> list[Record]:
+        """Neighbouring records of one type, where the later is no B-, -> one record each."""
+        groups: list[list[Record]] = []
+        for record in records:
+            letter, kind = _parts(record["entity"])
+            if groups and letter != "B" and kind == _parts(groups[-1][-1]["entity"])[1]:
+                groups[-1].append(record)
+            else:
+                groups.append([record])
+        return [
+            {
+                "entity_group": group[0]["entity"].split("-", 1)[-1],
+                "score": float(np.mean([record["score"] for record in group])),
+                "word": self._join(group),
+                "start": group[0]["start"],
+                "end": group[-1]["end"],
+            }
+            for group in groups
+        ]
+
+    def _join(self, records: Sequence[Record]) -> str:
+        return str(self.predictor.tokenizer.backend.decoder.decode([record["word"] for record in records]))
+
+
+def _parts(entity: str) -> tuple[str, str]:
+    """'B-PER' -> ('B', 'PER'); what begins with neither B- nor I- continues its like."""
+    return (entity[0], entity[2:]) if entity.startswith(("B-", "I-")) else ("I", entity)
+
+
+def _checked(strategy: str) -> AggregationStrategy:
+    for name in get_args(AggregationStrategy):
+        if strategy == name:
+            return name  # type: ignore[no-any-return]
+    raise UserError(f"unknown aggregation_strategy '{strategy}'; {did_you_mean(str(strategy), get_args(AggregationStrategy))}")
