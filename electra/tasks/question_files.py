@@ -129,6 +129,7 @@ def locate(context: str, text: str, start: int, counts: Counter[str]) -> Answer:
     It is looked for as it is written, then without regard to case. At last the original's rule holds: an offset is right when the words it
     touches hold the answer, whatever the white space.
     """
+    counts["answers"] += 1
     if text.strip() and start >= 0 and context.startswith(text, start):
         return Answer(text, start)
     text, lower = text.strip(), context.lower()
@@ -165,7 +166,7 @@ def _plain(text: str) -> str:
 def _usable(examples: list[Example], split: str, path: Path, counts: Counter[str]) -> list[Example]:
     """What can be used of the examples; what was wrong is said on standard error."""
     if counts["moved"] or counts["lost"]:
-        moved = f"{counts['moved']:,} answers stand elsewhere than their offsets say and were found in the text"
+        moved = f"{counts['moved']:,} of {counts['answers']:,} answers stand elsewhere than their offsets say and were found in the text"
         print(f"{path.name}: {moved}, {counts['lost']:,} are not in it", file=sys.stderr, flush=True)
     kept = examples
     if split == "train":

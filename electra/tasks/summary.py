@@ -54,7 +54,7 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     """The README.md of the best checkpoint, written from the run alone."""
     optimizer, loop = settings.optimizer, settings.loop
     kind = (
-        "the part of a text that answers a question"
+        "the part of a context that answers a question"
         if head.kind == "span"
         else "a number"
         if head.kind == "regression"
@@ -80,6 +80,7 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     hardware = ", ".join(environment.get("gpu") or []) or f"{environment.get('cpu')} ({environment.get('threads')} threads)"
     used = f" (a fixed random choice of {settings.max_train_examples:,})" if settings.max_train_examples else ""
     swapped = " Each pair also comes with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
+    given = "questions and their contexts" if head.kind == "span" else "two texts" if summary["text_pairs"] else "a text"
     texts = "question<TAB>context" if head.kind == "span" else "first text<TAB>second text" if summary["text_pairs"] else "a text"
     long = "read in windows" if head.kind in ("span", "tagging") else "cut"
     return f"""---
@@ -90,7 +91,7 @@ tags: [electra, {task.name}]
 
 # {task.name}: {task.description}
 
-An ELECTRA encoder fine-tuned to give {kind} for {"two texts" if summary["text_pairs"] else "a text"}. {opened}
+An ELECTRA encoder fine-tuned to give {kind} for {given}. {opened}
 
     echo "{texts}" | electra predict PATH -
 
