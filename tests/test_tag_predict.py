@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_entities_are_the_spans_of_the_tags(tagger: Predictor) -> None:
             assert entity.probability == pytest.approx(np.mean([word.probability for word in words]))
             inside[entity.first_word : entity.end_word] = [True] * len(words)
         assert inside == [word.tag != "O" for word in tagged.words]
+
+
+def test_constrained_tags_are_those_of_evaluation(tagger: Predictor) -> None:
+    free, bound = tagger.tag(TEXTS), tagger.tag(TEXTS, constrained=True)
+    assert [t.words for t in free] != [t.words for t in bound]
+    for tagged in bound:
+        tags = ["O", *(word.tag for word in tagged.words)]
+        assert all(now[0] != "I" or before[2:] == now[2:] for before, now in pairwise(tags))
 
 
 def test_given_words_keep_their_number(tagger: Predictor) -> None:

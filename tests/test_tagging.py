@@ -21,7 +21,7 @@ from electra.tasks.own import settle
 from electra.tasks.recipe import resolve
 from electra.tasks.tag_files import TagColumns
 from electra.tasks.tag_schemes import find_spans
-from electra.tasks.tagging import NO_TAG, decode_words, featurize_words, tagging_task, with_segment
+from electra.tasks.tagging import NO_TAG, decode_words, featurize_words, tagging_task, with_options
 from electra.tasks.word_windows import split_words
 
 # ---- files ----
@@ -113,7 +113,7 @@ def test_a_tag_that_training_never_showed(tiny_vocab: Path) -> None:
 @pytest.mark.realdata
 def test_chunking_features_equal_the_originals(data_root: Path, reference_root: Path) -> None:
     expected = json.loads((reference_root / "tf1-features" / "chunk.json").read_text())
-    task = with_segment(find_task("CoNLL-2000"), 1)
+    task = with_options(find_task("CoNLL-2000"), 1)
     examples = task.read(data_root / "conll2000", "train")
     assert len(examples) == expected["examples_in_total"]
     head = task.head(examples)
