@@ -348,6 +348,8 @@ class EvaluateSettings:
     """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
     tag_column: str | None = None
     """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
+    constrained: bool = False
+    """Tagging: only sequences of tags that their scheme (BIO2, BIOES, BILOU) allows; else each word has its own likeliest tag."""
     per_class: bool = False
     """Tagging: also precision, recall and F1 of each type of span."""
     num_examples: int = 2000
@@ -403,6 +405,8 @@ class FinetuneSettings:
     """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
     token_segment: Literal[0, 1] = 0
     """Tagging: segment of all tokens; the original's are 1."""
+    constrained: bool = False
+    """Tagging: only sequences of tags that their scheme (BIO2, BIOES, BILOU) allows; else each word has its own likeliest tag."""
     kind: Literal["auto", "classification", "regression"] = "auto"
     """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers."""
     epochs: float = 3.0
@@ -457,6 +461,8 @@ class PredictSettings:
     """Field of the text in jsonl, a list of words for a model that tags words; of the question, where it is not 'question'."""
     pair_field: str = "text_pair"
     """Field of the second text in jsonl; of the context, where it is not 'context'."""
+    constrained: bool = False
+    """Tagging: only sequences of tags that their scheme (BIO2, BIOES, BILOU) allows; else each word has its own likeliest tag."""
     batch_size: int = 32
     """Texts at a time."""
     max_length: int = 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from electra.contracts import Example, Head, Prediction
 from electra.errors import UserError
 from electra.tasks.span_scores import class_scores, span_scores
+from electra.tasks.tag_paths import best_path, scheme_rules
 from electra.tasks.tag_schemes import Span, find_spans, marks_spans, to_bioes
 from electra.tasks.tagging import find_tags, score_words
 
@@ -125,3 +128,38 @@ def test_what_cannot_be_scored_or_learned_is_refused() -> None:
     numbers = [Example(id=str(i), text="a", words=("a",), label=(str(i),)) for i in range(200)]
     with pytest.raises(UserError, match="200 different tags for 200 words"):
         find_tags(numbers)
+
+
+@pytest.mark.parametrize(
+    "labels", [("O", "B-X", "I-X", "B-Y", "I-Y"), ("O", "B-X", "E-X", "S-X", "I-X", "S-Y"), ("O", "B-X", "L-X", "U-Y"), ("B", "I", "O")]
+)
+def test_constrained_tags_are_the_likeliest_sequence_allowed(labels: tuple[str, ...]) -> None:
+    """Against all sequences, allowed where the scheme's own encoding of their spans gives them back."""
+    closing = any(label[0] in "ESLU" for label in labels)
+    names = {"L": "E", "U": "S"}
+
+    def is_allowed(tags: Row) -> bool:
+        plain = [names.get(tag[0], tag[0]) + tag[1:] for tag in tags]
+        again = to_bioes(plain)
+        return plain == (again if closing else [{"S": "B", "E": "I"}.get(tag[0], tag[0]) + tag[1:] for tag in again])
+
+    rng = np.random.default_rng(1)
+    rules = scheme_rules(labels)
+    differed = 0
+    for length in (1, 2, 4):
+        every = list(itertools.product(range(len(labels)), repeat=length))
+        sound = [path for path in every if is_allowed([labels[i] for i in path])]
+        assert 0 < len(sound) < len(every)
+        for _ in range(20):
+            logits = rng.normal(size=(length, len(labels)), scale=2)
+            best = max(sound, key=lambda path: sum(logits[at, i] for at, i in enumerate(path)))
+            assert tuple(best_path(logits, rules)) == best
+            differed += best != tuple(logits.argmax(1))
+            assert best_path(logits, None) == logits.argmax(1).tolist()
+    assert differed > 5
+
+
+def test_without_a_scheme_or_a_way_each_word_has_its_own_best_tag() -> None:
+    assert scheme_rules(("NN", "VB")) is None and best_path(np.zeros((0, 3)), scheme_rules(("O", "B-X", "I-X"))) == []
+    assert best_path(np.array([[0.0, 1.0]]), scheme_rules(("B-X", "I-X"))) == [0]
+    assert best_path(np.array([[0.0, 1.0]]), scheme_rules(("I-X", "E-X"))) == [1], "no sequence of these alone is allowed"

@@ -21,7 +21,7 @@ from electra.tasks.own import settle
 from electra.tasks.recipe import resolve
 from electra.tasks.tag_files import TagColumns
 from electra.tasks.tag_schemes import find_spans
-from electra.tasks.tagging import NO_TAG, decode_words, featurize_words, tagging_task, with_segment
+from electra.tasks.tagging import NO_TAG, decode_words, featurize_words, tagging_task, with_options
 from electra.tasks.word_windows import split_words
 
 # ---- files ----
@@ -113,7 +113,7 @@ def test_a_tag_that_training_never_showed(tiny_vocab: Path) -> None:
 @pytest.mark.realdata
 def test_chunking_features_equal_the_originals(data_root: Path, reference_root: Path) -> None:
     expected = json.loads((reference_root / "tf1-features" / "chunk.json").read_text())
-    task = with_segment(find_task("CoNLL-2000"), 1)
+    task = with_options(find_task("CoNLL-2000"), 1)
     examples = task.read(data_root / "conll2000", "train")
     assert len(examples) == expected["examples_in_total"]
     head = task.head(examples)
@@ -249,7 +249,18 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def finetune(output: Path, *more: str, start: Path | None = None) -> int:
-    words = ["--model", str(start or checkpoints()["discriminator"]), "--output", str(output), "--batch-size", "16", "--threads", "1", "--device", "cpu"]
+    words = [
+        "--model",
+        str(start or checkpoints()["discriminator"]),
+        "--output",
+        str(output),
+        "--batch-size",
+        "16",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+    ]
     quick = ["--layerwise-lr-decay", "1", "--dropout", "0", "--learning-rate", "2e-3"]
     return main(["finetune", *more, *words, *quick])
 
@@ -336,7 +347,9 @@ def test_chunking_end_to_end(data_root: Path, tmp_path: Path, capsys: pytest.Cap
     for file, count in (("train.txt", 300), ("test.txt", 60)):
         sentences = (data_root / "conll2000" / file).read_text().split("\n\n")
         (tmp_path / file).write_text("\n\n".join(sentences[:count]) + "\n")
-    assert finetune(tmp_path / "run", "conll2000", "--data", str(tmp_path), "--preset", "original-code", "--epochs", "4", start=tmp_path / "start") == 0
+    assert (
+        finetune(tmp_path / "run", "conll2000", "--data", str(tmp_path), "--preset", "original-code", "--epochs", "4", start=tmp_path / "start") == 0
+    )
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["scores"]["accuracy"]["mean"] > 0.45 and scores["scores"]["f1"]["mean"] > 0.3, "the most frequent tag alone: 0.2 and 0.1"
     assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["token_segment"] == 1

@@ -45,7 +45,7 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     from electra.settings import LoopSettings
     from electra.tasks import find_task, questions
     from electra.tasks.tag_files import TagColumns
-    from electra.tasks.tagging import is_tagging, scores_by_type, tagging_task, with_segment
+    from electra.tasks.tagging import is_tagging, scores_by_type, tagging_task, with_options
     from electra.tasks.trial import compute_outputs
     from electra.train.ranks import choose_device
 
@@ -65,7 +65,8 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     head = Head(kind=wanted.kind, labels=checkpoint.labels if wanted.labels else ())
     if set(head.labels) != set(wanted.labels):
         raise UserError(f"{settings.model} answers with {', '.join(checkpoint.labels)}, {task.name} with {', '.join(wanted.labels)}; fine-tune on it")
-    task, length = questions.as_trained(with_segment(task, checkpoint.hf_config.get("token_segment", 0)), checkpoint.hf_config, settings)
+    task = with_options(task, checkpoint.hf_config.get("token_segment", 0), settings.constrained)
+    task, length = questions.as_trained(task, checkpoint.hf_config, settings)
     features = task.featurize(examples, load_tokenizer(checkpoint.path), min(length, checkpoint.config.max_position_embeddings), head)
     loop = LoopSettings(batch_size=settings.batch_size)
     outputs = compute_outputs(cast("TaskNetwork", checkpoint.module), features, head, loop, choose_device())

@@ -23,7 +23,7 @@ from electra.tasks.own import Columns, own_task, settle
 from electra.tasks.recipe import check_same_run, fit_length, resolve
 from electra.tasks.summary import best, model_card, score_line, summarize, to_json
 from electra.tasks.tag_files import TagColumns
-from electra.tasks.tagging import tagging_task, with_segment
+from electra.tasks.tagging import tagging_task, with_options
 from electra.tasks.task import choose_examples
 
 RANDOM = "random:"
@@ -46,7 +46,7 @@ def run(settings: FinetuneSettings) -> int | None:
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
     settings = fit_length(resolve(settings, task.name, start.config.hidden_size), settings, start.config.max_position_embeddings)
     check_same_run(settings)
-    task = with_segment(questions.adapt(task, settings), settings.token_segment)
+    task = with_options(questions.adapt(task, settings), settings.token_segment, settings.constrained)
     tokenizer = load_tokenizer(start.path)
     if tokenizer.vocab_size > start.config.vocab_size:
         raise UserError(

@@ -27,7 +27,7 @@ def run(settings: PredictSettings) -> None:
         return
     if is_tagger(settings.model):
         tagger = load(settings.model, role="tagger", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
-        for tagged in counted(tagger.iterate_tags(read_sentences(settings.file, settings.text_field)), "texts"):
+        for tagged in counted(tagger.iterate_tags(read_sentences(settings.file, settings.text_field), constrained=settings.constrained), "texts"):
             sys.stdout.write(tagged_json(tagged) if settings.json else tagged_columns(tagged))
         return
     model = load(settings.model, role="classifier", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)

@@ -81,7 +81,7 @@ class Tokenizer:
         encoding = self.backend.encode(encodable(text), add_special_tokens=False)
         words: list[tuple[list[int], tuple[int, int]]] = []
         last: int | None = None
-        follows = [*(start for start, _ in encoding.offsets[1:]), len(text)]
+        follows = [*(start for start, _ in encoding.offsets), len(text)][1:]
         for index, word, (start, end), follow in zip(encoding.ids, encoding.word_ids, encoding.offsets, follows, strict=True):
             while end < follow and unicodedata.category(text[end]) == "Mn":
                 end += 1  # an accent that was stripped belongs to its letter

@@ -132,8 +132,10 @@ class Predictor(QuestionAnswerer):
 
     # ---- tags ----
 
-    def tag(self, sentences: Iterable[Sentence]) -> list[Tagged]:
+    def tag(self, sentences: Iterable[Sentence], *, constrained: bool = False) -> list[Tagged]:
         """Texts, or lists of words -> a tag with its probability for each word, and the spans the tags mark.
+
+        Each word has its likeliest tag; `constrained`: the likeliest sequence that the scheme of the tags allows.
 
         Raises:
             UserError: the checkpoint has no head for tags.
@@ -142,11 +144,11 @@ class Predictor(QuestionAnswerer):
             >>> [(e.text, e.kind) for e in load("runs/ner/best").tag(["Ada Lovelace lived in London."])[0].entities]  # doctest: +SKIP
             [('Ada Lovelace', 'PER'), ('London', 'LOC')]
         """
-        return list(self.iterate_tags(sentences))
+        return list(self.iterate_tags(sentences, constrained=constrained))
 
-    def iterate_tags(self, sentences: Iterable[Sentence]) -> Iterator[Tagged]:
+    def iterate_tags(self, sentences: Iterable[Sentence], *, constrained: bool = False) -> Iterator[Tagged]:
         """`tag` for any number of sentences, in constant memory and in order."""
-        return tagging.tag(self, sentences)
+        return tagging.tag(self, sentences, constrained=constrained)
 
     # ---- replaced tokens ----
 

@@ -11,6 +11,7 @@ import numpy as np
 from electra.deploy.detection import probabilities_of
 from electra.deploy.windows import Piece, Window, answer
 from electra.errors import UserError
+from electra.tasks.tag_paths import best_path, scheme_rules
 from electra.tasks.tag_schemes import find_spans, marks_spans
 from electra.tasks.tagging import window_ids, word_pieces
 from electra.tasks.word_windows import split_words
@@ -76,17 +77,19 @@ class Units:
     """Characters (first, end) of each unit in the text."""
 
 
-def tag(predictor: Predictor, sentences: Iterable[Sentence]) -> Iterator[Tagged]:
+def tag(predictor: Predictor, sentences: Iterable[Sentence], *, constrained: bool = False) -> Iterator[Tagged]:
     """Sentences -> their tags, in constant memory and in order; each word is answered at its first piece, where it has most context.
 
     Raises:
         UserError: the checkpoint has no head for tags, or a sentence is neither a text nor a list of words.
     """
     labels, spanned = predictor.network.labels, marks_spans(predictor.network.labels)
+    rules = scheme_rules(labels) if constrained else None
     for units, rows, num_windows in unit_probabilities(predictor, (word_units(s, predictor.tokenizer) for s in sentences)):
         words = []
-        for (start, end), row in zip(units.places, rows, strict=True):
-            best = int(row.argmax())
+        with np.errstate(divide="ignore"):
+            path = best_path(np.log(rows), rules)
+        for (start, end), row, best in zip(units.places, rows, path, strict=True):
             words.append(TaggedWord(units.text[start:end], labels[best], float(row[best]), start, end))
         yield Tagged(units.text, tuple(words), tuple(entities(units.text, words) if spanned else ()), num_windows)
 

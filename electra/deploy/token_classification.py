@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -59,7 +60,7 @@ class TokenClassification:
         """A record for every word: a piece and those behind it that continue it."""
         records = self._pieces(source, rows)
         begins = [i for i, record in enumerate(records) if not i or not record["word"].startswith("##")]
-        for first, end in zip(begins, [*begins[1:], len(records)], strict=True):
+        for first, end in pairwise([*begins, len(records)]):
             if strategy == "first":
                 row = rows[first]
             elif strategy == "max":

@@ -18,6 +18,7 @@ from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
 from electra.tasks.span_scores import class_scores, span_scores
 from electra.tasks.tag_files import TagColumns, read_tagged, tag_file
+from electra.tasks.tag_paths import best_path, scheme_rules
 from electra.tasks.tag_schemes import marks_spans, split_tag, to_bioes
 from electra.tasks.task import fixed_head
 from electra.tasks.word_windows import WordWindow, split_words
@@ -97,18 +98,24 @@ def _tag_ids(example: Example, numbers: Mapping[str, int], kinds: set[str]) -> l
     return out
 
 
-def decode_words(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head) -> list[Prediction]:
-    """(L, C) logits of each window -> a tag for each word, from the window in which it has most context."""
-    tags: list[list[str]] = [[""] * len(example.words or ()) for example in examples]
+def decode_words(
+    outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, constrained: bool = False
+) -> list[Prediction]:
+    """(L, C) logits of each window -> a tag for each word, from the window in which it has most context.
+
+    Each word has its own best tag; `constrained`: the likeliest sequence that the scheme (BIO2, BIOES, BILOU) allows.
+    """
+    rows = [np.zeros((len(example.words or ()), len(head.labels)), np.float32) for example in examples]
     windows = [0] * len(examples)
     for logits, feature in zip(outputs, features, strict=True):
         assert feature.word_ids is not None
         windows[feature.example] += 1
-        best = logits.argmax(axis=1)
         for token, word in enumerate(feature.word_ids):
             if word >= 0 and (feature.has_most_context is None or feature.has_most_context[token]):
-                tags[feature.example][word] = head.labels[best[token]]
-    return [Prediction(label=tuple(row), num_windows=count) for row, count in zip(tags, windows, strict=True)]
+                rows[feature.example][word] = logits[token]
+    rules = scheme_rules(head.labels) if constrained else None
+    tags = (tuple(head.labels[best] for best in best_path(row, rules)) for row in rows)
+    return [Prediction(label=label, num_windows=count) for label, count in zip(tags, windows, strict=True)]
 
 
 def score_words(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> dict[str, float]:
@@ -184,14 +191,17 @@ def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -
     )
 
 
-def with_segment(task: Task, segment: int) -> Task:
-    """A task of tagging whose tokens are of another segment; any other task as it is."""
-    return dataclasses.replace(task, featurize=partial(featurize_words, segment=segment)) if segment and is_tagging(task) else task
+def with_options(task: Task, segment: int = 0, constrained: bool = False) -> Task:
+    """A task of tagging whose tokens are of another segment, or whose tags are sequences its scheme allows; any other task as it is."""
+    if not is_tagging(task):
+        return task
+    featurize, decode = partial(featurize_words, segment=segment), partial(decode_words, constrained=constrained)
+    return dataclasses.replace(task, featurize=featurize, decode=decode)
 
 
 def is_tagging(task: Task) -> bool:
     """Whether a task asks for a tag of each word."""
-    return task.decode is decode_words
+    return task.score is score_words
 
 
 def read_chunks(data: Path, split: str) -> list[Example]:
