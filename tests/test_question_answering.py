@@ -18,7 +18,10 @@ from electra.data.tokenizer import load_tokenizer
 from electra.tasks.recipe import resolve
 
 torch = pytest.importorskip("torch")
-LEARN = "--epochs 6 --evaluate-every 1000 --checkpoint-every 1000 --learning-rate 2e-3 --dropout 0 --layerwise-lr-decay 1 --batch-size 16 --threads 1 --device cpu".split()
+LEARN = (
+    "--epochs 6 --evaluate-every 1000 --checkpoint-every 1000 --learning-rate 2e-3 --dropout 0 --layerwise-lr-decay 1 --batch-size 16 --threads 1 "
+    "--device cpu"
+).split()
 
 
 @pytest.fixture(scope="module")
