@@ -18,7 +18,10 @@ from electra.data.tokenizer import load_tokenizer
 from electra.tasks.recipe import resolve
 
 torch = pytest.importorskip("torch")
-LEARN = "--epochs 12 --learning-rate 2e-3 --dropout 0 --layerwise-lr-decay 1 --batch-size 16 --threads 1 --device cpu".split()
+LEARN = (
+    "--epochs 6 --evaluate-every 1000 --checkpoint-every 1000 --learning-rate 2e-3 --dropout 0 --layerwise-lr-decay 1 --batch-size 16 --threads 1 "
+    "--device cpu"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ def test_the_threshold_found_is_kept(joint: Path, start: Path, data: Path, tmp_p
     assert record["unanswerable"] and record["max_length"] == 64
     # Refusing every answer, so that the search on dev must find better.
     words = ["finetune", "squad2", "--model", str(start), "--data", str(data), "--output", str(tmp_path / "run"), *LEARN]
-    assert cli.main([*words, "--null-threshold", "-1000", "--epochs", "6"]) == 0
+    assert cli.main([*words, "--null-threshold", "-1000", "--epochs", "4"]) == 0
     scores = {metric: score["mean"] for metric, score in _read(tmp_path / "run" / "scores.json")["scores"].items()}
     assert scores["f1"] == pytest.approx(1 / 3) and scores["accuracy_no_answer"] == 1 and scores["best_f1"] > 0.4
     kept = _read(tmp_path / "run" / "best" / "config.json")["electra_questions"]["null_threshold"]
@@ -186,7 +189,6 @@ def test_long_contexts_are_read_to_their_end(plain: Path) -> None:
     context = "she walked old cold film ate chef . " * 40 + "he was cold at the station old ."
     found = load(plain).answer("where ?", context, stride=20, top_k=5)
     assert ("station", context.index("station")) in [(f.text, f.start) for f in found]
-    assert len({f.start // 300 for f in load(plain).answer("where ?", context, stride=20, top_k=20)}) > 1
 
 
 def test_call_forms(plain: Path) -> None:
