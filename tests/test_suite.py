@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -72,6 +74,21 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials as calls instead of processes: a process takes seconds to import torch."""
+    from electra.recipes import trials
+
+    def run_here(words: list[str], folder: str, environment: dict[str, str], started: Any = None) -> dict[str, Any]:
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = cli.main(words)
+        error = said.getvalue().splitlines()[-1].removeprefix("electra: ") if code else None
+        return {"returncode": code, "seconds": 1.0, "peak_memory_bytes": 10**8, "error": error}
+
+    monkeypatch.setattr(trials, "run_trial", run_here)
+
+
 @pytest.fixture(scope="module")
 def done(start: Path, glue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished suite: two tasks, two seeds."""
@@ -119,6 +136,7 @@ def test_a_trials_command_repeats_it(done: Path, tmp_path: Path) -> None:
     assert _read(tmp_path / "again" / "scores.json")["scores"] == _read(done / "sst2" / "seed-2" / "scores.json")["scores"]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_resume_runs_only_what_is_new(done: Path, start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "run"
     shutil.copytree(done, output)
@@ -128,13 +146,14 @@ def test_resume_runs_only_what_is_new(done: Path, start: Path, glue: Path, tmp_p
     assert "began with dropout" in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")}
     (output / "mrpc" / "seed-2" / "scores.json").unlink()
-    assert cli.main(_command(start, glue, output, "--seeds", "2", "--resume", "--json")) == 0
+    assert cli.main(_command(start, glue, output, "--seeds", "2", "--workers", "1", "--resume", "--json")) == 0
     after = {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")}
     assert {path.parent for path in before if before[path] != after.get(path)} <= {output / "mrpc" / "seed-2", output / "mrpc" / "seed-2" / "seed-2"}
     told = json.loads(capsys.readouterr().out)
     assert told["tasks"]["mrpc"]["score"] == _read(done / "results.json")["tasks"]["mrpc"]["score"]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_failing_task_is_told_and_the_rest_go_on(start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(glue, tmp_path / "glue")
     (tmp_path / "glue" / "MRPC" / "train.tsv").write_text("Quality\t#1 String\n1\tone\n")
@@ -192,17 +211,18 @@ def test_a_trial_that_still_runs_is_not_started_twice(tmp_path: Path) -> None:
 # ---- search ----
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_search_says_where_it_chose(start: Path, glue: Path, tmp_path: Path) -> None:
-    # Nothing is learned at 1e-9, everything at 3e-2.
-    more = ("--search", "lr=1e-9,3e-2", "dropout=0", "--seeds", "2", "--num-train-steps", "40", "--layerwise-lr-decay", "1")
+    # Nothing is learned at 1e-9, everything at 1e-2.
+    more = ("--search", "lr=1e-9,1e-2", "dropout=0", "--seeds", "2", "--num-train-steps", "80", "--workers", "1", "--layerwise-lr-decay", "1")
     assert cli.main(_command(start, glue, tmp_path / "run", *more, task="SST-2")) == 0
     row = _read(tmp_path / "run" / "results.json")["tasks"]["sst2"]
-    assert [point["hyper_parameters"]["learning_rate"] for point in row["points"]] == ["1e-9", "3e-2"]
-    assert all(point["seeds"] == [1, 2] for point in row["points"]) and row["hyper_parameters"] == {"learning_rate": "3e-2", "dropout": "0"}
+    assert [point["hyper_parameters"]["learning_rate"] for point in row["points"]] == ["1e-9", "1e-2"]
+    assert all(point["seeds"] == [1, 2] for point in row["points"]) and row["hyper_parameters"] == {"learning_rate": "1e-2", "dropout": "0"}
     assert row["score"]["mean"] > row["points"][0]["score"]["mean"]
     text = (tmp_path / "run" / "table.md").read_text()
-    assert "learning_rate 3e-2, dropout 0 (chosen on the dev set: its score is optimistic)" in text and text.count("chosen on the dev set:") == 1
-    assert _read(tmp_path / "run" / "sst2" / "best.json")["trial"].startswith("sst2/learning_rate-3e-2_dropout-0/")
+    assert "learning_rate 1e-2, dropout 0 (chosen on the dev set: its score is optimistic)" in text and text.count("chosen on the dev set:") == 1
+    assert _read(tmp_path / "run" / "sst2" / "best.json")["trial"].startswith("sst2/learning_rate-1e-2_dropout-0/")
 
 
 @pytest.mark.parametrize(
