@@ -41,7 +41,7 @@ def find_files(task: str, data: Path) -> Path | None:
 
 def _plain(name: str) -> str:
     stem = re.sub(r"\.(zip|tar|tgz|tar\.(gz|xz|bz2|zst))$", "", name.lower())
-    return re.sub(r"[-_ ]|(_public|_v1)$", "", stem)
+    return re.sub(r"[-_ ]", "", re.sub(r"(_public|_v1)$", "", stem))
 
 
 def _places(folder: Path, depth: int) -> Iterator[Path]:
