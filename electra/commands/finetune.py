@@ -38,6 +38,7 @@ def run(settings: FinetuneSettings) -> int | None:
     task = settle(task, head)
     require("torch", "train")
     from electra.model.hf import load_checkpoint
+    from electra.tasks import distillation
     from electra.tasks import trial as trials
     from electra.train import ranks, resume
 
@@ -50,13 +51,14 @@ def run(settings: FinetuneSettings) -> int | None:
             f"{start.path}: its tokenizer has {tokenizer.vocab_size} pieces, the model {start.config.vocab_size}; they do not belong together"
         )
     shown = choose_examples(train_examples, settings.max_train_examples, swapped=task.unordered_pairs and settings.double_unordered)
+    shown, features = distillation.featurize(task, shown, tokenizer, head, settings)
     trial = trials.Trial(
         task=task,
         head=head,
         start=start,
         random_weights=settings.model.startswith(RANDOM),
         tokenizer=tokenizer,
-        train=task.featurize(shown, tokenizer, settings.max_length, head),
+        train=features,
         dev=task.featurize(dev_examples, tokenizer, settings.max_length, head),
         dev_examples=dev_examples,
         settings=settings,
