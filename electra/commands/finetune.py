@@ -50,8 +50,8 @@ def run(settings: FinetuneSettings) -> int | None:
         raise UserError(
             f"{start.path}: its tokenizer has {tokenizer.vocab_size} pieces, the model {start.config.vocab_size}; they do not belong together"
         )
-    shown = choose_examples(train_examples, settings.max_train_examples, swapped=task.unordered_pairs and settings.double_unordered)
-    shown, features = distillation.featurize(task, shown, tokenizer, head, settings)
+    chosen = choose_examples(train_examples, settings.max_train_examples, swapped=task.unordered_pairs and settings.double_unordered)
+    shown, features = distillation.featurize(task, chosen, tokenizer, head, settings)
     trial = trials.Trial(
         task=task,
         head=head,

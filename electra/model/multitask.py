@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class MultitaskObjective(nn.Module):
     def __init__(self, objectives: Mapping[str, TaskObjective]) -> None:
         super().__init__()
         self.objectives = nn.ModuleDict(objectives)
+        # A plain dict: the networks are registered once already, inside the objectives.
+        self.networks = {name: cast(TaskNetwork, objective.network) for name, objective in objectives.items()}
 
     def advance(self, done: float) -> None:
         """As each task's own."""
@@ -50,5 +53,5 @@ class MultitaskObjective(nn.Module):
 
     def _still(self, task: str) -> Tensor:
         """Zero, made of the other tasks' heads."""
-        parts = [parameter.sum() for name, other in self.objectives.items() if name != task for parameter in other.network.head.parameters()]
-        return torch.stack(parts).sum() * 0.0
+        others = [network.head for name, network in self.networks.items() if name != task]
+        return torch.stack([parameter.sum() for head in others for parameter in head.parameters()]).sum() * 0.0

@@ -54,8 +54,8 @@ def run(settings: FinetuneSettings) -> int:
     for name in missing:
         print(f"{name}: not found under {settings.data}", file=sys.stderr)
     ends = {trial: finished_end(trial) for trial in trials if trial.finished}
-    for trial in ends:
-        keep_best(trial, settings.output)
+    for finished in ends:
+        keep_best(finished, settings.output)
     left = [trial for trial in trials if trial not in ends]
     with signals.noted() as asked, Progress(trials, len(ends), find_places(settings, len(left)).workers) as progress:
         for trial, ended in run_all(left, settings, find_places(settings, len(left)), asked):
