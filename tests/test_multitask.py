@@ -351,6 +351,33 @@ def test_a_regressions_teacher_is_scaled_like_the_labels(start: Path) -> None:
         assert feature.label == pytest.approx(float(str(example.label)) / 5.0)
 
 
+def test_a_bert_teaches_with_its_own_vocabulary(start: Path, tiny_vocab: Path, tmp_path: Path) -> None:
+    from electra.contracts import Example
+    from electra.data.tokenizer import load_tokenizer
+    from electra.settings import DistillationSettings, FinetuneSettings
+    from electra.tasks import distillation, find_task
+
+    transformers = pytest.importorskip("transformers")
+    pieces = tiny_vocab.read_text().splitlines()
+    (tmp_path / "vocab.txt").write_text("\n".join([*pieces[:5], *sorted(pieces[5:])]) + "\n")
+    shape = {key: SIZES[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")}
+    config = transformers.BertConfig(vocab_size=len(pieces), max_position_embeddings=40, initializer_range=0.3, **shape)
+    torch.manual_seed(3)
+    model = transformers.BertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path / "bert")
+    load_tokenizer(tmp_path / "vocab.txt").save(tmp_path / "bert")
+    examples = [Example(id=f"train-{i}", text=text, label="1") for i, text in enumerate(["the chef cooked the meal", "it was good"])]
+    chosen = DistillationSettings(teacher=str(tmp_path / "bert"))
+    settings = FinetuneSettings(task="sst2", model="m", output=Path("o"), distillation=chosen)
+    task = find_task("sst2")
+    _, features = distillation.featurize(task, examples, load_tokenizer(start), task.head([]), settings)
+    tokenizer = transformers.BertTokenizer(str(tmp_path / "vocab.txt"))
+    for example, feature in zip(examples, features, strict=True):
+        with torch.no_grad():
+            expected = model(**tokenizer(example.text, return_tensors="pt")).logits.softmax(-1)[0]
+        assert feature.soft_targets == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
 def test_the_distance_is_hintons(kind: str) -> None:
     """Against the definition, written with plain sums."""

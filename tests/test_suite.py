@@ -259,7 +259,7 @@ def test_flags_of_a_trial_are_those_given() -> None:
     words = ["sst2", "--model", "m", "--output", "o", "--data", "d", "--no-double-unordered", "--budget", "90s", "--keep-steps", "3", "5"]
     words += ["--learning-rate", "2e-5", "--seeds", "4", "--workers", "3", "--preset", "original-code", "--num-train-tokens", "30M"]
     given = config.from_command_line(FinetuneSettings, words, "electra finetune")
-    again = config.from_command_line(FinetuneSettings, ["sst2", "--output", "o", *as_flags(given)], "electra finetune")
+    again = config.from_command_line(FinetuneSettings, ["sst2", "--output", "o", "--data", "d", *as_flags(given)], "electra finetune")
     assert again == config.replace(given, seeds=1, suite=again.suite) and "--workers" not in as_flags(given)
 
 

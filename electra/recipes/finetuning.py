@@ -5,7 +5,6 @@ from __future__ import annotations
 from electra.commands import finetune
 from electra.errors import UserError
 from electra.settings import FinetuneSettings
-from electra.tasks import find_task
 
 
 def run(settings: FinetuneSettings) -> int | None:
@@ -25,5 +24,4 @@ def run(settings: FinetuneSettings) -> int | None:
         return multitask.run(settings)
     if several:
         return suite.run(settings)
-    find_task(settings.task)
     return finetune.run(settings)

@@ -28,7 +28,7 @@ from electra.tasks.suites import find_files, suites
 from electra.train import signals
 
 SHORT_NAMES = {"lr": "learning_rate", "layer_decay": "layerwise_lr_decay", "warmup": "warmup_fraction", "length": "max_length"}
-NOT_SEARCHED = NOT_A_TRIALS_OWN | {"data", "train", "dev", "label", "text", "text_pair", "kind"}
+NOT_SEARCHED = NOT_A_TRIALS_OWN | {"train", "dev", "label", "text", "text_pair", "kind"}
 Point = tuple[tuple[str, str], ...]
 
 

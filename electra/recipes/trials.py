@@ -27,7 +27,7 @@ from electra.data import ray_engine
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings, SuiteSettings
 
-NOT_A_TRIALS_OWN = {"task", "output", "resume", "json", "seeds", "seed", "threads"}
+NOT_A_TRIALS_OWN = {"task", "data", "output", "resume", "json", "seeds", "seed", "threads"}
 """Settings that the suite decides for each trial."""
 MOST_ASKED_OF_RAY = 256
 """Trials given to a cluster at a time; it lets them wait for its cores."""

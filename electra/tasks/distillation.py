@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from electra import disk, remote
+from electra import disk, hub, remote
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
@@ -77,9 +77,7 @@ def ask(teacher: str, task: Task, examples: Sequence[Example], head: Head, setti
     Raises:
         UserError: it is no classifier, or of other labels.
     """
-    from electra.model.hf import load_checkpoint
-
-    checkpoint = load_checkpoint(teacher, "classifier")
+    checkpoint = open_teacher(teacher)
     names = matched(teacher, checkpoint, head)
     length = min(settings.max_length, checkpoint.config.max_position_embeddings)
     kept = remote.cache_folder() / "teachers" / f"{_fingerprint(checkpoint.path, task, examples, names, length)}.npy"
@@ -89,6 +87,21 @@ def ask(teacher: str, task: Task, examples: Sequence[Example], head: Head, setti
     with disk.atomic_file(kept) as temporary, open(temporary, "wb") as file:
         np.save(file, answers)
     return answers
+
+
+def open_teacher(teacher: str) -> Checkpoint:
+    """A classifier of ours or of the hub: an ELECTRA's, or a BERT's.
+
+    Raises:
+        UserError: not found, damaged, or no classifier.
+    """
+    from electra.model.bert_classifier import load_bert_classifier
+    from electra.model.hf import load_checkpoint, read_config
+
+    folder = hub.resolve(teacher)
+    if read_config(folder, or_bert=True)["model_type"] == "bert":
+        return load_bert_classifier(folder)
+    return load_checkpoint(teacher, "classifier")
 
 
 def matched(teacher: str, checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
