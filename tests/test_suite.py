@@ -208,6 +208,44 @@ def test_a_trial_that_still_runs_is_not_started_twice(tmp_path: Path) -> None:
     assert run_trial(["--version"], str(tmp_path), {})["returncode"] == 0
 
 
+def test_ray_is_asked_for_every_trial(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
+    """With a stand-in for Ray: each trial goes through one remote call, a lost worker is a failed trial, and the cluster is left at the end."""
+    from electra.data import ray_engine
+    from electra.recipes import trials
+
+    class RayError(Exception):
+        pass
+
+    asked: list[dict[str, Any]] = []
+    left: list[bool] = []
+
+    class Ray:
+        exceptions = type("exceptions", (), {"RayError": RayError})
+
+        def cluster_resources(self) -> dict[str, float]:
+            return {"CPU": 4.0}
+
+        def remote(self, **options: Any) -> Any:
+            asked.append(options)
+            return lambda function: type("Remote", (), {"remote": lambda _, *values: (function, values)})()
+
+        def get(self, call: Any) -> Any:
+            function, values = call
+            if "seed-2" in values[1]:
+                raise RayError
+            return function(*values)
+
+        def shutdown(self) -> None:
+            left.append(True)
+
+    monkeypatch.setattr(trials, "require", lambda module, extra: Ray())
+    monkeypatch.setattr(ray_engine, "connect", lambda ray, address, workers: None)
+    assert cli.main(_command(start, glue, tmp_path / "run", "--engine", "ray", "--workers", "1", "--seeds", "2", task="sst2")) == 1
+    results = _read(tmp_path / "run" / "results.json")
+    assert results["tasks"]["sst2"]["seeds"] == [1] and "Ray worker was lost" in results["failed"][0]["error"]
+    assert asked == [{"num_cpus": 1, "num_gpus": 0, "max_retries": 0}] and left == [True]
+
+
 # ---- search ----
 
 

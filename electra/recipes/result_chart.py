@@ -21,21 +21,25 @@ def draw(results: Mapping[str, Any], output: Path) -> None:
     axes = figure.subplots()
     for place, (_, score) in enumerate(rows):
         each = [100 * value for value in score.get("each", [])]
-        # Dots beside each other, so that equal scores are still seen to be several.
-        spread = [place + 0.08 * ((i % 5) - 2) for i in range(len(each))]
+        # Dots below the mean, one under the other, so that equal scores are still seen to be several.
+        spread = [place + 0.06 + 0.07 * (i % 5) for i in range(len(each))]
         axes.plot(each, spread, "o", color=DOT, markersize=5, alpha=0.85, markeredgewidth=0)
         mean = 100 * score["mean"]
-        axes.plot([mean, mean], [place - 0.28, place + 0.28], color=MEAN, linewidth=2.2)
+        axes.plot([mean, mean], [place - 0.34, place - 0.06], color=MEAN, linewidth=2.2)
         if score.get("interval"):
             low, high = (100 * end for end in score["interval"])
-            axes.plot([low, high], [place, place], color=MEAN, linewidth=1.2)
+            axes.plot([low, high], [place - 0.2, place - 0.2], color=MEAN, linewidth=1.2)
         axes.annotate(f"{mean:.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=MEAN)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
     axes.set_ylim(len(rows) - 0.4, -0.6)
+    # The interval of two seeds may be wider than all that there is to see.
+    dots = [100 * value for _, score in rows for value in score.get("each", [score["mean"]])]
+    left, right = axes.get_xlim()
+    axes.set_xlim(max(left, min(dots) - 10), min(right, max(dots) + 10))
     if results["average"] is not None:
         axes.axhline(len(rows) - 1.5, color="#999999", linewidth=0.8)
     axes.set_xlabel("dev score x 100", fontsize=9)
-    axes.set_title(f"{results['suite']} from {Path(results['model']).name}", fontsize=10)
+    axes.set_title(f"{results['suite']} from {'/'.join(Path(results['model']).parts[-2:])}", fontsize=10)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, linewidth=0.6, axis="x")
     axes.spines[["top", "right"]].set_visible(False)

@@ -150,6 +150,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         others = [f"{name} {score['mean'] * 100:.2f}" for name, score in row["metrics"].items() if name != row["counted_metric"]]
         lines += [f"{task}: also {', '.join(others)}."] if others else []
     lines += _search_lines(results)
+    lines += [""] if results["not_found"] or results["failed"] or results["unfinished"] else []
     for name in results["not_found"]:
         lines.append(f"- {name}: not found")
     lines += [f"- {item['trial']}: **failed**: {item['error']} ({item['log']})" for item in results["failed"]]
