@@ -26,7 +26,8 @@ COMMANDS = {
     "prepare": Command("PrepareSettings", "electra.commands.prepare", "tokenize a corpus into shards"),
     "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced-token detection or masked LM", "pretrain"),
     "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
-    "finetune": Command("FinetuneSettings", "electra.commands.finetune", "fine-tune on a task, over several seeds"),
+    "finetune": Command("FinetuneSettings", "electra.recipes.finetuning", "fine-tune on a task, over several seeds"),
+    "significance": Command("SignificanceSettings", "electra.commands.significance", "whether two models differ by more than chance"),
     "predict": Command("PredictSettings", "electra.commands.predict", "label every line of a file"),
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
     "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),
@@ -40,7 +41,7 @@ COMMANDS = {
 
 
 def _usage() -> str:
-    rows = "\n".join(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items())
+    rows = "\n".join(f"  {name:<14}{command.summary}" for name, command in COMMANDS.items())
     return f"""usage: electra COMMAND ...
 
 From raw text to a served text encoder: ELECTRA pre-training, fine-tuning and prediction.

@@ -44,6 +44,10 @@ class Batch:
     of an answer (and whether there is none), or (T,) int64 tags (-100 where none is asked for); None in pre-training."""
     num_tags: int = 0
     """Tags asked for among (T,) labels, on the host."""
+    soft_targets: torch.Tensor | None = None
+    """(B, C) float32 of a teacher: probabilities of classes or of labels, or a regression's (scaled) number; None without a teacher."""
+    task: str = ""
+    """The one task of all B sequences, where several are trained together."""
     word_starts: torch.Tensor | None = None
     """(T,) bool, whether a token begins a word: then whole words are chosen for masking; None: word pieces are."""
     mask_weights: torch.Tensor | None = None
@@ -164,6 +168,8 @@ class Features:
     label: int | float | tuple[int, ...] | tuple[float, ...] | None = None
     """Class, target, C targets of 0 and 1, or first and last token of the answer (0, 0 where this window has none) and, where
     questions may have no answer, 1 for such a question."""
+    soft_targets: Sequence[float] | None = None
+    """A teacher's C probabilities, or its (scaled) number."""
     token_labels: Sequence[int] | None = None
     """Tagging: a tag's id for each token, -100 where none is asked for."""
     word_ids: Sequence[int] | None = None
@@ -253,6 +259,10 @@ class Task:
     unordered_pairs: bool = False
     """Whether the two texts may be swapped (MRPC, STS-B)."""
     splits: tuple[str, ...] = ("train", "dev", "test")
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Name -> usual value of what `featurize` and `decode` also take by keyword (see `tasks/reading.py`)."""
+    usual_length: int = 128
+    """Longest input in tokens where nothing else is known."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -332,6 +332,8 @@ class EvaluateSettings:
       electra evaluate runs/mini/final --corruption corruption.npz
       electra evaluate runs/sst2/final --task sst2 --data glue/SST-2 --json
       electra evaluate runs/ner/best --task tagging --data test.txt --per-class
+      electra evaluate runs/sst2/best --task sst2 --data glue --report report --predictions sst2.jsonl
+      electra evaluate runs/own/best --task own --data new.csv --text review --label stars --report report
     """
 
     model: str = argument()
@@ -352,6 +354,16 @@ class EvaluateSettings:
     """Tagging: only sequences of tags that their scheme (BIO2, BIOES, BILOU) allows; else each word has its own likeliest tag."""
     per_class: bool = False
     """Tagging: also precision, recall and F1 of each type of span."""
+    report: Path | None = None
+    """New folder for report.md, report.json and pictures: confusions, calibration, scores by length, the worst errors."""
+    predictions: Path | None = None
+    """File for the answers: JSON lines with id, label, prediction, probability, probabilities; 'electra significance' compares two."""
+    text: str = "text"
+    """Task 'own': column of the text."""
+    text_pair: str | None = None
+    """Task 'own': column of the second text."""
+    label: str = "label"
+    """Task 'own': column of the label."""
     num_examples: int = 2000
     """Held-out examples measured (pre-training metrics)."""
     sequence_length: int = 128
@@ -365,11 +377,40 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SuiteSettings:
+    """Many trials: suites of tasks, searches."""
+
+    workers: int = 0
+    """Trials at a time, each a process of its own; 0: one per GPU, else one per core. Given for one task, its seeds run in parallel too."""
+    engine: Literal["local", "ray"] = "local"
+    """Where trials run: processes of this machine, or a Ray cluster whose machines see the same files."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster ('auto' finds this machine's); unset: one is started here for the run."""
+    search: tuple[str, ...] = ()
+    """Values to try, such as lr=1e-4,3e-4 epochs=3,5: every combination, with all seeds; the best mean on the dev set is marked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationSettings:
+    """Learning from a fine-tuned model's answers."""
+
+    teacher: str | None = None
+    """Fine-tuned checkpoint (folder, run or hub name) whose probabilities are learned too; its vocabulary may be another."""
+    distill_weight: float = 0.5
+    """Weight of the teacher's loss; the labels' has the rest."""
+    distill_temperature: float = 2.0
+    """Temperature of both distributions (Hinton et al. 2015); a regression has none."""
+    unlabelled: Path | None = None
+    """Text file (one text a line, a tab between two) or jsonl with 'text' and 'text_pair': more to learn from, labelled by the teacher."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinetuneSettings:
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb; chunk (CoNLL-2000); squad, squad2, cmrc2018, newsqa, naturalquestions, triviaqa, searchqa, mrqa
-    (any file of that layout); own (your csv, tsv or jsonl), or tagging (your tagged words).
+    TASK: electra --help and docs/tasks.md list them: GLUE's and CLUE's, imdb, chunk (CoNLL-2000), squad, squad2, cmrc2018 and MRQA's sets; own (your
+    csv, tsv or jsonl), or tagging (your tagged words). Several joined by '+' are learned together by one encoder; a suite ('glue', 'clue',
+    'all') runs each of its tasks whose files are found under --data, trials in parallel, into one table.
 
     Examples:
       electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2 --seeds 5
@@ -377,6 +418,10 @@ class FinetuneSettings:
       electra finetune squad --model runs/small/final --data squad --output runs/squad --head original
       electra finetune own --train a.csv --dev b.csv --text review --label stars --model runs/mini/final --output runs/own
       electra finetune tagging --train ner.txt --dev dev.txt --model runs/mini/final --output runs/ner
+      electra finetune glue --model runs/mini/final --data glue --seeds 5 --output runs/glue
+      electra finetune rte --model runs/mini/final --data glue --search lr=1e-4,3e-4 epochs=3,10 --seeds 3 --output runs/search
+      electra finetune sst2+rte --model runs/mini/final --data glue --mixing size0.75 --output runs/both
+      electra finetune sst2 --model runs/mini/final --teacher runs/large/best --data glue --output runs/student
     """
 
     task: str = argument()
@@ -435,10 +480,47 @@ class FinetuneSettings:
     """Skip finished seeds and go on with an interrupted one."""
     json: bool = False
     """Print the scores as JSON."""
+    early_stopping: int = 0
+    """Stop after this many evaluations without a better main metric, and keep the best one's weights: a choice made on the dev set, whose score is
+    then optimistic. 0: train to the end."""
+    mixing: str = "all"
+    """Several tasks together: 'all', every example once an epoch; 'size0.75', batches drawn by the task's size to this power."""
+    suite: SuiteSettings = field(default_factory=SuiteSettings)
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=3e-4, warmup_fraction=0.1, weight_decay=0.0, layerwise_lr_decay=0.8)
     )
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(keep_checkpoints=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignificanceSettings:
+    """Say whether two models' answers to the same examples differ by more than chance.
+
+    A paired bootstrap over examples, and McNemar's test where answers are right or wrong. The examples are one sample, the models two: what other
+    seeds would give is another question, which the table of 'electra finetune --seeds N' answers.
+
+    Examples:
+      electra significance runs/a/predictions.jsonl runs/b/predictions.jsonl
+      electra significance a.jsonl b.jsonl --metric matthews --json
+    """
+
+    first: Path = argument()
+    """Answers of the first model: predictions.jsonl of 'electra finetune', or --predictions of 'electra evaluate'."""
+    second: Path = argument()
+    """Answers of the second model to the same examples."""
+    metric: Literal["auto", "accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "root_mean_squared_error"] = "auto"
+    """What is compared; 'auto': accuracy of classes, Pearson's correlation of numbers."""
+    positive: str | None = None
+    """The class of --metric f1; unset: the last one in sorted order."""
+    num_resamples: int = 10_000
+    """Resamples of the bootstrap."""
+    confidence: float = flag(0.95, parse=fraction, metavar="95%")
+    """Of the interval; a difference counts where its p-value is below what this leaves."""
+    seed: int = 1
+    """Seed of the resamples."""
+    json: bool = False
+    """Print JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

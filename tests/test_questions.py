@@ -21,7 +21,8 @@ from electra.tasks.answer_scores import normalize_answer
 from electra.tasks.answers import decode_answers
 from electra.tasks.question_features import Reading, answer_tokens, encode_context, featurize_questions, most_context, windows
 from electra.tasks.question_files import read_mrqa, read_squad
-from electra.tasks.questions import QUESTION_TASKS, with_reading
+from electra.tasks.questions import QUESTION_TASKS
+from electra.tasks.reading import with_options
 
 SPAN = Head(kind="span")
 
@@ -129,7 +130,7 @@ def test_features_equal_the_originals(data_root: Path, reference_root: Path) -> 
     rows, settings = reference["features"], reference["settings"]
     asked = {row["question_id"] for row in rows}
     examples = [example for example in read_squad(data_root / "squad" / "dev-v1.1.json", "train") if example.id in asked]
-    task = with_reading(find_task("squad"), Reading(stride=settings["doc_stride"]))
+    task = with_options(find_task("squad"), {"stride": settings["doc_stride"]})
     found = task.featurize(examples, load_tokenizer(data_root / "vocab" / "uncased-en.txt"), settings["max_seq_length"], SPAN)
     assert len(found) == len(rows) == 334 and sum(row["start_position"] == 0 for row in rows) > 30
     for feature, row in zip(found, rows, strict=True):

@@ -166,7 +166,7 @@ def test_a_segment_of_one_is_remembered(folder: Path, tmp_path: Path) -> None:
 
     shutil.copytree(folder, tmp_path / "one")
     config = json.loads((folder / "config.json").read_text())
-    (tmp_path / "one" / "config.json").write_text(json.dumps(config | {"token_segment": 1}))
+    (tmp_path / "one" / "config.json").write_text(json.dumps(config | {"electra_reading": {"token_segment": 1}}))
     import transformers
 
     model, tokenizer = transformers.ElectraForTokenClassification.from_pretrained(folder).eval(), transformers.AutoTokenizer.from_pretrained(folder)

@@ -18,10 +18,11 @@ from electra.errors import UserError
 from electra.settings import FinetuneSettings
 from electra.tasks import TASKS, find_task
 from electra.tasks.own import settle
+from electra.tasks.reading import with_options
 from electra.tasks.recipe import resolve
 from electra.tasks.tag_files import TagColumns
 from electra.tasks.tag_schemes import find_spans
-from electra.tasks.tagging import NO_TAG, decode_words, featurize_words, tagging_task, with_options
+from electra.tasks.tagging import NO_TAG, decode_words, featurize_words, tagging_task
 from electra.tasks.word_windows import split_words
 
 # ---- files ----
@@ -113,7 +114,7 @@ def test_a_tag_that_training_never_showed(tiny_vocab: Path) -> None:
 @pytest.mark.realdata
 def test_chunking_features_equal_the_originals(data_root: Path, reference_root: Path) -> None:
     expected = json.loads((reference_root / "tf1-features" / "chunk.json").read_text())
-    task = with_options(find_task("CoNLL-2000"), 1)
+    task = with_options(find_task("CoNLL-2000"), {"token_segment": 1})
     examples = task.read(data_root / "conll2000", "train")
     assert len(examples) == expected["examples_in_total"]
     head = task.head(examples)
@@ -352,7 +353,7 @@ def test_chunking_end_to_end(data_root: Path, tmp_path: Path, capsys: pytest.Cap
     )
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["scores"]["accuracy"]["mean"] > 0.45 and scores["scores"]["f1"]["mean"] > 0.3, "the most frequent tag alone: 0.2 and 0.1"
-    assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["token_segment"] == 1
+    assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["electra_reading"]["token_segment"] == 1
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), "--task", "chunk", "--data", str(tmp_path), "--json", "--sequence-length", "64"]) == 0
     assert json.loads(capsys.readouterr().out) == {name: pytest.approx(s["mean"]) for name, s in scores["scores"].items()}

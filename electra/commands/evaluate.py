@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+import sys
 
 from electra.errors import UserError, require
 from electra.settings import EvaluateSettings
-
-if TYPE_CHECKING:
-    from electra.model.classifier import TaskNetwork
 
 
 def run(settings: EvaluateSettings) -> int | None:
     """Measure and print."""
     if settings.task is None and not settings.data and settings.corruption is None:
         raise UserError("nothing to measure on: give --data SHARDS, --corruption FILE, or --task NAME --data DIR")
+    if settings.task is None and (settings.report or settings.predictions):
+        raise UserError("--report and --predictions are of a fine-tuned model; name its task by --task")
     require("torch", "train")
     if settings.task is not None:
         metrics = task_scores(settings)
@@ -38,38 +36,15 @@ def run(settings: EvaluateSettings) -> int | None:
 
 
 def task_scores(settings: EvaluateSettings) -> dict[str, float]:
-    """A fine-tuned model on a split of its task."""
-    from electra.contracts import Head
-    from electra.data.tokenizer import load_tokenizer
-    from electra.model.hf import load_checkpoint
-    from electra.settings import LoopSettings
-    from electra.tasks import find_task, questions
-    from electra.tasks.tag_files import TagColumns
-    from electra.tasks.tagging import is_tagging, scores_by_type, tagging_task, with_options
-    from electra.tasks.trial import compute_outputs
-    from electra.train.ranks import choose_device
+    """A fine-tuned model on a labelled split or file; what was asked for beside the scores is written."""
+    from electra.tasks import report
+    from electra.tasks.assessment import assess, write_answers
+    from electra.tasks.tagging import scores_by_type
 
-    task = find_task(settings.task or "")
-    if task.name == "tagging":
-        task = tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column))
-    if len(settings.data) != 1:
-        raise UserError(f"--task {task.name} needs --data DIR, the folder with its files")
-    if settings.split not in task.splits:
-        raise UserError(f"{task.name} has no split '{settings.split}'; it has {', '.join(task.splits)}")
-    examples = task.read(Path(settings.data[0]), settings.split)
-    if any(example.label is None and example.answers is None for example in examples):
-        raise UserError(f"split '{settings.split}' of {task.name} has no labels; use --split dev, or 'electra predict'")
-    kinds = {"span": "span finder", "tagging": "tagger"}
-    checkpoint = load_checkpoint(settings.model, kinds.get("tagging" if is_tagging(task) else task.head(examples).kind, "classifier"))
-    wanted = Head(kind="tagging", labels=checkpoint.labels) if is_tagging(task) else task.head(examples)
-    head = Head(kind=wanted.kind, labels=checkpoint.labels if wanted.labels else ())
-    if set(head.labels) != set(wanted.labels):
-        raise UserError(f"{settings.model} answers with {', '.join(checkpoint.labels)}, {task.name} with {', '.join(wanted.labels)}; fine-tune on it")
-    task = with_options(task, checkpoint.hf_config.get("token_segment", 0), settings.constrained)
-    task, length = questions.as_trained(task, checkpoint.hf_config, settings)
-    features = task.featurize(examples, load_tokenizer(checkpoint.path), min(length, checkpoint.config.max_position_embeddings), head)
-    loop = LoopSettings(batch_size=settings.batch_size)
-    outputs = compute_outputs(cast("TaskNetwork", checkpoint.module), features, head, loop, choose_device())
-    predictions = task.decode(outputs, features, examples, head)
-    scores = task.score(examples, predictions, head)
-    return scores | scores_by_type(examples, predictions, head) if settings.per_class else scores
+    found = assess(settings)
+    if settings.predictions is not None:
+        write_answers(found, settings.predictions)
+    if settings.report is not None:
+        report.write(found, settings.model, settings.report)
+        print(f"report: {settings.report / 'report.md'}", file=sys.stderr)
+    return found.scores() | (scores_by_type(found.examples, found.predictions, found.head) if settings.per_class else {})

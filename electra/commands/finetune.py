@@ -18,12 +18,12 @@ from electra.contracts import Example, Head, Task
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings
-from electra.tasks import find_task, questions
+from electra.tasks import find_task, questions, reading
 from electra.tasks.own import Columns, own_task, settle
 from electra.tasks.recipe import check_same_run, fit_length, resolve
 from electra.tasks.summary import best, model_card, score_line, summarize, to_json
 from electra.tasks.tag_files import TagColumns
-from electra.tasks.tagging import tagging_task, with_options
+from electra.tasks.tagging import tagging_task
 from electra.tasks.task import choose_examples
 
 RANDOM = "random:"
@@ -40,26 +40,29 @@ def run(settings: FinetuneSettings) -> int | None:
     task = settle(task, head)
     require("torch", "train")
     from electra.model.hf import load_checkpoint
+    from electra.tasks import distillation
     from electra.tasks import trial as trials
     from electra.train import ranks, resume
 
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
-    settings = fit_length(resolve(settings, task.name, start.config.hidden_size), settings, start.config.max_position_embeddings)
+    asked = settings
+    settings = fit_length(resolve(asked, task.name, start.config.hidden_size), asked, start.config.max_position_embeddings)
     check_same_run(settings)
-    task = with_options(questions.adapt(task, settings), settings.token_segment, settings.constrained)
+    task = reading.set_by(task, settings, asked)
     tokenizer = load_tokenizer(start.path)
     if tokenizer.vocab_size > start.config.vocab_size:
         raise UserError(
             f"{start.path}: its tokenizer has {tokenizer.vocab_size} pieces, the model {start.config.vocab_size}; they do not belong together"
         )
-    shown = choose_examples(train_examples, settings.max_train_examples, swapped=task.unordered_pairs and settings.double_unordered)
+    chosen = choose_examples(train_examples, settings.max_train_examples, swapped=task.unordered_pairs and settings.double_unordered)
+    shown, features = distillation.featurize(task, chosen, tokenizer, head, settings)
     trial = trials.Trial(
         task=task,
         head=head,
         start=start,
         random_weights=settings.model.startswith(RANDOM),
         tokenizer=tokenizer,
-        train=task.featurize(shown, tokenizer, settings.max_length, head),
+        train=features,
         dev=task.featurize(dev_examples, tokenizer, settings.max_length, head),
         dev_examples=dev_examples,
         settings=settings,

@@ -47,7 +47,7 @@ def in_ray(tokenizer: Tokenizer, words: str, address: str | None, workers: int) 
         UserError: no cluster at the address, or its machines have another version of electra.
     """
     ray = require("ray", "ray")
-    _connect(ray, address, workers)
+    connect(ray, address, workers)
     workers = workers or int(ray.cluster_resources().get("CPU", 1))
     rules, waiting = ray.put(tokenizer.backend.to_str()), deque[tuple[Any, Path]]()
     work = ray.remote(num_cpus=1, max_retries=RETRIES)(tokenize_remotely)
@@ -85,7 +85,12 @@ def in_ray(tokenizer: Tokenizer, words: str, address: str | None, workers: int) 
     return submit, finish
 
 
-def _connect(ray: Any, address: str | None, workers: int) -> None:
+def connect(ray: Any, address: str | None, workers: int) -> None:
+    """Join the cluster at `address`, or start one of `workers` cores (0: all) on this machine.
+
+    Raises:
+        UserError: no cluster at the address, or its machines have another version of electra.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:

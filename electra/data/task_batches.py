@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from electra.contracts import Batch, Features
 from electra.data.batches import collate, example_key
@@ -97,7 +98,9 @@ def collate_features(features: Sequence[Features], keys: Sequence[int]) -> Batch
     if all(label is not None for label in labels):
         flat = [part for label in labels for part in (label if isinstance(label, tuple) else (label,))]
         array = np.array(labels, np.int64 if all(isinstance(part, int) for part in flat) else np.float32)
-    return collate(pairs, keys, array)
+    batch = collate(pairs, keys, array)
+    taught = [feature.soft_targets for feature in features if feature.soft_targets is not None]
+    return batch if len(taught) < len(features) else replace(batch, soft_targets=torch.tensor(taught, dtype=torch.float32))
 
 
 def evaluation_batches(features: Sequence[Features], batch_size: int) -> Iterator[tuple[list[int], Batch]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from electra.deploy.windows import Piece
 from electra.errors import UserError, require
+from electra.tasks.reading import recorded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +88,7 @@ class TorchNetwork:
         problem = checkpoint.hf_config.get("problem_type")
         self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
         self.is_electric = bool(getattr(module, "electric", False))
-        self.token_segment = int(checkpoint.hf_config.get("token_segment", 0))
+        self.token_segment = int(recorded(checkpoint.hf_config)[0].get("token_segment", 0))
         self.max_length = checkpoint.config.max_position_embeddings
         self.hidden_size = checkpoint.config.hidden_size
         self.vocab_size = checkpoint.config.vocab_size

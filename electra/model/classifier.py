@@ -27,7 +27,7 @@ class Classifier(nn.Module):
         self.num_outputs = num_outputs
         self.head_kind = head
         self.multilabel = multilabel
-        self.head = classification_head(encoder.config, num_outputs, head)
+        self.head: nn.Module = classification_head(encoder.config, num_outputs, head)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.head(first_tokens(self.encoder(batch), batch))

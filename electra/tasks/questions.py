@@ -8,12 +8,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from electra import config, disk
-from electra.contracts import Example, Head, Prediction, SpanPrediction, Task
+import numpy as np
+
+from electra import disk
+from electra.contracts import Example, Features, Head, Prediction, SpanPrediction, Task
 from electra.errors import UserError
-from electra.settings import EvaluateSettings, FinetuneSettings
+from electra.tasks import reading
 from electra.tasks.answer_scores import score_answers, score_with_no_answers
 from electra.tasks.answers import decode_answers
 from electra.tasks.chinese_scores import score_chinese
@@ -22,8 +24,9 @@ from electra.tasks.question_features import Reading, featurize_questions
 from electra.tasks.question_files import find_file, read_mrqa, read_squad
 from electra.tasks.task import fixed_head
 
-RECORD = "electra_questions"
-"""Our key of config.json: how a fine-tuned checkpoint reads questions (the fields of Reading, and max_length)."""
+if TYPE_CHECKING:
+    from electra.data.tokenizer import Tokenizer
+
 PREDICTION_FILES = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 
 USUAL_LENGTH = 384
@@ -46,26 +49,24 @@ def question_task(
         name=name,
         description=description,
         read=read,
-        featurize=featurize_questions,  # type: ignore[arg-type]  # replaced by with_reading
+        featurize=_featurize,
         head=fixed_head(Head(kind="span")),
-        decode=decode_answers,  # type: ignore[arg-type]  # replaced by with_reading
+        decode=_decode,
         score=score,
         main_metric="f1",
         splits=tuple(file_names),
+        options=dataclasses.asdict(Reading(unanswerable=unanswerable)),
+        usual_length=USUAL_LENGTH,
     )
-    return with_reading(task, Reading(unanswerable=unanswerable))
+    return reading.with_options(task, {})
 
 
-def with_reading(task: Task, reading: Reading) -> Task:
-    """The task with other windows, lengths or threshold."""
-    return dataclasses.replace(task, featurize=partial(featurize_questions, reading=reading), decode=partial(decode_answers, reading=reading))
+def _featurize(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, **options: Any) -> list[Features]:
+    return featurize_questions(examples, tokenizer, max_length, head, reading=Reading(**options))
 
 
-def reading_of(task: Task) -> Reading:
-    """How a task of questions reads."""
-    assert isinstance(task.decode, partial)
-    reading: Reading = task.decode.keywords["reading"]
-    return reading
+def _decode(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, **options: Any) -> list[Prediction]:
+    return decode_answers(outputs, features, examples, head, reading=Reading(**options))
 
 
 def with_files(task: Task, data: Path | None, train: Path | None, dev: Path | None) -> Task:
@@ -82,33 +83,14 @@ def with_files(task: Task, data: Path | None, train: Path | None, dev: Path | No
     return dataclasses.replace(task, read=lambda folder, split: task.read(files.get(split, folder), split))
 
 
-def adapt(task: Task, settings: FinetuneSettings) -> Task:
-    """A task of questions with what the settings say of windows and lengths; any other task as it is.
-
-    Raises:
-        UserError: numbers that leave no room.
-    """
-    if task.name not in QUESTION_TASKS:
-        return task
-    names = ("stride", "max_query_length", "max_answer_length", "null_threshold")
-    reading = dataclasses.replace(reading_of(task), **{name: getattr(settings, name) for name in names})
-    reading.check(settings.max_length)
-    return with_reading(task, reading)
-
-
-def record(task: Task, max_length: int) -> dict[str, Any]:
-    """What config.json of a fine-tuned checkpoint says of its questions; nothing for other tasks."""
-    return {RECORD: dataclasses.asdict(reading_of(task)) | {"max_length": max_length}} if task.name in QUESTION_TASKS else {}
-
-
 def keep_threshold(folder: Path, task: Task, scores: Mapping[str, float]) -> None:
     """Write the threshold that was best on dev into a checkpoint's config.json, for texts to come; one that was as good stays."""
     path = folder / "config.json"
     # The official search gives the odds of the last question answered: on new texts those next to it would be refused.
-    if not reading_of(task).unanswerable or not path.exists() or scores["f1"] >= scores["best_f1"] - 1e-9:
+    if not task.options["unanswerable"] or not path.exists() or scores["f1"] >= scores["best_f1"] - 1e-9:
         return
     values = json.loads(path.read_text(encoding="utf-8"))
-    values[RECORD]["null_threshold"] = scores["best_f1_threshold"]
+    values[reading.RECORD]["null_threshold"] = scores["best_f1_threshold"]
     disk.write_text(path, json.dumps(values, indent=2) + "\n")
 
 
@@ -117,20 +99,9 @@ def recorded_reading(values: Mapping[str, Any]) -> tuple[Reading, int]:
 
     A checkpoint of someone else gives the usual numbers, and no 'no answer'.
     """
-    found = values.get(RECORD)
-    found = found if isinstance(found, dict) else {}
+    found, length = reading.recorded(values)
     fields = {field.name for field in dataclasses.fields(Reading)}
-    return Reading(**{key: value for key, value in found.items() if key in fields}), int(found.get("max_length", 0))
-
-
-def as_trained(task: Task, trained: Mapping[str, Any], settings: EvaluateSettings) -> tuple[Task, int]:
-    """A task, a checkpoint's config.json -> the task reading as that checkpoint did, and the longest input; other tasks as the settings say."""
-    if task.name not in QUESTION_TASKS:
-        return task, settings.sequence_length
-    reading, max_length = recorded_reading(trained)
-    length = settings.sequence_length if "sequence_length" in config.given(settings) else max_length or USUAL_LENGTH
-    # Whether questions may be unanswerable is the task's, not the model's.
-    return with_reading(task, dataclasses.replace(reading, unanswerable=reading_of(task).unanswerable)), length
+    return Reading(**{key: value for key, value in found.items() if key in fields}), length
 
 
 def write_predictions(folder: Path, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from electra.tasks.trial import SeedResult
 
 
+SELECTION = "each score is of the step that was best on these same dev examples: it is optimistic"
+
+
 def summarize(task: Task, settings: FinetuneSettings, results: Sequence[SeedResult], counts: Mapping[str, int]) -> dict[str, Any]:
     """Results of the finished seeds -> what RUN/scores.json holds; `counts` are the numbers of examples."""
     summary: dict[str, Any] = {"task": task.name, "model": settings.model, "preset": settings.preset, "main_metric": task.main_metric, **counts}
@@ -23,6 +26,9 @@ def summarize(task: Task, settings: FinetuneSettings, results: Sequence[SeedResu
         summary.setdefault("scores", {})[name] = {"mean": mean, "sd": sd, "each": [result.scores[name] for result in results]}
     summary["seeds"] = [result.seed for result in results]
     summary["best_seed"] = best(task, results).seed
+    if settings.early_stopping:
+        summary["selected_steps"] = [result.selected_step for result in results]
+        summary["selection"] = SELECTION
     summary["steps"] = [result.steps for result in results]
     summary["tokens"] = [result.tokens for result in results]
     summary["seconds"] = [result.seconds for result in results]
@@ -112,7 +118,7 @@ weight decay {optimizer.weight_decay:g}, dropout {settings.dropout:g}, at most {
 
 ## Scores
 
-On the held-out examples, after the last step of each seed:
+On the held-out examples, {_when(summary)}:
 
 {chr(10).join(rows)}
 
@@ -140,6 +146,12 @@ def _length(settings: FinetuneSettings) -> str:
     if loop.num_train_steps:
         return f"{loop.num_train_steps:,} steps"
     return f"{loop.num_train_tokens:,} tokens" if loop.num_train_tokens else f"{loop.budget:g} s" if loop.budget else f"{settings.epochs:g} epochs"
+
+
+def _when(summary: Mapping[str, Any]) -> str:
+    if "selection" not in summary:
+        return "after the last step of each seed"
+    return f"at the best of each seed's evaluations (steps {', '.join(map(str, summary['selected_steps']))}; {summary['selection']})"
 
 
 def _class_limits(head: Head) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 NO_TAG = -100
 """What stands in `Features.token_labels` where no tag is asked for."""
+OPTIONS = {"token_segment": 0, "constrained": False}
 CHUNK_TYPES = {
     "B": "ADJP ADVP CONJP INTJ LST NP PP PRT SBAR UCP VP",
     "E": "ADJP ADVP CONJP INTJ LST NP PP PRT SBAR UCP VP",
@@ -53,8 +53,8 @@ def window_ids(pieces: Sequence[Sequence[int]], window: WordWindow, tokenizer: T
     return [*ids, tokenizer.sep_id], [*word_ids, -1]
 
 
-def featurize_words(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, segment: int = 0) -> list[Features]:
-    """Examples with words -> the windows of each, one behind the other; all tokens are of `segment` (the original's are 1).
+def featurize_words(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, token_segment: int = 0) -> list[Features]:
+    """Examples with words -> the windows of each, one behind the other; all tokens are of `token_segment` (the original's are 1).
 
     Raises:
         UserError: a tag that the head does not know, unless other tags of its span's type are known: such a one is not learned from.
@@ -73,7 +73,7 @@ def featurize_words(examples: Sequence[Example], tokenizer: Tokenizer, max_lengt
             features.append(
                 Features(
                     ids=ids,
-                    segments=[segment] * len(ids),
+                    segments=[token_segment] * len(ids),
                     example=index,
                     token_labels=None if tags is None else [tags[w] if mine else NO_TAG for w, mine in zip(word_ids, decides, strict=True)],
                     word_ids=word_ids,
@@ -188,15 +188,8 @@ def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -
         decode=decode_words,
         score=score_words,
         main_metric="f1",
+        options=OPTIONS,
     )
-
-
-def with_options(task: Task, segment: int = 0, constrained: bool = False) -> Task:
-    """A task of tagging whose tokens are of another segment, or whose tags are sequences its scheme allows; any other task as it is."""
-    if not is_tagging(task):
-        return task
-    featurize, decode = partial(featurize_words, segment=segment), partial(decode_words, constrained=constrained)
-    return dataclasses.replace(task, featurize=featurize, decode=decode)
 
 
 def is_tagging(task: Task) -> bool:
@@ -227,4 +220,5 @@ CHUNK = Task(
     decode=decode_words,
     score=score_words,
     main_metric="f1",
+    options=OPTIONS,
 )

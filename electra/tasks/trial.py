@@ -1,7 +1,7 @@
 """One trial of fine-tuning: pre-trained encoder + new head + training features + a seed -> trained classifier and its dev scores.
 
 The score of a trial is that of the weights after the last step. Choosing the best evaluation on the way would be choosing
-on the dev set, and its mean over seeds would be too good.
+on the dev set, and its mean over seeds would be too good: --early-stopping does so, and says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from electra.model.classifier import Classifier, TaskNetwork, task_network, task
 from electra.model.encoder import Encoder, parameter_depth
 from electra.model.hf import Checkpoint, reinitialize, save_checkpoint, with_dropout
 from electra.settings import FinetuneSettings, LoopSettings
-from electra.tasks import questions
+from electra.tasks import questions, reading
+from electra.tasks.distillation import taught
+from electra.tasks.stopping import BestEvaluation
 from electra.train import budget
 from electra.train.evaluation import autocast
 from electra.train.loop import TrainResult, train
@@ -59,11 +61,13 @@ class SeedResult:
 
     seed: int
     scores: dict[str, float]
-    """Metric -> value on dev, after the last step."""
+    """Metric -> value on dev, after the last step, or at `selected_step`."""
     steps: int
     tokens: int
     """Real tokens trained on."""
     seconds: float
+    selected_step: int | None = None
+    """The step of the best evaluation, whose weights were kept by early stopping."""
 
 
 def build_network(trial: Trial, seed: int) -> TaskNetwork:
@@ -144,17 +148,18 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
         return task.decode(compute_outputs(network, trial.dev, head, loop, ranks.device), trial.dev, trial.dev_examples, head)
 
     def evaluate() -> dict[str, float]:
-        return task.score(trial.dev_examples, predict(), head)
+        scores = task.score(trial.dev_examples, predict(), head)
+        best.consider(scores)
+        return scores
 
     def save(target: Path) -> None:
-        extra: dict[str, Any] = {"finetuning_task": task.name} | questions.record(task, trial.settings.max_length)
-        if head.kind == "tagging" and trial.settings.token_segment:
-            extra["token_segment"] = trial.settings.token_segment
+        extra = {"finetuning_task": task.name} | reading.record(task, trial.settings.max_length)
         save_checkpoint(in_label_units(network, head), target, labels=head.labels, extra=extra)
         trial.tokenizer.save(target)
 
     record = Record(folder, title=f"{task.name} seed {seed}", active=ranks.first)
-    objective = task_objective(network, head)
+    best = BestEvaluation(folder, network, task.main_metric, trial.settings.early_stopping)
+    objective = taught(task_objective(network, head), trial.settings.distillation)
     result = train(
         objective,
         stream,
@@ -166,12 +171,15 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
         depth_of(trial.start.config.num_hidden_layers) if trial.settings.optimizer.layerwise_lr_decay != 1.0 else None,
         latest_checkpoint(folder),
         ranks,
+        enough=best.enough,
     )
     if result.stopped:
         return result, None
+    selected = best.restore(save) if ranks.first else None
     predictions = predict()
     scores = task.score(trial.dev_examples, predictions, head)
     finished = SeedResult(seed=seed, scores=scores, steps=result.step, tokens=result.tokens, seconds=round(result.seconds, 2))
+    finished = replace(finished, selected_step=selected)
     if ranks.first:
         rows = [
             {"id": e.id, "label": _label(e), "prediction": p.label, **_certainty(p.probability)}
@@ -182,6 +190,7 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
             questions.keep_threshold(folder / "final", task, scores)
         disk.write_text(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         disk.write_text(folder / "scores.json", json.dumps(asdict(finished), indent=1) + "\n")
+        best.forget()
         # What would continue a training that is over, several times the size of the model.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     ranks.wait()

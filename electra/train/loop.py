@@ -77,6 +77,7 @@ def train(
     ranks: Ranks | None = None,
     beside: Sequence[tuple[int, Measure]] = (),
     apart: Collection[str] = (),
+    enough: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Train `objective` (a `contracts.Objective`) on `stream`, keeping the run in `record.folder`.
 
@@ -84,13 +85,14 @@ def train(
     only, or, where the model is sharded, on all. `parameter_depth` turns on layer-wise learning rates (see `optim.parameter_groups`).
     `resume_from` is a checkpoint of the same run. `ranks` is what `ranks.join` yielded; None: this process alone. `beside` are further
     measurements, each with the steps between two of them (0: as evaluations). `apart` are names of parameters with an optimizer of their own.
+    `enough`, asked of the first rank after every evaluation, ends the run as if its last step had come.
 
     Raises:
         UserError: no number of steps, a checkpoint that does not fit, or a loss or gradient that is not finite (the
             step is named, the last checkpoint stays).
     """
     ranks = ranks or Ranks(0, 1, choose_device(settings.device))
-    run = Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks, beside, apart)
+    run = Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks, beside, apart, enough)
     try:
         with signals.noted() as asked:
             return run.go(resume_from, asked)
@@ -114,6 +116,7 @@ class Run:
         ranks: Ranks,
         beside: Sequence[tuple[int, Measure]] = (),
         apart: Collection[str] = (),
+        enough: Callable[[], bool] = lambda: False,
     ) -> None:
         self.objective = objective.to(ranks.device)
         self.sharded = settings.parallel == "fsdp" and ranks.world_size > 1
@@ -121,7 +124,7 @@ class Run:
             recompute(objective)
         if self.sharded:
             ranks.shard(objective, half=half(ranks.device, settings.precision))
-        self.stream, self.settings, self.record, self.save, self.ranks = stream, settings, record, save, ranks
+        self.stream, self.settings, self.record, self.save, self.ranks, self.enough = stream, settings, record, save, ranks, enough
         self.measures: list[tuple[int, Measure]] = [*([(0, evaluate)] if evaluate else []), *beside]
         self.adam = Adam(objective.named_parameters(), optimizer, parameter_depth, ranks.sum_ if self.sharded else None, apart)
         self.wrapped: nn.Module = objective
@@ -151,9 +154,9 @@ class Run:
         self.num_steps = self.num_steps or budget.settle(self)
         evaluate_every = settings.evaluate_every or self._every(budget.EVALUATIONS)
         checkpoint_every = settings.checkpoint_every or self._every(budget.CHECKPOINTS)
-        stop = False
+        stop = enough = False
         self._open_window()
-        while self.step < self.num_steps and not stop:
+        while self.step < self.num_steps and not stop and not enough:
             stop = self.update(asked)
             last = self.step == self.num_steps
             due = last or stop or self.step % checkpoint_every == 0 or self.step in settings.keep_steps
@@ -161,9 +164,10 @@ class Run:
                 self._log()
             if now := [measure for every, measure in self.measures if last or self.step % (every or evaluate_every) == 0]:
                 self._evaluate(now)
+                enough = self.ranks.sum_counts([int(self.ranks.first and self.enough())])[0] > 0
             if due:
                 self._checkpoint()
-        done = self.step >= self.num_steps
+        done = enough or self.step >= self.num_steps
         if done:
             resume.write_model(folder / "final", self.objective, self.save, self.ranks)
         self.ranks.wait()

@@ -1,0 +1,164 @@
+"""A suite of tasks, a search, or one task's seeds in parallel -> trials -> one table.
+
+settings          -> trials: task x point of the search x seed       (every flag checked before any is run)
+trials            -> processes, several at a time                    (what is finished stays; failed ones are told, the rest go on)
+every end         -> RUN/TASK/best: the best trial's model           (the other trials' weights go)
+all ends          -> RUN/results.json, RUN/table.md, RUN/results.png
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from electra import config, disk
+from electra.errors import UserError, did_you_mean, require
+from electra.recipes import table
+from electra.recipes.suite_progress import Progress
+from electra.recipes.trials import NOT_A_TRIALS_OWN, Ended, Trial, as_flags, find_places, read_ended, run_all
+from electra.settings import FinetuneSettings, SuiteSettings
+from electra.tasks import find_task
+from electra.tasks.recipe import check_same_run
+from electra.tasks.suites import find_files, suites
+from electra.train import signals
+
+SHORT_NAMES = {"lr": "learning_rate", "layer_decay": "layerwise_lr_decay", "warmup": "warmup_fraction", "length": "max_length"}
+NOT_SEARCHED = NOT_A_TRIALS_OWN | {"train", "dev", "label", "text", "text_pair", "kind"}
+Point = tuple[tuple[str, str], ...]
+
+
+def is_many(settings: FinetuneSettings) -> bool:
+    """Whether these settings ask for a suite, a search, or seeds in parallel."""
+    return settings.task in suites() or settings.suite != SuiteSettings()
+
+
+def run(settings: FinetuneSettings) -> int:
+    """Run the trials that are not finished, and write the table -> 0, or 1 where a trial failed.
+
+    Raises:
+        UserError: an output that is there, a wrong flag, no task's files.
+    """
+    if not settings.resume:
+        disk.fresh_output(settings.output, remedy="add --resume to go on with it, or choose another --output")
+    require("torch", "train")
+    found, missing = find_tasks(settings)
+    points = read_search(settings.suite.search)
+    trials = plan(settings, found, points)
+    check_same_run(settings)
+    disk.write_text(settings.output / "config.toml", config.to_toml(settings))
+    for name in missing:
+        print(f"{name}: not found under {settings.data}", file=sys.stderr)
+    ends = {trial: finished_end(trial) for trial in trials if trial.finished}
+    for finished in ends:
+        keep_best(finished, settings.output)
+    left = [trial for trial in trials if trial not in ends]
+    with signals.noted() as asked, Progress(trials, len(ends), find_places(settings, len(left)).workers) as progress:
+        for trial, ended in run_all(left, settings, find_places(settings, len(left)), asked):
+            if trial is not None and ended is not None:
+                if ended.returncode == 0 and not trial.finished:
+                    ended = Ended(returncode=1, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes, error="ended without scores")
+                ends[trial] = ended
+                keep_best(trial, settings.output)
+                progress.end(trial, ended, table.main_score(trial))
+                table.write(settings, trials, ends, missing)
+            progress.update()
+        if asked:
+            print(f"stopped; the same command with --resume goes on with {settings.output}", file=sys.stderr)
+            return 128 + asked[0]
+    results = table.write(settings, trials, ends, missing)
+    print(json.dumps(results, indent=1) if settings.json else (settings.output / "table.md").read_text(encoding="utf-8").rstrip())
+    return 1 if any(ended.returncode for ended in ends.values()) else 0
+
+
+def finished_end(trial: Trial) -> Ended:
+    """The end of a trial that has its scores, also where the suite was killed before it could note that."""
+    known = read_ended(trial) or Ended(returncode=0, seconds=0.0, peak_memory_bytes=0)
+    return replace(known, returncode=0, error=None)
+
+
+def find_tasks(settings: FinetuneSettings) -> tuple[dict[str, Path | None], list[str]]:
+    """Settings -> task -> where its files lie, and the suite's tasks whose files are nowhere.
+
+    Raises:
+        UserError: --data is missing, or holds none of the suite's tasks.
+    """
+    if settings.task not in suites():
+        return {find_task(settings.task).name: settings.data}, []
+    names = suites()[settings.task]
+    if settings.data is None:
+        raise UserError(f"the suite '{settings.task}' needs --data DIR, the folder that holds its tasks' folders")
+    if settings.train or settings.dev:
+        raise UserError(f"--train and --dev are for the task 'own'; the suite '{settings.task}' reads --data DIR")
+    places = {name: find_files(name, settings.data) for name in names}
+    if not any(places.values()):
+        raise UserError(f"{settings.data} holds no folder of the suite '{settings.task}' ({', '.join(names)}); give the folder that holds them")
+    return {name: place for name, place in places.items() if place is not None}, [name for name, place in places.items() if place is None]
+
+
+def read_search(search: Sequence[str]) -> list[Point]:
+    """('lr=1e-4,3e-4', 'epochs=3,5') -> every combination of values, by the settings' full names; one empty point without a search.
+
+    Raises:
+        UserError: not NAME=VALUE,..., an unknown name, or one that cannot be searched over.
+    """
+    known = {field.name for _, owner, field in config.leaves(FinetuneSettings) if owner is not SuiteSettings} - NOT_SEARCHED
+    axes: dict[str, list[tuple[str, str]]] = {}
+    for item in search:
+        short, equals, values = item.partition("=")
+        name = SHORT_NAMES.get(short.replace("-", "_"), short.replace("-", "_"))
+        if not equals or not all(values.split(",")):
+            raise UserError(f"--search {item}: expected NAME=VALUE,VALUE such as lr=1e-4,3e-4")
+        if name not in known:
+            raise UserError(f"--search {item}: unknown setting '{short}'; {did_you_mean(short, known | set(SHORT_NAMES))}")
+        if name in axes:
+            raise UserError(f"--search {item}: {name} is given twice; give all its values in one list")
+        axes[name] = [(name, value) for value in dict.fromkeys(values.split(","))]
+    return list(itertools.product(*axes.values()))
+
+
+def plan(settings: FinetuneSettings, found: dict[str, Path | None], points: Sequence[Point]) -> list[Trial]:
+    """Every trial, each with its command line already parsed once, the seeds of a point one behind the other.
+
+    Raises:
+        UserError: a searched value that its flag does not take.
+    """
+    trials, given = [], as_flags(settings)
+    for (task, place), point in itertools.product(found.items(), points):
+        for seed in range(settings.loop.seed, settings.loop.seed + settings.seeds):
+            # Slashes of a searched path would make folders of their own.
+            label = "_".join(f"{name}-{value.replace('/', '-')}" for name, value in point)
+            folder = settings.output / task / label / f"seed-{seed}" if point else settings.output / task / f"seed-{seed}"
+            words = ["finetune", task, *given, *itertools.chain.from_iterable(_flag(name, value) for name, value in point)]
+            words += ["--data", str(place)] if place is not None else []
+            words += ["--output", str(folder), "--seed", str(seed), "--resume"]
+            config.from_command_line(FinetuneSettings, words[1:], "electra finetune --search")
+            trials.append(Trial(task=task, point=point, seed=seed, folder=folder, words=tuple(words)))
+    return trials
+
+
+def _flag(name: str, value: str) -> list[str]:
+    flag = name.replace("_", "-")
+    return [f"--no-{flag}"] if value == "false" else [f"--{flag}"] if value == "true" else [f"--{flag}", value]
+
+
+def keep_best(trial: Trial, output: Path) -> None:
+    """RUN/TASK/best is the model of the trial with the highest main metric, RUN/TASK/best.json names it; other trials keep no weights."""
+    mine = trial.folder / "best"
+    score = table.main_score(trial)
+    if score is None or not mine.exists():
+        return
+    told = output / trial.task / "best.json"
+    before = json.loads(told.read_text(encoding="utf-8"))["score"] if told.exists() else float("-inf")
+    if score > before:
+        text = f"\nIt is the best of all trials of this task under `{output.name}` on its dev set; the table there has every trial.\n"
+        with open(mine / "README.md", "a", encoding="utf-8") as card:
+            card.write(text)
+        disk.replace_folder(mine, output / trial.task / "best")
+        disk.write_text(told, json.dumps({"trial": str(trial.folder.relative_to(output)), "score": score}) + "\n")
+    else:
+        shutil.rmtree(mine, ignore_errors=True)

@@ -1,0 +1,149 @@
+"""A fine-tuned model and a labelled file -> its answers, side by side with what it was asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from electra import disk
+from electra.contracts import Example, Features, Head, Prediction, Task
+from electra.errors import UserError
+from electra.settings import EvaluateSettings
+from electra.tasks import find_task
+from electra.tasks.own import SUFFIXES, Columns, own_task
+from electra.tasks.reading import as_trained
+from electra.tasks.tag_files import TagColumns
+from electra.tasks.tagging import tagging_task
+
+if TYPE_CHECKING:
+    from electra.model.classifier import TaskNetwork
+    from electra.model.hf import Checkpoint
+
+KINDS = {"ElectraForTokenClassification": "tagging", "ElectraForQuestionAnswering": "span", "ElectraOriginalQuestionAnswering": "span"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """N examples, and what a model said of them."""
+
+    task: Task
+    head: Head
+    examples: Sequence[Example]
+    features: Sequence[Features]
+    """Windows of a long example stand one behind the other."""
+    predictions: Sequence[Prediction]
+
+    def scores(self) -> dict[str, float]:
+        """Metric -> value over all examples."""
+        return self.task.score(self.examples, self.predictions, self.head)
+
+    def lengths(self) -> list[int]:
+        """Tokens of each example, all its windows together."""
+        out = [0] * len(self.examples)
+        for feature in self.features:
+            out[feature.example] += len(feature.ids)
+        return out
+
+
+def assess(settings: EvaluateSettings) -> Assessment:
+    """Read the labelled file or folder, open the model and ask it.
+
+    Raises:
+        UserError: no such task, split, file or model; no labels; or a model of other labels.
+    """
+    from electra.data.tokenizer import load_tokenizer
+    from electra.model.hf import load_checkpoint
+    from electra.settings import LoopSettings
+    from electra.tasks.trial import compute_outputs
+    from electra.train.ranks import choose_device
+
+    task = find_task(settings.task or "")
+    if task.name == "tagging":
+        task = tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column))
+    if len(settings.data) != 1:
+        raise UserError(f"--task {task.name} needs --data DIR, the folder with its files, or one labelled file")
+    if settings.split not in task.splits:
+        raise UserError(f"{task.name} has no split '{settings.split}'; it has {', '.join(task.splits)}")
+    for place in (settings.report, settings.predictions):
+        if place is not None:
+            disk.fresh_output(place, remedy="choose another place")
+    place = disk.existing_path(settings.data[0], "data")
+    if task.name != "own":
+        # Read before the model is opened: a wrong path is told at once.
+        examples = read_labelled(task, place, settings.split)
+    checkpoint = load_checkpoint(settings.model, "task")
+    head = head_of(checkpoint)
+    if task.name == "own":
+        task = own_with(settings, place, head)
+        examples = read_labelled(task, place, settings.split)
+    else:
+        # Tags of one's own are those the model has learned; a file need not hold all of them.
+        wanted = head if task.name == "tagging" and head.kind == "tagging" else task.head(examples)
+        if wanted.kind != head.kind or set(head.labels) != set(wanted.labels):
+            answers = f"answers with {', '.join(head.labels[:10])}" if head.labels else f"is made for {head.kind}"
+            raise UserError(f"{settings.model} {answers}, {task.name} wants {', '.join(wanted.labels[:10]) or wanted.kind}; fine-tune on it")
+    task, length = as_trained(task, checkpoint.hf_config, settings)
+    features = task.featurize(examples, load_tokenizer(checkpoint.path), min(length, checkpoint.config.max_position_embeddings), head)
+    loop = LoopSettings(batch_size=settings.batch_size)
+    outputs = compute_outputs(cast("TaskNetwork", checkpoint.module), features, head, loop, choose_device())
+    return Assessment(task=task, head=head, examples=examples, features=features, predictions=task.decode(outputs, features, examples, head))
+
+
+def head_of(checkpoint: Checkpoint) -> Head:
+    """What a saved model's head is for; a regression answers in the label's own unit."""
+    if (kind := KINDS.get(checkpoint.architecture)) is not None:
+        return Head(kind=kind, labels=checkpoint.labels if kind == "tagging" else ())
+    problem = checkpoint.hf_config.get("problem_type")
+    if problem == "regression" or (problem is None and len(checkpoint.labels) == 1):
+        return Head(kind="regression")
+    return Head(kind="multilabel" if problem == "multi_label_classification" else "classification", labels=checkpoint.labels)
+
+
+def own_with(settings: EvaluateSettings, place: Path, head: Head) -> Task:
+    """The task 'own' over one file (or a folder's), with the model's kind of label."""
+    columns = Columns(
+        text=settings.text, text_pair=settings.text_pair, label=settings.label, kind="regression" if head.kind == "regression" else "classification"
+    )
+    task = own_task(columns, {settings.split: place} if place.is_file() else None)
+    return dataclasses.replace(task, main_metric="pearson" if head.kind == "regression" else "accuracy")
+
+
+def read_labelled(task: Task, place: Path, split: str) -> list[Example]:
+    """The split of a folder, or one file of the task's own layout; every example labelled.
+
+    Raises:
+        UserError: it cannot be read, or a label is missing.
+    """
+    if task.name != "own" and place.is_file() and place.suffix in SUFFIXES:
+        if place.stem not in task.splits:
+            raise UserError(
+                f"{place} is no file of {task.name}'s own ({', '.join(task.splits)}); for another file use --task own --text COLUMN --label COLUMN"
+            )
+        place, split = place.parent, place.stem
+    examples = task.read(place, split)
+    if any(example.label is None and example.answers is None for example in examples):
+        raise UserError(f"split '{split}' of {task.name} has no labels; use --split dev, or 'electra predict'")
+    return examples
+
+
+def answer_rows(found: Assessment) -> list[dict[str, Any]]:
+    """One row per example: id, label, prediction, and how sure the model was."""
+    rows = []
+    for example, answer in zip(found.examples, found.predictions, strict=True):
+        label: Any = example.label if example.answers is None else [item.text for item in example.answers]
+        row: dict[str, Any] = {"id": example.id, "label": label, "prediction": answer.label}
+        if answer.probability is not None:
+            row["probability"] = answer.probability
+        if answer.probabilities:
+            row["probabilities"] = dict(answer.probabilities)
+        rows.append(row)
+    return rows
+
+
+def write_answers(found: Assessment, path: Path) -> None:
+    """The rows as JSON lines."""
+    disk.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answer_rows(found)))

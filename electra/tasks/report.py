@@ -1,0 +1,161 @@
+"""A model's answers -> report.json, report.md and pictures: what it gets wrong, how sure it is, and which texts are hard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electra import disk
+from electra.errors import require
+from electra.tasks.assessment import Assessment
+from electra.tasks.calibration import reliability
+
+NUM_ERRORS = 20
+NUM_SLICES = 4
+SHOWN_CHARACTERS = 300
+
+
+def measure(found: Assessment) -> dict[str, Any]:
+    """All of the report as plain values."""
+    scores = found.scores()
+    out: dict[str, Any] = {"task": found.task.name, "main_metric": found.task.main_metric, "num_examples": len(found.examples), "scores": scores}
+    if found.head.kind == "classification":
+        out |= confusions([str(e.label) for e in found.examples], [str(p.label) for p in found.predictions], found.head.labels)
+        sure = [p.probability for p in found.predictions]
+        if all(value is not None for value in sure):
+            right = [str(e.label) == str(p.label) for e, p in zip(found.examples, found.predictions, strict=True)]
+            out["calibration"] = reliability([float(value or 0.0) for value in sure], right)
+    if found.head.kind == "multilabel":
+        out["classes"] = label_rows(found)
+    out["slices"] = slices(found)
+    out["errors"] = worst_errors(found)
+    return out
+
+
+def confusions(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    """Counts (gold by predicted), and precision, recall, F1 and support of each class, by scikit-learn."""
+    sk = require("sklearn.metrics", "train")
+    counts = sk.confusion_matrix(gold, predicted, labels=list(labels))
+    values = sk.precision_recall_fscore_support(gold, predicted, labels=list(labels), zero_division=0.0)
+    rows = [_class_row(*row) for row in zip(labels, *values, strict=True)]
+    return {"confusion": {"labels": list(labels), "counts": counts.tolist()}, "classes": rows}
+
+
+def label_rows(found: Assessment) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and support of each of several labels at once."""
+    sk = require("sklearn.metrics", "train")
+
+    def table(answers: Sequence[Any]) -> np.ndarray:
+        return np.array([[name in _names(answer.label) for name in found.head.labels] for answer in answers])
+
+    values = sk.precision_recall_fscore_support(table(found.examples), table(found.predictions), zero_division=0.0)
+    return [_class_row(*row) for row in zip(found.head.labels, *values, strict=True)]
+
+
+def _names(label: Any) -> Sequence[str]:
+    return label if isinstance(label, tuple) else (str(label),)
+
+
+def _class_row(name: str, precision: float, recall: float, f1: float, support: int) -> dict[str, Any]:
+    return {"label": name, "precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
+
+
+def slices(found: Assessment) -> list[dict[str, Any]]:
+    """Scores of the shortest to the longest quarter of the examples, by tokens; equal lengths stay together."""
+    lengths = np.array(found.lengths())
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, NUM_SLICES + 1), method="lower"))
+    place = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
+    out = []
+    for number in np.unique(place).tolist():
+        chosen = np.flatnonzero(place == number).tolist()
+        scores = found.task.score([found.examples[i] for i in chosen], [found.predictions[i] for i in chosen], found.head)
+        span = {"from_tokens": int(lengths[chosen].min()), "to_tokens": int(lengths[chosen].max())}
+        out.append({**span, "num_examples": len(chosen), "scores": scores})
+    return out
+
+
+def worst_errors(found: Assessment) -> list[dict[str, Any]]:
+    """The most confident wrong classes, the numbers furthest off, or the lowest-scored examples of other kinds; the worst first."""
+    ranked = []
+    for i, (example, answer) in enumerate(zip(found.examples, found.predictions, strict=True)):
+        if found.head.kind == "classification":
+            badness = (answer.probability or 0.0) if str(example.label) != str(answer.label) else 0.0
+        elif found.head.kind == "regression":
+            badness = abs(float(str(example.label)) - float(str(answer.label)))
+        else:
+            badness = 1.0 - found.task.score([example], [answer], found.head)[found.task.main_metric]
+        if badness > 0:
+            ranked.append((-badness, i))
+    rows = []
+    for _, i in sorted(ranked)[:NUM_ERRORS]:
+        example, answer = found.examples[i], found.predictions[i]
+        label: Any = example.label if example.answers is None else [item.text for item in example.answers]
+        row = {"id": example.id, "label": label, "prediction": answer.label, "text": example.text[:SHOWN_CHARACTERS]}
+        row |= {} if example.text_pair is None else {"text_pair": example.text_pair[:SHOWN_CHARACTERS]}
+        rows.append(row | ({} if answer.probability is None else {"probability": answer.probability}))
+    return rows
+
+
+# ---- files ----
+
+
+def write(found: Assessment, model: str, folder: Path) -> dict[str, Any]:
+    """Write report.json, report.md and the pictures that the kind of label has, and return the values.
+
+    Raises:
+        UserError: the folder cannot be written, or matplotlib is missing.
+    """
+    require("matplotlib", "train")
+    from electra.tasks import report_chart
+
+    values = {"model": model, **measure(found)}
+    with disk.atomic_folder(folder) as place:
+        if "confusion" in values:
+            report_chart.draw_confusion(values["confusion"], place / "confusion.png")
+        if "calibration" in values:
+            report_chart.draw_reliability(values["calibration"], place / "calibration.png")
+        if found.head.kind == "regression":
+            gold, predicted = ([float(str(item.label)) for item in side] for side in (found.examples, found.predictions))
+            report_chart.draw_scatter(gold, predicted, place / "scatter.png")
+        (place / "report.json").write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (place / "report.md").write_text(to_markdown(values), encoding="utf-8")
+    return values
+
+
+def to_markdown(values: dict[str, Any]) -> str:
+    """The report people read."""
+    lines = [f"# {values['model']} on {values['task']}: {values['num_examples']:,} examples", "", "| metric | value |", "|---|---|"]
+    lines += [f"| {name} | {value:.4f} |" for name, value in values["scores"].items()]
+    if "classes" in values:
+        lines += ["", "## Classes", "", "| label | precision | recall | F1 | examples |", "|---|---|---|---|---|"]
+        for row in values["classes"]:
+            lines.append(f"| {_cell(row['label'])} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']:,} |")
+    if "confusion" in values:
+        lines += ["", "![gold labels by predicted labels](confusion.png)"]
+    if "calibration" in values:
+        found = values["calibration"]
+        tendency = "surer than it is right" if found["overconfidence"] > 0 else "less sure than it is right"
+        lines += ["", "## Calibration", "", f"Expected calibration error {found['expected_calibration_error']:.4f} (15 bins), "]
+        lines[-1] += f"largest gap {found['maximum']:.4f}. On average the model is {tendency}, by {abs(found['overconfidence']):.4f}."
+        lines += ["", "![probability against share of right answers](calibration.png)"]
+    if values["scores"].get("pearson") is not None:
+        lines += ["", "![gold against predicted numbers](scatter.png)"]
+    metric = values["main_metric"]
+    lines += ["", "## By length", "", f"| tokens | examples | {metric} |", "|---|---|---|"]
+    for row in values["slices"]:
+        lines.append(f"| {row['from_tokens']} to {row['to_tokens']} | {row['num_examples']:,} | {row['scores'][metric]:.4f} |")
+    lines += ["", "## Worst errors", "", "| id | label | prediction | probability | text |", "|---|---|---|---|---|"]
+    for row in values["errors"]:
+        sure = f"{row['probability']:.4f}" if "probability" in row else ""
+        text = row["text"] + (f" / {row['text_pair']}" if "text_pair" in row else "")
+        lines.append(f"| {row['id']} | {_cell(row['label'])} | {_cell(row['prediction'])} | {sure} | {_cell(text)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else " ".join(value) if isinstance(value, tuple | list) else str(value)
+    return " ".join(text.split()).replace("|", "\\|")

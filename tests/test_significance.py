@@ -1,0 +1,157 @@
+"""electra significance against scipy, scikit-learn, and simulations whose answer is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from electra import cli
+from electra.errors import UserError
+from electra.tasks.significance import Answers, bootstrap, mcnemar, metric_named, pair
+
+stats = pytest.importorskip("scipy.stats")
+sk = pytest.importorskip("sklearn.metrics")
+
+
+def _write(path: Path, labels: list[Any], predictions: list[Any], ids: list[str] | None = None) -> Path:
+    ids = ids or [f"dev-{i}" for i in range(len(labels))]
+    rows = [{"id": i, "label": a, "prediction": b} for i, a, b in zip(ids, labels, predictions, strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _classes(rng: np.random.Generator, count: int, names: tuple[str, ...], right: tuple[float, float]) -> Answers:
+    gold = rng.integers(0, len(names), count)
+    sides = [np.where(rng.random(count) < share, gold, rng.integers(0, len(names), count)) for share in right]
+    return Answers(ids=tuple(map(str, range(count))), gold=gold, first=sides[0], second=sides[1], classes=names)
+
+
+ORACLES = {
+    "accuracy": lambda g, p: sk.accuracy_score(g, p),
+    "f1": lambda g, p: sk.f1_score(g, p, labels=[2], average="macro", zero_division=0.0),
+    "macro_f1": lambda g, p: sk.f1_score(g, p, average="macro", zero_division=0.0),
+    "matthews": lambda g, p: sk.matthews_corrcoef(g, p),
+    "pearson": lambda g, p: stats.pearsonr(g, p).statistic,
+    "spearman": lambda g, p: stats.spearmanr(g, p).statistic,
+    "root_mean_squared_error": lambda g, p: sk.root_mean_squared_error(g, p),
+}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_every_metric_of_every_resample_equals_scikit_learns(name: str) -> None:
+    rng = np.random.default_rng(3)
+    answers = _classes(rng, 40, ("a", "b", "c"), (0.6, 0.4))
+    if name in ("pearson", "spearman", "root_mean_squared_error"):
+        gold = rng.integers(0, 6, 40) / 1.0
+        answers = Answers(ids=answers.ids, gold=gold, first=gold + rng.normal(size=40), second=gold, classes=())
+    drawn = rng.integers(0, 40, (20, 40))
+    draws = np.stack([np.bincount(row, minlength=40) for row in drawn]).astype(float)
+    ours = metric_named(name, answers, None)(answers.gold, answers.first, draws)
+    theirs = [ORACLES[name](answers.gold[row], answers.first[row]) for row in drawn]
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+def test_mcnemar_equals_scipys_binomial_test() -> None:
+    for ours, theirs in ((3, 9), (0, 5), (12, 12), (1, 0)):
+        right = [True] * ours + [False] * theirs + [True] * 30
+        found = mcnemar(right, [not value for value in right[: ours + theirs]] + [True] * 30)
+        assert found["exact"] and (found["only_first_right"], found["only_second_right"]) == (ours, theirs)
+        assert found["p_value"] == pytest.approx(stats.binomtest(ours, ours + theirs).pvalue)
+    assert mcnemar([True, False], [True, False])["p_value"] == 1.0
+
+
+def test_mcnemar_of_many_is_near_the_exact_one() -> None:
+    right = [True] * 60 + [False] * 90
+    found = mcnemar(right, [not value for value in right])
+    assert not found["exact"] and found["p_value"] == pytest.approx(stats.chi2.sf(29**2 / 150, 1))
+    assert found["p_value"] == pytest.approx(stats.binomtest(60, 150).pvalue, abs=0.003)
+
+
+def test_bootstrap_interval_is_near_scipys() -> None:
+    """scipy.stats.bootstrap over pairs draws other numbers; with many of both the intervals agree."""
+    answers = _classes(np.random.default_rng(5), 300, ("0", "1"), (0.7, 0.6))
+    found = bootstrap(answers, metric_named("accuracy", answers, None), num_resamples=20_000, confidence=0.95, seed=1)
+
+    def difference(one: np.ndarray, two: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.mean(one, axis=axis) - np.mean(two, axis=axis)
+
+    rights = (answers.first == answers.gold).astype(float), (answers.second == answers.gold).astype(float)
+    theirs = stats.bootstrap(rights, difference, paired=True, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2))
+    np.testing.assert_allclose(found["interval"], theirs.confidence_interval, atol=0.004)
+    again = bootstrap(answers, metric_named("accuracy", answers, None), num_resamples=20_000, confidence=0.95, seed=1)
+    assert again == found
+
+
+@pytest.mark.parametrize("name", ["accuracy", "matthews", "pearson"])
+def test_equal_models_are_called_different_in_about_one_case_of_twenty(name: str) -> None:
+    """400 pairs of equally good models on 200 examples each: the share of p < 0.05 is 5%, give or take 2 standard errors and discreteness."""
+    rng, called, tested = np.random.default_rng(11), 0, 400
+    mcnemars = 0
+    for seed in range(tested):
+        answers = _classes(rng, 200, ("0", "1"), (0.6, 0.6))
+        if name == "pearson":
+            gold = rng.normal(size=200)
+            answers = Answers(ids=answers.ids, gold=gold, first=gold + rng.normal(size=200), second=gold + rng.normal(size=200), classes=())
+        found = bootstrap(answers, metric_named(name, answers, None), num_resamples=500, confidence=0.95, seed=seed)
+        called += found["p_value"] < 0.05
+        mcnemars += bool(answers.classes) and mcnemar(answers.first == answers.gold, answers.second == answers.gold)["p_value"] < 0.05
+    assert 0.025 <= called / tested <= 0.085, called / tested
+    assert mcnemars / tested <= 0.06  # the exact test and the correction err on the safe side
+
+
+def test_a_true_difference_is_found() -> None:
+    answers = _classes(np.random.default_rng(1), 400, ("0", "1"), (0.8, 0.5))
+    found = bootstrap(answers, metric_named("accuracy", answers, None), num_resamples=2000, confidence=0.95, seed=1)
+    assert (
+        found["p_value"] < 0.001
+        and found["interval"][0] > 0
+        and mcnemar(answers.first == answers.gold, answers.second == answers.gold)["p_value"] < 0.001
+    )
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gold = ["pos", "neg"] * 50
+    one = _write(tmp_path / "a.jsonl", gold, [*gold[:90], *["pos"] * 10])
+    # The second file's order does not matter.
+    two = _write(tmp_path / "b.jsonl", gold[::-1], ["pos"] * 100, [f"dev-{i}" for i in range(99, -1, -1)])
+    assert cli.main(["significance", str(one), str(two), "--json", "--num-resamples", "1000"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["first"], found["second"], found["num_examples"], found["differ"]) == (0.95, 0.5, 100, True)
+    assert found["mcnemar"]["only_first_right"] == 45 and found["mcnemar"]["p_value"] < 1e-6
+    assert cli.main(["significance", str(one), str(one), "--num-resamples", "1000"]) == 0
+    assert "they may be equal" in capsys.readouterr().out
+    assert cli.main(["significance", str(one), str(two), "--metric", "f1", "--positive", "neg", "--num-resamples", "500", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["second"] == 0.0
+    numbers = _write(tmp_path / "c.jsonl", [1.0, 2.0, 3.5], [1.1, 2.2, 3.0]), _write(tmp_path / "d.jsonl", [1.0, 2.0, 3.5], [1, 3, 2])
+    assert cli.main(["significance", *map(str, numbers), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metric"] == "pearson"
+
+
+def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = _write(tmp_path / "a.jsonl", ["x", "y", "x"], ["x", "x", "x"])
+    other = _write(tmp_path / "b.jsonl", ["x", "y", "x"], ["x", "x", "x"], ["dev-0", "dev-7", "dev-2"])
+    with pytest.raises(UserError, match="example dev-1 is missing from"):
+        pair(good, other)
+    with pytest.raises(UserError, match="example dev-2 is missing from"):
+        pair(good, _write(tmp_path / "s.jsonl", ["x", "y"], ["x", "x"]))
+    with pytest.raises(UserError, match="example dev-1 is labelled 'y'"):
+        pair(good, _write(tmp_path / "c.jsonl", ["x", "x", "x"], ["x", "x", "x"]))
+    with pytest.raises(UserError, match="dev-0 is there twice"):
+        pair(good, _write(tmp_path / "d.jsonl", ["x", "y"], ["x", "x"], ["dev-0", "dev-0"]))
+    with pytest.raises(UserError, match="has no label"):
+        pair(good, _write(tmp_path / "e.jsonl", [None], ["x"]))
+    (tmp_path / "f.jsonl").write_text('{"id": 1}\n')
+    for words, said in (
+        ((good, tmp_path / "none.jsonl"), "not found"),
+        ((good, tmp_path / "f.jsonl"), "line 1: expected JSON with id"),
+        ((good, good, "--metric", "pearson"), "is not for classes"),
+        ((good, good, "--metric", "f1", "--positive", "z"), "no such class"),
+        ((good, good, "--num-resamples", "5"), "at least 100"),
+        ((good, good, "--confidence", "0.2"), "expected a share"),
+    ):
+        assert cli.main(["significance", *map(str, words)]) == 2
+        assert said in capsys.readouterr().err
