@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from electra.contracts import Task
 from electra.errors import UserError, did_you_mean
-from electra.tasks.glue import COLA, MRPC, RTE, SST2, STSB, WNLI
+from electra.tasks.clue import CLUE
+from electra.tasks.glue import COLA, MNLI, MRPC, QNLI, QQP, RTE, SST2, STSB, WNLI
 from electra.tasks.imdb import IMDB
 from electra.tasks.own import OWN
 
-TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, RTE, WNLI, IMDB, OWN)}
+TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, QQP, MNLI, QNLI, RTE, WNLI, IMDB, *CLUE.values(), OWN)}
 
 
 def find_task(name: str) -> Task:
