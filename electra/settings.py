@@ -343,10 +343,14 @@ class EvaluateSettings:
     """A fixed corruption set (made when the file is missing, from --data with this model's generator and from word frequencies)."""
     split: str = "dev"
     """Split of the task's data."""
+    fold: str | None = None
+    """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
+    truncate: Literal["head", "tail", "head-tail", "windows"] | None = None
+    """What is read of longer texts; unset: what the model was fine-tuned with."""
     num_examples: int = 2000
     """Held-out examples measured (pre-training metrics)."""
     sequence_length: int = 128
-    """Longest example in tokens."""
+    """Longest example in tokens; of a task, unset: what the model was fine-tuned with."""
     batch_size: int = 32
     """Examples at a time."""
     seed: int = 1
@@ -359,12 +363,15 @@ class EvaluateSettings:
 class FinetuneSettings:
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: sst2, cola, mrpc, stsb, rte, wnli, imdb, or own (your csv, tsv or jsonl).
+    TASK: a name of docs/tasks.md (sst2, mnli, imdb, tnews, ...), or own (your csv, tsv, jsonl or parquet).
 
     Examples:
       electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2 --seeds 5
       electra finetune imdb --model google/electra-small-discriminator --data aclImdb --output runs/imdb
+      electra finetune imdb --model runs/mini/final --data aclImdb --output runs/imdb --truncate head-tail --freeze-encoder-epochs 1
       electra finetune own --train a.csv --dev b.csv --text review --label stars --model runs/mini/final --output runs/own
+      electra finetune own --train a.jsonl --dev b.jsonl --label topics --kind multilabel --model runs/mini/final --output runs/topics
+      electra finetune tnews --preset clue --fold 0 --model runs/zh/final --data FewCLUE --output runs/tnews
     """
 
     task: str = argument()
@@ -374,7 +381,7 @@ class FinetuneSettings:
     output: Path
     """Run directory; one folder a seed, the best under 'best'."""
     preset: str | None = None
-    """Fine-tuning preset ('paper', 'original-code') or a TOML file; unset: 'paper'."""
+    """Fine-tuning preset ('paper', 'original-code', 'mini', 'clue') or a TOML file; unset: 'paper'."""
     data: Path | None = None
     """Folder (or archive) of the task's official files."""
     train: Path | None = None
@@ -387,14 +394,26 @@ class FinetuneSettings:
     """Column of the second text."""
     label: str = "label"
     """Column of the label."""
-    kind: Literal["auto", "classification", "regression"] = "auto"
-    """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers."""
+    kind: Literal["auto", "classification", "regression", "multilabel"] = "auto"
+    """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers; 'multilabel': several at once."""
+    label_separator: str = "|"
+    """What stands between several labels at once (a JSON list is read, too)."""
+    fold: str | None = None
+    """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
     epochs: float = 3.0
     """Passes over the training set."""
     max_train_examples: int = 0
     """Use only this many training examples (a fixed random choice); 0: all."""
     max_length: int = 128
     """Longest input in tokens."""
+    truncate: Literal["head", "tail", "head-tail", "windows"] = "head"
+    """What is read of longer texts: the beginning, the end, a quarter and three quarters of these, or all of it in overlapping windows."""
+    class_weights: str | None = None
+    """Weights of the classes in the loss: 'balanced' (rare ones count more), or a number for each, 1,2.5,...; unset: all alike."""
+    freeze_layers: int | None = None
+    """Leave the embeddings and this many of the lowest layers as they are (0: the embeddings alone); unset: all learn."""
+    freeze_encoder_epochs: float = 0.0
+    """Train the head alone for so many of the epochs, then everything."""
     seeds: int = 1
     """Number of trials, seeds 1..N: mean, standard deviation and each are reported."""
     head: Literal["transformers", "original"] = "transformers"

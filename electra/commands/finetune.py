@@ -19,10 +19,13 @@ from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings
 from electra.tasks import find_task
+from electra.tasks.class_weights import check_class_weights, class_weights
+from electra.tasks.clue import choose_fold
 from electra.tasks.own import Columns, own_task, settle
 from electra.tasks.recipe import check_same_run, fit_length, resolve
 from electra.tasks.summary import best, model_card, score_line, summarize, to_json
 from electra.tasks.task import choose_examples
+from electra.tasks.truncation import with_truncation
 
 RANDOM = "random:"
 """Prefix of --model for random weights in a checkpoint's shape."""
@@ -36,30 +39,36 @@ def run(settings: FinetuneSettings) -> int | None:
     train_examples, dev_examples = read_splits(task, settings)
     head = task.head(train_examples)
     task = settle(task, head)
+    check_class_weights(settings.class_weights, head)
     require("torch", "train")
+    from electra.model.freezing import check_layers
     from electra.model.hf import load_checkpoint
     from electra.tasks import trial as trials
     from electra.train import ranks, resume
 
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
     settings = fit_length(resolve(settings, task.name, start.config.hidden_size), settings, start.config.max_position_embeddings)
+    check_layers(settings.freeze_layers, start.config.num_hidden_layers)
     check_same_run(settings)
+    task = with_truncation(task, settings.truncate)
     tokenizer = load_tokenizer(start.path)
     if tokenizer.vocab_size > start.config.vocab_size:
         raise UserError(
             f"{start.path}: its tokenizer has {tokenizer.vocab_size} pieces, the model {start.config.vocab_size}; they do not belong together"
         )
     shown = choose_examples(train_examples, settings.max_train_examples, swapped=task.unordered_pairs and settings.double_unordered)
+    train = task.featurize(shown, tokenizer, settings.max_length, head)
     trial = trials.Trial(
         task=task,
         head=head,
         start=start,
         random_weights=settings.model.startswith(RANDOM),
         tokenizer=tokenizer,
-        train=task.featurize(shown, tokenizer, settings.max_length, head),
+        train=train,
         dev=task.featurize(dev_examples, tokenizer, settings.max_length, head),
         dev_examples=dev_examples,
         settings=settings,
+        class_weights=class_weights(settings.class_weights, head, train),
     )
     counts = {"train_examples": len(shown), "dev_examples": len(dev_examples), "text_pairs": int(shown[0].text_pair is not None)}
     results = []
@@ -97,12 +106,15 @@ def choose_task(settings: FinetuneSettings) -> Task:
             raise UserError(f"--train and --dev are for the task 'own'; {task.name} reads --data DIR")
         if settings.data is None:
             raise UserError(f"{task.name} needs --data DIR, the folder with its files")
-        return task
+        return choose_fold(task, settings.fold)
     if settings.data is None and (settings.train is None or settings.dev is None):
-        raise UserError("a task of your own needs --train FILE and --dev FILE (csv, tsv or jsonl), or --data DIR that holds train.* and dev.*")
+        raise UserError(
+            "a task of your own needs --train FILE and --dev FILE (csv, tsv, jsonl or parquet), or --data DIR that holds train.* and dev.*"
+        )
     if settings.data is not None and settings.data.is_file() and (settings.train is None or settings.dev is None):
         raise UserError(f"{settings.data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen examples")
-    columns = Columns(text=settings.text, text_pair=settings.text_pair, label=settings.label, kind=settings.kind)
+    names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "kind", "label_separator")}
+    columns = Columns(**names)
     return own_task(columns, {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None})
 
 

@@ -97,7 +97,8 @@ def collate_features(features: Sequence[Features], keys: Sequence[int]) -> Batch
     if all(label is not None for label in labels):
         flat = [part for label in labels for part in (label if isinstance(label, tuple) else (label,))]
         array = np.array(labels, np.int64 if all(isinstance(part, int) for part in flat) else np.float32)
-    return collate(pairs, keys, array)
+    classes = tuple(int(i) for i in array) if array is not None and array.ndim == 1 and array.dtype == np.int64 else None
+    return replace(collate(pairs, keys, array), classes=classes)
 
 
 def evaluation_batches(features: Sequence[Features], batch_size: int) -> Iterator[tuple[list[int], Batch]]:

@@ -178,14 +178,12 @@ def read_clue(name: str, layout: Layout, data: Path, split: str, fold: str | Non
     path = split_file(folder, layout, split, fold)
     check_labels_file(folder / "labels.json", name, layout)
     examples: list[Example] = []
-    number = 0
-    for place, row in rows_of(path, split):
+    for number, (place, row) in enumerate(rows_of(path, split)):
         label = _label(row, layout, name, place, required=split in ("train", "dev"))
         if label != NO_AGREEMENT:
             text, pair = layout.texts(row, place)
             id_ = row.get("id", number) if split.startswith("test") else number
             examples.append(Example(id=f"{split}-{id_}", text=text, text_pair=pair, label=label))
-        number += 1
     if not examples:
         raise UserError(f"{path} has no examples; give the complete file")
     return examples

@@ -49,11 +49,9 @@ def score_line(summary: Mapping[str, Any]) -> str:
 def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """The README.md of the best checkpoint, written from the run alone."""
     optimizer, loop = settings.optimizer, settings.loop
-    kind = (
-        "a number"
-        if head.kind == "regression"
-        else f"one of {len(head.labels)} labels ({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
-    )
+    several = f"{'any' if head.kind == 'multilabel' else 'one'} of {len(head.labels)} labels"
+    named = f"({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
+    kind = "a number" if head.kind == "regression" else f"{several} {named}"
     opened = (
         "`transformers` has no class for its head; it opens in `electra`."
         if settings.head == "original"
@@ -107,9 +105,18 @@ On the held-out examples, after the last step of each seed:
 ## Limits
 
 This model is the best of the seeds above by {task.main_metric} on the same examples it is scored on, so expect the mean rather than its
-own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens were cut in training.
+own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens
+{_TRUNCATED[settings.truncate]} in training.
 {_class_limits(head)}
 """
+
+
+_TRUNCATED = {
+    "head": "lost their end",
+    "tail": "lost their beginning",
+    "head-tail": "kept a quarter from their beginning and the rest from their end",
+    "windows": "were read in overlapping windows",
+}
 
 
 def _places(settings: FinetuneSettings) -> str:
@@ -133,6 +140,8 @@ def _length(settings: FinetuneSettings) -> str:
 def _class_limits(head: Head) -> str:
     if head.kind == "regression":
         return f"Its training targets lay between {head.offset:g} and {head.offset + head.scale:g}; answers may leave that range a little."
+    if head.kind == "multilabel":
+        return "Probabilities are not calibrated; a label is given where its own is above one half, so a text may get none."
     return "Probabilities are not calibrated; a text that belongs to none of the labels still gets one."
 
 

@@ -23,10 +23,12 @@ from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.task_batches import FeatureStream, evaluation_batches
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
-from electra.model.classifier import TaskNetwork, task_network, task_objective
+from electra.model.classifier import TaskNetwork, TaskObjective, task_network, task_objective
 from electra.model.encoder import Encoder, parameter_depth
+from electra.model.freezing import HeadFirst, freeze_lowest
 from electra.model.hf import Checkpoint, reinitialize, save_checkpoint, with_dropout
 from electra.settings import FinetuneSettings, LoopSettings
+from electra.tasks.truncation import RECORDED, RECORDED_LENGTH
 from electra.train import budget
 from electra.train.evaluation import autocast
 from electra.train.loop import TrainResult, train
@@ -50,6 +52,8 @@ class Trial:
     dev: Sequence[Features]
     dev_examples: Sequence[Example]
     settings: FinetuneSettings
+    class_weights: Sequence[float] | None = None
+    """In the order of the head's labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,17 @@ def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettin
     return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
 
 
+def freeze(objective: TaskObjective, network: TaskNetwork, settings: FinetuneSettings, batches_per_epoch: int) -> None:
+    """Take from the optimizer what does not learn: the lowest layers, and the whole encoder while the head learns first."""
+    if settings.freeze_layers is not None:
+        freeze_lowest(network.encoder, settings.freeze_layers)
+    if settings.freeze_encoder_epochs:
+        steps = plan_steps(settings, batches_per_epoch).num_train_steps
+        assert steps is not None
+        frozen = math.ceil(batches_per_epoch * settings.freeze_encoder_epochs / settings.loop.accumulation)
+        objective.head_first = HeadFirst(network.encoder, frozen / steps)
+
+
 def depth_of(num_hidden_layers: int) -> Callable[[str], int]:
     """Parameter name -> depth for layer-wise learning rates: embeddings 0, layers 1..n, head n + 2, as the original counts."""
 
@@ -145,12 +160,13 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
         return task.score(trial.dev_examples, predict(), head)
 
     def save(target: Path) -> None:
-        extra = {"finetuning_task": task.name}
+        extra = {"finetuning_task": task.name, RECORDED: trial.settings.truncate, RECORDED_LENGTH: trial.settings.max_length}
         save_checkpoint(in_label_units(network, head), target, labels=head.labels, extra=extra)
         trial.tokenizer.save(target)
 
     record = Record(folder, title=f"{task.name} seed {seed}", active=ranks.first)
-    objective = task_objective(network, head)
+    objective = task_objective(network, head, trial.class_weights)
+    freeze(objective, network, trial.settings, stream.batches_per_epoch)
     result = train(
         objective,
         stream,
