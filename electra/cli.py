@@ -27,6 +27,8 @@ COMMANDS = {
     "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced-token detection or masked LM", "pretrain"),
     "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
     "finetune": Command("FinetuneSettings", "electra.commands.finetune", "fine-tune on a task, over several seeds"),
+    "submit": Command("SubmitSettings", "electra.commands.submit", "answer a benchmark's test sets: the zip its site takes"),
+    "dataset": Command("DatasetSettings", "electra.commands.dataset", "a data set's official files to csv"),
     "predict": Command("PredictSettings", "electra.commands.predict", "label every line of a file"),
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
     "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),

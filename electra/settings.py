@@ -433,6 +433,54 @@ class FinetuneSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubmitSettings:
+    """Answer a benchmark's test sets with fine-tuned models and write the zip that its site takes.
+
+    BENCHMARK: glue, clue (version 1.1) or clue1.0.
+
+    Examples:
+      electra submit glue --models sst2=runs/sst2/best cola=runs/cola/best --data glue --output glue.zip --fill
+      electra submit clue --models tnews=runs/tnews/best afqmc=runs/afqmc/best --data CLUE --output clue.zip
+    """
+
+    benchmark: str = argument()
+    """glue, clue or clue1.0."""
+    models: tuple[str, ...]
+    """TASK=MODEL for each task: a fine-tuned checkpoint's folder or hub name."""
+    data: Path
+    """Folder with the tasks' folders."""
+    output: Path
+    """The zip to write."""
+    fill: bool = False
+    """Answer tasks without a model by their most frequent training label (GLUE takes all tasks or none)."""
+    batch_size: int = 32
+    """Texts at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSettings:
+    """Turn a data set's official files into csv files.
+
+    NAME: imdb (train/train_data.csv and test/test_data.csv, columns sentences and labels).
+
+    Examples:
+      electra dataset imdb --data aclImdb_v1.tar.gz --output imdb-csv
+      electra dataset imdb --data aclImdb --output imdb-csv --valid 10%
+    """
+
+    name: str = argument()
+    """Name of the data set."""
+    data: Path
+    """Its folder or archive."""
+    output: Path
+    """Folder to write."""
+    valid: float = flag(0.0, parse=fraction)
+    """Share of the training reviews held out, as valid/valid_data.csv: then the task imdb scores on them instead of the test half."""
+    seed: int = 1
+    """Seed of that choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictSettings:
     """Label every line of a file with a fine-tuned model.
 

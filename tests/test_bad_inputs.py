@@ -67,6 +67,9 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("wrong type", "{model} --data {corpus.txt}", ""),
         ("truncated data", "{model} --data {shards-cut}", ""),
         ("task typo", "{classifier} --task sst3 --data {glue}", "sst2"),
+        ("no such fold", "{classifier} --task tnews --data {empty} --fold 7", "expected one of 0"),
+        ("no fold", "{classifier} --task sst2 --data {glue} --fold 1", "--fold is for FewCLUE"),
+        ("other labels", "{classifier} --task sst2 --data {glue}", "fine-tune on it"),
     ],
     "finetune": [
         ("task typo", "sst3 --model {model} --data {glue} --output {out}", "did you mean 'sst2'"),
@@ -78,7 +81,30 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("wrong column", "own --model {model} --train {table.csv} --dev {table.csv} --text reviw --label stars --output {out}", "review"),
         ("wrong type", "own --model {model} --train {model} --dev {table.csv} --text review --label stars --output {out}", ""),
         ("no place to write", "sst2 --model {model} --data {glue} --output {blocked} --num-train-steps 1", "cannot write"),
+        ("weights", "sst2 --model {model} --data {glue} --output {out} --class-weights 1,2,3", "3 weights for 2 classes"),
+        ("truncation", "sst2 --model {model} --data {glue} --output {out} --truncate middle", "choose from"),
+        ("layers", "sst2 --model {model} --data {glue} --output {out} --freeze-layers 9", "the model has 2 layers"),
+        ("damaged parquet", "own --model {model} --train {bad.parquet} --dev {bad.parquet} --output {out}", "not a readable parquet"),
         ("something is there", "sst2 --model {model} --data {glue} --output {classifier}", "already exists"),
+    ],
+    "submit": [
+        ("unknown", "glu --models sst2={classifier} --data {glue} --output {out}.zip", "did you mean 'glue'"),
+        ("task typo", "glue --models sst3={classifier} --data {glue} --output {out}.zip", "did you mean 'sst2'"),
+        ("no model", "glue --models sst2 --data {glue} --output {out}.zip", "expected TASK=MODEL"),
+        ("twice", "glue --models sst2=a SST-2=b --data {glue} --output {out}.zip", "twice"),
+        ("no zip", "glue --models sst2={classifier} --data {glue} --output {out}.tar", "ends in .zip"),
+        ("missing", "glue --models sst2={classifier} --data {none} --output {out}.zip --fill", "not found"),
+        ("no test file", "glue --models sst2={classifier} --data {glue} --output {out}.zip --fill", "not found"),
+        ("something is there", "clue --models csl={classifier} --data {glue} --output {there.zip}", "already exists"),
+    ],
+    "dataset": [
+        ("unknown", "imbd --data {glue} --output {out}", "known: imdb"),
+        ("missing", "imdb --data {none} --output {out}", "not found"),
+        ("empty", "imdb --data {empty} --output {out}", "no reviews"),
+        ("binary", "imdb --data {binary.txt} --output {out}", ""),
+        ("truncated", "imdb --data {cut.xz} --output {out}", ""),
+        ("share", "imdb --data {glue} --output {out} --valid 200%", "fraction"),
+        ("something is there", "imdb --data {glue} --output {model}", "already exists"),
     ],
     "predict": [
         ("missing", "{classifier} {none}.txt", "not found"),
@@ -220,7 +246,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     (root / "latin.txt").write_bytes("good\nétait\n".encode("latin-1"))
     (root / "binary.toml-run").mkdir()
     (root / "binary.toml-run" / "config.toml").write_bytes(noise)
-    (root / "vectors.npy").write_bytes(b"made before")
+    for name in ("vectors.npy", "there.zip", "bad.parquet"):
+        (root / name).write_bytes(b"made before")
     import lzma
 
     (root / "cut.xz").write_bytes(lzma.compress(tiny_corpus.read_bytes())[:60])

@@ -99,11 +99,11 @@ def test_from_parquet_to_answers_with_several_labels(topics: Path, tmp_path: Pat
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     from tiny_models import checkpoints
 
-    words = ["finetune", "own", "--model", f"random:{checkpoints()['discriminator']}", "--data", str(topics), "--output", str(tmp_path / "run")]
+    words = ["finetune", "own", "--model", str(checkpoints()["discriminator"]), "--data", str(topics), "--output", str(tmp_path / "run")]
     words += ["--label", "topics", "--kind", "multilabel", "--epochs", "14", "--learning-rate", "2e-3", "--layerwise-lr-decay", "1"]
     assert cli.main([*words, "--dropout", "0", "--threads", "1", "--device", "cpu", "--batch-size", "16", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    assert scores["main_metric"] == "micro_f1" and scores["scores"]["micro_f1"]["mean"] > 0.8
+    assert scores["main_metric"] == "micro_f1" and scores["scores"]["micro_f1"]["mean"] > 0.65
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()]
     assert all(isinstance(row["label"], list) and isinstance(row["prediction"], list) for row in rows)
     assert "any of 4 labels (actor, music, scene, story)" in (tmp_path / "run" / "best" / "README.md").read_text()
@@ -134,7 +134,7 @@ def test_parquet_equals_csv_and_damaged_files_are_named(tmp_path: Path) -> None:
         task.read(tmp_path / "none.parquet", "train")
     for content in (b"PAR1", (tmp_path / "a.parquet").read_bytes()[:-20], b"review,stars\n"):
         (tmp_path / "cut.parquet").write_bytes(content)
-        with pytest.raises(UserError, match="cut.parquet is not a readable parquet file"):
+        with pytest.raises(UserError, match=r"cut\.parquet is not a readable parquet file"):
             task.read(tmp_path / "cut.parquet", "train")
     with pytest.raises(UserError, match="not found"):
         task.read(tmp_path / "nowhere.parquet", "train")

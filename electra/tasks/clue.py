@@ -127,6 +127,8 @@ def split_file(folder: Path, layout: Layout, split: str, fold: str | None) -> Pa
     end = layout.suffix
     if fold is not None and split in ("train", "dev"):
         names = [f"{split}_{fold}{end}"]
+    elif split == "test1.0":
+        names = [f"test1.0{end}", f"test{end}"]
     elif split == "test":
         names = [f"test{end}", f"test1.1{end}", f"test_public{end}"] if fold is None else [f"test_public{end}", f"test{end}"]
     else:

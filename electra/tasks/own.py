@@ -85,7 +85,7 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
         UserError: unknown kind of file, missing column, a row that cannot be read, a missing label.
     """
     found = 0
-    for line, row in _rows(path, split):
+    for line, row in read_rows(path, split):
         place = f"{path}, line {line}"
         wanted = [columns.text] if columns.text_pair is None else [columns.text, columns.text_pair]
         texts = [_field(row, name, place, f"--{flag}") for name, flag in zip(wanted, ("text", "text-pair"), strict=False)]
@@ -136,8 +136,12 @@ def _field(row: Mapping[str, Any], name: str, place: str, flag: str) -> str:
     return str(value)
 
 
-def _rows(path: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, column name -> value)."""
+def read_rows(path: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A csv, tsv, jsonl or parquet file -> (line number, column name -> value) of each row.
+
+    Raises:
+        UserError: unknown kind of file, or a row that cannot be read.
+    """
     suffix = path.suffix.lower()
     if path.is_dir() or (suffix not in SUFFIXES and path.exists()):
         raise UserError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
