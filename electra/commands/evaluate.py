@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
+from electra import config
 from electra.errors import UserError, require
 from electra.settings import EvaluateSettings
+
+if TYPE_CHECKING:
+    from electra.model.classifier import TaskNetwork
 
 
 def run(settings: EvaluateSettings) -> int | None:
@@ -35,10 +40,15 @@ def run(settings: EvaluateSettings) -> int | None:
 
 def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     """A fine-tuned model on a split of its task."""
-    from electra import config
+    from electra.contracts import Head
+    from electra.data.tokenizer import load_tokenizer
+    from electra.model.hf import load_checkpoint
+    from electra.settings import LoopSettings
     from electra.tasks import find_task
     from electra.tasks.clue import choose_fold
-    from electra.tasks.finetuned import open_finetuned
+    from electra.tasks.trial import compute_outputs
+    from electra.tasks.truncation import as_trained
+    from electra.train.ranks import choose_device
 
     task = choose_fold(find_task(settings.task or ""), settings.fold)
     if len(settings.data) != 1:
@@ -48,6 +58,14 @@ def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     examples = task.read(Path(settings.data[0]), settings.split)
     if any(example.label is None for example in examples):
         raise UserError(f"split '{settings.split}' of {task.name} has no labels; use --split dev, or 'electra predict'")
-    length = settings.sequence_length if "sequence_length" in config.given(settings) else None
-    model = open_finetuned(settings.model, task, task.head(examples), truncate=settings.truncate, max_length=length)
-    return task.score(examples, model.answer(examples, settings.batch_size), model.head)
+    checkpoint = load_checkpoint(settings.model, "classifier")
+    wanted = task.head(examples)
+    head = Head(kind=wanted.kind, labels=checkpoint.labels if wanted.labels else ())
+    if set(head.labels) != set(wanted.labels):
+        raise UserError(f"{settings.model} answers with {', '.join(checkpoint.labels)}, {task.name} with {', '.join(wanted.labels)}; fine-tune on it")
+    asked = settings.sequence_length if "sequence_length" in config.given(settings) else None
+    task, length = as_trained(task, checkpoint.hf_config, settings.truncate, asked)
+    features = task.featurize(examples, load_tokenizer(checkpoint.path), min(length, checkpoint.config.max_position_embeddings), head)
+    loop = LoopSettings(batch_size=settings.batch_size)
+    outputs = compute_outputs(cast("TaskNetwork", checkpoint.module), features, head, loop, choose_device())
+    return task.score(examples, task.decode(outputs, features, examples, head), head)

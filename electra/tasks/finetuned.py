@@ -10,7 +10,7 @@ from electra.contracts import Example, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 from electra.settings import LoopSettings
-from electra.tasks.truncation import recorded, with_truncation
+from electra.tasks.truncation import as_trained
 
 if TYPE_CHECKING:
     from electra.model.classifier import TaskNetwork
@@ -37,10 +37,8 @@ class FineTuned:
         return self.task.decode(outputs, features, examples, self.head)
 
 
-def open_finetuned(source: str, task: Task, wanted: Head, *, truncate: str | None = None, max_length: int | None = None) -> FineTuned:
-    """A checkpoint folder, run or hub name, and the head its task asks for -> what answers it.
-
-    Long texts are read as the checkpoint's config.json says it learned to; `truncate` and `max_length` say otherwise.
+def open_finetuned(source: str, task: Task, wanted: Head) -> FineTuned:
+    """A checkpoint folder, run or hub name, and the head its task asks for -> what answers it, reading long texts as it learned to.
 
     Raises:
         UserError: no such checkpoint, or one with other labels.
@@ -55,12 +53,12 @@ def open_finetuned(source: str, task: Task, wanted: Head, *, truncate: str | Non
     if wanted.kind == "regression" and checkpoint.hf_config.get("problem_type") not in ("regression", None):
         raise UserError(f"{source} answers with classes, {task.name} with a number; fine-tune on it")
     limit = checkpoint.config.max_position_embeddings
-    how, length = recorded(checkpoint.hf_config, limit)
+    task, length = as_trained(task, checkpoint.hf_config, None, None)
     return FineTuned(
-        task=with_truncation(task, truncate or how),
+        task=task,
         # A saved regression answers in the label's unit: nothing is left to scale.
         head=Head(kind=wanted.kind, labels=checkpoint.labels if wanted.labels else ()),
         network=cast("TaskNetwork", checkpoint.module),
         tokenizer=load_tokenizer(checkpoint.path),
-        max_length=min(max_length or length, limit),
+        max_length=min(length, limit),
     )

@@ -85,7 +85,13 @@ def with_truncation(task: Task, how: str | None) -> Task:
     return replace(task, featurize=partial(featurize_texts, truncate=how))
 
 
-def recorded(config: Mapping[str, Any], limit: int) -> tuple[str, int]:
-    """A fine-tuned model's config.json and its positions -> how it read long texts, and how many tokens; the plainest where it says nothing."""
+def as_trained(task: Task, config: Mapping[str, Any], truncate: str | None, max_length: int | None) -> tuple[Task, int]:
+    """A task, a fine-tuned model's config.json, and what was asked for instead (None: nothing) -> the task reading long texts as the model
+    learned to, and how many tokens; 128 where nothing is known.
+
+    Raises:
+        UserError: `truncate` for a task that reads its texts in its own way.
+    """
     how, length = config.get(RECORDED), config.get(RECORDED_LENGTH)
-    return (how if how in TRUNCATIONS else "head"), min(length if isinstance(length, int) and length > 3 else 128, limit)
+    learned = how if how in TRUNCATIONS else None
+    return with_truncation(task, truncate or learned), max_length or (length if isinstance(length, int) and length > 3 else 128)
