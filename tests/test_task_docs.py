@@ -19,9 +19,13 @@ ROWS = {
 }
 
 
+# Told of beside the tasks of sentences; their own modules bring them.
+ELSEWHERE = {"squad", "squad2", "cmrc2018", "mrqa", "newsqa", "naturalquestions", "triviaqa", "searchqa", "chunk", "tagging"}
+
+
 def test_every_task_is_in_the_document() -> None:
     sections = TEXT.partition("## Your own data")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", sections, re.M)) == set(TASKS)
+    assert set(re.findall(r"^\| `(\w+)` \|", sections, re.M)) == set(TASKS) | ELSEWHERE
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
