@@ -28,6 +28,8 @@ COMMANDS = {
     "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
     "finetune": Command("FinetuneSettings", "electra.recipes.finetuning", "fine-tune on a task, over several seeds"),
     "significance": Command("SignificanceSettings", "electra.commands.significance", "whether two models differ by more than chance"),
+    "submit": Command("SubmitSettings", "electra.commands.submit", "answer a benchmark's test sets: the zip its site takes"),
+    "dataset": Command("DatasetSettings", "electra.commands.dataset", "a data set's official files to csv"),
     "predict": Command("PredictSettings", "electra.commands.predict", "label every line of a file"),
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
     "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),

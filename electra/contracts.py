@@ -42,6 +42,8 @@ class Batch:
     labels: torch.Tensor | None = None
     """Task labels: (B,) int64 classes or float32 targets, (B, C) float32 of several labels at once, (B, 2 or 3) int64 first and last token
     of an answer (and whether there is none), or (T,) int64 tags (-100 where none is asked for); None in pre-training."""
+    classes: tuple[int, ...] | None = None
+    """The B classes once more, on the host, where labels are classes."""
     num_tags: int = 0
     """Tags asked for among (T,) labels, on the host."""
     soft_targets: torch.Tensor | None = None

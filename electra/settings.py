@@ -364,10 +364,14 @@ class EvaluateSettings:
     """Task 'own': column of the second text."""
     label: str = "label"
     """Task 'own': column of the label."""
+    fold: str | None = None
+    """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
+    truncate: Literal["head", "tail", "head-tail", "windows"] | None = None
+    """What is read of longer texts; unset: what the model was fine-tuned with."""
     num_examples: int = 2000
     """Held-out examples measured (pre-training metrics)."""
     sequence_length: int = 128
-    """Longest example in tokens."""
+    """Longest example in tokens; of a task, unset: what the model was fine-tuned with."""
     batch_size: int = 32
     """Examples at a time."""
     seed: int = 1
@@ -408,9 +412,9 @@ class DistillationSettings:
 class FinetuneSettings:
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: electra --help and docs/tasks.md list them: GLUE's and CLUE's, imdb, chunk (CoNLL-2000), squad, squad2, cmrc2018 and MRQA's sets; own (your
-    csv, tsv or jsonl), or tagging (your tagged words). Several joined by '+' are learned together by one encoder; a suite ('glue', 'clue',
-    'all') runs each of its tasks whose files are found under --data, trials in parallel, into one table.
+    TASK: a name of docs/tasks.md (sst2, mnli, imdb, tnews, squad, chunk, ...), own (your csv, tsv, jsonl or parquet), or tagging (your tagged words).
+    Several joined by '+' are learned together by one encoder; a suite ('glue', 'clue', 'all') runs each of its tasks whose files are found under
+    --data, trials in parallel, into one table.
 
     Examples:
       electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2 --seeds 5
@@ -422,6 +426,9 @@ class FinetuneSettings:
       electra finetune rte --model runs/mini/final --data glue --search lr=1e-4,3e-4 epochs=3,10 --seeds 3 --output runs/search
       electra finetune sst2+rte --model runs/mini/final --data glue --mixing size0.75 --output runs/both
       electra finetune sst2 --model runs/mini/final --teacher runs/large/best --data glue --output runs/student
+      electra finetune imdb --model runs/mini/final --data aclImdb --output runs/imdb --truncate head-tail --freeze-encoder-epochs 1
+      electra finetune own --train a.jsonl --dev b.jsonl --label topics --kind multilabel --model runs/mini/final --output runs/topics
+      electra finetune tnews --preset clue --fold 0 --model runs/zh/final --data FewCLUE --output runs/tnews
     """
 
     task: str = argument()
@@ -431,7 +438,7 @@ class FinetuneSettings:
     output: Path
     """Run directory; one folder a seed, the best under 'best'."""
     preset: str | None = None
-    """Fine-tuning preset ('paper', 'original-code') or a TOML file; unset: 'paper'."""
+    """Fine-tuning preset ('paper', 'original-code', 'mini', 'clue') or a TOML file; unset: 'paper'."""
     data: Path | None = None
     """Folder (or archive) of the task's official files."""
     train: Path | None = None
@@ -452,14 +459,26 @@ class FinetuneSettings:
     """Tagging: segment of all tokens; the original's are 1."""
     constrained: bool = False
     """Tagging: only sequences of tags that their scheme (BIO2, BIOES, BILOU) allows; else each word has its own likeliest tag."""
-    kind: Literal["auto", "classification", "regression"] = "auto"
-    """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers."""
+    kind: Literal["auto", "classification", "regression", "multilabel"] = "auto"
+    """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers; 'multilabel': several at once."""
+    label_separator: str = "|"
+    """What stands between several labels at once (a JSON list is read, too)."""
+    fold: str | None = None
+    """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
     epochs: float = 3.0
     """Passes over the training set."""
     max_train_examples: int = 0
     """Use only this many training examples (a fixed random choice); 0: all."""
     max_length: int = 128
     """Longest input in tokens."""
+    truncate: Literal["head", "tail", "head-tail", "windows"] = "head"
+    """What is read of longer texts: the beginning, the end, a quarter and three quarters of these, or all of it in overlapping windows."""
+    class_weights: str | None = None
+    """Weights of the classes in the loss: 'balanced' (rare ones count more), or a number for each, 1,2.5,...; unset: all alike."""
+    freeze_layers: int | None = None
+    """Leave the embeddings and this many of the lowest layers as they are (0: the embeddings alone); unset: all learn."""
+    freeze_encoder_epochs: float = 0.0
+    """Train the head alone for so many of the epochs, then everything."""
     seeds: int = 1
     """Number of trials, seeds 1..N: mean, standard deviation and each are reported."""
     head: Literal["transformers", "original"] = "transformers"
@@ -521,6 +540,54 @@ class SignificanceSettings:
     """Seed of the resamples."""
     json: bool = False
     """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitSettings:
+    """Answer a benchmark's test sets with fine-tuned models and write the zip that its site takes.
+
+    BENCHMARK: glue, clue (version 1.1) or clue1.0.
+
+    Examples:
+      electra submit glue --models sst2=runs/sst2/best cola=runs/cola/best --data glue --output glue.zip --fill
+      electra submit clue --models tnews=runs/tnews/best afqmc=runs/afqmc/best --data CLUE --output clue.zip
+    """
+
+    benchmark: str = argument()
+    """glue, clue or clue1.0."""
+    models: tuple[str, ...]
+    """TASK=MODEL for each task: a fine-tuned checkpoint's folder or hub name."""
+    data: Path
+    """Folder with the tasks' folders."""
+    output: Path
+    """The zip to write."""
+    fill: bool = False
+    """Answer tasks without a model by their most frequent training label (GLUE takes all tasks or none)."""
+    batch_size: int = 32
+    """Texts at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSettings:
+    """Turn a data set's official files into csv files.
+
+    NAME: imdb (train/train_data.csv and test/test_data.csv, columns sentences and labels).
+
+    Examples:
+      electra dataset imdb --data aclImdb_v1.tar.gz --output imdb-csv
+      electra dataset imdb --data aclImdb --output imdb-csv --valid 10%
+    """
+
+    name: str = argument()
+    """Name of the data set."""
+    data: Path
+    """Its folder or archive."""
+    output: Path
+    """Folder to write."""
+    valid: float = flag(0.0, parse=fraction)
+    """Share of the training reviews held out, as valid/valid_data.csv: then the task imdb scores on them instead of the test half."""
+    seed: int = 1
+    """Seed of that choice."""
 
 
 @dataclass(frozen=True, kw_only=True)

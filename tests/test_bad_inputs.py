@@ -72,6 +72,8 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("something is there", "{classifier} --task own --data {table.csv} --text review --label stars --report {model}", "already exists"),
         ("unknown label", "{classifier} --task own --data {table.csv} --text review --label stars", "unknown label '1'"),
         ("another file", "{classifier} --task sst2 --data {table.csv}", "use --task own"),
+        ("no such fold", "{classifier} --task tnews --data {empty} --fold 7", "expected one of 0"),
+        ("no fold", "{classifier} --task sst2 --data {glue} --fold 1", "--fold is for FewCLUE"),
     ],
     "finetune": [
         ("task typo", "sst3 --model {model} --data {glue} --output {out}", "did you mean 'sst2'"),
@@ -87,6 +89,10 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("questions of another layout", "squad --model {model} --train {reviews.jsonl} --dev {reviews.jsonl} --output {out}", "not valid JSON"),
         ("questions without paragraphs", "mrqa --model {model} --train {reviews.jsonl} --dev {reviews.jsonl} --output {out}", "no list 'qas'"),
         ("no place to write", "sst2 --model {model} --data {glue} --output {blocked} --num-train-steps 1", "cannot write"),
+        ("weights", "sst2 --model {model} --data {glue} --output {out} --class-weights 1,2,3", "3 weights for 2 classes"),
+        ("truncation", "sst2 --model {model} --data {glue} --output {out} --truncate middle", "choose from"),
+        ("layers", "sst2 --model {model} --data {glue} --output {out} --freeze-layers 9", "the model has 2 layers"),
+        ("damaged parquet", "own --model {model} --train {bad.parquet} --dev {bad.parquet} --output {out}", "not a readable parquet"),
         ("something is there", "sst2 --model {model} --data {glue} --output {classifier}", "already exists"),
         ("suite without files", "glue --model {model} --data {empty} --output {out}", "holds no folder of the suite"),
         ("search", "sst2 --model {model} --data {glue} --output {out} --search learning_rat=1", "did you mean 'learning_rate'"),
@@ -100,6 +106,25 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("binary", "{binary.txt} {reviews.jsonl}", ""),
         ("not answers", "{reviews.jsonl} {reviews.jsonl}", "line 1: expected JSON with id, label and prediction"),
         ("metric typo", "{reviews.jsonl} {reviews.jsonl} --metric acuracy", "acuracy"),
+    ],
+    "submit": [
+        ("unknown", "glu --models sst2={classifier} --data {glue} --output {out}.zip", "did you mean 'glue'"),
+        ("task typo", "glue --models sst3={classifier} --data {glue} --output {out}.zip", "did you mean 'sst2'"),
+        ("no model", "glue --models sst2 --data {glue} --output {out}.zip", "expected TASK=MODEL"),
+        ("twice", "glue --models sst2=a SST-2=b --data {glue} --output {out}.zip", "twice"),
+        ("no zip", "glue --models sst2={classifier} --data {glue} --output {out}.tar", "ends in .zip"),
+        ("missing", "glue --models sst2={classifier} --data {none} --output {out}.zip --fill", "not found"),
+        ("no test file", "glue --models sst2={classifier} --data {glue} --output {out}.zip --fill", "not found"),
+        ("something is there", "clue --models csl={classifier} --data {glue} --output {there.zip}", "already exists"),
+    ],
+    "dataset": [
+        ("unknown", "imbd --data {glue} --output {out}", "known: imdb"),
+        ("missing", "imdb --data {none} --output {out}", "not found"),
+        ("empty", "imdb --data {empty} --output {out}", "no reviews"),
+        ("binary", "imdb --data {binary.txt} --output {out}", ""),
+        ("truncated", "imdb --data {cut.xz} --output {out}", ""),
+        ("share", "imdb --data {glue} --output {out} --valid 200%", "fraction"),
+        ("something is there", "imdb --data {glue} --output {model}", "already exists"),
     ],
     "predict": [
         ("missing", "{classifier} {none}.txt", "not found"),
@@ -241,7 +266,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     (root / "latin.txt").write_bytes("good\nétait\n".encode("latin-1"))
     (root / "binary.toml-run").mkdir()
     (root / "binary.toml-run" / "config.toml").write_bytes(noise)
-    (root / "vectors.npy").write_bytes(b"made before")
+    for name in ("vectors.npy", "there.zip", "bad.parquet"):
+        (root / name).write_bytes(b"made before")
     import lzma
 
     (root / "cut.xz").write_bytes(lzma.compress(tiny_corpus.read_bytes())[:60])

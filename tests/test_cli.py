@@ -134,7 +134,7 @@ def test_every_command_can_be_run(name: str) -> None:
     ("argv", "message"),
     [
         (["pretrian"], "unknown command 'pretrian'; did you mean 'pretrain'?"),
-        (["xyzzy"], "unknown command 'xyzzy'; known: convert, demo,"),
+        (["xyzzy"], "unknown command 'xyzzy'; known: convert, dataset,"),
         (["pretrain"], "give a preset or a config.toml first"),
         (["pretrain", "smal", "--output", "o"], "unknown preset 'smal'; did you mean 'small'?"),
         (["vocab", "a.txt", "--output", "o", "--sise", "3"], "unknown flag '--sise'; did you mean '--size'?"),

@@ -19,6 +19,8 @@ from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings
 from electra.tasks import find_task, questions, reading
+from electra.tasks.class_weights import check_class_weights, class_weights
+from electra.tasks.clue import choose_fold
 from electra.tasks.own import Columns, own_task, settle
 from electra.tasks.recipe import check_same_run, fit_length, resolve
 from electra.tasks.summary import best, model_card, score_line, summarize, to_json
@@ -38,7 +40,9 @@ def run(settings: FinetuneSettings) -> int | None:
     train_examples, dev_examples = read_splits(task, settings)
     head = task.head(train_examples)
     task = settle(task, head)
+    check_class_weights(settings.class_weights, head)
     require("torch", "train")
+    from electra.model.freezing import check_layers
     from electra.model.hf import load_checkpoint
     from electra.tasks import distillation
     from electra.tasks import trial as trials
@@ -47,6 +51,7 @@ def run(settings: FinetuneSettings) -> int | None:
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
     asked = settings
     settings = fit_length(resolve(asked, task.name, start.config.hidden_size), asked, start.config.max_position_embeddings)
+    check_layers(settings.freeze_layers, start.config.num_hidden_layers)
     check_same_run(settings)
     task = reading.set_by(task, settings, asked)
     tokenizer = load_tokenizer(start.path)
@@ -66,6 +71,7 @@ def run(settings: FinetuneSettings) -> int | None:
         dev=task.featurize(dev_examples, tokenizer, settings.max_length, head),
         dev_examples=dev_examples,
         settings=settings,
+        class_weights=class_weights(settings.class_weights, head, features),
     )
     counts = {"train_examples": len(shown), "dev_examples": len(dev_examples), "text_pairs": int(shown[0].text_pair is not None)}
     results = []
@@ -105,17 +111,18 @@ def choose_task(settings: FinetuneSettings) -> Task:
             raise UserError(f"--train and --dev are for the tasks 'own' and 'tagging' and for questions; {task.name} reads --data DIR")
         if settings.data is None:
             raise UserError(f"{task.name} needs --data DIR, the folder with its files")
-        return task
+        return choose_fold(task, settings.fold)
     if settings.data is None and (settings.train is None or settings.dev is None):
         raise UserError(
-            "a task of your own needs --train FILE and --dev FILE (csv, tsv, jsonl; columns of tags), or --data DIR that holds train.* and dev.*"
+            "a task of your own needs --train FILE and --dev FILE (csv, tsv, jsonl, parquet; columns of tags), or --data DIR with train.* and dev.*"
         )
     if settings.data is not None and settings.data.is_file() and (settings.train is None or settings.dev is None):
         raise UserError(f"{settings.data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen examples")
     files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}
     if task.name == "tagging":
         return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column), files)
-    return own_task(Columns(text=settings.text, text_pair=settings.text_pair, label=settings.label, kind=settings.kind), files)
+    names = ("text", "text_pair", "label", "kind", "label_separator")
+    return own_task(Columns(**{name: getattr(settings, name) for name in names}), files)
 
 
 def read_splits(task: Task, settings: FinetuneSettings) -> tuple[list[Example], list[Example]]:

@@ -68,7 +68,9 @@ def _as_json(text: Text, answer: Prediction) -> str:
         record["text_pair"] = text.pair
     record["label"] = answer.label
     if answer.probability is not None:
-        record |= {"probability": answer.probability, "probabilities": dict(answer.probabilities)}
+        record["probability"] = answer.probability
+    if answer.probabilities:
+        record["probabilities"] = dict(answer.probabilities)
     return json.dumps(record | {"windows": answer.num_windows}, ensure_ascii=False)
 
 

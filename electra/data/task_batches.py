@@ -98,7 +98,8 @@ def collate_features(features: Sequence[Features], keys: Sequence[int]) -> Batch
     if all(label is not None for label in labels):
         flat = [part for label in labels for part in (label if isinstance(label, tuple) else (label,))]
         array = np.array(labels, np.int64 if all(isinstance(part, int) for part in flat) else np.float32)
-    batch = collate(pairs, keys, array)
+    classes = tuple(int(i) for i in array) if array is not None and array.ndim == 1 and array.dtype == np.int64 else None
+    batch = replace(collate(pairs, keys, array), classes=classes)
     taught = [feature.soft_targets for feature in features if feature.soft_targets is not None]
     return batch if len(taught) < len(features) else replace(batch, soft_targets=torch.tensor(taught, dtype=torch.float32))
 

@@ -35,6 +35,8 @@ class Network(Protocol):
     labels: tuple[str, ...]
     """Class names in id order; one name for a regression."""
     is_regression: bool
+    is_multilabel: bool
+    """Whether several labels may hold at once."""
     is_electric: bool
     """Whether a discriminator's logits are Electric's energies."""
     max_length: int
@@ -87,6 +89,7 @@ class TorchNetwork:
         self.labels = tuple(checkpoint.labels)
         problem = checkpoint.hf_config.get("problem_type")
         self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
+        self.is_multilabel = problem == "multi_label_classification"
         self.is_electric = bool(getattr(module, "electric", False))
         self.token_segment = int(recorded(checkpoint.hf_config)[0].get("token_segment", 0))
         self.max_length = checkpoint.config.max_position_embeddings

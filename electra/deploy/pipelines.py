@@ -41,7 +41,7 @@ class TextClassification:
         """
         out: list[Any] = []
         for answer in self.predictor.predict([texts] if isinstance(texts, str | tuple | Text) else texts):
-            if answer.probability is None:
+            if not answer.probabilities:
                 rows = [{"label": (self.predictor.network.labels or ("value",))[0], "score": float(str(answer.label))}]
             else:
                 ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])

@@ -120,13 +120,17 @@ class Predictor(QuestionAnswerer):
         return out
 
     def _classify(self, pieces: list[Piece]) -> list[Array]:
-        logits = self.network.class_logits(pieces)
-        return list(logits.astype(np.float64) if self.network.is_regression else probabilities_of(logits))
+        logits = self.network.class_logits(pieces).astype(np.float64)
+        if self.network.is_multilabel:
+            return list(0.5 + 0.5 * np.tanh(logits / 2))
+        return list(logits if self.network.is_regression else probabilities_of(logits))
 
     def _prediction(self, values: Array, num_windows: int) -> Prediction:
         if self.network.is_regression:
             return Prediction(label=float(values[0]), num_windows=num_windows)
         table = {label: float(p) for label, p in zip(self.network.labels, values, strict=True)}
+        if self.network.is_multilabel:
+            return Prediction(label=tuple(name for name, p in table.items() if p > 0.5), probabilities=table, num_windows=num_windows)
         best = int(values.argmax())
         return Prediction(label=self.network.labels[best], probability=float(values[best]), probabilities=table, num_windows=num_windows)
 

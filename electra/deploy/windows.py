@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
+from electra.data.windows import Window, split, split_pair
 from electra.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,43 +21,10 @@ S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
-OVERLAP_FRACTION = 0.25
-"""Share of a window that its neighbour also reads."""
 CHUNK_BATCHES = 32
 """Batches' worth of texts among which texts of similar length are grouped."""
 CHUNK_CHARACTERS = 2_000_000
 """A chunk of texts closes at this many characters, whatever their number: memory stays bounded."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A range of a text's tokens, and the part of it this window answers for. All are token indices, ends excluded."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-
-    @property
-    def num_answered(self) -> int:
-        """Tokens this window answers for; an empty text still has one answer."""
-        return max(1, self.last - self.first)
-
-
-def split(num_tokens: int, capacity: int) -> list[Window]:
-    """Number of tokens, longest window -> windows that cover them all; the last one ends with the text.
-
-    Raises:
-        ValueError: the capacity is not positive.
-    """
-    if capacity < 1:
-        raise ValueError("a window holds at least one token")
-    if num_tokens <= capacity:
-        return [Window(0, num_tokens, 0, num_tokens)]
-    stride = max(1, capacity - int(capacity * OVERLAP_FRACTION))
-    starts = [*range(0, num_tokens - capacity, stride), num_tokens - capacity]
-    borders = [0, *((after + before + capacity) // 2 for before, after in pairwise(starts)), num_tokens]
-    return [Window(start, start + capacity, first, last) for start, (first, last) in zip(starts, pairwise(borders), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -92,17 +60,10 @@ def pair_pieces(ids: Sequence[int], ids_pair: Sequence[int], tokenizer: Tokenize
 
     The shorter text is kept whole while it takes at most half of the room.
     """
-    room = max_length - 3
-    shorter = min(len(ids), len(ids_pair))
-    share = room - shorter if shorter <= room // 2 else room // 2
-    room_first = share if len(ids) > len(ids_pair) else room - share
-    if len(ids) + len(ids_pair) <= room:
-        room_first = len(ids) or 1
     out = []
-    for a in split(len(ids), max(1, room_first)):
-        for b in split(len(ids_pair), max(1, room - room_first)):
-            wrapped, segments = tokenizer.wrap(ids[a.start : a.stop], ids_pair[b.start : b.stop])
-            out.append(Piece(wrapped, segments, a, a.num_answered * b.num_answered))
+    for a, b in split_pair(len(ids), len(ids_pair), max_length - 3):
+        wrapped, segments = tokenizer.wrap(ids[a.start : a.stop], ids_pair[b.start : b.stop])
+        out.append(Piece(wrapped, segments, a, a.num_answered * b.num_answered))
     return out
 
 

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from electra.contracts import Batch, Head, Loss, StepOutput
 from electra.model.encoder import Encoder, first_tokens
+from electra.model.freezing import HeadFirst
 from electra.model.heads import TokenHead, classification_head
 from electra.model.spans import ANSWERABLE_WEIGHT, JointSpanFinder, row_log_softmax
 
 NO_LABEL = -100
 """The tag of a token that none is asked for."""
+WEIGHT_UNITS = 1 << 16
+"""What the largest class weight becomes."""
 
 
 class Classifier(nn.Module):
@@ -89,9 +92,12 @@ class TaskObjective(nn.Module):
         super().__init__()
         self.network = network
         self.task_head = head
+        self.head_first: HeadFirst | None = None
 
     def advance(self, done: float) -> None:
-        """Nothing here changes as a run goes on."""
+        """The encoder stands still while the head learns first, where that was asked for; nothing else changes as a run goes on."""
+        if self.head_first is not None:
+            self.head_first.advance(done)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """B."""
@@ -99,10 +105,24 @@ class TaskObjective(nn.Module):
 
 
 class ClassificationObjective(TaskObjective):
-    """Cross-entropy for classes, squared error for a regression, both per example; binary cross-entropy per label for several at once."""
+    """Cross-entropy for classes, squared error for a regression, both per example; binary cross-entropy per label for several at once.
+
+    `class_weights` weigh the examples of each class: the loss is then the weighted mean, as `torch.nn.functional.cross_entropy` takes it,
+    over all of an update's examples.
+    """
+
+    def __init__(self, network: nn.Module, head: Head, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__(network, head)
+        self.class_weights: list[int] | None = None
+        if class_weights is not None:
+            # What a loss is divided by is a whole number known on the host; a weighted mean only asks for the weights' proportions.
+            self.class_weights = [max(1, round(weight / max(class_weights) * WEIGHT_UNITS)) for weight in class_weights]
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """B; B x C of several labels at once."""
+        """B; B x C of several labels at once; the sum of the examples' weights where classes have them."""
+        if self.class_weights is not None:
+            assert batch.classes is not None
+            return {"loss": sum(self.class_weights[label] for label in batch.classes)}
         return {"loss": len(batch.lengths) * (self.task_head.num_outputs if self.task_head.kind == "multilabel" else 1)}
 
     def forward(self, batch: Batch) -> StepOutput:
@@ -115,7 +135,8 @@ class ClassificationObjective(TaskObjective):
             total = F.binary_cross_entropy_with_logits(logits, batch.labels.float(), reduction="sum")
             metrics = {"label_accuracy": _share((logits.detach() > 0) == (batch.labels > 0.5))}
         else:
-            total = F.cross_entropy(logits, batch.labels, reduction="sum")
+            weights = None if self.class_weights is None else torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+            total = F.cross_entropy(logits, batch.labels, weight=weights, reduction="sum")
             metrics = {"accuracy": _share(logits.detach().argmax(-1) == batch.labels)}
         return StepOutput(losses={"loss": Loss(total=total, count=self.counts(batch)["loss"])}, metrics=metrics)
 
@@ -164,12 +185,15 @@ class JointSpanObjective(TaskObjective):
         return StepOutput(losses={"span_loss": Loss(total=found.span, count=count), "answerable_loss": weighted})
 
 
-def task_objective(network: nn.Module, head: Head) -> TaskObjective:
-    """What trains a task's network."""
+def task_objective(network: nn.Module, head: Head, class_weights: Sequence[float] | None = None) -> TaskObjective:
+    """What trains a task's network; `class_weights` are for one class of several."""
     if isinstance(network, JointSpanFinder):
         return JointSpanObjective(network, head)
-    kinds = {"tagging": TaggingObjective, "span": SpanObjective}
-    return kinds.get(head.kind, ClassificationObjective)(network, head)
+    if head.kind == "tagging":
+        return TaggingObjective(network, head)
+    if head.kind == "span":
+        return SpanObjective(network, head)
+    return ClassificationObjective(network, head, class_weights)
 
 
 def _share(right: Tensor) -> tuple[Tensor, Tensor]:

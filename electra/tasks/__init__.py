@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from electra.contracts import Task
 from electra.errors import UserError, did_you_mean
-from electra.tasks.glue import COLA, MRPC, RTE, SST2, STSB, WNLI
+from electra.tasks.clue import CLUE
+from electra.tasks.glue import COLA, MNLI, MRPC, QNLI, QQP, RTE, SST2, STSB, WNLI
 from electra.tasks.imdb import IMDB
 from electra.tasks.own import OWN
 from electra.tasks.questions import QUESTION_TASKS
 from electra.tasks.tagging import CHUNK, TAGGING
 
-TASKS: dict[str, Task] = {task.name: task for task in (SST2, COLA, MRPC, STSB, RTE, WNLI, IMDB, CHUNK, *QUESTION_TASKS.values(), OWN, TAGGING)}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (SST2, COLA, MRPC, STSB, QQP, MNLI, QNLI, RTE, WNLI, IMDB, *CLUE.values(), CHUNK, *QUESTION_TASKS.values(), OWN, TAGGING)
+}
 ALIASES = {"conll2000": "chunk"}
 
 

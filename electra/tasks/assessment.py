@@ -14,6 +14,7 @@ from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.tasks import find_task
+from electra.tasks.clue import choose_fold
 from electra.tasks.own import SUFFIXES, Columns, own_task
 from electra.tasks.reading import as_trained
 from electra.tasks.tag_files import TagColumns
@@ -61,7 +62,7 @@ def assess(settings: EvaluateSettings) -> Assessment:
     from electra.tasks.trial import compute_outputs
     from electra.train.ranks import choose_device
 
-    task = find_task(settings.task or "")
+    task = choose_fold(find_task(settings.task or ""), settings.fold)
     if task.name == "tagging":
         task = tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column))
     if len(settings.data) != 1:

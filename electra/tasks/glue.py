@@ -1,7 +1,8 @@
 """GLUE's single files: a task's folder (or the folder of all tasks) with train.tsv, dev.tsv, test.tsv -> examples.
 
 Quotation marks are ordinary characters and columns are found by the header's names, so that a rebuilt file with
-columns in another order still reads right. CoLA has a header only in its test file.
+columns in another order still reads right. CoLA has a header only in its test file. MNLI's dev split is its matched and its mismatched
+half, scored apart; its diagnostic set (AX) is a split without labels.
 
 The main metrics are those of the ELECTRA paper (section 3.1): Matthews correlation for CoLA, Spearman for STS-B,
 accuracy for the others; F1, Pearson and GLUE's own means (`glue_score`) are reported beside them.
@@ -9,15 +10,16 @@ accuracy for the others; F1, Pearson and GLUE's own means (`glue_score`) are rep
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from electra import disk
-from electra.contracts import Example, Head, Task
+from electra.contracts import Example, Head, Prediction, Task
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
-from electra.tasks.task import decode_texts, featurize_texts, fixed_head, number, read_text, tab_separated
+from electra.tasks.task import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, number, read_text, tab_separated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +39,27 @@ class Layout:
     minimum: float = 0.0
     maximum: float = 1.0
     """Range of a regression's label."""
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Split -> places of its file below (or beside) the task's folder, where they are not SPLIT.tsv; the first that exists counts."""
+    has_broken_rows: bool = False
+    """Whether the official files hold rows of too few columns: they are left out and counted aloud, not refused."""
+
+    def places(self, split: str) -> tuple[str, ...]:
+        """Where a split's file may lie."""
+        return self.files.get(split, (f"{split}.tsv",))
 
 
-def task_folder(data: Path, folder: str) -> Path:
+def task_folder(data: Path, layout: Layout) -> Path:
     """The task's own folder, given either itself or GLUE's root (names compared without case).
 
     Raises:
         UserError: neither; the message lists what was looked for.
     """
+    folder = layout.folder
     disk.existing_path(data, f"the folder of {folder}")
     if data.is_file():
         raise UserError(f"{data} is a file; give the folder {folder} with train.tsv and dev.tsv (or the folder that holds it)")
-    if any((data / f"{split}.tsv").exists() for split in ("train", "dev", "test")):
+    if any((data / layout.places(split)[0]).exists() for split in ("train", "dev", "test", *layout.files)):
         return data
     for inner in sorted(data.iterdir()):
         if inner.is_dir() and inner.name.lower().replace("-", "") == folder.lower().replace("-", ""):
@@ -59,22 +70,37 @@ def task_folder(data: Path, folder: str) -> Path:
 def read_glue(layout: Layout, data: Path, split: str) -> list[Example]:
     """(folder, split) -> examples, ids "split-0", "split-1", ...; labels are None in a file without that column.
 
+    A row of too few columns is left out where the layout knows of such, and counted on standard error; in a file without labels it stays,
+    with empty text, because a submission answers every row.
+
     Raises:
         UserError: missing file, missing column, a row that is too short, or a label outside the task's.
     """
-    path = task_folder(Path(data), layout.folder) / f"{split}.tsv"
+    folder = task_folder(Path(data), layout)
+    places = [folder / place for place in layout.places(split)]
+    path = next((place for place in places if place.exists()), places[0])
     rows = list(tab_separated(read_text(path, f"the {split} split of {layout.folder}")))
     columns = _columns(layout, path, rows, split)
     examples: list[Example] = []
+    broken: list[int] = []
     for line, fields in rows[columns.skip :]:
         place = f"{path}, line {line}"
         if len(fields) < columns.width:
-            raise UserError(f"{place}: {len(fields)} columns, expected {columns.width}; is the file cut off, or not tab-separated?")
+            if not layout.has_broken_rows:
+                raise UserError(f"{place}: {len(fields)} columns, expected {columns.width}; is the file cut off, or not tab-separated?")
+            broken.append(line)
+            if columns.label is not None:
+                continue
+            fields = fields + [""] * (columns.width - len(fields))
         label = None if columns.label is None else _label(layout, fields[columns.label], place)
         pair = None if columns.text_pair is None else fields[columns.text_pair]
         examples.append(Example(id=f"{split}-{len(examples)}", text=fields[columns.text], text_pair=pair, label=label))
     if not examples:
         raise UserError(f"{path} has a header but no examples; give the complete file")
+    if broken:
+        what = "skipped" if columns.label is not None else "read as empty texts"
+        first = ", ".join(map(str, broken[:5])) + (", ..." if len(broken) > 5 else "")
+        print(f"{path}: {len(broken):,} rows with fewer than {columns.width} columns {what} (lines {first})", file=sys.stderr)
     return examples
 
 
@@ -106,7 +132,7 @@ def _columns(layout: Layout, path: Path, rows: list[tuple[int, list[str]]], spli
 
     pair = None if layout.text_pair is None else find(layout.text_pair)
     # GLUE's test files have no labels (MRPC's puts an index in the label's place, under another name).
-    label = None if split == "test" and layout.label not in header else find(layout.label)
+    label = None if not split.startswith(("train", "dev")) and layout.label not in header else find(layout.label)
     return _Columns(find(layout.text), pair, label, 1)
 
 
@@ -133,12 +159,36 @@ def _glue(name: str, description: str, layout: Layout, score: metrics.Score, mai
         description=description,
         read=read,
         featurize=featurize_texts,
+        options=TEXT_OPTIONS,
         head=fixed_head(head),
         decode=decode_texts,
         score=score,
         main_metric=main_metric,
         unordered_pairs=unordered_pairs,
+        splits=("train", "dev", "test", *(split for split in layout.files if split not in ("train", "dev", "test"))),
     )
+
+
+def read_mnli(data: Path, split: str) -> list[Example]:
+    """`read_glue`, but 'dev' is the matched half and, where its file is there, the mismatched one behind it."""
+    if split != "dev":
+        return read_glue(_MNLI, data, split)
+    matched = read_glue(_MNLI, data, "dev_matched")
+    other = task_folder(Path(data), _MNLI) / "dev_mismatched.tsv"
+    return matched + (read_glue(_MNLI, data, "dev_mismatched") if other.exists() else [])
+
+
+def score_mnli(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> dict[str, float]:
+    """Accuracy of the matched half under the plain name, as GLUE's tables give it; the other as `accuracy_mismatched`."""
+    halves: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        halves.setdefault("accuracy_mismatched" if "mismatched" in example.id else "accuracy", []).append(i)
+    if len(halves) < 2:
+        return metrics.score_accuracy(examples, predictions, head)
+    return {
+        name: metrics.score_accuracy([examples[i] for i in chosen], [predictions[i] for i in chosen], head)["accuracy"]
+        for name, chosen in sorted(halves.items())
+    }
 
 
 _BINARY = ("0", "1")
@@ -187,3 +237,35 @@ WNLI = _glue(
     metrics.score_accuracy,
     "accuracy",
 )
+QQP = _glue(
+    "qqp",
+    "whether two questions mean the same",
+    Layout(folder="QQP", text="question1", text_pair="question2", label="is_duplicate", labels=_BINARY, has_broken_rows=True),
+    metrics.score_paraphrase,
+    "accuracy",
+)
+QNLI = _glue(
+    "qnli",
+    "whether a sentence answers a question",
+    Layout(folder="QNLI", text="question", text_pair="sentence", label="label", labels=("entailment", "not_entailment")),
+    metrics.score_accuracy,
+    "accuracy",
+)
+_MNLI = Layout(
+    folder="MNLI",
+    text="sentence1",
+    text_pair="sentence2",
+    label="gold_label",
+    labels=("contradiction", "entailment", "neutral"),
+    files={
+        "dev": ("dev_matched.tsv",),
+        "dev_matched": ("dev_matched.tsv",),
+        "dev_mismatched": ("dev_mismatched.tsv",),
+        "test": ("test_matched.tsv",),
+        "test_matched": ("test_matched.tsv",),
+        "test_mismatched": ("test_mismatched.tsv",),
+        # The two scripts that download GLUE put the diagnostic set into a folder beside the tasks', under one name or the other.
+        "ax": ("diagnostic.tsv", "AX.tsv", "diagnostic/diagnostic.tsv", "../diagnostic/diagnostic.tsv", "../AX/AX.tsv", "../AX.tsv"),
+    },
+)
+MNLI = replace(_glue("mnli", "entailment between two sentences (dev: matched and mismatched)", _MNLI, score_mnli, "accuracy"), read=read_mnli)

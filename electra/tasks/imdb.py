@@ -1,7 +1,7 @@
-"""Large Movie Review data set: its folder, or its archive read as a stream -> examples.
+"""Large Movie Review data set: its folder, its archive read as a stream, or csv files of it -> examples.
 
 Nothing is unpacked: an archive's member names are only matched, never used as paths. The official test half is this
-task's dev split (the data set has no other held-out part). `<br />` in the reviews becomes a space.
+task's dev split (the data set has no other held-out part; csv files may have one). `<br />` in the reviews becomes a space.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from electra import disk
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError
 from electra.tasks import metrics
-from electra.tasks.task import decode_texts, featurize_texts, fixed_head
+from electra.tasks.imdb_csv import csv_file, read_csv
+from electra.tasks.task import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head
 
 LABELS = ("neg", "pos")
 _HALF = {"train": "train", "dev": "test", "test": "test"}
@@ -28,7 +29,7 @@ Reviews = dict[str, list[Example]]
 
 
 def read_imdb(data: Path, split: str) -> list[Example]:
-    """(aclImdb folder, a folder holding it, or the archive; split) -> examples, ordered by label and number.
+    """(aclImdb folder, a folder holding it, the archive, or a folder of csv files; split) -> examples, ordered by label and number.
 
     Raises:
         UserError: none of these, a damaged archive, or a half without reviews.
@@ -36,6 +37,12 @@ def read_imdb(data: Path, split: str) -> list[Example]:
     data = disk.existing_path(data, "the IMDb folder or archive")
     if split not in _HALF:
         raise UserError(f"IMDb has no split '{split}'; use train or dev (its official test half)")
+    if data.suffix.lower() == ".csv" and data.is_file():
+        raise UserError(f"{data} is one file, and nothing says which reviews are held out; give the folder with train.csv and test.csv")
+    if data.is_dir() and csv_file(data, "train") is not None:
+        if (file := csv_file(data, split)) is None:
+            raise UserError(f"{data} has no {split}.csv; give the folder with train.csv and test.csv")
+        return read_csv(file, split)
     if data.is_file():
         return _read_archive(data, data.stat().st_mtime_ns)[_HALF[split]]
     return _gather(_folder_members(data), str(data), (_HALF[split],))[_HALF[split]]
@@ -97,6 +104,7 @@ IMDB = Task(
     description="sentiment of whole film reviews (dev: the official test half)",
     read=read_imdb,
     featurize=featurize_texts,
+    options=TEXT_OPTIONS,
     head=fixed_head(Head(kind="classification", labels=LABELS)),
     decode=decode_texts,
     score=metrics.score_accuracy,

@@ -106,8 +106,27 @@ def score_similarity(examples: Sequence[Example], predictions: Sequence[Predicti
     return scores | {"glue_score": (scores["pearson"] + scores["spearman"]) / 2}
 
 
+def score_multilabel(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> dict[str, float]:
+    """Several labels at once: F1 over all of them together (micro) and the mean of each one's (macro), and the share of examples whose
+    labels are all right (subset accuracy)."""
+    _check(examples, predictions)
+    gold, predicted = (np.array([[name in _set(item.label) for name in head.labels] for item in items]) for items in (examples, predictions))
+    sklearn = require("sklearn.metrics", "train")
+    return {
+        "micro_f1": float(sklearn.f1_score(gold, predicted, average="micro", zero_division=0.0)),
+        "macro_f1": float(sklearn.f1_score(gold, predicted, average="macro", zero_division=0.0)),
+        "subset_accuracy": float(sklearn.accuracy_score(gold, predicted)),
+    }
+
+
+def _set(label: object) -> frozenset[str]:
+    return frozenset(label if isinstance(label, tuple) else ())
+
+
 def score_own(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> dict[str, float]:
-    """One's own data: accuracy and macro F1 of classes; Pearson, Spearman and the error of numbers."""
+    """One's own data: accuracy and macro F1 of classes; Pearson, Spearman and the error of numbers; F1 of several labels at once."""
+    if head.kind == "multilabel":
+        return score_multilabel(examples, predictions, head)
     if head.kind == "regression":
         numbers = _numbers(examples, predictions)
         return {"pearson": pearson(*numbers), "spearman": spearman(*numbers), "root_mean_squared_error": root_mean_squared_error(*numbers)}

@@ -37,6 +37,12 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
     resolved: FinetuneSettings = config.build(FinetuneSettings, merged | {"preset": name}, f"preset '{name}'")
     if not 0 <= resolved.dropout < 1 or resolved.loop.batch_size < 1 or resolved.loop.accumulation < 1:
         raise UserError("dropout must be within 0..1, batch_size and accumulation at least 1; correct the flag")
+    if not 0 <= resolved.freeze_encoder_epochs < resolved.epochs and resolved.freeze_encoder_epochs:
+        raise UserError(
+            f"--freeze-encoder-epochs {resolved.freeze_encoder_epochs:g} must be below the {resolved.epochs:g} epochs; correct one of them"
+        )
+    if resolved.freeze_encoder_epochs and (resolved.loop.budget or resolved.loop.num_train_tokens or resolved.loop.num_train_steps):
+        raise UserError("--freeze-encoder-epochs counts epochs: give the run's length by --epochs as well")
     if resolved.epochs <= 0 or resolved.seeds < 1 or resolved.max_length < 4:
         raise UserError("epochs must be above 0, seeds at least 1, max_length at least 4; correct the flag")
     return resolved

@@ -59,15 +59,14 @@ _PIPELINE = {"span": "question-answering", "tagging": "token-classification"}
 def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """The README.md of the best checkpoint, written from the run alone."""
     optimizer, loop = settings.optimizer, settings.loop
-    kind = (
-        "the part of a context that answers a question"
-        if head.kind == "span"
-        else "a number"
-        if head.kind == "regression"
-        else f"a tag to each word, one of {len(head.labels)} ({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''}),"
-        if head.kind == "tagging"
-        else f"one of {len(head.labels)} labels ({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
-    )
+    several = f"{'any' if head.kind == 'multilabel' else 'one'} of {len(head.labels)} labels"
+    named = f"({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
+    kinds = {
+        "span": "the part of a context that answers a question",
+        "regression": "a number",
+        "tagging": f"a tag to each word, one of {len(head.labels)} {named},",
+    }
+    kind = kinds.get(head.kind, f"{several} {named}")
     opened = (
         "`transformers` has no class for its head; it opens in `electra`."
         if settings.head == "original" and head.kind != "tagging"
@@ -88,7 +87,7 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     swapped = " Each pair also comes with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
     given = "questions and their contexts" if head.kind == "span" else "two texts" if summary["text_pairs"] else "a text"
     texts = "question<TAB>context" if head.kind == "span" else "first text<TAB>second text" if summary["text_pairs"] else "a text"
-    long = "read in windows" if head.kind in ("span", "tagging") else "cut"
+    long = "were read in windows" if head.kind in ("span", "tagging") else _TRUNCATED[settings.truncate]
     return f"""---
 library_name: {"electra" if settings.head == "original" else "transformers"}
 pipeline_tag: {_PIPELINE.get(head.kind, "text-classification")}
@@ -125,9 +124,18 @@ On the held-out examples, {_when(summary)}:
 ## Limits
 
 This model is the best of the seeds above by {task.main_metric} on the same examples it is scored on, so expect the mean rather than its
-own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens were {long} in training.
+own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens
+{long} in training.
 {_class_limits(head)}
 """
+
+
+_TRUNCATED = {
+    "head": "lost their end",
+    "tail": "lost their beginning",
+    "head-tail": "kept a quarter from their beginning and the rest from their end",
+    "windows": "were read in overlapping windows",
+}
 
 
 def _places(settings: FinetuneSettings) -> str:
@@ -161,6 +169,8 @@ def _class_limits(head: Head) -> str:
         return f"Its training targets lay between {head.offset:g} and {head.offset + head.scale:g}; answers may leave that range a little."
     if head.kind == "tagging":
         return "Probabilities are not calibrated."
+    if head.kind == "multilabel":
+        return "Probabilities are not calibrated; a label is given where its own is above one half, so a text may get none."
     return "Probabilities are not calibrated; a text that belongs to none of the labels still gets one."
 
 

@@ -12,13 +12,19 @@ import numpy as np
 from electra import disk
 from electra.contracts import Example, Features, Head, Prediction
 from electra.errors import UserError
+from electra.tasks.truncation import fit
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
 
 
-def featurize_texts(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head) -> list[Features]:
-    """Examples -> [CLS] text [SEP] (pair [SEP]), cut to `max_length` tokens, the longer text first, as the original.
+TEXT_OPTIONS = {"truncate": "head"}
+"""Of tasks that read texts with `featurize_texts` (see `reading.py`)."""
+
+
+def featurize_texts(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, truncate: str = "head") -> list[Features]:
+    """Examples -> [CLS] text [SEP] (pair [SEP]) of at most `max_length` tokens; what is left out is chosen by `truncate` (see `truncation`):
+    'head' cuts the longer text's end, as the original.
 
     Raises:
         UserError: a label the head does not know.
@@ -28,8 +34,9 @@ def featurize_texts(examples: Sequence[Example], tokenizer: Tokenizer, max_lengt
     second = dict(zip(paired, tokenizer.encode([examples[i].text_pair or "" for i in paired]), strict=True))
     features = []
     for i, example in enumerate(examples):
-        ids, segments = tokenizer.wrap(first[i], second.get(i), max_length)
-        features.append(Features(ids=ids, segments=segments, example=i, label=target(example, head)))
+        label = target(example, head)
+        for ids, segments in fit(first[i], second.get(i), tokenizer, max_length, truncate):
+            features.append(Features(ids=ids, segments=segments, example=i, label=label))
     return features
 
 
@@ -52,18 +59,18 @@ def target(example: Example, head: Head) -> int | float | tuple[float, ...] | No
     return head.labels.index(names[0])
 
 
-def number(text: str, place: str) -> float:
+def number(text: str, place: str, remedy: str = "correct it, or use --kind classification") -> float:
     """A finite number.
 
     Raises:
-        UserError: `text` is none; `place` says where it stands.
+        UserError: `text` is none; `place` says where it stands, `remedy` what to do.
     """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{place}: label '{text}' is not a number; correct it, or use --kind classification")
+        raise UserError(f"{place}: label '{text}' is not a number; {remedy}")
     return value
 
 

@@ -23,8 +23,9 @@ from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.task_batches import FeatureStream, evaluation_batches
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
-from electra.model.classifier import Classifier, TaskNetwork, task_network, task_objective
+from electra.model.classifier import Classifier, TaskNetwork, TaskObjective, task_network, task_objective
 from electra.model.encoder import Encoder, parameter_depth
+from electra.model.freezing import HeadFirst, freeze_lowest
 from electra.model.hf import Checkpoint, reinitialize, save_checkpoint, with_dropout
 from electra.settings import FinetuneSettings, LoopSettings
 from electra.tasks import questions, reading
@@ -53,6 +54,8 @@ class Trial:
     dev: Sequence[Features]
     dev_examples: Sequence[Example]
     settings: FinetuneSettings
+    class_weights: Sequence[float] | None = None
+    """In the order of the head's labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +119,17 @@ def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettin
     return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
 
 
+def freeze(objective: TaskObjective, network: TaskNetwork, settings: FinetuneSettings, batches_per_epoch: int) -> None:
+    """Take from the optimizer what does not learn: the lowest layers, and the whole encoder while the head learns first."""
+    if settings.freeze_layers is not None:
+        freeze_lowest(network.encoder, settings.freeze_layers)
+    if settings.freeze_encoder_epochs:
+        steps = plan_steps(settings, batches_per_epoch).num_train_steps
+        assert steps is not None
+        frozen = math.ceil(batches_per_epoch * settings.freeze_encoder_epochs / settings.loop.accumulation)
+        objective.head_first = HeadFirst(network.encoder, frozen / steps)
+
+
 def depth_of(num_hidden_layers: int) -> Callable[[str], int]:
     """Parameter name -> depth for layer-wise learning rates: embeddings 0, layers 1..n, head n + 2, as the original counts."""
 
@@ -159,7 +173,9 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
 
     record = Record(folder, title=f"{task.name} seed {seed}", active=ranks.first)
     best = BestEvaluation(folder, network, task.main_metric, trial.settings.early_stopping)
-    objective = taught(task_objective(network, head), trial.settings.distillation)
+    own = task_objective(network, head, trial.class_weights)
+    freeze(own, network, trial.settings, stream.batches_per_epoch)
+    objective = taught(own, trial.settings.distillation)
     result = train(
         objective,
         stream,

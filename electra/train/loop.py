@@ -128,6 +128,7 @@ class Run:
         self.measures: list[tuple[int, Measure]] = [*([(0, evaluate)] if evaluate else []), *beside]
         self.adam = Adam(objective.named_parameters(), optimizer, parameter_depth, ranks.sum_ if self.sharded else None, apart)
         self.wrapped: nn.Module = objective
+        self.learns: list[bool] = []
         self.step = self.tokens = self.num_steps = 0
         self.started = self.window_start = time.monotonic()
         self.seconds_before = 0.0
@@ -190,8 +191,18 @@ class Run:
         if self.settings.compile:
             for module in blocks(self.objective) if self.sharded else [self.objective]:
                 module.compile()
-        self.wrapped = self.ranks.wrap(self.objective)
+        self.wrapped, self.learns = self.ranks.wrap(self.objective), self._learning()
         self.objective.train()
+
+    def _learning(self) -> list[bool]:
+        """Whether each parameter learns now; asked only where ranks exchange gradients."""
+        return [parameter.requires_grad for parameter in self.objective.parameters()] if self.ranks.world_size > 1 else []
+
+    def _wrap_what_learns(self) -> None:
+        """Wrap anew when other parameters learn than before: gradients are exchanged of those that learned when it was wrapped."""
+        if (learns := self._learning()) != self.learns:
+            self.wrapped, self.learns = self.objective, learns  # the old wrapper takes its hooks along
+            self.wrapped = self.ranks.wrap(self.objective)
 
     def update(self, asked: list[int]) -> bool:
         """One optimizer update -> whether any rank was asked to stop."""
@@ -203,6 +214,7 @@ class Run:
         *summed, tokens, stop = self.ranks.sum_counts([*mine, sum(batch.num_tokens for batch in batches), len(asked)])
         counts = {name: max(1, count) for name, count in zip(names, summed, strict=True)}
         objective.advance(self.step / self.num_steps)
+        self._wrap_what_learns()
         self.step += 1
         resume.seed_step(self.settings.seed, self.step, self.ranks.rank)
         loss = torch.zeros((), device=self.ranks.device)

@@ -1,0 +1,56 @@
+"""electra submit: fine-tuned models + a benchmark's test files -> the zip its site takes.
+
+models, test files   -> what each file of the submission will be made of   (counts checked before a model is opened)
+for every model:        its test sets -> answers
+tasks without model  -> one constant answer, if asked for
+answers              -> tsv or JSON lines -> zip
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+
+from electra import disk
+from electra.contracts import Prediction
+from electra.errors import UserError, require
+from electra.settings import SubmitSettings
+from electra.tasks import find_task
+from electra.tasks.submission import Wanted, clue_file, constant_answer, files_of, glue_file, parse_models, plan, write_zip
+
+
+def run(settings: SubmitSettings) -> None:
+    """Answer, write, and say what was made of what."""
+    models = parse_models(settings.models, files_of(settings.benchmark))
+    if settings.output.suffix != ".zip":
+        raise UserError(f"--output {settings.output}: the sites take a zip; give a name that ends in .zip")
+    disk.fresh_output(settings.output, remedy="choose another --output")
+    made = plan(settings.benchmark, models, settings.data, fill=settings.fill)
+    require("torch", "train")
+    from electra.tasks.finetuned import open_finetuned
+
+    answers: dict[Wanted, list[Prediction]] = {}
+    for name, files in groupby(sorted(made.answered, key=lambda file: file.task), key=lambda file: file.task):
+        task = find_task(name)
+        model = open_finetuned(models[name], task, task.head([]))
+        for file in files:
+            answers[file] = model.answer(made.answered[file], settings.batch_size)
+            _say(f"{file.name}: {len(answers[file]):,} answers by {models[name]}")
+    for file in made.filled:
+        answer, origin = constant_answer(find_task(file.task), settings.data)
+        answers[file] = [answer] * file.num_rows
+        shown = f"{answer.label:.3f}" if isinstance(answer.label, float) else answer.label
+        _say(f"{file.name}: no model, {file.num_rows:,} times '{shown}' ({origin})")
+    for file in made.left_out:
+        _say(f"{file.name}: no model, left out")
+    examples = made.answered | made.filled
+    contents = {}
+    for file, predictions in answers.items():
+        is_glue = settings.benchmark == "glue"
+        contents[file.name] = glue_file(predictions, find_task(file.task).head([])) if is_glue else clue_file(predictions, examples[file])
+    write_zip(settings.output, contents)
+    print(f"{settings.output}: {', '.join(sorted(contents))}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

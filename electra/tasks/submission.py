@@ -1,0 +1,191 @@
+"""Answers to the unlabelled test sets of GLUE and CLUE -> the files their sites take, in one zip.
+
+GLUE (gluebenchmark.com): a tsv for each task, header "index<TAB>prediction", rows numbered from 0 in the order of the test file; entailment in
+words, similarity as a number from 0 to 5 with three decimals; every task is wanted. CLUE (cluebenchmarks.com): JSON lines with the test
+file's own ids and the label as text; tasks may be missing.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from electra import disk
+from electra.contracts import Example, Head, Prediction, Task
+from electra.errors import UserError, did_you_mean
+from electra.tasks import find_task
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file of a submission."""
+
+    task: str
+    split: str
+    name: str
+    num_rows: int
+    """Rows of the official test file."""
+    optional: bool = False
+    """Whether its test file may be missing although its task has a model (GLUE's diagnostic set)."""
+
+
+GLUE = (
+    Wanted("cola", "test", "CoLA.tsv", 1063),
+    Wanted("sst2", "test", "SST-2.tsv", 1821),
+    Wanted("mrpc", "test", "MRPC.tsv", 1725),
+    Wanted("stsb", "test", "STS-B.tsv", 1379),
+    Wanted("qqp", "test", "QQP.tsv", 390965),
+    Wanted("mnli", "test_matched", "MNLI-m.tsv", 9796),
+    Wanted("mnli", "test_mismatched", "MNLI-mm.tsv", 9847),
+    Wanted("qnli", "test", "QNLI.tsv", 5463),
+    Wanted("rte", "test", "RTE.tsv", 3000),
+    Wanted("wnli", "test", "WNLI.tsv", 146),
+    Wanted("mnli", "ax", "AX.tsv", 1104, optional=True),
+)
+_CLUE = (
+    Wanted("afqmc", "test", "afqmc_predict.json", 3861),
+    Wanted("iflytek", "test", "iflytek_predict.json", 2600),
+    Wanted("csl", "test", "csl_predict.json", 3000),
+)
+CLUE_1_1 = (
+    *_CLUE,
+    Wanted("tnews", "test", "tnews11_predict.json", 10000),
+    Wanted("cluewsc", "test", "cluewsc11_predict.json", 2574),
+    Wanted("ocnli", "test", "ocnli_50k_predict.json", 3000),
+)
+CLUE_1_0 = (
+    *_CLUE,
+    Wanted("tnews", "test1.0", "tnews10_predict.json", 10000),
+    Wanted("cluewsc", "test1.0", "cluewsc10_predict.json", 290),
+    Wanted("cmnli", "test", "cmnli_predict.json", 13880),
+)
+BENCHMARKS: dict[str, tuple[Wanted, ...]] = {"glue": GLUE, "clue": CLUE_1_1, "clue1.0": CLUE_1_0}
+
+
+def files_of(benchmark: str) -> tuple[Wanted, ...]:
+    """The files of a benchmark's submission.
+
+    Raises:
+        UserError: unknown.
+    """
+    if benchmark not in BENCHMARKS:
+        raise UserError(f"no submission to '{benchmark}'; {did_you_mean(benchmark, BENCHMARKS)}")
+    return BENCHMARKS[benchmark]
+
+
+def parse_models(words: Sequence[str], wanted: Sequence[Wanted]) -> dict[str, str]:
+    """'sst2=RUN', ... -> task -> where its model is.
+
+    Raises:
+        UserError: not of that form, a task that the benchmark does not have, or one named twice.
+    """
+    known = sorted({file.task for file in wanted})
+    models: dict[str, str] = {}
+    for word in words:
+        name, equals, source = word.partition("=")
+        if not equals or not source:
+            raise UserError(f"--models {word}: expected TASK=MODEL, such as {known[0]}=runs/{known[0]}/best")
+        key = name.lower().replace("-", "").replace("_", "")
+        if key not in known:
+            raise UserError(f"--models {word}: no such task in this submission; {did_you_mean(key, known)}")
+        if key in models:
+            raise UserError(f"--models names {key} twice; leave one out")
+        models[key] = source
+    return models
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every file of the submission will be made of."""
+
+    answered: dict[Wanted, list[Example]]
+    """By a model: the test examples."""
+    filled: dict[Wanted, list[Example]]
+    """By one constant answer, for want of a model."""
+    left_out: tuple[Wanted, ...] = ()
+
+
+def plan(benchmark: str, models: Mapping[str, str], data: Path, *, fill: bool) -> Plan:
+    """Read every test file that a model will answer, before any model is opened.
+
+    Raises:
+        UserError: a task without a model (GLUE, without `fill`), a missing test file, one with labels missing their model, or one that does
+            not have the official number of rows.
+    """
+    made = Plan({}, {})
+    left_out = []
+    for file in files_of(benchmark):
+        if file.task not in models:
+            if fill:
+                made.filled[file] = _unanswered(file)
+            else:
+                left_out.append(file)
+            continue
+        try:
+            examples = find_task(file.task).read(data, file.split)
+        except UserError:
+            if not (file.optional and fill):
+                raise
+            made.filled[file] = _unanswered(file)
+            continue
+        if len(examples) != file.num_rows:
+            raise UserError(
+                f"the {file.split} split of {file.task} in {data} has {len(examples):,} rows, the official one {file.num_rows:,}; get it whole"
+            )
+        made.answered[file] = examples
+    if not made.answered:
+        raise UserError("no task has a model; give one by --models TASK=MODEL")
+    if left_out and benchmark == "glue":
+        missing = ", ".join(sorted({file.task for file in left_out}))
+        raise UserError(f"GLUE takes all tasks at once, and there is no model for {missing}; give them by --models, or constant answers by --fill")
+    return Plan(made.answered, made.filled, tuple(left_out))
+
+
+def _unanswered(file: Wanted) -> list[Example]:
+    return [Example(id=f"{file.split}-{i}", text="") for i in range(file.num_rows)]
+
+
+def constant_answer(task: Task, data: Path) -> tuple[Prediction, str]:
+    """The most frequent training label (a number: their mean), and where it comes from; without training files, the first label or the
+    middle of the range."""
+    head = task.head([])
+    try:
+        train = task.read(data, "train")
+    except UserError:
+        guess = head.labels[0] if head.labels else head.offset + head.scale / 2
+        return Prediction(label=guess), "a guess: no training file of it is here"
+    if head.kind == "regression":
+        return Prediction(label=sum(float(str(e.label)) for e in train) / len(train)), "the mean of its training labels"
+    counts = Counter(str(example.label) for example in train)
+    return Prediction(label=max(head.labels, key=lambda name: counts[name])), "the majority of its training labels"
+
+
+def glue_file(predictions: Sequence[Prediction], head: Head) -> str:
+    """Predictions in the order of the test file -> its tsv."""
+    if head.kind == "regression":
+        answers = [f"{min(head.offset + head.scale, max(head.offset, float(str(p.label)))):.3f}" for p in predictions]
+    else:
+        answers = [str(p.label) for p in predictions]
+    return "index\tprediction\n" + "".join(f"{i}\t{answer}\n" for i, answer in enumerate(answers))
+
+
+def clue_file(predictions: Sequence[Prediction], examples: Sequence[Example]) -> str:
+    """Predictions and their examples, in the order of the test file -> its JSON lines."""
+    rows = []
+    for prediction, example in zip(predictions, examples, strict=True):
+        number = example.id.partition("-")[2]
+        rows.append({"id": int(number) if number.isdecimal() else number, "label": str(prediction.label)})
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_zip(path: Path, files: Mapping[str, str]) -> None:
+    """Name -> content, as one zip; the same contents give the same bytes."""
+    with disk.atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            member = zipfile.ZipInfo(name)  # of 1980, whatever the clock says
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, files[name])
