@@ -213,10 +213,10 @@ def test_tags_come_from_the_windows_that_decide() -> None:
     head = Head(kind="tagging", labels=("X", "Y"))
     features = [
         Features(ids=[0] * 4, segments=[0] * 4, example=0, word_ids=[-1, 0, 1, -1], has_most_context=[False, True, False, False]),
-        Features(ids=[0] * 4, segments=[0] * 4, example=0, word_ids=[-1, 1, 2, -1], has_most_context=[False, True, True, False]),
+        Features(ids=[0] * 5, segments=[0] * 5, example=0, word_ids=[-1, 0, 1, 2, -1], has_most_context=[False, False, True, True, False]),
         Features(ids=[0] * 3, segments=[0] * 3, example=1, word_ids=[-1, 0, -1]),
     ]
-    answers = ["XXXX", "XYXX", "XYX"]
+    answers = ["XXXX", "XYYXX", "XYX"]
     outputs = [np.array([[a == "X", a == "Y"] for a in row], np.float32) for row in answers]
     examples = [Example(id="0", text="", words=("a", "b", "c")), Example(id="1", text="", words=("d",))]
     first, second = decode_words(outputs, features, examples, head)
