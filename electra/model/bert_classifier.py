@@ -47,8 +47,9 @@ def load_bert_classifier(folder: Path) -> Checkpoint:
     names = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     labels = tuple(names[key] for key in sorted(names, key=int))
     network = Classifier(encoder, len(labels), multilabel=values.get("problem_type") == "multi_label_classification")
-    network.head = PooledHead(config.hidden_size, len(labels))
-    network.head.load_state_dict({name: tensor for name, tensor in head.items() if tensor is not None})
+    pooled = PooledHead(config.hidden_size, len(labels))
+    pooled.load_state_dict({name: tensor for name, tensor in head.items() if tensor is not None})
+    network.add_module("head", pooled)
     return Checkpoint(
         module=network.eval(), config=config, architecture="BertForSequenceClassification", labels=labels, path=folder, hf_config=values
     )
