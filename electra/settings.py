@@ -364,6 +364,8 @@ class EvaluateSettings:
     """Task 'own': column of the second text."""
     label: str = "label"
     """Task 'own': column of the label."""
+    label_separator: str = "|"
+    """Task 'own': what stands between several labels at once."""
     fold: str | None = None
     """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
     truncate: Literal["head", "tail", "head-tail", "windows"] | None = None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from electra import disk
 from electra.contracts import Example, Features, Head, Prediction, Task
@@ -15,7 +14,7 @@ from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.tasks import find_task
 from electra.tasks.clue import choose_fold
-from electra.tasks.own import SUFFIXES, Columns, own_task
+from electra.tasks.own import SUFFIXES, Columns, own_task, settle
 from electra.tasks.reading import as_trained
 from electra.tasks.tag_files import TagColumns
 from electra.tasks.tagging import tagging_task
@@ -106,11 +105,10 @@ def head_of(checkpoint: Checkpoint) -> Head:
 
 def own_with(settings: EvaluateSettings, place: Path, head: Head) -> Task:
     """The task 'own' over one file (or a folder's), with the model's kind of label."""
-    columns = Columns(
-        text=settings.text, text_pair=settings.text_pair, label=settings.label, kind="regression" if head.kind == "regression" else "classification"
-    )
+    names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "label_separator")}
+    columns = Columns(**names, kind=cast("Literal['classification', 'regression', 'multilabel']", head.kind))
     task = own_task(columns, {settings.split: place} if place.is_file() else None)
-    return dataclasses.replace(task, main_metric="pearson" if head.kind == "regression" else "accuracy")
+    return settle(task, head)
 
 
 def read_labelled(task: Task, place: Path, split: str) -> list[Example]:

@@ -103,9 +103,11 @@ def in_label_units(network: TaskNetwork, head: Head) -> TaskNetwork:
         return network
     assert isinstance(network, Classifier)
     scaled = copy.deepcopy(network).cpu()
+    output = scaled.head.output
+    assert isinstance(output, torch.nn.Linear)
     with torch.no_grad():
-        scaled.head.output.weight.mul_(head.scale)
-        scaled.head.output.bias.mul_(head.scale).add_(head.offset)
+        output.weight.mul_(head.scale)
+        output.bias.mul_(head.scale).add_(head.offset)
     return scaled
 
 
