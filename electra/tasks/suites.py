@@ -10,9 +10,11 @@ from electra import disk
 from electra.tasks import TASKS
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
-CLUE = ("tnews", "iflytek", "afqmc", "ocnli", "cmnli", "wsc", "cluewsc", "csl", "chnsenticorp", "cmrc2018", "drcd", "c3", "chid")
-ALIASES = {"imdb": ("aclimdb",), "wsc": ("cluewsc2020",), "cluewsc": ("cluewsc2020",), "squad": ("squadv1", "squad1"), "chunking": ("conll2000",)}
+CLUE = ("afqmc", "tnews", "iflytek", "cmnli", "ocnli", "cluewsc", "csl", "bustm", "chnsenticorp", "cmrc2018")
+ALIASES = {"imdb": ("aclimdb",), "cluewsc": ("cluewsc2020", "wsc"), "squad": ("squadv1", "squad1"), "chunk": ("conll2000", "chunking")}
 """Task -> further names of its folder."""
+OWN = ("own", "tagging", "mrqa")
+"""Tasks whose files have no name of their own."""
 DEPTH = 2
 """Levels of folders looked through."""
 
@@ -20,7 +22,7 @@ DEPTH = 2
 def suites() -> dict[str, tuple[str, ...]]:
     """Suite -> the names of its tasks that there are."""
     named = {"glue": GLUE, "clue": CLUE}
-    return {name: tuple(task for task in tasks if task in TASKS) for name, tasks in named.items()} | {"all": tuple(n for n in TASKS if n != "own")}
+    return {name: tuple(task for task in tasks if task in TASKS) for name, tasks in named.items()} | {"all": tuple(n for n in TASKS if n not in OWN)}
 
 
 def find_files(task: str, data: Path) -> Path | None:
