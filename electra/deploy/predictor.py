@@ -5,7 +5,7 @@ Nothing here imports torch; the network does, when it is one of PyTorch's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from electra import hub
 from electra.contracts import Prediction
-from electra.deploy import detection, scoring, tagging
+from electra.deploy import detection, filling, scoring, tagging
 from electra.deploy.detection import Corruption, Detection, probabilities_of
 from electra.deploy.network import PRETRAINED_NAMES, open_network, require_classifier
 from electra.deploy.questions import QuestionAnswerer
@@ -283,35 +283,8 @@ class Predictor(QuestionAnswerer):
         Raises:
             UserError: no [MASK], or no generator.
         """
-        if "[MASK]" not in text:
-            raise UserError(f"no [MASK] in {_short(text)!r}; write [MASK] where a word is wanted")
-        generator = self.generator
-        ids, marks = self._encode_marked(text)
-        pieces = single_pieces(ids, self.tokenizer, min(self.max_length, generator.max_length))
-        out = []
-        for piece in pieces:
-            window = piece.window
-            here = [m for m in marks if window.first <= m < window.last]
-            if not here:
-                continue
-            asked = Piece(piece.ids, piece.segments, window, queries=tuple((1 + m - window.start, 0.0) for m in here))
-            for mark, row in zip(here, probabilities_of(generator.word_logits([asked])[0]), strict=True):
-                best = np.argsort(-row, kind="stable")[:top_k].tolist()
-                out.append([(self.tokenizer.pieces[i], i, float(row[i]), self._filled(ids, mark, i)) for i in best])
-        return out
-
-    def _encode_marked(self, text: str) -> tuple[list[int], list[int]]:
-        ids: list[int] = []
-        marks: list[int] = []
-        for number, part in enumerate(self.tokenizer.encode(text.split("[MASK]"))):
-            if number:
-                marks.append(len(ids))
-                ids.append(self.tokenizer.mask_id)
-            ids.extend(part)
-        return ids, marks
-
-    def _filled(self, ids: Sequence[int], mark: int, word: int) -> str:
-        return self.tokenizer.decode([*ids[:mark], word, *ids[mark + 1 :]])
+        filling.require_mask(text)
+        return filling.fill(self.generator, self.tokenizer, text, self.max_length, top_k)
 
     def _require_detector(self) -> None:
         if self.network.is_electric:

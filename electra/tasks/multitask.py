@@ -18,7 +18,7 @@ from electra.contracts import Example, Prediction
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings
-from electra.tasks import find_task
+from electra.tasks import find_task, reading
 from electra.tasks.metrics import mean_and_sd
 from electra.tasks.recipe import check_same_run, fit_length, resolve
 from electra.tasks.suites import find_files
@@ -76,12 +76,14 @@ def task_names(settings: FinetuneSettings) -> list[str]:
     names = [find_task(name).name for name in settings.task.split("+")]
     if len(set(names)) < len(names):
         raise UserError(f"{settings.task}: a task is there twice; name each once")
-    if "own" in names:
-        raise UserError(f"{settings.task}: 'own' is trained by itself; join benchmark tasks only")
+    if own := {"own", "tagging"} & set(names):
+        raise UserError(f"{settings.task}: '{own.pop()}' is trained by itself; join benchmark tasks only")
     if settings.data is None:
         raise UserError(f"{settings.task} needs --data DIR, the folder that holds the tasks' folders")
-    if settings.distillation.teacher is not None:
-        raise UserError(f"{settings.task}: --teacher is for one task; fine-tune each by itself")
+    alone = {"teacher": settings.distillation.teacher} | {name: getattr(settings, name) for name in ("class_weights", "freeze_layers", "fold")}
+    alone["freeze_encoder_epochs"] = settings.freeze_encoder_epochs or None
+    if given := [name for name, value in alone.items() if value is not None]:
+        raise UserError(f"{settings.task}: --{given[0].replace('_', '-')} is for one task; fine-tune each by itself")
     return names
 
 
@@ -131,6 +133,7 @@ def open_trials(examples: dict[str, tuple[list[Example], list[Example]]], settin
         task = find_task(name)
         head = task.head(train)
         own = fit_length(resolve(settings, name, start.config.hidden_size), settings, limit)
+        task = reading.as_set(task, own)
         shown = choose_examples(train, whole.max_train_examples, swapped=task.unordered_pairs and whole.double_unordered)
         trials[name] = Trial(
             task=task,

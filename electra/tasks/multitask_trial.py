@@ -20,6 +20,7 @@ from electra.errors import UserError
 from electra.model.classifier import task_objective
 from electra.model.hf import save_checkpoint
 from electra.model.multitask import MultitaskObjective, share_encoder
+from electra.tasks import reading
 from electra.tasks.multitask import AVERAGE, prediction_rows
 from electra.tasks.stopping import BestEvaluation
 from electra.tasks.trial import Trial, build_network, compute_outputs, depth_of, in_label_units, plan_steps
@@ -65,7 +66,8 @@ def run_seed(trials: Mapping[str, Trial], power: float | None, seed: int, folder
     def save(target: Path) -> None:
         for name, trial in trials.items():
             network = in_label_units(networks[name], trial.head)
-            save_checkpoint(network, target / name, labels=trial.head.labels, extra={"finetuning_task": name})
+            extra = {"finetuning_task": name} | reading.record(trial.task, trial.settings.max_length)
+            save_checkpoint(network, target / name, labels=trial.head.labels, extra=extra)
             trial.tokenizer.save(target / name)
 
     best = BestEvaluation(folder, nn.ModuleDict(networks), AVERAGE, settings.early_stopping)

@@ -42,6 +42,11 @@ def set_by(task: Task, settings: FinetuneSettings | EvaluateSettings, asked: Fin
         UserError: a flag for an option that the task does not have.
     """
     check_asked(task, asked)
+    return as_set(task, settings)
+
+
+def as_set(task: Task, settings: FinetuneSettings | EvaluateSettings) -> Task:
+    """The task reading as the settings say, where it has the options they name."""
     return with_options(task, {name: value for name in OPTIONS if (value := getattr(settings, name, None)) is not None})
 
 

@@ -1,0 +1,56 @@
+"""A text with [MASK] in it -> words for every mask, by a masked LM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from electra.deploy.detection import probabilities_of
+from electra.deploy.windows import Piece, single_pieces
+from electra.errors import UserError
+
+if TYPE_CHECKING:
+    from electra.data.tokenizer import Tokenizer
+    from electra.deploy.network import Network
+
+Proposal = tuple[str, int, float, str]
+"""Word piece, its id, its probability, the text filled with it."""
+
+
+def require_mask(text: str) -> None:
+    """Nothing, when there is something to fill.
+
+    Raises:
+        UserError: no [MASK].
+    """
+    if "[MASK]" not in text:
+        raise UserError(f"no [MASK] in {text if len(text) <= 60 else text[:57] + '...'!r}; write [MASK] where a word is wanted")
+
+
+def fill(network: Network, tokenizer: Tokenizer, text: str, max_length: int, top_k: int) -> list[list[Proposal]]:
+    """A text -> per mask, the best proposals. The filled text is the decoded one, with every other mask left as it is."""
+    ids, marks = encode_marked(text, tokenizer)
+    out = []
+    for piece in single_pieces(ids, tokenizer, min(max_length, network.max_length)):
+        window = piece.window
+        here = [mark for mark in marks if window.first <= mark < window.last]
+        if not here:
+            continue
+        asked = Piece(piece.ids, piece.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
+        for mark, row in zip(here, probabilities_of(network.word_logits([asked])[0]), strict=True):
+            best = np.argsort(-row, kind="stable")[:top_k].tolist()
+            out.append([(tokenizer.pieces[i], i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]])) for i in best])
+    return out
+
+
+def encode_marked(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """A text with [MASK] in it -> its ids, and where in them the masks stand."""
+    ids: list[int] = []
+    marks: list[int] = []
+    for number, part in enumerate(tokenizer.encode(text.split("[MASK]"))):
+        if number:
+            marks.append(len(ids))
+            ids.append(tokenizer.mask_id)
+        ids.extend(part)
+    return ids, marks
