@@ -221,13 +221,16 @@ def test_archives_without_end_are_left(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_members(tmp_path: Path) -> None:
-    peaks = []
+    peaks: list[int] = []
     for num in (100, 1000):
         (tmp_path / "a.tar").write_bytes(tar({f"{i:06}.txt": b"text" for i in range(num)}))
-        documents = read_documents([tmp_path / "a.tar"])
-        next(documents)
-        tracemalloc.start()
-        assert sum(1 for _ in documents) == num - 1
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        found = []
+        for _ in range(3):  # other threads of the process, such as a test's server, are counted too: the least is ours
+            documents = read_documents([tmp_path / "a.tar"])
+            next(documents)
+            tracemalloc.start()
+            assert sum(1 for _ in documents) == num - 1
+            found.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        peaks.append(min(found))
     assert peaks[1] < peaks[0] + 100_000  # tarfile by itself keeps half a kilobyte and more of each

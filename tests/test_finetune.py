@@ -292,7 +292,7 @@ def test_layerwise_rates_equal_the_originals(start: Path, reference_root: Path) 
         (["sst", "--data", "x"], "unknown task 'sst'; did you mean 'sst2'?"),
         (["sst2"], "sst2 needs --data DIR"),
         (["sst2", "--data", "nowhere"], "the folder of SST-2 not found: nowhere"),
-        (["sst2", "--data", "x", "--train", "a.csv"], "--train and --dev are for the task 'own'"),
+        (["sst2", "--data", "x", "--train", "a.csv"], "--train and --dev are for the tasks 'own'"),
         (["own", "--train", "a.csv"], "needs --train FILE and --dev FILE"),
         (["own", "--train", "a.csv", "--dev", "b.csv"], "the train file not found: a.csv"),
         (["own", "--data", "{reviews}/train.csv"], "is one file; give two"),

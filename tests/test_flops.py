@@ -41,7 +41,7 @@ PRINTED = {"small": 1.293743798272e18, "base": 6.424541834277683e19, "large": 7.
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_originals_totals_are_reproduced(name: str) -> None:
     settings = preset(name)
-    tokens = settings.loop.num_train_steps * settings.loop.batch_size * settings.data.sequence_length
+    tokens = settings.loop.num_train_steps * (settings.loop.total_batch_size or settings.loop.batch_size) * settings.data.sequence_length
     total = flops.per_token_original(settings.model, settings.objective, 30522, settings.data.sequence_length) * tokens
     assert total == pytest.approx(PRINTED[name], rel=1e-9)
 

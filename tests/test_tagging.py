@@ -293,7 +293,7 @@ def test_evaluate_refuses_what_does_not_fit(done: Path, names: Path, tmp_path: P
     for words, message in (
         ([str(done), "--task", "tagging", "--data", str(tmp_path)], "tag 'B-ORG'"),
         ([str(done), "--task", "tagging", "--data", str(names), "--tag-column", "9"], "no column '9'"),
-        ([str(checkpoints()["classifier"]), "--task", "tagging", "--data", str(names)], "has no tagger head"),
+        ([str(checkpoints()["classifier"]), "--task", "tagging", "--data", str(names)], "is made for classification, tagging asks for tagging"),
         ([str(done), "--task", "sst2", "--data", str(names)], "sst2"),
     ):
         assert main(["evaluate", *words]) == 2

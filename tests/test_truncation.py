@@ -12,9 +12,9 @@ from electra import cli
 from electra.contracts import Example, Head
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
-from electra.tasks import find_task
+from electra.tasks import find_task, reading
 from electra.tasks.task import decode_texts, featurize_texts
-from electra.tasks.truncation import fit, with_truncation
+from electra.tasks.truncation import fit
 
 HEAD = Head(kind="classification", labels=("a", "b"))
 
@@ -89,15 +89,24 @@ def test_windows_carry_the_label_and_are_averaged(tokenizer: Tokenizer) -> None:
     assert first.probabilities["b"] == pytest.approx(np.average(chances, weights=lengths))
 
 
-def test_a_task_that_reads_in_its_own_way_is_refused() -> None:
-    from dataclasses import replace
+def test_options_are_set_recorded_and_read_again() -> None:
+    """A flag for a task that has no such option is refused; what a checkpoint's config.json says stands below what is asked for."""
+    from electra.settings import EvaluateSettings, FinetuneSettings
 
-    task = find_task("sst2")
-    assert with_truncation(task, None) is task and with_truncation(task, "head") is task
-    other = replace(task, name="spans", featurize=lambda *arguments: [])
-    assert with_truncation(other, "head") is other
-    with pytest.raises(UserError, match="--truncate is for tasks that give a text its label; spans"):
-        with_truncation(other, "windows")
+    asked = FinetuneSettings(task="sst2", model="m", output=Path("o"), truncate="windows")
+    task = reading.set_by(find_task("sst2"), asked, asked)
+    assert task.options == {"truncate": "windows"}
+    with pytest.raises(UserError, match="--truncate is not for chunk.*--token-segment, --constrained"):
+        reading.set_by(find_task("chunk"), asked, asked)
+    written = reading.record(task, 64)
+    again, length = reading.as_trained(find_task("sst2"), written)
+    assert (again.options, length) == ({"truncate": "windows"}, 64)
+    flags = EvaluateSettings(model="m", task="sst2", truncate="tail", sequence_length=32)
+    again, length = reading.as_trained(find_task("sst2"), written, flags)
+    assert (again.options, length) == ({"truncate": "tail"}, 32)
+    plain, length = reading.as_trained(find_task("squad"), {})
+    assert plain.options["stride"] == 128 and length == 384, "a checkpoint of someone else"
+    assert not reading.as_trained(find_task("squad"), {"electra_reading": {"unanswerable": True}})[0].options["unanswerable"]
 
 
 def test_evaluation_reads_as_the_model_learned_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +127,7 @@ def test_evaluation_reads_as_the_model_learned_to(tmp_path: Path, capsys: pytest
     trained = json.loads(capsys.readouterr().out)["scores"]["accuracy"]["mean"]
     assert trained > 0.9
     written = json.loads((tmp_path / "run" / "best" / "config.json").read_text())
-    assert (written["finetuning_truncate"], written["finetuning_max_length"]) == ("tail", 12)
+    assert written["electra_reading"] == {"truncate": "tail", "max_length": 12}
     evaluate = ["evaluate", str(tmp_path / "run" / "best"), "--task", "sst2", "--data", str(tmp_path), "--json"]
     scores = {}
     for name, more in {"recorded": [], "head": ["--truncate", "head"], "whole": ["--sequence-length", "40"]}.items():

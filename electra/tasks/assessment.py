@@ -83,9 +83,12 @@ def assess(settings: EvaluateSettings) -> Assessment:
     else:
         # Tags of one's own are those the model has learned; a file need not hold all of them.
         wanted = head if task.name == "tagging" and head.kind == "tagging" else task.head(examples)
-        if wanted.kind != head.kind or set(head.labels) != set(wanted.labels):
-            answers = f"answers with {', '.join(head.labels[:10])}" if head.labels else f"is made for {head.kind}"
-            raise UserError(f"{settings.model} {answers}, {task.name} wants {', '.join(wanted.labels[:10]) or wanted.kind}; fine-tune on it")
+        if wanted.kind != head.kind:
+            raise UserError(f"{settings.model} is made for {head.kind}, {task.name} asks for {wanted.kind}; fine-tune on it")
+        if set(head.labels) != set(wanted.labels):
+            raise UserError(
+                f"{settings.model} answers with {', '.join(head.labels[:10])}, {task.name} with {', '.join(wanted.labels[:10])}; fine-tune on it"
+            )
     task, length = as_trained(task, checkpoint.hf_config, settings)
     features = task.featurize(examples, load_tokenizer(checkpoint.path), min(length, checkpoint.config.max_position_embeddings), head)
     loop = LoopSettings(batch_size=settings.batch_size)

@@ -76,7 +76,7 @@ def read_frozen(run: Path, name: str, value: float) -> int | None:
 def count(run: Run, num_tokens: int) -> int:
     """Look at the lengths of the first examples -> how many steps read `num_tokens` real tokens."""
     per_update = run.settings.batch_size * run.settings.accumulation * run.ranks.world_size
-    position, updates = run.stream.state(), max(1, min(_COUNTED_EXAMPLES, num_tokens // 100) // per_update)
+    position, updates = run.stream.state(), max(1, _COUNTED_EXAMPLES // per_update)
     mine = sum(next(run.stream).num_tokens for _ in range(updates * run.settings.accumulation))
     run.stream.load_state(position)
     seen = run.ranks.sum_counts([mine])[0]
