@@ -51,7 +51,7 @@ def test_its_commands_are_valid() -> None:
     from test_cli import lines_of_commands, parse
 
     found = [words for block in re.findall(r"^```\n(.*?)^```", TEXT, re.M | re.S) for words in lines_of_commands(block)]
-    assert len(found) == 2
+    assert len(found) == 6
     for words in found:
         parse(words)
 
