@@ -96,7 +96,7 @@ def test_options_are_set_recorded_and_read_again() -> None:
     asked = FinetuneSettings(task="sst2", model="m", output=Path("o"), truncate="windows")
     task = reading.set_by(find_task("sst2"), asked, asked)
     assert task.options == {"truncate": "windows"}
-    with pytest.raises(UserError, match="--truncate is not for chunk.*--token-segment, --constrained"):
+    with pytest.raises(UserError, match=r"--truncate is not for chunk.*--token-segment, --constrained"):
         reading.set_by(find_task("chunk"), asked, asked)
     written = reading.record(task, 64)
     again, length = reading.as_trained(find_task("sst2"), written)
