@@ -301,6 +301,18 @@ def test_evaluate_refuses_what_does_not_fit(done: Path, names: Path, tmp_path: P
         assert error.count("\n") == 1 and (message in error or message == "sst2"), error
 
 
+def test_another_benchmarks_folder_is_no_chunking(tmp_path: Path) -> None:
+    """Its labels would pass for words outside of all chunks."""
+    task = find_task("chunk")
+    for name, content, tag in (("tsv", "sentence\tlabel\na fine film\t1\n", "1"), ("txt", "the DT B-PER\nmeal NN I-PER\n", "B-PER")):
+        (tmp_path / f"train.{name}").write_text(content)
+        with pytest.raises(UserError, match=f"tag '{tag}' is none of CoNLL-2000's"):
+            task.read(tmp_path, "train")
+        (tmp_path / f"train.{name}").unlink()
+    (tmp_path / "train.txt").write_text("the DT B-NP\nmeal NN I-NP\nand CC O\n")
+    assert task.read(tmp_path, "train")[0].label == ("B-NP", "E-NP", "O")
+
+
 def test_finetune_refuses_bad_files_before_a_model_is_opened(names: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = str(names / "dev.txt")
     bad = {"few.txt": b"a X O\nb O\n", "empty.txt": b"", "binary.txt": b"\x00\x01\xff" * 50, "unknown.txt": b"a X B-ORG\n"}

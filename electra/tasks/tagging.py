@@ -207,6 +207,11 @@ def read_chunks(data: Path, split: str) -> list[Example]:
     official = data / "test.txt"
     path = official if split == "dev" and not (data / "dev.txt").exists() and official.exists() else tag_file(data, split)
     sentences = read_tagged(path, TagColumns(), split)
+    tags = {tag for sentence in sentences if isinstance(sentence.label, tuple) for tag in sentence.label}
+    known = {"O", *(f"{letter}-{kind}" for letter in "BIES" for kind in CHUNK_TYPES["B"].split())}
+    # What is no tag of a chunk would pass for one outside of all.
+    if strange := sorted(tags - known):
+        raise UserError(f"{path}: tag '{strange[0]}' is none of CoNLL-2000's; is it another file? other tags are learned by the task 'tagging'")
     return [dataclasses.replace(s, label=tuple(to_bioes(s.label)) if isinstance(s.label, tuple) else None) for s in sentences]
 
 
