@@ -12,7 +12,6 @@ in which the noun stands between underscores and the pronoun between brackets: "
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +22,7 @@ from electra import disk
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
+from electra.tasks.own import json_rows
 from electra.tasks.task import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, read_text, tab_separated
 
 FOLDS = ("0", "1", "2", "3", "4", "few_all")
@@ -158,15 +158,7 @@ def rows_of(path: Path, split: str) -> Iterator[tuple[str, Row]]:
                 raise UserError(f"{path}, line {line}: {len(fields)} columns, the header has {len(header)}; correct the row")
             yield f"{path}, line {line}", dict(zip(header, fields, strict=True))
         return
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise UserError(f"{path}, line {line}: not valid JSON ({str(error)[:100]}); one object a line is expected") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {line}: expected a JSON object, got {content.strip()[:40]}")
+    for line, row in json_rows(path, text):
         yield f"{path}, line {line}", row
 
 
