@@ -1,6 +1,6 @@
 #!/bin/sh
-# The `mini` record, from raw text to scores, on two CPU cores: about four hours in all, every part resumable by running this again.
-#   ELECTRA_DATA=../shared/data OUT=runs sh experiments/mini.sh [vocab] [shards] [electra] [mlm] [evaluate] [sst2]
+# The `mini` record, from raw text to scores, and the small Chinese model, on two CPU cores: about seven hours in all, every part resumable by running this again.
+#   ELECTRA_DATA=../shared/data OUT=runs sh experiments/mini.sh [vocab] [shards] [electra] [mlm] [paper] [evaluate] [sst2] [zh]
 # Nothing else may run beside the trainings and timings: they share the cores.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ DATA=${ELECTRA_DATA:-../shared/data}
 OUT=${OUT:-runs}
 PATH=$(pwd)/.venv/bin:$PATH
 mkdir -p "$OUT"
-[ $# -gt 0 ] || set -- vocab shards electra mlm evaluate sst2
+[ $# -gt 0 ] || set -- vocab shards electra mlm paper evaluate sst2 zh
 
 # The official tree; only its unlabelled reviews are pre-training text.
 reviews() {
@@ -35,14 +35,24 @@ for part in "$@"; do
         ;;
     electra) train mini mini ;;
     mlm) train mini-mlm mini-mlm ;;
+    paper) train mini-paper mini-paper ;;
     evaluate)
         electra evaluate "$OUT/mini" --data "$OUT/shards-wiki" "$OUT/shards-imdb" --corruption "$OUT/fixed.npz"
         electra plot "$OUT/mini" --x tokens --output "$OUT/mini.png"
+        python experiments/equal_hours.py --corruption "$OUT/fixed.npz" --run "mini=$OUT/mini" --run "mini-paper=$OUT/mini-paper" --run "mini-mlm=$OUT/mini-mlm"
+        electra plot "$OUT/mini/mlm-first" "$OUT/mini" "$OUT/mini-mlm" "$OUT/mini-paper" --x tokens --metrics masked_lm_loss disc_loss disc_auc \
+            --output "$OUT/equal-hours.png"
         ;;
     sst2)
         python experiments/sst2_after_pretraining.py --data "$DATA/glue/SST-2" --output "$OUT/sst2" --seeds 5 --preset mini --threads 2 --start "electra=$OUT/mini/final" \
-            --start "random=random:$OUT/mini/final" --start "mlm=$OUT/mini-mlm/final"
+            --start "random=random:$OUT/mini/final" --start "mlm=$OUT/mini-mlm/final" --start "paper=$OUT/mini-paper/final"
         ;;
-    *) echo "unknown part '$part'; known: vocab shards electra mlm evaluate sst2" >&2; exit 2 ;;
+    zh)
+        [ -e "$OUT/shards-zh/manifest.json" ] ||
+            electra prepare "$DATA/corpus-zh" --tokenizer "$DATA/vocab/zh.txt" --output "$OUT/shards-zh" --words chinese --workers 2
+        [ -d "$OUT/chinese-mini/final" ] || electra pretrain chinese-mini --data "$OUT/shards-zh" --output "$OUT/chinese-mini" --num-train-steps 4800
+        electra evaluate "$OUT/chinese-mini" --data "$OUT/shards-zh"
+        ;;
+    *) echo "unknown part '$part'; known: vocab shards electra mlm paper evaluate sst2 zh" >&2; exit 2 ;;
     esac
 done

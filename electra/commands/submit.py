@@ -27,20 +27,21 @@ def run(settings: SubmitSettings) -> None:
     disk.fresh_output(settings.output, remedy="choose another --output")
     made = plan(settings.benchmark, models, settings.data, fill=settings.fill)
     require("torch", "train")
-    from electra.tasks.finetuned import open_finetuned
+    from electra.tasks.finetuned import for_task, open_checkpoint
 
     answers: dict[Wanted, list[Prediction]] = {}
     for name, files in groupby(sorted(made.answered, key=lambda file: file.task), key=lambda file: file.task):
         task = find_task(name)
-        model = open_finetuned(models[name], task, task.head([]))
+        model = for_task(open_checkpoint(models[name])[0], task, task.head([]), models[name])
         for file in files:
-            answers[file] = model.answer(made.answered[file], settings.batch_size)
+            asked = made.answered[file]
+            answers[file] = model.answer(asked, model.featurize(asked), settings.batch_size)
             _say(f"{file.name}: {len(answers[file]):,} answers by {models[name]}")
     for file in made.filled:
         answer, origin = constant_answer(find_task(file.task), settings.data)
-        answers[file] = [answer] * file.num_rows
+        answers[file] = [answer] * len(made.filled[file])
         shown = f"{answer.label:.3f}" if isinstance(answer.label, float) else answer.label
-        _say(f"{file.name}: no model, {file.num_rows:,} times '{shown}' ({origin})")
+        _say(f"{file.name}: no model, {len(answers[file]):,} times '{shown}' ({origin})")
     for file in made.left_out:
         _say(f"{file.name}: no model, left out")
     examples = made.answered | made.filled

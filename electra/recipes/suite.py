@@ -23,6 +23,7 @@ from electra.recipes.suite_progress import Progress
 from electra.recipes.trials import NOT_A_TRIALS_OWN, Ended, Trial, as_flags, find_places, read_ended, run_all
 from electra.settings import FinetuneSettings, SuiteSettings
 from electra.tasks import find_task
+from electra.tasks.clue import has_folds
 from electra.tasks.recipe import check_same_run
 from electra.tasks.suites import find_files, suites
 from electra.train import signals
@@ -127,12 +128,14 @@ def plan(settings: FinetuneSettings, found: dict[str, Path | None], points: Sequ
     Raises:
         UserError: a searched value that its flag does not take.
     """
-    trials, given = [], as_flags(settings)
+    trials = []
     for (task, place), point in itertools.product(found.items(), points):
         for seed in range(settings.loop.seed, settings.loop.seed + settings.seeds):
             # Slashes of a searched path would make folders of their own.
             label = "_".join(f"{name}-{value.replace('/', '-')}" for name, value in point)
             folder = settings.output / task / label / f"seed-{seed}" if point else settings.output / task / f"seed-{seed}"
+            # Within a suite, a draw is for the tasks that have some.
+            given = as_flags(settings, *(["fold"] if settings.task in suites() and not has_folds(task) else []))
             words = ["finetune", task, *given, *itertools.chain.from_iterable(_flag(name, value) for name, value in point)]
             words += ["--data", str(place)] if place is not None else []
             words += ["--output", str(folder), "--seed", str(seed), "--resume"]

@@ -72,11 +72,11 @@ class Ended:
     """Its one line of error."""
 
 
-def as_flags(settings: FinetuneSettings) -> list[str]:
-    """What was given, as flags of a trial: all but what the suite itself decides."""
+def as_flags(settings: FinetuneSettings, *left_out: str) -> list[str]:
+    """What was given, as flags of a trial: all but what the suite itself decides, and the fields left out."""
     given, words = config.given(settings), []
     for path, owner, field in config.leaves(FinetuneSettings):
-        if owner is SuiteSettings or field.name in NOT_A_TRIALS_OWN:
+        if owner is SuiteSettings or field.name in NOT_A_TRIALS_OWN or field.name in left_out:
             continue
         try:
             value: Any = functools.reduce(lambda table, name: table[name], path, given)

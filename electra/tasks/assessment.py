@@ -14,16 +14,13 @@ from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.tasks import find_task
 from electra.tasks.clue import choose_fold
+from electra.tasks.finetuned import for_task, open_checkpoint
 from electra.tasks.own import SUFFIXES, Columns, own_task, settle
-from electra.tasks.reading import as_trained
 from electra.tasks.tag_files import TagColumns
 from electra.tasks.tagging import tagging_task
 
 if TYPE_CHECKING:
-    from electra.model.classifier import TaskNetwork
-    from electra.model.hf import Checkpoint
-
-KINDS = {"ElectraForTokenClassification": "tagging", "ElectraForQuestionAnswering": "span", "ElectraOriginalQuestionAnswering": "span"}
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +52,6 @@ def assess(settings: EvaluateSettings) -> Assessment:
     Raises:
         UserError: no such task, split, file or model; no labels; or a model of other labels.
     """
-    from electra.data.tokenizer import load_tokenizer
-    from electra.model.hf import load_checkpoint
-    from electra.settings import LoopSettings
-    from electra.tasks.trial import compute_outputs
-    from electra.train.ranks import choose_device
-
     task = choose_fold(find_task(settings.task or ""), settings.fold)
     if task.name == "tagging":
         task = tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column))
@@ -75,35 +66,16 @@ def assess(settings: EvaluateSettings) -> Assessment:
     if task.name != "own":
         # Read before the model is opened: a wrong path is told at once.
         examples = read_labelled(task, place, settings.split)
-    checkpoint = load_checkpoint(settings.model, "task")
-    head = head_of(checkpoint)
+    checkpoint, head = open_checkpoint(settings.model)
     if task.name == "own":
         task = own_with(settings, place, head)
         examples = read_labelled(task, place, settings.split)
-    else:
-        # Tags of one's own are those the model has learned; a file need not hold all of them.
-        wanted = head if task.name == "tagging" and head.kind == "tagging" else task.head(examples)
-        if wanted.kind != head.kind:
-            raise UserError(f"{settings.model} is made for {head.kind}, {task.name} asks for {wanted.kind}; fine-tune on it")
-        if set(head.labels) != set(wanted.labels):
-            raise UserError(
-                f"{settings.model} answers with {', '.join(head.labels[:10])}, {task.name} with {', '.join(wanted.labels[:10])}; fine-tune on it"
-            )
-    task, length = as_trained(task, checkpoint.hf_config, settings)
-    features = task.featurize(examples, load_tokenizer(checkpoint.path), min(length, checkpoint.config.max_position_embeddings), head)
-    loop = LoopSettings(batch_size=settings.batch_size)
-    outputs = compute_outputs(cast("TaskNetwork", checkpoint.module), features, head, loop, choose_device())
-    return Assessment(task=task, head=head, examples=examples, features=features, predictions=task.decode(outputs, features, examples, head))
-
-
-def head_of(checkpoint: Checkpoint) -> Head:
-    """What a saved model's head is for; a regression answers in the label's own unit."""
-    if (kind := KINDS.get(checkpoint.architecture)) is not None:
-        return Head(kind=kind, labels=checkpoint.labels if kind == "tagging" else ())
-    problem = checkpoint.hf_config.get("problem_type")
-    if problem == "regression" or (problem is None and len(checkpoint.labels) == 1):
-        return Head(kind="regression")
-    return Head(kind="multilabel" if problem == "multi_label_classification" else "classification", labels=checkpoint.labels)
+    # One's own labels and tags are those the model has learned; a file need not hold all of them.
+    wanted = head if task.name == "own" or (task.name == "tagging" and head.kind == "tagging") else task.head(examples)
+    model = for_task(checkpoint, task, wanted, settings.model, settings)
+    features = model.featurize(examples)
+    predictions = model.answer(examples, features, settings.batch_size)
+    return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
 
 
 def own_with(settings: EvaluateSettings, place: Path, head: Head) -> Task:

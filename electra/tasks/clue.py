@@ -256,6 +256,11 @@ def _clue(name: str, layout: Layout) -> Task:
 CLUE: dict[str, Task] = {name: _clue(name, layout) for name, layout in LAYOUTS.items()}
 
 
+def has_folds(name: str) -> bool:
+    """Whether a task may come in FewCLUE's draws."""
+    return name in LAYOUTS and LAYOUTS[name].suffix == ".json"
+
+
 def choose_fold(task: Task, fold: str | None) -> Task:
     """The task reading one of FewCLUE's draws, "0" .. "4" or "few_all"; None: the whole files.
 
@@ -264,10 +269,8 @@ def choose_fold(task: Task, fold: str | None) -> Task:
     """
     if fold is None:
         return task
-    if task.name not in LAYOUTS or LAYOUTS[task.name].suffix != ".json":
-        raise UserError(
-            f"--fold is for FewCLUE's tasks ({', '.join(n for n, lay in LAYOUTS.items() if lay.suffix == '.json')}); {task.name} has none"
-        )
+    if not has_folds(task.name):
+        raise UserError(f"--fold is for FewCLUE's tasks ({', '.join(filter(has_folds, LAYOUTS))}); {task.name} has none")
     if fold not in FOLDS:
         raise UserError(f"--fold {fold}: expected one of {', '.join(FOLDS)}")
     return replace(task, read=partial(read_clue, task.name, LAYOUTS[task.name], fold=fold))

@@ -67,8 +67,8 @@ def settle(task: Task, head: Head) -> Task:
     return dataclasses.replace(task, main_metric="accuracy") if task.name == "tagging" and not marks_spans(head.labels) else task
 
 
-def split_file(data: Path, split: str) -> Path:
-    """A file itself, or the one file SPLIT.csv, SPLIT.tsv, SPLIT.jsonl or SPLIT.parquet of a folder.
+def split_file(data: Path, split: str, suffixes: Sequence[str] = SUFFIXES) -> Path:
+    """A file itself, or the one file SPLIT.csv (or with another of the suffixes) of a folder.
 
     Raises:
         UserError: none, or more than one.
@@ -76,9 +76,11 @@ def split_file(data: Path, split: str) -> Path:
     disk.existing_path(data, "data")
     if data.is_file():
         return data
-    found = [path for suffix in SUFFIXES if (path := data / f"{split}{suffix}").exists()]
+    found = [path for suffix in suffixes if (path := data / f"{split}{suffix}").exists()]
     if len(found) != 1:
-        raise UserError(f"{data} has {len(found) or 'no'} files {split}.csv, .tsv, .jsonl or .parquet; give one by --train FILE --dev FILE")
+        raise UserError(
+            f"{data} has {len(found) or 'no'} files {split}{', '.join(suffixes[:-1])} or {suffixes[-1]}; give one by --train FILE --dev FILE"
+        )
     return found[0]
 
 

@@ -59,6 +59,7 @@ _PIPELINE = {"span": "question-answering", "tagging": "token-classification"}
 def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """The README.md of the best checkpoint, written from the run alone."""
     optimizer, loop = settings.optimizer, settings.loop
+    batch = loop.total_batch_size or loop.batch_size * loop.accumulation
     several = f"{'any' if head.kind == 'multilabel' else 'one'} of {len(head.labels)} labels"
     named = f"({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
     kinds = {
@@ -67,21 +68,13 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
         "tagging": f"a tag to each word, one of {len(head.labels)} {named},",
     }
     kind = kinds.get(head.kind, f"{several} {named}")
+    ours = settings.head == "original" and head.kind != "tagging"
     opened = (
         "`transformers` has no class for its head; it opens in `electra`."
-        if settings.head == "original" and head.kind != "tagging"
+        if ours
         else f"It opens in `transformers` as AutoModelFor{_AUTO.get(head.kind, 'SequenceClassification')}."
         + (" Its tokens are all of segment 1." if head.kind == "tagging" and settings.token_segment else "")
     )
-    metrics = list(summary["scores"])
-    rows = ["| seed | " + " | ".join(metrics) + " | steps | seconds |", "|---" * (len(metrics) + 3) + "|"]
-    for i, seed in enumerate(summary["seeds"]):
-        marked = f"**{seed}** (this model)" if seed == summary["best_seed"] else str(seed)
-        values = [f"{summary['scores'][name]['each'][i]:.4f}" for name in metrics]
-        rows.append(f"| {marked} | {' | '.join(values)} | {summary['steps'][i]:,} | {summary['seconds'][i]:,.0f} |")
-    if len(summary["seeds"]) > 1:
-        spread = [f"{summary['scores'][name]['mean']:.4f} ± {summary['scores'][name]['sd']:.4f}" for name in metrics]
-        rows.append(f"| mean ± sd | {' | '.join(spread)} | | |")
     hardware = ", ".join(environment.get("gpu") or []) or f"{environment.get('cpu')} ({environment.get('threads')} threads)"
     used = f" (a fixed random choice of {settings.max_train_examples:,})" if settings.max_train_examples else ""
     swapped = " Each pair also comes with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
@@ -89,7 +82,7 @@ def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapp
     texts = "question<TAB>context" if head.kind == "span" else "first text<TAB>second text" if summary["text_pairs"] else "a text"
     long = "were read in windows" if head.kind in ("span", "tagging") else _TRUNCATED[settings.truncate]
     return f"""---
-library_name: {"electra" if settings.head == "original" else "transformers"}
+library_name: {"electra" if ours else "transformers"}
 pipeline_tag: {_PIPELINE.get(head.kind, "text-classification")}
 tags: [electra, {task.name}]
 ---
@@ -106,7 +99,7 @@ An ELECTRA encoder fine-tuned to give {kind} for {given}. {opened}
 
 ## Recipe
 
-Started from `{_origin(settings.model)}`. Preset `{settings.preset}`: {_length(settings)}, batches of {loop.batch_size * loop.accumulation}, \
+Started from `{_origin(settings.model)}`. Preset `{settings.preset}`: {_length(settings)}, batches of {batch}, \
 peak learning rate {optimizer.learning_rate:g}, layer-wise decay {optimizer.layerwise_lr_decay:g}, \
 warm-up {optimizer.warmup_fraction:g} of the steps, \
 weight decay {optimizer.weight_decay:g}, dropout {settings.dropout:g}, at most {settings.max_length} tokens. The run's config.toml repeats it.
@@ -119,7 +112,7 @@ weight decay {optimizer.weight_decay:g}, dropout {settings.dropout:g}, at most {
 
 On the held-out examples, {_when(summary)}:
 
-{chr(10).join(rows)}
+{_score_table(summary)}
 
 ## Limits
 
@@ -128,6 +121,20 @@ own score on new texts. It knows only texts like its training data; texts above 
 {long} in training.
 {_class_limits(head)}
 """
+
+
+def _score_table(summary: Mapping[str, Any]) -> str:
+    """A row per seed, and mean and standard deviation of several."""
+    metrics = list(summary["scores"])
+    rows = ["| seed | " + " | ".join(metrics) + " | steps | seconds |", "|---" * (len(metrics) + 3) + "|"]
+    for i, seed in enumerate(summary["seeds"]):
+        marked = f"**{seed}** (this model)" if seed == summary["best_seed"] else str(seed)
+        values = [f"{summary['scores'][name]['each'][i]:.4f}" for name in metrics]
+        rows.append(f"| {marked} | {' | '.join(values)} | {summary['steps'][i]:,} | {summary['seconds'][i]:,.0f} |")
+    if len(summary["seeds"]) > 1:
+        spread = [f"{summary['scores'][name]['mean']:.4f} ± {summary['scores'][name]['sd']:.4f}" for name in metrics]
+        rows.append(f"| mean ± sd | {' | '.join(spread)} | | |")
+    return "\n".join(rows)
 
 
 _TRUNCATED = {

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electra import disk
 from electra.contracts import Example
 from electra.errors import UserError, did_you_mean
 from electra.tasks.own import json_rows
@@ -31,21 +30,6 @@ class TagColumns:
     word: str | None = None
     """A column's number from 1, 'last', or a field of jsonl."""
     tag: str | None = None
-
-
-def tag_file(data: Path, split: str) -> Path:
-    """A file itself, or the one file SPLIT.txt, SPLIT.conll, ... of a folder.
-
-    Raises:
-        UserError: none, or more than one.
-    """
-    disk.existing_path(data, "data")
-    if data.is_file():
-        return data
-    found = [path for suffix in SUFFIXES if (path := data / f"{split}{suffix}").exists()]
-    if len(found) != 1:
-        raise UserError(f"{data} has {len(found) or 'no'} files {split}.txt, {split}.conll, ..., {split}.jsonl; give one by --train FILE --dev FILE")
-    return found[0]
 
 
 def read_tagged(path: Path, columns: TagColumns, split: str) -> list[Example]:

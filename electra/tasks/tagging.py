@@ -15,8 +15,9 @@ import numpy as np
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
+from electra.tasks.own import split_file
 from electra.tasks.span_scores import class_scores, span_scores
-from electra.tasks.tag_files import TagColumns, read_tagged, tag_file
+from electra.tasks.tag_files import SUFFIXES, TagColumns, read_tagged
 from electra.tasks.tag_paths import best_path, scheme_rules
 from electra.tasks.tag_schemes import marks_spans, split_tag, to_bioes
 from electra.tasks.task import fixed_head
@@ -177,7 +178,7 @@ def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -
     """
 
     def read(data: Path, split: str) -> list[Example]:
-        return read_tagged(files[split] if files and split in files else tag_file(Path(data), split), columns, split)
+        return read_tagged(files[split] if files and split in files else split_file(Path(data), split, SUFFIXES), columns, split)
 
     return Task(
         name="tagging",
@@ -205,7 +206,7 @@ def read_chunks(data: Path, split: str) -> list[Example]:
     """
     data = Path(data)
     official = data / "test.txt"
-    path = official if split == "dev" and not (data / "dev.txt").exists() and official.exists() else tag_file(data, split)
+    path = official if split == "dev" and not (data / "dev.txt").exists() and official.exists() else split_file(data, split, SUFFIXES)
     sentences = read_tagged(path, TagColumns(), split)
     tags = {tag for sentence in sentences if isinstance(sentence.label, tuple) for tag in sentence.label}
     known = {"O", *(f"{letter}-{kind}" for letter in "BIES" for kind in CHUNK_TYPES["B"].split())}

@@ -196,23 +196,26 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
     selected = best.restore(save) if ranks.first else None
     predictions = predict()
     scores = task.score(trial.dev_examples, predictions, head)
-    finished = SeedResult(seed=seed, scores=scores, steps=result.step, tokens=result.tokens, seconds=round(result.seconds, 2))
-    finished = replace(finished, selected_step=selected)
+    finished = SeedResult(seed=seed, scores=scores, steps=result.step, tokens=result.tokens, seconds=round(result.seconds, 2), selected_step=selected)
     if ranks.first:
-        rows = [
-            {"id": e.id, "label": _label(e), "prediction": p.label, **_certainty(p.probability)}
-            for e, p in zip(trial.dev_examples, predictions, strict=True)
-        ]
-        if head.kind == "span":
-            questions.write_predictions(folder, trial.dev_examples, predictions)
-            questions.keep_threshold(folder / "final", task, scores)
-        disk.write_text(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        disk.write_text(folder / "scores.json", json.dumps(asdict(finished), indent=1) + "\n")
+        keep_result(trial, finished, predictions, folder)
         best.forget()
-        # What would continue a training that is over, several times the size of the model.
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     ranks.wait()
     return result, finished
+
+
+def keep_result(trial: Trial, finished: SeedResult, predictions: Sequence[Prediction], folder: Path) -> None:
+    """Write predictions and, last of all, scores.json; what would continue a training that is over goes, several times the size of the model."""
+    rows = [
+        {"id": e.id, "label": _label(e), "prediction": p.label, **_certainty(p.probability)}
+        for e, p in zip(trial.dev_examples, predictions, strict=True)
+    ]
+    if trial.head.kind == "span":
+        questions.write_predictions(folder, trial.dev_examples, predictions)
+        questions.keep_threshold(folder / "final", trial.task, finished.scores)
+    disk.write_text(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    disk.write_text(folder / "scores.json", json.dumps(asdict(finished), indent=1) + "\n")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def _label(example: Example) -> Any:
