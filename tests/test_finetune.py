@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_models import random_start
 
 from electra import cli, config
 from electra.settings import FinetuneSettings, OptimizerSettings
@@ -25,28 +26,7 @@ torch = pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Path) -> Path:
     """A discriminator of 2 layers with random weights, as a checkpoint folder."""
-    from electra.data.tokenizer import load_tokenizer
-    from electra.model.encoder import Encoder, EncoderConfig
-    from electra.model.hf import reinitialize, save_checkpoint
-    from electra.model.objectives import Discriminator
-
-    tokenizer = load_tokenizer(tiny_vocab)
-    shape = EncoderConfig(
-        vocab_size=tokenizer.vocab_size,
-        embedding_size=16,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=40,
-        initializer_range=0.2,  # the usual 0.02 makes the first steps of so narrow a network slow
-    )
-    module = Discriminator(Encoder(shape))
-    reinitialize(module, 7)
-    folder = tmp_path_factory.mktemp("start") / "start"
-    save_checkpoint(module, folder)
-    tokenizer.save(folder)
-    return folder
+    return random_start(tmp_path_factory.mktemp("start") / "start", tiny_vocab)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import checkpoints, oracle
+from tiny_models import checkpoints, oracle, random_start
 
 from electra import cli
 from electra.contracts import Features, Head
@@ -28,18 +28,7 @@ SIZES = {"embedding_size": 16, "hidden_size": 32, "num_hidden_layers": 2, "num_a
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Path) -> Path:
-    from electra.data.tokenizer import load_tokenizer
-    from electra.model.encoder import Encoder, EncoderConfig
-    from electra.model.hf import reinitialize, save_checkpoint
-    from electra.model.objectives import Discriminator
-
-    tokenizer = load_tokenizer(tiny_vocab)
-    module = Discriminator(Encoder(EncoderConfig(vocab_size=tokenizer.vocab_size, max_position_embeddings=40, initializer_range=0.2, **SIZES)))
-    reinitialize(module, 7)
-    folder = tmp_path_factory.mktemp("start") / "start"
-    save_checkpoint(module, folder)
-    tokenizer.save(folder)
-    return folder
+    return random_start(tmp_path_factory.mktemp("start") / "start", tiny_vocab)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import random_start
 
 from electra import cli, config
 from electra.errors import UserError
@@ -31,19 +32,16 @@ pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Path) -> Path:
     """A discriminator of one layer with random weights."""
-    from electra.data.tokenizer import load_tokenizer
-    from electra.model.encoder import Encoder, EncoderConfig
-    from electra.model.hf import reinitialize, save_checkpoint
-    from electra.model.objectives import Discriminator
-
-    tokenizer = load_tokenizer(tiny_vocab)
     sizes = {"embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
-    module = Discriminator(Encoder(EncoderConfig(vocab_size=tokenizer.vocab_size, max_position_embeddings=40, initializer_range=0.2, **sizes)))
-    reinitialize(module, 7)
-    folder = tmp_path_factory.mktemp("start") / "start"
-    save_checkpoint(module, folder)
-    tokenizer.save(folder)
-    return folder
+    return random_start(tmp_path_factory.mktemp("start") / "start", tiny_vocab, **sizes)
+        tmp_path_factory.mktemp("start") / "start",
+        tiny_vocab,
+        embedding_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=16,
+    )
 
 
 @pytest.fixture(scope="module")

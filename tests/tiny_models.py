@@ -22,6 +22,23 @@ SHAPE: dict[str, Any] = {
 TEXTS = ("the chef cooked the meal", "an Épic film , was it ?", "", "she walked home again in the rain .", "naïve 42", "the " * 40)
 
 
+def random_start(folder: Path, vocab: Path, **sizes: int) -> Path:
+    """A discriminator of ours with random weights and the vocabulary of `vocab`, to fine-tune from."""
+    from electra.data.tokenizer import load_tokenizer
+    from electra.model.encoder import Encoder, EncoderConfig
+    from electra.model.hf import reinitialize, save_checkpoint
+    from electra.model.objectives import Discriminator
+
+    tokenizer = load_tokenizer(vocab)
+    # The usual 0.02 makes the first steps of so narrow a network slow.
+    shape = {**SHAPE, "max_position_embeddings": 40, "initializer_range": 0.2, **sizes}
+    module = Discriminator(Encoder(EncoderConfig(vocab_size=tokenizer.vocab_size, **shape)))
+    reinitialize(module, 7)
+    save_checkpoint(module, folder)
+    tokenizer.save(folder)
+    return folder
+
+
 def vocabulary() -> list[str]:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     return list(dict.fromkeys([*SPECIALS, *letters, *(f"##{c}" for c in letters), *".,!?;:'\"()-", "##s", "##ed", "##ing", "##ly", *WORDS]))
