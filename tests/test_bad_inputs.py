@@ -45,6 +45,8 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("share", "{corpus.txt} --tokenizer {vocab.txt} --output {out} --held-out 200%", "fraction"),
     ],
     "pretrain": [
+        ("two lengths", "tiny --data {shards} --output {out} --budget 1m --num-train-tokens 1M", "both num_train_tokens and budget are set"),
+        ("no batch", "tiny --data {shards} --output {out} --total-batch-size 0", "total_batch_size 0 must be at least 1"),
         ("preset typo", "minni --data {shards} --output {out}", "did you mean 'mini'"),
         ("no preset", "--data {shards} --output {out}", "preset"),
         ("missing", "tiny --data {none} --output {out}", "not found"),
@@ -76,6 +78,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("no fold", "{classifier} --task sst2 --data {glue} --fold 1", "--fold is for FewCLUE"),
     ],
     "finetune": [
+        ("two lengths", "sst2 --model {model} --data {glue} --output {out} --budget 1m --num-train-steps 3", "both num_train_steps and budget"),
         ("task typo", "sst3 --model {model} --data {glue} --output {out}", "did you mean 'sst2'"),
         ("missing data", "sst2 --model {model} --data {none} --output {out}", "not found"),
         ("empty", "sst2 --model {model} --data {empty} --output {out}", ""),
@@ -186,6 +189,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
     "inspect": [
         ("missing", "{none}", "not found"),
         ("near name", "{modle}", "did you mean 'model'"),
+        ("preset typo", "smal", "did you mean 'small'"),
         ("empty", "{empty.txt}", "empty"),
         ("empty folder", "{empty}", ""),
         ("truncated", "{cut}", "damaged"),

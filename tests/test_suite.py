@@ -34,14 +34,6 @@ def start(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Path) -> Path:
     """A discriminator of one layer with random weights."""
     sizes = {"embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
     return random_start(tmp_path_factory.mktemp("start") / "start", tiny_vocab, **sizes)
-        tmp_path_factory.mktemp("start") / "start",
-        tiny_vocab,
-        embedding_size=8,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=16,
-    )
 
 
 @pytest.fixture(scope="module")

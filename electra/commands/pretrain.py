@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run(settings: PretrainSettings) -> int:
     """Pre-train, or go on with a run; 128 + signal when a signal stopped it."""
     from electra.tasks.probe import read_probe
-    from electra.train import ranks
+    from electra.train import ranks, resume
     from electra.train.record import write_settings
 
     if settings.dry_run:
@@ -41,6 +41,7 @@ def run(settings: PretrainSettings) -> int:
         if not settings.resume and any(here.gather(ranks.restarted())):
             settings = after_restart(settings)
         if not settings.resume:
+            resume.share_out(settings.loop, None, here.world_size)  # told before anything is written
             disk.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
         here.wait()
         if here.first:

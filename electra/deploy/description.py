@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from electra import config, hub, remote
-from electra.errors import UserError
+from electra.errors import UserError, did_you_mean
 from electra.model import flops
 from electra.model.shape import SHAPE
 from electra.settings import PretrainSettings
@@ -33,6 +33,10 @@ def describe(source: str) -> Description:
     if not path.exists() and source in config.presets("pretrain"):
         return _preset(source)
     if not path.exists():
+        # Asked before the hub is, which may be far away: a word of one's own is likelier a preset's name than a model's.
+        guess = did_you_mean(source, config.presets("pretrain"))
+        if guess.startswith("did") and "/" not in source:
+            raise UserError(f"'{source}' is no file, folder or preset; {guess} (a model of the hub is OWNER/NAME)")
         return {"name": source, **_checkpoint(hub.resolve(source))}
     if path.is_file():
         return _file(path)

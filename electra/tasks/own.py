@@ -78,9 +78,9 @@ def split_file(data: Path, split: str, suffixes: Sequence[str] = SUFFIXES) -> Pa
         return data
     found = [path for suffix in suffixes if (path := data / f"{split}{suffix}").exists()]
     if len(found) != 1:
-        raise UserError(
-            f"{data} has {len(found) or 'no'} files {split}{', '.join(suffixes[:-1])} or {suffixes[-1]}; give one by --train FILE --dev FILE"
-        )
+        several = f"{len(found)} files {', '.join(path.name for path in found)}"
+        none = f"no file {split}{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise UserError(f"{data} has {several if found else none}; give one by --train FILE --dev FILE")
     return found[0]
 
 

@@ -37,6 +37,11 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
     resolved: FinetuneSettings = config.build(FinetuneSettings, merged | {"preset": name}, f"preset '{name}'")
     if not 0 <= resolved.dropout < 1 or resolved.loop.batch_size < 1 or resolved.loop.accumulation < 1:
         raise UserError("dropout must be within 0..1, batch_size and accumulation at least 1; correct the flag")
+    if resolved.loop.total_batch_size is not None and resolved.loop.total_batch_size < 1:
+        raise UserError(f"total_batch_size {resolved.loop.total_batch_size} must be at least 1")
+    said = [name for name in ("num_train_steps", *config.INSTEAD_OF["num_train_steps"]) if getattr(resolved.loop, name) is not None]
+    if len(said) > 1:
+        raise UserError(f"both {said[0]} and {said[1]} are set; give one of them")
     if not 0 <= resolved.freeze_encoder_epochs < resolved.epochs and resolved.freeze_encoder_epochs:
         raise UserError(
             f"--freeze-encoder-epochs {resolved.freeze_encoder_epochs:g} must be below the {resolved.epochs:g} epochs; correct one of them"

@@ -32,6 +32,12 @@ def after_restart(settings: PretrainSettings) -> PretrainSettings:
 
 def check(settings: PretrainSettings) -> None:
     """Refuse settings that cannot work, before anything is made."""
+    from electra.train import budget
+
+    budget.given(settings.loop)
+    for name in ("batch_size", "accumulation", "total_batch_size"):
+        if (value := getattr(settings.loop, name)) is not None and value < 1:
+            raise UserError(f"{name} {value} must be at least 1")
     length, limit = settings.data.sequence_length, settings.model.max_position_embeddings
     if not 8 <= length <= limit:
         raise UserError(f"sequence_length {length} is outside 8..{limit} (max_position_embeddings); change one of them")
