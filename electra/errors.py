@@ -28,6 +28,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 EXTRAS = {"torch": "train", "sklearn": "train", "scipy": "train", "matplotlib": "train", "tensorboard": "train", "google_crc32c": "train"}
 EXTRAS |= {"pyarrow": "data", "datasets": "data", "zstandard": "data", "rjieba": "data", "wandb": "wandb"}
 EXTRAS |= {"fsspec": "remote", "s3fs": "remote", "ray": "ray"}
+EXTRAS |= {"onnxruntime": "runtime", "psutil": "runtime", "openvino": "openvino", "onnx": "build", "onnxscript": "build", "nncf": "build"}
+EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "prometheus_client": "serve"}
 
 
 def missing_package(module: str) -> UserError:

@@ -103,6 +103,7 @@ def _row(trials: Sequence[Trial], ends: Mapping[Trial, Ended]) -> dict[str, Any]
         "train_examples": first["train_examples"],
         "dev_examples": first["dev_examples"],
         "seconds": [sum(scores["seconds"]) for _, scores in found],
+        "cpu_seconds": [ends[trial].cpu_seconds if trial in ends else None for trial, _ in found],
         "peak_memory_bytes": [ends[trial].peak_memory_bytes if trial in ends else None for trial, _ in found],
     }
 

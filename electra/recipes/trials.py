@@ -68,6 +68,8 @@ class Ended:
     """Wall-clock time of the process, loading and featurizing included."""
     peak_memory_bytes: int
     """The most memory it held at once (VmHWM; on a GPU the host's share)."""
+    cpu_seconds: float = 0.0
+    """Time of all its threads on the cores: what a machine shared with other work does not blow up."""
     error: str | None = None
     """Its one line of error."""
 
@@ -123,6 +125,7 @@ def run_trial(words: Sequence[str], folder: str, environment: dict[str, str], st
         returncode=process.returncode,
         seconds=round(time.monotonic() - start, 2),
         peak_memory_bytes=usage.ru_maxrss * RSS_UNIT,
+        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 2),
         error=_error_line(place / "trial.log", before, process.returncode) if process.returncode else None,
     )
     disk.write_text(place / "trial.json", json.dumps(asdict(ended), indent=1) + "\n")

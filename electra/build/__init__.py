@@ -1,0 +1,1 @@
+"""CHECKPOINT -> ARTEFACT: export, quantize, measure, compare."""

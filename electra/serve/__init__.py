@@ -1,0 +1,1 @@
+"""MODELS -> HTTP: what a loaded predictor answers, to many at once."""
