@@ -419,6 +419,7 @@ class FinetuneSettings:
     --data, trials in parallel, into one table.
 
     Examples:
+      electra finetune rte --model google/electra-small-discriminator --data hub --output runs/rte
       electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2 --seeds 5
       electra finetune imdb --model google/electra-small-discriminator --data aclImdb --output runs/imdb
       electra finetune squad --model runs/small/final --data squad --output runs/squad --head original
@@ -442,7 +443,7 @@ class FinetuneSettings:
     preset: str | None = None
     """Fine-tuning preset ('paper', 'original-code', 'mini', 'clue') or a TOML file; unset: 'paper'."""
     data: Path | None = None
-    """Folder (or archive) of the task's official files."""
+    """Folder (or archive) of the task's official files; 'hub', or the data set's name there: from the Hugging Face hub."""
     train: Path | None = None
     """Training file of a task of one's own, or of questions."""
     dev: Path | None = None

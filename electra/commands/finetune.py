@@ -18,7 +18,7 @@ from electra.contracts import Example, Head, Task
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings
-from electra.tasks import find_task, questions, reading
+from electra.tasks import find_task, hub_datasets, questions, reading
 from electra.tasks.class_weights import check_class_weights, class_weights
 from electra.tasks.clue import choose_fold
 from electra.tasks.own import Columns, own_task, settle
@@ -110,7 +110,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
         if settings.train or settings.dev:
             raise UserError(f"--train and --dev are for the tasks 'own' and 'tagging' and for questions; {task.name} reads --data DIR")
         if settings.data is None:
-            raise UserError(f"{task.name} needs --data DIR, the folder with its files")
+            raise UserError(f"{task.name} needs --data DIR, the folder with its files, or --data hub")
         return choose_fold(task, settings.fold)
     if settings.data is None and (settings.train is None or settings.dev is None):
         raise UserError(
@@ -127,7 +127,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
 
 def read_splits(task: Task, settings: FinetuneSettings) -> tuple[list[Example], list[Example]]:
     """All training and dev examples."""
-    place = settings.data or Path(".")
+    place = hub_datasets.local(task, settings.data) if settings.data is not None else Path(".")
     return task.read(place, "train"), task.read(place, "dev")
 
 

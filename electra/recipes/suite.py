@@ -24,6 +24,7 @@ from electra.recipes.trials import NOT_A_TRIALS_OWN, Ended, Trial, as_flags, fin
 from electra.settings import FinetuneSettings, SuiteSettings
 from electra.tasks import find_task
 from electra.tasks.clue import has_folds
+from electra.tasks.hub_datasets import is_hub_name
 from electra.tasks.recipe import check_same_run
 from electra.tasks.suites import find_files, suites
 from electra.train import signals
@@ -95,6 +96,9 @@ def find_tasks(settings: FinetuneSettings) -> tuple[dict[str, Path | None], list
         raise UserError(f"the suite '{settings.task}' needs --data DIR, the folder that holds its tasks' folders")
     if settings.train or settings.dev:
         raise UserError(f"--train and --dev are for the task 'own'; the suite '{settings.task}' reads --data DIR")
+    if any(is_hub_name(name, settings.data) for name in names):
+        there = [name for name in names if is_hub_name(name, settings.data)]
+        return dict.fromkeys(there, settings.data), [name for name in names if name not in there]
     places = {name: find_files(name, settings.data) for name in names}
     if not any(places.values()):
         raise UserError(f"{settings.data} holds no folder of the suite '{settings.task}' ({', '.join(names)}); give the folder that holds them")

@@ -12,7 +12,7 @@ from electra import disk
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
-from electra.tasks import find_task
+from electra.tasks import find_task, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.finetuned import for_task, open_checkpoint
 from electra.tasks.own import SUFFIXES, Columns, own_task, settle
@@ -62,7 +62,7 @@ def assess(settings: EvaluateSettings) -> Assessment:
     for place in (settings.report, settings.predictions):
         if place is not None:
             disk.fresh_output(place, remedy="choose another place")
-    place = disk.existing_path(settings.data[0], "data")
+    place = disk.existing_path(hub_datasets.local(task, Path(settings.data[0])), "data")
     if task.name != "own":
         # Read before the model is opened: a wrong path is told at once.
         examples = read_labelled(task, place, settings.split)

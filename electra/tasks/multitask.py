@@ -19,6 +19,7 @@ from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings
 from electra.tasks import find_task, reading
+from electra.tasks.hub_datasets import is_hub_name, local
 from electra.tasks.metrics import mean_and_sd
 from electra.tasks.recipe import check_same_run, fit_length, resolve
 from electra.tasks.suites import find_files
@@ -108,7 +109,8 @@ def read_task(name: str, settings: FinetuneSettings) -> tuple[list[Example], lis
     """All training and dev examples of a task, from its folder under --data."""
     assert settings.data is not None
     task = find_task(name)
-    place = find_files(name, settings.data) or settings.data
+    place = settings.data if is_hub_name(name, settings.data) else find_files(name, settings.data) or settings.data
+    place = local(task, place)
     return task.read(place, "train"), task.read(place, "dev")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from electra import disk
 from electra.contracts import Example, Head, Prediction, Task
 from electra.errors import UserError, did_you_mean
-from electra.tasks import find_task
+from electra.tasks import find_task, hub_datasets
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def plan(benchmark: str, models: Mapping[str, str], data: Path, *, fill: bool) -
                 left_out.append(file)
             continue
         try:
-            examples = find_task(file.task).read(data, file.split)
+            examples = (task := find_task(file.task)).read(hub_datasets.local(task, data), file.split)
         except UserError:
             if not (file.optional and fill):
                 raise
@@ -154,7 +154,7 @@ def constant_answer(task: Task, data: Path) -> tuple[Prediction, str]:
     middle of the range."""
     head = task.head([])
     try:
-        train = task.read(data, "train")
+        train = task.read(hub_datasets.local(task, data), "train")
     except UserError:
         guess = head.labels[0] if head.labels else head.offset + head.scale / 2
         return Prediction(label=guess), "a guess: no training file of it is here"
