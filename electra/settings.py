@@ -394,6 +394,8 @@ class SuiteSettings:
     """Address of a running Ray cluster ('auto' finds this machine's); unset: one is started here for the run."""
     search: tuple[str, ...] = ()
     """Values to try, such as lr=1e-4,3e-4 epochs=3,5: every combination, with all seeds; the best mean on the dev set is marked."""
+    baselines: bool = False
+    """Also tell what is reached without a network: the largest class, TF-IDF under a linear model, each word's most frequent tag, ..."""
 
 
 @dataclass(frozen=True, kw_only=True)

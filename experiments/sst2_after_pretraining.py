@@ -43,7 +43,7 @@ def main() -> None:
             sys.exit(code)
         rows[name] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     task = find_task("sst2")
-    baseline = tfidf_baseline(task.read(options.data, "train"), task.read(options.data, "dev"), 1)
+    baseline = tfidf_baseline(task.read(options.data, "train"), task.read(options.data, "dev"))
     record = {
         "command": shlex.join(["python", *sys.argv]),
         "environment": environment(),

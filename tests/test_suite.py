@@ -118,6 +118,19 @@ def test_the_best_model_of_each_task_is_kept(done: Path) -> None:
         assert len(list((done / task).rglob("model.safetensors"))) == 1
 
 
+def test_baselines_stand_beside_the_scores(done: Path, start: Path, glue: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(done, tmp_path / done.name)
+    more = ("--seeds", "2", "--workers", "2")
+    assert cli.main(_command(start, glue, copy, *more, "--baselines", "--resume")) == 0
+    rows = _read(copy / "results.json")["tasks"]
+    labels = [line.split("\t")[1] for line in (glue / "SST-2" / "dev.tsv").read_text().splitlines()[1:]]
+    train = [line.split("\t")[1] for line in (glue / "SST-2" / "train.tsv").read_text().splitlines()[1:]]
+    largest = max("01", key=train.count)
+    assert rows["sst2"]["baselines"]["largest class"]["accuracy"] == pytest.approx(labels.count(largest) / len(labels))
+    assert rows["sst2"]["baselines"]["TF-IDF"]["accuracy"] == 1.0
+    assert "sst2 without a network: largest class" in (copy / "table.md").read_text()
+
+
 def test_a_trials_command_repeats_it(done: Path, tmp_path: Path) -> None:
     log = (done / "sst2" / "seed-2" / "trial.log").read_text().splitlines()[0]
     words = log.removeprefix("$ electra ").split()

@@ -3,6 +3,7 @@
 settings          -> trials: task x point of the search x seed       (every flag checked before any is run)
 trials            -> processes, several at a time                    (what is finished stays; failed ones are told, the rest go on)
 every end         -> RUN/TASK/best: the best trial's model           (the other trials' weights go)
+task files        -> RUN/TASK/baselines.json                         (if asked for)
 all ends          -> RUN/results.json, RUN/table.md, RUN/results.png
 """
 
@@ -17,14 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from electra import config, disk
+from electra.commands.finetune import choose_task, read_splits
 from electra.errors import UserError, did_you_mean, require
 from electra.recipes import table
 from electra.recipes.suite_progress import Progress
 from electra.recipes.trials import NOT_A_TRIALS_OWN, Ended, Trial, as_flags, find_places, read_ended, run_all
 from electra.settings import FinetuneSettings, SuiteSettings
 from electra.tasks import find_task
+from electra.tasks.baseline import baseline_scores
 from electra.tasks.clue import has_folds
 from electra.tasks.hub_datasets import is_hub_name
+from electra.tasks.own import settle
 from electra.tasks.recipe import check_same_run
 from electra.tasks.suites import find_files, suites
 from electra.train import signals
@@ -58,6 +62,8 @@ def run(settings: FinetuneSettings) -> int:
     ends = {trial: finished_end(trial) for trial in trials if trial.finished}
     for finished in ends:
         keep_best(finished, settings.output)
+    if settings.suite.baselines:
+        write_baselines(settings, trials)
     left = [trial for trial in trials if trial not in ends]
     with signals.noted() as asked, Progress(trials, len(ends), find_places(settings, len(left)).workers) as progress:
         for trial, ended in run_all(left, settings, find_places(settings, len(left)), asked):
@@ -75,6 +81,24 @@ def run(settings: FinetuneSettings) -> int:
     results = table.write(settings, trials, ends, missing)
     print(json.dumps(results, indent=1) if settings.json else (settings.output / "table.md").read_text(encoding="utf-8").rstrip())
     return 1 if any(ended.returncode for ended in ends.values()) else 0
+
+
+def write_baselines(settings: FinetuneSettings, trials: Sequence[Trial]) -> None:
+    """RUN/TASK/baselines.json of every task: what is reached without a network, by the task's own metrics; what is there stays.
+
+    Raises:
+        UserError: a task's files cannot be read.
+    """
+    for trial in {trial.task: trial for trial in reversed(trials)}.values():
+        place = settings.output / trial.task / table.BASELINES
+        if place.exists() or "+" in trial.task:
+            continue
+        print(f"{trial.task}: baselines", file=sys.stderr)
+        alone = config.from_command_line(FinetuneSettings, trial.words[1:], "electra finetune")
+        task = choose_task(alone)
+        train, dev = read_splits(task, alone)
+        head = task.head(train)
+        disk.write_text(place, json.dumps(baseline_scores(settle(task, head), train, dev, head), indent=1) + "\n")
 
 
 def finished_end(trial: Trial) -> Ended:

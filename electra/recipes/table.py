@@ -19,6 +19,7 @@ from electra.recipes.trials import Ended, Trial
 from electra.settings import FinetuneSettings
 from electra.tasks.suites import suites
 
+BASELINES = "baselines.json"
 GLUE_SCORE = "glue_score"
 """What a task reports beside its metrics where GLUE's table averages two of them."""
 
@@ -71,6 +72,8 @@ def collect(settings: FinetuneSettings, trials: Sequence[Trial], ends: Mapping[T
             continue
         best = max(rows, key=lambda row: row["metrics"][row["main_metric"]]["mean"])
         tasks[task] = {**best, "points": rows} if len(rows) > 1 or mine[0].point else best
+        if (known := settings.output / task / BASELINES).exists():
+            tasks[task] = tasks[task] | {"baselines": json.loads(known.read_text(encoding="utf-8"))}
     failed = [{"trial": trial.name, "error": ended.error, "log": _log(trial, settings)} for trial, ended in ends.items() if ended.returncode]
     out: dict[str, Any] = {"suite": settings.task, "model": settings.model, "preset": settings.preset or "paper", "tasks": tasks, "average": None}
     out |= {"not_found": [*missing], "failed": failed, "unfinished": [trial.name for trial in trials if trial not in ends]}
@@ -148,6 +151,9 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         if "mean_without_wnli" in average:
             lines.append(f"Without WNLI, which the ELECTRA paper leaves out, it is {average['mean_without_wnli'] * 100:.2f}.")
     for task, row in results["tasks"].items():
+        if found := row.get("baselines"):
+            counted = row["counted_metric"]
+            lines.append(f"{task} without a network: {', '.join(f'{name} {100 * scores[counted]:.2f}' for name, scores in found.items())}.")
         others = [f"{name} {score['mean'] * 100:.2f}" for name, score in row["metrics"].items() if name != row["counted_metric"]]
         lines += [f"{task}: also {', '.join(others)}."] if others else []
     lines += _search_lines(results)
