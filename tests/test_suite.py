@@ -197,6 +197,7 @@ def test_a_killed_trial_is_told_and_a_stopped_suite_goes_on(start: Path, glue: P
         process.kill()
     assert process.returncode == 128 + signal.SIGTERM, told
     assert "sst2 seed 1: failed: killed by SIGKILL" in told and "--resume goes on" in told
+    assert "sst2 seed 2: stopped after step" in told
     kept = sorted((output / "sst2" / "seed-2" / "seed-2" / "checkpoints").iterdir())[-1]
     assert "stopped after step" in (output / "sst2" / "seed-2" / "trial.log").read_text()
     assert int(kept.name.split("-")[-1]) >= 5 and not (output / "sst2" / "seed-2" / "scores.json").exists()

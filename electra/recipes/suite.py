@@ -21,7 +21,7 @@ from electra import config, disk
 from electra.commands.finetune import choose_task, read_splits
 from electra.errors import UserError, did_you_mean, require
 from electra.recipes import table
-from electra.recipes.suite_progress import Progress
+from electra.recipes.suite_progress import STOPPED, Progress
 from electra.recipes.trials import NOT_A_TRIALS_OWN, Ended, Trial, as_flags, find_places, read_ended, run_all
 from electra.settings import FinetuneSettings, SuiteSettings
 from electra.tasks import find_task
@@ -70,7 +70,8 @@ def run(settings: FinetuneSettings) -> int:
             if trial is not None and ended is not None:
                 if ended.returncode == 0 and not trial.finished:
                     ended = Ended(returncode=1, seconds=ended.seconds, peak_memory_bytes=ended.peak_memory_bytes, error="ended without scores")
-                ends[trial] = ended
+                if ended.returncode <= STOPPED:
+                    ends[trial] = ended
                 keep_best(trial, settings.output)
                 progress.end(trial, ended, table.main_score(trial))
                 table.write(settings, trials, ends, missing)

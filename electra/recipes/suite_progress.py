@@ -12,6 +12,8 @@ from electra.data.progress import clock
 from electra.recipes.trials import Ended, Trial
 
 SECONDS_BETWEEN_LINES = 10.0
+STOPPED = 128
+"""Exit codes above it: ended by a signal that was noted, its work saved."""
 
 
 class Progress:
@@ -54,6 +56,11 @@ class Progress:
         """Tell how a trial ended."""
         self.num_done += 1
         self.left[trial.task] = self.left.get(trial.task, 1) - 1
+        if ended.returncode > STOPPED:
+            # It was asked to, and has saved itself.
+            self.num_done -= 1
+            self._say(f"{trial.name}: {ended.error}")
+            return
         if ended.returncode:
             self.num_failed += 1
             self._say(f"{trial.name}: failed: {ended.error}")

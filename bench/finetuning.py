@@ -1,0 +1,181 @@
+"""Fine-tuning ELECTRA-Small on a slice of SST-2: ours beside `transformers`' Trainer, on this machine.
+
+Each contestant is a process of its own, as its users would write it, and they take turns, so that what else the machine does falls on all of them:
+
+  electra   `electra finetune sst2`: batches of similar length, padding never computed
+  dynamic   Trainer with DataCollatorWithPadding: every batch padded to its longest text
+  padded    Trainer on texts padded to 128 when they are tokenized, as most tutorials (and the seed) do
+
+The same checkpoint of random weights, texts, batch size, dropout, learning rate and one epoch for all. What is timed is the training alone: no
+tokenizing, no loading, no evaluation. Every step of 'padded' costs the same, so that only some of its steps are run, and the whole epoch is reckoned
+from their median; the record says how many.
+
+  python bench/finetuning.py --data ../shared/data/glue/SST-2 --vocab ../shared/data/vocab/uncased-en.txt
+  python bench/finetuning.py ... --hidden-size 64 --num-hidden-layers 2 --examples 200 --repeats 1        a trial
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RECORDS = Path(__file__).parent / "records"
+CONTESTANTS = ("electra", "dynamic", "padded")
+LENGTH = 128
+
+
+def make_checkpoint(options: argparse.Namespace, folder: Path) -> None:
+    """ELECTRA-Small with random weights, as `transformers` saves it."""
+    import torch
+    from transformers import ElectraConfig, ElectraForPreTraining, ElectraTokenizerFast
+
+    torch.manual_seed(1)
+    sizes = {"embedding_size": 128, "hidden_size": options.hidden_size, "num_hidden_layers": options.num_hidden_layers}
+    sizes |= {"num_attention_heads": 4, "intermediate_size": 4 * options.hidden_size}
+    tokenizer = ElectraTokenizerFast(vocab=str(options.vocab), do_lower_case=True)
+    dropout = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
+    ElectraForPreTraining(ElectraConfig(vocab_size=len(tokenizer), **sizes, **dropout)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_slice(options: argparse.Namespace, folder: Path) -> None:
+    """The first examples of SST-2's training file; a dev file of a few, which nobody times."""
+    lines = (options.data / "train.tsv").read_text(encoding="utf-8").splitlines()
+    folder.mkdir()
+    (folder / "train.tsv").write_text("\n".join(lines[: 1 + options.examples]) + "\n", encoding="utf-8")
+    (folder / "dev.tsv").write_text("\n".join(lines[:9]) + "\n", encoding="utf-8")
+
+
+def run_electra(options: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """The command a user types; the seconds are those of its own training log."""
+    output = work / f"electra-{time.monotonic_ns()}"
+    flags = ["--epochs", "1", "--batch-size", str(options.batch_size), "--dropout", str(options.dropout), "--threads", str(options.threads)]
+    words = [sys.executable, "-m", "electra", "finetune", "sst2", "--model", str(work / "model"), "--data", str(work / "slice")]
+    subprocess.run([*words, "--output", str(output), "--device", "cpu", *flags], check=True, capture_output=True)
+    lines = [json.loads(line) for line in (output / "seed-1" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = [line for line in lines if line["kind"] == "train"][-1]
+    return {"seconds": last["seconds"], "steps": last["step"], "computed_tokens": last["tokens"], "steps_timed": last["step"]}
+
+
+def run_trainer(options: argparse.Namespace, work: Path, contestant: str) -> dict[str, Any]:
+    """Trainer in a fresh process."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
+    words = [sys.executable, __file__, "--contestant", contestant, "--work", str(work), *(f"--{name}={value}" for name, value in shared(options))]
+    found = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
+    answer: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
+    return answer
+
+
+def shared(options: argparse.Namespace) -> list[tuple[str, Any]]:
+    names = ("batch_size", "dropout", "threads", "padded_steps", "data", "vocab")
+    return [(name.replace("_", "-"), getattr(options, name)) for name in names]
+
+
+def train(options: argparse.Namespace, work: Path, contestant: str) -> dict[str, Any]:
+    """One epoch by Trainer: seconds of its steps."""
+    import torch
+    from transformers import AutoTokenizer, DataCollatorWithPadding, ElectraForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(1)
+    tokenizer = AutoTokenizer.from_pretrained(work / "model")
+    model = ElectraForSequenceClassification.from_pretrained(work / "model", num_labels=2)
+    rows = [line.split("\t") for line in (work / "slice" / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    padding = {"padding": "max_length"} if contestant == "padded" else {}
+    encoded = [{**tokenizer(text, truncation=True, max_length=LENGTH, **padding), "labels": int(label)} for text, label in rows]
+    marks: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            marks.append(time.perf_counter())
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            marks.append(time.perf_counter())
+
+    arguments = TrainingArguments(
+        output_dir=str(work / contestant),
+        num_train_epochs=1,
+        max_steps=options.padded_steps if contestant == "padded" else -1,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=3e-4,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        logging_strategy="no",
+        seed=1,
+    )
+    collate = DataCollatorWithPadding(tokenizer)
+    computed = 0
+
+    def counted(batch: list[dict[str, Any]]) -> Any:
+        nonlocal computed
+        made = collate(batch)
+        computed += made["input_ids"].numel()
+        return made
+
+    Trainer(model=model, args=arguments, train_dataset=encoded, data_collator=counted, callbacks=[Clock()]).train()
+    steps = math.ceil(len(rows) / options.batch_size)
+    each = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+    if contestant == "padded":
+        seconds, computed = statistics.median(each[1:]) * steps, LENGTH * len(rows)
+    else:
+        seconds = marks[-1] - marks[0]
+    return {"seconds": seconds, "steps": steps, "computed_tokens": computed, "steps_timed": len(each)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="SST-2's folder")
+    parser.add_argument("--vocab", type=Path, required=True, help="vocab.txt of the released models")
+    parser.add_argument("--examples", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--padded-steps", type=int, default=12, help="steps of 'padded' that are run")
+    parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--num-hidden-layers", type=int, default=12)
+    parser.add_argument("--output", type=Path, default=RECORDS / "finetuning.json")
+    parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contestant:
+        print(json.dumps(train(options, options.work, options.contestant)))
+        return
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        make_checkpoint(options, work / "model")
+        make_slice(options, work / "slice")
+        for repeat in range(options.repeats):
+            order = CONTESTANTS[repeat % 3 :] + CONTESTANTS[: repeat % 3]
+            for name in order:
+                runs[name].append(run_electra(options, work) if name == "electra" else run_trainer(options, work, name))
+                print(f"{name}: {runs[name][-1]}", file=sys.stderr, flush=True)
+    median = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
+    ratio = {name: round(median[name] / median["electra"], 3) for name in ("dynamic", "padded")}
+    from electra.train.record import environment
+
+    values = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+        if name not in ("work", "contestant", "output")
+    }
+    values |= {"data": options.data.name, "vocab": options.vocab.name}
+    record = {"what": "seconds of one epoch of training", "median_seconds": median, "times_as_fast": ratio, "options": values, "runs": runs}
+    options.output.write_text(json.dumps(record | {"environment": environment()}, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(f"{name:8} {seconds:8.1f} s   {ratio.get(name, 1.0):5.2f}x" for name, seconds in median.items()))
+
+
+if __name__ == "__main__":
+    main()
