@@ -17,6 +17,7 @@ from their median; the record says how many.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -76,6 +77,7 @@ def run_trainer(options: argparse.Namespace, work: Path, contestant: str) -> dic
 
 
 def shared(options: argparse.Namespace) -> list[tuple[str, Any]]:
+    """What every process is told."""
     names = ("batch_size", "dropout", "threads", "padded_steps", "data", "vocab")
     return [(name.replace("_", "-"), getattr(options, name)) for name in names]
 
@@ -125,7 +127,7 @@ def train(options: argparse.Namespace, work: Path, contestant: str) -> dict[str,
 
     Trainer(model=model, args=arguments, train_dataset=encoded, data_collator=counted, callbacks=[Clock()]).train()
     steps = math.ceil(len(rows) / options.batch_size)
-    each = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+    each = [b - a for a, b in itertools.pairwise(marks)]
     if contestant == "padded":
         seconds, computed = statistics.median(each[1:]) * steps, LENGTH * len(rows)
     else:
@@ -134,6 +136,7 @@ def train(options: argparse.Namespace, work: Path, contestant: str) -> dict[str,
 
 
 def main() -> None:
+    """Take turns, write the record, print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="SST-2's folder")
     parser.add_argument("--vocab", type=Path, required=True, help="vocab.txt of the released models")

@@ -450,6 +450,8 @@ class FinetuneSettings:
     """Training file of a task of one's own, or of questions."""
     dev: Path | None = None
     """Held-out file of a task of one's own, or of questions."""
+    pretraining_data: tuple[Path, ...] = ()
+    """Shard folders the model was pre-trained on: dev examples that stand in them are counted aloud (13 word pieces in a row)."""
     text: str = "text"
     """Column of the text."""
     text_pair: str | None = None

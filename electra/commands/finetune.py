@@ -18,7 +18,7 @@ from electra.contracts import Example, Head, Task
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings
-from electra.tasks import find_task, hub_datasets, questions, reading
+from electra.tasks import find_task, hub_datasets, notices, questions, reading
 from electra.tasks.class_weights import check_class_weights, class_weights
 from electra.tasks.clue import choose_fold
 from electra.tasks.own import Columns, own_task, settle
@@ -41,6 +41,7 @@ def run(settings: FinetuneSettings) -> int | None:
     head = task.head(train_examples)
     task = settle(task, head)
     check_class_weights(settings.class_weights, head)
+    notices.tell(notices.data_lines(train_examples, dev_examples, head, settings.pretraining_data))
     require("torch", "train")
     from electra.model.freezing import check_layers
     from electra.model.hf import load_checkpoint
@@ -49,6 +50,7 @@ def run(settings: FinetuneSettings) -> int | None:
     from electra.train import ranks, resume
 
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
+    notices.tell([notices.start_line(settings.model, start.hf_config, task, head, settings.head)])
     asked = settings
     settings = fit_length(resolve(asked, task.name, start.config.hidden_size), asked, start.config.max_position_embeddings)
     check_layers(settings.freeze_layers, start.config.num_hidden_layers)

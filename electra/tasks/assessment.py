@@ -12,7 +12,7 @@ from electra import disk
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
-from electra.tasks import find_task, hub_datasets
+from electra.tasks import find_task, hub_datasets, notices
 from electra.tasks.clue import choose_fold
 from electra.tasks.finetuned import for_task, open_checkpoint
 from electra.tasks.own import SUFFIXES, Columns, own_task, settle
@@ -70,6 +70,7 @@ def assess(settings: EvaluateSettings) -> Assessment:
     if task.name == "own":
         task = own_with(settings, place, head)
         examples = read_labelled(task, place, settings.split)
+    notices.tell([notices.head_line(settings.model, checkpoint.architecture, head)])
     # One's own labels and tags are those the model has learned; a file need not hold all of them.
     wanted = head if task.name == "own" or (task.name == "tagging" and head.kind == "tagging") else task.head(examples)
     model = for_task(checkpoint, task, wanted, settings.model, settings)

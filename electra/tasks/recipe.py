@@ -12,7 +12,7 @@ from electra.settings import FinetuneSettings
 
 DEFAULT_PRESET = "paper"
 FREE_TO_CHANGE = {"seeds", "resume", "json", "output", "device", "threads", "log_every", "checkpoint_every", "keep_checkpoints", "keep_steps"}
-FREE_TO_CHANGE |= {"workers", "engine", "ray_address", "search", "baselines"}
+FREE_TO_CHANGE |= {"workers", "engine", "ray_address", "search", "baselines", "pretraining_data"}
 """Settings that a resumed run may have otherwise than it began."""
 
 
