@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+from tiny_models import random_start
 
 from electra import cli
 from electra.contracts import Example, Head
@@ -135,3 +136,21 @@ def test_evaluation_reads_as_the_model_learned_to(tmp_path: Path, capsys: pytest
         scores[name] = json.loads(capsys.readouterr().out)["accuracy"]
     assert scores["recorded"] == pytest.approx(trained) and scores["head"] < 0.7 and scores["whole"] != scores["head"]
     assert "lost their beginning" in (tmp_path / "run" / "best" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("how", ["head", "windows"])
+def test_a_document_of_two_hundred_thousand_words(how: str, tmp_path: Path, tiny_vocab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trained on, scored and predicted; every window of it is read."""
+    words = ["the", "film", "good", "bad"]
+    long = " ".join(words[i % 4] for i in range(200_000))
+    rows = [{"text": long, "label": "a"}, {"text": "the film", "label": "b"}]
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row | {"id": name}) + "\n" for row in rows))
+    sizes = {"embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
+    start = random_start(tmp_path / "start", tiny_vocab, **sizes)
+    files = ["--train", str(tmp_path / "train.jsonl"), "--dev", str(tmp_path / "dev.jsonl"), "--model", str(start), "--output", str(tmp_path / "run")]
+    assert cli.main(["finetune", "own", *files, "--truncate", how, "--num-train-steps", "2", "--device", "cpu"]) == 0
+    assert cli.main(["predict", str(tmp_path / "run"), str(tmp_path / "dev.jsonl"), "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"text"')]
+    tokens = len(load_tokenizer(tiny_vocab).encode([long])[0])
+    assert answers[0]["windows"] >= tokens / 126 and answers[1]["windows"] == 1
