@@ -163,3 +163,20 @@ def test_without_a_scheme_or_a_way_each_word_has_its_own_best_tag() -> None:
     assert scheme_rules(("NN", "VB")) is None and best_path(np.zeros((0, 3)), scheme_rules(("O", "B-X", "I-X"))) == []
     assert best_path(np.array([[0.0, 1.0]]), scheme_rules(("B-X", "I-X"))) == [0]
     assert best_path(np.array([[0.0, 1.0]]), scheme_rules(("I-X", "E-X"))) == [1], "no sequence of these alone is allowed"
+
+
+@pytest.mark.parametrize("letters", ["BIO", "IO", "BIOES", "BIOLU"])
+def test_scores_equal_seqeval_itself(letters: str) -> None:
+    """The package, in its default mode, on random tags that obey no scheme."""
+    seqeval = pytest.importorskip("seqeval.metrics")
+    rng = random.Random(letters)
+    tags = ["O", *(f"{letter}-{kind}" for letter in letters.replace("O", "") for kind in ("NP", "VP", "A-B"))]
+    for _ in range(60):
+        lengths = [rng.randrange(1, 12) for _ in range(5)]
+        gold, predicted = ([rng.choices(tags, k=length) for length in lengths] for _ in range(2))
+        # seqeval knows the letters of BIOES; BILOU's stand for the same.
+        theirs = [[[tag.translate({76: "E", 85: "S"}) if tag[:1] in "LU" else tag for tag in row] for row in side] for side in (gold, predicted)]
+        found = span_scores([tuple(row) for row in gold], [tuple(row) for row in predicted])
+        for name in ("precision", "recall", "f1"):
+            wanted = getattr(seqeval, f"{name}_score")(*theirs, zero_division=0)
+            assert found[name] == pytest.approx(wanted), (name, gold, predicted)
