@@ -38,7 +38,16 @@ FAST = {"p50_ms": 1.9, "p90_ms": 2.2, "p99_ms": 3.1, "num_calls": 200, "speedup"
 SAME = {"p50_ms": 7.9, "p90_ms": 9.3, "p99_ms": 13.2, "num_calls": 200, "speedup": 1.01, "speedup_interval": [0.98, 1.05]}
 MEASURED = [
     {**ROW, "name": "checkpoint", "kind": "checkpoint", "latency": LATENCY},
-    {**ROW, "name": "onnx-int8", "kind": "onnx-int8", "latency": FAST, "score": 0.835, "agreement": 0.993, "size_bytes": 4_100_000, "build_seconds": 11.0},
+    {
+        **ROW,
+        "name": "onnx-int8",
+        "kind": "onnx-int8",
+        "latency": FAST,
+        "score": 0.835,
+        "agreement": 0.993,
+        "size_bytes": 4_100_000,
+        "build_seconds": 11.0,
+    },
     {**ROW, "name": "openvino", "kind": "openvino", "latency": SAME, "agreement": 0.999},
 ]
 
