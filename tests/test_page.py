@@ -19,7 +19,7 @@ from electra.serve.page import read_assets, takes_html
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
-DETECT = "#detect .examples button"
+SENTENCE = "the chef ate the meal in the river"
 # What accessible names and contrasts are read from; written for this test, after the WCAG's formulas.
 AUDIT = """() => {
   const seen = (node) => node.checkVisibility({ opacityProperty: true, visibilityProperty: true });
@@ -191,9 +191,10 @@ def test_typing_shows_every_token(browser: Any, server: PageServer) -> None:
 def test_the_threshold_changes_verdicts_without_a_question(browser: Any, server: PageServer) -> None:
     with Visit(browser, server.url) as visit:
         page = visit.page
-        page.click(f"{DETECT} >> nth=1")
+        page.fill("#detect-text", SENTENCE)
         page.wait_for_selector("#detect .token.fake")
         asked = len(server.seen)
+        assert texts(page, "#detect h3") == ["2 tokens of 8 called fake"]
         page.click("#detect summary >> nth=0")
         page.fill("#detect-threshold", "90")
         until(page, "document.querySelectorAll('#detect .token.fake').length === 1")
@@ -202,6 +203,9 @@ def test_the_threshold_changes_verdicts_without_a_question(browser: Any, server:
         page.click("#detect .result summary")
         assert page.locator("#detect tbody tr").count() == 8
         assert len(server.seen) == asked
+        page.click("#detect .examples button >> nth=2")
+        until(page, "document.querySelector('#detect h3').textContent === '2 tokens of 13 called fake'")
+        assert page.input_value("#detect-text").endswith("on the because"), "an example is written into the field"
 
 
 def test_a_slow_answer_to_an_older_text_is_dropped(browser: Any, server: PageServer) -> None:
@@ -228,6 +232,8 @@ def test_corrupting_shows_what_was_changed(browser: Any, server: PageServer) -> 
         assert texts(page, "#corrupt h3") == ["The detector caught 2 of 2 forgeries"]
         assert texts(page, "#corrupt .case-title")[0] == "old → ate"
         assert server.seen[-1] == ("mini/corrupt", {"inputs": "the old man walked to the sea", "mask_prob": 0.4, "temperature": 1, "seed": 1})
+        page.fill("#corrupt-threshold", "95")
+        until(page, "document.querySelector('#corrupt h3').textContent === 'The detector caught 0 of 2 forgeries'")
         page.click("#corrupt .again")
         until(page, "document.querySelector('#corrupt .token.changed del').textContent === 'man'")
         assert page.input_value("#corrupt-seed") == "2"
@@ -311,7 +317,7 @@ REFUSALS: list[tuple[int, dict[str, str], dict[str, Any], list[str]]] = [
 def test_a_refusal_is_told_in_words_and_the_text_stays(browser: Any, server: PageServer) -> None:
     with Visit(browser, server.url) as visit:
         page = visit.page
-        page.click(f"{DETECT} >> nth=1")
+        page.fill("#detect-text", SENTENCE)
         page.wait_for_selector("#detect .token.fake")
         for number, (status, headers, body, words) in enumerate(REFUSALS):
             server.refuse = (status, headers, body)
@@ -331,7 +337,7 @@ def test_a_refusal_is_told_in_words_and_the_text_stays(browser: Any, server: Pag
 def test_a_busy_server_is_asked_again_when_it_said(browser: Any, server: PageServer) -> None:
     server.refuse = (429, {"Retry-After": "1"}, {})
     with Visit(browser, server.url) as visit:
-        visit.page.click(f"{DETECT} >> nth=1")
+        visit.page.fill("#detect-text", SENTENCE)
         visit.page.wait_for_selector("#detect .notice:not([hidden])")
         assert visit.page.inner_text("#status") == "Server is busy"
         server.refuse = None
@@ -366,7 +372,7 @@ def test_a_token_is_asked_for_and_kept(browser: Any) -> None:
         until(page, "document.querySelector('#token-form label').textContent.includes('did not accept')")
         page.fill("#token", "secret")
         page.click("#token-form button")
-        page.click(f"{DETECT} >> nth=1")
+        page.fill("#detect-text", SENTENCE)
         page.wait_for_selector("#detect .token.fake")
         server.token = "another"
         page.fill("#detect-text", "she ate")

@@ -29,6 +29,8 @@ async function start() {
     return failToStart(error instanceof Trouble ? error : new Trouble("failed", `The list of models could not be read (${error.message}).`));
   }
   byId("token-form").hidden = true;
+  // A link carries no token.
+  byId("docs-link").hidden = access.token !== "";
   offer();
   connected();
 }

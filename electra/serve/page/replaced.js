@@ -29,6 +29,7 @@ export const corrupt = {
   ready: ({ text }) => text.trim() !== "",
   question: ({ text, share, temperature, seed }, model) => [path(model, "corrupt"), { inputs: text, mask_prob: share / 100, temperature, seed: Math.max(0, Math.floor(seed) || 0) }],
   prepare(panel) {
+    // Once for each panel.
     if (panel.wired) return;
     panel.wired = true;
     find(".again", panel.form).addEventListener("click", () => {
@@ -36,8 +37,9 @@ export const corrupt = {
       panel.set({ seed: (Math.floor(Number(field.value)) || 0) + 1 });
     });
   },
-  show(result, { corrupted, tokens }) {
-    const threshold = 0.5;
+  redraw: ["threshold"],
+  show(result, { corrupted, tokens }, values) {
+    const threshold = values.threshold / 100;
     const hidden = tokens.filter((token) => token.masked);
     const changed = hidden.filter((token) => token.changed);
     const caught = changed.filter((token) => token.score >= threshold);
