@@ -157,7 +157,7 @@ def test_closing_refuses_what_comes_and_answers_what_came() -> None:
 # ---- the process ----
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_under_load_answers_what_was_accepted(number: int) -> None:
     """Every request got an answer, or found nobody at the port; none was cut off."""
     with in_process(str(sources()["classifier"]), "--max-wait-ms", "50") as (process, url):
@@ -199,20 +199,16 @@ def test_killed_and_started_again_at_the_same_port() -> None:
             assert again == url and call(url, "/predict", {"inputs": "rain"}).status == 200
 
 
-@pytest.mark.parametrize("harm", ["removed", "cut"])
-def test_a_model_file_lost_while_serving_does_no_harm(tmp_path: Path, harm: str) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(sources()["discriminator"], folder)
+def test_a_model_file_lost_while_serving_does_no_harm(tmp_path: Path) -> None:
+    for name in ("removed", "cut"):
+        shutil.copytree(sources()["discriminator"], tmp_path / name)
     asked = {"inputs": "the chef [MASK] the meal"}
-    with in_process(str(folder)) as (process, url):
-        before = [call(url, path, asked).json for path in ("/", "/detect", "/corrupt")]
-        if harm == "removed":
-            shutil.rmtree(folder)
-        else:
-            for file in folder.rglob("*"):
-                if file.is_file():
-                    os.truncate(file, 0)
-        assert [call(url, path, asked).json for path in ("/", "/detect", "/corrupt")] == before
+    paths = [f"/models/{name}{route}" for name in ("removed", "cut") for route in ("", "/detect", "/corrupt")]
+    with in_process(str(tmp_path / "removed"), str(tmp_path / "cut")) as (process, url):
+        before = [call(url, path, asked).json for path in paths]
+        shutil.rmtree(tmp_path / "removed")
+        for file in (tmp_path / "cut").rglob("*"):
+            if file.is_file():
+                os.truncate(file, 0)
+        assert [call(url, path, asked).json for path in paths] == before
         assert process.poll() is None
-
-
