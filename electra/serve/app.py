@@ -49,6 +49,7 @@ def create_app(serving: Serving, *, docs: bool = True) -> Gate:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _broken)
     return Gate(app, serving)
 
 
@@ -100,3 +101,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     request.scope[PASSAGE].reason = "route"
     return _respond(error.status_code, f"{error.detail}: see /openapi.json" if error.status_code in (404, 405) else str(error.detail), error.headers)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    return _respond(500, "Inference failed")  # the gate writes it into the log

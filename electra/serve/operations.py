@@ -152,7 +152,7 @@ class Fill(Operation):
 
     def run(self, predictor: Predictor, items: list[str]) -> list[Any]:
         """Records as the pipeline 'fill-mask' gives them."""
-        return list(FillMask(predictor)(items, top_k=self.top_k))
+        return list(FillMask(predictor)(items, top_k=self.top_k, targets=self.targets or None))
 
 
 @dataclass(frozen=True)

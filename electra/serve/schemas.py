@@ -1,4 +1,4 @@
-"""Requests and answers as the OpenAPI document shows them. A request with a key of ours mistyped is refused, not half understood."""
+"""Requests and answers as the OpenAPI document shows them. Keys that are not known are left aside, as the servers spoken like here do."""
 
 from __future__ import annotations
 

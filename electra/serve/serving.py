@@ -104,7 +104,7 @@ class Serving:
                 or the texts cannot be answered (422).
         """
         passage.model = model.name
-        passage.shown = self.log.quoted([" ".join(_parts(item)) for item in items])
+        passage.shown = self.log.quoted([" ".join(filter(None, _parts(item))) for item in items])
         self._check(model, operation, items)
         batcher = self.batchers[model.name]
         batcher.check_room(len(items))
