@@ -20,7 +20,7 @@ SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench
+.PHONY: help demo test test-all check format bench browser
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,10 +28,10 @@ help:  ## this list
 demo: $(RUN_READY)  ## raw text -> language model -> classifier -> report, on this machine, in minutes
 	$(BIN)/electra demo $(ARGS)
 
-test: check  ## style, types, floors and the fast tests, with coverage
+test: check browser  ## style, types, floors and the fast tests, with coverage
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: check  ## the same with the slow tests
+test-all: check browser  ## the same with the slow tests
 	$(PYTEST) $(ARGS)
 
 check: $(DEV_READY)  ## style, types and floors only
@@ -46,6 +46,14 @@ format: $(DEV_READY)  ## put every file into the project's style
 
 bench: $(DEV_READY)  ## training throughput beside a plain loop over transformers, into bench/records/
 	$(BIN)/python bench/throughput.py $(ARGS)
+
+# The tests of the page drive Debian's chromium. Where it cannot be installed they are skipped, and nothing fails here.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing chromium: once, a minute or two" && \
+	  { timeout 600 apt-get install -qq -y --no-install-recommends chromium || { timeout 120 apt-get update -qq && \
+	    timeout 600 apt-get install -qq -y --no-install-recommends chromium; }; } >/dev/null 2>&1; } || \
+	  echo "make: no chromium (Debian: apt install chromium): the tests of the page are skipped"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

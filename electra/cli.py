@@ -38,6 +38,7 @@ COMMANDS = {
     "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),
     "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),
     "push": Command("PushSettings", "electra.commands.push", "upload a checkpoint to the Hugging Face hub"),
+    "serve": Command("ServeSettings", "electra.commands.serve", "answer over HTTP: batching, several models, a page"),
     "demo": Command("DemoSettings", "electra.recipes.demo", "raw text to fine-tuned model and report, in minutes"),
 }
 
@@ -58,6 +59,7 @@ the journey:
   electra detect runs/mini/final -
   electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2
   electra predict runs/sst2/best reviews.txt
+  electra serve runs/sst2/best
 
 'electra COMMAND --help' shows a command's flags and examples."""
 

@@ -825,3 +825,53 @@ class DemoSettings:
     """Minutes of pre-training."""
     resume: bool = True
     """Go on with what an earlier demo in the same folder finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """Answer over HTTP: many requests in one batch, several models by name.
+
+    Speaks text-embeddings-inference's routes (/predict, /embed, /health, /info, /metrics), Hugging Face's inference payloads (POST /), and /detect,
+    /corrupt, /models. The first model answers at the root, each at /models/NAME. Stops on SIGTERM or Ctrl-C after what it accepted is answered.
+
+    Examples:
+      electra serve runs/sst2/best
+      electra serve sentiment=runs/sst2/best ner=runs/ner/best checkpoints/mini --port 8080
+      electra serve sst2-int8.zip --host 0.0.0.0 --token-file token.txt
+      curl -H 'Content-Type: application/json' -d '{"inputs": "a gripping film"}' http://127.0.0.1:8000/predict
+    """
+
+    models: tuple[str, ...] = argument()
+    """Checkpoints, runs, hub names or artefacts, each as NAME=SOURCE or just SOURCE (named after its folder)."""
+    host: str = "127.0.0.1"
+    """Address to listen at; 127.0.0.1 is reached from this machine only, 0.0.0.0 from everywhere."""
+    port: int = 8000
+    """Port; 0 takes any that is free (the log says which)."""
+    threads: int = 0
+    """CPU threads of a model; 0: one per core."""
+    device: str = "auto"
+    """Where checkpoints run: 'auto' (CUDA where there is one), 'cpu', 'cuda'."""
+    max_length: int = 0
+    """Longest window in tokens; 0: the model's limit. Longer texts are read in windows."""
+    max_batch_tokens: int = 4096
+    """Tokens in one batch, padding included."""
+    max_wait_ms: float = 2.0
+    """Milliseconds an idle model waits for more texts before it answers one; 0 answers at once."""
+    max_queue: int = 512
+    """Texts that may wait for a model; a request beyond gets 429 with Retry-After."""
+    max_requests: int = 256
+    """Requests at a time, bodies being received included; one beyond gets 429."""
+    max_texts: int = 32
+    """Texts in one request; more get 413."""
+    max_tokens: int = 16384
+    """Tokens that one request may have read, overlaps of windows included; more get 413."""
+    max_body_bytes: int = 2_000_000
+    """Bytes of a request's body; more get 413."""
+    timeout: float = flag(30.0, parse=duration)
+    """Time a request has from arrival to answer, such as 30s; then it gets 504 and its place is free."""
+    token_file: Path | None = None
+    """File with a token that every request but /health brings ('Authorization: Bearer TOKEN'); unset: the environment's ELECTRA_TOKEN, else none."""
+    log_text: bool = False
+    """Write users' texts into the log; otherwise only their number and tokens."""
+    docs: bool = True
+    """Describe the routes at /docs and /openapi.json."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,9 +29,15 @@ def require_mask(text: str) -> None:
         raise UserError(f"no [MASK] in {text if len(text) <= 60 else text[:57] + '...'!r}; write [MASK] where a word is wanted")
 
 
-def fill(network: Network, tokenizer: Tokenizer, text: str, max_length: int, top_k: int) -> list[list[Proposal]]:
-    """A text -> per mask, the best proposals. The filled text is the decoded one, with every other mask left as it is."""
+def fill(
+    network: Network, tokenizer: Tokenizer, text: str, max_length: int, top_k: int, targets: Sequence[str] | None = None
+) -> list[list[Proposal]]:
+    """A text -> per mask, the best proposals. The filled text is the decoded one, with every other mask left as it is.
+
+    With `targets` only these words are proposed, each as its first word piece; probabilities stay those among all pieces.
+    """
     ids, marks = encode_marked(text, tokenizer)
+    allowed = None if targets is None else _target_ids(targets, tokenizer)
     out = []
     for piece in single_pieces(ids, tokenizer, min(max_length, network.max_length)):
         window = piece.window
@@ -39,9 +46,26 @@ def fill(network: Network, tokenizer: Tokenizer, text: str, max_length: int, top
             continue
         asked = Piece(piece.ids, piece.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
         for mark, row in zip(here, probabilities_of(network.word_logits([asked])[0]), strict=True):
-            best = np.argsort(-row, kind="stable")[:top_k].tolist()
+            if allowed is None:
+                best = np.argsort(-row, kind="stable")[:top_k].tolist()
+            else:
+                best = sorted(allowed, key=lambda i: -row[i])[:top_k]
             out.append([(tokenizer.pieces[i], i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]])) for i in best])
     return out
+
+
+def _target_ids(targets: Sequence[str], tokenizer: Tokenizer) -> list[int]:
+    """Words -> the ids of their pieces, or of their first pieces; none twice.
+
+    Raises:
+        UserError: no word among them has a piece.
+    """
+    found = [tokenizer.backend.token_to_id(word) for word in targets]
+    ids = [number if number is not None else next(iter(tokenizer.encode([word])[0]), None) for word, number in zip(targets, found, strict=True)]
+    known = list(dict.fromkeys(number for number in ids if number is not None))
+    if not known:
+        raise UserError("none of the targets is a word; give at least one")
+    return known
 
 
 def encode_marked(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

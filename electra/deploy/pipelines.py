@@ -82,13 +82,13 @@ class FillMask:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
-    def __call__(self, texts: str | Sequence[str], *, top_k: int = 5) -> list[Any]:
-        """A text -> its mask's proposals (a list of lists where it has several); a list of texts -> a list of those."""
+    def __call__(self, texts: str | Sequence[str], *, top_k: int = 5, targets: Sequence[str] | None = None) -> list[Any]:
+        """A text -> its mask's proposals, of `targets` alone if given (a list of lists where it has several); texts -> a list of those."""
         answers = []
         for text in [texts] if isinstance(texts, str) else texts:
             marks = [
                 [{"score": score, "token": number, "token_str": word, "sequence": filled} for word, number, score, filled in mark]
-                for mark in self.predictor.fill(text, top_k=top_k)
+                for mark in self.predictor.fill(text, top_k=top_k, targets=targets)
             ]
             answers.append(marks[0] if len(marks) == 1 else marks)
         return answers[0] if isinstance(texts, str) else answers

@@ -5,7 +5,7 @@ Nothing here imports torch; the network does, when it is one of PyTorch's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -275,8 +275,8 @@ class Predictor(QuestionAnswerer):
 
     # ---- words ----
 
-    def fill(self, text: str, *, top_k: int = 5) -> list[list[tuple[str, int, float, str]]]:
-        """A text with [MASK] in it -> per mask, the generator's best (word piece, id, probability, filled text).
+    def fill(self, text: str, *, top_k: int = 5, targets: Sequence[str] | None = None) -> list[list[tuple[str, int, float, str]]]:
+        """A text with [MASK] in it -> per mask, the generator's best (word piece, id, probability, filled text); of `targets` alone if given.
 
         The filled text is the decoded one, with every other mask left as it is.
 
@@ -284,7 +284,7 @@ class Predictor(QuestionAnswerer):
             UserError: no [MASK], or no generator.
         """
         filling.require_mask(text)
-        return filling.fill(self.generator, self.tokenizer, text, self.max_length, top_k)
+        return filling.fill(self.generator, self.tokenizer, text, self.max_length, top_k, targets)
 
     def _require_detector(self) -> None:
         if self.network.is_electric:

@@ -1,0 +1,68 @@
+"""models -> HTTP: check the flags, take the port, load, serve until told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+
+from electra import disk
+from electra.errors import UserError, require
+from electra.serve import catalog
+from electra.serve.limits import limits_of
+from electra.settings import ServeSettings
+
+TOKEN_VARIABLE = "ELECTRA_TOKEN"
+SHORTEST_TOKEN = 16
+
+
+def run(settings: ServeSettings) -> None:
+    """Serve; what can be wrong with flags, names, files and the port is told before a model is loaded."""
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
+        require(package, "serve")
+    from electra.serve import app, running
+    from electra.serve.request_log import RequestLog
+    from electra.serve.serving import Serving
+
+    if settings.threads < 0:
+        raise UserError(f"--threads {settings.threads}: expected a number of threads, or 0 for one per core")
+    limits = limits_of(settings)
+    token = read_token(settings)
+    sources = catalog.named_sources(settings.models)
+    catalog.check_sources(sources)
+    with running.bind(settings.host, settings.port) as bound:
+        models = catalog.open_models(sources, settings)
+        log = RequestLog(log_text=settings.log_text)
+        if token is None and not is_loopback(settings.host):
+            log.write("warning", message=f"{settings.host} can be reached from other machines and no token is asked for; see --token-file")
+        serving = Serving(models, limits, token=token, log=log)
+        running.run(app.create_app(serving, docs=settings.docs), serving, bound)
+
+
+def read_token(settings: ServeSettings) -> str | None:
+    """The token of --token-file, else of the environment, else none.
+
+    Raises:
+        UserError: no such file, or what is in it is too short or cannot stand in a header.
+    """
+    token, place = os.environ.get(TOKEN_VARIABLE), f"the environment variable {TOKEN_VARIABLE}"
+    if settings.token_file is not None:
+        path, place = disk.existing_path(settings.token_file, "token file"), str(settings.token_file)
+        try:
+            token = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise UserError(f"{path} cannot be read as text; put a token into it, such as the output of 'openssl rand -hex 32'") from None
+    if token is None:
+        return None
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(
+            f"{place} holds no good token: expected {SHORTEST_TOKEN} or more letters and digits, such as the output of 'openssl rand -hex 32'"
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

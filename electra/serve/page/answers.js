@@ -1,0 +1,116 @@
+// Classify, Tag, Ask and Fill: a model's answers about a text.
+
+import { bar, find, make, percent, plural, slicer } from "./elements.js";
+
+const MASK = "[MASK]";
+const route = (model, name = "") => `models/${encodeURIComponent(model.name)}${name}`;
+
+/** What the numbers mean with which benchmarks' files name their classes. */
+const MEANINGS = {
+  sst2: { 0: "negative", 1: "positive" },
+  cola: { 0: "not acceptable", 1: "acceptable" },
+  mrpc: { 0: "says something else", 1: "says the same" },
+  qqp: { 0: "asks something else", 1: "asks the same" },
+  wnli: { 0: "does not follow", 1: "follows" },
+};
+const PAIR_TASKS = new Set(["mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "afqmc", "ocnli", "cmnli", "csl", "wsc", "bq", "lcqmc"]);
+
+export const classify = {
+  empty: "Type a text, or try one of the examples.",
+  ready: ({ text }) => text.trim() !== "",
+  prepare(panel) {
+    const box = panel.form.elements.paired;
+    if (panel.preparedFor !== panel.model.name) {
+      panel.preparedFor = panel.model.name;
+      if (PAIR_TASKS.has(panel.model.task)) box.checked = true;
+      find(".examples", panel.form).hidden = !["sst2", "imdb", null, undefined, ""].includes(panel.model.task);
+    }
+    find(".pair", panel.form).hidden = !box.checked;
+  },
+  question({ text, pair, paired }, model) {
+    const inputs = paired && pair.trim() ? [[text, pair]] : text;
+    return [route(model, "/predict"), { inputs }];
+  },
+  show(result, answer, _values, model) {
+    const rows = (Array.isArray(answer[0]) ? answer[0] : answer).toSorted((a, b) => b.score - a.score);
+    if (model.labels.length <= 1) {
+      const value = rows[0].score.toFixed(2);
+      result.append(make("h3", {}, "The predicted value"), make("p", { class: "value" }, value));
+      return `The predicted value is ${value}`;
+    }
+    const meaning = (label) => MEANINGS[model.task]?.[label];
+    const name = (label) => meaning(label) ?? label;
+    const note = (label) => meaning(label) && `label ${label}`;
+    const title = `${name(rows[0].label)}, ${percent(rows[0].score)}`;
+    result.append(make("h3", {}, title), make("ol", { class: "bars" }, rows.map((row, index) => bar(name(row.label), row.score, { best: index === 0, note: note(row.label) }))));
+    return title;
+  },
+};
+
+export const tag = {
+  empty: "Type a text, or try one of the examples.",
+  ready: ({ text }) => text.trim() !== "",
+  question: ({ text }, model) => [route(model), { inputs: text, parameters: { aggregation_strategy: "simple" } }],
+  show(result, entities, { text }) {
+    const kinds = [...new Set(entities.map((entity) => entity.entity_group ?? entity.entity))].sort();
+    const slice = slicer(text);
+    const passage = make("p", { class: "passage" });
+    let behind = 0;
+    for (const entity of entities.toSorted((a, b) => a.start - b.start)) {
+      if (entity.start < behind) continue;
+      const kind = entity.entity_group ?? entity.entity;
+      const mark = make("mark", { class: `entity kind-${kinds.indexOf(kind) % 5}`, title: percent(entity.score) }, slice(entity.start, entity.end), make("span", { class: "kind" }, kind));
+      passage.append(slice(behind, entity.start), mark);
+      behind = entity.end;
+    }
+    passage.append(slice(behind, undefined));
+    const title = entities.length ? `${plural(entities.length, "span")} found` : "Nothing found in this text";
+    const rows = entities.map((entity) => bar(slice(entity.start, entity.end), entity.score, { note: entity.entity_group ?? entity.entity }));
+    result.append(make("h3", {}, title), passage, make("ol", { class: "bars" }, rows));
+    return `${title}. ${entities.slice(0, 10).map((entity) => `${slice(entity.start, entity.end)}: ${entity.entity_group ?? entity.entity}`).join("; ")}`;
+  },
+};
+
+export const ask = {
+  empty: "Give a passage and a question, or try one of the examples.",
+  ready: ({ question, context }) => question.trim() !== "" && context.trim() !== "",
+  question: ({ question, context }, model) => [route(model), { inputs: { question, context } }],
+  show(result, answer, { context }) {
+    const best = Array.isArray(answer) ? answer[0] : answer;
+    const slice = slicer(context);
+    const found = best.answer !== "" && best.end > best.start;
+    const title = found ? best.answer : "The passage does not say";
+    const passage = make("p", { class: "passage" });
+    if (found) passage.append(slice(0, best.start), make("mark", { class: "answer" }, slice(best.start, best.end)), slice(best.end, undefined));
+    else passage.append(context);
+    result.append(make("h3", {}, title), make("p", { class: "facts" }, `probability ${percent(best.score)}`), passage);
+    return `${title}, probability ${percent(best.score)}`;
+  },
+};
+
+export const fill = {
+  empty: "Write a sentence with [MASK] in it, or try one of the examples.",
+  ready: ({ text }) => text.includes(MASK),
+  prepare(panel) {
+    if (panel.wired) return;
+    panel.wired = true;
+    find(".mask", panel.form).addEventListener("click", () => {
+      const field = panel.form.elements.text;
+      const before = field.value.slice(0, field.selectionStart);
+      const gap = before === "" || /\s$/.test(before) ? "" : " ";
+      field.setRangeText(gap + MASK, field.selectionStart, field.selectionEnd, "end");
+      field.focus();
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+  },
+  question: ({ text }, model) => [route(model), { inputs: text, parameters: { top_k: 5 } }],
+  show(result, answer) {
+    const gaps = Array.isArray(answer[0]) ? answer : [answer];
+    result.append(make("h3", {}, gaps.length === 1 ? `“${gaps[0][0].token_str}” fits best` : `${gaps.length} gaps filled`));
+    gaps.forEach((rows, index) => {
+      if (gaps.length > 1) result.append(make("h4", {}, `Gap ${index + 1}`));
+      result.append(make("ol", { class: "bars" }, rows.map((row, place) => bar(row.token_str, row.score, { best: place === 0 }))));
+    });
+    return gaps.map((rows, index) => `Gap ${index + 1}: ${rows.slice(0, 3).map((row) => `${row.token_str}, ${percent(row.score)}`).join("; ")}`).join(". ");
+  },
+};

@@ -1,0 +1,123 @@
+// The measured rows of the loaded models (electra.build.row) -> a chart to choose from, and the table.
+
+import { make } from "./elements.js";
+
+const ms = (value) => `${value.toPrecision(3)} ms`;
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+const seconds = (value) => `${value.toPrecision(2)} s`;
+const batchOf = (row, size) => row.throughput?.[size]?.texts_per_second;
+const hundred = (value) => (100 * value).toFixed(1);
+
+/** What can be charted: title, whether less is better, the value of a row, its range, how it is written. */
+const MEASURES = [
+  { id: "latency", title: "One text", unit: "milliseconds, median; line to the 99th percentile", less: true, value: (row) => row.latency?.p50_ms, range: (row) => [row.latency.p50_ms, row.latency.p99_ms], words: ms },
+  { id: "padded", title: "One text, padded", unit: "milliseconds, median, filled up with padding; line to the 99th percentile", less: true, value: (row) => row.padded?.p50_ms, range: (row) => [row.padded.p50_ms, row.padded.p99_ms], words: ms },
+  { id: "throughput", title: "Many texts", unit: "texts per second in batches of 32; line from the slowest to the fastest repetition", value: (row) => batchOf(row, 32), range: (row) => [row.throughput[32].slowest, row.throughput[32].fastest], words: (value) => `${Math.round(value)} /s` },
+  { id: "score", title: "Score", unit: "the task's main metric, times 100; line: 95 % interval", value: (row) => row.score, range: (row) => row.score_interval, words: hundred, unranked: true },
+  { id: "agreement", title: "Agreement", unit: "% of labels equal to the reference's", value: (row) => row.agreement, words: hundred, unranked: true },
+  { id: "size", title: "Size", unit: "megabytes on disk", less: true, value: (row) => row.size_bytes, words: megabytes },
+  { id: "memory", title: "Memory", unit: "megabytes at the most", less: true, value: (row) => row.peak_memory_bytes, words: megabytes },
+  { id: "load", title: "Start", unit: "seconds from opening to ready", less: true, value: (row) => row.load_seconds, words: seconds },
+];
+
+const COLUMNS = [
+  ["Score", (row) => row.score != null && [hundred(row.score), row.score_interval && `${hundred(row.score_interval[0])}–${hundred(row.score_interval[1])}`]],
+  ["Agreement", (row) => row.agreement != null && [`${hundred(row.agreement)} %`]],
+  ["Latency p50", (row) => row.latency && [ms(row.latency.p50_ms), faster(row.latency)]],
+  ["p90 / p99", (row) => row.latency && [`${row.latency.p90_ms.toPrecision(3)} / ${row.latency.p99_ms.toPrecision(3)} ms`]],
+  ["Padded p50", (row) => row.padded && [ms(row.padded.p50_ms), faster(row.padded)]],
+  ["Batch 1", (row) => perSecond(row, 1)],
+  ["Batch 8", (row) => perSecond(row, 8)],
+  ["Batch 32", (row) => perSecond(row, 32)],
+  ["Size", (row) => row.size_bytes != null && [megabytes(row.size_bytes)]],
+  ["Memory", (row) => row.peak_memory_bytes != null && [megabytes(row.peak_memory_bytes)]],
+  ["Start", (row) => row.load_seconds != null && [seconds(row.load_seconds)]],
+  ["Build", (row) => row.build_seconds != null && [seconds(row.build_seconds)]],
+];
+
+/** What `electra compare` calls noise is not called faster here. */
+function faster({ speedup, speedup_interval: interval }) {
+  if (speedup == null) return null;
+  if (interval && interval[0] <= 1 && interval[1] >= 1) return "within noise";
+  return `${speedup.toPrecision(2)}× as fast`;
+}
+
+function perSecond(row, size) {
+  const found = row.throughput?.[size];
+  if (!found) return null;
+  return [`${Math.round(found.texts_per_second)} /s`, found.speedup != null && (found.within_noise ? "within noise" : `${found.speedup.toPrecision(2)}×`)];
+}
+
+/** Models -> their measured rows, each once (the artefacts of one comparison carry the same rows). */
+export function measuredRows(models) {
+  const seen = new Map();
+  for (const model of models) for (const row of model.measured ?? []) seen.set(JSON.stringify([row.name, row.source, row.score, row.latency]), row);
+  return [...seen.values()];
+}
+
+export function showComparison(section, models) {
+  const rows = measuredRows(models);
+  const usable = MEASURES.filter((measure) => rows.some((row) => Number.isFinite(measure.value(row))));
+  const place = make("div", { class: "chart" });
+  const caption = make("p", { class: "hint", role: "status" });
+  const draw = (measure) => {
+    caption.textContent = `${measure.unit}. ${measure.less ? "Shorter" : "Longer"} is better.`;
+    place.replaceChildren(chart(measure, rows));
+  };
+  const choices = usable.map((measure, index) => {
+    const input = make("input", { type: "radio", name: "measure", id: `measure-${measure.id}`, value: measure.id, checked: index === 0, change: () => draw(measure) });
+    return make("span", { class: "choice" }, input, make("label", { for: input.id }, measure.title));
+  });
+  section.append(make("div", { class: "card" }, make("fieldset", { class: "choices" }, make("legend", {}, "What to compare"), choices), caption, place));
+  section.append(make("div", { class: "card spread" }, make("h3", {}, "All figures"), table(rows), ...remarks(rows)));
+  if (usable.length) draw(usable[0]);
+}
+
+/** Horizontal bars as HTML boxes around one small SVG each: names wrap and grow with the reader's font, which SVG text does not. */
+function chart(measure, rows) {
+  const known = rows.filter((row) => Number.isFinite(measure.value(row)));
+  const ends = known.flatMap((row) => [measure.value(row), ...(measure.range?.(row) ?? [])]).filter(Number.isFinite);
+  const top = Math.max(...ends) * 1.02 || 1;
+  const values = known.map(measure.value);
+  // Scores within each other's intervals have no best.
+  const best = measure.unranked ? null : measure.less ? Math.min(...values) : Math.max(...values);
+  const list = make("ul", { class: "chart-rows" });
+  for (const row of known) {
+    const value = measure.value(row);
+    const words = measure.words(value);
+    const at = (number) => `${(100 * number) / top}%`;
+    const range = measure.range?.(row)?.filter(Number.isFinite);
+    const svg = make(
+      "svg:svg",
+      { class: "chart-bar", "aria-hidden": "true", width: "100%", height: "26" },
+      make("svg:rect", { class: "chart-track", x: 0, y: 0, width: "100%", height: 26, rx: 5 }),
+      make("svg:rect", { class: "chart-fill", x: 0, y: 0, width: at(value), height: 26, rx: 5 }),
+      range?.length === 2 && make("svg:line", { class: "chart-range", x1: at(range[0]), x2: at(range[1]), y1: 13, y2: 13 }),
+      range?.length === 2 && range.map((end) => make("svg:line", { class: "chart-range", x1: at(end), x2: at(end), y1: 7, y2: 19 })),
+    );
+    const isBest = value === best && known.length > 1;
+    list.append(make("li", { class: isBest ? "best" : "" }, make("span", { class: "chart-name" }, row.name), svg, make("span", { class: "chart-words" }, words, isBest && make("small", {}, " best"))));
+  }
+  return list;
+}
+
+function table(rows) {
+  const used = COLUMNS.filter(([, cell]) => rows.some((row) => cell(row)));
+  const head = make("tr", {}, make("th", { scope: "col" }, "Implementation"), used.map(([name]) => make("th", { scope: "col" }, name)));
+  const cells = (row) => used.map(([, cell]) => {
+    const [main, note] = cell(row) || ["–"];
+    return make("td", { class: "figure" }, main, note && make("small", {}, note));
+  });
+  const body = rows.map((row) => make("tr", {}, make("th", { scope: "row" }, row.name, row.kind && row.kind !== row.name && make("small", {}, row.kind)), cells(row)));
+  return make(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": "All figures" },
+    make("table", {}, make("thead", {}, head), make("tbody", {}, body)),
+  );
+}
+
+function remarks(rows) {
+  const metrics = [...new Set(rows.map((row) => row.metric).filter(Boolean))].join(", ");
+  const failed = rows.filter((row) => row.error).map((row) => make("p", { class: "hint" }, `${row.name} was not measured: ${row.error}`));
+  return [make("p", { class: "hint" }, metrics && `Score: ${metrics}, times 100. `, "“As fast” compares with the first row of the same comparison; figures of different machines do not compare."), ...failed];
+}

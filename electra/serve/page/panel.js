@@ -1,0 +1,221 @@
+// One panel: its fields, its model, its answer. Asks as one types, shows only the newest answer, never loses what was typed.
+
+import { find, findAll, make } from "./elements.js";
+import { request, Trouble } from "./server.js";
+
+const PAUSE_MS = 250;
+const SPEAK_MS = 900;
+
+export class Panel {
+  /**
+   * @param id     the section's id
+   * @param models what can answer here; the first is chosen
+   * @param rules  {ready(values) -> bool, question(values, model) -> [path, body], show(result, answer, values, model) -> words for screen readers,
+   *               redraw: names of fields that change only how an answer is shown, empty: words for an empty result}
+   * @param notify called with null after an answer, with a Trouble after a failure
+   */
+  constructor(id, models, rules, notify) {
+    Object.assign(this, { id, models, rules, notify, model: models[0], answered: null, newest: 0, tries: 0 });
+    this.section = document.getElementById(id);
+    this.form = find("form", this.section);
+    this.notice = make("div", { class: "notice", hidden: true });
+    this.result = make("div", { class: "result card", hidden: true });
+    this.spoken = make("p", { class: "spoken", role: "status", "aria-live": "polite" });
+    this.empty = make("p", { class: "empty" }, rules.empty);
+    this.section.append(this.notice, this.empty, this.result, this.spoken);
+    this.offerModels();
+    this.restore();
+    this.listen();
+  }
+
+  offerModels() {
+    const place = find(".model", this.form);
+    const facts = make("span", { class: "facts" });
+    const tell = () => {
+      const { role, task, target, max_length: length } = this.model;
+      facts.textContent = [role, task, target, `${length} tokens at a time`].filter(Boolean).join(" · ");
+    };
+    if (this.models.length > 1) {
+      const select = make("select", { id: `${this.id}-model`, name: "model" }, this.models.map((model) => make("option", { value: model.name }, model.name)));
+      select.addEventListener("change", () => {
+        this.model = this.models.find((model) => model.name === select.value) ?? this.models[0];
+        tell();
+        this.rules.prepare?.(this);
+        this.ask(0);
+      });
+      place.append(make("label", { for: select.id }, "Model"), select, facts);
+    } else {
+      place.append(make("span", { class: "model-name" }, this.model.name), facts);
+    }
+    tell();
+  }
+
+  /** The fields' values: trimmed of nothing, numbers as numbers. */
+  values() {
+    const out = {};
+    for (const field of this.form.elements) {
+      if (!field.name) continue;
+      if (field.type === "checkbox") out[field.name] = field.checked;
+      else if (field.type === "range" || field.type === "number") out[field.name] = Number(field.value);
+      else out[field.name] = field.value;
+    }
+    return out;
+  }
+
+  listen() {
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.ask(0);
+    });
+    this.form.addEventListener("input", (event) => {
+      this.keep();
+      this.label();
+      if (event.target.name === "model") return;
+      this.rules.prepare?.(this);
+      if (this.rules.redraw?.includes(event.target.name)) this.redraw();
+      else this.ask(PAUSE_MS);
+    });
+    for (const group of findAll(".examples", this.form)) {
+      group.setAttribute("role", "group");
+      group.setAttribute("aria-label", "Examples");
+      group.prepend(make("span", { class: "examples-title", "aria-hidden": "true" }, "Try"));
+      group.addEventListener("click", (event) => {
+        const button = event.target.closest("button");
+        if (!button) return;
+        this.set({ ...button.dataset, [group.dataset.field]: button.textContent });
+      });
+    }
+  }
+
+  /** Write values into fields, as if typed. */
+  set(values) {
+    for (const [name, value] of Object.entries(values)) if (this.form.elements[name]) this.form.elements[name].value = value;
+    this.keep();
+    this.label();
+    this.ask(0);
+  }
+
+  keep() {
+    sessionStorage.setItem(`electra.${this.id}`, JSON.stringify(this.values()));
+  }
+
+  restore() {
+    let kept = {};
+    try {
+      kept = JSON.parse(sessionStorage.getItem(`electra.${this.id}`) ?? "{}");
+    } catch {
+      // Written by another version: start afresh.
+    }
+    for (const field of this.form.elements) {
+      if (!(field.name in kept)) continue;
+      if (field.type === "checkbox") field.checked = kept[field.name];
+      else if (field.name !== "model" || this.models.some((model) => model.name === kept.model)) field.value = kept[field.name];
+    }
+    this.model = this.models.find((model) => model.name === kept.model) ?? this.model;
+    this.rules.prepare?.(this);
+    this.label();
+  }
+
+  /** The number beside every slider. */
+  label() {
+    for (const output of findAll("output", this.form)) {
+      const slider = document.getElementById(output.htmlFor.value);
+      output.textContent = `${slider.value}${slider.dataset.unit ?? ""}`;
+      slider.setAttribute("aria-valuetext", output.textContent);
+    }
+  }
+
+  /** Called when the panel comes into view. */
+  open() {
+    if (this.answered === null) this.ask(0);
+  }
+
+  ask(pause) {
+    clearTimeout(this.timer);
+    this.tries = 0;
+    this.timer = setTimeout(() => this.send(), pause);
+  }
+
+  async send() {
+    clearTimeout(this.timer);
+    clearInterval(this.countdown);
+    this.flight?.abort();
+    const values = this.values();
+    const number = ++this.newest;
+    if (!this.rules.ready(values)) {
+      this.answered = null;
+      this.notice.hidden = this.result.hidden = true;
+      this.empty.hidden = false;
+      this.say("");
+      return;
+    }
+    const flight = (this.flight = new AbortController());
+    this.section.setAttribute("aria-busy", "true");
+    const began = performance.now();
+    try {
+      const [path, body] = this.rules.question(values, this.model);
+      const answer = await request(path, { body, signal: flight.signal });
+      if (number !== this.newest) return;
+      this.tries = 0;
+      this.answered = { answer, values, model: this.model, ms: performance.now() - began };
+      this.redraw();
+      this.notify(null);
+    } catch (error) {
+      // An older question's failure is of no interest: a newer one is on its way.
+      if (number !== this.newest) return;
+      this.fail(error);
+    } finally {
+      if (number === this.newest) this.section.removeAttribute("aria-busy");
+    }
+  }
+
+  redraw() {
+    if (!this.answered) return;
+    const { answer, values, model, ms } = this.answered;
+    this.notice.hidden = this.empty.hidden = true;
+    this.result.hidden = false;
+    this.result.classList.remove("stale");
+    const opened = find("details", this.result)?.open;
+    this.result.replaceChildren();
+    const current = { ...values, ...Object.fromEntries((this.rules.redraw ?? []).map((name) => [name, this.values()[name]])) };
+    const words = this.rules.show(this.result, answer, current, model);
+    if (opened && find("details", this.result)) find("details", this.result).open = true;
+    this.result.append(make("p", { class: "took" }, `answered in ${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`));
+    this.say(words);
+  }
+
+  /** Screen readers hear the newest summary only, after a pause. */
+  say(words) {
+    clearTimeout(this.speech);
+    this.speech = setTimeout(() => {
+      this.spoken.textContent = words;
+    }, SPEAK_MS);
+  }
+
+  fail(error) {
+    if (!(error instanceof Trouble)) {
+      console.error(error);
+      error = new Trouble("failed", "The page could not show this answer.");
+    }
+    this.empty.hidden = true;
+    this.result.classList.add("stale");
+    this.notify(error);
+    const again = make("button", { type: "button", click: () => this.ask(0) }, "Try again");
+    const clock = make("span", { class: "clock", "aria-hidden": "true" });
+    this.notice.replaceChildren(make("p", { role: "alert" }, error.message), error.kind === "token" ? "" : make("div", { class: "row" }, clock, again));
+    this.notice.hidden = false;
+    if (error.wait !== null) this.waitAndRetry(error.wait, clock);
+  }
+
+  waitAndRetry(seconds, clock) {
+    // Each failure in a row waits longer, so that many open pages do not keep a tired server down.
+    let left = Math.min(60, seconds * 1.5 ** this.tries++);
+    const tick = () => {
+      clock.textContent = `Next try in ${Math.ceil(left)} s`;
+      left -= 1;
+      if (left < -0.5) this.send();
+    };
+    tick();
+    this.countdown = setInterval(tick, 1000);
+  }
+}

@@ -1,0 +1,67 @@
+"""The page for everyone: by keyboard, by ear, in light and dark, on a phone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from page_server import PageServer
+from page_visit import AUDIT, Visit, browser, server, shared_server, until
+
+__all__ = ["browser", "server", "shared_server"]  # pytest finds fixtures by their names here
+
+
+def test_tabs_by_keyboard(browser: Any, server: PageServer) -> None:
+    with Visit(browser, server.url) as visit:
+        page = visit.page
+        page.wait_for_selector("[role=tab]")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+        page.keyboard.press("Tab")
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement.id") == "tab-corrupt" and page.is_visible("#corrupt") and page.is_hidden("#detect")
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement.id") == "tab-detect" and page.url.endswith("#detect")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "detect-text", "the other tabs are one arrow away, not one Tab each"
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid"
+        page.keyboard.type("she ate")
+        until(page, "document.querySelector('#detect [role=status]').textContent.startsWith('1 token of 2 called fake. ate, 91 %')")
+
+
+def test_every_panel_is_named_legible_and_fits(browser: Any, server: PageServer) -> None:
+    with Visit(browser, server.url, reduced_motion="reduce") as visit:
+        page = visit.page
+
+        def audit(place: str) -> None:
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert (sum(map(int, ground[4:-1].split(", "))) < 384) == (scheme == "dark")
+                found = page.evaluate(AUDIT)
+                assert found.pop("count") > 15
+                assert found == {"unnamed": [], "repeated": [], "dim": []}, (place, scheme)
+            for width in (1100, 375):
+                page.set_viewport_size({"width": width, "height": 800})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, (place, width)
+
+        page.wait_for_selector("[role=tab]")
+        audit("empty")
+        for name in [tab.split("-")[1] for tab in page.eval_on_selector_all("[role=tab]", "tabs => tabs.map(tab => tab.id)")]:
+            page.click(f"#tab-{name}")
+            if name != "compare":
+                page.click(f"#{name} .examples button >> nth=1")
+                page.wait_for_selector(f"#{name} .took")
+            audit(name)
+        page.click("#tab-detect")
+        page.fill("#detect-text", "x" * 300 + " ate " * 30)
+        until(page, "document.querySelectorAll('#detect .token.fake').length === 30")
+        page.hover("#detect .token.fake >> nth=0")
+        audit("long words")
+        assert page.evaluate("getComputedStyle(document.querySelector('button')).transitionDuration") == "0s"
+        server.refuse = (429, {"Retry-After": "9"}, {})
+        page.fill("#detect-text", "the river again")
+        page.wait_for_selector("#detect .notice:not([hidden])")
+        audit("notice")
+        assert [line for line in visit.complaints if "429" not in line] == []
