@@ -27,6 +27,7 @@ COMMANDS = {
     "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced-token detection or masked LM", "pretrain"),
     "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
     "finetune": Command("FinetuneSettings", "electra.recipes.finetuning", "fine-tune on a task, over several seeds"),
+    "compare": Command("CompareSettings", "electra.commands.compare", "a model and its artefacts: how right and how fast each is"),
     "significance": Command("SignificanceSettings", "electra.commands.significance", "whether two models differ by more than chance"),
     "submit": Command("SubmitSettings", "electra.commands.submit", "answer a benchmark's test sets: the zip its site takes"),
     "dataset": Command("DatasetSettings", "electra.commands.dataset", "a data set's official files to csv"),

@@ -820,3 +820,53 @@ class DemoSettings:
     """Minutes of pre-training."""
     resume: bool = True
     """Go on with what an earlier demo in the same folder finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """Measure a model and what was built from it by one method: how right, how fast, how large.
+
+    Each runs in a fresh process, all on the same cores with as many threads; they take turns in random order. Exit code 1 where one failed.
+
+    Examples:
+      electra compare runs/sst2/best sst2-onnx sst2-int8.zip --task sst2 --data glue/SST-2
+      electra compare runs/sst2/best sst2-int8 --task sst2 --data glue/SST-2 --threads 1 --calls 500 --output compared
+      electra compare runs/own/best own-onnx --task own --data new.csv --text review --label stars --json
+    """
+
+    models: tuple[str, ...] = argument()
+    """Checkpoint folders, runs, hub names, artefacts (folder or .zip); the first is the reference."""
+    task: str
+    """Task they were fine-tuned on."""
+    data: str
+    """The task's folder, or one labelled file."""
+    split: str = "dev"
+    """Split of the task's data."""
+    calls: int = 200
+    """Timed calls of each kind, and texts of a throughput."""
+    threads: int = 0
+    """Threads of every implementation, each pinned to a core of its own; 0: all cores."""
+    num_examples: int = 0
+    """Examples answered for the score, a random choice; 0: all."""
+    output: Path | None = None
+    """New folder for table.md, results.json and compare.png."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where checkpoints run; artefacts run where they were built for."""
+    seed: int = 1
+    """Seed of the order, and of the choice of texts."""
+    text: str = "text"
+    """Task 'own': column of the text."""
+    text_pair: str | None = None
+    """Task 'own': column of the second text."""
+    label: str = "label"
+    """Task 'own': column of the label."""
+    label_separator: str = "|"
+    """Task 'own': what stands between several labels at once."""
+    word_column: str | None = None
+    """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
+    tag_column: str | None = None
+    """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
+    fold: str | None = None
+    """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
+    json: bool = False
+    """Print JSON."""

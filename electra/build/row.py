@@ -54,6 +54,8 @@ class Row:
     """'checkpoint', or the artefact's target."""
     error: str | None = None
     """Why it could not be measured (to the end), in one line."""
+    num_examples: int = 0
+    """Answered for the score."""
     metric: str = ""
     """The task's main metric."""
     scores: dict[str, float] = field(default_factory=dict)
