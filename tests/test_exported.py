@@ -18,15 +18,17 @@ from tiny_models import checkpoints
 from electra.build import aot
 from electra.build.graph import dense_graph
 from electra.build.program import export_program
-from electra.build.targets import Job
+from electra.build.targets import TARGETS, Job
 from electra.data.tokenizer import load_tokenizer
-from electra.deploy.exported_network import LIBRARY, MODEL, ExportedSession, cpu_flags, missing_instructions, package_metadata
+from electra.deploy.exported_network import FACTS, LIBRARY, MODEL, ExportedRunner, cpu_flags, missing_instructions, open_runner, package_metadata
 from electra.deploy.trust import VARIABLE, is_trusting, trusting
 from electra.errors import UserError
 from electra.model.hf import load_checkpoint
 
 METADATA = {"AOTI_PLATFORM": platform.system().lower(), "AOTI_MACHINE": platform.machine(), "AOTI_CPU_ISA": ""}
-OPTIONS = {"torch": torch.__version__, "vocab_size": 40, "type_vocab_size": 2, "max_length": 16}
+INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
+SIZES = {"vocab_size": 40, "type_vocab_size": 2, "min_length": 2, "max_length": 16}
+OPTIONS = {"torch": torch.__version__, "inputs": INPUTS, "outputs": ["logits"], **SIZES}
 
 
 class Planted:
@@ -65,13 +67,13 @@ def archive(folder: Path, metadata: object = METADATA, more: dict[str, bytes] | 
     return folder
 
 
-def opened(folder: Path, **options: object) -> ExportedSession:
-    inputs = ("input_ids", "attention_mask", "token_type_ids")
-    return ExportedSession(folder, inputs=inputs, outputs=("logits",), options=OPTIONS | options, threads=1, name="built")
+def opened(folder: Path, **facts: object) -> ExportedRunner:
+    (folder / FACTS).write_text(json.dumps(OPTIONS | facts), encoding="utf-8")
+    return open_runner(folder, 1)
 
 
 def test_not_loaded_without_trust(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="built holds native code.*electra --trust"):
+    with pytest.raises(UserError, match=r"holds native code.*electra --trust"):
         opened(archive(tmp_path))
 
 
@@ -157,10 +159,12 @@ def test_damaged_ones_are_told(tmp_path: Path) -> None:
         opened(archive(tmp_path, library=None))
     with pytest.raises(UserError, match="PyTorch cannot load its library"):
         opened(archive(tmp_path))
-    with pytest.raises(UserError, match="compiled with torch 1.2, this is"):
+    with pytest.raises(UserError, match=r"compiled with torch 1\.2, this is"):
         opened(archive(tmp_path), torch="1.2.3")
-    with pytest.raises(UserError, match="no usable build option vocab_size"):
+    with pytest.raises(UserError, match=r"model\.json is damaged"):
         opened(archive(tmp_path), vocab_size="many")
+    with pytest.raises(UserError, match=r"model\.json is missing or damaged"):
+        opened(archive(tmp_path), inputs=None)
 
 
 def test_a_compiler_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -170,6 +174,8 @@ def test_a_compiler_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(UserError, match="target torch-export: it needs a C\\+\\+ compiler"):
         aot.build(job(folder, tmp_path))
     assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="cannot be built here: it needs a C"):
+        TARGETS["torch-export"].require()
 
 
 def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -214,19 +220,19 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Job, di
 @pytest.mark.slow
 def test_library_equals_pytorch_and_refuses_what_would_end_it(compiled: tuple[Job, dict[str, object]], trusted: None) -> None:
     made, options = compiled
-    assert package_metadata(made.folder / MODEL, "built")["AOTI_CPU_ISA"] == options["cpu"]
-    session = ExportedSession(made.folder, inputs=made.graph.inputs, outputs=made.graph.outputs, options=options, threads=1)
+    assert package_metadata(made.folder / MODEL)["AOTI_CPU_ISA"] == options["cpu"]
+    session = open_runner(made.folder, 1)
     assert session.threads == 1
     for num_rows, length in ((2, 2), (3, 31), (5, 64)):
         inputs = made.graph.example(num_rows, length)
-        found = session.run({name: value.numpy() for name, value in zip(made.graph.inputs, inputs, strict=True)})
+        found = session({name: value.numpy() for name, value in zip(made.graph.inputs, inputs, strict=True)}, ["logits"])[0]
         with torch.inference_mode():
             wanted = dict(zip(made.graph.outputs, made.graph(*inputs), strict=True))
-        np.testing.assert_allclose(found["logits"], wanted["logits"].numpy(), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(found, wanted["logits"].numpy(), rtol=0, atol=1e-4)
     grid = np.zeros((1, 5), np.int64)
     for name, value in (("input_ids", made.graph.vocab_size), ("input_ids", -1), ("token_type_ids", 2)):
         with pytest.raises(UserError, match=name):
-            session.run({"input_ids": grid, "attention_mask": grid + 1, "token_type_ids": grid} | {name: grid + value})
+            session({"input_ids": grid, "attention_mask": grid + 1, "token_type_ids": grid} | {name: grid + value}, ["logits"])
     long = np.zeros((1, 65), np.int64)
     with pytest.raises(UserError, match="65 tokens"):
-        session.run({"input_ids": long, "attention_mask": long + 1, "token_type_ids": long})
+        session({"input_ids": long, "attention_mask": long + 1, "token_type_ids": long}, ["logits"])

@@ -5,9 +5,9 @@ The one target that needs torch to run: the library calls it for its matrix prod
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 
 from electra.build.program import export_program
 from electra.build.targets import Job
-from electra.deploy.exported_network import MODEL, package_metadata
+from electra.deploy.exported_network import FACTS, MODEL, package_metadata
 from electra.errors import UserError
 
 
@@ -36,17 +36,13 @@ def build(job: Job) -> Mapping[str, Any]:
     if reason := reason_against():
         raise UserError(f"target torch-export: {reason}; install it, or build another target")
     job.say("compiling with AOTInductor: about a minute")
-    began = time.perf_counter()
-    program = export_program(job.graph)
-    _compile(program, job.folder / MODEL)
-    metadata = package_metadata(job.folder / MODEL, str(job.folder))
-    seconds = round(time.perf_counter() - began, 1)
-    return {"compile_seconds": seconds, "cpu": metadata["AOTI_CPU_ISA"], "torch": torch.__version__, **_limits(job)}
-
-
-def _limits(job: Job) -> dict[str, int]:
-    """What ids and segments may reach: the library ends the process for one beyond."""
-    return {"vocab_size": job.graph.vocab_size, "type_vocab_size": job.graph.type_vocab_size, "max_length": job.graph.max_length}
+    graph = job.graph
+    _compile(export_program(graph), job.folder / MODEL)
+    facts: dict[str, Any] = {"torch": torch.__version__, "inputs": graph.inputs, "outputs": graph.outputs, "min_length": max(2, graph.shortest)}
+    # The library ends the process for what is beyond these.
+    facts |= {"vocab_size": graph.vocab_size, "type_vocab_size": graph.type_vocab_size, "max_length": graph.max_length}
+    (job.folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return {"cpu": package_metadata(job.folder / MODEL).get("AOTI_CPU_ISA", "")}
 
 
 def _compile(program: torch.export.ExportedProgram, output: Path) -> None:

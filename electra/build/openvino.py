@@ -13,33 +13,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
-from electra.build.graph import POSITIONS
 from electra.build.program import export_program
+from electra.build.quantize import calibration_batches
 from electra.build.targets import Job
-from electra.deploy.openvino_network import MODEL, reason_against
+from electra.deploy.openvino_network import MODEL, PRECISION_KEY
 from electra.errors import UserError, require
-
-CALIBRATION_TEXTS = 300
-"""NNCF's own choice; more changed nothing that mattered."""
 
 
 def build_fp32(job: Job) -> Mapping[str, Any]:
     """fp32 weights, fp32 arithmetic on every machine."""
-    _save(_converted(job), job)
+    _save(_converted(job), job, "f32")
     return {"precision": "f32"}
 
 
 def build_bf16(job: Job) -> Mapping[str, Any]:
-    """fp16 weights, bfloat16 arithmetic: only for processors that have it.
-
-    Raises:
-        UserError: this one has not, so that nothing built here could be tried here.
-    """
-    if reason := reason_against("bf16"):
-        raise UserError(f"target openvino-bf16: {reason}; build target openvino")
-    _save(_converted(job), job, half=True)
+    """fp16 weights, bfloat16 arithmetic: only for processors that have it."""
+    _save(_converted(job), job, "bf16")
     return {"precision": "bf16"}
 
 
@@ -47,39 +36,21 @@ def build_int8(job: Job) -> Mapping[str, Any]:
     """8-bit weights (the embeddings' too) and 8-bit products whose scales come from the job's texts; the rest in fp32.
 
     ModelType.TRANSFORMER keeps what attention cannot lose out of it and smooths the products' inputs.
+
+    Raises:
+        UserError: no texts.
     """
+    if not job.texts:
+        raise UserError("target openvino-int8 finds its scales on texts: give --calibrate FILE")
     nncf = require("nncf", "build")
-    feeds = calibration_feeds(job)
+    # One text at a time: the ranges are those of real tokens, not of padding.
+    feeds = list(calibration_batches(job, 1))
     model = _converted(job)
     job.say(f"calibrating on {len(feeds)} texts")
     with _quiet():
         model = nncf.quantize(model, nncf.Dataset(feeds), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(feeds), fast_bias_correction=True)
-    _save(model, job)
+    _save(model, job, "f32")
     return {"precision": "f32", "calibration_texts": len(feeds)}
-
-
-def calibration_feeds(job: Job) -> list[dict[str, np.ndarray]]:
-    """The job's texts, at most CALIBRATION_TEXTS of them, evenly chosen -> inputs by name, a row each."""
-    graph, tokenizer = job.graph, job.tokenizer
-    texts = [job.texts[i] for i in np.unique(np.linspace(0, len(job.texts) - 1, CALIBRATION_TEXTS).astype(int))] if job.texts else []
-    out = []
-    for text in texts:
-        parts = tokenizer.encode([part for part in text.split("\t", 1) if part.strip()])
-        if not parts:
-            continue
-        # The second part gives way: of a question and its context that is the context.
-        room = graph.max_length - 1 - len(parts)
-        first = parts[0][: room if len(parts) == 1 else room // 2]
-        ids, segments = tokenizer.wrap(first, parts[1][: room - len(first)]) if len(parts) > 1 else tokenizer.wrap(first)
-        padding = [0] * max(0, graph.shortest - len(ids))
-        rows = ([*ids, *padding], [1] * len(ids) + padding, [*segments, *padding])
-        feed = {name: np.array([row], np.int64) for name, row in zip(graph.inputs, rows, strict=False)}
-        if POSITIONS in graph.inputs:
-            feed[POSITIONS] = np.arange(1, len(ids), 7, dtype=np.int64)
-        out.append(feed)
-    if not out:
-        raise UserError("no text to calibrate with; give some by --calibrate FILE")
-    return out
 
 
 def _converted(job: Job) -> Any:
@@ -94,8 +65,10 @@ def _converted(job: Job) -> Any:
     return model
 
 
-def _save(model: Any, job: Job, *, half: bool = False) -> None:
-    require("openvino", "openvino").save_model(model, job.folder / MODEL, compress_to_fp16=half)
+def _save(model: Any, job: Job, precision: str) -> None:
+    """`precision` is what to compute in, which the file remembers; for bf16 half as many bits are stored."""
+    model.set_rt_info(precision, list(PRECISION_KEY))
+    require("openvino", "openvino").save_model(model, job.folder / MODEL, compress_to_fp16=precision == "bf16")
 
 
 @contextmanager

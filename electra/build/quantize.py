@@ -143,7 +143,7 @@ def calibrate(model: ModelProto, names: Sequence[str], job: Job) -> dict[str, Ra
     return {name: best_range(samples[name], edges[name]) for name in names}
 
 
-def calibration_batches(job: Job) -> Iterator[dict[str, Array]]:
+def calibration_batches(job: Job, batch_size: int = BATCH) -> Iterator[dict[str, Array]]:
     """The job's texts as inputs of its graph, texts of similar length together."""
     wrapped = []
     for text in job.texts:
@@ -151,8 +151,8 @@ def calibration_batches(job: Job) -> Iterator[dict[str, Array]]:
         ids = job.tokenizer.encode([first, second]) if second else [*job.tokenizer.encode([first])]
         wrapped.append(job.tokenizer.wrap(*ids, max_length=job.graph.max_length))
     wrapped.sort(key=lambda item: len(item[0]))
-    for start in range(0, len(wrapped), BATCH):
-        rows = wrapped[start : start + BATCH]
+    for start in range(0, len(wrapped), batch_size):
+        rows = wrapped[start : start + batch_size]
         length = max(job.graph.shortest, max(len(ids) for ids, _ in rows))
         grids = np.zeros((3, len(rows), length), dtype=np.int64)
         for row, (ids, segments) in enumerate(rows):

@@ -49,15 +49,21 @@ class Target:
     """The form of attention that its compiler wants, as in `electra.build.graph.dense_graph`."""
     calibrated: bool = False
     """Whether it needs texts to calibrate with."""
+    machine: str | None = None
+    """'module:function' that says why this machine cannot build or run it, or None where it can."""
 
     def require(self) -> None:
-        """Nothing, when everything needed is installed.
+        """Nothing, when everything needed is installed and this machine can do it.
 
         Raises:
-            UserError: the line to type.
+            UserError: the line to type, or what the machine lacks.
         """
         for package in (*self.packages, self.runtime):
             require(package, EXTRAS[package])
+        if self.machine is not None:
+            module, function = self.machine.split(":")
+            if reason := getattr(importlib.import_module(module), function)():
+                raise UserError(f"this target cannot be built here: {reason}; choose another")
 
     def builder(self) -> Build:
         """The function that does it."""
@@ -70,11 +76,34 @@ def _onnx(summary: str, build: str, *, calibrated: bool = False) -> Target:
     return Target(summary=summary, build=build, packages=("onnx", "onnxscript"), runtime="onnxruntime", calibrated=calibrated)
 
 
+def _openvino(summary: str, build: str, *, packages: tuple[str, ...] = (), calibrated: bool = False, reason: str = "reason_against") -> Target:
+    return Target(
+        summary=summary,
+        build=f"electra.build.openvino:{build}",
+        packages=packages,
+        runtime="openvino",
+        attention="sdpa",
+        calibrated=calibrated,
+        machine=f"electra.deploy.openvino_network:{reason}",
+    )
+
+
 TARGETS: dict[str, Target] = {
     "onnx": _onnx("ONNX Runtime, fp32, fused", "electra.build.onnx_export:build_fp32"),
     "onnx-fp16": _onnx("ONNX Runtime, weights in half precision", "electra.build.onnx_export:build_fp16"),
     "onnx-int8": _onnx("ONNX Runtime, 8-bit, scales found at run time", "electra.build.quantize:build_dynamic"),
     "onnx-int8-static": _onnx("ONNX Runtime, 8-bit, scales from texts", "electra.build.quantize:build_static", calibrated=True),
+    "openvino": _openvino("OpenVINO, fp32", "build_fp32"),
+    "openvino-bf16": _openvino("OpenVINO, bfloat16, for processors that have it", "build_bf16", reason="reason_against_bf16"),
+    "openvino-int8": _openvino("OpenVINO, 8-bit by NNCF, scales from texts", "build_int8", packages=("nncf",), calibrated=True),
+    "torch-export": Target(
+        summary="PyTorch's AOTInductor: a compiled library; needs torch to run, and trust",
+        build="electra.build.aot:build",
+        packages=(),
+        runtime="torch",
+        attention="sdpa",
+        machine="electra.build.aot:reason_against",
+    ),
 }
 """Name -> target."""
 

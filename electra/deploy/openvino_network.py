@@ -18,6 +18,8 @@ from electra.errors import UserError, require
 
 Array = np.ndarray
 MODEL, WEIGHTS = "model.xml", "model.bin"
+PRECISION_KEY = ("electra", "precision")
+"""Where model.xml says what to compute in."""
 PRECISIONS = ("f32", "bf16")
 """What everything that is not 8-bit is computed in."""
 
@@ -49,61 +51,65 @@ def reason_against(precision: str = "f32") -> str | None:
     return None
 
 
-class OpenVinoSession:
-    """One compiled model: named inputs -> named outputs. One call at a time; further callers wait.
+def reason_against_bf16() -> str | None:
+    """`reason_against` for bfloat16."""
+    return reason_against("bf16")
+
+
+class OpenVinoRunner:
+    """One compiled model. One call at a time; further callers wait.
 
     Attributes:
-        inputs: names, in the model's order.
-        outputs: names, in the model's order.
         threads: how many compute an answer.
+        precision: what everything that is not 8-bit is computed in.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 0, precision: str = "f32", name: str = "") -> None:
-        """Compile the model of a folder.
-
-        Args:
-            folder: has model.xml and model.bin.
-            threads: CPU threads; 0: one per core.
-            precision: of PRECISIONS.
-            name: what messages call it.
-
-        Raises:
-            UserError: OpenVINO is missing or cannot run this here, or the files are no model of it.
-        """
-        openvino = require("openvino", "openvino")
-        name = name or str(folder)
-        if precision not in PRECISIONS:
-            raise UserError(f"{name} asks for precision '{precision}'; known: {', '.join(PRECISIONS)}; it is damaged: build it again")
-        if reason := reason_against(precision):
-            raise UserError(f"{name} cannot run here: {reason}; build another target")
-        options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            # Threads tied to cores would all be tied to the same ones in every process of a server.
-            "ENABLE_CPU_PINNING": False,
-        }
-        if threads:
-            options["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
-        # Read, not mapped: a file that shrinks under a mapping ends the process.
-        core.set_property({"ENABLE_MMAP": False})
-        try:
-            model = core.read_model(folder / MODEL, folder / WEIGHTS)
-            self._compiled = core.compile_model(model, "CPU", options)
-        except RuntimeError as error:
-            raise UserError(f"{name}: OpenVINO cannot read its model ({_last_line(error)}); build it again") from None
-        self._request = self._compiled.create_infer_request()
+    def __init__(self, compiled: Any, precision: str) -> None:
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.precision = precision
+        self._compiled = compiled
+        self._inputs = tuple(port.get_any_name() for port in compiled.inputs)
+        self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
-        self.inputs = tuple(port.get_any_name() for port in self._compiled.inputs)
-        self.outputs = tuple(port.get_any_name() for port in self._compiled.outputs)
-        self.threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
 
-    def run(self, inputs: Mapping[str, Array], wanted: Sequence[str] = ()) -> dict[str, Array]:
-        """Inputs by name -> outputs by name, copies of one's own; `wanted`: these alone."""
+    def __call__(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
+        """See `electra.deploy.built_network.Runner`; the arrays are copies, the next call does not change them."""
         with self._lock:
-            self._request.infer({name: inputs[name] for name in self.inputs}, share_inputs=True)
-            return {name: np.array(self._request.get_tensor(name).data) for name in wanted or self.outputs}
+            self._request.infer({name: inputs[name] for name in self._inputs}, share_inputs=True)
+            return [np.array(self._request.get_tensor(name).data) for name in wanted]
+
+
+def open_runner(folder: Path, threads: int = 0) -> OpenVinoRunner:
+    """The model.xml and model.bin of a folder, ready; `threads` 0: one per core.
+
+    Raises:
+        UserError: OpenVINO is missing or cannot run this here, or the files are no model of it.
+    """
+    openvino = require("openvino", "openvino")
+    if reason := reason_against():
+        raise UserError(f"{folder / MODEL} cannot run here: {reason}; build another target")
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        # Threads tied to cores would all be tied to the same ones in every process of a server.
+        "ENABLE_CPU_PINNING": False,
+    }
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    core = openvino.Core()
+    # Read, not mapped: a file that shrinks under a mapping ends the process. And nothing is left in a cache.
+    core.set_property({"ENABLE_MMAP": False, "CACHE_DIR": ""})
+    try:
+        model = core.read_model(folder / MODEL, folder / WEIGHTS)
+        precision = str(model.get_rt_info(list(PRECISION_KEY)).value) if model.has_rt_info(list(PRECISION_KEY)) else "f32"
+        if precision not in PRECISIONS:
+            raise UserError(f"{folder / MODEL} asks for precision '{precision}'; known: {', '.join(PRECISIONS)}; build it again")
+        if reason := reason_against(precision):
+            raise UserError(f"{folder / MODEL} cannot run here: {reason}; build another target")
+        compiled = core.compile_model(model, "CPU", options | {"INFERENCE_PRECISION_HINT": precision})
+    except RuntimeError as error:
+        raise UserError(f"{folder / MODEL} cannot be run by OpenVINO {openvino.__version__[:8]} ({_last_line(error)}); build it again") from None
+    return OpenVinoRunner(compiled, precision)
 
 
 def _last_line(error: BaseException) -> str:
