@@ -40,6 +40,8 @@ class Runner(Protocol):
 
 RUNNERS = {
     "onnx": ("electra.deploy.onnx_network", "onnxruntime"),
+    "openvino": ("electra.deploy.openvino_network", "openvino"),
+    "torch-export": ("electra.deploy.exported_network", "torch"),
 }
 """Target, up to its first '-' or whole -> the module whose `open_runner(folder, threads)` opens its files, and the package that needs."""
 
