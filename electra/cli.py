@@ -35,7 +35,7 @@ COMMANDS = {
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
     "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),
     "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
-    "build": Command("BuildSettings", "electra.commands.build", "a checkpoint for another runtime: ONNX fp32, fp16, int8"),
+    "build": Command("BuildSettings", "electra.commands.build", "a checkpoint for another runtime: ONNX, OpenVINO, compiled; fp32 to int8"),
     "inspect": Command("InspectSettings", "electra.commands.inspect", "what a corpus, shard folder, checkpoint or run is"),
     "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),
     "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),
@@ -61,13 +61,19 @@ the journey:
   electra finetune sst2 --model runs/mini/final --data glue/SST-2 --output runs/sst2
   electra predict runs/sst2/best reviews.txt
 
-'electra COMMAND --help' shows a command's flags and examples."""
+'electra COMMAND --help' shows a command's flags and examples. 'electra --trust COMMAND ...' lets an artefact of target
+torch-export run, which is native code."""
 
 
 def _dispatch(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
+    if argv[0] == "--trust":
+        from electra.deploy.trust import trust
+
+        trust()
+        return _dispatch(argv[1:])
     if argv[0] in ("-V", "--version"):
         from electra import __version__
 

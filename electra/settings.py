@@ -834,6 +834,7 @@ class BuildSettings:
       electra build runs/sst2/best --target onnx-int8 --output sst2-int8.zip
       electra build runs/sst2/best --target onnx-int8-static --calibrate reviews.txt --output sst2-static
       electra build runs/mini/final --target onnx-fp16 --output mini-fp16
+      electra build runs/sst2/best --target auto --task sst2 --data glue/SST-2 --max-drop 0.5 --output sst2-fast
       echo "what a wonderful film" | electra predict sst2-int8.zip -
     """
 
@@ -841,17 +842,39 @@ class BuildSettings:
     """Checkpoint of any head: folder, run or hub name. A generator/ beside a discriminator is built with it."""
     target: str
     """What to build for: onnx (fp32, fused), onnx-fp16 (half the size), onnx-int8 (a quarter, scales found at run time), onnx-int8-static
-    (scales found on --calibrate's texts)."""
+    (scales found on --calibrate's texts); openvino (fp32), openvino-bf16, openvino-int8 (scales found on --calibrate's texts); torch-export (a
+    compiled library, which needs torch and trust to run); auto: the fastest of all that this machine can run, within --max-drop."""
     output: Path
     """The artefact: a folder, or one file where the name ends in .zip."""
     calibrate: str | None = None
-    """Text file (one text a line; tab between the two texts of a pair) or jsonl, like those the model will read; for onnx-int8-static."""
+    """Text file (one text a line; tab between the two texts of a pair) or jsonl, like those the model will read; for onnx-int8-static
+    and openvino-int8. Of auto unset: the train split of --data, where there is one."""
     num_texts: int = 256
     """How many of its texts are used, evenly taken from the file."""
     text_field: str = "text"
     """Field of the text in jsonl."""
     pair_field: str = "text_pair"
     """Field of the second text in jsonl."""
+    task: str | None = None
+    """auto: task the checkpoint was fine-tuned on."""
+    data: str | None = None
+    """auto: the task's folder, or one labelled file."""
+    split: str = "dev"
+    """auto: split that is measured."""
+    max_drop: float = 0.5
+    """auto: points of the task's main metric that may be lost against the checkpoint."""
+    calls: int = 200
+    """auto: timed calls of each kind."""
+    threads: int = 0
+    """auto: threads of each, a core of its own for every one; 0: all cores."""
+    skip: tuple[str, ...] = ()
+    """auto: targets to leave out, such as torch-export, which takes minutes to compile."""
+    text: str = "text"
+    """auto, task 'own': column of the text."""
+    text_pair: str | None = None
+    """auto, task 'own': column of the second text."""
+    label: str = "label"
+    """auto, task 'own': column of the label."""
     json: bool = False
     """Print the artefact's manifest."""
 
