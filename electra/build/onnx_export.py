@@ -11,7 +11,8 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,15 +184,14 @@ def check(graph: DenseGraph, path: Path, *, tolerance: float = TOLERANCE) -> flo
     return difference
 
 
-class quiet(warnings.catch_warnings):  # a context manager, used as a verb
+@contextmanager
+def quiet() -> Iterator[None]:
     """What exporter and optimizer say to their developers is not for our users."""
-
-    def __enter__(self) -> None:  # type: ignore[override]
-        super().__enter__()
-        warnings.simplefilter("ignore")
-        self.level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *details: object) -> None:
-        logging.disable(self.level)
-        super().__exit__(*details)
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

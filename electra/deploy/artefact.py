@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,30 +22,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from electra import disk
+from electra.deploy.manifest import FORMAT, LARGEST_MANIFEST, MANIFEST, SAFE_NAME, VERSION, Description, validated
 from electra.errors import UserError
 
-MANIFEST = "artefact.json"
-FORMAT, VERSION = "electra-artefact", 1
-SAFE_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}/){0,2}[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}")
-LARGEST_MANIFEST = 16 << 20
-LARGEST_FILE = 64 << 30
-"""Bytes; above any model of this kind."""
 LARGEST_EXPANSION = 200
 """Times a file in a .zip may grow; weights hardly do, a bomb must."""
 MOST_FILES = 1000
-KEYS: dict[str, type] = {
-    "target": str,
-    "architecture": str,
-    "role": str,
-    "labels": list,
-    "limits": dict,
-    "source": dict,
-    "build": dict,
-    "files": dict,
-}
-"""What a manifest must have, and of which kind."""
-
-Description = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +209,7 @@ def _folder_manifest(path: Path) -> Description:
         raise UserError(f"{path} is no artefact: it has no {MANIFEST}; make one with: electra build CHECKPOINT --target onnx --output {path}")
     if file.stat().st_size > LARGEST_MANIFEST:
         raise UserError(f"{file} has {file.stat().st_size:,} bytes, more than any manifest; not opened")
-    return _validated(file.read_bytes(), str(path))
+    return validated(file.read_bytes(), str(path))
 
 
 def _zip_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Description, str]:
@@ -248,7 +229,7 @@ def _zip_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Description, st
         raise UserError(f"{path}: {MANIFEST} cannot be unpacked ({str(error)[:100]}); copy it again, or build it again") from None
     if len(content) > LARGEST_MANIFEST:
         raise UserError(f"{path}: {MANIFEST} has more than {LARGEST_MANIFEST:,} bytes, more than any manifest; not opened")
-    return _validated(content, str(path)), found[0].filename.removesuffix(MANIFEST)
+    return validated(content, str(path)), found[0].filename.removesuffix(MANIFEST)
 
 
 def _opened_zip(path: Path) -> zipfile.ZipFile:
@@ -257,36 +238,6 @@ def _opened_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise UserError(f"{path} is no artefact, or is incomplete: not a readable .zip ({str(error)[:100]}); copy it again") from None
-
-
-def _validated(content: bytes, where: str) -> Description:
-    """The bytes of artefact.json -> its values, of the kinds they must be."""
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: {MANIFEST} is not valid JSON ({str(error)[:100]}); it is damaged or incomplete") from None
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise UserError(f"{where} is no artefact of electra: its {MANIFEST} does not say format '{FORMAT}'")
-    version = values.get("version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise UserError(f"{where}: {MANIFEST} has version {version!r:.40}; expected {VERSION}")
-    if version > VERSION:
-        raise UserError(f"{where} was built by a newer electra (artefact version {version}, this one reads {VERSION}); upgrade, or build it again")
-    for key, kind in KEYS.items():
-        if not isinstance(values.get(key), kind):
-            raise UserError(f"{where}: {MANIFEST} has no usable '{key}'; it is damaged: build it again")
-    length = values["limits"].get("max_length")
-    if not isinstance(length, int) or isinstance(length, bool) or not 8 <= length <= 1 << 20:
-        raise UserError(f"{where}: {MANIFEST} has limits max_length {length!r:.40}; expected a number of tokens")
-    for name, entry in values["files"].items():
-        if not SAFE_NAME.fullmatch(name) or ".." in name or name == MANIFEST:
-            raise UserError(f"{where}: {MANIFEST} names a file {name[:80]!r}, which no artefact has; not opened")
-        size, digest = (entry.get("size_bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(size, int) or not 0 <= size <= LARGEST_FILE or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-            raise UserError(f"{where}: {MANIFEST} has no usable size and sha256 of {name}; it is damaged: build it again")
-    if "config.json" not in values["files"]:
-        raise UserError(f"{where}: {MANIFEST} names no config.json; it is damaged: build it again")
-    return values
 
 
 def _refuse_strangers(present: set[str], manifest: Description, path: Path) -> None:

@@ -132,7 +132,7 @@ class BuiltNetwork:
         for row, piece in enumerate(pieces):
             count = len(piece.ids)
             ids[row, :count], mask[row, :count], segments[row, :count] = piece.ids, 1, piece.segments
-        inputs = {IDS: ids, MASK: mask, SEGMENTS: segments}
+        inputs: dict[str, Array] = {IDS: ids, MASK: mask, SEGMENTS: segments}
         if self.role == "generator":
             # A masked LM that is asked for states alone still wants its fourth input.
             inputs[POSITIONS] = np.zeros(0, dtype=np.int64) if positions is None else positions
