@@ -27,6 +27,7 @@ COMMANDS = {
     "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced-token detection or masked LM", "pretrain"),
     "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
     "finetune": Command("FinetuneSettings", "electra.recipes.finetuning", "fine-tune on a task, over several seeds"),
+    "compare": Command("CompareSettings", "electra.commands.compare", "a model and its artefacts: how right and how fast each is"),
     "significance": Command("SignificanceSettings", "electra.commands.significance", "whether two models differ by more than chance"),
     "submit": Command("SubmitSettings", "electra.commands.submit", "answer a benchmark's test sets: the zip its site takes"),
     "dataset": Command("DatasetSettings", "electra.commands.dataset", "a data set's official files to csv"),
@@ -34,6 +35,7 @@ COMMANDS = {
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
     "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),
     "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
+    "build": Command("BuildSettings", "electra.commands.build", "a checkpoint for another runtime: ONNX, OpenVINO, compiled; fp32 to int8"),
     "inspect": Command("InspectSettings", "electra.commands.inspect", "what a corpus, shard folder, checkpoint or run is"),
     "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),
     "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),
@@ -61,13 +63,19 @@ the journey:
   electra predict runs/sst2/best reviews.txt
   electra serve runs/sst2/best
 
-'electra COMMAND --help' shows a command's flags and examples."""
+'electra COMMAND --help' shows a command's flags and examples. 'electra --trust COMMAND ...' lets an artefact of target
+torch-export run, which is native code."""
 
 
 def _dispatch(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
+    if argv[0] == "--trust":
+        from electra.deploy.trust import trust
+
+        trust()
+        return _dispatch(argv[1:])
     if argv[0] in ("-V", "--version"):
         from electra import __version__
 

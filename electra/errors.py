@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -44,6 +45,8 @@ def require(module: str, extra: str) -> ModuleType:
     Raises:
         UserError: the package is not installed.
     """
+    # OpenVINO and NNCF report what is done with them unless this package is missing; nothing here touches the network unasked.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -15,7 +15,8 @@ def run(settings: EvaluateSettings) -> int | None:
         raise UserError("nothing to measure on: give --data SHARDS, --corruption FILE, or --task NAME --data DIR")
     if settings.task is None and (settings.report or settings.predictions):
         raise UserError("--report and --predictions are of a fine-tuned model; name its task by --task")
-    require("torch", "train")
+    if settings.task is None:
+        require("torch", "train")
     if settings.task is not None:
         metrics = task_scores(settings)
     elif settings.corruption is not None:
@@ -36,12 +37,13 @@ def run(settings: EvaluateSettings) -> int | None:
 
 
 def task_scores(settings: EvaluateSettings) -> dict[str, float]:
-    """A fine-tuned model on a labelled split or file; what was asked for beside the scores is written."""
+    """A fine-tuned checkpoint or artefact on a labelled split or file; what was asked for beside the scores is written."""
+    from electra.deploy.examples import open_fine_tuned
     from electra.tasks import report
     from electra.tasks.assessment import assess, write_answers
     from electra.tasks.tagging import scores_by_type
 
-    found = assess(settings)
+    found = assess(settings, open_fine_tuned)
     if settings.predictions is not None:
         write_answers(found, settings.predictions)
     if settings.report is not None:

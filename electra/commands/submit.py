@@ -13,7 +13,7 @@ from itertools import groupby
 
 from electra import disk
 from electra.contracts import Prediction
-from electra.errors import UserError, require
+from electra.errors import UserError
 from electra.settings import SubmitSettings
 from electra.tasks import find_task
 from electra.tasks.submission import Wanted, clue_file, constant_answer, files_of, glue_file, parse_models, plan, write_zip
@@ -26,13 +26,13 @@ def run(settings: SubmitSettings) -> None:
         raise UserError(f"--output {settings.output}: the sites take a zip; give a name that ends in .zip")
     disk.fresh_output(settings.output, remedy="choose another --output")
     made = plan(settings.benchmark, models, settings.data, fill=settings.fill)
-    require("torch", "train")
-    from electra.tasks.finetuned import for_task, open_checkpoint
+    from electra.deploy.examples import open_fine_tuned
+    from electra.tasks.finetuned import for_task
 
     answers: dict[Wanted, list[Prediction]] = {}
     for name, files in groupby(sorted(made.answered, key=lambda file: file.task), key=lambda file: file.task):
         task = find_task(name)
-        model = for_task(open_checkpoint(models[name])[0], task, task.head([]), models[name])
+        model = for_task(open_fine_tuned(models[name]), task, task.head([]))
         for file in files:
             asked = made.answered[file]
             answers[file] = model.answer(asked, model.featurize(asked), settings.batch_size)

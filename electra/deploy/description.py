@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from electra import config, hub, remote
+from electra.deploy.artefact import is_artefact, open_artefact
 from electra.errors import UserError, did_you_mean
 from electra.model import flops
 from electra.model.shape import SHAPE
@@ -38,6 +39,8 @@ def describe(source: str) -> Description:
         if guess.startswith("did") and "/" not in source:
             raise UserError(f"'{source}' is no file, folder or preset; {guess} (a model of the hub is OWNER/NAME)")
         return {"name": source, **_checkpoint(hub.resolve(source))}
+    if is_artefact(path):
+        return _artefact(path)
     if path.is_file():
         return _file(path)
     for marks, reader in FOLDERS:
@@ -99,6 +102,17 @@ def _checkpoint(folder: Path) -> Description:
     out["tokenizer"] = any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
     out["resumable"] = (folder / "training").is_dir()
     return out
+
+
+def _artefact(path: Path) -> Description:
+    """What `electra build` made, every hash compared."""
+    found = open_artefact(path)
+    manifest = found.manifest
+    out: Description = {"kind": "artefact", "path": str(path), "size_bytes": found.size_bytes}
+    out |= {key: manifest[key] for key in ("version", "target", "architecture", "role", "task", "labels", "limits", "source") if manifest.get(key)}
+    out |= {"generator": found.has_generator, "num_files": len(manifest["files"]), "intact": True}
+    out["build"] = {key: value for key, value in manifest["build"].items() if key != "options"} | dict(manifest["build"].get("options") or {})
+    return out | ({"measured": manifest["measured"]} if manifest.get("measured") else {})
 
 
 def _weights(path: Path) -> Description:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from electra import disk
 from electra.contracts import Example, Features, Head, Prediction, Task
@@ -14,13 +14,10 @@ from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.tasks import find_task, hub_datasets, notices
 from electra.tasks.clue import choose_fold
-from electra.tasks.finetuned import for_task, open_checkpoint
+from electra.tasks.finetuned import OpenModel, for_task
 from electra.tasks.own import SUFFIXES, Columns, own_task, settle
 from electra.tasks.tag_files import TagColumns
 from electra.tasks.tagging import tagging_task
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +43,36 @@ class Assessment:
         return out
 
 
-def assess(settings: EvaluateSettings) -> Assessment:
+def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
     """Read the labelled file or folder, open the model and ask it.
 
     Raises:
         UserError: no such task, split, file or model; no labels; or a model of other labels.
+    """
+    task = named_task(settings)
+    for place in (settings.report, settings.predictions):
+        if place is not None:
+            disk.fresh_output(place, remedy="choose another place")
+    place = disk.existing_path(hub_datasets.local(task, Path(settings.data[0])), "data")
+    if task.name != "own":
+        # Read before the model is opened: a wrong path is told at once.
+        examples = read_labelled(task, place, settings.split)
+    opened = open_model(settings.model)
+    notices.tell([notices.head_line(opened.name, opened.hf_config, opened.head)])
+    task, wanted = settled(task, settings, opened.head)
+    if task.name == "own":
+        examples = read_labelled(task, place, settings.split)
+    model = for_task(opened, task, wanted, settings)
+    features = model.featurize(examples)
+    predictions = model.answer(examples, features, settings.batch_size)
+    return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
+
+
+def named_task(settings: EvaluateSettings) -> Task:
+    """The task asked for, with its draw or columns; one's own is not complete before the model's head is known (`settled`).
+
+    Raises:
+        UserError: no such task, split or draw, or not one place of data.
     """
     task = choose_fold(find_task(settings.task or ""), settings.fold)
     if task.name == "tagging":
@@ -59,24 +81,19 @@ def assess(settings: EvaluateSettings) -> Assessment:
         raise UserError(f"--task {task.name} needs --data DIR, the folder with its files, or one labelled file")
     if settings.split not in task.splits:
         raise UserError(f"{task.name} has no split '{settings.split}'; it has {', '.join(task.splits)}")
-    for place in (settings.report, settings.predictions):
-        if place is not None:
-            disk.fresh_output(place, remedy="choose another place")
-    place = disk.existing_path(hub_datasets.local(task, Path(settings.data[0])), "data")
-    if task.name != "own":
-        # Read before the model is opened: a wrong path is told at once.
-        examples = read_labelled(task, place, settings.split)
-    checkpoint, head = open_checkpoint(settings.model)
+    return task
+
+
+def settled(task: Task, settings: EvaluateSettings, head: Head) -> tuple[Task, Head]:
+    """A task and the head of the model that answers it -> the task, complete, and the head it wants.
+
+    One's own labels and tags are those the model has learned; a file need not hold all of them.
+    """
     if task.name == "own":
-        task = own_with(settings, place, head)
-        examples = read_labelled(task, place, settings.split)
-    notices.tell([notices.head_line(settings.model, checkpoint.architecture, head)])
-    # One's own labels and tags are those the model has learned; a file need not hold all of them.
-    wanted = head if task.name == "own" or (task.name == "tagging" and head.kind == "tagging") else task.head(examples)
-    model = for_task(checkpoint, task, wanted, settings.model, settings)
-    features = model.featurize(examples)
-    predictions = model.answer(examples, features, settings.batch_size)
-    return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
+        return own_with(settings, Path(settings.data[0]), head), head
+    if task.name == "tagging":
+        return settle(task, head), head if head.kind == "tagging" else Head(kind="tagging")
+    return task, task.head([])
 
 
 def own_with(settings: EvaluateSettings, place: Path, head: Head) -> Task:

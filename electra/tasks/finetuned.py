@@ -1,33 +1,55 @@
-"""A fine-tuned checkpoint and its task -> answers to examples, read as they were in training."""
+"""A fine-tuned model, whatever runs it, and its task -> answers to examples, read as they were in training. Needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from electra.contracts import Example, Features, Head, Prediction, Task
-from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
-from electra.settings import EvaluateSettings, LoopSettings
+from electra.settings import EvaluateSettings
 from electra.tasks.reading import as_trained
 
-if TYPE_CHECKING:
-    from electra.model.classifier import TaskNetwork
-    from electra.model.hf import Checkpoint
+Compute: TypeAlias = Callable[[Sequence[Features], int], list[np.ndarray]]
+"""(features, batch size) -> what `Task.decode` reads of each, float32, in their order."""
 
-KINDS = {"ElectraForTokenClassification": "tagging", "ElectraForQuestionAnswering": "span", "ElectraOriginalQuestionAnswering": "span"}
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A model that was fine-tuned, for whatever task."""
+
+    name: str
+    """What messages call it."""
+    head: Head
+    tokenizer: Tokenizer
+    max_length: int
+    """Longest input in tokens."""
+    hf_config: Mapping[str, Any]
+    """What config.json says."""
+    compute: Compute
+
+
+OpenModel: TypeAlias = Callable[[str], Opened]
+"""A checkpoint's or an artefact's name -> the model.
+
+Raises:
+    UserError: no such model, or one that was not fine-tuned.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuned:
-    """A network that answers a task."""
+    """A model that answers a task."""
 
     task: Task
     head: Head
-    network: TaskNetwork
     tokenizer: Tokenizer
     max_length: int
+    compute: Compute
 
     def featurize(self, examples: Sequence[Example]) -> list[Features]:
         """Examples -> what the network reads of them."""
@@ -35,52 +57,20 @@ class FineTuned:
 
     def answer(self, examples: Sequence[Example], features: Sequence[Features], batch_size: int = 32) -> list[Prediction]:
         """Examples and their features -> one prediction per example, in their order."""
-        from electra.tasks.trial import compute_outputs
-        from electra.train.ranks import choose_device
-
-        device = choose_device()
-        outputs = compute_outputs(self.network.to(device), features, self.head, LoopSettings(batch_size=batch_size), device)
-        return self.task.decode(outputs, features, examples, self.head)
+        return self.task.decode(self.compute(features, batch_size), features, examples, self.head)
 
 
-def open_checkpoint(source: str) -> tuple[Checkpoint, Head]:
-    """A checkpoint folder, run or hub name -> a fine-tuned model and what its head is for.
-
-    Raises:
-        UserError: no such checkpoint, or one that was not fine-tuned.
-    """
-    from electra.model.hf import load_checkpoint
-
-    checkpoint = load_checkpoint(source, "task")
-    return checkpoint, head_of(checkpoint)
-
-
-def head_of(checkpoint: Checkpoint) -> Head:
-    """What a saved model's head is for; a regression answers in the label's own unit, so nothing is left to scale."""
-    if (kind := KINDS.get(checkpoint.architecture)) is not None:
-        return Head(kind=kind, labels=checkpoint.labels if kind == "tagging" else ())
-    problem = checkpoint.hf_config.get("problem_type")
-    if problem == "regression" or (problem is None and len(checkpoint.labels) == 1):
-        return Head(kind="regression")
-    return Head(kind="multilabel" if problem == "multi_label_classification" else "classification", labels=checkpoint.labels)
-
-
-def for_task(checkpoint: Checkpoint, task: Task, wanted: Head, source: str, asked: EvaluateSettings | None = None) -> FineTuned:
-    """A fine-tuned checkpoint as the one that answers a task, reading as it learned to, or as `asked` for by flags.
+def for_task(opened: Opened, task: Task, wanted: Head, asked: EvaluateSettings | None = None) -> FineTuned:
+    """A fine-tuned model as the one that answers a task, reading as it learned to, or as `asked` for by flags.
 
     Raises:
         UserError: it answers with something else than the task wants, or a flag that is not the task's.
     """
-    head = head_of(checkpoint)
+    head = opened.head
     if wanted.kind != head.kind:
-        raise UserError(f"{source} is made for {head.kind}, {task.name} asks for {wanted.kind}; fine-tune on it")
+        raise UserError(f"{opened.name} is made for {head.kind}, {task.name} asks for {wanted.kind}; fine-tune on it")
     if set(head.labels) != set(wanted.labels):
-        raise UserError(f"{source} answers with {', '.join(head.labels[:10])}, {task.name} with {', '.join(wanted.labels[:10])}; fine-tune on it")
-    task, length = as_trained(task, checkpoint.hf_config, asked)
-    return FineTuned(
-        task=task,
-        head=head,
-        network=cast("TaskNetwork", checkpoint.module),
-        tokenizer=load_tokenizer(checkpoint.path),
-        max_length=min(length, checkpoint.config.max_position_embeddings),
-    )
+        theirs, ours = ", ".join(head.labels[:10]), ", ".join(wanted.labels[:10])
+        raise UserError(f"{opened.name} answers with {theirs}, {task.name} with {ours}; fine-tune on it")
+    task, length = as_trained(task, opened.hf_config, asked)
+    return FineTuned(task=task, head=head, tokenizer=opened.tokenizer, max_length=min(length, opened.max_length), compute=opened.compute)

@@ -1,57 +1,89 @@
-"""Gold labels and predictions -> scores, by scikit-learn and scipy.
+"""Gold labels and predictions -> scores, as scikit-learn and scipy define them, without either: an artefact's scores need only numpy.
 
 Every score is a fraction (0..1) or a correlation (-1..1); times a hundred they are what GLUE prints.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from electra.contracts import Example, Head, Prediction
-from electra.errors import UserError, require
+from electra.errors import UserError
 
 Score = Callable[[Sequence[Example], Sequence[Prediction], Head], dict[str, float]]
 
 
 def accuracy(gold: Sequence[str], predicted: Sequence[str]) -> float:
     """Share of equal labels, 0..1."""
-    return float(require("sklearn.metrics", "train").accuracy_score(gold, predicted))
+    return sum(one == other for one, other in zip(gold, predicted, strict=True)) / len(gold)
+
+
+def confusion(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """(C, C) counts, gold by predicted, of `labels` in their order; answers outside of them are not counted."""
+    number = {name: place for place, name in enumerate(labels)}
+    pairs = [(number[g], number[p]) for g, p in zip(gold, predicted, strict=True) if g in number and p in number]
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(counts, tuple(np.array(pairs, dtype=np.int64).reshape(-1, 2).T), 1)
+    return counts
+
+
+def class_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(C, 3) true positives, predicted, gold of each class -> (C,) precision, recall and F1; 0 where they are not defined."""
+    right, predicted, gold = counts.astype(np.float64).T
+    return right / np.maximum(predicted, 1), right / np.maximum(gold, 1), 2 * right / np.maximum(predicted + gold, 1)
+
+
+def _class_counts(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """(C, 3) true positives, predicted, gold."""
+    counts = confusion(gold, predicted, labels)
+    return np.stack([np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)], axis=1)
+
+
+def _there(gold: Sequence[str], predicted: Sequence[str]) -> list[str]:
+    return sorted({*gold, *predicted})
 
 
 def f1(gold: Sequence[str], predicted: Sequence[str], positive: str) -> float:
     """F1 of the class `positive`, 0..1; 0 where that class is neither there nor predicted."""
-    return float(require("sklearn.metrics", "train").f1_score(gold, predicted, labels=[positive], average="macro", zero_division=0.0))
+    names = sorted({*gold, *predicted, positive})
+    return float(class_scores(_class_counts(gold, predicted, names))[2][names.index(positive)])
 
 
 def macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
     """Mean F1 over the classes that occur, 0..1."""
-    return float(require("sklearn.metrics", "train").f1_score(gold, predicted, average="macro", zero_division=0.0))
+    return float(class_scores(_class_counts(gold, predicted, _there(gold, predicted)))[2].mean())
 
 
 def matthews(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    """Matthews correlation, -1..1; 0 for a constant answer."""
-    return float(require("sklearn.metrics", "train").matthews_corrcoef(gold, predicted))
+    """Matthews correlation of any number of classes (Gorodkin 2004), -1..1; 0 for a constant answer."""
+    counts = confusion(gold, predicted, _there(gold, predicted)).astype(np.float64)
+    total, by_gold, by_answer = counts.sum(), counts.sum(axis=1), counts.sum(axis=0)
+    below = (total**2 - by_answer @ by_answer) * (total**2 - by_gold @ by_gold)
+    return float((np.trace(counts) * total - by_gold @ by_answer) / np.sqrt(below)) if below > 0 else 0.0
 
 
 def pearson(gold: Sequence[float], predicted: Sequence[float]) -> float:
     """Pearson correlation, -1..1; 0 where one side is constant and the correlation is undefined."""
-    return _correlation("pearsonr", gold, predicted)
+    # A constant answer carries no information: its correlation is undefined, a score table needs 0.
+    if len(gold) < 2 or len(set(gold)) == 1 or len(set(predicted)) == 1:
+        return 0.0
+    x, y = (np.asarray(side, dtype=np.float64) - np.mean(side) for side in (gold, predicted))
+    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
+    value = float(x @ y)
+    return max(-1.0, min(1.0, value)) if np.isfinite(value) else 0.0
 
 
 def spearman(gold: Sequence[float], predicted: Sequence[float]) -> float:
     """Spearman rank correlation (ties share their mean rank), -1..1; 0 where one side is constant."""
-    return _correlation("spearmanr", gold, predicted)
+    return pearson(_ranks(gold), _ranks(predicted))
 
 
-def _correlation(name: str, gold: Sequence[float], predicted: Sequence[float]) -> float:
-    # A constant answer carries no information: scipy calls its correlation undefined (nan), a score table needs 0.
-    if len(gold) < 2 or len(set(gold)) == 1 or len(set(predicted)) == 1:
-        return 0.0
-    value = float(getattr(require("scipy.stats", "train"), name)(gold, predicted).statistic)
-    return 0.0 if math.isnan(value) else value
+def _ranks(values: Sequence[float]) -> list[float]:
+    _, place, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    ranks: list[float] = (np.cumsum(counts) - (counts - 1) / 2)[place].tolist()
+    return ranks
 
 
 def root_mean_squared_error(gold: Sequence[float], predicted: Sequence[float]) -> float:
@@ -111,11 +143,11 @@ def score_multilabel(examples: Sequence[Example], predictions: Sequence[Predicti
     labels are all right (subset accuracy)."""
     _check(examples, predictions)
     gold, predicted = (np.array([[name in _set(item.label) for name in head.labels] for item in items]) for items in (examples, predictions))
-    sklearn = require("sklearn.metrics", "train")
+    counts = np.stack([(gold & predicted).sum(axis=0), predicted.sum(axis=0), gold.sum(axis=0)], axis=1)
     return {
-        "micro_f1": float(sklearn.f1_score(gold, predicted, average="micro", zero_division=0.0)),
-        "macro_f1": float(sklearn.f1_score(gold, predicted, average="macro", zero_division=0.0)),
-        "subset_accuracy": float(sklearn.accuracy_score(gold, predicted)),
+        "micro_f1": float(class_scores(counts.sum(axis=0, keepdims=True))[2][0]),
+        "macro_f1": float(class_scores(counts)[2].mean()),
+        "subset_accuracy": float((gold == predicted).all(axis=1).mean()),
     }
 
 

@@ -13,9 +13,14 @@ from electra.tasks.overlap import in_pretraining, warnings
 SHOWN_LABELS = 6
 
 
-def head_line(source: str, architecture: str, head: Head) -> str:
+def architecture_in(hf_config: Mapping[str, Any]) -> str:
+    """config.json -> the name of its Hugging Face class."""
+    return str((hf_config.get("architectures") or ["ElectraModel"])[0])
+
+
+def head_line(source: str, hf_config: Mapping[str, Any], head: Head) -> str:
     """'runs/sst2: ElectraForSequenceClassification, its head: classification into 2 classes (0, 1)'."""
-    return f"{source}: {architecture}, its head: {describe(head)}"
+    return f"{source}: {architecture_in(hf_config)}, its head: {describe(head)}"
 
 
 def describe(head: Head) -> str:
@@ -32,7 +37,7 @@ def describe(head: Head) -> str:
 
 def start_line(source: str, hf_config: Mapping[str, Any], task: Task, head: Head, style: str) -> str:
     """What fine-tuning begins with: whose encoder (its config.json tells), and which new head."""
-    architecture = (hf_config.get("architectures") or ["ElectraModel"])[0]
+    architecture = architecture_in(hf_config)
     encoder = f"random weights in the shape of {source[7:]}" if source.startswith("random:") else f"{source}: encoder of its {architecture}"
     return f"{encoder}; new head for {task.name} ({'the original' if style == 'original' else style}'s form): {describe(head)}"
 

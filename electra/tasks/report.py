@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from electra import disk
-from electra.errors import require
+from electra.tasks import metrics
 from electra.tasks.assessment import Assessment
 from electra.tasks.calibration import reliability
 
@@ -37,31 +38,31 @@ def measure(found: Assessment) -> dict[str, Any]:
 
 
 def confusions(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    """Counts (gold by predicted), and precision, recall, F1 and support of each class, by scikit-learn."""
-    sk = require("sklearn.metrics", "train")
-    counts = sk.confusion_matrix(gold, predicted, labels=list(labels))
-    values = sk.precision_recall_fscore_support(gold, predicted, labels=list(labels), zero_division=0.0)
-    rows = [_class_row(*row) for row in zip(labels, *values, strict=True)]
+    """Counts (gold by predicted), and precision, recall, F1 and support of each class."""
+    counts = metrics.confusion(gold, predicted, labels)
+    rows = _class_rows(labels, np.stack([np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)], axis=1))
     return {"confusion": {"labels": list(labels), "counts": counts.tolist()}, "classes": rows}
 
 
 def label_rows(found: Assessment) -> list[dict[str, Any]]:
     """Precision, recall, F1 and support of each of several labels at once."""
-    sk = require("sklearn.metrics", "train")
 
     def table(answers: Sequence[Any]) -> np.ndarray:
         return np.array([[name in _names(answer.label) for name in found.head.labels] for answer in answers])
 
-    values = sk.precision_recall_fscore_support(table(found.examples), table(found.predictions), zero_division=0.0)
-    return [_class_row(*row) for row in zip(found.head.labels, *values, strict=True)]
+    gold, predicted = table(found.examples), table(found.predictions)
+    return _class_rows(found.head.labels, np.stack([(gold & predicted).sum(axis=0), predicted.sum(axis=0), gold.sum(axis=0)], axis=1))
 
 
 def _names(label: Any) -> Sequence[str]:
     return label if isinstance(label, tuple) else (str(label),)
 
 
-def _class_row(name: str, precision: float, recall: float, f1: float, support: int) -> dict[str, Any]:
-    return {"label": name, "precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
+def _class_rows(labels: Sequence[str], counts: np.ndarray) -> list[dict[str, Any]]:
+    """(C, 3) true positives, predicted, gold -> a row per class."""
+    columns = [column.tolist() for column in (*metrics.class_scores(counts), counts[:, 2])]
+    names = ("precision", "recall", "f1", "support")
+    return [{"label": label, **dict(zip(names, values, strict=True))} for label, *values in zip(labels, *columns, strict=True)]
 
 
 def slices(found: Assessment) -> list[dict[str, Any]]:
@@ -104,29 +105,35 @@ def worst_errors(found: Assessment) -> list[dict[str, Any]]:
 
 
 def write(found: Assessment, model: str, folder: Path) -> dict[str, Any]:
-    """Write report.json, report.md and the pictures that the kind of label has, and return the values.
+    """Write report.json, report.md and the pictures that the kind of label has, and return the values; no pictures without matplotlib.
 
     Raises:
-        UserError: the folder cannot be written, or matplotlib is missing.
+        UserError: the folder cannot be written.
     """
-    require("matplotlib", "train")
-    from electra.tasks import report_chart
-
     values = {"model": model, **measure(found)}
+    pictures = importlib.util.find_spec("matplotlib") is not None
     with disk.atomic_folder(folder) as place:
-        if "confusion" in values:
-            report_chart.draw_confusion(values["confusion"], place / "confusion.png")
-        if "calibration" in values:
-            report_chart.draw_reliability(values["calibration"], place / "calibration.png")
-        if found.head.kind == "regression":
-            gold, predicted = ([float(str(item.label)) for item in side] for side in (found.examples, found.predictions))
-            report_chart.draw_scatter(gold, predicted, place / "scatter.png")
+        if pictures:
+            draw(values, found, place)
         (place / "report.json").write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (place / "report.md").write_text(to_markdown(values), encoding="utf-8")
+        (place / "report.md").write_text(to_markdown(values, pictures), encoding="utf-8")
     return values
 
 
-def to_markdown(values: dict[str, Any]) -> str:
+def draw(values: dict[str, Any], found: Assessment, place: Path) -> None:
+    """The pictures, into a folder."""
+    from electra.tasks import report_chart
+
+    if "confusion" in values:
+        report_chart.draw_confusion(values["confusion"], place / "confusion.png")
+    if "calibration" in values:
+        report_chart.draw_reliability(values["calibration"], place / "calibration.png")
+    if found.head.kind == "regression":
+        gold, predicted = ([float(str(item.label)) for item in side] for side in (found.examples, found.predictions))
+        report_chart.draw_scatter(gold, predicted, place / "scatter.png")
+
+
+def to_markdown(values: dict[str, Any], pictures: bool = True) -> str:
     """The report people read."""
     lines = [f"# {values['model']} on {values['task']}: {values['num_examples']:,} examples", "", "| metric | value |", "|---|---|"]
     lines += [f"| {name} | {value:.4f} |" for name, value in values["scores"].items()]
@@ -134,15 +141,15 @@ def to_markdown(values: dict[str, Any]) -> str:
         lines += ["", "## Classes", "", "| label | precision | recall | F1 | examples |", "|---|---|---|---|---|"]
         for row in values["classes"]:
             lines.append(f"| {_cell(row['label'])} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']:,} |")
-    if "confusion" in values:
+    if "confusion" in values and pictures:
         lines += ["", "![gold labels by predicted labels](confusion.png)"]
     if "calibration" in values:
         found = values["calibration"]
         tendency = "surer than it is right" if found["overconfidence"] > 0 else "less sure than it is right"
         lines += ["", "## Calibration", "", f"Expected calibration error {found['expected_calibration_error']:.4f} (15 bins), "]
         lines[-1] += f"largest gap {found['maximum']:.4f}. On average the model is {tendency}, by {abs(found['overconfidence']):.4f}."
-        lines += ["", "![probability against share of right answers](calibration.png)"]
-    if values["scores"].get("pearson") is not None:
+        lines += [] if not pictures else ["", "![probability against share of right answers](calibration.png)"]
+    if values["scores"].get("pearson") is not None and pictures:
         lines += ["", "![gold against predicted numbers](scatter.png)"]
     metric = values["main_metric"]
     lines += ["", "## By length", "", f"| tokens | examples | {metric} |", "|---|---|---|"]
