@@ -137,9 +137,8 @@ def open_artefact(source: str | Path) -> Artefact:
         for name, entry in manifest["files"].items():
             if (info := present.get(top + name)) is None:
                 raise UserError(f"{path} is incomplete: {name} is missing; copy it again, or build it again")
-            if info.file_size != entry["size_bytes"] or (
-                info.file_size > 1 << 20 and info.file_size > LARGEST_EXPANSION * max(1, info.compress_size)
-            ):
+            bomb = info.file_size > 1 << 20 and info.file_size > LARGEST_EXPANSION * max(1, info.compress_size)
+            if bomb or info.file_size != entry["size_bytes"]:
                 raise UserError(f"{path}: {name} would unpack to {info.file_size:,} bytes, artefact.json says {entry['size_bytes']:,}; not opened")
             target = Path(folder.name) / name
             target.parent.mkdir(parents=True, exist_ok=True)
