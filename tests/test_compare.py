@@ -201,7 +201,7 @@ def test_one_method_for_all_and_a_failure_is_a_row(reviews: Path) -> None:
         assert row.load_seconds is not None and list(row.throughput) == [1, 8, 32]
         # Twenty texts: twenty calls alone, three of up to eight, one of 32.
         assert row.throughput[1].texts_per_second < row.throughput[8].texts_per_second < row.throughput[32].texts_per_second
-    assert first.latency is not None and 8 <= first.latency.p50_ms < 30 and first.agreement is None and first.latency.speedup is None
+    assert first.latency is not None and 8 <= first.latency.p50_ms < 80 and first.agreement is None and first.latency.speedup is None
     assert faster.agreement == 1.0 and faster.largest_difference == 4.0 and faster.drop == 0.0 and faster.drop_interval == (0.0, 0.0)
     assert faster.latency is not None and faster.latency.speedup is not None and 1.2 < faster.latency.speedup < 3.0
     assert raises.error == "RuntimeError: no such kernel" and raises.latency is not None and raises.padded is None and raises.score == 0.8
