@@ -35,6 +35,7 @@ COMMANDS = {
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
     "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),
     "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
+    "build": Command("BuildSettings", "electra.commands.build", "a checkpoint for another runtime: ONNX fp32, fp16, int8"),
     "inspect": Command("InspectSettings", "electra.commands.inspect", "what a corpus, shard folder, checkpoint or run is"),
     "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),
     "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),

@@ -823,6 +823,40 @@ class DemoSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """Turn a checkpoint into an artefact: model, tokenizer, labels and hashes in one folder or .zip, run without PyTorch.
+
+    What a checkpoint does (predict, detect, embed, inspect, pipeline, load), an artefact does too, on any machine with
+    pip install 'electra[runtime]'.
+
+    Examples:
+      electra build runs/sst2/best --target onnx --output sst2.onnx
+      electra build runs/sst2/best --target onnx-int8 --output sst2-int8.zip
+      electra build runs/sst2/best --target onnx-int8-static --calibrate reviews.txt --output sst2-static
+      electra build runs/mini/final --target onnx-fp16 --output mini-fp16
+      echo "what a wonderful film" | electra predict sst2-int8.zip -
+    """
+
+    model: str = argument()
+    """Checkpoint of any head: folder, run or hub name. A generator/ beside a discriminator is built with it."""
+    target: str
+    """What to build for: onnx (fp32, fused), onnx-fp16 (half the size), onnx-int8 (a quarter, scales found at run time), onnx-int8-static
+    (scales found on --calibrate's texts)."""
+    output: Path
+    """The artefact: a folder, or one file where the name ends in .zip."""
+    calibrate: str | None = None
+    """Text file (one text a line; tab between the two texts of a pair) or jsonl, like those the model will read; for onnx-int8-static."""
+    num_texts: int = 256
+    """How many of its texts are used, evenly taken from the file."""
+    text_field: str = "text"
+    """Field of the text in jsonl."""
+    pair_field: str = "text_pair"
+    """Field of the second text in jsonl."""
+    json: bool = False
+    """Print the artefact's manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareSettings:
     """Measure a model and what was built from it by one method: how right, how fast, how large.
 

@@ -55,15 +55,16 @@ def build_fp16(job: Job) -> Mapping[str, Any]:
     return {"opset": OPSET, "operations": operations(model), "halved_weights": halved, "largest_difference": difference}
 
 
-def fused_model(graph: DenseGraph) -> ModelProto:
-    """Export and fuse."""
+def fused_model(graph: DenseGraph, *, embeddings: bool = True) -> ModelProto:
+    """Export and fuse, with or without the embeddings' three tables and layer norm."""
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
 
     options = FusionOptions("bert")
+    options.enable_embed_layer_norm = embeddings
     options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
     attention: Any = graph.encoder.layers[0].attention
-    with _quiet():
+    with quiet():
         optimized = optimize_model(
             exported_model(graph),
             model_type="bert",
@@ -97,7 +98,7 @@ def exported_model(graph: DenseGraph) -> ModelProto:
     if size > LARGEST_PROTOBUF:
         raise UserError(f"the network has {size / 1e9:.1f} GB of weights, an ONNX file holds at most 2; build it for another target")
     stream = io.BytesIO()
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         torch.onnx.export(
             graph,
             graph.example(),
@@ -182,7 +183,7 @@ def check(graph: DenseGraph, path: Path, *, tolerance: float = TOLERANCE) -> flo
     return difference
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801  a context manager, used as a verb
+class quiet(warnings.catch_warnings):  # a context manager, used as a verb
     """What exporter and optimizer say to their developers is not for our users."""
 
     def __enter__(self) -> None:  # type: ignore[override]

@@ -1,6 +1,6 @@
 """A fused network -> one of 8 bits: products, attention and embeddings; by scales found at run time or by scales found on given texts.
 
-Weights are rounded per column (embeddings per table), activations per tensor. A static build is the dynamic one with the scale of each
+Weights are rounded per column, embeddings per row, activations per tensor. A static build is the dynamic one with the scale of each
 activation written into the file; where texts show that a fixed scale rounds much worse than one of the moment, the moment's is kept.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from electra.build.onnx_export import FILE, OPSET, _quiet, fused_model, operations, write_model
+from electra.build.onnx_export import FILE, OPSET, check, fused_model, operations, quiet, write_model
 from electra.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-QUANTIZED = ("MatMul", "Gemm", "Attention", "EmbedLayerNormalization", "Gather")
+QUANTIZED = ("MatMul", "Gemm", "Attention")
+SMALLEST_TABLE = 1 << 12
+"""An embedding table of fewer values stays in fp32."""
 SMALL_HEAD = 1 << 18
 """A head's product of fewer weights stays in fp32: it is no work, and every logit goes through it."""
 BATCH = 8
@@ -39,9 +41,10 @@ WORSE = 2.0
 
 def build_dynamic(job: Job) -> Mapping[str, Any]:
     """model.onnx in 8 bits, activations rounded by the range they have at the moment."""
-    model, excluded = quantized_model(fused_model(job.graph))
+    model, excluded = quantized_model(fused_model(job.graph, embeddings=False))
     write_model(model, job.folder / FILE)
-    return {"opset": OPSET, "operations": operations(model), "excluded": excluded, "reduced_range": reduces_range()}
+    done = {"opset": OPSET, "operations": operations(model), "excluded": excluded, "reduced_range": reduces_range()}
+    return {**done, "largest_difference": check(job.graph, job.folder / FILE, tolerance=np.inf)}
 
 
 def build_static(job: Job) -> Mapping[str, Any]:
@@ -52,7 +55,7 @@ def build_static(job: Job) -> Mapping[str, Any]:
     """
     if not job.texts:
         raise UserError("a static 8-bit build needs texts to find its scales on: give --calibrate FILE")
-    fused = fused_model(job.graph)
+    fused = fused_model(job.graph, embeddings=False)
     model, excluded = quantized_model(fused)
     wanted = sorted({node.input[0] for node in model.graph.node if node.op_type == "DynamicQuantizeLinear"})
     job.say(f"calibrating {len(wanted)} activations on {len(job.texts)} texts")
@@ -68,6 +71,7 @@ def build_static(job: Job) -> Mapping[str, Any]:
         "num_scales": len(wanted) - len(dynamic),
         "num_texts": len(job.texts),
         "reduced_range": reduces_range(),
+        "largest_difference": check(job.graph, job.folder / FILE, tolerance=np.inf),
     }
 
 
@@ -76,23 +80,60 @@ def quantized_model(model: ModelProto) -> tuple[ModelProto, list[str]]:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    small = onnx.ModelProto()
+    small.CopyFrom(model)
+    model = quantize_tables(small)
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
     excluded = sorted(node.name for node in products if "/head/" in node.name and sizes.get(node.input[1], 0) < SMALL_HEAD)
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    # The quantizer first turns a Gemm into a MatMul of this name.
+    renamed = [f"{node.name}_MatMul" for node in products if node.op_type == "Gemm" and node.name in excluded]
+    with tempfile.TemporaryDirectory() as folder, quiet():
         before, after = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         write_model(model, before)
         quantize_dynamic(
             before,
             after,
             op_types_to_quantize=list(QUANTIZED),
-            nodes_to_exclude=excluded,
+            nodes_to_exclude=[*excluded, *renamed],
             per_channel=True,
             reduce_range=reduces_range(),
             weight_type=QuantType.QInt8,
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
         )
         return onnx.load(str(after)), excluded
+
+
+def quantize_tables(model: ModelProto) -> ModelProto:
+    """Embedding tables in 8 bits with a scale for each row; what else reads a table (a masked LM's output) keeps it.
+
+    ONNX Runtime's own form has one scale for a whole table, and rounds the layer norm behind it too.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    tables = {t.name: t for t in model.graph.initializer if len(t.dims) == 2 and np.prod(t.dims) >= SMALLEST_TABLE}
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type != "Gather" or node.input[0] not in tables:
+            continue
+        name, index, out = node.input[0], node.input[1], node.output[0]
+        values = numpy_helper.to_array(tables[name])
+        scales = np.maximum(np.abs(values).max(1, keepdims=True), 1e-12).astype(np.float32) / 127
+        rounded = np.clip(np.round(values / scales), -127, 127).astype(np.int8)
+        model.graph.initializer.append(numpy_helper.from_array(rounded, f"{name}_rows"))
+        model.graph.initializer.append(numpy_helper.from_array(scales, f"{name}_row_scales"))
+        nodes[-1] = helper.make_node("Gather", [f"{name}_rows", index], [f"{out}_rows"], name=f"{node.name}_rows")
+        nodes.append(helper.make_node("Gather", [f"{name}_row_scales", index], [f"{out}_scales"], name=f"{node.name}_scales"))
+        nodes.append(helper.make_node("Cast", [f"{out}_rows"], [f"{out}_float"], name=f"{node.name}_float", to=onnx.TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out], name=f"{node.name}_scaled"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    for tensor in [t for t in model.graph.initializer if t.name not in used]:
+        model.graph.initializer.remove(tensor)
+    return model
 
 
 def reduces_range() -> bool:

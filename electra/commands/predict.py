@@ -7,11 +7,11 @@ import json
 import sys
 from collections.abc import Iterator
 
-from electra import config, hub
+from electra import config
 from electra.contracts import Prediction
 from electra.deploy import texts
 from electra.deploy.loading import is_tagger, load
-from electra.deploy.network import PRETRAINED_NAMES, SPAN_FINDERS, architecture_in
+from electra.deploy.network import SPAN_FINDERS, architecture_of
 from electra.deploy.progress import counted
 from electra.deploy.tagged_text import read_sentences, tagged_columns, tagged_json
 from electra.deploy.texts import Text
@@ -22,7 +22,7 @@ from electra.settings import PredictSettings
 def run(settings: PredictSettings) -> None:
     """Print one line per text: label, probability, text; or a JSON object. Of a model that tags: a line per word, an empty one behind a text."""
     texts.check_readable(settings.file)
-    if settings.model not in PRETRAINED_NAMES and architecture_in(hub.resolve(settings.model)) in SPAN_FINDERS:
+    if architecture_of(settings.model) in SPAN_FINDERS:
         answer_questions(settings)
         return
     if is_tagger(settings.model):

@@ -1,4 +1,4 @@
-"""A checkpoint folder, run directory or hub name -> a predictor."""
+"""A checkpoint folder, run directory, hub name or artefact -> a predictor."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from pathlib import Path
 
 from electra import hub
 from electra.data.tokenizer import load_tokenizer
-from electra.deploy.network import PRETRAINED_NAMES, architecture_in, open_network, require_classifier, require_span_finder
+from electra.deploy.artefact import is_artefact, open_artefact
+from electra.deploy.network import Network, architecture_of, open_network, require_classifier, require_span_finder
 from electra.deploy.predictor import Predictor
 from electra.deploy.tagging import ARCHITECTURE
 from electra.errors import UserError
 
 
 def load(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0, max_length: int = 0, batch_size: int = 32) -> Predictor:
-    """A checkpoint folder, run directory or hub name -> its network and tokenizer, ready to answer.
+    """A checkpoint folder, run directory, hub name or artefact -> its network and tokenizer, ready to answer.
 
     Args:
-        source: a folder made here or by `transformers`, a run directory, or a name on the Hugging Face hub (through its cache).
+        source: a folder made here or by `transformers`, a run directory, a name on the Hugging Face hub (through its cache), or what
+            'electra build' made (a folder or .zip), which needs no torch.
         role: 'any', or what is needed: 'discriminator', 'generator', 'classifier', 'tagger', 'span finder', 'encoder'.
         device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
-        threads: CPU threads; 0 leaves PyTorch's choice.
+        threads: CPU threads; 0 leaves the choice to PyTorch or the artefact's runtime.
         max_length: longest window in tokens; 0: the model's limit.
         batch_size: pieces of text at a time.
 
@@ -35,11 +37,16 @@ def load(source: str | Path, *, role: str = "any", device: str = "auto", threads
     name = str(source)
     if role in ("classifier", "span finder"):
         require = require_classifier if role == "classifier" else require_span_finder
-        if name in PRETRAINED_NAMES:
-            require(name, "ElectraForPreTraining" if name.endswith("discriminator") else "ElectraForMaskedLM")
-        require(name, architecture_in(hub.resolve(source)))
-    network = open_network(source, role=role, device=device, threads=threads)
-    folder = hub.resolve(source)
+        require(name, architecture_of(source))
+    network: Network
+    if is_artefact(source):
+        from electra.deploy.built_network import open_built_network
+
+        artefact = open_artefact(source)
+        network, folder = open_built_network(artefact, role=role, device=device, threads=threads), artefact.path
+    else:
+        network = open_network(source, role=role, device=device, threads=threads)
+        folder = hub.resolve(source)
     tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size > network.vocab_size:
         sizes = f"its tokenizer has {tokenizer.vocab_size} word pieces, its network only {network.vocab_size}"
@@ -53,4 +60,4 @@ def is_tagger(source: str | Path) -> bool:
     Raises:
         UserError: no such checkpoint.
     """
-    return str(source) not in PRETRAINED_NAMES and architecture_in(hub.resolve(source)) == ARCHITECTURE
+    return architecture_of(source) == ARCHITECTURE

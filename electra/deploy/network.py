@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from electra import hub
+from electra.deploy.artefact import is_artefact, read_manifest
 from electra.deploy.windows import Piece
 from electra.errors import UserError, require
 from electra.tasks.reading import recorded
@@ -150,18 +152,22 @@ def _rows(values: Array, lengths: Sequence[int]) -> list[Array]:
     return np.split(values, np.cumsum(lengths)[:-1])
 
 
-def open_network(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0) -> TorchNetwork:
-    """Checkpoint folder, run directory or hub name -> network.
+def open_network(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0) -> Network:
+    """Checkpoint folder, run directory, hub name or artefact -> network.
 
     Args:
         source: where the weights are.
         role: what is wanted of it, as in `electra.model.hf.load_checkpoint`.
         device: 'auto' takes CUDA, then the CPU.
-        threads: CPU threads; 0 leaves PyTorch's choice.
+        threads: CPU threads; 0 leaves the choice to PyTorch or the artefact's runtime.
 
     Raises:
         UserError: no such checkpoint, a damaged one, torch or the device is missing.
     """
+    if is_artefact(source):
+        from electra.deploy.built_network import open_built_network
+
+        return open_built_network(source, role=role, device=device, threads=threads)
     torch = require("torch", "train")
     from electra.model.hf import load_checkpoint
 
@@ -174,6 +180,19 @@ def open_network(source: str | Path, *, role: str = "any", device: str = "auto",
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device '{device}' is not available: {str(error).splitlines()[0]}; use 'cpu'") from None
     return TorchNetwork(load_checkpoint(source, role), device)
+
+
+def architecture_of(source: str | Path) -> str:
+    """Checkpoint folder, run directory, hub name or artefact -> the name of its Hugging Face class, without loading the weights.
+
+    Raises:
+        UserError: no such model.
+    """
+    if str(source) in PRETRAINED_NAMES:
+        return "ElectraForPreTraining" if str(source).endswith("discriminator") else "ElectraForMaskedLM"
+    if is_artefact(source):
+        return str(read_manifest(source)["architecture"])
+    return architecture_in(hub.resolve(source))
 
 
 def architecture_in(folder: Path) -> str:

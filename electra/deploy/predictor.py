@@ -15,6 +15,7 @@ import numpy as np
 from electra import hub
 from electra.contracts import Prediction
 from electra.deploy import detection, filling, scoring, tagging
+from electra.deploy.artefact import Artefact
 from electra.deploy.detection import Corruption, Detection, probabilities_of
 from electra.deploy.network import PRETRAINED_NAMES, open_network, require_classifier
 from electra.deploy.questions import QuestionAnswerer
@@ -64,7 +65,7 @@ class Predictor(QuestionAnswerer):
 
     @property
     def model(self) -> Any:
-        """The network itself, a torch.nn.Module in evaluation mode."""
+        """What runs: a torch.nn.Module in evaluation mode, or what opens an artefact's model file."""
         return self.network.module
 
     @cached_property
@@ -77,6 +78,11 @@ class Predictor(QuestionAnswerer):
         if self.network.architecture == "ElectraForMaskedLM":
             return self.network
         source: str | Path = self.name
+        threads = getattr(self.network, "threads", 0)
+        if isinstance(artefact := getattr(self.network, "artefact", None), Artefact):
+            from electra.deploy.built_network import open_built_network
+
+            return open_built_network(artefact, role="generator", threads=threads)
         if self.name in PRETRAINED_NAMES:
             source = self.name.replace("discriminator", "generator")
         elif not (hub.resolve(self.name) / "generator" / "config.json").exists():

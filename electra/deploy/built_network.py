@@ -1,0 +1,178 @@
+"""An artefact -> a `Network`: the answers of `TorchNetwork` without torch, whatever runs the model file.
+
+What runs it is a runner: padded grids by name in, arrays by name out. A new runtime is a module with an `open_runner` and a row in RUNNERS.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from electra.deploy.artefact import Artefact, open_artefact
+from electra.errors import UserError, did_you_mean, require
+from electra.tasks.reading import recorded
+
+if TYPE_CHECKING:
+    from electra.deploy.windows import Piece
+
+Array = np.ndarray
+Inputs = Mapping[str, Array]
+
+IDS, MASK, SEGMENTS, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "positions"
+LOGITS, STATES, SPANS = "logits", "last_hidden_state", "spans"
+"""What inputs and outputs of a built network are called, as in `electra.build.graph`."""
+NEGLIGIBLE = -500.0
+"""Log-probability below which a span stands outside of the context, as in `electra.model.spans`."""
+
+
+class Runner(Protocol):
+    """Runs one model file."""
+
+    def __call__(self, inputs: Inputs, wanted: Sequence[str]) -> list[Array]:
+        """(B, L) int64 grids (and POSITIONS (M,) of a masked LM) -> the wanted outputs, float32."""
+        ...
+
+
+RUNNERS = {
+    "onnx": ("electra.deploy.onnx_network", "onnxruntime"),
+}
+"""Target, up to its first '-' or whole -> the module whose `open_runner(folder, threads)` opens its files, and the package that needs."""
+
+
+def open_built_network(source: str | Path | Artefact, *, role: str = "any", device: str = "auto", threads: int = 0) -> BuiltNetwork:
+    """An artefact -> its network; of one with a generator that one, where `role` asks for it.
+
+    Args:
+        source: folder, .zip, or what `open_artefact` gave.
+        role: what is wanted, as in `electra.model.hf.load_checkpoint`.
+        device: 'auto' or 'cpu'; a built network runs where it was built for.
+        threads: CPU threads; 0: one per core.
+
+    Raises:
+        UserError: not an artefact, damaged, without what `role` asks for, or its runtime is not installed.
+    """
+    artefact = source if isinstance(source, Artefact) else open_artefact(source)
+    if device not in ("auto", "cpu"):
+        raise UserError(f"{artefact.name} is built for the CPU ({artefact.target}); leave out device '{device}'")
+    folder, own_role = artefact.path, artefact.role
+    if role == "generator" and own_role != "generator" and artefact.has_generator:
+        folder, own_role = folder / "generator", "generator"
+    _require_role(artefact, own_role, role)
+    return BuiltNetwork(_open_runner(artefact.target, folder, threads), _config(folder), artefact, role=own_role, threads=threads)
+
+
+class BuiltNetwork:
+    """An artefact's network: pads to the longest piece of a batch, asks the runner, cuts the padding off again."""
+
+    device = "cpu"
+
+    def __init__(self, runner: Runner, hf_config: Mapping[str, Any], artefact: Artefact, *, role: str, threads: int) -> None:
+        self.module: Any = runner
+        self.artefact = artefact
+        self.role = role
+        self.threads = threads
+        self.hf_config = hf_config
+        self.architecture = str((hf_config.get("architectures") or ["ElectraModel"])[0])
+        self.labels = artefact.labels if role in ("classifier", "tagger") else ()
+        problem = hf_config.get("problem_type")
+        self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
+        self.is_multilabel = problem == "multi_label_classification"
+        self.is_electric = hf_config.get("electra_objective") == "electric"
+        self.token_segment = int(recorded(hf_config)[0].get("token_segment", 0))
+        self.max_length = int(hf_config["max_position_embeddings"])
+        self.hidden_size = int(hf_config["hidden_size"])
+        self.vocab_size = int(hf_config["vocab_size"])
+        self.shortest = int(artefact.manifest["limits"].get("min_length", 1))
+
+    def class_logits(self, pieces: Sequence[Piece]) -> Array:
+        """B pieces -> (B, C)."""
+        return self._run(pieces, [LOGITS])[0]
+
+    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, C)."""
+        return _cut(self._run(pieces, [LOGITS])[0], pieces)
+
+    def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L,)."""
+        return _cut(self._run(pieces, [LOGITS])[0], pieces)
+
+    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, 2) or (1 + N, 4)."""
+        if self.architecture != "ElectraOriginalQuestionAnswering":
+            return _cut(self._run(pieces, [LOGITS])[0], pieces)
+        logits, spans = self._run(pieces, [LOGITS, SPANS])
+        out = []
+        for logit, beam in zip(logits, spans, strict=True):
+            row = np.zeros((1, 4), dtype=np.float32)
+            row[0, 0] = logit[0]
+            out.append(np.concatenate([row, beam[(beam[:, 2:] > NEGLIGIBLE).all(-1)]]))
+        return out
+
+    def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, D)."""
+        return _cut(self._run(pieces, [STATES])[0], pieces)
+
+    def word_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces with M queries each -> B arrays (M, V)."""
+        length = max(self.shortest, max(len(piece.ids) for piece in pieces))
+        asked = [row * length + index for row, piece in enumerate(pieces) for index, _ in piece.queries]
+        logits = self._run(pieces, [LOGITS], np.array(asked, dtype=np.int64))[0]
+        return np.split(logits, np.cumsum([len(piece.queries) for piece in pieces])[:-1])
+
+    def _run(self, pieces: Sequence[Piece], wanted: Sequence[str], positions: Array | None = None) -> list[Array]:
+        length = max(self.shortest, max(len(piece.ids) for piece in pieces))
+        ids, mask, segments = (np.zeros((len(pieces), length), dtype=np.int64) for _ in range(3))
+        for row, piece in enumerate(pieces):
+            count = len(piece.ids)
+            ids[row, :count], mask[row, :count], segments[row, :count] = piece.ids, 1, piece.segments
+        inputs = {IDS: ids, MASK: mask, SEGMENTS: segments}
+        if self.role == "generator":
+            # A masked LM that is asked for states alone still wants its fourth input.
+            inputs[POSITIONS] = np.zeros(0, dtype=np.int64) if positions is None else positions
+        return [np.asarray(values, dtype=np.float32) for values in self.module(inputs, wanted)]
+
+
+def _cut(values: Array, pieces: Sequence[Piece]) -> list[Array]:
+    return [row[: len(piece.ids)] for row, piece in zip(values, pieces, strict=True)]
+
+
+def _require_role(artefact: Artefact, own: str, wanted: str) -> None:
+    """Nothing, when an artefact of one role can play another."""
+    if wanted in ("any", "encoder", own) or (wanted == "task" and own in ("classifier", "tagger", "span finder")):
+        return
+    remedies = {
+        "generator": "build it from a checkpoint with its generator (CKPT/generator)",
+        "discriminator": "build one from a pre-trained discriminator",
+    }
+    remedy = remedies.get(wanted, "fine-tune a checkpoint first (electra finetune), then build that")
+    raise UserError(f"{artefact.name} is an artefact of an {artefact.architecture}: it has no {wanted} head; {remedy}")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """config.json, whose hash was just compared; still, someone may have written both."""
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        sizes = [values[key] for key in ("max_position_embeddings", "hidden_size", "vocab_size")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}/config.json is not that of a network ({type(error).__name__}: {error}); build the artefact again") from None
+    if not all(isinstance(size, int) and 0 < size <= 10_000_000 for size in sizes):
+        raise UserError(f"{folder}/config.json has sizes {sizes}; expected whole numbers above 0; build the artefact again")
+    return dict(values)
+
+
+def _open_runner(target: str, folder: Path, threads: int) -> Runner:
+    row = RUNNERS.get(target) or RUNNERS.get(target.split("-")[0])
+    if row is None:
+        raise UserError(f"nothing here runs artefacts of target '{target}'; {did_you_mean(target, RUNNERS)}; upgrade, or build it again")
+    module, package = row
+    # Named first, so that a missing runtime is told by the line that installs it.
+    from electra.errors import EXTRAS
+
+    require(package, EXTRAS[package])
+    runner: Runner = importlib.import_module(module).open_runner(folder, threads)
+    return runner
