@@ -31,9 +31,9 @@ class Comparison:
     date: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON, with the time of every call."""
         names = ("task", "split", "num_examples", "calls", "threads", "date", "command")
-        return {name: getattr(self, name) for name in names} | {"machine": dict(self.machine), "rows": [row.to_dict() for row in self.rows]}
+        return {name: getattr(self, name) for name in names} | {"machine": dict(self.machine), "rows": [row.to_dict(calls=True) for row in self.rows]}
 
     @property
     def metric(self) -> str:
@@ -59,7 +59,7 @@ class Comparison:
             "then holds 0, that of the ratio of medians 1; of texts per second the repetitions overlap.",
         ]
         if self.calls < FEW_CALLS:
-            lines.append(f"Only {self.calls} calls: the 99th percentile says little.")
+            lines.append(f"Only {self.calls} calls: the 99th percentile and the intervals of ratios say little.")
         return lines
 
 

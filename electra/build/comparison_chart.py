@@ -85,13 +85,14 @@ def _draw_latency(times: list[Latency | None], axes: Axes, title: str) -> None:
 
 def _draw_throughput(found: Comparison, axes: Axes) -> None:
     sizes = sorted({size for row in found.rows for size in row.throughput})
-    height = 0.75 / max(1, len(sizes))
+    height, named = 0.75 / max(1, len(sizes)), set[int]()
     for number, size in enumerate(sizes):
         color = (GREEN, BLUE, ORANGE)[number % 3]
         for place, row in enumerate(found.rows):
             if (rate := row.throughput.get(size)) is not None:
                 at = place + (number - (len(sizes) - 1) / 2) * height
-                axes.barh(at, rate.texts_per_second, color=color, height=0.9 * height, label=f"batch {size}" if place == 0 else None)
+                axes.barh(at, rate.texts_per_second, color=color, height=0.9 * height, label="" if size in named else f"batch {size}")
+                named.add(size)
                 axes.annotate(
                     f"{rate.texts_per_second:,.0f}", (rate.texts_per_second, at), (3, 0), textcoords="offset points", va="center", fontsize=6.5
                 )
