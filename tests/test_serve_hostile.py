@@ -63,7 +63,8 @@ WRONG: list[Any] = [
     {"inputs": 5, "parameters": [], "normalize": "x", "raw_scores": {}, "threshold": "high", "options": 3},
 ]  # fmt: skip
 WRONG_HERE: list[tuple[str, dict[str, Any]]] = [
-    *(("/", {"parameters": value}) for value in ([], {"top_k": 0}, {"top_k": 10**30}, {"top_k": True}, {"top_k": 1.5}, {"ignore_labels": "O"}, {"normalize": 1})),
+    *(("/", {"parameters": value}) for value in ([], {"top_k": 0}, {"top_k": 10**30}, {"top_k": True}, {"top_k": 1.5})),
+    ("/", {"parameters": {"ignore_labels": "O"}}), ("/", {"parameters": {"normalize": 1}}),
     ("/", {"options": 3}), ("/", {"truncate": 1}), ("/predict", {"truncate": 1}), ("/predict", {"raw_scores": {}}), ("/embed", {"normalize": "x"}),
     ("/models/discriminator/detect", {"threshold": "high"}), ("/models/discriminator/corrupt", {"mask_prob": None}),
 ]  # fmt: skip
@@ -105,8 +106,10 @@ def test_numbers_out_of_range_are_refused(served: Served, route: str, more: dict
 
 
 STRANGE = [
-    "", " ", "\u0000", "\u202e\u2066abc", "🧑‍🍳" * 50, "a" * 3000, "\u0301" * 500, "[CLS] [SEP] [PAD] [MASK]", "[MASK]" * 3, "##a ##b", "̈́ΐﬃ㌀", "\ufffd\uffff", "한글" * 40,
-    "../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/", "<script>alert(1)</script>", "\r\nSet-Cookie: a=b", "%s%n{0}${jndi:ldap://x}", "'; DROP TABLE", "\x1b[31m",
+    "", " ", "\u0000", "\u202e\u2066abc", "🧑‍🍳" * 50, "a" * 3000, "\u0301" * 500, "[CLS] [SEP] [PAD] [MASK]", "[MASK]" * 3,
+    "##a ##b", "̈́ΐﬃ㌀", "\ufffd\uffff", "한글" * 40,
+    "../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/", "<script>alert(1)</script>", "\r\nSet-Cookie: a=b", "%s%n{0}${jndi:ldap://x}",
+    "'; DROP TABLE", "\x1b[31m",
 ]  # fmt: skip
 
 
