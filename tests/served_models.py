@@ -62,9 +62,7 @@ def call(url: str, path: str, value: Any = None, *, body: bytes | None = None, h
     connection = http.client.HTTPConnection(host, int(port), timeout=60)
     try:
         content = body if body is not None else None if value is None else json.dumps(value).encode()
-        connection.request(
-            method or ("GET" if content is None else "POST"), path, content, {"Content-Type": "application/json"} | (headers or {})
-        )
+        connection.request(method or ("GET" if content is None else "POST"), path, content, {"Content-Type": "application/json"} | (headers or {}))
         answer = connection.getresponse()
         return Reply(answer.status, {key.lower(): v for key, v in answer.getheaders()}, answer.read())
     finally:

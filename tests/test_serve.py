@@ -156,7 +156,10 @@ def test_predict_gives_raw_scores_and_truncates(served: Served) -> None:
 
 def test_embed_and_embed_all(served: Served) -> None:
     model = load(sources()["discriminator"])
-    for path, wanted in (("/models/discriminator/embed", model.embed(TEXTS, normalize=True)), ("/embed", load(sources()["classifier"]).embed(TEXTS, normalize=True))):
+    for path, wanted in (
+        ("/models/discriminator/embed", model.embed(TEXTS, normalize=True)),
+        ("/embed", load(sources()["classifier"]).embed(TEXTS, normalize=True)),
+    ):
         near(call(served.url, path, {"inputs": TEXTS}).json, wanted.tolist())
     near(call(served.url, "/models/discriminator/embed", {"inputs": "rain", "normalize": False}).json, model.embed(["rain"]).tolist())
     features = pipeline("feature-extraction", model=model)(TEXTS)
@@ -270,4 +273,11 @@ def test_docs_need_nothing_from_elsewhere(served: Served) -> None:
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
     assert "/predict" in page.body.decode() and "<script" not in page.body.decode()
     assert "http" not in page.body.decode().replace("http-equiv", "")
-    assert call(served.url, "/openapi.json").json["paths"].keys() >= {"/predict", "/embed", "/", "/models/{name}", "/models/{name}/predict", "/detect"}
+    assert call(served.url, "/openapi.json").json["paths"].keys() >= {
+        "/predict",
+        "/embed",
+        "/",
+        "/models/{name}",
+        "/models/{name}/predict",
+        "/detect",
+    }

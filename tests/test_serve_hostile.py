@@ -18,7 +18,16 @@ from electra import load
 from electra.cli import main
 
 DECLARED = {400, 401, 404, 405, 408, 413, 415, 422, 424, 429, 503, 504}
-ROUTES = ("/predict", "/embed", "/embed_all", "/", "/models/discriminator/detect", "/models/discriminator/corrupt", "/models/finder", "/models/tagger")
+ROUTES = (
+    "/predict",
+    "/embed",
+    "/embed_all",
+    "/",
+    "/models/discriminator/detect",
+    "/models/discriminator/corrupt",
+    "/models/finder",
+    "/models/tagger",
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +63,8 @@ WRONG: list[Any] = [
     {"inputs": 5, "parameters": [], "normalize": "x", "raw_scores": {}, "threshold": "high", "options": 3},
 ]  # fmt: skip
 WRONG_HERE: list[tuple[str, dict[str, Any]]] = [
-    *(("/", {"parameters": value}) for value in ([], {"top_k": 0}, {"top_k": 10**30}, {"top_k": True}, {"top_k": 1.5}, {"ignore_labels": "O"}, {"normalize": 1})),
+    *(("/", {"parameters": value}) for value in ([], {"top_k": 0}, {"top_k": 10**30}, {"top_k": True}, {"top_k": 1.5})),
+    ("/", {"parameters": {"ignore_labels": "O"}}), ("/", {"parameters": {"normalize": 1}}),
     ("/", {"options": 3}), ("/", {"truncate": 1}), ("/predict", {"truncate": 1}), ("/predict", {"raw_scores": {}}), ("/embed", {"normalize": "x"}),
     ("/models/discriminator/detect", {"threshold": "high"}), ("/models/discriminator/corrupt", {"mask_prob": None}),
 ]  # fmt: skip
@@ -96,8 +106,10 @@ def test_numbers_out_of_range_are_refused(served: Served, route: str, more: dict
 
 
 STRANGE = [
-    "", " ", "\u0000", "\u202e\u2066abc", "🧑‍🍳" * 50, "a" * 3000, "\u0301" * 500, "[CLS] [SEP] [PAD] [MASK]", "[MASK]" * 3, "##a ##b", "̈́ΐﬃ㌀", "\ufffd\uffff", "한글" * 40,
-    "../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/", "<script>alert(1)</script>", "\r\nSet-Cookie: a=b", "%s%n{0}${jndi:ldap://x}", "'; DROP TABLE", "\x1b[31m",
+    "", " ", "\u0000", "\u202e\u2066abc", "🧑‍🍳" * 50, "a" * 3000, "\u0301" * 500, "[CLS] [SEP] [PAD] [MASK]", "[MASK]" * 3,
+    "##a ##b", "̈́ΐﬃ㌀", "\ufffd\uffff", "한글" * 40,
+    "../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/", "<script>alert(1)</script>", "\r\nSet-Cookie: a=b", "%s%n{0}${jndi:ldap://x}",
+    "'; DROP TABLE", "\x1b[31m",
 ]  # fmt: skip
 
 
@@ -198,6 +210,7 @@ def test_a_request_never_names_a_model_by_path(served: Served) -> None:
 
 def test_an_error_of_ours_is_a_line_in_the_log_and_tells_no_text() -> None:
     with in_thread("classifier") as served:
+
         def broken(*asked: Any) -> Any:
             raise RuntimeError("tensor of 'a secret film' broke")  # fmt: skip
 
@@ -217,11 +230,27 @@ TOKEN = "5f0c" * 8
 
 def test_a_token_is_asked_for_everywhere_but_at_health() -> None:
     with in_thread("classifier", token=TOKEN) as served:
-        wrong = [{}, *({"Authorization": value} for value in ("", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN, "Bearer \xff"))]
+        wrong = [
+            {},
+            *(
+                {"Authorization": value}
+                for value in ("", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN, "Bearer \xff")
+            ),
+        ]
         for headers in wrong:
-            for path, value in (("/predict", {"inputs": "a"}), ("/metrics", None), ("/models", None), ("/openapi.json", None), ("/docs", None), ("/no", None)):
+            for path, value in (
+                ("/predict", {"inputs": "a"}),
+                ("/metrics", None),
+                ("/models", None),
+                ("/openapi.json", None),
+                ("/docs", None),
+                ("/no", None),
+            ):
                 reply = call(served.url, path, value, headers=headers)
-                assert (reply.status, reply.json["error_type"]) == (401, "unauthorized") and reply.headers["www-authenticate"] == "Bearer", (path, headers)
+                assert (reply.status, reply.json["error_type"]) == (401, "unauthorized") and reply.headers["www-authenticate"] == "Bearer", (
+                    path,
+                    headers,
+                )
             assert call(served.url, "/health", headers=headers).status == 200
         for right in (f"Bearer {TOKEN}", f"bearer  {TOKEN} "):
             assert call(served.url, "/predict", {"inputs": "a"}, headers={"Authorization": right}).status == 200
@@ -267,7 +296,14 @@ def fuzzed(max_examples: int) -> None:
         for result in schema.get_all_operations():
             operation = result.ok()
 
-            @settings(max_examples=max_examples, database=None, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+            @settings(
+                max_examples=max_examples,
+                database=None,
+                deadline=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
             def one(case: Any) -> None:
                 nonlocal count
                 count += 1

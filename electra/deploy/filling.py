@@ -46,11 +46,8 @@ def fill(
             continue
         asked = Piece(piece.ids, piece.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
         for mark, row in zip(here, probabilities_of(network.word_logits([asked])[0]), strict=True):
-            if allowed is None:
-                best = np.argsort(-row, kind="stable")[:top_k].tolist()
-            else:
-                best = sorted(allowed, key=lambda i: -row[i])[:top_k]
-            out.append([(tokenizer.pieces[i], i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]])) for i in best])
+            ranked = np.argsort(-row, kind="stable")[:top_k].tolist() if allowed is None else sorted(allowed, key=lambda i: -row[i])
+            out.append([(tokenizer.pieces[i], i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]])) for i in ranked[:top_k]])
     return out
 
 

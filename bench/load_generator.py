@@ -1,0 +1,231 @@
+"""Clients for bench/serving.py: asyncio and plain sockets, in a process of their own, so that they take no time from the server's.
+
+`closed` keeps a number of requests in flight, the next one sent when an answer comes: what a server can do. `open_` sends at a rate whether or
+not answers come, as the world does, and counts a latency from the moment a request should have been sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+PATIENCE = 60.0
+"""Seconds after which a client gives up."""
+
+
+@dataclass
+class Outcome:
+    """What became of requests."""
+
+    seconds: float = 0.0
+    statuses: Counter[str] = field(default_factory=Counter)
+    """HTTP status, or why there was none."""
+    latencies_ms: list[float] = field(default_factory=list)
+    """Of those answered with 200."""
+    unsent: int = 0
+    """Requests for which the generator had no connection left; not the server's doing."""
+
+    def summary(self) -> dict[str, Any]:
+        """Rates and percentiles."""
+        answered, total = self.statuses["200"], sum(self.statuses.values())
+        refused = sum(self.statuses[status] for status in ("429", "503"))
+        ordered = sorted(self.latencies_ms) or [0.0]
+        points = {f"p{p}_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))], 1) for p in (50, 90, 99)}
+        return {
+            "seconds": round(self.seconds, 1),
+            "requests": total,
+            "requests_per_second": round(total / self.seconds, 1),
+            "answered_per_second": round(answered / self.seconds, 1),
+            "rejection_rate": round(refused / max(1, total), 4),
+            "accepted_not_answered": total - answered - refused,
+            "statuses": dict(self.statuses),
+            "unsent": self.unsent,
+            **points,
+            "longest_ms": round(ordered[-1], 1),
+        }
+
+
+class Connection:
+    """One keep-alive HTTP/1.1 connection."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.reader: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def post(self, path: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:
+        """Send a body -> (status, answer)."""
+        if self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
+        assert self.reader is not None
+        head = f"POST {path} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.writer.write(head.encode("latin-1") + body)
+        await self.writer.drain()
+        status_line, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+        answer = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        return int(status_line.split()[1]), answer
+
+    def close(self) -> None:
+        """Leave."""
+        if self.writer is not None:
+            self.writer.close()
+        self.reader = self.writer = None
+
+
+async def timed(connection: Connection, path: str, body: bytes, since: float, outcome: Outcome) -> None:
+    """One request, counted."""
+    try:
+        status, _ = await asyncio.wait_for(connection.post(path, body), PATIENCE)
+        outcome.statuses[str(status)] += 1
+        if status == 200:
+            outcome.latencies_ms.append(1000 * (time.perf_counter() - since))
+    except (OSError, asyncio.IncompleteReadError, TimeoutError, asyncio.LimitOverrunError) as error:
+        outcome.statuses[type(error).__name__] += 1
+        connection.close()
+
+
+async def closed(host: str, port: int, path: str, bodies: Sequence[bytes], connections: int, seconds: float) -> Outcome:
+    """A fixed number of clients, each asking again as soon as it has its answer."""
+    outcome, start = Outcome(), time.perf_counter()
+
+    async def client(number: int) -> None:
+        connection, turn = Connection(host, port), number
+        while time.perf_counter() - start < seconds:
+            await timed(connection, path, bodies[turn % len(bodies)], time.perf_counter(), outcome)
+            turn += connections
+        connection.close()
+
+    await asyncio.gather(*(client(number) for number in range(connections)))
+    outcome.seconds = time.perf_counter() - start
+    return outcome
+
+
+async def open_(host: str, port: int, path: str, bodies: Sequence[bytes], rate: float, connections: int, seconds: float, seed: int) -> Outcome:
+    """Requests at random moments, `rate` of them a second, over as many connections as it takes."""
+    outcome, start, draw = Outcome(), time.perf_counter(), random.Random(seed)
+    idle = [Connection(host, port) for _ in range(connections)]
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one(connection: Connection, body: bytes, due: float) -> None:
+        await timed(connection, path, body, due, outcome)
+        idle.append(connection)
+
+    due, number = start, 0
+    while due - start < seconds:
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        if idle:
+            task = asyncio.create_task(one(idle.pop(), bodies[number % len(bodies)], due))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        else:
+            outcome.unsent += 1
+        number += 1
+        due += draw.expovariate(rate)
+    outcome.seconds = time.perf_counter() - start
+    await asyncio.gather(*tasks)
+    for connection in idle:
+        connection.close()
+    return outcome
+
+
+async def exchange(host: str, port: int, requests: Sequence[tuple[str, bytes, str]], connections: int) -> Counter[str]:
+    """(path, body, content type) of each request -> how often which status came."""
+    statuses: Counter[str] = Counter()
+    waiting = list(reversed(requests))
+
+    async def client() -> None:
+        connection = Connection(host, port)
+        while waiting:
+            path, body, kind = waiting.pop()
+            try:
+                statuses[str((await asyncio.wait_for(connection.post(path, body, kind), PATIENCE))[0])] += 1
+            except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                statuses[type(error).__name__] += 1
+                connection.close()
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(connections)))
+    return statuses
+
+
+def in_own_process(coroutine: Callable[..., Any], *arguments: Any) -> Any:
+    """Run one of the above in a process of its own -> what it returns."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run, coroutine, arguments).result()
+
+
+def _run(coroutine: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return asyncio.run(coroutine(*arguments))
+
+
+# ---- hostile requests ----
+
+ROUTES = (
+    "/predict",
+    "/embed",
+    "/embed_all",
+    "/",
+    "/detect",
+    "/corrupt",
+    "/pipeline/fill-mask",
+    "/pipeline/question-answering",
+    "/models/none",
+    "/%00",
+    "/x",
+)
+KINDS = ("application/json",) * 9 + ("text/plain", "", "application/json; charset=utf-16")
+
+
+def hostile(draw: random.Random) -> tuple[str, bytes, str]:
+    """A request that should not be: sometimes well formed, mostly not."""
+    path, kind = draw.choice(ROUTES), draw.choice(KINDS)
+    choice = draw.randrange(8)
+    if choice == 0:
+        return path, draw.randbytes(draw.choice((0, 1, 100, 10_000))), kind
+    if choice == 1:
+        depth = draw.choice((3, 300, 30_000))
+        return path, b'{"inputs":' + b"[" * depth + b"]" * depth + b"}", kind
+    if choice == 2:
+        return path, b'{"inputs":"' + b"a" * draw.choice((10, 5_000, 3_000_000)) + b'"}', kind
+    body = json.dumps({"inputs": anything(draw, 3), **{draw.choice(KEYS): anything(draw, 2) for _ in range(draw.randrange(3))}}).encode()
+    if choice == 3:
+        body = body[: draw.randrange(len(body) + 1)]
+    elif choice == 4:
+        at = draw.randrange(len(body))
+        body = body[:at] + draw.randbytes(3) + body[at + 3 :]
+    elif choice == 5:
+        body = body.replace(b'"', draw.choice((b"'", rb"\ud800", b"\xff", b'"')), 2)
+    return path, body, kind
+
+
+KEYS = ("truncate", "normalize", "raw_scores", "threshold", "seed", "mask_prob", "temperature", "parameters", "options", "inputs", "model", "x")
+
+
+def anything(draw: random.Random, depth: int) -> Any:
+    """A random JSON value: often a text, sometimes what a request expects."""
+    choice = draw.randrange(12 if depth else 8)
+    if choice < 4:
+        return "".join(
+            chr(draw.choice((draw.randrange(32, 127), draw.randrange(0x300, 0x2000), draw.randrange(0x10000, 0x1FFFF))))
+            for _ in range(draw.randrange(60))
+        )
+    if choice == 4:
+        return " ".join(draw.choices(("the", "chef", "[MASK]", "[SEP]", "cooked", "##s"), k=draw.choice((1, 8, 80, 800))))
+    if choice < 8:
+        return draw.choice((None, True, 0, -1, 10**40, 0.5, float("inf"), float("nan"), 1e308, "a"))
+    if choice == 8:
+        return {
+            draw.choice(("question", "context", "text", "top_k", "inputs", "doc_stride")): anything(draw, depth - 1) for _ in range(draw.randrange(3))
+        }
+    return [anything(draw, depth - 1) for _ in range(draw.choice((0, 1, 2, 3, 40)))]
