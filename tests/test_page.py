@@ -197,6 +197,10 @@ def test_only_what_the_models_answer_is_offered(browser: Any) -> None:
         visit.page.reload()
         visit.page.wait_for_selector("#startup:not([hidden])")
         assert "sst2 (encoder)" in visit.page.inner_text("#startup")
+        server.models = [MODELS[1] | {"measured": [{"name": "odd", "latency": {"p50_ms": "fast"}, "throughput": []}]}]
+        visit.page.reload()
+        visit.page.click("#tab-compare")
+        assert "cannot be read" in visit.page.inner_text("#compare .notice")
     server.stop()
 
 

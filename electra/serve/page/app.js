@@ -40,8 +40,13 @@ function offer() {
   for (const [id, rules, able] of available) page.panels.set(id, new Panel(id, able, rules, report));
   const ids = available.map(([id]) => id);
   if (measuredRows(page.models).length) {
-    showComparison(byId("compare"), page.models);
     ids.push("compare");
+    try {
+      showComparison(byId("compare"), page.models);
+    } catch (error) {
+      // An artefact says what it likes of itself.
+      byId("compare").append(make("p", { class: "notice" }, `What an artefact says was measured cannot be read (${error.message}).`));
+    }
   }
   if (!ids.length) {
     byId("startup-title").textContent = "Nothing to try here";

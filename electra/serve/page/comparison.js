@@ -36,10 +36,9 @@ const COLUMNS = [
 ];
 
 /** What `electra compare` calls noise is not called faster here. */
-function faster({ speedup, speedup_interval: interval }) {
+function faster({ speedup, within_noise: noise }) {
   if (speedup == null) return null;
-  if (interval && interval[0] <= 1 && interval[1] >= 1) return "within noise";
-  return `${speedup.toPrecision(2)}× as fast`;
+  return noise ? "within noise" : `${speedup.toPrecision(2)}× as fast`;
 }
 
 function perSecond(row, size) {
