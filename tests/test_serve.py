@@ -305,3 +305,15 @@ def test_the_document_names_every_flag_with_its_default() -> None:
         f.name for f in dataclasses.fields(Limits)
     }
     assert limits_of(ServeSettings(models=("x",))) == Limits()
+
+
+def test_serving_itself_needs_no_torch() -> None:
+    """A built artefact is served where there is none."""
+    import subprocess
+    import sys
+
+    from served_models import ROOT
+
+    code = "import sys; sys.modules['torch'] = None; import electra.serve.app, electra.serve.running, electra.commands.serve"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
