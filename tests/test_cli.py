@@ -85,7 +85,7 @@ def test_examples_are_valid(name: str, capsys: pytest.CaptureFixture[str], with_
 
 def test_the_journey_is_valid(with_a_run: None) -> None:
     journey = list(lines_of_commands(cli._usage().partition("the journey:")[2]))
-    assert len(journey) == 6
+    assert len(journey) == 7
     for words in journey:
         parse(words)
 

@@ -148,10 +148,12 @@ def test_predict_gives_raw_scores_and_truncates(served: Served) -> None:
     near([row["score"] for row in found], sorted(logits("the chef").tolist(), reverse=True))
     cut = call(served.url, "/predict", {"inputs": "the river " * 60, "raw_scores": True, "truncate": True}).json
     near([row["score"] for row in cut], sorted(logits("the river " * 31).tolist(), reverse=True))
-    cut = call(served.url, "/predict", {"inputs": ["the river " * 60, "a film"], "raw_scores": True, "truncate": True}).json
     reference = oracle("ElectraForSequenceClassification", "classifier")
-    encoded = reference.tokenizer("the river " * 60, "a film", truncation="longest_first", max_length=64, return_tensors="pt")
-    near([row["score"] for row in cut], sorted(reference.model(**encoded).logits[0].tolist(), reverse=True))
+    long, other, short = "the river " * 60, "a cold rain " * 40, "a film"
+    for pair in ((long, short), (short, long), (long, other), (other, long), (long, "rain " * 120), ("she ate " * 16, long), (short, short)):
+        cut = call(served.url, "/predict", {"inputs": pair, "raw_scores": True, "truncate": True}).json
+        encoded = reference.tokenizer(*pair, truncation="longest_first", max_length=64, return_tensors="pt")
+        near([row["score"] for row in cut], sorted(reference.model(**encoded).logits[0].tolist(), reverse=True))
 
 
 def test_embed_and_embed_all(served: Served) -> None:
@@ -281,3 +283,37 @@ def test_docs_need_nothing_from_elsewhere(served: Served) -> None:
         "/models/{name}/predict",
         "/detect",
     }
+
+
+def test_the_document_names_every_flag_with_its_default() -> None:
+    """docs/serve.md against the settings, and the settings against the limits."""
+    import dataclasses
+    import re
+
+    from served_models import ROOT
+
+    from electra.serve.limits import Limits, limits_of
+    from electra.settings import ServeSettings
+
+    text = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"--(?:no-)?([a-z][a-z-]+)", text)) - {"minutes", "texts"}
+    fields = {field.name.replace("_", "-"): field for field in dataclasses.fields(ServeSettings)}
+    assert named == set(fields) - {"models"}
+    for flag, default in re.findall(r"^\| `--([a-z-]+)` \| ([0-9.]+)", text, re.M):
+        assert float(default) == fields[flag].default, flag
+    assert {flag.replace("-", "_") for flag, _ in re.findall(r"^\| `--([a-z-]+)` \| ([0-9.]+)", text, re.M)} >= {
+        f.name for f in dataclasses.fields(Limits)
+    }
+    assert limits_of(ServeSettings(models=("x",))) == Limits()
+
+
+def test_serving_itself_needs_no_torch() -> None:
+    """A built artefact is served where there is none."""
+    import subprocess
+    import sys
+
+    from served_models import ROOT
+
+    code = "import sys; sys.modules['torch'] = None; import electra.serve.app, electra.serve.running, electra.commands.serve"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -317,12 +317,12 @@ def fuzzed(max_examples: int) -> None:
 
 
 def test_generated_requests_get_declared_answers() -> None:
-    fuzzed(6)
+    fuzzed(5)
 
 
 @pytest.mark.slow
 def test_many_generated_requests_get_declared_answers() -> None:
-    fuzzed(300)
+    fuzzed(100)
 
 
 # ---- the command line ----

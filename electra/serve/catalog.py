@@ -12,6 +12,7 @@ from electra import hub, remote
 from electra.deploy.loading import load
 from electra.deploy.network import SPAN_FINDERS
 from electra.deploy.predictor import Predictor
+from electra.deploy.texts import Text
 from electra.errors import UserError
 from electra.serve.operations import Answer, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, Tag
 from electra.settings import ServeSettings
@@ -30,7 +31,7 @@ ROLES = {
 TASKS = {"classifier": "text-classification", "tagger": "token-classification", "span finder": "question-answering", "generator": "fill-mask"}
 """Role -> the task that Hugging Face's payloads mean; of another role it depends on the text."""
 TRIALS: dict[type[Operation], tuple[Operation, Any]] = {
-    Classify: (Classify(), None),
+    Classify: (Classify(), Text("a")),
     Tag: (Tag(), "a"),
     Answer: (Answer(), ("a", "a")),
     Fill: (Fill(), "[MASK]"),
@@ -77,28 +78,27 @@ def named_sources(words: Sequence[str]) -> dict[str, str]:
     """
     out: dict[str, str] = {}
     for word in words:
-        name, given, source = word.partition("=")
-        if not given or Path(word).exists() or not NAME.fullmatch(name):
-            if given and not Path(word).exists():
-                raise UserError(f"'{name}' in '{word}' is no name for a model; use letters, digits, '_', '.' and '-', as in sentiment=runs/sst2")
-            name, source = default_name(word), word
+        name, source = _split(word)
         if not source:
             raise UserError(f"'{word}' names no model; give NAME=FOLDER")
         if not NAME.fullmatch(name):
-            raise UserError(f"'{source}' gives no name that fits a URL; give it one: NAME={source}")
+            raise UserError(f"'{name}' is no name for a model; use letters, digits, '_', '.' and '-', as in sentiment={source}")
         if name in out:
             raise UserError(f"two models are called '{name}' ({out[name]} and {source}); name them: first={out[name]} second={source}")
         out[name] = source
     return out
 
 
+def _split(word: str) -> tuple[str, str]:
+    """A word of the command line -> (name, source). A path may hold a '=' itself."""
+    name, given, source = word.partition("=")
+    return (name, source) if given and not Path(word).exists() else (default_name(word), word)
+
+
 def default_name(source: str) -> str:
     """The last part of a path, URL or hub name, without .zip; of runs/sst2/best it is sst2."""
-    parts = [
-        part
-        for part in (source.split("/") if remote.is_url(source) else Path(source).resolve().parts if Path(source).exists() else source.split("/"))
-        if part
-    ]
+    path = source if remote.is_url(source) or not Path(source).exists() else str(Path(source).resolve())
+    parts = [part for part in path.split("/") if part] or [source]
     name = parts[-1].removesuffix(".zip")
     return parts[-2] if name in UNTOLD and len(parts) > 1 else name
 
@@ -136,19 +136,13 @@ def as_model(name: str, predictor: Predictor, record: dict[str, Any] | None = No
     model = Model(name, predictor, role, str(task) if task else None, str(record.get("target", "pytorch")), list(record.get("measured") or []))
     for kind, (operation, item) in TRIALS.items():
         try:
-            operation.run(predictor, [_trial_text() if item is None else item])
+            operation.run(predictor, [item])
         except UserError:
             continue
         model.abilities[kind.name] = kind
     # Messages name it from here on: a client learns no path.
     predictor.name = name
     return model
-
-
-def _trial_text() -> Any:
-    from electra.deploy.texts import Text
-
-    return Text("a")
 
 
 def artefact_record(source: str) -> dict[str, Any]:

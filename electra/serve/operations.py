@@ -277,8 +277,11 @@ def truncated(predictor: Predictor, item: Text) -> Text:
     offsets = [tokenizer.encode_offsets(part)[1] for part in parts]
     kept = [len(places) for places in offsets]
     room = predictor.max_length - 1 - len(parts)
-    for _ in range(sum(kept) - room):
-        kept[kept.index(max(kept))] -= 1
+    if len(kept) == 1:
+        kept = [min(room, *kept)]
+    elif sum(kept) > room:
+        shorter = min(room // 2, *kept)
+        kept = [shorter, room - shorter] if kept[0] <= kept[1] else [room - shorter, shorter]
     cut = [
         part if count == len(places) else part[: places[count - 1][1] if count else 0]
         for part, places, count in zip(parts, offsets, kept, strict=True)
