@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from tiny_models import checkpoints
 from electra import cli
 from electra.build import agreement, intervals, machine
 from electra.build.comparison import Comparison, to_markdown
+from electra.build.comparison_chart import draw
 from electra.build.contestant import Answered, Contestant, Failed, Implementation, filled, open_ours
 from electra.build.measure import Entry, Plan, compete, unique_names
 from electra.build.row import Latency, Row
@@ -230,12 +232,15 @@ def test_one_that_hangs_is_given_up() -> None:
     contestant.close()
 
 
-def test_nothing_but_failures_is_still_a_table(reviews: Path) -> None:
+def test_nothing_but_failures_is_still_a_table(reviews: Path, tmp_path: Path) -> None:
     entry = Entry(name="closed", source="s", kind="k", opener=open_sleeper, arguments=(1.0, "never opens"))
     rows = compete([entry], EvaluateSettings(model="", task="sst2", data=(str(reviews),)), Plan(calls=10, threads=1))
     assert rows == [Row(name="closed", source="s", kind="k", error="ValueError: bad weights")]
     found = Comparison(task="sst2", split="dev", num_examples=0, calls=10, threads=1, machine={}, rows=rows)
     assert "failed" in to_markdown(found)
+    if importlib.util.find_spec("matplotlib") is not None:
+        draw(found, tmp_path / "compare.png")
+        assert (tmp_path / "compare.png").stat().st_size > 1000
 
 
 # ---- every kind of head ----
