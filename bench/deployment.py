@@ -96,9 +96,8 @@ class Pipeline(Peer):
 
     def predict(self, examples: Sequence[Example], batch_size: int, padded_length: int = 0) -> list[Prediction]:
         """The likeliest label of each."""
-        texts: list[Any] = [
-            example.text if example.text_pair is None else {"text": example.text, "text_pair": example.text_pair} for example in examples
-        ]
+        pairs = ({"text": example.text, "text_pair": example.text_pair} for example in examples)
+        texts: list[Any] = [pair["text"] if pair["text_pair"] is None else pair for pair in pairs]
         options: dict[str, Any] = {"truncation": True, "max_length": LENGTH}
         options |= {"padding": "max_length"} if padded_length else {}
         return [Prediction(label=answer["label"]) for answer in self.pipeline(texts, batch_size=batch_size, **options)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import signal
@@ -14,17 +15,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from task_models import make, write_data
 from tiny_models import checkpoints
 
 from electra import cli
 from electra.build import agreement, intervals, machine
 from electra.build.comparison import Comparison, to_markdown
-from electra.build.contestant import Answered, Contestant, Failed, filled
+from electra.build.comparison_chart import draw
+from electra.build.contestant import Answered, Contestant, Failed, Implementation, filled, open_ours
 from electra.build.measure import Entry, Plan, compete, unique_names
 from electra.build.row import Latency, Row
 from electra.contracts import Example, Features, Head, Prediction
+from electra.deploy.artefact import read_manifest
 from electra.settings import EvaluateSettings
 from electra.tasks import find_task
+from electra.tasks.assessment import named_task, read_labelled, settled
 from electra.tasks.own import OWN
 
 LABELS = ("negative", "neutral", "positive")
@@ -175,6 +180,13 @@ def open_sleeper(milliseconds: float, behaviour: str, threads: int) -> Sleeper:
     return Sleeper(milliseconds, behaviour)
 
 
+def open_without_torch(source: str, asked: EvaluateSettings, device: str, threads: int) -> Implementation:
+    """Whatever imports it fails, now and later."""
+    assert "torch" not in sys.modules
+    sys.modules.update(dict.fromkeys(("torch", "sklearn", "scipy")))  # type: ignore[arg-type]
+    return open_ours(source, asked, device, threads)
+
+
 def hang(threads: int) -> Sleeper:
     time.sleep(60)
     raise AssertionError
@@ -220,12 +232,50 @@ def test_one_that_hangs_is_given_up() -> None:
     contestant.close()
 
 
-def test_nothing_but_failures_is_still_a_table(reviews: Path) -> None:
+def test_nothing_but_failures_is_still_a_table(reviews: Path, tmp_path: Path) -> None:
     entry = Entry(name="closed", source="s", kind="k", opener=open_sleeper, arguments=(1.0, "never opens"))
     rows = compete([entry], EvaluateSettings(model="", task="sst2", data=(str(reviews),)), Plan(calls=10, threads=1))
     assert rows == [Row(name="closed", source="s", kind="k", error="ValueError: bad weights")]
     found = Comparison(task="sst2", split="dev", num_examples=0, calls=10, threads=1, machine={}, rows=rows)
     assert "failed" in to_markdown(found)
+    if importlib.util.find_spec("matplotlib") is not None:
+        draw(found, tmp_path / "compare.png")
+        assert (tmp_path / "compare.png").stat().st_size > 1000
+
+
+# ---- every kind of head ----
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("regression", "own"), ("multilabel", "own"), ("tagging", "tagging"), ("span", "squad"), ("joint", "squad2")]
+)
+def test_every_head_answers_as_evaluate_does_and_padded(name: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process: what a contestant's requests do."""
+    pytest.importorskip("torch")
+    source, data = make(name, tmp_path / "model"), write_data(name, tmp_path / "data")
+    assert cli.main(["evaluate", str(source), "--task", task, "--data", str(data), "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    asked = EvaluateSettings(model="", task=task, data=(str(data),))
+    ours = open_ours(str(source), asked, "cpu", 0)
+    known, _ = settled(named_task(asked), asked, ours.head)
+    examples = read_labelled(known, data, "dev")
+    questions = [dataclasses.replace(example, label=None, answers=None) for example in examples]
+    said = ours.examine(questions, 7)
+    if name != "regression":
+        assert [answer.label for answer in ours.predict(questions, 3)] == [answer.label for answer in said.predictions]
+    (scored, again) = agreement.score(known, ours.head, examples, [said.predictions, said.predictions])
+    assert scored.scores == pytest.approx(expected) and again.drop_interval == (0.0, 0.0)
+    assert scored.interval[0] <= scored.scores[known.main_metric] <= scored.interval[1]
+    assert agreement.agreement(ours.head, examples, said.predictions, said.predictions) == 1.0
+    assert agreement.largest_difference(said, ours.head, said, ours.head) == 0.0
+    padded = ours.predict(questions[:6], 1, 64)
+    assert len(padded) == 6
+    for example, prediction in zip(examples, padded, strict=False):
+        # Padding is never answered for: a tag for each word, an answer out of the context.
+        if name == "tagging":
+            assert example.words is not None and isinstance(prediction.label, tuple) and len(prediction.label) == len(example.words)
+        elif example.text_pair is not None:
+            assert str(prediction.label) in example.text_pair
 
 
 # ---- the command ----
@@ -239,21 +289,34 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     lines = [f"{' '.join(rng.choice(words, size=1 + i % 12))},{LABELS[int(rng.integers(3))]}" for i in range(40)]
     (tmp_path / "new.csv").write_text("\n".join(["review,stars", *lines]) + "\n")
     own = ["--task", "own", "--data", str(tmp_path / "new.csv"), "--text", "review", "--label", "stars"]
-    model, other = str(checkpoints()["classifier"]), str(checkpoints()["discriminator"])
+    model, built, other = str(checkpoints()["classifier"]), str(tmp_path / "built.zip"), str(checkpoints()["discriminator"])
+    assert cli.main(["build", model, "--target", "onnx", "--output", built]) == 0
+    capsys.readouterr()
     assert cli.main(["evaluate", model, *own, "--json"]) == 0
     expected = json.loads(capsys.readouterr().out)
-    argv = ["compare", model, model, other, *own, "--calls", "10", "--threads", "1", "--output", str(tmp_path / "out"), "--json"]
+    argv = ["compare", model, built, other, *own, "--calls", "10", "--threads", "1", "--output", str(tmp_path / "out"), "--json", "--keep"]
     assert cli.main(argv) == 1
     first, second, failed = json.loads(capsys.readouterr().out)["rows"]
     assert first["scores"] == pytest.approx(expected) == second["scores"]
-    assert second["agreement"] == 1.0 and second["largest_difference"] == 0.0 and second["drop"] == 0.0
+    assert second["agreement"] == 1.0 and second["largest_difference"] < 1e-4 and second["drop"] == 0.0
+    assert (first["kind"], second["kind"]) == ("checkpoint", "onnx") and second["build_seconds"] > 0 and second["peak_memory_bytes"] > 10_000_000
     assert first["size_bytes"] == sum(file.stat().st_size for file in Path(model).iterdir()) and first["padded_length"] == 64
     assert "no task head" in failed["error"] and failed["score"] is None
     saved = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert saved["rows"][1]["name"].endswith("(2)") and saved["num_examples"] == 40 and saved["threads"] == 1
+    assert (
+        [row["name"] for row in saved["rows"]] == ["classifier", "built.zip", "discriminator"]
+        and saved["num_examples"] == 40
+        and saved["threads"] == 1
+    )
     assert "instruction_set" in saved["machine"] and saved["machine"]["versions"]["torch"]
     assert (tmp_path / "out" / "table.md").read_text().startswith("# own: 3 implementations")
     assert (tmp_path / "out" / "compare.png").read_bytes()[:4] == b"\x89PNG"
+    kept = read_manifest(built)["measured"]
+    assert [row["source"] for row in kept] == ["classifier", "built.zip", "discriminator"] and kept[1]["score"] == second["score"]
+    asked = EvaluateSettings(model="", task="own", data=(str(tmp_path / "new.csv"),), text="review", label="stars")
+    entry = Entry(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, asked, "auto"))
+    (row,) = compete([entry], asked, Plan(calls=10, threads=1))
+    assert row.error is None and row.scores == pytest.approx(expected) and row.latency is not None
 
 
 @pytest.mark.parametrize(

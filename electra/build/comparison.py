@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 FEW_CALLS = 200
+BUSY = 0.3
+"""Running processes per core, on average of a minute, above which times say less."""
 NONE = "-"
 
 
@@ -58,6 +60,8 @@ class Comparison:
             "Intervals are of 95%: Wilson's for an accuracy, else of a bootstrap. (=): within noise of the reference. The interval of the difference "
             "then holds 0, that of the ratio of medians 1; of texts per second the repetitions overlap.",
         ]
+        if machine.get("load_before") and machine["load_before"][0] > BUSY * machine.get("cores", 1):
+            lines.append("The machine was busy with other work, which slows implementations differently: measure again when it is quiet.")
         if self.calls < FEW_CALLS:
             lines.append(f"Only {self.calls} calls: the 99th percentile and the intervals of ratios say little.")
         return lines
