@@ -178,6 +178,7 @@ def test_a_compiler_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch,
         TARGETS["torch-export"].require()
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken-compiler"
     broken.write_text("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'g++ 12.2.0'; exit 0; fi\necho 'fatal error: out of ink' >&2\nexit 1\n")
