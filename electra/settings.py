@@ -907,6 +907,8 @@ class CompareSettings:
     """Examples answered for the score, a random choice; 0: all."""
     output: Path | None = None
     """New folder for table.md, results.json and compare.png."""
+    keep: bool = False
+    """Write the rows into the artefacts compared, for 'electra inspect' and the served page."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where checkpoints run; artefacts run where they were built for."""
     seed: int = 1

@@ -111,6 +111,15 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("not answers", "{reviews.jsonl} {reviews.jsonl}", "line 1: expected JSON with id, label and prediction"),
         ("metric typo", "{reviews.jsonl} {reviews.jsonl} --metric acuracy", "acuracy"),
     ],
+    "compare": [
+        ("missing data", "{classifier} --task sst2 --data {none}", "not found"),
+        ("task typo", "{classifier} --task sst3 --data {glue}", "did you mean 'sst2'"),
+        ("no such split", "{classifier} --task sst2 --data {glue} --split valid", "no split 'valid'"),
+        ("too few calls", "{classifier} --task sst2 --data {glue} --calls 1", "give at least 10"),
+        ("too many threads", "{classifier} --task sst2 --data {glue} --threads 4000", "this machine has"),
+        ("something is there", "{classifier} --task sst2 --data {glue} --output {model}", "already exists"),
+        ("number", "{classifier} --task sst2 --data {glue} --calls many", "many"),
+    ],
     "submit": [
         ("unknown", "glu --models sst2={classifier} --data {glue} --output {out}.zip", "did you mean 'glue'"),
         ("task typo", "glue --models sst3={classifier} --data {glue} --output {out}.zip", "did you mean 'sst2'"),

@@ -78,3 +78,24 @@ def test_scores_of_tasks_have_glues_names() -> None:
 def test_a_split_without_labels_cannot_be_scored() -> None:
     with pytest.raises(UserError, match="no labels"):
         metrics.score_accuracy([Example(id="0", text="")], [Prediction(label="1")], Head(kind="classification", labels=("0", "1")))
+
+
+def test_every_score_is_scikit_learns_and_scipys() -> None:
+    sk, stats = pytest.importorskip("sklearn.metrics"), pytest.importorskip("scipy.stats")
+    rng = random.Random(9)
+    for count in (2, 3, 5):
+        names = [f"c{i}" for i in range(count)]
+        gold = [rng.choice(names) for _ in range(150)]
+        predicted = [g if rng.random() < 0.6 else rng.choice([*names, "other"]) for g in gold]
+        assert metrics.accuracy(gold, predicted) == pytest.approx(sk.accuracy_score(gold, predicted))
+        assert metrics.f1(gold, predicted, "c1") == pytest.approx(sk.f1_score(gold, predicted, labels=["c1"], average="macro", zero_division=0.0))
+        assert metrics.macro_f1(gold, predicted) == pytest.approx(sk.f1_score(gold, predicted, average="macro", zero_division=0.0))
+        assert metrics.matthews(gold, predicted) == pytest.approx(sk.matthews_corrcoef(gold, predicted))
+        assert metrics.confusion(gold, predicted, names).tolist() == sk.confusion_matrix(gold, predicted, labels=names).tolist()
+    a = [rng.randrange(20) / 4 for _ in range(200)]
+    b = [value + rng.gauss(0, 1) for value in a]
+    assert metrics.pearson(a, b) == pytest.approx(stats.pearsonr(a, b).statistic)
+    assert metrics.spearman(a, [round(value) for value in b]) == pytest.approx(stats.spearmanr(a, [round(value) for value in b]).statistic)
+    assert metrics.pearson(a, [2 * value + 1 for value in a]) == pytest.approx(1.0) and metrics.pearson(a, [-value for value in a]) == pytest.approx(
+        -1
+    )

@@ -30,6 +30,9 @@ WITHOUT_TORCH = (
     "electra.data.shards",
     "electra.tasks",
     "electra.deploy.predictor",
+    "electra.deploy.examples",
+    "electra.tasks.assessment",
+    "electra.build.measure",
 )
 
 

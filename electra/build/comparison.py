@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 FEW_CALLS = 200
+BUSY = 0.3
+"""Running processes per core, on average of a minute, above which times say less."""
 NONE = "-"
 
 
@@ -31,9 +33,9 @@ class Comparison:
     date: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON, with the time of every call."""
         names = ("task", "split", "num_examples", "calls", "threads", "date", "command")
-        return {name: getattr(self, name) for name in names} | {"machine": dict(self.machine), "rows": [row.to_dict() for row in self.rows]}
+        return {name: getattr(self, name) for name in names} | {"machine": dict(self.machine), "rows": [row.to_dict(calls=True) for row in self.rows]}
 
     @property
     def metric(self) -> str:
@@ -58,8 +60,10 @@ class Comparison:
             "Intervals are of 95%: Wilson's for an accuracy, else of a bootstrap. (=): within noise of the reference. The interval of the difference "
             "then holds 0, that of the ratio of medians 1; of texts per second the repetitions overlap.",
         ]
+        if machine.get("load_before") and machine["load_before"][0] > BUSY * machine.get("cores", 1):
+            lines.append("The machine was busy with other work, which slows implementations differently: measure again when it is quiet.")
         if self.calls < FEW_CALLS:
-            lines.append(f"Only {self.calls} calls: the 99th percentile says little.")
+            lines.append(f"Only {self.calls} calls: the 99th percentile and the intervals of ratios say little.")
         return lines
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 LONGEST_NAME = 34
+PATCH = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+"""Behind a number, so that a line through it leaves it readable."""
 
 
 def draw(found: Comparison, output: Path) -> None:
@@ -39,8 +41,6 @@ def draw(found: Comparison, output: Path) -> None:
         axes.grid(alpha=0.25, linewidth=0.6, axis="x")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-        if axes is not score:
-            axes.set_xlim(left=0)
     score.set_yticks(range(count), [_short(row.name) + (" (failed)" if row.error else "") for row in found.rows], fontsize=9)
     score.set_ylim(count - 0.5, -0.5)
     machine = found.machine
@@ -61,7 +61,7 @@ def _draw_scores(found: Comparison, axes: Axes) -> None:
         if row.score_interval is not None:
             axes.plot([100 * end for end in row.score_interval], [place, place], color=BLUE, linewidth=1.6)
         axes.plot(100 * row.score, place, "o", color=BLUE, markersize=6)
-        axes.annotate(f"{100 * row.score:.1f}", (100 * row.score, place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(f"{100 * row.score:.1f}", (100 * row.score, place), (0, 7), textcoords="offset points", ha="center", fontsize=8, bbox=PATCH)
     if found.rows[0].score is not None:
         axes.axvline(100 * found.rows[0].score, color=GREY, linestyle="--", linewidth=0.8)
     axes.set_title(f"{found.metric} x 100, 95% interval", fontsize=10)
@@ -69,29 +69,41 @@ def _draw_scores(found: Comparison, axes: Axes) -> None:
 
 
 def _draw_latency(times: list[Latency | None], axes: Axes, title: str) -> None:
+    """Dots on a scale of powers, since implementations may be fifty times apart."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     for place, found in enumerate(times):
         if found is None:
             continue
-        axes.barh(place, found.p50_ms, color=BLUE, height=0.55)
         axes.plot([found.p50_ms, found.p99_ms], [place, place], color=ORANGE, linewidth=1.2)
         axes.plot([found.p90_ms, found.p99_ms], [place, place], "|", color=ORANGE, markersize=9)
+        axes.plot(found.p50_ms, place, "o", color=BLUE, markersize=6)
         ratio = "" if found.speedup is None else f"  {found.speedup:.2f}x" + (" (=)" if found.within_noise else "")
-        axes.annotate(f"{found.p50_ms:.1f}{ratio}", (found.p99_ms, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        text = f"{found.p50_ms:.1f}{ratio}"
+        axes.annotate(text, (found.p50_ms, place), (-4, 7), textcoords="offset points", ha="left", fontsize=8, bbox=PATCH)
+    there = [found for found in times if found is not None]
+    if there:
+        axes.set_xscale("log")
+        medians = [found.p50_ms for found in there]
+        axes.set_xlim(min(medians) / 1.5, max(8 * max(medians), *(1.5 * found.p99_ms for found in there)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     if times[0] is not None:
         axes.axvline(times[0].p50_ms, color=GREY, linestyle="--", linewidth=0.8)
     axes.set_title(f"{title}, ms\nmedian; marks at p90 and p99", fontsize=10)
-    axes.margins(x=0.38)
 
 
 def _draw_throughput(found: Comparison, axes: Axes) -> None:
     sizes = sorted({size for row in found.rows for size in row.throughput})
-    height = 0.75 / max(1, len(sizes))
+    height, named = 0.75 / max(1, len(sizes)), set[int]()
     for number, size in enumerate(sizes):
         color = (GREEN, BLUE, ORANGE)[number % 3]
         for place, row in enumerate(found.rows):
             if (rate := row.throughput.get(size)) is not None:
                 at = place + (number - (len(sizes) - 1) / 2) * height
-                axes.barh(at, rate.texts_per_second, color=color, height=0.9 * height, label=f"batch {size}" if place == 0 else None)
+                axes.barh(at, rate.texts_per_second, color=color, height=0.9 * height, label="" if size in named else f"batch {size}")
+                named.add(size)
                 axes.annotate(
                     f"{rate.texts_per_second:,.0f}", (rate.texts_per_second, at), (3, 0), textcoords="offset points", va="center", fontsize=6.5
                 )

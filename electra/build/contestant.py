@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -82,11 +82,8 @@ class Ours:
         """Answers and logits."""
         features = self.model.featurize(examples)
         outputs = self.model.compute(features, batch_size)
-        digest = hashlib.sha256()
-        for feature in features:
-            digest.update(np.asarray([*feature.ids, -1], dtype=np.int64).tobytes())
         predictions = self.model.task.decode(outputs, features, examples, self.head)
-        return Answered(predictions=predictions, outputs=outputs, reading=digest.hexdigest())
+        return Answered(predictions=predictions, outputs=outputs, reading=digest(feature.ids for feature in features))
 
 
 def open_ours(source: str, asked: EvaluateSettings, device: str, threads: int) -> Implementation:
@@ -101,6 +98,14 @@ def open_ours(source: str, asked: EvaluateSettings, device: str, threads: int) -
 
     opened = open_fine_tuned(source, threads=threads, device=device)
     return Ours(for_task(opened, *settled(named_task(asked), asked, opened.head), asked), opened.max_length)
+
+
+def digest(inputs: Iterable[Iterable[int]]) -> str:
+    """Token ids of every input, padding left out -> what `Answered.reading` is."""
+    found = hashlib.sha256()
+    for ids in inputs:
+        found.update(np.asarray([*ids, -1], dtype=np.int64).tobytes())
+    return found.hexdigest()
 
 
 def filled(feature: Features, length: int, pad_id: int) -> Features:

@@ -250,7 +250,8 @@ def _latency(runner: _Runner, reference: _Runner, kind: str) -> Latency | None:
     ratio, interval = (None, None)
     if runner is not reference and theirs is not None and len(theirs) == len(turns):
         ratio, interval = intervals.speedup(theirs, turns)
-    return Latency(**percentiles, num_calls=len(milliseconds), speedup=ratio, speedup_interval=interval)
+    calls = tuple(tuple(round(1000 * seconds, 4) for seconds in turn) for turn in turns)
+    return Latency(**percentiles, num_calls=len(milliseconds), turns_ms=calls, speedup=ratio, speedup_interval=interval)
 
 
 def _throughput(runner: _Runner, reference: _Runner, size: int, num_texts: int) -> Throughput:

@@ -17,6 +17,8 @@ class Latency:
     p90_ms: float
     p99_ms: float
     num_calls: int
+    turns_ms: tuple[tuple[float, ...], ...] = ()
+    """Every call, turn by turn: those of one turn followed each other, and all implementations had the same texts in it."""
     speedup: float | None = None
     """The reference's median divided by this one's; None for the reference."""
     speedup_interval: Interval | None = None
@@ -90,6 +92,12 @@ class Row:
     build_seconds: float | None = None
     """What making the artefact took; None for a checkpoint."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
+    def to_dict(self, *, calls: bool = False) -> dict[str, Any]:
+        """Plain values, for JSON; `calls`: with the time of every single one."""
+        out = dataclasses.asdict(self)
+        for name in ("latency", "padded"):
+            if out[name] is not None:
+                out[name]["within_noise"] = getattr(self, name).within_noise
+                if not calls:
+                    del out[name]["turns_ms"]
+        return out

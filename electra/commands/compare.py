@@ -17,6 +17,7 @@ from electra.build import machine
 from electra.build.comparison import Comparison, to_markdown, to_terminal
 from electra.build.measure import Plan, measure
 from electra.build.row import Row
+from electra.deploy.artefact import is_artefact, write_measurements
 from electra.errors import UserError, require
 from electra.settings import CompareSettings, EvaluateSettings
 
@@ -41,6 +42,8 @@ def run(settings: CompareSettings) -> int:
     found = compared(rows, settings, threads, before)
     if settings.output is not None:
         write(found, settings)
+    if settings.keep:
+        keep(found, settings)
     show(found, settings)
     return 1 if any(row.error for row in rows) else 0
 
@@ -81,6 +84,16 @@ def write(found: Comparison, settings: CompareSettings) -> None:
         (folder / "results.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
         (folder / "table.md").write_text(to_markdown(found), encoding="utf-8")
     say(f"{settings.output}: table.md, results.json, compare.png")
+
+
+def keep(found: Comparison, settings: CompareSettings) -> None:
+    """All rows into every artefact that was measured."""
+    # Where things lay on this machine is nobody's business on another.
+    rows = [row.to_dict() | {"source": row.name} for row in found.rows]
+    for source, row in zip(settings.models, found.rows, strict=True):
+        if row.error is None and is_artefact(source):
+            write_measurements(source, rows)
+            say(f"{source}: measurements kept")
 
 
 def show(found: Comparison, settings: CompareSettings) -> None:

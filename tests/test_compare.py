@@ -1,0 +1,338 @@
+"""electra compare: intervals equal to scipy's, one method for every implementation, and what happens to one that fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from task_models import make, write_data
+from tiny_models import checkpoints
+
+from electra import cli
+from electra.build import agreement, intervals, machine
+from electra.build.comparison import Comparison, to_markdown
+from electra.build.comparison_chart import draw
+from electra.build.contestant import Answered, Contestant, Failed, Implementation, filled, open_ours
+from electra.build.measure import Entry, Plan, compete, unique_names
+from electra.build.row import Latency, Row
+from electra.contracts import Example, Features, Head, Prediction
+from electra.deploy.artefact import read_manifest
+from electra.settings import EvaluateSettings
+from electra.tasks import find_task
+from electra.tasks.assessment import named_task, read_labelled, settled
+from electra.tasks.own import OWN
+
+LABELS = ("negative", "neutral", "positive")
+
+
+# ---- intervals ----
+
+
+@pytest.mark.parametrize(("right", "count"), [(10, 50), (0, 20), (20, 20), (741, 872), (1, 1), (499, 1000)])
+def test_wilson_is_scipys(right: int, count: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    theirs = stats.binomtest(right, count).proportion_ci(confidence_level=0.95, method="wilson")
+    assert intervals.wilson(right, count) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_wilson_of_the_textbook() -> None:
+    # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20.
+    assert [round(end, 4) for end in intervals.wilson(81, 263)] == [0.2553, 0.3662]
+    assert [round(end, 4) for end in intervals.wilson(15, 148)] == [0.0624, 0.1605]
+    assert [round(end, 4) for end in intervals.wilson(0, 20)] == [0.0, 0.1611]
+
+
+def test_percentiles_lie_on_the_line_between_two_values() -> None:
+    values = [4.0, 1.0, 3.0, 2.0]
+    assert [intervals.percentile(values, share) for share in (0, 50, 90, 100)] == pytest.approx([1.0, 2.5, 3.7, 4.0])
+    assert intervals.percentile(range(101), 99) == 99.0
+
+
+def test_speedup_is_the_ratio_of_medians_and_knows_noise() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.lognormal(0.0, 0.3, size=(20, 10))
+    ratio, (low, high) = intervals.speedup(base.tolist(), (base / 2).tolist())
+    assert ratio == pytest.approx(2.0) and low == pytest.approx(2.0) and high == pytest.approx(2.0)  # the same texts in every draw
+    noisy = base * rng.lognormal(0.0, 0.4, size=(20, 1))
+    ratio, interval = intervals.speedup(base.tolist(), noisy.tolist())
+    times = {"p50_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "num_calls": 200}
+    assert Latency(**times, speedup=ratio, speedup_interval=interval).within_noise  # type: ignore[arg-type]
+    ratio, interval = intervals.speedup((2 * base).tolist(), noisy.tolist())
+    assert not Latency(**times, speedup=ratio, speedup_interval=interval).within_noise and interval[0] < 2 < interval[1]  # type: ignore[arg-type]
+
+
+# ---- answers ----
+
+
+def _examples(labels: Sequence[Any]) -> list[Example]:
+    return [Example(id=str(number), text="x", label=label) for number, label in enumerate(labels)]
+
+
+def _said(labels: Sequence[Any]) -> list[Prediction]:
+    return [Prediction(label=label) for label in labels]
+
+
+def test_agreement_of_every_kind() -> None:
+    classes = Head(kind="classification", labels=("a", "b"))
+    assert agreement.agreement(classes, [], _said(["a", "b", "a", "a"]), _said(["a", "a", "a", "a"])) == 0.75
+    numbers = _examples([0.0, 5.0, 2.0])  # within 0.05 of each other is the same
+    assert agreement.agreement(Head(kind="regression"), numbers, _said([1.0, 2.0, 3.0]), _said([1.04, 2.06, 3.0])) == pytest.approx(2 / 3)
+    tags = Head(kind="tagging", labels=("O", "B-X"))
+    assert agreement.agreement(tags, [], _said([("O", "B-X"), ("O",)]), _said([("O", "O"), ("O",)])) == pytest.approx(2 / 3)
+    several = Head(kind="multilabel", labels=("a", "b"))
+    assert agreement.agreement(several, [], _said([("a", "b"), ()]), _said([("b", "a"), ("a",)])) == 0.5
+
+
+def test_logits_are_compared_by_label_and_only_of_the_same_tokens() -> None:
+    def said(rows: list[list[float]], reading: str = "r") -> Answered:
+        return Answered(predictions=[], outputs=[np.array(row, np.float32) for row in rows], reading=reading)
+
+    one, other = Head(kind="classification", labels=("a", "b")), Head(kind="classification", labels=("b", "a"))
+    assert agreement.largest_difference(said([[1, 2], [3, 4]]), one, said([[1, 2.5], [3, 4]]), one) == 0.5
+    assert agreement.largest_difference(said([[1, 2]]), one, said([[2, 1]]), other) == 0.0
+    assert agreement.largest_difference(said([[1, 2]]), one, said([[1, 2]], "another"), one) is None
+    assert agreement.largest_difference(said([[1, 2]]), one, Answered(predictions=[], reading="r"), one) is None
+    # The beam of the original's head for questions comes in the order of its scores.
+    beams = [np.array([[0.5, 0, 0, 0], [1, 2, -0.1, -0.2], [3, 4, -1, -1]]), np.array([[0.4, 0, 0, 0], [3, 4, -1, -1], [1, 2, -0.1, -0.5]])]
+    answers = [Answered(predictions=[], outputs=[beam], reading="r") for beam in beams]
+    assert agreement.largest_difference(answers[0], Head(kind="span"), answers[1], Head(kind="span")) == pytest.approx(0.3)
+
+
+def test_scores_and_their_intervals() -> None:
+    stats, rng = pytest.importorskip("scipy.stats"), np.random.default_rng(2)
+    gold = rng.normal(size=150)
+    near, far = gold + rng.normal(size=150), gold + 2 * rng.normal(size=150)
+    task = dataclasses.replace(OWN, main_metric="pearson")
+    found = agreement.score(task, Head(kind="regression"), _examples(gold.tolist()), [_said(near.tolist()), _said(far.tolist())])
+    assert found[0].scores["pearson"] == pytest.approx(stats.pearsonr(gold, near).statistic)
+    options: dict[str, Any] = {"paired": True, "vectorized": False, "method": "percentile", "n_resamples": 1000, "rng": 5}
+    theirs = stats.bootstrap((gold, near), lambda a, b: stats.pearsonr(a, b).statistic, **options).confidence_interval
+    assert found[0].interval == pytest.approx((theirs.low, theirs.high), abs=0.02) and found[0].drop_interval is None
+    drop = stats.bootstrap((gold, near, far), lambda a, b, c: stats.pearsonr(a, b).statistic - stats.pearsonr(a, c).statistic, **options)
+    assert found[1].drop_interval == pytest.approx(tuple(drop.confidence_interval), abs=0.03)
+    classes = Head(kind="classification", labels=("0", "1"))
+    (accuracy,) = agreement.score(find_task("sst2"), classes, _examples(["1"] * 50), [_said(["1"] * 40 + ["0"] * 10)])
+    assert accuracy.scores == {"accuracy": 0.8} and accuracy.interval == intervals.wilson(40, 50)
+
+
+def test_padding_stands_behind_and_is_never_answered_for() -> None:
+    plain = Features(
+        ids=[2, 7, 3], segments=[0, 0, 0], example=0, word_ids=[-1, 0, -1], has_most_context=[True] * 3, offsets=[(-1, -1), (0, 2), (-1, -1)]
+    )
+    found = filled(plain, 5, 0)
+    assert found.ids == [2, 7, 3, 0, 0] and found.segments == [0] * 5 and found.word_ids == [-1, 0, -1, -1, -1]
+    assert found.has_most_context == [True] * 3 + [False] * 2 and np.asarray(found.offsets).tolist()[3:] == [[-1, -1]] * 2
+    assert filled(plain, 3, 0) is plain
+
+
+# ---- the machine ----
+
+
+def test_the_instruction_set_is_read_from_cpuinfo() -> None:
+    text = "processor\t: 0\nmodel name\t: X\nflags\t\t: fpu avx avx2 avx512f avx512_vnni\n"
+    assert machine.instruction_set(text) == ["avx2", "avx512", "vnni"]
+    assert machine.instruction_set("flags : avx2 amx_tile amx_int8 avx_vnni") == ["avx2", "vnni", "amx"]
+    assert machine.instruction_set("Features : fp asimd asimddp i8mm") == ["neon", "dot product", "i8mm"]
+
+
+def test_names_are_as_short_as_they_can_be() -> None:
+    assert unique_names(["/a/runs/x/best", "/a/runs/y/best", "int8.zip", "int8.zip"]) == ["x/best", "y/best", "int8.zip", "int8.zip (2)"]
+
+
+# ---- processes ----
+
+
+class Sleeper:
+    """An implementation that takes its time and knows one answer."""
+
+    head, max_length = Head(kind="classification", labels=("0", "1")), 64
+
+    def __init__(self, milliseconds: float, behaviour: str = "") -> None:
+        self.milliseconds, self.behaviour = milliseconds, behaviour
+
+    def predict(self, examples: Sequence[Example], batch_size: int, padded_length: int = 0) -> list[Prediction]:
+        assert all(example.label is None for example in examples)
+        if self.behaviour == "raises" and padded_length:
+            raise RuntimeError("no such\nkernel")
+        if self.behaviour == "dies" and padded_length:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.milliseconds * (2 if padded_length else 1) / 1000 * -(-len(examples) // batch_size))
+        return _said(["torch" if "torch" in sys.modules else "1"] * len(examples))
+
+    def examine(self, examples: Sequence[Example], batch_size: int) -> Answered:
+        return Answered(predictions=self.predict(examples, batch_size), outputs=[np.array([0.0, self.milliseconds])] * len(examples), reading="same")
+
+
+def open_sleeper(milliseconds: float, behaviour: str, threads: int) -> Sleeper:
+    assert os.environ["OMP_NUM_THREADS"] == str(threads) == "1" and len(os.sched_getaffinity(0)) == 1
+    if behaviour == "never opens":
+        raise ValueError("bad weights")
+    return Sleeper(milliseconds, behaviour)
+
+
+def open_without_torch(source: str, asked: EvaluateSettings, device: str, threads: int) -> Implementation:
+    """Whatever imports it fails, now and later."""
+    assert "torch" not in sys.modules
+    sys.modules.update(dict.fromkeys(("torch", "sklearn", "scipy")))  # type: ignore[arg-type]
+    return open_ours(source, asked, device, threads)
+
+
+def hang(threads: int) -> Sleeper:
+    time.sleep(60)
+    raise AssertionError
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SST-2's layout; four of five are '1'."""
+    folder = tmp_path_factory.mktemp("reviews")
+    (folder / "dev.tsv").write_text("sentence\tlabel\n" + "".join(f"a good film number {i}\t{int(i % 5 > 0)}\n" for i in range(20)))
+    return folder
+
+
+def test_one_method_for_all_and_a_failure_is_a_row(reviews: Path) -> None:
+    wanted = {"first": (8.0, ""), "faster": (4.0, ""), "raises": (2.0, "raises"), "dies": (2.0, "dies"), "closed": (2.0, "never opens")}
+    entries = [Entry(name=name, source=name, kind="k", opener=open_sleeper, arguments=arguments) for name, arguments in wanted.items()]
+    rows = compete(entries, EvaluateSettings(model="", task="sst2", data=(str(reviews),)), Plan(calls=30, threads=1))
+    assert [row.name for row in rows] == list(wanted)
+    first, faster, raises, dies, closed = rows
+    for row in (first, faster):
+        assert row.error is None and row.scores == {"accuracy": 0.8} and row.num_examples == 20 and row.score_interval == intervals.wilson(16, 20)
+        assert row.latency is not None and row.padded is not None and row.latency.num_calls == 30 and row.padded_length == 64
+        assert row.padded.p50_ms >= 1.5 * row.latency.p50_ms and row.peak_memory_bytes is not None and row.peak_memory_bytes > 10_000_000
+        assert row.load_seconds is not None and list(row.throughput) == [1, 8, 32]
+        # Twenty texts: twenty calls alone, three of up to eight, one of 32.
+        assert row.throughput[1].texts_per_second < row.throughput[8].texts_per_second < row.throughput[32].texts_per_second
+    assert first.latency is not None and 8 <= first.latency.p50_ms < 80 and first.agreement is None and first.latency.speedup is None
+    assert faster.agreement == 1.0 and faster.largest_difference == 4.0 and faster.drop == 0.0 and faster.drop_interval == (0.0, 0.0)
+    assert faster.latency is not None and faster.latency.speedup is not None and 1.2 < faster.latency.speedup < 3.0
+    assert raises.error == "RuntimeError: no such kernel" and raises.latency is not None and raises.padded is None and raises.score == 0.8
+    assert dies.error is not None and "ended by SIGKILL" in dies.error and dies.latency is not None and dies.score == 0.8
+    assert closed.error == "ValueError: bad weights" and closed.score is None and closed.latency is None
+    found = Comparison(task="sst2", split="dev", num_examples=20, calls=30, threads=1, machine=machine.describe(), rows=rows)
+    table = to_markdown(found)
+    assert "| faster | k | 80.00 | 58.4 .. 91.9 | +0.00 (=) | 100.00% | 4 |" in table and "- closed: **failed**: ValueError: bad weights" in table
+    assert json.loads(json.dumps(found.to_dict()))["rows"][1]["latency"]["turns_ms"][2][9] > 3
+
+
+def test_one_that_hangs_is_given_up() -> None:
+    contestant = Contestant(hang, (), machine.choose_cores(1), timeout_seconds=3.0)
+    with pytest.raises(Failed, match="no answer within 3 s"):
+        contestant.ask("open")
+    contestant.close()
+
+
+def test_nothing_but_failures_is_still_a_table(reviews: Path, tmp_path: Path) -> None:
+    entry = Entry(name="closed", source="s", kind="k", opener=open_sleeper, arguments=(1.0, "never opens"))
+    rows = compete([entry], EvaluateSettings(model="", task="sst2", data=(str(reviews),)), Plan(calls=10, threads=1))
+    assert rows == [Row(name="closed", source="s", kind="k", error="ValueError: bad weights")]
+    found = Comparison(task="sst2", split="dev", num_examples=0, calls=10, threads=1, machine={}, rows=rows)
+    assert "failed" in to_markdown(found)
+    if importlib.util.find_spec("matplotlib") is not None:
+        draw(found, tmp_path / "compare.png")
+        assert (tmp_path / "compare.png").stat().st_size > 1000
+
+
+# ---- every kind of head ----
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("regression", "own"), ("multilabel", "own"), ("tagging", "tagging"), ("span", "squad"), ("joint", "squad2")]
+)
+def test_every_head_answers_as_evaluate_does_and_padded(name: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process: what a contestant's requests do."""
+    pytest.importorskip("torch")
+    source, data = make(name, tmp_path / "model"), write_data(name, tmp_path / "data")
+    assert cli.main(["evaluate", str(source), "--task", task, "--data", str(data), "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    asked = EvaluateSettings(model="", task=task, data=(str(data),))
+    ours = open_ours(str(source), asked, "cpu", 0)
+    known, _ = settled(named_task(asked), asked, ours.head)
+    examples = read_labelled(known, data, "dev")
+    questions = [dataclasses.replace(example, label=None, answers=None) for example in examples]
+    said = ours.examine(questions, 7)
+    if name != "regression":
+        assert [answer.label for answer in ours.predict(questions, 3)] == [answer.label for answer in said.predictions]
+    (scored, again) = agreement.score(known, ours.head, examples, [said.predictions, said.predictions])
+    assert scored.scores == pytest.approx(expected) and again.drop_interval == (0.0, 0.0)
+    assert scored.interval[0] <= scored.scores[known.main_metric] <= scored.interval[1]
+    assert agreement.agreement(ours.head, examples, said.predictions, said.predictions) == 1.0
+    assert agreement.largest_difference(said, ours.head, said, ours.head) == 0.0
+    padded = ours.predict(questions[:6], 1, 64)
+    assert len(padded) == 6
+    for example, prediction in zip(examples, padded, strict=False):
+        # Padding is never answered for: a tag for each word, an answer out of the context.
+        if name == "tagging":
+            assert example.words is not None and isinstance(prediction.label, tuple) and len(prediction.label) == len(example.words)
+        elif example.text_pair is not None:
+            assert str(prediction.label) in example.text_pair
+
+
+# ---- the command ----
+
+
+def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    rng = np.random.default_rng(4)
+    words = "the chef cooked a meal and it was good again".split()
+    lines = [f"{' '.join(rng.choice(words, size=1 + i % 12))},{LABELS[int(rng.integers(3))]}" for i in range(40)]
+    (tmp_path / "new.csv").write_text("\n".join(["review,stars", *lines]) + "\n")
+    own = ["--task", "own", "--data", str(tmp_path / "new.csv"), "--text", "review", "--label", "stars"]
+    model, built, other = str(checkpoints()["classifier"]), str(tmp_path / "built.zip"), str(checkpoints()["discriminator"])
+    assert cli.main(["build", model, "--target", "onnx", "--output", built]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", model, *own, "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    argv = ["compare", model, built, other, *own, "--calls", "10", "--threads", "1", "--output", str(tmp_path / "out"), "--json", "--keep"]
+    assert cli.main(argv) == 1
+    first, second, failed = json.loads(capsys.readouterr().out)["rows"]
+    assert first["scores"] == pytest.approx(expected) == second["scores"]
+    assert second["agreement"] == 1.0 and second["largest_difference"] < 1e-4 and second["drop"] == 0.0
+    assert (first["kind"], second["kind"]) == ("checkpoint", "onnx") and second["build_seconds"] > 0 and second["peak_memory_bytes"] > 10_000_000
+    assert first["size_bytes"] == sum(file.stat().st_size for file in Path(model).iterdir()) and first["padded_length"] == 64
+    assert "no task head" in failed["error"] and failed["score"] is None
+    saved = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (
+        [row["name"] for row in saved["rows"]] == ["classifier", "built.zip", "discriminator"]
+        and saved["num_examples"] == 40
+        and saved["threads"] == 1
+    )
+    assert "instruction_set" in saved["machine"] and saved["machine"]["versions"]["torch"]
+    assert (tmp_path / "out" / "table.md").read_text().startswith("# own: 3 implementations")
+    assert (tmp_path / "out" / "compare.png").read_bytes()[:4] == b"\x89PNG"
+    kept = read_manifest(built)["measured"]
+    assert [row["source"] for row in kept] == ["classifier", "built.zip", "discriminator"] and kept[1]["score"] == second["score"]
+    asked = EvaluateSettings(model="", task="own", data=(str(tmp_path / "new.csv"),), text="review", label="stars")
+    entry = Entry(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, asked, "auto"))
+    (row,) = compete([entry], asked, Plan(calls=10, threads=1))
+    assert row.error is None and row.scores == pytest.approx(expected) and row.latency is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--calls", "3"], "--calls 3 tells nothing"),
+        (["--threads", "999"], "--threads 999: this machine has"),
+        (["--num-examples", "-1"], "--num-examples -1: expected 0"),
+        (["--split", "train"], "train.tsv"),
+        (["--task", "sst3"], "did you mean 'sst2'"),
+        (["--output", "{reviews}"], "already exists"),
+        (["--data", "/nowhere/at/all"], "not found"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(more: list[str], message: str, reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["compare", "nowhere", "--task", "sst2", "--data", str(reviews), *(word.format(reviews=reviews) for word in more)]
+    assert cli.main(argv) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.startswith("electra: ") and said.count("\n") == 1
