@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from built_models import artefact
 from tiny_models import checkpoints
 
 from electra.cli import COMMANDS, main
@@ -157,6 +158,9 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("no head", "{model} {texts.txt}", "electra finetune sst2 --model"),
         ("a file as model", "{texts.txt} {texts.txt}", "file"),
         ("window", "{classifier} {texts.txt} --max-length 4", "at least 8"),
+        ("another zip", "{there.zip} {texts.txt}", "not a readable .zip"),
+        ("a changed artefact", "{artefact-changed} {texts.txt}", "was changed since it was built"),
+        ("an artefact of a newer version", "{artefact-newer} {texts.txt}", "newer electra"),
     ],
     "detect": [
         ("missing", "{model} {none}.txt", "not found"),
@@ -167,6 +171,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("wrong column", "{model} {reviews.jsonl} --text-field reviw", "did you mean 'review'"),
         ("truncated", "{cut} {texts.txt}", "damaged"),
         ("wrong model", "{classifier} {texts.txt}", "discriminator"),
+        ("wrong artefact", "{artefact} {texts.txt}", "no discriminator head"),
         ("no generator", "{lone} {texts.txt} --corrupt", "generator"),
         ("share", "{model} {texts.txt} --corrupt --mask-prob 2", "mask_prob"),
         ("threshold", "{model} {texts.txt} --threshold 7", "threshold"),
@@ -195,6 +200,26 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("no place to write", "{model} {texts.txt} --output {blocked}.npy", "cannot write"),
         ("something is there", "{model} {texts.txt} --output {vectors.npy}", "already exists"),
     ],
+    "build": [
+        ("missing", "{none} --target onnx --output {out}", "not found"),
+        ("near name", "{modle} --target onnx --output {out}", "did you mean 'model'"),
+        ("no such target", "{model} --target onx --output {out}", "did you mean 'onnx'"),
+        ("no target", "{model} --output {out}", "target"),
+        ("truncated", "{cut} --target onnx --output {out}", "damaged"),
+        ("damaged settings", "{badconfig} --target onnx --output {out}", "not valid JSON"),
+        ("a file", "{texts.txt} --target onnx --output {out}", "file"),
+        ("something is there", "{model} --target onnx --output {classifier}", "already exists"),
+        ("a file is there", "{model} --target onnx --output {there.zip}", "already exists"),
+        ("no place to write", "{model} --target onnx --output {blocked}", "cannot write"),
+        ("no texts", "{model} --target onnx-int8-static --output {out}", "give --calibrate FILE"),
+        ("missing texts", "{model} --target onnx-int8-static --calibrate {none}.txt --output {out}", "not found"),
+        ("empty texts", "{model} --target onnx-int8-static --calibrate {empty.txt} --output {out}", "empty"),
+        ("binary texts", "{model} --target onnx-int8-static --calibrate {binary.txt} --output {out}", "binary"),
+        ("wrong column", "{model} --target onnx-int8-static --calibrate {reviews.jsonl} --text-field reviw --output {out}", "did you mean 'review'"),
+        ("no number of texts", "{model} --target onnx-int8-static --calibrate {texts.txt} --num-texts 0 --output {out}", "at least 1"),
+        ("texts for nothing", "{model} --target onnx --calibrate {texts.txt} --output {out}", "needs no texts"),
+        ("an artefact", "{artefact} --target onnx --output {out}", "is an artefact already"),
+    ],
     "inspect": [
         ("missing", "{none}", "not found"),
         ("near name", "{modle}", "did you mean 'model'"),
@@ -207,6 +232,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("damaged settings", "{badconfig}", "not valid JSON"),
         ("another model", "{bert}", "bert"),
         ("binary", "{binary.toml-run}", "not valid TOML"),
+        ("a changed artefact", "{artefact-changed}", "was changed since it was built"),
     ],
     "plot": [
         ("missing", "{none}", "not found"),
@@ -310,6 +336,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     for name in ("cut", "cut-classifier"):
         weights = root / name / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-1000])
+    for name in ("artefact", "artefact-changed", "artefact-newer"):
+        shutil.copytree(artefact(checkpoints()["classifier"]), root / name)
+    with (root / "artefact-changed" / "model.onnx").open("r+b") as stream:
+        stream.seek(1000)
+        stream.write(b"harm")
+    manifest = (root / "artefact-newer" / "artefact.json").read_text(encoding="utf-8")
+    (root / "artefact-newer" / "artefact.json").write_text(manifest.replace('"version": 1', '"version": 99', 1), encoding="utf-8")
     argv = ["prepare", str(root / "corpus.txt"), "--tokenizer", str(root / "vocab.txt"), "--output", str(root / "shards"), "--workers", "1"]
     assert main([*argv, "--held-out", "10%"]) == 0
     shutil.copytree(root / "shards", root / "shards-cut")

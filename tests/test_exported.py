@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import platform
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +16,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import checkpoints
+from tiny_models import TEXTS, checkpoints
 
+from electra import load
 from electra.build import aot
+from electra.build.assembly import build_artefact
 from electra.build.graph import dense_graph
 from electra.build.program import export_program
 from electra.build.targets import TARGETS, Job
+from electra.cli import main
 from electra.data.tokenizer import load_tokenizer
+from electra.deploy.artefact import read_manifest, write_artefact
 from electra.deploy.exported_network import FACTS, LIBRARY, MODEL, ExportedRunner, cpu_flags, missing_instructions, open_runner, package_metadata
 from electra.deploy.trust import VARIABLE, is_trusting, trusting
 from electra.errors import UserError
 from electra.model.hf import load_checkpoint
 
+ROOT = Path(__file__).resolve().parent.parent
 METADATA = {"AOTI_PLATFORM": platform.system().lower(), "AOTI_MACHINE": platform.machine(), "AOTI_CPU_ISA": ""}
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 SIZES = {"vocab_size": 40, "type_vocab_size": 2, "min_length": 2, "max_length": 16}
@@ -43,7 +51,7 @@ class Planted:
 
 @pytest.fixture(autouse=True)
 def no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv(VARIABLE, "")  # set, so that it is put back
 
 
 @pytest.fixture
@@ -178,15 +186,18 @@ def test_a_compiler_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch,
         TARGETS["torch-export"].require()
 
 
-def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_compiler_that_fails_is_one_line(tmp_path: Path) -> None:
+    """In a process of its own: Inductor remembers its compiler."""
     broken = tmp_path / "broken-compiler"
     broken.write_text("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'g++ 12.2.0'; exit 0; fi\necho 'fatal error: out of ink' >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setenv("CXX", str(broken))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, str(broken)))
-    with pytest.raises(UserError, match="target torch-export: compiling failed"):
-        aot.build(job(checkpoints()["classifier"], tmp_path))
+    environment = os.environ | {"CXX": str(broken), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    words = ("build", checkpoints()["classifier"], "--target", "torch-export", "--output", tmp_path / "out")
+    done = subprocess.run([sys.executable, "-m", "electra.cli", *map(str, words)], env=environment, capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and last.startswith("electra: target torch-export: compiling failed (") and "out of ink" in last, done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def job(source: Path, folder: Path) -> Job:
@@ -208,19 +219,54 @@ def test_program_takes_any_batch_and_length(kind: str) -> None:
                 torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("more", ["", "--trust "])
+def test_commands_run_native_code_only_with_the_flag(more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = checkpoints()["classifier"]
+
+    def make(folder: Path) -> dict[str, object]:
+        archive(folder)
+        (folder / FACTS).write_text(json.dumps(OPTIONS), encoding="utf-8")
+        (folder / "config.json").write_text((source / "config.json").read_text(encoding="utf-8"), encoding="utf-8")
+        load_tokenizer(source).save(folder)
+        described = {"target": "torch-export", "architecture": "ElectraForSequenceClassification", "role": "classifier"}
+        return described | {"labels": [], "limits": {"max_length": 64}, "source": {}, "build": {}}
+
+    write_artefact(tmp_path / "built", make)
+    (tmp_path / "texts.txt").write_text("the chef\n", encoding="utf-8")
+    assert main(f"{more}predict {tmp_path / 'built'} {tmp_path / 'texts.txt'}".split()) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and ("PyTorch cannot load its library" if more else "electra --trust COMMAND") in told
+    assert is_trusting() == bool(more)
+    with (tmp_path / "built" / MODEL).open("ab") as file:
+        file.write(b"x")
+    assert main(f"{more}predict {tmp_path / 'built'} {tmp_path / 'texts.txt'}".split()) == 2
+    assert "artefact.json says" in capsys.readouterr().err  # before anything of it is looked at
+
+
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Job, dict[str, object]]]:
-    """A tiny classifier, compiled."""
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Job]]:
+    """A tiny classifier's artefact, and the job it was."""
     if reason := aot.reason_against():
         pytest.skip(reason)
-    made = job(checkpoints()["classifier"], tmp_path_factory.mktemp("compiled"))
-    yield made, dict(aot.build(made))
+    folder = tmp_path_factory.mktemp("compiled") / "built"
+    source = checkpoints()["classifier"]
+    build_artefact(str(source), "torch-export", folder)
+    yield folder, job(source, folder)
 
 
 @pytest.mark.slow
-def test_library_equals_pytorch_and_refuses_what_would_end_it(compiled: tuple[Job, dict[str, object]], trusted: None) -> None:
-    made, options = compiled
-    assert package_metadata(made.folder / MODEL)["AOTI_CPU_ISA"] == options["cpu"]
+@pytest.mark.usefixtures("trusted")
+def test_built_artefact_answers_as_the_checkpoint(compiled: tuple[Path, Job]) -> None:
+    mine, theirs = load(compiled[0], threads=1), load(checkpoints()["classifier"], threads=1)
+    for one, other in zip(mine.predict(TEXTS), theirs.predict(TEXTS), strict=True):
+        np.testing.assert_allclose([*one.probabilities.values()], [*other.probabilities.values()], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(mine.embed(TEXTS[:2]), theirs.embed(TEXTS[:2]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_library_equals_pytorch_and_refuses_what_would_end_it(compiled: tuple[Path, Job], trusted: None) -> None:
+    made = compiled[1]
+    assert package_metadata(made.folder / MODEL)["AOTI_CPU_ISA"] == read_manifest(made.folder)["build"]["options"]["cpu"]
     session = open_runner(made.folder, 1)
     assert session.threads == 1
     for num_rows, length in ((2, 2), (3, 31), (5, 64)):

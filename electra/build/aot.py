@@ -54,5 +54,5 @@ def _compile(program: torch.export.ExportedProgram, output: Path) -> None:
             aoti_compile_and_package(program, package_path=str(output))
     except Exception as error:  # what the compiler, Inductor and the packer raise has no class in common
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = next((line for line in lines if "error" in line.lower()), lines[0] if lines else type(error).__name__)
+        told = next((line for line in lines if "error: " in line), lines[0] if lines else type(error).__name__)
         raise UserError(f"target torch-export: compiling failed ({told[:160]}); build another target") from None

@@ -113,13 +113,18 @@ def quantize_tables(model: ModelProto) -> ModelProto:
     import onnx
     from onnx import helper, numpy_helper
 
-    tables = {t.name: t for t in model.graph.initializer if len(t.dims) == 2 and np.prod(t.dims) >= SMALLEST_TABLE}
+    tables = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) == 2}
     nodes = []
     for node in model.graph.node:
         nodes.append(node)
         if node.op_type != "Gather" or node.input[0] not in tables:
             continue
         name, index, out = node.input[0], node.input[1], node.output[0]
+        if np.prod(tables[name].dims) < SMALLEST_TABLE:
+            # Its own copy: the quantizer turns over a table that a product reads too.
+            model.graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tables[name]), f"{name}_table"))
+            node.input[0] = f"{name}_table"
+            continue
         values = numpy_helper.to_array(tables[name])
         scales = np.maximum(np.abs(values).max(1, keepdims=True), 1e-12).astype(np.float32) / 127
         rounded = np.clip(np.round(values / scales), -127, 127).astype(np.int8)
@@ -212,11 +217,13 @@ def best_range(samples: Sequence[Array], edges: Sequence[tuple[float, float]]) -
     """Samples of an activation, batch by batch, and each batch's smallest and largest value -> the range with the least rounding error."""
     low, high = min(edge[0] for edge in edges), max(edge[1] for edge in edges)
     together = np.concatenate(samples)
-    errors = [rounding_error(together, low * shrink, high * shrink) for shrink in SHRINKS]
-    best = int(np.argmin(errors))
+    together = together[:: max(1, len(together) >> 18)]
+    # One end after the other: an extreme is seldom on both.
+    high = min((high * shrink for shrink in SHRINKS), key=lambda end: rounding_error(together, low, end))
+    low = min((low * shrink for shrink in SHRINKS), key=lambda end: rounding_error(together, end, high))
     dynamic = [rounding_error(values, *edge) for values, edge in zip(samples, edges, strict=True)]
     sizes = [len(values) for values in samples]
-    return Range(low * SHRINKS[best], high * SHRINKS[best], errors[best], float(np.average(dynamic, weights=sizes)))
+    return Range(low, high, rounding_error(together, low, high), float(np.average(dynamic, weights=sizes)))
 
 
 def rounding_error(values: Array, low: float, high: float) -> float:

@@ -128,6 +128,8 @@ def open_artefact(source: str | Path) -> Artefact:
                     _checked(stream, entry, f"{path}: {name}", copy)
             except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
                 raise UserError(f"{path}: {name} cannot be unpacked ({str(error)[:100]}); copy it again, or build it again") from None
+            except OSError as error:
+                raise UserError(f"{path}: {name} cannot be unpacked to {target.parent} ({error.strerror}); set TMPDIR to another place") from None
     return Artefact(name=str(source), path=Path(folder.name), manifest=manifest, keep=folder)
 
 

@@ -65,7 +65,8 @@ def open_built_network(source: str | Path | Artefact, *, role: str = "any", devi
     if role == "generator" and own_role != "generator" and artefact.has_generator:
         folder, own_role = folder / "generator", "generator"
     _require_role(artefact, own_role, role)
-    return BuiltNetwork(_open_runner(artefact.target, folder, threads), _config(folder), artefact, role=own_role, threads=threads)
+    config = _config(folder)
+    return BuiltNetwork(_open_runner(artefact.target, folder, threads), config, artefact, role=own_role, threads=threads)
 
 
 class BuiltNetwork:
