@@ -100,7 +100,9 @@ def test_commands_in_the_documents_are_valid(file: str, with_a_run: None) -> Non
 @pytest.mark.parametrize("name", COMMANDS)
 def test_json_where_a_program_reads(name: str) -> None:
     leaves = {path[-1] for path, _, _ in config.leaves(getattr(settings, COMMANDS[name].settings))}
-    assert ("json" in leaves) == (name in {"prepare", "evaluate", "finetune", "significance", "predict", "detect", "score", "embed", "inspect"})
+    assert ("json" in leaves) == (
+        name in {"prepare", "evaluate", "finetune", "significance", "predict", "detect", "score", "embed", "inspect", "build"}
+    )
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -134,7 +136,7 @@ def test_every_command_can_be_run(name: str) -> None:
     ("argv", "message"),
     [
         (["pretrian"], "unknown command 'pretrian'; did you mean 'pretrain'?"),
-        (["xyzzy"], "unknown command 'xyzzy'; known: convert, dataset,"),
+        (["xyzzy"], "unknown command 'xyzzy'; known: build, convert, dataset,"),
         (["pretrain"], "give a preset or a config.toml first"),
         (["pretrain", "smal", "--output", "o"], "unknown preset 'smal'; did you mean 'small'?"),
         (["vocab", "a.txt", "--output", "o", "--sise", "3"], "unknown flag '--sise'; did you mean '--size'?"),
