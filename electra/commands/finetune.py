@@ -41,7 +41,6 @@ def run(settings: FinetuneSettings) -> int | None:
     head = task.head(train_examples)
     task = settle(task, head)
     check_class_weights(settings.class_weights, head)
-    notices.tell(notices.data_lines(train_examples, dev_examples, head, settings.pretraining_data))
     require("torch", "train")
     from electra.model.freezing import check_layers
     from electra.model.hf import load_checkpoint
@@ -50,7 +49,6 @@ def run(settings: FinetuneSettings) -> int | None:
     from electra.train import ranks, resume
 
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
-    notices.tell([notices.start_line(settings.model, start.hf_config, task, head, settings.head)])
     asked = settings
     settings = fit_length(resolve(asked, task.name, start.config.hidden_size), asked, start.config.max_position_embeddings)
     check_layers(settings.freeze_layers, start.config.num_hidden_layers)
@@ -75,6 +73,8 @@ def run(settings: FinetuneSettings) -> int | None:
         settings=settings,
         class_weights=class_weights(settings.class_weights, head, features),
     )
+    notices.tell([notices.start_line(settings.model, start.hf_config, task, head, settings.head)])
+    notices.tell(notices.data_lines(train_examples, dev_examples, head, settings.pretraining_data))
     counts = {"train_examples": len(shown), "dev_examples": len(dev_examples), "text_pairs": int(shown[0].text_pair is not None)}
     results = []
     with ranks.join(settings.loop.device, settings.loop.threads) as here:

@@ -58,11 +58,11 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
         # Read before the model is opened: a wrong path is told at once.
         examples = read_labelled(task, place, settings.split)
     opened = open_model(settings.model)
-    notices.tell([notices.head_line(opened.name, opened.hf_config, opened.head)])
     task, wanted = settled(task, settings, opened.head)
     if task.name == "own":
         examples = read_labelled(task, place, settings.split)
     model = for_task(opened, task, wanted, settings)
+    notices.tell([notices.head_line(opened.name, opened.hf_config, opened.head)])
     features = model.featurize(examples)
     predictions = model.answer(examples, features, settings.batch_size)
     return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
