@@ -33,7 +33,7 @@ def test_fastest_within_the_drop() -> None:
 
 def test_limit_belongs_to_the_allowed() -> None:
     assert select([REFERENCE, row("exact", 1.0, 0.895)], 0.5, {}).chosen == "exact"
-    with pytest.raises(UserError, match="loses 0.51 points"):
+    with pytest.raises(UserError, match=r"loses 0\.51 points"):
         select([REFERENCE, row("beyond", 1.0, 0.8949)], 0.5, {})
 
 
