@@ -255,6 +255,17 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, J
 
 
 @pytest.mark.slow
+def test_nothing_unpacked_stays_behind(compiled: tuple[Path, Job]) -> None:
+    """Of a process that ends with its model open, as commands do."""
+    script = f"import glob, electra; p = electra.load({str(compiled[0])!r}); p.me = p; p.predict(['x']); print(*glob.glob('/tmp/aotinductor_*'))"
+    before = set(Path("/tmp").glob("aotinductor_*"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), VARIABLE: "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    made = {Path(name) for name in done.stdout.split()} - before
+    assert not [path for path in made if path.exists()]
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("trusted")
 def test_built_artefact_answers_as_the_checkpoint(compiled: tuple[Path, Job]) -> None:
     mine, theirs = load(compiled[0], threads=1), load(checkpoints()["classifier"], threads=1)

@@ -16,7 +16,7 @@ from typing import Any
 from electra.build.program import export_program
 from electra.build.quantize import calibration_batches
 from electra.build.targets import Job
-from electra.deploy.openvino_network import MODEL, PRECISION_KEY
+from electra.deploy.openvino_network import LENGTH_KEY, MODEL, PRECISION_KEY
 from electra.errors import UserError, require
 
 
@@ -68,6 +68,7 @@ def _converted(job: Job) -> Any:
 def _save(model: Any, job: Job, precision: str) -> None:
     """`precision` is what to compute in, which the file remembers; for bf16 half as many bits are stored."""
     model.set_rt_info(precision, list(PRECISION_KEY))
+    model.set_rt_info(str(job.graph.max_length), list(LENGTH_KEY))
     require("openvino", "openvino").save_model(model, job.folder / MODEL, compress_to_fp16=precision == "bf16")
 
 

@@ -7,9 +7,11 @@ what that may do; here an archive with any such file is refused, and only the re
 
 from __future__ import annotations
 
+import atexit
 import json
 import platform
 import threading
+import weakref
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,6 +80,8 @@ class ExportedRunner:
         self.threads = int(torch.get_num_threads())
         self._loader, self._facts, self._torch = loader, facts, torch
         self._lock = threading.Lock()
+        # The loader unpacks the library into /tmp, and removes it when it goes: which objects alive at the end of a process never do.
+        atexit.register(_release, weakref.ref(self))
 
     def __call__(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
         """See `electra.deploy.built_network.Runner`.
@@ -101,6 +105,11 @@ class ExportedRunner:
             values = inputs.get(name)
             if values is not None and values.size and not (values.min() >= 0 and values.max() < limit):
                 raise UserError(f"{name} from {values.min()} to {values.max()}; this network knows 0 to {limit - 1}")
+
+
+def _release(runner: weakref.ref[ExportedRunner]) -> None:
+    if (alive := runner()) is not None:
+        alive._loader = None
 
 
 def open_runner(folder: Path, threads: int = 0) -> ExportedRunner:

@@ -20,6 +20,10 @@ Array = np.ndarray
 MODEL, WEIGHTS = "model.xml", "model.bin"
 PRECISION_KEY = ("electra", "precision")
 """Where model.xml says what to compute in."""
+LENGTH_KEY = ("electra", "max_length")
+"""Where it says how long a row may be."""
+STRIDE = 8
+"""Rows are filled up to a multiple of this: OpenVINO prepares anew for every length it has not seen, which takes as long as several answers."""
 PRECISIONS = ("f32", "bf16")
 """What everything that is not 8-bit is computed in."""
 
@@ -64,19 +68,31 @@ class OpenVinoRunner:
         precision: what everything that is not 8-bit is computed in.
     """
 
-    def __init__(self, compiled: Any, precision: str) -> None:
+    def __init__(self, compiled: Any, precision: str, max_length: int) -> None:
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self.precision = precision
-        self._compiled = compiled
+        self._max_length = max_length
         self._inputs = tuple(port.get_any_name() for port in compiled.inputs)
+        # Outputs with a row's tokens on their second axis: only there is that axis open.
+        self._token_wise = {port.get_any_name() for port in compiled.outputs if len(port.partial_shape) > 1 and port.partial_shape[1].is_dynamic}
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
         """See `electra.deploy.built_network.Runner`; the arrays are copies, the next call does not change them."""
+        length = inputs["input_ids"].shape[1]
+        filled = max(length, min(-(-length // STRIDE) * STRIDE, self._max_length))
+        feed = {name: self._fill(name, inputs[name], length, filled) for name in self._inputs}
         with self._lock:
-            self._request.infer({name: inputs[name] for name in self._inputs}, share_inputs=True)
-            return [np.array(self._request.get_tensor(name).data) for name in wanted]
+            self._request.infer(feed, share_inputs=True)
+            found = {name: self._request.get_tensor(name).data for name in wanted}
+            return [np.array(found[name][:, :length] if name in self._token_wise else found[name]) for name in wanted]
+
+    def _fill(self, name: str, values: Array, length: int, filled: int) -> Array:
+        """A grid (B, L) with padding behind; positions (M,), row * L + column, for grids of the new length."""
+        if values.ndim == 1:
+            return values + values // length * (filled - length)
+        return np.pad(values, ((0, 0), (0, filled - length))) if filled > length else values
 
 
 def open_runner(folder: Path, threads: int = 0) -> OpenVinoRunner:
@@ -102,6 +118,7 @@ def open_runner(folder: Path, threads: int = 0) -> OpenVinoRunner:
     try:
         model = core.read_model(folder / MODEL, folder / WEIGHTS)
         precision = str(model.get_rt_info(list(PRECISION_KEY)).value) if model.has_rt_info(list(PRECISION_KEY)) else "f32"
+        longest = str(model.get_rt_info(list(LENGTH_KEY)).value) if model.has_rt_info(list(LENGTH_KEY)) else "0"
         if precision not in PRECISIONS:
             raise UserError(f"{folder / MODEL} asks for precision '{precision}'; known: {', '.join(PRECISIONS)}; build it again")
         if reason := reason_against(precision):
@@ -109,7 +126,7 @@ def open_runner(folder: Path, threads: int = 0) -> OpenVinoRunner:
         compiled = core.compile_model(model, "CPU", options | {"INFERENCE_PRECISION_HINT": precision})
     except RuntimeError as error:
         raise UserError(f"{folder / MODEL} cannot be run by OpenVINO {openvino.__version__[:8]} ({_last_line(error)}); build it again") from None
-    return OpenVinoRunner(compiled, precision)
+    return OpenVinoRunner(compiled, precision, int(longest) if longest.isdecimal() else 0)
 
 
 def _last_line(error: BaseException) -> str:
