@@ -205,9 +205,12 @@ def test_int8_quantizes_products_attention_and_embeddings_and_says_what_not(monk
     options = json.loads((folder / "artefact.json").read_text())["build"]["options"]
     assert options["operations"]["QAttention"] == 2 and "Attention" not in options["operations"]
     assert options["excluded"] and all("/head/" in name for name in options["excluded"])
-    floats = {t.name: list(t.dims) for t in onnx.load(str(folder / "model.onnx")).graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
-    width = [16, 32]
-    assert not [name for name, dims in floats.items() if len(dims) == 2 and dims[1] > 1 and "head" not in name and dims != width], floats
+    graph = onnx.load(str(folder / "model.onnx")).graph
+    floats = {t.name: int(np.prod(t.dims)) for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    read = [name for node in graph.node if node.op_type == "Gather" for name in node.input if floats.get(name, 0) >= 100]
+    assert read == ["encoder.embeddings.word.weight_row_scales"]
+    # The projection, and of each layer what follows attention and both halves of the feed-forward.
+    assert options["operations"]["MatMulInteger"] == 1 + 2 * 3
 
 
 def test_static_scales_make_an_answer_independent_of_its_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +238,7 @@ def test_the_best_range_cuts_a_rare_extreme_off() -> None:
     values[0] = 40.0
     found = quantize.best_range([values], [(float(values.min()), 40.0)])
     assert 10 < found.high < 36 and found.low < -3 and found.static_error < found.dynamic_error
-    assert quantize.rounding_error(np.array([0.0, 1.0, -1.0], dtype=np.float32), -1.0, 1.0) < 1e-5
+    assert quantize.rounding_error(np.array([0.0, 1.0, -1.0], dtype=np.float32), -1.0, 1.0) < 2e-5
 
 
 def test_an_int8_small_is_below_16_mb(tmp_path: Path) -> None:
