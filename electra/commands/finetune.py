@@ -73,14 +73,15 @@ def run(settings: FinetuneSettings) -> int | None:
         settings=settings,
         class_weights=class_weights(settings.class_weights, head, features),
     )
-    notices.tell([notices.start_line(settings.model, start.hf_config, task, head, settings.head)])
-    notices.tell(notices.data_lines(train_examples, dev_examples, head, settings.pretraining_data))
+    told = [notices.start_line(settings.model, start.hf_config, task, head, settings.head)]
+    told += notices.data_lines(train_examples, dev_examples, head, settings.pretraining_data)
     counts = {"train_examples": len(shown), "dev_examples": len(dev_examples), "text_pairs": int(shown[0].text_pair is not None)}
     results = []
     with ranks.join(settings.loop.device, settings.loop.threads) as here:
         trial = replace(trial, settings=config.replace(settings, loop=resume.share_out(settings.loop, None, here.world_size)))
         if here.first:
             disk.write_text(settings.output / "config.toml", config.to_toml(settings))
+            notices.tell(told)
         for seed in range(settings.loop.seed, settings.loop.seed + settings.seeds):
             folder = settings.output / f"seed-{seed}"
             result = trials.read_result(folder)

@@ -62,8 +62,8 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
     if task.name == "own":
         examples = read_labelled(task, place, settings.split)
     model = for_task(opened, task, wanted, settings)
-    notices.tell([notices.head_line(opened.name, opened.hf_config, opened.head)])
     features = model.featurize(examples)
+    notices.tell([notices.head_line(opened.name, opened.hf_config, opened.head)])
     predictions = model.answer(examples, features, settings.batch_size)
     return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
 
