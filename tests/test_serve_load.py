@@ -146,7 +146,9 @@ def test_models_do_not_wait_for_each_other() -> None:
 def test_closing_refuses_what_comes_and_answers_what_came() -> None:
     with in_thread("classifier", delay=0.4) as served, ThreadPoolExecutor(6) as pool:
         waiting = [pool.submit(call, served.url, "/predict", {"inputs": text}) for text in texts(6)]
-        wait_until(lambda: metric(served.url, "electra_requests_in_flight") >= 6)
+        # The request for the metrics is one of those in flight; the last of the others may still be on its way into the queue.
+        wait_until(lambda: metric(served.url, "electra_requests_in_flight") >= 7)
+        time.sleep(0.1)
         served.serving.close()
         late = call(served.url, "/predict", {"inputs": "late"})
         assert (late.status, late.json["error_type"]) == (503, "unhealthy") and int(late.headers["retry-after"]) >= 1
