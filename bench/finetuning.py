@@ -176,7 +176,9 @@ def main() -> None:
     }
     values |= {"data": options.data.name, "vocab": options.vocab.name}
     record = {"what": "seconds of one epoch of training", "median_seconds": median, "times_as_fast": ratio, "options": values, "runs": runs}
-    options.output.write_text(json.dumps(record | {"environment": environment()}, indent=1) + "\n", encoding="utf-8")
+    here = environment()
+    here["command"] = [Path(word).name if "/" in word else word for word in here["command"]]
+    options.output.write_text(json.dumps(record | {"environment": here}, indent=1) + "\n", encoding="utf-8")
     print("\n".join(f"{name:8} {seconds:8.1f} s   {ratio.get(name, 1.0):5.2f}x" for name, seconds in median.items()))
 
 
