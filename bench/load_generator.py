@@ -63,6 +63,9 @@ class Connection:
 
     async def post(self, path: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:
         """Send a body -> (status, answer)."""
+        if self.reader is not None and self.reader.at_eof():
+            # The server took an idle connection down; every HTTP client looks before it asks.
+            self.close()
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
         assert self.reader is not None

@@ -47,7 +47,10 @@ def main() -> None:
     models = {"english": options.model, "chinese": options.chinese}
     disk.write_text(
         options.record,
-        json.dumps({"command": "sh experiments/tasks.sh", "models": models, "tasks": tasks, "environment": {**environment(), "command": None}}, indent=1) + "\n",
+        json.dumps(
+            {"command": "sh experiments/tasks.sh", "models": models, "tasks": tasks, "environment": {**environment(), "command": None}}, indent=1
+        )
+        + "\n",
     )
     draw({"suite": "tasks", "model": f"{options.model} and {Path(options.chinese).name}", "tasks": tasks, "average": None}, options.picture)
 

@@ -14,6 +14,7 @@ from tiny_models import TEXTS, checkpoints, oracle
 from electra import UserError, load
 from electra.cli import main
 from electra.deploy import windows
+from electra.deploy.heads import head_said
 from electra.deploy.predictor import Predictor
 from electra.deploy.windows import Piece, pair_pieces, split
 
@@ -205,3 +206,21 @@ def test_max_length_is_the_window(classifier: Predictor) -> None:
     assert short.predict(["rain " * 40])[0].num_windows > classifier.predict(["rain " * 40])[0].num_windows == 1
     with pytest.raises(UserError, match="at least 8"):
         load(checkpoints()["classifier"], max_length=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("classifier", "ElectraForSequenceClassification, its head: classification into"),
+        ("discriminator", "ElectraForPreTraining, its head: whether each token was replaced"),
+        ("generator", "ElectraForMaskedLM, its head: words for the masked places"),
+    ],
+)
+def test_the_head_that_answers_is_named(kind: str, said: str) -> None:
+    assert said in head_said(load(checkpoints()[kind]))
+
+
+def test_the_command_names_its_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "texts.txt").write_text("a film\n")
+    assert main(["predict", str(checkpoints()["classifier"]), str(tmp_path / "texts.txt")]) == 0
+    assert "ElectraForSequenceClassification, its head: classification into" in capsys.readouterr().err

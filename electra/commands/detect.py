@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from electra.deploy import texts
 from electra.deploy.detection import Corruption, Detection
+from electra.deploy.heads import head_said
 from electra.deploy.loading import load
 from electra.deploy.progress import counted
 from electra.errors import UserError
@@ -29,10 +30,10 @@ def run(settings: DetectSettings) -> None:
         corruptions = model.corrupt(
             inputs, mask_prob=settings.mask_prob, temperature=settings.temperature, seed=settings.seed, threshold=settings.threshold
         )
-        for corruption in counted(corruptions, "texts"):
+        for corruption in counted(corruptions, "texts", head_said(model)):
             print_json(corruption) if as_json else show_corruption(corruption, _console())
         return
-    for detection in counted(model.iterate_detections(inputs, threshold=settings.threshold), "texts"):
+    for detection in counted(model.iterate_detections(inputs, threshold=settings.threshold), "texts", head_said(model)):
         print_json(detection) if as_json else show_detection(detection, _console())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from electra import config
 from electra.contracts import Prediction
 from electra.deploy import texts
+from electra.deploy.heads import head_said
 from electra.deploy.loading import is_tagger, load
 from electra.deploy.network import SPAN_FINDERS, architecture_of
 from electra.deploy.progress import counted
@@ -27,12 +28,14 @@ def run(settings: PredictSettings) -> None:
         return
     if is_tagger(settings.model):
         tagger = load(settings.model, role="tagger", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
-        for tagged in counted(tagger.iterate_tags(read_sentences(settings.file, settings.text_field), constrained=settings.constrained), "texts"):
+        for tagged in counted(
+            tagger.iterate_tags(read_sentences(settings.file, settings.text_field), constrained=settings.constrained), "texts", head_said(tagger)
+        ):
             sys.stdout.write(tagged_json(tagged) if settings.json else tagged_columns(tagged))
         return
     model = load(settings.model, role="classifier", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
     inputs, again = itertools.tee(texts.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field))
-    answers = counted(model.iterate_predictions(inputs), "texts")
+    answers = counted(model.iterate_predictions(inputs), "texts", head_said(model))
     for line in _lines(again, answers, as_json=settings.json):
         sys.stdout.write(line + "\n")
 
@@ -42,7 +45,7 @@ def answer_questions(settings: PredictSettings) -> None:
     model = load(settings.model, role="span finder", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
     given = config.given(settings)
     inputs, again = itertools.tee(_questions(settings.file, given.get("text_field", "question"), given.get("pair_field", "context")))
-    for (found,), (question, context) in zip(counted(model.iterate_answers(inputs), "questions"), again, strict=False):
+    for (found,), (question, context) in zip(counted(model.iterate_answers(inputs), "questions", head_said(model)), again, strict=False):
         record = {"question": question, "context": context, "answer": found.text, "probability": found.score, "start": found.start, "end": found.end}
         columns = (found.text, f"{found.score:.4f}", question)
         line = json.dumps(record, ensure_ascii=False) if settings.json else "\t".join(" ".join(column.split()) for column in columns)

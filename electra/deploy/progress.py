@@ -12,8 +12,8 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def counted(items: Iterable[T], what: str) -> Iterator[T]:
-    """The same items; every ten seconds, and at the end of anything longer, a line says how many there were and how fast."""
+def counted(items: Iterable[T], what: str, by: str = "") -> Iterator[T]:
+    """The same items; every ten seconds, and at the end of anything longer, a line says how many there were and how fast; then `by` whom."""
     start = last = time.monotonic()
     number = 0
     for number, item in enumerate(items, 1):
@@ -24,6 +24,8 @@ def counted(items: Iterable[T], what: str) -> Iterator[T]:
             _say(number, what, now - start)
     if last != start:
         _say(number, what, time.monotonic() - start)
+    if by:
+        print(by, file=sys.stderr, flush=True)
 
 
 def _say(number: int, what: str, seconds: float) -> None:

@@ -18,6 +18,9 @@ from electra.errors import UserError
 from electra.serve.request_log import redirect_uvicorn
 from electra.serve.serving import Serving
 
+KEEP_ALIVE_SECONDS = 75
+"""An idle connection is kept longer than the 60 s for which proxies commonly keep theirs, so that none asks on one that is just closing."""
+
 
 def bind(host: str, port: int) -> socket.socket:
     """A host and a port -> a bound socket, not yet listening; port 0 takes any that is free.
@@ -90,7 +93,7 @@ def run(app: Any, serving: Serving, bound: socket.socket) -> None:
         ws="none",
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=30,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(serving.limits.timeout) + 1,
     )
     redirect_uvicorn(serving.log)
