@@ -29,7 +29,8 @@ def draw(results: Mapping[str, Any], output: Path) -> None:
         for value in baselines:
             axes.plot([100 * value], [place - 0.2], marker="D", color=BASELINE, markersize=4.5, linestyle="", markeredgewidth=0)
         if score.get("interval"):
-            low, high = (100 * end for end in score["interval"])
+            # No score lies outside of -1..1, however wide Student's t of two seeds is.
+            low, high = (100 * min(1.0, max(-1.0, end)) for end in score["interval"])
             axes.plot([low, high], [place - 0.2, place - 0.2], color=MEAN, linewidth=1.2)
         axes.annotate(f"{mean:.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=MEAN)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=9)
