@@ -299,3 +299,26 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and error.startswith("electra: ")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_last_evaluation_is_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dev set is answered once at the end, not twice; with early stopping the kept weights answer anew."""
+    from tiny_models import checkpoints
+
+    from electra.tasks import trial as trials
+
+    answered = []
+    compute = trials.compute_outputs
+    monkeypatch.setattr(trials, "compute_outputs", lambda *given: (answered.append(1), compute(*given))[1])
+    rows = "sentence\tlabel\n" + "".join(f"film {i}\t{i % 2}\n" for i in range(12))
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text(rows)
+    words = ["finetune", "sst2", "--model", str(checkpoints()["discriminator"]), "--data", str(tmp_path), "--device", "cpu", "--num-train-steps", "4"]
+    assert cli.main([*words, "--evaluate-every", "2", "--output", str(tmp_path / "run")]) == 0
+    assert len(answered) == 2
+    answered.clear()
+    assert cli.main([*words, "--evaluate-every", "2", "--early-stopping", "9", "--output", str(tmp_path / "early")]) == 0
+    assert len(answered) == 3
+    written = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()]
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())["scores"]
+    assert sum(row["label"] == row["prediction"] for row in written) / len(written) == pytest.approx(scores["accuracy"]["mean"])

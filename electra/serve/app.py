@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from electra.serve import routes_hf, routes_own, routes_tei
 from electra.serve.answering import REFUSALS
 from electra.serve.docs_page import docs_page
 from electra.serve.gate import PASSAGE, Gate
+from electra.serve.page import page_router
 from electra.serve.refusals import Refused, error_body
 from electra.serve.schemas import ModelCard
 from electra.serve.serving import Serving
@@ -69,10 +69,7 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
     app.add_api_route("/models/{name}", routes_hf.infer, dependencies=[Depends(name_of)], **answer)
     about: dict[str, Any] = {"methods": ["GET"], "response_model": ModelCard, "responses": {code: REFUSALS[code] for code in (401, 404)}}
     app.add_api_route("/models/{name}", routes_own.describe_model, dependencies=[Depends(name_of)], tags=["server"], **about)
-    if importlib.util.find_spec("electra.serve.page"):
-        from electra.serve.page import page_router
-
-        app.include_router(page_router())
+    app.include_router(page_router())
 
 
 # ---- refusals ----

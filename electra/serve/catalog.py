@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from electra import hub, remote
+from electra.deploy.artefact import is_artefact, read_manifest
 from electra.deploy.loading import load
 from electra.deploy.network import SPAN_FINDERS
 from electra.deploy.predictor import Predictor
@@ -110,7 +111,7 @@ def check_sources(sources: dict[str, str]) -> None:
         UserError: the first that is not there.
     """
     for source in sources.values():
-        if not Path(source).is_file() and not (Path(source) / "artefact.json").exists():
+        if not is_artefact(source):
             hub.resolve(source)
 
 
@@ -147,8 +148,4 @@ def as_model(name: str, predictor: Predictor, record: dict[str, Any] | None = No
 
 def artefact_record(source: str) -> dict[str, Any]:
     """What an artefact says of itself; nothing for a checkpoint."""
-    try:
-        from electra.deploy.artefact import is_artefact, read_manifest
-    except ModuleNotFoundError:
-        return {}
     return dict(read_manifest(source)) if is_artefact(source) else {}

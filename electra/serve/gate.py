@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
+from electra.serve.page import PAGE_PREFIX
 from electra.serve.refusals import Refused
 from electra.serve.serving import Passage, Serving
 
@@ -18,7 +19,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 PASSAGE = "electra.passage"
 """Key of a request's Passage in its ASGI scope."""
-PAGE_PREFIX = "/page/"
 
 
 class Gate:

@@ -58,8 +58,11 @@ def run_seed(trials: Mapping[str, Trial], power: float | None, seed: int, folder
         scores = {name: trial.task.score(trial.dev_examples, predictions[name], trial.head) for name, trial in trials.items()}
         return {**scores, AVERAGE: statistics.fmean(scores[name][trial.task.main_metric] for name, trial in trials.items())}
 
+    last: dict[str, list[Prediction]] = {}
+
     def evaluate() -> dict[str, float]:
-        found = score({name: predict(name) for name in trials})
+        last.update({name: predict(name) for name in trials})
+        found = score(last)
         best.consider(found)
         return {AVERAGE: found[AVERAGE]} | {f"{name}_{metric}": value for name in trials for metric, value in found[name].items()}
 
@@ -79,7 +82,8 @@ def run_seed(trials: Mapping[str, Trial], power: float | None, seed: int, folder
     if result.stopped:
         return result, None
     selected = best.restore(save) if ranks.first else None
-    predictions = {name: predict(name) for name in trials}
+    # As in `trial.run_seed`: the last evaluation's answers, where its weights are the ones kept.
+    predictions = last if last and selected is None else {name: predict(name) for name in trials}
     finished = {"seed": seed, "scores": score(predictions), "steps": result.step, "tokens": result.tokens, "seconds": round(result.seconds, 2)}
     finished |= {"selected_step": selected, "shares": stream.shares()}
     if ranks.first:

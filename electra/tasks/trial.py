@@ -163,8 +163,11 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
     def predict() -> list[Prediction]:
         return task.decode(compute_outputs(network, trial.dev, head, loop, ranks.device), trial.dev, trial.dev_examples, head)
 
+    last: list[Prediction] = []
+
     def evaluate() -> dict[str, float]:
-        scores = task.score(trial.dev_examples, predict(), head)
+        last[:] = predict()
+        scores = task.score(trial.dev_examples, last, head)
         best.consider(scores)
         return scores
 
@@ -194,7 +197,8 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
     if result.stopped:
         return result, None
     selected = best.restore(save) if ranks.first else None
-    predictions = predict()
+    # The loop's last act was an evaluation, unless it had nothing left to do; an earlier one's weights answer anew.
+    predictions = last if last and selected is None else predict()
     scores = task.score(trial.dev_examples, predictions, head)
     finished = SeedResult(seed=seed, scores=scores, steps=result.step, tokens=result.tokens, seconds=round(result.seconds, 2), selected_step=selected)
     if ranks.first:
