@@ -21,7 +21,7 @@ from electra.deploy.artefact import read_manifest, write_artefact
 from electra.deploy.trust import trusting
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
-from electra.tasks.assessment import named_task, read_labelled
+from electra.tasks.assessment import data_place, named_task, read_labelled
 
 REFERENCE = "checkpoint"
 """Name of the reference's row."""
@@ -98,7 +98,7 @@ def build_all(source: str, folder: Path, *, texts: Sequence[str], skip: Sequence
     return unavailable
 
 
-def training_texts(asked: EvaluateSettings) -> list[str]:
+def training_texts(asked: EvaluateSettings, say: Say = lambda line: None) -> list[str]:
     """Texts of the data's train split, 'a<TAB>b' for pairs; none where there is no such split.
 
     Never those of the split that is measured: scales found on them would flatter the score.
@@ -107,12 +107,13 @@ def training_texts(asked: EvaluateSettings) -> list[str]:
         UserError: no such task.
     """
     task = named_task(asked)
-    place = Path(asked.data[0])
+    place = data_place(task, asked.data[0])
     if not place.is_dir() or task.name == "own" or "train" not in task.splits or asked.split == "train":
         return []
     try:
         examples = read_labelled(task, place, "train")
-    except UserError:
+    except UserError as error:
+        say(f"no training texts to find the scales of static int8 on: {error}")
         return []
     return [f"{example.text}\t{example.text_pair}" if example.text_pair else example.text for example in examples]
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from electra import disk, hub
+from electra import hub
 from electra.build import agreement, intervals, machine
 from electra.build.contestant import Answered, Contestant, Failed, Open, open_ours
 from electra.build.row import Latency, Row, Throughput
@@ -30,7 +30,7 @@ from electra.contracts import Example, Head, Task
 from electra.deploy.artefact import is_artefact, read_manifest
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
-from electra.tasks.assessment import named_task, read_labelled, settled
+from electra.tasks.assessment import data_place, named_task, read_labelled, settled
 
 BATCH_SIZES = (1, 8, 32)
 ANSWER_BATCH = 32
@@ -153,7 +153,7 @@ def compete(entries: Sequence[Entry], asked: EvaluateSettings, plan: Plan, say: 
         UserError: as there.
     """
     task, cores = named_task(asked), machine.choose_cores(plan.threads)
-    place = disk.existing_path(asked.data[0], "data")
+    place = data_place(task, asked.data[0])
     # Read before a model is opened: a wrong path is told at once.
     examples = [] if task.name == "own" else read_labelled(task, place, asked.split)
     with contextlib.ExitStack() as stack:

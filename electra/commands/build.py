@@ -72,16 +72,17 @@ def run_auto(settings: BuildSettings) -> None:
     from electra.build.fastest import build_fastest, training_texts
     from electra.build.measure import Plan
     from electra.model.hf import load_checkpoint
-    from electra.tasks.assessment import named_task, read_labelled
+    from electra.tasks.assessment import data_place, named_task, read_labelled
 
     columns = {name: getattr(settings, name) for name in ("text", "text_pair", "label") if name in config.given(settings)}
     asked = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
     # All of this is looked at before minutes of building.
     load_checkpoint(settings.model, "task")
-    task, place = named_task(asked), disk.existing_path(settings.data, "data")
+    task = named_task(asked)
+    place = data_place(task, settings.data)
     if task.name != "own":
         read_labelled(task, place, settings.split)
-    texts_found = training_texts(asked) if settings.calibrate is None else calibration_texts(settings)
+    texts_found = training_texts(asked, say) if settings.calibrate is None else calibration_texts(settings)
     plan = Plan(calls=settings.calls, threads=len(machine.choose_cores(settings.threads)))
     found = build_fastest(
         asked,

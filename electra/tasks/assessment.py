@@ -53,7 +53,7 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
     for place in (settings.report, settings.predictions):
         if place is not None:
             disk.fresh_output(place, remedy="choose another place")
-    place = disk.existing_path(hub_datasets.local(task, Path(settings.data[0])), "data")
+    place = data_place(task, settings.data[0])
     if task.name != "own":
         # Read before the model is opened: a wrong path is told at once.
         examples = read_labelled(task, place, settings.split)
@@ -66,6 +66,15 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
     notices.tell([notices.head_line(opened.name, opened.hf_config, opened.head)])
     predictions = model.answer(examples, features, settings.batch_size)
     return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
+
+
+def data_place(task: Task, given: str | Path) -> Path:
+    """--data as given (a path, an archive, a data set of the hub) -> the file or folder to read.
+
+    Raises:
+        UserError: nothing is there, the archive is damaged, or the hub cannot be reached.
+    """
+    return disk.existing_path(hub_datasets.local(task, Path(given)), "data")
 
 
 def named_task(settings: EvaluateSettings) -> Task:
@@ -90,7 +99,7 @@ def settled(task: Task, settings: EvaluateSettings, head: Head) -> tuple[Task, H
     One's own labels and tags are those the model has learned; a file need not hold all of them.
     """
     if task.name == "own":
-        return own_with(settings, Path(settings.data[0]), head), head
+        return own_with(settings, data_place(task, settings.data[0]), head), head
     if task.name == "tagging":
         return settle(task, head), head if head.kind == "tagging" else Head(kind="tagging")
     return task, task.head([])

@@ -19,6 +19,7 @@ from typing import Any
 from electra import disk, remote
 from electra.contracts import Task
 from electra.errors import UserError, require
+from electra.tasks.task_archives import is_archive, unpacked
 
 HUB = "hub"
 """--data hub: wherever the task's data set is."""
@@ -185,13 +186,14 @@ def is_hub_name(task: str, data: Path | None) -> bool:
 
 
 def local(task: Task, data: Path) -> Path:
-    """--data as given, a path or the data set's name on the hub -> the path, or the cache's folder with the data set's files.
+    """--data as given, a path, an archive or the data set's name on the hub -> the path, or the cache's folder with the data set's files.
 
     Raises:
         UserError: the hub has no such data set or cannot be reached, or its rows are not what they were.
     """
     if not is_hub_name(task.name, data):
-        return data
+        # IMDb's archive of a hundred thousand small files is read as it is.
+        return unpacked(data) if task.name != "imdb" and is_archive(data) else data
     found = DATASETS[task.name]
     labels = task.head([]).labels
     folder = remote.cache_folder() / "datasets" / f"{found.name.replace('/', '--')}--{task.name}"

@@ -23,6 +23,7 @@ from electra.tasks.metrics import Score
 from electra.tasks.question_features import Reading, featurize_questions
 from electra.tasks.question_files import find_file, read_mrqa, read_squad
 from electra.tasks.task import fixed_head
+from electra.tasks.task_archives import is_archive
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
@@ -77,7 +78,7 @@ def with_files(task: Task, data: Path | None, train: Path | None, dev: Path | No
     """
     if data is None and (train is None or dev is None):
         raise UserError(f"{task.name} needs --data DIR, the folder with its files, or --train FILE and --dev FILE")
-    if data is not None and data.is_file() and (train is None or dev is None):
+    if data is not None and data.is_file() and not is_archive(data) and (train is None or dev is None):
         raise UserError(f"{data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen questions")
     files = {split: path for split, path in (("train", train), ("dev", dev)) if path is not None}
     return dataclasses.replace(task, read=lambda folder, split: task.read(files.get(split, folder), split))

@@ -17,7 +17,7 @@ from electra.errors import UserError, did_you_mean
 from electra.tasks.own import json_rows
 from electra.tasks.task import read_text
 
-SUFFIXES = (".txt", ".conll", ".conllu", ".tsv", ".bio", ".iob", ".iob2", ".jsonl")
+SUFFIXES = (".txt", ".txt.gz", ".conll", ".conllu", ".tsv", ".bio", ".iob", ".iob2", ".jsonl")
 WORD_FIELDS = ("words", "tokens")
 TAG_FIELDS = ("tags", "ner_tags", "chunk_tags", "pos_tags", "labels")
 _DOCUMENT = "-DOCSTART-"

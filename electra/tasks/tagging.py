@@ -205,8 +205,8 @@ def read_chunks(data: Path, split: str) -> list[Example]:
         UserError: no such folder or file, or a line that cannot be read.
     """
     data = Path(data)
-    official = data / "test.txt"
-    path = official if split == "dev" and not (data / "dev.txt").exists() and official.exists() else split_file(data, split, SUFFIXES)
+    official = next((path for name in ("test.txt", "test.txt.gz") if (path := data / name).exists()), None)
+    path = official if split == "dev" and not (data / "dev.txt").exists() and official is not None else split_file(data, split, SUFFIXES)
     sentences = read_tagged(path, TagColumns(), split)
     tags = {tag for sentence in sentences if isinstance(sentence.label, tuple) for tag in sentence.label}
     known = {"O", *(f"{letter}-{kind}" for letter in "BIES" for kind in CHUNK_TYPES["B"].split())}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,14 +132,17 @@ def choose_examples(examples: Sequence[Example], limit: int, *, swapped: bool) -
 
 
 def read_text(path: Path, what: str) -> str:
-    """A whole UTF-8 file, with or without a byte-order mark.
+    """A whole UTF-8 file, with or without a byte-order mark, plain or as .gz.
 
     Raises:
         UserError: missing, a folder, unreadable, empty, or not UTF-8 text.
     """
     disk.existing_path(path, what)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}); download it again") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; give a readable file") from None
     except UnicodeDecodeError as error:
