@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
+from electra import cpu
 from electra.contracts import Batch
 from electra.data.batches import collate
 from electra.model import hf, hf_keys
@@ -22,9 +25,19 @@ SHAPES = [
 BATCHES = {
     "padded, two segments": [([2, 5, 6, 7, 3, 8, 9, 3], [0] * 5 + [1] * 3), ([2, 5, 3], [0] * 3)],
     "one token": [([4], [0])],
+    "nearly full": [([2, *range(20, 38), 3], [0] * 20), ([2, *range(40, 57), 3], [0] * 12 + [1] * 7)],
     "full": [([2, 10, 11, 3], [0] * 4), ([2, 12, 13, 3], [0, 0, 1, 1])],
 }
 CLASSES = ["ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM", "ElectraForSequenceClassification"]
+
+
+@pytest.fixture(params=["plain", "fast"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The encoder as it comes, and as `electra.cpu` makes it fast; on a processor where that is of no use, all of its paths all the same."""
+    if request.param == "fast" and not cpu.exact_in_onednn():
+        monkeypatch.setattr(cpu, "are_fast", lambda: True)
+    with cpu.fast_products(torch.device("cpu")) if request.param == "fast" else nullcontext():
+        yield request.param
 
 
 def theirs(name: str, shape: dict[str, int]) -> torch.nn.Module:
@@ -48,7 +61,7 @@ def padded(batch: Batch) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("features", BATCHES.values(), ids=BATCHES.keys())
 @pytest.mark.parametrize("name", CLASSES)
-def test_states_logits_and_gradients_equal_transformers(name: str, features: list, shape: dict[str, int], tmp_path: Path) -> None:
+def test_states_logits_and_gradients_equal_transformers(way: str, name: str, features: list, shape: dict[str, int], tmp_path: Path) -> None:
     reference = theirs(name, shape)
     reference.save_pretrained(tmp_path)
     ours = hf.load_checkpoint(tmp_path).module

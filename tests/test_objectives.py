@@ -7,11 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn import metrics as sk
+from torch import Tensor
 
+from electra.contracts import Batch
 from electra.data.batches import collate, example_key
-from electra.model import masking
+from electra.model import masking, vocabulary
 from electra.model.networks import build_objective, discriminator_config, generator_config
 from electra.model.objectives import ReplacedTokenDetection
+from electra.model.vocabulary import Draw, Found
 from electra.settings import ModelSettings, ObjectiveSettings
 from electra.train.evaluation import evaluate
 
@@ -213,6 +216,11 @@ def test_counted_words_start_as_companions() -> None:
     assert torch.equal(before[:, :8], after[:, :8]) and abs(after[10:90, 8:].std() / before[10:90, 8:].std() - 1) < 0.1
 
 
+def _nearly_sure(batch: Batch, ids: Tensor, at: Tensor, wanted: Tensor, draw: Draw) -> Found:
+    """Logits of 6 for the truth, 0 for the rest."""
+    return vocabulary.predict(F.one_hot(wanted, VOCAB).float() * 6, torch.eye(VOCAB), torch.zeros(VOCAB), wanted, draw)
+
+
 def test_disallow_correct_replaces_every_chosen_token() -> None:
     """With it no sample is the original; without it, some are, from the same random numbers."""
     batch = collate([([2, *range(20, 60), 3], [0] * 42)] * 8)
@@ -221,7 +229,7 @@ def test_disallow_correct_replaces_every_chosen_token() -> None:
         objective = make(disallow_correct=flag)
         with torch.no_grad():
             # A generator that is nearly sure of the truth.
-            objective.generator.forward = lambda batch, ids, at: F.one_hot(batch.ids[at], VOCAB).float() * 6  # type: ignore[method-assign]
+            objective.generator.forward = _nearly_sure  # type: ignore[method-assign]
             output = objective(batch)
         counts[flag] = output.metrics["sampled_masked_lm_accuracy"][0].item()
     assert counts[True] == 0 < counts[False]

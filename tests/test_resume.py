@@ -16,7 +16,7 @@ from toy_training import ToyObjective, launch, run_toy, save_toy
 
 from electra.errors import UserError
 from electra.settings import OptimizerSettings
-from electra.train import resume
+from electra.train import ranks, resume
 from electra.train.optim import Adam
 from electra.train.record import read_metrics
 
@@ -47,13 +47,18 @@ def assert_same(one: Path, two: Path) -> None:
     assert outcome(one)[2] == outcome(two)[2]
 
 
+def run_here(folder: Path, *, go_on: bool = False) -> None:
+    """As `launch`, in this process: one thread, products as a joined process has them."""
+    threads = torch.get_num_threads()
+    with ranks.join("cpu", threads=1) as place:
+        run_toy(folder, place=place, go_on=go_on)
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("unbroken") / "run"
-    run_toy(folder)
-    torch.set_num_threads(threads)
+    run_here(folder)
     return folder
 
 
@@ -91,7 +96,7 @@ def test_sigterm_and_ctrl_c_save_and_tell_how_to_go_on(unbroken: Path, tmp_path:
         assert process.exitcode == 128 + number
     told = folder.with_suffix(".log").read_text()
     assert told.count("--resume goes on") == 2
-    run_toy(folder, go_on=True)
+    run_here(folder, go_on=True)
     final = outcome(folder)
     wanted = outcome(unbroken)
     assert all(torch.equal(final[0][name], wanted[0][name]) for name in wanted[0])

@@ -15,6 +15,7 @@ from tiny_models import checkpoints
 
 from electra import UserError, cli
 from electra.contracts import Head
+from electra.cpu import fast_products
 from electra.deploy.examples import open_fine_tuned
 from electra.settings import LoopSettings
 from electra.tasks import find_task
@@ -37,7 +38,8 @@ def test_answers_are_those_of_trainings_evaluation(name: str, tmp_path: Path) ->
     features = model.featurize(asked)
     assert max(len(feature.ids) for feature in features) <= 40
     network = load_checkpoint(source, "task").module
-    theirs = compute_outputs(network, features, head, LoopSettings(batch_size=7), torch.device("cpu"))  # type: ignore[arg-type]
+    with fast_products(torch.device("cpu")):
+        theirs = compute_outputs(network, features, head, LoopSettings(batch_size=7), torch.device("cpu"))  # type: ignore[arg-type]
     ours = model.compute(features, 7)
     assert len(ours) == len(theirs) and all(one.dtype == np.float32 for one in ours)
     for one, other in zip(ours, theirs, strict=True):

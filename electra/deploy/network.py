@@ -138,9 +138,10 @@ class TorchNetwork:
     def _batch(self, pieces: Sequence[Piece]) -> Iterator[Batch]:
         import torch
 
+        from electra.cpu import fast_products
         from electra.data.batches import collate
 
-        with torch.inference_mode():
+        with torch.inference_mode(), fast_products(torch.device(self.device)):
             yield collate([(piece.ids, piece.segments) for piece in pieces], keys=[0] * len(pieces)).to(self.device)
 
 

@@ -37,11 +37,9 @@ class ReplaceMaskedLM(Corruption):
     def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
         """The original tokens, from the text with the samples in it."""
         corrupted, _ = masking.replace_tokens(batch, proposal.chosen, sampled)
-        logits = self.model(batch, corrupted, proposal.chosen).float()
-        wanted, num = batch.ids[proposal.chosen], len(proposal.chosen)
-        total = F.cross_entropy(logits, wanted, reduction="sum")
-        right = (logits.argmax(-1) == wanted).sum()
-        return StepOutput(losses={"replaced_lm_loss": Loss(total=total, count=num)}, metrics=ratios(replaced_lm_accuracy=(right, num)))
+        found, num = self.model(batch, corrupted, proposal.chosen, batch.ids[proposal.chosen]), len(proposal.chosen)
+        metrics = ratios(replaced_lm_accuracy=(found.hits.sum(), num))
+        return StepOutput(losses={"replaced_lm_loss": Loss(total=found.total, count=num)}, metrics=metrics)
 
 
 class AllTokensMaskedLM(ReplaceMaskedLM):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from electra import cpu
 from electra.contracts import Batch
 
 Reads = Literal["both", "left", "right"]
@@ -97,33 +98,58 @@ class DisentangledEmbeddings(nn.Module):
         self.load_state_dict({"word_change.weight": plain["word.weight"] - self.shared_words, **rest})
 
 
+_WORTH_PACKING = 0.9
+"""Where fewer of the grid's cells than this are real tokens, leaving out the others saves more than going in and out of the grid costs."""
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Where the T tokens of a batch lie in its (B, L) grid."""
+    """Where the N tokens that layers see lie in their (B, L) grid: the T real ones, and on a CPU others that make sizes repeat."""
 
     num_rows: int
     length: int
     slots: Tensor | None
-    """(T,) index into the flattened grid; None when every cell is a real token."""
+    """(N,) index into the flattened grid, followed by its spare cells; None when layers see the whole grid."""
     mask: Tensor | None
     """(B, 1, 1 or L, L) bool, True where a token (third) sees another (fourth); None when all see all."""
+    num_spare: int = 0
+    """Tokens behind the real ones, and cells behind the grid's for them."""
+    spread: Tensor | None = None
+    """(T,) index of the real tokens in the grid, where layers see all of it although not all of it is real."""
 
     @staticmethod
     def of(batch: Batch, reads: Reads = "both") -> Rows:
         """The grid of a batch; shapes come from its host lengths, so nothing waits for the device."""
         num_rows, length = len(batch.lengths), batch.max_length
+        num_spare, spread = 0, None
         slots = mask = None
         if batch.num_tokens != num_rows * length:
             slots = batch.rows * length + batch.positions
             mask = torch.zeros(num_rows * length, dtype=torch.bool, device=slots.device)
             mask[slots] = True
             mask = mask.view(num_rows, 1, 1, length)
+            if cpu.are_fast() and batch.num_tokens >= _WORTH_PACKING * num_rows * length:
+                slots, spread = None, slots
+            elif num_spare := cpu.spare(batch.num_tokens):
+                slots = torch.cat([slots, torch.arange(num_rows * length, num_rows * length + num_spare)])
         if reads != "both":
             square = torch.ones(length, length, dtype=torch.bool, device=batch.ids.device)
             seen = square.tril() if reads == "left" else square.triu()
             # Padding sees itself: a row that sees nothing has no softmax.
             mask = seen[None, None] if mask is None else (mask & seen) | torch.eye(length, dtype=torch.bool, device=seen.device)
-        return Rows(num_rows, length, slots, mask)
+        return Rows(num_rows, length, slots, mask, num_spare, spread)
+
+    def enter(self, hidden: Tensor) -> Tensor:
+        """(T, D) real tokens -> (N, D)."""
+        if self.spread is not None:
+            return hidden.new_zeros(self.num_rows * self.length, hidden.shape[1]).index_copy(0, self.spread, hidden)
+        return F.pad(hidden, (0, 0, 0, self.num_spare)) if self.num_spare else hidden
+
+    def leave(self, hidden: Tensor) -> Tensor:
+        """(N, D) -> (T, D) real tokens."""
+        if self.spread is not None:
+            return hidden[self.spread]
+        return hidden[: len(hidden) - self.num_spare] if self.num_spare else hidden
 
 
 class Layer(nn.Module):
@@ -143,23 +169,32 @@ class Layer(nn.Module):
 
     def forward(self, hidden: Tensor, rows: Rows) -> Tensor:
         attended = self.attention_output(self._attend(self.qkv(hidden), rows))
-        hidden = self.attention_norm(hidden + self._drop(attended))
-        return self.norm(hidden + self._drop(self.down(F.gelu(self.up(hidden)))))
+        hidden = self.attention_norm(self._add(hidden, attended))
+        return self.norm(self._add(hidden, self.down(F.gelu(self.up(hidden)))))
 
-    def _drop(self, values: Tensor) -> Tensor:
-        return F.dropout(values, self.dropout, self.training) if self.dropout else values
+    def _add(self, hidden: Tensor, values: Tensor) -> Tensor:
+        """hidden + dropout(values)."""
+        if not (self.dropout and self.training):
+            return hidden + values
+        return cpu.add_dropped(hidden, values, self.dropout) if cpu.are_fast() else hidden + F.dropout(values, self.dropout)
 
     def _attend(self, qkv: Tensor, rows: Rows) -> Tensor:
         """(T, 3D) -> (T, D)."""
         width = qkv.shape[-1] // 3
         if rows.slots is not None:
-            grid = qkv.new_zeros(rows.num_rows * rows.length, 3 * width)
-            qkv = grid.index_copy(0, rows.slots, qkv)
-        q, k, v = qkv.view(rows.num_rows, rows.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+            grid = qkv.new_zeros(rows.num_rows * rows.length + rows.num_spare, 3 * width)
+            qkv = grid.index_copy(0, rows.slots, qkv)[: rows.num_rows * rows.length]
         dropout = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.mask, dropout_p=dropout)
+        heads = qkv.view(rows.num_rows, rows.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        if cpu.are_fast():
+            out = cpu.attention(heads, rows.mask, dropout)
+        else:
+            q, k, v = heads
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.mask, dropout_p=dropout)
         out = out.transpose(1, 2).reshape(rows.num_rows * rows.length, width)
-        return out if rows.slots is None else out[rows.slots]
+        if rows.slots is None:
+            return out
+        return F.pad(out, (0, 0, 0, rows.num_spare))[rows.slots] if rows.num_spare else out[rows.slots]
 
 
 class Encoder(nn.Module):
@@ -191,9 +226,10 @@ class Encoder(nn.Module):
         if self.projection is not None:
             hidden = self.projection(hidden)
         rows = Rows.of(batch, reads)
+        hidden = rows.enter(hidden)
         for layer in self.layers:
             hidden = layer(hidden, rows)
-        return hidden
+        return rows.leave(hidden)
 
 
 def first_tokens(hidden: Tensor, batch: Batch) -> Tensor:

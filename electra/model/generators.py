@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from electra.contracts import Batch
 from electra.model.encoder import Encoder
 from electra.model.heads import MaskedLanguageHead
+from electra.model.vocabulary import Draw, Found
 
 CHUNK = 1024
 """Positions that go through the vocabulary at a time where all of them must: (T, V) never exists."""
@@ -25,10 +26,15 @@ class Generator(nn.Module):
         self.encoder = encoder
         self.head = MaskedLanguageHead(encoder.config, encoder.words)
 
-    def forward(self, batch: Batch, ids: Tensor | None = None, at: Tensor | None = None) -> Tensor:
-        """Logits (M, V) at the token indices `at` (M,), or (T, V) at all of them."""
+    def forward(
+        self, batch: Batch, ids: Tensor | None = None, at: Tensor | None = None, wanted: Tensor | None = None, draw: Draw | None = None
+    ) -> Tensor | Found:
+        """Logits (M, V) at the token indices `at` (M,), or (T, V) at all of them.
+
+        With `wanted`, the right ids there, what the logits say of these instead, and where a `draw` is given samples.
+        """
         hidden = self.encoder(batch, ids)
-        return self.head(hidden if at is None else hidden[at])
+        return self.head(hidden if at is None else hidden[at], wanted, draw)
 
 
 class TwoTowerGenerator(nn.Module):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from electra.model import masking, vocabulary
 from electra.model.encoder import EncoderConfig
+from electra.model.vocabulary import Draw, Found
 
 
 class MaskedLanguageHead(nn.Module):
@@ -23,8 +26,18 @@ class MaskedLanguageHead(nn.Module):
         self.output = nn.Linear(config.embedding_size, config.vocab_size)
         self.output.weight = word_embeddings.weight
 
-    def forward(self, states: Tensor) -> Tensor:
-        return self.output(self.norm(F.gelu(self.dense(states))))
+    def forward(self, states: Tensor, wanted: Tensor | None = None, draw: Draw | None = None) -> Tensor | Found:
+        """Logits, or with `wanted` (M,) ids what they say of these, and where a `draw` is given samples."""
+        states = self.norm(F.gelu(self.dense(states)))
+        if wanted is None:
+            return self.output(states)
+        if states.device.type == "cpu" and states.dtype == self.output.weight.dtype:
+            return vocabulary.predict(states, self.output.weight, self.output.bias, wanted, draw)
+        logits = self.output(states)
+        total = F.cross_entropy(logits.float(), wanted, reduction="sum")
+        with torch.no_grad():
+            sampled = None if draw is None else masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
+            return Found(total=total, hits=logits.argmax(-1) == wanted, sampled=sampled)
 
 
 class ReplacedTokenHead(nn.Module):

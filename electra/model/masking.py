@@ -145,10 +145,15 @@ def sample_tokens(logits: Tensor, chance: Tensor, temperature: float | Tensor = 
     scaled = logits.float() if isinstance(temperature, float | int) and temperature == 1 else logits.float() / temperature
     if forbidden is not None:
         scaled = scaled.scatter(1, forbidden[:, None], -torch.inf)
-    cumulative = torch.softmax(scaled, dim=-1).cumsum(dim=-1)
+    return draw_by_weight(torch.softmax(scaled, dim=-1), chance)
+
+
+def draw_by_weight(weights: Tensor, chance: Tensor) -> Tensor:
+    """(M, V) weights, not below zero, and one uniform number each, (M,) -> (M,) ids drawn in proportion to them."""
+    cumulative = weights.cumsum(dim=-1)
     # Scaled by the sum as it came out, so that rounding can never push a sample past the vocabulary.
     target = chance[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_(max=weights.shape[-1] - 1)
 
 
 def replace_tokens(batch: Batch, chosen: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from electra.contracts import Batch, Loss, StepOutput
 from electra.model import masking
 from electra.model.generators import Generator, TwoTowerGenerator, inner_tokens, log_likelihoods
+from electra.model.vocabulary import Draw
 from electra.settings import ObjectiveSettings
 
 
@@ -24,10 +25,12 @@ class Proposal:
 
     chosen: Tensor
     """(M,) indices of the chosen tokens, among the T of the batch."""
-    logits: Tensor
-    """(M, V) what may stand there, detached."""
     output: StepOutput
     """The generator's own losses and metrics."""
+    sampled: Tensor | None = None
+    """(M,) ids to stand there, where a draw was asked for."""
+    sampled_log_q: Tensor | None = None
+    """(M,) their log-probabilities, where `log_q` is known."""
     log_q: Tensor | None = None
     """(T,) log-probability of every original token given all the others, zero at the ends of a sequence; only a cloze model knows it."""
 
@@ -72,14 +75,24 @@ class Noise(nn.Module):
     def advance(self, done: float) -> None:
         """Nothing here changes as a run goes on."""
 
+    def draw(self, batch: Batch, chosen: Tensor, temperature: float | Tensor | None) -> Draw | None:
+        """How to sample at the chosen positions; None where no temperature says so."""
+        if temperature is None:
+            return None
+        chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
+        return Draw(chance=chance, temperature=temperature, forbidden=batch.ids[chosen] if self.settings.disallow_correct else None)
+
     def forward(self, batch: Batch) -> StepOutput:
         return self.propose(batch).output
 
-    def propose(self, batch: Batch) -> Proposal:
-        """What may stand at chosen positions."""
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+        """Chosen positions, and with a `temperature` samples to stand there."""
         chosen = self.choose(batch)
-        logits = torch.zeros((), device=chosen.device).expand(len(chosen), self.vocab_size)
-        return Proposal(chosen=chosen, logits=logits, output=StepOutput(losses={}))
+        sampled = None
+        if draw := self.draw(batch, chosen, temperature):
+            logits = torch.zeros((), device=chosen.device).expand(len(chosen), self.vocab_size)
+            sampled = masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
+        return Proposal(chosen=chosen, sampled=sampled, output=StepOutput(losses={}))
 
 
 class MaskedLanguageModel(Noise):
@@ -98,19 +111,15 @@ class MaskedLanguageModel(Noise):
         """Masked tokens."""
         return {"masked_lm_loss": sum(self.num_chosen(batch))}
 
-    def propose(self, batch: Batch) -> Proposal:
-        """The masked LM's predictions at masked positions, and its loss there."""
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+        """The masked LM's loss at masked positions, and with a `temperature` samples of its predictions."""
         chosen = self.choose(batch)
         masked = masking.mask_positions(batch, chosen, self.mask_id, self.settings.mask_token_prob)
-        logits = self.generator(batch, masked, chosen)
-        wanted = batch.ids[chosen]
-        total = F.cross_entropy(logits.float(), wanted, reduction="sum")
-        with torch.no_grad():
-            right = (logits.argmax(-1) == wanted).sum()
+        found = self.generator(batch, masked, chosen, batch.ids[chosen], self.draw(batch, chosen, temperature))
         num = len(chosen)
-        loss = Loss(total=total, count=num, weight=self.settings.generator_weight)
-        output = StepOutput(losses={"masked_lm_loss": loss}, metrics=ratios(masked_lm_accuracy=(right, num)))
-        return Proposal(chosen=chosen, logits=logits.detach(), output=output)
+        loss = Loss(total=found.total, count=num, weight=self.settings.generator_weight)
+        output = StepOutput(losses={"masked_lm_loss": loss}, metrics=ratios(masked_lm_accuracy=(found.hits.sum(), num)))
+        return Proposal(chosen=chosen, sampled=found.sampled, output=output)
 
 
 class ClozeModel(Noise):
@@ -131,18 +140,23 @@ class ClozeModel(Noise):
         """Tokens with both neighbours."""
         return {"cloze_loss": batch.num_tokens - 2 * len(batch.lengths)}
 
-    def propose(self, batch: Batch) -> Proposal:
-        """Predictions at chosen positions, the loss of all, and what each original token's probability was."""
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+        """The loss of all tokens, what each one's probability was, and with a `temperature` samples at the chosen positions."""
         chosen = self.choose(batch)
         states = self.generator(batch)
         inner = inner_tokens(batch.lengths).to(chosen.device, non_blocking=True)
         log_q, hits = log_likelihoods(self.generator.head, states, batch.ids[inner])
         # The inner tokens leave out both ends of every earlier sequence and the first of their own.
         places = chosen - 2 * batch.rows[chosen] - 1
-        with torch.no_grad():
-            logits = self.generator.head(states[places])
+        sampled = sampled_log_q = None
+        if draw := self.draw(batch, chosen, temperature):
+            with torch.no_grad():
+                logits = self.generator.head(states[places]).float()
+                sampled = masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
+                sampled_log_q = -F.cross_entropy(logits, sampled, reduction="none")
         loss = Loss(total=-log_q.sum(), count=len(inner), weight=self.settings.generator_weight)
         num = len(chosen)
         metrics = ratios(masked_lm_loss=(-log_q[places].sum(), num), masked_lm_accuracy=(hits[places].sum(), num))
         everywhere = log_q.new_zeros(batch.num_tokens).index_copy(0, inner, log_q.detach())
-        return Proposal(chosen=chosen, logits=logits, output=StepOutput(losses={"cloze_loss": loss}, metrics=metrics), log_q=everywhere)
+        output = StepOutput(losses={"cloze_loss": loss}, metrics=metrics)
+        return Proposal(chosen=chosen, output=output, sampled=sampled, sampled_log_q=sampled_log_q, log_q=everywhere)

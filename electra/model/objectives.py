@@ -58,15 +58,12 @@ class Corruption(nn.Module):
         return self.noise.counts(batch)
 
     def forward(self, batch: Batch) -> StepOutput:
-        proposal = self.noise.propose(batch)
-        with torch.no_grad():
-            chosen = proposal.chosen
-            chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
-            forbidden = batch.ids[chosen] if self.settings.disallow_correct else None
-            sampled = masking.sample_tokens(proposal.logits, chance, self.temperature(), forbidden)
-            right = (sampled == batch.ids[chosen]).sum()
+        proposal = self.noise.propose(batch, self.temperature())
+        sampled = proposal.sampled
+        assert sampled is not None, "a temperature asks for samples"
+        right = (sampled == batch.ids[proposal.chosen]).sum()
         learned = self.learn(batch, proposal, sampled)
-        metrics = ratios(sampled_masked_lm_accuracy=(right, len(chosen)))
+        metrics = ratios(sampled_masked_lm_accuracy=(right, len(sampled)))
         return StepOutput(
             losses={**proposal.output.losses, **learned.losses},
             metrics={**proposal.output.metrics, **metrics, **learned.metrics},
@@ -157,12 +154,12 @@ class Electric(ReplacedTokenDetection):
 
     def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
         """Noise or text? for every token."""
-        assert proposal.log_q is not None, "Electric needs a generator that knows the probability of every token"
+        of_samples = proposal.sampled_log_q
+        assert proposal.log_q is not None and of_samples is not None, "Electric needs a generator that knows the probability of every token"
         chosen, mask_prob = proposal.chosen, self.settings.mask_prob
         corrupted, _ = masking.replace_tokens(batch, chosen, sampled)
         noise = torch.zeros_like(batch.ids, dtype=torch.bool).index_fill(0, chosen, True)
         with torch.no_grad():
-            of_samples = -F.cross_entropy(proposal.logits.float(), sampled, reduction="none")
             log_q = proposal.log_q.index_copy(0, chosen, of_samples)
             log_q = torch.where(torch.isin(batch.ids, self.special_ids), 0.0, log_q)
         energies = self.discriminator(batch, corrupted).float()

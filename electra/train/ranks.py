@@ -27,6 +27,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from electra.contracts import Batch
+from electra.cpu import fast_products
 from electra.errors import UserError
 from electra.train.blocks import blocks
 
@@ -243,6 +244,12 @@ def join(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
         torch.set_float32_matmul_precision("high")
     if place.type == "cuda":
         torch.cuda.set_device(place)
+    with fast_products(place), _joined(place) as ranks:
+        yield ranks
+
+
+@contextlib.contextmanager
+def _joined(place: torch.device) -> Iterator[Ranks]:
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     if world_size == 1 or dist.is_initialized():
         started = dist.is_initialized()
@@ -295,3 +302,4 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
         mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+        mallopt(-8, 1)  # M_ARENA_MAX: what the backward thread frees serves the forward one

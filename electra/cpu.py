@@ -1,0 +1,149 @@
+"""What makes the same mathematics fast on a CPU: who multiplies, attention as plain products, and dropout from cheap random bits.
+
+PyTorch sends fp32 products to MKL, which leaves half of an AMD processor's width unused: 180 GFLOP/s on two cores of an EPYC
+where oneDNN, the other library in every PyTorch, has 420 (`bench/records`, docs/log.md). PyTorch asks oneDNN only where fp32 products may be
+rounded to bf16 inside (`torch.set_float32_matmul_precision("medium")`), yet oneDNN makes use of that leave only on processors with AMX; on
+others it computes in fp32 all the same. So the leave is given where AVX-512 is and AMX is not, and only after a look at a product.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_lock = threading.Lock()
+_inside = 0
+"""How many hold `fast_products` now; the setting is the process's, not a thread's."""
+_SIDE = 256
+"""Of the products that are looked at: large enough for oneDNN to take them as it will take the others."""
+
+
+@contextlib.contextmanager
+def fast_products(device: torch.device) -> Iterator[None]:
+    """Within, fp32 products on this CPU are oneDNN's where that is exact (`are_fast`); the process's setting is then as before."""
+    global _inside
+    if device.type != "cpu" or not exact_in_onednn():
+        yield
+        return
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                torch.set_float32_matmul_precision("highest")
+
+
+def are_fast() -> bool:
+    """Whether products are oneDNN's now."""
+    return _inside > 0
+
+
+@cache
+def exact_in_onednn() -> bool:
+    """Whether oneDNN is there, is likely to be faster, and its fp32 products are fp32's when it may round them."""
+    capable = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if not capable or torch.get_float32_matmul_precision() != "highest":
+        return False
+    # Numbers that bf16 cannot hold: with 8 bits of mantissa 1 + 2^-12 is 1, and the sum is wrong by a quarter of a thousandth.
+    left, right = torch.full((_SIDE, _SIDE), 1.0 + 2.0**-12), torch.ones(_SIDE, _SIDE)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = left @ right
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    return bool(((found / _SIDE - left).abs() < 1e-6).all())
+
+
+def spare(num: int) -> int:
+    """How many more make `num` tokens a multiple of 64 (of 8 where they are few), where products are oneDNN's; else none.
+
+    oneDNN compiles a kernel for every size it has not met, for about a millisecond, and freed memory fits sizes that come again.
+    """
+    return -num % (64 if num >= 1024 else 8) if are_fast() else 0
+
+
+def attention(heads: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """`scaled_dot_product_attention` as batched products: (3, B, H, L, K) queries, keys, values, mask (B or 1, 1, L or 1, L) bool -> (B, H, L, K).
+
+    PyTorch's kernel for CPUs multiplies in small blocks, which neither library does well: 18 ms forward and back for 32 x 4 x 128 x 64,
+    so 8 ms. It keeps (B, H, L, L), which at training lengths is small.
+    """
+    return _Attention.apply(heads, mask, dropout)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, heads: Tensor, mask: Tensor | None, dropout: float) -> Tensor:  # type: ignore[override]
+        _, num_rows, num_heads, length, size = heads.shape
+        own = heads.new_empty(heads.shape).copy_(heads).view(3, num_rows * num_heads, length, size)
+        q, k, v = own
+        scores = torch.bmm(q.mul_(size**-0.5), k.transpose(1, 2))
+        if mask is not None:
+            # A product with the whole mask is left out for the rows that see everything: most of them.
+            square, seen = scores.view(num_rows, num_heads, length, length), mask.flatten(1).all(1).tolist()
+            for row in (i for i, everything in enumerate(seen) if not everything):
+                part = square[row] if len(seen) == num_rows else square
+                part.masked_fill_(~mask[row], -torch.inf)
+        chance = scores.softmax(-1)
+        ctx.keep, ctx.scale = _kept(chance, dropout) if dropout else (None, 1.0)
+        ctx.save_for_backward(own, chance)
+        return torch.bmm(_dropped(chance, ctx.keep, ctx.scale), v).view(num_rows, num_heads, length, size)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        own, chance = ctx.saved_tensors
+        q, k, v = own
+        down = gradient.reshape(q.shape)
+        out = torch.empty_like(own)
+        torch.bmm(_dropped(chance, ctx.keep, ctx.scale).transpose(1, 2), down, out=out[2])
+        of_chance = _dropped(torch.bmm(down, v.transpose(1, 2)), ctx.keep, ctx.scale)
+        of_scores = torch._softmax_backward_data(of_chance, chance, -1, chance.dtype)
+        torch.bmm(of_scores, k, out=out[0]).mul_(q.shape[-1] ** -0.5)
+        torch.bmm(of_scores.transpose(1, 2), q, out=out[1])
+        return out.view(3, *gradient.shape), None, None
+
+
+def _dropped(values: Tensor, keep: Tensor | None, scale: float) -> Tensor:
+    return values if keep is None else (values * keep.to(values.dtype)).mul_(scale)
+
+
+def add_dropped(residual: Tensor, values: Tensor, prob: float) -> Tensor:
+    """residual + dropout(values), in one pass over memory."""
+    return _AddDropped.apply(residual, values, prob) if prob else residual + values  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _kept(like: Tensor, prob: float) -> tuple[Tensor, float]:
+    """Bool of like's shape, True with 1 - prob (to 2^-16); what the kept ones are multiplied with.
+
+    PyTorch draws a float for each element, on one core: 7 ms for (4096, 256), 0.8 ms so.
+    """
+    bits = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    bound = min(65535, max(1, round(prob * 65536)))
+    keep = bits.view(torch.int16)[: like.numel()].view(like.shape) >= bound - 32768
+    return keep, 65536 / (65536 - bound)
+
+
+class _AddDropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, values: Tensor, prob: float) -> Tensor:  # type: ignore[override]
+        keep, ctx.scale = _kept(values, prob)
+        ctx.save_for_backward(keep)
+        return torch.addcmul(residual, values, keep.to(values.dtype), value=ctx.scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        (keep,) = ctx.saved_tensors
+        return gradient, _dropped(gradient, keep, ctx.scale), None

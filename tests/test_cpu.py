@@ -1,0 +1,141 @@
+"""Fast products, dropout and the vocabulary by chunks: the same mathematics as PyTorch's own. (The encoder's fast path: test_model.py.)"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from electra import cpu
+from electra.model import masking, vocabulary
+from electra.model.vocabulary import Draw
+
+CPU = torch.device("cpu")
+
+
+def test_products_within_are_fp32_and_the_setting_is_given_back() -> None:
+    generator = torch.Generator().manual_seed(1)
+    left, right = (torch.randn(300, 300, generator=generator) for _ in range(2))
+    exact = left.double() @ right.double()
+    with cpu.fast_products(CPU):
+        with cpu.fast_products(CPU):
+            inner = left @ right
+        assert cpu.are_fast() == cpu.exact_in_onednn()
+    assert not cpu.are_fast() and torch.get_float32_matmul_precision() == "highest"
+    assert (inner - exact).abs().max() < 1e-4  # products rounded to bf16 are off by 0.3
+    with cpu.fast_products(torch.device("meta")):
+        assert not cpu.are_fast()
+
+
+def test_several_threads_may_hold_it() -> None:
+    entered, leave, seen = threading.Event(), threading.Event(), []
+
+    def hold() -> None:
+        with cpu.fast_products(CPU):
+            entered.set()
+            leave.wait(10)
+            seen.append(cpu.are_fast())
+
+    thread = threading.Thread(target=hold)
+    with cpu.fast_products(CPU):
+        thread.start()
+        entered.wait(10)
+    leave.set()
+    thread.join()
+    assert seen == [cpu.exact_in_onednn()]
+    assert not cpu.are_fast() and torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_user_who_asked_for_less_precision_keeps_it() -> None:
+    cpu.exact_in_onednn.cache_clear()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with cpu.fast_products(CPU):
+            assert torch.get_float32_matmul_precision() == "high"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        cpu.exact_in_onednn.cache_clear()
+
+
+@pytest.mark.parametrize("reads", ["both", "left"])
+def test_attention_is_scaled_dot_product_attention(reads: str) -> None:
+    heads = torch.randn(3, 4, 2, 7, 5, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(4, 1, 1, 7, dtype=torch.bool)
+    mask[1, ..., 5:] = mask[3, ..., 2:] = False
+    if reads == "left":
+        mask = (mask & torch.ones(7, 7, dtype=torch.bool).tril()) | torch.eye(7, dtype=torch.bool)
+    for seen in (mask, mask[:1], None):
+        ours, theirs = heads.clone().requires_grad_(), heads.clone().requires_grad_()
+        found, expected = cpu.attention(ours, seen, 0.0), F.scaled_dot_product_attention(*theirs, attn_mask=seen)
+        assert torch.allclose(found, expected, atol=1e-6)
+        weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(3))
+        (found * weights).sum().backward()
+        (expected * weights).sum().backward()
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)
+
+
+def test_dropout_in_attention_is_that_of_its_probabilities() -> None:
+    """The gradient is checked against differences of the very same draw."""
+    heads = torch.randn(3, 2, 2, 6, 4, dtype=torch.float64, requires_grad=True)
+
+    def drawn(values: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return cpu.attention(values, None, 0.4)
+
+    assert torch.autograd.gradcheck(drawn, heads)
+    with torch.no_grad():
+        assert not torch.allclose(drawn(heads), cpu.attention(heads, None, 0.0))
+
+
+@pytest.mark.parametrize("prob", [0.1, 0.5])
+def test_dropout_keeps_the_right_share_and_mean(prob: float) -> None:
+    torch.manual_seed(1)
+    residual, values = torch.zeros(1000, 301), torch.ones(1000, 301, requires_grad=True)
+    found = cpu.add_dropped(residual, values, prob)
+    kept = found != 0
+    assert abs(kept.float().mean() - (1 - prob)) < 0.004  # five standard errors
+    assert abs(found.mean() - 1) < 0.006
+    assert found[kept].unique().numel() == 1
+    # Neighbours are independent of each other, in a row and in a column.
+    for one, other in ((kept[:, 1:], kept[:, :-1]), (kept[1:], kept[:-1])):
+        assert abs((one & other).float().mean() - (1 - prob) ** 2) < 0.006
+    found.sum().backward()
+    assert torch.equal(values.grad, found)
+    assert not torch.equal(kept, cpu.add_dropped(residual, values, prob) != 0)
+    torch.manual_seed(1)
+    assert torch.equal(found, cpu.add_dropped(residual, values, prob))
+
+
+@pytest.mark.parametrize("changes", [{}, {"temperature": 1.7}, {"forbidden": True}, None], ids=str)
+@pytest.mark.parametrize("rows", [16, 1000])
+def test_the_vocabulary_by_chunks(rows: int, changes: dict | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss, gradients, hits and samples are those of all logits at once."""
+    generator = torch.Generator().manual_seed(4)
+    num, width, size = 53, 8, 31
+    monkeypatch.setattr(vocabulary, "CHUNK_BYTES", rows * size * 4)
+    wanted = torch.randint(size, (num,), generator=generator)
+    start = [torch.randn(shape, generator=generator) for shape in ((num, width), (size, width), (size,))]
+    draw = None
+    if changes is not None:
+        chance = torch.rand(num, generator=generator)
+        draw = Draw(chance=chance, temperature=changes.get("temperature", 1.0), forbidden=wanted if "forbidden" in changes else None)
+    ours, theirs = ([values.clone().requires_grad_() for values in start] for _ in range(2))
+    found = vocabulary.predict(*ours, wanted, draw)
+    logits = F.linear(*theirs)
+    expected = F.cross_entropy(logits, wanted, reduction="sum")
+    assert torch.allclose(found.total, expected, rtol=1e-5)
+    (3 * found.total).backward()
+    (3 * expected).backward()
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-4)
+    assert torch.equal(found.hits, logits.argmax(-1) == wanted)
+    if draw is None:
+        assert found.sampled is None
+    else:
+        assert torch.equal(found.sampled, masking.sample_tokens(logits.detach(), draw.chance, draw.temperature, draw.forbidden))
+    with torch.no_grad():
+        assert torch.allclose(vocabulary.predict(*ours, wanted, draw).total, expected)
