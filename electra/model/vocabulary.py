@@ -44,7 +44,7 @@ class Found:
 def predict(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: Draw | None) -> Found:
     """(M, E) states, (V, E), (V,), (M,) ids -> what their logits say."""
     drawn = () if draw is None else (draw.chance, draw.temperature, draw.forbidden)
-    total, hits, sampled = _Predict.apply(states, weight, bias, wanted, *drawn)  # type: ignore[no-untyped-call]
+    total, hits, sampled = _Predict.apply(states, weight, bias, wanted, torch.is_grad_enabled(), *drawn)  # type: ignore[no-untyped-call]
     return Found(total=total, hits=hits, sampled=None if draw is None else sampled)
 
 
@@ -56,11 +56,12 @@ class _Predict(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         wanted: Tensor,
+        learns: bool,
         chance: Tensor | None = None,
         temperature: float | Tensor = 1.0,
         forbidden: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        learns = any(ctx.needs_input_grad)
+        learns = learns and any(ctx.needs_input_grad)
         rows = max(16, CHUNK_BYTES // (4 * len(weight)))
         of_states = torch.empty_like(states) if learns else None
         of_weight, of_bias = (torch.zeros_like(weight), torch.zeros_like(bias)) if learns else (None, None)
@@ -91,4 +92,4 @@ class _Predict(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         of_states, of_weight, of_bias = ctx.saved_tensors
-        return of_states * gradient, of_weight * gradient, of_bias * gradient, None, None, None, None
+        return of_states * gradient, of_weight * gradient, of_bias * gradient, None, None, None, None, None
