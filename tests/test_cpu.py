@@ -61,6 +61,24 @@ def test_a_user_who_asked_for_less_precision_keeps_it() -> None:
         cpu.exact_in_onednn.cache_clear()
 
 
+def test_a_linear_layer_is_pytorchs() -> None:
+    torch.manual_seed(1)
+    ours, theirs = cpu.Linear(30, 20), torch.nn.Linear(30, 20)
+    theirs.load_state_dict(ours.state_dict())
+    values = torch.randn(50, 30)
+    mine, other = (values.clone().requires_grad_() for _ in range(2))
+    with cpu.fast_products(CPU):
+        found = ours(mine)
+        found.square().sum().backward()
+    expected = theirs(other)
+    expected.square().sum().backward()
+    assert torch.allclose(found, expected, atol=1e-5)
+    for one, two in ((mine, other), (ours.weight, theirs.weight), (ours.bias, theirs.bias)):
+        assert torch.allclose(one.grad, two.grad, atol=1e-4)
+    with cpu.fast_products(CPU), torch.autocast("cpu", torch.bfloat16):
+        assert ours(values).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("reads", ["both", "left"])
 def test_attention_is_scaled_dot_product_attention(reads: str) -> None:
     heads = torch.randn(3, 4, 2, 7, 5, generator=torch.Generator().manual_seed(2))

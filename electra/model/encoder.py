@@ -160,11 +160,11 @@ class Layer(nn.Module):
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
         self.dropout = config.dropout
-        self.qkv = nn.Linear(width, 3 * width)
-        self.attention_output = nn.Linear(width, width)
+        self.qkv = cpu.Linear(width, 3 * width)
+        self.attention_output = cpu.Linear(width, width)
         self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.up = nn.Linear(width, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, width)
+        self.up = cpu.Linear(width, config.intermediate_size)
+        self.down = cpu.Linear(config.intermediate_size, width)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
 
     def forward(self, hidden: Tensor, rows: Rows) -> Tensor:
@@ -186,7 +186,7 @@ class Layer(nn.Module):
             qkv = grid.index_copy(0, rows.slots, qkv)[: rows.num_rows * rows.length]
         dropout = self.dropout if self.training else 0.0
         heads = qkv.view(rows.num_rows, rows.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        if cpu.are_fast():
+        if cpu.are_fast() and qkv.dtype == torch.float32:
             out = cpu.attention(heads, rows.mask, dropout)
         else:
             q, k, v = heads
@@ -208,7 +208,7 @@ class Encoder(nn.Module):
         self.config = config
         self.embeddings = embeddings if embeddings is not None else Embeddings(config)
         same = config.embedding_size == config.hidden_size
-        self.projection = None if same else nn.Linear(config.embedding_size, config.hidden_size)
+        self.projection = None if same else cpu.Linear(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
     @property

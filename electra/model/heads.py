@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from electra import cpu
 from electra.model import masking, vocabulary
 from electra.model.encoder import EncoderConfig
 from electra.model.vocabulary import Draw, Found
@@ -21,7 +22,7 @@ class MaskedLanguageHead(nn.Module):
 
     def __init__(self, config: EncoderConfig, word_embeddings: nn.Embedding, input_size: int | None = None) -> None:
         super().__init__()
-        self.dense = nn.Linear(input_size or config.hidden_size, config.embedding_size)
+        self.dense = cpu.Linear(input_size or config.hidden_size, config.embedding_size)
         self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
         self.output = nn.Linear(config.embedding_size, config.vocab_size)
         self.output.weight = word_embeddings.weight
@@ -45,7 +46,7 @@ class ReplacedTokenHead(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = cpu.Linear(config.hidden_size, config.hidden_size)
         self.output = nn.Linear(config.hidden_size, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ class ClassificationHead(nn.Module):
     def __init__(self, config: EncoderConfig, num_outputs: int) -> None:
         super().__init__()
         self.dropout = config.dropout
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = cpu.Linear(config.hidden_size, config.hidden_size)
         self.output = nn.Linear(config.hidden_size, num_outputs)
 
     def forward(self, states: Tensor) -> Tensor:

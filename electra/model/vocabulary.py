@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from electra import cpu
 from electra.model import masking
 
 CHUNK_BYTES = 16 << 20
@@ -68,7 +69,7 @@ class _Predict(torch.autograd.Function):
         total, hits, sampled = states.new_zeros(()), torch.empty_like(wanted, dtype=torch.bool), torch.empty_like(wanted)
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
-            logits, right = torch.addmm(bias, states[part], weight.t()), wanted[part, None]
+            logits, right = cpu.affine(states[part], weight, bias), wanted[part, None]
             hits[part] = logits.argmax(-1) == wanted[part]
             plain = isinstance(temperature, float | int) and temperature == 1 and forbidden is None
             if chance is not None and not plain:
