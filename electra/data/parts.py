@@ -164,34 +164,27 @@ def pack_part(reader: LineReader, key: bytes, documents: list[bytes], held_out: 
     A reader that finds words adds per split which tokens begin one.
     """
     tokenizer = reader.tokenizer if isinstance(reader, ChineseWords) else reader
-    dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
-    ids: dict[bool, list[bytes]] = {False: [], True: []}
-    lines: dict[bool, list[int]] = {False: [], True: []}
-    ends: dict[bool, list[int]] = {False: [], True: []}
-    opens: dict[bool, list[np.ndarray]] = {False: [np.zeros(0, bool)], True: [np.zeros(0, bool)]}
-    dropped = 0
-    for text, held in zip(documents, held_out, strict=True):
-        texts = text.decode("utf-8").split("\n")
-        if isinstance(reader, ChineseWords):
-            encoded, starts = reader.encode(texts)
-            opens[held] += starts
-        else:
-            encoded = reader.encode_packed(texts)
-        full = [line for line in encoded if line]
-        dropped += len(encoded) - len(full)
-        if full:
-            ids[held] += full
-            lines[held] += [len(line) // dtype.itemsize for line in full]
-            ends[held].append(len(full))
-    arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8), "dropped": np.array([dropped, sum(map(len, documents))])}
-    unknown = 0
+    arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8)}
+    dropped = unknown = 0
     for name, held in zip(SPLITS, (False, True), strict=True):
-        values = np.frombuffer(b"".join(ids[held]), dtype)
-        unknown += int((values == tokenizer.unk_id).sum())
-        arrays |= {f"{name}_ids": values, f"{name}_lines": np.array(lines[held], np.int64), f"{name}_documents": np.array(ends[held], np.int64)}
+        chosen = [text for text, of_held in zip(documents, held_out, strict=True) if of_held == held]
+        text = b"\n".join(chosen)
         if isinstance(reader, ChineseWords):
-            arrays[f"{name}_words"] = np.concatenate(opens[held])
-    arrays["unknown"] = np.array([unknown])
+            encoded, starts = reader.encode(text.decode("utf-8").split("\n") if chosen else [])
+            ids = np.frombuffer(b"".join(encoded), tokenizer.dtype)
+            lengths = np.array([len(line) for line in encoded], np.int64) // tokenizer.dtype.itemsize
+            arrays[f"{name}_words"] = np.concatenate([np.zeros(0, bool), *starts])
+        elif chosen:
+            ids, lengths = tokenizer.encode_lines(text)
+        else:
+            ids, lengths = np.zeros(0, tokenizer.dtype), np.zeros(0, np.int64)
+        full = lengths > 0
+        num_lines = np.array([one.count(b"\n") + 1 for one in chosen], np.int64)
+        per_document = np.bincount(np.repeat(np.arange(len(chosen)), num_lines), full, len(chosen)).astype(np.int64)
+        arrays |= {f"{name}_ids": ids, f"{name}_lines": lengths[full], f"{name}_documents": per_document[per_document > 0]}
+        dropped += int((~full).sum())
+        unknown += int((ids == tokenizer.unk_id).sum())
+    arrays |= {"dropped": np.array([dropped, sum(map(len, documents))]), "unknown": np.array([unknown])}
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
     return stream.getvalue()

@@ -6,6 +6,7 @@ white space and punctuation, then the longest pieces from the left. `tokenizers`
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -16,11 +17,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
 from tokenizers import trainers
 
 from electra import disk, remote
 from electra.data.chunk_cache import ChunkCache
+from electra.data.chunk_table import ChunkTable
 from electra.data.wordpiece import SPECIAL_PIECES, bert_rules, choose_letters, encodable, looks_at_chunks_alone, read_vocabulary
 from electra.errors import UserError
 
@@ -61,7 +64,13 @@ class Tokenizer:
         case_rule = [self.lowercase, self.strip_accents, self.split_chinese, bool(normalizer.get("clean_text", False))]
         self.fingerprint = hashlib.sha256(json.dumps([self.pieces, case_rule]).encode()).hexdigest()
         self.typecode = "H" if self.vocab_size <= 1 << 16 else "i"
-        self._cache = ChunkCache(self._encode_directly) if looks_at_chunks_alone(rules) else None
+        self.dtype: np.dtype[Any] = np.dtype(np.uint16 if self.typecode == "H" else np.int32)
+        alone = looks_at_chunks_alone(rules)
+        self._cache = ChunkCache(self._encode_directly) if alone else None
+        takes_apart = all("[" in added["content"] for added in rules.get("added_tokens", []))
+        self._new_table = functools.partial(ChunkTable, self._encode_directly, self.dtype, lowercase=self.lowercase, takes_apart=takes_apart)
+        self._table: ChunkTable | None = None
+        self._looks_at_chunks_alone = alone
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts -> ids without special tokens, not truncated; identical to `tokenizers` (special pieces written out are recognized)."""
@@ -70,6 +79,15 @@ class Tokenizer:
     def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
         """Texts -> each text's ids as the bytes of a uint16 array (int32 for vocabularies above 65,536): the fastest form."""
         return self._cache.encode(texts) if self._cache is not None else self._encode_directly(list(texts))
+
+    def encode_lines(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
+        """Lines of UTF-8, megabytes at a time -> all their ids, (lines,) how many each has: the same as `encode_packed`'s, several times as fast."""
+        if self._table is None and self._looks_at_chunks_alone:
+            self._table = self._new_table()
+        if self._table is not None:
+            return self._table.encode(text)
+        encoded = self._encode_directly(text.decode("utf-8").split("\n"))
+        return np.frombuffer(b"".join(encoded), self.dtype), np.array([len(ids) for ids in encoded], np.int64) // self.dtype.itemsize
 
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Text -> (ids, character offsets in the text as it was given), without special tokens."""
