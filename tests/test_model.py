@@ -155,3 +155,17 @@ def test_depth_of_parameters_counts_the_embedding_as_zero() -> None:
         "head.dense.weight": -1,
     }
     assert {name: parameter_depth(name) for name in names} == names
+
+
+@pytest.mark.parametrize("features", BATCHES.values(), ids=BATCHES.keys())
+def test_the_states_of_some_tokens_are_those_of_all(way: str, features: list, tmp_path: Path) -> None:
+    """Values and gradients, where most of the last layer is not computed for the others."""
+    theirs("ElectraModel", dict(embedding_size=16, hidden_size=48, num_attention_heads=4)).save_pretrained(tmp_path)
+    encoder, batch = hf.load_checkpoint(tmp_path).encoder, collate(features)
+    at = torch.arange(0, batch.num_tokens, 3)
+    found, expected = [], []
+    for states, kept in ((encoder(batch, at=at), found), (encoder(batch)[at], expected)):
+        encoder.zero_grad()
+        (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
+        kept += [states, *(parameter.grad for parameter in encoder.parameters())]
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, expected, strict=True))

@@ -33,7 +33,7 @@ class Classifier(nn.Module):
         self.head: nn.Module = classification_head(encoder.config, num_outputs, head)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.head(first_tokens(self.encoder(batch), batch))
+        return self.head(self.encoder(batch, at=first_tokens(batch)))
 
     def outputs(self, batch: Batch) -> Sequence[Tensor]:
         """B arrays (C,)."""

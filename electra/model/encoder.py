@@ -145,6 +145,12 @@ class Rows:
             return hidden.new_zeros(self.num_rows * self.length, hidden.shape[1]).index_copy(0, self.spread, hidden)
         return F.pad(hidden, (0, 0, 0, self.num_spare)) if self.num_spare else hidden
 
+    def among(self, at: Tensor) -> Tensor:
+        """(M,) indices of real tokens -> (M + F,) of the same among the N, the first one again behind them to make sizes repeat."""
+        if spare := cpu.spare(len(at)):
+            at = torch.cat([at, at[:1].expand(spare)])
+        return at if self.spread is None else self.spread[at]
+
     def leave(self, hidden: Tensor) -> Tensor:
         """(N, D) -> (T, D) real tokens."""
         if self.spread is not None:
@@ -167,9 +173,12 @@ class Layer(nn.Module):
         self.down = cpu.Linear(config.intermediate_size, width)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, rows: Rows) -> Tensor:
-        attended = self.attention_output(self._attend(self.qkv(hidden), rows))
-        hidden = self.attention_norm(self._add(hidden, attended))
+    def forward(self, hidden: Tensor, rows: Rows, at: Tensor | None = None) -> Tensor:
+        """All N tokens, or only those `at` (M,) of them -> (M, D): they see all others, but only theirs go on from there."""
+        attended = self._attend(self.qkv(hidden), rows)
+        if at is not None:
+            attended, hidden = attended[at], hidden[at]
+        hidden = self.attention_norm(self._add(hidden, self.attention_output(attended)))
         return self.norm(self._add(hidden, self.down(F.gelu(self.up(hidden)))))
 
     def _add(self, hidden: Tensor, values: Tensor) -> Tensor:
@@ -218,8 +227,11 @@ class Encoder(nn.Module):
         assert isinstance(embeddings, Embeddings), "a masked LM needs word embeddings of its own"
         return embeddings.word
 
-    def forward(self, batch: Batch, ids: Tensor | None = None, reads: Reads = "both") -> Tensor:
-        """The batch, or the batch with other `ids` (T,) in the same places -> (T, D)."""
+    def forward(self, batch: Batch, ids: Tensor | None = None, reads: Reads = "both", at: Tensor | None = None) -> Tensor:
+        """The batch, or the batch with other `ids` (T,) in the same places -> (T, D); or (M, D), the states of the tokens `at` (M,).
+
+        Where only some are asked for, most of the last layer is not computed for the others.
+        """
         hidden = self.embeddings(batch.ids if ids is None else ids, batch.segments, batch.positions)
         if self.config.dropout:
             hidden = F.dropout(hidden, self.config.dropout, self.training)
@@ -227,17 +239,22 @@ class Encoder(nn.Module):
             hidden = self.projection(hidden)
         rows = Rows.of(batch, reads)
         hidden = rows.enter(hidden)
-        for layer in self.layers:
+        if at is None:
+            for layer in self.layers:
+                hidden = layer(hidden, rows)
+            return rows.leave(hidden)
+        *lower, last = self.layers
+        for layer in lower:
             hidden = layer(hidden, rows)
-        return rows.leave(hidden)
+        return last(hidden, rows, rows.among(at))[: len(at)]
 
 
-def first_tokens(hidden: Tensor, batch: Batch) -> Tensor:
-    """(T, D) -> (B, D): the state of each sequence's [CLS]."""
+def first_tokens(batch: Batch) -> Tensor:
+    """(B,) the index of each sequence's [CLS] among the T tokens."""
     starts = [0]
     for length in batch.lengths[:-1]:
         starts.append(starts[-1] + length)
-    return hidden[torch.tensor(starts).to(hidden.device, non_blocking=True)]
+    return torch.tensor(starts).to(batch.ids.device, non_blocking=True)
 
 
 def parameter_depth(name: str) -> int:

@@ -4,7 +4,8 @@ Two ways of counting. Both take a matrix product of (m, k) and (k, n) as 2mkn op
 constants of the original's `flops_computation.py`.
 
 Ours counts what is done: a step is three forward passes (the backward pass makes two products of each), the vocabulary's logits are made at
-the masked positions only, and looking up an embedding costs nothing. MFU is this number over a stated peak.
+the masked positions only, as is what follows the attention of a masked LM's last layer, and looking up an embedding costs nothing. MFU is this
+number over a stated peak.
 
 The original's (google-research/electra; the totals in the paper's tables are of this kind) counts a step as two forward passes, takes
 every embedding lookup for a product with one-hot vectors, and assumes 64-wide heads, a feed-forward layer of four widths and 15.625% masked
@@ -42,6 +43,11 @@ class Network:
     """Whether it has a replaced-token head."""
     towers: int = 1
     """Encoders side by side, whose states its head reads together."""
+
+    @property
+    def unasked(self) -> float:
+        """Share of its tokens that nobody asks of its last layer, which then ends with their attention."""
+        return 1.0 - self.predicts if 0 < self.predicts < 1 and not self.detects and self.towers == 1 else 0.0
 
 
 def networks(model: ModelSettings, objective: ObjectiveSettings) -> list[Network]:
@@ -85,7 +91,8 @@ def products(net: Network, vocab_size: int, length: int) -> float:
     attention = 2 * length * width  # every query with every key, and every weight with its value
     projection = embedding * width if embedding != width else 0
     head = net.predicts * (net.towers * width * embedding + embedding * vocab_size) + net.detects * (width * width + width)
-    return 2.0 * (net.towers * (net.num_hidden_layers * (weights + attention) + projection) + head)
+    saved = net.unasked * (width * width + 2 * width * net.intermediate_size)
+    return 2.0 * (net.towers * (net.num_hidden_layers * (weights + attention) + projection) - saved + head)
 
 
 def small_work(net: Network, vocab_size: int, length: int) -> float:
@@ -93,12 +100,12 @@ def small_work(net: Network, vocab_size: int, length: int) -> float:
     width, embedding, inner = net.hidden_size, net.embedding_size, net.intermediate_size
     dropout = DROPOUT if net.dropout else 0
     scores = length * net.num_attention_heads * (1 + SOFTMAX + dropout)
-    biases = 5 * width + inner
-    layer = scores + biases + GELU * inner + 2 * width * (1 + dropout + LAYER_NORM)
+    above = 2 * width + inner + GELU * inner + 2 * width * (1 + dropout + LAYER_NORM)  # what follows attention
+    layer = scores + 3 * width + above
     below = embedding * (2 + LAYER_NORM + dropout) + (width if embedding != width else 0)
     vocabulary = net.predicts * (embedding * (1 + GELU + LAYER_NORM) + vocab_size * (1 + SOFTMAX))
     detection = net.detects * (width * (1 + GELU) + 1 + SOFTMAX)
-    return float(net.towers * (net.num_hidden_layers * layer + below) + vocabulary + detection)
+    return float(net.towers * (net.num_hidden_layers * layer + below) - net.unasked * above + vocabulary + detection)
 
 
 # ---- the original's ----

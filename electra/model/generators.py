@@ -33,8 +33,7 @@ class Generator(nn.Module):
 
         With `wanted`, the right ids there, what the logits say of these instead, and where a `draw` is given samples.
         """
-        hidden = self.encoder(batch, ids)
-        return self.head(hidden if at is None else hidden[at], wanted, draw)
+        return self.head(self.encoder(batch, ids, at=at), wanted, draw)
 
 
 class TwoTowerGenerator(nn.Module):

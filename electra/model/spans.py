@@ -120,7 +120,7 @@ class JointSpanFinder(nn.Module):
         """(B,) from the state of [CLS] and the mean state by the probability of being a start."""
         weighted = hidden * start_log_probs.exp()[:, None].to(hidden.dtype)
         expected = torch.zeros(len(batch.lengths), hidden.shape[1], dtype=weighted.dtype, device=hidden.device).index_add(0, batch.rows, weighted)
-        first, second = self.head.answerable.halves(first_tokens(hidden, batch), expected)
+        first, second = self.head.answerable.halves(hidden[first_tokens(batch)], expected)
         return self.head.answerable.logit(first + second)
 
 
