@@ -78,7 +78,8 @@ def test_the_mask_is_the_vocabularys_wherever_it_stands(tmp_path: Path) -> None:
 
 def test_initial_weights_are_the_originals() -> None:
     """`create_initializer`: a normal distribution of deviation 0.02, drawn again beyond two; LayerNorm 1 and 0, biases 0."""
-    network = Classifier(Encoder(EncoderConfig(vocab_size=500, embedding_size=32, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96)), 2)  # fmt: skip
+    shape = EncoderConfig(vocab_size=500, embedding_size=32, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96)
+    network = Classifier(Encoder(shape), 2)
     initialize(network, torch.Generator().manual_seed(1))
     weights = [p.detach().flatten() for name, p in network.named_parameters() if name.endswith("weight") and "norm" not in name]
     values = torch.cat(weights).numpy()
@@ -203,8 +204,9 @@ def test_examples_are_the_originals_draw_by_draw() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rate", "length", "batch", "steps"), [("small", 5e-4, 128, 128, 10**6), ("base", 2e-4, 512, 256, 766_000), ("large", 2e-4, 512, 2048, 400_000)]
-)  # fmt: skip
+    ("name", "rate", "length", "batch", "steps"),
+    [("small", 5e-4, 128, 128, 10**6), ("base", 2e-4, 512, 256, 766_000), ("large", 2e-4, 512, 2048, 400_000)],
+)
 def test_pretraining_recipes_are_table_6(name: str, rate: float, length: int, batch: int, steps: int) -> None:
     """What the paper's Table 6 has beside the shapes (`test_config`) and says of all sizes."""
     made = config.build(PretrainSettings, config.preset_values(name, "pretrain"))
