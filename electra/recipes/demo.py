@@ -25,7 +25,7 @@ from electra.recipes import demo_data, demo_text, report
 from electra.recipes.demo_build import build
 from electra.recipes.demo_data import REVIEWS as REVIEWS
 from electra.recipes.page import clock
-from electra.recipes.pictures import suspicion
+from electra.recipes.pictures import exchanged, suspicion
 from electra.settings import DemoSettings
 
 VOCABULARY = 4096
@@ -242,13 +242,12 @@ def detect(place: Workspace) -> dict[str, Any]:
     disk.write_text(place.folder / "sentence.txt", PAIRS[0][0] + "\n")
     rows = [json.loads(line) for line in place.electra("detect", model, place.folder / "sentences.txt", "--json", quiet=True).splitlines()]
     pairs = [{"original": rows[2 * i], "changed": rows[2 * i + 1], "word": other} for i, (_, _, other) in enumerate(PAIRS)]
-    ranked = sum(
-        suspicion(pair["changed"], pair["word"]) > suspicion(pair["original"], word) for pair, (_, word, _) in zip(pairs, PAIRS, strict=True)
-    )
     for pair in pairs:
-        print(f"  {suspicion(pair['changed'], pair['word']):.2f} {pair['word']:<8} in: {pair['changed']['text']}")
+        start, word, other = exchanged(pair)
+        before, after = suspicion(pair["original"], start, word), suspicion(pair["changed"], start, other)
+        print(f"  {before:.2f} -> {after:.2f}  {other:<8} for {word:<9} in: {pair['changed']['text']}")
     printed = place.electra("detect", model, place.folder / "sentence.txt", "--corrupt", "--mask-prob", "0.3", "--seed", "3", "--json", quiet=True)
-    return {"pairs": pairs, "num_ranked": ranked, "corruption": json.loads(printed.splitlines()[0])}
+    return {"pairs": pairs, "corruption": json.loads(printed.splitlines()[0])}
 
 
 def sentiment(place: Workspace) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequen
 
 def figure(picture: str, sentence: str) -> str:
     """A picture (HTML already; nothing where there is none) and what one sees in it -> a figure."""
-    return f"<figure>{picture}<figcaption>{sentence}</figcaption></figure>" if picture else ""
+    return f'<figure><div class="wide">{picture}</div><figcaption>{sentence}</figcaption></figure>' if picture else ""
 
 
 def verdict(right: bool) -> str:

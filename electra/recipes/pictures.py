@@ -12,9 +12,16 @@ NAMES = 250
 """Width of the column of names, of 700."""
 
 
-def suspicion(detection: Mapping[str, Any], word: str) -> float:
-    """The highest probability of 'replaced' among the tokens of the first occurrence of a word."""
-    start = detection["text"].find(word)
+def exchanged(pair: Mapping[str, Any]) -> tuple[int, str, str]:
+    """A sentence before and after one of its words was exchanged -> where, the word that belongs there, the word put in its place."""
+    before, after, other = pair["original"]["text"], pair["changed"]["text"], pair["word"]
+    same = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
+    start = before.rfind(" ", 0, same) + 1
+    return start, before[start : start + len(before) - len(after) + len(other)], other
+
+
+def suspicion(detection: Mapping[str, Any], start: int, word: str) -> float:
+    """The highest probability of 'replaced' among the tokens of the word that stands there."""
     return max((t["probability"] for t in detection["tokens"] if t["start"] < start + len(word) and start < t["end"]), default=0.0)
 
 
@@ -25,7 +32,7 @@ def dots(rows: Sequence[tuple[str, float, bool]], error: float, level: tuple[flo
     def x(share: float) -> float:
         return NAMES + (min(1.0, max(low, share)) - low) / (1.0 - low) * (680 - NAMES)
 
-    out = [f'<svg viewBox="0 0 700 {height}" role="img" aria-label="accuracy of each model">']
+    out = [f'<svg class="broad" viewBox="0 0 700 {height}" role="img" aria-label="accuracy of each model">']
     for tick in range(math.ceil(low * 10), 11):
         at = x(tick / 10)
         out.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="18" y2="{height - 22}" stroke="var(--line)"/>')
@@ -59,7 +66,7 @@ def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> str:
 def pairs(rows: Sequence[tuple[str, float, str, float]]) -> str:
     """(word, suspicion, other word, its suspicion) -> both as dots on one line from 0 to 1, the other one in its colour."""
     height = 34 * len(rows) + 46
-    out = [f'<svg viewBox="0 0 700 {height}" role="img" aria-label="suspicion of each word and of the one put in its place">']
+    out = [f'<svg class="broad" viewBox="0 0 700 {height}" role="img" aria-label="suspicion of each word and of the one put in its place">']
 
     def x(share: float) -> float:
         return NAMES + share * (680 - NAMES)

@@ -123,20 +123,20 @@ def _pretraining(found: Found, lines: Lines, first: Lines) -> str:
     )
     charts = (
         figure(
-            chart("first, the encoder as a masked LM: loss", alone),
-            f"What stands at a masked place? {_from_to(alone)}; blind guessing among all pieces would be {guess:.1f}. The steeper part is "
-            "learning which words are frequent, the slower one is learning from context.",
+            chart("1. the encoder as a masked LM: loss", alone),
+            f"What stands at a masked place? The loss goes {_from_to(alone)}; blind guessing among all pieces would be {guess:.1f}. The "
+            "steeper part is learning which words are frequent, the slower one is learning from context.",
         ),
         figure(
-            chart("then the generator, which makes the fakes: loss", generator),
+            chart("2. the generator, which makes fakes: loss", generator),
             f"{_from_to(generator).capitalize()}: smaller than the encoder on purpose, so that its fakes can be told.",
         ),
         figure(
-            chart("the discriminator, which finds them: loss", loss),
+            chart("2. the discriminator, which finds them: loss", loss),
             f"{_from_to(loss).capitalize()}. Lower is better, but better fakes raise it: one without the other says little.",
         ),
         figure(
-            chart("the discriminator: AUC", auc, (0.5, "chance")),
+            chart("2. the discriminator: AUC", auc, (0.5, "chance")),
             f"How often a fake looks more suspicious than a real token: {_from_to(auc, 3)}; 0.5 is a coin.",
         ),
     )
@@ -150,7 +150,7 @@ def _pretraining(found: Found, lines: Lines, first: Lines) -> str:
         f'<div class="charts">{"".join(charts)}</div>',
         "<p class=soft>A high AUC alone says little: fakes of a generator that is still nearly random are easy. Read it beside the generator's loss. "
         "Minutes on a few cores show the beginning; hours show the rest.</p>",
-        "<h3>On held-out text, at the end</h3>",
+        "<h3>On held-out text, at the end</h3><p class=soft>All of it, with the usual 15% of its tokens masked, whatever training masked.</p>",
         table(("metric", "value", "metric", "value"), both, numbers=(1, 3)),
     )
 

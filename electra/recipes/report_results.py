@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from electra.recipes.page import clock, escape, figure, section, table, verdict
-from electra.recipes.pictures import bars, dots, heat_map, pairs, scale, suspicion
+from electra.recipes.pictures import bars, dots, exchanged, heat_map, pairs, scale, suspicion
 
 NOT_HELPED = (
     "<p class=soft>Pre-training did not help here: minutes on technical text say little of what people like. An hour of "
@@ -22,25 +22,17 @@ NAMES = {
 """What is compared, and how the report calls it."""
 
 
-def _words(pair: Mapping[str, Any]) -> tuple[str, str]:
-    """The word that belongs there, and the one put in its place: where the two texts differ."""
-    before, after, other = pair["original"]["text"], pair["changed"]["text"], pair["word"]
-    start = after.find(other)
-    return before[start : start + len(before) - len(after) + len(other)], other
-
-
 def detection(found: Mapping[str, Mapping[str, Any]]) -> str:
     """One sentence token by token as it was and with a word exchanged, all of them as dots, and the workflow on one of them."""
     told, corruption = found["detect"]["pairs"], found["detect"]["corruption"]
     rows = []
     for pair in told:
-        word, other = _words(pair)
-        rows.append((word, suspicion(pair["original"], word), other, suspicion(pair["changed"], other)))
+        start, word, other = exchanged(pair)
+        rows.append((word, suspicion(pair["original"], start, word), other, suspicion(pair["changed"], start, other)))
     clearest = max(range(len(told)), key=lambda i: rows[i][3] - rows[i][1])
-    word, first, other, second = rows[clearest]
-    shown = told[clearest]
-    start = shown["changed"]["text"].find(other)
-    won, num = found["detect"]["num_ranked"], len(told)
+    first, second, shown = rows[clearest][1], rows[clearest][3], told[clearest]
+    start, word, other = exchanged(shown)
+    won, num = sum(row[3] > row[1] for row in rows), len(told)
     table_rows = []
     for item in corruption["replacements"]:
         proposals = ", ".join(f"{escape(p['token'])} <small>{p['probability']:.2f}</small>" for p in item["proposals"][:4])
@@ -115,6 +107,7 @@ def built(found: Mapping[str, Mapping[str, Any]]) -> str:
     if "left_out" in made:
         return section("6. Deployment", f"<p class=soft>Left out: {escape(made['left_out'])}</p>")
     first, last = made["rows"][0], made["rows"][-1]
+    speedup, lowest, highest = last["speedup"]
     rows = [
         (
             escape(row["name"]),
@@ -134,8 +127,8 @@ def built(found: Mapping[str, Mapping[str, Any]]) -> str:
         "cores.</p>",
         figure(
             f'<div class="charts">{"".join(pictures)}</div>',
-            f"{first['size_bytes'] / last['size_bytes']:.1f} times as small and {first['p50_ms'] / last['p50_ms']:.1f} times as fast, "
-            f"with {100 * (last['accuracy'] - first['accuracy']):+.1f} points of accuracy.",
+            f"A {first['size_bytes'] / last['size_bytes']:.1f}th of the size; {speedup:.1f} times as fast (95% interval {lowest:.1f} to "
+            f"{highest:.1f}, wide where the machine was busy); accuracy {100 * (last['accuracy'] - first['accuracy']):+.1f} points.",
         ),
         table(("implementation", "accuracy", "same answers", "time to open"), rows, numbers=(1, 2, 3)),
     )
