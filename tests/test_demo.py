@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from test_demo_report import FOUND, LINES
 
 from electra.errors import UserError
-from electra.recipes import demo, demo_data, demo_text
+from electra.recipes import demo, demo_build, demo_data, demo_text
 from electra.settings import DemoSettings
 
 DOCSTRING = '''
@@ -212,6 +214,30 @@ def test_a_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_pa
         for folder in tmp_path.glob("sentiment*"):
             (folder / "scores.json").unlink()
             folder.rmdir()
+
+
+def test_what_make_demo_installs_is_enough_to_build() -> None:
+    """The extra of the Makefile names every package of the step's target, and the measuring's."""
+    from packaging.requirements import Requirement
+
+    from electra.build.targets import target
+    from electra.recipes.demo_build import TARGET
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "--editable '.[demo]'" in (ROOT / "Makefile").read_text()
+    named, waiting = set(), ["demo"]
+    while waiting:
+        for requirement in map(Requirement, extras[waiting.pop()]):
+            named.add(requirement.name)
+            waiting += sorted(requirement.extras) if requirement.name == "electra" else []
+    assert {*target(TARGET).packages, target(TARGET).runtime, "psutil", "torch"} <= named
+
+
+def test_an_artefact_that_cannot_be_built_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(demo_build, "TARGET", "openvino-bf16")
+    monkeypatch.setattr("electra.build.targets.require", lambda *_: (_ for _ in ()).throw(UserError("needs openvino")))
+    assert demo_build.build(demo.Workspace(DemoSettings(output=tmp_path), {})) == {"left_out": "needs openvino"}
+    assert "left out: needs openvino" in capsys.readouterr().err
 
 
 @pytest.mark.slow
