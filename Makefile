@@ -62,8 +62,8 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -f $@; echo "make: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)" >&2; exit 1; }
 
 $(RUN_READY): | $(BIN)/python
-	@echo "installing electra[train,data] into $(VENV): once, some minutes"
-	@$(PIP) install -qq --constraint constraints.txt --editable '.[train,data]'
+	@echo "installing electra[demo] into $(VENV): once, some minutes"
+	@$(PIP) install -qq --constraint constraints.txt --editable '.[demo]'
 	@rm -f $(VENV)/.run-* $(VENV)/.dev-* && touch $@
 
 $(DEV_READY): | $(BIN)/python

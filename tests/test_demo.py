@@ -1,18 +1,19 @@
-"""The demo: which text it collects, which labelled sentences it takes, what it repeats and skips, and that its page stands alone."""
+"""The demo: which text it collects, which labelled sentences it takes, what it repeats and skips. Its page: `test_demo_report`."""
 
 from __future__ import annotations
 
 import json
 import time
-import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
+from test_demo_report import FOUND, LINES
 
 from electra.errors import UserError
-from electra.recipes import chart, demo, demo_data, demo_text, report
+from electra.recipes import demo, demo_build, demo_data, demo_text
 from electra.settings import DemoSettings
 
 DOCSTRING = '''
@@ -189,97 +190,54 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         demo.run(DemoSettings(output=tmp_path / "new", data=tmp_path / "SST-3"))
 
 
-# ---- the page ----
+def test_a_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert demo.shipped() is None or demo.shipped().is_dir()  # type: ignore[union-attr]
+    started: list[str] = []
 
-TOKENS = [
-    {"token": "a", "start": 0, "end": 1, "probability": 0.1, "replaced": False},
-    {"token": "<b>", "start": 2, "end": 5, "probability": 0.9, "replaced": True},
-]
-DETECTION = {"text": "a <b>", "tokens": TOKENS}
-REPLACEMENT = {
-    "original": "x", "proposals": [{"token": "y", "probability": 0.5}], "sampled": "y", "verdict": True, "changed": True, "probability": 0.8,
-}  # fmt: skip
-FOUND: dict[str, dict[str, Any]] = {
-    "collect": {
-        "seconds": 9.0, "size_bytes": 12_345_678, "num_documents": 5000, "num_sentences": 160000, "num_duplicates": 60000,
-        "samples": ["One & <two>."],
-    },
-    "vocab": {"seconds": 5.0, "size": 4096, "examples": [("a film", ["a", "film"])], "commands": ['electra vocab "a b.txt"']},
-    "prepare": {"seconds": 4.0, "train_tokens": 3000000, "held_out_tokens": 30000},
-    "pretrain": {"seconds": 200.0, "steps": 2000, "tokens": 3000000, "train_seconds": 190.0, "shape": "2 layers"},
-    "evaluate": {"seconds": 8.0, "metrics": {"disc_auc": 0.612, "masked_lm_loss": 5.1, "disc_loss": 0.4}},
-    "detect": {
-        "seconds": 3.0,
-        "pairs": [{"original": DETECTION, "changed": DETECTION, "word": "<b>"}],
-        "num_ranked": 1,
-        "corruption": {
-            "masked": "a [MASK]",
-            "replacements": [REPLACEMENT],
-            "corrupted": DETECTION,
-        },
-    },
-    "sentiment": {
-        "seconds": 60.0, "pretrained": 0.684, "random": 0.6, "tfidf": 0.7056, "majority": 0.5, "num_train": 2262, "num_dev": 316, "epochs": 8.0,
-        "source": "reviews", "data": "x",
-    },
-    "predict": {"seconds": 2.0, "answers": [{"text": "<script>alert(1)</script>", "label": "1", "probability": 0.7, "expected": "0"}]},
-}  # fmt: skip
-LINES = [
-    {
-        "kind": kind,
-        "step": step,
-        "tokens": step * 100,
-        "seconds": step / 10,
-        "masked_lm_loss": 8 - step / 1000,
-        "disc_loss": 0.4,
-        "disc_auc": 0.5 + step / 9000,
-    }
-    for step in range(50, 2001, 50)
-    for kind in (("train", "evaluation") if step % 200 == 0 else ("train",))
-]
-ABOUT = {"version": "0", "date": "2026-01-01", "machine": "two cores", "folder": "demo"}
+    def finetune(place: demo.Workspace, command: str, *argv: object, **_: object) -> str:
+        words = [str(word) for word in argv]
+        started.append(words[words.index("--model") + 1])
+        output = Path(words[words.index("--output") + 1])
+        output.mkdir()
+        (output / "scores.json").write_text(json.dumps({"scores": {"accuracy": {"mean": 0.5 + 0.1 * len(started)}}}))
+        return ""
+
+    monkeypatch.setattr(demo.Workspace, "electra", finetune)
+    monkeypatch.setattr(demo_data, "choose", lambda data, folder: (demo_data.REVIEWS, "reviews"))
+    final = str(tmp_path / "pretrained" / "final")
+    for model, expected in ((None, [final, f"random:{final}"]), (tmp_path / "own", [final, f"random:{final}", str(tmp_path / "own")])):
+        monkeypatch.setattr(demo, "shipped", lambda model=model: model)
+        started.clear()
+        found = demo.sentiment(demo.Workspace(DemoSettings(output=tmp_path), {}))
+        assert started == expected and found["answers"] == ("sentiment" if model is None else "sentiment-shipped")
+        assert found.get("shipped") == (None if model is None else pytest.approx(0.8))
+        for folder in tmp_path.glob("sentiment*"):
+            (folder / "scores.json").unlink()
+            folder.rmdir()
 
 
-class _Balance(HTMLParser):
-    """Checks that every element is closed in order, and notes what would be fetched."""
+def test_what_make_demo_installs_is_enough_to_build() -> None:
+    """The extra of the Makefile names every package of the step's target, and the measuring's."""
+    from packaging.requirements import Requirement
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.fetched: list[str] = []
-        self.names: set[str] = set()
+    from electra.build.targets import target
+    from electra.recipes.demo_build import TARGET
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.add(tag)
-        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
-        if tag not in ("meta", "br", "line", "polyline"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in ("meta", "br", "line", "polyline"):
-            assert self.open.pop() == tag
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "--editable '.[demo]'" in (ROOT / "Makefile").read_text()
+    named, waiting = set(), ["demo"]
+    while waiting:
+        for requirement in map(Requirement, extras[waiting.pop()]):
+            named.add(requirement.name)
+            waiting += sorted(requirement.extras) if requirement.name == "electra" else []
+    assert {*target(TARGET).packages, target(TARGET).runtime, "psutil", "torch"} <= named
 
 
-def test_the_page_stands_alone_and_shows_what_was_found() -> None:
-    page = report.render({"about": ABOUT, **FOUND}, LINES)
-    reader = _Balance()
-    reader.feed(page)
-    assert reader.open == [] and reader.fetched == []
-    assert not {"script", "link", "img", "iframe"} & reader.names and "url(" not in page and "@import" not in page
-    for shown in ("12.3 MB", "0.612", "68.4%", "70.6%", "60.0%", "4 min 51 s", "2,262", "reviews", "&lt;script&gt;", "One &amp; &lt;two&gt;."):
-        assert shown in page, shown
-    assert page.count("<svg") == 3
-
-
-def test_a_chart_is_well_formed_and_survives_odd_values() -> None:
-    drawn = chart.chart("loss < 1", [("a", [(0, 1.0), (10, float("nan")), (20, 3.0)]), ("b", [(5, 2.0)])], (0.5, "chance"))
-    root = ElementTree.fromstring(drawn)
-    lines = [element.get("points", "").split() for element in root.iter("polyline")]
-    assert [len(line) for line in lines] == [2, 1]
-    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in lines[0])
-    assert x0 < x1 and y0 > y1  # three is drawn above one
-    assert chart.chart("empty", [("a", [])]) == ""
-    assert "polyline" in chart.chart("flat", [("a", [(1, 2.0), (2, 2.0)])])
+def test_an_artefact_that_cannot_be_built_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(demo_build, "TARGET", "openvino-bf16")
+    monkeypatch.setattr("electra.build.targets.require", lambda *_: (_ for _ in ()).throw(UserError("needs openvino")))
+    assert demo_build.build(demo.Workspace(DemoSettings(output=tmp_path), {})) == {"left_out": "needs openvino"}
+    assert "left out: needs openvino" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -290,4 +248,4 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(demo_text, "installation", lambda: (Path(demo.__file__).parents[1], *roots))
     assert demo.run(DemoSettings(output=tmp_path / "demo", minutes=0.1)) == 0
     page = Path(capsys.readouterr().out.splitlines()[-1]).read_text()
-    assert "written for this project" in page and page.count("<svg") == 3
+    assert "written for this project" in page and page.count("<svg") == 4 + 1 + 1 + 2

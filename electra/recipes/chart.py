@@ -14,7 +14,7 @@ def escape(value: object) -> str:
     return html.escape(str(value))
 
 
-def chart(title: str, series: Sequence[tuple[str, Points]], level: tuple[float, str] | None = None, width: int = 310, height: int = 210) -> str:
+def chart(title: str, series: Sequence[tuple[str, Points]], level: tuple[float, str] | None = None, width: int = 440, height: int = 240) -> str:
     """Named curves (x, y) -> an inline SVG; `level`: a dashed line at a value, with its name."""
     series = [(name, [(x, y) for x, y in points if math.isfinite(y)]) for name, points in series]
     points = [point for _, curve in series for point in curve]

@@ -1,4 +1,4 @@
-"""electra demo: raw text -> vocabulary -> shards -> pre-training -> metrics -> detection -> fine-tuning -> predictions -> report.html.
+"""electra demo: raw text -> vocabulary -> shards -> pre-training -> metrics -> detection -> fine-tuning -> predictions -> artefact -> report.html.
 
 Every step is a command of electra, called as one would type it; what it found is kept in steps.json, and a step that is there is not repeated.
 """
@@ -22,7 +22,10 @@ from electra import __version__, config, disk
 from electra import settings as all_settings
 from electra.errors import UserError, require
 from electra.recipes import demo_data, demo_text, report
+from electra.recipes.demo_build import build
 from electra.recipes.demo_data import REVIEWS as REVIEWS
+from electra.recipes.page import clock
+from electra.recipes.pictures import exchanged, suspicion
 from electra.settings import DemoSettings
 
 VOCABULARY = 4096
@@ -95,7 +98,7 @@ def run(settings: DemoSettings) -> int:
     try:
         for name, step in STEPS.items():
             if name in place.found:
-                print(f"{name}: done before, in {report.clock(place.found[name].get('seconds', 0.0))}", file=sys.stderr)
+                print(f"{name}: done before, in {clock(place.found[name].get('seconds', 0.0))}", file=sys.stderr)
                 continue
             print(f"\n== {name}: {(step.__doc__ or '').strip().splitlines()[0]}", file=sys.stderr, flush=True)
             place.commands.clear()
@@ -107,8 +110,8 @@ def run(settings: DemoSettings) -> int:
         print(f"electra demo: stopped; the same command goes on: electra demo --output {place.folder}", file=sys.stderr)
         return stop.code
     page = place.folder / "report.html"
-    lines = [json.loads(line) for line in (place.folder / "pretrained" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    disk.write_text(page, report.render(place.found, lines))
+    pretrained = place.folder / "pretrained"
+    disk.write_text(page, report.render(place.found, _metrics(pretrained), _metrics(pretrained / "mlm-first")))
     scores = place.found["sentiment"]
     print(f"sentiment: {scores['pretrained']:.1%} of {scores['num_dev']} held-out texts right; TF-IDF + logistic regression {scores['tfidf']:.1%}")
     print(page)
@@ -139,6 +142,17 @@ def open_workspace(settings: DemoSettings) -> Workspace:
         before = found["about"]["asked"].get(name)
         raise UserError(f"{settings.output} began with {name} = {before}, now it is {asked[name]}; choose another --output")
     return Workspace(settings, found)
+
+
+def shipped() -> Path | None:
+    """A checkpoint that comes with electra, to fine-tune from beside what was learned here; None where none comes with it."""
+    return None
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; none where there was no such run."""
+    file = run / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def _machine() -> str:
@@ -188,7 +202,7 @@ def pretrain(place: Workspace) -> dict[str, Any]:
         place.electra("pretrain", PRESET, "--output", output, "--resume", preset_kind="pretrain")
     else:
         place.electra("pretrain", PRESET, "--data", place.folder / "shards", "--output", output, "--budget", seconds, preset_kind="pretrain")
-    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = _metrics(output)
     used = config.read_toml(output / "config.toml")
     model, objective = used["model"], used["objective"]
     shape = (
@@ -228,19 +242,12 @@ def detect(place: Workspace) -> dict[str, Any]:
     disk.write_text(place.folder / "sentence.txt", PAIRS[0][0] + "\n")
     rows = [json.loads(line) for line in place.electra("detect", model, place.folder / "sentences.txt", "--json", quiet=True).splitlines()]
     pairs = [{"original": rows[2 * i], "changed": rows[2 * i + 1], "word": other} for i, (_, _, other) in enumerate(PAIRS)]
-    ranked = sum(
-        _suspicion(pair["changed"], pair["word"]) > _suspicion(pair["original"], word) for pair, (_, word, _) in zip(pairs, PAIRS, strict=True)
-    )
     for pair in pairs:
-        print(f"  {_suspicion(pair['changed'], pair['word']):.2f} {pair['word']:<8} in: {pair['changed']['text']}")
+        start, word, other = exchanged(pair)
+        before, after = suspicion(pair["original"], start, word), suspicion(pair["changed"], start, other)
+        print(f"  {before:.2f} -> {after:.2f}  {other:<8} for {word:<9} in: {pair['changed']['text']}")
     printed = place.electra("detect", model, place.folder / "sentence.txt", "--corrupt", "--mask-prob", "0.3", "--seed", "3", "--json", quiet=True)
-    return {"pairs": pairs, "num_ranked": ranked, "corruption": json.loads(printed.splitlines()[0])}
-
-
-def _suspicion(detection: dict[str, Any], word: str) -> float:
-    """The highest probability of 'replaced' among the tokens of the first occurrence of a word."""
-    start = detection["text"].find(word)
-    return max((t["probability"] for t in detection["tokens"] if t["start"] < start + len(word) and start < t["end"]), default=0.0)
+    return {"pairs": pairs, "corruption": json.loads(printed.splitlines()[0])}
 
 
 def sentiment(place: Workspace) -> dict[str, Any]:
@@ -253,16 +260,18 @@ def sentiment(place: Workspace) -> dict[str, Any]:
     train, dev = task.read(data, "train"), task.read(data, "dev")
     baseline = tfidf_baseline(train, dev)
     print(f"{len(train):,} labelled texts, {len(dev):,} held out: {source}; TF-IDF + logistic regression: {baseline:.1%}")
-    scores = {}
-    for name, start in (("pretrained", ""), ("random", "random:")):
-        output = place.folder / ("sentiment" if name == "pretrained" else "sentiment-random")
-        argv: list[object] = ["sst2", "--model", f"{start}{place.folder / 'pretrained' / 'final'}", "--data", data, "--output", output, *FINE_TUNING]
+    scores, final = {}, place.folder / "pretrained" / "final"
+    starts: dict[str, object] = {"pretrained": final, "random": f"random:{final}"} | ({} if (model := shipped()) is None else {"shipped": model})
+    for name, start in starts.items():
+        output = place.folder / ("sentiment" if name == "pretrained" else f"sentiment-{name}")
+        argv: list[object] = ["sst2", "--model", start, "--data", data, "--output", output, *FINE_TUNING]
         argv += ["--max-train-examples", MOST_EXAMPLES] * (len(train) > MOST_EXAMPLES) + ["--resume"] * (output / "config.toml").exists()
         place.electra("finetune", *argv)
         scores[name] = json.loads((output / "scores.json").read_text(encoding="utf-8"))["scores"]["accuracy"]["mean"]
     majority = Counter(example.label for example in dev).most_common(1)[0][1] / len(dev)
     counts = {"num_train": min(len(train), MOST_EXAMPLES), "num_dev": len(dev), "epochs": EPOCHS}
-    return {**scores, **counts, "tfidf": baseline, "majority": majority, "source": source, "data": str(data)}
+    answers = "sentiment-shipped" if "shipped" in scores else "sentiment"
+    return {**scores, **counts, "tfidf": baseline, "majority": majority, "source": source, "data": str(data), "answers": answers}
 
 
 def predict(place: Workspace) -> dict[str, Any]:
@@ -272,10 +281,8 @@ def predict(place: Workspace) -> dict[str, Any]:
     dev = find_task("sst2").read(Path(place.found["sentiment"]["data"]), "dev")
     chosen = dev[:: max(1, len(dev) // REVIEWS_SHOWN)][:REVIEWS_SHOWN]
     disk.write_text(place.folder / "reviews.txt", "".join(f"{example.text}\n" for example in chosen))
-    answers = [
-        json.loads(line)
-        for line in place.electra("predict", place.folder / "sentiment" / "best", place.folder / "reviews.txt", "--json", quiet=True).splitlines()
-    ]
+    model = place.folder / place.found["sentiment"].get("answers", "sentiment") / "best"
+    answers = [json.loads(line) for line in place.electra("predict", model, place.folder / "reviews.txt", "--json", quiet=True).splitlines()]
     for answer, example in zip(answers, chosen, strict=True):
         answer |= {"label": SENTIMENTS.get(answer["label"], answer["label"]), "expected": SENTIMENTS[str(example.label)]}
         print(f"  {answer['label']:<9}{answer['probability']:.2f}  {answer['text']}")
@@ -283,7 +290,7 @@ def predict(place: Workspace) -> dict[str, Any]:
 
 
 STEPS: dict[str, Callable[[Workspace], dict[str, Any]]] = {
-    step.__name__: step for step in (collect, vocab, prepare, pretrain, evaluate, detect, sentiment, predict)
+    step.__name__: step for step in (collect, vocab, prepare, pretrain, evaluate, detect, sentiment, predict, build)
 }
 
 

@@ -1,0 +1,291 @@
+"""Key figures of README and docs against the records they come from, so that text and record cannot drift apart.
+
+A figure is written as its sentence with `#` for each number, the record, and where in it the numbers stand. A sentence that was rewritten is
+looked for in vain and said so: write it anew here, and look at the record while doing so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import ROOT
+
+NUMBER = r"([0-9][0-9,]*(?:\.[0-9]+)?(?:e-?[0-9]+)?)"
+BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
+ENGINES, SERVING = BENCH + "prepare-engines.json", BENCH + "2026-11-21-serving.json"
+BESIDE, PROFILE = BENCH + "2026-11-21-serving-beside-transformers.json", BENCH + "2026-11-21-profile.json"
+THROUGHPUT, DEPLOYMENT = BENCH + "2026-11-21-throughput.json", BENCH + "2026-11-21-deployment.json"
+FIXED, HOURS, RANKS = EXPERIMENTS + "mini-2026-11-21.jsonl", EXPERIMENTS + "equal-hours.json", EXPERIMENTS + "two-ranks.json"
+SST2, PAPER = EXPERIMENTS + "sst2-after-pretraining.json", EXPERIMENTS + "sst2-mini-paper.json"
+ACCURACY = "scores|accuracy|mean*100"
+
+
+class Figure(NamedTuple):
+    """A sentence of a document, `#` for each number; a record; where in it they stand: 'key|key*factor; key|key'."""
+
+    document: str
+    sentence: str
+    record: str
+    places: str
+
+
+FIGURES = [
+    Figure("README.md", "it reaches an AUC of # where word frequencies alone give #", FIXED, "0|generator_disc_auc; 0|generator_context_free_auc"),
+    Figure(
+        "README.md",
+        "on SST-2, # (five seeds) where the same network from random weights reaches #",
+        SST2,
+        f"finetuned|electra|{ACCURACY}; finetuned|random|{ACCURACY}",
+    ),
+    Figure(
+        "README.md",
+        "answers a sentence in # ms where `transformers`' model, padded to 128 tokens, takes # and its pipeline #,",
+        DEPLOYMENT,
+        "rows|onnx-int8|latency|p50_ms; rows|transformers, padded to 128|latency|p50_ms; rows|transformers' pipeline|latency|p50_ms",
+    ),
+    Figure(
+        "docs/design.md",
+        "| English, 407 MB | # | # | # MB | # MB |",
+        BENCH + "prepare-corpus-en.json",
+        "prepare|seconds; prepare|text_mb_per_s; prepare|peak_memory_mb|reader; prepare|peak_memory_mb|largest_worker",
+    ),
+    Figure(
+        "docs/design.md",
+        "| Chinese with word boundaries, 36 MB | # | # | # MB | # MB |",
+        BENCH + "prepare-corpus-zh.json",
+        "prepare|seconds; prepare|text_mb_per_s; prepare|peak_memory_mb|reader; prepare|peak_memory_mb|largest_worker",
+    ),
+    Figure("docs/design.md", "all # documents of `corpus-en`", BENCH + "prepare-corpus-en.json", "encode|documents"),
+    Figure("docs/design.md", "all # of `corpus-zh`", BENCH + "prepare-corpus-zh.json", "encode|documents"),
+    Figure("docs/design.md", "| local | # MB/s | # MB/s |", ENGINES, "local|workers_1|median|mb_per_s; local|workers_2|median|mb_per_s"),
+    Figure("docs/design.md", "| Ray | # | # |", ENGINES, "ray|workers_1|median|mb_per_s; ray|workers_2|median|mb_per_s"),
+    Figure("docs/design.md", "| S3 in, S3 out | # | # |", ENGINES, "s3|workers_1|median|mb_per_s; s3|workers_2|median|mb_per_s"),
+    Figure(
+        "docs/design.md",
+        "English # MB/s from an empty cache, # over the whole corpus, # when warm; `encode_batch_fast` on two cores #. Per core by"
+        " processor time: # over the whole corpus against #.",
+        BENCH + "prepare-corpus-en.json",
+        "encode|cold|mb_per_s; encode|carried|mb_per_s; encode|warm|mb_per_s; encode|peer|mb_per_s; encode|carried|mb_per_s_of_one_core"
+        "; encode|peer|mb_per_s_of_one_core",
+    ),
+    *(
+        Figure(
+            "docs/design.md",
+            f"| {dropout} | # | # | # | # | # |",
+            THROUGHPUT,
+            "; ".join(
+                f"runs|dropout {dropout}|{place}"
+                for place in (
+                    "electra|tokens_per_second",
+                    *(f"{side}|{what}" for side in ("plain", "improved") for what in ("tokens_per_second", "electra_is_faster_by")),
+                )
+            ),
+        )
+        for dropout in ("0.1", "0.0")
+    ),
+    Figure(
+        "docs/design.md",
+        "without dropout # tokens/s where the step's matrix products alone would allow # at the measured # GFLOP/s.",
+        PROFILE,
+        "runs|dropout 0.0|tokens_per_second; runs|dropout 0.0|matmul_only_tokens_per_second; runs|dropout 0.0|matmul_gflop_per_second",
+    ),
+    Figure(
+        "docs/design.md",
+        "on a fixed corruption set AUC # (context-free #) against a frozen generator, # (#) against word frequencies.",
+        FIXED,
+        "0|generator_disc_auc; 0|generator_context_free_auc; 0|frequency_disc_auc; 0|frequency_context_free_auc",
+    ),
+    Figure("docs/design.md", "| 1 rank x 16 | # |", RANKS, "runs|1 rank x 16|loss"),
+    *(
+        Figure(
+            "docs/design.md",
+            f"| {way} | # | #, # |",
+            RANKS,
+            "; ".join(f"runs|{way}|{place}" for place in ("loss", "largest_relative_difference|loss", "largest_relative_difference|grad_norm")),
+        )
+        for way in ("2 ranks x 8, DDP", "2 ranks x 8, FSDP2")
+    ),
+    *(
+        Figure(
+            "docs/design.md",
+            f"| `{name}` ({said}) | # M | # | # |",
+            HOURS,
+            f"runs|{name}|tokens*1e-6; runs|{name}|generator_auc; runs|{name}|frequency_auc",
+        )
+        for name, said in (("mini", "ours"), ("mini-paper", "the paper's, same shape"))
+    ),
+    Figure(
+        "docs/design.md",
+        "(first 64 examples; `mini` there: #, #) | # M | # | # |",
+        HOURS,
+        "runs|mini|generator_auc_first_64; runs|mini|frequency_auc_first_64; runs|mini-mlm|tokens*1e-6; runs|mini-mlm|generator_auc_first_64"
+        "; runs|mini-mlm|frequency_auc_first_64",
+    ),
+    Figure(
+        "docs/design.md",
+        "ELECTRA's hour # (#), a masked LM's # (#), random weights # (#), TF-IDF + logistic regression #.",
+        SST2,
+        "; ".join(f"finetuned|{start}|scores|accuracy|{what}*100" for start in ("electra", "mlm", "random") for what in ("mean", "sd"))
+        + "; tfidf_logistic_regression*100",
+    ),
+    Figure("docs/design.md", "five seeds: 83.9 from `mini`, # from `mini-paper`", PAPER, f"finetuned|paper|{ACCURACY}"),
+    *(
+        Figure("docs/design.md", f"| {said} | # | # |", BENCH + "finetuning.json", f"median_seconds|{key}; runs|{key}|0|computed_tokens")
+        for said, key in (("`electra finetune`", "electra"), ("`transformers` Trainer, batches padded to their longest text", "dynamic"))
+    ),
+    Figure(
+        "docs/design.md",
+        "| the same, every text padded to 128 (# of 63 steps timed) | # | # | # |",
+        BENCH + "finetuning.json",
+        "runs|padded|0|steps_timed; median_seconds|padded; runs|padded|0|computed_tokens; times_as_fast|padded",
+    ),
+    Figure(
+        "docs/design.md",
+        "# requests/s from one client that waits (p50 # ms), #/s from 64. Then five minutes at twice that, # requests: # answered,"
+        " #/s, p50 # s, p99 # s",
+        SERVING,
+        "electra|one_client|requests_per_second; electra|one_client|p50_ms; electra|capacity|requests_per_second; electra|overload|requests"
+        "; electra|overload|statuses|200; electra|overload|answered_per_second; electra|overload|p50_ms*1e-3; electra|overload|p99_ms*1e-3",
+    ),
+    Figure(
+        "docs/design.md",
+        "one client # requests/s (p50 # ms) against # (# ms); 64 clients #/s against #;",
+        BESIDE,
+        "; ".join(f"{side}|one_client|{what}" for side in ("electra", "transformers") for what in ("requests_per_second", "p50_ms"))
+        + "; electra|capacity|requests_per_second; transformers|capacity|requests_per_second",
+    ),
+    *(
+        Figure(
+            "docs/log.md",
+            f"| {said} | # | # | # # # # # |",
+            SST2,
+            f"finetuned|{start}|{ACCURACY}; finetuned|{start}|scores|accuracy|sd*100; "
+            + "; ".join(f"finetuned|{start}|scores|accuracy|each|{seed}*100" for seed in range(5)),
+        )
+        for said, start in (
+            ("`checkpoints/mini` (ELECTRA, an hour)", "electra"),
+            ("`mini-mlm` (masked LM, an hour's updates)", "mlm"),
+            ("random weights", "random"),
+        )
+    ),
+    *(
+        Figure(
+            "docs/log.md", f"| {name} | # | # |", EXPERIMENTS + "chinese-mini.json", f"held_out|{name}; electra_tiny_after_1M_steps_of_10_GB|{name}"
+        )
+        for name in (*(f"disc_{what}" for what in ("accuracy", "auc", "loss", "precision", "recall")), "loss", "masked_lm_loss")
+    ),
+    Figure(
+        "electra/presets/finetune/mini.toml",
+        "SST-2 dev # from checkpoints/mini, # from random weights",
+        SST2,
+        f"finetuned|electra|{ACCURACY}; finetuned|random|{ACCURACY}",
+    ),
+]
+
+
+@cache
+def document(name: str) -> str:
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+@cache
+def record(name: str) -> Any:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    read = [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
+    if name == DEPLOYMENT:
+        # Of a row the best of its numbers of texts at a time, as the text says; the padded model answers one at a time.
+        for row in read["rows"]:
+            each = {size: speed["texts_per_second"] for size, speed in row["throughput"].items()}
+            row["texts"] = each["1"] if row["name"] == "transformers, padded to 128" else max(each.values())
+        read["rows"] = {row["name"]: row for row in read["rows"]}
+    return read
+
+
+def value(name: str, place: str) -> float:
+    """'a|b|0*100' -> the number there, times the factor."""
+    keys, _, factor = place.partition("*")
+    found = record(name)
+    for key in keys.split("|"):
+        found = found[int(key) if isinstance(found, list) else key]
+    return float(found) * float(factor or 1)
+
+
+def agrees(told: str, measured: float) -> bool:
+    """Whether a number as printed is the measured one, rounded to as many digits."""
+    mantissa, _, exponent = told.replace(",", "").partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return abs(float(told.replace(",", "")) - measured) <= 0.5 * unit * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: f"{Path(figure.document).stem}-{figure.sentence[:40]}")
+def test_a_figure_is_its_records(figure: Figure) -> None:
+    pattern = re.escape(" ".join(figure.sentence.split())).replace(r"\#", NUMBER)
+    match = re.search(pattern, document(figure.document))
+    assert match, f"{figure.document} does not say this any more: {figure.sentence}"
+    places = figure.places.split("; ")
+    assert len(places) == len(match.groups()), places
+    for told, place in zip(match.groups(), places, strict=True):
+        assert agrees(told, value(figure.record, place)), (
+            f"{figure.document}: {told}, but {figure.record} has {value(figure.record, place)} at {place}"
+        )
+
+
+def rows(name: str, first: str) -> dict[str, list[str]]:
+    """The table of a document whose head begins with `first` -> cells by the first one."""
+    _, _, rest = (ROOT / name).read_text(encoding="utf-8").partition(f"\n| {first} |")
+    lines = rest.split("\n\n")[0].splitlines()[2:]
+    return {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.strip("| ").split("|")] for line in lines)}
+
+
+def test_the_table_of_tasks_is_its_record() -> None:
+    """Mean, deviation, interval, number of seeds and every baseline of each task; SST-2's row is the log's."""
+    tasks, table = record(EXPERIMENTS + "tasks.json")["tasks"], rows("docs/tasks.md", "task | metric | without a network")
+    assert {name.partition(" ")[0] for name in table} == {*tasks, "sst2"}
+    for name, found in tasks.items():
+        metric, without, mean, sd, interval, seeds, _ = table[name]
+        score = found["score"]
+        low, high = (agrees(told.lstrip("-"), abs(end) * 100) for told, end in zip(interval.split(" to "), score["interval"], strict=True))
+        assert metric == found["counted_metric"] and int(seeds) == len(found["seeds"]), name
+        assert agrees(mean, score["mean"] * 100) and agrees(sd, score["sd"] * 100) and low and high, name
+        told = dict(part.rsplit(" ", 1) for part in without.split(", "))
+        assert told.keys() == found["baselines"].keys(), name
+        assert all(agrees(number, found["baselines"][key][metric] * 100) for key, number in told.items()), name
+    (sst2,) = (cells for name, cells in table.items() if name.startswith("sst2"))
+    assert agrees(sst2[2], value(SST2, f"finetuned|electra|{ACCURACY}")) and agrees(sst2[3], value(SST2, "finetuned|electra|scores|accuracy|sd*100"))
+
+
+def test_the_table_of_built_models_is_its_record() -> None:
+    found = record(DEPLOYMENT)["rows"]
+    table = rows("docs/design.md", "| accuracy | agreement | size")
+    names = {"its pipeline": "transformers' pipeline", "ours, PyTorch": "small-sst2", "`transformers`, padded to 128": "transformers, padded to 128"}
+    assert len(table) == len(found)
+    for said, cells in table.items():
+        row = found[names.get(said, said.strip("`"))]
+        accuracy, agreement, size, padded, free = cells[:5]
+        assert agrees(accuracy, row["score"] * 100) and (not agreement or agrees(agreement.rstrip("%"), row["agreement"] * 100)), said
+        assert not size or agrees(size.removesuffix(" MB"), row["size_bytes"] / 1e6), said
+        assert agrees(padded.removesuffix(" ms"), row["padded"]["p50_ms"]) and agrees(free.removesuffix(" ms"), row["latency"]["p50_ms"]), said
+        assert agrees(cells[7], row["texts"]), said
+
+
+def test_every_record_that_a_document_names_exists() -> None:
+    """And every record is named: by its name, or as one of several that differ in a `*`."""
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in documents)
+    named = set(re.findall(r"((?:bench|experiments)/records/[\w.*/-]*[\w*])", text))
+    assert len(named) > 10
+    for name in sorted(named):
+        assert list(ROOT.glob(name)), f"no such record: {name}"
+    covered = {path for name in named for found in ROOT.glob(name) for path in ([found] if found.is_file() else found.iterdir())}
+    kept = {path for folder in (BENCH, EXPERIMENTS) for path in (ROOT / folder).rglob("*") if path.is_file()}
+    assert not {str(path.relative_to(ROOT)) for path in kept - covered}
+
+
+def test_a_wrong_figure_would_be_seen() -> None:
+    assert agrees("83.9", 83.92) and agrees("1,098", 1098.4) and agrees("1.1e-6", 1.146e-6) and agrees("0.50", 0.495)
+    assert not agrees("83.9", 83.86 - 0.02) and not agrees("0.79", 0.796) and not agrees("1.2e-6", 1.14e-6)
