@@ -220,3 +220,19 @@ def test_predict_refuses_bad_files(name: str, content: str, message: str, folder
     assert main(["predict", str(folder), str(tmp_path / name)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert message in error
+
+
+@pytest.mark.parametrize("labels", [LABELS, ("NN", "VB", "O", "DT"), ("S-A", "B-A", "E-A", "I-A", "O", "S-B")])
+def test_spans_are_those_of_predict(labels: tuple[str, ...]) -> None:
+    """With marks for ends and single words too, which `transformers` does not know; words where tags are plain."""
+    folder = make(labels)
+    found = pipeline("ner", model=folder, aggregation_strategy="spans", device="cpu")(list(TEXTS))
+    for text, mine, tagged in zip(TEXTS, found, load(folder, role="tagger", device="cpu").tag(list(TEXTS)), strict=True):
+        expected = (
+            [(e.kind, e.start, e.end) for e in tagged.entities]
+            if "-" in "".join(labels)
+            else [(w.tag, w.start, w.end) for w in tagged.words if w.tag != "O"]
+        )
+        assert [(record["entity_group"], record["start"], record["end"]) for record in mine] == expected
+        assert all(record["word"] == text[record["start"] : record["end"]] for record in mine)
+    assert any(found)

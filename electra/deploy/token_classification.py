@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from electra.deploy.predictor import Predictor
-from electra.deploy.tagging import Units, piece_units, unit_probabilities
+from electra.deploy.tagging import Units, marks_spans, piece_units, tag, unit_probabilities
 from electra.errors import UserError, did_you_mean
 
-AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max"]
+AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max", "spans"]
 Record: TypeAlias = dict[str, Any]
 
 
@@ -21,6 +21,8 @@ class TokenClassification:
 
     'none' gives every piece ("entity", "score", "index", "word", "start", "end"); the others give "entity_group" in place of "entity" and
     "index". 'simple' joins neighbouring pieces of one type; 'first', 'average' and 'max' first agree on one tag for all pieces of a word.
+    So does `transformers`, which knows B- and I- alone. 'spans' is ours: each word by its first piece, as taggers are trained, joined by the
+    rules of the tags' scheme (BIO, BIES and the like); words alone where tags mark no spans.
     """
 
     def __init__(self, predictor: Predictor, aggregation_strategy: AggregationStrategy = "none") -> None:
@@ -36,6 +38,9 @@ class TokenClassification:
             UserError: an unknown strategy.
         """
         strategy = self.aggregation_strategy if aggregation_strategy is None else _checked(aggregation_strategy)
+        if strategy == "spans":
+            found = self._spans([texts] if isinstance(texts, str) else texts, ignore_labels)
+            return found[0] if isinstance(texts, str) else found
         units = (piece_units(text, self.predictor.tokenizer) for text in ([texts] if isinstance(texts, str) else texts))
         out = []
         for source, rows, _ in unit_probabilities(self.predictor, units):
@@ -45,6 +50,20 @@ class TokenClassification:
             kept = [r for r in records if r.get("entity") not in ignore_labels and r.get("entity_group") not in ignore_labels]
             out.append(kept)
         return out[0] if isinstance(texts, str) else out
+
+    def _spans(self, texts: Sequence[str], ignore_labels: Sequence[str]) -> list[list[Record]]:
+        """Entities as `electra predict` finds them; a word each where tags are plain."""
+        out = []
+        spanned = marks_spans(self.predictor.network.labels)
+        for tagged in tag(self.predictor, texts):
+            spans = [(span.kind, span.probability, span.start, span.end) for span in tagged.entities]
+            words = [(word.tag, word.probability, word.start, word.end) for word in tagged.words]
+            records = [
+                {"entity_group": kind, "score": score, "word": tagged.text[start:end], "start": start, "end": end}
+                for kind, score, start, end in (spans if spanned else words)
+            ]
+            out.append([record for record in records if record["entity_group"] not in ignore_labels])
+        return out
 
     def _pieces(self, source: Units, rows: np.ndarray) -> list[Record]:
         """A record for every piece of a text."""

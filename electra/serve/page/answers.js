@@ -50,7 +50,7 @@ export const classify = {
 export const tag = {
   empty: "Type a text, or try one of the examples.",
   ready: ({ text }) => text.trim() !== "",
-  question: ({ text }, model) => [route(model), { inputs: text, parameters: { aggregation_strategy: "simple" } }],
+  question: ({ text }, model) => [route(model), { inputs: text, parameters: { aggregation_strategy: "spans" } }],
   show(result, entities, { text }) {
     const kinds = [...new Set(entities.map((entity) => entity.entity_group ?? entity.entity))].sort();
     const slice = slicer(text);
