@@ -22,6 +22,7 @@ BESIDE, PROFILE = BENCH + "2026-11-21-serving-beside-transformers.json", BENCH +
 THROUGHPUT, DEPLOYMENT = BENCH + "2026-11-21-throughput.json", BENCH + "2026-11-21-deployment.json"
 FIXED, HOURS, RANKS = EXPERIMENTS + "mini-2026-11-21.jsonl", EXPERIMENTS + "equal-hours.json", EXPERIMENTS + "two-ranks.json"
 SST2, PAPER = EXPERIMENTS + "sst2-after-pretraining.json", EXPERIMENTS + "sst2-mini-paper.json"
+TASKS, NOTES = EXPERIMENTS + "tasks.json", "docs/replication.md"
 ACCURACY = "scores|accuracy|mean*100"
 
 
@@ -179,6 +180,14 @@ FIGURES = [
         )
         for name in (*(f"disc_{what}" for what in ("accuracy", "auc", "loss", "precision", "recall")), "loss", "masked_lm_loss")
     ),
+    Figure(NOTES, "five seeds); random weights #, TF-IDF #", SST2, f"finetuned|random|{ACCURACY}; tfidf_logistic_regression*100"),
+    Figure(NOTES, "TNEWS #, IFLYTEK #, CSL #;", TASKS, "; ".join(f"tasks|{name}|score|mean*100" for name in ("tnews", "iflytek", "csl"))),
+    Figure(NOTES, "F1 #, below the # of", TASKS, "tasks|squad|score|mean*100; tasks|squad|baselines|closest sentence|f1*100"),
+    Figure(NOTES, "Smallest: # (#, two seeds", TASKS, "tasks|imdb|score|mean*100; tasks|imdb|score|sd*100"),
+    Figure(NOTES, "`small` on two cores: # tokens/s", THROUGHPUT, "runs|dropout 0.0|electra|tokens_per_second"),
+    Figure(NOTES, "ONNX int8 # s, OpenVINO int8 # s", DEPLOYMENT, "rows|onnx-int8|build_seconds; rows|openvino-int8|build_seconds"),
+    Figure(NOTES, "# MB in fp32 and # MB in int8", DEPLOYMENT, "rows|onnx|size_bytes*1e-6; rows|onnx-int8|size_bytes*1e-6"),
+    Figure(NOTES, "disc_auc #, masked_lm_accuracy # (", EXPERIMENTS + "chinese-mini.json", "held_out|disc_auc; held_out|masked_lm_accuracy"),
     Figure(
         "electra/presets/finetune/mini.toml",
         "SST-2 dev # from checkpoints/mini, # from random weights",
@@ -244,7 +253,7 @@ def rows(name: str, first: str) -> dict[str, list[str]]:
 
 def test_the_table_of_tasks_is_its_record() -> None:
     """Mean, deviation, interval, number of seeds and every baseline of each task; SST-2's row is the log's."""
-    tasks, table = record(EXPERIMENTS + "tasks.json")["tasks"], rows("docs/tasks.md", "task | metric | without a network")
+    tasks, table = record(TASKS)["tasks"], rows("docs/tasks.md", "task | metric | without a network")
     assert {name.partition(" ")[0] for name in table} == {*tasks, "sst2"}
     for name, found in tasks.items():
         metric, without, mean, sd, interval, seeds, _ = table[name]

@@ -127,7 +127,7 @@ def built(found: Mapping[str, Mapping[str, Any]]) -> str:
         "cores.</p>",
         figure(
             f'<div class="charts">{"".join(pictures)}</div>',
-            f"A {first['size_bytes'] / last['size_bytes']:.1f}th of the size; {speedup:.1f} times as fast (95% interval {lowest:.1f} to "
+            f"{last['size_bytes'] / first['size_bytes']:.0%} of the size; {speedup:.1f} times as fast (95% interval {lowest:.1f} to "
             f"{highest:.1f}, wide where the machine was busy); accuracy {100 * (last['accuracy'] - first['accuracy']):+.1f} points.",
         ),
         table(("implementation", "accuracy", "same answers", "time to open"), rows, numbers=(1, 2, 3)),
