@@ -247,10 +247,10 @@ def lines(result: dict[str, Any]) -> list[str]:
         cells = [spread(middle(run["seconds"] for run in runs), "{:.1f}"), f"{runs[0]['computed_tokens']:,}", timed, spread(found.get(name))]
         rows.append([names[name], *cells])
     options = result["options"]
+    batch = f"batches of {options['batch_size']}, dropout {options['dropout']}"
     out = [
-        f"One epoch of {options['examples']:,} examples of SST-2, batches of {options['batch_size']}, dropout {options['dropout']}: seconds of training;"
+        f"One epoch of {options['examples']:,} examples of SST-2, {batch}: seconds of training; median of {options['repeats']} turns (least..most)."
     ]
-    out[0] += f" median of {options['repeats']} turns (least..most)."
     return [*out, "", *table(("contestant", "seconds", "tokens computed", "steps timed", "electra is faster by"), rows)]
 
 

@@ -35,7 +35,7 @@ def peak(work: Work) -> float:
         with Contestant(sys.executable, "machine_limits.py", environment=environment(work.threads)) as process:
             found = process.ask("examine_gpu", seconds=0.1 if work.quick else 4.0)
         if found is None:
-            raise Skipped("no CUDA device: not run")
+            raise Skipped("no CUDA device")
         return middle(found["products"][f"bf16, {next(iter(GPU_SHAPES))}"])["median"]
     return float(known["products"][f"bf16, {next(iter(GPU_SHAPES))}"]["median"])
 

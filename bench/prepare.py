@@ -1,9 +1,9 @@
 """Tokenizing a corpus: identity with `tokenizers` on every document, speed cold, carried and warm, and a whole `electra prepare`.
 
-The text goes by in blocks of 16 MB. Each is encoded by ours (a process per core, each with every n-th document) and by `tokenizers`'
-`encode_batch_fast` in its own environment (one process, a thread per core) on the same cores, first on one core, then on all; they take turns, and the
-ids of every document are compared. 'cold' is a block met with an empty cache; 'carried' all blocks in their order, each never seen before, as
-`prepare` meets them; 'warm' a block once more. Ratios are of one block each. Then `electra prepare` runs as a user would run it.
+The text goes by in blocks of 16 MB. Each is encoded by ours (a process per core, each with every n-th document) and by the batch encoder of
+`tokenizers` in its own environment (one process, a thread per core) on the same cores, first on one core, then on all. They take turns, and the ids
+of every document are compared. 'cold' is a block met with an empty cache; 'carried' all blocks in their order, each never seen before, as `prepare`
+meets them; 'warm' a block once more. Ratios are of one block each. Then `electra prepare` runs as a user would run it.
 
     python bench/prepare.py CORPUS... --tokenizer vocab.txt --peers .venv-peers/bin/python
     python bench/prepare.py CORPUS... --tokenizer vocab.txt --limit-mb 40 --repeats 1        a trial

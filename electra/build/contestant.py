@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import multiprocessing.spawn
 import os
 import signal
@@ -220,13 +219,11 @@ class Failed(Exception):
 class Contestant:
     """A process with an implementation in it, as the one who measures sees it."""
 
-    def __init__(
-        self, opener: Open, arguments: tuple[Any, ...], cores: Sequence[int], timeout_seconds: float = TIMEOUT_SECONDS, python: str = ""
-    ) -> None:
+    def __init__(self, opener: Open, arguments: tuple[Any, ...], cores: Sequence[int], timeout_seconds: float = 0.0, python: str = "") -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, opener, arguments, len(cores), list(cores)), daemon=True)
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds = timeout_seconds or TIMEOUT_SECONDS
         with _threads_in_environment(len(cores)), _interpreter(python):
             self._process.start()
         theirs.close()
@@ -291,8 +288,9 @@ def _interpreter(python: str) -> Iterator[None]:
         return
     told = subprocess.run([python, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"], capture_output=True, text=True, check=True)
     before, executable = sys.path.copy(), multiprocessing.spawn.get_executable()
-    # A new process takes over this one's list of folders.
-    sys.path[:] = [before[0], str(Path(__file__).resolve().parents[2]), *json.loads(told.stdout)]
+    # A new process takes over this one's list of folders: what is not of this interpreter's own packages stays, before theirs.
+    kept = [folder for folder in before if not any(Path(folder).is_relative_to(own) for own in (sys.prefix, sys.base_prefix))]
+    sys.path[:] = [*kept, *json.loads(told.stdout), str(Path(__file__).resolve().parents[2])]
     multiprocessing.set_executable(python)
     try:
         yield
