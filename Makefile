@@ -44,8 +44,8 @@ format: $(DEV_READY)  ## put every file into the project's style
 	$(BIN)/ruff check --fix-only --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-bench: $(DEV_READY)  ## training throughput beside a plain loop over transformers, into bench/records/
-	$(BIN)/python bench/throughput.py $(ARGS)
+bench: $(DEV_READY)  ## every claim about speed measured beside its peers, into bench/records/ (ARGS="--sections startup", ARGS=--help)
+	$(BIN)/python bench/run.py $(ARGS)
 
 # The tests of the page drive Debian's chromium. Where it cannot be installed they are skipped, and nothing fails here.
 browser:

@@ -7,9 +7,10 @@ Two comparisons, in one run; every contestant is a process of its own and they t
   as people call it             each in its own way, one text or many: the model always padded to 128 (as the demo that this project set out
                                 from does it), `transformers`' own pipeline without and with batching, and ours at real lengths
 
-The reference is `transformers`' model padded to 128, so that agreement and logits are judged by somebody else's code.
+The reference is `transformers`' model padded to 128, so that agreement and logits are judged by somebody else's code. Beside them optimum's export of
+the model in ONNX Runtime, where `--exported` names it. Peers run under `--peers`, an interpreter of their own.
 
-  python bench/deployment.py runs/sst2/best sst2-onnx sst2-int8 --task sst2 --data glue/SST-2
+  python bench/deployment.py runs/sst2/best sst2-onnx sst2-int8 --task sst2 --data glue/SST-2 --peers .venv-peers/bin/python
   python bench/deployment.py runs/sst2/best --task sst2 --data glue/SST-2 --calls 20 --num-examples 64 --name trial --records /tmp    a trial
 """
 
@@ -24,97 +25,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import models
+from classifier_peers import LENGTH, open_eager, open_exported, open_pipeline
+from section import HERE, Target, Work, at_least, run, stream
+
 from electra import disk, hub
 from electra.build import intervals, machine
 from electra.build.comparison import Comparison, to_markdown
-from electra.build.contestant import Answered, Implementation, digest
 from electra.build.measure import Entry, Plan, compete, entry_of, unique_names
 from electra.build.row import Interval, Latency, Row
-from electra.contracts import Example, Head, Prediction
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
 
 RECORDS = Path(__file__).parent / "records"
-EAGER, PIPELINE = "transformers, padded to 128", "transformers' pipeline"
-LENGTH = 128
+EAGER, PIPELINE, EXPORTED = "transformers, padded to 128", "transformers' pipeline", "optimum's ONNX, ONNX Runtime"
+BUILT = ("onnx", "onnx-int8", "openvino-int8")
+"""Targets that are built for the section of the bench."""
 ASKED = {"padded": 2.2, "seed": 8.0, "pipeline": 4.0, "seed texts/s": 15.0, "pipeline texts/s": 3.0}
 """How many times faster the project set out to be."""
-
-
-class Peer:
-    """What both ways of `transformers` share."""
-
-    def __init__(self, folder: str, threads: int) -> None:
-        import torch
-        import transformers
-
-        torch.set_num_threads(threads)
-        transformers.utils.logging.disable_progress_bar()
-        self.torch = torch
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        self.model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
-        names = self.model.config.id2label
-        self.head = Head(kind="classification", labels=tuple(names[number] for number in sorted(names)))
-        self.max_length = LENGTH
-
-
-class Eager(Peer):
-    """The model called as it comes; every input is padded to 128 tokens, whatever is asked for."""
-
-    def logits(self, examples: Sequence[Example], batch_size: int) -> tuple[list[Any], list[list[int]]]:
-        """(C,) of each example, and its token ids."""
-        outputs, ids = [], []
-        for start in range(0, len(examples), batch_size):
-            batch = examples[start : start + batch_size]
-            pairs = [example.text_pair or "" for example in batch] if batch[0].text_pair is not None else None
-            options: dict[str, Any] = {"padding": "max_length", "truncation": True, "max_length": LENGTH, "return_tensors": "pt"}
-            inputs = self.tokenizer([example.text for example in batch], pairs, **options)
-            with self.torch.no_grad():
-                outputs += list(self.model(**inputs).logits.numpy())
-            ids += [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
-        return outputs, ids
-
-    def predict(self, examples: Sequence[Example], batch_size: int, padded_length: int = 0) -> list[Prediction]:
-        """The likeliest label of each."""
-        return [Prediction(label=self.head.labels[int(row.argmax())]) for row in self.logits(examples, batch_size)[0]]
-
-    def examine(self, examples: Sequence[Example], batch_size: int) -> Answered:
-        """Labels and logits."""
-        outputs, ids = self.logits(examples, batch_size)
-        predictions = [Prediction(label=self.head.labels[int(row.argmax())]) for row in outputs]
-        return Answered(predictions=predictions, outputs=outputs, reading=digest(ids))
-
-
-class Pipeline(Peer):
-    """`pipeline("text-classification")`, at real lengths; batches of more than one are padded to their longest by it."""
-
-    def __init__(self, folder: str, threads: int) -> None:
-        import transformers
-
-        super().__init__(folder, threads)
-        self.pipeline = transformers.pipeline("text-classification", model=self.model, tokenizer=self.tokenizer, device="cpu")
-
-    def predict(self, examples: Sequence[Example], batch_size: int, padded_length: int = 0) -> list[Prediction]:
-        """The likeliest label of each."""
-        pairs = ({"text": example.text, "text_pair": example.text_pair} for example in examples)
-        texts: list[Any] = [pair["text"] if pair["text_pair"] is None else pair for pair in pairs]
-        options: dict[str, Any] = {"truncation": True, "max_length": LENGTH}
-        options |= {"padding": "max_length"} if padded_length else {}
-        return [Prediction(label=answer["label"]) for answer in self.pipeline(texts, batch_size=batch_size, **options)]
-
-    def examine(self, examples: Sequence[Example], batch_size: int) -> Answered:
-        """Labels; a pipeline tells no logits."""
-        return Answered(predictions=self.predict(examples, batch_size))
-
-
-def open_eager(folder: str, threads: int) -> Implementation:
-    """In the process of its own."""
-    return Eager(folder, threads)
-
-
-def open_pipeline(folder: str, threads: int) -> Implementation:
-    """In the process of its own."""
-    return Pipeline(folder, threads)
 
 
 # ---- what comes of it ----
@@ -127,13 +55,15 @@ def ratio(slow: Latency | None, fast: Latency | None) -> tuple[float, Interval] 
     return intervals.speedup(slow.turns_ms, fast.turns_ms)
 
 
-def compared(eager: Row, pipeline: Row, row: Row) -> dict[str, dict[str, Any]]:
+def compared(eager: Row, pipeline: Row, exported: Row | None, row: Row) -> dict[str, dict[str, Any]]:
     """One of ours against both peers: name of the comparison -> times faster, its interval where there is one, what was asked for."""
     out: dict[str, dict[str, Any]] = {}
     pairs = {"padded": (eager.padded, row.padded), "seed": (eager.latency, row.latency), "pipeline": (pipeline.latency, row.latency)}
+    if exported is not None:
+        pairs["optimum"] = (exported.latency, row.latency)
     for name, (slow, fast) in pairs.items():
         if (found := ratio(slow, fast)) is not None:
-            out[name] = {"times": found[0], "interval": found[1], "asked": ASKED[name]}
+            out[name] = {"times": found[0], "interval": found[1], "asked": ASKED.get(name)}
     batched = [rate.texts_per_second for size, rate in pipeline.throughput.items() if size > 1]
     best = max((rate.texts_per_second for rate in row.throughput.values()), default=None)
     slow_rates = {
@@ -160,9 +90,10 @@ def summary(rows: Sequence[Row], verdicts: dict[str, dict[str, dict[str, Any]]])
         return "-" if found is None else f"{found.p50_ms:.2f}"
 
     named = {row.name: row for row in rows}
-    eager, pipeline = named[EAGER], named[PIPELINE]
+    others = [named[name] for name in (EAGER, PIPELINE, EXPORTED) if name in named]
     lines = ["## Padded to 128 on both sides", "", f"One text at a time, {LENGTH} tokens computed by each; asked for: {ASKED['padded']}x.", ""]
-    lines += ["| implementation | p50 ms | faster than transformers |", "|---|---:|---:|", f"| {EAGER} | {p50(eager.padded)} | - |"]
+    lines += ["| implementation | p50 ms | faster than transformers |", "|---|---:|---:|"]
+    lines += [f"| {row.name} | {p50(row.padded)} | - |" for row in others]
     lines += [f"| {name} | {p50(named[name].padded)} | {cell(name, 'padded')} |" for name in verdicts]
     lines += [
         "",
@@ -174,14 +105,15 @@ def summary(rows: Sequence[Row], verdicts: dict[str, dict[str, dict[str, Any]]])
         f"{ASKED['seed']:g}x and {ASKED['pipeline']:g}x at one text; {ASKED['seed texts/s']:g}x and {ASKED['pipeline texts/s']:g}x in texts/s."
     )
     lines[-1] += " Texts per second: ours and the pipeline's at their best batch size, the seed's one at a time."
-    header = ("implementation", "p50 ms", "than the seed's way", "than the pipeline", "texts/s", "than the seed's way", "than the pipeline, batched")
+    header = ["implementation", "p50 ms", "than the seed's way", "than the pipeline", "than optimum's ONNX"]
+    header += ["texts/s", "than the seed's way", "than the pipeline, batched"]
     lines += ["", "| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    for row, best in ((eager, {1: eager.throughput.get(1)}), (pipeline, pipeline.throughput)):
-        rate = max((found.texts_per_second for found in best.values() if found is not None), default=0.0)
-        lines.append(f"| {row.name} | {p50(row.latency)} | - | - | {rate:,.1f} | - | - |")
+    for row in others:
+        rates = [found.texts_per_second for size, found in row.throughput.items() if row.name != EAGER or size == 1]
+        lines.append(f"| {row.name} | {p50(row.latency)} | - | - | - | {max(rates, default=0.0):,.1f} | - | - |")
     for name in verdicts:
         rate = max((found.texts_per_second for found in named[name].throughput.values()), default=0.0)
-        cells = (p50(named[name].latency), cell(name, "seed"), cell(name, "pipeline"), f"{rate:,.1f}", cell(name, "seed texts/s"))
+        cells = (p50(named[name].latency), *(cell(name, key) for key in ("seed", "pipeline", "optimum")), f"{rate:,.1f}", cell(name, "seed texts/s"))
         lines.append("| " + " | ".join((name, *cells, cell(name, "pipeline texts/s"))) + " |")
     return "\n".join(lines) + "\n"
 
@@ -198,6 +130,9 @@ def main() -> int:
     parser.add_argument("--num-examples", type=int, default=0, help="examples of the score; 0: all")
     parser.add_argument("--name", default="deployment", help="name of the record")
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the record")
+    parser.add_argument("--peers", default=sys.executable, help="interpreter with transformers (default: this one); '': no peers")
+    parser.add_argument("--exported", default="", help="what optimum exported the model to")
+    parser.add_argument("--optimum", default="", help="interpreter for that (default: that of the peers)")
     options = parser.parse_args()
     asked = EvaluateSettings(model=options.model, task=options.task, data=(options.data,))
     plan = Plan(calls=options.calls, threads=options.threads, num_examples=options.num_examples)
@@ -206,13 +141,18 @@ def main() -> int:
         raise UserError(f"{options.model}: transformers opens no such model for text classification; fine-tune with --head transformers")
     before = machine.describe()
     sources = [options.model, *options.artefacts]
+    place, other = str(folder), options.optimum or options.peers
+    known = [(EAGER, place, open_eager, options.peers), (PIPELINE, place, open_pipeline, options.peers)] if options.peers else []
+    known += [(EXPORTED, options.exported, open_exported, other)] if options.exported else []
     entries = [
-        Entry(name=EAGER, source=str(folder), kind="transformers", opener=open_eager, arguments=(str(folder),)),
-        Entry(name=PIPELINE, source=str(folder), kind="transformers", opener=open_pipeline, arguments=(str(folder),)),
-        *(entry_of(source, name, asked) for source, name in zip(sources, unique_names(sources), strict=True)),
+        Entry(name=name, source=source, kind="peer", opener=opener, arguments=(source,), python="" if python == sys.executable else python)
+        for name, source, opener, python in known
     ]
+    entries += [entry_of(source, name, asked) for source, name in zip(sources, unique_names(sources), strict=True)]
     rows = compete(entries, asked, plan, lambda line: print(line, file=sys.stderr, flush=True))
-    verdicts = {row.name: compared(rows[0], rows[1], row) for row in rows[2:]}
+    named = {row.name: row for row in rows}
+    ours = rows[len(known) :] if options.peers else []
+    verdicts = {row.name: compared(named[EAGER], named[PIPELINE], named.get(EXPORTED), row) for row in ours}
     count = next((row.num_examples for row in rows if row.num_examples), 0)
     found = Comparison(
         task=options.task,
@@ -228,11 +168,89 @@ def main() -> int:
     record = found.to_dict() | {"comparisons": verdicts}
     for row in record["rows"]:
         row["source"] = Path(row["source"]).name
-    text = to_markdown(found).replace("## Answers", summary(rows, verdicts) + "\n## Answers", 1)
+    text = to_markdown(found)
+    if verdicts:
+        text = text.replace("## Answers", summary(rows, verdicts) + "\n## Answers", 1)
+    record["markdown"] = text
     disk.write_text(options.records / f"{found.date}-{options.name}.json", json.dumps(record, indent=1) + "\n")
     disk.write_text(options.records / f"{found.date}-{options.name}.md", text)
     print(text)
     return 1 if any(row.error for row in rows) else 0
+
+
+# ---- the section of bench/run.py ----
+
+
+def export(work: Work) -> tuple[str, str]:
+    """The classifier as optimum exports it -> (its folder, '') or ('', why there is none)."""
+    if not work.optimum:
+        return "", work.optimum_problem
+    words = [str(Path(work.optimum).parent / "optimum-cli"), "export", "onnx", "--model", str(models.classifier(work))]
+    folder = work.folder / "optimum"
+    try:
+        run([*words, "--task", "text-classification", str(folder)], threads=work.threads, peer=True)
+    except (OSError, RuntimeError) as error:
+        return "", str(error)
+    return str(folder), ""
+
+
+def measure(work: Work) -> dict[str, Any]:
+    """A classifier, what is built from it, and the peers, by this script."""
+    data, model = models.sst2(work), models.classifier(work)
+    targets = BUILT[:2] if work.quick else BUILT
+    artefacts = []
+    failed: dict[str, str] = {}
+    for index, target in enumerate(targets):
+        work.progress(0.05 * index, f"building {target}")
+        try:
+            artefacts.append(str(models.artefact(work, target)))
+        except RuntimeError as error:
+            failed[target] = str(error)
+    exported, why = export(work)
+    if why:
+        failed[EXPORTED] = why
+    if not work.peers:
+        failed[EAGER] = failed[PIPELINE] = work.peers_problem
+    words = [str(HERE / "deployment.py"), str(model), *artefacts, "--task", "sst2", "--data", str(data), "--threads", str(work.threads)]
+    words += ["--peers", work.peers, "--exported", exported, "--optimum", work.optimum, "--records", str(work.folder), "--name", "section"]
+    words += ["--calls", "10", "--num-examples", "10"] if work.quick else []
+    seen, total = 0, 2 * (len(artefacts) + 1 + 3) + 7
+
+    def take(line: str) -> None:
+        nonlocal seen
+        seen += 1
+        work.progress(min(0.99, 0.15 + 0.85 * seen / total), line)
+
+    try:
+        stream(words, threads=work.threads, take=take)
+    except RuntimeError:
+        # One implementation that fails is a row that says so.
+        if not any(work.folder.glob("*-section.json")):
+            raise
+    path = max(work.folder.glob("*-section.json"))
+    return {"comparison": json.loads(path.read_text(encoding="utf-8")), "failed": failed}
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The section's tables: those of the script, one level lower."""
+    found = [f"#{line}" if line.startswith("#") else line for line in result["comparison"]["markdown"].splitlines()[2:]]
+    return [*found, "", *(f"- {name}: not run: {why}." for name, why in result["failed"].items())]
+
+
+def targets(result: dict[str, Any]) -> list[Target]:
+    """The best of what was built."""
+    what = {"padded": "padded to 128 on both sides, p50: than transformers", "seed": "p50: than the model padded to 128"}
+    what |= {
+        "pipeline": "p50: than the pipeline",
+        "seed texts/s": "texts/s: than the model padded to 128",
+        "pipeline texts/s": "texts/s: than the pipeline",
+    }
+    out = []
+    for key, asked in ASKED.items():
+        found = {name: verdict[key]["times"] for name, verdict in result["comparison"]["comparisons"].items() if key in verdict}
+        best = max(found, key=lambda name: found[name], default=None)
+        out.append(at_least(f"inference, {best or 'ours'}, {what[key]}", found[best] if best else None, asked))
+    return out
 
 
 if __name__ == "__main__":

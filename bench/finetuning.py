@@ -10,7 +10,7 @@ The same checkpoint of random weights, texts, batch size, dropout, learning rate
 tokenizing, no loading, no evaluation. Every step of 'padded' costs the same, so that only some of its steps are run, and the whole epoch is reckoned
 from their median; the record says how many.
 
-  python bench/finetuning.py --data ../shared/data/glue/SST-2 --vocab ../shared/data/vocab/uncased-en.txt
+  python bench/finetuning.py --data ../shared/data/glue/SST-2 --vocab ../shared/data/vocab/uncased-en.txt --peers .venv-peers/bin/python
   python bench/finetuning.py ... --hidden-size 64 --num-hidden-layers 2 --examples 200 --repeats 1        a trial
 """
 
@@ -28,6 +28,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from section import HERE, Skipped, Target, Work, at_least, environment, middle, peer_environment, spread, stream, table
 
 RECORDS = Path(__file__).parent / "records"
 CONTESTANTS = ("electra", "dynamic", "padded")
@@ -61,25 +63,25 @@ def run_electra(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     output = work / f"electra-{time.monotonic_ns()}"
     flags = ["--epochs", "1", "--batch-size", str(options.batch_size), "--dropout", str(options.dropout), "--threads", str(options.threads)]
     words = [sys.executable, "-m", "electra", "finetune", "sst2", "--model", str(work / "model"), "--data", str(work / "slice")]
-    subprocess.run([*words, "--output", str(output), "--device", "cpu", *flags], check=True, capture_output=True)
+    words += ["--output", str(output), "--device", "cpu", *flags]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(options.threads))
+    if done.returncode:
+        raise SystemExit(f"electra finetune failed: {done.stderr.splitlines()[-1]}")
     lines = [json.loads(line) for line in (output / "seed-1" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     last = [line for line in lines if line["kind"] == "train"][-1]
     return {"seconds": last["seconds"], "steps": last["step"], "computed_tokens": last["tokens"], "steps_timed": last["step"]}
 
 
-def run_trainer(options: argparse.Namespace, work: Path, contestant: str) -> dict[str, Any]:
-    """Trainer in a fresh process."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
-    words = [sys.executable, __file__, "--contestant", contestant, "--work", str(work), *(f"--{name}={value}" for name, value in shared(options))]
-    found = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
+def run_peer(options: argparse.Namespace, work: Path, contestant: str) -> dict[str, Any]:
+    """Trainer (or what makes the checkpoint) in a fresh process, under the peers' interpreter."""
+    names = ("batch_size", "dropout", "threads", "padded_steps", "data", "vocab", "hidden_size", "num_hidden_layers")
+    told = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]
+    words = [options.peers, __file__, "--contestant", contestant, "--work", str(work), *told]
+    found = subprocess.run(words, capture_output=True, text=True, env=peer_environment(options.threads) | {"TOKENIZERS_PARALLELISM": "false"})
+    if found.returncode:
+        raise SystemExit(f"{contestant} failed: {found.stderr.splitlines()[-1]}")
     answer: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
     return answer
-
-
-def shared(options: argparse.Namespace) -> list[tuple[str, Any]]:
-    """What every process is told."""
-    names = ("batch_size", "dropout", "threads", "padded_steps", "data", "vocab")
-    return [(name.replace("_", "-"), getattr(options, name)) for name in names]
 
 
 def train(options: argparse.Namespace, work: Path, contestant: str) -> dict[str, Any]:
@@ -141,45 +143,120 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="SST-2's folder")
     parser.add_argument("--vocab", type=Path, required=True, help="vocab.txt of the released models")
     parser.add_argument("--examples", type=int, default=2000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--padded-steps", type=int, default=12, help="steps of 'padded' that are run")
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--num-hidden-layers", type=int, default=12)
     parser.add_argument("--output", type=Path, default=RECORDS / "finetuning.json")
-    parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--contestant", choices=("checkpoint", *CONTESTANTS), help=argparse.SUPPRESS)
+    parser.add_argument("--peers", default=sys.executable, help="interpreter with transformers and accelerate (default: this one)")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contestant:
-        print(json.dumps(train(options, options.work, options.contestant)))
+        print(
+            json.dumps(
+                make_checkpoint(options, options.work / "model")
+                if options.contestant == "checkpoint"
+                else train(options, options.work, options.contestant)
+            )
+        )
         return
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        make_checkpoint(options, work / "model")
+        run_peer(options, work, "checkpoint")
         make_slice(options, work / "slice")
         for repeat in range(options.repeats):
             order = CONTESTANTS[repeat % 3 :] + CONTESTANTS[: repeat % 3]
             for name in order:
-                runs[name].append(run_electra(options, work) if name == "electra" else run_trainer(options, work, name))
-                print(f"{name}: {runs[name][-1]}", file=sys.stderr, flush=True)
+                runs[name].append(run_electra(options, work) if name == "electra" else run_peer(options, work, name))
+                print(f"repeat {repeat + 1} of {options.repeats}: {name} {runs[name][-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
     median = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
     ratio = {name: round(median[name] / median["electra"], 3) for name in ("dynamic", "padded")}
-    from electra.train.record import environment
+    from electra.train.record import environment as surroundings
 
     values = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()
-        if name not in ("work", "contestant", "output")
+        if name not in ("work", "contestant", "output", "peers")
     }
     values |= {"data": options.data.name, "vocab": options.vocab.name}
     record = {"what": "seconds of one epoch of training", "median_seconds": median, "times_as_fast": ratio, "options": values, "runs": runs}
-    here = environment()
+    here = surroundings()
     here["command"] = [Path(word).name if "/" in word else word for word in here["command"]]
     options.output.write_text(json.dumps(record | {"environment": here}, indent=1) + "\n", encoding="utf-8")
     print("\n".join(f"{name:8} {seconds:8.1f} s   {ratio.get(name, 1.0):5.2f}x" for name, seconds in median.items()))
+
+
+# ---- the section of bench/run.py ----
+
+
+def measure(work: Work) -> dict[str, Any]:
+    """This script on SST-2."""
+    import models
+
+    data = models.sst2(work)
+    if not work.peers:
+        raise Skipped(f"no Trainer to compare with: {work.peers_problem}")
+    output = work.folder / "finetuning.json"
+    words = [
+        str(HERE / "finetuning.py"),
+        "--data",
+        str(data),
+        "--vocab",
+        str(models.vocabulary(work)),
+        "--peers",
+        work.peers,
+        "--output",
+        str(output),
+    ]
+    repeats = 1 if work.quick else work.options.get("repeats") or 5
+    words += ["--threads", str(work.threads), "--repeats", str(repeats)]
+    words += ["--examples", "24", "--batch-size", "8", "--hidden-size", "32", "--num-hidden-layers", "2", "--padded-steps", "2"] if work.quick else []
+    seen = 0
+
+    def take(line: str) -> None:
+        nonlocal seen
+        seen += line.startswith("repeat")
+        work.progress(min(0.99, seen / (3 * repeats)), line)
+
+    stream(words, threads=work.threads, take=take)
+    found: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    return found
+
+
+def ratios(result: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Trainer's seconds over ours, turn by turn."""
+    ours = [run["seconds"] for run in result["runs"]["electra"]]
+    return {name: middle(run["seconds"] / one for run, one in zip(result["runs"][name], ours, strict=True)) for name in CONTESTANTS[1:]}
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The section's table."""
+    names = {
+        "electra": "`electra finetune`",
+        "dynamic": "Trainer, batches padded to their longest text",
+        "padded": "Trainer, every text padded to 128",
+    }
+    found, rows = ratios(result), []
+    for name, runs in result["runs"].items():
+        timed = f"{runs[0]['steps_timed']} of {runs[0]['steps']}"
+        cells = [spread(middle(run["seconds"] for run in runs), "{:.1f}"), f"{runs[0]['computed_tokens']:,}", timed, spread(found.get(name))]
+        rows.append([names[name], *cells])
+    options = result["options"]
+    batch = f"batches of {options['batch_size']}, dropout {options['dropout']}"
+    out = [
+        f"One epoch of {options['examples']:,} examples of SST-2, {batch}: seconds of training; median of {options['repeats']} turns (least..most)."
+    ]
+    return [*out, "", *table(("contestant", "seconds", "tokens computed", "steps timed", "electra is faster by"), rows)]
+
+
+def targets(result: dict[str, Any]) -> list[Target]:
+    """Against dynamic padding."""
+    return [at_least("fine-tuning SST-2: than Trainer with dynamic padding", ratios(result)["dynamic"]["median"], 2.0)]
 
 
 if __name__ == "__main__":

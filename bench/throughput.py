@@ -1,331 +1,219 @@
-"""Training throughput of ELECTRA-Small: ours beside a plain loop over `transformers` modules, on this machine.
+"""Pre-training: real tokens per second and memory, ours beside loops over `transformers` modules, and the share of the machine's limit.
 
-Three contestants train the same two networks on the same kind of batch, each in a process of its own, and take turns step
-by step, so that what else the machine does falls on all of them:
+Every contestant (`training_step.py` says what they are) trains the same two networks on the same batches, in a process of its own, and they take
+turns step by step, so that what else the machine does falls on all of them. Ratios are of one turn each: ours over the peer's. Where five processes
+would not fit into memory, ours meets the peers a few at a time.
 
-  electra    our objective and optimizer, as the training loop calls them
-  plain      `ElectraForMaskedLM` + `ElectraForPreTraining` as their users write it: logits of the whole vocabulary at every
-             position, a Gumbel draw per word to sample, clip_grad_norm_, AdamW
-  improved   the same modules with what one would change first: logits at the masked positions only, multinomial sampling,
-             fused AdamW
+The limit: our step's matrix products made again with nothing between them, in the same process.
 
-Only real tokens are counted. `--profile` says where our time goes and what the matrix products alone would take.
-
-  python bench/throughput.py                               the record: dropout 0.1 and 0, 7 steps each
-  python bench/throughput.py --profile --name profile
-  python bench/throughput.py --hidden-size 64 --vocab-size 500 --num-hidden-layers 2 --batch-size 4 --steps 2   a trial
+  python bench/throughput.py --peers .venv-peers/bin/python                     tiny, small, base; dropout 0.1 and 0
+  python bench/throughput.py small --dropout 0 --steps 5
+  python bench/throughput.py small --hidden-size 64 --vocab-size 500 --num-hidden-layers 2 --batch-size 4 --steps 2 --warmup 1     a trial
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import resource
-import statistics
-import subprocess
+import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
-RECORDS = Path(__file__).parent / "records"
-CONTESTANTS = ("electra", "plain", "improved")
-CLS, SEP, MASK = 2, 3, 4  # ids of the special pieces in the made-up vocabulary; 0 pads, 1 is unknown
-MATMULS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+from section import ROOT, Target, Work, at_least, at_most, environment, middle, peer_environment, spread, table
+from training_step import CONTESTANTS
+from turns import Contestant, Failed
+
+PRESETS = ("tiny", "small", "base")
+SIZES = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+BASE_BATCH = 8
+"""Sequences of 'base': at 32 a turn of all takes minutes."""
+TOGETHER = {"base": 3}
+"""Processes in memory at a time; the others: all."""
+COST = {"tiny": 1.0, "small": 2.0, "base": 6.0}
+"""Of a turn, roughly, for the progress line."""
+QUICK = {"hidden_size": 32, "embedding_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+QUICK |= {"vocab_size": 200, "batch_size": 2, "length": 16}
+ASKED_SPEED = {"tiny": 2.0, "small": 2.5, "base": 2.0}
+ASKED_SHARE, ASKED_MEMORY = 0.65, 0.60
+ORIGINAL = "original TensorFlow code, small: about 1,000 tokens/s on two AVX-512 cores (quoted, not run here)"
 
 
-def batches(options: argparse.Namespace) -> Iterator[list[list[int]]]:
-    """Endless batches of made-up ids: B sequences of `length` tokens, a share of them shorter, as the original's examples are."""
-    import random
+def shape_of(preset: str, dropout: float, given: dict[str, Any]) -> dict[str, Any]:
+    """A preset's networks, the batch, and what the user wants otherwise."""
+    from electra import config
+    from electra.settings import ModelSettings
 
-    chance = random.Random(1)
-    while True:
-        rows = []
-        for _ in range(options.batch_size):
-            length = chance.randint(5, options.length) if chance.random() < options.short else options.length
-            rows.append([CLS, *(chance.randrange(5, options.vocab_size) for _ in range(length - 2)), SEP])
-        yield rows
+    model = ModelSettings(**config.preset_values(preset, "pretrain").get("model", {}))
+    shape: dict[str, Any] = {name: getattr(model, name) for name in (*SIZES, "generator_size")}
+    shape |= {"vocab_size": 30522, "batch_size": BASE_BATCH if preset == "base" else 32, "length": 128, "short": 0.05, "dropout": dropout}
+    return shape | {name: value for name, value in given.items() if value is not None}
 
 
-# ---- contestants: options, dropout -> a function that makes one step of a batch and gives its loss ----
-
-
-def build_electra(options: argparse.Namespace, dropout: float) -> Callable[[list[list[int]]], float]:
-    """Our objective with our optimizer, put together as `electra.train.loop` does."""
-    import torch
-
-    from electra.data.batches import collate
-    from electra.model.networks import build_objective
-    from electra.settings import ModelSettings, ObjectiveSettings, OptimizerSettings
-    from electra.train.optim import Adam
-    from electra.train.ranks import keep_memory
-
-    keep_memory()
-    names = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "generator_size")
-    model = ModelSettings(**{name: getattr(options, name) for name in names}, dropout=dropout)
-    special = frozenset({0, 1, CLS, SEP, MASK})
-    sizes: dict[str, Any] = {"vocab_size": options.vocab_size, "sequence_length": options.length}
-    objective = build_objective(model, ObjectiveSettings(), **sizes, mask_id=MASK, special_ids=special, seed=1).train()
-    adam = Adam(objective.named_parameters(), OptimizerSettings())
-    done = 0
-
-    def step(rows: list[list[int]]) -> float:
-        nonlocal done
-        done += 1
-        batch = collate([(row, [0] * len(row)) for row in rows], keys=range(done * len(rows), (done + 1) * len(rows)))
-        counts = objective.counts(batch)
-        output = objective(batch)
-        loss = torch.stack([loss.weight * loss.total / counts[name] for name, loss in output.losses.items()]).sum()
-        loss.backward()
-        adam.step(1e-4, loss, done)
-        return loss.item()
-
-    return step
-
-
-def peer_networks(options: argparse.Namespace, dropout: float) -> tuple[Any, Any]:
-    """(generator, discriminator) of `transformers`, embeddings shared, the generator narrower as in the paper."""
-    from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
-
-    heads = max(1, int(options.num_attention_heads * options.generator_size))
-    width = int(options.hidden_size * options.generator_size)
-    shared: dict[str, Any] = {
-        "vocab_size": options.vocab_size,
-        "embedding_size": options.embedding_size,
-        "num_hidden_layers": options.num_hidden_layers,
-        "hidden_dropout_prob": dropout,
-        "attention_probs_dropout_prob": dropout,
-    }
-    wide: dict[str, Any] = {
-        "hidden_size": options.hidden_size,
-        "num_attention_heads": options.num_attention_heads,
-        "intermediate_size": options.intermediate_size,
-    }
-    narrow: dict[str, Any] = {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 4 * width}
-    generator, discriminator = ElectraForMaskedLM(ElectraConfig(**shared, **narrow)), ElectraForPreTraining(ElectraConfig(**shared, **wide))
-    generator.electra.embeddings = discriminator.electra.embeddings
-    generator.generator_lm_head.weight = discriminator.electra.embeddings.word_embeddings.weight
-    return generator.train(), discriminator.train()
-
-
-def build_peer(options: argparse.Namespace, dropout: float, improved: bool) -> Callable[[list[list[int]]], float]:
-    """A loop over `transformers` modules, as its users write it or improved."""
-    import torch
-    import torch.nn.functional as F
-
-    torch.manual_seed(1)
-    generator, discriminator = peer_networks(options, dropout)
-    parameters = list(torch.nn.ModuleList([generator, discriminator]).parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, eps=1e-6, weight_decay=0.01, fused=True if improved else None)
-
-    def generate(masked: torch.Tensor, attention: torch.Tensor, chosen: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if improved:
-            hidden = generator.electra(masked, attention_mask=attention).last_hidden_state[chosen]
-            logits = generator.generator_lm_head(generator.generator_predictions(hidden))
-            return F.cross_entropy(logits, ids[chosen]), torch.multinomial(logits.detach().softmax(-1), 1).squeeze(-1)
-        output = generator(masked, attention_mask=attention, labels=ids.masked_fill(~chosen, -100))
-        logits = output.logits[chosen].detach()
-        return output.loss, (logits - torch.log(-torch.log(torch.rand_like(logits) + 1e-9) + 1e-9)).argmax(-1)
-
-    def step(rows: list[list[int]]) -> float:
-        length = max(map(len, rows))
-        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
-        attention = (ids != 0).long()
-        chosen = (torch.rand(ids.shape) < 0.15) & (ids > MASK)
-        masked = torch.where(chosen & (torch.rand(ids.shape) < 0.85), MASK, ids)
-        loss, sampled = generate(masked, attention, chosen, ids)
-        corrupted = ids.clone()
-        corrupted[chosen] = sampled
-        loss = loss + 50 * discriminator(corrupted, attention_mask=attention, labels=(corrupted != ids).float()).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
-
-
-def build(name: str, options: argparse.Namespace, dropout: float) -> Callable[[list[list[int]]], float]:
-    """A contestant by name -> its step."""
-    return build_electra(options, dropout) if name == "electra" else build_peer(options, dropout, improved=name == "improved")
-
-
-# ---- taking turns ----
-
-
-def contend(name: str, options: argparse.Namespace, dropout: float, line: Connection) -> None:
-    """The process of one contestant: every message is one step to make; the answer is its time, tokens and loss."""
-    import torch
-
-    torch.set_num_threads(options.threads)
-    step, stream = build(name, options, dropout), batches(options)
-    line.send("ready")
-    while line.recv() == "step":
-        rows = next(stream)
-        start = time.perf_counter()
-        loss = step(rows)
-        line.send({"seconds": time.perf_counter() - start, "tokens": sum(map(len, rows)), "loss": loss})
-    line.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
-def compete(options: argparse.Namespace, dropout: float) -> dict[str, Any]:
-    """All contestants with one dropout, alternating -> name -> tokens per second (median, least, most), seconds, memory."""
-    spawn = multiprocessing.get_context("spawn")
-    lines: dict[str, Connection] = {}
-    processes = []
-    for name in CONTESTANTS:
-        lines[name], theirs = spawn.Pipe()
-        processes.append(spawn.Process(target=contend, args=(name, options, dropout, theirs), daemon=True))
-        processes[-1].start()
-        lines[name].recv()
-    steps: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
-    for number in range(options.warmup + options.steps):
-        for name, line in lines.items():
-            line.send("step")
-            answer = line.recv()
-            if number >= options.warmup:
-                steps[name].append(answer)
-        print(f"dropout {dropout}: step {number + 1} of {options.warmup + options.steps}", file=sys.stderr)
-    out = {}
-    for (name, line), process in zip(lines.items(), processes, strict=True):
-        line.send("stop")
-        speeds = [step["tokens"] / step["seconds"] for step in steps[name]]
-        out[name] = {
-            "tokens_per_second": statistics.median(speeds),
-            "tokens_per_second_least": min(speeds),
-            "tokens_per_second_most": max(speeds),
-            "step_seconds": statistics.median(step["seconds"] for step in steps[name]),
-            "peak_memory_bytes": line.recv(),
-            "first_loss": steps[name][0]["loss"],
-        }
-        process.join()
+def compete(
+    shape: dict[str, Any], names: Sequence[str], python: dict[str, str], steps: int, warmup: int, threads: int, say: Callable[[int], None]
+) -> dict[str, Any]:
+    """Ours and some peers with one shape, in turns -> name -> its turns and memory, or why it failed; ours is profiled at the end."""
+    out: dict[str, Any] = {name: {"turns": []} for name in names}
+    with ExitStack() as stack:
+        live: dict[str, Contestant] = {}
+        for name in names:
+            ours = name == "electra"
+            values = environment(threads) if ours else peer_environment(threads)
+            try:
+                live[name] = stack.enter_context(Contestant(python[name], "training_step.py", environment=values))
+                live[name].send("build", name=name, shape=shape, threads=threads)
+            except Failed as error:
+                out[name]["error"] = str(error)
+        for name in list(live):
+            try:
+                out[name]["versions"] = live[name].receive()
+            except Failed as error:
+                out[name]["error"] = str(error)
+                del live[name]
+        if "electra" not in live:
+            raise RuntimeError(out["electra"]["error"])
+        for number in range(warmup + steps):
+            # The first of a turn meets caches that the last one left: everyone is first in turn.
+            order = list(live)
+            for name in order[number % len(order) :] + order[: number % len(order)]:
+                try:
+                    answer = live[name].ask("step")
+                except Failed as error:
+                    out[name]["error"] = str(error)
+                    live.pop(name)
+                    continue
+                if number >= warmup:
+                    out[name]["turns"].append(answer)
+            say(number + 1)
+        for name, contestant in live.items():
+            out[name]["peak_memory_bytes"] = contestant.ask("memory")
+        out["electra"]["profile"] = live["electra"].ask("profile", num_steps=max(1, min(3, steps)))
     return out
 
 
-# ---- where our time goes ----
+def summarize(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Groups of contestants that met each other -> name -> speed, memory, and ours over it, turn by turn."""
+    out: dict[str, Any] = {}
+    for group in groups:
+        ours = [turn["tokens"] / turn["seconds"] for turn in group["electra"]["turns"]]
+        for name, found in group.items():
+            if "error" in found:
+                out[name] = {"error": found["error"]}
+                continue
+            speeds = [turn["tokens"] / turn["seconds"] for turn in found["turns"]]
+            row: dict[str, Any] = {"tokens_per_second": middle(speeds), "peak_memory_bytes": found["peak_memory_bytes"]}
+            if name == "electra":
+                if name in out:
+                    continue
+                limit = found["profile"]["matmul_only_tokens_per_second"]
+                row |= {"limit_tokens_per_second": limit, "share_of_limit": middle(speed / limit for speed in speeds)}
+            else:
+                row["electra_is_faster_by"] = middle(one / other for one, other in zip(ours, speeds, strict=True))
+                row["memory_ratio"] = group["electra"]["peak_memory_bytes"] / found["peak_memory_bytes"]
+            out[name] = row
+    return out
 
 
-def profile(options: argparse.Namespace, dropout: float) -> dict[str, Any]:
-    """Our step under torch.profiler -> top operators by their own time, share of matrix products, and the limit these set."""
-    import torch
-    from torch.profiler import ProfilerActivity
-
-    torch.set_num_threads(options.threads)
-    step, stream = build("electra", options, dropout), batches(options)
-    for _ in range(options.warmup):
-        step(next(stream))
-    rows = [next(stream) for _ in range(options.steps)]
-    start = time.perf_counter()
-    for each in rows:
-        step(each)
-    seconds = (time.perf_counter() - start) / len(rows)
-    with torch.profiler.profile(activities=[ProfilerActivity.CPU], record_shapes=True) as watch:
-        for each in rows:
-            step(each)
-    events = sorted(watch.key_averages(), key=lambda event: -event.self_cpu_time_total)
-    whole = sum(event.self_cpu_time_total for event in events)
-    shares = {event.key: event.self_cpu_time_total / whole for event in events}
-    attention = sum(share for key, share in shares.items() if "scaled_dot_product" in key)
-    print(watch.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=60))
-    alone, flops = time_products(watch.key_averages(group_by_input_shape=True), len(rows))
-    tokens = sum(len(row) for each in rows for row in each) / len(rows)
-    return {
-        "dropout": dropout,
-        "step_seconds": seconds,
-        "tokens_per_second": tokens / seconds,
-        "matmul_share": sum(shares.get(name, 0.0) for name in MATMULS),
-        "attention_share": attention,
-        "top": [{"op": event.key, "share": round(shares[event.key], 4), "calls": event.count // len(rows)} for event in events[:20]],
-        "matmul_only_seconds": alone,
-        "matmul_only_tokens_per_second": tokens / alone,
-        "matmul_gflop": flops / 1e9,
-        "matmul_gflop_per_second": flops / alone / 1e9,
-    }
+def cut_groups(peers: Sequence[str], together: int) -> list[list[str]]:
+    """Peers -> ours with a few of them at a time."""
+    size = max(1, together - 1)
+    return [["electra", *peers[start : start + size]] for start in range(0, len(peers), size)] or [["electra"]]
 
 
-def time_products(events: Any, num_steps: int) -> tuple[float, float]:
-    """The profiled products of one step, made again with nothing between them -> (seconds, floating-point operations).
+def measure(work: Work) -> dict[str, Any]:
+    """Every preset with every dropout."""
+    options = work.options
+    presets = ("small",) if work.quick else options.get("presets") or PRESETS
+    steps, warmup = (2, 1) if work.quick else (options.get("steps") or 5, 2)
+    given = QUICK if work.quick else options.get("sizes", {})
+    peers = CONTESTANTS[1:] if work.peers else ()
+    python = dict.fromkeys(peers, work.peers) | {"electra": sys.executable}
+    dropouts = options.get("dropout") or [0.1, 0.0]
+    whole = sum(COST.get(preset, 1.0) for preset in presets) * len(dropouts)
+    before, runs = 0.0, []
+    for preset in presets:
+        for dropout in dropouts:
+            shape, groups = shape_of(preset, dropout, given), cut_groups(peers, TOGETHER.get(preset, len(CONTESTANTS)))
+            cost = COST.get(preset, 1.0)
+            made = []
+            for index, names in enumerate(groups):
 
-    What a fused attention kernel multiplies inside is not among them: the limit is a little too kind.
-    """
-    import torch
+                def say(number: int, index: int = index, preset: str = preset, dropout: float = dropout, num: int = len(groups)) -> None:
+                    done = before + cost * (index + number / (steps + warmup)) / num  # noqa: B023 (called at once)
+                    turn = f"turn {number} of {steps + warmup}" + (f", group {index + 1} of {num}" if num > 1 else "")
+                    work.progress(done / whole, f"{preset}, dropout {dropout}: {turn}")
 
-    seconds, flops = 0.0, 0.0
-    for event in events:
-        if event.key not in MATMULS:
-            continue
-        left, right = [shape for shape in event.input_shapes if len(shape) >= 2][-2:]
-        a, b = torch.randn(left), torch.randn(right)
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            a @ b
-            times.append(time.perf_counter() - start)
-        calls = event.count / num_steps
-        seconds += statistics.median(times) * calls
-        flops += 2.0 * a.numel() * right[-1] * calls
-    return seconds, flops
-
-
-# ---- record ----
-
-
-def help_seconds() -> float:
-    """Median time of `electra --help` in a fresh process."""
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "electra.cli", "--help"], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+                made.append(compete(shape, names, python, steps, warmup, work.threads, say))
+            before += cost
+            runs.append({"preset": preset, "dropout": dropout, "shape": shape, "groups": made, "summary": summarize(made)})
+    problem = {} if work.peers else {"peers_problem": work.peers_problem}
+    return {"steps": steps, "warmup": warmup, "threads": work.threads, "runs": runs} | problem
 
 
-def read_options() -> argparse.Namespace:
-    """The command line; the defaults are ELECTRA-Small on batches of 32 x 128."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"hidden_size": 256, "embedding_size": 128, "num_hidden_layers": 12, "num_attention_heads": 4, "intermediate_size": 1024}
-    sizes |= {"vocab_size": 30522, "batch_size": 32, "length": 128, "steps": 7, "warmup": 2, "threads": multiprocessing.cpu_count()}
-    for name, value in sizes.items():
-        parser.add_argument("--" + name.replace("_", "-"), type=int, default=value, help=f"(default: {value})")
-    parser.add_argument("--generator-size", type=float, default=0.25, help="(default: 0.25)")
-    parser.add_argument("--short", type=float, default=0.05, help="share of shorter sequences (default: 0.05)")
-    parser.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.0], help="one comparison each (default: 0.1 0.0)")
-    parser.add_argument("--profile", action="store_true", help="profile ours instead of comparing")
-    parser.add_argument("--name", default="", help="name of the record (default: throughput or profile)")
-    return parser.parse_args()
+def lines(result: dict[str, Any]) -> list[str]:
+    """The section's table."""
+    rows = []
+    for run in result["runs"]:
+        batch = f"{run['preset']}, {run['shape']['batch_size']} x {run['shape']['length']}, dropout {run['dropout']}"
+        for name, found in run["summary"].items():
+            if "error" in found:
+                rows.append([batch, name, f"not run: {found['error']}", "-", "-", "-", "-"])
+                continue
+            ratio = spread(found.get("electra_is_faster_by"))
+            share = spread(found.get("share_of_limit"), "{:.0%}") if name == "electra" else "-"
+            memory = f"{found['memory_ratio']:.0%}" if "memory_ratio" in found else "-"
+            speed = spread(found["tokens_per_second"], "{:,.0f}")
+            rows.append([batch, name, speed, ratio, share, f"{found['peak_memory_bytes'] / 1e9:.2f} GB", memory])
+    out = [
+        f"Real tokens; medians of {result['steps']} turns (least..most), {result['threads']} threads. Share of the limit set by its matrix products"
+    ]
+    out[0] += " alone. Memory: of the whole process; beside it ours as a share of the peer's."
+    header = ("batch", "contestant", "tokens/s", "electra is faster by", "share of the limit", "peak memory", "electra's memory")
+    out += ["", *table(header, rows), "", ORIGINAL + "."]
+    return out + ([f"Peers not run: {result['peers_problem']}."] if "peers_problem" in result else [])
+
+
+def targets(result: dict[str, Any]) -> list[Target]:
+    """Against the faster of both plain loops."""
+    out = []
+    for run in result["runs"]:
+        preset, dropout, found = run["preset"], run["dropout"], run["summary"]
+        plain = [found[name] for name in CONTESTANTS if name.startswith("plain") and "electra_is_faster_by" in found.get(name, {})]
+        where = f"{preset}, dropout {dropout}"
+        ratio = min((row["electra_is_faster_by"]["median"] for row in plain), default=None)
+        memory = max((row["memory_ratio"] for row in plain), default=None)
+        out.append(at_least(f"pre-training {where}: than the faster plain loop", ratio, ASKED_SPEED.get(preset, 2.0)))
+        out.append(at_most(f"pre-training {where}: memory of the plain loop's", None if memory is None else 100 * memory, 100 * ASKED_MEMORY, "%"))
+        if preset == "small":
+            share = 100 * found["electra"]["share_of_limit"]["median"]
+            out.append(at_least(f"pre-training {where}: share of the limit of its products", share, 100 * ASKED_SHARE, "%"))
+    return out
 
 
 def main() -> None:
-    """Measure, print, write bench/records/DATE-NAME.json."""
-    options = read_options()
-    from electra.train.record import environment
+    """Measure and print; `bench/run.py` writes the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("presets", nargs="*", default=list(PRESETS), help="packaged presets (default: tiny small base)")
+    parser.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.0], help="one comparison each (default: 0.1 0.0)")
+    parser.add_argument("--steps", type=int, default=5, help="timed turns (default: 5)")
+    parser.add_argument("--warmup", type=int, default=2, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contestant (default: one per core)")
+    parser.add_argument("--peers", default=sys.executable, help="interpreter of the peers (default: this one); '': none")
+    for name in (*SIZES, "vocab_size", "batch_size", "length"):
+        parser.add_argument("--" + name.replace("_", "-"), type=int, help="(default: the preset's)")
+    options = vars(parser.parse_args())
+    sizes = {name: options.pop(name) for name in (*SIZES, "vocab_size", "batch_size", "length")}
 
-    runs: dict[str, Any] = {}
-    for dropout in options.dropout:
-        found = runs[f"dropout {dropout}"] = profile(options, dropout) if options.profile else compete(options, dropout)
-        if options.profile:
-            limit = f"{found['matmul_only_tokens_per_second']:,.0f} with matrix products alone ({found['matmul_gflop_per_second']:.0f} GFLOP/s)"
-            print(f"dropout {dropout}: {found['tokens_per_second']:,.0f} tokens/s; {limit}; matmul share {found['matmul_share']:.0%}")
-            continue
-        ours = found["electra"]["tokens_per_second"]
-        for name, values in found.items():
-            values["electra_is_faster_by"] = ours / values["tokens_per_second"]
-            memory = f"{values['peak_memory_bytes'] / 1e9:4.1f} GB"
-            speed = f"{values['tokens_per_second']:9,.0f} tokens/s ({values['tokens_per_second_least']:,.0f}-{values['tokens_per_second_most']:,.0f})"
-            print(f"dropout {dropout}  {name:<9}{speed}  {memory}  electra/{name} {values['electra_is_faster_by']:.2f}")
-    started = help_seconds()
-    print(f"electra --help: {started:.2f} s")
-    name = options.name or ("profile" if options.profile else "throughput")
-    path = RECORDS / f"{time.strftime('%Y-%m-%d')}-{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    machine = {**environment(), "threads": options.threads}
-    record = {"options": vars(options), "machine": machine, "help_seconds": started, "runs": runs}
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(path.relative_to(RECORDS.parent.parent))
+    def progress(fraction: float, text: str) -> None:
+        print(f"{fraction:4.0%} {text}", file=sys.stderr, flush=True)
+
+    asked = options | {"sizes": sizes}
+    peers, threads = options["peers"], options["threads"]
+    result = measure(Work(quick=False, data=None, folder=ROOT, peers=peers, threads=threads, options=asked, progress=progress))
+    print(json.dumps(result, indent=1))
+    print("\n".join(lines(result)), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ Nothing is imported here that an implementation does not import itself, so that 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import json
+import multiprocessing.spawn
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -216,12 +219,12 @@ class Failed(Exception):
 class Contestant:
     """A process with an implementation in it, as the one who measures sees it."""
 
-    def __init__(self, opener: Open, arguments: tuple[Any, ...], cores: Sequence[int], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, opener: Open, arguments: tuple[Any, ...], cores: Sequence[int], timeout_seconds: float = 0.0, python: str = "") -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, opener, arguments, len(cores), list(cores)), daemon=True)
-        self._timeout_seconds = timeout_seconds
-        with _threads_in_environment(len(cores)):
+        self._timeout_seconds = timeout_seconds or TIMEOUT_SECONDS
+        with _threads_in_environment(len(cores)), _interpreter(python):
             self._process.start()
         theirs.close()
 
@@ -275,3 +278,22 @@ def _threads_in_environment(threads: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _interpreter(python: str) -> Iterator[None]:
+    """Processes started within run under this interpreter ('': this one), with its packages beside ours: peers have environments of their own."""
+    if not python:
+        yield
+        return
+    told = subprocess.run([python, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"], capture_output=True, text=True, check=True)
+    before, executable = sys.path.copy(), multiprocessing.spawn.get_executable()
+    # A new process takes over this one's list of folders: what is not of this interpreter's own packages stays, before theirs.
+    kept = [folder for folder in before if not any(Path(folder).is_relative_to(own) for own in (sys.prefix, sys.base_prefix))]
+    sys.path[:] = [*kept, *json.loads(told.stdout), str(Path(__file__).resolve().parents[2])]
+    multiprocessing.set_executable(python)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+        multiprocessing.set_executable(executable)

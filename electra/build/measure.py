@@ -67,6 +67,8 @@ class Entry:
     arguments: tuple[Any, ...]
     size_bytes: int | None = None
     build_seconds: float | None = None
+    python: str = ""
+    """The interpreter of its process; '': this one."""
 
 
 @dataclass(kw_only=True)
@@ -160,7 +162,7 @@ def compete(entries: Sequence[Entry], asked: EvaluateSettings, plan: Plan, say: 
         runners = []
         for entry in entries:
             say(f"opening {entry.name}")
-            runner = _Runner(entry=entry, contestant=Contestant(entry.opener, entry.arguments, cores))
+            runner = _Runner(entry=entry, contestant=Contestant(entry.opener, entry.arguments, cores, python=entry.python))
             stack.callback(runner.contestant.close)
             if (opened := runner.ask("open")) is not None:
                 runner.head, runner.max_length, runner.found["load_seconds"] = opened

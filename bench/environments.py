@@ -1,0 +1,85 @@
+"""The peers' environments: plain virtual environments with pinned versions, made once for each content of their list.
+
+`.venv-peers` from peers.txt; `.venv-optimum` from optimum.txt, because optimum's exporter asks for an older `transformers`. `electra` is in neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from section import HERE, ROOT
+
+VERSIONS = """
+import importlib.metadata, json, platform, sys
+found = {"python": platform.python_version()}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def packages(which: str) -> list[str]:
+    """Names in a list of pins."""
+    lines = (HERE / f"{which}.txt").read_text(encoding="utf-8").splitlines()
+    return [line.split("==")[0] for line in lines if line and not line.startswith("#")]
+
+
+def versions(python: str, which: str) -> dict[str, str]:
+    """What an interpreter has of a list.
+
+    Raises:
+        RuntimeError: it does not start, or lacks the first package of the list.
+    """
+    try:
+        done = subprocess.run([python, "-c", VERSIONS, *packages(which)], capture_output=True, text=True, timeout=60)
+        found: dict[str, str] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise RuntimeError(f"{python} does not start: {' '.join(str(error).split())[:200]}") from None
+    missing = [name for name in packages(which)[:2] if name not in found]
+    if missing:
+        raise RuntimeError(f"{Path(python).name} has no {missing[0]}")
+    return found
+
+
+def make(which: str, folder: Path, say: Callable[[str], None]) -> str:
+    """The environment's interpreter, installed first where the list has changed since.
+
+    Raises:
+        RuntimeError: it cannot be made; pip's last line.
+    """
+    pins = HERE / f"{which}.txt"
+    python = folder / "bin" / "python"
+    ready = folder / f".ready-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    if ready.exists():
+        return str(python)
+    say(f"installing {pins.relative_to(ROOT)} into {folder.name}: once, some minutes")
+    shutil.rmtree(folder, ignore_errors=True)
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--requirement", str(pins)]
+    for words in ([sys.executable, "-m", "venv", str(folder)], pip):
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            last = next((line for line in reversed((done.stderr + done.stdout).splitlines()) if line.strip()), "")
+            raise RuntimeError(f"{folder.name} cannot be made: {last[:300]}")
+    ready.touch()
+    return str(python)
+
+
+def find(which: str, given: str | None, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """The user's interpreter ('none': nobody) or ours -> {'python', 'versions'}, or {'python': '', 'problem'}."""
+    if given == "none":
+        return {"python": "", "problem": "left out by the user"}
+    try:
+        python = given or make(which, folder, say)
+        return {"python": python, "versions": versions(python, which)}
+    except RuntimeError as error:
+        return {"python": "", "problem": str(error)}

@@ -1,0 +1,146 @@
+"""Models and texts that sections need where the user names none: a small classifier of random weights, what is built from it, made-up text.
+
+Speed does not depend on what the weights are. The checkpoint is written by the peers' `transformers`, so that both sides open somebody else's file.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from section import Skipped, Work, electra, run
+
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SENTENCE = "what a wonderful , moving film about a river and the people who live beside it .\n"
+
+
+def vocabulary(work: Work, language: str = "en") -> Path:
+    """vocab.txt of the released models; made-up pieces in a quick run, or where there is no data."""
+    known = work.data / "vocab" / {"en": "uncased-en.txt", "zh": "zh.txt"}[language] if work.data is not None else None
+    if not work.quick and known is not None and known.exists():
+        return known
+    path = work.folder / "vocab.txt"
+    if not path.exists():
+        letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+        words = sorted({word for line in sentences(400) for word in line.split() if len(word) > 1})
+        path.write_text("\n".join([*SPECIALS, *letters, *(f"##{letter}" for letter in letters), *".,!?", *words]) + "\n", encoding="utf-8")
+    return path
+
+
+def sentences(number: int, seed: int = 1) -> Iterator[str]:
+    """Lines of made-up words, whose lengths and frequencies are roughly a language's."""
+    chance = random.Random(seed)
+    letters = "etaoinshrdlcumwfgypbvk"
+    words = ["".join(chance.choices(letters, weights=range(len(letters), 0, -1), k=chance.randint(2, 9))) for _ in range(2000)]
+    weights = [1 / (rank + 1) for rank in range(len(words))]
+    for _ in range(number):
+        yield " ".join(chance.choices(words, weights=weights, k=chance.randint(4, 30))) + " ."
+
+
+def write_text(path: Path, number: int) -> Path:
+    """Documents of three to six made-up lines."""
+    chance, out = random.Random(2), []
+    for index, line in enumerate(sentences(number)):
+        out.append(line + ("\n" if chance.random() < 0.25 and index else ""))
+    path.write_text("\n".join(out) + "\n", encoding="utf-8")
+    return path
+
+
+def corpus(work: Work, language: str = "en") -> list[str]:
+    """Files of text in a language; made-up ones in a quick run.
+
+    Raises:
+        Skipped: there is no data.
+    """
+    if work.quick:
+        return [str(write_text(work.folder / f"made-up-{language}.txt", 1500))]
+    found = sorted((work.data / f"corpus-{language}").glob("*.txt*")) if work.data is not None else []
+    if not found:
+        raise Skipped(f"no corpus-{language} in the data folder (--data, ELECTRA_DATA)")
+    return [str(path) for path in found]
+
+
+def plain_text(work: Work, megabytes: float, name: str) -> Path:
+    """About so many MB of the English corpus as one file of documents with a blank line between; repeated where it is shorter."""
+    from electra.data.corpus import read_documents
+
+    path = work.folder / name
+    if path.exists():
+        return path
+    size, limit, files, repetition = 0, megabytes * 1e6, corpus(work), 0
+    with path.open("w", encoding="utf-8") as out:
+        while size < limit:
+            repetition += 1
+            # A repeated document is told apart by a number, or it would be dropped as a duplicate.
+            mark = f" {repetition}" if repetition > 1 else ""
+            for document in read_documents(files):
+                text = "\n".join(document.lines) + mark + "\n\n"
+                out.write(text)
+                size += len(text.encode("utf-8"))
+                if size >= limit:
+                    break
+    return path
+
+
+def sst2(work: Work) -> Path:
+    """SST-2's folder; made-up sentences in a quick run.
+
+    Raises:
+        Skipped: there is no data.
+    """
+    if not work.quick:
+        if work.data is None or not (work.data / "glue" / "SST-2" / "train.tsv").exists():
+            raise Skipped("no SST-2 in the data folder (--data, ELECTRA_DATA)")
+        return work.data / "glue" / "SST-2"
+    folder = work.folder / "SST-2"
+    folder.mkdir(exist_ok=True)
+    for name, number in (("train", 40), ("dev", 12)):
+        rows = [f"{line} \t{index % 2}" for index, line in enumerate(sentences(number, seed=3))]
+        (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n", encoding="utf-8")
+    return folder
+
+
+MAKE = """
+import sys, torch
+from transformers import ElectraConfig, ElectraForSequenceClassification, ElectraTokenizerFast
+vocab, folder, width, layers = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+torch.manual_seed(1)
+tokenizer = ElectraTokenizerFast(vocab=vocab, do_lower_case=True)
+labels = {"id2label": {0: "0", 1: "1"}, "label2id": {"0": 0, "1": 1}}
+sizes = {"embedding_size": 128, "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 4 * width}
+ElectraForSequenceClassification(ElectraConfig(vocab_size=len(tokenizer), **sizes, **labels)).save_pretrained(folder)
+tokenizer.save_pretrained(folder)
+"""
+
+
+def classifier(work: Work) -> Path:
+    """The user's classifier (--model), or ELECTRA-Small's shape with random weights.
+
+    Raises:
+        Skipped: there is none, and no peer to make one.
+    """
+    if work.options.get("model"):
+        return Path(work.options["model"])
+    folder = work.folder / "classifier"
+    if not (folder / "config.json").exists():
+        if not work.peers:
+            raise Skipped(f"no --model, and no transformers to make one: {work.peers_problem}")
+        sizes = ("32", "2") if work.quick else ("256", "12")
+        run([work.peers, "-c", MAKE, str(vocabulary(work)), str(folder), *sizes], threads=work.threads, peer=True)
+    return folder
+
+
+def artefact(work: Work, target: str) -> Path:
+    """What `electra build` makes of the classifier."""
+    folder = work.folder / target
+    if not folder.exists():
+        calibrate = ["--calibrate", str(write_text(work.folder / "calibration.txt", 300))] if target in ("onnx-int8-static", "openvino-int8") else []
+        electra("build", classifier(work), "--target", target, "--output", folder, *calibrate, threads=work.threads)
+    return folder
+
+
+def python_of(environment: Path) -> str:
+    """The interpreter in a virtual environment."""
+    return str(environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))

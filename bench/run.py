@@ -1,0 +1,234 @@
+"""Everything that `electra` claims about speed, measured here, beside its peers: one command, one record, one table.
+
+  python bench/run.py                                       all sections (about an hour and a half on two cores)
+  python bench/run.py --sections pretraining inference      some of them
+  python bench/run.py --quick                               all with tiny shapes, in minutes: does it run?
+  python bench/run.py --peers /some/venv/bin/python         an interpreter that has the packages of bench/peers.txt
+  python bench/run.py --model runs/sst2/best --again        another classifier; sections that are done once more
+  make bench ARGS="--sections startup"                      the same through make, which installs what is missing
+
+The record is bench/records/DATE-MACHINE.json, its table the .md beside it; both are written after every section. A section that is done with
+the same options is not repeated (--again does), so an interrupted run goes on where it stopped. Exit code 1 where a section failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import environments
+import report
+from section import ROOT, Skipped, Work
+
+from electra import disk
+from electra.build import machine
+from electra.errors import UserError
+
+ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420, "startup": 200, "scaling": 1500, "gpu": 600}
+"""Seconds on two cores, for the time that is told to be left."""
+QUICK_SECONDS = 15.0
+
+
+def clock(seconds: float) -> str:
+    """Seconds -> '45 s', '12 min', '1 h 05 min'."""
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def reporter(name: str, place: str, later: float, expected: float) -> Callable[[float, str], None]:
+    """A section's progress: share done and what -> a line with the time left in this section and in all."""
+    started = time.monotonic()
+
+    def progress(fraction: float, text: str) -> None:
+        gone = time.monotonic() - started
+        left = gone * (1 - fraction) / fraction if fraction > 0.02 else max(0.0, expected - gone)
+        say(f"[{place} {name}] {text}; about {clock(left)} left here, {clock(left + later)} in all")
+
+    return progress
+
+
+def read_options(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = list(report.SECTIONS)
+    parser.add_argument("--sections", nargs="+", choices=names, default=names, metavar="SECTION", help=f"of {', '.join(names)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, few turns: whether it runs, not how fast")
+    parser.add_argument("--again", action="store_true", help="repeat sections that are done")
+    parser.add_argument("--data", type=Path, help="folder of real data: glue/, corpus-en/, vocab/ (default: ELECTRA_DATA, else ../shared/data)")
+    parser.add_argument("--model", type=Path, help="fine-tuned SST-2 classifier for inference and startup (default: one of random weights)")
+    parser.add_argument("--peers", help="interpreter of the peers; 'none' leaves them out (default: .venv-peers, made from bench/peers.txt)")
+    parser.add_argument("--optimum", help="interpreter of optimum; 'none' leaves it out (default: .venv-optimum, made from bench/optimum.txt)")
+    parser.add_argument("--threads", type=int, default=0, help="of every contestant; 0: one per core (default: 0)")
+    parser.add_argument("--presets", nargs="+", help="pretraining: presets (default: tiny small base)")
+    parser.add_argument("--dropout", type=float, nargs="+", help="pretraining: one comparison each (default: 0.1 0.0)")
+    parser.add_argument("--steps", type=int, help="pretraining: timed turns (default: 5)")
+    parser.add_argument("--repeats", type=int, help="startup, finetuning, prepare, scaling: turns (default: each its own, 3 to 7)")
+    parser.add_argument("--limit-mb", type=float, help="prepare: MB of English text (default: 400)")
+    parser.add_argument("--sizes-mb", type=float, nargs="+", help="scaling: sizes of the corpus (default: 10 100 1000)")
+    parser.add_argument("--shards", type=int, nargs="+", help="scaling: numbers of shard folders (default: 1 10 100)")
+    parser.add_argument("--scratch", type=Path, help="folder for temporary files, 5 GB (default: the system's)")
+    parser.add_argument("--records", type=Path, default=Path(__file__).resolve().parent / "records", help="folder of the record")
+    parser.add_argument("--name", help="the record's name (default: DATE-MACHINE)")
+    options = parser.parse_args(argv)
+    for name in ("data", "model", "scratch"):
+        path = getattr(options, name)
+        if path is not None and not path.is_dir():
+            parser.error(f"--{name} {path}: no such folder")
+    cores = len(machine.allowed_cores())
+    if not 0 <= options.threads <= cores:
+        parser.error(f"--threads {options.threads}: this machine has {cores} cores; give 1 .. {cores}, or 0 for all")
+    for name, least in (("steps", 1), ("repeats", 1), ("limit_mb", 0.001)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            parser.error(f"--{name.replace('_', '-')} {value:g}: at least {least:g}")
+    # Two threads that wait for each other on a busy machine make tiny steps take seconds.
+    options.threads = options.threads or (1 if options.quick else cores)
+    usual = Path(os.environ.get("ELECTRA_DATA", ROOT.parent / "shared" / "data"))
+    options.data = options.data or (usual if usual.is_dir() else None)
+    return options
+
+
+def gpu_name() -> str:
+    """The first GPU's name, '' where there is none."""
+    try:
+        done = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else ""
+
+
+def commit() -> str:
+    """The checkout's commit, with '+changes' where files differ from it."""
+    try:
+        told = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=20, check=True)
+        changed = subprocess.run(["git", "-C", str(ROOT), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return told.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+
+
+def machine_slug(found: dict[str, Any]) -> str:
+    """A short name for files: processor, cores, GPU."""
+    words = [
+        re.sub(r"\(.*?\)|\b\d+-core\b|processor|cpu|@.*", " ", found["processor"].lower()),
+        f"{found['cores']}-cores",
+        found.get("gpu", "").lower(),
+    ]
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(words)).strip("-")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What was measured before; nothing where there is no record.
+
+    Raises:
+        UserError: it is not a record.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        sections: dict[str, Any] = found["sections"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is not a record of this bench; remove it, or choose another --name") from None
+    return sections
+
+
+def measure(name: str, work: Work) -> dict[str, Any]:
+    """One section -> its entry of the record; what goes wrong is told there."""
+    entry: dict[str, Any] = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit()}
+    started, entry["load_before"] = time.monotonic(), os.getloadavg()[0]
+    try:
+        entry |= {"result": importlib.import_module(report.SECTIONS[name]).measure(work), "state": "done"}
+    except Skipped as why:
+        entry |= {"state": "skipped", "why": str(why)}
+    except Exception as error:  # one section's trouble is not the others'
+        entry |= {"state": "failed", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+    return entry | {"seconds": time.monotonic() - started, "load_after": os.getloadavg()[0]}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure section by section; the exit code."""
+    options = read_options(argv)
+    here = machine.describe() | ({"gpu": found} if (found := gpu_name()) else {})
+    date = time.strftime("%Y-%m-%d")
+    name = options.name or f"{date}-{machine_slug(here)}" + ("-quick" if options.quick else "")
+    path = options.records / f"{name}.json"
+    known = read_record(path)
+    needs = {"peers": set(options.sections) - {"machine", "scaling", "gpu"}, "optimum": set(options.sections) & {"inference"}}
+    peers = {}
+    for which, sections in needs.items():
+        given = getattr(options, which) or ("none" if which == "optimum" and options.quick else None)
+        found = environments.find(which, given, ROOT / f".venv-{which}", say) if sections else {"python": "", "problem": "no section needs it"}
+        peers[which] = found
+        if sections and not found["python"] and given != "none":
+            say(f"bench: {found['problem']}; its rows say so")
+    apart = ("sections", "again", "records", "name", "scratch", "peers", "optimum")
+    asked = {key: value.name if isinstance(value, Path) else value for key, value in vars(options).items() if key not in apart}
+    record: dict[str, Any] = {"date": date, "options": asked, "machine": here, "commit": commit()}
+    record["peers"] = {which: {key: value for key, value in found.items() if key != "python"} for which, found in peers.items()}
+    record["sections"] = known
+
+    def usable(section: str) -> bool:
+        entry = known.get(section, {})
+        same = entry.get("options") == asked and all(entry["peers"][which] == record["peers"][which] for which in peers if section in needs[which])
+        return entry.get("state") == "done" and same
+
+    todo = [section for section in report.SECTIONS if section in options.sections and (options.again or not usable(section))]
+    for section in set(options.sections) - set(todo):
+        say(f"bench: {section} is done (commit {known[section]['commit']}); --again repeats it")
+    estimates = dict.fromkeys(ESTIMATES, QUICK_SECONDS) if options.quick else ESTIMATES
+    with tempfile.TemporaryDirectory(prefix="electra-bench-", dir=options.scratch) as scratch:
+        for index, section in enumerate(todo):
+            later = sum(estimates[other] for other in todo[index + 1 :])
+            progress = reporter(section, f"{index + 1}/{len(todo)}", later, estimates[section])
+            progress(0.0, "begins")
+            work = Work(
+                quick=options.quick,
+                data=options.data,
+                folder=Path(scratch),
+                peers=peers["peers"]["python"],
+                peers_problem=peers["peers"].get("problem", ""),
+                optimum=peers["optimum"]["python"],
+                optimum_problem=peers["optimum"].get("problem", ""),
+                threads=options.threads,
+                options=vars(options),
+                progress=progress,
+                machine=known.get("machine", {}).get("result", {}),
+            )
+            entry = known[section] = measure(section, work) | {"options": asked, "peers": record["peers"]}
+            say(
+                f"[{index + 1}/{len(todo)} {section}] {entry['state']} after {clock(entry['seconds'])}"
+                + (f": {entry['why']}" if "why" in entry else "")
+            )
+            disk.write_text(path, json.dumps(record, indent=1) + "\n")
+            disk.write_text(path.with_suffix(".md"), report.to_markdown(record))
+    if not todo:
+        disk.write_text(path.with_suffix(".md"), report.to_markdown(record))
+    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+    say(f"bench: {path} and {path.with_suffix('.md').name}")
+    return int(any(known[section]["state"] == "failed" for section in options.sections))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        say("bench: interrupted; the same command goes on with the section that was not done")
+        sys.exit(130)

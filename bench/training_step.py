@@ -1,0 +1,226 @@
+"""One contestant of pre-training: both networks of ELECTRA, and one step of a batch at a time, as `throughput.py` asks for it.
+
+  electra                      our objective and optimizer, as the training loop calls them
+  plain, eager / plain, SDPA   `ElectraForMaskedLM` + `ElectraForPreTraining` as their users write it: logits of the whole vocabulary at every
+                               position, a Gumbel draw per word to sample, clip_grad_norm_, AdamW; with both kinds of attention
+  improved                     the same modules with what one would change first: logits at the masked positions only, multinomial sampling,
+                               fused AdamW
+  improved, oneDNN products    and with torch.set_float32_matmul_precision("medium"), once one knows what that does on this processor
+
+Run under the interpreter of its side; a peer's has no `electra`.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import turns
+
+CONTESTANTS = ("electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products")
+CLS, SEP, MASK = 2, 3, 4  # ids of the special pieces in the made-up vocabulary; 0 pads, 1 is unknown
+MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1}
+"""Operators that multiply matrices -> where their left factor stands among the arguments; the right one follows."""
+Step = Callable[[list[list[int]]], float]
+
+
+def batches(shape: Namespace) -> Iterator[list[list[int]]]:
+    """Endless batches of made-up ids: B sequences of `length` tokens, a share of them shorter, as the original's examples are."""
+    chance = random.Random(1)
+    while True:
+        rows = []
+        for _ in range(shape.batch_size):
+            length = chance.randint(5, shape.length) if chance.random() < shape.short else shape.length
+            rows.append([CLS, *(chance.randrange(5, shape.vocab_size) for _ in range(length - 2)), SEP])
+        yield rows
+
+
+def build_electra(shape: Namespace) -> Step:
+    """Our objective with our optimizer, put together as `electra.train.loop` does."""
+    import torch
+
+    from electra.cpu import fast_products
+    from electra.data.batches import collate
+    from electra.model.networks import build_objective
+    from electra.settings import ModelSettings, ObjectiveSettings, OptimizerSettings
+    from electra.train.optim import Adam
+    from electra.train.ranks import keep_memory
+
+    keep_memory()
+    # For the life of this process, as `electra.train.ranks.join` does for a training's.
+    fast_products(torch.device("cpu")).__enter__()
+    names = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "generator_size", "dropout")
+    model = ModelSettings(**{name: getattr(shape, name) for name in names})
+    special = frozenset({0, 1, CLS, SEP, MASK})
+    sizes: dict[str, Any] = {"vocab_size": shape.vocab_size, "sequence_length": shape.length}
+    objective = build_objective(model, ObjectiveSettings(), **sizes, mask_id=MASK, special_ids=special, seed=1).train()
+    adam = Adam(objective.named_parameters(), OptimizerSettings())
+    done = 0
+
+    def step(rows: list[list[int]]) -> float:
+        nonlocal done
+        done += 1
+        batch = collate([(row, [0] * len(row)) for row in rows], keys=range(done * len(rows), (done + 1) * len(rows)))
+        counts = objective.counts(batch)
+        output = objective(batch)
+        loss = torch.stack([loss.weight * loss.total / counts[name] for name, loss in output.losses.items()]).sum()
+        loss.backward()
+        adam.step(1e-4, loss, done)
+        return loss.item()
+
+    return step
+
+
+def peer_networks(shape: Namespace, attention: str) -> tuple[Any, Any]:
+    """(generator, discriminator) of `transformers`, embeddings shared, the generator narrower as in the paper."""
+    from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
+
+    width = int(shape.hidden_size * shape.generator_size)
+    shared: dict[str, Any] = {"vocab_size": shape.vocab_size, "embedding_size": shape.embedding_size, "num_hidden_layers": shape.num_hidden_layers}
+    shared |= {"hidden_dropout_prob": shape.dropout, "attention_probs_dropout_prob": shape.dropout, "attn_implementation": attention}
+    wide = {"hidden_size": shape.hidden_size, "num_attention_heads": shape.num_attention_heads, "intermediate_size": shape.intermediate_size}
+    heads = max(1, int(shape.num_attention_heads * shape.generator_size))
+    narrow = {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 4 * width}
+    generator, discriminator = ElectraForMaskedLM(ElectraConfig(**shared, **narrow)), ElectraForPreTraining(ElectraConfig(**shared, **wide))
+    for network in (generator, discriminator):
+        assert network.config._attn_implementation == attention
+    generator.electra.embeddings = discriminator.electra.embeddings
+    generator.generator_lm_head.weight = discriminator.electra.embeddings.word_embeddings.weight
+    return generator.train(), discriminator.train()
+
+
+def build_peer(shape: Namespace, attention: str, improved: bool) -> Step:
+    """A loop over `transformers` modules, as its users write it or improved."""
+    import torch
+    import torch.nn.functional as F
+
+    torch.manual_seed(1)
+    generator, discriminator = peer_networks(shape, attention)
+    parameters = list(torch.nn.ModuleList([generator, discriminator]).parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, eps=1e-6, weight_decay=0.01, fused=True if improved else None)
+
+    def generate(masked: Any, attention: Any, chosen: Any, ids: Any) -> tuple[Any, Any]:
+        if improved:
+            hidden = generator.electra(masked, attention_mask=attention).last_hidden_state[chosen]
+            logits = generator.generator_lm_head(generator.generator_predictions(hidden))
+            return F.cross_entropy(logits, ids[chosen]), torch.multinomial(logits.detach().softmax(-1), 1).squeeze(-1)
+        output = generator(masked, attention_mask=attention, labels=ids.masked_fill(~chosen, -100))
+        logits = output.logits[chosen].detach()
+        return output.loss, (logits - torch.log(-torch.log(torch.rand_like(logits) + 1e-9) + 1e-9)).argmax(-1)
+
+    def step(rows: list[list[int]]) -> float:
+        length = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        attention = (ids != 0).long()
+        chosen = (torch.rand(ids.shape) < 0.15) & (ids > MASK)
+        masked = torch.where(chosen & (torch.rand(ids.shape) < 0.85), MASK, ids)
+        loss, sampled = generate(masked, attention, chosen, ids)
+        corrupted = ids.clone()
+        corrupted[chosen] = sampled
+        loss = loss + 50 * discriminator(corrupted, attention_mask=attention, labels=(corrupted != ids).float()).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def build(name: str, shape: Namespace) -> Step:
+    """A contestant by name -> its step."""
+    import torch
+
+    if name == "electra":
+        return build_electra(shape)
+    if name.endswith("oneDNN products"):
+        torch.set_float32_matmul_precision("medium")
+    return build_peer(shape, "eager" if name.endswith("eager") else "sdpa", improved=name.startswith("improved"))
+
+
+def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> dict[str, Any]:
+    """A step under torch.profiler -> its operators by their own time, the share of matrix products, and the limit these set."""
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    rows = [next(stream) for _ in range(num_steps)]
+    start = time.perf_counter()
+    for each in rows:
+        step(each)
+    seconds = (time.perf_counter() - start) / len(rows)
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU], record_shapes=True) as watch:
+        for each in rows:
+            step(each)
+    events = sorted(watch.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    whole = sum(event.self_cpu_time_total for event in events)
+    shares = {event.key: event.self_cpu_time_total / whole for event in events}
+    alone, flops = time_products(watch.key_averages(group_by_input_shape=True), len(rows))
+    tokens = sum(len(row) for each in rows for row in each) / len(rows)
+    return {
+        "step_seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "matmul_share": sum(shares.get(name, 0.0) for name in MATMULS),
+        "top": [{"op": event.key, "share": round(shares[event.key], 4), "calls": event.count // len(rows)} for event in events[:20]],
+        "matmul_only_seconds": alone,
+        "matmul_only_tokens_per_second": tokens / alone,
+        "matmul_gflop": flops / 1e9,
+        "matmul_gflop_per_second": flops / alone / 1e9,
+    }
+
+
+def time_products(events: Any, num_steps: int) -> tuple[float, float]:
+    """The profiled products of one step, made again with nothing between them -> (seconds, floating-point operations).
+
+    Made in the contestant's own process, so by the same library. What a fused attention kernel multiplies inside is not among them: the
+    limit is a little too kind.
+    """
+    import torch
+
+    seconds, flops = 0.0, 0.0
+    for event in events:
+        if event.key not in MATMULS:
+            continue
+        left, right = event.input_shapes[MATMULS[event.key] :][:2]
+        a, b = torch.randn(left), torch.randn(right)
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - start)
+        calls = event.count / num_steps
+        seconds += statistics.median(times) * calls
+        flops += 2.0 * a.numel() * right[-1] * calls
+    return seconds, flops
+
+
+def main() -> None:
+    """Serve: 'build' (a name, a shape, threads), then 'step', 'profile', 'memory'."""
+    held: dict[str, Any] = {}
+
+    def answer(request: dict[str, Any]) -> Any:
+        if request["kind"] == "build":
+            import torch
+
+            torch.set_num_threads(request["threads"])
+            shape = Namespace(**request["shape"])
+            held["step"], held["stream"] = build(request["name"], shape), batches(shape)
+            return {"torch": torch.__version__} | ({} if request["name"] == "electra" else {"transformers": sys.modules["transformers"].__version__})
+        if request["kind"] == "profile":
+            return profile(held["step"], held["stream"], request["num_steps"])
+        if request["kind"] == "memory":
+            return turns.peak_memory_bytes()
+        rows = next(held["stream"])
+        start = time.perf_counter()
+        loss = held["step"](rows)
+        return {"seconds": time.perf_counter() - start, "tokens": sum(map(len, rows)), "loss": loss}
+
+    turns.serve(answer)
+
+
+if __name__ == "__main__":
+    main()

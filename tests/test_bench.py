@@ -1,0 +1,296 @@
+"""The bench: what it counts and concludes, that it goes on where it stopped, and that it runs. Never how fast anything is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from electra.build import machine
+from electra.build.contestant import Answered, Contestant
+from electra.contracts import Head
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / "bench"
+
+
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+
+
+def bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """`python bench/run.py ...`"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, str(BENCH / "run.py"), *map(str, words)], capture_output=True, text=True, env=environment)
+
+
+# ---- contestants ----
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {bench!r})
+import turns
+
+def answer(request):
+    print("a library talks")
+    if request["kind"] == "raise":
+        raise ValueError("no such\\nkernel")
+    if request["kind"] == "die":
+        print("out of luck", file=sys.stderr)
+        sys.stderr.flush()
+        import os
+        os._exit(3)
+    return request["number"] + 1
+
+turns.serve(answer)
+"""
+
+
+def test_a_contestant_answers_fails_and_ends(tmp_path: Path) -> None:
+    import turns
+
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(bench=str(BENCH)))
+    with turns.Contestant(sys.executable, str(script)) as contestant:
+        assert contestant.ask("count", number=1) == 2
+        with pytest.raises(turns.Failed, match="ValueError: no such kernel"):
+            contestant.ask("raise")
+        assert contestant.ask("count", number=2) == 3
+        with pytest.raises(turns.Failed, match=r"exit code 3 \(die\): out of luck"):
+            contestant.ask("die")
+    with pytest.raises(turns.Failed, match="cannot start"):
+        turns.Contestant(str(tmp_path / "no-python"), "turns.py")
+
+
+class Told:
+    """An implementation that answers with what its process finds in its environment."""
+
+    head, max_length = Head(kind="classification", labels=("a",)), 8
+
+    def __init__(self, threads: int) -> None:
+        self.head = Head(kind="classification", labels=(os.environ.get("BENCH_SIDE", "ours"),))
+
+    def predict(self, examples: Any, batch_size: int, padded_length: int = 0) -> list[Any]:
+        return []
+
+    def examine(self, examples: Any, batch_size: int) -> Answered:
+        return Answered(predictions=[])
+
+
+def test_an_implementation_runs_under_its_own_interpreter(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nBENCH_SIDE=theirs exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    before = sys.path.copy()
+    for given, expected in (("", "ours"), (str(python), "theirs"), ("", "ours")):
+        contestant = Contestant(Told, (), machine.choose_cores(1), python=given)
+        head, _, _ = contestant.ask("open")
+        contestant.close()
+        assert head.labels == (expected,)
+    assert sys.path == before
+
+
+# ---- what is counted ----
+
+
+def test_a_steps_products_are_those_that_torch_counts() -> None:
+    """FLOPs of a profiled step beside torch's own counter; products with `out=` and in place are among them."""
+    import torch
+    import training_step
+    from torch.utils.flop_counter import FlopCounterMode
+
+    a, b, out, add = torch.randn(8, 16), torch.randn(16, 4), torch.empty(8, 4), torch.randn(8, 4)
+    left, right = torch.randn(3, 8, 16), torch.randn(3, 16, 4)
+
+    def step(rows: list[list[int]]) -> float:
+        torch.mm(a, b)
+        torch.mm(a, b, out=out)
+        torch.addmm(add, a, b)
+        torch.addmm(add, a, b, out=out)
+        add.addmm_(a, b)
+        torch.nn.functional.linear(a, b.T.contiguous(), torch.zeros(4))
+        torch.bmm(left, right)
+        torch.baddbmm(torch.zeros(3, 8, 4), left, right)
+        return 0.0
+
+    with FlopCounterMode(display=False) as counter:
+        step([])
+    found = training_step.profile(step, iter([[[1, 2]], [[3]]]), 2)
+    in_place = 2 * 8 * 16 * 4  # which torch's counter does not know
+    assert found["matmul_gflop"] * 1e9 == pytest.approx(counter.get_total_flops() + in_place)
+    assert found["matmul_only_tokens_per_second"] == pytest.approx(1.5 / found["matmul_only_seconds"])
+
+
+@pytest.mark.parametrize("name", ["plain, eager", "plain, SDPA", "improved"])
+def test_peers_networks_share_embeddings_and_take_real_steps(name: str) -> None:
+    import torch
+    import training_step
+
+    sizes = {"hidden_size": 32, "embedding_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    shape = Namespace(**sizes, vocab_size=100, batch_size=8, length=16, short=0.0, dropout=0.0, generator_size=0.5)
+    generator, discriminator = training_step.peer_networks(shape, "sdpa")
+    assert generator.electra.embeddings is discriminator.electra.embeddings
+    assert generator.generator_lm_head.weight is discriminator.electra.embeddings.word_embeddings.weight
+    step, rows = training_step.build(name, shape), next(training_step.batches(shape))
+    assert all(len(row) == 16 and row[0] == training_step.CLS and row[-1] == training_step.SEP for row in rows)
+    losses = [step(rows) for _ in range(30)]
+    assert losses[-1] < losses[0] - 0.3, losses
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_ratios_are_of_one_turn_each_and_within_a_group() -> None:
+    import throughput
+
+    def found(*seconds: float, memory: int) -> dict[str, Any]:
+        return {"turns": [{"seconds": value, "tokens": 100} for value in seconds], "peak_memory_bytes": memory}
+
+    ours = found(1.0, 2.0, 1.0, memory=60) | {"profile": {"matmul_only_tokens_per_second": 200.0}}
+    again = found(10.0, 10.0, 10.0, memory=60) | {"profile": {"matmul_only_tokens_per_second": 20.0}}
+    groups = [{"electra": ours, "plain, eager": found(3.0, 3.0, 4.0, memory=100)}, {"electra": again, "improved": {"turns": [], "error": "why"}}]
+    out = throughput.summarize(groups)
+    assert out["plain, eager"]["electra_is_faster_by"] == {"median": 3.0, "least": 1.5, "most": 4.0}
+    assert out["plain, eager"]["memory_ratio"] == 0.6 and out["improved"] == {"error": "why"}
+    assert out["electra"]["share_of_limit"] == {"median": 0.5, "least": 0.25, "most": 0.5}
+    run = {"preset": "small", "dropout": 0.0, "shape": {"batch_size": 32, "length": 128}, "summary": out}
+    result = {"steps": 3, "threads": 1, "runs": [run]}
+    verdicts = {target.asked: target.verdict for target in throughput.targets(result)}
+    assert verdicts == {">= 2.5x": "met", "<= 60%": "met", ">= 65%": "**missed**"}
+    assert "| small, 32 x 128, dropout 0.0 | improved | not run: why | - | - | - | - |" in throughput.lines(result)
+    assert throughput.cut_groups(("a", "b", "c"), 3) == [["electra", "a", "b"], ["electra", "c"]] and throughput.cut_groups((), 5) == [["electra"]]
+
+
+def test_base_and_tiny_have_their_presets_shapes() -> None:
+    import throughput
+
+    base = throughput.shape_of("base", 0.1, {"length": None})
+    assert (base["hidden_size"], base["num_hidden_layers"], base["batch_size"], base["length"]) == (768, 12, throughput.BASE_BATCH, 128)
+    assert throughput.shape_of("tiny", 0.1, {"batch_size": 4})["hidden_size"] == 312
+
+
+def test_both_tokenizers_digests_agree_and_know_lines(tmp_path: Path, tiny_vocab: Path, tiny_corpus: Path) -> None:
+    import prepare
+
+    found = prepare.compare([str(tiny_corpus)], tiny_vocab, tmp_path, machine.allowed_cores()[:1], sys.executable, 0.0, 2, lambda size, text: None)
+    assert found["documents"] == 60 and found["documents_different"] == 0
+    assert {kind: len(sides["electra"]) for kind, sides in found["times"].items()} == {"cold": 2, "carried": 1, "warm": 2}
+    from encoding_step import build, digest
+
+    encode, as_bytes = build("electra", str(tiny_vocab), "H")
+    one, two, three = (digest(as_bytes(ids)) for ids in encode([["the chef", "cooked"], ["the", "chef cooked"], ["the chef", "ate"]]))
+    assert len({one, two, three}) == 3
+
+
+def test_a_token_that_costs_more_is_seen() -> None:
+    import scaling
+
+    speeds = {"10 MB": {"median": 100.0}, "100 MB": {"median": 80.0}, "1000 MB": {"median": 125.0}, "1 shards": {"median": 50.0}}
+    assert scaling.rises(speeds, "MB") == pytest.approx(25.0) and scaling.rises(speeds, "shards") is None
+
+
+def test_a_text_is_cut_between_documents(tmp_path: Path, tiny_corpus: Path) -> None:
+    import scaling
+
+    paths = scaling.cut(tiny_corpus, 7, tmp_path / "cut")
+    assert len(paths) == 7 and "".join(path.read_text() for path in paths) == tiny_corpus.read_text()
+    assert all(path.read_text().endswith("\n\n") for path in paths[:-1])
+
+
+# ---- the command ----
+
+
+def test_a_section_that_is_done_is_not_repeated(tmp_path: Path) -> None:
+    words = ("--quick", "--sections", "machine", "gpu", "--records", tmp_path, "--name", "trial")
+    first = bench(*words)
+    assert first.returncode == 0, first.stderr
+    record = json.loads((tmp_path / "trial.json").read_text())
+    assert record["sections"]["machine"]["state"] == "done" and len(record["sections"]["machine"]["result"]["raw"]["memory"]["copy"]) == 5
+    assert {"date", "options", "machine", "commit", "peers", "sections"} <= set(record)
+    text = (tmp_path / "trial.md").read_text()
+    assert "## machine" in text and "memory: triad" in text and "A quick run" in text and "about 1,000 tokens/s of training" in text
+    import torch
+
+    if not torch.cuda.is_available():
+        assert record["sections"]["gpu"]["state"] == "skipped" and "Not run: no CUDA device." in text
+    second = bench(*words)
+    assert "bench: machine is done" in second.stderr and "begins" not in second.stderr.split("gpu")[0]
+    assert json.loads((tmp_path / "trial.json").read_text())["sections"]["machine"] == record["sections"]["machine"]
+    other = bench(*words, "--steps", "3")
+    assert "machine] done" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--sections", "everything"), "invalid choice: 'everything'"),
+        (("--threads", "1000"), "--threads 1000: this machine has"),
+        (("--data", "/no/such/folder"), "--data /no/such/folder: no such folder"),
+        (("--steps", "0"), "--steps 0: at least 1"),
+    ],
+)
+def test_a_wrong_word_is_told_before_anything_runs(words: tuple[str, ...], told: str) -> None:
+    done = bench(*words)
+    assert done.returncode == 2 and told in done.stderr.splitlines()[-1]
+
+
+def test_a_broken_record_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "trial.json").write_text("[]")
+    done = bench("--quick", "--sections", "machine", "--records", tmp_path, "--name", "trial")
+    assert done.returncode == 1 and "is not a record of this bench" in done.stderr and (tmp_path / "trial.json").read_text() == "[]"
+
+
+def test_peers_that_cannot_be_made_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import environments
+
+    pins = BENCH / "peers.txt"
+    assert {line.split("==")[0]: line for line in pins.read_text().splitlines()}["torch"] == "torch==2.13.0"
+    assert environments.find("peers", "none", tmp_path, print) == {"python": "", "problem": "left out by the user"}
+    assert "does not start" in environments.find("peers", str(tmp_path / "python"), tmp_path, print)["problem"]
+    found = environments.find("peers", sys.executable, tmp_path, print)
+    assert found["python"] == sys.executable and found["versions"]["torch"]
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    made = environments.find("peers", None, tmp_path / "venv", lambda text: None)
+    assert made["python"] == "" and "venv cannot be made: " in made["problem"]
+
+
+@pytest.mark.slow
+def test_a_quick_run_measures_beside_peers(tmp_path: Path) -> None:
+    words = ("--quick", "--sections", "machine", "pretraining", "startup", "--dropout", "0", "--threads", "1", "--peers", sys.executable)
+    done = bench(*words, "--records", tmp_path, "--name", "trial")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "trial.json").read_text())
+    sections = {name: entry["result"] for name, entry in record["sections"].items()}
+    (run,) = sections["pretraining"]["runs"]
+    contestants = ["electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products"]
+    assert list(run["summary"]) == contestants and not any("error" in found for found in run["summary"].values())
+    (group,) = run["groups"]
+    for name in contestants:
+        assert len(group[name]["turns"]) == 2 and all(turn["seconds"] > 0 and turn["tokens"] > 0 for turn in group[name]["turns"])
+        # The same batches for all.
+        assert [turn["tokens"] for turn in group[name]["turns"]] == [turn["tokens"] for turn in group["electra"]["turns"]]
+    assert group["electra"]["profile"]["matmul_gflop"] > 0
+    startup = sections["startup"]
+    assert not startup["failed"] and all(len(values) == 3 for values in startup["seconds"].values())
+    # Both sides answer one sentence of one checkpoint alike.
+    assert len(set(startup["answers"].values())) == 1 and len(startup["answers"]) == 3
+    assert record["peers"]["peers"]["versions"]["transformers"]
+    text = (tmp_path / "trial.md").read_text()
+    for what in (
+        "## Targets",
+        "## machine",
+        "## pretraining",
+        "## startup",
+        "improved, oneDNN products",
+        "electra predict, onnx-int8",
+        "than the faster plain",
+    ):
+        assert what in text
+    assert "## gpu" not in text
