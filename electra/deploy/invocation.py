@@ -47,6 +47,7 @@ def model_and_texts(command: str, role: str, model: str, file: str, text: str | 
             raise UserError(f"both a file ({file}) and --text; give one of them")
         return model or shipped.default(role), Typed(text)
     if file:
+        _refuse_loose_words(command, model, file)
         return model, file
     if not model:
         remedy = f'electra {command} "TEXT", electra {command} MODEL FILE, or electra {command} - for texts from standard input'
@@ -65,8 +66,20 @@ def may_be_text(argument: str) -> bool:
         return False
     if any(sign in argument for sign in "/\\") or argument.startswith("~") or Path(argument.strip()).suffix.lower() in ENDINGS:
         return False
-    spaced = [name for name in os.listdir() if " " in name]
-    return not difflib.get_close_matches(argument, spaced, n=1, cutoff=NEAR)
+    spaced = [name.casefold() for name in os.listdir() if " " in name]
+    return not difflib.get_close_matches(argument.casefold(), spaced, n=1, cutoff=NEAR)
+
+
+def _refuse_loose_words(command: str, model: str, file: str) -> None:
+    """Nothing, unless two arguments are both plain words that name nothing here: a text without its quotes.
+
+    Raises:
+        UserError: they are.
+    """
+    if not any(os.path.lexists(word) or not word.isalpha() for word in (model, file)):
+        raise UserError(
+            f'neither a model {model} nor a file {file} is here; a text of several words needs quotes: electra {command} "{model} {file}"'
+        )
 
 
 def _require_model(command: str, role: str, argument: str) -> None:
