@@ -37,6 +37,7 @@ from electra.tasks.baseline import tfidf_baseline
 LABELS = ("negative", "positive")
 LARGEST_BYTES = 20_000_000
 TARGET = "onnx-int8"
+PRESET = "mini-ship"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,13 @@ def without_places(text: str) -> str:
 # ---- what the card tells ----
 
 
+def preset_of(settings: PretrainSettings) -> str:
+    """The preset that repeats a run: 'mini-ship' where the run was that in all but its name, else its own."""
+    wanted = config.build(PretrainSettings, {**config.preset_values(PRESET, "pretrain"), "output": "x", "preset": PRESET})
+    same = all(getattr(settings, part) == getattr(wanted, part) for part in ("model", "objective", "optimizer"))
+    return PRESET if same and (settings.data.weights, settings.loop.budget) == (wanted.data.weights, wanted.loop.budget) else settings.preset
+
+
 def training_of(run: Path, evaluation: Path | None) -> dict[str, Any]:
     """A pre-training run -> its stages with what they cost, its text, its held-out metrics."""
     stages = []
@@ -136,7 +144,7 @@ def training_of(run: Path, evaluation: Path | None) -> dict[str, Any]:
                        "flops": each * last["tokens"], "metrics": {key: value for key, value in last.items() if key not in ("step", "tokens", "seconds", "flops", "kind")}})  # fmt: skip
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     corpora = re.findall(r"^- (.*: [\d,]+ tokens.*)$", (hub.resolve(run) / "README.md").read_text(encoding="utf-8"), re.M)
-    found: dict[str, Any] = {"preset": settings.preset, "corpora": corpora, "weights": list(settings.data.weights or ()), "stages": stages}
+    found: dict[str, Any] = {"preset": preset_of(settings), "corpora": corpora, "weights": list(settings.data.weights or ()), "stages": stages}
     found |= {"machine": {key: environment.get(key) for key in ("cpu", "cores", "gpu")}, "started": environment["started"][:10]}
     found["shape"] = {key: getattr(settings.model, key) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")}
     found["num_parameters"] = flops.num_parameters(settings.model, settings.objective, settings.data.vocab_size)["kept"]

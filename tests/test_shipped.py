@@ -259,6 +259,17 @@ def test_a_text_may_be_given_to_any_model(place: Path, capsys: pytest.CaptureFix
 
 
 @pytest.fixture
+def experiment(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A script of experiments/ as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+
+    def get(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return get
+
+
+@pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the shipped files, which the package takes for its own."""
     folder = tmp_path / "shipped"
@@ -322,18 +333,16 @@ def test_the_preset_is_mini_for_ten_hours() -> None:
     assert read("mini-ship") == read("mini", "--budget", "10h", "--weights", "1", "1")
 
 
+def test_a_run_is_known_by_what_it_was(experiment: Any) -> None:
+    def preset(*words: str) -> str:
+        found = from_command_line(PretrainSettings, [*words, "--data", "a", "b", "--output", "o"], "electra pretrain", preset_kind="pretrain")
+        return str(experiment("ship").preset_of(found))
+
+    assert preset("mini", "--budget", "10h", "--weights", "1", "1") == preset("mini-ship") == "mini-ship"
+    assert preset("mini", "--budget", "1h", "--weights", "1", "1") == preset("mini", "--budget", "10h", "--weights", "1", "2") == "mini"
+
+
 # ---- they are what their card says ----
-
-
-@pytest.fixture
-def experiment(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A script of experiments/ as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-
-    def get(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return get
 
 
 def test_the_card_is_the_record(experiment: Any) -> None:
