@@ -1,5 +1,6 @@
 # Every target installs what it needs into .venv, once for each content of pyproject.toml and constraints.txt.
 #   make PYTHON=python3.12 ...   another interpreter      make VENV=/tmp/venv ...   another place
+#   make                       electra itself, ready to use; make help: everything else
 #   make test ARGS='-k optim'    further pytest arguments  make demo ARGS='--minutes 20'
 
 VENV ?= .venv
@@ -19,14 +20,23 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
-.DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench browser
+.DEFAULT_GOAL := install
+.PHONY: help install demo model test test-all check format bench browser
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
+install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does)
+	@echo 'electra is ready, with models of its own: try'
+	@echo '  $(BIN)/electra predict "what a wonderful film"'
+	@echo '  $(BIN)/electra detect "the chef ate the meal"'
+	@echo "'make help' lists the other targets."
+
 demo: $(RUN_READY)  ## raw text -> language model -> classifier -> report, on this machine, in minutes
 	$(BIN)/electra demo $(ARGS)
+
+model: $(DEV_READY)  ## the models that come with electra, again from raw text: ten hours of two cores, resumable
+	sh experiments/model.sh $(ARGS)
 
 test: check browser  ## style, types, floors and the fast tests, with coverage
 	$(PYTEST) -m "not slow" $(ARGS)

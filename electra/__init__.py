@@ -5,10 +5,10 @@ with the first model.
 
     from electra import load, pipeline
 
-    classifier = pipeline("sentiment-analysis", model="runs/sst2/best")
+    classifier = pipeline("sentiment-analysis")                       # a model that comes with it; or model="runs/sst2/best"
     classifier(["ELECTRA is surprisingly fast and accurate."])        # [{'label': 'positive', 'score': 0.98}]
 
-    discriminator = load("google/electra-small-discriminator")        # a name on the hub, a checkpoint folder or a run directory
+    discriminator = load()                                            # another one; or a name on the hub, a checkpoint folder, a run directory
     for token in discriminator.detect(["The quick brown fox fake over the lazy dog"])[0].tokens:
         print(token.token, "fake" if token.replaced else "real", token.probability)
     discriminator.embed(["a sentence", "another one"])                # (2, hidden_size) float32

@@ -31,7 +31,7 @@ COMMANDS = {
     "significance": Command("SignificanceSettings", "electra.commands.significance", "whether two models differ by more than chance"),
     "submit": Command("SubmitSettings", "electra.commands.submit", "answer a benchmark's test sets: the zip its site takes"),
     "dataset": Command("DatasetSettings", "electra.commands.dataset", "a data set's official files to csv"),
-    "predict": Command("PredictSettings", "electra.commands.predict", "label every line of a file"),
+    "predict": Command("PredictSettings", "electra.commands.predict", "label a text or every line of a file"),
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
     "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),
     "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
@@ -53,6 +53,10 @@ From raw text to a served text encoder: ELECTRA pre-training, fine-tuning and pr
 
 commands:
 {rows}
+
+at once, with models that come with it:
+  electra predict "what a wonderful film"
+  electra detect "the chef ate the meal"
 
 the journey:
   electra vocab corpus/ --size 8192 --output vocab

@@ -1,4 +1,4 @@
-"""A path or a name -> a folder on this machine: local checkpoints, run directories, Hugging Face hub names."""
+"""A path or a name -> a folder on this machine: local checkpoints, run directories, shipped models, Hugging Face hub names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
-from electra import remote
+from electra import remote, shipped
 from electra.errors import UserError, did_you_mean
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -29,11 +29,13 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
-    """A checkpoint folder, a run directory (its best, final or newest checkpoint), the URL of one, or a hub name -> a local folder.
+    """A checkpoint folder, a run directory (its best, final or newest checkpoint), the URL of one, a shipped model or a hub name -> a local folder.
 
     Raises:
         UserError: nothing there, or the hub has no such model, or cannot be reached.
     """
+    if shipped.is_shipped(source):
+        return shipped.folder(source)
     if remote.is_url(source):
         return fetch(str(source), marker)
     path = Path(source)

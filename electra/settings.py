@@ -599,9 +599,16 @@ class DatasetSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings:
-    """Label every line of a file with a fine-tuned model; one for questions answers each (question and context, by a tab or as fields of jsonl).
+    """Label a text, or every line of a file, with a fine-tuned model; one for questions answers each (question and context, by a tab or as fields of
+    jsonl).
+
+    Without a model it is 'shipped:sentiment', which comes with electra: is the opinion of an English text positive or negative? A single argument is
+    a text where it holds white space and no slash, and nothing of that name is here; --text is always one, of a word or with a slash too.
 
     Examples:
+      electra predict "what a wonderful film"
+      electra predict --text "10/10"
+      electra predict shipped:sentiment reviews.txt
       electra predict runs/sst2/best reviews.txt
       echo "what a wonderful film" | electra predict runs/sst2/best -
       electra predict runs/sst2/best reviews.jsonl --text-field review --json > labels.jsonl
@@ -609,10 +616,12 @@ class PredictSettings:
       echo "Ada Lovelace lived in London." | electra predict runs/ner/best -
     """
 
-    model: str = argument()
-    """Fine-tuned checkpoint: folder or hub name."""
-    file: str = argument("-")
-    """Text file (one text a line; tab between the two texts of a pair) or jsonl; '-': standard input."""
+    model: str = argument("")
+    """Fine-tuned checkpoint: folder, artefact, hub name or 'shipped:sentiment'; alone, a text for that one ('-': texts from standard input)."""
+    file: str = argument("")
+    """Text file (one text a line; tab between the two texts of a pair) or jsonl; '-', or nothing: standard input."""
+    text: str | None = None
+    """A text, in place of the file."""
     text_field: str = "text"
     """Field of the text in jsonl, a list of words for a model that tags words; of the question, where it is not 'question'."""
     pair_field: str = "text_pair"
@@ -633,16 +642,25 @@ class PredictSettings:
 class DetectSettings:
     """Show, for every token, how probable it is that it was replaced.
 
+    Without a model it is 'shipped:detector', which comes with electra and knows English. A single argument is a text where it holds white space and
+    no slash, and nothing of that name is here; --text is always one, of a word or with a slash too.
+
     Examples:
+      electra detect "the chef ate the meal"
+      electra detect "the chef cooked the meal" --corrupt --seed 3
+      electra detect --text "and/or"
       echo "the chef ate the meal" | electra detect runs/mini/final -
       echo "the chef cooked the meal" | electra detect runs/mini/final - --corrupt --seed 3
       electra detect runs/mini/final essays.txt --json > detected.jsonl
     """
 
-    model: str = argument()
-    """Pre-trained checkpoint (a discriminator): folder or hub name."""
-    file: str = argument("-")
-    """Text file (one text a line) or jsonl; '-': standard input."""
+    model: str = argument("")
+    """Pre-trained checkpoint (a discriminator): folder, artefact, hub name or 'shipped:detector'; alone, a text for that one ('-': texts from
+    standard input)."""
+    file: str = argument("")
+    """Text file (one text a line) or jsonl; '-', or nothing: standard input."""
+    text: str | None = None
+    """A text, in place of the file."""
     text_field: str = "text"
     """Field of the text in jsonl."""
     corrupt: bool = False
@@ -835,14 +853,16 @@ class ServeSettings:
     /corrupt, /models. The first model answers at the root, each at /models/NAME. Stops on SIGTERM or Ctrl-C after what it accepted is answered.
 
     Examples:
+      electra serve
       electra serve runs/sst2/best
-      electra serve sentiment=runs/sst2/best ner=runs/ner/best checkpoints/mini --port 8080
+      electra serve sentiment=runs/sst2/best ner=runs/ner/best runs/mini --port 8080
       electra serve sst2-int8.zip --host 0.0.0.0 --token-file token.txt
       curl -H 'Content-Type: application/json' -d '{"inputs": "a gripping film"}' http://127.0.0.1:8000/predict
     """
 
-    models: tuple[str, ...] = argument()
-    """Checkpoints, runs, hub names or artefacts, each as NAME=SOURCE or just SOURCE (named after its folder)."""
+    models: tuple[str, ...] = argument(())
+    """Checkpoints, runs, hub names or artefacts, each as NAME=SOURCE or just SOURCE (named after its folder); none: shipped:sentiment and
+    shipped:detector, which come with electra."""
     host: str = "127.0.0.1"
     """Address to listen at; 127.0.0.1 is reached from this machine only, 0.0.0.0 from everywhere."""
     port: int = 8000

@@ -1,6 +1,6 @@
 """What a checkpoint's frozen states know of sentiment, layer by layer, and which words its embeddings hold alike.
 
-    python experiments/frozen_probe.py checkpoints/mini --data glue/SST-2
+    python experiments/frozen_probe.py shipped:mini --data glue/SST-2
 
 A logistic regression on the mean of each layer's states over 12,000 phrases of SST-2's training set (a fixed choice), scored on dev; the
 first figure is the embeddings'. Then the nearest neighbours of a few words. --random does the same with random weights of that shape.

@@ -1,6 +1,6 @@
 """RUN -> a small copy to keep in the repository: fp16 weights, the generator without its shared embeddings, config and record.
 
-python experiments/keep_checkpoint.py runs/mini checkpoints/mini
+python experiments/keep_checkpoint.py runs/chinese-mini checkpoints/chinese-mini
 """
 
 from __future__ import annotations

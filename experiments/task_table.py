@@ -1,6 +1,6 @@
 """Tables of single tasks, as `experiments/tasks.sh` leaves them -> one table, one picture, one record.
 
-python experiments/task_table.py runs/tasks --model checkpoints/mini --chinese checkpoints/chinese-mini
+python experiments/task_table.py runs/tasks --model shipped:mini --chinese checkpoints/chinese-mini
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RECORDS = Path(__file__).parent / "records"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="checkpoints/mini")
+    parser.add_argument("--model", default="shipped:mini")
     parser.add_argument("--chinese", default="checkpoints/chinese-mini")
     parser.add_argument("--record", type=Path, default=RECORDS / "tasks.json")
     parser.add_argument("--picture", type=Path, default=Path(__file__).parents[1] / "docs" / "images" / "tasks.png")

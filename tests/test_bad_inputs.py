@@ -142,6 +142,11 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
     "predict": [
         ("missing", "{classifier} {none}.txt", "not found"),
         ("near name", "{classifier} {text.txt}", "did you mean 'texts.txt'"),
+        ("nothing", "", "nothing to read"),
+        ("a file alone", "{texts.txt}", "is a file, not a model"),
+        ("a typo alone", "{classifer}", "if it is a text"),
+        ("file and text", "{classifier} {texts.txt} --text film", "give one of them"),
+        ("no such shipped one", "shipped:feeling {texts.txt}", "no such model comes with electra"),
         ("missing model", "{classifer} {texts.txt}", "did you mean 'classifier'"),
         ("hub typo", "googel/electra-small-discriminator {texts.txt}", "googel/electra-small-discriminator"),
         ("empty", "{classifier} {empty.txt}", "empty"),
@@ -164,6 +169,8 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
     ],
     "detect": [
         ("missing", "{model} {none}.txt", "not found"),
+        ("nothing", "", "nothing to read"),
+        ("a typo alone", "{modle}", "if it is a text"),
         ("missing model", "{modle} {texts.txt}", "did you mean 'model'"),
         ("empty", "{model} {empty.txt}", "empty"),
         ("binary", "{model} {binary.txt}", "binary"),

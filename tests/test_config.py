@@ -96,7 +96,7 @@ def test_every_leaf_is_a_flag(name: str) -> None:
     leaves = [(path, item) for path, _, item in config.leaves(cls) if path != ("preset",) or not preset_kind]
     required = [(p, f) for p, f in leaves if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and len(p) == 1]
     positional = [f for _, f in required if f.metadata.get("positional")]
-    for path, item in leaves:
+    for index, (path, item) in enumerate(leaves):
         value = full
         for part in path:
             value = getattr(value, part)
@@ -106,7 +106,16 @@ def test_every_leaf_is_a_flag(name: str) -> None:
             word = given(item, value)
         flags = [w for _, f in required if f not in positional and f is not item for w in given(f, getattr(full, f.name))]
         words = [w for f in positional for w in (word if f is item else given(f, getattr(full, f.name)))]
-        order = words if item in positional else [*word, *words] if item.metadata.get("positional") else [*words, *word]
+        # What stands before an optional argument must be given for it to be reached.
+        optional = [f for _, f in leaves[:index] if item.metadata.get("positional") and f.metadata.get("positional") and f not in positional]
+        words = [*(w for f in optional for w in given(f, getattr(full, f.name))), *words]
+        order = (
+            words
+            if item in positional
+            else ([*words, *word] if optional else [*word, *words])
+            if item.metadata.get("positional")
+            else [*words, *word]
+        )
         built = config.from_command_line(cls, [*first, *order, *flags], f"electra {name}", preset_kind=preset_kind)
         for part in path:
             built = getattr(built, part)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from electra import hub
+from electra import hub, shipped
 from electra.build import agreement, intervals, machine
 from electra.build.contestant import Answered, Contestant, Failed, Open, open_ours
 from electra.build.row import Latency, Row, Throughput
@@ -125,10 +125,10 @@ def measure(sources: Sequence[str], asked: EvaluateSettings, plan: Plan, say: Sa
 
 def entry_of(source: str, name: str, asked: EvaluateSettings, device: str = "cpu") -> Entry:
     """What is known of a checkpoint or artefact before it is opened."""
-    path, size, kind, seconds = Path(source), None, "checkpoint", None
+    size, kind, seconds = None, "checkpoint", None
     # What is wrong with it is told when it is opened.
     with contextlib.suppress(UserError, OSError, TypeError, ValueError):
-        if is_artefact(path):
+        if is_artefact(path := shipped.located(source)):
             manifest = read_manifest(path)
             kind, seconds = str(manifest["target"]), manifest["build"].get("seconds")
             size = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

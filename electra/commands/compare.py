@@ -20,6 +20,7 @@ from electra.build.row import Row
 from electra.deploy.artefact import is_artefact, write_measurements
 from electra.errors import UserError, require
 from electra.settings import CompareSettings, EvaluateSettings
+from electra.shipped import is_shipped
 
 FEWEST_CALLS = 10
 
@@ -87,11 +88,11 @@ def write(found: Comparison, settings: CompareSettings) -> None:
 
 
 def keep(found: Comparison, settings: CompareSettings) -> None:
-    """All rows into every artefact that was measured."""
+    """All rows into every artefact that was measured and is the user's own."""
     # Where things lay on this machine is nobody's business on another.
     rows = [row.to_dict() | {"source": row.name} for row in found.rows]
     for source, row in zip(settings.models, found.rows, strict=True):
-        if row.error is None and is_artefact(source):
+        if row.error is None and is_artefact(source) and not is_shipped(source):
             write_measurements(source, rows)
             say(f"{source}: measurements kept")
 

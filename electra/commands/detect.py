@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from electra.deploy import texts
 from electra.deploy.detection import Corruption, Detection
 from electra.deploy.heads import head_said
+from electra.deploy.invocation import model_and_texts
 from electra.deploy.loading import load
 from electra.deploy.progress import counted
 from electra.errors import UserError
@@ -22,9 +23,10 @@ def run(settings: DetectSettings) -> None:
     """Print every text with its verdicts; with --corrupt, every step that leads to them."""
     if not 0 <= settings.threshold <= 1:
         raise UserError(f"--threshold {settings.threshold}: expected a probability between 0 and 1")
-    texts.check_readable(settings.file)
-    model = load(settings.model, role="discriminator", threads=settings.threads, batch_size=settings.batch_size)
-    inputs = (t.text for t in texts.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
+    name, file = model_and_texts("detect", "discriminator", settings.model, settings.file, settings.text)
+    texts.check_readable(file)
+    model = load(name, role="discriminator", threads=settings.threads, batch_size=settings.batch_size)
+    inputs = (t.text for t in texts.read_texts(file, text_field=settings.text_field, pair_field=None, pairs=False))
     as_json = settings.json or not sys.stdout.isatty()
     if settings.corrupt:
         corruptions = model.corrupt(

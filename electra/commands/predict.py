@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from electra import config
 from electra.contracts import Prediction
 from electra.deploy import texts
 from electra.deploy.heads import head_said
+from electra.deploy.invocation import model_and_texts
 from electra.deploy.loading import is_tagger, load
 from electra.deploy.network import SPAN_FINDERS, architecture_of
 from electra.deploy.progress import counted
@@ -22,9 +24,12 @@ from electra.settings import PredictSettings
 
 def run(settings: PredictSettings) -> None:
     """Print one line per text: label, probability, text; or a JSON object. Of a model that tags: a line per word, an empty one behind a text."""
+    given = config.given(settings)
+    model_name, file = model_and_texts("predict", "classifier", settings.model, settings.file, settings.text)
+    settings = config.replace(settings, model=model_name, file=file)
     texts.check_readable(settings.file)
     if architecture_of(settings.model) in SPAN_FINDERS:
-        answer_questions(settings)
+        answer_questions(settings, given)
         return
     if is_tagger(settings.model):
         tagger = load(settings.model, role="tagger", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
@@ -40,10 +45,9 @@ def run(settings: PredictSettings) -> None:
         sys.stdout.write(line + "\n")
 
 
-def answer_questions(settings: PredictSettings) -> None:
+def answer_questions(settings: PredictSettings, given: Mapping[str, Any]) -> None:
     """Print one line per question: answer, probability, question; or a JSON object."""
     model = load(settings.model, role="span finder", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
-    given = config.given(settings)
     inputs, again = itertools.tee(_questions(settings.file, given.get("text_field", "question"), given.get("pair_field", "context")))
     for (found,), (question, context) in zip(counted(model.iterate_answers(inputs), "questions", head_said(model)), again, strict=False):
         record = {"question": question, "context": context, "answer": found.text, "probability": found.score, "start": found.start, "end": found.end}

@@ -27,7 +27,7 @@ def run(settings: ServeSettings) -> None:
         raise UserError(f"--threads {settings.threads}: expected a number of threads, or 0 for one per core")
     limits = limits_of(settings)
     token = read_token(settings)
-    sources = catalog.named_sources(settings.models)
+    sources = catalog.named_sources(settings.models or catalog.SHIPPED)
     catalog.check_sources(sources)
     with running.bind(settings.host, settings.port) as bound:
         models = catalog.open_models(sources, settings)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from electra import disk
+from electra import disk, shipped
 from electra.deploy.manifest import FORMAT, LARGEST_MANIFEST, MANIFEST, SAFE_NAME, VERSION, Description, validated
 from electra.errors import UserError
 
@@ -75,7 +75,7 @@ class Artefact:
 
 def is_artefact(source: str | Path) -> bool:
     """Whether a path is meant as an artefact: a folder with artefact.json, or a .zip (which may still turn out to be something else)."""
-    path = Path(source)
+    path = shipped.located(source)
     if path.is_dir():
         return (path / MANIFEST).exists()
     return path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path))
@@ -87,7 +87,7 @@ def read_manifest(source: str | Path) -> Description:
     Raises:
         UserError: no artefact, damaged, or of a newer version.
     """
-    path = Path(source)
+    path = shipped.located(source)
     if path.is_dir():
         return _folder_manifest(path)
     with _opened_zip(path) as archive:
@@ -100,7 +100,7 @@ def open_artefact(source: str | Path) -> Artefact:
     Raises:
         UserError: no artefact, made by a newer version, incomplete, changed since it was built, or a name that leads outside.
     """
-    path = Path(source)
+    path = shipped.located(source)
     if path.is_dir():
         manifest = _folder_manifest(path)
         _refuse_strangers({str(p.relative_to(path)) for p in path.rglob("*") if not p.is_dir()}, manifest, path)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from electra import config, hub, remote
+from electra import config, hub, remote, shipped
 from electra.deploy.artefact import is_artefact, open_artefact
 from electra.errors import UserError, did_you_mean
 from electra.model import flops
@@ -30,7 +30,7 @@ def describe(source: str) -> Description:
     """
     if remote.is_url(source):
         return _in_store(source)
-    path = Path(source)
+    path = shipped.located(source)
     if not path.exists() and source in config.presets("pretrain"):
         return _preset(source)
     if not path.exists():

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from electra.deploy.tagging import Sentence, Tagged
-from electra.deploy.texts import JSON_SUFFIXES, read_records, read_texts
+from electra.deploy.texts import JSON_SUFFIXES, Typed, read_records, read_texts
 from electra.errors import UserError, did_you_mean
 
 
@@ -18,7 +18,7 @@ def read_sentences(file: str, text_field: str = "text") -> Iterator[Sentence]:
     Raises:
         UserError: missing, empty, binary, not UTF-8, not JSON, or a field that is not there; the line's number is named.
     """
-    if Path(file).suffix.lower() not in JSON_SUFFIXES:
+    if isinstance(file, Typed) or Path(file).suffix.lower() not in JSON_SUFFIXES:
         yield from (text.text for text in read_texts(file, text_field=text_field, pair_field=None, pairs=False))
         return
     for place, record in read_records(file):

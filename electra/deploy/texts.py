@@ -17,6 +17,10 @@ LONGEST_LINE = 64 << 20
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
+class Typed(str):
+    """A text that was typed where the name of a file could stand."""
+
+
 @dataclass(frozen=True)
 class Text:
     """One input: a text, or the two texts of a pair."""
@@ -31,12 +35,14 @@ class Text:
 
 
 def check_readable(file: str) -> None:
-    """Nothing, when `file` is '-' or a file that can be read: asked before a model is loaded.
+    """Nothing, when `file` is '-', a typed text or a file that can be read: asked before a model is loaded.
 
     Raises:
         UserError: missing, a folder, empty or not readable.
     """
-    if file == "-":
+    if isinstance(file, Typed) and not file.strip():
+        raise UserError("the text is empty: there is nothing to read in it")
+    if file == "-" or isinstance(file, Typed):
         return
     path = disk.existing_path(file, "text file")
     if path.is_dir():
@@ -53,7 +59,7 @@ def check_readable(file: str) -> None:
 
 
 def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = "text_pair", pairs: bool = True) -> Iterator[Text]:
-    """A file name or '-' -> its texts, in constant memory.
+    """A file name or '-' -> its texts, in constant memory; of a typed text that one.
 
     A line is a text; a tab in it separates the two texts of a pair (where `pairs`). Files named .jsonl, and standard input that
     begins with a JSON object, are JSON lines with the named fields. An empty line is an empty text: one answer per line.
@@ -62,6 +68,9 @@ def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = 
         UserError: missing, empty, binary, not UTF-8, not JSON, or a field that is not there; the line's number is named.
     """
     check_readable(file)
+    if isinstance(file, Typed):
+        yield _from_line(str(file), "the text") if pairs else Text(str(file))
+        return
     name = "standard input" if file == "-" else file
     lines = _numbered_lines(file, name)
     is_json = Path(file).suffix.lower() in JSON_SUFFIXES

@@ -121,7 +121,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             path = legacy
             tensors = torch.load(legacy, map_location="cpu", weights_only=True)
         else:
-            raise UserError(f"{folder} has no model.safetensors or pytorch_model.bin")
+            built = ": it is an artefact, made to answer; give the checkpoint it was built from" if (folder / "artefact.json").exists() else ""
+            raise UserError(f"{folder} has no model.safetensors or pytorch_model.bin{built}")
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); it is damaged or incomplete: fetch it again") from None
     except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from electra import hub, remote
+from electra import hub, remote, shipped
 from electra.deploy.artefact import is_artefact, read_manifest
 from electra.deploy.loading import load
 from electra.deploy.network import SPAN_FINDERS
@@ -19,6 +19,8 @@ from electra.serve.operations import Answer, Classify, Corrupt, Detect, Embed, E
 from electra.settings import ServeSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SHIPPED = ("shipped:sentiment", "shipped:detector")
+"""What is served where no model was named."""
 UNTOLD = ("best", "final")
 """Folders of a run whose own name says nothing: the run's is taken."""
 ROLES = {
@@ -98,6 +100,7 @@ def _split(word: str) -> tuple[str, str]:
 
 def default_name(source: str) -> str:
     """The last part of a path, URL or hub name, without .zip; of runs/sst2/best it is sst2."""
+    source = source.removeprefix(shipped.PREFIX)
     path = source if remote.is_url(source) or not Path(source).exists() else str(Path(source).resolve())
     parts = [part for part in path.split("/") if part] or [source]
     name = parts[-1].removesuffix(".zip")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -69,6 +69,9 @@ def for_task(opened: Opened, task: Task, wanted: Head, asked: EvaluateSettings |
     head = opened.head
     if wanted.kind != head.kind:
         raise UserError(f"{opened.name} is made for {head.kind}, {task.name} asks for {wanted.kind}; fine-tune on it")
+    if opened.hf_config.get("finetuning_task") == task.name and len(head.labels) == len(wanted.labels):
+        # Its classes may have been given names to read; they still stand in the task's order.
+        head = replace(head, labels=head.labels if set(head.labels) == set(wanted.labels) else wanted.labels)
     if set(head.labels) != set(wanted.labels):
         theirs, ours = ", ".join(head.labels[:10]), ", ".join(wanted.labels[:10])
         raise UserError(f"{opened.name} answers with {theirs}, {task.name} with {ours}; fine-tune on it")

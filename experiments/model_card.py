@@ -1,0 +1,162 @@
+"""The record of the models that come with the package -> their card, electra/shipped/README.md.
+
+python experiments/model_card.py experiments/records/shipped/record.json > electra/shipped/README.md
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import bias_probe
+
+STAGES = {"mlm": "masked language model", "electra": "replaced-token detection"}
+
+
+def card(record: Mapping[str, Any]) -> str:
+    """What `experiments/ship.py` measured -> Markdown with the hub's front matter; every figure is the record's."""
+    pre, tuned, artefacts = record["pretraining"], record["finetuning"], record["artefacts"]
+    shape, sizes = pre["shape"], {name: f"{size / 1e6:.1f} MB" for name, size in artefacts["size_bytes"].items()}
+    sentiment, detector = artefacts["sentiment"], artefacts["detector"]
+    return f"""---
+language: en
+license: apache-2.0
+library_name: electra
+pipeline_tag: text-classification
+tags: [electra, sst2, replaced-token-detection]
+---
+
+# The models that come with electra
+
+A small English ELECTRA ({shape["num_hidden_layers"]} layers, hidden size {shape["hidden_size"]}, {shape["num_attention_heads"]} heads, {pre["num_parameters"] / 1e6:.1f} M weights, lower case, \
+its own vocabulary of 8,192 pieces, 128 tokens at a time), trained from nothing on two CPU cores. This is the training of {pre["started"]}: preset `{pre["preset"]}`, \
+{_hours(sum(stage["seconds"] for stage in pre["stages"]))} in all.
+
+| name | what it does | form |
+|---|---|---|
+| `shipped:sentiment` | says whether an English text holds a positive or a negative opinion | int8 artefact, {sizes["sentiment"]}, runs without torch |
+| `shipped:detector` | says for every token how likely it was replaced; its generator comes with it | int8 artefact, {sizes["detector"]}, runs without torch |
+| `shipped:mini` | the pre-trained checkpoint both come from, to fine-tune | fp16 Hugging Face directory, {sizes["mini"]} |
+
+```sh
+electra predict "what a wonderful film"
+electra detect "the chef ate the meal"
+electra finetune sst2 --model shipped:mini --preset mini --data glue/SST-2 --output runs/sst2
+```
+
+## Intended use
+
+Trying electra out, tests, teaching, a start for fine-tuning where little is at hand. Sentiment: sentences of English film reviews and texts like them. Not for decisions about people, and not for
+other languages.
+
+## Data and licences
+
+Pre-training, drawn {_ratio(pre["weights"])}:
+
+{_list(pre["corpora"])}
+
+`shards-wiki` is English Wikipedia of 2015 (CC BY-SA 3.0); `shards-imdb` the 50,000 unlabelled reviews of the Large Movie Review Dataset (Maas et al. 2011; for research). Fine-tuning:
+{tuned["train_examples"]:,} phrases and sentences of SST-2 (Socher et al. 2013, as GLUE distributes it; no licence stated). The weights and this code are under Apache-2.0; none of the texts is distributed here, and whoever
+needs certainty about the terms of the data should look at them there.
+
+## Compute
+
+| stage | updates | tokens | hours | FLOP |
+|---|---|---|---|---|
+{_stages(pre["stages"])}
+
+On {_machine(pre["machine"])}. Fine-tuning {len(tuned["seeds"])} seeds took {tuned["seconds"] / 60:.0f} minutes more. `make model` repeats all of it.
+
+## Scores
+
+SST-2 dev ({tuned["dev_examples"]} sentences; one standard error of a score is {_error(tuned):.1f} points), fine-tuning preset `{tuned["preset"]}`:
+
+| start | mean | sd | each seed |
+|---|---|---|---|
+| this pre-training | {_row(tuned["accuracy"])} |
+| the same network, random weights | {_row(tuned["without_pretraining"])} |
+| TF-IDF + logistic regression | {tuned["tfidf_logistic_regression"]:.1%} | | |
+
+{_verdict(tuned)}
+
+Shipped is seed {tuned["chosen_seed"]}: {tuned["rule"]}. Its fp32 weights have {sentiment["accuracy_fp32"]:.1%}, the int8 artefact {sentiment["accuracy"]:.1%} (the same label on
+{sentiment["agreement"]:.1%} of the sentences). The int8 detector gives the verdict of the fp16 checkpoint on {detector["verdicts_as_fp16"]:.2%} of {detector["tokens"]:,} tokens (mean difference of the probabilities
+{detector["mean_difference"]:.4f}).
+
+Pre-training, on text held out of it:
+
+| metric | value |
+|---|---|
+{_metrics(pre)}
+
+## Bias probe
+
+{bias_probe.to_markdown(record["bias"])}
+## Limits
+
+Four layers that have read {sum(stage["tokens"] for stage in pre["stages"]) / 1e6:,.0f} million tokens know words better than sentences: negation across a clause, irony and comparison go wrong often. Texts above 128 tokens are read in windows whose answers are averaged.
+Probabilities are not calibrated, and a text without any opinion still gets a label. What is not English gets an answer too, a meaningless one. The models carry the errors and prejudices of
+their texts; the probe above shows some.
+"""
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
+
+
+def _ratio(weights: Sequence[float]) -> str:
+    return " : ".join(f"{weight:g}" for weight in weights) if weights else "by their size"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
+    rows = [(STAGES.get(s["objective"], s["objective"]), s["updates"], s["tokens"], s["seconds"], s["flops"]) for s in stages]
+    rows.append(("both", *(sum(row[i] for row in rows) for i in range(1, 5))))
+    return "\n".join(
+        f"| {name} | {updates:,} | {tokens / 1e6:.1f} M | {seconds / 3600:.2f} | {flops:.2e} |" for name, updates, tokens, seconds, flops in rows
+    )
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    gpus = ", ".join(machine["gpu"] or [])
+    return gpus or f"{machine['cores']} cores of an {machine['cpu']}"
+
+
+def _error(tuned: Mapping[str, Any]) -> float:
+    """Standard error of a share, in points."""
+    share = statistics.fmean(tuned["accuracy"])
+    return float(100 * (share * (1 - share) / tuned["dev_examples"]) ** 0.5)
+
+
+def _row(values: Sequence[float]) -> str:
+    spread = f"{100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1%} | {spread} | {' '.join(f'{100 * value:.1f}' for value in values)}"
+
+
+def _verdict(tuned: Mapping[str, Any]) -> str:
+    """Whether it beats what it should, by more than the seeds differ."""
+    ours = tuned["accuracy"]
+    out = []
+    for name, other in (("the same network without pre-training", tuned["without_pretraining"]), ("TF-IDF", [tuned["tfidf_logistic_regression"]])):
+        gain = 100 * (statistics.fmean(ours) - statistics.fmean(other))
+        apart = "every seed above every one of its" if min(ours) > max(other) else "the seeds overlap"
+        out.append(f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'} {name} ({apart})")
+    return "The mean is " + ", and ".join(out) + "."
+
+
+def _metrics(pre: Mapping[str, Any]) -> str:
+    rows = {f"{STAGES.get(stage['objective'], stage['objective'])}: {name}": stage["metrics"][name]
+            for stage in pre["stages"] for name in ("masked_lm_loss", "masked_lm_accuracy", "disc_auc", "disc_loss") if name in stage["metrics"]}  # fmt: skip
+    rows |= {f"fixed corruption set: {name}": value for name, value in pre.get("corruption", {}).items() if name.endswith("auc")}
+    return "\n".join(f"| {name} | {value:.4f} |" for name, value in rows.items())
+
+
+if __name__ == "__main__":
+    print(card(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), end="")
