@@ -146,7 +146,7 @@ def _verdict(tuned: Mapping[str, Any]) -> str:
     out = []
     for name, other in (("the same network without pre-training", tuned["without_pretraining"]), ("TF-IDF", [tuned["tfidf_logistic_regression"]])):
         gain = 100 * (statistics.fmean(ours) - statistics.fmean(other))
-        apart = "every seed above every one of its" if min(ours) > max(other) else "the seeds overlap"
+        apart = "every seed above every one of its" if min(ours) > max(other) else "not every seed above"
         out.append(f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'} {name} ({apart})")
     return "The mean is " + ", and ".join(out) + "."
 

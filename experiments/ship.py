@@ -212,6 +212,7 @@ def main() -> None:
     source, classifier = hub.resolve(options.pretrained), hub.resolve(chosen.folder)
     # Told before minutes of measuring where something is not there.
     pretraining = training_of(options.pretrained, options.evaluation)
+    options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output, prefix=".new-") as work:
         root = Path(work)
         write_checkpoint(source, root / "mini")
