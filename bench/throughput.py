@@ -2,7 +2,7 @@
 
 Every contestant (`training_step.py` says what they are) trains the same two networks on the same batches, in a process of its own, and they take
 turns step by step, so that what else the machine does falls on all of them. Ratios are of one turn each: ours over the peer's. Where five processes
-would not fit into memory, ours meets the peers a few at a time.
+may not fit into memory, ours meets the peers a few at a time.
 
 The limit: our step's matrix products made again with nothing between them, in the same process.
 
@@ -19,6 +19,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from section import ROOT, Target, Work, at_least, at_most, environment, middle, peer_environment, spread, table
@@ -29,8 +30,8 @@ PRESETS = ("tiny", "small", "base")
 SIZES = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 BASE_BATCH = 8
 """Sequences of 'base': at 32 a turn of all takes minutes."""
-TOGETHER = {"base": 3}
-"""Processes in memory at a time; the others: all."""
+ROOMY_BYTES, TOGETHER = 32e9, 3
+"""Where less memory is free, so many processes at a time: a plain loop at 32 x 128 takes more than 4 GB."""
 COST = {"tiny": 1.0, "small": 2.0, "base": 6.0}
 """Of a turn, roughly, for the progress line."""
 QUICK = {"hidden_size": 32, "embedding_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -116,6 +117,13 @@ def summarize(groups: list[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
+def free_bytes() -> float:
+    """Memory that processes may still take, as the system tells; without limit where it does not."""
+    info = Path("/proc/meminfo")
+    told = info.read_text().splitlines() if info.exists() else []
+    return next((float(line.split()[1]) * 1024 for line in told if line.startswith("MemAvailable")), float("inf"))
+
+
 def cut_groups(peers: Sequence[str], together: int) -> list[list[str]]:
     """Peers -> ours with a few of them at a time."""
     size = max(1, together - 1)
@@ -126,16 +134,17 @@ def measure(work: Work) -> dict[str, Any]:
     """Every preset with every dropout."""
     options = work.options
     presets = ("small",) if work.quick else options.get("presets") or PRESETS
-    steps, warmup = (2, 1) if work.quick else (options.get("steps") or 5, 2)
+    steps, warmup = (2, 1) if work.quick else (options.get("steps") or 5, options.get("warmup", 2))
     given = QUICK if work.quick else options.get("sizes", {})
     peers = CONTESTANTS[1:] if work.peers else ()
     python = dict.fromkeys(peers, work.peers) | {"electra": sys.executable}
     dropouts = options.get("dropout") or [0.1, 0.0]
     whole = sum(COST.get(preset, 1.0) for preset in presets) * len(dropouts)
+    together = TOGETHER if free_bytes() < ROOMY_BYTES and not work.quick else len(CONTESTANTS)
     before, runs = 0.0, []
     for preset in presets:
         for dropout in dropouts:
-            shape, groups = shape_of(preset, dropout, given), cut_groups(peers, TOGETHER.get(preset, len(CONTESTANTS)))
+            shape, groups = shape_of(preset, dropout, given), cut_groups(peers, together)
             cost = COST.get(preset, 1.0)
             made = []
             for index, names in enumerate(groups):
@@ -198,7 +207,7 @@ def main() -> None:
     parser.add_argument("presets", nargs="*", default=list(PRESETS), help="packaged presets (default: tiny small base)")
     parser.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.0], help="one comparison each (default: 0.1 0.0)")
     parser.add_argument("--steps", type=int, default=5, help="timed turns (default: 5)")
-    parser.add_argument("--warmup", type=int, default=2, help=argparse.SUPPRESS)
+    parser.add_argument("--warmup", type=int, default=2, help="turns before (default: 2)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contestant (default: one per core)")
     parser.add_argument("--peers", default=sys.executable, help="interpreter of the peers (default: this one); '': none")
     for name in (*SIZES, "vocab_size", "batch_size", "length"):

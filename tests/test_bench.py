@@ -194,6 +194,24 @@ def test_a_token_that_costs_more_is_seen() -> None:
     assert scaling.rises(speeds, "MB") == pytest.approx(25.0) and scaling.rises(speeds, "shards") is None
 
 
+def test_of_a_gpus_runs_the_faster_counts_and_failures_are_told() -> None:
+    import gpu
+
+    def row(preset: str, length: int, speed: float, **more: Any) -> dict[str, Any]:
+        known = {"tokens_per_second": {"median": speed, "least": speed, "most": speed}, "mfu": speed / 4e6, "busy": 0.97}
+        return {"preset": preset, "length": length, "batch": 8, "compile": False} | known | more
+
+    rows = [row("small", 128, 1.5e6), row("small", 128, 2.5e6, compile=True), row("base", 128, 1.6e6, busy=None)]
+    rows.append({"preset": "base", "length": 512, "batch": 8, "compile": True, "error": "out of memory"})
+    result = {"peak_flops": 7.9e14, "steps": 400, "rows": rows}
+    found = {target.what: (target.shown, target.reached) for target in gpu.targets(result)}
+    assert found["GPU, small at 128: real tokens per second"] == ("2.50 M", True)
+    assert found["GPU, base at 128: MFU against the measured peak"] == ("40.00%", False)
+    assert found["GPU, base at 128: GPU busy"] == found["GPU, base at 512: MFU against the measured peak"] == ("-", None)
+    text = "\n".join(gpu.lines(result))
+    assert "790 TFLOP/s" in text and "| base, 8 x 512, compiled | failed: out of memory | - | - |" in text and "| 62.5% | 97% |" in text
+
+
 def test_a_text_is_cut_between_documents(tmp_path: Path, tiny_corpus: Path) -> None:
     import scaling
 
