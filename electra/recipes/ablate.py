@@ -1,0 +1,151 @@
+"""electra ablate: methods beside each other at equal compute.
+
+--data, --init      -> shards, one vocabulary                        (imdb: made here)
+task files          -> examples, baselines
+timed updates       -> plan.json: every part's size, settled once
+plan                -> for every seed: pre-trainings, fine-tunings of their checkpoints, of random weights, of the checkpoint as it is
+what is finished    -> results.json, table.md, results.png           (after every part)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+from electra import config, disk
+from electra import settings as all_settings
+from electra.data.progress import clock
+from electra.errors import require
+from electra.recipes import ablation_check, ablation_data, ablation_parts, ablation_plan, ablation_results
+from electra.recipes.ablation_check import Checked
+from electra.recipes.ablation_parts import Part
+from electra.recipes.ablation_plan import Plan
+from electra.settings import AblateSettings
+
+
+class Stopped(BaseException):
+    """A signal came; `code` is 128 + its number. Not an Exception, so that nothing takes it for a failure of its own."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def run(settings: AblateSettings) -> int:
+    """Do what is not done yet; 128 + signal when a signal stopped it.
+
+    Raises:
+        UserError: any mistake in what was given, before any long work.
+    """
+    require("torch", "train")
+    started = time.monotonic()
+    checked = ablation_check.check(settings)
+    if settings.dry_run:
+        plan = ablation_plan.read_plan(settings.output) if settings.resume else None
+        print("\n".join(ablation_results.plan_lines(checked, plan or ablation_check.settle(checked, 0.0), _parts(checked, plan))))
+        return 0
+    if not (settings.resume and (settings.output / "config.toml").exists()):
+        disk.write_text(settings.output / "config.toml", config.to_toml(settings))
+    try:
+        with _stoppable():
+            plan = _prepare(checked, started)
+            _work(checked, plan, _parts(checked, plan), started)
+            results = ablation_results.write(checked, plan, ablation_data.describe_shards(settings))
+    except Stopped as stop:
+        print(f"electra ablate: stopped; the same command with --resume goes on with {settings.output}", file=sys.stderr)
+        return stop.code
+    print(json.dumps(results, indent=1) if settings.json else (settings.output / "table.md").read_text(encoding="utf-8").rstrip())
+    return 0
+
+
+def _prepare(checked: Checked, started: float) -> Plan:
+    """Shards, the start of random weights, plan.json, the labelled examples."""
+    settings = checked.settings
+    if settings.variant == "imdb":
+        ablation_data.make_shards(settings, checked.vocab_size, call)
+    ablation_data.make_start(settings, checked.methods[0])
+    plan = ablation_plan.read_plan(settings.output)
+    if plan is None:
+        checked = ablation_check.with_vocabulary(checked)
+        plan = ablation_check.settle(checked, time.monotonic() - started)
+        ablation_plan.write_plan(plan, settings.output)
+        print("\n".join(ablation_results.plan_lines(checked, plan, _parts(checked, plan))), file=sys.stderr, flush=True)
+    ablation_data.write_labelled(checked.labelled, plan.num_train, plan.num_dev, settings.output)
+    return plan
+
+
+def _parts(checked: Checked, plan: Plan | None) -> list[Part]:
+    """The plan's parts; none without a plan."""
+    if plan is None:
+        return []
+    place = checked.settings.output / "sentiment" if checked.labelled.can_shrink else checked.labelled.place
+    shards = ablation_data.shard_folders(checked.settings)
+    return ablation_parts.list_parts(checked.settings, plan, checked.methods, shards, (checked.labelled.task.name, place))
+
+
+def _work(checked: Checked, plan: Plan, parts: Sequence[Part], started: float) -> None:
+    """Run the parts that are not finished, with what is known after each."""
+    foretold = spent = 0.0
+    for number, part in enumerate(parts, 1):
+        if part.finished:
+            continue
+        begun = time.monotonic()
+        print(f"\n[{number} of {len(parts)}] {part.title}", file=sys.stderr, flush=True)
+        call(part.command, *part.command_line(), preset_kind="pretrain" if part.command == "pretrain" else None)
+        ablation_parts.sweep(checked.settings, parts, part)
+        ablation_results.write(checked, plan, {})
+        spent, foretold = spent + time.monotonic() - begun, foretold + part.seconds
+        left = sum(other.seconds for other in parts if not other.finished) * spent / max(1e-9, foretold)
+        told = ablation_results.part_score(part)
+        print(
+            f"[{number} of {len(parts)}] {part.title}: {told}{clock(time.monotonic() - started)} so far, about {clock(left)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def call(command: str, *argv: object, preset_kind: str | None = None) -> str:
+    """Run a command as typed -> what it printed.
+
+    Raises:
+        Stopped: it ended by a signal.
+    """
+    words = [str(word) for word in argv]
+    print(f"$ electra {shlex.join([command, *words])}", file=sys.stderr, flush=True)
+    settings: Any = config.from_command_line(
+        getattr(all_settings, f"{command.capitalize()}Settings"), words, f"electra {command}", preset_kind=preset_kind
+    )
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = importlib.import_module(f"electra.commands.{command}").run(settings)
+    if code:
+        raise Stopped(code)
+    return printed.getvalue()
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and Ctrl-C become `Stopped` wherever no training takes note of them itself; every file is written whole, so all goes on later."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
