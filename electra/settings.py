@@ -824,7 +824,7 @@ class AblateSettings:
       electra ablate scratch --data shards --task-data glue/SST-2 --preset small --methods electra mlm replace-mlm --dry-run
     """
 
-    variant: Literal["scratch", "imdb"] = argument()
+    variant: str = argument()
     """scratch or imdb."""
     data: tuple[str, ...] = ()
     """scratch: shard folders made by 'electra prepare'; imdb: the folder aclImdb or its archive."""

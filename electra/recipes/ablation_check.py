@@ -8,7 +8,7 @@ from pathlib import Path
 from electra import config, disk, hub
 from electra.data.shards import open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer
-from electra.errors import UserError, require
+from electra.errors import UserError, did_you_mean, require
 from electra.recipes import ablation_data, ablation_plan
 from electra.recipes.ablation_data import Labelled
 from electra.recipes.ablation_methods import Method, find_methods
@@ -16,6 +16,9 @@ from electra.recipes.ablation_parts import starts
 from electra.recipes.ablation_plan import FinetuneCost, Plan
 from electra.settings import AblateSettings, FinetuneSettings
 from electra.tasks.recipe import fit_length, resolve
+
+
+VARIANTS = ("scratch", "imdb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,8 @@ def check(settings: AblateSettings) -> Checked:
     Raises:
         UserError: names the value, the place and the remedy.
     """
+    if settings.variant not in VARIANTS:
+        raise UserError(f"unknown ablation '{settings.variant}'; {did_you_mean(settings.variant, VARIANTS)}")
     for name, least in (("seeds", 1), ("points", 1), ("max_train_examples", 0)):
         if getattr(settings, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(settings, name)}: expected at least {least}")

@@ -76,7 +76,8 @@ def collect(checked: Checked, plan: Plan, shards: Mapping[str, Any]) -> dict[str
         "baselines": json.loads(known.read_text(encoding="utf-8")) if known.exists() else {},
     }
     results["comparisons"] = compare_all(results, plan, settings.output)
-    results["sentences"] = [each["sentence"] for each in results["comparisons"]] + [_circumstances(results)] * bool(results["comparisons"])
+    results["sentences"] = [each["sentence"] for each in results["comparisons"]]
+    results["sentences"] += [_circumstances(results)] if results["runs"] and results["comparisons"] else []
     return results
 
 
@@ -196,12 +197,10 @@ def _line(name: str, score: Mapping[str, Any], cells: Sequence[str]) -> str:
 
 def _matching(results: Mapping[str, Any]) -> list[str]:
     """How equal the compute came out."""
-    first, *others = results["runs"].values()
-    if not first["whole"] or first["match"]:
-        return []
-    told = []
-    for run in others:
-        if run["whole"]:
+    runs, told = [run for run in results["runs"].values() if run["whole"]], list[str]()
+    first = next((run for run in runs if not run["match"]), None)
+    for run in runs:
+        if first is not None and run["match"]:
             ratio = run["points"][-1][run["match"]] / first["points"][-1][run["match"]] - 1
             told.append(f"{run['title']}: {ratio:+.1%} {'FLOPs' if run['match'] == 'flops' else 'of time'} beside {first['title']}, as recorded.")
     return told

@@ -31,7 +31,7 @@ FEATURES_PER_SECOND = 4000.0
 """Examples tokenized, about, on one core with a warm cache."""
 
 
-def time_stages(methods: Sequence[Method], vocab_size: int, here: Ranks, seconds: float = SECONDS) -> dict[str, list[Stage]]:
+def time_stages(methods: Sequence[Method], vocab_size: int, here: Ranks) -> dict[str, list[Stage]]:
     """Every stage of every method, on random ids of full length -> its cost; the same network with the same objective is timed once."""
     found: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
@@ -40,7 +40,7 @@ def time_stages(methods: Sequence[Method], vocab_size: int, here: Ranks, seconds
             for settings, _ in method.stages():
                 if (key := _key(settings)) not in timed:
                     timed.add(key)
-                    found.setdefault(key, []).append(time_update(settings, vocab_size, here, seconds))
+                    found.setdefault(key, []).append(time_update(settings, vocab_size, here))
     return {
         method.name: [
             Stage(share=share, flops=flops_per_step(settings, vocab_size), seconds=float(np.mean(found[_key(settings)])))
@@ -59,7 +59,7 @@ def _key(settings: PretrainSettings) -> str:
     return repr((model, objective.objective, objective.mask_prob, settings.data.sequence_length, examples_per_step(settings)))
 
 
-def time_update(settings: PretrainSettings, vocab_size: int, here: Ranks, seconds: float) -> float:
+def time_update(settings: PretrainSettings, vocab_size: int, here: Ranks) -> float:
     """Seconds of one update of pre-training."""
     pieces, length = Pieces(vocab_size=vocab_size), settings.data.sequence_length
     objective = networks.build_objective(
@@ -72,13 +72,13 @@ def time_update(settings: PretrainSettings, vocab_size: int, here: Ranks, second
         seed=1,
     )
     timing = time_updates(
-        objective.to(here.device), lambda size: RandomStream(pieces, length, size, 1), settings.loop, settings.optimizer, here, seconds
+        objective.to(here.device), lambda size: RandomStream(pieces, length, size, 1), settings.loop, settings.optimizer, here, SECONDS
     )
     return timing.seconds_per_update * examples_per_step(settings) / (settings.loop.batch_size * settings.loop.accumulation)
 
 
 def time_finetuning(
-    settings: FinetuneSettings, method: Method, vocab_size: int, head: Head, lengths: Sequence[int], here: Ranks, seconds: float = SECONDS
+    settings: FinetuneSettings, method: Method, vocab_size: int, head: Head, lengths: Sequence[int], here: Ranks
 ) -> dict[str, float]:
     """Seconds per training example (all epochs) and per dev example: a forward pass is a third of an update."""
     shape = networks.discriminator_config(method.settings.model, vocab_size)
@@ -93,7 +93,7 @@ def time_finetuning(
         return FeatureStream(features, size, 1)
 
     optimizer = config.replace(settings.optimizer, layerwise_lr_decay=1.0)
-    timing = time_updates(task_objective(network, head).to(here.device), open_stream, settings.loop, optimizer, here, seconds)
+    timing = time_updates(task_objective(network, head).to(here.device), open_stream, settings.loop, optimizer, here, SECONDS)
     each = timing.seconds_per_update / (settings.loop.batch_size * settings.loop.accumulation)
     reading = 1 / FEATURES_PER_SECOND
     return {"per_train_example": settings.epochs * each + reading, "per_dev_example": each / 3 + reading, "fixed": FIXED_SECONDS}
