@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import statistics
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from electra.cli import main
 from electra.errors import UserError
 from electra.model import flops
 from electra.recipes import ablate, ablation_plan, ablation_results, ablation_timing
+from electra.recipes.ablation_calibration import calibrate
 from electra.recipes.ablation_methods import Method, find_methods, flops_per_step
 from electra.recipes.ablation_plan import FinetuneCost, Stage
 from electra.recipes.ablation_verdict import compare, over_examples, sentence, verdict
@@ -50,6 +51,7 @@ warmup_fraction = 0.1
 batch_size = 4
 budget = 60.0
 log_every = 5
+checkpoint_every = 3
 """
 
 
@@ -66,14 +68,20 @@ def settings_of(*words: object) -> AblateSettings:
 def test_matched_runs_have_equal_flops_within_a_step(preset: str, num_steps: int) -> None:
     settings = settings_of("scratch", "--data", "x", "--preset", preset, "--methods", "electra", "mlm", "replace-mlm")
     methods = find_methods(settings, ())
-    stages = {m.name: [Stage(share=share, flops=flops_per_step(s, 8000), seconds=0.1 + 0.2 * i) for i, (s, share) in enumerate(m.stages())] for m in methods}
+    stages = {
+        m.name: [Stage(share=share, flops=flops_per_step(s, 8000), seconds=0.1 + 0.2 * i) for i, (s, share) in enumerate(m.stages())] for m in methods
+    }
     runs = {run.name: run for run in ablation_plan.make_runs(methods, stages, num_steps, settings)}
     assert set(runs) == {"electra", "mlm-flops", "mlm-seconds", "replace-mlm-flops", "replace-mlm-seconds"}
 
     def spent(name: str, method: Method) -> float:
         """Counted anew: every stage's steps x its examples x their tokens x operations per token."""
         return sum(
-            steps * s.loop.batch_size * s.loop.accumulation * s.data.sequence_length * flops.per_token(s.model, s.objective, 8000, s.data.sequence_length)
+            steps
+            * s.loop.batch_size
+            * s.loop.accumulation
+            * s.data.sequence_length
+            * flops.per_token(s.model, s.objective, 8000, s.data.sequence_length)
             for steps, (s, _) in zip(runs[name].stage_steps, method.stages(), strict=True)
         )
 
@@ -224,6 +232,7 @@ def test_a_review_becomes_lines_and_stays_one_document() -> None:
     assert as_document('One. "Two" it said.<br /><br />  Mr. x  is three\n\nfour') == 'One.\n"Two" it said.\nMr. x is three four'
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_real_archive_has_50000(data_root: Path) -> None:
     reviews = read_unlabelled(data_root / "imdb" / "aclImdb_v1.tar.xz")
@@ -239,7 +248,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path, tiny_vocab
     root = tmp_path_factory.mktemp("ablation")
     (root / "preset.toml").write_text(PRESET)
     make_imdb(root)
-    assert main(["prepare", str(tiny_corpus), "--tokenizer", str(tiny_vocab), "--output", str(root / "shards"), "--workers", "1", "--held-out", "10%"]) == 0
+    assert (
+        main(["prepare", str(tiny_corpus), "--tokenizer", str(tiny_vocab), "--output", str(root / "shards"), "--workers", "1", "--held-out", "10%"])
+        == 0
+    )
     rng = np.random.default_rng(6)
     for name, count in (("train", 80), ("dev", 30)):
         rows = [f"a {'good' if label else 'bad'} {WORDS[rng.integers(0, len(WORDS))]} film\t{label}" for label in (i % 2 for i in range(count))]
@@ -305,11 +317,33 @@ def test_recorded_flops_are_equal_within_a_step(whole: Path) -> None:
         assert spent["electra"]["tokens"] == both[0]["tokens"] + both[1]["tokens"]
 
 
+def test_runs_of_equal_time_are_settled_by_recorded_seconds(whole: Path, tmp_path: Path) -> None:
+    plan = ablation_plan.read_plan(whole)
+    assert plan is not None and [run.settled for run in plan.runs] == [False, False, True]
+    for name, stage_seconds in (("electra/mlm-first", 3.0), ("electra", 5.0), ("mlm-flops", 4.0)):
+        place = tmp_path / "seed-1" / name
+        (place / "final").mkdir(parents=True)
+        lines = read_metrics(whole / "seed-1" / name / "metrics.jsonl")
+        scale = stage_seconds / [line for line in lines if line["kind"] == "train"][-1]["seconds"]
+        (place / "metrics.jsonl").write_text("".join(json.dumps({**line, "seconds": line["seconds"] * scale}) + "\n" for line in lines))
+    methods = find_methods(settings_of("scratch", "--data", "x", "--preset", whole.parent / "preset.toml"), ())
+    fresh = replace(plan, runs=tuple(replace(run, settled=False) for run in plan.runs))
+    found = calibrate(fresh, methods, tmp_path, 2)
+    # ELECTRA took 8 seconds where BERT at equal FLOPs took 4: twice its steps take equally long.
+    assert found.runs[:2] == plan.runs[:2] and found.runs[2].settled
+    assert found.runs[2].num_steps == 2 * plan.runs[1].num_steps == found.runs[2].points[-1][1]
+    assert calibrate(found, methods, tmp_path, 2) == found
+    assert calibrate(fresh, methods, tmp_path / "none", 2) == fresh
+
+
 def scores_of(output: Path) -> dict[str, Any]:
     out = {str(path.parent.relative_to(output)): json.loads(path.read_text())["scores"] for path in output.glob("seed-*/*/scores.json")}
     results = json.loads((output / "results.json").read_text())
     points = {name: [(p["flops"], p["tokens"], p["score"]["each"]) for p in run["points"]] for name, run in results["runs"].items()}
-    return {"scores": out, "points": points}
+    weights = {str(path.relative_to(output)): path.read_bytes() for path in output.glob("seed-*/**/final/model.safetensors")}
+    assert len(weights) == 8  # ELECTRA's two stages and two BERTs, of two seeds
+    answers = {str(path.relative_to(output)): path.read_text() for path in output.glob("seed-*/*/predictions.jsonl")}
+    return {"scores": out, "points": points, "weights": weights, "answers": answers}
 
 
 def begin_like(shop: Path, whole: Path, output: Path) -> None:
@@ -319,43 +353,56 @@ def begin_like(shop: Path, whole: Path, output: Path) -> None:
     (output / "config.toml").write_text(config.to_toml(settings_of(*scratch(shop, output)[1:])))
 
 
-@pytest.mark.parametrize("place", ["in a pre-training", "in a fine-tuning", "between"])
 def test_what_was_stopped_goes_on_to_the_same_results(
-    shop: Path, whole: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "out"
-    begin_like(shop, whole, output)
-    calls: list[str] = []
-
-    def send(when: Callable[[], bool]) -> None:
-        if when():
-            os.kill(os.getpid(), signal.SIGTERM)
-
+    """Stopped in a pre-training, in a fine-tuning, before a command, and once killed without a word."""
     from electra.train import loop
 
+    output = tmp_path / "out"
+    begin_like(shop, whole, output)
     update, call = loop.Run.update, ablate.call
+    place, calls = "", 0
 
     def update_and_stop(run: Any, asked: list[int]) -> bool:
         folder = str(run.record.folder)
-        send(lambda: place == "in a pre-training" and folder.endswith("seed-1/mlm-flops") and run.step == 4)
-        send(lambda: place == "in a fine-tuning" and "seed-2/random" in folder and run.step == 1)
+        if place == "pre-training" and folder.endswith("seed-1/mlm-flops") and run.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if place == "killed" and folder.endswith("seed-2/electra") and run.step == 4:
+            raise KeyError("killed")
+        if place == "fine-tuning" and "seed-2/electra-point-2" in folder and run.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
         return update(run, asked)
 
     def call_and_stop(command: str, *argv: object, preset_kind: str | None = None) -> str:
-        calls.append(command)
-        send(lambda: place == "between" and len(calls) == 5)
+        nonlocal calls
+        calls += 1
+        if place == "between" and calls == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
         return call(command, *argv, preset_kind=preset_kind)
 
     monkeypatch.setattr(loop.Run, "update", update_and_stop)
     monkeypatch.setattr(ablate, "call", call_and_stop)
-    assert main(scratch(shop, output, "--resume")) == 128 + signal.SIGTERM
-    assert "the same command with --resume goes on" in capsys.readouterr().err
-    assert len(list(output.glob("seed-*/*/scores.json"))) < 14
-    monkeypatch.setattr(loop.Run, "update", update)
-    monkeypatch.setattr(ablate, "call", call)
-    before = {path: path.stat().st_mtime_ns for path in output.glob("seed-*/*/scores.json")}
+    counts = []
+    for place, number in (  # noqa: B007 - read by update_and_stop
+        ("pre-training", signal.SIGTERM),
+        ("between", signal.SIGTERM),
+        ("killed", None),
+        ("fine-tuning", signal.SIGINT),
+    ):
+        before = {path: path.stat().st_mtime_ns for path in output.glob("seed-*/*/scores.json")}
+        calls = 0
+        if number is None:
+            with pytest.raises(KeyError, match="killed"):
+                main(scratch(shop, output, "--resume"))
+        else:
+            assert main(scratch(shop, output, "--resume")) == 128 + number
+            assert "the same command with --resume goes on" in capsys.readouterr().err
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        counts.append(len(list(output.glob("seed-*/*/scores.json"))))
+    assert 0 < counts[0] < counts[1] < counts[2] < counts[3] < 14
+    place = ""
     assert main(scratch(shop, output, "--resume")) == 0
-    assert {path: path.stat().st_mtime_ns for path in before} == before
     assert scores_of(output) == scores_of(whole)
 
 

@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -27,6 +27,7 @@ from electra import settings as all_settings
 from electra.data.progress import clock
 from electra.errors import require
 from electra.recipes import ablation_check, ablation_data, ablation_parts, ablation_plan, ablation_results
+from electra.recipes.ablation_calibration import calibrate
 from electra.recipes.ablation_check import Checked
 from electra.recipes.ablation_parts import Part
 from electra.recipes.ablation_plan import Plan
@@ -59,10 +60,10 @@ def run(settings: AblateSettings) -> int:
     try:
         with _stoppable():
             plan = _prepare(checked, started)
-            _work(checked, plan, _parts(checked, plan), started)
+            plan = _work(checked, plan, started)
             results = ablation_results.write(checked, plan, ablation_data.describe_shards(settings))
     except Stopped as stop:
-        print(f"electra ablate: stopped; the same command with --resume goes on with {settings.output}", file=sys.stderr)
+        _say(f"electra ablate: stopped; the same command with --resume goes on with {settings.output}")
         return stop.code
     print(json.dumps(results, indent=1) if settings.json else (settings.output / "table.md").read_text(encoding="utf-8").rstrip())
     return 0
@@ -79,7 +80,7 @@ def _prepare(checked: Checked, started: float) -> Plan:
         checked = ablation_check.with_vocabulary(checked)
         plan = ablation_check.settle(checked, time.monotonic() - started)
         ablation_plan.write_plan(plan, settings.output)
-        print("\n".join(ablation_results.plan_lines(checked, plan, _parts(checked, plan))), file=sys.stderr, flush=True)
+        _say("\n".join(ablation_results.plan_lines(checked, plan, _parts(checked, plan))))
     ablation_data.write_labelled(checked.labelled, plan.num_train, plan.num_dev, settings.output)
     return plan
 
@@ -93,25 +94,31 @@ def _parts(checked: Checked, plan: Plan | None) -> list[Part]:
     return ablation_parts.list_parts(checked.settings, plan, checked.methods, shards, (checked.labelled.task.name, place))
 
 
-def _work(checked: Checked, plan: Plan, parts: Sequence[Part], started: float) -> None:
-    """Run the parts that are not finished, with what is known after each."""
-    foretold = spent = 0.0
-    for number, part in enumerate(parts, 1):
+def _work(checked: Checked, plan: Plan, started: float) -> Plan:
+    """Run the parts that are not finished, with what is known after each -> the plan, whose runs of equal time may have been settled meanwhile."""
+    settings, foretold, spent = checked.settings, 0.0, 0.0
+    parts = _parts(checked, plan)
+    for number in range(1, len(parts) + 1):
+        better = calibrate(plan, checked.methods, settings.output, settings.points)
+        if better != plan:
+            plan, parts = better, _parts(checked, better)
+            ablation_plan.write_plan(plan, settings.output)
+        part, begun = parts[number - 1], time.monotonic()
         if part.finished:
             continue
-        begun = time.monotonic()
-        print(f"\n[{number} of {len(parts)}] {part.title}", file=sys.stderr, flush=True)
+        place = f"[{number} of {len(parts)}] {part.title}"
+        _say(f"\n{place}")
         call(part.command, *part.command_line(), preset_kind="pretrain" if part.command == "pretrain" else None)
-        ablation_parts.sweep(checked.settings, parts, part)
-        ablation_results.write(checked, plan, {})
+        ablation_parts.sweep(parts, part)
+        ablation_results.write(checked, plan, {}, picture=number == len(parts) or parts[number].seed != part.seed)
         spent, foretold = spent + time.monotonic() - begun, foretold + part.seconds
         left = sum(other.seconds for other in parts if not other.finished) * spent / max(1e-9, foretold)
-        told = ablation_results.part_score(part)
-        print(
-            f"[{number} of {len(parts)}] {part.title}: {told}{clock(time.monotonic() - started)} so far, about {clock(left)} left",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say(f"{place}: {ablation_results.part_score(part)}{clock(time.monotonic() - started)} so far, about {clock(left)} left")
+    return plan
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def call(command: str, *argv: object, preset_kind: str | None = None) -> str:
@@ -121,7 +128,7 @@ def call(command: str, *argv: object, preset_kind: str | None = None) -> str:
         Stopped: it ended by a signal.
     """
     words = [str(word) for word in argv]
-    print(f"$ electra {shlex.join([command, *words])}", file=sys.stderr, flush=True)
+    _say(f"$ electra {shlex.join([command, *words])}")
     settings: Any = config.from_command_line(
         getattr(all_settings, f"{command.capitalize()}Settings"), words, f"electra {command}", preset_kind=preset_kind
     )

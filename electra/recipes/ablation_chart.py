@@ -35,8 +35,10 @@ def draw(results: Mapping[str, Any], output: Path) -> None:
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8, frameon=False)
     net, seeds = results["network"], max(len(run["points"][0]["score"]["each"]) for run in results["runs"].values())
+    going_on = "start" in results["starts"]
+    where = ("on IMDb" if results["variant"] == "imdb" else "from scratch") + (", going on from a checkpoint" if going_on else "")
     figure.suptitle(
-        f"{results['variant']}, then {results['task']}: {net['layers']} layers of width {net['width']}; "
+        f"pre-trained {where}, fine-tuned on {results['task']}: {net['layers']} layers of width {net['width']}; "
         f"{seeds} seed{'s' if seeds > 1 else ''}: dots, mean, mean ± sd",
         fontsize=10,
     )
@@ -52,6 +54,9 @@ def _panel(axes: Axes, results: Mapping[str, Any], match: str) -> None:
     for run in shown:
         _curve(axes, run, match, scale, _start(results, run["method"]))
     _levels(axes, results)
+    if (start := _start(results, shown[0]["method"])) is not None:
+        name = "the checkpoint" if "start" in results["starts"] else "random weights"
+        axes.annotate(name, (0, 100 * start["mean"]), xytext=(8, -3), textcoords="offset points", fontsize=8, color="#444444", va="top")
     axes.set_xlim(-0.02 * longest / scale, 1.04 * longest / scale)
     axes.set_xlabel(f"pre-training ({unit})", fontsize=9)
     axes.set_title(TITLES[match], fontsize=10)
@@ -80,6 +85,15 @@ def _curve(axes: Axes, run: Mapping[str, Any], match: str, scale: float, start: 
         linewidth=0,
     )
     axes.plot(places, means, color=colour, linewidth=1.8, marker=marker, markersize=5, label=LABELS[run["method"]])
+    hollow = [(point[match] / scale, 100 * point["score"]["mean"]) for point in run["points"] if point["first_stage"]]
+    axes.plot(
+        *([list(column) for column in zip(*hollow, strict=True)] or [[], []]),
+        linestyle="",
+        color=colour,
+        marker=marker,
+        markersize=5,
+        markerfacecolor="white",
+    )
     for place, score in scores:
         each = [100 * value for value in score["each"]] if score is not None and len(score["each"]) > 1 else []
         axes.plot([place] * len(each), each, linestyle="", marker=marker, color=colour, markersize=2.6, alpha=0.55, markeredgewidth=0)

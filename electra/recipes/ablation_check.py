@@ -17,7 +17,6 @@ from electra.recipes.ablation_plan import FinetuneCost, Plan
 from electra.settings import AblateSettings, FinetuneSettings
 from electra.tasks.recipe import fit_length, resolve
 
-
 VARIANTS = ("scratch", "imdb")
 
 

@@ -132,7 +132,7 @@ def _machine(settings: AblateSettings) -> list[str]:
     return ["--device", settings.device, *(["--threads", str(settings.threads)] if settings.threads else [])]
 
 
-def sweep(settings: AblateSettings, parts: Sequence[Part], done: Part) -> None:
+def sweep(parts: Sequence[Part], done: Part) -> None:
     """Remove what nothing needs any more: a scored model's weights, and a run's checkpoints when all its points are scored."""
     if done.command == "finetune":
         shutil.rmtree(done.folder / "best", ignore_errors=True)

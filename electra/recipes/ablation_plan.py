@@ -57,6 +57,8 @@ class Run:
     flops: float
     seconds: float
     """Foretold."""
+    settled: bool = False
+    """Of a run of equal time: whether its length comes from recorded seconds (see `ablation_calibration`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

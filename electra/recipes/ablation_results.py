@@ -96,8 +96,12 @@ def _run(output: Path, run: Run, seeds: Sequence[int]) -> dict[str, Any] | None:
                 scored[number][seed] = score
                 where[number].append(found[number])
     points = [
-        {**{name: statistics.fmean(place[name] for place in there) for name in PLACES}, "score": {"seeds": [*scores], **describe([*scores.values()])}}
-        for scores, there in zip(scored, where, strict=True)
+        {
+            **{name: statistics.fmean(place[name] for place in there) for name in PLACES},
+            "first_stage": stage < len(run.stage_steps) - 1,
+            "score": {"seeds": [*scores], **describe([*scores.values()])},
+        }
+        for scores, there, (stage, _) in zip(scored, where, run.points, strict=True)
         if scores
     ]
     if not points:
@@ -162,12 +166,12 @@ def _amount(value: float) -> str:
 # ---- writing ----
 
 
-def write(checked: Checked, plan: Plan, shards: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the three files and return what results.json holds."""
+def write(checked: Checked, plan: Plan, shards: Mapping[str, Any], *, picture: bool = True) -> dict[str, Any]:
+    """Write the three files (the picture takes a second: it may be left out) and return what results.json holds."""
     output, results = checked.settings.output, collect(checked, plan, shards)
     disk.write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
     disk.write_text(output / "table.md", to_markdown(results))
-    if results["runs"]:
+    if results["runs"] and picture:
         ablation_chart.draw(results, output / "results.png")
     return results
 
@@ -185,6 +189,8 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     lines += [f"| {name}, no network | {100 * score:.2f} |" + " |" * 7 for name, score in results["baselines"].items()]
     lines += ["", "Interval and sd are of seeds (Student's t). FLOPs are of training, by our count; minutes as recorded, evaluations included."]
     lines += _matching(results)
+    if any(point["first_stage"] for run in results["runs"].values() for point in run["points"]):
+        lines.append("Hollow marks in the picture: points in the stage in which that method's encoder still learns as a masked LM (mlm_first).")
     lines += [""] if results["finished"] else ["", "Not all parts are finished."]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -77,9 +77,7 @@ def time_update(settings: PretrainSettings, vocab_size: int, here: Ranks) -> flo
     return timing.seconds_per_update * examples_per_step(settings) / (settings.loop.batch_size * settings.loop.accumulation)
 
 
-def time_finetuning(
-    settings: FinetuneSettings, method: Method, vocab_size: int, head: Head, lengths: Sequence[int], here: Ranks
-) -> dict[str, float]:
+def time_finetuning(settings: FinetuneSettings, method: Method, vocab_size: int, head: Head, lengths: Sequence[int], here: Ranks) -> dict[str, float]:
     """Seconds per training example (all epochs) and per dev example: a forward pass is a third of an update."""
     shape = networks.discriminator_config(method.settings.model, vocab_size)
     network = task_network(Encoder(with_dropout(shape, settings.dropout)), head, settings.head)
