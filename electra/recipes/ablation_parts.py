@@ -17,7 +17,7 @@ from electra.recipes.ablation_plan import Plan, Run
 from electra.settings import AblateSettings
 
 AT_THE_END = 10**9
-"""--evaluate-every of a fine-tuning: the dev set is answered once, after the last step."""
+"""--evaluate-every: held-out text and dev sets are answered once, after the last step, so that time is time of training."""
 SEEDS_APART = 10
 """Pre-training seeds: a second stage uses the seed behind its first one's."""
 EQUAL = {"": "", "flops": " at equal FLOPs", "seconds": " at equal time"}
@@ -99,7 +99,16 @@ def _run_parts(
     folder, title = settings.output / f"seed-{seed}" / run.name, f"seed {seed}, {run_title(run)}"
     kept = sorted({step for stage, step in run.points if step != run.stage_steps[stage]})
     words = [*method.words, "--data", *shards, "--output", str(folder), "--num-train-steps", str(run.num_steps), "--seed", str(SEEDS_APART * seed)]
-    words += ["--keep-checkpoints", "1", "--show-examples", "0", *(["--keep-steps", *map(str, kept)] if kept else []), *_machine(settings)]
+    words += [
+        "--evaluate-every",
+        str(AT_THE_END),
+        "--keep-checkpoints",
+        "1",
+        "--show-examples",
+        "0",
+        *(["--keep-steps", *map(str, kept)] if kept else []),
+        *_machine(settings),
+    ]
     pretraining = Part(title=title, command="pretrain", folder=folder, words=tuple(words), seconds=run.seconds, flops=run.flops, seed=seed)
     points = [
         _finetuning(

@@ -187,7 +187,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         lines.append(_line(run["title"] + ("" if run["whole"] else " (unfinished)"), last["score"], cells))
     lines += [_line(start["title"], start["score"], [""] * 4) for start in results["starts"].values()]
     lines += [f"| {name}, no network | {100 * score:.2f} |" + " |" * 7 for name, score in results["baselines"].items()]
-    lines += ["", "Interval and sd are of seeds (Student's t). FLOPs are of training, by our count; minutes as recorded, evaluations included."]
+    lines += ["", "Interval and sd are of seeds (Student's t). FLOPs are of training, by our count; minutes as recorded."]
     lines += _matching(results)
     if any(point["first_stage"] for run in results["runs"].values() for point in run["points"]):
         lines.append("Hollow marks in the picture: points in the stage in which that method's encoder still learns as a masked LM (mlm_first).")
