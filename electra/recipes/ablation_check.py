@@ -15,6 +15,7 @@ from electra.recipes.ablation_methods import Method, find_methods
 from electra.recipes.ablation_parts import starts
 from electra.recipes.ablation_plan import FinetuneCost, Plan
 from electra.settings import AblateSettings, FinetuneSettings
+from electra.tasks.imdb_unlabelled import check_reviews
 from electra.tasks.recipe import fit_length, resolve
 
 VARIANTS = ("scratch", "imdb")
@@ -93,11 +94,15 @@ def check_start(settings: AblateSettings) -> None:
     if settings.variant == "scratch":
         if settings.init or settings.init_mlm:
             raise UserError("--init goes on from a checkpoint, 'scratch' starts from random weights; leave it out, or use 'electra ablate imdb'")
-        same_vocabulary({path: open_shards(path) for path in settings.data})
+        shards = {path: open_shards(path) for path in settings.data}
+        same_vocabulary(shards)
+        for each in shards.values():
+            # Opened now, so that a damaged one is told before anything is written.
+            each.split("train"), each.split("held_out")
         return
     if len(settings.data) > 1:
         raise UserError(f"--data has {len(settings.data)} places; imdb takes one, aclImdb or its archive")
-    disk.existing_path(Path(settings.data[0]), "the IMDb folder or archive")
+    check_reviews(Path(settings.data[0]))
     if settings.init_mlm and not settings.init:
         raise UserError("--init-mlm is BERT's start beside ELECTRA's; give --init, too")
 

@@ -42,6 +42,21 @@ def read_unlabelled(data: Path) -> list[str]:
     return [text for _, text in sorted(found)]
 
 
+def check_reviews(data: Path) -> None:
+    """Refuse a path without unlabelled reviews, as far as that is seen without reading an archive.
+
+    Raises:
+        UserError: no such path, a folder without them, or a file that is no archive.
+    """
+    data = disk.existing_path(data, "the IMDb folder or archive")
+    try:
+        for _ in _members(data):
+            return
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        raise UserError(f"{data} is not a complete tar archive ({error}); download it again") from None
+    raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, the folder that holds it, or its archive")
+
+
 def _members(data: Path) -> Iterator[tuple[str, bytes]]:
     if data.is_dir():
         root = data / "aclImdb" if (data / "aclImdb").is_dir() else data
