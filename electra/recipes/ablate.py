@@ -9,37 +9,20 @@ what is finished    -> results.json, table.md, results.png           (after ever
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import json
-import shlex
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from types import FrameType
-from typing import Any
 
 from electra import config, disk
-from electra import settings as all_settings
 from electra.data.progress import clock
 from electra.errors import require
 from electra.recipes import ablation_check, ablation_data, ablation_parts, ablation_plan, ablation_results
 from electra.recipes.ablation_calibration import calibrate
+from electra.recipes.ablation_calls import Stopped, call, stoppable
 from electra.recipes.ablation_check import Checked
 from electra.recipes.ablation_parts import Part
 from electra.recipes.ablation_plan import Plan
 from electra.settings import AblateSettings
-
-
-class Stopped(BaseException):
-    """A signal came; `code` is 128 + its number. Not an Exception, so that nothing takes it for a failure of its own."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 def run(settings: AblateSettings) -> int:
@@ -58,7 +41,7 @@ def run(settings: AblateSettings) -> int:
     if not (settings.resume and (settings.output / "config.toml").exists()):
         disk.write_text(settings.output / "config.toml", config.to_toml(settings))
     try:
-        with _stoppable():
+        with stoppable():
             plan = _prepare(checked, started)
             plan = _work(checked, plan, started)
             results = ablation_results.write(checked, plan, ablation_data.describe_shards(settings))
@@ -119,40 +102,3 @@ def _work(checked: Checked, plan: Plan, started: float) -> Plan:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def call(command: str, *argv: object, preset_kind: str | None = None) -> str:
-    """Run a command as typed -> what it printed.
-
-    Raises:
-        Stopped: it ended by a signal.
-    """
-    words = [str(word) for word in argv]
-    _say(f"$ electra {shlex.join([command, *words])}")
-    settings: Any = config.from_command_line(
-        getattr(all_settings, f"{command.capitalize()}Settings"), words, f"electra {command}", preset_kind=preset_kind
-    )
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        code = importlib.import_module(f"electra.commands.{command}").run(settings)
-    if code:
-        raise Stopped(code)
-    return printed.getvalue()
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM and Ctrl-C become `Stopped` wherever no training takes note of them itself; every file is written whole, so all goes on later."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
