@@ -41,6 +41,7 @@ COMMANDS = {
     "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),
     "push": Command("PushSettings", "electra.commands.push", "upload a checkpoint to the Hugging Face hub"),
     "serve": Command("ServeSettings", "electra.commands.serve", "answer over HTTP: batching, several models, a page"),
+    "ablate": Command("AblateSettings", "electra.recipes.ablate", "ELECTRA beside BERT at equal FLOPs and equal time, over seeds"),
     "demo": Command("DemoSettings", "electra.recipes.demo", "raw text to fine-tuned model and report, in minutes"),
 }
 

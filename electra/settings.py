@@ -827,6 +827,66 @@ class PushSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AblateSettings:
+    """ELECTRA beside BERT: one loop, the same data, vocabulary, compute (FLOPs, and again time), fine-tuning and seeds; what follows from it.
+
+    VARIANT: 'scratch' pre-trains on shards from random weights; 'imdb' makes text, vocabulary and shards of IMDb's unlabelled reviews and
+    pre-trains on them, from random weights or going on from a checkpoint (--init). Both then learn sentiment. Writes OUTPUT/results.json,
+    table.md and results.png. All sizes are settled once, in OUTPUT/plan.json. How to read the results: docs/ablation.md.
+
+    Examples:
+      electra ablate scratch --data shards --task-data glue/SST-2 --output runs/ablation --budget 8h
+      electra ablate imdb --data aclImdb --output runs/imdb-ablation --budget 8h --seeds 5
+      electra ablate imdb --data aclImdb_v1.tar.gz --init runs/mini --output runs/imdb-continued --budget 4h
+      electra ablate imdb --data aclImdb --output runs/imdb-ablation --resume
+      electra ablate scratch --data shards --task-data glue/SST-2 --preset small --methods electra mlm replace-mlm --dry-run
+    """
+
+    variant: str = argument()
+    """scratch or imdb."""
+    data: tuple[str, ...] = ()
+    """scratch: shard folders made by 'electra prepare'; imdb: the folder aclImdb or its archive."""
+    output: Path = Path("ablation")
+    """Folder for everything."""
+    preset: str = "mini"
+    """ELECTRA's pre-training preset or TOML file; BERT's is its twin NAME-mlm where there is one, else the same with the other objective."""
+    methods: tuple[str, ...] = ("electra", "mlm")
+    """Objectives compared; the first is what the others are matched to. Also electra-masked, replace-mlm, all-tokens-mlm (paper, Table 5)."""
+    match: tuple[str, ...] = ("flops", "seconds")
+    """What is made equal, each in a run of its own: flops, seconds."""
+    init: str | None = None
+    """imdb: checkpoint that every method goes on from (folder, run or hub name), with its vocabulary."""
+    init_mlm: str | None = None
+    """imdb: a BERT of the same shape and vocabulary that the method mlm goes on from instead."""
+    task: str | None = None
+    """Task of the fine-tuning; unset: imdb, of scratch sst2."""
+    task_data: Path | None = None
+    """Folder of the task's files; unset for imdb with the task imdb: --data."""
+    seeds: int = 3
+    """Seeds 1..N, each a pre-training and a fine-tuning of its own. A finished ablation takes more of them with --resume."""
+    points: int = 3
+    """Checkpoints of each run that are fine-tuned, the last one included, evenly spread over its FLOPs."""
+    budget: float = flag(28800.0, parse=duration, metavar="8h")
+    """Wall-clock time of everything: steps, schedules, fine-tuning examples."""
+    num_train_steps: int | None = None
+    """Steps of the first method's run, instead of --budget."""
+    max_train_examples: int = 0
+    """Fine-tuning examples at most; 0: as many as the budget allows."""
+    finetune_preset: str | None = None
+    """Fine-tuning preset; unset: 'mini' for networks narrower than 256, else 'paper'."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train."""
+    threads: int = 0
+    """CPU threads; 0 leaves PyTorch's choice."""
+    resume: bool = False
+    """Skip finished parts and go on with an interrupted one, with the sizes settled before."""
+    dry_run: bool = False
+    """Time some steps, print every part with its FLOPs and minutes, and write nothing."""
+    json: bool = False
+    """Print results.json instead of the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoSettings:
     """From raw text to a fine-tuned model and a report, in minutes, without a network.
 

@@ -100,7 +100,9 @@ def test_commands_in_the_documents_are_valid(file: str, with_a_run: None) -> Non
 @pytest.mark.parametrize("name", COMMANDS)
 def test_json_where_a_program_reads(name: str) -> None:
     leaves = {path[-1] for path, _, _ in config.leaves(getattr(settings, COMMANDS[name].settings))}
-    read_by_programs = {"prepare", "evaluate", "compare", "finetune", "significance", "predict", "detect", "score", "embed", "inspect", "build"}
+    read_by_programs = {"prepare", "evaluate", "compare", "finetune", "significance", "predict", "detect", "score", "embed", "inspect", "build"} | {
+        "ablate"
+    }
     assert ("json" in leaves) == (name in read_by_programs)
 
 

@@ -57,8 +57,9 @@ def time_updates(
     settings: LoopSettings,
     optimizer: OptimizerSettings,
     ranks: Ranks,
+    seconds: float = _SECONDS,
 ) -> Timing:
-    """Train for about half a minute on `open_stream(examples per microbatch)` -> what an update takes.
+    """Train for about twice `seconds` on `open_stream(examples per microbatch)` -> what an update takes.
 
     Raises:
         UserError: a microbatch does not fit into the GPU's memory.
@@ -69,13 +70,13 @@ def time_updates(
     if ranks.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     try:
-        return _time(run, open_stream, settings, ranks)
+        return _time(run, open_stream, settings, ranks, seconds)
     except torch.cuda.OutOfMemoryError:
         smaller = f"--batch-size {max(1, settings.batch_size // 2)} --accumulation {2 * settings.accumulation}"
         raise UserError(f"batch_size {settings.batch_size} does not fit into this GPU's memory; try {smaller}") from None
 
 
-def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSettings, ranks: Ranks) -> Timing:
+def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSettings, ranks: Ranks, limit: float) -> Timing:
     def update(accumulation: int) -> float:
         run.settings = replace(settings, accumulation=accumulation)
         start = time.perf_counter()
@@ -92,7 +93,7 @@ def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSet
     kinds = (settings.accumulation,) if whole else (1, 2)
     seconds: dict[int, list[float]] = {kind: [] for kind in kinds}
     before, started = run.tokens, time.perf_counter()
-    while ranks.agree(time.perf_counter() - started < _SECONDS or len(seconds[kinds[0]]) < 3):
+    while ranks.agree(time.perf_counter() - started < limit or len(seconds[kinds[0]]) < 3):
         for kind in kinds:
             seconds[kind].append(update(kind))
     count = sum(map(len, seconds.values()))
