@@ -9,10 +9,11 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from electra.deploy.predictor import Predictor
-from electra.deploy.tagging import Units, piece_units, unit_probabilities
+from electra.deploy.tagging import Tagged, Units, piece_units, tag, unit_probabilities
 from electra.errors import UserError, did_you_mean
+from electra.tasks.tag_schemes import marks_spans
 
-AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max"]
+AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max", "spans"]
 Record: TypeAlias = dict[str, Any]
 
 
@@ -21,6 +22,8 @@ class TokenClassification:
 
     'none' gives every piece ("entity", "score", "index", "word", "start", "end"); the others give "entity_group" in place of "entity" and
     "index". 'simple' joins neighbouring pieces of one type; 'first', 'average' and 'max' first agree on one tag for all pieces of a word.
+    'spans', which `transformers` lacks, gives the spans of 'electra predict': words by their first piece, joined as the scheme of the tags says.
+    The others know no letters but B and I, so the E and S of BIOES (chunking) end in entities of single words there.
     """
 
     def __init__(self, predictor: Predictor, aggregation_strategy: AggregationStrategy = "none") -> None:
@@ -36,15 +39,27 @@ class TokenClassification:
             UserError: an unknown strategy.
         """
         strategy = self.aggregation_strategy if aggregation_strategy is None else _checked(aggregation_strategy)
+        if strategy == "spans" and marks_spans(self.predictor.network.labels):
+            found = [self._spans(tagged, ignore_labels) for tagged in tag(self.predictor, [texts] if isinstance(texts, str) else texts)]
+            return found[0] if isinstance(texts, str) else found
         units = (piece_units(text, self.predictor.tokenizer) for text in ([texts] if isinstance(texts, str) else texts))
         out = []
         for source, rows, _ in unit_probabilities(self.predictor, units):
-            records = self._pieces(source, rows) if strategy in ("none", "simple") else self._words(source, rows, strategy)
+            # Plain tags mark no spans: each word's own tag is then all there is to join.
+            records = self._pieces(source, rows) if strategy in ("none", "simple") else self._words(source, rows, strategy.replace("spans", "first"))
             if strategy != "none":
                 records = self._groups(records)
             kept = [r for r in records if r.get("entity") not in ignore_labels and r.get("entity_group") not in ignore_labels]
             out.append(kept)
         return out[0] if isinstance(texts, str) else out
+
+    @staticmethod
+    def _spans(tagged: Tagged, ignore_labels: Sequence[str]) -> list[Record]:
+        return [
+            {"entity_group": entity.kind, "score": entity.probability, "word": entity.text, "start": entity.start, "end": entity.end}
+            for entity in tagged.entities
+            if entity.kind not in ignore_labels
+        ]
 
     def _pieces(self, source: Units, rows: np.ndarray) -> list[Record]:
         """A record for every piece of a text."""

@@ -70,7 +70,7 @@ class Parameters(Request):
 
     top_k: TopK | None = None
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
-    aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = None
+    aggregation_strategy: Literal["none", "simple", "first", "average", "max", "spans"] | None = None
     ignore_labels: list[str] | None = None
     targets: Annotated[list[str], Field(max_length=1000)] | None = None
     handle_impossible_answer: bool | None = None
