@@ -81,6 +81,31 @@ def test_the_pipeline_equals_that_of_transformers(strategy: Any, labels: tuple[s
     assert any(mine(list(TEXTS)))
 
 
+@pytest.mark.parametrize("labels", [LABELS, ("S-A", "B-A", "E-A", "I-A", "O", "S-B"), ("U-A", "B-A", "L-A", "I-A", "O", "U-B")])
+def test_spans_are_those_that_conlleval_finds_in_the_tags_of_the_words(labels: tuple[str, ...]) -> None:
+    """Against seqeval, an implementation of its rules; `transformers` knows no letters but B and I."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    folder = make(labels)
+    found = 0
+    for text, tagged, records in zip(
+        TEXTS, load(folder, device="cpu").tag(TEXTS), pipeline("ner", model=folder, aggregation_strategy="spans")(list(TEXTS)), strict=True
+    ):
+        tags = [word.tag.replace("U-", "S-").replace("L-", "E-") for word in tagged.words]
+        wanted = [(kind, tagged.words[first].start, tagged.words[last].end) for kind, first, last in get_entities(tags)]
+        assert [(r["entity_group"], r["start"], r["end"]) for r in records] == wanted
+        assert all(r["word"] == text[r["start"] : r["end"]] and 0 < r["score"] <= 1 for r in records)
+        found += len(records)
+    assert found
+
+
+def test_spans_of_plain_tags_are_words() -> None:
+    folder = make(("NN", "VB", "O", "DT"))
+    assert pipeline("ner", model=folder, aggregation_strategy="spans")(TEXTS[0]) == pipeline("ner", model=folder, aggregation_strategy="first")(
+        TEXTS[0]
+    )
+
+
 def test_pipeline_options(folder: Path, tagger: Predictor) -> None:
     ner = pipeline("token-classification", model=tagger)
     assert len(ner(TEXTS[0], ignore_labels=())) == 5 and [r["entity_group"] for r in ner(TEXTS[0], aggregation_strategy="simple")]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from electra.deploy.detection import probabilities_of
+from electra.deploy.detection import likeliest, probabilities_of
 from electra.deploy.windows import Piece, single_pieces
 from electra.errors import UserError
 
@@ -46,7 +44,7 @@ def fill(
             continue
         asked = Piece(piece.ids, piece.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
         for mark, row in zip(here, probabilities_of(network.word_logits([asked])[0]), strict=True):
-            ranked = np.argsort(-row, kind="stable")[:top_k].tolist() if allowed is None else sorted(allowed, key=lambda i: -row[i])
+            ranked = likeliest(row, top_k) if allowed is None else sorted(allowed, key=lambda i: -row[i])
             out.append([(tokenizer.pieces[i], i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]])) for i in ranked[:top_k]])
     return out
 

@@ -20,6 +20,7 @@ from electra.deploy.questions import QuestionAnswering
 from electra.deploy.texts import Text
 from electra.deploy.token_classification import AggregationStrategy, TokenClassification
 from electra.deploy.windows import pair_pieces, single_pieces
+from electra.tasks.question_features import longest_question
 from electra.tasks.questions import recorded_reading
 
 if TYPE_CHECKING:
@@ -122,13 +123,14 @@ class Answer(Operation):
     doc_stride: int | None = None
 
     def measure(self, predictor: Predictor, item: tuple[str, str]) -> Cost:
-        """A context is read in windows that begin every `doc_stride` tokens."""
+        """A context is read in windows that begin every `doc_stride` tokens, or closer where a question leaves less room than that."""
         reading, trained = recorded_reading(predictor.network.hf_config)
         longest = min(predictor.max_length, trained or predictor.max_length)
         question, context = (count_tokens(predictor.tokenizer, part) for part in item)
-        room = max(1, longest - min(question, reading.max_query_length) - 3)
-        windows = 1 + max(0, -((room - context) // (self.doc_stride or reading.stride)))
-        return Cost(question + context, windows, min(longest, question + context + 3))
+        asked = min(question, longest_question(reading, longest))
+        room = longest - asked - 3
+        windows = 1 + max(0, -((room - context) // min(room, self.doc_stride or reading.stride)))
+        return Cost(question + context, windows, min(longest, asked + context + 3))
 
     def run(self, predictor: Predictor, items: list[tuple[str, str]]) -> list[Any]:
         """Records as the pipeline 'question-answering' gives them."""

@@ -108,7 +108,7 @@ class Serving:
         self._check(model, operation, items)
         batcher = self.batchers[model.name]
         batcher.check_room(len(items))
-        measured = await self._measure(model, operation, items, truncate)
+        measured = await self._measure(passage, model, operation, items, truncate)
         read, written = sum(cost.read for _, cost in measured), sum(cost.written for _, cost in measured)
         passage.texts, passage.tokens = len(items), sum(cost.tokens for _, cost in measured)
         if read > self.limits.max_tokens:
@@ -126,28 +126,36 @@ class Serving:
         if len(items) > self.limits.max_texts:
             raise Refused(413, f"batch size {len(items)} > maximum allowed batch size {self.limits.max_texts}; split the request", "texts")
 
-    async def _measure(self, model: Model, operation: Operation, items: Sequence[Any], truncate: bool) -> list[tuple[Any, Cost]]:
+    async def _measure(self, passage: Passage, model: Model, operation: Operation, items: Sequence[Any], truncate: bool) -> list[tuple[Any, Cost]]:
         count = partial(_measured, model, operation, items, truncate)
         if sum(len(part) for item in items for part in _parts(item)) <= LONG_REQUEST:
             return count()
-        return await asyncio.get_running_loop().run_in_executor(self._counting, count)
+        counted = asyncio.get_running_loop().run_in_executor(self._counting, count)
+        return await self._first(passage, counted, self.batchers[model.name])
 
     async def _wait(self, passage: Passage, batcher: Batcher, operation: Operation, items: list[tuple[Any, Cost]]) -> list[Any]:
         ticket = batcher.submit(operation, items)
-        left = asyncio.ensure_future(passage.left())
-        either: set[asyncio.Future[Any]] = {ticket.done, left}
         try:
-            await asyncio.wait(either, timeout=max(0.0, passage.deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED)
-            if ticket.done.done():
-                return ticket.done.result()
-            if left.done():
-                raise Refused(CLIENT_GONE, "the client has left", "left")
-            raise Refused(504, f"no answer within {self.limits.timeout:g} s; try again later, or send less", "timeout", batcher.retry_after())
+            return await self._first(passage, ticket.done, batcher)
         except UserError as error:
             raise Refused(422, str(error), "question") from None
         finally:
-            if not ticket.done.done():
+            if not ticket.done.done() or ticket.done.cancelled():
                 batcher.withdraw(ticket)
+
+    async def _first(self, passage: Passage, wanted: asyncio.Future[list[Any]], batcher: Batcher) -> list[Any]:
+        """What a future gives, unless the client leaves or the request's time is over before; nothing then waits for the future."""
+        left = asyncio.ensure_future(passage.left())
+        either: set[asyncio.Future[Any]] = {wanted, left}
+        try:
+            await asyncio.wait(either, timeout=max(0.0, passage.deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED)
+            if wanted.done():
+                return wanted.result()
+            if left.done():
+                raise Refused(CLIENT_GONE, "the client has left", "left")
+            raise Refused(504, f"no answer within {self.limits.timeout:g} s; try again later, or send less", "timeout", batcher.retry_after())
+        finally:
+            wanted.cancel()
             left.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await left

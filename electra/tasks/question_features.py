@@ -119,6 +119,11 @@ def windows(num_tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
     return spans
 
 
+def longest_question(reading: Reading, max_length: int) -> int:
+    """Tokens of a question that are read: `max_query_length`, and never more than three quarters of a short input."""
+    return min(reading.max_query_length, max_length - 3 - max_length // 4)
+
+
 def most_context(spans: Sequence[tuple[int, int]], num_tokens: int) -> np.ndarray:
     """(N,) the window in which each token has most text on its poorer side; the earliest of equals."""
     best, chosen = np.full(num_tokens, -1.0), np.zeros(num_tokens, np.int64)
@@ -139,8 +144,7 @@ def featurize_questions(examples: Sequence[Example], tokenizer: Tokenizer, max_l
         UserError: a question without a context, or settings that leave no room.
     """
     reading.check(max_length)
-    # A question never takes more than three quarters of a short input.
-    limit = min(reading.max_query_length, max_length - 3 - max_length // 4)
+    limit = longest_question(reading, max_length)
     questions = tokenizer.encode([example.text for example in examples])
     known: dict[str, Context] = {}
     features: list[Features] = []

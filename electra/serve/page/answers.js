@@ -13,6 +13,12 @@ const MEANINGS = {
   qqp: { 0: "asks something else", 1: "asks the same" },
   wnli: { 0: "does not follow", 1: "follows" },
 };
+/** What the kinds of the usual taggers are short for. */
+const KINDS = {
+  NP: "noun phrase", VP: "verb phrase", PP: "preposition", ADVP: "adverb phrase", ADJP: "adjective phrase", SBAR: "conjunction of a clause", PRT: "particle", CONJP: "conjunction", INTJ: "interjection", LST: "list marker", UCP: "unlike phrases joined",
+  PER: "person", LOC: "place", ORG: "organization", MISC: "other name",
+};
+const GUESS = 0.1;
 const PAIR_TASKS = new Set(["mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "afqmc", "ocnli", "cmnli", "csl", "wsc", "bq", "lcqmc"]);
 
 export const classify = {
@@ -66,7 +72,9 @@ export const tag = {
     passage.append(slice(behind, undefined));
     const title = entities.length ? `${plural(entities.length, "span")} found` : "Nothing found in this text";
     const rows = entities.map((entity) => bar(slice(entity.start, entity.end), entity.score, { note: entity.entity_group ?? entity.entity }));
-    result.append(make("h3", {}, title), passage, make("ol", { class: "bars" }, rows));
+    const known = kinds.filter((kind) => KINDS[kind]);
+    const key = known.length > 0 && make("p", { class: "legend" }, known.map((kind) => make("span", { class: "legend-item" }, make("span", { class: "kind" }, kind), KINDS[kind])));
+    result.append(...[make("h3", {}, title), passage, key, make("ol", { class: "bars two" }, rows)].filter(Boolean));
     return `${title}. ${entities.slice(0, 10).map((entity) => `${slice(entity.start, entity.end)}: ${entity.entity_group ?? entity.entity}`).join("; ")}`;
   },
 };
@@ -80,11 +88,13 @@ export const ask = {
     const slice = slicer(context);
     const found = best.answer !== "" && best.end > best.start;
     const title = found ? best.answer : "The passage does not say";
+    // The likeliest of all spans is shown whatever its chance: a bold answer alone would read as a sure one.
+    const sure = `probability ${percent(best.score)}${best.score < GUESS ? ": little more than a guess" : ""}`;
     const passage = make("p", { class: "passage" });
     if (found) passage.append(slice(0, best.start), make("mark", { class: "answer" }, slice(best.start, best.end)), slice(best.end, undefined));
     else passage.append(context);
-    result.append(make("h3", {}, title), make("p", { class: "facts" }, `probability ${percent(best.score)}`), passage);
-    return `${title}, probability ${percent(best.score)}`;
+    result.append(make("h3", {}, title), make("p", { class: "facts" }, sure), passage);
+    return `${title}, ${sure}`;
   },
 };
 

@@ -22,6 +22,8 @@ export class Panel {
     this.result = make("div", { class: "result card", hidden: true });
     this.spoken = make("p", { class: "spoken", role: "status", "aria-live": "polite" });
     this.empty = make("p", { class: "empty" }, rules.empty);
+    this.full = make("p", { class: "hint full", "aria-live": "polite" });
+    this.form.append(this.full);
     this.section.append(this.notice, this.empty, this.result, this.spoken);
     this.offerModels();
     this.restore();
@@ -70,6 +72,7 @@ export class Panel {
     this.form.addEventListener("input", (event) => {
       this.keep();
       this.label();
+      this.tellFull();
       if (event.target.name === "model") return;
       this.rules.prepare?.(this);
       if (this.rules.redraw?.includes(event.target.name)) this.redraw();
@@ -92,6 +95,7 @@ export class Panel {
     for (const [name, value] of Object.entries(values)) if (this.form.elements[name]) this.form.elements[name].value = value;
     this.keep();
     this.label();
+    this.tellFull();
     this.ask(0);
   }
 
@@ -123,6 +127,13 @@ export class Panel {
       output.textContent = `${slider.value}${slider.dataset.unit ?? ""}`;
       slider.setAttribute("aria-valuetext", output.textContent);
     }
+  }
+
+  /** A browser cuts a pasted text at a field's limit without a word. */
+  tellFull() {
+    const full = findAll("textarea", this.form).find((field) => field.value.length >= field.maxLength);
+    const words = full ? `Full: the field takes ${full.maxLength.toLocaleString("en")} characters, what is longer was cut off.` : "";
+    if (this.full.textContent !== words) this.full.textContent = words;
   }
 
   /** Called when the panel comes into view. */
