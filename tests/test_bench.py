@@ -182,9 +182,12 @@ def test_both_tokenizers_digests_agree_and_know_lines(tmp_path: Path, tiny_vocab
     assert {kind: len(sides["electra"]) for kind, sides in found["times"].items()} == {"cold": 2, "carried": 1, "warm": 2}
     from encoding_step import build, digest
 
-    encode, as_bytes = build("electra", str(tiny_vocab), "H")
-    one, two, three = (digest(as_bytes(ids)) for ids in encode([["the chef", "cooked"], ["the", "chef cooked"], ["the chef", "ate"]]))
-    assert len({one, two, three}) == 3
+    documents = [["the chef", "cooked"], ["the", "chef cooked"], ["the chef", "ate"]]
+    digests = []
+    for engine, tokenizer in (("electra", tiny_vocab), ("tokenizers", tmp_path / "tokenizer.json")):
+        encode, split = build(engine, str(tokenizer), "H")
+        digests.append([digest(document) for part in encode(documents) for document in split(part)])
+    assert digests[0] == digests[1] and len(set(digests[0])) == 3
 
 
 def test_a_token_that_costs_more_is_seen() -> None:

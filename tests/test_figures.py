@@ -190,7 +190,7 @@ FIGURES = [
     Figure(NOTES, "disc_auc #, masked_lm_accuracy # (", EXPERIMENTS + "chinese-mini.json", "held_out|disc_auc; held_out|masked_lm_accuracy"),
     Figure(
         "electra/presets/finetune/mini.toml",
-        "SST-2 dev # from checkpoints/mini, # from random weights",
+        "SST-2 dev # from an hour of 'mini', # from random weights",
         SST2,
         f"finetuned|electra|{ACCURACY}; finetuned|random|{ACCURACY}",
     ),

@@ -355,7 +355,6 @@ def token_file(tmp_path: Path) -> Path:
         ("{a} --timeout soon", "duration"),
         ("{a} --token-file {token}", "holds no good token"),
         ("{a} --token-file {none}", "not found"),
-        ("", "MODELS"),
     ],
 )
 def test_mistakes_are_told_before_a_model_is_loaded(

@@ -50,7 +50,7 @@ def check(settings: PretrainSettings) -> None:
         raise UserError(f"mlm_first_learning_rate {rate} must be above zero")
     if (rate := settings.optimizer.generator_learning_rate) is not None and not rate > 0:
         raise UserError(f"generator_learning_rate {rate} must be above zero; leave it out for one optimizer")
-    if settings.data.weights and len(settings.data.weights) != len(settings.data.data):
+    if settings.data.weights and settings.data.data and len(settings.data.weights) != len(settings.data.data):
         raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
     if any(weight <= 0 for weight in settings.data.weights):
         raise UserError(f"--weights {settings.data.weights}: every weight must be above zero")
