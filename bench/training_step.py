@@ -18,14 +18,18 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import turns
 
 CONTESTANTS = ("electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products")
 CLS, SEP, MASK = 2, 3, 4  # ids of the special pieces in the made-up vocabulary; 0 pads, 1 is unknown
-MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1}
+LINEAR = "mkldnn::_linear_pointwise"
+MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1, LINEAR: 0}
 """Operators that multiply matrices -> where their left factor stands among the arguments; the right one follows."""
+FOR_LIFE = ExitStack()
+"""What is held as long as the process lives: a context that nobody holds ends at once."""
 Step = Callable[[list[list[int]]], float]
 
 
@@ -53,7 +57,7 @@ def build_electra(shape: Namespace) -> Step:
 
     keep_memory()
     # For the life of this process, as `electra.train.ranks.join` does for a training's.
-    fast_products(torch.device("cpu")).__enter__()
+    FOR_LIFE.enter_context(fast_products(torch.device("cpu")))
     names = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "generator_size", "dropout")
     model = ModelSettings(**{name: getattr(shape, name) for name in names})
     special = frozenset({0, 1, CLS, SEP, MASK})
@@ -186,7 +190,8 @@ def time_products(events: Any, num_steps: int) -> tuple[float, float]:
         if event.key not in MATMULS:
             continue
         left, right = event.input_shapes[MATMULS[event.key] :][:2]
-        a, b = torch.randn(left), torch.randn(right)
+        # oneDNN's linear layer has its weights as (outputs, inputs).
+        a, b = torch.randn(left), torch.randn(right).t() if event.key == LINEAR else torch.randn(right)
         times = []
         for _ in range(5):
             start = time.perf_counter()
@@ -194,7 +199,7 @@ def time_products(events: Any, num_steps: int) -> tuple[float, float]:
             times.append(time.perf_counter() - start)
         calls = event.count / num_steps
         seconds += statistics.median(times) * calls
-        flops += 2.0 * a.numel() * right[-1] * calls
+        flops += 2.0 * a.numel() * b.shape[-1] * calls
     return seconds, flops
 
 
