@@ -99,9 +99,9 @@ def test_the_threshold_changes_verdicts_without_a_question(browser: Any, server:
         page.fill("#detect-threshold", "90")
         until(page, "document.querySelectorAll('#detect .token.fake').length === 1")
         page.check("#detect [name=numbers]")
-        assert len([n for n in texts(page, "#detect .number") if n]) == 8
+        until(page, "[...document.querySelectorAll('#detect .number')].filter(n => n.checkVisibility()).length === 8")
         page.click("#detect .result summary")
-        assert page.locator("#detect tbody tr").count() == 8
+        until(page, "document.querySelectorAll('#detect tbody tr').length === 8")
         assert len(server.seen) == asked
         page.click("#detect .examples button >> nth=2")
         until(page, "document.querySelector('#detect h3').textContent === '2 tokens of 13 called fake'")

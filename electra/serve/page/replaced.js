@@ -70,7 +70,7 @@ function caseOf(token, threshold) {
     { class: `case ${kind}` },
     make("p", { class: "case-title" }, ...heading),
     make("p", { class: "verdict" }, make("span", { "aria-hidden": "true" }, signs[kind]), ` ${verdict} · ${percent(token.score)} fake`),
-    make("p", { class: "hint" }, "The generator's likeliest words, of which one is drawn"),
+    make("p", { class: "hint" }, "The generator's likeliest words"),
     make("ol", { class: "bars small" }, proposals),
   );
 }
