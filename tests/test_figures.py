@@ -18,7 +18,7 @@ from conftest import ROOT
 NUMBER = r"([0-9][0-9,]*(?:\.[0-9]+)?(?:e-?[0-9]+)?)"
 BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
 ENGINES, SERVING = BENCH + "prepare-engines.json", BENCH + "2026-11-21-serving.json"
-BESIDE, PROFILE = BENCH + "2026-11-21-serving-beside-transformers.json", BENCH + "2026-11-21-profile.json"
+BESIDE, TODAY = BENCH + "2026-11-21-serving-beside-transformers.json", BENCH + "2026-11-22-amd-epyc-2-cores.json"
 THROUGHPUT, DEPLOYMENT = BENCH + "2026-11-21-throughput.json", BENCH + "2026-11-21-deployment.json"
 FIXED, HOURS, RANKS = EXPERIMENTS + "mini-2026-11-21.jsonl", EXPERIMENTS + "equal-hours.json", EXPERIMENTS + "two-ranks.json"
 SST2, PAPER = EXPERIMENTS + "sst2-after-pretraining.json", EXPERIMENTS + "sst2-mini-paper.json"
@@ -77,23 +77,41 @@ FIGURES = [
     *(
         Figure(
             "docs/design.md",
-            f"| {dropout} | # | # | # | # | # |",
-            THROUGHPUT,
+            f"| {dropout} | # | # | # | # | # | # | # | # | # |",
+            TODAY,
             "; ".join(
-                f"runs|dropout {dropout}|{place}"
+                f"sections|pretraining|result|runs|{number}|summary|{place}|median"
                 for place in (
                     "electra|tokens_per_second",
-                    *(f"{side}|{what}" for side in ("plain", "improved") for what in ("tokens_per_second", "electra_is_faster_by")),
+                    *(
+                        f"{side}|{what}"
+                        for side in ("plain, eager", "plain, SDPA", "improved", "improved, oneDNN products")
+                        for what in ("tokens_per_second", "electra_is_faster_by")
+                    ),
                 )
             ),
         )
-        for dropout in ("0.1", "0.0")
+        for number, dropout in enumerate(("0.1", "0.0"))
     ),
     Figure(
         "docs/design.md",
-        "without dropout # tokens/s where the step's matrix products alone would allow # at the measured # GFLOP/s.",
-        PROFILE,
-        "runs|dropout 0.0|tokens_per_second; runs|dropout 0.0|matmul_only_tokens_per_second; runs|dropout 0.0|matmul_gflop_per_second",
+        "products alone would allow # and # tokens/s; we reach #% and #% of that",
+        TODAY,
+        "; ".join(f"sections|pretraining|result|runs|{number}|summary|electra|limit_tokens_per_second" for number in (0, 1))
+        + "; "
+        + "; ".join(f"sections|pretraining|result|runs|{number}|summary|electra|share_of_limit|median*100" for number in (0, 1)),
+    ),
+    Figure(
+        "docs/design.md",
+        "Peak memory is #% and #% of the plain loop's",
+        TODAY,
+        "; ".join(f"sections|pretraining|result|runs|{number}|summary|plain, SDPA|memory_ratio*100" for number in (0, 1)),
+    ),
+    Figure(
+        "docs/design.md",
+        "with MKL's products: # and # tokens/s",
+        THROUGHPUT,
+        "runs|dropout 0.1|electra|tokens_per_second; runs|dropout 0.0|electra|tokens_per_second",
     ),
     Figure(
         "docs/design.md",
@@ -184,7 +202,7 @@ FIGURES = [
     Figure(NOTES, "TNEWS #, IFLYTEK #, CSL #;", TASKS, "; ".join(f"tasks|{name}|score|mean*100" for name in ("tnews", "iflytek", "csl"))),
     Figure(NOTES, "F1 #, below the # of", TASKS, "tasks|squad|score|mean*100; tasks|squad|baselines|closest sentence|f1*100"),
     Figure(NOTES, "Smallest: # (#, two seeds", TASKS, "tasks|imdb|score|mean*100; tasks|imdb|score|sd*100"),
-    Figure(NOTES, "`small` on two cores: # tokens/s", THROUGHPUT, "runs|dropout 0.0|electra|tokens_per_second"),
+    Figure(NOTES, "`small` on two cores: # tokens/s", TODAY, "sections|pretraining|result|runs|1|summary|electra|tokens_per_second|median"),
     Figure(NOTES, "ONNX int8 # s, OpenVINO int8 # s", DEPLOYMENT, "rows|onnx-int8|build_seconds; rows|openvino-int8|build_seconds"),
     Figure(NOTES, "# MB in fp32 and # MB in int8", DEPLOYMENT, "rows|onnx|size_bytes*1e-6; rows|onnx-int8|size_bytes*1e-6"),
     Figure(NOTES, "disc_auc #, masked_lm_accuracy # (", EXPERIMENTS + "chinese-mini.json", "held_out|disc_auc; held_out|masked_lm_accuracy"),
