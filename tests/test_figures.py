@@ -63,6 +63,24 @@ FIGURES = [
     ),
     Figure("docs/design.md", "all # documents of `corpus-en`", BENCH + "prepare-corpus-en.json", "encode|documents"),
     Figure("docs/design.md", "all # of `corpus-zh`", BENCH + "prepare-corpus-zh.json", "encode|documents"),
+    Figure(
+        "docs/design.md",
+        "English text never seen before # MB/s against #, # times (median of blocks; # for the first, from an empty table); warm #."
+        " Chinese, where chunks hardly repeat, # against #.",
+        TODAY,
+        "; ".join(
+            f"sections|prepare|result|languages|{place}"
+            for place in (
+                "en|encode|1|summary|carried|electra|median",
+                "en|encode|1|summary|carried|tokenizers|median",
+                "en|encode|1|summary|carried|electra_is_faster_by|median",
+                "en|encode|1|summary|carried|electra_is_faster_by|least",
+                "en|encode|1|summary|warm|electra|median",
+                "zh|encode|1|summary|carried|electra|median",
+                "zh|encode|1|summary|carried|tokenizers|median",
+            )
+        ),
+    ),
     Figure("docs/design.md", "| local | # MB/s | # MB/s |", ENGINES, "local|workers_1|median|mb_per_s; local|workers_2|median|mb_per_s"),
     Figure("docs/design.md", "| Ray | # | # |", ENGINES, "ray|workers_1|median|mb_per_s; ray|workers_2|median|mb_per_s"),
     Figure("docs/design.md", "| S3 in, S3 out | # | # |", ENGINES, "s3|workers_1|median|mb_per_s; s3|workers_2|median|mb_per_s"),
