@@ -62,14 +62,14 @@ def corpus(work: Work, language: str = "en") -> list[str]:
     return [str(path) for path in found]
 
 
-def plain_text(work: Work, megabytes: float, name: str) -> Path:
-    """About so many MB of the English corpus as one file of documents with a blank line between; repeated where it is shorter."""
+def plain_text(work: Work, megabytes: float, name: str, language: str = "en") -> Path:
+    """About so many MB of a language's corpus as one file of documents with a blank line between; repeated where it is shorter."""
     from electra.data.corpus import read_documents
 
     path = work.folder / name
     if path.exists():
         return path
-    size, limit, files, repetition = 0, megabytes * 1e6, corpus(work), 0
+    size, limit, files, repetition = 0, megabytes * 1e6, corpus(work, language), 0
     with path.open("w", encoding="utf-8") as out:
         while size < limit:
             repetition += 1

@@ -185,14 +185,13 @@ def measure(work: Work) -> dict[str, Any]:
 
             found = compare(corpus, source, folder, cores[:count], work.peers, limit, rounds, say)
             runs.append(found | {"summary": summarize(found)})
-        text, size = corpus, runs[0]["mb"]
-        if language == "en" and not work.quick:
-            size = min(WHOLE_MB, limit)
-            text = [str(models.plain_text(work, size, "prepare.txt"))]
+        # A little less than was encoded, so that none of it is repeated.
+        text = models.plain_text(work, 0.98 * min(WHOLE_MB, runs[0]["mb"]), f"prepare-{language}.txt", language)
+        size = text.stat().st_size / 1e6
         whole: dict[str, list[dict[str, Any]]] = {str(count): [] for count in counts}
         for number in range(rounds):
             for count in counts:
-                whole[str(count)].append(run_prepare(text, source, count, work.folder))
+                whole[str(count)].append(run_prepare([str(text)], source, count, work.folder))
             work.progress(done + weight * (0.6 + 0.4 * (number + 1) / rounds), f"{language}, electra prepare, {number + 1} of {rounds}")
         done += weight
         out["languages"][language] = {"encode": runs, "prepare": whole, "prepare_mb": size}
