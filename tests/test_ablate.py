@@ -183,13 +183,15 @@ def test_seeds_that_only_one_has_do_not_count() -> None:
 
 def test_the_interval_over_examples_is_that_of_the_mean_over_seeds(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    right = rng.random((2, 3, 400)) < np.array([0.8, 0.7])[:, None, None]
+    # Hard examples are hard for both: put side by side in another order, their difference would spread more.
+    right = np.stack([rng.random(400) < 0.8] * 6).reshape(2, 3, 400)
+    right[1] &= rng.random((3, 400)) < 0.9
     paths: list[list[Path]] = [[], []]
     for method in range(2):
         for seed in range(3):
             path = tmp_path / f"{method}-{seed}.jsonl"
             rows = [{"id": str(i), "label": "pos", "prediction": "pos" if ok else "neg"} for i, ok in enumerate(right[method, seed])]
-            path.write_text("".join(json.dumps(row) + "\n" for row in (rows if seed else rows[::-1])))
+            path.write_text("".join(json.dumps(row) + "\n" for row in (rows if method else rows[::-1])))
             paths[method].append(path)
     low, high = over_examples(paths[0], paths[1])
     each = right[0].mean(0) - right[1].mean(0)
