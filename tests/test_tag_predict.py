@@ -99,13 +99,6 @@ def test_spans_are_those_that_conlleval_finds_in_the_tags_of_the_words(labels: t
     assert found
 
 
-def test_spans_of_plain_tags_are_words() -> None:
-    folder = make(("NN", "VB", "O", "DT"))
-    assert pipeline("ner", model=folder, aggregation_strategy="spans")(TEXTS[0]) == pipeline("ner", model=folder, aggregation_strategy="first")(
-        TEXTS[0]
-    )
-
-
 def test_pipeline_options(folder: Path, tagger: Predictor) -> None:
     ner = pipeline("token-classification", model=tagger)
     assert len(ner(TEXTS[0], ignore_labels=())) == 5 and [r["entity_group"] for r in ner(TEXTS[0], aggregation_strategy="simple")]
