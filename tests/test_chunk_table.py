@@ -30,8 +30,9 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 def table(tokenizer: Tokenizer, **changes: object) -> ChunkTable:
-    given = {"lowercase": tokenizer.lowercase, "takes_apart": True, **changes}
-    return ChunkTable(tokenizer._encode_directly, tokenizer.dtype, **given)  # type: ignore[arg-type]
+    given = {"encode_batch": tokenizer._encode_directly, "stands_alone": tokenizer.stands_alone, "lowercase": tokenizer.lowercase}
+    given |= {"dtype": tokenizer.dtype, "takes_apart": True, **changes}
+    return ChunkTable(**given)  # type: ignore[arg-type]
 
 
 def check(found: tuple[np.ndarray, np.ndarray], tokenizer: Tokenizer, text: str) -> None:
@@ -97,12 +98,32 @@ def test_slots_that_many_keys_want() -> None:
     assert not pool.find((known, known)).any()
 
 
-def test_chinese_is_handed_over_line_by_line(tokenizer: Tokenizer) -> None:
-    asked: list[list[str]] = []
-    held = ChunkTable(lambda texts: asked.append(texts) or tokenizer._encode_directly(texts), tokenizer.dtype, lowercase=True, takes_apart=True)  # type: ignore[func-returns-value]
-    text = "\n".join(f"没有空格的一行文字没有空格的一行文字{i}" for i in range(50))
+def test_of_chinese_only_what_stands_between_is_asked_for(tokenizer: Tokenizer) -> None:
+    asked: list[str] = []
+    held = table(tokenizer, encode_batch=lambda texts: asked.extend(texts) or tokenizer._encode_directly(texts))
+    text = "\n".join(f"没有空格的一行文字，没有空格的一行文字{i % 10}fox。" for i in range(50))
     check(held.encode(text.encode()), tokenizer, text)
-    assert asked == [text.split("\n")]
+    assert sorted(asked) == [f"{i}fox" for i in range(10)]
+
+
+def test_text_without_spaces(tokenizer: Tokenizer) -> None:
+    """Every character's neighbours of every kind: what stands alone, what joins, what vanishes, what may open a special piece."""
+    rng = random.Random(5)
+    pieces = [*"abZ09.,[]()中文的，。「」·—\u3000\u00a0\u0301\u0338\u200b\ufeff\ufffd\x01\tİßǅ🙂🈶\U0002f800豈か゚カﾟａ１ー々〇"]
+    pieces += ["[MASK]", "[CLS]", "fox", "\n", "x" * 101]
+    held = table(tokenizer)
+    for _ in range(200):
+        text = "中" * 40 + "".join(rng.choices(pieces, k=rng.randrange(1, 200)))
+        check(held.encode(text.encode()), tokenizer, text)
+
+
+@pytest.mark.parametrize("accents", [True, False])
+@pytest.mark.parametrize("chinese", [True, False])
+def test_every_character_without_spaces(accents: bool, chinese: bool) -> None:
+    tokenizer = train_tokenizer(iter(TEXTS * 20), 300, strip_accents=accents, split_chinese=chinese)
+    codes = [*range(1, 10), *range(11, 0xD800), *range(0xE000, 0x11000), *range(0x1F000, 0x20100), *range(0x2F800, 0x2FA20), *range(0xE0000, 0xE0080)]
+    text = "\n".join(f"的fo{c}x，{c}foxfoxfoxfoxfoxfox{c}" for c in map(chr, codes))
+    check(tokenizer.encode_lines(text.encode()), tokenizer, text)
 
 
 def test_an_added_piece_without_brackets_is_seen_as_a_whole(tmp_path: Path) -> None:

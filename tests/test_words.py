@@ -225,6 +225,16 @@ def test_every_chinese_character_is_one_token_wherever_it_stands(chinese: Tokeni
     assert found == [np.array(e.ids, np.uint16).tobytes() for e in chinese.backend.encode_batch(texts, add_special_tokens=False)]
 
 
+def test_whole_parts_have_the_same_ids_and_marks(chinese: Tokenizer) -> None:
+    pytest.importorskip("rjieba")
+    edges = [code for first, last in words.CHINESE for code in (first - 1, first, last, last + 1)]
+    texts = [*CHINESE * 3, *(f"a{chr(c)}中国{chr(c)}人民 {chr(c)}" for c in edges), "", "我们中出了一个" * 9]
+    ids, counts, marks = words.ChineseWords(chinese).encode_lines("\n".join(texts).encode())
+    found, starts = words.ChineseWords(chinese).encode(texts)
+    assert ids.tobytes() == b"".join(found) and counts.tolist() == [len(line) for line in starts]
+    assert marks.tolist() == np.concatenate(starts).tolist() and 0 < marks.sum() < len(marks)
+
+
 def test_bits_are_read_as_they_were_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.random(n) < 0.6 for n in (0, 3, 17, 1, 200, 0, 8)]

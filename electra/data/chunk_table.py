@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from electra.data.characters import Characters
+
 Ids = NDArray[Any]
 Keys = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 
@@ -23,7 +25,7 @@ LONGEST = 16
 SLOT_BITS = 21
 """Of a table's slots (24 bytes each); half of them are used, then the table starts anew."""
 MOST_OTHER = 0.5
-"""Share of a text in longer chunks beyond which looking up is of no use: the text is of a language without spaces."""
+"""Share of a text in longer chunks beyond which it is of a language without spaces, and cut into characters (`characters`)."""
 _USED = np.uint64(1 << 63)
 _KEPT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 """Masks of the first n bytes of 8, little-endian."""
@@ -127,6 +129,11 @@ def distinct(keys: Keys) -> NDArray[np.int64]:
     return order[new]
 
 
+def together(encoded: list[bytes], dtype: np.dtype[Any]) -> tuple[Ids, NDArray[np.int64]]:
+    """Each text's ids as the bytes of an array of `dtype` -> all ids behind one another, and how many each text has."""
+    return np.frombuffer(b"".join(encoded), dtype), np.array([len(ids) for ids in encoded], np.int64) // dtype.itemsize
+
+
 class ChunkTable:
     """A bounded memory of chunks and words with `encode_batch` behind it."""
 
@@ -135,12 +142,16 @@ class ChunkTable:
         encode_batch: Callable[[list[str]], list[bytes]],
         dtype: np.dtype[Any],
         *,
+        stands_alone: Callable[[str], int | None],
         lowercase: bool,
         takes_apart: bool,
         slot_bits: int = SLOT_BITS,
     ) -> None:
-        """`encode_batch`: texts -> each text's ids as the bytes of an array of `dtype`. `takes_apart`: every special piece has a '[' in it."""
+        """`encode_batch`: texts -> each text's ids as the bytes of an array of `dtype`. `stands_alone`: see `Characters`. `takes_apart`:
+        every special piece has a '[' in it.
+        """
         self._encode_batch, self._dtype, self._lowercase, self._takes_apart = encode_batch, dtype, lowercase, takes_apart
+        self._characters = Characters(stands_alone, dtype)
         self._slot_bits = slot_bits
         self._chunks, self._words = Pool(dtype, slot_bits), Pool(dtype, slot_bits)
 
@@ -156,15 +167,34 @@ class ChunkTable:
         line = (np.cumsum(newline) - newline)[some]
         starts, lengths = starts[some], lengths[some]
         num_lines = int(newline.sum())
-        longer = np.flatnonzero(lengths > LONGEST)
         # A zero byte would look like the end of a key.
-        if lengths[longer].sum() > MOST_OTHER * len(text) or not inner.all():
-            return self._one_by_one(text)
+        if not inner.all():
+            return self._ask_lines(text)
+        if lengths[lengths > LONGEST].sum() > MOST_OTHER * len(text):
+            return self._by_characters(text, data) if self._takes_apart else self._ask_lines(text)
+        pool, offsets, counts = self._look_up(data, starts, lengths)
+        return pool[spread(offsets, counts)], np.bincount(line, counts, num_lines).astype(np.int64)
+
+    def _by_characters(self, text: bytes, data: NDArray[np.uint8]) -> tuple[Ids, NDArray[np.int64]]:
+        cuts = self._characters.cut(text)
+        pool, offsets, counts = self._look_up(data, cuts.starts, cuts.lengths)
+        of_units = np.ones(len(cuts.is_run), np.int64)
+        of_units[cuts.is_run] = counts
+        ends = np.cumsum(of_units)
+        ids = np.empty(ends[-1] if len(ends) else 0, self._dtype)
+        ids[ends[~cuts.is_run] - 1] = cuts.ids
+        ids[spread(ends[cuts.is_run] - counts, counts)] = pool[spread(offsets, counts)]
+        return ids, np.bincount(cuts.line, of_units, cuts.num_lines).astype(np.int64)
+
+    def _look_up(
+        self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> tuple[Ids, NDArray[np.int64], NDArray[np.int64]]:
+        """Where chunks lie in `data` -> a pool of ids; where in it each chunk's are, and how many they are."""
         if self._chunks.full:
             self._chunks = Pool(self._dtype, self._slot_bits)
         if self._words.full:
             self._words = Pool(self._dtype, self._slot_bits)
-        short = np.flatnonzero(lengths <= LONGEST)
+        short, longer = np.flatnonzero(lengths <= LONGEST), np.flatnonzero(lengths > LONGEST)
         keys = keys_of(data, starts[short], lengths[short])
         found = self._chunks.find(keys)
         if len(missing := np.flatnonzero(found == 0)):
@@ -179,18 +209,16 @@ class ChunkTable:
             extra, counts[longer] = self._ask(data, starts[longer], lengths[longer])
             offsets[longer] = len(pool) + np.cumsum(counts[longer]) - counts[longer]
             pool = np.concatenate([pool, extra])
-        return pool[spread(offsets, counts)], np.bincount(line, counts, num_lines).astype(np.int64)
+        return pool, offsets, counts
 
     def _ask(self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
         """Pieces of text -> `encode_batch`'s ids behind one another, and how many each has."""
         raw = data.tobytes()
         texts = [raw[start : start + length].decode("utf-8") for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
-        encoded = self._encode_batch(texts)
-        return np.frombuffer(b"".join(encoded), self._dtype), np.array([len(ids) for ids in encoded], np.int64) // self._dtype.itemsize
+        return together(self._encode_batch(texts), self._dtype)
 
-    def _one_by_one(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
-        encoded = self._encode_batch(text.decode("utf-8").split("\n"))
-        return np.frombuffer(b"".join(encoded), self._dtype), np.array([len(ids) for ids in encoded], np.int64) // self._dtype.itemsize
+    def _ask_lines(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
+        return together(self._encode_batch(text.decode("utf-8").split("\n")), self._dtype)
 
     def _learn(self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], keys: Keys) -> None:
         """Chunks never met, each once -> the pool of chunks."""

@@ -169,15 +169,13 @@ def pack_part(reader: LineReader, key: bytes, documents: list[bytes], held_out: 
     for name, held in zip(SPLITS, (False, True), strict=True):
         chosen = [text for text, of_held in zip(documents, held_out, strict=True) if of_held == held]
         text = b"\n".join(chosen)
-        if isinstance(reader, ChineseWords):
-            encoded, starts = reader.encode(text.decode("utf-8").split("\n") if chosen else [])
-            ids = np.frombuffer(b"".join(encoded), tokenizer.dtype)
-            lengths = np.array([len(line) for line in encoded], np.int64) // tokenizer.dtype.itemsize
-            arrays[f"{name}_words"] = np.concatenate([np.zeros(0, bool), *starts])
+        ids, lengths, marks = np.zeros(0, tokenizer.dtype), np.zeros(0, np.int64), np.zeros(0, bool)
+        if chosen and isinstance(reader, ChineseWords):
+            ids, lengths, marks = reader.encode_lines(text)
         elif chosen:
             ids, lengths = tokenizer.encode_lines(text)
-        else:
-            ids, lengths = np.zeros(0, tokenizer.dtype), np.zeros(0, np.int64)
+        if isinstance(reader, ChineseWords):
+            arrays[f"{name}_words"] = marks
         full = lengths > 0
         num_lines = np.array([one.count(b"\n") + 1 for one in chosen], np.int64)
         per_document = np.bincount(np.repeat(np.arange(len(chosen)), num_lines), full, len(chosen)).astype(np.int64)

@@ -23,7 +23,8 @@ from tokenizers import trainers
 
 from electra import disk, remote
 from electra.data.chunk_cache import ChunkCache
-from electra.data.chunk_table import ChunkTable
+from electra.data.characters import GAP
+from electra.data.chunk_table import ChunkTable, together
 from electra.data.wordpiece import SPECIAL_PIECES, bert_rules, choose_letters, encodable, looks_at_chunks_alone, read_vocabulary
 from electra.errors import UserError
 
@@ -68,7 +69,8 @@ class Tokenizer:
         alone = looks_at_chunks_alone(rules)
         self._cache = ChunkCache(self._encode_directly) if alone else None
         takes_apart = all("[" in added["content"] for added in rules.get("added_tokens", []))
-        self._new_table = functools.partial(ChunkTable, self._encode_directly, self.dtype, lowercase=self.lowercase, takes_apart=takes_apart)
+        told = {"stands_alone": self.stands_alone, "lowercase": self.lowercase, "takes_apart": takes_apart}
+        self._new_table = functools.partial(ChunkTable, self._encode_directly, self.dtype, **told)
         self._table: ChunkTable | None = None
         self._looks_at_chunks_alone = alone
 
@@ -86,8 +88,18 @@ class Tokenizer:
             self._table = self._new_table()
         if self._table is not None:
             return self._table.encode(text)
-        encoded = self._encode_directly(text.decode("utf-8").split("\n"))
-        return np.frombuffer(b"".join(encoded), self.dtype), np.array([len(ids) for ids in encoded], np.int64) // self.dtype.itemsize
+        return together(self._encode_directly(text.decode("utf-8").split("\n")), self.dtype)
+
+    def stands_alone(self, character: str) -> int | None:
+        """A character's id where BERT's rules set it apart from whatever is beside it; GAP where it only parts tokens; else None."""
+        parts = self.backend.pre_tokenizer.pre_tokenize_str(self.backend.normalizer.normalize_str(f"a{character}a"))
+        words = [word for word, _ in parts]
+        if words == ["a", "a"]:
+            return GAP
+        if len(words) != 3 or words[::2] != ["a", "a"] or len(words[1]) != 1:
+            return None
+        ids = self.backend.encode(character, add_special_tokens=False).ids
+        return ids[0] if len(ids) == 1 else None
 
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Text -> (ids, character offsets in the text as it was given), without special tokens."""

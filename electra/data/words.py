@@ -71,6 +71,28 @@ class ChineseWords:
         self._spelled = spelled_starts(tokenizer.pieces)
         self._dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
         self._characters = _Characters(tokenizer)
+        self._is_chinese = chinese_pieces(tokenizer.pieces)
+
+    def encode_lines(self, text: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lines of UTF-8 -> as `Tokenizer.encode_lines` all ids, (lines,) how many each has, and all marks as `encode` has them."""
+        ids, counts = self.tokenizer.encode_lines(text)
+        lines = text.decode("utf-8").split("\n")
+        runs = [_CHINESE_RUN.findall(line) for line in lines]
+        line_of, is_chinese = np.repeat(np.arange(len(lines)), counts), self._is_chinese[ids]
+        # A character that the vocabulary lacks is [UNK], as many another word: which are Chinese is then not told by the ids.
+        num_characters = np.array([sum(map(len, line)) for line in runs], np.int64)
+        told = np.bincount(line_of, is_chinese, len(lines)) == num_characters
+        marks = self._spelled[ids]
+        words = [word for line in np.flatnonzero(told).tolist() for run in runs[line] for word in self._cut(run)]
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
+        ends = np.cumsum(lengths)
+        begins = np.zeros(ends[-1] if len(ends) else 0, bool)
+        begins[ends - lengths] = True
+        marks[is_chinese & told[line_of]] = begins
+        firsts = np.cumsum(counts) - counts
+        for line in np.flatnonzero(~told).tolist():
+            marks[firsts[line] : firsts[line] + counts[line]] = self.encode([lines[line]])[1][0]
+        return ids, counts, marks
 
     def encode(self, lines: Sequence[str]) -> tuple[list[bytes], list[np.ndarray]]:
         """Lines -> for each its ids as `Tokenizer.encode_packed` has them, and (n,) bool whether a token begins a word."""

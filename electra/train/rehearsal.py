@@ -57,9 +57,9 @@ def time_updates(
     settings: LoopSettings,
     optimizer: OptimizerSettings,
     ranks: Ranks,
-    seconds: float = _SECONDS,
+    seconds: float | None = None,
 ) -> Timing:
-    """Train for about twice `seconds` on `open_stream(examples per microbatch)` -> what an update takes.
+    """Train for about twice `seconds` (15 when not given) on `open_stream(examples per microbatch)` -> what an update takes.
 
     Raises:
         UserError: a microbatch does not fit into the GPU's memory.
@@ -70,7 +70,7 @@ def time_updates(
     if ranks.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     try:
-        return _time(run, open_stream, settings, ranks, seconds)
+        return _time(run, open_stream, settings, ranks, _SECONDS if seconds is None else seconds)
     except torch.cuda.OutOfMemoryError:
         smaller = f"--batch-size {max(1, settings.batch_size // 2)} --accumulation {2 * settings.accumulation}"
         raise UserError(f"batch_size {settings.batch_size} does not fit into this GPU's memory; try {smaller}") from None
