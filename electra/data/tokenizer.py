@@ -22,8 +22,8 @@ import tokenizers
 from tokenizers import trainers
 
 from electra import disk, remote
-from electra.data.chunk_cache import ChunkCache
 from electra.data.characters import GAP
+from electra.data.chunk_cache import ChunkCache
 from electra.data.chunk_table import ChunkTable, together
 from electra.data.wordpiece import SPECIAL_PIECES, bert_rules, choose_letters, encodable, looks_at_chunks_alone, read_vocabulary
 from electra.errors import UserError
