@@ -4,7 +4,7 @@ Every contestant (`training_step.py` says what they are) trains the same two net
 turns step by step, so that what else the machine does falls on all of them. Ratios are of one turn each: ours over the peer's. Where five processes
 may not fit into memory, ours meets the peers a few at a time.
 
-The limit: our step's matrix products made again with nothing between them, in the same process.
+The limit: our step's matrix products made again with nothing between them, in the same process, after each step.
 
   python bench/throughput.py --peers .venv-peers/bin/python                     tiny, small, base; dropout 0.1 and 0
   python bench/throughput.py small --dropout 0 --steps 5
@@ -28,6 +28,8 @@ from turns import Contestant, Failed
 
 PRESETS = ("tiny", "small", "base")
 SIZES = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+WARMUP = 5
+"""Turns until memory has found its places: batches differ in length, and blocks that none has had are mapped anew."""
 BASE_BATCH = 8
 """Sequences of 'base': at 32 a turn of all takes minutes."""
 ROOMY_BYTES, TOGETHER = 32e9, 3
@@ -76,6 +78,8 @@ def compete(
         if "electra" not in live:
             raise RuntimeError(out["electra"]["error"])
         for number in range(warmup + steps):
+            if number == warmup:
+                out["electra"]["profile"] = live["electra"].ask("profile", num_steps=1)
             # The first of a turn meets caches that the last one left: everyone is first in turn.
             order = list(live)
             for name in order[number % len(order) :] + order[: number % len(order)]:
@@ -86,11 +90,10 @@ def compete(
                     live.pop(name)
                     continue
                 if number >= warmup:
-                    out[name]["turns"].append(answer)
+                    out[name]["turns"].append(answer | ({"limit": live[name].ask("limit")} if name == "electra" else {}))
             say(number + 1)
         for name, contestant in live.items():
             out[name]["peak_memory_bytes"] = contestant.ask("memory")
-        out["electra"]["profile"] = live["electra"].ask("profile", num_steps=max(1, min(3, steps)))
     return out
 
 
@@ -108,8 +111,10 @@ def summarize(groups: list[dict[str, Any]]) -> dict[str, Any]:
             if name == "electra":
                 if name in out:
                     continue
-                limit = found["profile"]["matmul_only_tokens_per_second"]
-                row |= {"limit_tokens_per_second": limit, "share_of_limit": middle(speed / limit for speed in speeds)}
+                limits = [found["profile"]["tokens"] / turn["limit"]["seconds"] for turn in found["turns"]]
+                row["limit_tokens_per_second"] = middle(limits)
+                row["limit_flops_per_second"] = middle(turn["limit"]["flops"] / turn["limit"]["seconds"] for turn in found["turns"])
+                row["share_of_limit"] = middle(speed / limit for speed, limit in zip(speeds, limits, strict=True))
             else:
                 row["electra_is_faster_by"] = middle(one / other for one, other in zip(ours, speeds, strict=True))
                 row["memory_ratio"] = group["electra"]["peak_memory_bytes"] / found["peak_memory_bytes"]
@@ -134,7 +139,7 @@ def measure(work: Work) -> dict[str, Any]:
     """Every preset with every dropout."""
     options = work.options
     presets = ("small",) if work.quick else options.get("presets") or PRESETS
-    steps, warmup = (2, 1) if work.quick else (options.get("steps") or 5, options.get("warmup", 2))
+    steps, warmup = (2, 1) if work.quick else (options.get("steps") or 5, options.get("warmup", WARMUP))
     given = QUICK if work.quick else options.get("sizes", {})
     peers = CONTESTANTS[1:] if work.peers else ()
     python = dict.fromkeys(peers, work.peers) | {"electra": sys.executable}
@@ -207,7 +212,7 @@ def main() -> None:
     parser.add_argument("presets", nargs="*", default=list(PRESETS), help="packaged presets (default: tiny small base)")
     parser.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.0], help="one comparison each (default: 0.1 0.0)")
     parser.add_argument("--steps", type=int, default=5, help="timed turns (default: 5)")
-    parser.add_argument("--warmup", type=int, default=2, help="turns before (default: 2)")
+    parser.add_argument("--warmup", type=int, default=WARMUP, help=f"turns before (default: {WARMUP})")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contestant (default: one per core)")
     parser.add_argument("--peers", default=sys.executable, help="interpreter of the peers (default: this one); '': none")
     for name in (*SIZES, "vocab_size", "batch_size", "length"):

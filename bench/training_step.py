@@ -12,6 +12,7 @@ Run under the interpreter of its side; a peer's has no `electra`.
 
 from __future__ import annotations
 
+import atexit
 import random
 import statistics
 import sys
@@ -19,6 +20,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import turns
@@ -29,6 +31,7 @@ LINEAR = "mkldnn::_linear_pointwise"
 MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1, LINEAR: 0}
 """Operators that multiply matrices -> where their left factor stands among the arguments; the right one follows."""
 FOR_LIFE = ExitStack()
+atexit.register(FOR_LIFE.close)
 """What is held as long as the process lives: a context that nobody holds ends at once."""
 Step = Callable[[list[list[int]]], float]
 
@@ -147,38 +150,45 @@ def build(name: str, shape: Namespace) -> Step:
     return build_peer(shape, "eager" if name.endswith("eager") else "sdpa", improved=name.startswith("improved"))
 
 
-def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> dict[str, Any]:
-    """A step under torch.profiler -> its operators by their own time, the share of matrix products, and the limit these set."""
+@dataclass(frozen=True)
+class Product:
+    """A product of matrices that a step makes."""
+
+    left: list[int]
+    right: list[int]
+    transposed: bool
+    """oneDNN's linear layer has its weights as (outputs, inputs)."""
+    calls: float
+    """In a step."""
+
+
+def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> tuple[dict[str, Any], list[Product]]:
+    """A step under torch.profiler -> its operators by their own time and the share of matrix products; these products."""
     import torch
     from torch.profiler import ProfilerActivity
 
     rows = [next(stream) for _ in range(num_steps)]
-    start = time.perf_counter()
-    for each in rows:
-        step(each)
-    seconds = (time.perf_counter() - start) / len(rows)
     with torch.profiler.profile(activities=[ProfilerActivity.CPU], record_shapes=True) as watch:
         for each in rows:
             step(each)
     events = sorted(watch.key_averages(), key=lambda event: -event.self_cpu_time_total)
     whole = sum(event.self_cpu_time_total for event in events)
     shares = {event.key: event.self_cpu_time_total / whole for event in events}
-    alone, flops = time_products(watch.key_averages(group_by_input_shape=True), len(rows))
-    tokens = sum(len(row) for each in rows for row in each) / len(rows)
-    return {
-        "step_seconds": seconds,
-        "tokens_per_second": tokens / seconds,
+    products = []
+    for event in watch.key_averages(group_by_input_shape=True):
+        if event.key in MATMULS:
+            left, right = event.input_shapes[MATMULS[event.key] :][:2]
+            products.append(Product(left, right, event.key == LINEAR, event.count / num_steps))
+    found = {
         "matmul_share": sum(shares.get(name, 0.0) for name in MATMULS),
-        "top": [{"op": event.key, "share": round(shares[event.key], 4), "calls": event.count // len(rows)} for event in events[:20]],
-        "matmul_only_seconds": alone,
-        "matmul_only_tokens_per_second": tokens / alone,
-        "matmul_gflop": flops / 1e9,
-        "matmul_gflop_per_second": flops / alone / 1e9,
+        "top": [{"op": event.key, "share": round(shares[event.key], 4), "calls": event.count // num_steps} for event in events[:20]],
+        "tokens": sum(len(row) for each in rows for row in each) / num_steps,
     }
+    return found, products
 
 
-def time_products(events: Any, num_steps: int) -> tuple[float, float]:
-    """The profiled products of one step, made again with nothing between them -> (seconds, floating-point operations).
+def time_products(products: list[Product]) -> dict[str, float]:
+    """A step's products, made again with nothing between them -> seconds, floating-point operations.
 
     Made in the contestant's own process, so by the same library. What a fused attention kernel multiplies inside is not among them: the
     limit is a little too kind.
@@ -186,25 +196,22 @@ def time_products(events: Any, num_steps: int) -> tuple[float, float]:
     import torch
 
     seconds, flops = 0.0, 0.0
-    for event in events:
-        if event.key not in MATMULS:
-            continue
-        left, right = event.input_shapes[MATMULS[event.key] :][:2]
-        # oneDNN's linear layer has its weights as (outputs, inputs).
-        a, b = torch.randn(left), torch.randn(right).t() if event.key == LINEAR else torch.randn(right)
+    for product in products:
+        a, b = torch.randn(product.left), torch.randn(product.right)
+        if product.transposed:
+            b = b.t()
         times = []
-        for _ in range(5):
+        for _ in range(3):
             start = time.perf_counter()
             a @ b
             times.append(time.perf_counter() - start)
-        calls = event.count / num_steps
-        seconds += statistics.median(times) * calls
-        flops += 2.0 * a.numel() * b.shape[-1] * calls
-    return seconds, flops
+        seconds += statistics.median(times) * product.calls
+        flops += 2.0 * a.numel() * b.shape[-1] * product.calls
+    return {"seconds": seconds, "flops": flops}
 
 
 def main() -> None:
-    """Serve: 'build' (a name, a shape, threads), then 'step', 'profile', 'memory'."""
+    """Serve: 'build' (a name, a shape, threads), then 'step', 'memory', 'profile' and, after it, 'limit'."""
     held: dict[str, Any] = {}
 
     def answer(request: dict[str, Any]) -> Any:
@@ -212,11 +219,15 @@ def main() -> None:
             import torch
 
             torch.set_num_threads(request["threads"])
-            shape = Namespace(**request["shape"])
+            held["shape"] = shape = Namespace(**request["shape"])
             held["step"], held["stream"] = build(request["name"], shape), batches(shape)
             return {"torch": torch.__version__} | ({} if request["name"] == "electra" else {"transformers": sys.modules["transformers"].__version__})
         if request["kind"] == "profile":
-            return profile(held["step"], held["stream"], request["num_steps"])
+            # A stream of its own: all contestants go on with the same batches.
+            found, held["products"] = profile(held["step"], batches(held["shape"]), request["num_steps"])
+            return found
+        if request["kind"] == "limit":
+            return time_products(held["products"])
         if request["kind"] == "memory":
             return turns.peak_memory_bytes()
         rows = next(held["stream"])

@@ -122,10 +122,11 @@ def test_a_steps_products_are_those_that_torch_counts() -> None:
 
     with FlopCounterMode(display=False) as counter:
         step([])
-    found = training_step.profile(step, iter([[[1, 2]], [[3]]]), 2)
+    found, products = training_step.profile(step, iter([[[1, 2]], [[3]]]), 2)
+    limit = training_step.time_products(products)
     in_place = 2 * 8 * 16 * 4  # which torch's counter does not know
-    assert found["matmul_gflop"] * 1e9 == pytest.approx(counter.get_total_flops() + in_place)
-    assert found["matmul_only_tokens_per_second"] == pytest.approx(1.5 / found["matmul_only_seconds"])
+    assert limit["flops"] == pytest.approx(counter.get_total_flops() + in_place)
+    assert limit["seconds"] > 0 and found["tokens"] == 1.5
 
 
 @pytest.mark.parametrize("name", ["plain, eager", "plain, SDPA", "improved"])
@@ -149,10 +150,11 @@ def test_ratios_are_of_one_turn_each_and_within_a_group() -> None:
     import throughput
 
     def found(*seconds: float, memory: int) -> dict[str, Any]:
-        return {"turns": [{"seconds": value, "tokens": 100} for value in seconds], "peak_memory_bytes": memory}
+        limit = {"seconds": 0.5, "flops": 1e9}
+        return {"turns": [{"seconds": value, "tokens": 100, "limit": limit} for value in seconds], "peak_memory_bytes": memory}
 
-    ours = found(1.0, 2.0, 1.0, memory=60) | {"profile": {"matmul_only_tokens_per_second": 200.0}}
-    again = found(10.0, 10.0, 10.0, memory=60) | {"profile": {"matmul_only_tokens_per_second": 20.0}}
+    ours = found(1.0, 2.0, 1.0, memory=60) | {"profile": {"tokens": 100.0}}
+    again = found(10.0, 10.0, 10.0, memory=60) | {"profile": {"tokens": 50.0}}
     groups = [{"electra": ours, "plain, eager": found(3.0, 3.0, 4.0, memory=100)}, {"electra": again, "improved": {"turns": [], "error": "why"}}]
     out = throughput.summarize(groups)
     assert out["plain, eager"]["electra_is_faster_by"] == {"median": 3.0, "least": 1.5, "most": 4.0}
@@ -297,7 +299,7 @@ def test_a_quick_run_measures_beside_peers(tmp_path: Path) -> None:
         assert len(group[name]["turns"]) == 2 and all(turn["seconds"] > 0 and turn["tokens"] > 0 for turn in group[name]["turns"])
         # The same batches for all.
         assert [turn["tokens"] for turn in group[name]["turns"]] == [turn["tokens"] for turn in group["electra"]["turns"]]
-    assert group["electra"]["profile"]["matmul_gflop"] > 0
+    assert all(turn["limit"]["flops"] > 0 for turn in group["electra"]["turns"]) and group["electra"]["profile"]["matmul_share"] > 0
     startup = sections["startup"]
     assert not startup["failed"] and all(len(values) == 3 for values in startup["seconds"].values())
     # Both sides answer one sentence of one checkpoint alike.

@@ -69,7 +69,7 @@ class Tokenizer:
         alone = looks_at_chunks_alone(rules)
         self._cache = ChunkCache(self._encode_directly) if alone else None
         takes_apart = all("[" in added["content"] for added in rules.get("added_tokens", []))
-        told = {"stands_alone": self.stands_alone, "lowercase": self.lowercase, "takes_apart": takes_apart}
+        told: dict[str, Any] = {"stands_alone": self.stands_alone, "lowercase": self.lowercase, "takes_apart": takes_apart}
         self._new_table = functools.partial(ChunkTable, self._encode_directly, self.dtype, **told)
         self._table: ChunkTable | None = None
         self._looks_at_chunks_alone = alone

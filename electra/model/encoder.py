@@ -179,7 +179,12 @@ class Layer(nn.Module):
         if at is not None:
             attended, hidden = attended[at], hidden[at]
         hidden = self.attention_norm(self._add(hidden, self.attention_output(attended)))
-        return self.norm(self._add(hidden, self.down(F.gelu(self.up(hidden)))))
+        return self.norm(self._add(hidden, self._feed_forward(hidden)))
+
+    def _feed_forward(self, hidden: Tensor) -> Tensor:
+        if cpu.are_fast() and hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+            return cpu.feed_forward(hidden, self.up, self.down)
+        return self.down(F.gelu(self.up(hidden)))  # type: ignore[no-any-return]
 
     def _add(self, hidden: Tensor, values: Tensor) -> Tensor:
         """hidden + dropout(values)."""
