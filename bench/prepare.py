@@ -27,7 +27,7 @@ from section import Skipped, Target, Work, at_least, electra, environment, middl
 from turns import Contestant
 
 BLOCK_BYTES = 16_000_000
-WHOLE_MB = 100.0
+WHOLE_MB = 400.0
 """Text of a whole `electra prepare`, which is repeated."""
 ASKED_ENGLISH, ASKED_CHINESE, ASKED_WORKERS = 4.0, 1.0, 1.9
 
