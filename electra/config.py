@@ -91,6 +91,20 @@ def duration(text: str) -> float:
     return sum(float(a) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[b] for a, b in parts)
 
 
+def as_typed(value: Any, parse: Callable[[str], Any] | None) -> str:
+    """A setting's value as one would type it: (1, 2) -> '1 2'; a duration of 5400.0 -> '1h30m'."""
+    if isinstance(value, tuple | list):
+        return " ".join(as_typed(one, parse) for one in value)
+    if parse is not duration or not value:
+        return str(value)
+    rest, parts = float(value), []
+    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
+        if rest >= seconds:
+            parts.append(f"{int(rest // seconds)}{unit}")
+            rest %= seconds
+    return "".join(parts) + (f"{rest:g}s" if rest or not parts else "")
+
+
 # ---- reading settings classes ----
 
 
@@ -348,9 +362,10 @@ def parser(cls: type, prog: str, default: Any = None) -> _Parser:
     for path, owner, field in leaves(cls):
         plain, many = _plain(_hints(owner)[field.name])
         current = functools.reduce(getattr, path, default) if default is not None else _default(cls, path)
-        shown = "" if current in (None, dataclasses.MISSING, (), "", Path()) or isinstance(current, bool) else f" (default: {current})"
-        options: dict[str, Any] = {"dest": ".".join(path), "help": (field_help(owner).get(field.name, "") + shown).replace("%", "%%")}
         parse = field.metadata.get("parse")
+        unset = current in (None, dataclasses.MISSING, (), "", Path()) or isinstance(current, bool)
+        shown = "" if unset else f" (default: {as_typed(current, parse)})"
+        options: dict[str, Any] = {"dest": ".".join(path), "help": (field_help(owner).get(field.name, "") + shown).replace("%", "%%")}
         required = current is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if field.metadata.get("positional"):
             options |= {"metavar": field.name.upper(), "type": _reader(plain, parse)}

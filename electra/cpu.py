@@ -28,21 +28,23 @@ _SIDE = 256
 
 @contextlib.contextmanager
 def fast_products(device: torch.device) -> Iterator[None]:
-    """Within, fp32 products on this CPU are oneDNN's where that is exact (`are_fast`); the process's setting is then as before."""
+    """Within, fp32 products on this CPU are oneDNN's where that is exact; the process's setting is then as before.
+
+    Where the process chose a precision of its own, that stays.
+    """
     global _inside
-    if device.type != "cpu" or not exact_in_onednn():
-        yield
-        return
     with _lock:
-        _inside += 1
-        if _inside == 1:
+        chosen = _inside == 0 and torch.get_float32_matmul_precision() != "highest"
+        given = device.type == "cpu" and not chosen and exact_in_onednn()
+        _inside += given
+        if given and _inside == 1:
             torch.set_float32_matmul_precision("medium")
     try:
         yield
     finally:
         with _lock:
-            _inside -= 1
-            if _inside == 0:
+            _inside -= given
+            if given and _inside == 0:
                 torch.set_float32_matmul_precision("highest")
 
 
@@ -53,10 +55,10 @@ def are_fast() -> bool:
 
 @cache
 def exact_in_onednn() -> bool:
-    """Whether oneDNN is there, is likely to be faster, and its fp32 products are fp32's when it may round them."""
+    """Whether oneDNN is there, is likely to be faster, and its fp32 products are fp32's when it may round them. Asked where the precision is "highest"."""
     capable = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     # The operator is PyTorch's own for compiled code, with no promise to stay.
-    if not capable or not hasattr(torch.ops.mkldnn, "_linear_pointwise") or torch.get_float32_matmul_precision() != "highest":
+    if not capable or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     # Numbers that bf16 cannot hold: with 8 bits of mantissa 1 + 2^-12 is 1, and the sum is wrong by a quarter of a thousandth.
     left, right = torch.full((_SIDE, _SIDE), 1.0 + 2.0**-12), torch.ones(_SIDE, _SIDE)

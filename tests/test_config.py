@@ -334,7 +334,7 @@ def test_wrong_words(argv: list[str], message: str) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800), ("1m30s", 90)])
 def test_duration(text: str, seconds: float) -> None:
-    assert config.duration(text) == seconds
+    assert config.duration(text) == seconds == config.duration(config.as_typed(seconds, config.duration))
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "1h 30m", "-5m", "1x", "1h30"])
