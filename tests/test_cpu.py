@@ -50,15 +50,20 @@ def test_several_threads_may_hold_it() -> None:
 
 
 def test_a_user_who_asked_for_less_precision_keeps_it() -> None:
-    cpu.exact_in_onednn.cache_clear()
-    torch.set_float32_matmul_precision("high")
-    try:
-        with cpu.fast_products(CPU):
-            assert torch.get_float32_matmul_precision() == "high"
-        assert torch.get_float32_matmul_precision() == "high"
-    finally:
-        torch.set_float32_matmul_precision("highest")
+    """Whether it was asked for before the first look at this processor or after it."""
+    for look_first in (False, True):
         cpu.exact_in_onednn.cache_clear()
+        if look_first:
+            cpu.exact_in_onednn()
+        torch.set_float32_matmul_precision("high")
+        try:
+            with cpu.fast_products(CPU):
+                assert torch.get_float32_matmul_precision() == "high" and not cpu.are_fast()
+            assert torch.get_float32_matmul_precision() == "high"
+        finally:
+            torch.set_float32_matmul_precision("highest")
+    with cpu.fast_products(CPU):
+        assert cpu.are_fast() == cpu.exact_in_onednn()
 
 
 def test_a_linear_layer_is_pytorchs() -> None:
