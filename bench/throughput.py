@@ -4,7 +4,7 @@ Every contestant (`training_step.py` says what they are) trains the same two net
 turns step by step, so that what else the machine does falls on all of them. Ratios are of one turn each: ours over the peer's. Where five processes
 may not fit into memory, ours meets the peers a few at a time.
 
-The limit: our step's matrix products made again with nothing between them, in the same process, after each step.
+The limit: our step's matrix products made again with nothing between them, after each step, in a process of their own.
 
   python bench/throughput.py --peers .venv-peers/bin/python                     tiny, small, base; dropout 0.1 and 0
   python bench/throughput.py small --dropout 0 --steps 5
@@ -55,9 +55,16 @@ def shape_of(preset: str, dropout: float, given: dict[str, Any]) -> dict[str, An
 
 
 def compete(
-    shape: dict[str, Any], names: Sequence[str], python: dict[str, str], steps: int, warmup: int, threads: int, say: Callable[[int], None]
+    shape: dict[str, Any],
+    names: Sequence[str],
+    python: dict[str, str],
+    steps: int,
+    warmup: int,
+    threads: int,
+    say: Callable[[int], None],
+    limit: bool = False,
 ) -> dict[str, Any]:
-    """Ours and some peers with one shape, in turns -> name -> its turns and memory, or why it failed; ours is profiled at the end."""
+    """Ours and some peers with one shape, in turns -> name -> its turns and memory, or why it failed; with `limit` our products' after each turn."""
     out: dict[str, Any] = {name: {"turns": []} for name in names}
     with ExitStack() as stack:
         live: dict[str, Contestant] = {}
@@ -77,9 +84,13 @@ def compete(
                 del live[name]
         if "electra" not in live:
             raise RuntimeError(out["electra"]["error"])
+        scale = None
+        if limit:
+            # A process of its own: what it holds is not to be found in ours' memory.
+            scale = stack.enter_context(Contestant(python["electra"], "training_step.py", environment=environment(threads)))
+            scale.ask("build", name="electra", shape=shape, threads=threads)
+            out["electra"]["profile"] = scale.ask("profile", num_steps=1)
         for number in range(warmup + steps):
-            if number == warmup:
-                out["electra"]["profile"] = live["electra"].ask("profile", num_steps=1)
             # The first of a turn meets caches that the last one left: everyone is first in turn.
             order = list(live)
             for name in order[number % len(order) :] + order[: number % len(order)]:
@@ -90,7 +101,7 @@ def compete(
                     live.pop(name)
                     continue
                 if number >= warmup:
-                    out[name]["turns"].append(answer | ({"limit": live[name].ask("limit")} if name == "electra" else {}))
+                    out[name]["turns"].append(answer | ({"limit": scale.ask("limit")} if scale and name == "electra" else {}))
             say(number + 1)
         for name, contestant in live.items():
             out[name]["peak_memory_bytes"] = contestant.ask("memory")
@@ -159,7 +170,7 @@ def measure(work: Work) -> dict[str, Any]:
                     turn = f"turn {number} of {steps + warmup}" + (f", group {index + 1} of {num}" if num > 1 else "")
                     work.progress(done / whole, f"{preset}, dropout {dropout}: {turn}")
 
-                made.append(compete(shape, names, python, steps, warmup, work.threads, say))
+                made.append(compete(shape, names, python, steps, warmup, work.threads, say, limit=index == 0))
             before += cost
             runs.append({"preset": preset, "dropout": dropout, "shape": shape, "groups": made, "summary": summarize(made)})
     problem = {} if work.peers else {"peers_problem": work.peers_problem}

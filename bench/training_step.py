@@ -30,6 +30,8 @@ CLS, SEP, MASK = 2, 3, 4  # ids of the special pieces in the made-up vocabulary;
 LINEAR = "mkldnn::_linear_pointwise"
 MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1, LINEAR: 0}
 """Operators that multiply matrices -> where their left factor stands among the arguments; the right one follows."""
+WARMUP = 3
+"""Steps before the profiled ones: memory finds its places, oneDNN makes its kernels."""
 FOR_LIFE = ExitStack()
 atexit.register(FOR_LIFE.close)
 """What is held as long as the process lives: a context that nobody holds ends at once."""
@@ -168,6 +170,8 @@ def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> tu
     from torch.profiler import ProfilerActivity
 
     rows = [next(stream) for _ in range(num_steps)]
+    for _ in range(WARMUP):
+        step(rows[0])
     with torch.profiler.profile(activities=[ProfilerActivity.CPU], record_shapes=True) as watch:
         for each in rows:
             step(each)
@@ -190,7 +194,7 @@ def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> tu
 def time_products(products: list[Product]) -> dict[str, float]:
     """A step's products, made again with nothing between them -> seconds, floating-point operations.
 
-    Made in the contestant's own process, so by the same library. What a fused attention kernel multiplies inside is not among them: the
+    Made in a process set up as the contestant's, so by the same library. What a fused attention kernel multiplies inside is not among them: the
     limit is a little too kind.
     """
     import torch

@@ -55,7 +55,10 @@ def are_fast() -> bool:
 
 @cache
 def exact_in_onednn() -> bool:
-    """Whether oneDNN is there, is likely to be faster, and its fp32 products are fp32's when it may round them. Asked where the precision is "highest"."""
+    """Whether oneDNN is there, is likely to be faster, and its fp32 products are fp32's when it may round them.
+
+    To be asked where the precision is "highest", which it is again afterwards.
+    """
     capable = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     # The operator is PyTorch's own for compiled code, with no promise to stay.
     if not capable or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
