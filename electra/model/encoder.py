@@ -6,6 +6,7 @@ width E, a LayerNorm on them, and a projection to D where E differs from D (pape
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -139,11 +140,11 @@ class Rows:
             mask = seen[None, None] if mask is None else (mask & seen) | torch.eye(length, dtype=torch.bool, device=seen.device)
         return Rows(num_rows, length, slots, mask, num_spare, spread)
 
-    def enter(self, hidden: Tensor) -> Tensor:
-        """(T, D) real tokens -> (N, D)."""
+    def place(self, values: Tensor) -> Tensor:
+        """(T,) numbers of the real tokens -> (N,), 0 for the others."""
         if self.spread is not None:
-            return hidden.new_zeros(self.num_rows * self.length, hidden.shape[1]).index_copy(0, self.spread, hidden)
-        return F.pad(hidden, (0, 0, 0, self.num_spare)) if self.num_spare else hidden
+            return values.new_zeros(self.num_rows * self.length).index_copy(0, self.spread, values)
+        return F.pad(values, (0, self.num_spare)) if self.num_spare else values
 
     def among(self, at: Tensor) -> Tensor:
         """(M,) indices of real tokens -> (M + F,) of the same among the N, the first one again behind them to make sizes repeat."""
@@ -152,7 +153,7 @@ class Rows:
         return at if self.spread is None else self.spread[at]
 
     def leave(self, hidden: Tensor) -> Tensor:
-        """(N, D) -> (T, D) real tokens."""
+        """(N, ...) -> (T, ...) real tokens."""
         if self.spread is not None:
             return hidden[self.spread]
         return hidden[: len(hidden) - self.num_spare] if self.num_spare else hidden
@@ -232,22 +233,29 @@ class Encoder(nn.Module):
         assert isinstance(embeddings, Embeddings), "a masked LM needs word embeddings of its own"
         return embeddings.word
 
-    def forward(self, batch: Batch, ids: Tensor | None = None, reads: Reads = "both", at: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        batch: Batch,
+        ids: Tensor | None = None,
+        reads: Reads = "both",
+        at: Tensor | None = None,
+        head: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """The batch, or the batch with other `ids` (T,) in the same places -> (T, D); or (M, D), the states of the tokens `at` (M,).
 
-        Where only some are asked for, most of the last layer is not computed for the others.
+        Where only some are asked for, most of the last layer is not computed for the others. A `head` for all tokens, (N, D) -> (N, ...), is
+        applied before what is no token is left out: large blocks of memory then have the same size in every batch.
         """
-        hidden = self.embeddings(batch.ids if ids is None else ids, batch.segments, batch.positions)
+        rows = Rows.of(batch, reads)
+        hidden = self.embeddings(*map(rows.place, (batch.ids if ids is None else ids, batch.segments, batch.positions)))
         if self.config.dropout:
             hidden = F.dropout(hidden, self.config.dropout, self.training)
         if self.projection is not None:
             hidden = self.projection(hidden)
-        rows = Rows.of(batch, reads)
-        hidden = rows.enter(hidden)
         if at is None:
             for layer in self.layers:
                 hidden = layer(hidden, rows)
-            return rows.leave(hidden)
+            return rows.leave(hidden if head is None else head(hidden))
         *lower, last = self.layers
         for layer in lower:
             hidden = layer(hidden, rows)

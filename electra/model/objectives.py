@@ -26,7 +26,7 @@ class Discriminator(nn.Module):
         self.head = ReplacedTokenHead(encoder.config)
 
     def forward(self, batch: Batch, ids: Tensor | None = None) -> Tensor:
-        return self.head(self.encoder(batch, ids))
+        return self.encoder(batch, ids, head=self.head)  # type: ignore[no-any-return]
 
 
 class Corruption(nn.Module):

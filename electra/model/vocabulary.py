@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -17,6 +18,8 @@ from electra.model import masking
 
 CHUNK_BYTES = 16 << 20
 """Of logits at a time: within a processor's last cache, and enough rows for its products."""
+_MULTIPLE = 32
+"""Of rows in a chunk on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +47,23 @@ class Found:
 
 def predict(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: Draw | None) -> Found:
     """(M, E) states, (V, E), (V,), (M,) ids -> what their logits say."""
-    drawn = () if draw is None else (draw.chance, draw.temperature, draw.forbidden)
-    total, hits, sampled = _Predict.apply(states, weight, bias, wanted, torch.is_grad_enabled(), *drawn)  # type: ignore[no-untyped-call]
-    return Found(total=total, hits=hits, sampled=None if draw is None else sampled)
+    num, rows = len(states), max(16, CHUNK_BYTES // (4 * len(weight)))
+    spare = 0
+    if cpu.are_fast():
+        # Chunks of one size, of which there are but few: blocks as large as these else find no place where others were.
+        num_chunks = max(1, -(-num // rows))
+        rows = max(1, -(-num // (num_chunks * _MULTIPLE))) * _MULTIPLE
+        spare = num_chunks * rows - num
+
+    def filled(values: Tensor) -> Tensor:
+        return F.pad(values, (0, 0) * (values.dim() - 1) + (0, spare)) if spare else values
+
+    drawn: tuple[Any, ...] = ()
+    if draw is not None:
+        drawn = (filled(draw.chance), draw.temperature, None if draw.forbidden is None else filled(draw.forbidden))
+    found = _Predict.apply(filled(states), weight, bias, filled(wanted), num, rows, torch.is_grad_enabled(), *drawn)  # type: ignore[no-untyped-call]
+    total, hits, sampled = found
+    return Found(total=total, hits=hits[:num], sampled=None if draw is None else sampled[:num])
 
 
 class _Predict(torch.autograd.Function):
@@ -57,13 +74,14 @@ class _Predict(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         wanted: Tensor,
+        num: int,
+        rows: int,
         learns: bool,
         chance: Tensor | None = None,
         temperature: float | Tensor = 1.0,
         forbidden: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         learns = learns and any(ctx.needs_input_grad)
-        rows = max(16, CHUNK_BYTES // (4 * len(weight)))
         of_states = torch.empty_like(states) if learns else None
         of_weight, of_bias = (torch.zeros_like(weight), torch.zeros_like(bias)) if learns else (None, None)
         total, hits, sampled = states.new_zeros(()), torch.empty_like(wanted, dtype=torch.bool), torch.empty_like(wanted)
@@ -77,11 +95,12 @@ class _Predict(torch.autograd.Function):
             of_right, most = logits.gather(1, right), logits.amax(-1, keepdim=True)
             weights = logits.sub_(most).exp_()
             sums = weights.sum(-1, keepdim=True)
-            total += (sums.log() + most - of_right).sum()
+            total += (sums.log() + most - of_right)[: num - start].sum()
             if chance is not None and plain:
                 sampled[part] = masking.draw_by_weight(weights, chance[part])
             if of_states is not None and of_weight is not None and of_bias is not None:
                 wrong = weights.div_(sums).scatter_add_(1, right, right.new_full((), -1, dtype=weights.dtype).expand_as(right))
+                wrong[num - start :] = 0
                 torch.mm(wrong, weight, out=of_states[part])
                 torch.addmm(of_weight, wrong.t(), states[part], out=of_weight)
                 of_bias += wrong.sum(0)
@@ -93,4 +112,4 @@ class _Predict(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         of_states, of_weight, of_bias = ctx.saved_tensors
-        return of_states * gradient, of_weight * gradient, of_bias * gradient, None, None, None, None, None
+        return of_states * gradient, of_weight * gradient, of_bias * gradient, *(None,) * 7
