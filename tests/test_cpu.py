@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -134,11 +135,12 @@ def test_dropout_keeps_the_right_share_and_mean(prob: float) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"temperature": 1.7}, {"forbidden": True}, None], ids=str)
-@pytest.mark.parametrize("rows", [16, 1000])
-def test_the_vocabulary_by_chunks(rows: int, changes: dict | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loss, gradients, hits and samples are those of all logits at once."""
+@pytest.mark.parametrize(("num", "rows"), [(53, 16), (53, 1000), (1, 16), (32, 32), (97, 32), (200, 64)])
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_vocabulary_by_chunks(num: int, rows: int, fast: bool, changes: dict | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss, gradients, hits and samples are those of all logits at once, whatever chunks are filled up with."""
     generator = torch.Generator().manual_seed(4)
-    num, width, size = 53, 8, 31
+    width, size = 8, 31
     monkeypatch.setattr(vocabulary, "CHUNK_BYTES", rows * size * 4)
     wanted = torch.randint(size, (num,), generator=generator)
     start = [torch.randn(shape, generator=generator) for shape in ((num, width), (size, width), (size,))]
@@ -147,11 +149,12 @@ def test_the_vocabulary_by_chunks(rows: int, changes: dict | None, monkeypatch: 
         chance = torch.rand(num, generator=generator)
         draw = Draw(chance=chance, temperature=changes.get("temperature", 1.0), forbidden=wanted if "forbidden" in changes else None)
     ours, theirs = ([values.clone().requires_grad_() for values in start] for _ in range(2))
-    found = vocabulary.predict(*ours, wanted, draw)
+    with cpu.fast_products(CPU) if fast else nullcontext():
+        found = vocabulary.predict(*ours, wanted, draw)
+        (3 * found.total).backward()
     logits = F.linear(*theirs)
     expected = F.cross_entropy(logits, wanted, reduction="sum")
     assert torch.allclose(found.total, expected, rtol=1e-5)
-    (3 * found.total).backward()
     (3 * expected).backward()
     for one, other in zip(ours, theirs, strict=True):
         assert torch.allclose(one.grad, other.grad, atol=1e-4)

@@ -53,7 +53,7 @@ def predict(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: 
         # Chunks of one size, of which there are but few: blocks as large as these else find no place where others were.
         num_chunks = max(1, -(-num // rows))
         rows = max(1, -(-num // (num_chunks * _MULTIPLE))) * _MULTIPLE
-        spare = num_chunks * rows - num
+        spare = -num % rows
 
     def filled(values: Tensor) -> Tensor:
         return F.pad(values, (0, 0) * (values.dim() - 1) + (0, spare)) if spare else values
