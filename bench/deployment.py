@@ -185,7 +185,7 @@ def export(work: Work) -> tuple[str, str]:
     """The classifier as optimum exports it -> (its folder, '') or ('', why there is none)."""
     if not work.optimum:
         return "", work.optimum_problem
-    words = [str(Path(work.optimum).parent / "optimum-cli"), "export", "onnx", "--model", str(models.classifier(work))]
+    words = [work.optimum, "-m", "optimum.commands.optimum_cli", "export", "onnx", "--model", str(models.classifier(work))]
     folder = work.folder / "optimum"
     try:
         run([*words, "--task", "text-classification", str(folder)], threads=work.threads, peer=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ NUMBER = r"([0-9][0-9,]*(?:\.[0-9]+)?(?:e-?[0-9]+)?)"
 BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
 ENGINES, SERVING = BENCH + "prepare-engines.json", BENCH + "2026-11-21-serving.json"
 BESIDE, TODAY = BENCH + "2026-11-21-serving-beside-transformers.json", BENCH + "2026-11-22-amd-epyc-2-cores.json"
-THROUGHPUT, DEPLOYMENT = BENCH + "2026-11-21-throughput.json", BENCH + "2026-11-21-deployment.json"
+DEPLOYMENT, TUNED = BENCH + "2026-11-21-deployment.json", "sections|finetuning|result"
 FIXED, HOURS, RANKS = EXPERIMENTS + "mini-2026-11-21.jsonl", EXPERIMENTS + "equal-hours.json", EXPERIMENTS + "two-ranks.json"
 SST2, PAPER = EXPERIMENTS + "sst2-after-pretraining.json", EXPERIMENTS + "sst2-mini-paper.json"
 TASKS, NOTES = EXPERIMENTS + "tasks.json", "docs/replication.md"
@@ -40,7 +41,7 @@ FIGURES = [
         "README.md",
         "pre-trains ELECTRA-Small # times as fast as a plain loop over `transformers` modules and tokenizes English # times as fast",
         TODAY,
-        "sections|pretraining|result|runs|0|summary|plain, SDPA|electra_is_faster_by|median"
+        "sections|pretraining|result|runs|2|summary|plain, eager|electra_is_faster_by|median"
         "; sections|prepare|result|languages|en|encode|1|summary|carried|electra_is_faster_by|median",
     ),
     Figure("README.md", "it reaches an AUC of # where word frequencies alone give #", FIXED, "0|generator_disc_auc; 0|generator_context_free_auc"),
@@ -58,86 +59,30 @@ FIGURES = [
     ),
     Figure(
         "docs/design.md",
-        "| English, 407 MB | # | # | # MB | # MB |",
-        BENCH + "prepare-corpus-en.json",
-        "prepare|seconds; prepare|text_mb_per_s; prepare|peak_memory_mb|reader; prepare|peak_memory_mb|largest_worker",
-    ),
-    Figure(
-        "docs/design.md",
-        "| Chinese with word boundaries, 36 MB | # | # | # MB | # MB |",
-        BENCH + "prepare-corpus-zh.json",
-        "prepare|seconds; prepare|text_mb_per_s; prepare|peak_memory_mb|reader; prepare|peak_memory_mb|largest_worker",
-    ),
-    Figure("docs/design.md", "all # documents of `corpus-en`", BENCH + "prepare-corpus-en.json", "encode|documents"),
-    Figure("docs/design.md", "all # of `corpus-zh`", BENCH + "prepare-corpus-zh.json", "encode|documents"),
-    Figure(
-        "docs/design.md",
-        "English text never seen before # MB/s against #, # times (median of blocks; # for the first, from an empty table); warm #."
-        " Chinese, where chunks hardly repeat, # against #.",
+        "all # documents of # MB of `corpus-en` and all # of `corpus-zh` (# MB), none different",
         TODAY,
-        "; ".join(
-            f"sections|prepare|result|languages|{place}"
-            for place in (
-                "en|encode|1|summary|carried|electra|median",
-                "en|encode|1|summary|carried|tokenizers|median",
-                "en|encode|1|summary|carried|electra_is_faster_by|median",
-                "en|encode|1|summary|carried|electra_is_faster_by|least",
-                "en|encode|1|summary|warm|electra|median",
-                "zh|encode|1|summary|carried|electra|median",
-                "zh|encode|1|summary|carried|tokenizers|median",
-            )
-        ),
-    ),
-    Figure("docs/design.md", "| local | # MB/s | # MB/s |", ENGINES, "local|workers_1|median|mb_per_s; local|workers_2|median|mb_per_s"),
-    Figure("docs/design.md", "| Ray | # | # |", ENGINES, "ray|workers_1|median|mb_per_s; ray|workers_2|median|mb_per_s"),
-    Figure("docs/design.md", "| S3 in, S3 out | # | # |", ENGINES, "s3|workers_1|median|mb_per_s; s3|workers_2|median|mb_per_s"),
-    Figure(
-        "docs/design.md",
-        "English # MB/s from an empty cache, # over the whole corpus, # when warm; `encode_batch_fast` on two cores #. Per core by"
-        " processor time: # over the whole corpus against #.",
-        BENCH + "prepare-corpus-en.json",
-        "encode|cold|mb_per_s; encode|carried|mb_per_s; encode|warm|mb_per_s; encode|peer|mb_per_s; encode|carried|mb_per_s_of_one_core"
-        "; encode|peer|mb_per_s_of_one_core",
+        "; ".join(f"sections|prepare|result|languages|{language}|encode|1|{what}" for language in ("en", "zh") for what in ("documents", "mb")),
     ),
     *(
         Figure(
             "docs/design.md",
-            f"| {dropout} | # | # | # | # | # | # | # | # | # |",
+            f"| {said} | # | # | # |",
             TODAY,
             "; ".join(
-                f"sections|pretraining|result|runs|{number}|summary|{place}|median"
-                for place in (
-                    "electra|tokens_per_second",
-                    *(
-                        f"{side}|{what}"
-                        for side in ("plain, eager", "plain, SDPA", "improved", "improved, oneDNN products")
-                        for what in ("tokens_per_second", "electra_is_faster_by")
-                    ),
-                )
+                f"sections|prepare|result|languages|{language}|encode|1|summary|{kind}|{side}|median"
+                for side in ("electra", "tokenizers", "electra_is_faster_by")
             ),
         )
-        for number, dropout in enumerate(("0.1", "0.0"))
+        for said, language, kind in (
+            ("English never seen before (median of blocks of 16 MB)", "en", "carried"),
+            ("English, from an empty table", "en", "cold"),
+            ("English, seen before", "en", "warm"),
+            ("Chinese never seen before", "zh", "carried"),
+        )
     ),
-    Figure(
-        "docs/design.md",
-        "products alone would allow # and # tokens/s; we reach #% and #% of that",
-        TODAY,
-        "; ".join(f"sections|pretraining|result|runs|{number}|summary|electra|limit_tokens_per_second" for number in (0, 1))
-        + "; "
-        + "; ".join(f"sections|pretraining|result|runs|{number}|summary|electra|share_of_limit|median*100" for number in (0, 1)),
-    ),
-    Figure(
-        "docs/design.md",
-        "Peak memory is #% and #% of the plain loop's",
-        TODAY,
-        "; ".join(f"sections|pretraining|result|runs|{number}|summary|plain, SDPA|memory_ratio*100" for number in (0, 1)),
-    ),
-    Figure(
-        "docs/design.md",
-        "with MKL's products: # and # tokens/s",
-        THROUGHPUT,
-        "runs|dropout 0.1|electra|tokens_per_second; runs|dropout 0.0|electra|tokens_per_second",
-    ),
+    Figure("docs/design.md", "| local | # MB/s | # MB/s |", ENGINES, "local|workers_1|median|mb_per_s; local|workers_2|median|mb_per_s"),
+    Figure("docs/design.md", "| Ray | # | # |", ENGINES, "ray|workers_1|median|mb_per_s; ray|workers_2|median|mb_per_s"),
+    Figure("docs/design.md", "| S3 in, S3 out | # | # |", ENGINES, "s3|workers_1|median|mb_per_s; s3|workers_2|median|mb_per_s"),
     Figure(
         "docs/design.md",
         "on a fixed corruption set AUC # (context-free #) against a frozen generator, # (#) against word frequencies.",
@@ -178,15 +123,27 @@ FIGURES = [
         + "; tfidf_logistic_regression*100",
     ),
     Figure("docs/design.md", "five seeds: 83.9 from `mini`, # from `mini-paper`", PAPER, f"finetuned|paper|{ACCURACY}"),
+    Figure("docs/design.md", "| `electra finetune` | # | # |", TODAY, f"{TUNED}|median_seconds|electra; {TUNED}|runs|electra|0|computed_tokens"),
     *(
-        Figure("docs/design.md", f"| {said} | # | # |", BENCH + "finetuning.json", f"median_seconds|{key}; runs|{key}|0|computed_tokens")
-        for said, key in (("`electra finetune`", "electra"), ("`transformers` Trainer, batches padded to their longest text", "dynamic"))
+        Figure(
+            "docs/design.md",
+            f"| {said} | # | # | # |",
+            TODAY,
+            f"{TUNED}|median_seconds|{key}; {TUNED}|runs|{key}|0|computed_tokens; {TUNED}|times_as_fast|{key}",
+        )
+        for said, key in (
+            ("`transformers` Trainer, batches padded to their longest text", "dynamic"),
+            ("the same, every text padded to 128 (12 of 63 steps timed)", "padded"),
+        )
     ),
     Figure(
         "docs/design.md",
-        "| the same, every text padded to 128 (# of 63 steps timed) | # | # | # |",
-        BENCH + "finetuning.json",
-        "runs|padded|0|steps_timed; median_seconds|padded; runs|padded|0|computed_tokens; times_as_fast|padded",
+        "on one sentence # s from a checkpoint, # s from an int8 artefact; a script with `transformers`' pipeline # s.",
+        TODAY,
+        "; ".join(
+            f"sections|startup|result|summary|{name}|warm|median"
+            for name in ("electra predict, checkpoint", "electra predict, onnx-int8", "transformers' pipeline, script")
+        ),
     ),
     Figure(
         "docs/design.md",
@@ -227,7 +184,7 @@ FIGURES = [
     Figure(NOTES, "TNEWS #, IFLYTEK #, CSL #;", TASKS, "; ".join(f"tasks|{name}|score|mean*100" for name in ("tnews", "iflytek", "csl"))),
     Figure(NOTES, "F1 #, below the # of", TASKS, "tasks|squad|score|mean*100; tasks|squad|baselines|closest sentence|f1*100"),
     Figure(NOTES, "Smallest: # (#, two seeds", TASKS, "tasks|imdb|score|mean*100; tasks|imdb|score|sd*100"),
-    Figure(NOTES, "`small` on two cores: # tokens/s", TODAY, "sections|pretraining|result|runs|1|summary|electra|tokens_per_second|median"),
+    Figure(NOTES, "`small` on two cores: # tokens/s", TODAY, "sections|pretraining|result|runs|3|summary|electra|tokens_per_second|median"),
     Figure(NOTES, "ONNX int8 # s, OpenVINO int8 # s", DEPLOYMENT, "rows|onnx-int8|build_seconds; rows|openvino-int8|build_seconds"),
     Figure(NOTES, "# MB in fp32 and # MB in int8", DEPLOYMENT, "rows|onnx|size_bytes*1e-6; rows|onnx-int8|size_bytes*1e-6"),
     Figure(NOTES, "disc_auc #, masked_lm_accuracy # (", EXPERIMENTS + "chinese-mini.json", "held_out|disc_auc; held_out|masked_lm_accuracy"),
@@ -323,6 +280,36 @@ def test_the_table_of_built_models_is_its_record() -> None:
         assert not size or agrees(size.removesuffix(" MB"), row["size_bytes"] / 1e6), said
         assert agrees(padded.removesuffix(" ms"), row["padded"]["p50_ms"]) and agrees(free.removesuffix(" ms"), row["latency"]["p50_ms"]), said
         assert agrees(cells[7], row["texts"]), said
+
+
+def test_targets_are_those_of_the_record() -> None:
+    _, _, rest = (ROOT / TODAY).with_suffix(".md").read_text(encoding="utf-8").partition("## Targets\n\n")
+    assert rest.split("\n\n")[0] in (ROOT / "docs/design.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_pre_training_is_its_record() -> None:
+    """Speeds and ratios of each side, the share of the limit, memory."""
+    runs, table = record(TODAY)["sections"]["pretraining"]["result"]["runs"], rows("docs/design.md", "preset, batch, dropout")
+    assert len(table) == len(runs)
+    for run in runs:
+        found, shape = run["summary"], run["shape"]
+        cells = table[f"{run['preset']}, {shape['batch_size']} x {shape['length']}, {run['dropout']}"]
+        sides = [found[side] for side in ("plain, eager", "plain, SDPA", "improved", "improved, oneDNN products")]
+        measured = [found["electra"]["tokens_per_second"]["median"]]
+        measured += [side[what]["median"] for side in sides for what in ("tokens_per_second", "electra_is_faster_by")]
+        measured += [100 * found["electra"]["share_of_limit"]["median"]]
+        measured += [found[side]["peak_memory_bytes"] / 1e9 for side in ("electra", "plain, SDPA")]
+        assert all(agrees(told.removesuffix("%").removesuffix(" GB"), number) for told, number in zip(cells, measured, strict=True)), cells
+
+
+def test_whole_prepare_is_its_record() -> None:
+    found = record(TODAY)["sections"]["prepare"]["result"]["languages"]
+    pattern = r"English \(# MB\) # MB/s with one worker, # with two; Chinese with word boundaries # and #\. With two workers of English the reader"
+    match = re.search((pattern + r" holds # MB, the larger worker # MB").replace("#", NUMBER), document("docs/design.md"))
+    assert match
+    speeds = [statistics.median(run["text_mb_per_s"] for run in found[language]["prepare"][count]) for language in ("en", "zh") for count in "12"]
+    memory = [max(run["peak_memory_mb"][what] for run in found["en"]["prepare"]["2"]) for what in ("reader", "largest_worker")]
+    assert all(agrees(told, number) for told, number in zip(match.groups(), [found["en"]["prepare_mb"], *speeds, *memory], strict=True)), match[0]
 
 
 def test_every_record_that_a_document_names_exists() -> None:
