@@ -307,7 +307,11 @@ def test_whole_prepare_is_its_record() -> None:
     pattern = r"English \(# MB\) # MB/s with one worker, # with two; Chinese with word boundaries # and #\. With two workers of English the reader"
     match = re.search((pattern + r" holds # MB, the larger worker # MB").replace("#", NUMBER), document("docs/design.md"))
     assert match
-    speeds = [statistics.median(run["text_mb_per_s"] for run in found[language]["prepare"][count]) for language in ("en", "zh") for count in "12"]
+    speeds = [
+        statistics.median(found[language]["prepare_mb"] / run["command_seconds"] for run in found[language]["prepare"][count])
+        for language in ("en", "zh")
+        for count in "12"
+    ]
     memory = [max(run["peak_memory_mb"][what] for run in found["en"]["prepare"]["2"]) for what in ("reader", "largest_worker")]
     assert all(agrees(told, number) for told, number in zip(match.groups(), [found["en"]["prepare_mb"], *speeds, *memory], strict=True)), match[0]
 
