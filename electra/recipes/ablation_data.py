@@ -108,18 +108,10 @@ def make_start(settings: AblateSettings, method: Method) -> Path:
     folder = settings.output / "start"
     if not folder.exists():
         from electra.model import networks
+        from electra.tasks.assembly import initial_objective
 
         tokenizer_path = open_shards(shard_folders(settings)[0]).tokenizer_path
-        tokenizer, found = load_tokenizer(tokenizer_path), method.settings
-        objective = networks.build_objective(
-            found.model,
-            found.objective,
-            vocab_size=tokenizer.vocab_size,
-            mask_id=tokenizer.mask_id,
-            special_ids=tokenizer.special_ids,
-            sequence_length=found.data.sequence_length,
-            seed=1,
-        )
+        objective = initial_objective(method.settings, load_tokenizer(tokenizer_path))
         with disk.atomic_folder(folder) as temporary:
             networks.save(objective, temporary, tokenizer=tokenizer_path, card="Random weights: the shape of an ablation's networks.\n")
     return folder

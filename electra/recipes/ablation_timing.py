@@ -17,6 +17,7 @@ from electra.model.hf import with_dropout
 from electra.recipes.ablation_methods import Method, examples_per_step, flops_per_step
 from electra.recipes.ablation_plan import Stage
 from electra.settings import FinetuneSettings, PretrainSettings
+from electra.tasks.assembly import initial_objective
 from electra.tasks.rehearsal import Pieces, RandomStream
 from electra.train.ranks import Ranks
 from electra.train.rehearsal import time_updates
@@ -62,15 +63,7 @@ def _key(settings: PretrainSettings) -> str:
 def time_update(settings: PretrainSettings, vocab_size: int, here: Ranks) -> float:
     """Seconds of one update of pre-training."""
     pieces, length = Pieces(vocab_size=vocab_size), settings.data.sequence_length
-    objective = networks.build_objective(
-        settings.model,
-        settings.objective,
-        vocab_size=vocab_size,
-        mask_id=pieces.mask_id,
-        special_ids=pieces.special_ids,
-        sequence_length=length,
-        seed=1,
-    )
+    objective = initial_objective(settings, pieces)
     timing = time_updates(
         objective.to(here.device), lambda size: RandomStream(pieces, length, size, 1), settings.loop, settings.optimizer, here, SECONDS
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from electra.contracts import Batch
+from electra.contracts import Batch, WordStatistics
 from electra.data.batches import PretrainingStream, held_out_batches
 from electra.data.cooccurrence import word_statistics
 from electra.data.mask_hints import MaskHints, mask_hints
@@ -87,6 +88,31 @@ def num_evaluation_examples(settings: PretrainSettings) -> int:
     return EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
 
 
+class Vocabulary(Protocol):
+    """What an objective must know of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def mask_id(self) -> int: ...
+    @property
+    def special_ids(self) -> Collection[int]: ...
+
+
+def initial_objective(settings: PretrainSettings, vocabulary: Vocabulary, words: WordStatistics | None = None) -> MaskedLanguageModel | Corruption:
+    """The objective of a run with its initial weights, from its seed and from `words` where they were counted."""
+    return networks.build_objective(
+        settings.model,
+        settings.objective,
+        vocab_size=vocabulary.vocab_size,
+        mask_id=vocabulary.mask_id,
+        special_ids=vocabulary.special_ids,
+        sequence_length=settings.data.sequence_length,
+        seed=settings.loop.seed,
+        words=words,
+    )
+
+
 def build(settings: PretrainSettings, corpus: Corpus, here: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | Corruption, list[str]]:
     """The objective with initial weights (or, in a fresh run, those of --init), and remarks about them."""
     words, remarks, tokenizer = None, [], corpus.tokenizer
@@ -97,16 +123,7 @@ def build(settings: PretrainSettings, corpus: Corpus, here: Ranks, *, fresh: boo
         words = here.agree(counted)
         assert words is not None
         remarks.append(f"word embeddings start from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
-    objective = networks.build_objective(
-        settings.model,
-        settings.objective,
-        vocab_size=tokenizer.vocab_size,
-        mask_id=tokenizer.mask_id,
-        special_ids=tokenizer.special_ids,
-        sequence_length=settings.data.sequence_length,
-        seed=settings.loop.seed,
-        words=words,
-    )
+    objective = initial_objective(settings, tokenizer, words)
     if settings.init is not None and fresh:
         remarks += networks.start_from(objective, settings.init)
     return objective, [remark for remark in remarks if remark]

@@ -11,9 +11,9 @@ import numpy as np
 from electra import config
 from electra.contracts import Batch, BatchStream
 from electra.data.batches import collate, example_key
-from electra.model import flops, networks
+from electra.model import flops
 from electra.settings import PretrainSettings
-from electra.tasks.assembly import cost, num_evaluation_examples, open_corpus, open_stream
+from electra.tasks.assembly import cost, initial_objective, num_evaluation_examples, open_corpus, open_stream
 from electra.tasks.stages import stages
 from electra.train.blocks import recompute
 from electra.train.evaluation import autocast
@@ -87,15 +87,7 @@ def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str
     loop, length = settings.loop, settings.data.sequence_length
     corpus = open_corpus(settings) if settings.data.data else None
     pieces = corpus.tokenizer if corpus is not None else Pieces(vocab_size=settings.data.vocab_size)
-    objective = networks.build_objective(
-        settings.model,
-        settings.objective,
-        vocab_size=pieces.vocab_size,
-        mask_id=pieces.mask_id,
-        special_ids=pieces.special_ids,
-        sequence_length=length,
-        seed=loop.seed,
-    )
+    objective = initial_objective(settings, pieces)
 
     def open_batches(batch_size: int) -> BatchStream:
         if corpus is not None:
