@@ -35,7 +35,7 @@ install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does
 demo: $(RUN_READY)  ## raw text -> language model -> classifier -> report, on this machine, in minutes
 	$(BIN)/electra demo $(ARGS)
 
-model: $(DEV_READY)  ## the models that come with electra, again from raw text: ten hours of two cores, resumable
+model: $(DEV_READY)  ## the models that come with electra, again from raw text: three to four hours of two cores, resumable
 	sh experiments/model.sh $(ARGS)
 
 test: check browser  ## style, types, floors and the fast tests, with coverage

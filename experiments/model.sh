@@ -1,10 +1,10 @@
 #!/bin/sh
-# The models that come with the package, from raw text: reviews and Wikipedia -> vocabulary -> shards -> pre-training (ten hours of two CPU cores) ->
+# The models that come with the package, from raw text: reviews and Wikipedia -> vocabulary -> shards -> pre-training (120 M tokens, two to three hours of two CPU cores) ->
 # fine-tuning on SST-2 over five seeds -> artefacts, scores, bias probe, card -> electra/shipped. `make model` runs it; every part goes on where it stopped
 # and can be run alone:
 #   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [vocab] [shards] [pretrain] [evaluate] [sst2] [random] [ship]
 # Parts made elsewhere: VOCAB=, WIKI=, IMDB= (shards), RUN= (pre-training), FIXED= (a corruption set, to compare runs). A trial in minutes: BUDGET=2m SEEDS=1 EPOCHS=0.05 SHIPPED=/tmp/shipped RECORD=/tmp/record
-# Nothing else may run beside the pre-training: its budget is one of wall-clock time.
+# With BUDGET= nothing else may run beside the pre-training: it is one of wall-clock time.
 set -eu
 cd "$(dirname "$0")/.."
 DATA=${ELECTRA_DATA:-../shared/data}

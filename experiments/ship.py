@@ -127,7 +127,9 @@ def preset_of(settings: PretrainSettings) -> str:
     """The preset that repeats a run: 'mini-ship' where the run was that in all but its name, else its own."""
     wanted = config.build(PretrainSettings, {**config.preset_values(PRESET, "pretrain"), "output": "x", "preset": PRESET})
     same = all(getattr(settings, part) == getattr(wanted, part) for part in ("model", "objective", "optimizer"))
-    return PRESET if same and (settings.data.weights, settings.loop.budget) == (wanted.data.weights, wanted.loop.budget) else settings.preset
+    same = same and settings.data.weights == wanted.data.weights
+    long = [(loop.num_train_steps, loop.num_train_tokens, loop.budget) for loop in (settings.loop, wanted.loop)]
+    return PRESET if same and long[0] == long[1] else settings.preset
 
 
 def training_of(run: Path, evaluation: Path | None) -> dict[str, Any]:

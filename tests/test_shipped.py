@@ -325,12 +325,12 @@ def test_a_comparison_writes_nothing_into_them(copied: Path, monkeypatch: pytest
     assert shipped.described(copied) == before
 
 
-def test_the_preset_is_mini_for_ten_hours() -> None:
+def test_the_preset_is_mini_for_longer() -> None:
     def read(*words: str) -> dict[str, Any]:
         found = from_command_line(PretrainSettings, [*words, "--data", "a", "b", "--output", "o"], "electra pretrain", preset_kind="pretrain")
         return {key: value for key, value in to_values(found).items() if key != "preset"}
 
-    assert read("mini-ship") == read("mini", "--budget", "10h", "--weights", "1", "1")
+    assert read("mini-ship") == read("mini", "--num-train-tokens", "120M", "--weights", "1", "1")
 
 
 def test_a_run_is_known_by_what_it_was(experiment: Any) -> None:
@@ -338,8 +338,8 @@ def test_a_run_is_known_by_what_it_was(experiment: Any) -> None:
         found = from_command_line(PretrainSettings, [*words, "--data", "a", "b", "--output", "o"], "electra pretrain", preset_kind="pretrain")
         return str(experiment("ship").preset_of(found))
 
-    assert preset("mini", "--budget", "10h", "--weights", "1", "1") == preset("mini-ship") == "mini-ship"
-    assert preset("mini", "--budget", "1h", "--weights", "1", "1") == preset("mini", "--budget", "10h", "--weights", "1", "2") == "mini"
+    assert preset("mini", "--num-train-tokens", "120M", "--weights", "1", "1") == preset("mini-ship") == "mini-ship"
+    assert preset("mini", "--budget", "1h", "--weights", "1", "1") == preset("mini", "--num-train-tokens", "120M", "--weights", "1", "2") == "mini"
 
 
 # ---- they are what their card says ----
