@@ -36,6 +36,7 @@ ROOMY_BYTES, TOGETHER = 32e9, 3
 """Where less memory is free, so many processes at a time: a plain loop at 32 x 128 takes more than 4 GB."""
 COST = {"tiny": 1.0, "small": 2.0, "base": 6.0}
 """Of a turn, roughly, for the progress line."""
+OURS = ("electra", "electra, bf16")
 QUICK = {"hidden_size": 32, "embedding_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 QUICK |= {"vocab_size": 200, "batch_size": 2, "length": 16}
 ASKED_SPEED = {"tiny": 2.0, "small": 2.5, "base": 2.0}
@@ -69,8 +70,7 @@ def compete(
     with ExitStack() as stack:
         live: dict[str, Contestant] = {}
         for name in names:
-            ours = name == "electra"
-            values = environment(threads) if ours else peer_environment(threads)
+            values = environment(threads) if name in OURS else peer_environment(threads)
             try:
                 live[name] = stack.enter_context(Contestant(python[name], "training_step.py", environment=values))
                 live[name].send("build", name=name, shape=shape, threads=threads)
@@ -112,12 +112,12 @@ def summarize(groups: list[dict[str, Any]]) -> dict[str, Any]:
     """Groups of contestants that met each other -> name -> speed, memory, and ours over it, turn by turn."""
     out: dict[str, Any] = {}
     for group in groups:
-        ours = [turn["tokens"] / turn["seconds"] for turn in group["electra"]["turns"]]
+        speeds_of = {name: [turn["tokens"] / turn["seconds"] for turn in found["turns"]] for name, found in group.items()}
         for name, found in group.items():
             if "error" in found:
                 out[name] = {"error": found["error"]}
                 continue
-            speeds = [turn["tokens"] / turn["seconds"] for turn in found["turns"]]
+            speeds, half = speeds_of[name], name.endswith("bf16")
             row: dict[str, Any] = {"tokens_per_second": middle(speeds), "peak_memory_bytes": found["peak_memory_bytes"]}
             if name == "electra":
                 if name in out:
@@ -126,9 +126,12 @@ def summarize(groups: list[dict[str, Any]]) -> dict[str, Any]:
                 row["limit_tokens_per_second"] = middle(limits)
                 row["limit_flops_per_second"] = middle(turn["limit"]["flops"] / turn["limit"]["seconds"] for turn in found["turns"])
                 row["share_of_limit"] = middle(speed / limit for speed, limit in zip(speeds, limits, strict=True))
-            else:
-                row["electra_is_faster_by"] = middle(one / other for one, other in zip(ours, speeds, strict=True))
-                row["memory_ratio"] = group["electra"]["peak_memory_bytes"] / found["peak_memory_bytes"]
+            elif name in OURS:
+                row["faster_than_fp32"] = middle(one / other for one, other in zip(speeds, speeds_of["electra"], strict=True))
+            elif (mine := OURS[half]) in group and "error" not in group[mine]:
+                # Like with like: a peer in bf16 meets ours in bf16.
+                row["electra_is_faster_by"] = middle(one / other for one, other in zip(speeds_of[mine], speeds, strict=True))
+                row["memory_ratio"] = group[mine]["peak_memory_bytes"] / found["peak_memory_bytes"]
             out[name] = row
     return out
 
@@ -152,8 +155,8 @@ def measure(work: Work) -> dict[str, Any]:
     presets = ("small",) if work.quick else options.get("presets") or PRESETS
     steps, warmup = (2, 1) if work.quick else (options.get("steps") or 5, options.get("warmup", WARMUP))
     given = QUICK if work.quick else options.get("sizes", {})
-    peers = CONTESTANTS[1:] if work.peers else ()
-    python = dict.fromkeys(peers, work.peers) | {"electra": sys.executable}
+    peers = [name for name in CONTESTANTS[1:] if work.peers or name in OURS]
+    python = dict.fromkeys(peers, work.peers) | dict.fromkeys(OURS, sys.executable)
     dropouts = options.get("dropout") or [0.1, 0.0]
     whole = sum(COST.get(preset, 1.0) for preset in presets) * len(dropouts)
     together = TOGETHER if free_bytes() < ROOMY_BYTES and not work.quick else len(CONTESTANTS)
@@ -186,7 +189,7 @@ def lines(result: dict[str, Any]) -> list[str]:
             if "error" in found:
                 rows.append([batch, name, f"not run: {found['error']}", "-", "-", "-", "-"])
                 continue
-            ratio = spread(found.get("electra_is_faster_by"))
+            ratio = spread(found["faster_than_fp32"]) + " than fp32" if "faster_than_fp32" in found else spread(found.get("electra_is_faster_by"))
             share = spread(found.get("share_of_limit"), "{:.0%}") if name == "electra" else "-"
             memory = f"{found['memory_ratio']:.0%}" if "memory_ratio" in found else "-"
             speed = spread(found["tokens_per_second"], "{:,.0f}")
@@ -194,7 +197,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     out = [
         f"Real tokens; medians of {result['steps']} turns (least..most), {result['threads']} threads. Share of the limit set by its matrix products"
     ]
-    out[0] += " alone. Memory: of the whole process; beside it ours as a share of the peer's."
+    out[0] += " alone. Memory: of the whole process; beside it ours as a share of the peer's. Peers in bf16 are beside ours in bf16."
     header = ("batch", "contestant", "tokens/s", "electra is faster by", "share of the limit", "peak memory", "electra's memory")
     out += ["", *table(header, rows), "", ORIGINAL + "."]
     return out + ([f"Peers not run: {result['peers_problem']}."] if "peers_problem" in result else [])

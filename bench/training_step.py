@@ -6,6 +6,8 @@
   improved                     the same modules with what one would change first: logits at the masked positions only, multinomial sampling,
                                fused AdamW
   improved, oneDNN products    and with torch.set_float32_matmul_precision("medium"), once one knows what that does on this processor
+  electra, bf16                ours with `--precision bf16`
+  improved, bf16               the improved loop under torch.autocast
 
 Run under the interpreter of its side; a peer's has no `electra`.
 """
@@ -25,7 +27,7 @@ from typing import Any
 
 import turns
 
-CONTESTANTS = ("electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products")
+CONTESTANTS = ("electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products", "electra, bf16", "improved, bf16")
 CLS, SEP, MASK = 2, 3, 4  # ids of the special pieces in the made-up vocabulary; 0 pads, 1 is unknown
 LINEAR = "mkldnn::_linear_pointwise"
 MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1, LINEAR: 0}
@@ -49,7 +51,7 @@ def batches(shape: Namespace) -> Iterator[list[list[int]]]:
         yield rows
 
 
-def build_electra(shape: Namespace) -> Step:
+def build_electra(shape: Namespace, half: bool) -> Step:
     """Our objective with our optimizer, put together as `electra.train.loop` does."""
     import torch
 
@@ -57,6 +59,7 @@ def build_electra(shape: Namespace) -> Step:
     from electra.data.batches import collate
     from electra.model.networks import build_objective
     from electra.settings import ModelSettings, ObjectiveSettings, OptimizerSettings
+    from electra.train.evaluation import autocast
     from electra.train.optim import Adam
     from electra.train.ranks import keep_memory
 
@@ -76,7 +79,8 @@ def build_electra(shape: Namespace) -> Step:
         done += 1
         batch = collate([(row, [0] * len(row)) for row in rows], keys=range(done * len(rows), (done + 1) * len(rows)))
         counts = objective.counts(batch)
-        output = objective(batch)
+        with autocast(torch.device("cpu"), "bf16" if half else "fp32"):
+            output = objective(batch)
         loss = torch.stack([loss.weight * loss.total / counts[name] for name, loss in output.losses.items()]).sum()
         loss.backward()
         adam.step(1e-4, loss, done)
@@ -103,7 +107,7 @@ def peer_networks(shape: Namespace, attention: str) -> tuple[Any, Any]:
     return generator.train(), discriminator.train()
 
 
-def build_peer(shape: Namespace, attention: str, improved: bool) -> Step:
+def build_peer(shape: Namespace, attention: str, improved: bool, half: bool) -> Step:
     """A loop over `transformers` modules, as its users write it or improved."""
     import torch
     import torch.nn.functional as F
@@ -128,10 +132,11 @@ def build_peer(shape: Namespace, attention: str, improved: bool) -> Step:
         attention = (ids != 0).long()
         chosen = (torch.rand(ids.shape) < 0.15) & (ids > MASK)
         masked = torch.where(chosen & (torch.rand(ids.shape) < 0.85), MASK, ids)
-        loss, sampled = generate(masked, attention, chosen, ids)
-        corrupted = ids.clone()
-        corrupted[chosen] = sampled
-        loss = loss + 50 * discriminator(corrupted, attention_mask=attention, labels=(corrupted != ids).float()).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss, sampled = generate(masked, attention, chosen, ids)
+            corrupted = ids.clone()
+            corrupted[chosen] = sampled
+            loss = loss + 50 * discriminator(corrupted, attention_mask=attention, labels=(corrupted != ids).float()).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -145,11 +150,12 @@ def build(name: str, shape: Namespace) -> Step:
     """A contestant by name -> its step."""
     import torch
 
-    if name == "electra":
-        return build_electra(shape)
+    half = name.endswith("bf16")
+    if name.startswith("electra"):
+        return build_electra(shape, half)
     if name.endswith("oneDNN products"):
         torch.set_float32_matmul_precision("medium")
-    return build_peer(shape, "eager" if name.endswith("eager") else "sdpa", improved=name.startswith("improved"))
+    return build_peer(shape, "eager" if name.endswith("eager") else "sdpa", improved=name.startswith("improved"), half=half)
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,9 @@ def main() -> None:
             torch.set_num_threads(request["threads"])
             held["shape"] = shape = Namespace(**request["shape"])
             held["step"], held["stream"] = build(request["name"], shape), batches(shape)
-            return {"torch": torch.__version__} | ({} if request["name"] == "electra" else {"transformers": sys.modules["transformers"].__version__})
+            return {"torch": torch.__version__} | (
+                {} if request["name"].startswith("electra") else {"transformers": sys.modules["transformers"].__version__}
+            )
         if request["kind"] == "profile":
             # A stream of its own: all contestants go on with the same batches.
             found, held["products"] = profile(held["step"], batches(held["shape"]), request["num_steps"])

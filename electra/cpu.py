@@ -4,6 +4,10 @@ PyTorch sends fp32 products to MKL, which leaves half of an AMD processor's widt
 where oneDNN, the other library in every PyTorch, has 420 (`bench/records`, docs/log.md). PyTorch asks oneDNN only where fp32 products may be
 rounded to bf16 inside (`torch.set_float32_matmul_precision("medium")`), yet oneDNN makes use of that leave only on processors with AMX; on
 others it computes in fp32 all the same. So the leave is given where AVX-512 is and AMX is not, and only after a look at a product.
+
+Under bf16 autocast (`--precision bf16`) on a processor that multiplies bf16 by itself, layers round what goes into their products and keep it so
+for the backward pass: half the time, half the memory. States between layers, normalization, the softmax over the vocabulary and sums of gradients are
+fp32. Autocast of every operator, as PyTorch has it, loses to its small operators much of what the products win.
 """
 
 from __future__ import annotations
@@ -53,6 +57,25 @@ def are_fast() -> bool:
     return _inside > 0
 
 
+def are_half() -> bool:
+    """Whether layers are to multiply in bf16 now: asked for by autocast, and native to this processor."""
+    if torch.compiler.is_compiling() or not torch.is_autocast_enabled("cpu"):
+        return False
+    return torch.get_autocast_dtype("cpu") == torch.bfloat16 and native_half()
+
+
+def want_equal_sizes() -> bool:
+    """Whether products are oneDNN's: it compiles a kernel for every size that it meets."""
+    return are_fast() or are_half()
+
+
+@cache
+def native_half() -> bool:
+    """Whether oneDNN is there and the processor has products of bf16 (AVX512_BF16 or AMX)."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return there and any(getattr(torch.cpu, f"_is_{kind}_supported", bool)() for kind in ("avx512_bf16", "amx_tile"))
+
+
 @cache
 def exact_in_onednn() -> bool:
     """Whether oneDNN is there, is likely to be faster, and its fp32 products are fp32's when it may round them.
@@ -78,9 +101,18 @@ def _onednn_linear(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """nn.Linear, whose bias oneDNN adds while it multiplies; PyTorch fills the output with it beforehand, a pass over memory more."""
+    """nn.Linear, whose bias oneDNN adds while it multiplies; PyTorch fills the output with it beforehand, a pass over memory more.
+
+    `narrow`: where products are bf16, so is its output.
+    """
+
+    def __init__(self, num_inputs: int, num_outputs: int, *, narrow: bool = False) -> None:
+        super().__init__(num_inputs, num_outputs)
+        self.narrow = narrow
 
     def forward(self, values: Tensor) -> Tensor:
+        if are_half() and values.dim() == 2 and self.weight.dtype == torch.float32:
+            return _HalfLinear.apply(values, self.weight, self.bias, self.narrow)  # type: ignore[no-any-return, no-untyped-call]
         if not are_fast() or values.dim() != 2 or values.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return super().forward(values)
         return _Linear.apply(values, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
@@ -109,21 +141,56 @@ class _Linear(torch.autograd.Function):
         )
 
 
+class _HalfLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, narrow: bool) -> Tensor:  # type: ignore[override]
+        ctx.dtype = values.dtype
+        values = values.to(torch.bfloat16)
+        ctx.save_for_backward(values, weight)
+        out = half_affine(values, weight, bias)
+        return out if narrow else out.float()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        values, weight = ctx.saved_tensors
+        wants_values, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        down = gradient.to(torch.bfloat16)
+        return (
+            (down @ weight.to(torch.bfloat16)).to(ctx.dtype) if wants_values else None,
+            (down.t() @ values).float() if wants_weight else None,
+            _summed(gradient) if wants_bias else None,
+            None,
+        )
+
+
+def half_affine(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(N, I) bf16, (O, I), (O,) of any precision -> (N, O) bf16, summed in fp32, without a gradient."""
+    with torch.autocast("cpu", enabled=False):
+        return _onednn_linear(values, weight.to(torch.bfloat16), bias.to(torch.bfloat16))
+
+
+def _summed(values: Tensor) -> Tensor:
+    """(N, O) -> (O,) fp32 sums. Of bf16 PyTorch would make an fp32 copy first: as a product it is one pass."""
+    return (values.new_ones(1, len(values)) @ values)[0].float() if values.dtype == torch.bfloat16 else values.sum(0)
+
+
 def spare(num: int) -> int:
     """How many more make `num` tokens a multiple of 64 (of 8 where they are few), where products are oneDNN's; else none.
 
     oneDNN compiles a kernel for every size it has not met, for about a millisecond, and freed memory fits sizes that come again.
     """
-    return -num % (64 if num >= 1024 else 8) if are_fast() else 0
+    return -num % (64 if num >= 1024 else 8) if want_equal_sizes() else 0
 
 
 def attention(heads: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     """`scaled_dot_product_attention` as batched products: (3, B, H, L, K) queries, keys, values, mask (B or 1, 1, L or 1, L) bool -> (B, H, L, K).
 
     PyTorch's kernel for CPUs multiplies in small blocks, which neither library does well: 18 ms forward and back for 32 x 4 x 128 x 64,
-    so 8 ms. It keeps (B, H, L, L), which at training lengths is small.
+    so 8 ms. It keeps (B, H, L, L), which at training lengths is small. All in the precision of `heads`.
     """
-    return _Attention.apply(heads, mask, dropout)  # type: ignore[no-any-return, no-untyped-call]
+    with torch.autocast("cpu", enabled=False):
+        return _Attention.apply(heads, mask, dropout)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):
@@ -169,7 +236,13 @@ class _Attention(torch.autograd.Function):
 
 
 def feed_forward(values: Tensor, up: nn.Linear, down: nn.Linear) -> Tensor:
-    """down(gelu(up(values))), (N, D) -> (N, D), which keeps (N, I) once for the backward pass, where separate layers keep it twice."""
+    """down(gelu(up(values))), (N, D) -> (N, D), which keeps (N, I) once for the backward pass, where separate layers keep it twice.
+
+    Where products are bf16, so are what is kept and what comes out.
+    """
+    if are_half():
+        with torch.autocast("cpu", enabled=False):
+            return _HalfFeedForward.apply(values, up.weight, up.bias, down.weight, down.bias)  # type: ignore[no-any-return, no-untyped-call]
     return _FeedForward.apply(values, up.weight, up.bias, down.weight, down.bias)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -188,6 +261,32 @@ class _FeedForward(torch.autograd.Function):
         inner = gradient @ down
         torch.ops.aten.gelu_backward.grad_input(inner, before, grad_input=inner)
         return inner @ up, inner.t() @ values, inner.sum(0), of_down, gradient.sum(0)
+
+
+class _HalfFeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.dtype = values.dtype
+        values = values.to(torch.bfloat16)
+        before = half_affine(values, up, up_bias)
+        ctx.save_for_backward(values, before, up, down)
+        return half_affine(F.gelu(before), down, down_bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        values, before, up, down = ctx.saved_tensors
+        above = gradient.to(torch.bfloat16)
+        of_down = (above.t() @ F.gelu(before)).float()
+        inner = above @ down.to(torch.bfloat16)
+        torch.ops.aten.gelu_backward.grad_input(inner, before, grad_input=inner)
+        return (
+            (inner @ up.to(torch.bfloat16)).to(ctx.dtype),
+            (inner.t() @ values).float(),
+            _summed(inner),
+            of_down,
+            _summed(gradient),
+        )
 
 
 def add_dropped(residual: Tensor, values: Tensor, prob: float) -> Tensor:
@@ -211,10 +310,13 @@ class _AddDropped(torch.autograd.Function):
     def forward(ctx: Any, residual: Tensor, values: Tensor, prob: float) -> Tensor:  # type: ignore[override]
         keep, ctx.scale = _kept(values, prob)
         ctx.save_for_backward(keep)
+        ctx.dtype = values.dtype
+        if values.dtype != residual.dtype:
+            return torch.add(residual, keep.to(values.dtype).mul_(values), alpha=ctx.scale)
         return torch.addcmul(residual, values, keep.to(values.dtype), value=ctx.scale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         (keep,) = ctx.saved_tensors
-        return gradient, keep.to(gradient.dtype).mul_(gradient).mul_(ctx.scale), None
+        return gradient, keep.to(ctx.dtype).mul_(gradient).mul_(ctx.scale), None

@@ -139,7 +139,7 @@ class LoopSettings:
     """Examples per optimizer update over all ranks, instead of accumulation: shared out among them, in microbatches of at most batch_size. So a
     run is the same on one GPU and on many."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """'auto': bf16 autocast on CUDA, fp32 elsewhere."""
+    """'auto': bf16 autocast on CUDA, fp32 elsewhere. A CPU with AVX512_BF16 or AMX trains faster with bf16, too, in less memory."""
     compile: bool = False
     """torch.compile the model (pays on a GPU)."""
     parallel: Literal["ddp", "fsdp"] = "ddp"

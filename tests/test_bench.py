@@ -129,7 +129,7 @@ def test_a_steps_products_are_those_that_torch_counts() -> None:
     assert limit["seconds"] > 0 and found["tokens"] == 1.5
 
 
-@pytest.mark.parametrize("name", ["plain, eager", "plain, SDPA", "improved"])
+@pytest.mark.parametrize("name", ["plain, eager", "plain, SDPA", "improved", "improved, bf16"])
 def test_peers_networks_share_embeddings_and_take_real_steps(name: str) -> None:
     import torch
     import training_step
@@ -156,7 +156,11 @@ def test_ratios_are_of_one_turn_each_and_within_a_group() -> None:
     ours = found(1.0, 2.0, 1.0, memory=60) | {"profile": {"tokens": 100.0}}
     again = found(10.0, 10.0, 10.0, memory=60) | {"profile": {"tokens": 50.0}}
     groups = [{"electra": ours, "plain, eager": found(3.0, 3.0, 4.0, memory=100)}, {"electra": again, "improved": {"turns": [], "error": "why"}}]
+    halves = {"electra, bf16": found(0.5, 1.0, 1.0, memory=40), "improved, bf16": found(1.0, 4.0, 3.0, memory=80)}
+    groups.append({"electra": ours} | halves)
     out = throughput.summarize(groups)
+    assert out["electra, bf16"]["faster_than_fp32"] == {"median": 2.0, "least": 1.0, "most": 2.0}
+    assert out["improved, bf16"]["electra_is_faster_by"] == {"median": 3.0, "least": 2.0, "most": 4.0} and out["improved, bf16"]["memory_ratio"] == 0.5
     assert out["plain, eager"]["electra_is_faster_by"] == {"median": 3.0, "least": 1.5, "most": 4.0}
     assert out["plain, eager"]["memory_ratio"] == 0.6 and out["improved"] == {"error": "why"}
     assert out["electra"]["share_of_limit"] == {"median": 0.5, "least": 0.25, "most": 0.5}
@@ -164,6 +168,7 @@ def test_ratios_are_of_one_turn_each_and_within_a_group() -> None:
     result = {"steps": 3, "threads": 1, "runs": [run]}
     verdicts = {target.asked: target.verdict for target in throughput.targets(result)}
     assert verdicts == {">= 2.5x": "met", "<= 60%": "met", ">= 65%": "**missed**"}
+    assert "| electra, bf16 | 100 (100..200) | 2.00x (1.00..2.00) than fp32 |" in "\n".join(throughput.lines(result))
     assert "| small, 32 x 128, dropout 0.0 | improved | not run: why | - | - | - | - |" in throughput.lines(result)
     assert throughput.cut_groups(("a", "b", "c"), 3) == [["electra", "a", "b"], ["electra", "c"]] and throughput.cut_groups((), 5) == [["electra"]]
 
@@ -286,13 +291,15 @@ def test_peers_that_cannot_be_made_are_told(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.mark.slow
 def test_a_quick_run_measures_beside_peers(tmp_path: Path) -> None:
+    import training_step
+
     words = ("--quick", "--sections", "machine", "pretraining", "startup", "--dropout", "0", "--threads", "1", "--peers", sys.executable)
     done = bench(*words, "--records", tmp_path, "--name", "trial")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "trial.json").read_text())
     sections = {name: entry["result"] for name, entry in record["sections"].items()}
     (run,) = sections["pretraining"]["runs"]
-    contestants = ["electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products"]
+    contestants = list(training_step.CONTESTANTS)
     assert list(run["summary"]) == contestants and not any("error" in found for found in run["summary"].values())
     (group,) = run["groups"]
     for name in contestants:

@@ -1,20 +1,26 @@
-"""Fast products, dropout and the vocabulary by chunks: the same mathematics as PyTorch's own. (The encoder's fast path: test_model.py.)"""
+"""Fast products, also of bf16, dropout, the vocabulary by chunks: the same mathematics as PyTorch's own. (The encoder's fast path: test_model.py.)"""
 
 from __future__ import annotations
 
 import threading
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from electra import cpu
+from electra.data.batches import collate
 from electra.model import masking, vocabulary
+from electra.model.networks import build_objective
 from electra.model.vocabulary import Draw
+from electra.settings import ModelSettings, ObjectiveSettings
+from electra.train.blocks import recompute
 
 CPU = torch.device("cpu")
+native = pytest.mark.skipif(not cpu.native_half(), reason="this processor has no products of bf16")
 
 
 def test_products_within_are_fp32_and_the_setting_is_given_back() -> None:
@@ -67,7 +73,7 @@ def test_a_user_who_asked_for_less_precision_keeps_it() -> None:
         assert cpu.are_fast() == cpu.exact_in_onednn()
 
 
-def test_a_linear_layer_is_pytorchs() -> None:
+def test_a_linear_layer_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
     ours, theirs = cpu.Linear(30, 20), torch.nn.Linear(30, 20)
     theirs.load_state_dict(ours.state_dict())
@@ -81,6 +87,7 @@ def test_a_linear_layer_is_pytorchs() -> None:
     assert torch.allclose(found, expected, atol=1e-5)
     for one, two in ((mine, other), (ours.weight, theirs.weight), (ours.bias, theirs.bias)):
         assert torch.allclose(one.grad, two.grad, atol=1e-4)
+    monkeypatch.setattr(cpu, "native_half", lambda: False)
     with cpu.fast_products(CPU), torch.autocast("cpu", torch.bfloat16):
         assert ours(values).dtype == torch.bfloat16
 
@@ -165,3 +172,113 @@ def test_the_vocabulary_by_chunks(num: int, rows: int, fast: bool, changes: dict
         assert torch.equal(found.sampled, masking.sample_tokens(logits.detach(), draw.chance, draw.temperature, draw.forbidden))
     with torch.no_grad():
         assert torch.allclose(vocabulary.predict(*ours, wanted, draw).total, expected)
+
+
+# ---- products of bf16 ----
+
+
+def gradients(kind: str, monkeypatch: pytest.MonkeyPatch, *, dropout: float = 0.0, recomputed: bool = False) -> tuple[float, Tensor]:
+    """Loss and all gradients of a small ELECTRA on one batch: 'fp32', 'autocast' (PyTorch's, of every operator) or 'half' (ours)."""
+    model = ModelSettings(
+        hidden_size=64, embedding_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=256, generator_size=0.5, dropout=dropout
+    )
+    objective = build_objective(model, ObjectiveSettings(), vocab_size=300, mask_id=4, special_ids=range(5), sequence_length=40, seed=3).train()
+    if recomputed:
+        recompute(objective)
+    rng = np.random.default_rng(1)
+    rows = [[2, *rng.integers(5, 300, length).tolist(), 3] for length in (38, 38, 20, 31, 7, 38)]
+    batch = collate([(row, [0] * len(row)) for row in rows], keys=range(len(rows)))
+    torch.manual_seed(1)
+    with monkeypatch.context() as patch, cpu.fast_products(CPU):
+        patch.setattr(cpu, "native_half", lambda: kind == "half")
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind != "fp32"):
+            losses = objective(batch).losses
+        counts = objective.counts(batch)
+        loss = torch.stack([each.weight * each.total / counts[name] for name, each in losses.items()]).sum()
+        loss.backward()
+    return loss.item(), torch.cat([parameter.grad.flatten() for parameter in objective.parameters()])
+
+
+@native
+def test_training_in_half_is_as_exact_as_pytorchs_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples of the generator are the same draw, so all three see nearly the same text."""
+    (exact, of_exact), (usual, of_usual), (ours, of_ours) = (gradients(kind, monkeypatch) for kind in ("fp32", "autocast", "half"))
+    assert ours == pytest.approx(exact, rel=2e-3) and usual == pytest.approx(exact, rel=2e-3)
+    off = [float((found - of_exact).norm() / of_exact.norm()) for found in (of_usual, of_ours)]
+    assert 1e-4 < off[1] < 1.1 * off[0] < 0.05
+
+
+@native
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_layers_computed_again_are_as_the_first_time(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one, kept), (other, again) = (gradients("half", monkeypatch, dropout=dropout, recomputed=recomputed) for recomputed in (False, True))
+    assert one == other and torch.equal(kept, again)
+
+
+@native
+def test_a_linear_layer_in_half_is_autocasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    values, weights = torch.randn(100, 48), torch.randn(100, 24)
+    found = {}
+    for kind, narrow in (("autocast", True), ("half", True), ("half", False)):
+        torch.manual_seed(2)
+        layer, mine = cpu.Linear(48, 24, narrow=narrow), values.clone().requires_grad_()
+        monkeypatch.setattr(cpu, "native_half", lambda kind=kind: kind == "half")
+        with torch.autocast("cpu", torch.bfloat16):
+            out = layer(mine)
+        assert out.dtype == (torch.bfloat16 if narrow else torch.float32)
+        (out.float() * weights).sum().backward()
+        found[kind, narrow] = [out.float().detach(), mine.grad, layer.weight.grad, layer.bias.grad]
+    expected = found.pop(("autocast", True))
+    for ours in found.values():
+        assert all(one.dtype == torch.float32 and torch.allclose(one, two, rtol=2e-2, atol=2e-2) for one, two in zip(ours, expected, strict=True))
+
+
+@native
+def test_dropout_in_half_is_that_of_fp32() -> None:
+    values = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(1)
+        mine = values.to(dtype).requires_grad_()
+        out = cpu.add_dropped(torch.ones(500, 64), mine, 0.3)
+        assert out.dtype == torch.float32
+        out.square().sum().backward()
+        assert mine.grad.dtype == dtype
+        found.append((out.detach(), mine.grad.float()))
+    (exact, of_exact), (ours, of_ours) = found
+    assert torch.allclose(exact, ours, atol=1e-6) and torch.allclose(of_exact, of_ours, rtol=1e-2)
+
+
+@native
+def test_the_vocabulary_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(4)
+    start = [torch.randn(shape, generator=generator) for shape in ((70, 16), (90, 16), (90,))]
+    wanted = torch.randint(90, (70,), generator=generator)
+    draw = Draw(chance=torch.rand(70, generator=generator))
+    monkeypatch.setattr(vocabulary, "CHUNK_BYTES", 32 * 90 * 4)
+    found = []
+    for half in (False, True):
+        mine = [values.clone().requires_grad_() for values in start]
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            out = vocabulary.predict(*mine, wanted, draw)
+        (2 * out.total).backward()
+        found.append((out, [values.grad for values in mine]))
+    (exact, of_exact), (ours, of_ours) = found
+    assert ours.total.dtype == torch.float32 and 0 < abs(ours.total - exact.total) < 2e-3 * exact.total
+    assert (ours.hits == exact.hits).float().mean() > 0.95 and (ours.sampled == exact.sampled).float().mean() > 0.9
+    for one, two in zip(of_ours, of_exact, strict=True):
+        assert one.dtype == torch.float32 and 0 < (one - two).norm() < 0.01 * two.norm()
+
+
+def test_half_is_for_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "native_half", lambda: True)
+    assert not cpu.are_half()
+    with torch.autocast("cpu", torch.float16):
+        assert not cpu.are_half()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert cpu.are_half() and cpu.want_equal_sizes()
+        with torch.autocast("cpu", enabled=False):
+            assert not cpu.are_half()
+        monkeypatch.setattr(cpu, "native_half", lambda: False)
+        assert not cpu.are_half()

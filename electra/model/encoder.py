@@ -129,7 +129,7 @@ class Rows:
             mask = torch.zeros(num_rows * length, dtype=torch.bool, device=slots.device)
             mask[slots] = True
             mask = mask.view(num_rows, 1, 1, length)
-            if cpu.are_fast() and batch.num_tokens >= _WORTH_PACKING * num_rows * length:
+            if cpu.want_equal_sizes() and batch.num_tokens >= _WORTH_PACKING * num_rows * length:
                 slots, spread = None, slots
             elif num_spare := cpu.spare(batch.num_tokens):
                 slots = torch.cat([slots, torch.arange(num_rows * length, num_rows * length + num_spare)])
@@ -167,8 +167,8 @@ class Layer(nn.Module):
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
         self.dropout = config.dropout
-        self.qkv = cpu.Linear(width, 3 * width)
-        self.attention_output = cpu.Linear(width, width)
+        self.qkv = cpu.Linear(width, 3 * width, narrow=True)
+        self.attention_output = cpu.Linear(width, width, narrow=True)
         self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.up = cpu.Linear(width, config.intermediate_size)
         self.down = cpu.Linear(config.intermediate_size, width)
@@ -183,7 +183,8 @@ class Layer(nn.Module):
         return self.norm(self._add(hidden, self._feed_forward(hidden)))
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
-        if cpu.are_fast() and hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+        plain = cpu.are_fast() and hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if plain or (cpu.are_half() and self.up.weight.dtype == torch.float32):
             return cpu.feed_forward(hidden, self.up, self.down)
         return self.down(F.gelu(self.up(hidden)))  # type: ignore[no-any-return]
 
@@ -191,7 +192,7 @@ class Layer(nn.Module):
         """hidden + dropout(values)."""
         if not (self.dropout and self.training):
             return hidden + values
-        return cpu.add_dropped(hidden, values, self.dropout) if cpu.are_fast() else hidden + F.dropout(values, self.dropout)
+        return cpu.add_dropped(hidden, values, self.dropout) if cpu.want_equal_sizes() else hidden + F.dropout(values, self.dropout)
 
     def _attend(self, qkv: Tensor, rows: Rows) -> Tensor:
         """(T, 3D) -> (T, D)."""
@@ -201,7 +202,7 @@ class Layer(nn.Module):
             qkv = grid.index_copy(0, rows.slots, qkv)[: rows.num_rows * rows.length]
         dropout = self.dropout if self.training else 0.0
         heads = qkv.view(rows.num_rows, rows.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        if cpu.are_fast() and qkv.dtype == torch.float32:
+        if (cpu.are_fast() and qkv.dtype == torch.float32) or (cpu.are_half() and qkv.dtype == torch.bfloat16):
             out = cpu.attention(heads, rows.mask, dropout)
         else:
             q, k, v = heads

@@ -32,7 +32,8 @@ class MaskedLanguageHead(nn.Module):
         states = self.norm(F.gelu(self.dense(states)))
         if wanted is None:
             return self.output(states)
-        if states.device.type == "cpu" and self.output.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+        plain = cpu.are_half() or not torch.is_autocast_enabled("cpu")
+        if states.device.type == "cpu" and self.output.weight.dtype == torch.float32 and plain:
             return vocabulary.predict(states, self.output.weight, self.output.bias, wanted, draw)
         logits = self.output(states)
         total = F.cross_entropy(logits.float(), wanted, reduction="sum")

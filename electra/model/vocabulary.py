@@ -49,7 +49,7 @@ def predict(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: 
     """(M, E) states, (V, E), (V,), (M,) ids -> what their logits say."""
     num, rows = len(states), max(16, CHUNK_BYTES // (4 * len(weight)))
     spare = 0
-    if cpu.are_fast():
+    if cpu.want_equal_sizes():
         # Chunks of one size, of which there are but few: blocks as large as these else find no place where others were.
         num_chunks = max(1, -(-num // rows))
         rows = max(1, -(-num // (num_chunks * _MULTIPLE))) * _MULTIPLE
@@ -61,7 +61,9 @@ def predict(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: 
     drawn: tuple[Any, ...] = ()
     if draw is not None:
         drawn = (filled(draw.chance), draw.temperature, None if draw.forbidden is None else filled(draw.forbidden))
-    found = _Predict.apply(filled(states), weight, bias, filled(wanted), num, rows, torch.is_grad_enabled(), *drawn)  # type: ignore[no-untyped-call]
+    half = cpu.are_half()
+    with torch.autocast("cpu", enabled=False):
+        found = _Predict.apply(filled(states), weight, bias, filled(wanted), num, rows, torch.is_grad_enabled(), half, *drawn)  # type: ignore[no-untyped-call]
     total, hits, sampled = found
     return Found(total=total, hits=hits[:num], sampled=None if draw is None else sampled[:num])
 
@@ -77,6 +79,7 @@ class _Predict(torch.autograd.Function):
         num: int,
         rows: int,
         learns: bool,
+        half: bool,
         chance: Tensor | None = None,
         temperature: float | Tensor = 1.0,
         forbidden: Tensor | None = None,
@@ -84,10 +87,12 @@ class _Predict(torch.autograd.Function):
         learns = learns and any(ctx.needs_input_grad)
         of_states = torch.empty_like(states) if learns else None
         of_weight, of_bias = (torch.zeros_like(weight), torch.zeros_like(bias)) if learns else (None, None)
+        # Rounded once; logits, softmax and the sums of gradients are fp32 in any case.
+        taken, words = (states.to(torch.bfloat16), weight.to(torch.bfloat16)) if half else (states, weight)
         total, hits, sampled = states.new_zeros(()), torch.empty_like(wanted, dtype=torch.bool), torch.empty_like(wanted)
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
-            logits, right = cpu.affine(states[part], weight, bias), wanted[part, None]
+            logits, right = (cpu.half_affine(taken[part], words, bias).float() if half else cpu.affine(taken[part], words, bias)), wanted[part, None]
             hits[part] = logits.argmax(-1) == wanted[part]
             plain = isinstance(temperature, float | int) and temperature == 1 and forbidden is None
             if chance is not None and not plain:
@@ -101,9 +106,14 @@ class _Predict(torch.autograd.Function):
             if of_states is not None and of_weight is not None and of_bias is not None:
                 wrong = weights.div_(sums).scatter_add_(1, right, right.new_full((), -1, dtype=weights.dtype).expand_as(right))
                 wrong[num - start :] = 0
-                torch.mm(wrong, weight, out=of_states[part])
-                torch.addmm(of_weight, wrong.t(), states[part], out=of_weight)
                 of_bias += wrong.sum(0)
+                wrong = wrong.to(words.dtype)
+                if half:
+                    of_states[part] = wrong @ words
+                    of_weight += wrong.t() @ taken[part]
+                else:
+                    torch.mm(wrong, words, out=of_states[part])
+                    torch.addmm(of_weight, wrong.t(), taken[part], out=of_weight)
         ctx.save_for_backward(of_states, of_weight, of_bias)
         ctx.mark_non_differentiable(hits, sampled)
         return total, hits, sampled
@@ -112,4 +122,4 @@ class _Predict(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         of_states, of_weight, of_bias = ctx.saved_tensors
-        return of_states * gradient, of_weight * gradient, of_bias * gradient, *(None,) * 7
+        return of_states * gradient, of_weight * gradient, of_bias * gradient, *(None,) * 8
