@@ -122,6 +122,19 @@ def test_dropout_in_attention_is_that_of_its_probabilities() -> None:
         assert not torch.allclose(drawn(heads), cpu.attention(heads, None, 0.0))
 
 
+def test_random_bits_are_those_of_splitmix64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers are those published for this seed (Rosetta Code, Pseudo-random numbers/Splitmix64)."""
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    assert [int(number) % 2**64 for number in cpu.split_mix(torch.tensor(1234567), 5)] == published
+    least = torch.tensor(-(2**63))
+    whole = cpu.split_mix(least, 1000)
+    monkeypatch.setattr(cpu, "_BLOCK", 300)
+    cpu._places.cache_clear()
+    assert torch.equal(cpu.split_mix(least, 1000), whole)
+    cpu._places.cache_clear()
+    assert len(whole.unique()) == 1000 and cpu.split_mix(least, 0).numel() == 0
+
+
 @pytest.mark.parametrize("prob", [0.1, 0.5])
 def test_dropout_keeps_the_right_share_and_mean(prob: float) -> None:
     torch.manual_seed(1)
