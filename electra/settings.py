@@ -878,6 +878,8 @@ class AblateSettings:
     """Where to train."""
     threads: int = 0
     """CPU threads; 0 leaves PyTorch's choice."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the pre-trainings. 'auto': bf16 autocast on CUDA, fp32 elsewhere."""
     resume: bool = False
     """Skip finished parts and go on with an interrupted one, with the sizes settled before."""
     dry_run: bool = False

@@ -94,6 +94,12 @@ def test_matched_runs_have_equal_flops_within_a_step(preset: str, num_steps: int
     assert sum(runs["mlm-flops"].stage_steps) > num_steps
 
 
+def test_every_pretraining_has_the_precision_asked_for() -> None:
+    methods = find_methods(settings_of("scratch", "--data", "x", "--precision", "bf16"), ())
+    assert [stage.loop.precision for method in methods for stage, _ in method.stages()] == ["bf16"] * 3
+    assert all("bf16" in method.words for method in methods)
+
+
 def test_points_are_evenly_spread_over_flops_and_end_at_the_end() -> None:
     stages = [Stage(share=0.5, flops=1.0, seconds=1.0), Stage(share=0.5, flops=3.0, seconds=1.0)]
     # Of 400 FLOPs, 133.3 lie 11 steps into the second stage, 266.7 lie 55.6 into it.

@@ -79,6 +79,7 @@ def _method(name: str, settings: AblateSettings, shape: Sequence[str]) -> Method
         start = settings.init_mlm if name == "mlm" and settings.init_mlm is not None else settings.init
         # A checkpoint has its start behind it.
         words += ["--init", start, *shape, "--mlm-first", "0"]
+    words += ["--precision", settings.precision]
     whole = [*words, "--num-train-steps", "1000"]
     found = config.from_command_line(PretrainSettings, whole, "electra ablate", preset_kind="pretrain")
     check(found)
