@@ -16,13 +16,13 @@ def main() -> None:
         if request["kind"] == "build":
             import torch
 
-            from electra import config
+            from electra.command_line import from_command_line
             from electra.settings import PretrainSettings
             from electra.tasks.assembly import open_corpus, open_stream
             from electra.train.ranks import Ranks
 
             torch.set_num_threads(1)
-            settings = config.from_command_line(PretrainSettings, ["small", "--data", *request["folders"]], "bench", preset_kind="pretrain")
+            settings = from_command_line(PretrainSettings, ["small", "--data", *request["folders"]], "bench", preset_kind="pretrain")
             started = time.perf_counter()
             held["stream"] = open_stream(settings, open_corpus(settings), 32, Ranks(0, 1, torch.device("cpu")))
             next(held["stream"])

@@ -89,11 +89,11 @@ def _dispatch(argv: Sequence[str]) -> int:
     name = argv[0]
     if name not in COMMANDS:
         raise UserError(f"unknown command '{name}'; {did_you_mean(name, COMMANDS)}")
-    from electra import config
     from electra import settings as all_settings
+    from electra.command_line import from_command_line
 
     command = COMMANDS[name]
-    settings = config.from_command_line(getattr(all_settings, command.settings), argv[1:], f"electra {name}", preset_kind=command.preset_kind)
+    settings = from_command_line(getattr(all_settings, command.settings), argv[1:], f"electra {name}", preset_kind=command.preset_kind)
     try:
         return importlib.import_module(command.module).run(settings) or 0
     except ModuleNotFoundError as error:

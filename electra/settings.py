@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from electra.config import argument, count, duration, flag, fraction
+from electra.config import argument, flag
+from electra.quantities import count, duration, fraction
 
 # ---- sections shared by commands ----
 

@@ -17,6 +17,7 @@ from conftest import WORDS
 
 from electra import config
 from electra.cli import main
+from electra.command_line import from_command_line
 from electra.errors import UserError
 from electra.model import flops
 from electra.recipes import ablate, ablation_plan, ablation_results, ablation_timing
@@ -56,7 +57,7 @@ checkpoint_every = 3
 
 
 def settings_of(*words: object) -> AblateSettings:
-    found: AblateSettings = config.from_command_line(AblateSettings, [str(word) for word in words], "electra ablate")
+    found: AblateSettings = from_command_line(AblateSettings, [str(word) for word in words], "electra ablate")
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from electra import __version__, cli, config, settings
 from electra.cli import COMMANDS, main
+from electra.command_line import from_command_line
 from electra.errors import UserError, require
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +39,7 @@ def lines_of_commands(text: str) -> Iterator[list[str]]:
 def parse(words: list[str]) -> object:
     """Words of a command line -> settings, exactly as `electra` would read them, without running the command."""
     command = COMMANDS[words[0]]
-    return config.from_command_line(getattr(settings, command.settings), words[1:], f"electra {words[0]}", preset_kind=command.preset_kind)
+    return from_command_line(getattr(settings, command.settings), words[1:], f"electra {words[0]}", preset_kind=command.preset_kind)
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_a_missing_package_is_the_line_to_type() -> None:
 
 
 def test_the_optional_file_may_stand_behind_flags() -> None:
-    from electra.config import from_command_line
+    from electra.command_line import from_command_line
     from electra.settings import ScoreSettings
 
     for argv in (["m", "f.jsonl", "--nbest", "h"], ["m", "--nbest", "h", "f.jsonl"], ["--nbest", "h", "m", "f.jsonl"]):

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from electra import config, settings
+from electra import config, quantities, settings
 from electra.cli import COMMANDS
+from electra.command_line import from_command_line
 from electra.errors import UserError
 
 SETTINGS = sorted(
@@ -27,7 +28,7 @@ OTHER = {int: 7, float: 0.25, str: "value", bool: None, Path: Path("some/where")
 
 def another_value(kind: Any, current: Any) -> Any:
     """A valid value of a field that is not its default, so that a field lost on the way is noticed."""
-    plain, many = config._plain(kind)
+    plain, many = config.plain_type(kind)
     if typing.get_origin(plain) is typing.Literal:
         value = next((v for v in typing.get_args(plain) if v != current), current)
     elif plain is bool:
@@ -100,7 +101,7 @@ def test_every_leaf_is_a_flag(name: str) -> None:
         value = full
         for part in path:
             value = getattr(value, part)
-        if item.metadata.get("parse") is config.duration:
+        if item.metadata.get("parse") is quantities.duration:
             value, word = 90.0, ["--" + item.name.replace("_", "-"), "1m30s"]
         else:
             word = given(item, value)
@@ -116,7 +117,7 @@ def test_every_leaf_is_a_flag(name: str) -> None:
             if item.metadata.get("positional")
             else [*words, *word]
         )
-        built = config.from_command_line(cls, [*first, *order, *flags], f"electra {name}", preset_kind=preset_kind)
+        built = from_command_line(cls, [*first, *order, *flags], f"electra {name}", preset_kind=preset_kind)
         for part in path:
             built = getattr(built, part)
         assert built == value, path
@@ -156,7 +157,7 @@ def test_preset_opens_with_its_command(kind: str, name: str) -> None:
 )
 def test_shapes_of_the_paper(name: str, shape: tuple[int, ...]) -> None:
     """Table 6 of the paper: hidden, embedding, layers, heads, feed-forward; generator 1/4, 1/3, 1/4; mask 15, 15, 25 %."""
-    preset = config.from_command_line(settings.PretrainSettings, [name, "--data", "d", "--output", "o"], "p", preset_kind="pretrain")
+    preset = from_command_line(settings.PretrainSettings, [name, "--data", "d", "--output", "o"], "p", preset_kind="pretrain")
     model = preset.model
     assert (model.hidden_size, model.embedding_size, model.num_hidden_layers, model.num_attention_heads, model.intermediate_size) == shape
     assert model.generator_size == pytest.approx({"small": 1 / 4, "base": 1 / 3, "large": 1 / 4}[name], abs=1e-3)
@@ -199,19 +200,19 @@ def test_what_says_the_same_in_another_way_takes_the_place_of_the_presets(parent
 )
 def test_a_length_given_by_a_flag_scales_the_warm_up_of_the_preset(flags: list[str], warmup: tuple[int | None, float]) -> None:
     """10,000 of a million steps in 'small': one percent of any other number."""
-    found = config.from_command_line(settings.PretrainSettings, ["small", "--data", "d", "--output", "o", *flags], "p", preset_kind="pretrain")
+    found = from_command_line(settings.PretrainSettings, ["small", "--data", "d", "--output", "o", *flags], "p", preset_kind="pretrain")
     assert (found.optimizer.warmup_steps, found.optimizer.warmup_fraction) == warmup
 
 
 @pytest.mark.parametrize(("text", "value"), [("250000", 250_000), ("30M", 30_000_000), ("1.5B", 1_500_000_000), ("2k", 2_000), ("1_000", 1_000)])
 def test_counts(text: str, value: int) -> None:
-    assert config.count(text) == value
+    assert quantities.count(text) == value
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", "3K", "", "1e6"])
 def test_what_is_no_count(text: str) -> None:
     with pytest.raises(ValueError, match="expected a number such as"):
-        config.count(text)
+        quantities.count(text)
 
 
 def test_base_may_be_a_packaged_preset(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_flags_lie_over_the_preset(tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
     preset.write_text("[model]\nhidden_size = 64\nnum_hidden_layers = 3\n[optimizer]\nlearning_rate = 1e-3\n")
     argv = [str(preset), "--data", "d", "--output", "o", "--hidden-size", "32", "--budget", "1h30m"]
-    built = config.from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
+    built = from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
     assert (built.model.hidden_size, built.model.num_hidden_layers, built.optimizer.learning_rate, built.loop.budget) == (32, 3, 1e-3, 5400.0)
     assert built.preset == str(preset)
 
@@ -249,7 +250,7 @@ def test_a_flag_equal_to_the_default_still_wins(tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
     preset.write_text("[model]\nhidden_size = 64\n")
     default = settings.ModelSettings().hidden_size
-    built = config.from_command_line(
+    built = from_command_line(
         settings.PretrainSettings, [str(preset), "--output", "o", "--hidden-size", str(default)], "electra pretrain", preset_kind="pretrain"
     )
     assert built.model.hidden_size == default
@@ -258,9 +259,9 @@ def test_a_flag_equal_to_the_default_still_wins(tmp_path: Path) -> None:
 def test_the_record_of_a_run_is_a_preset(tmp_path: Path) -> None:
     """config.toml of a run, given as preset, is the same run again."""
     argv = ["small", "--data", "a", "b", "--weights", "3", "1", "--output", "o", "--budget", "90s", "--keep-steps", "10", "20"]
-    first = config.from_command_line(settings.PretrainSettings, argv, "p", preset_kind="pretrain")
+    first = from_command_line(settings.PretrainSettings, argv, "p", preset_kind="pretrain")
     (tmp_path / "config.toml").write_text(config.to_toml(first))
-    again = config.from_command_line(settings.PretrainSettings, [str(tmp_path / "config.toml"), "--output", "o"], "p", preset_kind="pretrain")
+    again = from_command_line(settings.PretrainSettings, [str(tmp_path / "config.toml"), "--output", "o"], "p", preset_kind="pretrain")
     assert dataclasses.replace(again, preset=first.preset) == first
 
 
@@ -326,7 +327,7 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
 )
 def test_wrong_words(argv: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        config.from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
+        from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
 
 
 # ---- little languages ----
@@ -334,24 +335,24 @@ def test_wrong_words(argv: list[str], message: str) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800), ("1m30s", 90)])
 def test_duration(text: str, seconds: float) -> None:
-    assert config.duration(text) == seconds == config.duration(config.as_typed(seconds, config.duration))
+    assert quantities.duration(text) == seconds == quantities.duration(quantities.as_typed(seconds, quantities.duration))
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "1h 30m", "-5m", "1x", "1h30"])
 def test_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
-        config.duration(text)
+        quantities.duration(text)
 
 
 @pytest.mark.parametrize(("text", "value"), [("0.5%", 0.005), ("0.005", 0.005), ("0", 0), ("100%", 1), ("1", 1)])
 def test_fraction(text: str, value: float) -> None:
-    assert config.fraction(text) == pytest.approx(value)
+    assert quantities.fraction(text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["-1%", "101%", "1.5", "nan", "half", "%"])
 def test_not_a_fraction(text: str) -> None:
     with pytest.raises(ValueError, match="expected a fraction"):
-        config.fraction(text)
+        quantities.fraction(text)
 
 
 def test_help_of_a_field_is_its_docstring() -> None:
@@ -372,7 +373,7 @@ def test_help_of_a_field_is_its_docstring() -> None:
 def test_steps_on_the_command_line_take_the_place_of_a_presets_budget_and_the_other_way_round() -> None:
     def loop(*words: str) -> tuple[int | None, float | None]:
         argv = [*words, "--data", "s", "--output", "o"]
-        found = config.from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
+        found = from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
         return found.loop.num_train_steps, found.loop.budget
 
     assert loop("mini") == (None, 3600.0)

@@ -16,6 +16,7 @@ import pytest
 from tiny_models import random_start
 
 from electra import cli, config
+from electra.command_line import from_command_line
 from electra.settings import FinetuneSettings, OptimizerSettings
 from electra.tasks import metrics
 from electra.tasks.recipe import resolve
@@ -199,7 +200,7 @@ def test_glue_task_from_the_command_line(start: Path, tmp_path: Path) -> None:
 
 
 def _settings(*flags: str, task: str = "sst2") -> FinetuneSettings:
-    return config.from_command_line(FinetuneSettings, [task, "--model", "m", "--output", "o", *flags], "electra finetune")
+    return from_command_line(FinetuneSettings, [task, "--model", "m", "--output", "o", *flags], "electra finetune")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from electra.config import from_command_line
+from electra.command_line import from_command_line
 from electra.errors import UserError
 from electra.settings import ServeSettings
 

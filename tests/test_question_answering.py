@@ -238,10 +238,10 @@ def test_transformers_opens_what_we_trained(plain: Path) -> None:
 @pytest.mark.parametrize("preset", ["paper", "original-code"])
 @pytest.mark.parametrize("task", ["squad", "squad2", "cmrc2018", "newsqa", "naturalquestions", "triviaqa", "searchqa", "mrqa"])
 def test_presets(preset: str, task: str) -> None:
-    from electra import config
+    from electra.command_line import from_command_line
     from electra.settings import FinetuneSettings
 
-    given = config.from_command_line(FinetuneSettings, [task, "--model", "m", "--output", "o", "--preset", preset], "electra finetune")
+    given = from_command_line(FinetuneSettings, [task, "--model", "m", "--output", "o", "--preset", preset], "electra finetune")
     made = resolve(given, task, 256)
     assert (made.epochs, made.max_length, made.stride, made.max_query_length, made.max_answer_length) == (2.0, 512, 128, 64, 30)
     assert made.optimizer.learning_rate == (3e-4 if preset == "paper" else 1e-4) and made.loop.batch_size == 32

@@ -20,7 +20,8 @@ from conftest import ROOT
 import electra
 from electra import Predictor, UserError, load, pipeline, shipped
 from electra.cli import main
-from electra.config import from_command_line, to_values
+from electra.command_line import from_command_line
+from electra.config import to_values
 from electra.deploy.artefact import open_artefact
 from electra.deploy.invocation import may_be_text, model_and_texts
 from electra.deploy.texts import Typed

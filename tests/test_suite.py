@@ -20,6 +20,7 @@ import pytest
 from tiny_models import random_start
 
 from electra import cli, config
+from electra.command_line import from_command_line
 from electra.errors import UserError
 from electra.recipes import suite, table
 from electra.recipes.trials import as_flags, run_trial
@@ -299,9 +300,7 @@ def test_a_value_its_flag_does_not_take_is_told_before_anything_runs(
 
 def test_a_draw_is_for_the_tasks_that_have_some(tmp_path: Path) -> None:
     """--fold in a suite reaches FewCLUE's tasks and not ChnSentiCorp, which would refuse it."""
-    settings = config.from_command_line(
-        FinetuneSettings, ["clue", "--model", "m", "--data", str(tmp_path), "--output", "o", "--fold", "1"], "finetune"
-    )
+    settings = from_command_line(FinetuneSettings, ["clue", "--model", "m", "--data", str(tmp_path), "--output", "o", "--fold", "1"], "finetune")
     trials = suite.plan(settings, {"tnews": tmp_path, "chnsenticorp": tmp_path}, [()])
     assert [("--fold" in trial.words) for trial in trials] == [True, False]
 
@@ -309,8 +308,8 @@ def test_a_draw_is_for_the_tasks_that_have_some(tmp_path: Path) -> None:
 def test_flags_of_a_trial_are_those_given() -> None:
     words = ["sst2", "--model", "m", "--output", "o", "--data", "d", "--no-double-unordered", "--budget", "90s", "--keep-steps", "3", "5"]
     words += ["--learning-rate", "2e-5", "--seeds", "4", "--workers", "3", "--preset", "original-code", "--num-train-tokens", "30M"]
-    given = config.from_command_line(FinetuneSettings, words, "electra finetune")
-    again = config.from_command_line(FinetuneSettings, ["sst2", "--output", "o", "--data", "d", *as_flags(given)], "electra finetune")
+    given = from_command_line(FinetuneSettings, words, "electra finetune")
+    again = from_command_line(FinetuneSettings, ["sst2", "--output", "o", "--data", "d", *as_flags(given)], "electra finetune")
     assert again == config.replace(given, seeds=1, suite=again.suite) and "--workers" not in as_flags(given)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from electra import config
 from electra import settings as all_settings
+from electra.command_line import from_command_line
 
 
 class Stopped(BaseException):
@@ -33,9 +33,7 @@ def call(command: str, *argv: object, preset_kind: str | None = None) -> str:
     """
     words = [str(word) for word in argv]
     print(f"$ electra {shlex.join([command, *words])}", file=sys.stderr, flush=True)
-    settings: Any = config.from_command_line(
-        getattr(all_settings, f"{command.capitalize()}Settings"), words, f"electra {command}", preset_kind=preset_kind
-    )
+    settings: Any = from_command_line(getattr(all_settings, f"{command.capitalize()}Settings"), words, f"electra {command}", preset_kind=preset_kind)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = importlib.import_module(f"electra.commands.{command}").run(settings)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra import config
+from electra.command_line import from_command_line
 from electra.errors import UserError, did_you_mean
 from electra.model import flops
 from electra.settings import AblateSettings, PretrainSettings
@@ -63,7 +64,7 @@ def find_methods(settings: AblateSettings, shape: Sequence[str]) -> list[Method]
             raise UserError(f"--match {name}: unknown; {did_you_mean(name, MATCHES)}")
     if not settings.match or len(set(settings.match)) != len(settings.match):
         raise UserError("--match: give flops, seconds, or both, each once")
-    base = config.from_command_line(PretrainSettings, [settings.preset], "electra ablate --preset", preset_kind="pretrain")
+    base = from_command_line(PretrainSettings, [settings.preset], "electra ablate --preset", preset_kind="pretrain")
     if base.objective.objective != "electra":
         raise UserError(f"--preset {settings.preset} has the objective '{base.objective.objective}'; give ELECTRA's preset, such as mini")
     return [_method(name, settings, shape) for name in settings.methods]
@@ -81,7 +82,7 @@ def _method(name: str, settings: AblateSettings, shape: Sequence[str]) -> Method
         words += ["--init", start, *shape, "--mlm-first", "0"]
     words += ["--precision", settings.precision]
     whole = [*words, "--num-train-steps", "1000"]
-    found = config.from_command_line(PretrainSettings, whole, "electra ablate", preset_kind="pretrain")
+    found = from_command_line(PretrainSettings, whole, "electra ablate", preset_kind="pretrain")
     check(found)
     return Method(name=name, words=tuple(words), settings=found)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from electra import __version__, config, disk
 from electra import settings as all_settings
+from electra.command_line import from_command_line
 from electra.errors import UserError, require
 from electra.recipes import demo_data, demo_text, report
 from electra.recipes.demo_build import build
@@ -80,7 +81,7 @@ class Workspace:
         self.commands.append(line)
         print(f"$ {line}", file=sys.stderr, flush=True)
         schema = getattr(all_settings, f"{command.capitalize()}Settings")
-        settings = config.from_command_line(schema, words, f"electra {command}", preset_kind=preset_kind)
+        settings = from_command_line(schema, words, f"electra {command}", preset_kind=preset_kind)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             code = importlib.import_module(f"electra.commands.{command}").run(settings)

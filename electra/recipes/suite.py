@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from electra import config, disk
+from electra.command_line import from_command_line
 from electra.commands.finetune import choose_task, read_splits
 from electra.errors import UserError, did_you_mean, require
 from electra.recipes import table
@@ -95,7 +96,7 @@ def write_baselines(settings: FinetuneSettings, trials: Sequence[Trial]) -> None
         if place.exists() or "+" in trial.task:
             continue
         print(f"{trial.task}: baselines", file=sys.stderr)
-        alone = config.from_command_line(FinetuneSettings, trial.words[1:], "electra finetune")
+        alone = from_command_line(FinetuneSettings, trial.words[1:], "electra finetune")
         task = choose_task(alone)
         train, dev = read_splits(task, alone)
         head = task.head(train)
@@ -168,7 +169,7 @@ def plan(settings: FinetuneSettings, found: dict[str, Path | None], points: Sequ
             words = ["finetune", task, *given, *itertools.chain.from_iterable(_flag(name, value) for name, value in point)]
             words += ["--data", str(place)] if place is not None else []
             words += ["--output", str(folder), "--seed", str(seed), "--resume"]
-            config.from_command_line(FinetuneSettings, words[1:], "electra finetune --search")
+            from_command_line(FinetuneSettings, words[1:], "electra finetune --search")
             trials.append(Trial(task=task, point=point, seed=seed, folder=folder, words=tuple(words)))
     return trials
 
