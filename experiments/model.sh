@@ -18,6 +18,7 @@ PRESET=${PRESET:-mini-ship}
 BUDGET=${BUDGET:-}
 SEEDS=${SEEDS:-1 2 3 4 5}
 EPOCHS=${EPOCHS:-}
+REMARK=${REMARK:-}
 THREADS=${THREADS:-2}
 SHIPPED=${SHIPPED:-electra/shipped}
 RECORD=${RECORD:-experiments/records/shipped}
@@ -64,7 +65,7 @@ for part in "$@"; do
     random) tune random "random:$RUN/final" ;;
     ship)
         python experiments/ship.py --pretrained "$RUN" --finetuned "$OUT"/sst2/seed-* --random "$OUT"/random/seed-* --data "$DATA/glue/SST-2" \
-            --evaluation "$OUT/evaluation.json" --output "$SHIPPED" --record "$RECORD"
+            --evaluation "$OUT/evaluation.json" --output "$SHIPPED" --record "$RECORD" ${REMARK:+--remark "$REMARK"}
         ;;
     *) echo "unknown part '$part'; known: vocab shards pretrain evaluate sst2 random ship" >&2; exit 2 ;;
     esac

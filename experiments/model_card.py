@@ -69,7 +69,7 @@ needs certainty about the terms of the data should look at them there.
 |---|---|---|---|---|
 {_stages(pre["stages"])}
 
-On {_machine(pre["machine"])}. Fine-tuning {len(tuned["seeds"])} seeds took {tuned["seconds"] / 60:.0f} minutes more. `make model` repeats all of it.
+On {_machine(pre["machine"])}.{" " + pre["remark"] if pre.get("remark") else ""} Fine-tuning {len(tuned["seeds"])} seeds took {tuned["seconds"] / 60:.0f} minutes more. `make model` repeats all of it.
 
 ## Scores
 

@@ -208,12 +208,13 @@ def main() -> None:
     parser.add_argument("--evaluation", type=Path, help="what 'electra evaluate --corruption --json' printed")
     parser.add_argument("--output", type=Path, default=Path("electra/shipped"))
     parser.add_argument("--record", type=Path, default=Path("experiments/records/shipped"))
+    parser.add_argument("--remark", help="sentences for the card about how the pre-training went")
     options = parser.parse_args()
     seeds, random = seeds_of(options.finetuned), seeds_of(options.random)
     chosen, rule = choose(seeds)
     source, classifier = hub.resolve(options.pretrained), hub.resolve(chosen.folder)
     # Told before minutes of measuring where something is not there.
-    pretraining = training_of(options.pretrained, options.evaluation)
+    pretraining = training_of(options.pretrained, options.evaluation) | ({"remark": options.remark} if options.remark else {})
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output, prefix=".new-") as work:
         root = Path(work)
