@@ -64,6 +64,11 @@ def are_half() -> bool:
     return torch.get_autocast_dtype("cpu") == torch.bfloat16 and native_half()
 
 
+def as_given() -> contextlib.AbstractContextManager[object]:
+    """Within, no operator changes the precision of what it is given; nothing to do, which is cheaper, where autocast is off."""
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else contextlib.nullcontext()
+
+
 def want_equal_sizes() -> bool:
     """Whether products are oneDNN's: it compiles a kernel for every size that it meets."""
     return are_fast() or are_half()
@@ -166,7 +171,7 @@ class _HalfLinear(torch.autograd.Function):
 
 def half_affine(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """(N, I) bf16, (O, I), (O,) of any precision -> (N, O) bf16, summed in fp32, without a gradient."""
-    with torch.autocast("cpu", enabled=False):
+    with as_given():
         return _onednn_linear(values, weight.to(torch.bfloat16), bias.to(torch.bfloat16))
 
 
@@ -189,7 +194,7 @@ def attention(heads: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     PyTorch's kernel for CPUs multiplies in small blocks, which neither library does well: 18 ms forward and back for 32 x 4 x 128 x 64,
     so 8 ms. It keeps (B, H, L, L), which at training lengths is small. All in the precision of `heads`.
     """
-    with torch.autocast("cpu", enabled=False):
+    with as_given():
         return _Attention.apply(heads, mask, dropout)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -241,7 +246,7 @@ def feed_forward(values: Tensor, up: nn.Linear, down: nn.Linear) -> Tensor:
     Where products are bf16, so are what is kept and what comes out.
     """
     if are_half():
-        with torch.autocast("cpu", enabled=False):
+        with as_given():
             return _HalfFeedForward.apply(values, up.weight, up.bias, down.weight, down.bias)  # type: ignore[no-any-return, no-untyped-call]
     return _FeedForward.apply(values, up.weight, up.bias, down.weight, down.bias)  # type: ignore[no-any-return, no-untyped-call]
 

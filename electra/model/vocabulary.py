@@ -62,7 +62,7 @@ def predict(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: 
     if draw is not None:
         drawn = (filled(draw.chance), draw.temperature, None if draw.forbidden is None else filled(draw.forbidden))
     half = cpu.are_half()
-    with torch.autocast("cpu", enabled=False):
+    with cpu.as_given():
         found = _Predict.apply(filled(states), weight, bias, filled(wanted), num, rows, torch.is_grad_enabled(), half, *drawn)  # type: ignore[no-untyped-call]
     total, hits, sampled = found
     return Found(total=total, hits=hits[:num], sampled=None if draw is None else sampled[:num])
