@@ -30,7 +30,7 @@ def checkpoint(architecture: str, *, multilabel: bool = False) -> Path:
     from electra.model.encoder import EncoderConfig
     from electra.model.hf import new_module, reinitialize, save_checkpoint
 
-    folder = Path(tempfile.mkdtemp(prefix="electra-tests-")) / architecture
+    folder = Path(tempfile.mkdtemp()) / architecture
     labels = LABELS.get(architecture, ())
     module = new_module(architecture, EncoderConfig(vocab_size=len(vocabulary()), **SHAPE), len(labels), multilabel=multilabel)
     reinitialize(module, 5)
@@ -44,6 +44,6 @@ def artefact(source: Path, target: str = "onnx", *, zipped: bool = False, texts:
     """What `electra build` makes of a checkpoint."""
     from electra.build.assembly import build_artefact
 
-    output = Path(tempfile.mkdtemp(prefix="electra-tests-")) / ("built.zip" if zipped else "built")
+    output = Path(tempfile.mkdtemp()) / ("built.zip" if zipped else "built")
     build_artefact(str(source), target, output, texts=texts)
     return output

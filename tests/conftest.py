@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Before PyTorch is imported: tests run side by side, one process a core, and bits are compared with processes of one thread.
@@ -18,6 +20,16 @@ WORDS = (
     "chef cooked ate meal soup river walked home again near old young city house street train station morning evening rain sun wind cold warm "
     "film story actor scene music good bad great terrible boring brilliant moving dull slow quick bright dark long short first last one two three"
 ).split()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests, and programs they start, leave in the folder for temporary files lies in one that goes with this run; `tmp_path` is elsewhere."""
+    if hasattr(config, "workerinput"):
+        return  # it has the environment of the process that started it
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = tempfile.mkdtemp(prefix="electra-tests-")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def _data() -> Path:

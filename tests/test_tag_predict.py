@@ -42,7 +42,7 @@ def make(labels: tuple[str, ...]) -> Path:
     config = transformers.ElectraConfig(
         vocab_size=len(vocabulary()), **SHAPE, id2label=names, label2id={name: number for number, name in names.items()}
     )
-    folder = Path(tempfile.mkdtemp(prefix="electra-tests-"))
+    folder = Path(tempfile.mkdtemp())
     model = transformers.ElectraForTokenClassification(config).eval()
     torch.nn.init.normal_(model.classifier.weight, std=1.0)
     model.save_pretrained(folder)

@@ -53,7 +53,7 @@ def checkpoints() -> dict[str, Path]:
     from electra.data.tokenizer import load_tokenizer
 
     transformers.utils.logging.disable_progress_bar()
-    root = Path(tempfile.mkdtemp(prefix="electra-tests-"))
+    root = Path(tempfile.mkdtemp())
     (root / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary()), encoding="utf-8")
     tokenizer = load_tokenizer(root / "vocab.txt")
     torch.manual_seed(7)
