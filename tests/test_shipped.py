@@ -97,11 +97,15 @@ def test_the_library_answers_without_network_or_torch() -> None:
 
 
 def test_it_knows_more_than_words_at_random() -> None:
-    """A last word that no writer would put there is more suspicious than the one he would."""
+    """A last word that no writer would put there is more suspicious than the one he would, here and there, and by far on the whole."""
     model = load("shipped:detector")
-    for beginning, usual, odd in [("he was born in london in", "1950", "very"), ("this is the best film i have ever", "seen", "river")]:
-        expected, surprising = model.detect([f"{beginning} {usual}", f"{beginning} {odd}"])
-        assert surprising.tokens[-1].probability > 2 * expected.tokens[-1].probability
+    sentences = ["he was born in london in # .", "this is the best film i have ever # .", "i did not like this # .", "the second world # ."]
+    usual, odd = ("1950", "seen", "movie", "war"), ("very", "river", "because", "bad")
+    found = [
+        [answer.tokens[-2].probability for answer in model.detect([s.replace("#", w) for s, w in zip(sentences, words, strict=True)])]
+        for words in (usual, odd)
+    ]
+    assert all(one < other for one, other in zip(*found, strict=True)) and sum(found[1]) > 2 * sum(found[0])
 
 
 def test_without_its_runtime_the_line_to_type_is_named() -> None:
