@@ -15,6 +15,7 @@ from test_demo_report import FOUND, LINES
 from electra.errors import UserError
 from electra.recipes import demo, demo_build, demo_data, demo_text
 from electra.settings import DemoSettings
+from electra.shipped import located
 
 DOCSTRING = '''
 """Tools for reading a list of numbers from a file.
@@ -190,8 +191,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         demo.run(DemoSettings(output=tmp_path / "new", data=tmp_path / "SST-3"))
 
 
-def test_a_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert demo.shipped() is None or demo.shipped().is_dir()  # type: ignore[union-attr]
+def test_the_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
     def finetune(place: demo.Workspace, command: str, *argv: object, **_: object) -> str:
@@ -205,15 +205,9 @@ def test_a_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_pa
     monkeypatch.setattr(demo.Workspace, "electra", finetune)
     monkeypatch.setattr(demo_data, "choose", lambda data, folder: (demo_data.REVIEWS, "reviews"))
     final = str(tmp_path / "pretrained" / "final")
-    for model, expected in ((None, [final, f"random:{final}"]), (tmp_path / "own", [final, f"random:{final}", str(tmp_path / "own")])):
-        monkeypatch.setattr(demo, "shipped", lambda model=model: model)
-        started.clear()
-        found = demo.sentiment(demo.Workspace(DemoSettings(output=tmp_path), {}))
-        assert started == expected and found["answers"] == ("sentiment" if model is None else "sentiment-shipped")
-        assert found.get("shipped") == (None if model is None else pytest.approx(0.8))
-        for folder in tmp_path.glob("sentiment*"):
-            (folder / "scores.json").unlink()
-            folder.rmdir()
+    found = demo.sentiment(demo.Workspace(DemoSettings(output=tmp_path), {}))
+    assert started == [final, f"random:{final}", "shipped:mini"] and located(started[-1]).is_dir()
+    assert found["answers"] == "sentiment-shipped" and (tmp_path / found["answers"]).is_dir() and found["shipped"] == pytest.approx(0.8)
 
 
 def test_what_make_demo_installs_is_enough_to_build() -> None:

@@ -119,6 +119,7 @@ def test_what_was_not_done_is_not_shown() -> None:
     found["sentiment"] = {**FOUND["sentiment"], "shipped": 0.81, "answers": "sentiment-shipped"}
     page = report.render(found, LINES)
     assert "own model, fine-tuned" in page and ">81.0<" in page and "demo/sentiment-shipped/best" in page
+    assert "81.0%" in page and "the model that comes with electra" in page
 
 
 @pytest.mark.parametrize(("text", "word", "other"), demo.PAIRS)

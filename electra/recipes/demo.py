@@ -33,6 +33,8 @@ VOCABULARY = 4096
 PRESET = "demo"
 EPOCHS = 8.0
 FINE_TUNING = ("--preset", "mini", "--epochs", EPOCHS, "--batch-size", 16, "--max-length", 64)
+SHIPPED = "shipped:mini"
+"""Hours of reading behind it, where the demo has minutes: what makes a classifier of the demo's few reviews."""
 MOST_EXAMPLES = 6000
 """Fine-tuning examples at most, so that SST-2's 67,349 do not take the rest of the hour."""
 
@@ -114,7 +116,8 @@ def run(settings: DemoSettings) -> int:
     pretrained = place.folder / "pretrained"
     disk.write_text(page, report.render(place.found, _metrics(pretrained), _metrics(pretrained / "mlm-first")))
     scores = place.found["sentiment"]
-    print(f"sentiment: {scores['pretrained']:.1%} of {scores['num_dev']} held-out texts right; TF-IDF + logistic regression {scores['tfidf']:.1%}")
+    own = f"electra's own model, fine-tuned {scores['shipped']:.1%}; " if "shipped" in scores else ""
+    print(f"sentiment: pre-trained here {scores['pretrained']:.1%} of {scores['num_dev']} held-out texts right; {own}TF-IDF {scores['tfidf']:.1%}")
     print(page)
     return 0
 
@@ -143,11 +146,6 @@ def open_workspace(settings: DemoSettings) -> Workspace:
         before = found["about"]["asked"].get(name)
         raise UserError(f"{settings.output} began with {name} = {before}, now it is {asked[name]}; choose another --output")
     return Workspace(settings, found)
-
-
-def shipped() -> Path | None:
-    """A checkpoint that comes with electra, to fine-tune from beside what was learned here; None where none comes with it."""
-    return None
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
@@ -252,7 +250,7 @@ def detect(place: Workspace) -> dict[str, Any]:
 
 
 def sentiment(place: Workspace) -> dict[str, Any]:
-    """Fine-tuning on labelled sentences, beside TF-IDF and the same network without pre-training"""
+    """Fine-tuning on labelled sentences: what was pre-trained here, the same network without that, and the checkpoint that comes with electra"""
     from electra.tasks import find_task
     from electra.tasks.baseline import tfidf_baseline
 
@@ -262,7 +260,7 @@ def sentiment(place: Workspace) -> dict[str, Any]:
     baseline = tfidf_baseline(train, dev)
     print(f"{len(train):,} labelled texts, {len(dev):,} held out: {source}; TF-IDF + logistic regression: {baseline:.1%}")
     scores, final = {}, place.folder / "pretrained" / "final"
-    starts: dict[str, object] = {"pretrained": final, "random": f"random:{final}"} | ({} if (model := shipped()) is None else {"shipped": model})
+    starts: dict[str, object] = {"pretrained": final, "random": f"random:{final}", "shipped": SHIPPED}
     for name, start in starts.items():
         output = place.folder / ("sentiment" if name == "pretrained" else f"sentiment-{name}")
         argv: list[object] = ["sst2", "--model", start, "--data", data, "--output", output, *FINE_TUNING]
@@ -271,8 +269,7 @@ def sentiment(place: Workspace) -> dict[str, Any]:
         scores[name] = json.loads((output / "scores.json").read_text(encoding="utf-8"))["scores"]["accuracy"]["mean"]
     majority = Counter(example.label for example in dev).most_common(1)[0][1] / len(dev)
     counts = {"num_train": min(len(train), MOST_EXAMPLES), "num_dev": len(dev), "epochs": EPOCHS}
-    answers = "sentiment-shipped" if "shipped" in scores else "sentiment"
-    return {**scores, **counts, "tfidf": baseline, "majority": majority, "source": source, "data": str(data), "answers": answers}
+    return {**scores, **counts, "tfidf": baseline, "majority": majority, "source": source, "data": str(data), "answers": "sentiment-shipped"}
 
 
 def predict(place: Workspace) -> dict[str, Any]:

@@ -32,13 +32,14 @@ def render(found: Found, curves: Lines, first: Lines = ()) -> str:
         )
     )
     about = found["about"]
+    also = " and the model that comes with electra" if "shipped" in found["sentiment"] else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>electra demo</title>
 <style>
 {STYLE.read_text(encoding="utf-8")}</style></head><body><main>
 <h1>From raw text to a language model and a classifier</h1>
 <p class="soft">Made by <code>electra demo</code> {escape(about["version"])} on {escape(about["date"])}, {escape(about["machine"])}.
-Everything below was learned on this machine, from text that was already on it, in {clock(_total(found))}.</p>
+Everything below was made on this machine, from text that was already on it{also}, in {clock(_total(found))}.</p>
 {_journey(found)}{body}
 <p class="soft">The files behind this page are in <code>{escape(about["folder"])}</code>; each command above can be repeated by itself.</p>
 </main></body></html>
@@ -47,6 +48,17 @@ Everything below was learned on this machine, from text that was already on it, 
 
 def _total(found: Found) -> float:
     return float(sum(step.get("seconds", 0.0) for step in found.values()))
+
+
+def _classifier(scores: Mapping[str, Any]) -> tuple[str, str]:
+    """The score of the classifier that answers, and what to compare it with."""
+    words = f"counting words (TF-IDF) {scores['tfidf']:.1%}"
+    if "shipped" not in scores:
+        return f"{scores['pretrained']:.1%}", f"of held-out reviews right; {words}"
+    return (
+        f"{scores['shipped']:.1%}",
+        f"of held-out reviews right, from electra's own model; from what was learned here {scores['pretrained']:.1%}, {words}",
+    )
 
 
 def _journey(found: Found) -> str:
@@ -61,7 +73,7 @@ def _journey(found: Found) -> str:
             f"AUC {found['evaluate']['metrics']['disc_auc']:.3f}",
             "telling replaced tokens from real ones in text it never saw; 0.5 is chance",
         ),
-        ("classifier", f"{scores['pretrained']:.1%}", f"of held-out reviews right; counting words (TF-IDF) {scores['tfidf']:.1%}"),
+        ("classifier", *_classifier(scores)),
     ]
     if rows := found.get("build", {}).get("rows"):
         stations.append(("artefact", f"{rows[-1]['size_bytes'] / 1e6:.1f} MB", f"answers a review in {rows[-1]['p50_ms']:.2g} ms without PyTorch"))
