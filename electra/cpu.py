@@ -116,63 +116,45 @@ class Linear(nn.Linear):
         self.narrow = narrow
 
     def forward(self, values: Tensor) -> Tensor:
-        if are_half() and values.dim() == 2 and self.weight.dtype == torch.float32:
-            return _HalfLinear.apply(values, self.weight, self.bias, self.narrow)  # type: ignore[no-any-return, no-untyped-call]
-        if not are_fast() or values.dim() != 2 or values.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        half = are_half() and self.weight.dtype == torch.float32
+        plain = are_fast() and values.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if values.dim() != 2 or not (half or plain):
             return super().forward(values)
-        return _Linear.apply(values, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
+        with as_given():
+            return _Linear.apply(values, self.weight, self.bias, half, self.narrow)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def affine(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(N, I) fp32, (O, I), (O,) -> (N, O), without a gradient."""
+    """(N, I), (O, I), (O,) -> (N, O) in the precision of `values`, fp32 or bf16, summed in fp32, without a gradient."""
+    if values.dtype == torch.bfloat16:
+        return _onednn_linear(values, weight.to(torch.bfloat16), bias.to(torch.bfloat16))
     return _onednn_linear(values, weight, bias) if are_fast() else torch.addmm(bias, values, weight.t())
 
 
 class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(values, weight)
-        return affine(values, weight, bias)
+    """Products in bf16 where `half`, else in fp32, where nothing is cast; gradients of weights are fp32."""
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
-        values, weight = ctx.saved_tensors
-        wants_values, wants_weight, wants_bias = ctx.needs_input_grad
-        return (
-            gradient @ weight if wants_values else None,
-            gradient.t() @ values if wants_weight else None,
-            gradient.sum(0) if wants_bias else None,
-        )
-
-
-class _HalfLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, narrow: bool) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, half: bool, narrow: bool) -> Tensor:  # type: ignore[override]
         ctx.dtype = values.dtype
-        values = values.to(torch.bfloat16)
+        values = values.to(torch.bfloat16) if half else values
         ctx.save_for_backward(values, weight)
-        out = half_affine(values, weight, bias)
+        out = affine(values, weight, bias)
         return out if narrow else out.float()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         values, weight = ctx.saved_tensors
-        wants_values, wants_weight, wants_bias, _ = ctx.needs_input_grad
-        down = gradient.to(torch.bfloat16)
+        wants_values, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        down = gradient.to(values.dtype)
         return (
-            (down @ weight.to(torch.bfloat16)).to(ctx.dtype) if wants_values else None,
+            (down @ weight.to(values.dtype)).to(ctx.dtype) if wants_values else None,
             (down.t() @ values).float() if wants_weight else None,
             _summed(gradient) if wants_bias else None,
             None,
+            None,
         )
-
-
-def half_affine(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(N, I) bf16, (O, I), (O,) of any precision -> (N, O) bf16, summed in fp32, without a gradient."""
-    with as_given():
-        return _onednn_linear(values, weight.to(torch.bfloat16), bias.to(torch.bfloat16))
 
 
 def _summed(values: Tensor) -> Tensor:
@@ -245,53 +227,32 @@ def feed_forward(values: Tensor, up: nn.Linear, down: nn.Linear) -> Tensor:
 
     Where products are bf16, so are what is kept and what comes out.
     """
-    if are_half():
-        with as_given():
-            return _HalfFeedForward.apply(values, up.weight, up.bias, down.weight, down.bias)  # type: ignore[no-any-return, no-untyped-call]
-    return _FeedForward.apply(values, up.weight, up.bias, down.weight, down.bias)  # type: ignore[no-any-return, no-untyped-call]
+    half = are_half()
+    with as_given():
+        return _FeedForward.apply(values, up.weight, up.bias, down.weight, down.bias, half)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any, values: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor, half: bool
+    ) -> Tensor:
+        ctx.dtype = values.dtype
+        values = values.to(torch.bfloat16) if half else values
         before = affine(values, up, up_bias)
         ctx.save_for_backward(values, before, up, down)
         return affine(F.gelu(before), down, down_bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         values, before, up, down = ctx.saved_tensors
-        of_down = gradient.t() @ F.gelu(before)
-        inner = gradient @ down
-        torch.ops.aten.gelu_backward.grad_input(inner, before, grad_input=inner)
-        return inner @ up, inner.t() @ values, inner.sum(0), of_down, gradient.sum(0)
-
-
-class _HalfFeedForward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.dtype = values.dtype
-        values = values.to(torch.bfloat16)
-        before = half_affine(values, up, up_bias)
-        ctx.save_for_backward(values, before, up, down)
-        return half_affine(F.gelu(before), down, down_bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        values, before, up, down = ctx.saved_tensors
-        above = gradient.to(torch.bfloat16)
+        above = gradient.to(values.dtype)
         of_down = (above.t() @ F.gelu(before)).float()
-        inner = above @ down.to(torch.bfloat16)
+        inner = above @ down.to(values.dtype)
         torch.ops.aten.gelu_backward.grad_input(inner, before, grad_input=inner)
-        return (
-            (inner @ up.to(torch.bfloat16)).to(ctx.dtype),
-            (inner.t() @ values).float(),
-            _summed(inner),
-            of_down,
-            _summed(gradient),
-        )
+        of_values, of_up = (inner @ up.to(values.dtype)).to(ctx.dtype), (inner.t() @ values).float()
+        return of_values, of_up, _summed(inner), of_down, _summed(gradient), None
 
 
 def add_dropped(residual: Tensor, values: Tensor, prob: float) -> Tensor:

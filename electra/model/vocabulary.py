@@ -92,7 +92,7 @@ class _Predict(torch.autograd.Function):
         total, hits, sampled = states.new_zeros(()), torch.empty_like(wanted, dtype=torch.bool), torch.empty_like(wanted)
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
-            logits, right = (cpu.half_affine(taken[part], words, bias).float() if half else cpu.affine(taken[part], words, bias)), wanted[part, None]
+            logits, right = cpu.affine(taken[part], words, bias).float(), wanted[part, None]
             hits[part] = logits.argmax(-1) == wanted[part]
             plain = isinstance(temperature, float | int) and temperature == 1 and forbidden is None
             if chance is not None and not plain:
