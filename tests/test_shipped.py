@@ -96,16 +96,25 @@ def test_the_library_answers_without_network_or_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+LAST_WORDS = [
+    ("he was born in london in", "1950", "very"),
+    ("this is the best film i have ever", "seen", "river"),
+    ("the population of the city", "was", "funny"),
+    ("i did not like this", "movie", "because"),
+    ("she is the daughter", "of", "film"),
+    ("the river flows", "into", "acting"),
+    ("the second world", "war", "bad"),
+    ("he went to the university of", "california", "it"),
+    ("it was one of the worst films i have", "seen", "north"),
+    ("the album was released", "in", "wife"),
+]
+
+
 def test_it_knows_more_than_words_at_random() -> None:
-    """A last word that no writer would put there is more suspicious than the one he would, here and there, and by far on the whole."""
+    """A last word that no writer would put there is more suspicious than the one he would, in every sentence, and twice as suspicious in all together."""
     model = load("shipped:detector")
-    sentences = ["he was born in london in # .", "this is the best film i have ever # .", "i did not like this # .", "the second world # ."]
-    usual, odd = ("1950", "seen", "movie", "war"), ("very", "river", "because", "bad")
-    found = [
-        [answer.tokens[-2].probability for answer in model.detect([s.replace("#", w) for s, w in zip(sentences, words, strict=True)])]
-        for words in (usual, odd)
-    ]
-    assert all(one < other for one, other in zip(*found, strict=True)) and sum(found[1]) > 2 * sum(found[0])
+    usual, odd = ([model.detect([f"{words[0]} {words[which]} ."])[0].tokens[-2].probability for words in LAST_WORDS] for which in (1, 2))
+    assert all(one < other for one, other in zip(usual, odd, strict=True)) and sum(odd) > 2 * sum(usual)
 
 
 def test_without_its_runtime_the_line_to_type_is_named() -> None:
