@@ -196,18 +196,32 @@ def test_the_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_
 
     def finetune(place: demo.Workspace, command: str, *argv: object, **_: object) -> str:
         words = [str(word) for word in argv]
+        if command == "evaluate":
+            return as_typed(place, command, *argv, quiet=True)
         started.append(words[words.index("--model") + 1])
         output = Path(words[words.index("--output") + 1])
         output.mkdir()
         (output / "scores.json").write_text(json.dumps({"scores": {"accuracy": {"mean": 0.5 + 0.1 * len(started)}}}))
         return ""
 
+    as_typed = demo.Workspace.electra
     monkeypatch.setattr(demo.Workspace, "electra", finetune)
     monkeypatch.setattr(demo_data, "choose", lambda data, folder: (demo_data.REVIEWS, "reviews"))
     final = str(tmp_path / "pretrained" / "final")
     found = demo.sentiment(demo.Workspace(DemoSettings(output=tmp_path), {}))
     assert started == [final, f"random:{final}", "shipped:mini"] and located(started[-1]).is_dir()
     assert found["answers"] == "sentiment-shipped" and (tmp_path / found["answers"]).is_dir() and found["shipped"] == pytest.approx(0.8)
+    # What comes with the package is really asked, and knows more than one answer for all.
+    assert found["classifier"] > found["majority"] + 0.1
+
+
+def test_without_its_runtime_the_classifier_has_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(place: demo.Workspace, command: str, *argv: object, **_: object) -> str:
+        raise UserError("'onnxruntime' is not installed")
+
+    monkeypatch.setattr(demo.Workspace, "electra", missing)
+    assert demo._as_it_comes(demo.Workspace(DemoSettings(output=tmp_path), {}), demo_data.REVIEWS) == {}
+    assert "left out: shipped:sentiment: 'onnxruntime' is not installed" in capsys.readouterr().err
 
 
 def test_what_make_demo_installs_is_enough_to_build() -> None:

@@ -116,10 +116,11 @@ def test_what_was_not_done_is_not_shown() -> None:
     found = {"about": ABOUT, **FOUND, "build": {"seconds": 0.1, "left_out": "needs <onnx>"}}
     page = report.render(found, LINES)
     assert "Left out: needs &lt;onnx&gt;" in page and page.count("<svg") == 3 + 1 + 1 and "own model" not in page
-    found["sentiment"] = {**FOUND["sentiment"], "shipped": 0.81, "answers": "sentiment-shipped"}
+    found["sentiment"] = {**FOUND["sentiment"], "shipped": 0.81, "classifier": 0.79, "answers": "sentiment-shipped"}
     page = report.render(found, LINES)
     assert "own model, fine-tuned" in page and ">81.0<" in page and "demo/sentiment-shipped/best" in page
     assert "81.0%" in page and "the model that comes with electra" in page
+    assert "own classifier, as it comes" in page and ">79.0<" in page and "shipped:sentiment" in page
 
 
 @pytest.mark.parametrize(("text", "word", "other"), demo.PAIRS)
