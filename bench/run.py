@@ -30,7 +30,7 @@ import environments
 import report
 from section import ROOT, Skipped, Work
 
-from electra import disk
+from electra import config, disk
 from electra.build import machine
 from electra.errors import UserError
 
@@ -89,6 +89,11 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
         path = getattr(options, name)
         if path is not None and not path.is_dir():
             parser.error(f"--{name} {path}: no such folder")
+    for preset in options.presets or ():
+        try:
+            config.preset_values(preset, "pretrain")
+        except UserError as error:
+            parser.error(f"--presets: {error}")
     cores = len(machine.allowed_cores())
     if not 0 <= options.threads <= cores:
         parser.error(f"--threads {options.threads}: this machine has {cores} cores; give 1 .. {cores}, or 0 for all")

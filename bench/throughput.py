@@ -26,6 +26,8 @@ from section import ROOT, Target, Work, at_least, at_most, environment, middle, 
 from training_step import CONTESTANTS
 from turns import Contestant, Failed
 
+from electra.errors import UserError
+
 PRESETS = ("tiny", "small", "base")
 SIZES = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 WARMUP = 5
@@ -232,6 +234,11 @@ def main() -> None:
     for name in (*SIZES, "vocab_size", "batch_size", "length"):
         parser.add_argument("--" + name.replace("_", "-"), type=int, help="(default: the preset's)")
     options = vars(parser.parse_args())
+    for preset in options["presets"]:
+        try:
+            shape_of(preset, 0.0, {})
+        except UserError as error:
+            parser.error(str(error))
     sizes = {name: options.pop(name) for name in (*SIZES, "vocab_size", "batch_size", "length")}
 
     def progress(fraction: float, text: str) -> None:

@@ -492,8 +492,18 @@ def test_bad_input_is_told_in_one_line(words: str, says: str, shop: Path, tmp_pa
     assert main(["ablate", *words.format(shop=shop, out=tmp_path / "out").split()]) == 2
     err = capsys.readouterr().err
     assert err.splitlines()[-1].startswith("electra: ") and says in err, err
+    assert not (tmp_path / "out").exists()
     if "too short" not in says:
-        assert len(err.splitlines()) == 1 and not (tmp_path / "out").exists()
+        assert len(err.splitlines()) == 1
+
+
+def test_a_budget_too_short_for_reviews_keeps_their_shards(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Making them took time; the line says how to go on with them."""
+    words = ["ablate", "imdb", "--data", shop / "aclImdb", "--preset", shop / "preset.toml", "--output", tmp_path / "out"]
+    assert main([*map(str, words), "--budget", "2s"]) == 2
+    assert "keeps its shards, go on with --resume and a longer --budget" in capsys.readouterr().err
+    assert list((tmp_path / "out").glob("shards/manifest.json"))
+    assert main([*map(str, words), "--resume", "--budget", "2s"]) == 2 and list((tmp_path / "out").glob("shards/manifest.json"))
 
 
 def test_another_ablation_is_not_gone_on_with(shop: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -260,6 +260,7 @@ def test_a_section_that_is_done_is_not_repeated(tmp_path: Path) -> None:
         (("--sections", "everything"), "invalid choice: 'everything'"),
         (("--threads", "1000"), "--threads 1000: this machine has"),
         (("--data", "/no/such/folder"), "--data /no/such/folder: no such folder"),
+        (("--presets", "smal"), "--presets: unknown preset 'smal'; did you mean 'small'?"),
         (("--steps", "0"), "--steps 0: at least 1"),
     ],
 )

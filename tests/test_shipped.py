@@ -111,7 +111,7 @@ LAST_WORDS = [
 
 
 def test_it_knows_more_than_words_at_random() -> None:
-    """A last word that no writer would put there is more suspicious than the one he would, in every sentence, and twice as suspicious in all together."""
+    """A last word that no writer would put there is more suspicious than the one he would, in every sentence, twice as suspicious in all."""
     model = load("shipped:detector")
     usual, odd = ([model.detect([f"{words[0]} {words[which]} ."])[0].tokens[-2].probability for words in LAST_WORDS] for which in (1, 2))
     assert all(one < other for one, other in zip(usual, odd, strict=True)) and sum(odd) > 2 * sum(usual)

@@ -10,12 +10,13 @@ what is finished    -> results.json, table.md, results.png           (after ever
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 
 from electra import config, disk
 from electra.data.progress import clock
-from electra.errors import require
+from electra.errors import UserError, require
 from electra.recipes import ablation_check, ablation_data, ablation_parts, ablation_plan, ablation_results
 from electra.recipes.ablation_calibration import calibrate
 from electra.recipes.ablation_calls import Stopped, call, stoppable
@@ -61,11 +62,28 @@ def _prepare(checked: Checked, started: float) -> Plan:
     plan = ablation_plan.read_plan(settings.output)
     if plan is None:
         checked = ablation_check.with_vocabulary(checked)
-        plan = ablation_check.settle(checked, time.monotonic() - started)
+        plan = _settle(checked, started)
         ablation_plan.write_plan(plan, settings.output)
         _say("\n".join(ablation_results.plan_lines(checked, plan, _parts(checked, plan))))
     ablation_data.write_labelled(checked.labelled, plan.num_train, plan.num_dev, settings.output)
     return plan
+
+
+def _settle(checked: Checked, started: float) -> Plan:
+    """The plan. Where the budget does not hold it, what took time is kept and an ablation that is only begun leaves no folder behind.
+
+    Raises:
+        UserError: the budget is too short.
+    """
+    settings = checked.settings
+    try:
+        return ablation_check.settle(checked, time.monotonic() - started)
+    except UserError as error:
+        if settings.variant == "imdb":
+            raise UserError(f"{error}; {settings.output} keeps its shards, go on with --resume and a longer --budget") from None
+        if not settings.resume:
+            shutil.rmtree(settings.output)
+        raise
 
 
 def _parts(checked: Checked, plan: Plan | None) -> list[Part]:

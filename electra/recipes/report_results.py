@@ -14,8 +14,8 @@ NOT_HELPED = (
     "<code>electra pretrain mini</code> on other text does (README).</p>"
 )
 AS_IT_COMES = (
-    "<p class=soft>The last line is <code>shipped:sentiment</code>, which never saw the held-out texts: the same model as in the line above, fine-tuned on "
-    "SST-2's 67,349 phrases of film reviews.</p>"
+    "<p class=soft>The last line is <code>shipped:sentiment</code>, which never saw the held-out texts: the same model as in the line above, "
+    "fine-tuned on SST-2's 67,349 phrases of film reviews.</p>"
 )
 NAMES = {
     "tfidf": "TF-IDF + logistic regression",
