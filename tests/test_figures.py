@@ -254,9 +254,9 @@ def rows(name: str, first: str) -> dict[str, list[str]]:
 
 
 def test_the_table_of_tasks_is_its_record() -> None:
-    """Mean, deviation, interval, number of seeds and every baseline of each task; SST-2's row is the log's."""
+    """Mean, deviation, interval, number of seeds and every baseline of each task."""
     tasks, table = record(TASKS)["tasks"], rows("docs/tasks.md", "task | metric | without a network")
-    assert {name.partition(" ")[0] for name in table} == {*tasks, "sst2"}
+    assert table.keys() == tasks.keys()
     for name, found in tasks.items():
         metric, without, mean, sd, interval, seeds, _ = table[name]
         score = found["score"]
@@ -266,8 +266,6 @@ def test_the_table_of_tasks_is_its_record() -> None:
         told = dict(part.rsplit(" ", 1) for part in without.split(", "))
         assert told.keys() == found["baselines"].keys(), name
         assert all(agrees(number, found["baselines"][key][metric] * 100) for key, number in told.items()), name
-    (sst2,) = (cells for name, cells in table.items() if name.startswith("sst2"))
-    assert agrees(sst2[2], value(SST2, f"finetuned|electra|{ACCURACY}")) and agrees(sst2[3], value(SST2, "finetuned|electra|scores|accuracy|sd*100"))
 
 
 def test_the_table_of_built_models_is_its_record() -> None:
