@@ -10,13 +10,12 @@ what is finished    -> results.json, table.md, results.png           (after ever
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 
 from electra import config, disk
 from electra.data.progress import clock
-from electra.errors import UserError, require
+from electra.errors import require
 from electra.recipes import ablation_check, ablation_data, ablation_parts, ablation_plan, ablation_results
 from electra.recipes.ablation_calibration import calibrate
 from electra.recipes.ablation_calls import Stopped, call, stoppable
@@ -35,15 +34,18 @@ def run(settings: AblateSettings) -> int:
     require("torch", "train")
     started = time.monotonic()
     checked = ablation_check.check(settings)
+    plan = ablation_plan.read_plan(settings.output) if settings.resume else None
     if settings.dry_run:
-        plan = ablation_plan.read_plan(settings.output) if settings.resume else None
         print("\n".join(ablation_results.plan_lines(checked, plan or ablation_check.settle(checked, 0.0), _parts(checked, plan))))
         return 0
+    if plan is None and settings.variant == "scratch":
+        # Its shards are there, so a budget that is too short is told before anything is written. Reviews have to be prepared first.
+        plan = ablation_check.settle(checked, time.monotonic() - started)
     if not (settings.resume and (settings.output / "config.toml").exists()):
         disk.write_text(settings.output / "config.toml", config.to_toml(settings))
     try:
         with stoppable():
-            plan = _prepare(checked, started)
+            plan = _prepare(checked, plan, started)
             plan = _work(checked, plan, started)
             results = ablation_results.write(checked, plan, ablation_data.describe_shards(settings))
     except Stopped as stop:
@@ -53,37 +55,20 @@ def run(settings: AblateSettings) -> int:
     return 0
 
 
-def _prepare(checked: Checked, started: float) -> Plan:
+def _prepare(checked: Checked, plan: Plan | None, started: float) -> Plan:
     """Shards, the start of random weights, plan.json, the labelled examples."""
     settings = checked.settings
     if settings.variant == "imdb":
         ablation_data.make_shards(settings, checked.vocab_size, call)
     ablation_data.make_start(settings, checked.methods[0])
-    plan = ablation_plan.read_plan(settings.output)
     if plan is None:
         checked = ablation_check.with_vocabulary(checked)
-        plan = _settle(checked, started)
+        plan = ablation_check.settle(checked, time.monotonic() - started)
+    if not (settings.output / "plan.json").exists():
         ablation_plan.write_plan(plan, settings.output)
         _say("\n".join(ablation_results.plan_lines(checked, plan, _parts(checked, plan))))
     ablation_data.write_labelled(checked.labelled, plan.num_train, plan.num_dev, settings.output)
     return plan
-
-
-def _settle(checked: Checked, started: float) -> Plan:
-    """The plan. Where the budget does not hold it, what took time is kept and an ablation that is only begun leaves no folder behind.
-
-    Raises:
-        UserError: the budget is too short.
-    """
-    settings = checked.settings
-    try:
-        return ablation_check.settle(checked, time.monotonic() - started)
-    except UserError as error:
-        if settings.variant == "imdb":
-            raise UserError(f"{error}; {settings.output} keeps its shards, go on with --resume and a longer --budget") from None
-        if not settings.resume:
-            shutil.rmtree(settings.output)
-        raise
 
 
 def _parts(checked: Checked, plan: Plan | None) -> list[Part]:
