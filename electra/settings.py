@@ -257,7 +257,7 @@ class PrepareSettings:
     """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet, tar, zip), URLs of them (s3://bucket/dir), hf:NAME for a data set of the
     Hugging Face hub, or the original code's TFRecords."""
     tokenizer: str
-    """Folder or vocab.txt of the tokenizer, a URL of these, or a model's name on the hub."""
+    """Folder or vocab.txt of the tokenizer, a URL of these, shipped:mini (of the model that comes with electra), or a model's name on the hub."""
     output: str
     """Folder of the shards, or its URL (made in the cache, then uploaded); interrupted work goes on where it stopped."""
     engine: Literal["local", "ray"] = "local"

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import ROOT
 
+from electra.recipes.ablation_results import to_markdown
+
 NUMBER = r"([0-9][0-9,]*(?:\.[0-9]+)?(?:e-?[0-9]+)?)"
 BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
 ENGINES, SERVING = BENCH + "prepare-engines.json", BENCH + "2026-11-21-serving.json"
@@ -37,6 +39,24 @@ class Figure(NamedTuple):
 
 
 FIGURES = [
+    Figure(
+        "docs/ablation.md",
+        "ELECTRA had #, a masked LM #, random weights #",
+        SST2,
+        "; ".join(f"finetuned|{start}|{ACCURACY}" for start in ("electra", "mlm", "random")),
+    ),
+    *(
+        Figure(
+            NOTES,
+            sentence,
+            f"{EXPERIMENTS}ablation/{name}.json",
+            "; ".join(f"results|comparisons|{place}|difference|mean*{factor}" for place in places),
+        )
+        for sentence, name, places, factor in (
+            ("three seeds, five minutes each: +# and +#, within the seeds' spread", "scratch", (0, 1), 100),
+            ("710 labelled ones: ELECTRA -#, BERT -# beside the checkpoint as it is", "imdb", (2, 4), -100),
+        )
+    ),
     Figure(
         "README.md",
         "pre-trains ELECTRA-Small # times as fast as a plain loop over `transformers` modules, in bf16 # times as fast again,"
@@ -325,6 +345,14 @@ def test_whole_prepare_is_its_record() -> None:
     ]
     memory = [max(run["peak_memory_mb"][what] for run in found["en"]["prepare"]["2"]) for what in ("reader", "largest_worker")]
     assert all(agrees(told, number) for told, number in zip(match.groups(), [found["en"]["prepare_mb"], *speeds, *memory], strict=True)), match[0]
+
+
+@pytest.mark.parametrize("name", ["scratch", "imdb"])
+def test_the_words_of_an_ablation_are_its_record(name: str) -> None:
+    """Sentences, table and remarks as the command printed them."""
+    text = (ROOT / "docs/ablation.md").read_text(encoding="utf-8").splitlines()
+    printed = to_markdown(record(f"{EXPERIMENTS}ablation/{name}.json")["results"]).splitlines()[2:]
+    assert len(printed) > 10 and [line for line in printed if line not in text] == []
 
 
 def test_every_record_that_a_document_names_exists() -> None:

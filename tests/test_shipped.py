@@ -166,6 +166,21 @@ def test_it_is_fine_tuned(start: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "give the checkpoint" in capsys.readouterr().err
 
 
+def test_a_text_of_ones_own_is_pre_trained_on_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = [f"The chef of house {number} ate the meal.\nThen {number} old birds sang in the rain." for number in range(40)]
+    (tmp_path / "text.txt").write_text("\n\n".join(documents), encoding="utf-8")
+    prepare = ["prepare", str(tmp_path / "text.txt"), "--output", str(tmp_path / "shards"), "--held-out", "10%", "--tokenizer"]
+    assert main([*prepare, "shipped:mni"]) == 2
+    assert "did you mean 'mini'" in capsys.readouterr().err
+    assert main([*prepare, "shipped:mini"]) == 0
+    small = "--num-train-steps 2 --batch-size 4 --sequence-length 32 --mlm-first 0 --learning-rate 0 --threads 1".split()
+    pretrain = ["pretrain", "mini", "--init", "shipped:mini", "--data", str(tmp_path / "shards"), "--output", str(tmp_path / "run")]
+    assert main([*pretrain, *small]) == 0
+    sentence = ["the chef ate the meal"]
+    after, before = (load(source, device="cpu").detect(sentence)[0].tokens for source in (tmp_path / "run", "shipped:mini"))
+    np.testing.assert_allclose([token.probability for token in after], [token.probability for token in before], atol=1e-6)
+
+
 # ---- one argument: a model or a text ----
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import tokenizers
 from tokenizers import trainers
 
-from electra import disk, remote
+from electra import disk, remote, shipped
 from electra.data.characters import GAP
 from electra.data.chunk_cache import ChunkCache
 from electra.data.chunk_table import ChunkTable, together
@@ -184,7 +184,7 @@ def _revive(text: str) -> Tokenizer:
 def load_tokenizer(
     source: str | Path, lowercase: bool | None = None, *, strip_accents: bool | None = None, split_chinese: bool | None = None
 ) -> Tokenizer:
-    """A folder (tokenizer, checkpoint, run, shards), a vocab.txt, a tokenizer.json, a URL of these or a name on the hub -> Tokenizer.
+    """A folder (tokenizer, checkpoint, run, shards), a vocab.txt, a tokenizer.json, a URL of these, 'shipped:NAME' or a name on the hub -> Tokenizer.
 
     What is not given is taken from the files; a bare vocab.txt is uncased when no piece holds a capital letter.
 
@@ -242,7 +242,7 @@ def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> None:
 
 
 def _find_tokenizer(source: str | Path) -> Path:
-    path = Path(source)
+    path = shipped.located(source)
     if path.is_file():
         return path
     if path.is_dir():

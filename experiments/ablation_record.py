@@ -1,0 +1,45 @@
+"""The ablations that `experiments/ablation.sh` made -> experiments/records/ablation/*.json and their pictures in docs/images.
+
+python experiments/ablation_record.py runs/ablations
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from electra import disk
+from electra.train.record import environment
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--records", type=Path, default=ROOT / "experiments" / "records" / "ablation")
+    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
+    options = parser.parse_args()
+    options.records.mkdir(parents=True, exist_ok=True)
+    options.images.mkdir(parents=True, exist_ok=True)
+    found = [path for name in ("scratch", "imdb") if (path := options.folder / name / "results.json").exists()]
+    if not found:
+        parser.error(f"no results.json in {options.folder}/scratch or {options.folder}/imdb: run experiments/ablation.sh first")
+    for path in found:
+        name = path.parent.name
+        record = {
+            "command": f"sh experiments/ablation.sh {name}",
+            "results": json.loads(path.read_text(encoding="utf-8")),
+            "plan": json.loads((path.parent / "plan.json").read_text(encoding="utf-8")),
+            "environment": {**environment(), "command": None},
+        }
+        disk.write_text(options.records / f"{name}.json", json.dumps(record, indent=1) + "\n")
+        with disk.atomic_file(options.images / f"ablation-{name}.png") as picture:
+            shutil.copyfile(path.parent / "results.png", picture)
+        print((path.parent / "table.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
