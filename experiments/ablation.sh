@@ -3,7 +3,7 @@
 # package, on IMDb's unlabelled reviews, then IMDb.
 #   ELECTRA_DATA=../shared/data OUT=runs/ablations sh experiments/ablation.sh [scratch] [imdb] [record]
 # Every part goes on where it stopped. Run nothing beside it: training is timed, and one of the comparisons is of equal time.
-# A trial in minutes: SCRATCH=6m IMDB=6m RECORD=/tmp/record sh experiments/ablation.sh
+# A trial in minutes: SCRATCH=15m IMDB=15m RECORD=runs/record IMAGES=runs/images sh experiments/ablation.sh
 set -eu
 cd "$(dirname "$0")/.."
 DATA=${ELECTRA_DATA:-../shared/data}
@@ -16,6 +16,11 @@ RECORD=${RECORD:-experiments/records/ablation}
 IMAGES=${IMAGES:-docs/images}
 PATH=$(pwd)/.venv/bin:$PATH
 mkdir -p "$OUT"
+
+again() { # what an ablation that was begun goes on with
+    [ ! -e "$OUT/$1/config.toml" ] || echo --resume
+}
+
 [ $# -gt 0 ] || set -- scratch imdb record
 
 for part in "$@"; do
@@ -24,11 +29,11 @@ for part in "$@"; do
     scratch)
         [ -e "$OUT/shards/manifest.json" ] || electra prepare "$DATA/corpus-en" --tokenizer electra/shipped/mini --output "$OUT/shards" --workers 2
         electra ablate scratch --data "$OUT/shards" --task-data "$DATA/glue/SST-2" --precision "$PRECISION" --budget "$SCRATCH" \
-            --output "$OUT/scratch" --resume
+            --output "$OUT/scratch" $(again scratch)
         ;;
     imdb)
         electra ablate imdb --data "$DATA/imdb/aclImdb_v1.tar.xz" --precision "$PRECISION" --budget "$IMDB" \
-            --init "$INIT" --points 2 --output "$OUT/imdb" --resume
+            --init "$INIT" --points 2 --output "$OUT/imdb" $(again imdb)
         ;;
     record) python experiments/ablation_record.py "$OUT" --records "$RECORD" --images "$IMAGES" ;;
     *)
