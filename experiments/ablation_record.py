@@ -22,16 +22,19 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=ROOT / "experiments" / "records" / "ablation")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
     options = parser.parse_args()
-    options.records.mkdir(parents=True, exist_ok=True)
-    options.images.mkdir(parents=True, exist_ok=True)
     found = [path for name in ("scratch", "imdb") if (path := options.folder / name / "results.json").exists()]
     if not found:
         parser.error(f"no results.json in {options.folder}/scratch or {options.folder}/imdb: run experiments/ablation.sh first")
+    results = {path: json.loads(path.read_text(encoding="utf-8")) for path in found}
+    if unfinished := [str(path.parent) for path, each in results.items() if not each["finished"]]:
+        parser.error(f"{', '.join(unfinished)}: not all parts are finished; experiments/ablation.sh goes on with them")
+    options.records.mkdir(parents=True, exist_ok=True)
+    options.images.mkdir(parents=True, exist_ok=True)
     for path in found:
         name = path.parent.name
         record = {
             "command": f"sh experiments/ablation.sh {name}",
-            "results": json.loads(path.read_text(encoding="utf-8")),
+            "results": results[path],
             "plan": json.loads((path.parent / "plan.json").read_text(encoding="utf-8")),
             "environment": {**environment(), "command": None},
         }
