@@ -11,9 +11,10 @@ import shutil
 from pathlib import Path
 
 from electra import disk
-from electra.train.record import environment
 
 ROOT = Path(__file__).parents[1]
+MADE_BY = Path("seed-1") / "electra" / "environment.json"
+"""Of the ablation's first training: machine, versions and commit of the run, not those of whoever makes the record."""
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
             "command": f"sh experiments/ablation.sh {name}",
             "results": results[path],
             "plan": json.loads((path.parent / "plan.json").read_text(encoding="utf-8")),
-            "environment": {**environment(), "command": None},
+            "environment": {**json.loads((path.parent / MADE_BY).read_text(encoding="utf-8")), "command": None},
         }
         disk.write_text(options.records / f"{name}.json", json.dumps(record, indent=1) + "\n")
         with disk.atomic_file(options.images / f"ablation-{name}.png") as picture:
