@@ -38,13 +38,13 @@ demo: $(RUN_READY)  ## raw text -> language model -> classifier -> report, on th
 model: $(DEV_READY)  ## the models that come with electra, again from raw text: three to four hours of two cores, resumable
 	sh experiments/model.sh $(ARGS)
 
-test: check browser  ## style, types, floors and the fast tests, with coverage
+test: check browser  ## style, types, layers and the fast tests, with coverage
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: check browser  ## the same with the slow tests
 	$(PYTEST) $(ARGS)
 
-check: $(DEV_READY)  ## style, types and floors only
+check: $(DEV_READY)  ## style, types and layers only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy electra

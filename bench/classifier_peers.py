@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from electra.build.contestant import Answered, Implementation, digest
+from electra.benchmark.worker import Answered, Implementation, digest
 from electra.contracts import Example, Head, Prediction
 
 LENGTH = 128

@@ -29,13 +29,13 @@ import models
 from classifier_peers import LENGTH, open_eager, open_exported, open_pipeline
 from section import HERE, Target, Work, at_least, run, stream
 
-from electra import disk, hub
-from electra.build import intervals, machine
-from electra.build.comparison import Comparison, to_markdown
-from electra.build.measure import Entry, Plan, compete, entry_of, unique_names
-from electra.build.row import Interval, Latency, Row
+from electra import environment
+from electra.benchmark import results
+from electra.benchmark.measure import Entry, Plan, compete, entry_of, unique_names
+from electra.benchmark.results import Comparison, Interval, Latency, Row, to_markdown
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
+from electra.storage import atomic, resolve
 
 RECORDS = Path(__file__).parent / "records"
 EAGER, PIPELINE, EXPORTED = "transformers, padded to 128", "transformers' pipeline", "optimum's ONNX, ONNX Runtime"
@@ -52,7 +52,7 @@ def ratio(slow: Latency | None, fast: Latency | None) -> tuple[float, Interval] 
     """Medians, slow over fast, with the interval of a paired bootstrap over turns."""
     if slow is None or fast is None or len(slow.turns_ms) != len(fast.turns_ms):
         return None
-    return intervals.speedup(slow.turns_ms, fast.turns_ms)
+    return results.speedup(slow.turns_ms, fast.turns_ms)
 
 
 def compared(eager: Row, pipeline: Row, exported: Row | None, row: Row) -> dict[str, dict[str, Any]]:
@@ -136,10 +136,10 @@ def main() -> int:
     options = parser.parse_args()
     asked = EvaluateSettings(model=options.model, task=options.task, data=(options.data,))
     plan = Plan(calls=options.calls, threads=options.threads, num_examples=options.num_examples)
-    folder = hub.resolve(options.model)
+    folder = resolve.resolve(options.model)
     if json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"] != ["ElectraForSequenceClassification"]:
         raise UserError(f"{options.model}: transformers opens no such model for text classification; fine-tune with --head transformers")
-    before = machine.describe()
+    before = environment.describe()
     sources = [options.model, *options.artefacts]
     place, other = str(folder), options.optimum or options.peers
     known = [(EAGER, place, open_eager, options.peers), (PIPELINE, place, open_pipeline, options.peers)] if options.peers else []
@@ -159,7 +159,7 @@ def main() -> int:
         split="dev",
         num_examples=count,
         calls=options.calls,
-        threads=len(machine.choose_cores(options.threads)),
+        threads=len(environment.choose_cores(options.threads)),
         machine=before,
         rows=rows,
         command=shlex.join(["python", "bench/deployment.py", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])]),
@@ -172,8 +172,8 @@ def main() -> int:
     if verdicts:
         text = text.replace("## Answers", summary(rows, verdicts) + "\n## Answers", 1)
     record["markdown"] = text
-    disk.write_text(options.records / f"{found.date}-{options.name}.json", json.dumps(record, indent=1) + "\n")
-    disk.write_text(options.records / f"{found.date}-{options.name}.md", text)
+    atomic.write_text(options.records / f"{found.date}-{options.name}.json", json.dumps(record, indent=1) + "\n")
+    atomic.write_text(options.records / f"{found.date}-{options.name}.md", text)
     print(text)
     return 1 if any(row.error for row in rows) else 0
 

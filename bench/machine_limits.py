@@ -1,6 +1,6 @@
 """What this machine could do at most: matrix products, memory, and a scan of text. Every other section's share is a share of these.
 
-Products are fp32 as PyTorch makes them by default (MKL where it is), fp32 inside `electra.cpu.fast_products` (oneDNN, where that is exact) and bf16;
+Products are fp32 as PyTorch makes them by default (MKL), fp32 inside `electra.cpu_kernels.fast_products` (oneDNN, where that is exact) and bf16;
 of large squares, and of the shape that a layer of `small` has. Memory: a copy (two passes) and a triad (three), of arrays far beyond the caches.
 The scan: one thread of Python cuts text at spaces, the least that any reader does.
 """
@@ -43,7 +43,7 @@ def products(kind: str, shape: tuple[int, int, int], seconds: float, device: str
 
     import torch
 
-    from electra.cpu import are_fast, fast_products
+    from electra.cpu_kernels import are_fast, fast_products
 
     place = torch.device(device)
     rows, inner, columns = shape

@@ -64,7 +64,7 @@ def corpus(work: Work, language: str = "en") -> list[str]:
 
 def plain_text(work: Work, megabytes: float, name: str, language: str = "en") -> Path:
     """About so many MB of a language's corpus as one file of documents with a blank line between; repeated where it is shorter."""
-    from electra.data.corpus import read_documents
+    from electra.data.documents import read_documents
 
     path = work.folder / name
     if path.exists():

@@ -34,7 +34,7 @@ ASKED_ENGLISH, ASKED_CHINESE, ASKED_WORKERS = 4.0, 1.0, 1.9
 
 def write_blocks(corpus: list[str], folder: Path, limit_mb: float, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[Path, float]]:
     """Documents in blocks: a file with one JSON list of lines per document, and the text's size in MB."""
-    from electra.data.corpus import read_documents
+    from electra.data.documents import read_documents
 
     folder.mkdir(parents=True, exist_ok=True)
     held: list[str] = []
@@ -161,7 +161,7 @@ def run_prepare(corpus: list[str], source: Path, workers: int, folder: Path) -> 
 
 def measure(work: Work) -> dict[str, Any]:
     """English and Chinese, on one core and on all; the whole command with so many workers."""
-    from electra.build.machine import allowed_cores
+    from electra.environment import allowed_cores
 
     cores = allowed_cores()[: work.threads]
     counts = sorted({1, len(cores)})

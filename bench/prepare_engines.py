@@ -30,9 +30,9 @@ from typing import Any
 
 from prepare import processor_name
 
-from electra import disk
-from electra.data.corpus import read_documents
+from electra.data.documents import read_documents
 from electra.data.tokenizer import load_tokenizer
+from electra.storage import atomic
 
 WAYS = ("local", "ray", "s3")
 BUCKET = "bench"
@@ -102,7 +102,7 @@ def measure(options: argparse.Namespace, folder: Path, keep: Callable[[dict[str,
     texts = write_sample(options.corpus, options.limit_mb, folder)
     server = serve_s3() if "s3" in options.ways else None
     if server is not None:
-        from electra import remote
+        from electra.storage import remote
 
         for text in texts.values():
             remote.upload(text, f"s3://{BUCKET}/{text.name}")
@@ -149,7 +149,7 @@ def main() -> int:
     def keep(found: dict[str, Any]) -> None:
         record.update(found)
         record["machine"]["load_after"] = [round(load, 1) for load in os.getloadavg()]
-        disk.write_text(options.records / "prepare-engines.json", json.dumps(record, indent=2) + "\n")
+        atomic.write_text(options.records / "prepare-engines.json", json.dumps(record, indent=2) + "\n")
 
     with tempfile.TemporaryDirectory() as folder:
         measure(options, Path(folder), keep)

@@ -30,9 +30,9 @@ import environments
 import report
 from section import ROOT, Skipped, Work
 
-from electra import config, disk
-from electra.build import machine
+from electra import config, environment
 from electra.errors import UserError
+from electra.storage import atomic
 
 ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420, "startup": 200, "scaling": 1500, "gpu": 600}
 """Seconds on two cores, for the time that is told to be left."""
@@ -94,7 +94,7 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
             config.preset_values(preset, "pretrain")
         except UserError as error:
             parser.error(f"--presets: {error}")
-    cores = len(machine.allowed_cores())
+    cores = len(environment.allowed_cores())
     if not 0 <= options.threads <= cores:
         parser.error(f"--threads {options.threads}: this machine has {cores} cores; give 1 .. {cores}, or 0 for all")
     for name, least in (("steps", 1), ("repeats", 1), ("limit_mb", 0.001)):
@@ -169,7 +169,7 @@ def measure(name: str, work: Work) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Measure section by section; the exit code."""
     options = read_options(argv)
-    here = machine.describe() | ({"gpu": found} if (found := gpu_name()) else {})
+    here = environment.describe() | ({"gpu": found} if (found := gpu_name()) else {})
     date = time.strftime("%Y-%m-%d")
     name = options.name or f"{date}-{machine_slug(here)}" + ("-quick" if options.quick else "")
     path = options.records / f"{name}.json"
@@ -220,10 +220,10 @@ def main(argv: list[str] | None = None) -> int:
                 f"[{index + 1}/{len(todo)} {section}] {entry['state']} after {clock(entry['seconds'])}"
                 + (f": {entry['why']}" if "why" in entry else "")
             )
-            disk.write_text(path, json.dumps(record, indent=1) + "\n")
-            disk.write_text(path.with_suffix(".md"), report.to_markdown(record))
+            atomic.write_text(path, json.dumps(record, indent=1) + "\n")
+            atomic.write_text(path.with_suffix(".md"), report.to_markdown(record))
     if not todo:
-        disk.write_text(path.with_suffix(".md"), report.to_markdown(record))
+        atomic.write_text(path.with_suffix(".md"), report.to_markdown(record))
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
     say(f"bench: {path} and {path.with_suffix('.md').name}")
     return int(any(known[section]["state"] == "failed" for section in options.sections))

@@ -30,7 +30,7 @@ from typing import Any
 
 from load_generator import closed, exchange, hostile, in_own_process, open_
 
-from electra import disk
+from electra.storage import atomic
 
 HERE = Path(__file__).resolve().parent
 DECLARED = {"200", "400", "401", "404", "405", "408", "413", "415", "422", "424", "429", "503", "504"}
@@ -166,7 +166,7 @@ def main() -> None:
             with served(command, port, Path(folder) / "peer") as process:
                 record["transformers"] = under_load(port, process, bodies, options, record["electra"]["overload"]["offered_per_second"])
                 print(json.dumps(record["transformers"], indent=1), flush=True)
-    disk.write_text(options.output, json.dumps(record, indent=1) + "\n")
+    atomic.write_text(options.output, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ def main() -> None:
             import torch
 
             from electra.command_line import from_command_line
+            from electra.pretraining.setup import open_corpus, open_stream
             from electra.settings import PretrainSettings
-            from electra.tasks.assembly import open_corpus, open_stream
-            from electra.train.ranks import Ranks
+            from electra.train.distributed import Ranks
 
             torch.set_num_threads(1)
             settings = from_command_line(PretrainSettings, ["small", "--data", *request["folders"]], "bench", preset_kind="pretrain")

@@ -55,16 +55,16 @@ def build_electra(shape: Namespace, half: bool) -> Step:
     """Our objective with our optimizer, put together as `electra.train.loop` does."""
     import torch
 
-    from electra.cpu import fast_products
-    from electra.data.batches import collate
-    from electra.model.networks import build_objective
+    from electra.cpu_kernels import fast_products
+    from electra.data.pretraining_batches import collate
+    from electra.model.pretraining_models import build_objective
     from electra.settings import ModelSettings, ObjectiveSettings, OptimizerSettings
+    from electra.train.distributed import keep_memory
     from electra.train.evaluation import autocast
-    from electra.train.optim import Adam
-    from electra.train.ranks import keep_memory
+    from electra.train.optimizer import Adam
 
     keep_memory()
-    # For the life of this process, as `electra.train.ranks.join` does for a training's.
+    # For the life of this process, as `electra.train.distributed.join` does for a training's.
     FOR_LIFE.enter_context(fast_products(torch.device("cpu")))
     names = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "generator_size", "dropout")
     model = ModelSettings(**{name: getattr(shape, name) for name in names})

@@ -22,8 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from electra import disk
-from electra.build.machine import describe
+from electra.environment import describe
+from electra.storage import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = "import importlib.metadata as m, json; print(json.dumps(sorted({f'{d.name.lower()} {d.version}' for d in m.distributions()})))"
@@ -134,7 +134,7 @@ def main() -> None:
     )
     record = {"date": str(date.today()), "task": given.task, "command": f"python bench/without_torch.py {words}", "machine": describe(), **found}
     file = ROOT / "bench" / "records" / f"{date.today()}-{given.name}.json"
-    disk.write_text(file, json.dumps(record, indent=1) + "\n")
+    atomic.write_text(file, json.dumps(record, indent=1) + "\n")
     print(f"{file.relative_to(ROOT)}: {[row['agreement']['num_same'] for row in found['artefacts']]} of the answers are the same")
 
 

@@ -23,12 +23,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from electra.deploy.detection import Corruption, Detection, Token
-    from electra.deploy.loading import load
-    from electra.deploy.pipelines import pipeline
-    from electra.deploy.predictor import Predictor
-    from electra.deploy.tagging import Entity, Tagged, TaggedWord
     from electra.errors import UserError
+    from electra.inference.pipelines import pipeline
+    from electra.inference.predictor import Predictor, load
+    from electra.inference.replaced_tokens import Corruption, Detection, Token
+    from electra.inference.token_classification import Entity, Tagged, TaggedWord
 
 __version__ = "0.1.0"
 
@@ -36,16 +35,16 @@ __all__ = ["Corruption", "Detection", "Entity", "Predictor", "Tagged", "TaggedWo
 
 # Loaded on first use (PEP 562), so that `import electra` and `electra --help` stay instant.
 _PLACES = {
-    "Corruption": "electra.deploy.detection",
-    "Detection": "electra.deploy.detection",
-    "Entity": "electra.deploy.tagging",
-    "Predictor": "electra.deploy.predictor",
-    "Tagged": "electra.deploy.tagging",
-    "TaggedWord": "electra.deploy.tagging",
-    "Token": "electra.deploy.detection",
+    "Corruption": "electra.inference.replaced_tokens",
+    "Detection": "electra.inference.replaced_tokens",
+    "Entity": "electra.inference.token_classification",
+    "Predictor": "electra.inference.predictor",
+    "Tagged": "electra.inference.token_classification",
+    "TaggedWord": "electra.inference.token_classification",
+    "Token": "electra.inference.replaced_tokens",
     "UserError": "electra.errors",
-    "load": "electra.deploy.loading",
-    "pipeline": "electra.deploy.pipelines",
+    "load": "electra.inference.predictor",
+    "pipeline": "electra.inference.pipelines",
 }
 
 

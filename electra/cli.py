@@ -41,8 +41,8 @@ COMMANDS = {
     "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),
     "push": Command("PushSettings", "electra.commands.push", "upload a checkpoint to the Hugging Face hub"),
     "serve": Command("ServeSettings", "electra.commands.serve", "answer over HTTP: batching, several models, a page"),
-    "ablate": Command("AblateSettings", "electra.recipes.ablate", "ELECTRA beside BERT at equal FLOPs and equal time, over seeds"),
-    "demo": Command("DemoSettings", "electra.recipes.demo", "raw text to fine-tuned model and report, in minutes"),
+    "ablate": Command("AblateSettings", "electra.recipes.ablation.run", "ELECTRA beside BERT at equal FLOPs and equal time, over seeds"),
+    "demo": Command("DemoSettings", "electra.recipes.demo.run", "raw text to fine-tuned model and report, in minutes"),
 }
 
 
@@ -77,7 +77,7 @@ def _dispatch(argv: Sequence[str]) -> int:
         print(_usage())
         return 0
     if argv[0] == "--trust":
-        from electra.deploy.trust import trust
+        from electra.inference.aoti_runtime import trust
 
         trust()
         return _dispatch(argv[1:])

@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from electra.config import INSTEAD_OF, build, field_help, hints, leaves, merge, plain_type, preset_values, presets
+from electra.config import INSTEAD_OF, as_typed, build, field_help, hints, leaves, merge, plain_type, preset_values, presets
 from electra.errors import UserError, did_you_mean
-from electra.quantities import as_typed
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,6 +12,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import re
 import sys
 import textwrap
 import tomllib
@@ -21,8 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from electra import disk
 from electra.errors import UserError, did_you_mean
+from electra.storage import atomic
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -102,7 +103,7 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     Raises:
         UserError: missing, not TOML, or a base that does not exist or leads back to the file itself.
     """
-    path = disk.existing_path(path, "settings file")
+    path = atomic.existing_path(path, "settings file")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except IsADirectoryError:
@@ -258,3 +259,60 @@ def replace(settings: Any, **changes: Any) -> Any:
 def terminal() -> bool:
     """Whether a person watches standard error (progress bars and colour)."""
     return sys.stderr.isatty()
+
+
+# ---- Numbers as people type them: '0.5%', '30M', '1h30m' ----
+
+
+def fraction(text: str) -> float:
+    """'0.5%' -> 0.005, '0.005' -> 0.005.
+
+    Raises:
+        ValueError: not a number between 0 and 1 (or 0% and 100%).
+    """
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError("expected a fraction such as 0.005 or 0.5%")
+    return value
+
+
+def count(text: str) -> int:
+    """'250000', '30M', '1.5B' -> a whole number.
+
+    Raises:
+        ValueError: none, or below 1.
+    """
+    match = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)([kMBT]?)", text)
+    value = float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[match[2]] if match else 0.0
+    if value < 1 or value % 1:
+        raise ValueError("expected a number such as 250000, 30M or 1.5B")
+    return int(value)
+
+
+def duration(text: str) -> float:
+    """'90s', '30m', '1h30m', '2d' -> seconds.
+
+    Raises:
+        ValueError: not a duration.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(a + b for a, b in parts) != text:
+        raise ValueError("expected a duration such as 90s, 30m or 1h30m")
+    return sum(float(a) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[b] for a, b in parts)
+
+
+def as_typed(value: Any, parse: Callable[[str], Any] | None) -> str:
+    """A setting's value as one would type it: (1, 2) -> '1 2'; a duration of 5400.0 -> '1h30m'."""
+    if isinstance(value, tuple | list):
+        return " ".join(as_typed(one, parse) for one in value)
+    if parse is not duration or not value:
+        return str(value)
+    rest, parts = float(value), []
+    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
+        if rest >= seconds:
+            parts.append(f"{int(rest // seconds)}{unit}")
+            rest %= seconds
+    return "".join(parts) + (f"{rest:g}s" if rest or not parts else "")

@@ -262,7 +262,7 @@ class Task:
     """Whether the two texts may be swapped (MRPC, STS-B)."""
     splits: tuple[str, ...] = ("train", "dev", "test")
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Name -> usual value of what `featurize` and `decode` also take by keyword (see `tasks/reading.py`)."""
+    """Name -> usual value of what `featurize` and `decode` also take by keyword (see `tasks/input_spec.py`)."""
     usual_length: int = 128
     """Longest input in tokens where nothing else is known."""
 

@@ -27,7 +27,7 @@ for part in "$@"; do
     echo "== $part"
     case $part in
     scratch)
-        [ -e "$OUT/shards/manifest.json" ] || electra prepare "$DATA/corpus-en" --tokenizer electra/shipped/mini --output "$OUT/shards" --workers 2
+        [ -e "$OUT/shards/manifest.json" ] || electra prepare "$DATA/corpus-en" --tokenizer electra/bundled/mini --output "$OUT/shards" --workers 2
         electra ablate scratch --data "$OUT/shards" --task-data "$DATA/glue/SST-2" --precision "$PRECISION" --budget "$SCRATCH" \
             --output "$OUT/scratch" $(again scratch)
         ;;

@@ -10,7 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
-from electra import disk
+from electra.storage import atomic
 
 ROOT = Path(__file__).parents[1]
 MADE_BY = Path("seed-1") / "electra" / "environment.json"
@@ -39,8 +39,8 @@ def main() -> None:
             "plan": json.loads((path.parent / "plan.json").read_text(encoding="utf-8")),
             "environment": {**json.loads((path.parent / MADE_BY).read_text(encoding="utf-8")), "command": None},
         }
-        disk.write_text(options.records / f"{name}.json", json.dumps(record, indent=1) + "\n")
-        with disk.atomic_file(options.images / f"ablation-{name}.png") as picture:
+        atomic.write_text(options.records / f"{name}.json", json.dumps(record, indent=1) + "\n")
+        with atomic.atomic_file(options.images / f"ablation-{name}.png") as picture:
             shutil.copyfile(path.parent / "results.png", picture)
         print((path.parent / "table.md").read_text(encoding="utf-8"))
 

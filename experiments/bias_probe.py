@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from electra import disk, load
+from electra.inference.predictor import load
+from electra.storage import atomic
 
 NEUTRAL = (
     "{} made this film.",
@@ -136,7 +137,7 @@ def main() -> None:
     options = parser.parse_args()
     found = of_model(options.model)
     if options.record is not None:
-        disk.write_text(options.record, json.dumps(found, indent=1) + "\n")
+        atomic.write_text(options.record, json.dumps(found, indent=1) + "\n")
     print(to_markdown(found))
 
 

@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from electra import disk, hub
 from electra.contracts import Batch
-from electra.data.batches import collate
-from electra.data.corruption import load_corruption
+from electra.data.corruption_set import load_corruption
+from electra.data.pretraining_batches import collate
 from electra.data.tokenizer import load_tokenizer
-from electra.model.hf import load_checkpoint
+from electra.model.huggingface import load_checkpoint
+from electra.storage import atomic, resolve
 from electra.train.evaluation import area_under_curve
-from electra.train.record import environment, read_metrics
+from electra.train.run_log import environment, read_metrics
 
 BATCH = 32
 
@@ -46,7 +46,7 @@ def surprise(module: torch.nn.Module, ids: np.ndarray, segments: np.ndarray, mas
 
 def judged(run: Path, corruption: Path, examples: int) -> dict[str, float]:
     """Area under the curve per source of replacements, special tokens left out: of all examples where that is cheap, and of the first ones."""
-    checkpoint = load_checkpoint(hub.resolve(run))
+    checkpoint = load_checkpoint(resolve.resolve(run))
     tokenizer = load_tokenizer(checkpoint.path)
     fixed = load_corruption(corruption, tokenizer.fingerprint)
     detector = checkpoint.architecture == "ElectraForPreTraining"
@@ -87,7 +87,7 @@ def main() -> None:
         rows[name] |= {"tokens": sum(line["tokens"] for line in lines), "minutes": round(sum(line["seconds"] for line in lines) / 60, 1)}
         print(name, json.dumps(rows[name]), flush=True)
     record = {"command": shlex.join(["python", *sys.argv]), "environment": environment(), "runs": rows}
-    disk.write_text(options.record, json.dumps(record, indent=1) + "\n")
+    atomic.write_text(options.record, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

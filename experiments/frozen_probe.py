@@ -23,8 +23,8 @@ from electra.contracts import Features
 from electra.data.task_batches import evaluation_batches
 from electra.data.tokenizer import load_tokenizer
 from electra.model.encoder import Encoder, Rows
-from electra.model.hf import load_checkpoint, reinitialize
-from electra.tasks import find_task
+from electra.model.huggingface import load_checkpoint, reinitialize
+from electra.tasks.registry import find_task
 
 WORDS = ("good", "terrible", "boring", "brilliant", "bad", "king")
 

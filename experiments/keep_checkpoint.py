@@ -11,24 +11,26 @@ from pathlib import Path
 
 import torch
 
-from electra import disk, hub
-from electra.model import hf
+from electra.model import huggingface
+from electra.storage import atomic, resolve
 
 
 def keep(run: Path, target: Path) -> None:
     """Write `target`: discriminator, generator/, config.toml, metrics.jsonl, environment.json."""
-    source = hub.resolve(run)
-    discriminator = hf.load_checkpoint(source, "discriminator")
-    hf.save_checkpoint(discriminator.module, target, tokenizer=source, dtype=torch.float16, card=(source / "README.md").read_text(encoding="utf-8"))
-    generator = hf.load_checkpoint(source, "generator")
-    hf.save_checkpoint(generator.module, target / "generator", tokenizer=None, dtype=torch.float16, embeddings_in_parent=True)
+    source = resolve.resolve(run)
+    discriminator = huggingface.load_checkpoint(source, "discriminator")
+    huggingface.save_checkpoint(
+        discriminator.module, target, tokenizer=source, dtype=torch.float16, card=(source / "README.md").read_text(encoding="utf-8")
+    )
+    generator = huggingface.load_checkpoint(source, "generator")
+    huggingface.save_checkpoint(generator.module, target / "generator", tokenizer=None, dtype=torch.float16, embeddings_in_parent=True)
     (target / "record").mkdir(exist_ok=True)
     for folder, prefix in ((run / "mlm-first", "mlm-first-"), (run, "")):
         for name in ("config.toml", "metrics.jsonl", "environment.json"):
             if (folder / name).exists():
                 # Paths of the machine it ran on say nothing to anyone else: only their last parts are kept.
                 text = re.sub(r'"/[^"\n]*/([^"/\n]+)"', r'"\1"', (folder / name).read_text(encoding="utf-8"))
-                disk.write_text(target / "record" / (prefix + name), text)
+                atomic.write_text(target / "record" / (prefix + name), text)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
 

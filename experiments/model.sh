@@ -1,6 +1,6 @@
 #!/bin/sh
 # The models that come with the package, from raw text: reviews and Wikipedia -> vocabulary -> shards -> pre-training (120 M tokens, two to three hours of two CPU cores) ->
-# fine-tuning on SST-2 over five seeds -> artefacts, scores, bias probe, card -> electra/shipped. `make model` runs it; every part goes on where it stopped
+# fine-tuning on SST-2 over five seeds -> artefacts, scores, bias probe, card -> electra/bundled. `make model` runs it; every part goes on where it stopped
 # and can be run alone:
 #   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [vocab] [shards] [pretrain] [evaluate] [sst2] [random] [ship]
 # Parts made elsewhere: VOCAB=, WIKI=, IMDB= (shards), RUN= (pre-training), FIXED= (a corruption set, to compare runs). A trial in minutes: BUDGET=2m SEEDS=1 EPOCHS=0.05 SHIPPED=/tmp/shipped RECORD=/tmp/record
@@ -20,7 +20,7 @@ SEEDS=${SEEDS:-1 2 3 4 5}
 EPOCHS=${EPOCHS:-}
 REMARK=${REMARK:-}
 THREADS=${THREADS:-2}
-SHIPPED=${SHIPPED:-electra/shipped}
+SHIPPED=${SHIPPED:-electra/bundled}
 RECORD=${RECORD:-experiments/records/shipped}
 PATH=$(pwd)/.venv/bin:$PATH
 mkdir -p "$OUT"

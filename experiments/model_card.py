@@ -1,6 +1,6 @@
-"""The record of the models that come with the package -> their card, electra/shipped/README.md.
+"""The record of the models that come with the package -> their card, electra/bundled/README.md.
 
-python experiments/model_card.py experiments/records/shipped/record.json > electra/shipped/README.md
+python experiments/model_card.py experiments/records/shipped/record.json > electra/bundled/README.md
 """
 
 from __future__ import annotations

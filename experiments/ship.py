@@ -2,7 +2,7 @@
 
     python experiments/ship.py --pretrained runs/model/pretrained --finetuned runs/model/sst2/seed-* --random runs/model/random --data glue/SST-2
 
-Writes electra/shipped/ (mini: fp16 checkpoint; detector, sentiment: int8 artefacts; README.md; shipped.json with a hash of every file) and
+Writes electra/bundled/ (mini: fp16 checkpoint; detector, sentiment: int8 artefacts; README.md; shipped.json with a hash of every file) and
 experiments/records/shipped/. Minutes; run it again with another run and everything is replaced.
 """
 
@@ -25,14 +25,16 @@ import model_card
 import numpy as np
 import torch
 
-from electra import Predictor, config, disk, hub, load, shipped
-from electra.build.assembly import build_artefact
+from electra import bundled, config
 from electra.contracts import Example
 from electra.errors import UserError
-from electra.model import flops, hf
+from electra.exporting.targets import build_artefact
+from electra.inference.predictor import Predictor, load
+from electra.model import flops, huggingface
 from electra.settings import PretrainSettings
-from electra.tasks import find_task
-from electra.tasks.baseline import tfidf_baseline
+from electra.storage import atomic, resolve
+from electra.tasks.baselines import tfidf_baseline
+from electra.tasks.registry import find_task
 
 LABELS = ("negative", "positive")
 LARGEST_BYTES = 20_000_000
@@ -76,8 +78,10 @@ def choose(seeds: Sequence[Seed]) -> tuple[Seed, str]:
 
 def write_checkpoint(source: Path, target: Path) -> None:
     """The pre-trained discriminator in fp16, with generator/ (its embeddings are the discriminator's)."""
-    hf.save_checkpoint(hf.load_checkpoint(source, "discriminator").module, target, tokenizer=source, dtype=torch.float16)
-    hf.save_checkpoint(hf.load_checkpoint(source, "generator").module, target / "generator", dtype=torch.float16, embeddings_in_parent=True)
+    huggingface.save_checkpoint(huggingface.load_checkpoint(source, "discriminator").module, target, tokenizer=source, dtype=torch.float16)
+    huggingface.save_checkpoint(
+        huggingface.load_checkpoint(source, "generator").module, target / "generator", dtype=torch.float16, embeddings_in_parent=True
+    )
 
 
 def write_sentiment(source: Path, number: int, output: Path) -> None:
@@ -97,9 +101,9 @@ def write_manifest(root: Path, card: str) -> int:
     Raises:
         UserError: more than the package may hold.
     """
-    disk.write_text(root / "README.md", card)
-    files = shipped.described(root)
-    disk.write_text(root / shipped.MANIFEST, json.dumps({"files": files}, indent=1) + "\n")
+    atomic.write_text(root / "README.md", card)
+    files = bundled.described(root)
+    atomic.write_text(root / bundled.MANIFEST, json.dumps({"files": files}, indent=1) + "\n")
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     if size > LARGEST_BYTES:
         raise UserError(f"{root} has {size:,} bytes; at most {LARGEST_BYTES:,} go into the package")
@@ -112,7 +116,7 @@ def keep_record(run: Path, folder: Path) -> None:
     for part, prefix in ((run / "mlm-first", "mlm-first-"), (run, "")):
         for name in ("config.toml", "metrics.jsonl", "environment.json"):
             if (part / name).exists():
-                disk.write_text(folder / (prefix + name), without_places((part / name).read_text(encoding="utf-8")))
+                atomic.write_text(folder / (prefix + name), without_places((part / name).read_text(encoding="utf-8")))
 
 
 def without_places(text: str) -> str:
@@ -145,7 +149,7 @@ def training_of(run: Path, evaluation: Path | None) -> dict[str, Any]:
         stages.append({"objective": settings.objective.objective, "updates": last["step"], "tokens": last["tokens"], "seconds": last["seconds"],
                        "flops": each * last["tokens"], "metrics": {key: value for key, value in last.items() if key not in ("step", "tokens", "seconds", "flops", "kind")}})  # fmt: skip
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    corpora = re.findall(r"^- (.*: [\d,]+ tokens.*)$", (hub.resolve(run) / "README.md").read_text(encoding="utf-8"), re.M)
+    corpora = re.findall(r"^- (.*: [\d,]+ tokens.*)$", (resolve.resolve(run) / "README.md").read_text(encoding="utf-8"), re.M)
     found: dict[str, Any] = {"preset": preset_of(settings), "corpora": corpora, "weights": list(settings.data.weights or ()), "stages": stages}
     found |= {"machine": {key: environment.get(key) for key in ("cpu", "cores", "gpu")}, "started": environment["started"][:10]}
     found["shape"] = {key: getattr(settings.model, key) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")}
@@ -170,7 +174,7 @@ def artefacts_measured(root: Path, checkpoint: Path, dev: Sequence[Example]) -> 
     pairs = [[np.array([t.probability for d in load(root / part, device="cpu").detect(texts) for t in d.tokens])] for part in ("mini", "detector")]
     (fp16,), (int8,) = pairs
     verdicts = float(np.mean((fp16 >= 0.5) == (int8 >= 0.5)))
-    sizes = {name: sum(path.stat().st_size for path in (root / name).rglob("*") if path.is_file()) for name in shipped.NAMES}
+    sizes = {name: sum(path.stat().st_size for path in (root / name).rglob("*") if path.is_file()) for name in bundled.NAMES}
     return {
         "size_bytes": sizes,
         "sentiment": {"accuracy": built, "accuracy_fp32": whole, "agreement": float(np.mean(found == whole_found))},
@@ -206,13 +210,13 @@ def main() -> None:
     parser.add_argument("--random", type=Path, nargs="+", required=True, help="the same from random weights")
     parser.add_argument("--data", type=Path, required=True, help="glue/SST-2")
     parser.add_argument("--evaluation", type=Path, help="what 'electra evaluate --corruption --json' printed")
-    parser.add_argument("--output", type=Path, default=Path("electra/shipped"))
+    parser.add_argument("--output", type=Path, default=Path("electra/bundled"))
     parser.add_argument("--record", type=Path, default=Path("experiments/records/shipped"))
     parser.add_argument("--remark", help="sentences for the card about how the pre-training went")
     options = parser.parse_args()
     seeds, random = seeds_of(options.finetuned), seeds_of(options.random)
     chosen, rule = choose(seeds)
-    source, classifier = hub.resolve(options.pretrained), hub.resolve(chosen.folder)
+    source, classifier = resolve.resolve(options.pretrained), resolve.resolve(chosen.folder)
     # Told before minutes of measuring where something is not there.
     pretraining = training_of(options.pretrained, options.evaluation) | ({"remark": options.remark} if options.remark else {})
     options.output.mkdir(parents=True, exist_ok=True)
@@ -227,10 +231,10 @@ def main() -> None:
             "artefacts": artefacts_measured(root, classifier, find_task("sst2").read(options.data, "dev")),
             "bias": bias_probe.of_model(str(root / "sentiment")) | {"model": "shipped:sentiment"},
         }
-        for name in shipped.NAMES:
-            disk.replace_folder(root / name, options.output / name)
+        for name in bundled.NAMES:
+            atomic.replace_folder(root / name, options.output / name)
     keep_record(options.pretrained, options.record)
-    disk.write_text(options.record / "record.json", json.dumps(record, indent=1) + "\n")
+    atomic.write_text(options.record / "record.json", json.dumps(record, indent=1) + "\n")
     print(f"{options.output}: {write_manifest(options.output, model_card.card(record)) / 1e6:.1f} MB; record: {options.record}")
 
 

@@ -16,10 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from electra import disk
-from electra.tasks import find_task
-from electra.tasks.baseline import tfidf_baseline
-from electra.train.record import environment
+from electra.storage import atomic
+from electra.tasks.baselines import tfidf_baseline
+from electra.tasks.registry import find_task
+from electra.train.run_log import environment
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
         "tfidf_logistic_regression": baseline,
         "finetuned": rows,
     }
-    disk.write_text(options.record, json.dumps(record, indent=1) + "\n")
+    atomic.write_text(options.record, json.dumps(record, indent=1) + "\n")
     print(f"TF-IDF + logistic regression: {baseline:.4f}; record: {options.record}")
 
 

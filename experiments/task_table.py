@@ -10,10 +10,10 @@ import json
 import statistics
 from pathlib import Path
 
-from electra import disk
-from electra.recipes.result_chart import draw
-from electra.tasks.suites import CLUE
-from electra.train.record import environment
+from electra.finetuning.results_table import draw
+from electra.storage import atomic
+from electra.tasks.registry import CLUE_SUITE
+from electra.train.run_log import environment
 
 RECORDS = Path(__file__).parent / "records"
 
@@ -31,7 +31,7 @@ def main() -> None:
         for name, row in json.loads(path.read_text(encoding="utf-8"))["tasks"].items():
             command = (path.parent / name / f"seed-{row['seeds'][0]}" / "trial.log").read_text(encoding="utf-8").splitlines()[0]
             tasks[name] = row | {"command": _portable(command)}
-    order = sorted(tasks, key=lambda name: (name in CLUE, list(tasks).index(name)))
+    order = sorted(tasks, key=lambda name: (name in CLUE_SUITE, list(tasks).index(name)))
     tasks = {name: tasks[name] for name in order}
     lines = ["| task | metric | without a network | mean | sd | 95% interval | seeds | minutes of a core |", "|---" * 8 + "|"]
     for name, row in tasks.items():
@@ -45,7 +45,7 @@ def main() -> None:
         )
     print("\n".join(lines))
     models = {"english": options.model, "chinese": options.chinese}
-    disk.write_text(
+    atomic.write_text(
         options.record,
         json.dumps(
             {"command": "sh experiments/tasks.sh", "models": models, "tasks": tasks, "environment": {**environment(), "command": None}}, indent=1

@@ -1,4 +1,4 @@
-"""Writes electra/recipes/reviews/{train,dev}.tsv: python experiments/write_reviews.py
+"""Writes electra/recipes/demo/reviews/{train,dev}.tsv: python experiments/write_reviews.py
 
 dev.tsv: written by hand. train.tsv: some 450 written by hand and 1,800 composed from `review_banks`, in GLUE's layout of SST-2 (sentence, label).
 A composed review is kept only if it shares no run of four words and no sentence frame (a sentence with its content words blanked) with dev.tsv,
@@ -15,7 +15,7 @@ from pathlib import Path
 import review_banks as banks
 
 HERE = Path(__file__).parent
-TARGET = HERE.parent / "electra" / "recipes" / "reviews"
+TARGET = HERE.parent / "electra" / "recipes" / "demo" / "reviews"
 COMPOSED_PER_LABEL = 900
 LARGEST_SHARE = 0.35
 MOST_USES = 26

@@ -13,8 +13,9 @@ from scipy.special import softmax
 from tiny_models import TEXTS, checkpoints, oracle
 
 import electra
-from electra import UserError, load, pipeline
-from electra.deploy.pipelines import PIPELINES
+from electra.errors import UserError
+from electra.inference.pipelines import PIPELINES, pipeline
+from electra.inference.predictor import load
 
 
 def test_importing_is_light() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from electra.build import machine
-from electra.build.contestant import Answered, Contestant
+from electra import environment as machine
+from electra.benchmark.worker import Answered, Contestant
 from electra.contracts import Head
 
 ROOT = Path(__file__).resolve().parent.parent

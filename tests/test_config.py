@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from electra import config, quantities, settings
+from electra import config, settings
 from electra.cli import COMMANDS
 from electra.command_line import from_command_line
 from electra.errors import UserError
 
 SETTINGS = sorted(
-    (cls for _, cls in inspect.getmembers(settings, inspect.isclass) if dataclasses.is_dataclass(cls) and cls.__module__ == settings.__name__),
+    (cls for _, cls in inspect.getmembers(settings, inspect.isclass) if dataclasses.is_dataclass(cls) and cls.__module__.startswith(settings.__name__)),
     key=lambda cls: cls.__name__,
 )
 OF_COMMANDS = {name: getattr(settings, command.settings) for name, command in COMMANDS.items()}
@@ -101,7 +101,7 @@ def test_every_leaf_is_a_flag(name: str) -> None:
         value = full
         for part in path:
             value = getattr(value, part)
-        if item.metadata.get("parse") is quantities.duration:
+        if item.metadata.get("parse") is config.duration:
             value, word = 90.0, ["--" + item.name.replace("_", "-"), "1m30s"]
         else:
             word = given(item, value)
@@ -206,13 +206,13 @@ def test_a_length_given_by_a_flag_scales_the_warm_up_of_the_preset(flags: list[s
 
 @pytest.mark.parametrize(("text", "value"), [("250000", 250_000), ("30M", 30_000_000), ("1.5B", 1_500_000_000), ("2k", 2_000), ("1_000", 1_000)])
 def test_counts(text: str, value: int) -> None:
-    assert quantities.count(text) == value
+    assert config.count(text) == value
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", "3K", "", "1e6"])
 def test_what_is_no_count(text: str) -> None:
     with pytest.raises(ValueError, match="expected a number such as"):
-        quantities.count(text)
+        config.count(text)
 
 
 def test_base_may_be_a_packaged_preset(tmp_path: Path) -> None:
@@ -335,24 +335,24 @@ def test_wrong_words(argv: list[str], message: str) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800), ("1m30s", 90)])
 def test_duration(text: str, seconds: float) -> None:
-    assert quantities.duration(text) == seconds == quantities.duration(quantities.as_typed(seconds, quantities.duration))
+    assert config.duration(text) == seconds == config.duration(config.as_typed(seconds, config.duration))
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "1h 30m", "-5m", "1x", "1h30"])
 def test_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
-        quantities.duration(text)
+        config.duration(text)
 
 
 @pytest.mark.parametrize(("text", "value"), [("0.5%", 0.005), ("0.005", 0.005), ("0", 0), ("100%", 1), ("1", 1)])
 def test_fraction(text: str, value: float) -> None:
-    assert quantities.fraction(text) == pytest.approx(value)
+    assert config.fraction(text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["-1%", "101%", "1.5", "nan", "half", "%"])
 def test_not_a_fraction(text: str) -> None:
     with pytest.raises(ValueError, match="expected a fraction"):
-        quantities.fraction(text)
+        config.fraction(text)
 
 
 def test_help_of_a_field_is_its_docstring() -> None:

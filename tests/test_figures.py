@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import ROOT
 
-from electra.recipes.ablation_results import to_markdown
+from electra.recipes.ablation.results import to_markdown
 
 NUMBER = r"([0-9][0-9,]*(?:\.[0-9]+)?(?:e-?[0-9]+)?)"
 BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from electra.data.batches import collate, example_key
-from electra.model.networks import build_objective
-from electra.model.noise import MaskedLanguageModel
+from electra.data.pretraining_batches import collate, example_key
+from electra.model.generators import MaskedLanguageModel
+from electra.model.pretraining_models import build_objective
 from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings
 from electra.train.evaluation import evaluate
 from electra.train.loop import train
-from electra.train.record import Record
+from electra.train.run_log import Record
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 

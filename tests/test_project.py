@@ -26,13 +26,13 @@ WITHOUT_TORCH = (
     "electra.contracts",
     "electra.settings",
     "electra.data.tokenizer",
-    "electra.data.corpus",
+    "electra.data.documents",
     "electra.data.shards",
     "electra.tasks",
-    "electra.deploy.predictor",
-    "electra.deploy.examples",
-    "electra.tasks.assessment",
-    "electra.build.measure",
+    "electra.inference.predictor",
+    "electra.inference.predictor",
+    "electra.tasks.evaluate",
+    "electra.benchmark.measure",
 )
 
 
@@ -101,7 +101,7 @@ def test_wheel_holds_everything_but_the_tests(wheel: Path) -> None:
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "electra").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert {name for name in names if ".dist-info/" not in name} == ours
     assert {"electra/py.typed", "electra/presets/pretrain/small.toml", "electra/presets/finetune/paper.toml"} <= names
-    assert {"electra/shipped/README.md", "electra/shipped/sentiment/model.onnx", "electra/shipped/mini/generator/model.safetensors"} <= names
+    assert {"electra/bundled/README.md", "electra/bundled/sentiment/model.onnx", "electra/bundled/mini/generator/model.safetensors"} <= names
     assert wheel.stat().st_size < 22_000_000
     assert any(name.endswith("LICENSE") for name in names)
 
@@ -186,7 +186,7 @@ def test_continuous_integration_runs_the_tests() -> None:
 def test_torch_distributed_is_named_in_one_file() -> None:
     wanted = re.compile(r"^\s*(import torch\.distributed|from torch\.distributed|from torch import .*\bdistributed)", re.M)
     found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "electra").rglob("*.py") if wanted.search(path.read_text(encoding="utf-8"))}
-    assert found == {"electra/train/ranks.py"}
+    assert found == {"electra/train/distributed.py"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "electra" / "commands").glob("[a-z]*.py")), ids=lambda path: path.stem)

@@ -28,7 +28,7 @@ def rows() -> dict[str, Any]:
 
 
 def test_every_target_was_measured_on_the_same_examples(rows: dict[str, Any]) -> None:
-    from electra.build.targets import TARGETS
+    from electra.exporting.targets import TARGETS
 
     assert set(rows) == {"load", "checkpoint", *TARGETS}
     assert all(

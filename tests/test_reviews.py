@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from electra.contracts import Example
-from electra.recipes.demo import REVIEWS
-from electra.tasks import find_task
+from electra.recipes.demo.run import REVIEWS
+from electra.tasks.registry import find_task
 
 LARGEST_SHARE = 0.35
 """Largest share of four-word runs that two reviews may have in common, of the shorter one's."""
@@ -96,6 +96,6 @@ def test_the_measures_see_a_copied_template() -> None:
 
 def test_word_lists_do_not_solve_it_but_it_can_be_learned(train: list[Example], dev: list[Example]) -> None:
     pytest.importorskip("sklearn")
-    from electra.tasks.baseline import tfidf_baseline
+    from electra.tasks.baselines import tfidf_baseline
 
     assert 0.58 < tfidf_baseline(train, dev) < 0.80

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT
 
 from electra import config
+from electra.finetuning.hyperparameters import resolve
 from electra.settings import FinetuneSettings
-from electra.tasks import TASKS
-from electra.tasks.recipe import resolve
+from electra.tasks.registry import TASKS
 
 TEXT = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 ROWS = {

@@ -10,14 +10,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from electra import config, disk
-from electra.deploy import texts
-from electra.deploy.artefact import is_artefact
+from electra import config
 from electra.errors import UserError, did_you_mean, require
+from electra.inference import text_io
+from electra.inference.artifact import is_artefact
 from electra.settings import BuildSettings, EvaluateSettings
+from electra.storage import atomic
 
 if TYPE_CHECKING:
-    from electra.build.fastest import Fastest
+    from electra.benchmark.auto_target import Fastest
 
 AUTO = "auto"
 FEWEST_CALLS = 10
@@ -25,14 +26,14 @@ FEWEST_CALLS = 10
 
 def run(settings: BuildSettings) -> None:
     """Check what was asked for, build, say what came of it."""
-    from electra.build.targets import target
+    from electra.exporting.targets import target
 
     if settings.target == AUTO:
         run_auto(settings)
         return
     refuse_for_one_target(settings)
     chosen = target(settings.target)
-    disk.fresh_output(settings.output, remedy="choose another name, or remove it first")
+    atomic.fresh_output(settings.output, remedy="choose another name, or remove it first")
     if is_artefact(settings.model):
         raise UserError(f"{settings.model} is an artefact already; give the checkpoint it was built from")
     require("torch", "train")
@@ -40,7 +41,7 @@ def run(settings: BuildSettings) -> None:
     given = calibration_texts(settings) if chosen.calibrated else []
     if settings.calibrate is not None and not chosen.calibrated:
         raise UserError(f"--calibrate is for 8-bit targets with fixed scales, target {settings.target} needs no texts; leave it out")
-    from electra.build.assembly import build_artefact
+    from electra.exporting.targets import build_artefact
 
     manifest = build_artefact(settings.model, settings.target, settings.output, texts=given, say=say)
     if settings.json:
@@ -52,8 +53,8 @@ def run(settings: BuildSettings) -> None:
 
 def run_auto(settings: BuildSettings) -> None:
     """Build every target, measure, keep the fastest; say what became of each."""
-    from electra.build import machine
-    from electra.build.targets import TARGETS
+    from electra import environment
+    from electra.exporting.targets import TARGETS
 
     if settings.task is None or settings.data is None:
         raise UserError("--target auto measures what it builds: give --task TASK and --data DIR, with labels")
@@ -64,15 +65,15 @@ def run_auto(settings: BuildSettings) -> None:
     for name in settings.skip:
         if name not in TARGETS:
             raise UserError(f"--skip {name}: unknown target; {did_you_mean(name, TARGETS)}")
-    disk.fresh_output(settings.output, remedy="choose another name, or remove it first")
+    atomic.fresh_output(settings.output, remedy="choose another name, or remove it first")
     if is_artefact(settings.model):
         raise UserError(f"{settings.model} is an artefact already; give the checkpoint it was built from")
     require("torch", "train")
-    from electra.build.assembly import spread
-    from electra.build.fastest import build_fastest, training_texts
-    from electra.build.measure import Plan
-    from electra.model.hf import load_checkpoint
-    from electra.tasks.assessment import data_place, named_task, read_labelled
+    from electra.benchmark.auto_target import build_fastest, training_texts
+    from electra.benchmark.measure import Plan
+    from electra.exporting.targets import spread
+    from electra.model.huggingface import load_checkpoint
+    from electra.tasks.evaluate import data_place, named_task, read_labelled
 
     columns = {name: getattr(settings, name) for name in ("text", "text_pair", "label") if name in config.given(settings)}
     asked = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
@@ -83,7 +84,7 @@ def run_auto(settings: BuildSettings) -> None:
     if task.name != "own":
         read_labelled(task, place, settings.split)
     texts_found = training_texts(asked, say) if settings.calibrate is None else calibration_texts(settings)
-    plan = Plan(calls=settings.calls, threads=len(machine.choose_cores(settings.threads)))
+    plan = Plan(calls=settings.calls, threads=len(environment.choose_cores(settings.threads)))
     found = build_fastest(
         asked,
         settings.output,
@@ -125,11 +126,11 @@ def calibration_texts(settings: BuildSettings) -> list[str]:
     Raises:
         UserError: no file was given, or it cannot be read.
     """
-    from electra.build.assembly import spread
+    from electra.exporting.targets import spread
 
     if settings.calibrate is None:
         raise UserError(f"target {settings.target} finds its scales on texts: give --calibrate FILE with texts like those the model will read")
-    found = texts.read_texts(settings.calibrate, text_field=settings.text_field, pair_field=settings.pair_field)
+    found = text_io.read_texts(settings.calibrate, text_field=settings.text_field, pair_field=settings.pair_field)
     return spread([text.text if text.pair is None else f"{text.text}\t{text.pair}" for text in found], settings.num_texts)
 
 

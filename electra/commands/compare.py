@@ -1,6 +1,6 @@
 """electra compare: one model in several implementations -> how right and how fast each is, side by side.
 
-every source: a process of its own -> answers, latency, throughput, memory   (electra.build.measure)
+every source: a process of its own -> answers, latency, throughput, memory   (electra.benchmark.measure)
 rows -> terminal; with --output table.md, results.json, compare.png
 """
 
@@ -12,15 +12,14 @@ import shlex
 import sys
 import time
 
-from electra import config, disk
-from electra.build import machine
-from electra.build.comparison import Comparison, to_markdown, to_terminal
-from electra.build.measure import Plan, measure
-from electra.build.row import Row
-from electra.deploy.artefact import is_artefact, write_measurements
+from electra import config, environment
+from electra.benchmark.measure import Plan, measure
+from electra.benchmark.results import Comparison, Row, to_markdown, to_terminal
+from electra.bundled import is_shipped
 from electra.errors import UserError, require
+from electra.inference.artifact import is_artefact, write_measurements
 from electra.settings import CompareSettings, EvaluateSettings
-from electra.shipped import is_shipped
+from electra.storage import atomic
 
 FEWEST_CALLS = 10
 
@@ -33,12 +32,12 @@ def run(settings: CompareSettings) -> int:
         raise UserError(f"--calls {settings.calls} tells nothing; give at least {FEWEST_CALLS}, better 200")
     if settings.num_examples < 0:
         raise UserError(f"--num-examples {settings.num_examples}: expected 0 (all) or more")
-    threads = len(machine.choose_cores(settings.threads))
+    threads = len(environment.choose_cores(settings.threads))
     if settings.output is not None:
         require("matplotlib", "train")
-        disk.fresh_output(settings.output, remedy="choose another --output")
+        atomic.fresh_output(settings.output, remedy="choose another --output")
     plan = Plan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
-    before = machine.describe()
+    before = environment.describe()
     rows = measure(settings.models, asked_of(settings), plan, say)
     found = compared(rows, settings, threads, before)
     if settings.output is not None:
@@ -77,11 +76,11 @@ def compared(rows: list[Row], settings: CompareSettings, threads: int, before: d
 
 def write(found: Comparison, settings: CompareSettings) -> None:
     """table.md, results.json and compare.png, all or none."""
-    from electra.build import comparison_chart
+    from electra.benchmark import results
 
     assert settings.output is not None
-    with disk.atomic_folder(settings.output) as folder:
-        comparison_chart.draw(found, folder / "compare.png")
+    with atomic.atomic_folder(settings.output) as folder:
+        results.draw(found, folder / "compare.png")
         (folder / "results.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
         (folder / "table.md").write_text(to_markdown(found), encoding="utf-8")
     say(f"{settings.output}: table.md, results.json, compare.png")

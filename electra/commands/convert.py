@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from electra import disk, hub, remote
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import ConvertSettings
+from electra.storage import atomic, remote, resolve
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run(settings: ConvertSettings) -> None:
     """Read, write, say what was there."""
     require("torch", "train")
-    disk.fresh_output(settings.output, remedy="choose another name")
+    atomic.fresh_output(settings.output, remedy="choose another name")
     source = fetch_tensorflow(settings.source) or Path(settings.source)
     if is_tensorflow(source):
         first, second, remarks, beside = from_tensorflow(source, settings)
@@ -41,7 +41,7 @@ def fetch_tensorflow(source: str) -> Path | None:
     """
     if not remote.is_url(source):
         return None
-    from electra.model.tensor_bundle import find_checkpoint
+    from electra.model.tensorflow import find_checkpoint
 
     folder = source if remote.exists(source) and not source.endswith((".index", ".meta")) and ".data-" not in source else source.rpartition("/")[0]
     names = [name for name in remote.list_files(folder, "checkpoint")[2] if name and "/" not in name]
@@ -49,7 +49,7 @@ def fetch_tensorflow(source: str) -> Path | None:
         return None
     light = remote.fetched(folder, [name for name in names if name == "checkpoint" or name.endswith(".index")], "checkpoint")
     chosen = find_checkpoint(light if folder == source else light / source.rpartition("/")[2]).name
-    wanted = [name for name in names if name == f"{chosen}.index" or name.startswith(f"{chosen}.data-") or name in hub.FILES]
+    wanted = [name for name in names if name == f"{chosen}.index" or name.startswith(f"{chosen}.data-") or name in resolve.FILES]
     return remote.fetched(folder, wanted, "checkpoint") / chosen
 
 
@@ -62,8 +62,7 @@ def is_tensorflow(source: Path) -> bool:
 
 def from_tensorflow(source: Path, settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
     """The network for DST, the one for DST/generator, remarks, and where a vocabulary may lie."""
-    from electra.model.tensor_bundle import find_checkpoint
-    from electra.model.tf1 import read_networks
+    from electra.model.tensorflow import find_checkpoint, read_networks
 
     prefix = find_checkpoint(source)
     found = read_networks(prefix, settings.num_attention_heads)
@@ -82,11 +81,11 @@ def from_tensorflow(source: Path, settings: ConvertSettings) -> tuple[nn.Module,
 
 def from_huggingface(settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
     """The same from a Hugging Face directory, a run, or a hub name."""
-    from electra.model.hf import load_checkpoint
+    from electra.model.huggingface import load_checkpoint
 
     if settings.num_attention_heads is not None:
         raise UserError("--num-attention-heads is for TensorFlow checkpoints; a config.json says it itself")
-    folder = hub.resolve(settings.source)
+    folder = resolve.resolve(settings.source)
     found = load_checkpoint(folder)
     has_generator = (folder / "generator" / "config.json").exists()
     return found.module, load_checkpoint(folder / "generator").module if has_generator else None, [], folder
@@ -96,8 +95,7 @@ def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None,
     """DST, complete or not at all."""
     import torch
 
-    from electra.model.hf import save_checkpoint
-    from electra.model.hf_keys import encoder_of
+    from electra.model.huggingface import encoder_of, save_checkpoint
 
     dtype = getattr(torch, settings.dtype)
     vocabulary = settings.vocab or next((str(beside / name) for name in ("tokenizer.json", "vocab.txt") if (beside / name).is_file()), None)
@@ -107,7 +105,7 @@ def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None,
         remarks.append("no vocabulary beside the checkpoint: give --vocab vocab.txt, or the output has no tokenizer")
     elif tokenizer.vocab_size > size:
         raise UserError(f"{vocabulary} has {tokenizer.vocab_size} pieces, the checkpoint {size}; they do not belong together")
-    with disk.atomic_folder(settings.output) as folder:
+    with atomic.atomic_folder(settings.output) as folder:
         for module, place in ((first, folder), (second, folder / "generator")):
             if module is not None:
                 save_checkpoint(module, place, dtype=dtype, card=card(settings, module))
@@ -117,7 +115,7 @@ def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None,
 
 def describe(module: nn.Module) -> str:
     """What a network is, in a few words."""
-    from electra.model.hf_keys import architecture_of, encoder_of
+    from electra.model.huggingface import architecture_of, encoder_of
 
     config = encoder_of(module).config
     millions = sum(p.numel() for p in module.parameters()) / 1e6

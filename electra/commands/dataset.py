@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from electra import disk
 from electra.errors import UserError
 from electra.settings import DatasetSettings
-from electra.tasks.imdb import read_imdb
-from electra.tasks.imdb_csv import hold_out, to_csv
+from electra.storage import atomic
+from electra.tasks.imdb import hold_out, read_imdb, to_csv
 
 FILES = {"train": "train/train_data.csv", "valid": "valid/valid_data.csv", "test": "test/test_data.csv"}
 
@@ -15,12 +14,12 @@ def run(settings: DatasetSettings) -> None:
     """Write the halves of the Large Movie Review data set, and say how many reviews each has."""
     if settings.name != "imdb":
         raise UserError(f"no data set '{settings.name}'; known: imdb")
-    disk.fresh_output(settings.output, remedy="choose another --output")
+    atomic.fresh_output(settings.output, remedy="choose another --output")
     splits = {"train": read_imdb(settings.data, "train"), "test": read_imdb(settings.data, "test")}
     if settings.valid:
         splits["train"], splits["valid"] = hold_out(splits["train"], settings.valid, settings.seed)
-    with disk.atomic_folder(settings.output) as temporary:
+    with atomic.atomic_folder(settings.output) as temporary:
         for split, examples in splits.items():
-            disk.write_text(temporary / FILES[split], to_csv(examples))
+            atomic.write_text(temporary / FILES[split], to_csv(examples))
     for split, examples in splits.items():
         print(f"{settings.output / FILES[split]}: {len(examples):,} reviews")

@@ -6,14 +6,13 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from electra.deploy import texts
-from electra.deploy.detection import Corruption, Detection
-from electra.deploy.heads import head_said
-from electra.deploy.invocation import model_and_texts
-from electra.deploy.loading import load
-from electra.deploy.progress import counted
 from electra.errors import UserError
+from electra.inference import text_io
+from electra.inference.predictor import head_said, load
+from electra.inference.replaced_tokens import Corruption, Detection
+from electra.inference.text_io import model_and_texts
 from electra.settings import DetectSettings
+from electra.terminal import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,9 +23,9 @@ def run(settings: DetectSettings) -> None:
     if not 0 <= settings.threshold <= 1:
         raise UserError(f"--threshold {settings.threshold}: expected a probability between 0 and 1")
     name, file = model_and_texts("detect", "discriminator", settings.model, settings.file, settings.text)
-    texts.check_readable(file)
+    text_io.check_readable(file)
     model = load(name, role="discriminator", threads=settings.threads, batch_size=settings.batch_size)
-    inputs = (t.text for t in texts.read_texts(file, text_field=settings.text_field, pair_field=None, pairs=False))
+    inputs = (t.text for t in text_io.read_texts(file, text_field=settings.text_field, pair_field=None, pairs=False))
     as_json = settings.json or not sys.stdout.isatty()
     if settings.corrupt:
         corruptions = model.corrupt(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from electra import disk
-from electra.deploy import texts
-from electra.deploy.loading import load
-from electra.deploy.progress import counted
 from electra.errors import UserError
+from electra.inference import text_io
+from electra.inference.predictor import load
 from electra.settings import EmbedSettings
+from electra.storage import atomic
+from electra.terminal import counted
 
 
 def run(settings: EmbedSettings) -> None:
@@ -23,16 +23,16 @@ def run(settings: EmbedSettings) -> None:
     if output is not None:
         if output.suffix not in (".npy", ".jsonl"):
             raise UserError(f"--output {output}: expected a name ending in .npy or .jsonl")
-        disk.fresh_output(output, remedy="give another name, or remove it first")
-    texts.check_readable(settings.file)
+        atomic.fresh_output(output, remedy="give another name, or remove it first")
+    text_io.check_readable(settings.file)
     model = load(settings.model, role="encoder", threads=settings.threads, batch_size=settings.batch_size)
-    inputs = (t.text for t in texts.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
+    inputs = (t.text for t in text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
     vectors = counted(model.iterate_embeddings(inputs, normalize=settings.normalize), "texts")
     if output is None:
         for line in _json_lines(vectors):
             sys.stdout.write(line)
         return
-    with disk.atomic_file(output) as temporary:
+    with atomic.atomic_file(output) as temporary:
         if output.suffix == ".jsonl":
             with temporary.open("w", encoding="utf-8") as stream:
                 stream.writelines(_json_lines(vectors))

@@ -20,11 +20,11 @@ def run(settings: EvaluateSettings) -> int | None:
     if settings.task is not None:
         metrics = task_scores(settings)
     elif settings.corruption is not None:
-        from electra.tasks.pretraining import corruption_metrics
+        from electra.pretraining.evaluate import corruption_metrics
 
         metrics = corruption_metrics(settings)
     else:
-        from electra.tasks.pretraining import held_out_metrics
+        from electra.pretraining.evaluate import held_out_metrics
 
         metrics = held_out_metrics(settings)
     if settings.json:
@@ -38,15 +38,15 @@ def run(settings: EvaluateSettings) -> int | None:
 
 def task_scores(settings: EvaluateSettings) -> dict[str, float]:
     """A fine-tuned checkpoint or artefact on a labelled split or file; what was asked for beside the scores is written."""
-    from electra.deploy.examples import open_fine_tuned
-    from electra.tasks import report
-    from electra.tasks.assessment import assess, write_answers
+    from electra.inference.predictor import open_fine_tuned
+    from electra.tasks import error_report
+    from electra.tasks.evaluate import assess, write_answers
     from electra.tasks.tagging import scores_by_type
 
     found = assess(settings, open_fine_tuned)
     if settings.predictions is not None:
         write_answers(found, settings.predictions)
     if settings.report is not None:
-        report.write(found, settings.model, settings.report)
+        error_report.write(found, settings.model, settings.report)
         print(f"report: {settings.report / 'report.md'}", file=sys.stderr)
     return found.scores() | (scores_by_type(found.examples, found.predictions, found.head) if settings.per_class else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from electra.deploy.description import describe
+from electra.inference.inspect import describe
 from electra.settings import InspectSettings
 
 

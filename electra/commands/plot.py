@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra import disk
 from electra.errors import UserError, did_you_mean, require
 from electra.settings import PlotSettings
+from electra.storage import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,9 +58,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: not a run directory, or nothing recorded yet.
     """
-    from electra.train.record import read_metrics
+    from electra.train.run_log import read_metrics
 
-    file = disk.existing_path(path, "run directory") / "metrics.jsonl"
+    file = atomic.existing_path(path, "run directory") / "metrics.jsonl"
     if not file.is_file():
         raise UserError(f"{path} is not a run directory (no metrics.jsonl); give the --output of 'electra pretrain' or 'electra finetune'")
     lines = read_metrics(file)
@@ -126,7 +126,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], metrics: list[str], x: str, outp
     for axes in grid[len(metrics) :]:
         axes.set_visible(False)
     _explain(figure, list(runs))
-    with disk.atomic_file(output) as temporary:
+    with atomic.atomic_file(output) as temporary:
         figure.savefig(temporary, format="png")
 
 

@@ -10,16 +10,14 @@ from typing import Any
 
 from electra import config
 from electra.contracts import Prediction
-from electra.deploy import texts
-from electra.deploy.heads import head_said
-from electra.deploy.invocation import model_and_texts
-from electra.deploy.loading import is_tagger, load
-from electra.deploy.network import SPAN_FINDERS, architecture_of
-from electra.deploy.progress import counted
-from electra.deploy.tagged_text import read_sentences, tagged_columns, tagged_json
-from electra.deploy.texts import Text
 from electra.errors import UserError
+from electra.inference import text_io
+from electra.inference.backends import SPAN_FINDERS, architecture_of
+from electra.inference.predictor import head_said, is_tagger, load
+from electra.inference.text_io import Text, model_and_texts
+from electra.inference.token_classification import read_sentences, tagged_columns, tagged_json
 from electra.settings import PredictSettings
+from electra.terminal import counted
 
 
 def run(settings: PredictSettings) -> None:
@@ -27,7 +25,7 @@ def run(settings: PredictSettings) -> None:
     given = config.given(settings)
     model_name, file = model_and_texts("predict", "classifier", settings.model, settings.file, settings.text)
     settings = config.replace(settings, model=model_name, file=file)
-    texts.check_readable(settings.file)
+    text_io.check_readable(settings.file)
     if architecture_of(settings.model) in SPAN_FINDERS:
         answer_questions(settings, given)
         return
@@ -39,7 +37,7 @@ def run(settings: PredictSettings) -> None:
             sys.stdout.write(tagged_json(tagged) if settings.json else tagged_columns(tagged))
         return
     model = load(settings.model, role="classifier", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
-    inputs, again = itertools.tee(texts.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field))
+    inputs, again = itertools.tee(text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field))
     answers = counted(model.iterate_predictions(inputs), "texts", head_said(model))
     for line in _lines(again, answers, as_json=settings.json):
         sys.stdout.write(line + "\n")
@@ -57,7 +55,7 @@ def answer_questions(settings: PredictSettings, given: Mapping[str, Any]) -> Non
 
 
 def _questions(file: str, question_field: str, context_field: str) -> Iterator[tuple[str, str]]:
-    for number, text in enumerate(texts.read_texts(file, text_field=question_field, pair_field=context_field), start=1):
+    for number, text in enumerate(text_io.read_texts(file, text_field=question_field, pair_field=context_field), start=1):
         if not text.pair:
             raise UserError(f"{file}: question {number} has no context; give 'question<TAB>context' or jsonl with question and context")
         yield text.text, text.pair

@@ -9,14 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from electra import remote
-from electra.data.preparation import prepare
+from electra.data.prepare import prepare
 from electra.data.sources import Report
 from electra.data.tfrecord import find_records
 from electra.data.tokenizer import load_tokenizer
-from electra.data.words import choose_words
+from electra.data.word_boundaries import choose_words
 from electra.errors import UserError
 from electra.settings import PrepareSettings
+from electra.storage import remote
 
 
 def run(settings: PrepareSettings) -> None:

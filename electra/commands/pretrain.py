@@ -7,24 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from electra import disk
 from electra.errors import UserError
-from electra.settings import PretrainSettings
-from electra.tasks.stages import after_restart, check, check_data, recorded, stages
+from electra.pretraining.setup import after_restart, check, check_data, recorded
+from electra.settings import PretrainSettings, phases
+from electra.storage import atomic
 
 if TYPE_CHECKING:
-    from electra.model.noise import MaskedLanguageModel
+    from electra.model.generators import MaskedLanguageModel
     from electra.model.objectives import Corruption
-    from electra.tasks.assembly import Corpus
-    from electra.train.ranks import Ranks
-    from electra.train.record import Record
+    from electra.pretraining.setup import Corpus
+    from electra.train.distributed import Ranks
+    from electra.train.run_log import Record
 
 
 def run(settings: PretrainSettings) -> int:
     """Pre-train, or go on with a run; 128 + signal when a signal stopped it."""
-    from electra.tasks.probe import read_probe
-    from electra.train import ranks, resume
-    from electra.train.record import write_settings
+    from electra.pretraining.evaluate import read_probe
+    from electra.train import checkpoint, distributed
+    from electra.train.run_log import write_settings
 
     if settings.dry_run:
         return rehearse(settings)
@@ -36,17 +36,17 @@ def run(settings: PretrainSettings) -> int:
     check(settings)
     check_data(settings)
     read_probe(settings.watch)
-    with ranks.join(settings.loop.device, settings.loop.threads) as here:
+    with distributed.join(settings.loop.device, settings.loop.threads) as here:
         # A machine that lost no rank counts no restart of its own.
-        if not settings.resume and any(here.gather(ranks.restarted())):
+        if not settings.resume and any(here.gather(distributed.restarted())):
             settings = after_restart(settings)
         if not settings.resume:
-            resume.share_out(settings.loop, None, here.world_size)  # told before anything is written
-            disk.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
+            checkpoint.share_out(settings.loop, None, here.world_size)  # told before anything is written
+            atomic.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
         here.wait()
         if here.first:
             write_settings(settings.output, settings)
-        for stage in stages(settings):
+        for stage in phases(settings):
             code = pretrain(stage, here)
             if code:
                 return code
@@ -55,13 +55,13 @@ def run(settings: PretrainSettings) -> int:
 
 def rehearse(settings: PretrainSettings) -> int:
     """What the run would cost, from some trial steps."""
-    from electra.tasks.rehearsal import report
-    from electra.train import ranks
+    from electra.pretraining.dry_run import report
+    from electra.train import distributed
 
     if settings.resume:
         raise UserError("--dry-run is about a run from its start; leave out --resume")
     check(settings)
-    with ranks.join(settings.loop.device, settings.loop.threads) as here:
+    with distributed.join(settings.loop.device, settings.loop.threads) as here:
         lines = report(settings, here)
         if here.first:
             print("\n".join(lines))
@@ -70,15 +70,15 @@ def rehearse(settings: PretrainSettings) -> int:
 
 def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     """One training: shards -> batches -> objective -> the loop."""
-    from electra.model import networks
-    from electra.model.card import pretraining_card
-    from electra.tasks.assembly import build, held_out, open_corpus, open_stream
-    from electra.tasks.probe import open_probe
-    from electra.train import evaluation, loop, resume
+    from electra.model import pretraining_models
+    from electra.model.model_card import pretraining_card
+    from electra.pretraining.evaluate import open_probe
+    from electra.pretraining.setup import build, held_out, open_corpus, open_stream
+    from electra.train import checkpoint, evaluation, loop
 
     corpus = open_corpus(settings)
-    resume_from = here.agree(resume.latest_checkpoint(settings.output)) if settings.resume else None
-    settings = replace(settings, loop=resume.share_out(settings.loop, resume_from, here.world_size))
+    resume_from = here.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
+    settings = replace(settings, loop=checkpoint.share_out(settings.loop, resume_from, here.world_size))
     objective, remarks = build(settings, corpus, here, fresh=resume_from is None)
     measured = held_out(settings, corpus)
     probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, settings.loop.precision)
@@ -91,7 +91,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
         return dict(metrics)
 
     def save(folder: Path) -> None:
-        networks.save(objective, folder, tokenizer=corpus.tokenizer_path, card=pretraining_card(settings, corpus.describe(), metrics))
+        pretraining_models.save(objective, folder, tokenizer=corpus.tokenizer_path, card=pretraining_card(settings, corpus.describe(), metrics))
 
     result = loop.train(
         objective,
@@ -104,7 +104,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
         beside=[] if probe is None else [(settings.watch.probe_every, probe)],
         resume_from=resume_from,
         ranks=here,
-        apart=networks.generator_alone(objective),
+        apart=pretraining_models.generator_alone(objective),
     )
     if not result.stopped and here.first:
         shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("masked_lm_loss", "disc_loss", "disc_auc") if name in metrics)
@@ -119,10 +119,10 @@ def open_record(
     settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | Corruption, here: Ranks, remarks: list[str], *, fresh: bool
 ) -> Record:
     """The run directory's log; it begins with remarks on the start and, in a fresh run, some corrupted examples."""
-    from electra.tasks.assembly import cost, open_stream
-    from electra.tasks.glimpse import examples_shown
-    from electra.train.ranks import Ranks
-    from electra.train.record import Record
+    from electra.pretraining.evaluate import examples_shown
+    from electra.pretraining.setup import cost, open_stream
+    from electra.train.distributed import Ranks
+    from electra.train.run_log import Record
 
     price = cost(settings, corpus.tokenizer.vocab_size, here)
     record = Record(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)

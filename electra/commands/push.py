@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from electra.deploy.description import Description, describe
 from electra.errors import UserError
+from electra.inference.inspect import Description, describe
 from electra.settings import PushSettings
 
 NOT_UPLOADED = ["training/*", "checkpoints/*", "tensorboard/*", ".*"]

@@ -7,24 +7,23 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from electra.deploy import texts
-from electra.deploy.loading import load
-from electra.deploy.predictor import Predictor
-from electra.deploy.progress import counted
-from electra.deploy.scoring import Score
 from electra.errors import UserError
+from electra.inference import text_io
+from electra.inference.masked_lm import Score
+from electra.inference.predictor import Predictor, load
 from electra.settings import ScoreSettings
+from electra.terminal import counted
 
 
 def run(settings: ScoreSettings) -> None:
     """Print one line per text, or per n-best list."""
-    texts.check_readable(settings.file)
+    text_io.check_readable(settings.file)
     model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
     if settings.nbest is not None:
         for record in rerank(settings, model, settings.nbest):
             print(json.dumps(record, ensure_ascii=False))
         return
-    inputs = (t.text for t in texts.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
+    inputs = (t.text for t in text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
     for found in counted(model.iterate_scores(inputs), "texts"):
         if settings.json:
             print(json.dumps(found.to_dict() | {"per_token": found.per_token}, ensure_ascii=False))
@@ -38,7 +37,7 @@ def rerank(settings: ScoreSettings, model: Predictor, field: str) -> Iterator[di
     waiting: deque[tuple[dict[str, Any], list[dict[str, Any]]]] = deque()
 
     def hypotheses() -> Iterator[str]:
-        for place, record in texts.read_records(settings.file):
+        for place, record in text_io.read_records(settings.file):
             found = [hypothesis(item, settings, f"{place}, '{field}'") for item in candidates(record, field, place)]
             waiting.append((record, found))
             yield from (item[settings.text_field] for item in found)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 
-from electra import disk
 from electra.errors import UserError, require
-from electra.serve import catalog
+from electra.serve import models as catalog
 from electra.serve.limits import limits_of
 from electra.settings import ServeSettings
+from electra.storage import atomic
 
 TOKEN_VARIABLE = "ELECTRA_TOKEN"
 SHORTEST_TOKEN = 16
@@ -19,9 +19,9 @@ def run(settings: ServeSettings) -> None:
     """Serve; what can be wrong with flags, names, files and the port is told before a model is loaded."""
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         require(package, "serve")
-    from electra.serve import app, running
-    from electra.serve.request_log import RequestLog
-    from electra.serve.serving import Serving
+    from electra.serve import app, server
+    from electra.serve.observability import RequestLog
+    from electra.serve.service import Serving
 
     if settings.threads < 0:
         raise UserError(f"--threads {settings.threads}: expected a number of threads, or 0 for one per core")
@@ -29,13 +29,13 @@ def run(settings: ServeSettings) -> None:
     token = read_token(settings)
     sources = catalog.named_sources(settings.models or catalog.SHIPPED)
     catalog.check_sources(sources)
-    with running.bind(settings.host, settings.port) as bound:
+    with server.bind(settings.host, settings.port) as bound:
         models = catalog.open_models(sources, settings)
         log = RequestLog(log_text=settings.log_text)
         if token is None and not is_loopback(settings.host):
             log.write("warning", message=f"{settings.host} can be reached from other machines and no token is asked for; see --token-file")
         serving = Serving(models, limits, token=token, log=log)
-        running.run(app.create_app(serving, docs=settings.docs), serving, bound)
+        server.run(app.create_app(serving, docs=settings.docs), serving, bound)
 
 
 def read_token(settings: ServeSettings) -> str | None:
@@ -46,7 +46,7 @@ def read_token(settings: ServeSettings) -> str | None:
     """
     token, place = os.environ.get(TOKEN_VARIABLE), f"the environment variable {TOKEN_VARIABLE}"
     if settings.token_file is not None:
-        path, place = disk.existing_path(settings.token_file, "token file"), str(settings.token_file)
+        path, place = atomic.existing_path(settings.token_file, "token file"), str(settings.token_file)
         try:
             token = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):

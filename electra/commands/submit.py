@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 
-from electra import disk
 from electra.contracts import Prediction
 from electra.errors import UserError
 from electra.settings import SubmitSettings
-from electra.tasks import find_task
+from electra.storage import atomic
+from electra.tasks.registry import find_task
 from electra.tasks.submission import Wanted, clue_file, constant_answer, files_of, glue_file, parse_models, plan, write_zip
 
 
@@ -24,10 +24,10 @@ def run(settings: SubmitSettings) -> None:
     models = parse_models(settings.models, files_of(settings.benchmark))
     if settings.output.suffix != ".zip":
         raise UserError(f"--output {settings.output}: the sites take a zip; give a name that ends in .zip")
-    disk.fresh_output(settings.output, remedy="choose another --output")
+    atomic.fresh_output(settings.output, remedy="choose another --output")
     made = plan(settings.benchmark, models, settings.data, fill=settings.fill)
-    from electra.deploy.examples import open_fine_tuned
-    from electra.tasks.finetuned import for_task
+    from electra.inference.predictor import open_fine_tuned
+    from electra.tasks.evaluate import for_task
 
     answers: dict[Wanted, list[Prediction]] = {}
     for name, files in groupby(sorted(made.answered, key=lambda file: file.task), key=lambda file: file.task):

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from electra import hub, remote
-from electra.data.corpus import read_documents
-from electra.data.extension import Extension, count_words, extend_tokenizer
-from electra.data.progress import Progress
+from electra.data.documents import read_documents
 from electra.data.sources import Report, estimate_text_bytes
 from electra.data.tokenizer import load_tokenizer, train_tokenizer
+from electra.data.vocabulary_extension import Extension, count_words, extend_tokenizer
 from electra.errors import UserError, require
 from electra.settings import VocabSettings
+from electra.storage import remote, resolve
+from electra.terminal import Progress
 
 SIZE, ADDED = 30522, 1000
 """Pieces of a new vocabulary, and of an extension, where nothing is said."""
@@ -44,7 +44,7 @@ def run(settings: VocabSettings) -> None:
     remote.fresh_output(settings.output, remedy="choose another --output")
     report = Report()
     if settings.extend is not None:
-        said = extend(settings, hub.resolve(settings.extend), report)
+        said = extend(settings, resolve.resolve(settings.extend), report)
     else:
         tokenizer = train_tokenizer(
             sample_texts(settings, report),
@@ -65,8 +65,7 @@ def run(settings: VocabSettings) -> None:
 def extend(settings: VocabSettings, source: Path, report: Report) -> str:
     """The checkpoint in `source` with more words, into the output folder, complete or not at all -> what was done, in a line."""
     require("torch", "train")
-    from electra.model.extension import extend_network
-    from electra.model.hf import load_checkpoint, save_checkpoint
+    from electra.model.huggingface import extend_network, load_checkpoint, save_checkpoint
 
     size = ADDED if settings.size is None else settings.size
     if size < 1:

@@ -2,15 +2,102 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import os
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from functools import partial
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, BinaryIO, Self, cast
 
-from electra import disk, remote
-from electra.data.streams import BROKEN_STREAM, COMPRESSIONS, ArchiveBroken, decompressed, reason
-from electra.errors import UserError
+from electra.errors import UserError, require
+from electra.storage import atomic, remote
+
+# ---- A file, as it lies there -> its bytes, decompressed, as a stream that only goes forward and holds a block at a time ----
+
+
+COMPRESSIONS = (".gz", ".xz", ".zst", ".bz2")
+
+
+class ArchiveBroken(OSError):
+    """The archive that a stream lies in cannot be read on; told once, where the archive is read, not for all that lies in it."""
+
+
+BROKEN_STREAM = (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+"""What reading damaged data raises."""
+
+
+def reason(error: BaseException) -> str:
+    """Why, in one line."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+
+
+class _FromBlocks(io.RawIOBase):
+    """Blocks of bytes as a stream."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._held = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._held:
+            try:
+                self._held = memoryview(next(self._blocks))
+            except StopIteration:
+                return 0
+        size = min(len(buffer), len(self._held))
+        buffer[:size] = self._held[:size]
+        self._held = self._held[size:]
+        return size
+
+
+def decompressed(raw: BinaryIO, ending: str) -> BinaryIO:
+    """A stream and its name's last ending ('.xz') -> the stream of what it holds; other endings change nothing."""
+    if ending == ".zst":
+        return cast(BinaryIO, io.BufferedReader(_FromBlocks(_zstd_blocks(raw)), 1 << 16))
+    openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+    return cast(BinaryIO, openers[ending](raw)) if ending in openers else raw
+
+
+def _zstd_blocks(raw: BinaryIO) -> Iterator[bytes]:
+    zstandard = require("zstandard", "data")
+    frame = None
+    try:
+        while chunk := raw.read(1 << 16):
+            while chunk:
+                frame = frame or zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+                if block := frame.decompress(chunk):
+                    yield block
+                chunk = frame.unused_data if frame.eof else b""
+                frame = None if frame.eof else frame
+    except zstandard.ZstdError as error:
+        raise OSError(str(error)) from None
+    if frame is not None:
+        raise EOFError("the last frame is not whole")
+
+
+def peek(stream: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
+    """The first bytes of a stream, and the stream with them still to come."""
+    head = b""
+    while len(head) < size and (block := stream.read(size - len(head))):
+        head += block
+
+    def blocks() -> Iterator[bytes]:
+        yield head
+        while block := stream.read(1 << 16):
+            yield block
+
+    return head, cast(BinaryIO, io.BufferedReader(_FromBlocks(blocks()), 1 << 16))
+
 
 TEXT_ENDINGS = (".txt", ".text", ".md", ".rst", ".tokens", ".raw")
 RECORD_ENDINGS = (".jsonl", ".ndjson")
@@ -160,7 +247,7 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
             found.append(Source("hub", str(name)))
             report.total_bytes = None
             continue
-        path = disk.existing_path(name, "corpus")
+        path = atomic.existing_path(name, "corpus")
         if path.is_dir():
             found += _in_folder(path, report)
         else:
@@ -242,3 +329,163 @@ def estimate_text_bytes(names: Sequence[str | Path]) -> int | None:
         return None
     ratios = {".gz": 2.6, ".xz": 3.6, ".zst": 3.0, ".bz2": 3.4, ".parquet": 1.8, ".tgz": 2.6, ".txz": 3.6, ".tzst": 3.0, ".tbz2": 3.4, ".zip": 2.6}
     return sum(int(source.size_bytes * ratios.get(source.ending, 1.0)) for source in sources)
+
+
+# ---- Archives of texts, as OpenWebText is distributed -> the texts in them, nothing unpacked to the disk ----
+
+
+TAR_MARK = b"ustar"
+"""Stands at byte 257 of a tar."""
+MOST_NESTED = 4
+NOT_FILES = "archive members skipped, no regular files"
+
+
+class _Entry(tarfile.TarInfo):
+    """A tar's header. tarfile takes a damaged one for the end of the archive; here only the end is the end."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            raise tarfile.ReadError("it ends without an end mark") from None
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"a header is damaged: {error}") from None
+
+
+class _Member(io.RawIOBase):
+    """A member of a tar. When the archive cannot be read on, the error is kept for `_read_tar` to tell."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.error: BaseException | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._stream.read(len(buffer))
+        except ArchiveBroken:
+            raise
+        except BROKEN_STREAM as error:
+            self.error = error
+            raise ArchiveBroken(reason(error)) from None
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def open_sniffed(source: Source, report: Report) -> tuple[str, BinaryIO | None]:
+    """A compressed file whose name does not say what is in it -> ('archive' or 'text', its decompressed stream, or None if it is broken)."""
+    try:
+        head, stream = peek(decompressed(source.open(), source.ending), 262)
+    except ArchiveBroken:
+        return "text", None
+    except BROKEN_STREAM as error:
+        report.add(UNREADABLE, f"{source.name}: at its beginning: {reason(error)}")
+        return "text", None
+    return ("archive" if head[257:262] == TAR_MARK else "text"), stream
+
+
+def read_members(source: Source, report: Report, stream: BinaryIO | None = None, depth: int = 0) -> Iterator[Source]:
+    """An archive (or, given `stream`, a decompressed tar) -> the texts in it, each to be read before the next is asked for.
+
+    A damaged archive is reported with its place; what stands before the damage is given.
+    """
+    if depth >= MOST_NESTED:
+        report.add(UNREADABLE, f"{source.name}: archives within archives, more than {MOST_NESTED} deep")
+        return
+    try:
+        with source.open() if stream is None else stream as raw:
+            position = raw.tell if source.in_archive is False and stream is None else None
+            if source.ending == ".zip" and stream is None:
+                members = _read_zip(raw, source, report)
+            else:
+                members = _read_tar(decompressed(raw, _compression(source)) if stream is None else stream, source, report)
+            for member in members:
+                if position is not None:
+                    report.position = position()
+                yield from _as_texts(member, report, depth)
+    except ArchiveBroken:
+        return  # told where the outer archive is read
+    except BROKEN_STREAM as error:
+        report.add(UNREADABLE, f"{source.name}: after {report.position:,} bytes: {reason(error)}")
+
+
+def _compression(source: Source) -> str:
+    short = {".tgz": ".gz", ".txz": ".xz", ".tzst": ".zst", ".tbz2": ".bz2"}
+    return short.get(source.ending, source.ending)
+
+
+def _as_texts(member: Source, report: Report, depth: int) -> Iterator[Source]:
+    """A member -> itself, or the texts in it if it is an archive."""
+    if member.kind == "archive":
+        if member.ending == ".zip":
+            report.add(UNREADABLE, f"{member.name}: a zip within an archive (its list of contents stands at its end); unpack the outer one")
+        else:
+            yield from read_members(member, report, depth=depth + 1)
+    elif member.kind == "compressed":
+        kind, stream = open_sniffed(member, report)
+        if kind == "archive":
+            yield from read_members(member, report, stream, depth + 1)
+        elif stream is not None:
+            report.add(UNKNOWN_ENDING, member.name)
+    else:
+        yield member
+
+
+def _member(name: str, archive: Source, size: int, opener: Callable[[], BinaryIO], report: Report) -> Source | None:
+    """A member -> a source, or None if it is not for us."""
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in name)[:300]
+    if any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(name).parts):
+        return None  # hidden, as in folders
+    place = f"{archive.name}/{shown}"
+    kind = kind_of(PurePosixPath(name))
+    if kind is None:
+        report.add(UNKNOWN_ENDING, place)
+        return None
+    if kind == "parquet":
+        report.add(UNREADABLE, f"{place}: parquet within an archive; unpack it")
+        return None
+    return Source(kind, place, size_bytes=size, opener=opener, in_archive=True)
+
+
+def _buffered(reader: _Member) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(reader, 1 << 16))
+
+
+def _read_tar(stream: BinaryIO, archive: Source, report: Report) -> Iterator[Source]:
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Entry) as tar:
+        while (entry := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member it has passed
+            if entry.isdir():
+                continue
+            if not entry.isfile():
+                report.add(NOT_FILES, f"{archive.name}/{''.join(c if c.isprintable() else '?' for c in entry.name)[:300]}")
+                continue
+            reader = _Member(tar.extractfile(entry))
+            found = _member(entry.name, archive, entry.size, partial(_buffered, reader), report)
+            if found is not None:
+                yield found
+            if reader.error is not None:
+                where = found.name if found is not None else archive.name
+                report.add(UNREADABLE, f"{archive.name}: after {report.position:,} bytes, in {where}: {reason(reader.error)}")
+                return
+
+
+def _open_zipped(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:
+    try:
+        return cast(BinaryIO, bundle.open(entry))
+    except (NotImplementedError, RuntimeError) as error:  # a rare compression, or a password
+        raise OSError(str(error)) from None
+
+
+def _read_zip(raw: BinaryIO, archive: Source, report: Report) -> Iterator[Source]:
+    with zipfile.ZipFile(raw) as bundle:
+        for entry in bundle.infolist():
+            if not entry.is_dir():
+                found = _member(entry.filename, archive, entry.file_size, partial(_open_zipped, bundle, entry), report)
+                if found is not None:
+                    yield found

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from electra import disk, remote
-from electra.data.parts import is_made
-from electra.data.progress import Progress
+from electra.data.prepare_chunk import is_made
 from electra.data.shards import SPLITS
 from electra.data.sources import Report
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError, require
 from electra.protobuf import Damaged, fields, masked_crc
+from electra.storage import atomic, remote
+from electra.terminal import Progress
 
 MOST_RECORD_BYTES = 16 << 20
 
@@ -242,5 +242,5 @@ def _store_file(file: RecordFile, tokenizer: Tokenizer, target: Path, key: bytes
         arrays |= {f"{name}_ids": values, f"{name}_lines": np.array([len(part) for part in ids[name]], np.int64)}
         arrays[f"{name}_documents"] = np.array(ends[name], np.int64)
     arrays["unknown"] = np.array([unknown])
-    with disk.atomic_file(target) as temporary, open(temporary, "wb") as stream:
+    with atomic.atomic_file(target) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from electra import cpu
+from electra import cpu_kernels
 from electra.contracts import Batch
 
 Reads = Literal["both", "left", "right"]
@@ -129,9 +129,9 @@ class Rows:
             mask = torch.zeros(num_rows * length, dtype=torch.bool, device=slots.device)
             mask[slots] = True
             mask = mask.view(num_rows, 1, 1, length)
-            if cpu.want_equal_sizes() and batch.num_tokens >= _WORTH_PACKING * num_rows * length:
+            if cpu_kernels.want_equal_sizes() and batch.num_tokens >= _WORTH_PACKING * num_rows * length:
                 slots, spread = None, slots
-            elif num_spare := cpu.spare(batch.num_tokens):
+            elif num_spare := cpu_kernels.spare(batch.num_tokens):
                 slots = torch.cat([slots, torch.arange(num_rows * length, num_rows * length + num_spare)])
         if reads != "both":
             square = torch.ones(length, length, dtype=torch.bool, device=batch.ids.device)
@@ -148,7 +148,7 @@ class Rows:
 
     def among(self, at: Tensor) -> Tensor:
         """(M,) indices of real tokens -> (M + F,) of the same among the N, the first one again behind them to make sizes repeat."""
-        if spare := cpu.spare(len(at)):
+        if spare := cpu_kernels.spare(len(at)):
             at = torch.cat([at, at[:1].expand(spare)])
         return at if self.spread is None else self.spread[at]
 
@@ -167,11 +167,11 @@ class Layer(nn.Module):
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
         self.dropout = config.dropout
-        self.qkv = cpu.Linear(width, 3 * width, narrow=True)
-        self.attention_output = cpu.Linear(width, width, narrow=True)
+        self.qkv = cpu_kernels.Linear(width, 3 * width, narrow=True)
+        self.attention_output = cpu_kernels.Linear(width, width, narrow=True)
         self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.up = cpu.Linear(width, config.intermediate_size)
-        self.down = cpu.Linear(config.intermediate_size, width)
+        self.up = cpu_kernels.Linear(width, config.intermediate_size)
+        self.down = cpu_kernels.Linear(config.intermediate_size, width)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
 
     def forward(self, hidden: Tensor, rows: Rows, at: Tensor | None = None) -> Tensor:
@@ -183,16 +183,16 @@ class Layer(nn.Module):
         return self.norm(self._add(hidden, self._feed_forward(hidden)))
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
-        plain = cpu.are_fast() and hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if plain or (cpu.are_half() and self.up.weight.dtype == torch.float32):
-            return cpu.feed_forward(hidden, self.up, self.down)
+        plain = cpu_kernels.are_fast() and hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if plain or (cpu_kernels.are_half() and self.up.weight.dtype == torch.float32):
+            return cpu_kernels.feed_forward(hidden, self.up, self.down)
         return self.down(F.gelu(self.up(hidden)))  # type: ignore[no-any-return]
 
     def _add(self, hidden: Tensor, values: Tensor) -> Tensor:
         """hidden + dropout(values)."""
         if not (self.dropout and self.training):
             return hidden + values
-        return cpu.add_dropped(hidden, values, self.dropout) if cpu.want_equal_sizes() else hidden + F.dropout(values, self.dropout)
+        return cpu_kernels.add_dropped(hidden, values, self.dropout) if cpu_kernels.want_equal_sizes() else hidden + F.dropout(values, self.dropout)
 
     def _attend(self, qkv: Tensor, rows: Rows) -> Tensor:
         """(T, 3D) -> (T, D)."""
@@ -202,8 +202,8 @@ class Layer(nn.Module):
             qkv = grid.index_copy(0, rows.slots, qkv)[: rows.num_rows * rows.length]
         dropout = self.dropout if self.training else 0.0
         heads = qkv.view(rows.num_rows, rows.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        if (cpu.are_fast() and qkv.dtype == torch.float32) or (cpu.are_half() and qkv.dtype == torch.bfloat16):
-            out = cpu.attention(heads, rows.mask, dropout)
+        if (cpu_kernels.are_fast() and qkv.dtype == torch.float32) or (cpu_kernels.are_half() and qkv.dtype == torch.bfloat16):
+            out = cpu_kernels.attention(heads, rows.mask, dropout)
         else:
             q, k, v = heads
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.mask, dropout_p=dropout)
@@ -224,7 +224,7 @@ class Encoder(nn.Module):
         self.config = config
         self.embeddings = embeddings if embeddings is not None else Embeddings(config)
         same = config.embedding_size == config.hidden_size
-        self.projection = None if same else cpu.Linear(config.embedding_size, config.hidden_size)
+        self.projection = None if same else cpu_kernels.Linear(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -9,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from electra.contracts import Batch
+from electra.contracts import Batch, Loss, StepOutput
+from electra.model import masking
 from electra.model.encoder import Encoder
-from electra.model.heads import MaskedLanguageHead
-from electra.model.vocabulary import Draw, Found
+from electra.model.heads import Draw, Found, MaskedLanguageHead
+from electra.settings import ObjectiveSettings
 
 CHUNK = 1024
 """Positions that go through the vocabulary at a time where all of them must: (T, V) never exists."""
@@ -82,3 +85,149 @@ def log_likelihoods(head: nn.Module, states: Tensor, wanted: Tensor) -> tuple[Te
     chunks = zip(states.split(CHUNK), wanted.split(CHUNK), strict=True)
     parts = [checkpoint(part, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
     return torch.cat([p for p, _ in parts]), torch.cat([hit for _, hit in parts])
+
+
+# ---- Where replacements come from: positions are chosen, and a generator says what may stand there ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What a generator offers."""
+
+    chosen: Tensor
+    """(M,) indices of the chosen tokens, among the T of the batch."""
+    output: StepOutput
+    """The generator's own losses and metrics."""
+    sampled: Tensor | None = None
+    """(M,) ids to stand there, where a draw was asked for."""
+    sampled_log_q: Tensor | None = None
+    """(M,) their log-probabilities, where `log_q` is known."""
+    log_q: Tensor | None = None
+    """(T,) log-probability of every original token given all the others, zero at the ends of a sequence; only a cloze model knows it."""
+
+
+def ratios(**pairs: tuple[Tensor, Tensor | int]) -> dict[str, tuple[Tensor, Tensor]]:
+    """name -> (sum, count), as StepOutput holds its metrics."""
+    out = {}
+    for name, (total, count) in pairs.items():
+        total = total.detach().float()
+        # A number becomes a tensor by a fill on the device, which the host need not wait for.
+        counted = count.detach().float() if isinstance(count, Tensor) else torch.full((), float(count), device=total.device)
+        out[name] = (total, counted)
+    return out
+
+
+class Noise(nn.Module):
+    """Chooses `mask_prob` of the tokens of each sequence, never special ones. Here every piece is then equally likely to stand there.
+
+    Source of the uniform one: the original's `uniform_generator`; like there it may draw any piece of the vocabulary.
+    """
+
+    generator: Generator | TwoTowerGenerator | None
+    special_ids: Tensor
+
+    def __init__(self, settings: ObjectiveSettings, *, vocab_size: int, mask_id: int, special_ids: Collection[int]) -> None:
+        super().__init__()
+        self.settings, self.vocab_size, self.mask_id, self.generator = settings, vocab_size, mask_id, None
+        self.register_buffer("special_ids", torch.tensor(sorted(special_ids)), persistent=False)
+
+    def num_chosen(self, batch: Batch) -> tuple[int, ...]:
+        """Chosen tokens of each sequence, known before the forward pass."""
+        return masking.num_masked(batch.lengths, self.settings.mask_prob)
+
+    def choose(self, batch: Batch) -> Tensor:
+        """(M,) indices of the chosen tokens."""
+        return masking.choose_positions(batch, self.num_chosen(batch), self.special_ids)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Loss name -> number of predictions, known before the forward pass."""
+        return {}
+
+    def advance(self, done: float) -> None:
+        """Nothing here changes as a run goes on."""
+
+    def draw(self, batch: Batch, chosen: Tensor, temperature: float | Tensor | None) -> Draw | None:
+        """How to sample at the chosen positions; None where no temperature says so."""
+        if temperature is None:
+            return None
+        chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
+        return Draw(chance=chance, temperature=temperature, forbidden=batch.ids[chosen] if self.settings.disallow_correct else None)
+
+    def forward(self, batch: Batch) -> StepOutput:
+        return self.propose(batch).output
+
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+        """Chosen positions, and with a `temperature` samples to stand there."""
+        chosen = self.choose(batch)
+        sampled = None
+        if draw := self.draw(batch, chosen, temperature):
+            logits = torch.zeros((), device=chosen.device).expand(len(chosen), self.vocab_size)
+            sampled = masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
+        return Proposal(chosen=chosen, sampled=sampled, output=StepOutput(losses={}))
+
+
+class MaskedLanguageModel(Noise):
+    """BERT's objective: the cross-entropy of the original tokens at masked positions (paper, section 2).
+
+    Metrics: `masked_lm_accuracy`. Loss: `masked_lm_loss`, per masked token.
+    """
+
+    generator: Generator
+
+    def __init__(self, generator: Generator, settings: ObjectiveSettings, *, mask_id: int, special_ids: Collection[int]) -> None:
+        super().__init__(settings, vocab_size=generator.encoder.config.vocab_size, mask_id=mask_id, special_ids=special_ids)
+        self.generator = generator
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Masked tokens."""
+        return {"masked_lm_loss": sum(self.num_chosen(batch))}
+
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+        """The masked LM's loss at masked positions, and with a `temperature` samples of its predictions."""
+        chosen = self.choose(batch)
+        masked = masking.mask_positions(batch, chosen, self.mask_id, self.settings.mask_token_prob)
+        found = self.generator(batch, masked, chosen, batch.ids[chosen], self.draw(batch, chosen, temperature))
+        num = len(chosen)
+        loss = Loss(total=found.total, count=num, weight=self.settings.generator_weight)
+        output = StepOutput(losses={"masked_lm_loss": loss}, metrics=ratios(masked_lm_accuracy=(found.hits.sum(), num)))
+        return Proposal(chosen=chosen, sampled=found.sampled, output=output)
+
+
+class ClozeModel(Noise):
+    """A two-tower generator: nothing is masked, and it learns from every token but a sequence's first and last.
+
+    Loss: `cloze_loss`, per token. Metrics: `masked_lm_loss` and `masked_lm_accuracy`, at the chosen tokens alone.
+
+    Source: Electric (Clark et al. 2020b); the original's `_get_cloze_outputs`, which leaves out the [SEP] between two segments too.
+    """
+
+    generator: TwoTowerGenerator
+
+    def __init__(self, generator: TwoTowerGenerator, settings: ObjectiveSettings, *, mask_id: int, special_ids: Collection[int]) -> None:
+        super().__init__(settings, vocab_size=generator.encoder.config.vocab_size, mask_id=mask_id, special_ids=special_ids)
+        self.generator = generator
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Tokens with both neighbours."""
+        return {"cloze_loss": batch.num_tokens - 2 * len(batch.lengths)}
+
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+        """The loss of all tokens, what each one's probability was, and with a `temperature` samples at the chosen positions."""
+        chosen = self.choose(batch)
+        states = self.generator(batch)
+        inner = inner_tokens(batch.lengths).to(chosen.device, non_blocking=True)
+        log_q, hits = log_likelihoods(self.generator.head, states, batch.ids[inner])
+        # The inner tokens leave out both ends of every earlier sequence and the first of their own.
+        places = chosen - 2 * batch.rows[chosen] - 1
+        sampled = sampled_log_q = None
+        if draw := self.draw(batch, chosen, temperature):
+            with torch.no_grad():
+                logits = self.generator.head(states[places]).float()
+                sampled = masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
+                sampled_log_q = -F.cross_entropy(logits, sampled, reduction="none")
+        loss = Loss(total=-log_q.sum(), count=len(inner), weight=self.settings.generator_weight)
+        num = len(chosen)
+        metrics = ratios(masked_lm_loss=(-log_q[places].sum(), num), masked_lm_accuracy=(hits[places].sum(), num))
+        everywhere = log_q.new_zeros(batch.num_tokens).index_copy(0, inner, log_q.detach())
+        output = StepOutput(losses={"cloze_loss": loss}, metrics=metrics)
+        return Proposal(chosen=chosen, output=output, sampled=sampled, sampled_log_q=sampled_log_q, log_q=everywhere)

@@ -13,15 +13,15 @@ def run(settings: FinetuneSettings) -> int | None:
     Raises:
         UserError: a combination that has no meaning.
     """
-    from electra.recipes import suite
+    from electra.finetuning import sweep
 
-    several = suite.is_many(settings)
+    several = sweep.is_many(settings)
     if "+" in settings.task:
         if several:
             raise UserError(f"{settings.task} is one network; --workers, --engine and --search are for tasks by themselves")
-        from electra.tasks import multitask
+        from electra.finetuning import multitask
 
         return multitask.run(settings)
     if several:
-        return suite.run(settings)
+        return sweep.run(settings)
     return finetune.run(settings)

@@ -2,23 +2,72 @@
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 from electra import __version__
-from electra.serve import routes_hf, routes_own, routes_tei
-from electra.serve.answering import REFUSALS
-from electra.serve.docs_page import docs_page
-from electra.serve.gate import PASSAGE, Gate
+from electra.serve import routes
+from electra.serve.limits import Refused, error_body
+from electra.serve.middleware import PASSAGE, Gate
 from electra.serve.page import page_router
-from electra.serve.refusals import Refused, error_body
+from electra.serve.routes import REFUSALS
 from electra.serve.schemas import ModelCard
-from electra.serve.serving import Serving
+from electra.serve.service import Serving
+
+# ---- The OpenAPI document as one plain page: nothing is fetched from elsewhere, nothing runs in the browser ----
+
+
+STYLE = """
+body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
+code,pre{font:.9rem/1.4 ui-monospace,monospace}pre{overflow:auto;padding:.5rem;border:1px solid #8886;border-radius:.3rem}
+h2{font-size:1.1rem;margin-top:2rem}.method{font-weight:700;margin-right:.5rem}
+"""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+async def docs_page(request: Request) -> HTMLResponse:
+    """GET /docs."""
+    return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"})
+
+
+def render(document: dict[str, Any]) -> str:
+    """An OpenAPI document -> HTML: every route with what it takes and gives."""
+    schemas = document.get("components", {}).get("schemas", {})
+    parts = [f"<h1>{_text(document['info']['title'])} {_text(document['info']['version'])}</h1><p>{_text(document['info']['description'])}</p>"]
+    parts.append('<p>For programs: <a href="/openapi.json">/openapi.json</a></p>')
+    for path, operations in document["paths"].items():
+        if path.startswith("/models/{name}/"):
+            continue  # the same as at the root
+        for method, operation in operations.items():
+            parts.append(f'<h2><span class="method">{method.upper()}</span><code>{_text(path)}</code></h2>')
+            parts.append(f"<p>{_text(operation.get('description', ''))}</p>")
+            if "requestBody" in operation:
+                parts.append("<p>Takes</p>" + _schema(operation["requestBody"]["content"]["application/json"]["schema"], schemas))
+            answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema")
+            parts.append("<p>Gives</p>" + _schema(answer, schemas) if answer else "")
+            others = [f"{code} {_text(response['description'])}" for code, response in operation["responses"].items() if code != "200"]
+            parts.append(f"<p><small>{'; '.join(others)}</small></p>" if others else "")
+    body = "\n".join(part for part in parts if part)
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>electra: routes</title><style>{STYLE}</style><body>\n{body}\n</body></html>'
+
+
+def _schema(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    shown = schemas.get(name, schema)
+    return f"<pre>{_text(json.dumps(shown, indent=1, ensure_ascii=False))}</pre>"
+
+
+def _text(value: str) -> str:
+    return html.escape(str(value))
+
 
 DESCRIPTION = """Models made with electra. Routes at the root ask the first model; each model has the same routes under /models/NAME."""
 
@@ -60,15 +109,15 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
         pass  # the path's parameter, for the document; `model_of` looks it up
 
     named: dict[str, Any] = {"prefix": "/models/{name}", "dependencies": [Depends(name_of)]}
-    app.include_router(routes_own.server)
-    for router in (routes_tei.router, routes_own.router, routes_hf.router):
+    app.include_router(routes.server)
+    for router in (routes.tei_router, routes.own_router, routes.hf_router):
         app.include_router(router)
         app.include_router(router, **named)
     answer: dict[str, Any] = {"methods": ["POST"], "response_model": list[Any] | dict[str, Any], "responses": REFUSALS, "tags": ["Hugging Face"]}
-    app.add_api_route("/", routes_hf.infer, **answer)
-    app.add_api_route("/models/{name}", routes_hf.infer, dependencies=[Depends(name_of)], **answer)
+    app.add_api_route("/", routes.infer, **answer)
+    app.add_api_route("/models/{name}", routes.infer, dependencies=[Depends(name_of)], **answer)
     about: dict[str, Any] = {"methods": ["GET"], "response_model": ModelCard, "responses": {code: REFUSALS[code] for code in (401, 404)}}
-    app.add_api_route("/models/{name}", routes_own.describe_model, dependencies=[Depends(name_of)], tags=["server"], **about)
+    app.add_api_route("/models/{name}", routes.describe_model, dependencies=[Depends(name_of)], tags=["server"], **about)
     app.include_router(page_router())
 
 

@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from electra.data.windows import split, split_pair
-from electra.data.wordpiece import encodable
-from electra.deploy.detection import probabilities_of
-from electra.deploy.pipelines import FillMask, ReplacedTokenDetection, TextClassification
-from electra.deploy.questions import QuestionAnswering
-from electra.deploy.texts import Text
-from electra.deploy.token_classification import AggregationStrategy, TokenClassification
-from electra.deploy.windows import pair_pieces, single_pieces
-from electra.tasks.question_features import longest_question
-from electra.tasks.questions import recorded_reading
+from electra.data.tokenizer import encodable
+from electra.data.windows import pair_pieces, single_pieces, split, split_pair
+from electra.inference.pipelines import (
+    AggregationStrategy,
+    FillMask,
+    QuestionAnswering,
+    ReplacedTokenDetection,
+    TextClassification,
+    TokenClassification,
+)
+from electra.inference.replaced_tokens import probabilities_of
+from electra.inference.text_io import Text
+from electra.tasks.question_answering import longest_question, recorded_reading
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
-    from electra.deploy.predictor import Predictor
+    from electra.inference.predictor import Predictor
 
 Transform = Literal["default", "softmax", "sigmoid", "none"]
 Record = dict[str, Any]

@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from electra import disk
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError, did_you_mean
+from electra.storage import atomic
 from electra.tasks import metrics
-from electra.tasks.own import json_rows
-from electra.tasks.task import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, read_text, tab_separated
+from electra.tasks.custom import json_rows
+from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, read_text, tab_separated
 
 FOLDS = ("0", "1", "2", "3", "4", "few_all")
 NO_AGREEMENT = "-"
@@ -104,7 +104,7 @@ def task_folder(data: Path, name: str, layout: Layout) -> Path:
     Raises:
         UserError: neither.
     """
-    disk.existing_path(data, f"the folder of {name}")
+    atomic.existing_path(data, f"the folder of {name}")
     if data.is_file():
         raise UserError(f"{data} is a file; give the folder of {name} with its train and dev files (or the folder that holds it)")
     if any(data.glob(f"train*{layout.suffix}")) or any(data.glob(f"dev*{layout.suffix}")) or any(data.glob(f"test*{layout.suffix}")):

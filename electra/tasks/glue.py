@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from electra import disk
 from electra.contracts import Example, Head, Prediction, Task
 from electra.errors import UserError, did_you_mean
+from electra.storage import atomic
 from electra.tasks import metrics
-from electra.tasks.task import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, number, read_text, tab_separated
+from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, number, read_text, tab_separated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def task_folder(data: Path, layout: Layout) -> Path:
         UserError: neither; the message lists what was looked for.
     """
     folder = layout.folder
-    disk.existing_path(data, f"the folder of {folder}")
+    atomic.existing_path(data, f"the folder of {folder}")
     if data.is_file():
         raise UserError(f"{data} is a file; give the folder {folder} with train.tsv and dev.tsv (or the folder that holds it)")
     if any((data / layout.places(split)[0]).exists() for split in ("train", "dev", "test", *layout.files)):

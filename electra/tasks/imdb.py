@@ -6,18 +6,88 @@ task's dev split (the data set has no other held-out part; csv files may have on
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
+import lzma
 import re
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from electra import disk
+import numpy as np
+
 from electra.contracts import Example, Head, Task
 from electra.errors import UserError
+from electra.storage import atomic
 from electra.tasks import metrics
-from electra.tasks.imdb_csv import csv_file, read_csv
-from electra.tasks.task import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head
+from electra.tasks.custom import read_rows
+from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head
+
+# ---- Movie reviews as csv: as Electra_small's data set builder writes them, and as others do ----
+
+
+TEXT_COLUMNS = ("text", "review", "sentences", "sentence")
+LABEL_COLUMNS = ("label", "sentiment", "labels")
+CSV_LABELS = {"0": "neg", "neg": "neg", "negative": "neg", "1": "pos", "pos": "pos", "positive": "pos"}
+PLACES = {
+    "train": ("train.csv", "train/train_data.csv"),
+    "dev": ("valid.csv", "dev.csv", "valid/valid_data.csv", "test.csv", "test/test_data.csv"),
+    "test": ("test.csv", "test/test_data.csv"),
+}
+
+
+def csv_file(folder: Path, split: str) -> Path | None:
+    """The csv file of a split in a folder of such; 'dev' is a held-out part where there is one, else the test half."""
+    return next((path for place in PLACES[split] if (path := folder / place).is_file()), None)
+
+
+def read_csv(path: Path, split: str) -> list[Example]:
+    """A csv file of reviews -> examples, in its order.
+
+    Raises:
+        UserError: no column of texts or of labels, a label that is neither positive nor negative, or no reviews.
+    """
+    examples: list[Example] = []
+    for line, row in read_rows(path, split):
+        place = f"{path}, line {line}"
+        text, label = (next((row[name] for name in names if name in row), None) for names in (TEXT_COLUMNS, LABEL_COLUMNS))
+        if text is None or label is None:
+            wanted = f"{' or '.join(TEXT_COLUMNS)}, and {' or '.join(LABEL_COLUMNS)}"
+            raise UserError(f"{place}: columns {', '.join(name for name in row if name)[:200]}; expected {wanted}, or use the task 'own'")
+        if (known := CSV_LABELS.get(str(label).strip().lower())) is None:
+            raise UserError(f"{place}: label '{label}' is neither positive nor negative; expected {', '.join(CSV_LABELS)}")
+        examples.append(Example(id=f"{split}-{len(examples)}", text=str(text).replace("<br />", " "), label=known))
+    if not examples:
+        raise UserError(f"{path} has no reviews below its header; give a file with some")
+    return examples
+
+
+def to_csv(examples: Sequence[Example]) -> str:
+    """Reviews -> the builder's csv."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["", "sentences", "labels"])
+    writer.writerows([i, example.text, int(example.label == "pos")] for i, example in enumerate(examples))
+    return out.getvalue()
+
+
+def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Reviews -> (those to learn from, a random share of each class), each in their order.
+
+    Raises:
+        UserError: a share that leaves one of the two without a class.
+    """
+    chosen: set[int] = set()
+    for label in sorted({str(example.label) for example in examples}):
+        members = [i for i, example in enumerate(examples) if example.label == label]
+        count = round(share * len(members))
+        if not 0 < count < len(members):
+            raise UserError(f"--valid {share:g} of {len(members)} reviews '{label}' are {count}; give a share that leaves some on both sides")
+        chosen |= set(np.random.default_rng([seed, len(members)]).permutation(members)[:count].tolist())
+    return [e for i, e in enumerate(examples) if i not in chosen], [e for i, e in enumerate(examples) if i in chosen]
+
 
 LABELS = ("neg", "pos")
 _HALF = {"train": "train", "dev": "test", "test": "test"}
@@ -34,7 +104,7 @@ def read_imdb(data: Path, split: str) -> list[Example]:
     Raises:
         UserError: none of these, a damaged archive, or a half without reviews.
     """
-    data = disk.existing_path(data, "the IMDb folder or archive")
+    data = atomic.existing_path(data, "the IMDb folder or archive")
     if split not in _HALF:
         raise UserError(f"IMDb has no split '{split}'; use train or dev (its official test half)")
     if data.suffix.lower() == ".csv" and data.is_file():
@@ -110,3 +180,68 @@ IMDB = Task(
     score=metrics.score_accuracy,
     main_metric="accuracy",
 )
+
+
+# ---- The unlabelled half of the Large Movie Review data set -> plain text to pre-train on ----
+
+
+_UNLABELLED = re.compile(r"(?:\./)?(?:aclImdb/)?train/unsup/(\d+)_\d+\.txt")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])")
+
+
+def read_unlabelled(data: Path) -> list[str]:
+    """aclImdb's folder, one that holds it, or the archive -> its unlabelled reviews, in the order of their numbers.
+
+    Raises:
+        UserError: no such path, a damaged archive, no unlabelled reviews, or one that is not UTF-8.
+    """
+    data = atomic.existing_path(data, "the IMDb folder or archive")
+    found: list[tuple[int, str]] = []
+    try:
+        for name, content in _members(data):
+            match = _UNLABELLED.fullmatch(name)
+            assert match is not None
+            found.append((int(match[1]), content.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{data}: an unlabelled review is not UTF-8 text ({error.reason}); download the data again") from None
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        raise UserError(f"{data} is not a complete tar archive ({error}); download it again") from None
+    if not found:
+        raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, the folder that holds it, or its archive")
+    return [text for _, text in sorted(found)]
+
+
+def check_reviews(data: Path) -> None:
+    """Refuse a path without unlabelled reviews, as far as that is seen without reading an archive.
+
+    Raises:
+        UserError: no such path, a folder without them, or a file that is no archive.
+    """
+    data = atomic.existing_path(data, "the IMDb folder or archive")
+    try:
+        for _ in _members(data):
+            return
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        raise UserError(f"{data} is not a complete tar archive ({error}); download it again") from None
+    raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, the folder that holds it, or its archive")
+
+
+def _members(data: Path) -> Iterator[tuple[str, bytes]]:
+    if data.is_dir():
+        root = data / "aclImdb" if (data / "aclImdb").is_dir() else data
+        for path in (root / "train" / "unsup").glob("*.txt"):
+            if _UNLABELLED.fullmatch(name := path.relative_to(root).as_posix()):
+                yield name, path.read_bytes()
+        return
+    with tarfile.open(data, mode="r|*") as archive:
+        for member in archive:
+            if member.isreg() and _UNLABELLED.fullmatch(member.name) and member.size <= _LARGEST_REVIEW:
+                file = archive.extractfile(member)
+                assert file is not None
+                yield member.name, file.read()
+
+
+def as_document(review: str) -> str:
+    """A review -> its lines: no empty one, for an empty line ends a document."""
+    parts = (sentence for part in review.split("<br />") for sentence in _SENTENCE_END.split(part))
+    return "\n".join(line for part in parts if (line := " ".join(part.split())))

@@ -6,6 +6,7 @@ Every score is a fraction (0..1) or a correlation (-1..1); times a hundred they 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -169,3 +170,40 @@ def score_own(examples: Sequence[Example], predictions: Sequence[Prediction], he
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation (n - 1) of the seeds' scores; None for a single one."""
     return float(np.mean(values)), (float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+# ---- Probabilities and which answers were right -> how far the probabilities can be believed ----
+
+
+NUM_BINS = 15
+
+
+def reliability(probabilities: Sequence[float], right: Sequence[bool], num_bins: int = NUM_BINS) -> dict[str, Any]:
+    """N probabilities of the answers given, and whether each was right -> the expected calibration error (Guo et al. 2017) and its bins.
+
+    The bins cut (0, 1] into equal parts, each with its upper end. The error is the mean gap between mean probability and share of right
+    answers, a bin weighing as many as it holds; `maximum` is the largest gap, `overconfidence` the mean probability less the accuracy.
+    """
+    p, r = np.asarray(probabilities, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    assert len(p) == len(r) > 0
+    place = np.clip(np.ceil(p * num_bins).astype(int) - 1, 0, num_bins - 1)
+    count = np.bincount(place, minlength=num_bins)
+    total_p, total_r = (np.bincount(place, weights=values, minlength=num_bins) for values in (p, r))
+    bins = [
+        {
+            "from": i / num_bins,
+            "to": (i + 1) / num_bins,
+            "count": int(count[i]),
+            "probability": float(total_p[i] / count[i]),
+            "accuracy": float(total_r[i] / count[i]),
+        }
+        for i in range(num_bins)
+        if count[i]
+    ]
+    gaps = np.abs(total_p - total_r)
+    return {
+        "expected_calibration_error": float(gaps.sum() / len(p)),
+        "maximum": float((gaps / np.maximum(count, 1)).max()),
+        "overconfidence": float(p.mean() - r.mean()),
+        "bins": bins,
+    }

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from electra.errors import UserError, did_you_mean, require
-from electra.tasks.task import read_text
+from electra.tasks.text_tasks import read_text
 
 Metric: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """((N,) gold, (N,) predicted, (R, N) how often each example was drawn) -> (R,) values."""

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from electra import disk
 from electra.contracts import Example, Head, Prediction, Task
 from electra.errors import UserError, did_you_mean
-from electra.tasks import find_task, hub_datasets
+from electra.storage import atomic
+from electra.tasks import hub_datasets
+from electra.tasks.registry import find_task
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def clue_file(predictions: Sequence[Prediction], examples: Sequence[Example]) ->
 
 def write_zip(path: Path, files: Mapping[str, str]) -> None:
     """Name -> content, as one zip; the same contents give the same bytes."""
-    with disk.atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic.atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
             member = zipfile.ZipInfo(name)  # of 1980, whatever the clock says
             member.compress_type = zipfile.ZIP_DEFLATED

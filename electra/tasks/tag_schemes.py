@@ -7,9 +7,12 @@ allows: I-NP behind O or behind I-VP begins a span.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+
+import numpy as np
 
 _TAG = re.compile(r"O|[BIESLU](-.*)?")
 _PREFIXES = {"L": "E", "U": "S"}
@@ -71,3 +74,98 @@ def _ends(before: tuple[str, str], now: tuple[str, str]) -> bool:
 def _begins(before: tuple[str, str], now: tuple[str, str]) -> bool:
     """Whether a span begins between two words."""
     return now[0] != "O" and (now[0] in "BS" or before[0] in "OES" or before[1] != now[1])
+
+
+# ---- Probabilities of tags -> the likeliest sequence that a scheme of spans allows (Viterbi) ----
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a scheme allows; 0 where it does, minus infinity where not."""
+
+    begins: np.ndarray
+    """(C,) a sentence's first tag."""
+    steps: np.ndarray
+    """(C, C) from a tag (row) to the next (column)."""
+    ends: np.ndarray
+    """(C,) a sentence's last tag."""
+
+
+def scheme_rules(labels: Sequence[str]) -> Rules | None:
+    """Tags -> the rules of BIO2, or of BIOES (BILOU) where a letter of theirs occurs; None for plain tags, which have none."""
+    if not marks_spans(labels):
+        return None
+    tags, outside = [split_tag(label) for label in labels], ("O", "")
+    closing = any(letter in "ES" for letter, _ in tags)
+    steps = [[_allowed(before, now, closing) for now in tags] for before in tags]
+    return Rules(
+        begins=_penalty([_allowed(outside, now, closing) for now in tags]),
+        steps=_penalty(steps),
+        ends=_penalty([_allowed(before, outside, closing) for before in tags]),
+    )
+
+
+def _allowed(before: tuple[str, str], now: tuple[str, str], closing: bool) -> bool:
+    if closing and before[0] in "BI":
+        return now[0] in "IE" and now[1] == before[1]
+    inside = before[0] in "BI" and not closing
+    return now[0] not in "IE" or (inside and now[1] == before[1])
+
+
+def _penalty(allowed: Sequence[object]) -> np.ndarray:
+    return np.where(np.array(allowed, bool), 0.0, -np.inf)
+
+
+def best_path(logits: np.ndarray, rules: Rules | None) -> list[int]:
+    """(N, C) logits of a sentence's words -> a tag for each: the likeliest sequence by the rules; each word's own best without any, or
+    where nothing is allowed."""
+    if rules is None or not len(logits):
+        return [int(best) for best in logits.argmax(axis=1)] if len(logits) else []
+    rows = logits.astype(np.float64)
+    rows = rows - np.logaddexp.reduce(rows, axis=1, keepdims=True)
+    total, back = rows[0] + rules.begins, []
+    for row in rows[1:]:
+        ways = total[:, None] + rules.steps
+        back.append(ways.argmax(axis=0))
+        total = ways.max(axis=0) + row
+    total = total + rules.ends
+    if not np.isfinite(total.max()):
+        return best_path(logits, None)
+    path = [int(total.argmax())]
+    for step in reversed(back):
+        path.append(int(step[path[-1]]))
+    return path[::-1]
+
+
+# ---- Gold and predicted tags -> precision, recall and F1 of whole spans, as `conlleval` and seqeval count ----
+
+
+Tags = Sequence[Sequence[str]]
+
+
+def span_scores(gold: Tags, predicted: Tags) -> dict[str, float]:
+    """Sentences' tags -> precision, recall and F1 over all spans, 0..1. A span counts where its words and its type are right."""
+    right, found, wanted = (sum(counts.values()) for counts in _counts(gold, predicted))
+    return _scores(right, found, wanted)
+
+
+def class_scores(gold: Tags, predicted: Tags) -> dict[str, dict[str, float]]:
+    """Type -> precision, recall, F1, and the number of its spans in the gold tags, types in alphabetical order."""
+    right, found, wanted = _counts(gold, predicted)
+    return {kind: _scores(right[kind], found[kind], wanted[kind]) | {"support": wanted[kind]} for kind in sorted(found.keys() | wanted.keys())}
+
+
+def _counts(gold: Tags, predicted: Tags) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Of each type: spans found that are right, spans found, spans wanted."""
+    right, found, wanted = Counter[str](), Counter[str](), Counter[str]()
+    for ours, theirs in zip(predicted, gold, strict=True):
+        mine, true = set(find_spans(ours)), set(find_spans(theirs))
+        right.update(span.kind for span in mine & true)
+        found.update(span.kind for span in mine)
+        wanted.update(span.kind for span in true)
+    return right, found, wanted
+
+
+def _scores(right: int, found: int, wanted: int) -> dict[str, float]:
+    precision, recall = right / found if found else 0.0, right / wanted if wanted else 0.0
+    return {"f1": 2 * right / (found + wanted) if right else 0.0, "precision": precision, "recall": recall}

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from electra.contracts import Example, Features, Head, Prediction, Task
+from electra.data.windows import WordWindow, split_words
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
-from electra.tasks.own import split_file
-from electra.tasks.span_scores import class_scores, span_scores
-from electra.tasks.tag_files import SUFFIXES, TagColumns, read_tagged
-from electra.tasks.tag_paths import best_path, scheme_rules
-from electra.tasks.tag_schemes import marks_spans, split_tag, to_bioes
-from electra.tasks.task import fixed_head
-from electra.tasks.word_windows import WordWindow, split_words
+from electra.tasks.conll_files import SUFFIXES, TagColumns, read_tagged
+from electra.tasks.custom import split_file
+from electra.tasks.tag_schemes import best_path, class_scores, marks_spans, scheme_rules, span_scores, split_tag, to_bioes
+from electra.tasks.text_tasks import fixed_head
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer

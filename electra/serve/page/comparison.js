@@ -1,4 +1,4 @@
-// The measured rows of the loaded models (electra.build.row) -> a chart to choose from, and the table.
+// The measured rows of the loaded models (electra.benchmark.results) -> a chart to choose from, and the table.
 
 import { make } from "./elements.js";
 

@@ -1,0 +1,1 @@
+"""Models and their artifacts measured by one method: accuracy, latency, size."""

@@ -1,0 +1,198 @@
+"""--target auto: build for everything this machine can run, measure each by the method of 'electra compare', keep the fastest that is right.
+
+checkpoint -> an artefact per target -> a row each, the checkpoint's the first -> the chosen one at `output`, with the whole table in it
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from electra.benchmark.measure import Plan, compete, entry_of
+from electra.benchmark.results import Row
+from electra.errors import UserError
+from electra.exporting.targets import TARGETS, build_artefact
+from electra.inference.aoti_runtime import trusting
+from electra.inference.artifact import read_manifest, write_artefact
+from electra.settings import EvaluateSettings
+from electra.tasks.evaluate import data_place, named_task, read_labelled
+
+# ---- Measured implementations -> the fastest whose score stays within a drop, and why not the others ----
+
+
+ROUNDING = 1e-9
+"""Scores are ratios: a drop of exactly the limit must not fall to the last bit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What was chosen of a table."""
+
+    chosen: str
+    """A row's name."""
+    reason: str
+    """Why, in one line."""
+    dropped: Mapping[str, str]
+    """Name -> why not, in one line; those that could not be built included."""
+
+
+def select(rows: Sequence[Row], max_drop: float, unavailable: Mapping[str, str]) -> Selection:
+    """The row with the least median latency at batch 1, among those within the drop.
+
+    Args:
+        rows: the first is the reference, which is no candidate.
+        max_drop: points (hundredths of the main metric) that may be lost.
+        unavailable: name -> why it could not be built, for the record.
+
+    Raises:
+        UserError: none is within the drop, or none could be measured; the message has each one's reason.
+    """
+    reference, *candidates = rows
+    if reference.error:
+        raise UserError(f"{reference.name} itself cannot be measured: {reference.error}")
+    dropped = dict(unavailable)
+    kept: list[tuple[float, Row]] = []
+    for row in candidates:
+        if row.error or row.latency is None or row.drop is None:
+            dropped[row.name] = f"could not be measured: {row.error or 'no latency or score'}"
+        elif 100 * row.drop > max_drop + ROUNDING:
+            dropped[row.name] = f"loses {_points(row)} of {row.metric}, {max_drop:g} allowed"
+        else:
+            kept.append((row.latency.p50_ms, row))
+    if not kept:
+        told = "; ".join(f"{name}: {reason}" for name, reason in dropped.items())
+        raise UserError(f"no target stays within --max-drop {max_drop:g}: {told or 'there is none to try'}")
+    fastest, best = min(kept, key=lambda pair: pair[0])
+    for p50_ms, row in kept:
+        if row is not best:
+            noise = ", which is within noise" if _overlap(row, best) else ""
+            dropped[row.name] = f"slower: {p50_ms:.2f} ms against {fastest:.2f} ms of {best.name}{noise}"
+    return Selection(chosen=best.name, reason=f"{fastest:.2f} ms a text (median, batch 1), {_points(best)} lost", dropped=dropped)
+
+
+def _points(row: Row) -> str:
+    """The drop with its interval, in points: '0.34 points (-0.11 to 0.92)'; what is gained is lost with a minus."""
+    assert row.drop is not None
+    interval = f" ({100 * row.drop_interval[0]:.2f} to {100 * row.drop_interval[1]:.2f})" if row.drop_interval else ""
+    return f"{100 * row.drop + 0.0:.2f} points{interval}"
+
+
+def _overlap(row: Row, other: Row) -> bool:
+    """Whether the intervals of two speed-ups have a number in common."""
+    one, two = (r.latency.speedup_interval if r.latency else None for r in (row, other))
+    return one is not None and two is not None and one[0] <= two[1] and two[0] <= one[1]
+
+
+REFERENCE = "checkpoint"
+"""Name of the reference's row."""
+NO_TEXTS = "it finds its scales on texts, and there is no train split here; give --calibrate FILE"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fastest:
+    """What came of it."""
+
+    manifest: Mapping[str, Any]
+    """The chosen artefact's."""
+    rows: list[Row]
+    """The checkpoint's, then one of each target that was built."""
+    selection: Selection
+
+
+def build_fastest(
+    asked: EvaluateSettings,
+    output: Path,
+    *,
+    max_drop: float,
+    plan: Plan,
+    texts: Sequence[str],
+    skip: Sequence[str] = (),
+    say: Say = lambda line: None,
+) -> Fastest:
+    """The artefact of a checkpoint that answers soonest on this machine, among those that lose no more than `max_drop`.
+
+    Args:
+        asked: checkpoint, task, labelled data and split.
+        output: the artefact: folder, or .zip.
+        max_drop: points of the task's main metric that may be lost.
+        plan: how much is measured.
+        texts: to calibrate with; empty: targets that need them are left out.
+        skip: targets to leave out.
+        say: takes lines of progress.
+
+    Raises:
+        UserError: no such checkpoint, task or data; or no target is within the drop.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
+        work = Path(name)
+        unavailable = build_all(asked.model, work, texts=texts, skip=skip, say=say)
+        built = [target for target in TARGETS if target not in unavailable]
+        entries = [entry_of(asked.model, REFERENCE, asked), *(entry_of(str(work / target), target, asked) for target in built)]
+        # What is native code here was compiled a moment ago.
+        with trusting():
+            rows = compete(entries, asked, plan, say)
+        selection = select(rows, max_drop, unavailable)
+        table = [row.to_dict() | {"source": row.name} for row in rows]
+        manifest = _keep(work / selection.chosen, output, selection, table, max_drop)
+    return Fastest(manifest=manifest, rows=rows, selection=selection)
+
+
+def build_all(source: str, folder: Path, *, texts: Sequence[str], skip: Sequence[str] = (), say: Say = lambda line: None) -> dict[str, str]:
+    """Every target that can be built here, each in a folder of its name -> name and reason of the others."""
+    unavailable = {}
+    for name, target in TARGETS.items():
+        try:
+            if name in skip:
+                raise UserError("left out by --skip")
+            target.require()
+            if target.calibrated and not texts:
+                raise UserError(NO_TEXTS)
+            say(f"target {name}")
+            build_artefact(source, name, folder / name, texts=texts, say=say)
+        except UserError as error:
+            unavailable[name] = str(error)
+            say(f"target {name} is left out: {error}")
+    return unavailable
+
+
+def training_texts(asked: EvaluateSettings, say: Say = lambda line: None) -> list[str]:
+    """Texts of the data's train split, 'a<TAB>b' for pairs; none where there is no such split.
+
+    Never those of the split that is measured: scales found on them would flatter the score.
+
+    Raises:
+        UserError: no such task.
+    """
+    task = named_task(asked)
+    place = data_place(task, asked.data[0])
+    if not place.is_dir() or task.name == "own" or "train" not in task.splits or asked.split == "train":
+        return []
+    try:
+        examples = read_labelled(task, place, "train")
+    except UserError as error:
+        say(f"no training texts to find the scales of static int8 on: {error}")
+        return []
+    return [f"{example.text}\t{example.text_pair}" if example.text_pair else example.text for example in examples]
+
+
+def _keep(chosen: Path, output: Path, selection: Selection, table: list[dict[str, Any]], max_drop: float) -> Mapping[str, Any]:
+    """A built artefact to where it was wanted, with the table and the reasons in its manifest."""
+    found = read_manifest(chosen)
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        for name in found["files"]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(chosen / name, folder / name)
+        record = {"max_drop": max_drop, "chosen": selection.chosen, "reason": selection.reason, "dropped": dict(selection.dropped)}
+        command = found["build"]["command"].replace(f"--target {found['target']} --output {chosen.name}", f"--target auto --output {output.name}")
+        kept = {key: value for key, value in found.items() if key not in ("format", "version", "files")}
+        return {**kept, "build": {**found["build"], "command": command, "selection": record}, "measured": table}
+
+    return write_artefact(output, make)

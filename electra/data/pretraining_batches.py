@@ -1,0 +1,401 @@
+"""examples -> an endless stream of this rank's batches; its position can be saved and restored.
+
+Order: in each epoch the parts of a shard folder are shuffled; the examples of a window of parts are planned and shuffled
+together. Several folders are mixed example by example, by weight. Every example has a global index; rank r of n takes the
+indices r, r + n, r + 2n ..., so the examples of n ranks together are those of one. What is random about an example is
+keyed by the seed and that index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from electra.contracts import Batch
+from electra.settings import DataSettings
+
+if TYPE_CHECKING:
+    from electra.data.word_boundaries import PackedBits
+    from electra.data.word_statistics import MaskHints
+
+
+# ---- documents of a shard -> [CLS] a [SEP] b [SEP] examples, by the original's segment rules, on the fly ----
+
+
+WHOLE = 100_000
+"""First-segment target of a one-segment example: longer than any example."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the examples of one shard part lie."""
+
+    pieces: np.ndarray
+    """(P + 1,) int64 token offsets of pieces (lines, or parts of long ones)."""
+    first: np.ndarray
+    """(N,) int64 index of each example's first piece."""
+    last: np.ndarray
+    """(N,) int64 index past its last piece."""
+    targets: np.ndarray
+    """(N,) int64 target length of each example."""
+    stored: bool = False
+    """Whether the pieces of an example are its segments."""
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def cut_lines(line_starts: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n + 1,) token offsets of lines -> (P + 1,) offsets of pieces of at most `room` tokens, and (n + 1,) index of each line's first piece."""
+    lengths = np.diff(line_starts)
+    counts = np.maximum(1, -(-lengths // room))
+    first = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=first[1:])
+    within = np.arange(first[-1]) - np.repeat(first[:-1], counts)
+    starts = np.repeat(line_starts[:-1], counts) + within * room
+    return np.append(starts, line_starts[-1]), first
+
+
+def plan_examples(line_starts: np.ndarray, document_starts: np.ndarray, length: int, rng: np.random.Generator, short_example_prob: float) -> Plan:
+    """Token offsets of lines (n + 1,), line indices of documents (d + 1,) -> where the examples of this pass lie.
+
+    `length` is the full example length, special tokens included.
+    """
+    line_starts = np.asarray(line_starts, np.int64)
+    pieces, first_piece = cut_lines(line_starts, length - 3)
+    ends = set(first_piece[np.asarray(document_starts, np.int64)[1:]].tolist())
+    sizes = np.diff(pieces).tolist()
+    # One example needs at least one piece: this many draws are always enough.
+    short = (rng.random(len(sizes) + 1) < short_example_prob).tolist()
+    targets = rng.integers(5, length, len(sizes) + 1, endpoint=True).tolist()
+    firsts: list[int] = []
+    lasts: list[int] = []
+    wanted: list[int] = []
+    start, filled, target = 0, 0, length
+    for index, size in enumerate(sizes, 1):
+        filled += size
+        if filled >= target or index in ends:
+            if filled:
+                firsts.append(start)
+                lasts.append(index)
+                wanted.append(target)
+                target = targets[len(firsts)] if short[len(firsts)] else length
+            start, filled = index, 0
+    as_array = [np.array(v, np.int64) for v in (firsts, lasts, wanted)]
+    return Plan(pieces, as_array[0], as_array[1], as_array[2])
+
+
+def plan_stored(line_starts: np.ndarray, document_starts: np.ndarray, length: int) -> Plan:
+    """The same for documents that each are an example already."""
+    starts = np.asarray(document_starts, np.int64)
+    return Plan(np.asarray(line_starts, np.int64), starts[:-1], starts[1:], np.full(len(starts) - 1, length, np.int64), stored=True)
+
+
+def divide(sizes: list[int], target: int, rng: np.random.Generator, single_segment_prob: float) -> list[bool]:
+    """Sizes of an example's pieces -> for each, whether it goes to the first segment (the original's rule, line by line)."""
+    wanted = WHOLE if rng.random() < single_segment_prob else (target - 3) // 2
+    one = two = 0
+    out = []
+    for size in sizes:
+        into_first = one == 0 or one + size < wanted or (two == 0 and one < wanted and rng.random() < 0.5)
+        if into_first:
+            one += size
+        else:
+            two += size
+        out.append(into_first)
+    return out
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which tokens of a part make an example, and in which segment."""
+
+    first: int
+    last: int
+    """Its tokens are first .. last - 1 of the part's, as far as they fit."""
+    belongs: np.ndarray
+    """(last - first,) bool: whether a token is of the first segment."""
+    length: int
+    """Full example length, special tokens included."""
+
+    def fill(self, values: np.ndarray | PackedBits, opening: int, closing: int) -> tuple[np.ndarray, np.ndarray]:
+        """Something known of every token of the part -> the same of the example's n tokens, [CLS] having `opening` and [SEP] `closing`; segments."""
+        tokens = np.asarray(values[self.first : self.last], np.int64)
+        one = tokens[self.belongs][: self.length - 2]
+        two = tokens[~self.belongs][: max(0, self.length - len(one) - 3)]
+        parts = [[opening], one, [closing]]
+        if len(two):
+            parts += [two, [closing]]
+        segments = np.zeros(len(one) + 2 + (len(two) + 1 if len(two) else 0), np.int64)
+        segments[len(one) + 2 :] = 1
+        return np.concatenate(parts).astype(np.int64, copy=False), segments
+
+
+def lay_out(plan: Plan, index: int, length: int, rng: np.random.Generator, single_segment_prob: float) -> Layout:
+    """Example `index` of a plan -> which tokens it has, n <= length with [CLS] and [SEP]."""
+    bounds = plan.pieces[plan.first[index] : plan.last[index] + 1].tolist()
+    sizes = [b - a for a, b in pairwise(bounds)]
+    into_first = [i == 0 for i in range(len(sizes))] if plan.stored else divide(sizes, int(plan.targets[index]), rng, single_segment_prob)
+    return Layout(bounds[0], bounds[-1], np.repeat(into_first, sizes), length)
+
+
+def build_example(
+    ids: np.ndarray, plan: Plan, index: int, length: int, rng: np.random.Generator, cls_id: int, sep_id: int, single_segment_prob: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Example `index` of a plan -> its ids and segment ids, both (n,) int64, n <= length.
+
+    `ids` are the tokens of the whole part (memory-mapped).
+    """
+    return lay_out(plan, index, length, rng, single_segment_prob).fill(ids, cls_id, sep_id)
+
+
+PART_TOKENS = 1_000_000
+"""Tokens of a part."""
+WINDOW_PARTS = 16
+"""Parts planned and shuffled together: about 125,000 examples of 128, a few MB of plan."""
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+class Split(Protocol):
+    """What the stream needs of a shard folder's split (`shards.Split`)."""
+
+    @property
+    def ids(self) -> np.ndarray: ...
+    @property
+    def line_starts(self) -> np.ndarray: ...
+    @property
+    def document_starts(self) -> np.ndarray: ...
+    @property
+    def stored(self) -> bool: ...
+    @property
+    def word_starts(self) -> PackedBits | None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A run of whole documents of a split, planned at once."""
+
+    ids: np.ndarray
+    """The whole split's tokens, memory-mapped."""
+    line_starts: np.ndarray
+    """(n + 1,) offsets into ids of this part's lines."""
+    document_starts: np.ndarray
+    """(d + 1,) indices of this part's documents into its lines."""
+    stored: bool = False
+    """Whether its documents are examples already."""
+    word_starts: PackedBits | None = None
+    """A bit per token of the whole split, whether it begins a word, where the shards know."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of this part."""
+        return int(self.line_starts[-1] - self.line_starts[0])
+
+    def plan(self, settings: DataSettings, rng: np.random.Generator) -> Plan:
+        """Where its examples lie in this pass."""
+        if self.stored:
+            return plan_stored(self.line_starts, self.document_starts, settings.sequence_length)
+        return plan_examples(self.line_starts, self.document_starts, settings.sequence_length, rng, settings.short_example_prob)
+
+
+def cut_parts(split: Split, tokens: int) -> list[Part]:
+    """A split -> parts of whole documents, about `tokens` long each. Only views; nothing is read but the documents' starts."""
+    documents = np.asarray(split.document_starts)
+    if len(documents) < 2:
+        return []
+    starts = np.asarray(split.line_starts[documents])
+    # The first document at or after each multiple of `tokens`; a long document can swallow several of them.
+    marks = np.unique(np.searchsorted(starts, np.arange(tokens, starts[-1], tokens)))
+    bounds = [0, *(int(m) for m in marks if 0 < m < len(documents) - 1), len(documents) - 1]
+    parts = []
+    for first, last in pairwise(bounds):
+        lines = documents[first : last + 1]
+        parts.append(Part(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0], split.stored, split.word_starts))
+    return parts
+
+
+class SpecialTokens(Protocol):
+    """What the stream needs of a tokenizer."""
+
+    cls_id: int
+    sep_id: int
+
+
+def example_key(seed: int, index: int) -> int:
+    """The key of all randomness about one example: splitmix64 of the seed and its global index, as a signed 64-bit number."""
+    state = (seed * 0xD1B54A32D192ED03 + (index + 1) * _GOLDEN) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    state ^= state >> 31
+    return state - (1 << 64) if state >> 63 else state
+
+
+def collate(features: Sequence[tuple[Any, Any]], keys: Sequence[int] | None = None, labels: Any = None) -> Batch:
+    """(ids, segments) of B sequences, their keys and task labels -> Batch. Lists or arrays; nothing is padded."""
+    lengths = tuple(len(ids) for ids, _ in features)
+    counts = np.array(lengths, np.int64)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    ids = np.concatenate([np.asarray(i, np.int64) for i, _ in features])
+    segments = np.concatenate([np.asarray(s, np.int64) for _, s in features])
+    return Batch(
+        ids=torch.from_numpy(ids),
+        segments=torch.from_numpy(segments),
+        positions=torch.from_numpy(np.arange(len(ids)) - starts[rows]),
+        rows=torch.from_numpy(rows),
+        keys=torch.tensor(list(keys) if keys is not None else [example_key(0, i) for i in range(len(lengths))], dtype=torch.int64),
+        lengths=lengths,
+        labels=None if labels is None else torch.as_tensor(labels),
+    )
+
+
+class ExampleOrder:
+    """The endless, shuffled order of one shard folder's examples: `next()` -> (part, plan, index in the plan)."""
+
+    def __init__(self, parts: Sequence[Part], settings: DataSettings, seed: int) -> None:
+        self.parts = parts
+        self.settings = settings
+        self.seed = seed
+        self.epoch, self.window, self.offset = 0, 0, 0
+        self._load_window()
+
+    def state(self) -> dict[str, int]:
+        """Position as plain numbers."""
+        return {"epoch": self.epoch, "window": self.window, "offset": self.offset}
+
+    def load_state(self, state: Mapping[str, int]) -> None:
+        """Go to a saved position."""
+        self.epoch, self.window, self.offset = state["epoch"], state["window"], state["offset"]
+        self._load_window()
+
+    def _windows(self) -> list[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(self.parts)).tolist()
+        return [order[i : i + WINDOW_PARTS] for i in range(0, len(order), WINDOW_PARTS)]
+
+    def _load_window(self) -> None:
+        windows = self._windows()
+        self._last = self.window == len(windows) - 1
+        self._plans: list[tuple[Part, Plan]] = []
+        pairs = []
+        for part in windows[self.window]:
+            rng = np.random.default_rng([self.seed, self.epoch, 2, part])
+            data = self.parts[part]
+            plan = data.plan(self.settings, rng)
+            pairs.append(np.stack([np.full(len(plan), len(self._plans)), np.arange(len(plan))], 1))
+            self._plans.append((data, plan))
+        order = np.concatenate(pairs)
+        self._order = order[np.random.default_rng([self.seed, self.epoch, 3, self.window]).permutation(len(order))]
+
+    def __next__(self) -> tuple[Part, Plan, int]:
+        while self.offset >= len(self._order):
+            self.offset = 0
+            self.window, self.epoch = (0, self.epoch + 1) if self._last else (self.window + 1, self.epoch)
+            self._load_window()
+        which, index = self._order[self.offset]
+        self.offset += 1
+        return (*self._plans[which], int(index))
+
+
+class PretrainingStream:
+    """The train splits of shard folders -> an endless BatchStream of pre-training batches (contracts.BatchStream)."""
+
+    def __init__(
+        self,
+        splits: Sequence[Split],
+        settings: DataSettings,
+        tokenizer: SpecialTokens,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        hints: MaskHints | None = None,
+    ) -> None:
+        self.settings = settings
+        self.hints = hints
+        self.tokenizer = tokenizer
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        groups = [cut_parts(split, PART_TOKENS) for split in splits]
+        sizes = [float(sum(p.num_tokens for p in parts)) for parts in groups]
+        weights = np.array(settings.weights or sizes, float)
+        self.shares = np.cumsum(weights / weights.sum())
+        self.orders = [ExampleOrder(parts, settings, seed + 7919 * i) for i, parts in enumerate(groups)]
+        self.index = 0
+
+    def state(self) -> dict[str, Any]:
+        """The position before the next batch."""
+        return {"index": self.index, "orders": [order.state() for order in self.orders]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go to a saved position; also with another number of ranks."""
+        self.index = state["index"]
+        for order, saved in zip(self.orders, state["orders"], strict=True):
+            order.load_state(saved)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        features: list[Features] = []
+        keys: list[int] = []
+        for _ in range(self.batch_size * self.world_size):
+            index, self.index = self.index, self.index + 1
+            mine = index % self.world_size == self.rank
+            if not mine and len(self.orders) == 1:
+                next(self.orders[0])  # of another rank; to make a generator for it would take most of the time of 64 ranks
+                continue
+            key = example_key(self.seed, index)
+            rng = np.random.default_rng(key & _MASK)
+            which = int(np.searchsorted(self.shares[:-1], rng.random(), side="right"))
+            part, plan, number = next(self.orders[which])
+            if mine:
+                features.append(build_features(part, plan, number, rng, self.settings, self.tokenizer))
+                keys.append(key)
+        return hinted(features, keys, self.hints)
+
+
+Features = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Ids, segments and, where the shards know, whether each token begins a word; all (n,)."""
+
+
+def build_features(part: Part, plan: Plan, number: int, rng: np.random.Generator, settings: DataSettings, tokenizer: SpecialTokens) -> Features:
+    """Example `number` of a part's plan -> what a batch needs of it."""
+    layout = lay_out(plan, number, settings.sequence_length, rng, settings.single_segment_prob)
+    ids, segments = layout.fill(part.ids, tokenizer.cls_id, tokenizer.sep_id)
+    return ids, segments, None if part.word_starts is None else layout.fill(part.word_starts, 1, 1)[0].astype(bool)
+
+
+def hinted(features: Sequence[Features], keys: Sequence[int], hints: MaskHints | None) -> Batch:
+    """B examples and their keys -> Batch, with hints where there are any."""
+    batch = collate([(ids, segments) for ids, segments, _ in features], keys)
+    return batch if hints is None else hints.note(batch, [known for _, _, known in features])
+
+
+def held_out_batches(
+    splits: Sequence[Split],
+    settings: DataSettings,
+    tokenizer: SpecialTokens,
+    batch_size: int,
+    num_examples: int,
+    seed: int,
+    *,
+    hints: MaskHints | None = None,
+) -> list[Batch]:
+    """Held-out splits -> the same `num_examples` examples every time (fewer if there are no more), as batches of similar lengths."""
+    found: list[Features] = []
+    everything = [(part, part.plan(settings, np.random.default_rng(seed))) for split in splits for part in cut_parts(split, PART_TOKENS)]
+    places = [(which, number) for which, (_, plan) in enumerate(everything) for number in range(len(plan))]
+    rng = np.random.default_rng([seed, 11])
+    for at in rng.permutation(len(places))[:num_examples]:
+        which, number = places[at]
+        part, plan = everything[which]
+        found.append(build_features(part, plan, number, rng, settings, tokenizer))
+    order = sorted(range(len(found)), key=lambda i: -len(found[i][0]))
+    chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return [hinted([found[i] for i in chunk], [example_key(seed, i) for i in chunk], hints) for chunk in chunks]

@@ -1,0 +1,156 @@
+"""shards -> how often each word piece occurs, and a vector for it from the pieces it occurs with.
+
+What a masked LM learns first, and slowest in a short run, can be counted in seconds: word frequencies (the output bias) and
+which words keep company with which (the embeddings). Vectors are the leading singular vectors of the positive pointwise
+mutual information of pieces within a window (Levy & Goldberg 2014, "Neural word embedding as implicit matrix factorization").
+Both are only a start; training goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from electra.contracts import Batch, WordStatistics
+from electra.data.shards import Shards, Split
+from electra.data.tokenizer import Tokenizer
+from electra.data.word_boundaries import chinese_pieces, spelled_starts
+from electra.errors import UserError
+from electra.settings import ObjectiveSettings
+
+WINDOW = 20
+"""Pieces to either side. Wide windows know topics and sentiment, narrow ones parts of speech (docs/log.md)."""
+MOST_TOKENS = 16_000_000
+"""Tokens counted, over all shard folders together: enough for vectors, about 25 seconds on two cores."""
+MOST_CONTEXTS = 8_192
+"""Company is counted among this many most frequent pieces, which bounds the memory whatever the vocabulary."""
+
+
+def word_statistics(splits: Sequence[Split], weights: Sequence[float], vocab_size: int, dimensions: int) -> WordStatistics:
+    """Splits, drawn from by weight (empty: by size) -> frequencies, and vectors of at most `dimensions` (0: none), the same on every call."""
+    ids, documents = _sample(splits, weights)
+    counts = np.bincount(ids, minlength=vocab_size) + 1.0
+    frequencies = np.log(counts / counts.sum())
+    vectors = np.zeros((vocab_size, dimensions), np.float32)
+    if dimensions and len(ids) > 1:
+        found = _vectors(ids, documents, counts, dimensions)
+        vectors[:, : found.shape[1]] = found
+    return WordStatistics(log_frequencies=(frequencies - frequencies.mean()).astype(np.float32), vectors=vectors, num_tokens=len(ids))
+
+
+def _sample(splits: Sequence[Split], weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Splits -> int32 ids of whole documents spread evenly over each, and for every id its document's number."""
+    shares = np.array(list(weights) or [split.num_tokens for split in splits], float)
+    pieces: list[np.ndarray] = []
+    for split, share in zip(splits, shares / shares.sum(), strict=True):
+        step = max(1.0, split.num_tokens / (share * MOST_TOKENS))
+        for index in np.arange(0, split.num_documents, step).astype(int).tolist():
+            first, last = (int(split.line_starts[split.document_starts[i]]) for i in (index, index + 1))
+            pieces.append(np.asarray(split.ids[first:last], np.int32))
+    lengths = [len(piece) for piece in pieces]
+    return np.concatenate([np.zeros(0, np.int32), *pieces]), np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+
+
+def _vectors(ids: np.ndarray, documents: np.ndarray, counts: np.ndarray, dimensions: int) -> np.ndarray:
+    """(N,) ids and document numbers -> (V, k) unit rows, k = `dimensions` or what the vocabulary allows."""
+    from scipy import sparse
+    from sklearn.utils.extmath import randomized_svd
+
+    vocab_size = len(counts)
+    contexts = np.argsort(-counts, kind="stable")[:MOST_CONTEXTS]
+    place = np.full(vocab_size, -1, np.int32)
+    place[contexts] = np.arange(len(contexts), dtype=np.int32)
+    shape = (vocab_size, len(contexts))
+    together = sparse.csr_matrix(shape, dtype=np.float32)
+    for offset in range(1, min(WINDOW, len(ids) - 1) + 1):
+        within = documents[:-offset] == documents[offset:]
+        before, after = ids[:-offset][within], ids[offset:][within]
+        for word, company in ((before, place[after]), (after, place[before])):
+            known = company >= 0
+            ones = np.ones(int(known.sum()), np.float32)
+            together += sparse.coo_matrix((ones, (word[known], company[known])), shape=shape).tocsr()
+    pairs = together.tocoo()
+    rows = np.asarray(together.sum(1), float).ravel() + 1.0
+    columns = np.asarray(together.sum(0), float).ravel() + 1.0
+    information = np.log(pairs.data * columns.sum() / (rows[pairs.row] * columns[pairs.col]))
+    kept = information > 0
+    positive = sparse.csr_matrix((information[kept].astype(np.float32), (pairs.row[kept], pairs.col[kept])), shape=shape)
+    k = min(dimensions, *shape)
+    left, values, _ = randomized_svd(positive, k, n_iter=3, random_state=0)
+    vectors = left * np.sqrt(values)
+    # A row without company is zero but for rounding, which a division by its length would blow up.
+    vectors[np.diff(positive.indptr) == 0] = 0
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+
+# ---- Shards + objective -> what a batch says of its tokens to the choice of masked positions: where words start, how rare tokens are ----
+
+
+FREQUENT = 1e-5
+"""Relative frequency from which on a token is chosen less readily (word2vec's threshold, Mikolov et al. 2013, section 2.3)."""
+CHINESE_TEXT = 0.1
+"""From this share of Chinese characters on, text has words that pieces do not show."""
+LOOKED_AT = 1_000_000
+"""Tokens of a shard folder looked at to know that."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskHints:
+    """What is known of every piece of the vocabulary."""
+
+    starts: np.ndarray | None = None
+    """(V,) bool: whether it begins a word by its spelling; None where single pieces are masked."""
+    weights: torch.Tensor | None = None
+    """(V,) float32 weights; None where all tokens are alike."""
+
+    def note(self, batch: Batch, known: Sequence[np.ndarray | None]) -> Batch:
+        """The batch with its hints; `known`: per sequence, whether each token begins a word, where its shards say so."""
+        words = None
+        if self.starts is not None:
+            words = self.starts[batch.ids.numpy()]
+            ends = np.cumsum(batch.lengths)
+            for found, end in zip(known, ends.tolist(), strict=True):
+                if found is not None:
+                    words[end - len(found) : end] = found
+        return dataclasses.replace(
+            batch,
+            word_starts=None if words is None else torch.from_numpy(words),
+            mask_weights=None if self.weights is None else self.weights[batch.ids],
+        )
+
+
+def mask_hints(settings: ObjectiveSettings, shards: Mapping[str, Shards], weights: Sequence[float], tokenizer: Tokenizer) -> MaskHints | None:
+    """Shard folders by name, drawn from by weight (empty: by size) -> hints; None where the objective needs none.
+
+    Raises:
+        UserError: whole words are to be masked in Chinese text whose shards do not know them.
+    """
+    whole, power = settings.mask_unit == "word", settings.mask_frequency_power
+    if not whole and not power:
+        return None
+    check_words(settings, shards, tokenizer)
+    favoured = None
+    if power:
+        logs = word_statistics([s.train for s in shards.values()], weights, tokenizer.vocab_size, 0).log_frequencies.astype(float)
+        frequencies = np.exp(logs) / np.exp(logs).sum()
+        favoured = torch.from_numpy(np.minimum(1.0, (FREQUENT / frequencies) ** power).astype(np.float32))
+    return MaskHints(starts=spelled_starts(tokenizer.pieces) if whole else None, weights=favoured)
+
+
+def check_words(settings: ObjectiveSettings, shards: Mapping[str, Shards], tokenizer: Tokenizer) -> None:
+    """Raise a UserError where whole words are to be masked in Chinese text whose shards do not know them."""
+    for name, folder in shards.items() if settings.mask_unit == "word" else ():
+        if folder.words == "none" and _chinese_share(folder, tokenizer) > CHINESE_TEXT:
+            raise UserError(
+                f"--mask-unit word: {name} holds Chinese text without word boundaries; prepare it again with --words chinese, or mask pieces"
+            )
+
+
+def _chinese_share(folder: Shards, tokenizer: Tokenizer) -> float:
+    ids = np.asarray(folder.train.ids[:LOOKED_AT])
+    return float(chinese_pieces(tokenizer.pieces)[ids].mean()) if len(ids) else 0.0

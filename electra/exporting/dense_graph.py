@@ -1,0 +1,305 @@
+"""A checkpoint -> the same network over a padded grid, as exporters and other runtimes want it.
+
+Training and PyTorch's answers run on packed tokens (`electra.model.encoder`), whose shapes depend on the batch's contents. Here the same
+weights work on (B, L) grids with a mask, in plain operations that every exporter knows and that graph optimizers recognize.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from electra.errors import UserError
+from electra.model.encoder import Embeddings, Encoder, Layer
+from electra.model.generators import Generator
+from electra.model.heads import BEAM_SIZE, MASKED, JointSpanFinder
+from electra.model.huggingface import ROLES, Checkpoint, encoder_of
+from electra.model.objectives import Discriminator
+from electra.model.task_models import Classifier, SpanFinder, Tagger
+
+Attention: TypeAlias = Literal["eager", "sdpa"]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""(B, L) int64 each; L at most max_position_embeddings; a row's real tokens come first."""
+POSITIONS = "positions"
+"""(M,) int64, a masked LM's fourth input: row * L + column of each token it is asked for."""
+LOGITS, STATES, SPANS = "logits", "last_hidden_state", "spans"
+
+
+class DenseAttention(nn.Module):
+    """(B, L, D) states, (B, 1, 1, L) mask -> (B, L, D): what `Layer` does before its first normalization, with q, k and v apart."""
+
+    def __init__(self, layer: Layer, attention: Attention) -> None:
+        super().__init__()
+        self.attention = attention
+        self.num_heads = layer.num_heads
+        self.head_size = layer.qkv.in_features // layer.num_heads
+        self.query, self.key, self.value = (_linear(w, b) for w, b in zip(layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3), strict=True))
+        self.output = layer.attention_output
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """`mask` is added to the scores: 0 where a token may be seen, very negative where not."""
+        q, k, v = (self._heads(part(hidden)) for part in (self.query, self.key, self.value))
+        if self.attention == "sdpa":
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        else:
+            scores = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(self.head_size)
+            mixed = torch.matmul(torch.softmax(scores + mask, dim=-1), v)
+        mixed = mixed.permute(0, 2, 1, 3).contiguous()
+        joined: Tensor = self.output(mixed.view(mixed.size(0), mixed.size(1), self.num_heads * self.head_size))
+        return joined
+
+    def _heads(self, values: Tensor) -> Tensor:
+        return values.view(values.size(0), values.size(1), self.num_heads, self.head_size).permute(0, 2, 1, 3)
+
+
+class DenseLayer(nn.Module):
+    """One transformer layer on a grid."""
+
+    def __init__(self, layer: Layer, attention: Attention) -> None:
+        super().__init__()
+        self.attention = DenseAttention(layer, attention)
+        self.attention_norm, self.up, self.down, self.norm = layer.attention_norm, layer.up, layer.down, layer.norm
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        hidden = self.attention_norm(self.attention(hidden, mask) + hidden)
+        out: Tensor = self.norm(self.down(F.gelu(self.up(hidden))) + hidden)
+        return out
+
+
+class DenseEncoder(nn.Module):
+    """The three inputs -> (B, L, D) states; those of padding mean nothing."""
+
+    def __init__(self, encoder: Encoder, attention: Attention) -> None:
+        super().__init__()
+        assert isinstance(encoder.embeddings, Embeddings), "a checkpoint's embeddings are its own"
+        self.embeddings = encoder.embeddings
+        self.projection = encoder.projection
+        self.layers = nn.ModuleList(DenseLayer(layer, attention) for layer in encoder.layers)  # type: ignore[arg-type]
+        self.register_buffer("places", torch.arange(encoder.config.max_position_embeddings)[None], persistent=False)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Ids, 1 for real tokens and 0 for padding, segments."""
+        places: Tensor = self.places[:, : input_ids.size(1)]  # type: ignore[index]
+        hidden: Tensor = self.embeddings(input_ids, token_type_ids, places)
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        mask = (1.0 - attention_mask[:, None, None, :].to(hidden.dtype)) * torch.finfo(torch.float32).min
+        for layer in self.layers:
+            hidden = layer(hidden, mask)
+        return hidden
+
+
+class DenseGraph(nn.Module):
+    """A checkpoint's network over grids: named inputs -> named outputs, in the order of `inputs` and `outputs`.
+
+    Attributes:
+        role: 'classifier', 'tagger', 'span finder', 'discriminator', 'generator' or 'encoder'.
+        inputs: names of forward's arguments; a generator has POSITIONS as its fourth.
+        outputs: names of what forward returns; every graph gives STATES (B, L, D), the last of them.
+        vocab_size, max_length: what ids and L may reach.
+        shortest: least L the graph can read (a question's beam needs so many tokens); shorter rows are padded.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
+        super().__init__()
+        config = checkpoint.config
+        self.role = role_of(checkpoint)
+        self.architecture = checkpoint.architecture
+        self.vocab_size, self.max_length, self.type_vocab_size = config.vocab_size, config.max_position_embeddings, config.type_vocab_size
+        self.encoder = DenseEncoder(encoder_of(checkpoint.module), attention)
+        self.shortest = 1
+        self.inputs: tuple[str, ...] = INPUTS
+        self.outputs: tuple[str, ...] = (LOGITS, STATES)
+
+    def example(self, num_rows: int = 2, length: int = 24) -> tuple[Tensor, ...]:
+        """Inputs of the right shapes and kinds, the second half of the last row being padding."""
+        length = max(self.shortest, min(length, self.max_length))
+        ids = torch.arange(num_rows * length).view(num_rows, length) % self.vocab_size
+        mask, segments = torch.ones_like(ids), torch.zeros_like(ids)
+        mask[-1, (length + 1) // 2 :] = 0
+        if self.type_vocab_size > 1:
+            segments[:, length // 2 :] = 1
+        return ids, mask, segments
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """Name -> {axis: its name} of every axis that varies; B 'batch', L 'length', M 'asked'."""
+        grid = {0: "batch", 1: "length"}
+        return {**dict.fromkeys(INPUTS, grid), STATES: grid}
+
+
+class ClassifierGraph(DenseGraph):
+    """LOGITS (B, C)."""
+
+    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
+        super().__init__(checkpoint, attention)
+        self.head: nn.Module = checkpoint.module.head  # type: ignore[assignment]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids)
+        return self.head(hidden[:, 0]), hidden
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """See `DenseGraph`."""
+        return {**super().dynamic_axes(), LOGITS: {0: "batch"}}
+
+
+class TokenGraph(DenseGraph):
+    """LOGITS (B, L, C) of a tagger, (B, L, 2) of a span finder, (B, L) of a discriminator."""
+
+    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
+        super().__init__(checkpoint, attention)
+        self.head: nn.Module = checkpoint.module.head  # type: ignore[assignment]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids)
+        return self.head(hidden), hidden
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """See `DenseGraph`."""
+        return {**super().dynamic_axes(), LOGITS: {0: "batch", 1: "length"}}
+
+
+class MaskedLMGraph(DenseGraph):
+    """LOGITS (M, V) at the asked positions alone: (B, L, V) never exists."""
+
+    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
+        super().__init__(checkpoint, attention)
+        self.head: nn.Module = checkpoint.module.head  # type: ignore[assignment]
+        self.inputs = (*INPUTS, POSITIONS)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids)
+        return self.head(hidden.flatten(0, 1)[positions]), hidden
+
+    def example(self, num_rows: int = 2, length: int = 24) -> tuple[Tensor, ...]:
+        """See `DenseGraph`."""
+        grids = super().example(num_rows, length)
+        return *grids, torch.tensor([1, 2, grids[0].size(1)])
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """See `DenseGraph`."""
+        return {**super().dynamic_axes(), POSITIONS: {0: "asked"}, LOGITS: {0: "asked"}}
+
+
+class EncoderGraph(DenseGraph):
+    """STATES alone."""
+
+    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
+        super().__init__(checkpoint, attention)
+        self.outputs = (STATES,)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor]:
+        """See the class."""
+        return (self.encoder(input_ids, attention_mask, token_type_ids),)
+
+
+class JointSpanGraph(DenseGraph):
+    """LOGITS (B, 1) of 'no answer', SPANS (B, 400, 4) as `electra.model.heads.JointSpanFinder.outputs` has them, impossible ones included.
+
+    L is at least the beam's 20, so that its size is fixed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
+        super().__init__(checkpoint, attention)
+        assert isinstance(checkpoint.module, JointSpanFinder)
+        self.head = checkpoint.module.head
+        self.shortest = BEAM_SIZE
+        self.outputs = (LOGITS, SPANS, STATES)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids)
+        lowest = torch.finfo(torch.float32).min
+        first = (self.encoder.places[:, : input_ids.size(1)] == 0).to(hidden.dtype)  # type: ignore[index]
+        allowed = torch.clamp((token_type_ids == 1).to(hidden.dtype) + first, max=1.0)
+        outside = (1.0 - allowed) * MASKED + (1.0 - attention_mask.to(hidden.dtype)) * lowest
+        begins = torch.log_softmax(torch.clamp(self.head.start(hidden).squeeze(-1) + outside, min=lowest), dim=-1)
+        best, places = begins.topk(BEAM_SIZE, dim=1)
+        states = hidden.gather(1, places[:, :, None].expand(-1, -1, hidden.size(2)))
+        begun, ended = self.head.end.halves(states, hidden)
+        beams = []
+        for k in range(BEAM_SIZE):
+            logits = torch.clamp(self.head.end.logit(begun[:, k : k + 1] + ended) + outside, min=lowest)
+            values, ends = torch.log_softmax(logits, dim=-1).topk(BEAM_SIZE, dim=1)
+            column = torch.ones_like(values)
+            beams.append(torch.stack([column * places[:, k : k + 1], ends.to(values.dtype), column * best[:, k : k + 1], values], dim=-1))
+        expected = torch.matmul(begins.exp()[:, None, :], hidden).squeeze(1)
+        one, other = self.head.answerable.halves(hidden[:, 0], expected)
+        return self.head.answerable.logit(one + other)[:, None], torch.cat(beams, dim=1), hidden
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """See `DenseGraph`."""
+        return {**super().dynamic_axes(), LOGITS: {0: "batch"}, SPANS: {0: "batch"}}
+
+
+def role_of(checkpoint: Checkpoint) -> str:
+    """What a checkpoint is for.
+
+    Raises:
+        UserError: a network that has no form on a grid (Electric's generator of two towers).
+    """
+    for role, architectures in ROLES.items():
+        if role != "task" and checkpoint.architecture in architectures:
+            return role
+    if isinstance(checkpoint.module, Encoder):
+        return "encoder"
+    raise UserError(f"{checkpoint.path} is an {checkpoint.architecture}, which cannot be built; give a discriminator, masked LM or fine-tuned model")
+
+
+def dense_graph(checkpoint: Checkpoint, attention: Attention = "eager") -> DenseGraph:
+    """A checkpoint of any head -> the same network over grids, in evaluation mode, sharing the checkpoint's weights (q, k and v are copies).
+
+    Args:
+        checkpoint: what `electra.model.huggingface.load_checkpoint` gave.
+        attention: 'eager' writes attention out in matrix products, the form that ONNX Runtime's fusions know; 'sdpa' leaves it one operation.
+
+    Raises:
+        UserError: a network that has no such form.
+    """
+    kinds: dict[type[nn.Module], type[DenseGraph]] = {
+        Classifier: ClassifierGraph,
+        Tagger: TokenGraph,
+        SpanFinder: TokenGraph,
+        Discriminator: TokenGraph,
+        JointSpanFinder: JointSpanGraph,
+        Generator: MaskedLMGraph,
+        Encoder: EncoderGraph,
+    }
+    role_of(checkpoint)
+    return kinds[type(checkpoint.module)](checkpoint, attention).eval()
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.weight.data, linear.bias.data = weight.detach().clone(), bias.detach().clone()
+    return linear
+
+
+# ---- A network over grids -> what `torch.export` makes of it, batch and length left open ----
+
+
+LARGEST_BATCH = 1 << 16
+"""Rows; a bound that the compiler may believe, above any batch."""
+
+
+def export_program(graph: DenseGraph) -> ExportedProgram:
+    """A graph -> its program: inputs of any batch, any length from `graph.shortest` to `graph.max_length`, any number of asked positions."""
+    largest = {"batch": LARGEST_BATCH, "length": graph.max_length, "asked": LARGEST_BATCH * graph.max_length}
+    # Below two, torch.export would make a constant of an axis that happens to be one.
+    least = {"length": max(2, graph.shortest)}
+    axes = {name: Dim(name, min=least.get(name, 1), max=most) for name, most in largest.items()}
+    dynamic = graph.dynamic_axes()
+    shapes = tuple({axis: axes[called] for axis, called in dynamic[name].items()} for name in graph.inputs)
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore", FutureWarning)
+        return torch.export.export(graph, graph.example(num_rows=3), dynamic_shapes=shapes)

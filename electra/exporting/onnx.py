@@ -1,0 +1,197 @@
+"""A network over grids -> an ONNX file whose attention, layer norms, gelus and embeddings are one operation each.
+
+The exporter is PyTorch's older one (`dynamo=False`), because ONNX Runtime's fusions recognize what it writes: exported by the newer one, no
+attention is fused by them, and onnxscript's own fusions end at MultiHeadAttention with q, k and v in three products, which cannot be
+quantized as one. The residual additions stay apart from the layer norms: on a CPU the fused SkipLayerNormalization takes three times as long.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from electra.errors import UserError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from electra.exporting.dense_graph import DenseGraph
+    from electra.exporting.targets import Job
+
+FILE = "model.onnx"
+OPSET = 17
+"""The last with LayerNormalization that the older exporter writes."""
+LARGEST_PROTOBUF = 2_000_000_000
+TOLERANCE = 1e-3
+"""Largest difference to PyTorch's logits that an fp32 build may show on the spot, relative to the largest logit."""
+SMALLEST_HALF = 1024
+"""Weights of fewer values stay in fp32: biases and norms, where half precision saves nothing."""
+
+
+def build_fp32(job: Job) -> Mapping[str, Any]:
+    """model.onnx, fused."""
+    model = fused_model(job.graph)
+    write_model(model, job.folder / FILE)
+    return {"opset": OPSET, "operations": operations(model), "largest_difference": check(job.graph, job.folder / FILE)}
+
+
+def build_fp16(job: Job) -> Mapping[str, Any]:
+    """model.onnx, fused, its weights stored in half precision.
+
+    They become fp32 again when the file is loaded: ONNX Runtime's CPU kernels have no half precision for the fused operations, so what is
+    halved is the file, not the time.
+    """
+    model = fused_model(job.graph)
+    halved = halve_weights(model)
+    write_model(model, job.folder / FILE)
+    difference = check(job.graph, job.folder / FILE, tolerance=0.05)
+    return {"opset": OPSET, "operations": operations(model), "halved_weights": halved, "largest_difference": difference}
+
+
+def fused_model(graph: DenseGraph, *, embeddings: bool = True) -> ModelProto:
+    """Export and fuse, with or without the embeddings' three tables and layer norm."""
+    from onnxruntime.transformers.fusion_options import FusionOptions
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    options = FusionOptions("bert")
+    options.enable_embed_layer_norm = embeddings
+    options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
+    attention: Any = graph.encoder.layers[0].attention
+    with quiet():
+        optimized = optimize_model(
+            exported_model(graph),
+            model_type="bert",
+            num_heads=attention.num_heads,
+            hidden_size=attention.num_heads * attention.head_size,
+            optimization_options=options,
+            opt_level=0,
+        )
+    model: ModelProto = optimized.model
+    for node in model.graph.node:
+        # The sizes it would infer anyway; with them written out, ONNX Runtime's quantization leaves the operation in fp32.
+        for attribute in [a for a in node.attribute if a.name == "qkv_hidden_sizes"]:
+            node.attribute.remove(attribute)
+    del model.graph.value_info[:]
+    if not any(entry.domain == "com.microsoft" for entry in model.opset_import):
+        model.opset_import.add(domain="com.microsoft", version=1)
+    model.producer_name, model.producer_version, model.doc_string = "electra", "", ""
+    return model
+
+
+def exported_model(graph: DenseGraph) -> ModelProto:
+    """Export, every operation by itself.
+
+    Raises:
+        UserError: the network is too large for one ONNX file.
+    """
+    import onnx
+    import torch
+
+    size = sum(parameter.numel() * parameter.element_size() for parameter in graph.parameters())
+    if size > LARGEST_PROTOBUF:
+        raise UserError(f"the network has {size / 1e9:.1f} GB of weights, an ONNX file holds at most 2; build it for another target")
+    stream = io.BytesIO()
+    with quiet(), torch.no_grad():
+        torch.onnx.export(
+            graph,
+            graph.example(),
+            stream,  # type: ignore[arg-type]
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes=graph.dynamic_axes(),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return onnx.load_from_string(stream.getvalue())
+
+
+def write_model(model: ModelProto, path: Path) -> None:
+    """To a file, after ONNX's own checker looked at it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    import onnx
+    from google.protobuf.message import EncodeError
+
+    try:
+        path.write_bytes(model.SerializeToString())
+    except (EncodeError, ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be written ({error}); is the disk full?") from None
+    onnx.checker.check_model(str(path), full_check=False)
+
+
+def halve_weights(model: ModelProto) -> int:
+    """Every large fp32 weight becomes fp16 and a cast -> their number.
+
+    Raises:
+        UserError: a weight that half precision cannot hold.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    count, casts = 0, []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims) < SMALLEST_HALF:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            raise UserError(f"a weight ({tensor.name}) reaches {np.abs(values).max():.3g}, beyond half precision; build with --target onnx")
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=onnx.TensorProto.FLOAT))
+        count += 1
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return count
+
+
+def operations(model: ModelProto) -> dict[str, int]:
+    """Operation -> how often it occurs, the commonest first."""
+    return dict(Counter(node.op_type for node in model.graph.node).most_common())
+
+
+def check(graph: DenseGraph, path: Path, *, tolerance: float = TOLERANCE) -> float:
+    """The file's logits beside PyTorch's on a small example -> their largest difference.
+
+    Raises:
+        UserError: they differ by more than `tolerance` of the largest logit.
+    """
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"])
+    inputs = graph.example(3, 40)
+    with torch.inference_mode():
+        expected = graph(*inputs)[0].numpy()
+    (found,) = session.run([graph.outputs[0]], {name: value.numpy() for name, value in zip(graph.inputs, inputs, strict=True)})
+    if graph.role not in ("classifier", "generator", "encoder") and expected.shape[1] == inputs[1].shape[1]:
+        expected, found = (values[inputs[1].numpy() == 1] for values in (expected, found))
+    difference = float(np.abs(expected - found).max())
+    if not difference <= tolerance * max(1.0, float(np.abs(expected).max())):
+        raise UserError(f"the built network differs from the checkpoint by {difference:.3g} in its logits; please report this, and use --target onnx")
+    return difference
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What exporter and optimizer say to their developers is not for our users."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,289 @@
+"""A fused network -> one of 8 bits: products, attention and embeddings; by scales found at run time or by scales found on given texts.
+
+Weights are rounded per column, embeddings per row, activations per tensor. A static build is the dynamic one with the scale of each
+activation written into the file; where texts show that a fixed scale rounds much worse than one of the moment, the moment's is kept.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from electra.errors import UserError
+from electra.exporting.onnx import FILE, OPSET, check, fused_model, operations, quiet, write_model
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+    from electra.exporting.targets import Job
+
+Array = np.ndarray
+
+QUANTIZED = ("MatMul", "Gemm", "Attention")
+SMALLEST_TABLE = 1 << 12
+"""An embedding table of fewer values stays in fp32."""
+SMALL_HEAD = 1 << 18
+"""A head's product of fewer weights stays in fp32: it is no work, and every logit goes through it."""
+BATCH = 8
+"""Texts calibrated at a time."""
+MOST_VALUES = 1 << 14
+"""Values of an activation looked at in each batch."""
+SHRINKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+"""Shares of an activation's whole range tried as its scale: cutting rare extremes off may round the rest better."""
+WORSE = 1.4
+"""Times the mean squared rounding error of a scale of the moment, above which an activation keeps that."""
+
+
+def build_dynamic(job: Job) -> Mapping[str, Any]:
+    """model.onnx in 8 bits, activations rounded by the range they have at the moment."""
+    model, excluded = quantized_model(fused_model(job.graph, embeddings=False))
+    write_model(model, job.folder / FILE)
+    done = {"opset": OPSET, "operations": operations(model), "excluded": excluded, "reduced_range": reduces_range()}
+    return {**done, "largest_difference": check(job.graph, job.folder / FILE, tolerance=np.inf)}
+
+
+def build_static(job: Job) -> Mapping[str, Any]:
+    """model.onnx in 8 bits, activations rounded by ranges that texts showed.
+
+    Raises:
+        UserError: no texts.
+    """
+    if not job.texts:
+        raise UserError("a static 8-bit build needs texts to find its scales on: give --calibrate FILE")
+    fused = fused_model(job.graph, embeddings=False)
+    model, excluded = quantized_model(fused)
+    wanted = sorted({node.input[0] for node in model.graph.node if node.op_type == "DynamicQuantizeLinear"})
+    job.say(f"calibrating {len(wanted)} activations on {len(job.texts)} texts")
+    ranges = calibrate(fused, wanted, job)
+    dynamic = sorted(name for name, found in ranges.items() if found.static_error > WORSE * found.dynamic_error)
+    fix_scales(model, {name: found for name, found in ranges.items() if name not in dynamic})
+    join_products(model)
+    write_model(model, job.folder / FILE)
+    return {
+        "opset": OPSET,
+        "operations": operations(model),
+        "excluded": excluded,
+        "scales_at_run_time": dynamic,
+        "num_scales": len(wanted) - len(dynamic),
+        "num_texts": len(job.texts),
+        "reduced_range": reduces_range(),
+        "largest_difference": check(job.graph, job.folder / FILE, tolerance=np.inf),
+    }
+
+
+def quantized_model(model: ModelProto) -> tuple[ModelProto, list[str]]:
+    """A fused model -> it in 8 bits with scales of the moment, and the names of the products left in fp32."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    small = onnx.ModelProto()
+    small.CopyFrom(model)
+    model = quantize_tables(small)
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+    excluded = sorted(node.name for node in products if "/head/" in node.name and sizes.get(node.input[1], 0) < SMALL_HEAD)
+    # The quantizer first turns a Gemm into a MatMul of this name.
+    renamed = [f"{node.name}_MatMul" for node in products if node.op_type == "Gemm" and node.name in excluded]
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        before, after = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        write_model(model, before)
+        quantize_dynamic(
+            before,
+            after,
+            op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=[*excluded, *renamed],
+            per_channel=True,
+            reduce_range=reduces_range(),
+            weight_type=QuantType.QInt8,
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
+        )
+        return onnx.load(str(after)), excluded
+
+
+def quantize_tables(model: ModelProto) -> ModelProto:
+    """Embedding tables in 8 bits with a scale for each row; what else reads a table (a masked LM's output) keeps it.
+
+    ONNX Runtime's own form has one scale for a whole table, and rounds the layer norm behind it too.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    tables = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type != "Gather" or node.input[0] not in tables:
+            continue
+        name, index, out = node.input[0], node.input[1], node.output[0]
+        if np.prod(tables[name].dims) < SMALLEST_TABLE:
+            # Its own copy: the quantizer turns over a table that a product reads too.
+            model.graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tables[name]), f"{name}_table"))
+            node.input[0] = f"{name}_table"
+            continue
+        values = numpy_helper.to_array(tables[name])
+        scales = np.maximum(np.abs(values).max(1, keepdims=True), 1e-12).astype(np.float32) / 127
+        rounded = np.clip(np.round(values / scales), -127, 127).astype(np.int8)
+        model.graph.initializer.append(numpy_helper.from_array(rounded, f"{name}_rows"))
+        model.graph.initializer.append(numpy_helper.from_array(scales, f"{name}_row_scales"))
+        nodes[-1] = helper.make_node("Gather", [f"{name}_rows", index], [f"{out}_rows"], name=f"{node.name}_rows")
+        nodes.append(helper.make_node("Gather", [f"{name}_row_scales", index], [f"{out}_scales"], name=f"{node.name}_scales"))
+        nodes.append(helper.make_node("Cast", [f"{out}_rows"], [f"{out}_float"], name=f"{node.name}_float", to=onnx.TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out], name=f"{node.name}_scaled"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    for tensor in [t for t in model.graph.initializer if t.name not in used]:
+        model.graph.initializer.remove(tensor)
+    return model
+
+
+def reduces_range() -> bool:
+    """Whether weights take 7 bits: without VNNI's instructions, sums of 8-bit products overflow 16 bits on x86."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx2" in flags and "vnni" not in flags
+
+
+# ---- static scales ----
+
+
+@dataclass(frozen=True)
+class Range:
+    """What texts showed of an activation."""
+
+    low: float
+    high: float
+    static_error: float
+    """Mean squared rounding error with this range."""
+    dynamic_error: float
+    """The same with each batch's own range."""
+
+
+def calibrate(model: ModelProto, names: Sequence[str], job: Job) -> dict[str, Range]:
+    """Run texts through the fp32 model -> the range of each named activation that rounds it best."""
+    import onnx
+    import onnxruntime
+
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # With every fusion of its own, the runtime would take away tensors that are to be seen.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+    samples: dict[str, list[Array]] = {name: [] for name in names}
+    edges: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for inputs in calibration_batches(job):
+        for name, values in zip(names, session.run(list(names), inputs), strict=True):
+            flat = values.reshape(-1)
+            edges[name].append((min(0.0, float(flat.min())), max(0.0, float(flat.max()))))
+            samples[name].append(flat if flat.size <= MOST_VALUES else random.choice(flat, MOST_VALUES, replace=False))
+    return {name: best_range(samples[name], edges[name]) for name in names}
+
+
+def calibration_batches(job: Job, batch_size: int = BATCH) -> Iterator[dict[str, Array]]:
+    """The job's texts as inputs of its graph, texts of similar length together."""
+    wrapped = []
+    for text in job.texts:
+        first, _, second = text.partition("\t")
+        encoded = job.tokenizer.encode([first, second] if second else [first])
+        wrapped.append(job.tokenizer.wrap(encoded[0], encoded[1] if second else None, max_length=job.graph.max_length))
+    wrapped.sort(key=lambda item: len(item[0]))
+    for start in range(0, len(wrapped), batch_size):
+        rows = wrapped[start : start + batch_size]
+        length = max(job.graph.shortest, max(len(ids) for ids, _ in rows))
+        grids = np.zeros((3, len(rows), length), dtype=np.int64)
+        for row, (ids, segments) in enumerate(rows):
+            grids[0, row, : len(ids)], grids[1, row, : len(ids)], grids[2, row, : len(ids)] = ids, 1, segments
+        inputs = dict(zip(job.graph.inputs, grids, strict=False))
+        if len(job.graph.inputs) > len(grids):
+            # A masked LM is asked at every seventh token, each masked, as it will be.
+            asked = np.flatnonzero(grids[1])[1::7] if grids[1].sum() > 1 else np.flatnonzero(grids[1])
+            grids[0].reshape(-1)[asked] = job.tokenizer.mask_id
+            inputs[job.graph.inputs[3]] = asked.astype(np.int64)
+        yield inputs
+
+
+def best_range(samples: Sequence[Array], edges: Sequence[tuple[float, float]]) -> Range:
+    """Samples of an activation, batch by batch, and each batch's smallest and largest value -> the range with the least rounding error."""
+    low, high = min(edge[0] for edge in edges), max(edge[1] for edge in edges)
+    together = np.concatenate(samples)
+    together = together[:: max(1, len(together) >> 18)]
+    # One end after the other: an extreme is seldom on both.
+    high = min((high * shrink for shrink in SHRINKS), key=lambda end: rounding_error(together, low, end))
+    low = min((low * shrink for shrink in SHRINKS), key=lambda end: rounding_error(together, end, high))
+    dynamic = [rounding_error(values, *edge) for values, edge in zip(samples, edges, strict=True)]
+    sizes = [len(values) for values in samples]
+    return Range(low, high, rounding_error(together, low, high), float(np.average(dynamic, weights=sizes)))
+
+
+def rounding_error(values: Array, low: float, high: float) -> float:
+    """Mean squared error of values rounded to 256 steps from low to high."""
+    scale, zero = scale_of(low, high)
+    rounded = (np.clip(np.round(values / scale) + zero, 0, 255) - zero) * scale
+    return float(np.square(values - rounded, dtype=np.float64).mean())
+
+
+def scale_of(low: float, high: float) -> tuple[float, int]:
+    """A range around zero -> the step, and the number from 0 to 255 that means zero."""
+    scale = max(high - low, 1e-8) / 255
+    return scale, int(np.clip(round(-low / scale), 0, 255))
+
+
+def fix_scales(model: ModelProto, ranges: Mapping[str, Range]) -> None:
+    """Put fixed scales in the place of those found at run time."""
+    from onnx import helper, numpy_helper
+
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "DynamicQuantizeLinear" or node.input[0] not in ranges:
+            nodes.append(node)
+            continue
+        found = ranges[node.input[0]]
+        scale, zero = scale_of(found.low, found.high)
+        model.graph.initializer.append(numpy_helper.from_array(np.array(scale, dtype=np.float32), node.output[1]))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(zero, dtype=np.uint8), node.output[2]))
+        nodes.append(helper.make_node("QuantizeLinear", [node.input[0], *node.output[1:]], node.output[:1], name=node.name))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def join_products(model: ModelProto) -> None:
+    """Product of fixed scale, cast, scaling and bias -> one operation, as the runtime itself does only where scales are found at run time."""
+    from onnx import helper
+
+    constants, every = {tensor.name for tensor in model.graph.initializer}, list(model.graph.node)
+    readers: dict[str, list[NodeProto]] = {}
+    for node in every:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    made = {name: node for node in every for name in node.output}
+    replaced: dict[int, NodeProto] = {}
+    gone: set[int] = set()
+    for product in every:
+        if product.op_type != "MatMulInteger" or product.input[2] not in constants:
+            continue
+        (cast,) = readers[product.output[0]]
+        (scaling,) = readers[cast.output[0]]
+        scales = made[next(name for name in scaling.input if name != cast.output[0])]
+        last, bias = scaling, []
+        after = readers.get(scaling.output[0], [])
+        if len(after) == 1 and after[0].op_type == "Add":
+            bias = [name for name in after[0].input if name in constants]
+            last = after[0] if bias else scaling
+        values, weights, *zeros = product.input
+        inputs = [values, weights, *scales.input, *zeros, *bias]
+        replaced[id(last)] = helper.make_node("MatMulIntegerToFloat", inputs, last.output, name=product.name, domain="com.microsoft")
+        gone |= {id(node) for node in (product, cast, scaling, scales, last)}
+    nodes = [replaced.get(id(node), node) for node in every if id(node) not in gone or id(node) in replaced]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

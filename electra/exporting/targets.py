@@ -1,0 +1,252 @@
+"""The table of what a checkpoint can be built for. A new target is one row here and one row in `electra.inference.backends.RUNNERS`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.errors import EXTRAS, UserError, did_you_mean, require
+from electra.exporting.dense_graph import dense_graph, role_of
+from electra.inference.artifact import hash_file, write_artefact
+from electra.model.huggingface import CONFIG_KEYS, Checkpoint, load_checkpoint
+
+if TYPE_CHECKING:
+    from electra.data.tokenizer import Tokenizer
+    from electra.exporting.dense_graph import DenseGraph
+    from electra.inference.artifact import Description
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One network to build."""
+
+    graph: DenseGraph
+    """What `electra.exporting.dense_graph.dense_graph` made of it."""
+    folder: Path
+    """Where its model files go; the names are the target's."""
+    tokenizer: Tokenizer
+    texts: Sequence[str]
+    """Texts to calibrate with; empty unless the target asks for them. 'a<TAB>b' is a pair."""
+    say: Callable[[str], None]
+    """Takes a line of progress."""
+
+
+Build = Callable[[Job], Mapping[str, Any]]
+"""Writes the model files of a job -> what was done, for the manifest's build.options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A way to run a network outside of PyTorch's training code."""
+
+    summary: str
+    build: str
+    """'module:function', a `Build`, imported when it is wanted."""
+    packages: tuple[str, ...]
+    """Modules that building needs, beside torch."""
+    runtime: str
+    """The module that runs the result."""
+    attention: str = "eager"
+    """The form of attention that its compiler wants, as in `electra.exporting.dense_graph.dense_graph`."""
+    calibrated: bool = False
+    """Whether it needs texts to calibrate with."""
+    machine: str | None = None
+    """'module:function' that says why this machine cannot build or run it, or None where it can."""
+
+    def require(self) -> None:
+        """Nothing, when everything needed is installed and this machine can do it.
+
+        Raises:
+            UserError: the line to type, or what the machine lacks.
+        """
+        for package in (*self.packages, self.runtime):
+            require(package, EXTRAS[package])
+        if self.machine is not None:
+            module, function = self.machine.split(":")
+            if reason := getattr(importlib.import_module(module), function)():
+                raise UserError(f"this target cannot be built here: {reason}; choose another")
+
+    def builder(self) -> Build:
+        """The function that does it."""
+        module, function = self.build.split(":")
+        found: Build = getattr(importlib.import_module(module), function)
+        return found
+
+
+def _onnx(summary: str, build: str, *, calibrated: bool = False) -> Target:
+    return Target(summary=summary, build=build, packages=("onnx", "onnxscript"), runtime="onnxruntime", calibrated=calibrated)
+
+
+def _openvino(summary: str, build: str, *, packages: tuple[str, ...] = (), calibrated: bool = False, reason: str = "reason_against") -> Target:
+    return Target(
+        summary=summary,
+        build=f"electra.exporting.openvino:{build}",
+        packages=packages,
+        runtime="openvino",
+        attention="sdpa",
+        calibrated=calibrated,
+        machine=f"electra.inference.openvino_runtime:{reason}",
+    )
+
+
+TARGETS: dict[str, Target] = {
+    "onnx": _onnx("ONNX Runtime, fp32, fused", "electra.exporting.onnx:build_fp32"),
+    "onnx-fp16": _onnx("ONNX Runtime, weights in half precision", "electra.exporting.onnx:build_fp16"),
+    "onnx-int8": _onnx("ONNX Runtime, 8-bit, scales found at run time", "electra.exporting.onnx_int8:build_dynamic"),
+    "onnx-int8-static": _onnx("ONNX Runtime, 8-bit, scales from texts", "electra.exporting.onnx_int8:build_static", calibrated=True),
+    "openvino": _openvino("OpenVINO, fp32", "build_fp32"),
+    "openvino-bf16": _openvino("OpenVINO, bfloat16, for processors that have it", "build_bf16", reason="reason_against_bf16"),
+    "openvino-int8": _openvino("OpenVINO, 8-bit by NNCF, scales from texts", "build_int8", packages=("nncf",), calibrated=True),
+    "torch-export": Target(
+        summary="PyTorch's AOTInductor: a compiled library; needs torch to run, and trust",
+        build="electra.exporting.aoti:build",
+        packages=(),
+        runtime="torch",
+        attention="sdpa",
+        machine="electra.exporting.aoti:reason_against",
+    ),
+}
+"""Name -> target."""
+
+
+def target(name: str) -> Target:
+    """The target of a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in TARGETS:
+        raise UserError(f"unknown target '{name}'; {did_you_mean(name, TARGETS)}")
+    return TARGETS[name]
+
+
+# ---- A checkpoint and a target -> an artefact: everything that is not the target's own business ----
+
+
+INSTRUCTIONS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm")
+"""Flags of a processor that decide how fast small numbers are multiplied."""
+TRACED = ("electra", "torch", "onnx", "onnxruntime", "onnxscript", "openvino", "nncf", "numpy")
+
+
+def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str] = (), say: Callable[[str], None] = lambda line: None) -> Description:
+    """A checkpoint, a target's name -> the artefact at `output`, its generator with it, and the manifest.
+
+    Args:
+        source: checkpoint folder, run or hub name.
+        name: a target of `electra.exporting.targets`.
+        output: folder, or .zip.
+        texts: for targets that are calibrated; 'a<TAB>b' is a pair.
+        say: takes lines of progress.
+
+    Raises:
+        UserError: no such checkpoint or target, a package is missing, or the network cannot be built for it.
+    """
+    chosen = target(name)
+    chosen.require()
+    start = time.perf_counter()
+    checkpoint = load_checkpoint(source)
+    role = role_of(checkpoint)
+    tokenizer = load_tokenizer(checkpoint.path)
+    generator = None
+    if role == "discriminator" and (checkpoint.path / "generator" / "config.json").exists():
+        generator = load_checkpoint(checkpoint.path / "generator")
+        if generator.architecture != "ElectraForMaskedLM":
+            say(f"left out: generator/, an {generator.architecture}, which answers no questions by itself")
+            generator = None
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        tokenizer.save(folder)
+        say(f"building the {role} for {name}")
+        options, shortest = _build_part(checkpoint, chosen, folder, tokenizer, texts, say)
+        if generator is not None:
+            say(f"building its generator for {name}")
+            (folder / "generator").mkdir()
+            options = {**options, "generator": _build_part(generator, chosen, folder / "generator", tokenizer, texts, say)[0]}
+        return {
+            "target": name,
+            "architecture": checkpoint.architecture,
+            "role": role,
+            "task": checkpoint.hf_config.get("finetuning_task"),
+            "labels": list(checkpoint.labels),
+            "limits": {"max_length": checkpoint.config.max_position_embeddings, "min_length": shortest},
+            "source": {"name": _short(source), "sha256": _weights_hash(checkpoint)},
+            "build": {
+                "command": f"electra build {_short(source)} --target {name} --output {output.name}",
+                "versions": _versions(),
+                "seconds": round(time.perf_counter() - start, 1),
+                "options": options,
+                "machine": _machine(),
+            },
+        }
+
+    return write_artefact(output, make)
+
+
+def _build_part(
+    checkpoint: Checkpoint, chosen: Target, folder: Path, tokenizer: Tokenizer, texts: Sequence[str], say: Callable[[str], None]
+) -> tuple[dict[str, Any], int]:
+    """config.json and the model's files of one network -> what was done, and the shortest input."""
+    config = {**checkpoint.hf_config, **{key: getattr(checkpoint.config, key) for key in CONFIG_KEYS}, "architectures": [checkpoint.architecture]}
+    config.pop("embeddings_in_parent", None)
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    graph = dense_graph(checkpoint, chosen.attention)  # type: ignore[arg-type]
+    options = chosen.builder()(Job(graph=graph, folder=folder, tokenizer=tokenizer, texts=texts, say=say))
+    return dict(options), graph.shortest
+
+
+def spread(texts: Sequence[str], count: int) -> list[str]:
+    """At most `count` of them, evenly taken.
+
+    Raises:
+        UserError: a count below one.
+    """
+    if count < 1:
+        raise UserError(f"num_texts {count} must be at least 1")
+    step = max(1.0, len(texts) / count)
+    return [texts[int(i * step)] for i in range(min(count, len(texts)))]
+
+
+def _short(source: str) -> str:
+    """A source without the way to it on this machine."""
+    path = Path(source)
+    return "/".join(path.parts[-3:]) if path.is_absolute() else source
+
+
+def _weights_hash(checkpoint: Checkpoint) -> str:
+    found = [checkpoint.path / name for name in ("model.safetensors", "pytorch_model.bin")]
+    return hash_file(next(path for path in found if path.exists()))
+
+
+def _versions() -> dict[str, str]:
+    out = {"python": platform.python_version()}
+    for package in TRACED:
+        try:
+            out[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return out
+
+
+def _machine() -> dict[str, Any]:
+    """Processor, its instructions, cores: what a time or a choice of this build depends on."""
+    out: dict[str, Any] = {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return out
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            out.setdefault("processor", value.strip())
+        elif key.strip() in ("flags", "Features"):
+            out.setdefault("instructions", [flag for flag in INSTRUCTIONS if flag in value.split()])
+    return out

@@ -1,0 +1,1 @@
+"""Fine-tuning: task files + checkpoint -> fine-tuned model and scores."""

@@ -1,0 +1,228 @@
+"""A teacher's answers to the training examples, computed once and kept, and what more texts it labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from torch import Tensor, nn
+
+from electra.contracts import Example, Features, Head, Prediction, Task
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.errors import UserError
+from electra.model.encoder import Encoder
+from electra.model.huggingface import Checkpoint, as_electra, encoder_config, from_hf, read_config, read_weights
+from electra.model.task_models import Classifier
+from electra.settings import DistillationSettings, FinetuneSettings, LoopSettings
+from electra.storage import atomic, remote, resolve
+from electra.tasks.text_tasks import read_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from electra.model.huggingface import Checkpoint
+    from electra.model.task_models import TaskNetwork, TaskObjective
+
+
+KINDS = ("classification", "multilabel", "regression")
+
+
+def taught(objective: TaskObjective, settings: DistillationSettings) -> nn.Module:
+    """The objective with its teacher's loss, where there is a teacher."""
+    from electra.model.task_models import DistillationObjective
+
+    if settings.teacher is None:
+        return objective
+    return DistillationObjective(objective, settings.distill_weight, settings.distill_temperature)
+
+
+def featurize(
+    task: Task, examples: Sequence[Example], tokenizer: Tokenizer, head: Head, settings: FinetuneSettings
+) -> tuple[Sequence[Example], list[Features]]:
+    """Training examples -> themselves (and the unlabelled texts, labelled by the teacher) and their features, with the teacher's answers.
+
+    Raises:
+        UserError: a wrong weight or temperature, a teacher that answers with other labels, or a task no teacher can help with.
+    """
+    chosen = settings.distillation
+    if chosen.teacher is None:
+        if chosen.unlabelled is not None:
+            raise UserError(f"--unlabelled {chosen.unlabelled} needs a --teacher to label it")
+        return examples, task.featurize(examples, tokenizer, settings.max_length, head)
+    if not 0 <= chosen.distill_weight <= 1 or chosen.distill_temperature <= 0:
+        raise UserError("distill_weight must be within 0..1, distill_temperature above 0; correct the flag")
+    if head.kind not in KINDS:
+        raise UserError(f"--teacher is for labels and numbers of a whole text; {task.name} has another kind of answer")
+    more = [] if chosen.unlabelled is None else read_unlabelled(chosen.unlabelled, pairs=examples[0].text_pair is not None)
+    asked = [*examples, *more]
+    answers = ask(chosen.teacher, task, asked, head, settings)
+    asked = [*examples, *(replace(example, label=own_label(row, head)) for example, row in zip(more, answers[len(examples) :], strict=True))]
+    features = task.featurize(asked, tokenizer, settings.max_length, head)
+    targets = (answers - head.offset) / head.scale if head.kind == "regression" else answers
+    return asked, [replace(feature, soft_targets=tuple(targets[feature.example].tolist())) for feature in features]
+
+
+def own_label(answer: np.ndarray, head: Head) -> str | float | tuple[str, ...]:
+    """(C,) answers of a teacher -> the label it would give."""
+    if head.kind == "regression":
+        return float(answer[0])
+    if head.kind == "multilabel":
+        return tuple(name for name, p in zip(head.labels, answer.tolist(), strict=True) if p > 0.5)
+    return head.labels[int(answer.argmax())]
+
+
+def ask(teacher: str, task: Task, examples: Sequence[Example], head: Head, settings: FinetuneSettings) -> np.ndarray:
+    """(N, C) float64: the teacher's probabilities in the order of the head's labels, or its numbers, from the cache where it was asked before.
+
+    Raises:
+        UserError: it is no classifier, or of other labels.
+    """
+    checkpoint = open_teacher(teacher)
+    names = matched(teacher, checkpoint, head)
+    length = min(settings.max_length, checkpoint.config.max_position_embeddings)
+    kept = remote.cache_folder() / "teachers" / f"{_fingerprint(checkpoint.path, task, examples, names, length)}.npy"
+    if kept.exists():
+        return np.asarray(np.load(kept, allow_pickle=False), dtype=np.float64)
+    answers = _rows(_predict(checkpoint, task, examples, replace(head, labels=names), length, settings.loop), names)
+    with atomic.atomic_file(kept) as temporary, open(temporary, "wb") as file:
+        np.save(file, answers)
+    return answers
+
+
+def open_teacher(teacher: str) -> Checkpoint:
+    """A classifier of ours or of the hub: an ELECTRA's, or a BERT's.
+
+    Raises:
+        UserError: not found, damaged, or no classifier.
+    """
+    from electra.model.huggingface import load_checkpoint, read_config
+
+    folder = resolve.resolve(teacher)
+    if read_config(folder, or_bert=True)["model_type"] == "bert":
+        return load_bert_classifier(folder)
+    return load_checkpoint(teacher, "classifier")
+
+
+def matched(teacher: str, checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
+    """The teacher's own names of its outputs, in the order of the head's labels.
+
+    Names LABEL_0, LABEL_1, ... say nothing: such a teacher's outputs are taken in their order.
+
+    Raises:
+        UserError: others, or fewer or more of them.
+    """
+    theirs = checkpoint.labels
+    if head.kind == "regression":
+        if len(theirs) == 1:
+            return theirs
+        raise UserError(f"--teacher {teacher} answers with {len(theirs)} classes, the task wants a number; give a regression's model")
+    if set(theirs) == set(head.labels):
+        return head.labels
+    if len(theirs) == len(head.labels) and all(name == f"LABEL_{i}" for i, name in enumerate(theirs)):
+        return theirs
+    raise UserError(f"--teacher {teacher} answers with {', '.join(theirs[:10])}, the task with {', '.join(head.labels[:10])}; give one of the task's")
+
+
+def _predict(checkpoint: Checkpoint, task: Task, examples: Sequence[Example], head: Head, length: int, loop: LoopSettings) -> list[Prediction]:
+    """The teacher reads with its own tokenizer, and answers in the task's unit."""
+    from electra.finetuning.trainer import compute_outputs
+    from electra.train.distributed import choose_device
+
+    unlabelled = [replace(example, label=None) for example in examples]
+    theirs = replace(head, labels=checkpoint.labels if head.labels else (), offset=0.0, scale=1.0)
+    features = task.featurize(unlabelled, load_tokenizer(checkpoint.path), length, theirs)
+    device = choose_device(loop.device)
+    network = cast("TaskNetwork", checkpoint.module.to(device))
+    return task.decode(compute_outputs(network, features, theirs, loop, device), features, unlabelled, theirs)
+
+
+def _rows(predictions: Sequence[Prediction], names: Sequence[str]) -> np.ndarray:
+    if predictions and not predictions[0].probabilities:
+        return np.array([[float(str(answer.label))] for answer in predictions])
+    return np.array([[answer.probabilities[name] for name in names] for answer in predictions])
+
+
+def _fingerprint(folder: Path, task: Task, examples: Sequence[Example], names: Sequence[str], length: int) -> str:
+    """What the teacher's answers depend on."""
+    digest = hashlib.sha256(json.dumps([task.name, names, length]).encode())
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".json", ".txt")):
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for example in examples:
+        digest.update(json.dumps([example.text, example.text_pair]).encode())
+    return digest.hexdigest()[:32]
+
+
+def read_unlabelled(path: Path, *, pairs: bool) -> list[Example]:
+    """A text file (one text a line, a tab between two) or jsonl -> examples without labels.
+
+    Raises:
+        UserError: it cannot be read, a line is no text, or has one text where two are wanted or the other way round.
+    """
+    out: list[Example] = []
+    for number, line in enumerate(read_text(path, "the unlabelled texts").split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        if path.suffix == ".jsonl":
+            try:
+                row = json.loads(line)
+                texts = [row["text"], *([row["text_pair"]] if "text_pair" in row else [])]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{place}: expected a JSON object with 'text' (and 'text_pair')") from None
+        else:
+            texts = line.removesuffix("\r").split("\t")
+        if len(texts) != 1 + pairs or not all(isinstance(text, str) for text in texts):
+            raise UserError(f"{place}: {len(texts)} texts, the task reads {1 + pairs}; separate two by a tab")
+        out.append(Example(id=f"unlabelled-{len(out)}", text=texts[0], text_pair=texts[1] if pairs else None))
+    return out
+
+
+# ---- A fine-tuned BERT of Hugging Face -> a network that answers as it does, to teach one of ours ----
+
+
+HEAD = {"dense": "bert.pooler.dense", "output": "classifier"}
+"""Our name -> BERT's."""
+
+
+class PooledHead(nn.Module):
+    """(B, D) states of [CLS] -> (B, C) logits: BERT's pooler (dense, tanh) and a projection."""
+
+    def __init__(self, hidden_size: int, num_outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.output = nn.Linear(hidden_size, num_outputs)
+
+    def forward(self, states: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.dense(states).tanh())
+        return logits
+
+
+def load_bert_classifier(folder: Path) -> Checkpoint:
+    """A folder with a BertForSequenceClassification -> the same network, on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: damaged, or a BERT without that head.
+    """
+    values, tensors = read_config(folder, or_bert=True), read_weights(folder)
+    head = {f"{ours}.{kind}": tensors.get(f"{theirs}.{kind}") for ours, theirs in HEAD.items() for kind in ("weight", "bias")}
+    if "BertForSequenceClassification" not in (values.get("architectures") or []) or any(tensor is None for tensor in head.values()):
+        raise UserError(f"{folder} is a BERT without a classifier (BertForSequenceClassification); give a fine-tuned model")
+    values, renamed = as_electra(values, tensors)
+    config = encoder_config(values, folder)
+    encoder = Encoder(config)
+    from_hf(encoder, {name: tensor for name, tensor in renamed.items() if not name.startswith("classifier.")}, folder)
+    names = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    labels = tuple(names[key] for key in sorted(names, key=int))
+    network = Classifier(encoder, len(labels), multilabel=values.get("problem_type") == "multi_label_classification")
+    pooled = PooledHead(config.hidden_size, len(labels))
+    pooled.load_state_dict({name: tensor for name, tensor in head.items() if tensor is not None})
+    network.add_module("head", pooled)
+    return Checkpoint(
+        module=network.eval(), config=config, architecture="BertForSequenceClassification", labels=labels, path=folder, hf_config=values
+    )

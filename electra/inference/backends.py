@@ -1,0 +1,398 @@
+"""Pieces of text -> numbers. What a predictor asks of a network, and the one that answers with PyTorch.
+
+A built artefact will answer the same four questions without torch; nothing above this file knows which one it talks to.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from electra.data.windows import Piece
+from electra.errors import UserError, did_you_mean, require
+from electra.inference.artifact import Artefact, is_artefact, open_artefact, read_manifest
+from electra.storage import resolve
+from electra.tasks.input_spec import recorded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from electra.contracts import Batch
+    from electra.data.windows import Piece
+    from electra.model.huggingface import Checkpoint
+
+
+Array = np.ndarray
+PRETRAINED_NAMES = frozenset(f"google/electra-{size}-{part}" for size in ("small", "base", "large") for part in ("discriminator", "generator"))
+"""The published checkpoints: known to be without a task's head before anything is downloaded."""
+
+
+class Network(Protocol):
+    """A trained network, whatever runs it. Every question takes pieces and gives one answer per piece, float32 on the host."""
+
+    architecture: str
+    """Name of the Hugging Face class, such as ElectraForPreTraining."""
+    labels: tuple[str, ...]
+    """Class names in id order; one name for a regression."""
+    is_regression: bool
+    is_multilabel: bool
+    """Whether several labels may hold at once."""
+    is_electric: bool
+    """Whether a discriminator's logits are Electric's energies."""
+    max_length: int
+    """Longest input in tokens, [CLS] and [SEP] included."""
+    hidden_size: int
+    vocab_size: int
+    hf_config: Mapping[str, Any]
+    """What config.json says."""
+    token_segment: int
+    """Segment of all tokens of a tagger's input: 0, or 1 as the original's."""
+    module: Any
+    """What runs: a torch.nn.Module here."""
+
+    def class_logits(self, pieces: Sequence[Piece]) -> Array:
+        """B pieces -> (B, C)."""
+        ...
+
+    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, C), special tokens included."""
+        ...
+
+    def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L,), special tokens included."""
+        ...
+
+    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces of a question and its context -> what a span head says of each (see `electra.tasks.question_answering`)."""
+        ...
+
+    def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, D), special tokens included."""
+        ...
+
+    def word_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces with M queries each -> B arrays (M, V)."""
+        ...
+
+
+class TorchNetwork:
+    """A checkpoint run by PyTorch in evaluation mode: CUDA in bf16 is left to the caller, numbers here are fp32."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+        from torch import nn
+
+        module: nn.Module = checkpoint.module
+        self.module: Any = module.to(device).eval()
+        self.encoder: nn.Module = getattr(module, "encoder", module)
+        self.device = device
+        self.architecture = checkpoint.architecture
+        self.labels = tuple(checkpoint.labels)
+        problem = checkpoint.hf_config.get("problem_type")
+        self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
+        self.is_multilabel = problem == "multi_label_classification"
+        self.is_electric = bool(getattr(module, "electric", False))
+        self.token_segment = int(recorded(checkpoint.hf_config)[0].get("token_segment", 0))
+        self.max_length = checkpoint.config.max_position_embeddings
+        self.hidden_size = checkpoint.config.hidden_size
+        self.vocab_size = checkpoint.config.vocab_size
+        self.hf_config = checkpoint.hf_config
+
+    def class_logits(self, pieces: Sequence[Piece]) -> Array:
+        """B pieces -> (B, C)."""
+        with self._batch(pieces) as batch:
+            return _host(self.module(batch))
+
+    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, C)."""
+        with self._batch(pieces) as batch:
+            return _rows(_host(self.module(batch)), batch.lengths)
+
+    def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L,)."""
+        with self._batch(pieces) as batch:
+            return _rows(_host(self.module(batch)), batch.lengths)
+
+    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, 2) or (1 + N, 4)."""
+        with self._batch(pieces) as batch:
+            return [_host(output) for output in self.module.outputs(batch)]
+
+    def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, D)."""
+        with self._batch(pieces) as batch:
+            return _rows(_host(self.encoder(batch)), batch.lengths)
+
+    def word_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces with M queries each -> B arrays (M, V); only those positions go through the vocabulary."""
+        import torch
+
+        with self._batch(pieces) as batch:
+            starts = np.concatenate([[0], np.cumsum(batch.lengths)[:-1]])
+            at = [int(start) + index for start, piece in zip(starts, pieces, strict=True) for index, _ in piece.queries]
+            logits = self.module(batch, at=torch.tensor(at, dtype=torch.int64, device=self.device))
+            return _rows(_host(logits), [len(piece.queries) for piece in pieces])
+
+    @contextmanager
+    def _batch(self, pieces: Sequence[Piece]) -> Iterator[Batch]:
+        import torch
+
+        from electra.cpu_kernels import fast_products
+        from electra.data.pretraining_batches import collate
+
+        with torch.inference_mode(), fast_products(torch.device(self.device)):
+            yield collate([(piece.ids, piece.segments) for piece in pieces], keys=[0] * len(pieces)).to(self.device)
+
+
+def _host(values: Tensor) -> Array:
+    return values.float().cpu().numpy()
+
+
+def _rows(values: Array, lengths: Sequence[int]) -> list[Array]:
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def open_network(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0) -> Network:
+    """Checkpoint folder, run directory, hub name or artefact -> network.
+
+    Args:
+        source: where the weights are.
+        role: what is wanted of it, as in `electra.model.huggingface.load_checkpoint`.
+        device: 'auto' takes CUDA, then the CPU.
+        threads: CPU threads; 0 leaves the choice to PyTorch or the artefact's runtime.
+
+    Raises:
+        UserError: no such checkpoint, a damaged one, torch or the device is missing.
+    """
+    if is_artefact(source):
+        return open_built_network(source, role=role, device=device, threads=threads)
+    torch = require("torch", "train")
+    from electra.model.huggingface import load_checkpoint
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{device}' is not available: {str(error).splitlines()[0]}; use 'cpu'") from None
+    return TorchNetwork(load_checkpoint(source, role), device)
+
+
+def architecture_of(source: str | Path) -> str:
+    """Checkpoint folder, run directory, hub name or artefact -> the name of its Hugging Face class, without loading the weights.
+
+    Raises:
+        UserError: no such model.
+    """
+    if str(source) in PRETRAINED_NAMES:
+        return "ElectraForPreTraining" if str(source).endswith("discriminator") else "ElectraForMaskedLM"
+    if is_artefact(source):
+        return str(read_manifest(source)["architecture"])
+    return architecture_in(resolve.resolve(source))
+
+
+def architecture_in(folder: Path) -> str:
+    """Checkpoint folder -> the name of its Hugging Face class, without loading the weights."""
+    from electra.model.huggingface import read_config
+
+    return str((read_config(folder).get("architectures") or ["ElectraModel"])[0])
+
+
+SPAN_FINDERS = ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering")
+
+
+def require_span_finder(name: str, architecture: str) -> None:
+    """Nothing, when a checkpoint of this architecture answers questions.
+
+    Raises:
+        UserError: it does not; the command that makes one of it that does is part of the message.
+    """
+    if architecture not in SPAN_FINDERS:
+        raise UserError(
+            f"{name} answers no questions (it is an {architecture}); fine-tune it first: "
+            f"electra finetune squad --model {name} --data squad --output runs/squad, then use runs/squad/best"
+        )
+
+
+def require_classifier(name: str, architecture: str) -> None:
+    """Nothing, when a checkpoint of this architecture gives labels.
+
+    Raises:
+        UserError: it does not; the command that makes one of it that does is part of the message.
+    """
+    if architecture in ("ElectraForSequenceClassification", "ElectraOriginalClassifier"):
+        return
+    raise UserError(
+        f"{name} has no classification head (it is an {architecture}, pre-trained only), so its labels would be random; fine-tune it first: "
+        f"electra finetune sst2 --model {name} --data glue/SST-2 --output runs/sst2, then use runs/sst2/best"
+    )
+
+
+# ---- An artefact -> a `Network`: the answers of `TorchNetwork` without torch, whatever runs the model file ----
+
+
+Inputs = Mapping[str, Array]
+
+IDS, MASK, SEGMENTS, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "positions"
+LOGITS, STATES, SPANS = "logits", "last_hidden_state", "spans"
+"""What inputs and outputs of a built network are called, as in `electra.exporting.dense_graph`."""
+NEGLIGIBLE = -500.0
+"""Log-probability below which a span stands outside of the context, as in `electra.model.heads`."""
+
+
+class Runner(Protocol):
+    """Runs one model file."""
+
+    def __call__(self, inputs: Inputs, wanted: Sequence[str]) -> list[Array]:
+        """(B, L) int64 grids (and POSITIONS (M,) of a masked LM) -> the wanted outputs, float32."""
+        ...
+
+
+RUNNERS = {
+    "onnx": ("electra.inference.onnx_runtime", "onnxruntime"),
+    "openvino": ("electra.inference.openvino_runtime", "openvino"),
+    "torch-export": ("electra.inference.aoti_runtime", "torch"),
+}
+"""Target, up to its first '-' or whole -> the module whose `open_runner(folder, threads)` opens its files, and the package that needs."""
+
+
+def open_built_network(source: str | Path | Artefact, *, role: str = "any", device: str = "auto", threads: int = 0) -> BuiltNetwork:
+    """An artefact -> its network; of one with a generator that one, where `role` asks for it.
+
+    Args:
+        source: folder, .zip, or what `open_artefact` gave.
+        role: what is wanted, as in `electra.model.huggingface.load_checkpoint`.
+        device: 'auto' or 'cpu'; a built network runs where it was built for.
+        threads: CPU threads; 0: one per core.
+
+    Raises:
+        UserError: not an artefact, damaged, without what `role` asks for, or its runtime is not installed.
+    """
+    artefact = source if isinstance(source, Artefact) else open_artefact(source)
+    if device not in ("auto", "cpu"):
+        raise UserError(f"{artefact.name} is built for the CPU ({artefact.target}); leave out device '{device}'")
+    folder, own_role = artefact.path, artefact.role
+    if role == "generator" and own_role != "generator" and artefact.has_generator:
+        folder, own_role = folder / "generator", "generator"
+    _require_role(artefact, own_role, role)
+    config = _config(folder)
+    return BuiltNetwork(_open_runner(artefact.target, folder, threads), config, artefact, role=own_role, threads=threads)
+
+
+class BuiltNetwork:
+    """An artefact's network: pads to the longest piece of a batch, asks the runner, cuts the padding off again."""
+
+    device = "cpu"
+
+    def __init__(self, runner: Runner, hf_config: Mapping[str, Any], artefact: Artefact, *, role: str, threads: int) -> None:
+        self.module: Any = runner
+        self.artefact = artefact
+        self.role = role
+        self.threads = threads
+        self.hf_config = hf_config
+        self.architecture = str((hf_config.get("architectures") or ["ElectraModel"])[0])
+        self.labels = artefact.labels if role in ("classifier", "tagger") else ()
+        problem = hf_config.get("problem_type")
+        self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
+        self.is_multilabel = problem == "multi_label_classification"
+        self.is_electric = hf_config.get("electra_objective") == "electric"
+        self.token_segment = int(recorded(hf_config)[0].get("token_segment", 0))
+        self.max_length = int(hf_config["max_position_embeddings"])
+        self.hidden_size = int(hf_config["hidden_size"])
+        self.vocab_size = int(hf_config["vocab_size"])
+        self.shortest = int(artefact.manifest["limits"].get("min_length", 1))
+
+    def class_logits(self, pieces: Sequence[Piece]) -> Array:
+        """B pieces -> (B, C)."""
+        return self._run(pieces, [LOGITS])[0]
+
+    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, C)."""
+        return _cut(self._run(pieces, [LOGITS])[0], pieces)
+
+    def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L,)."""
+        return _cut(self._run(pieces, [LOGITS])[0], pieces)
+
+    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, 2) or (1 + N, 4)."""
+        if self.architecture != "ElectraOriginalQuestionAnswering":
+            return _cut(self._run(pieces, [LOGITS])[0], pieces)
+        logits, spans = self._run(pieces, [LOGITS, SPANS])
+        out = []
+        for logit, beam in zip(logits, spans, strict=True):
+            row = np.zeros((1, 4), dtype=np.float32)
+            row[0, 0] = logit[0]
+            out.append(np.concatenate([row, beam[(beam[:, 2:] > NEGLIGIBLE).all(-1)]]))
+        return out
+
+    def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces -> B arrays (L, D)."""
+        return _cut(self._run(pieces, [STATES])[0], pieces)
+
+    def word_logits(self, pieces: Sequence[Piece]) -> list[Array]:
+        """B pieces with M queries each -> B arrays (M, V)."""
+        length = max(self.shortest, max(len(piece.ids) for piece in pieces))
+        asked = [row * length + index for row, piece in enumerate(pieces) for index, _ in piece.queries]
+        logits = self._run(pieces, [LOGITS], np.array(asked, dtype=np.int64))[0]
+        return np.split(logits, np.cumsum([len(piece.queries) for piece in pieces])[:-1])
+
+    def _run(self, pieces: Sequence[Piece], wanted: Sequence[str], positions: Array | None = None) -> list[Array]:
+        length = max(self.shortest, max(len(piece.ids) for piece in pieces))
+        ids, mask, segments = (np.zeros((len(pieces), length), dtype=np.int64) for _ in range(3))
+        for row, piece in enumerate(pieces):
+            count = len(piece.ids)
+            ids[row, :count], mask[row, :count], segments[row, :count] = piece.ids, 1, piece.segments
+        inputs: dict[str, Array] = {IDS: ids, MASK: mask, SEGMENTS: segments}
+        if self.role == "generator":
+            # A masked LM that is asked for states alone still wants its fourth input.
+            inputs[POSITIONS] = np.zeros(0, dtype=np.int64) if positions is None else positions
+        return [np.asarray(values, dtype=np.float32) for values in self.module(inputs, wanted)]
+
+
+def _cut(values: Array, pieces: Sequence[Piece]) -> list[Array]:
+    return [row[: len(piece.ids)] for row, piece in zip(values, pieces, strict=True)]
+
+
+def _require_role(artefact: Artefact, own: str, wanted: str) -> None:
+    """Nothing, when an artefact of one role can play another."""
+    if wanted in ("any", "encoder", own) or (wanted == "task" and own in ("classifier", "tagger", "span finder")):
+        return
+    remedies = {
+        "generator": "build it from a checkpoint with its generator (CKPT/generator)",
+        "discriminator": "build one from a pre-trained discriminator",
+    }
+    remedy = remedies.get(wanted, "fine-tune a checkpoint first (electra finetune), then build that")
+    raise UserError(f"{artefact.name} is an artefact of an {artefact.architecture}: it has no {wanted} head; {remedy}")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """config.json, whose hash was just compared; still, someone may have written both."""
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        sizes = [values[key] for key in ("max_position_embeddings", "hidden_size", "vocab_size")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}/config.json is not that of a network ({type(error).__name__}: {error}); build the artefact again") from None
+    if not all(isinstance(size, int) and 0 < size <= 10_000_000 for size in sizes):
+        raise UserError(f"{folder}/config.json has sizes {sizes}; expected whole numbers above 0; build the artefact again")
+    return dict(values)
+
+
+def _open_runner(target: str, folder: Path, threads: int) -> Runner:
+    row = RUNNERS.get(target) or RUNNERS.get(target.split("-")[0])
+    if row is None:
+        raise UserError(f"nothing here runs artefacts of target '{target}'; {did_you_mean(target, RUNNERS)}; upgrade, or build it again")
+    module, package = row
+    # Named first, so that a missing runtime is told by the line that installs it.
+    from electra.errors import EXTRAS
+
+    require(package, EXTRAS[package])
+    runner: Runner = importlib.import_module(module).open_runner(folder, threads)
+    return runner

@@ -1,0 +1,299 @@
+"""A path or a hub name -> what it is and what is in it, as plain values. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from electra import bundled, config
+from electra.errors import UserError, did_you_mean
+from electra.inference.artifact import is_artefact, open_artefact
+from electra.model import flops
+from electra.model.flops import SHAPE
+from electra.settings import PretrainSettings, phases
+from electra.storage import remote, resolve
+
+Description = dict[str, Any]
+
+LARGEST_HEADER = 100_000_000
+
+
+def describe(source: str) -> Description:
+    """A corpus, tokenizer, shard folder, checkpoint, run directory, preset or hub name -> {"kind": ..., "path": ..., ...}.
+
+    Raises:
+        UserError: nothing there, or it is damaged, or none of these.
+    """
+    if remote.is_url(source):
+        return _in_store(source)
+    path = bundled.located(source)
+    if not path.exists() and source in config.presets("pretrain"):
+        return _preset(source)
+    if not path.exists():
+        # Asked before the hub is, which may be far away: a word of one's own is likelier a preset's name than a model's.
+        guess = did_you_mean(source, config.presets("pretrain"))
+        if guess.startswith("did") and "/" not in source:
+            raise UserError(f"'{source}' is no file, folder or preset; {guess} (a model of the hub is OWNER/NAME)")
+        return {"name": source, **_checkpoint(resolve.resolve(source))}
+    if is_artefact(path):
+        return _artefact(path)
+    if path.is_file():
+        return _file(path)
+    for marks, reader in FOLDERS:
+        if any((path / mark).exists() for mark in marks):
+            return reader(path)
+    return _corpus(path)
+
+
+def _file(path: Path) -> Description:
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty: there is nothing to describe")
+    if path.suffix == ".safetensors":
+        return {"kind": "weights", "path": str(path), **_weights(path)}
+    if path.name == "tokenizer.json" or (path.suffix == ".txt" and _is_vocabulary(path)):
+        return _tokenizer(path)
+    return _corpus(path)
+
+
+def _is_vocabulary(path: Path) -> bool:
+    with path.open("rb") as stream:
+        start = stream.read(1 << 16).split(b"\n")
+    return b"[UNK]" in start and b"[CLS]" in start
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UserError: not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); it is damaged or incomplete") from None
+
+
+# ---- checkpoint ----
+
+
+def _checkpoint(folder: Path) -> Description:
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or config.get("model_type") != "electra":
+        kind = config.get("model_type") if isinstance(config, dict) else None
+        raise UserError(f"{folder} holds a model of type '{kind}', not an ELECTRA")
+    architecture = (config.get("architectures") or ["ElectraModel"])[0]
+    out: Description = {"kind": "checkpoint", "path": str(folder), "architecture": architecture}
+    out |= {key: config[key] for key in SHAPE if key in config}
+    if "Classif" in architecture and config.get("id2label"):
+        out["labels"] = [config["id2label"][key] for key in sorted(config["id2label"], key=int)]
+    weights, legacy = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if weights.exists():
+        out |= _weights(weights)
+    elif legacy.exists():
+        out |= {"file": legacy.name, "size_bytes": legacy.stat().st_size}
+    else:
+        raise UserError(f"{folder} has a config.json but no weights (model.safetensors or pytorch_model.bin); it is incomplete")
+    if (folder / "generator" / "config.json").exists():
+        out["generator"] = {key: value for key, value in _checkpoint(folder / "generator").items() if key != "kind"}
+    out["tokenizer"] = any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
+    out["resumable"] = (folder / "training").is_dir()
+    return out
+
+
+def _artefact(path: Path) -> Description:
+    """What `electra build` made, every hash compared."""
+    found = open_artefact(path)
+    manifest = found.manifest
+    out: Description = {"kind": "artefact", "path": str(path), "size_bytes": found.size_bytes}
+    out |= {key: manifest[key] for key in ("version", "target", "architecture", "role", "task", "labels", "limits", "source") if manifest.get(key)}
+    out |= {"generator": found.has_generator, "num_files": len(manifest["files"]), "intact": True}
+    out["build"] = {key: value for key, value in manifest["build"].items() if key != "options"} | dict(manifest["build"].get("options") or {})
+    return out | ({"measured": manifest["measured"]} if manifest.get("measured") else {})
+
+
+def _weights(path: Path) -> Description:
+    """The header of a safetensors file -> parameters, types, bytes; the file's length must agree with it."""
+    damaged = UserError(f"{path} is damaged or incomplete; fetch or write it again")
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(size - 8, LARGEST_HEADER):
+            raise damaged
+        try:
+            header = json.loads(stream.read(length))
+            header.pop("__metadata__", None)
+            shapes = {name: entry["shape"] for name, entry in header.items()}
+            types = sorted({entry["dtype"] for entry in header.values()})
+            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise damaged from None
+    if 8 + length + end != size:
+        raise damaged
+    num_parameters = sum(math.prod(shape) for shape in shapes.values())
+    return {"file": path.name, "num_parameters": num_parameters, "num_tensors": len(shapes), "dtype": ", ".join(types), "size_bytes": size}
+
+
+# ---- tokenizer, shards, run, corpus ----
+
+
+def _tokenizer(path: Path | str) -> Description:
+    from electra.data.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(path)
+    return {
+        "kind": "tokenizer",
+        "path": str(path),
+        "vocab_size": tokenizer.vocab_size,
+        "lowercase": tokenizer.lowercase,
+        "continuation_pieces": sum(piece.startswith("##") for piece in tokenizer.pieces),
+        "special_ids": {tokenizer.pieces[i]: i for i in sorted(tokenizer.special_ids)},
+        "fingerprint": tokenizer.fingerprint,
+    }
+
+
+def _shards(path: Path) -> Description:
+    from electra.data.shards import open_shards
+
+    shards = open_shards(path)
+    for name in shards.manifest["splits"]:
+        shards.split(name)  # refuses arrays that do not fit the manifest
+    small = {key: value for key, value in shards.manifest.items() if not isinstance(value, list)}
+    return {"kind": "shards", **small, "path": str(path)}
+
+
+def _preset(name: str) -> Description:
+    """What a pre-training preset is and costs."""
+    settings = config.build(PretrainSettings, config.preset_values(name, "pretrain"), f"preset {name}")
+    model = {key: getattr(settings.model, key) for key in SHAPE if hasattr(settings.model, key)}
+    parameters = flops.num_parameters(settings.model, settings.objective, settings.data.vocab_size)
+    out: Description = {"kind": "preset", "preset": name, "objective": settings.objective.objective, "vocab_size": settings.data.vocab_size}
+    out |= {**model, "num_parameters": parameters, **_cost(settings, settings.data.vocab_size)}
+    return out | ({} if settings.loop.budget is None else {"budget_seconds": settings.loop.budget})
+
+
+def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
+    """Floating-point operations of a pre-training, counted both ways; of its stages where it has several."""
+    out: Description = {}
+    for stage in phases(settings):
+        loop, length = stage.loop, stage.data.sequence_length
+        counts = {
+            "flops_per_token": flops.per_token(stage.model, stage.objective, vocab_size, length),
+            "flops_per_token_original": flops.per_token_original(stage.model, stage.objective, vocab_size, length),
+        }
+        examples = (loop.num_train_steps or 0) * (loop.total_batch_size or loop.batch_size * loop.accumulation)
+        if tokens := loop.num_train_tokens or examples * length:
+            counts |= {name.replace("per_token", "in_all"): value * tokens for name, value in counts.items()}
+        out["mlm_first" if stage.output != settings.output else "training"] = counts
+    return out
+
+
+def _in_store(url: str) -> Description:
+    """What lies at a URL, told without fetching more than it must: of shards the manifest and the files' sizes, of a corpus all."""
+    _, _, files = remote.list_files(url, "corpus, tokenizer or shard folder")
+    if "manifest.json" in files:
+        from electra.data import shards as shard_store
+
+        content = shard_store.read_manifest(url)
+        hashes, manifest = shard_store.expected_hashes(content, url), json.loads(content)
+        if missing := [name for name in hashes if name not in files]:
+            raise UserError(f"{url} has no {missing[0]}, its manifest names it; run 'electra prepare' again")
+        small = {key: value for key, value in manifest.items() if not isinstance(value, list)}
+        return {"kind": "shards", **small, "path": url, "size_bytes": sum(size for _, size in files.values())}
+    if {"config.json", "config.toml"} & set(files):
+        raise UserError(f"{url} is a checkpoint or run in a store; copy it to this machine first")
+    if {"tokenizer.json", "vocab.txt"} & {*files, url.rpartition("/")[2]}:
+        return _tokenizer(url)
+    return _corpus(url)
+
+
+def _run(path: Path) -> Description:
+    out: Description = {"kind": "run", "path": str(path)}
+    try:
+        settings = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        settings = {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path / 'config.toml'} is not valid TOML: {error}") from None
+    out |= {key: settings[key] for key in ("preset", "task", "model") if isinstance(settings.get(key), str)}
+    out["status"] = "finished" if (path / "final").is_dir() or (path / "best").is_dir() else "unfinished: go on with --resume"
+    last: Description = {}
+    for line in _lines(path / "metrics.jsonl"):
+        last[line.pop("kind", "train")] = line
+    out |= {f"last_{kind}": values for kind, values in last.items()}
+    out |= _run_cost(path, settings)
+    out["checkpoints"] = sorted(p.name for p in (path / "checkpoints").glob("step-*") if (p / "config.json").exists())
+    out |= {name: str(path / name) for name in ("final", "best") if (path / name / "config.json").exists()}
+    if (path / "scores.json").exists():
+        out["scores"] = read_json(path / "scores.json")
+    return out
+
+
+def _run_cost(path: Path, settings: Description) -> Description:
+    """What a pre-training run's plan costs; nothing for other runs, or before a checkpoint says how large the vocabulary is."""
+    found = [path / "final", *sorted((path / "checkpoints").glob("step-*"), reverse=True)]
+    known = next((folder / "config.json" for folder in found if (folder / "config.json").exists()), None)
+    if known is None or not {"model", "objective", "data"} <= {key for key, value in settings.items() if isinstance(value, dict)}:
+        return {}
+    try:
+        found_settings = config.build(PretrainSettings, settings, str(path / "config.toml"))
+    except UserError:
+        return {}  # of another version, whose settings had other names
+    return _cost(found_settings, read_json(known)["vocab_size"])
+
+
+def _lines(path: Path) -> list[Description]:
+    """Lines of metrics.jsonl; one a killed run has left half written is passed over."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def _corpus(path: Path | str) -> Description:
+    from electra.data.documents import read_documents
+    from electra.data.sources import Report
+
+    report = Report()
+    counts = {"num_documents": 0, "num_lines": 0, "num_characters": 0, "num_words": 0}
+    first = ""
+    for document in read_documents([str(path)], report=report):
+        counts["num_documents"] += 1
+        counts["num_lines"] += len(document.lines)
+        counts["num_characters"] += sum(map(len, document.lines))
+        counts["num_words"] += sum(len(line.split()) for line in document.lines)
+        first = first or next((line for line in document.lines if line.strip()), "")[:200]
+    if not counts["num_documents"]:
+        raise UserError(f"{path} holds no text; expected a corpus, tokenizer, shard folder, checkpoint or run")
+    if isinstance(path, str):
+        sizes = [size for _, size in remote.list_files(path)[2].values()]
+    else:
+        sizes = [file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    return {
+        "kind": "corpus",
+        "path": str(path),
+        "num_files": len(sizes),
+        "size_bytes": sum(sizes),
+        **counts,
+        "begins_with": first,
+        "problems": report.lines(),
+    }
+
+
+FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
+    (("manifest.json",), _shards),
+    (("config.toml", "metrics.jsonl", "checkpoints", "scores.json"), _run),
+    (("config.json", "model.safetensors", "pytorch_model.bin"), _checkpoint),
+    (("tokenizer.json", "vocab.txt"), _tokenizer),
+]
+"""What a folder's files say of it, the first that fits."""

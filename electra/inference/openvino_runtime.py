@@ -1,0 +1,134 @@
+"""model.xml and model.bin run by OpenVINO on the CPU. Imports no torch.
+
+Answers do not depend on the machine where that can be had: left alone, OpenVINO computes in bfloat16 on processors that know it, which moves
+logits by a hundredth; here the artefact says which arithmetic it was built for.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electra.errors import UserError, require
+
+Array = np.ndarray
+MODEL, WEIGHTS = "model.xml", "model.bin"
+PRECISION_KEY = ("electra", "precision")
+"""Where model.xml says what to compute in."""
+LENGTH_KEY = ("electra", "max_length")
+"""Where it says how long a row may be."""
+STRIDE = 8
+"""Rows are filled up to a multiple of this: OpenVINO prepares anew for every length it has not seen, which takes as long as several answers."""
+PRECISIONS = ("f32", "bf16")
+"""What everything that is not 8-bit is computed in."""
+
+
+def cpu_abilities() -> tuple[str, ...]:
+    """What OpenVINO's CPU plugin can compute in here: 'FP32', 'INT8', 'BF16', ...; nothing where it has no CPU plugin for this processor.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    openvino = require("openvino", "openvino")
+    try:
+        return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    except RuntimeError:
+        return ()
+
+
+def reason_against(precision: str = "f32") -> str | None:
+    """Why OpenVINO cannot run here in a precision; None where it can.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    abilities = cpu_abilities()
+    if not abilities:
+        return f"OpenVINO has no CPU plugin for this processor ({platform.machine()})"
+    if precision == "bf16" and "BF16" not in abilities:
+        return "this processor has no bfloat16 arithmetic (AVX512_BF16 or AMX)"
+    return None
+
+
+def reason_against_bf16() -> str | None:
+    """`reason_against` for bfloat16."""
+    return reason_against("bf16")
+
+
+class OpenVinoRunner:
+    """One compiled model. One call at a time; further callers wait.
+
+    Attributes:
+        threads: how many compute an answer.
+        precision: what everything that is not 8-bit is computed in.
+    """
+
+    def __init__(self, compiled: Any, precision: str, max_length: int) -> None:
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.precision = precision
+        self._max_length = max_length
+        self._inputs = tuple(port.get_any_name() for port in compiled.inputs)
+        # Outputs with a row's tokens on their second axis: only there is that axis open.
+        self._token_wise = {port.get_any_name() for port in compiled.outputs if len(port.partial_shape) > 1 and port.partial_shape[1].is_dynamic}
+        self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
+        """See `electra.inference.backends.Runner`; the arrays are copies, the next call does not change them."""
+        length = inputs["input_ids"].shape[1]
+        filled = max(length, min(-(-length // STRIDE) * STRIDE, self._max_length))
+        feed = {name: self._fill(name, inputs[name], length, filled) for name in self._inputs}
+        with self._lock:
+            self._request.infer(feed, share_inputs=True)
+            found = {name: self._request.get_tensor(name).data for name in wanted}
+            return [np.array(found[name][:, :length] if name in self._token_wise else found[name]) for name in wanted]
+
+    def _fill(self, name: str, values: Array, length: int, filled: int) -> Array:
+        """A grid (B, L) with padding behind; positions (M,), row * L + column, for grids of the new length."""
+        if values.ndim == 1:
+            return values + values // length * (filled - length)
+        return np.pad(values, ((0, 0), (0, filled - length))) if filled > length else values
+
+
+def open_runner(folder: Path, threads: int = 0) -> OpenVinoRunner:
+    """The model.xml and model.bin of a folder, ready; `threads` 0: one per core.
+
+    Raises:
+        UserError: OpenVINO is missing or cannot run this here, or the files are no model of it.
+    """
+    openvino = require("openvino", "openvino")
+    if reason := reason_against():
+        raise UserError(f"{folder / MODEL} cannot run here: {reason}; build another target")
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        # Threads tied to cores would all be tied to the same ones in every process of a server.
+        "ENABLE_CPU_PINNING": False,
+    }
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    core = openvino.Core()
+    # Read, not mapped: a file that shrinks under a mapping ends the process. And nothing is left in a cache.
+    core.set_property({"ENABLE_MMAP": False, "CACHE_DIR": ""})
+    try:
+        model = core.read_model(folder / MODEL, folder / WEIGHTS)
+        precision = str(model.get_rt_info(list(PRECISION_KEY)).value) if model.has_rt_info(list(PRECISION_KEY)) else "f32"
+        longest = str(model.get_rt_info(list(LENGTH_KEY)).value) if model.has_rt_info(list(LENGTH_KEY)) else "0"
+        if precision not in PRECISIONS:
+            raise UserError(f"{folder / MODEL} asks for precision '{precision}'; known: {', '.join(PRECISIONS)}; build it again")
+        if reason := reason_against(precision):
+            raise UserError(f"{folder / MODEL} cannot run here: {reason}; build another target")
+        compiled = core.compile_model(model, "CPU", options | {"INFERENCE_PRECISION_HINT": precision})
+    except RuntimeError as error:
+        raise UserError(f"{folder / MODEL} cannot be run by OpenVINO {openvino.__version__[:8]} ({_last_line(error)}); build it again") from None
+    return OpenVinoRunner(compiled, precision, int(longest) if longest.isdecimal() else 0)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:160] if lines else type(error).__name__

@@ -1,0 +1,353 @@
+"""Encoders with the head of a task, and what trains them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from electra.contracts import Batch, Head, Loss, StepOutput
+from electra.errors import UserError
+from electra.model.encoder import Encoder, first_tokens, parameter_depth
+from electra.model.heads import ANSWERABLE_WEIGHT, JointSpanFinder, TokenHead, classification_head, row_log_softmax
+
+# ---- Parts of an encoder that do not learn: its lowest layers throughout, or all of it until the head has learned ----
+
+
+def check_layers(frozen: int | None, num_hidden_layers: int) -> None:
+    """Nothing, unless more layers are to be frozen than there are.
+
+    Raises:
+        UserError: they are.
+    """
+    if frozen is not None and not 0 <= frozen <= num_hidden_layers:
+        raise UserError(f"--freeze-layers {frozen}: the model has {num_hidden_layers} layers; give 0 (embeddings alone) to that many")
+
+
+def freeze_lowest(encoder: nn.Module, num_layers: int) -> None:
+    """The embeddings and the lowest `num_layers` layers are no longer trained (0: the embeddings alone)."""
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad_(parameter_depth(name) > num_layers)
+
+
+class HeadFirst:
+    """An encoder that stands still for the first share of a run, then learns with the head.
+
+    Parameters without gradients are left alone by the optimizer, whose moments of them are still zero when they begin to learn. Nothing is
+    kept between steps: the share of the run that is over decides, so a resumed run goes on as it was.
+    """
+
+    def __init__(self, encoder: nn.Module, share: float) -> None:
+        """`share` is that of the run, 0..1; parameters that are frozen already stay so."""
+        self.parameters = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+        self.share = share
+
+    def advance(self, done: float) -> None:
+        """Freeze or release; `done` is the share of the run that is over before an update."""
+        learns = done >= self.share - 1e-9
+        for parameter in self.parameters:
+            parameter.requires_grad_(learns)
+
+
+NO_LABEL = -100
+"""The tag of a token that none is asked for."""
+WEIGHT_UNITS = 1 << 16
+"""What the largest class weight becomes."""
+
+
+class Classifier(nn.Module):
+    """(B sequences) -> (B, C) logits from the state of [CLS]: one of C classes, a number, or several of C labels."""
+
+    def __init__(self, encoder: Encoder, num_outputs: int, head: str = "transformers", *, multilabel: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.num_outputs = num_outputs
+        self.head_kind = head
+        self.multilabel = multilabel
+        self.head: nn.Module = classification_head(encoder.config, num_outputs, head)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.head(self.encoder(batch, at=first_tokens(batch)))
+
+    def outputs(self, batch: Batch) -> Sequence[Tensor]:
+        """B arrays (C,)."""
+        return self(batch).float().unbind()
+
+
+class Tagger(nn.Module):
+    """(T tokens) -> (T, C) logits of each token's tag."""
+
+    def __init__(self, encoder: Encoder, num_outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.num_outputs = num_outputs
+        self.head = TokenHead(encoder.config, num_outputs)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.head(self.encoder(batch))
+
+    def outputs(self, batch: Batch) -> Sequence[Tensor]:
+        """B arrays (L, C)."""
+        return self(batch).float().split(batch.lengths)
+
+
+class SpanFinder(nn.Module):
+    """(T tokens) -> (T, 2) logits of being an answer's first and last token, by one projection, as in `transformers`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = TokenHead(encoder.config, 2, dropout=0.0)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.head(self.encoder(batch))
+
+    def outputs(self, batch: Batch) -> Sequence[Tensor]:
+        """B arrays (L, 2)."""
+        return self(batch).float().split(batch.lengths)
+
+
+TaskNetwork: TypeAlias = Classifier | Tagger | SpanFinder | JointSpanFinder
+
+
+def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> TaskNetwork:
+    """An encoder under the head a task asks for, `style` being that of `transformers` or of the original."""
+    if head.kind == "tagging":
+        return Tagger(encoder, head.num_outputs)
+    if head.kind == "span":
+        return JointSpanFinder(encoder) if style == "original" else SpanFinder(encoder)
+    return Classifier(encoder, head.num_outputs, style, multilabel=head.kind == "multilabel")
+
+
+class TaskObjective(nn.Module):
+    """What all of them have in common: the network they train, and the loss 'loss' of so many items."""
+
+    def __init__(self, network: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.network = network
+        self.task_head = head
+        self.head_first: HeadFirst | None = None
+
+    def advance(self, done: float) -> None:
+        """The encoder stands still while the head learns first, where that was asked for; nothing else changes as a run goes on."""
+        if self.head_first is not None:
+            self.head_first.advance(done)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """B."""
+        return {"loss": len(batch.lengths)}
+
+
+class ClassificationObjective(TaskObjective):
+    """Cross-entropy for classes, squared error for a regression, both per example; binary cross-entropy per label for several at once.
+
+    `class_weights` weigh the examples of each class: the loss is then the weighted mean, as `torch.nn.functional.cross_entropy` takes it,
+    over all of an update's examples.
+    """
+
+    def __init__(self, network: nn.Module, head: Head, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__(network, head)
+        self.class_weights: list[int] | None = None
+        if class_weights is not None:
+            # What a loss is divided by is a whole number known on the host; a weighted mean only asks for the weights' proportions.
+            self.class_weights = [max(1, round(weight / max(class_weights) * WEIGHT_UNITS)) for weight in class_weights]
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """B; B x C of several labels at once; the sum of the examples' weights where classes have them."""
+        if self.class_weights is not None:
+            assert batch.classes is not None
+            return {"loss": sum(self.class_weights[label] for label in batch.classes)}
+        return {"loss": len(batch.lengths) * (self.task_head.num_outputs if self.task_head.kind == "multilabel" else 1)}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        assert batch.labels is not None
+        logits = self.network(batch).float()
+        metrics = {}
+        if self.task_head.kind == "regression":
+            total = F.mse_loss(logits.squeeze(-1), batch.labels.float(), reduction="sum")
+        elif self.task_head.kind == "multilabel":
+            total = F.binary_cross_entropy_with_logits(logits, batch.labels.float(), reduction="sum")
+            metrics = {"label_accuracy": _share((logits.detach() > 0) == (batch.labels > 0.5))}
+        else:
+            weights = None if self.class_weights is None else torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+            total = F.cross_entropy(logits, batch.labels, weight=weights, reduction="sum")
+            metrics = {"accuracy": _share(logits.detach().argmax(-1) == batch.labels)}
+        return StepOutput(losses={"loss": Loss(total=total, count=self.counts(batch)["loss"])}, metrics=metrics)
+
+
+class TaggingObjective(TaskObjective):
+    """Cross-entropy of the tags of words, on their first pieces; per word as `transformers` averages."""
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Words of the batch."""
+        return {"loss": batch.num_tags}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        assert batch.labels is not None
+        logits = self.network(batch).float()
+        total = F.cross_entropy(logits, batch.labels, ignore_index=NO_LABEL, reduction="sum")
+        asked = batch.labels != NO_LABEL
+        right = ((logits.detach().argmax(-1) == batch.labels) & asked).sum().float()
+        count = asked.sum()
+        return StepOutput(losses={"loss": Loss(total=total, count=batch.num_tags)}, metrics={"accuracy": (right, count.float())})
+
+
+class SpanObjective(TaskObjective):
+    """Mean of the cross-entropies of the first and the last token of the answer over all tokens of its window ([CLS]: no answer), per window."""
+
+    def forward(self, batch: Batch) -> StepOutput:
+        assert batch.labels is not None
+        logits = self.network(batch).float()
+        log_probs = row_log_softmax(logits, batch)
+        starts = torch.tensor(batch.lengths, device=logits.device).cumsum(0) - torch.tensor(batch.lengths, device=logits.device)
+        chosen = log_probs[(starts[:, None] + batch.labels[:, :2]).clamp(max=len(logits) - 1), torch.arange(2, device=logits.device)]
+        return StepOutput(losses={"loss": Loss(total=-chosen.sum() / 2, count=len(batch.lengths))})
+
+
+class JointSpanObjective(TaskObjective):
+    """The original's losses for questions, per window: mean cross-entropy of first and last token, and half the answerability loss."""
+
+    network: JointSpanFinder
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """B of each."""
+        return {"span_loss": len(batch.lengths), "answerable_loss": len(batch.lengths)}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        found, count = self.network.losses(batch), len(batch.lengths)
+        weighted = Loss(total=found.answerable, count=count, weight=ANSWERABLE_WEIGHT)
+        return StepOutput(losses={"span_loss": Loss(total=found.span, count=count), "answerable_loss": weighted})
+
+
+def task_objective(network: nn.Module, head: Head, class_weights: Sequence[float] | None = None) -> TaskObjective:
+    """What trains a task's network; `class_weights` are for one class of several."""
+    if isinstance(network, JointSpanFinder):
+        return JointSpanObjective(network, head)
+    if head.kind == "tagging":
+        return TaggingObjective(network, head)
+    if head.kind == "span":
+        return SpanObjective(network, head)
+    return ClassificationObjective(network, head, class_weights)
+
+
+def _share(right: Tensor) -> tuple[Tensor, Tensor]:
+    return right.sum().float(), torch.full((), float(right.numel()), device=right.device)
+
+
+# ---- One encoder under the heads of several tasks, trained together ----
+
+
+def share_encoder(networks: Mapping[str, TaskNetwork]) -> None:
+    """Put all networks on the encoder of the first, in place."""
+    first = next(iter(networks.values())).encoder
+    for network in networks.values():
+        network.encoder = first
+
+
+class MultitaskObjective(nn.Module):
+    """A batch of one task -> that task's loss, a mean over its items; over an update's batches an example counts once, whatever its task.
+
+    Every head takes part in every batch with a gradient of zero, so that all ranks exchange the same gradients; as in the original, whose
+    batches hold all tasks, a head's moments fade while others are trained.
+    """
+
+    def __init__(self, objectives: Mapping[str, TaskObjective]) -> None:
+        super().__init__()
+        self.objectives = nn.ModuleDict(objectives)
+        # A plain dict: the networks are registered once already, inside the objectives.
+        self.networks = {name: cast(TaskNetwork, objective.network) for name, objective in objectives.items()}
+
+    def advance(self, done: float) -> None:
+        """As each task's own."""
+        for objective in self.objectives.values():
+            assert isinstance(objective, TaskObjective)
+            objective.advance(done)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """B."""
+        return {"loss": len(batch.lengths)}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        output: StepOutput = self.objectives[batch.task](batch)
+        own, size = output.losses["loss"], len(batch.lengths)
+        total = own.total.float() * (size / max(1, own.count)) + self._still(batch.task)
+        device = total.device
+        share = (own.total.detach().float(), torch.full((), float(max(1, own.count)), device=device))
+        metrics = {f"{batch.task}_{name}": value for name, value in {"loss": share, **output.metrics}.items()}
+        return StepOutput(losses={"loss": Loss(total=total, count=size)}, metrics=metrics)
+
+    def _still(self, task: str) -> Tensor:
+        """Zero, made of the other tasks' heads."""
+        others = [network.head for name, network in self.networks.items() if name != task]
+        return torch.stack([parameter.sum() for head in others for parameter in head.parameters()]).sum() * 0.0
+
+
+# ---- Learning from a teacher's answers beside the labels (Hinton et al. 2015, 'Distilling the knowledge in a neural network') ----
+
+
+SMALLEST = 1e-9
+"""A teacher's probability below this counts as this."""
+
+
+class Remembering(nn.Module):
+    """A network whose last logits can be asked for again."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.logits: Tensor | None = None
+
+    def forward(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.network(batch)
+        self.logits = logits
+        return logits
+
+
+class DistillationObjective(nn.Module):
+    """(1 - weight) x a task's own loss + weight x the distance from the teacher's answers, per example.
+
+    Classes: the KL divergence from the teacher's distribution to the student's, both at `temperature`, times its square so that the weight
+    means the same at any temperature. Several labels at once: the same for each label by itself, their sum. A regression: squared error.
+    """
+
+    def __init__(self, objective: TaskObjective, weight: float, temperature: float) -> None:
+        super().__init__()
+        objective.network = self.remembering = Remembering(objective.network)
+        self.objective, self.weight, self.temperature = objective, weight, temperature
+
+    def advance(self, done: float) -> None:
+        """As the task's own."""
+        self.objective.advance(done)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """The task's own count, and B."""
+        return {"label_loss": self.objective.counts(batch)["loss"], "distillation_loss": len(batch.lengths)}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        assert batch.soft_targets is not None
+        output: StepOutput = self.objective(batch)
+        assert self.remembering.logits is not None
+        total = self.distance(self.remembering.logits.float(), batch.soft_targets)
+        own = output.losses["loss"]
+        losses = {
+            "label_loss": Loss(total=own.total, count=own.count, weight=1 - self.weight),
+            "distillation_loss": Loss(total=total, count=len(batch.lengths), weight=self.weight),
+        }
+        return StepOutput(losses=losses, metrics=output.metrics)
+
+    def distance(self, logits: Tensor, soft_targets: Tensor) -> Tensor:
+        """(B, C) logits, (B, C) the teacher's answers -> () summed over examples."""
+        kind, heat = self.objective.task_head.kind, self.temperature
+        if kind == "regression":
+            return F.mse_loss(logits, soft_targets, reduction="sum")
+        sure = soft_targets.clamp(SMALLEST, 1 - SMALLEST if kind == "multilabel" else 1.0).log()
+        if kind == "multilabel":
+            # Each label is a distribution of two: it holds or not.
+            odds = sure - torch.log1p(-soft_targets.clamp(SMALLEST, 1 - SMALLEST))
+            sure = torch.stack([odds, torch.zeros_like(odds)], -1)
+            logits = torch.stack([logits, torch.zeros_like(logits)], -1)
+        teacher, student = F.log_softmax(sure / heat, -1), F.log_softmax(logits / heat, -1)
+        return F.kl_div(student, teacher, reduction="sum", log_target=True) * heat**2

@@ -1,0 +1,395 @@
+"""Original TensorFlow checkpoint -> discriminator and generator, without TensorFlow.
+
+Names follow google-research/electra's `model/modeling.py`: the discriminator under `electra/`, the generator under `generator/` (its embeddings
+only where they are its own), heads beside them; BERT's own under `bert/` and `cls/predictions/`. Sizes are read off the variables'
+shapes; the number of heads leaves no trace in them, so it is taken to be one per 64 of width, as in every released model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from electra.errors import UserError, require
+from electra.model.encoder import EncoderConfig
+from electra.model.generators import Generator
+from electra.model.huggingface import from_hf, new_module
+from electra.model.objectives import Discriminator
+from electra.protobuf import Damaged, fields, masked_crc, varint
+
+# ---- PREFIX.index + PREFIX.data-00000-of-00001 -> arrays: TensorFlow's checkpoint format, read without TensorFlow ----
+
+
+MAGIC = 0xDB4775248B80FB57
+FOOTER = 48
+MOST_INDEX_BYTES = 256 << 20
+DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 6: "i1", 9: "<i8", 10: "?", 19: "<f2"}
+"""TensorFlow's DataType -> numpy's; 14, bfloat16, is widened by hand."""
+BFLOAT16 = 14
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """Where a tensor lies."""
+
+    dtype: int
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    crc: int | None
+    slices: tuple[tuple[tuple[int, int], ...], ...]
+    """For a partitioned variable, each slice's (start, length) per dimension; length -1 is the whole dimension."""
+
+
+class TensorBundle:
+    """A checkpoint on disk, opened."""
+
+    def __init__(self, prefix: Path) -> None:
+        """Read the index of the checkpoint `prefix` (without .index).
+
+        Raises:
+            UserError: not there, or damaged.
+        """
+        require("google_crc32c", "train")
+        self.prefix = prefix
+        path = prefix.with_name(prefix.name + ".index")
+        try:
+            if path.stat().st_size > MOST_INDEX_BYTES:
+                raise Damaged(f"{path.stat().st_size:,} bytes are too many for an index")
+            self._table = dict(_read_table(path.read_bytes()))
+            self._num_shards = _header(self._table.pop(b"", b""))
+            self.entries = {key.decode(): _entry(value) for key, value in self._table.items() if not key.startswith(b"\0")}
+        except FileNotFoundError:
+            raise UserError(f"{path} not found; give the checkpoint's name without .index, such as model.ckpt-1000000") from None
+        except (Damaged, UnicodeDecodeError, OverflowError, IndexError) as error:
+            raise UserError(f"{path} is damaged or no TensorFlow checkpoint ({error}); fetch it again") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+    def read(self, name: str) -> np.ndarray:
+        """The variable `name`.
+
+        Raises:
+            UserError: it is not there, its data are damaged or missing, or of a type that is no number.
+        """
+        if name not in self.entries:
+            raise UserError(f"{self.prefix} has no variable '{name}'")
+        entry = self.entries[name]
+        try:
+            return self._read(entry) if not entry.slices else self._assemble(name, entry)
+        except Damaged as error:
+            raise UserError(f"{self.prefix}: variable '{name}' is damaged ({error}); fetch the checkpoint again") from None
+
+    def _read(self, entry: Entry) -> np.ndarray:
+        if entry.dtype not in DTYPES and entry.dtype != BFLOAT16:
+            raise Damaged(f"TensorFlow's data type {entry.dtype} is not supported")
+        kind = np.dtype("<u2" if entry.dtype == BFLOAT16 else DTYPES[entry.dtype])
+        if math.prod(entry.shape) * kind.itemsize != entry.size:
+            raise Damaged(f"shape {entry.shape} does not take {entry.size:,} bytes")
+        if not 0 <= entry.shard < self._num_shards:
+            raise Damaged(f"it lies in file {entry.shard} of {self._num_shards}")
+        path = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self._num_shards:05d}")
+        try:
+            if entry.offset + entry.size > path.stat().st_size:
+                raise Damaged(f"{path.name} ends before byte {entry.offset + entry.size:,}")
+            with path.open("rb") as stream:
+                stream.seek(entry.offset)
+                data = stream.read(entry.size)
+        except OSError as error:
+            raise Damaged(f"{path.name}: {error.strerror}") from None
+        if entry.crc is not None and masked_crc(data) != entry.crc:
+            raise Damaged(f"wrong checksum in {path.name}")
+        values = np.frombuffer(data, kind)
+        if entry.dtype == BFLOAT16:
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        return values.reshape(entry.shape)
+
+    def _assemble(self, name: str, entry: Entry) -> np.ndarray:
+        """A partitioned variable from its slices."""
+        whole: np.ndarray | None = None
+        filled = 0
+        for extents in entry.slices:
+            key = slice_key(name, extents)
+            if key not in self._table:
+                raise Damaged(f"its slice {extents} is missing")
+            part = self._read(_entry(self._table[key]))
+            where = tuple(slice(None) if length < 0 else slice(start, start + length) for start, length in extents)
+            if whole is None:
+                # No slice is larger than the file, so neither is an honest whole.
+                if math.prod(entry.shape) > part.size * len(entry.slices) * 2 + 1:
+                    raise Damaged(f"its slices do not fill shape {entry.shape}")
+                whole = np.zeros(entry.shape, part.dtype)
+            if len(where) != whole.ndim or whole[where].shape != part.shape:
+                raise Damaged(f"its slice {extents} has shape {part.shape}")
+            whole[where] = part
+            filled += part.size
+        if whole is None or filled != whole.size:
+            raise Damaged(f"its slices hold {filled:,} values, the shape {entry.shape}")
+        return whole
+
+
+def find_checkpoint(path: Path) -> Path:
+    """A folder, an .index or a data file, or a prefix -> the prefix. In a folder: the one that its file `checkpoint` names, else the only one.
+
+    Raises:
+        UserError: none, or several.
+    """
+    if not path.is_dir():
+        name = path.name.removesuffix(".index").removesuffix(".meta")
+        return path.with_name(name.split(".data-")[0])
+    found = sorted(file.name.removesuffix(".index") for file in path.glob("*.index"))
+    record = path / "checkpoint"
+    if record.is_file():
+        for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model_checkpoint_path:"):
+                # Only its last part: the file may name another machine's path, or climb out of the folder.
+                name = line.partition(":")[2].strip().strip('"').replace("\\", "/").rsplit("/", 1)[-1]
+                if name in found:
+                    return path / name
+    if len(found) != 1:
+        known = f"several ({', '.join(found[:5])}); name one" if found else "none: it needs NAME.index and NAME.data-*"
+        raise UserError(f"{path}: expected one TensorFlow checkpoint, found {known}")
+    return path / found[0]
+
+
+# ---- the table ----
+
+
+def _read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    if len(data) < FOOTER or int.from_bytes(data[-8:], "little") != MAGIC:
+        raise Damaged("it does not end as an index does")
+    footer = data[-FOOTER:]
+    _, at = _handle(footer, 0)
+    index, _ = _handle(footer, at)
+    for _, value in _block(data, *index):
+        block, _ = _handle(value, 0)
+        yield from _block(data, *block)
+
+
+def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
+    offset, at = varint(data, at)
+    size, at = varint(data, at)
+    return (offset, size), at
+
+
+def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """(key, value) pairs of a block; after it one byte of compression and four of checksum."""
+    end = offset + size
+    if end + 5 > len(data) or size < 4:
+        raise Damaged("a block reaches beyond the end")
+    if int.from_bytes(data[end + 1 : end + 5], "little") != masked_crc(data[offset : end + 1]):
+        raise Damaged("wrong checksum of a block")
+    if data[end] != 0:
+        raise Damaged("compressed blocks are not written by TensorFlow's checkpoints")
+    block = data[offset:end]
+    limit = len(block) - 4 - 4 * int.from_bytes(block[-4:], "little")
+    if limit < 0:
+        raise Damaged("a block's table of restarts is longer than the block")
+    at, key = 0, b""
+    while at < limit:
+        shared, at = varint(block, at)
+        rest, at = varint(block, at)
+        length, at = varint(block, at)
+        if shared > len(key) or at + rest + length > limit:
+            raise Damaged("an entry reaches beyond its block")
+        key = key[:shared] + block[at : at + rest]
+        yield key, block[at + rest : at + rest + length]
+        at += rest + length
+
+
+def slice_key(name: str, extents: tuple[tuple[int, int], ...]) -> bytes:
+    """The key of a slice: TensorFlow's ordered code of 0, the name, the rank, and start and length of every dimension."""
+    escapes = {0: b"\0\xff", 255: b"\xff\0"}
+    escaped = b"".join(escapes.get(byte, bytes([byte])) for byte in name.encode()) + b"\0\x01"
+    numbers = b"".join(_ordered(start) + _ordered(length) for start, length in extents)
+    rank = len(extents)
+    return b"\0" + escaped + (bytes([1, rank]) if rank else b"\0") + numbers
+
+
+def _ordered(value: int) -> bytes:
+    """A signed number in TensorFlow's ordered code: as many leading ones as bytes, then the number, complemented below zero."""
+    size = (value if value >= 0 else ~value).bit_length() // 7 + 1
+    mask = ((1 << size) - 1) << (8 * size - size)
+    return ((value & ((1 << 8 * size) - 1)) ^ mask).to_bytes(size, "big")
+
+
+def _header(data: bytes) -> int:
+    found = dict(fields(data))
+    if found.get(2, 0) != 0:
+        raise Damaged("big-endian checkpoints are not supported")
+    shards = found.get(1, 0)
+    if not isinstance(shards, int) or not 0 < shards < 100_000:
+        raise Damaged(f"{shards!r} data files")
+    return shards
+
+
+def _entry(data: bytes) -> Entry:
+    values: dict[int, int] = {}
+    shape: tuple[int, ...] = ()
+    slices = []
+    for number, value in fields(data):
+        if number == 2 and isinstance(value, bytes):
+            shape = tuple(_dimension(dim) for n, dim in fields(value) if n == 2 and isinstance(dim, bytes))
+        elif number == 7 and isinstance(value, bytes):
+            slices.append(tuple(_extent(extent) for n, extent in fields(value) if n == 1 and isinstance(extent, bytes)))
+        elif isinstance(value, int):
+            values[number] = value
+    return Entry(
+        dtype=values.get(1, 0),
+        shape=shape,
+        shard=values.get(3, 0),
+        offset=values.get(4, 0),
+        size=values.get(5, 0),
+        crc=values.get(6),
+        slices=tuple(slices),
+    )
+
+
+def _dimension(data: bytes) -> int:
+    size = dict(fields(data)).get(1, 0)
+    if not isinstance(size, int) or size >= 1 << 40:
+        raise Damaged(f"a dimension of {size!r}")
+    return size
+
+
+def _extent(data: bytes) -> tuple[int, int]:
+    found = dict(fields(data))
+    start, length = found.get(1, 0), found.get(2, -1)
+    if not isinstance(start, int) or not isinstance(length, int):
+        raise Damaged("a slice without numbers")
+    return start, length
+
+
+HEAD_WIDTH = 64
+RENAMED = (
+    (r"/", "."),
+    (r"\.layer_(\d+)\.", r".layer.\1."),
+    (r"\.(kernel|gamma)$", ".weight"),
+    (r"\.beta$", ".bias"),
+    (r"_embeddings$", "_embeddings.weight"),
+    (r"^(generator|bert)\.", "electra."),
+    (r"^discriminator_predictions\.dense_1\.", "discriminator_predictions.dense_prediction."),
+    (r"^cls\.predictions\.transform\.", "generator_predictions."),
+    (r"^(generator_predictions|cls\.predictions)\.output_bias$", "generator_lm_head.bias"),
+)
+"""Pattern -> replacement, in this order, from the original's names to Hugging Face's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """What a checkpoint holds."""
+
+    discriminator: Discriminator | None
+    generator: Generator | None
+    """The generator; of a BERT checkpoint, the BERT."""
+    unused: tuple[str, ...]
+    """Variables that belong to neither, without the optimizer's."""
+
+
+def read_networks(prefix: Path, num_attention_heads: int | None = None) -> Networks:
+    """The networks of the checkpoint `prefix`; `num_attention_heads` are the discriminator's, unset: one per 64 of width.
+
+    Raises:
+        UserError: damaged, no ELECTRA and no BERT, or incomplete; the message names what is missing.
+    """
+    bundle = TensorBundle(prefix)
+    used: set[str] = set()
+    scopes = {name.split("/")[0] for name in bundle.entries}
+    if "bert" in scopes and "electra" not in scopes:
+        config = _config(bundle, "bert", "bert", num_attention_heads)
+        bert = _fill(bundle, "ElectraForMaskedLM", config, ("bert/", "cls/predictions/"), used)
+        return Networks(discriminator=None, generator=bert, unused=_unused(bundle, used))  # type: ignore[arg-type]
+    if "electra" not in scopes and "generator" not in scopes:
+        raise UserError(f"{prefix} is no ELECTRA and no BERT: its variables begin with {', '.join(sorted(scopes)[:5]) or 'nothing'}")
+    discriminator: nn.Module | None = None
+    generator: nn.Module | None = None
+    heads, width = num_attention_heads, None
+    if _has_encoder(bundle, "electra"):
+        config = _config(bundle, "electra", "electra", num_attention_heads)
+        heads, width = config.num_attention_heads, config.hidden_size
+        discriminator = _fill(bundle, "ElectraForPreTraining", config, ("electra/", "discriminator_predictions/"), used)
+    if _has_encoder(bundle, "generator"):
+        embeddings = "generator" if "generator/embeddings/word_embeddings" in bundle.entries else "electra"
+        own = _config(bundle, "generator", embeddings, None)
+        if heads is not None and width is not None:
+            # The original's rule (`get_generator_config`): heads shrink with the width.
+            own = _config(bundle, "generator", embeddings, max(1, heads * own.hidden_size // width))
+        parts = ("generator/", f"{embeddings}/embeddings/", "generator_predictions/")
+        generator = _fill(bundle, "ElectraForMaskedLM", own, parts, used)
+    if discriminator is None and generator is None:
+        raise UserError(f"{prefix} holds no encoder: neither electra/encoder nor generator/encoder is among its variables")
+    return Networks(discriminator=discriminator, generator=generator, unused=_unused(bundle, used))  # type: ignore[arg-type]
+
+
+def _has_encoder(bundle: TensorBundle, scope: str) -> bool:
+    return any(name.startswith(f"{scope}/encoder/") for name in bundle.entries)
+
+
+def _config(bundle: TensorBundle, scope: str, embeddings: str, heads: int | None) -> EncoderConfig:
+    """Sizes from shapes."""
+
+    def shape(name: str, rank: int = 2) -> tuple[int, ...]:
+        if name not in bundle.entries:
+            raise UserError(f"{bundle.prefix}: variable '{name}' is missing; the checkpoint is not complete")
+        found = bundle.entries[name].shape
+        if len(found) != rank or not all(found):
+            raise UserError(f"{bundle.prefix}: variable '{name}' has shape {found}, expected {rank} sizes above zero")
+        return found
+
+    vocab_size, embedding_size = shape(f"{embeddings}/embeddings/word_embeddings")
+    hidden_size, intermediate_size = shape(f"{scope}/encoder/layer_0/intermediate/dense/kernel")
+    layers = {int(m[1]) for name in bundle.entries if (m := re.match(rf"{scope}/encoder/layer_(\d{{1,4}})/", name))}
+    if missing := set(range(max(layers))) - layers:
+        raise UserError(f"{bundle.prefix}: layer {min(missing)} of {scope}/encoder is missing; the checkpoint is not complete")
+    if heads is None:
+        heads = max(1, hidden_size // HEAD_WIDTH)
+    if heads < 1 or hidden_size % heads:
+        raise UserError(f"{bundle.prefix}: {heads} heads do not divide its width of {hidden_size}; give --num-attention-heads")
+    return EncoderConfig(
+        vocab_size=vocab_size,
+        embedding_size=embedding_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=max(layers) + 1,
+        num_attention_heads=heads,
+        intermediate_size=intermediate_size,
+        max_position_embeddings=shape(f"{embeddings}/embeddings/position_embeddings")[0],
+        type_vocab_size=shape(f"{embeddings}/embeddings/token_type_embeddings")[0],
+    )
+
+
+def hf_name(name: str) -> str:
+    """A variable's name -> Hugging Face's name of that weight."""
+    for pattern, replacement in RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _fill(bundle: TensorBundle, architecture: str, config: EncoderConfig, parts: tuple[str, ...], used: set[str]) -> nn.Module:
+    """A module from the variables below `parts`; an encoder's own embeddings stand before another's."""
+    tensors: dict[str, Tensor] = {}
+    for name in bundle.entries:
+        if not name.startswith(parts) or name.endswith(("/adam_m", "/adam_v")) or hf_name(name) in tensors:
+            continue
+        if "pooler" in name:
+            continue
+        values = bundle.read(name)
+        if name.endswith("/kernel"):
+            values = values.T
+        tensors[hf_name(name)] = torch.tensor(values, dtype=torch.float32)
+        used.add(name)
+    module = new_module(architecture, config)
+    from_hf(module, tensors, bundle.prefix)
+    return module.eval()
+
+
+def _unused(bundle: TensorBundle, used: set[str]) -> tuple[str, ...]:
+    kinds = ("/adam_m", "/adam_v")
+    return tuple(sorted(name for name in bundle.entries if name not in used and not name.endswith(kinds) and name != "global_step"))

@@ -1,0 +1,1 @@
+"""Pre-training: settings -> objective and batches; dry run; evaluation."""

@@ -1,0 +1,150 @@
+"""Settings of a pre-training -> what it will cost here: parameters, memory, FLOPs, tokens/s, hours. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from electra import config
+from electra.contracts import Batch, BatchStream
+from electra.data.pretraining_batches import collate, example_key
+from electra.model import flops
+from electra.pretraining.setup import cost, initial_objective, num_evaluation_examples, open_corpus, open_stream
+from electra.settings import PretrainSettings, phases
+from electra.train.checkpoint import share_out
+from electra.train.distributed import Ranks, recompute
+from electra.train.evaluation import autocast
+from electra.train.run_log import clock
+from electra.train.timing import Timing, activation_bytes, measured_tflops, time_updates
+
+CLS_ID, SEP_ID = 2, 3
+"""Of random ids, whose first five are special."""
+EVALUATIONS = 10
+"""Evaluations of a run that says nothing else; a forward pass is a third of an update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """A vocabulary of which only the size is known."""
+
+    vocab_size: int
+    mask_id: int = 4
+    special_ids: frozenset[int] = field(default=frozenset(range(5)))
+
+
+class RandomStream:
+    """Endless batches of full length and random ids, where there are no shards."""
+
+    def __init__(self, vocabulary: Pieces, length: int, batch_size: int, seed: int) -> None:
+        self.vocabulary, self.length, self.batch_size, self.seed, self.index = vocabulary, length, batch_size, seed, 0
+
+    def state(self) -> dict[str, Any]:
+        """The position before the next batch."""
+        return {"index": self.index}
+
+    def load_state(self, state: Any) -> None:
+        """Go to a saved position."""
+        self.index = state["index"]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        self.index += 1
+        rng = np.random.default_rng([self.seed, self.index])
+        ids = rng.integers(len(self.vocabulary.special_ids), self.vocabulary.vocab_size, (self.batch_size, self.length))
+        ids[:, 0], ids[:, -1] = CLS_ID, SEP_ID
+        keys = [example_key(self.seed, self.index * self.batch_size + row) for row in range(self.batch_size)]
+        return collate([(row, np.zeros(self.length, np.int64)) for row in ids], keys)
+
+
+def report(settings: PretrainSettings, here: Ranks) -> list[str]:
+    """Try the run's stages for half a minute each -> the lines to print."""
+    parts = phases(config.replace(settings, init=None))
+    lines = [f"pretrain {settings.preset}: a dry run, nothing is written"]
+    seconds = 0.0
+    for number, part in enumerate(parts, 1):
+        if len(parts) > 1:
+            what = "masked LM first" if part.objective.objective == "mlm" else "then the discriminator"
+            lines.append(f"stage {number} of {len(parts)}, {what}")
+        found, taken = _stage(part, here)
+        lines += [f"  {name:<12}{text}" for name, text in found]
+        seconds += taken
+    if len(parts) > 1:
+        lines.append(f"all stages: {_long(seconds)}")
+    return lines
+
+
+def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str]], float]:
+    """One stage -> named lines, its whole time."""
+    settings = config.replace(settings, loop=share_out(settings.loop, None, here.world_size))
+    loop, length = settings.loop, settings.data.sequence_length
+    corpus = open_corpus(settings) if settings.data.data else None
+    pieces = corpus.tokenizer if corpus is not None else Pieces(vocab_size=settings.data.vocab_size)
+    objective = initial_objective(settings, pieces)
+
+    def open_batches(batch_size: int) -> BatchStream:
+        if corpus is not None:
+            return open_stream(settings, corpus, batch_size, here)
+        return RandomStream(Pieces(vocab_size=pieces.vocab_size), length, batch_size, loop.seed + here.rank)
+
+    objective.to(here.device)
+    if loop.activation_checkpointing:
+        recompute(objective)
+    few = min(4, loop.batch_size)
+    with autocast(here.device, loop.precision):
+        activations = activation_bytes(objective, next(open_batches(few)).to(here.device)) / few * loop.batch_size
+    timing = time_updates(objective, open_batches, loop, settings.optimizer, here)
+    return _lines(settings, timing, pieces.vocab_size, activations, "the shards' examples" if corpus is not None else "random ids", here)
+
+
+def _lines(
+    settings: PretrainSettings, timing: Timing, vocab_size: int, activations: float, data: str, here: Ranks
+) -> tuple[list[tuple[str, str]], float]:
+    loop, length = settings.loop, settings.data.sequence_length
+    speed = timing.tokens_per_update / timing.seconds_per_update
+    per_example = timing.seconds_per_update / (loop.batch_size * loop.accumulation)
+    evaluating = num_evaluation_examples(settings) * per_example / 3
+    if loop.budget is None:
+        steps = loop.num_train_steps or max(1, round((loop.num_train_tokens or 0) / timing.tokens_per_update))
+        times = steps // loop.evaluate_every if loop.evaluate_every else EVALUATIONS
+        seconds = steps * timing.seconds_per_update + times * evaluating
+    else:
+        seconds = loop.budget
+        steps = int(max(0.0, seconds - EVALUATIONS * evaluating) / timing.seconds_per_update)
+    known = cost(settings, vocab_size, here)
+    peak = known.peak_flops or here.world_size * 1e12 * measured_tflops(here.device, loop.precision)
+    source = "stated" if known.peak_flops else "the rate of matrix products here, just measured"
+    original = flops.per_token_original(settings.model, settings.objective, vocab_size, length)
+    tokens = steps * timing.tokens_per_update
+    trial = f"{timing.num_updates} updates of {loop.batch_size * loop.accumulation} examples"
+    if not timing.whole:
+        trial = (
+            f"put together from {timing.num_updates} updates of {timing.examples_per_microbatch} and {2 * timing.examples_per_microbatch} examples"
+        )
+    kept = 16 * timing.num_parameters / (here.world_size if loop.parallel == "fsdp" else 1)
+    memory = f"weights, gradients, moments {_bytes(kept)} + activations {_bytes(activations)} (computed)"
+    if timing.examples_per_microbatch == loop.batch_size:
+        memory += f"; {_bytes(timing.peak_bytes)} at most, measured ({'the GPU' if here.device.type == 'cuda' else 'this whole process'})"
+    return [
+        ("parameters", f"{timing.num_parameters:,} trained, tied ones once; vocabulary of {vocab_size:,} pieces"),
+        ("memory", memory),
+        ("FLOPs", f"{known.flops_per_token / 1e6:,.1f} MFLOP per token (as the original's script counts: {original / 1e6:,.1f})"),
+        ("speed", f"{speed:,.0f} tokens/s, {timing.seconds_per_update:.3g} s an update ({trial}; {data}; {here.world_size} rank(s))"),
+        ("MFU", f"{known.flops_per_token * speed / peak:.1%} of {peak / 1e12:.3g} TFLOP/s ({source})"),
+        ("steps", f"{steps:,} of {timing.tokens_per_update:,.0f} tokens, {tokens:.3g} in all, {known.flops_per_token * tokens:.3g} FLOP"),
+        ("time", f"{_long(seconds)}, {EVALUATIONS if not loop.evaluate_every else 'its'} evaluations included; checkpoints and start not"),
+    ], seconds
+
+
+def _bytes(value: float) -> str:
+    return f"{value / 1e9:,.2f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
+
+
+def _long(seconds: float) -> str:
+    """A time that may be days."""
+    days, rest = divmod(seconds, 86400)
+    return f"{days:,.0f} days {clock(rest)}" if days >= 2 else clock(seconds)

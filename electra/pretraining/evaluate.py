@@ -1,0 +1,310 @@
+"""A pre-trained checkpoint -> its metrics on held-out text and on a fixed corruption set."""
+
+from __future__ import annotations
+
+import contextlib
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from electra.contracts import Batch, Example, Features, Head, Prediction, Task
+from electra.data.corruption_set import CorruptionSet, load_corruption, make_corruption
+from electra.data.pretraining_batches import held_out_batches
+from electra.data.shards import Shards, open_shards, same_vocabulary
+from electra.data.task_batches import evaluation_batches
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.errors import UserError, require
+from electra.model import masking
+from electra.model.encoder import Encoder
+from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, Noise, TwoTowerGenerator
+from electra.model.huggingface import Checkpoint, is_electric, load_checkpoint
+from electra.model.objectives import Corruption, Discriminator, Electric, ReplacedTokenDetection
+from electra.model.pretraining_models import main_network
+from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, WatchSettings
+from electra.tasks.registry import TASKS, find_task
+from electra.tasks.text_tasks import choose_examples
+from electra.train.distributed import choose_device
+from electra.train.evaluation import area_under_curve, autocast, evaluate
+
+
+def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
+    """The nine pre-training metrics on the held-out part of shard folders."""
+    shards, tokenizer, checkpoint = open_all(settings)
+    objective: MaskedLanguageModel | ReplacedTokenDetection
+    if isinstance(checkpoint.module, Discriminator):
+        objective = detection(checkpoint, checkpoint.module, settings.sequence_length, tokenizer)
+    else:
+        assert isinstance(checkpoint.module, Generator)
+        objective = MaskedLanguageModel(
+            checkpoint.module, ObjectiveSettings(objective="mlm"), mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids
+        )
+    device = choose_device()
+    return evaluate(objective.to(device), held_out(settings, shards, tokenizer), device)
+
+
+def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_length: int, tokenizer: Tokenizer) -> ReplacedTokenDetection:
+    """A discriminator and the generator beside it in the objective they were trained with."""
+    folder = checkpoint.path / "generator"
+    found = load_checkpoint(folder) if (folder / "config.json").exists() else load_checkpoint(checkpoint.path, "generator")
+    generator = found.module
+    kind = Electric if is_electric(checkpoint) else ReplacedTokenDetection
+    settings = ObjectiveSettings(objective="electric" if kind is Electric else "electra")
+    noise: Noise
+    if isinstance(generator, TwoTowerGenerator):
+        noise = ClozeModel(generator, settings, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids)
+    else:
+        assert isinstance(generator, Generator)
+        noise = MaskedLanguageModel(generator, settings, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids)
+    return kind(discriminator, noise, settings, sequence_length=sequence_length)
+
+
+def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
+    """The detector, and the one without context, on a fixed corruption set; it is made when the file is missing."""
+    assert settings.corruption is not None
+    checkpoint = load_checkpoint(settings.model, "discriminator")
+    tokenizer = load_tokenizer(checkpoint.path)
+    if not settings.corruption.exists():
+        make_set(settings).save(settings.corruption)
+    fixed = load_corruption(settings.corruption, tokenizer.fingerprint)
+    metrics: dict[str, float] = {}
+    for source in fixed.corrupted:
+        scores, labels, loss = [], [], 0.0
+        with torch.inference_mode():
+            for batch, corrupted, replaced in fixed.batches(source, settings.batch_size):
+                logits = checkpoint.module(batch, corrupted)
+                loss += F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="sum").item()
+                scores.append(logits.numpy())
+                labels.append(replaced.numpy())
+        score, label = np.concatenate(scores), np.concatenate(labels)
+        metrics[f"{source}_disc_auc"] = area_under_curve(score, label)
+        metrics[f"{source}_context_free_auc"] = area_under_curve(*fixed.context_free_scores(source))
+        if not is_electric(checkpoint):  # whose energies rank tokens, but are no probabilities of 'replaced'
+            metrics[f"{source}_disc_loss"] = loss / len(label)
+            metrics[f"{source}_disc_accuracy"] = float(((score > 0) == label).mean())
+        metrics[f"{source}_replaced_fraction"] = float(label.mean())
+    return metrics
+
+
+def make_set(settings: EvaluateSettings) -> CorruptionSet:
+    """A new corruption set from --data's held-out text with this model's generator."""
+    if not settings.data:
+        raise UserError(f"{settings.corruption} not found; give --data SHARDS to make it")
+    shards, tokenizer, _ = open_all(settings)
+    generator = load_checkpoint(settings.model, "generator")
+    special = torch.tensor(sorted(tokenizer.special_ids))
+
+    def choose(batch: Batch) -> torch.Tensor:
+        return masking.choose_positions(batch, masking.num_masked(batch.lengths, 0.15), special)
+
+    @torch.inference_mode()
+    def generate(batch: Batch, at: torch.Tensor) -> torch.Tensor:
+        logits = generator.module(batch, masking.mask_positions(batch, at, tokenizer.mask_id, 1.0), at)
+        chance = masking.uniforms(batch.keys[batch.rows[at]], batch.positions[at], masking.SAMPLE)
+        return masking.sample_tokens(logits, chance)
+
+    counts = sum(np.bincount(s.train.ids[:20_000_000], minlength=tokenizer.vocab_size) for s in shards)
+    return make_corruption(held_out(settings, shards, tokenizer), choose, generate, np.asarray(counts, float), tokenizer.fingerprint, settings.seed)
+
+
+def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Checkpoint]:
+    """The shard folders, the model's tokenizer, the model: all with one vocabulary."""
+    shards = {str(path): open_shards(path) for path in settings.data}
+    same_vocabulary(shards)
+    checkpoint = load_checkpoint(settings.model)
+    if checkpoint.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
+        raise UserError(
+            f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained checkpoint, a fine-tuned one wants --task"
+        )
+    tokenizer = load_tokenizer(checkpoint.path)
+    for path, folder in shards.items():
+        if folder.fingerprint != tokenizer.fingerprint:
+            raise UserError(f"{path} was prepared with another vocabulary than {settings.model} has; prepare it with --tokenizer {checkpoint.path}")
+    return list(shards.values()), tokenizer, checkpoint
+
+
+def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokenizer) -> list[Batch]:
+    """The measured examples, as batches."""
+    data = DataSettings(data=tuple(str(s.path) for s in shards), sequence_length=settings.sequence_length)
+    batches = held_out_batches([s.held_out for s in shards], data, tokenizer, settings.batch_size, settings.num_examples, settings.seed)
+    if not batches:
+        raise UserError(f"{', '.join(str(s.path) for s in shards)}: no held-out documents; prepare with a larger --held-out")
+    return batches
+
+
+# ---- An encoder as it is now -> what its frozen states know of a task: a logistic regression on mean states, scored on dev ----
+
+
+TRAIN_EXAMPLES = 4000
+"""A fixed choice of the training set: enough for a regression on some hundred numbers, and seconds of work."""
+MAX_LENGTH = 128
+STRENGTH = 0.1
+"""scikit-learn's C: the penalty is strong, for the states are many and alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """A task's labelled examples."""
+
+    task: Task
+    head: Head
+    train: Sequence[Example]
+    dev: Sequence[Example]
+
+
+def read_probe(settings: WatchSettings) -> Questions | None:
+    """The task that --probe names and a fixed choice of its training examples; None without one.
+
+    Raises:
+        UserError: unknown task, one that has no classes, or no data.
+    """
+    if settings.probe is None:
+        if settings.probe_data is not None or settings.probe_every:
+            raise UserError("--probe-data and --probe-every want --probe TASK")
+        return None
+    task = find_task(settings.probe)
+    if settings.probe_data is None:
+        raise UserError(f"--probe {settings.probe} needs its data: give --probe-data FOLDER, as 'electra finetune {task.name} --data' takes it")
+    require("sklearn", "train")
+    train, dev = task.read(settings.probe_data, "train"), task.read(settings.probe_data, "dev")
+    head = task.head(train)
+    if head.kind != "classification":
+        classes = ", ".join(name for name, known in TASKS.items() if known.main_metric in ("accuracy", "matthews"))
+        raise UserError(f"--probe {settings.probe}: a probe answers with classes, and {task.name} has none; choose one of {classes}")
+    if len({example.label for example in train}) < 2:
+        raise UserError(f"--probe {settings.probe}: the training examples in {settings.probe_data} all have one label; give the whole set")
+    return Questions(task=task, head=head, train=choose_examples(train, TRAIN_EXAMPLES, swapped=False), dev=dev)
+
+
+def open_probe(
+    settings: WatchSettings, tokenizer: Tokenizer, objective: MaskedLanguageModel | Corruption, device: torch.device, precision: str
+) -> Callable[[], dict[str, float]] | None:
+    """The probe that --probe names -> () -> {"probe_TASK": the task's main metric on dev}; None without one.
+
+    The states are those of the last layer, averaged over a text's tokens as `electra embed` does; nothing is trained but the regression.
+    """
+    questions = read_probe(settings)
+    if questions is None:
+        return None
+    task, head, train, dev = questions.task, questions.head, questions.train, questions.dev
+    known, unseen = (task.featurize(examples, tokenizer, MAX_LENGTH, head) for examples in (train, dev))
+    wanted = np.array([feature.label for feature in known])
+
+    def probe() -> dict[str, float]:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        encoder = main_network(objective).encoder
+        regression = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=300))
+        regression.fit(mean_states(encoder, known, device, precision), wanted)
+        answers = regression.predict(mean_states(encoder, unseen, device, precision))
+        predictions = [Prediction(label=head.labels[int(answer)]) for answer in answers]
+        return {f"probe_{task.name}": task.score(dev, predictions, head)[task.main_metric]}
+
+    return probe
+
+
+def mean_states(encoder: Encoder, features: Sequence[Features], device: torch.device, precision: str) -> np.ndarray:
+    """Features -> (N, D) means of the last layer's states over each text's tokens. The encoder's mode is kept."""
+    means = np.zeros((len(features), encoder.config.hidden_size), np.float32)
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad(), autocast(device, precision):
+            for indices, batch in evaluation_batches(features, 64):
+                hidden = encoder(batch.to(device)).float()
+                summed = hidden.new_zeros(len(indices), hidden.shape[1]).index_add_(0, batch.rows.to(device), hidden)
+                means[indices] = (summed / torch.tensor(batch.lengths, device=device)[:, None]).cpu().numpy()
+    finally:
+        encoder.train(was_training)
+    return means
+
+
+# ---- A batch as the networks of an objective read it: masked text, the generator's samples, labels; for the eye ----
+
+
+WIDTH = 110
+"""Columns of a line."""
+LINES = 2
+"""Rows of tokens shown of an example."""
+
+
+def examples_shown(objective: MaskedLanguageModel | Corruption, batch: Batch, tokenizer: Tokenizer) -> list[str]:
+    """What the networks are given for `batch`, token under token; the objective's mode and gradients are left alone.
+
+    `masked` is what the generator (or a BERT) reads, `corrupted` what the discriminator reads; `label` is R where that token was replaced
+    and = where the generator's sample is the original.
+    """
+    networks: dict[str, nn.Module] = {} if objective.generator is None else {"masked": objective.generator}
+    if isinstance(objective, Corruption):
+        networks["corrupted"] = main_network(objective)
+    was_training = objective.training
+    objective.eval()
+    try:
+        with torch.no_grad(), _read_ids(networks, batch) as found:
+            objective(batch)
+    finally:
+        objective.train(was_training)
+    lines: list[str] = []
+    start = 0
+    for number, length in enumerate(batch.lengths, 1):
+        ids = {"original": batch.ids, **found}
+        pieces = {name: [tokenizer.pieces[i] for i in values[start : start + length].tolist()] for name, values in ids.items()}
+        if "corrupted" in pieces:
+            chosen = [piece != masked for piece, masked in zip(pieces["original"], pieces.get("masked", pieces["corrupted"]), strict=True)]
+            pairs = zip(pieces["original"], pieces["corrupted"], chosen, strict=True)
+            pieces["label"] = ["R" if read != piece else "=" if was else "." for piece, read, was in pairs]
+        lines += [f"example {number} of the first batch, {length} tokens", *_rows(pieces)]
+        start += length
+    return lines
+
+
+@contextlib.contextmanager
+def _read_ids(networks: dict[str, nn.Module], batch: Batch) -> Iterator[dict[str, Tensor]]:
+    """Notes the (T,) ids that each network is called with."""
+    found: dict[str, Tensor] = {}
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            given = [value for value in inputs if isinstance(value, Tensor) and value.shape == batch.ids.shape and value.dtype == torch.int64]
+            found[name] = given[0] if given else batch.ids
+
+        return hook
+
+    handles = [network.register_forward_pre_hook(note(name)) for name, network in networks.items()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _rows(pieces: dict[str, list[str]]) -> list[str]:
+    """Aligned rows of tokens, as many as fit into LINES."""
+    label = max(map(len, pieces))
+    widths = [max(map(_columns, column)) for column in zip(*pieces.values(), strict=True)]
+    lines: list[str] = []
+    at = 0
+    for _ in range(LINES):
+        first, used = at, label + 2
+        while at < len(widths) and (used + widths[at] + 1 <= WIDTH or at == first):
+            used += widths[at] + 1
+            at += 1
+        cells = slice(first, at)
+        for name, row in pieces.items():
+            padded = (piece + " " * (width - _columns(piece)) for piece, width in zip(row[cells], widths[cells], strict=True))
+            lines.append(f"  {name:<{label}} {' '.join(padded)}".rstrip())
+        if at == len(widths):
+            return lines
+    return [*lines, "  ..."]
+
+
+def _columns(text: str) -> int:
+    """Columns a text takes in a terminal: Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,0 +1,216 @@
+"""Settings of a pre-training -> checked, and divided into the runs it consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from electra import config
+from electra.contracts import Batch, WordStatistics
+from electra.data.pretraining_batches import PretrainingStream, held_out_batches
+from electra.data.shards import Shards, Split, open_shards, same_vocabulary
+from electra.data.tokenizer import Tokenizer, check_start, load_tokenizer
+from electra.data.word_statistics import MaskHints, mask_hints, word_statistics
+from electra.errors import UserError
+from electra.model import flops, pretraining_models
+from electra.model.initialization import word_dimensions
+from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings
+from electra.storage import resolve
+from electra.train.run_log import Cost
+from electra.train.timing import stated_tflops
+
+if TYPE_CHECKING:
+    from electra.model.generators import MaskedLanguageModel
+    from electra.model.objectives import Corruption
+    from electra.train.distributed import Ranks
+
+
+DETECTORS = ("electra", "electric", "electra-masked")
+"""Objectives whose network is a discriminator."""
+
+
+def recorded(settings: PretrainSettings) -> PretrainSettings:
+    """The settings an interrupted run recorded, to go on with it."""
+    file = settings.output / "config.toml"
+    if not file.exists():
+        raise UserError(f"--resume: {settings.output} is not a run directory (no config.toml); start it without --resume")
+    found: PretrainSettings = config.build(PretrainSettings, config.read_toml(file) | {"output": str(settings.output)}, str(file))
+    return config.replace(found, resume=True)
+
+
+def after_restart(settings: PretrainSettings) -> PretrainSettings:
+    """Settings of a process that torchrun started again -> the same, going on with the run if this very one had begun before the loss."""
+    if not (settings.output / "config.toml").exists():
+        return settings
+    found = recorded(settings)
+    # torchrun also starts again what refused to overwrite another run; that one is not to be gone on with.
+    return found if config.replace(found, resume=False) == settings else settings
+
+
+def check(settings: PretrainSettings) -> None:
+    """Refuse settings that cannot work, before anything is made."""
+    from electra.train import loop as budget
+
+    budget.given(settings.loop)
+    for name in ("batch_size", "accumulation", "total_batch_size"):
+        if (value := getattr(settings.loop, name)) is not None and value < 1:
+            raise UserError(f"{name} {value} must be at least 1")
+    length, limit = settings.data.sequence_length, settings.model.max_position_embeddings
+    if not 8 <= length <= limit:
+        raise UserError(f"sequence_length {length} is outside 8..{limit} (max_position_embeddings); change one of them")
+    if not 0 < settings.objective.mask_prob < 1:
+        raise UserError(f"mask_prob {settings.objective.mask_prob} is outside 0..1; the paper uses 0.15")
+    check_objective(settings.model, settings.objective)
+    if not 0 <= settings.objective.mask_frequency_power <= 2:
+        raise UserError(f"mask_frequency_power {settings.objective.mask_frequency_power} is outside 0..2; 0 turns it off, 0.5 is word2vec's")
+    if (rate := settings.objective.mlm_first_learning_rate) is not None and not rate > 0:
+        raise UserError(f"mlm_first_learning_rate {rate} must be above zero")
+    if (rate := settings.optimizer.generator_learning_rate) is not None and not rate > 0:
+        raise UserError(f"generator_learning_rate {rate} must be above zero; leave it out for one optimizer")
+    if settings.data.weights and settings.data.data and len(settings.data.weights) != len(settings.data.data):
+        raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
+    if any(weight <= 0 for weight in settings.data.weights):
+        raise UserError(f"--weights {settings.data.weights}: every weight must be above zero")
+
+
+def check_objective(model: ModelSettings, objective: ObjectiveSettings) -> None:
+    """Refuse what does not go together."""
+    name = objective.objective
+    if objective.mlm_first and name not in DETECTORS:
+        raise UserError(
+            f"mlm_first is for the objectives {', '.join(DETECTORS)}; in '{name}' the network is a masked LM from the first step to the last"
+        )
+    for knob, value in (("temperature", objective.temperature), ("temperature_end", objective.temperature_end)):
+        if value is not None and not value > 0:
+            raise UserError(f"{knob} {value} must be above zero; 1 samples what the generator believes")
+    if name == "electric":
+        if model.generator != "two-tower":
+            raise UserError(f"objective 'electric' needs the probability of every token: set --generator two-tower, not '{model.generator}'")
+        if objective.temperature != 1 or objective.temperature_end not in (None, 1) or objective.disallow_correct:
+            raise UserError("objective 'electric' needs noise exactly as its generator says: temperature 1, and no disallow_correct")
+    if model.embedding_sharing == "disentangled" and (name not in DETECTORS or model.generator in ("uniform", "shared")):
+        raise UserError(
+            f"embedding_sharing 'disentangled' is for a discriminator beside a generator, not for '{name}' with generator '{model.generator}'"
+        )
+
+
+def check_data(settings: PretrainSettings) -> None:
+    """Refuse shards, and weights to start from, that do not fit together or to the objective, before anything is written."""
+    from electra.data.word_statistics import check_words
+
+    shards = {str(path): open_shards(path) for path in settings.data.data}
+    same_vocabulary(shards)
+    tokenizer = load_tokenizer(next(iter(shards.values())).tokenizer_path)
+    check_words(settings.objective, shards, tokenizer)
+    if settings.init is not None and not settings.resume:
+        check_start(settings.init, resolve.resolve(settings.init), tokenizer)
+
+
+# ---- Settings and shards -> the parts of a pre-training: objective, stream, held-out batches ----
+
+
+EVALUATION_EXAMPLES = {"short": 128, "long": 512}
+SHORT_SECONDS = 1200.0
+"""A budget below this is a short run, whose evaluations must not eat it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The shard folders of a run and what they share."""
+
+    shards: dict[str, Shards]
+    tokenizer: Tokenizer
+    tokenizer_path: Path
+    hints: MaskHints | None
+
+    @property
+    def train(self) -> list[Split]:
+        """Each folder's text to learn from."""
+        return [shards.train for shards in self.shards.values()]
+
+    def describe(self) -> list[str]:
+        """A line per folder, for the model card."""
+        return [f"{Path(path).name}: {shards.num_tokens:,} tokens" for path, shards in self.shards.items()]
+
+
+def open_corpus(settings: PretrainSettings) -> Corpus:
+    """The shard folders of --data.
+
+    Raises:
+        UserError: missing or damaged ones, or of different vocabularies.
+    """
+    shards = {str(path): open_shards(path) for path in settings.data.data}
+    same_vocabulary(shards)
+    tokenizer_path = next(iter(shards.values())).tokenizer_path
+    tokenizer = load_tokenizer(tokenizer_path)
+    hints = mask_hints(settings.objective, shards, settings.data.weights, tokenizer)
+    return Corpus(shards=shards, tokenizer=tokenizer, tokenizer_path=tokenizer_path, hints=hints)
+
+
+def open_stream(settings: PretrainSettings, corpus: Corpus, batch_size: int, here: Ranks) -> PretrainingStream:
+    """The run's examples from their start, as this rank's batches."""
+    places = {"rank": here.rank, "world_size": here.world_size}
+    return PretrainingStream(corpus.train, settings.data, corpus.tokenizer, batch_size, settings.loop.seed, hints=corpus.hints, **places)
+
+
+def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
+    """The examples of every evaluation."""
+    splits, size = [shards.held_out for shards in corpus.shards.values()], settings.loop.batch_size
+    return held_out_batches(splits, settings.data, corpus.tokenizer, size, num_evaluation_examples(settings), seed=0, hints=corpus.hints)
+
+
+def cost(settings: PretrainSettings, vocab_size: int, here: Ranks) -> Cost:
+    """What a token costs, and the peak of all ranks' devices where it is known."""
+    peak = stated_tflops(settings.watch.peak_tflops, here.device, settings.loop.precision != "fp32")
+    return Cost(
+        flops_per_token=flops.per_token(settings.model, settings.objective, vocab_size, settings.data.sequence_length),
+        peak_flops=None if peak is None else peak * 1e12 * here.world_size,
+    )
+
+
+def num_evaluation_examples(settings: PretrainSettings) -> int:
+    """Held-out examples of an evaluation."""
+    return EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
+
+
+class Vocabulary(Protocol):
+    """What an objective must know of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def mask_id(self) -> int: ...
+    @property
+    def special_ids(self) -> Collection[int]: ...
+
+
+def initial_objective(settings: PretrainSettings, vocabulary: Vocabulary, words: WordStatistics | None = None) -> MaskedLanguageModel | Corruption:
+    """The objective of a run with its initial weights, from its seed and from `words` where they were counted."""
+    return pretraining_models.build_objective(
+        settings.model,
+        settings.objective,
+        vocab_size=vocabulary.vocab_size,
+        mask_id=vocabulary.mask_id,
+        special_ids=vocabulary.special_ids,
+        sequence_length=settings.data.sequence_length,
+        seed=settings.loop.seed,
+        words=words,
+    )
+
+
+def build(settings: PretrainSettings, corpus: Corpus, here: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | Corruption, list[str]]:
+    """The objective with initial weights (or, in a fresh run, those of --init), and remarks about them."""
+    words, remarks, tokenizer = None, [], corpus.tokenizer
+    if fresh and settings.model.embedding_init == "cooccurrence":
+        # Weights of --init bring their own vectors; only a new generator's output has to learn the frequencies.
+        dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
+        counted = word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, dimensions) if here.first else None
+        words = here.agree(counted)
+        assert words is not None
+        remarks.append(f"word embeddings start from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
+    objective = initial_objective(settings, tokenizer, words)
+    if settings.init is not None and fresh:
+        remarks += pretraining_models.start_from(objective, settings.init)
+    return objective, [remark for remark in remarks if remark]

@@ -1,0 +1,1 @@
+"""ELECTRA and BERT at equal compute: plan, runs, results."""

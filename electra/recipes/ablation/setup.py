@@ -1,0 +1,405 @@
+"""Settings -> everything that can be checked or settled before long work: methods, task, vocabulary, the checkpoint's shape, the plan."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electra import config
+from electra.contracts import BatchStream, Example, Features, Head, Task
+from electra.data.shards import open_shards, same_vocabulary
+from electra.data.task_batches import FeatureStream
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.errors import UserError, did_you_mean, require
+from electra.finetuning.hyperparameters import fit_length, resolve
+from electra.model import pretraining_models
+from electra.model.encoder import Encoder
+from electra.model.huggingface import with_dropout
+from electra.model.task_models import task_network, task_objective
+from electra.pretraining.dry_run import Pieces, RandomStream
+from electra.pretraining.setup import initial_objective
+from electra.recipes.ablation import plan
+from electra.recipes.ablation.plan import FinetuneCost, Method, Plan, Stage, examples_per_step, find_methods, flops_per_step, starts
+from electra.settings import AblateSettings, FinetuneSettings, PretrainSettings
+from electra.storage import atomic
+from electra.storage import resolve as hub
+from electra.tasks.baselines import baseline_scores
+from electra.tasks.imdb import as_document, check_reviews, hold_out, read_unlabelled, to_csv
+from electra.tasks.registry import find_task
+from electra.tasks.text_tasks import choose_examples
+from electra.train.distributed import Ranks
+from electra.train.timing import time_updates
+
+# ---- --data and --init -> shards to pre-train on, labelled examples to fine-tune on, a checkpoint of random weights ----
+
+
+Call = Callable[..., str]
+HELD_OUT = "0.5%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """The task of the fine-tuning and all its examples."""
+
+    task: Task
+    place: Path
+    head: Head
+    train: list[Example]
+    dev: list[Example]
+
+    @property
+    def can_shrink(self) -> bool:
+        """Whether fewer dev examples than all may be scored: IMDb's 25,000 reviews would take longer than a short training."""
+        return self.task.name == "imdb"
+
+
+def open_task(settings: AblateSettings) -> Labelled:
+    """The task's examples, all read.
+
+    Raises:
+        UserError: an unknown task, one that is not of single texts or pairs with a class, or files that cannot be read.
+    """
+    task = find_task(settings.task or ("imdb" if settings.variant == "imdb" else "sst2"))
+    place = settings.task_data
+    if place is None and task.name == "imdb" and settings.variant == "imdb":
+        place = Path(settings.data[0])
+    if place is None:
+        raise UserError(f"no data for the task {task.name}: give --task-data DIR, the folder with its files")
+    if task.name in ("own", "tagging"):
+        raise UserError(f"--task {task.name} needs files of its own; give a task with a data folder, such as sst2 or imdb")
+    train, dev = task.read(place, "train"), task.read(place, "dev")
+    head = task.head(train)
+    if head.kind != "classification":
+        raise UserError(f"--task {task.name} asks for {head.kind}; the ablation takes tasks of one class per text, such as sst2 or imdb")
+    return Labelled(task=task, place=place, head=head, train=train, dev=dev)
+
+
+def known_tokenizer(settings: AblateSettings) -> Tokenizer | None:
+    """The vocabulary, where it is not still to be made.
+
+    Raises:
+        UserError: no such shards or checkpoint, or shards of different vocabularies.
+    """
+    if settings.init is not None:
+        return load_tokenizer(hub.resolve(settings.init))
+    if settings.variant == "scratch":
+        return load_tokenizer(open_shards(settings.data[0]).tokenizer_path)
+    made = settings.output / "vocab"
+    return load_tokenizer(made) if made.exists() else None
+
+
+def shard_folders(settings: AblateSettings) -> tuple[str, ...]:
+    """What every method pre-trains on."""
+    return settings.data if settings.variant == "scratch" else (str(settings.output / "shards"),)
+
+
+def make_shards(settings: AblateSettings, vocab_size: int, call: Call) -> dict[str, Any]:
+    """IMDb's unlabelled reviews -> text -> vocabulary (unless a checkpoint brings one) -> shards; what is there stays."""
+    folder = settings.output
+    text, vocab, shards = folder / "text.txt", folder / "vocab", folder / "shards"
+    if not text.exists():
+        reviews = read_unlabelled(Path(settings.data[0]))
+        atomic.write_text(text, "".join(f"{as_document(review)}\n\n" for review in reviews))
+    if settings.init is None and not (vocab / "tokenizer_config.json").exists():
+        shutil.rmtree(vocab, ignore_errors=True)
+        call("vocab", text, "--size", vocab_size, "--documents", "blank-line", "--output", vocab)
+    if not (shards / "manifest.json").exists():
+        call("prepare", text, "--tokenizer", settings.init or vocab, "--held-out", HELD_OUT, "--documents", "blank-line", "--output", shards)
+    return describe_shards(settings)
+
+
+def describe_shards(settings: AblateSettings) -> dict[str, Any]:
+    """How much there is to pre-train on."""
+    opened = [open_shards(path) for path in shard_folders(settings)]
+    return {"tokens": sum(shards.num_tokens for shards in opened), "vocab_size": load_tokenizer(opened[0].tokenizer_path).vocab_size}
+
+
+def make_start(settings: AblateSettings, method: Method) -> Path:
+    """OUTPUT/start: a checkpoint of the network's shape with random weights, for the row without pre-training."""
+    folder = settings.output / "start"
+    if not folder.exists():
+        from electra.model import pretraining_models
+        from electra.pretraining.setup import initial_objective
+
+        tokenizer_path = open_shards(shard_folders(settings)[0]).tokenizer_path
+        objective = initial_objective(method.settings, load_tokenizer(tokenizer_path))
+        with atomic.atomic_folder(folder) as temporary:
+            pretraining_models.save(objective, temporary, tokenizer=tokenizer_path, card="Random weights: the shape of an ablation's networks.\n")
+    return folder
+
+
+def fewer(labelled: Labelled, num_train: int, num_dev: int) -> tuple[list[Example], list[Example]]:
+    """The same random choice of training examples, and of dev examples an equal share of each class, for every fine-tuning."""
+    train = choose_examples(labelled.train, num_train, swapped=False)
+    dev = labelled.dev
+    if num_dev < len(dev):
+        _, dev = hold_out(dev, num_dev / len(dev), 17)
+    return train, dev
+
+
+def write_labelled(labelled: Labelled, num_train: int, num_dev: int, output: Path) -> Path:
+    """Where the fine-tunings read: the task's own files, or for IMDb OUTPUT/sentiment with the chosen reviews. Baselines beside it."""
+    train, dev = fewer(labelled, num_train, num_dev)
+    place = labelled.place
+    if labelled.can_shrink:
+        place = output / "sentiment"
+        if not (place / "dev.csv").exists():
+            atomic.write_text(place / "train.csv", to_csv(train))
+            atomic.write_text(place / "dev.csv", to_csv(dev))
+    if not (output / "baselines.json").exists():
+        scores = baseline_scores(labelled.task, train, dev, labelled.head)
+        found = {name: score[labelled.task.main_metric] for name, score in scores.items()}
+        atomic.write_text(output / "baselines.json", json.dumps(found, indent=1) + "\n")
+    return place
+
+
+def token_lengths(examples: Sequence[Example], tokenizer: Tokenizer | None, max_length: int) -> list[int]:
+    """Lengths in tokens of some examples as the network reads them; without a vocabulary yet, 1.3 pieces a word."""
+    some = examples[:: max(1, len(examples) // 512)][:512]
+    texts = [example.text if example.text_pair is None else f"{example.text} {example.text_pair}" for example in some]
+    counts = [len(ids) for ids in tokenizer.encode(texts)] if tokenizer is not None else [round(1.3 * len(text.split())) for text in texts]
+    return [max(3, min(max_length, count + 2)) for count in counts]
+
+
+VARIANTS = ("scratch", "imdb")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """An ablation whose settings make sense."""
+
+    settings: AblateSettings
+    methods: list[Method]
+    labelled: Labelled
+    tokenizer: Tokenizer | None
+    """None where it is still to be made."""
+    vocab_size: int
+    finetuning: FinetuneSettings
+    """The recipe of every fine-tuning."""
+
+
+def check(settings: AblateSettings) -> Checked:
+    """Refuse what cannot work.
+
+    Raises:
+        UserError: names the value, the place and the remedy.
+    """
+    if settings.variant not in VARIANTS:
+        raise UserError(f"unknown ablation '{settings.variant}'; {did_you_mean(settings.variant, VARIANTS)}")
+    for name, least in (("seeds", 1), ("points", 1), ("max_train_examples", 0)):
+        if getattr(settings, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(settings, name)}: expected at least {least}")
+    if settings.num_train_steps is None and settings.budget <= 0:
+        raise UserError("--budget 0s: expected a duration such as 8h")
+    if (steps := settings.num_train_steps) is not None and steps < 2 * settings.points:
+        raise UserError(f"--num-train-steps {steps}: expected at least {2 * settings.points}, two for each of --points {settings.points}")
+    check_start(settings)
+    if settings.resume:
+        plan.check_same(settings)
+    elif not settings.dry_run:
+        atomic.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
+    for package in ("sklearn", "scipy.stats", "matplotlib"):
+        require(package, "train")
+    shape = checkpoint_shape(settings) if settings.init is not None else ()
+    methods = find_methods(settings, shape)
+    tokenizer = known_tokenizer(settings)
+    model = methods[0].settings.model
+    labelled = open_task(settings)
+    asked: FinetuneSettings = config.build(
+        FinetuneSettings,
+        {
+            "task": labelled.task.name,
+            "model": "",
+            "output": ".",
+            "preset": settings.finetune_preset or ("mini" if model.hidden_size < 256 else "paper"),
+        },
+    )
+    recipe = fit_length(resolve(asked, labelled.task.name, model.hidden_size), asked, model.max_position_embeddings)
+    return Checked(
+        settings=settings,
+        methods=methods,
+        labelled=labelled,
+        tokenizer=tokenizer,
+        vocab_size=tokenizer.vocab_size if tokenizer is not None else methods[0].settings.data.vocab_size,
+        finetuning=recipe,
+    )
+
+
+def check_start(settings: AblateSettings) -> None:
+    """The data, and what to go on from.
+
+    Raises:
+        UserError: missing, not of this variant, or of different vocabularies.
+    """
+    if not settings.data:
+        what = "SHARDS, folders made by 'electra prepare'" if settings.variant == "scratch" else "aclImdb, the folder or its archive"
+        raise UserError(f"no data: give --data {what}")
+    if settings.variant == "scratch":
+        if settings.init or settings.init_mlm:
+            raise UserError("--init goes on from a checkpoint, 'scratch' starts from random weights; leave it out, or use 'electra ablate imdb'")
+        shards = {path: open_shards(path) for path in settings.data}
+        same_vocabulary(shards)
+        for each in shards.values():
+            # Opened now, so that a damaged one is told before anything is written.
+            each.split("train"), each.split("held_out")
+        return
+    if len(settings.data) > 1:
+        raise UserError(f"--data has {len(settings.data)} places; imdb takes one, aclImdb or its archive")
+    check_reviews(Path(settings.data[0]))
+    if settings.init_mlm and not settings.init:
+        raise UserError("--init-mlm is BERT's start beside ELECTRA's; give --init, too")
+
+
+def checkpoint_shape(settings: AblateSettings) -> list[str]:
+    """The flags that give every method the checkpoint's shape.
+
+    Raises:
+        UserError: not a checkpoint, or --init-mlm of another shape or vocabulary.
+    """
+    from electra.data.tokenizer import load_tokenizer
+    from electra.model.flops import SHAPE
+    from electra.model.huggingface import load_checkpoint
+    from electra.model.pretraining_models import same_shape
+
+    assert settings.init is not None
+    found = load_checkpoint(settings.init)
+    flags = []
+    for name in SHAPE:
+        if name != "vocab_size":
+            flags += [f"--{name.replace('_', '-')}", str(getattr(found.config, name))]
+    if (found.path / "generator" / "config.json").exists():
+        small = load_checkpoint(found.path / "generator").config
+        for flag, name in (("--generator-size", "hidden_size"), ("--generator-layers", "num_hidden_layers")):
+            mine, whole = getattr(small, name), getattr(found.config, name)
+            # A little above a fraction such as 1/3: widths are rounded down.
+            flags += [flag, repr(1.0 if mine == whole else mine / whole + 1e-9)]
+    base = config.preset_values(settings.preset, "pretrain").get("data", {}).get("sequence_length", 128)
+    flags += ["--sequence-length", str(min(base, found.config.max_position_embeddings))]
+    if settings.init_mlm is not None:
+        other = load_checkpoint(settings.init_mlm)
+        if not same_shape(other.config, found.config):
+            raise UserError(f"--init-mlm {settings.init_mlm} has another shape than --init {settings.init}; give two of the same size")
+        if load_tokenizer(hub.resolve(settings.init_mlm)).pieces != load_tokenizer(found.path).pieces:
+            raise UserError(f"--init-mlm {settings.init_mlm} has another vocabulary than --init {settings.init}; give two of the same")
+    return flags
+
+
+def with_vocabulary(checked: Checked) -> Checked:
+    """The same, once the vocabulary is made."""
+    tokenizer = known_tokenizer(checked.settings)
+    assert tokenizer is not None
+    return replace(checked, tokenizer=tokenizer, vocab_size=tokenizer.vocab_size)
+
+
+def settle(checked: Checked, setup: float) -> Plan:
+    """Time updates -> the plan; `setup` seconds of the budget are already gone.
+
+    Raises:
+        UserError: the budget does not hold the smallest parts.
+    """
+    import time
+
+    from electra.train import distributed
+
+    settings, labelled, begun = checked.settings, checked.labelled, time.monotonic()
+    lengths = token_lengths(labelled.train, checked.tokenizer, checked.finetuning.max_length)
+    with distributed.join(settings.device, settings.threads) as here:
+        stages = time_stages(checked.methods, checked.vocab_size, here)
+        measured = time_finetuning(checked.finetuning, checked.methods[0], checked.vocab_size, labelled.head, lengths, here)
+    cost = FinetuneCost(**measured, num_train=len(labelled.train), num_dev=len(labelled.dev), dev_can_shrink=labelled.can_shrink)
+    setup += time.monotonic() - begun
+    per_step = plan.seconds_per_step(checked.methods, stages, settings)
+    num_steps, num_train, num_dev = plan.share_out(settings, per_step, cost, len(starts(settings)), setup)
+    return Plan(
+        runs=plan.make_runs(checked.methods, stages, num_steps, settings),
+        num_train=num_train,
+        num_dev=num_dev,
+        finetune_seconds=cost.seconds(num_train, num_dev),
+        finetune_preset=str(checked.finetuning.preset),
+        vocab_size=checked.vocab_size,
+        speeds=as_record(stages, measured),
+        setup_seconds=setup,
+    )
+
+
+# ---- What an update and an example take on this machine, timed before anything is settled ----
+
+
+ROUNDS = 2
+"""Each kind of update is timed in turns, so that a machine that grows slower meanwhile is not unfair to the last one."""
+SECONDS = 6.0
+"""Of each turn."""
+FIXED_SECONDS = 3.0
+"""Of a fine-tuning: opening files and checkpoint, writing the model."""
+FEATURES_PER_SECOND = 4000.0
+"""Examples tokenized, about, on one core with a warm cache."""
+
+
+def time_stages(methods: Sequence[Method], vocab_size: int, here: Ranks) -> dict[str, list[Stage]]:
+    """Every stage of every method, on random ids of full length -> its cost; the same network with the same objective is timed once."""
+    found: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        timed = set()
+        for method in methods:
+            for settings, _ in method.stages():
+                if (key := _key(settings)) not in timed:
+                    timed.add(key)
+                    found.setdefault(key, []).append(time_update(settings, vocab_size, here))
+    return {
+        method.name: [
+            Stage(share=share, flops=flops_per_step(settings, vocab_size), seconds=float(np.mean(found[_key(settings)])))
+            for settings, share in method.stages()
+        ]
+        for method in methods
+    }
+
+
+def _key(settings: PretrainSettings) -> str:
+    """What an update's time depends on."""
+    model = config.to_values(settings.model)
+    objective = settings.objective
+    if objective.objective == "mlm":
+        model = {name: value for name, value in model.items() if not name.startswith("generator")}
+    return repr((model, objective.objective, objective.mask_prob, settings.data.sequence_length, examples_per_step(settings)))
+
+
+def time_update(settings: PretrainSettings, vocab_size: int, here: Ranks) -> float:
+    """Seconds of one update of pre-training."""
+    pieces, length = Pieces(vocab_size=vocab_size), settings.data.sequence_length
+    objective = initial_objective(settings, pieces)
+    timing = time_updates(
+        objective.to(here.device), lambda size: RandomStream(pieces, length, size, 1), settings.loop, settings.optimizer, here, SECONDS
+    )
+    return timing.seconds_per_update * examples_per_step(settings) / (settings.loop.batch_size * settings.loop.accumulation)
+
+
+def time_finetuning(settings: FinetuneSettings, method: Method, vocab_size: int, head: Head, lengths: Sequence[int], here: Ranks) -> dict[str, float]:
+    """Seconds per training example (all epochs) and per dev example: a forward pass is a third of an update."""
+    shape = pretraining_models.discriminator_config(method.settings.model, vocab_size)
+    network = task_network(Encoder(with_dropout(shape, settings.dropout)), head, settings.head)
+    rng = np.random.default_rng(1)
+    features = [
+        Features(ids=rng.integers(5, vocab_size, length), segments=np.zeros(length, np.int64), example=i, label=i % len(head.labels))
+        for i, length in enumerate(lengths)
+    ]
+
+    def open_stream(size: int) -> BatchStream:
+        return FeatureStream(features, size, 1)
+
+    optimizer = config.replace(settings.optimizer, layerwise_lr_decay=1.0)
+    timing = time_updates(task_objective(network, head).to(here.device), open_stream, settings.loop, optimizer, here, SECONDS)
+    each = timing.seconds_per_update / (settings.loop.batch_size * settings.loop.accumulation)
+    reading = 1 / FEATURES_PER_SECOND
+    return {"per_train_example": settings.epochs * each + reading, "per_dev_example": each / 3 + reading, "fixed": FIXED_SECONDS}
+
+
+def as_record(stages: dict[str, list[Stage]], cost: dict[str, float]) -> dict[str, Any]:
+    """What plan.json keeps of the measurements."""
+    rows = {name: [{"share": s.share, "flops_per_step": s.flops, "seconds_per_step": s.seconds} for s in found] for name, found in stages.items()}
+    return {"pretraining": rows, "finetuning": cost}

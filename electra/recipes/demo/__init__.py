@@ -1,0 +1,1 @@
+"""The demo: raw text to a fine-tuned model and a report."""

@@ -1,0 +1,431 @@
+"""electra demo: raw text -> vocabulary -> shards -> pre-training -> metrics -> detection -> fine-tuning -> predictions -> artefact -> report.html.
+
+Every step is a command of electra, called as one would type it; what it found is kept in steps.json, and a step that is there is not repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from electra import __version__, config
+from electra import settings as all_settings
+from electra.command_line import from_command_line
+from electra.errors import UserError, require
+from electra.recipes.demo import corpus, report
+from electra.recipes.demo.report import clock, exchanged, suspicion
+from electra.settings import DemoSettings
+from electra.storage import atomic
+
+# ---- The demo's last step: the classifier as an artefact that needs no PyTorch, measured beside the checkpoint ----
+
+
+TARGET = "onnx-int8"
+CALLS = 40
+"""Timed calls of each: enough for a median, over in seconds."""
+
+
+def build(place: Workspace) -> dict[str, Any]:
+    """The classifier as a file that needs no PyTorch: how large, how fast, how right"""
+    from electra.exporting.targets import target
+
+    try:
+        target(TARGET).require()
+    except UserError as missing:
+        # All that went before is worth its report without this.
+        print(f"left out: {missing}", file=sys.stderr)
+        return {"left_out": str(missing)}
+    best, artefact = place.folder / place.found["sentiment"].get("answers", "sentiment") / "best", place.folder / f"sentiment-{TARGET}"
+    shutil.rmtree(artefact, ignore_errors=True)
+    place.electra("build", best, "--target", TARGET, "--output", artefact)
+    data = place.found["sentiment"]["data"]
+    printed = place.electra("compare", best, artefact, "--task", "sst2", "--data", data, "--calls", CALLS, "--json", quiet=True)
+    rows = [
+        {
+            "name": name,
+            "size_bytes": row["size_bytes"],
+            "p50_ms": row["latency"]["p50_ms"],
+            "speedup": [row["latency"]["speedup"], *(row["latency"]["speedup_interval"] or ())],
+            "accuracy": row["score"],
+            "agreement": row["agreement"],
+            "load_seconds": row["load_seconds"],
+        }
+        for name, row in zip(("checkpoint, PyTorch", "built, ONNX Runtime int8"), json.loads(printed)["rows"], strict=True)
+    ]
+    for row in rows:
+        print(f"  {row['name']:<26}{row['size_bytes'] / 1e6:6.1f} MB  {row['p50_ms']:6.2f} ms a text  {row['accuracy']:.1%} right")
+    return {"rows": rows}
+
+
+# ---- Where the demo's labelled sentences come from: the user's folder, SST-2 on the hub when it answers, else the project's own reviews ----
+
+
+REVIEWS = Path(__file__).parent / "reviews"
+HUB_NAME = "stanfordnlp/sst2"
+ANSWER_SECONDS = 5.0
+"""Time the hub has to answer at all."""
+DOWNLOAD_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+def choose(data: Path | None, folder: Path) -> tuple[Path, str]:
+    """The folder of SST-2's layout to fine-tune on, and a sentence that says what it is; a download lands in `folder`."""
+    if data is not None:
+        return data, f"the files in {data}"
+    if (folder / "train.tsv").exists() or (reason := _download(folder)) is None:
+        return folder, f"SST-2 (film reviews) from the Hugging Face hub, {HUB_NAME}"
+    print(f"the hub's SST-2 is out of reach ({reason}): using the reviews that come with electra", file=sys.stderr)
+    return REVIEWS, f"short reviews written for this project (the hub's SST-2 was out of reach: {reason})"
+
+
+def _download(folder: Path) -> str | None:
+    """SST-2 in GLUE's layout into `folder` -> None, or why not, within seconds."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE is set"
+    try:
+        within(ANSWER_SECONDS, _ask)
+        splits = within(DOWNLOAD_SECONDS, _read)
+    except ModuleNotFoundError as error:
+        return f"the package '{error.name}' is not installed"
+    except Exception as error:
+        # Whatever goes wrong in somebody else's network is an answer here, not a failure of the demo.
+        return type(error).__name__
+    with atomic.atomic_folder(folder) as temporary:
+        for name, rows in splits.items():
+            lines = "".join(f"{' '.join(text.split())}\t{label}\n" for text, label in rows)
+            (temporary / f"{name}.tsv").write_text("sentence\tlabel\n" + lines, encoding="utf-8")
+    return None
+
+
+def _ask() -> object:
+    import huggingface_hub
+
+    return huggingface_hub.HfApi().dataset_info(HUB_NAME, timeout=ANSWER_SECONDS)
+
+
+def _read() -> dict[str, list[tuple[str, int]]]:
+    import datasets
+
+    loaded: Any = datasets.load_dataset(HUB_NAME)
+    return {ours: [(row["sentence"], row["label"]) for row in loaded[theirs]] for ours, theirs in (("train", "train"), ("dev", "validation"))}
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """`call()`, given up after `seconds` (its thread is left behind: a name server that does not answer cannot be interrupted).
+
+    Raises:
+        TimeoutError: it was not done by then. Its own exceptions come through.
+    """
+    box: list[T] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            box.append(call())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not box:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return box[0]
+
+
+VOCABULARY = 4096
+PRESET = "demo"
+EPOCHS = 8.0
+FINE_TUNING = ("--preset", "mini", "--epochs", EPOCHS, "--batch-size", 16, "--max-length", 64)
+SHIPPED = "shipped:mini"
+"""Hours of reading behind it, where the demo has minutes: what makes a classifier of the demo's few reviews."""
+CLASSIFIER = "shipped:sentiment"
+"""The same model fine-tuned on 67,349 phrases of SST-2: what more labelled text is worth."""
+MOST_EXAMPLES = 6000
+"""Fine-tuning examples at most, so that SST-2's 67,349 do not take the rest of the hour."""
+
+PAIRS = (
+    ("Return a list of all the files in the given directory.", "files", "whether"),
+    ("If the value is not a number, an error is raised.", "error", "the"),
+    ("This function is used to compute the mean of an array.", "function", "green"),
+    ("The default value is None, which means that nothing is done.", "default", "about"),
+    ("You can use this method to open a file for reading.", "method", "of"),
+    ("The name of the class must be a string.", "string", "into"),
+)
+"""A sentence, one of its words, and what is put in its place."""
+REVIEWS_SHOWN = 8
+SENTIMENTS = {"0": "negative", "1": "positive"}
+
+
+class Stopped(Exception):
+    """A command ended early (a signal); `code` is its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass
+class Workspace:
+    """The demo's folder: settings, what the finished steps found, and the commands of the step now running."""
+
+    settings: DemoSettings
+    found: dict[str, dict[str, Any]]
+    commands: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        return self.settings.output
+
+    def electra(self, command: str, *argv: object, preset_kind: str | None = None, quiet: bool = False) -> str:
+        """Run a command as typed -> what it printed (shown too, unless `quiet`).
+
+        Raises:
+            Stopped: it ended with an exit code.
+        """
+        words = [str(word) for word in argv]
+        line = " ".join(["electra", command, *(f'"{word}"' if " " in word else word for word in words)])
+        self.commands.append(line)
+        print(f"$ {line}", file=sys.stderr, flush=True)
+        schema = getattr(all_settings, f"{command.capitalize()}Settings")
+        settings = from_command_line(schema, words, f"electra {command}", preset_kind=preset_kind)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            code = importlib.import_module(f"electra.commands.{command}").run(settings)
+        if not quiet:
+            print(printed.getvalue(), end="", flush=True)
+        if code:
+            raise Stopped(code)
+        return printed.getvalue()
+
+
+def run(settings: DemoSettings) -> int:
+    """Do what is not done yet; the report's path is the last line."""
+    require("torch", "train")
+    place = open_workspace(settings)
+    try:
+        for name, step in STEPS.items():
+            if name in place.found:
+                print(f"{name}: done before, in {clock(place.found[name].get('seconds', 0.0))}", file=sys.stderr)
+                continue
+            print(f"\n== {name}: {(step.__doc__ or '').strip().splitlines()[0]}", file=sys.stderr, flush=True)
+            place.commands.clear()
+            start = time.monotonic()
+            result = step(place)
+            place.found[name] = {"seconds": round(time.monotonic() - start, 2), "commands": list(place.commands), **result}
+            atomic.write_text(place.folder / "steps.json", json.dumps(place.found, indent=1, ensure_ascii=False) + "\n")
+    except Stopped as stop:
+        print(f"electra demo: stopped; the same command goes on: electra demo --output {place.folder}", file=sys.stderr)
+        return stop.code
+    page = place.folder / "report.html"
+    pretrained = place.folder / "pretrained"
+    atomic.write_text(page, report.render(place.found, _metrics(pretrained), _metrics(pretrained / "mlm-first")))
+    scores = place.found["sentiment"]
+    own = f"electra's own model, fine-tuned {scores['shipped']:.1%}; " if "shipped" in scores else ""
+    own += f"its own classifier as it comes {scores['classifier']:.1%}; " if "classifier" in scores else ""
+    print(f"sentiment: pre-trained here {scores['pretrained']:.1%} of {scores['num_dev']} held-out texts right; {own}TF-IDF {scores['tfidf']:.1%}")
+    print(page)
+    return 0
+
+
+def open_workspace(settings: DemoSettings) -> Workspace:
+    """The folder, with what an earlier demo of the same settings finished.
+
+    Raises:
+        UserError: something else is there, or the demo there has other settings.
+    """
+    steps = settings.output / "steps.json"
+    asked = {"minutes": settings.minutes, "data": None if settings.data is None else str(settings.data)}
+    if settings.data is not None:
+        atomic.existing_path(settings.data, "SST-2 folder")
+    if settings.minutes <= 0:
+        raise UserError(f"--minutes {settings.minutes:g}: expected a time above zero, such as 4")
+    if not (settings.resume and steps.exists()):
+        atomic.fresh_output(
+            settings.output, remedy="choose another --output" if not settings.resume else "it holds no demo (no steps.json); choose another --output"
+        )
+        about = {"version": __version__, "date": time.strftime("%Y-%m-%d"), "machine": _machine(), "folder": str(settings.output), "asked": asked}
+        atomic.write_text(steps, json.dumps({"about": about}) + "\n")
+    found = json.loads(steps.read_text(encoding="utf-8"))
+    if found["about"]["asked"] != asked:
+        name = next(name for name in asked if found["about"]["asked"].get(name) != asked[name])
+        before = found["about"]["asked"].get(name)
+        raise UserError(f"{settings.output} began with {name} = {before}, now it is {asked[name]}; choose another --output")
+    return Workspace(settings, found)
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; none where there was no such run."""
+    file = run / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def _machine() -> str:
+    from electra.train.run_log import environment
+
+    here = environment()
+    return f"{here['cores']} cores of {here['cpu']}" + "".join(f", {gpu}" for gpu in here.get("gpu") or ())
+
+
+# ---- the steps ----
+
+
+def collect(place: Workspace) -> dict[str, Any]:
+    """English text from this Python installation"""
+    done = corpus.collect(place.folder / "text.txt", report=lambda size, limit: print(f"  {size / 1e6:.1f} MB", file=sys.stderr, flush=True))
+    print(f"{done.path}: {done.size_bytes / 1e6:.1f} MB, {done.num_sentences:,} sentences of {done.num_documents:,} files")
+    lines = done.path.read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lines[:: max(1, len(lines) // 400)] if 60 < len(line) < 160 and line.endswith(".")]
+    samples = wanted[:: max(1, len(wanted) // 4)][:4]
+    counts = {name: getattr(done, name) for name in ("size_bytes", "num_documents", "num_sentences", "num_duplicates")}
+    return {**counts, "samples": samples}
+
+
+def vocab(place: Workspace) -> dict[str, Any]:
+    """A WordPiece vocabulary of that text"""
+    shutil.rmtree(place.folder / "vocab", ignore_errors=True)
+    place.electra("vocab", place.folder / "text.txt", "--size", VOCABULARY, "--output", place.folder / "vocab")
+    from electra.data.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(place.folder / "vocab")
+    shown = [place.found["collect"]["samples"][0], "An unforgettable, heartwarming film."]
+    return {"size": tokenizer.vocab_size, "examples": [(text, [tokenizer.pieces[i] for i in tokenizer.encode([text])[0]]) for text in shown]}
+
+
+def prepare(place: Workspace) -> dict[str, Any]:
+    """Token shards, one part held out"""
+    argv = ("--tokenizer", place.folder / "vocab", "--output", place.folder / "shards", "--held-out", "3%", "--documents", "blank-line", "--json")
+    splits = json.loads(place.electra("prepare", place.folder / "text.txt", *argv, quiet=True))["splits"]
+    return {"train_tokens": splits["train"]["tokens"], "held_out_tokens": splits["held_out"]["tokens"]}
+
+
+def pretrain(place: Workspace) -> dict[str, Any]:
+    """Replaced-token detection: a generator makes fakes, the discriminator finds them"""
+    output = place.folder / "pretrained"
+    seconds = f"{round(60 * place.settings.minutes)}s"
+    if (output / "config.toml").exists():
+        place.electra("pretrain", PRESET, "--output", output, "--resume", preset_kind="pretrain")
+    else:
+        place.electra("pretrain", PRESET, "--data", place.folder / "shards", "--output", output, "--budget", seconds, preset_kind="pretrain")
+    lines = _metrics(output)
+    used = config.read_toml(output / "config.toml")
+    model, objective = used["model"], used["objective"]
+    shape = (
+        f"{model['num_hidden_layers']} layers of width {model['hidden_size']}, {model['num_attention_heads']} heads; "
+        f"generator of {model['generator_size']:g} times that width; {objective['mask_prob']:.0%} of the tokens masked; "
+        f"examples of {used['data']['sequence_length']} tokens"
+    )
+    if alone := objective.get("mlm_first"):
+        shape += f"; the encoder learns as a masked LM for the first {alone:.0%}"
+    return {"steps": lines[-1]["step"], "tokens": lines[-1]["tokens"], "train_seconds": lines[-1]["seconds"], "shape": shape}
+
+
+def evaluate(place: Workspace) -> dict[str, Any]:
+    """Metrics on text that was held out"""
+    printed = place.electra(
+        "evaluate", place.folder / "pretrained" / "final", "--data", place.folder / "shards", "--sequence-length", 48, "--json", quiet=True
+    )
+    metrics = {name: value for name, value in _flat(json.loads(printed)).items() if isinstance(value, float) and not name.endswith("_original")}
+    print("  ".join(f"{name} {metrics[name]:.3f}" for name in ("masked_lm_loss", "disc_loss", "disc_auc")))
+    return {"metrics": metrics}
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= _flat(value) if isinstance(value, dict) else {name: value}
+    return out
+
+
+def detect(place: Workspace) -> dict[str, Any]:
+    """Exchanged words in sentences, and the whole workflow on one of them"""
+    model = place.folder / "pretrained" / "final"
+    changed = [text.replace(word, other, 1) for text, word, other in PAIRS]
+    atomic.write_text(
+        place.folder / "sentences.txt", "".join(f"{text}\n" for pair, text in zip(PAIRS, changed, strict=True) for text in (pair[0], text))
+    )
+    atomic.write_text(place.folder / "sentence.txt", PAIRS[0][0] + "\n")
+    rows = [json.loads(line) for line in place.electra("detect", model, place.folder / "sentences.txt", "--json", quiet=True).splitlines()]
+    pairs = [{"original": rows[2 * i], "changed": rows[2 * i + 1], "word": other} for i, (_, _, other) in enumerate(PAIRS)]
+    for pair in pairs:
+        start, word, other = exchanged(pair)
+        before, after = suspicion(pair["original"], start, word), suspicion(pair["changed"], start, other)
+        print(f"  {before:.2f} -> {after:.2f}  {other:<8} for {word:<9} in: {pair['changed']['text']}")
+    printed = place.electra("detect", model, place.folder / "sentence.txt", "--corrupt", "--mask-prob", "0.3", "--seed", "3", "--json", quiet=True)
+    return {"pairs": pairs, "corruption": json.loads(printed.splitlines()[0])}
+
+
+def sentiment(place: Workspace) -> dict[str, Any]:
+    """Fine-tuning on labelled sentences: what was pre-trained here, the same network without that, and the checkpoint that comes with electra"""
+    from electra.tasks.baselines import tfidf_baseline
+    from electra.tasks.registry import find_task
+
+    data, source = choose(place.settings.data, place.folder / "sst2")
+    task = find_task("sst2")
+    train, dev = task.read(data, "train"), task.read(data, "dev")
+    baseline = tfidf_baseline(train, dev)
+    print(f"{len(train):,} labelled texts, {len(dev):,} held out: {source}; TF-IDF + logistic regression: {baseline:.1%}")
+    scores, final = {}, place.folder / "pretrained" / "final"
+    starts: dict[str, object] = {"pretrained": final, "random": f"random:{final}", "shipped": SHIPPED}
+    for name, start in starts.items():
+        output = place.folder / ("sentiment" if name == "pretrained" else f"sentiment-{name}")
+        argv: list[object] = ["sst2", "--model", start, "--data", data, "--output", output, *FINE_TUNING]
+        argv += ["--max-train-examples", MOST_EXAMPLES] * (len(train) > MOST_EXAMPLES) + ["--resume"] * (output / "config.toml").exists()
+        place.electra("finetune", *argv)
+        scores[name] = json.loads((output / "scores.json").read_text(encoding="utf-8"))["scores"]["accuracy"]["mean"]
+    scores |= _as_it_comes(place, data)
+    majority = Counter(example.label for example in dev).most_common(1)[0][1] / len(dev)
+    counts = {"num_train": min(len(train), MOST_EXAMPLES), "num_dev": len(dev), "epochs": EPOCHS}
+    return {**scores, **counts, "tfidf": baseline, "majority": majority, "source": source, "data": str(data), "answers": "sentiment-shipped"}
+
+
+def _as_it_comes(place: Workspace, data: Path) -> dict[str, float]:
+    """The score of the classifier in the package, which never saw these texts; nothing where its runtime is missing."""
+    try:
+        require("onnxruntime", "runtime")
+    except UserError as missing:
+        print(f"left out: {CLASSIFIER}: {missing}", file=sys.stderr)
+        return {}
+    printed = place.electra("evaluate", CLASSIFIER, "--task", "sst2", "--data", data, "--json", quiet=True)
+    return {"classifier": json.loads(printed)["accuracy"]}
+
+
+def predict(place: Workspace) -> dict[str, Any]:
+    """Labels for held-out reviews and for sentences of one's own"""
+    from electra.tasks.registry import find_task
+
+    dev = find_task("sst2").read(Path(place.found["sentiment"]["data"]), "dev")
+    chosen = dev[:: max(1, len(dev) // REVIEWS_SHOWN)][:REVIEWS_SHOWN]
+    atomic.write_text(place.folder / "reviews.txt", "".join(f"{example.text}\n" for example in chosen))
+    model = place.folder / place.found["sentiment"].get("answers", "sentiment") / "best"
+    answers = [json.loads(line) for line in place.electra("predict", model, place.folder / "reviews.txt", "--json", quiet=True).splitlines()]
+    for answer, example in zip(answers, chosen, strict=True):
+        answer |= {"label": SENTIMENTS.get(answer["label"], answer["label"]), "expected": SENTIMENTS[str(example.label)]}
+        print(f"  {answer['label']:<9}{answer['probability']:.2f}  {answer['text']}")
+    return {"answers": answers}
+
+
+STEPS: dict[str, Callable[[Workspace], dict[str, Any]]] = {
+    step.__name__: step for step in (collect, vocab, prepare, pretrain, evaluate, detect, sentiment, predict, build)
+}
+
+
+def step_names() -> Sequence[str]:
+    """The demo's steps in order."""
+    return tuple(STEPS)

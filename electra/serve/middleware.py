@@ -1,0 +1,172 @@
+"""What stands before the routes: who may ask, how much at a time, and whether it is JSON at all; and behind them: a line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from pydantic_core import from_json
+
+from electra.serve.limits import Refused
+from electra.serve.page import PAGE_PREFIX
+from electra.serve.service import Passage, Serving
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+PASSAGE = "electra.passage"
+"""Key of a request's Passage in its ASGI scope."""
+
+
+class Gate:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: Any, serving: Serving) -> None:
+        self.app = app
+        self.serving = serving
+        self._in_flight = 0
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Let a request pass, or refuse it; count and log it either way."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._pass(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
+        passage = Passage(receive, time.monotonic() + self.serving.limits.timeout)
+        scope[PASSAGE] = passage
+        status = 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._in_flight += 1
+        self.serving.metrics.in_flight.set(self._in_flight)
+        try:
+            await self.app(scope, await self._admit(scope, receive), counted)
+        except Refused as refused:
+            passage.reason = refused.reason
+            await _refuse(counted, refused)
+        except Exception as error:
+            self.serving.log.failure("request", error, route=_route(scope))
+            if not status:
+                await _refuse(counted, Refused(500, "Inference failed", "failure"))
+        finally:
+            self._in_flight -= 1
+            self.serving.metrics.in_flight.set(self._in_flight)
+            self._note(scope, passage, status)
+
+    async def _admit(self, scope: Message, receive: Receive) -> Receive:
+        """The request's `receive` for the routes behind; its body is read and is JSON.
+
+        Raises:
+            Refused: no token (401), too many at once (429), not JSON (415, 400), too large (413), too slow (408).
+        """
+        headers = {name: value for name, value in scope["headers"] if name in (b"authorization", b"content-type", b"content-length")}
+        if self.serving.token is not None and not is_open(scope) and not self._knows_token(headers.get(b"authorization", b"")):
+            raise Refused(401, "this server asks for a token: send 'Authorization: Bearer TOKEN'", "token")
+        if scope["method"] != "POST":
+            return receive
+        if self.serving.closing:
+            raise Refused(503, "shutting down; ask again in a moment", "closing", 1)
+        if self._in_flight > self.serving.limits.max_requests:
+            raise Refused(429, "Model is overloaded", "requests", max(b.retry_after() for b in self.serving.batchers.values()))
+        if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
+            raise Refused(415, "send JSON, with the header 'Content-Type: application/json'", "json")
+        limit = self.serving.limits.max_body_bytes
+        if headers.get(b"content-length", b"0").isdigit() and int(headers.get(b"content-length", b"0")[:18]) > limit:
+            raise Refused(413, f"the body is longer than {limit} bytes", "body")
+        try:
+            body = await asyncio.wait_for(_read(receive, limit), self.serving.limits.timeout)
+        except TimeoutError:
+            raise Refused(408, "the body did not arrive in time", "slow") from None
+        check_json(body)
+        return replayed(body, receive)
+
+    def _knows_token(self, given: bytes) -> bool:
+        scheme, _, token = given.partition(b" ")
+        assert self.serving.token is not None
+        return hmac.compare_digest(token.strip(), self.serving.token) and scheme.lower() == b"bearer"
+
+    def _note(self, scope: Message, passage: Passage, status: int) -> None:
+        route, model = _route(scope), passage.model or ""
+        status = 499 if passage.reason == "left" else status
+        seconds = time.monotonic() - passage.started
+        metrics = self.serving.metrics
+        metrics.requests.labels(model, route, str(status)).inc()
+        metrics.duration.labels(model, route).observe(seconds)
+        if passage.reason:
+            metrics.rejected.labels(model, passage.reason).inc()
+        if route in QUIET and status == 200:
+            return
+        counts = {"texts": passage.texts or None, "tokens": passage.tokens or None}
+        more = {"model": passage.model, "reason": passage.reason, "text": passage.shown, **counts}
+        self.serving.log.write("request", method=scope["method"][:10], route=route, status=status, ms=round(1000 * seconds, 2), **more)
+
+
+QUIET = ("/health", "/metrics")
+"""Asked every few seconds by machines: no line in the log while all is well."""
+
+
+def is_open(scope: Message) -> bool:
+    """Whether a request needs no token: /health, and the page, which holds no answer of a model."""
+    path = scope["path"]
+    return path == "/health" or (scope["method"] in ("GET", "HEAD") and (path == "/" or path.startswith(PAGE_PREFIX)))
+
+
+def check_json(body: bytes) -> None:
+    """Nothing, when a body is JSON as the standard has it: UTF-8, no NaN, no half surrogates, not nested without end.
+
+    Raises:
+        Refused: 400, it is not.
+    """
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Refused(400, f"the body is not valid JSON: {str(error)[:120]}", "json") from None
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body, then what comes."""
+    waiting = [body]
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": waiting.pop(), "more_body": False} if waiting else await receive()
+
+    return again
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(499, "the client has left", "left")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise Refused(413, f"the body is longer than {limit} bytes", "body")
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+async def _refuse(send: Send, refused: Refused) -> None:
+    headers = {"content-type": "application/json", "content-length": str(len(refused.body)), **refused.headers}
+    if refused.status in (401, 408, 413, 415, 429, 503):
+        headers["connection"] = "close"  # a body that nobody reads may follow
+    await send({"type": "http.response.start", "status": refused.status, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
+    await send({"type": "http.response.body", "body": refused.body})
+
+
+def _route(scope: Message) -> str:
+    """The route's template: few values, and nothing that a client made up."""
+    return getattr(scope.get("route"), "path", None) or "none"

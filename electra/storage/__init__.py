@@ -1,0 +1,1 @@
+"""Where files are: atomic writes, object stores, names of models and data -> local folders."""

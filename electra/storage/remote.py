@@ -1,0 +1,256 @@
+"""URLs of object stores (s3://, gs://, memory://, whatever fsspec knows) -> files. fsspec is imported only where a URL was given.
+
+Access is configured as each store's own tools do it: AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL and the like for s3://.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from electra.errors import EXTRAS, UserError, did_you_mean, require
+from electra.storage import atomic
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+READ_AHEAD_BYTES = 8 << 20
+
+
+def is_url(name: object) -> bool:
+    """Whether a name is a URL rather than a local path (or `hf:NAME`)."""
+    return isinstance(name, str) and bool(URL.match(name))
+
+
+def join(folder: str | Path, name: str) -> str:
+    """The address of a file in a folder, both local or both of a store."""
+    return f"{folder.rstrip('/')}/{name}" if isinstance(folder, str) and is_url(folder) else str(Path(folder, name))
+
+
+def store(url: str) -> tuple[Any, str]:
+    """A URL -> (its fsspec file system, the path in it).
+
+    Raises:
+        UserError: an unknown protocol, or one whose package is not installed.
+    """
+    fsspec = require("fsspec.core", "remote")
+    protocol = re.split("://|::", url)[0]
+    try:
+        system, path = fsspec.url_to_fs(url)
+    except ImportError as error:
+        missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None)
+        package = str(missing).split(".")[0] if missing else ""
+        line = f"pip install 'electra[{EXTRAS[package]}]'" if package in EXTRAS else f"pip install {package}" if package else str(error)
+        raise UserError(f"{protocol}:// needs the package '{package}': {line}") from None
+    except ValueError as error:
+        known = require("fsspec.registry", "remote").known_implementations
+        if protocol in known:
+            raise UserError(f"{url}: {_reason(error)}; check the address") from None
+        raise UserError(f"{url}: unknown protocol '{protocol}'; {did_you_mean(protocol, known)}") from None
+    return system, str(path)
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def told(url: str, what: str = "file") -> Iterator[None]:
+    """Whatever a store raises -> one line. Each store has classes of its own for no access, no network, no bucket.
+
+    Raises:
+        UserError: the place and the store's reason.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{what} not found: {url}; check the address") from None
+    except PermissionError as error:
+        raise UserError(f"{url}: no access ({_reason(error)}); check your credentials for this store") from None
+    except Exception as error:
+        raise UserError(f"{url}: {type(error).__name__}: {_reason(error)}; check address and network, then run the same again") from None
+
+
+class _Steady(io.RawIOBase):
+    """A store's file. An error of the store must not pass for a damaged file, whose beginning would be kept: it ends the work."""
+
+    def __init__(self, file: Any, url: str) -> None:
+        self._file = file
+        self._url = url
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with told(self._url):
+            block = self._file.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with told(self._url):
+            return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def open_stream(system: Any, path: str, url: str) -> BinaryIO:
+    """A file of a store, read ahead in blocks of 8 MB."""
+    with told(url):
+        file = system.open(path, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
+    return cast(BinaryIO, io.BufferedReader(_Steady(file, url), 1 << 16))
+
+
+def list_files(url: str, what: str = "folder") -> tuple[Any, str, dict[str, tuple[str, int]]]:
+    """A file or folder of a store -> (file system, path, {path below the folder: (whole path, bytes)}), in the order a local folder is read.
+
+    A single file has the name ''.
+
+    Raises:
+        UserError: nothing there, or no access.
+    """
+    system, path = store(url)
+    with told(url, what):
+        system.invalidate_cache()  # another process may have written since
+        found = system.find(path, detail=True)
+        if not found:
+            raise FileNotFoundError
+    base = path.rstrip("/")
+    out = {}
+    for full, facts in found.items():
+        if full.rstrip("/") == base and facts.get("type") != "directory" and not url.endswith("/"):
+            return system, path, {"": (full, int(facts.get("size") or 0))}
+        below = full[len(base) :].lstrip("/")
+        if below and facts.get("type") != "directory" and not full.endswith("/"):
+            out[below] = (full, int(facts.get("size") or 0))
+    return system, path, dict(sorted(out.items(), key=lambda item: _walking_order(item[0])))
+
+
+def _walking_order(name: str) -> list[tuple[bool, str]]:
+    """Sorts as a walk through folders: the files of a folder before its folders."""
+    *folders, file = name.split("/")
+    return [*((True, folder) for folder in folders), (False, file)]
+
+
+def exists(url: str) -> bool:
+    """Whether a file or a folder with files is there."""
+    system, path = store(url)
+    with told(url):
+        system.invalidate_cache()
+        return bool(system.exists(path))
+
+
+def version(url: str) -> str:
+    """Changes when a file does, as far as its store tells (etag, time, size)."""
+    system, path = store(url)
+    with told(url):
+        return str(system.ukey(path))
+
+
+def read_bytes(url: str, what: str = "file") -> bytes:
+    """The content of a small file."""
+    system, path = store(url)
+    with told(url, what):
+        return bytes(system.cat_file(path))
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write UTF-8 to a local file (atomically) or a store (whose objects appear whole)."""
+    if not is_url(target):
+        atomic.write_text(target, text)
+        return
+    system, path = store(str(target))
+    with told(str(target)):
+        system.pipe_file(path, text.encode("utf-8"))
+
+
+def download(system: Any, path: str, target: Path, url: str) -> None:
+    """A file of a store -> a local file, whole or not at all."""
+    with atomic.atomic_file(target) as temporary, told(url):
+        system.get_file(path, str(temporary))
+
+
+def upload(file: Path, url: str) -> None:
+    """A local file -> a file of a store."""
+    system, path = store(url)
+    with told(url):
+        system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        system.put_file(str(file), path)
+
+
+def fresh_output(target: str | Path, *, remedy: str) -> None:
+    """Refuse a target that is there already, local or of a store, so that nothing made before is lost.
+
+    Raises:
+        UserError: something is there; the message ends with `remedy`.
+    """
+    if not is_url(target):
+        atomic.fresh_output(target, remedy=remedy)
+    elif exists(str(target)):
+        raise UserError(f"{target} already exists; {remedy}")
+
+
+@contextmanager
+def made_locally(target: str | Path) -> Iterator[Path]:
+    """A temporary folder to fill: on success it becomes `target`, or its files are uploaded there."""
+    if not is_url(target):
+        with atomic.atomic_folder(target) as folder:
+            yield folder
+        return
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+        for file in sorted(p for p in Path(name).rglob("*") if p.is_file()):
+            upload(file, join(str(target), file.relative_to(name).as_posix()))
+
+
+@contextmanager
+def local_copy(url: str, names: tuple[str, ...], what: str) -> Iterator[Path]:
+    """A temporary folder with those files of a store's folder (or the one file that the URL names) that are among `names`."""
+    system, _, files = list_files(url, what)
+    with tempfile.TemporaryDirectory() as folder:
+        for below, (full, _) in files.items():
+            name = below or full.rpartition("/")[2]
+            if name in names or not below:
+                download(system, full, Path(folder, name), url)
+        yield Path(folder)
+
+
+def fetched(url: str, names: Sequence[str], what: str) -> Path:
+    """Those files of a store's folder -> a folder of the cache that holds them, fetched anew when one of them has changed there."""
+    system, base = store(url)
+    versions = {name: version(join(url, name)) for name in names}
+    key = hashlib.sha256(repr((url.rstrip("/"), sorted(versions.items()))).encode()).hexdigest()[:16]
+    place = cache_folder() / "checkpoints" / f"{url.rstrip('/').rpartition('/')[2]}-{key}"
+    if not place.is_dir():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write the cache {place.parent}: {error.strerror or error}; ELECTRA_CACHE names another place") from None
+        with atomic.atomic_folder(place) as folder:
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                download(system, f"{base.rstrip('/')}/{name}", folder / name, f"{url}: {what}")
+    return place
+
+
+def cache_folder() -> Path:
+    """Where copies of remote shards lie: $ELECTRA_CACHE, else $XDG_CACHE_HOME/electra, else ~/.cache/electra."""
+    if place := os.environ.get("ELECTRA_CACHE"):
+        return Path(place).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "electra"

@@ -1,0 +1,204 @@
+"""Files of questions -> examples: text is the question, text_pair its context, answers what people marked.
+
+SQuAD's json (1.1, 2.0, and what is laid out alike: CMRC 2018, XQuAD) and the json lines of MRQA 2019. Every answer's offset is checked
+against its context. One that is wrong is looked for in the text; where it is not there either, its start is -1: it still counts when
+answers are scored, and nothing is learned from it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from electra.contracts import Answer, Example
+from electra.errors import UserError
+from electra.storage import atomic
+from electra.tasks.question_metrics import normalize_answer
+from electra.tasks.text_tasks import read_text
+
+WHITE_SPACE = " \t\r\n\u202f"
+"""What separates words in the original's reading of a context."""
+
+
+def find_file(data: Path, names: Sequence[str], what: str) -> Path:
+    """A file itself, or the first of `names` in a folder.
+
+    Raises:
+        UserError: none is there.
+    """
+    atomic.existing_path(data, f"the folder of {what}")
+    if data.is_file():
+        return data
+    for name in names:
+        if (data / name).is_file():
+            return data / name
+    raise UserError(f"{data} holds none of {', '.join(names[:6])}; give the folder of {what}, or files by --train FILE --dev FILE")
+
+
+def read_squad(path: Path, split: str, *, unanswerable: bool = False) -> list[Example]:
+    """A SQuAD json -> examples in the file's order. In 'train' those whose answer cannot be found are left out; the number is said.
+
+    Raises:
+        UserError: no such layout, no question, or questions without answer where `unanswerable` does not allow them.
+    """
+    try:
+        content = json.loads(read_text(path, "the file of questions"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({str(error)[:100]}); give a file in SQuAD's layout") from None
+    counts: Counter[str] = Counter()
+    examples = []
+    for article_number, article in enumerate(_list(content, "data", str(path))):
+        for number, paragraph in enumerate(_list(article, "paragraphs", f"{path}, article {article_number}")):
+            place = f"{path}, article {article_number}, paragraph {number}"
+            for question in _list(paragraph, "qas", place):
+                examples.append(_squad_example(question, _text(paragraph, "context", place), place, unanswerable, counts))
+    return _usable(examples, split, path, counts)
+
+
+def _squad_example(question: Any, context: str, place: str, unanswerable: bool, counts: Counter[str]) -> Example:
+    asked = _text(question, "question", place)
+    name = str(question.get("id", question.get("qid", f"{place}: {asked}")))
+    if question.get("is_impossible") is True:
+        if not unanswerable:
+            raise UserError(f"{place}: question {name} has no answer (is_impossible); this is SQuAD 2.0's form: use the task squad2")
+        return Example(id=name, text=asked, text_pair=context, answers=())
+    if "answers" not in question:
+        return Example(id=name, text=asked, text_pair=context)
+    answers = []
+    for answer in _list(question, "answers", f"{place}, question {name}"):
+        start = answer.get("answer_start", -1) if isinstance(answer, Mapping) else -1
+        answers.append(locate(context, _text(answer, "text", f"{place}, question {name}"), start if isinstance(start, int) else -1, counts))
+    if not answers and not unanswerable:
+        raise UserError(f"{place}: question {name} has no answer; use the task squad2 for such questions")
+    return Example(id=name, text=asked, text_pair=context, answers=tuple(answers))
+
+
+def read_mrqa(path: Path, split: str) -> list[Example]:
+    """MRQA 2019's json lines, plain or .gz: a header, then {"context", "qas": [{"qid", "question", "answers", "detected_answers"}]}.
+
+    Detected answers come first, for the first of them is learned. The official score counts "answers" alone, so in other splits than 'train'
+    a detected one which is not among them is left out.
+
+    Raises:
+        UserError: no such layout, no question.
+    """
+    counts: Counter[str] = Counter()
+    examples = []
+    for number, line in enumerate(_plain_text(path).split("\n"), start=1):
+        place = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            paragraph = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{place} is not valid JSON ({str(error)[:100]}); MRQA has one object a line") from None
+        if isinstance(paragraph, dict) and "header" in paragraph:
+            continue
+        for question in _list(paragraph, "qas", place):
+            context, asked = _text(paragraph, "context", place), _text(question, "question", place)
+            name = str(question.get("qid", question.get("id", f"{number}: {asked}")))
+            answers = _mrqa_answers(question, context, f"{place}, question {name}", split, counts)
+            examples.append(Example(id=name, text=asked, text_pair=context, answers=answers))
+    return _usable(examples, split, path, counts)
+
+
+def _mrqa_answers(question: Mapping[str, Any], context: str, place: str, split: str, counts: Counter[str]) -> tuple[Answer, ...] | None:
+    given = [str(text) for text in question.get("answers") or ()]
+    known = {normalize_answer(text) for text in given}
+    answers = []
+    for detected in question.get("detected_answers") or ():
+        text = _text(detected, "text", place)
+        for span in _list(detected, "char_spans", place):
+            if not isinstance(span, list) or len(span) != 2 or not all(isinstance(end, int) for end in span):
+                raise UserError(f"{place}: char_spans holds {str(span)[:40]}, expected [first, last]; is this MRQA's layout?")
+            if split == "train" or not known or normalize_answer(text) in known:
+                answers.append(locate(context, text, span[0], counts))
+    answers += [Answer(text, -1) for text in given]
+    return tuple(answers) or None
+
+
+def locate(context: str, text: str, start: int, counts: Counter[str]) -> Answer:
+    """An answer where it is said to stand, or where it is found; -1 where it is not. `counts` learns of 'moved' and 'lost' ones.
+
+    It is looked for as it is written, then without regard to case. At last the original's rule holds: an offset is right when the words it
+    touches hold the answer, whatever the white space.
+    """
+    counts["answers"] += 1
+    if text.strip() and start >= 0 and context.startswith(text, start):
+        return Answer(text, start)
+    text, lower = text.strip(), context.lower()
+    found = nearest(context, text, start)
+    if found is None and len(lower) == len(context):
+        found = nearest(lower, text.lower(), start)
+    if found is None and text and 0 <= start <= len(context) - len(text) and _plain(text) in _plain(_words_at(context, start, start + len(text))):
+        return Answer(text, start)
+    counts["lost" if found is None else "moved"] += 1
+    return Answer(text, -1 if found is None else found)
+
+
+def nearest(context: str, text: str, start: int) -> int | None:
+    """The place of `text` in `context` nearest to `start`; None where it is nowhere, or is empty."""
+    places, at = [], context.find(text) if text else -1
+    while at >= 0:
+        places.append(at)
+        at = context.find(text, at + 1)
+    return min(places, key=lambda place: (abs(place - start), place)) if places else None
+
+
+def _words_at(context: str, start: int, end: int) -> str:
+    while start > 0 and context[start - 1] not in WHITE_SPACE:
+        start -= 1
+    while end < len(context) and context[end] not in WHITE_SPACE:
+        end += 1
+    return context[start:end]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).lower()
+
+
+def _usable(examples: list[Example], split: str, path: Path, counts: Counter[str]) -> list[Example]:
+    """What can be used of the examples; what was wrong is said on standard error."""
+    if counts["moved"] or counts["lost"]:
+        moved = f"{counts['moved']:,} of {counts['answers']:,} answers stand elsewhere than their offsets say and were found in the text"
+        print(f"{path.name}: {moved}, {counts['lost']:,} are not in it", file=sys.stderr, flush=True)
+    kept = examples
+    if split == "train":
+        kept = [e for e in examples if e.answers is not None and (not e.answers or any(answer.start >= 0 for answer in e.answers))]
+        if len(kept) < len(examples):
+            print(f"{path.name}: {len(examples) - len(kept):,} of {len(examples):,} questions left out: no answer found", file=sys.stderr, flush=True)
+    if not kept:
+        raise UserError(f"{path} has no questions" + (" with an answer in their contexts" if examples else "") + "; give a file with some")
+    return kept
+
+
+def _plain_text(path: Path) -> str:
+    if path.suffix != ".gz":
+        return read_text(path, "the file of questions")
+    atomic.existing_path(path, "the file of questions")
+    try:
+        return gzip.decompress(path.read_bytes()).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is no complete gzip file ({error}); fetch it again") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); convert it, or give another file") from None
+
+
+def _list(holder: Any, name: str, place: str) -> Iterator[Any]:
+    found = holder.get(name) if isinstance(holder, Mapping) else None
+    if not isinstance(found, list):
+        raise UserError(f"{place}: no list '{name}'; is this a file of questions in the layout of the task?")
+    return iter(found)
+
+
+def _text(holder: Any, name: str, place: str) -> str:
+    found = holder.get(name) if isinstance(holder, Mapping) else None
+    if not isinstance(found, str):
+        raise UserError(f"{place}: no text '{name}'; is this a file of questions in the layout of the task?")
+    return found

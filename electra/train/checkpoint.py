@@ -1,0 +1,235 @@
+"""Checkpoints of a run: written whole or not at all, found again, and continued bit by bit.
+
+    RUN/checkpoints/step-00001000/    what the caller's `save` writes (a Hugging Face directory) and
+        training/weights.safetensors  every parameter and buffer of the objective, in its own precision
+                 optimizer.safetensors  the optimizer's moments and counters
+                 shard-*.safetensors  instead of these two where the model is sharded: what each rank holds of both
+                 state.json           step, tokens, seconds, number of steps, examples of an update, position of every rank's batches
+
+No random state is stored, because none is carried from step to step: `seed_step` seeds the generators anew before every
+update from the run's seed and the step. Continuation is bit-exact on the same machine, threads and number of ranks; on
+another number it goes on with the same examples in every update (`share_out`), equal to rounding where nothing is dropped out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from electra.errors import UserError
+from electra.settings import LoopSettings
+from electra.storage import atomic
+from electra.train.distributed import Ranks, own_part, stored_shapes
+from electra.train.optimizer import Adam
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+"""One process."""
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed PyTorch's generators for update `step` of this rank."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """RUN/checkpoints/step-XXXXXXXX."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    folder = run / "checkpoints"
+    found = [(int(match[1]), path) for path in folder.glob("step-*") if (match := _NAME.fullmatch(path.name)) and path.is_dir()]
+    return [path for _, path in sorted(found)]
+
+
+def latest_checkpoint(run: Path | str) -> Path | None:
+    """The newest checkpoint of a run that can be continued; None where there is none yet."""
+    return next((path for path in reversed(checkpoints(Path(run))) if (path / "training" / "state.json").exists()), None)
+
+
+def sweep(run: Path) -> None:
+    """Remove what runs killed in the middle of writing left behind."""
+    for folder in (run, run / "checkpoints"):
+        for path in folder.glob(".*"):
+            if path.suffix not in (".part", ".old"):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def prune(run: Path, keep: int, keep_steps: Sequence[int]) -> None:
+    """Remove all checkpoints but the newest `keep` and those of `keep_steps`."""
+    found = checkpoints(run)
+    for path in found[: max(0, len(found) - max(1, keep))]:
+        if int(path.name.removeprefix("step-")) not in keep_steps:
+            # Renamed first, so that a half-deleted folder never carries a checkpoint's name.
+            doomed = path.with_name(f".{path.name}.old")
+            os.replace(path, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _tensors(objective: nn.Module) -> dict[str, Tensor]:
+    """Parameters (tied ones once) and buffers by name."""
+    return {**dict(objective.named_parameters()), **dict(objective.named_buffers())}
+
+
+def own_tensors(objective: nn.Module) -> dict[str, Tensor]:
+    """The same as this rank holds them: in place of sharded ones its parts, in the same memory."""
+    return {name: own_part(tensor) for name, tensor in _tensors(objective).items()}
+
+
+def write_model(folder: Path, objective: nn.Module, save: Callable[[Path], None], ranks: Ranks) -> None:
+    """Write `folder` atomically by `save(folder)` on the first rank; every rank has to call it."""
+    with ranks.whole(objective):
+        if ranks.first:
+            with atomic.atomic_folder(folder) as temporary:
+                save(temporary)
+
+
+def write_checkpoint(
+    folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks = ALONE
+) -> None:
+    """Write the checkpoint `folder` atomically: `save(folder)` for the model's own files, then training/. Every rank has to call it."""
+    if ranks.holds_parts(objective):
+        _write_parts(folder, objective, optimizer, state, save, ranks)
+    elif ranks.first:
+        _write_whole(folder, objective, optimizer, state, save)
+
+
+def _write_whole(folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None]) -> None:
+    with atomic.atomic_folder(folder) as temporary:
+        save(temporary)
+        training = temporary / "training"
+        training.mkdir()
+        for name, tensors in (("weights", _tensors(objective)), ("optimizer", optimizer.state())):
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, training / f"{name}.safetensors")
+        (training / "state.json").write_text(json.dumps(state), encoding="utf-8")
+
+
+def _write_parts(folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks) -> None:
+    """Every rank writes what it holds into the one folder that the first makes, and that appears when all have."""
+    with atomic.atomic_folder(folder) if ranks.first else contextlib.nullcontext(folder) as made:
+        temporary = Path(ranks.agree(str(made)))
+        training = temporary / "training"
+        with ranks.whole(objective):
+            if ranks.first:
+                save(temporary)
+                training.mkdir()
+        ranks.wait()
+        ranks.write_parts(training, {**_tensors(objective), **optimizer.state()})
+        if ranks.first:
+            files = sorted(path.name for path in training.glob("*.safetensors"))
+            (training / "state.json").write_text(json.dumps({**state, "files": files}), encoding="utf-8")
+
+
+def _read_state(folder: Path | str) -> dict[str, Any]:
+    training = atomic.existing_path(folder, "checkpoint") / "training"
+    with _told(folder):
+        state: dict[str, Any] = json.loads((training / "state.json").read_text(encoding="utf-8"))
+    return state
+
+
+@contextlib.contextmanager
+def _told(folder: Path | str) -> Iterator[None]:
+    """Errors of reading, in the user's words."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        missing = Path(error.filename or "training").name
+        raise UserError(f"{folder} cannot be continued: {missing} is missing; start from its weights instead (--init)") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{folder}: its training state is damaged ({error}); remove it to go on from the checkpoint before") from None
+
+
+def _check_same(folder: Path | str, mine: Mapping[str, Tensor], stored: Mapping[str, Sequence[int]]) -> None:
+    """Refuse tensors of another model, by their names and shapes."""
+    if odd := sorted(mine.keys() ^ stored.keys()):
+        raise UserError(f"{folder} holds another model (first difference: {odd[0]}); resume with the run's own settings")
+    for name, tensor in mine.items():
+        if tuple(tensor.shape) != tuple(stored[name]):
+            shapes = f"{tuple(stored[name])}, this model {tuple(tensor.shape)}"
+            raise UserError(f"{folder}: {name} has shape {shapes}; resume with the run's own settings")
+
+
+def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, ranks: Ranks = ALONE) -> dict[str, Any]:
+    """Load weights and optimizer from a checkpoint, in place -> its state.json.
+
+    Raises:
+        UserError: not a checkpoint that can be continued, damaged, or of another model.
+    """
+    state = _read_state(folder)
+    training, mine = Path(folder) / "training", _tensors(objective)
+    if ranks.holds_parts(objective) or "files" in state:
+        everything = {**mine, **optimizer.state()}
+        with _told(folder):
+            if lost := [name for name in state.get("files", ()) if not (training / name).exists()]:
+                raise FileNotFoundError(None, None, lost[0])
+            shapes = stored_shapes(training)
+        _check_same(folder, everything, shapes)
+        with _told(folder), torch.no_grad():
+            ranks.read_parts(training, everything)
+        return state
+    with _told(folder):
+        weights = load_file(training / "weights.safetensors")
+        moments = load_file(training / "optimizer.safetensors")
+    _check_same(folder, mine, {name: tensor.shape for name, tensor in weights.items()})
+    with torch.no_grad():
+        for name, tensor in mine.items():
+            tensor.copy_(weights[name])
+    optimizer.load_state(moments)
+    return state
+
+
+def own_position(folder: Path | str, positions: Sequence[Any], ranks: Ranks) -> Any:
+    """The stored positions of all ranks -> this one's; on another number of ranks, the one that all had.
+
+    Raises:
+        UserError: there was no such one.
+    """
+    if len(positions) == ranks.world_size:
+        return positions[ranks.rank]
+    if any(position != positions[0] for position in positions):
+        raise UserError(f"{folder} was written by {len(positions)} ranks; resume with as many, not {ranks.world_size}")
+    return positions[0]
+
+
+def share_out(loop: LoopSettings, checkpoint: Path | None, world_size: int) -> LoopSettings:
+    """The settings with which `world_size` ranks begin, or go on from `checkpoint`: as many examples in an update as were asked for, or as
+    before, in microbatches no larger than batch_size.
+
+    Raises:
+        UserError: that number of examples cannot be shared out equally.
+    """
+    if checkpoint is None:
+        examples, where = loop.total_batch_size, "total_batch_size"
+        if examples is None:
+            return loop
+    else:
+        state = _read_state(checkpoint)
+        examples = int(state.get("examples_per_update", len(state["positions"]) * loop.batch_size * loop.accumulation))
+        where = str(checkpoint)
+    if examples == loop.batch_size * loop.accumulation * world_size:
+        return loop
+    each, odd = divmod(examples, world_size)
+    if odd or examples < 1:
+        raise UserError(f"{where}: an update of this run takes {examples} examples, which {world_size} ranks cannot share; start another number")
+    parts = next(n for n in range(1, each + 1) if each % n == 0 and each // n <= loop.batch_size)
+    return replace(loop, batch_size=each // parts, accumulation=parts)

@@ -1,0 +1,300 @@
+"""What a run leaves behind and shows: config.toml, environment.json, metrics.jsonl, TensorBoard events, progress.
+
+A line of metrics.jsonl is one JSON object: `kind` ("train" or "evaluation"), `step`, `tokens` (real tokens trained on so
+far), `seconds` (of training so far, interruptions not counted), where the cost is known `flops` (operations of training so far),
+then the metrics by name.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from electra import config
+from electra.errors import UserError, require
+from electra.storage import atomic
+
+# ---- A run's metrics -> a Weights & Biases project; the package is imported when a run asks for it ----
+
+
+def join(project: str, folder: Path, title: str, settings: Mapping[str, Any]) -> Any:
+    """The project's run for this run directory: a new one, or the one that RUN/wandb-id names, so that a resumed run goes on there.
+
+    WANDB_MODE=offline keeps everything in RUN/wandb, to be sent later by `wandb sync`.
+
+    Raises:
+        UserError: the package is missing, or the project does not answer.
+    """
+    wandb = require("wandb", "wandb")
+    known = folder / "wandb-id"
+    if not known.exists():
+        atomic.write_text(known, secrets.token_hex(4) + "\n")
+    try:
+        run = wandb.init(project=project, name=title, id=known.read_text(encoding="utf-8").strip(), dir=folder, config=dict(settings), resume="allow")
+    except wandb.errors.Error as error:
+        raise UserError(f"--wandb {project}: {error}; check the name and 'wandb login', or set WANDB_MODE=offline") from None
+    # A run that goes on repeats steps since its last checkpoint, which W&B's own counter would refuse; ours is an axis like any other.
+    run.define_metric("*", step_metric="step")
+    return run
+
+
+_PACKAGES = ("electra", "torch", "numpy", "tokenizers", "safetensors", "transformers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What training costs, and what all devices together could do."""
+
+    flops_per_token: float
+    peak_flops: float | None = None
+    """Operations per second of all ranks' devices at their peak; None: not known, so no MFU."""
+
+    def utilization(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The speed among a line's values -> `mfu`, model FLOPs utilization."""
+        if self.peak_flops is None or "tokens_per_second" not in values:
+            return {}
+        return {"mfu": values["tokens_per_second"] * self.flops_per_token / self.peak_flops}
+
+
+class Record:
+    """The run directory's log and the progress on standard error."""
+
+    def __init__(
+        self,
+        folder: Path | str,
+        settings: object | None = None,
+        *,
+        title: str = "",
+        active: bool = True,
+        tensorboard: bool = True,
+        cost: Cost | None = None,
+        wandb: str | None = None,
+    ) -> None:
+        """Open the record of the run in `folder`; `settings`, if given, becomes its config.toml.
+
+        A run that goes on keeps its config.toml and metrics. `active=False` (all ranks but the first) writes nothing. `cost` adds
+        `flops` and `mfu` to the lines; `wandb` names a Weights & Biases project that gets them too.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        self.folder = Path(folder)
+        self.title = title or self.folder.name
+        self.active = active
+        self._tensorboard = tensorboard
+        self._cost = cost
+        self._writer: Any = None
+        self._online: Any = None
+        self._bar: Any = None
+        self._last_line = 0.0
+        if not active:
+            return
+        write_settings(self.folder, settings)
+        self._write_environment()
+        if wandb is not None:
+            self._online = join(wandb, self.folder, self.title, {} if settings is None else config.to_values(settings))
+
+    @property
+    def metrics_file(self) -> Path:
+        """The run's metrics.jsonl."""
+        return self.folder / "metrics.jsonl"
+
+    def _write_environment(self) -> None:
+        path = self.folder / "environment.json"
+        found = environment()
+        before: dict[str, Any] = {}
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            found["earlier"] = [*before.pop("earlier", []), before]
+        atomic.write_text(path, json.dumps(found, indent=1) + "\n")
+
+    def cut(self, step: int) -> None:
+        """Drop every line later than `step` (and one half written by a killed run): those steps are about to be repeated."""
+        if not self.active:
+            return
+        if self.metrics_file.exists():
+            kept = [line for line in read_metrics(self.metrics_file) if line["step"] <= step]
+            atomic.write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+        self._open_tensorboard(step)
+
+    def _open_tensorboard(self, step: int) -> None:
+        if not self._tensorboard or self._writer is not None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._tensorboard = False
+            return
+        self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+
+    def log(self, kind: str, *, step: int, tokens: int, seconds: float, values: Mapping[str, float]) -> None:
+        """Add one line to metrics.jsonl and its values to TensorBoard."""
+        if not self.active:
+            return
+        line: dict[str, Any] = {"step": step, "tokens": tokens, "seconds": round(seconds, 3), "kind": kind}
+        if self._cost is not None:
+            line["flops"] = self._cost.flops_per_token * tokens
+            values = {**values, **self._cost.utilization(values)}
+        values = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no NaN
+        line |= {name: float(f"{value:.7g}") for name, value in values.items()}
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self._open_tensorboard(step=0)
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{kind}/{name}", value, step)
+        if self._online is not None:
+            place = {name: line[name] for name in ("step", "tokens", "seconds", "flops") if name in line}
+            self._online.log(place | {f"{kind}/{name}": value for name, value in values.items()})
+        if kind == "evaluation":
+            self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def say(self, text: str) -> None:
+        """One line on standard error, above the progress bar."""
+        if not self.active:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def progress(self, step: int, num_steps: int, *, loss: float | None, rate: float, tokens_per_second: float, seconds_left: float) -> None:
+        """Show where training is: a bar in a terminal, else a line every ten seconds."""
+        if not self.active:
+            return
+        now = time.monotonic()
+        shown = "" if loss is None else f"loss {loss:.4f}  "
+        shown += f"lr {rate:.2e}  {tokens_per_second:,.0f} tokens/s  ETA {clock(seconds_left)}"
+        if config.terminal():
+            if self._bar is None:
+                self._start_bar()
+            self._bar.update(self._bar.task_ids[0], completed=step, total=num_steps, shown=shown)
+        elif now - self._last_line >= 10 or step == num_steps:
+            self._last_line = now
+            print(f"{self.title}: step {step:,}/{num_steps:,}  {shown}", file=sys.stderr, flush=True)
+
+    def _start_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[shown]}"))
+        self._bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
+        self._bar.add_task(self.title, total=None, shown="")
+        self._bar.start()
+
+    def close(self) -> None:
+        """Take the progress bar down and flush what is written elsewhere."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._online is not None:
+            self._online.finish()
+            self._online = None
+
+
+def write_settings(folder: Path, settings: object | None) -> None:
+    """Make the run directory, and `settings` its config.toml unless it has one: a run that goes on keeps its own.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}; choose another place") from None
+    if settings is not None and not (folder / "config.toml").exists():
+        atomic.write_text(folder / "config.toml", config.to_toml(settings))
+
+
+def clock(seconds: float) -> str:
+    """Seconds -> '45 s', '3 min 20 s', '2 h 05 min'."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl -> its lines; a last line that a killed run left unfinished is not one.
+
+    Raises:
+        UserError: a line before the last is not a metrics line.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    out: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            if not isinstance(value, dict) or not isinstance(value.get("step"), int):
+                raise ValueError
+        except ValueError:
+            if number >= len(lines) - 1:
+                break
+            raise UserError(f"{path}: line {number} is not a line of metrics; remove it") from None
+        out.append(value)
+    return out
+
+
+def environment() -> dict[str, Any]:
+    """What a run's speed and numbers depend on: versions, processor, GPU, command line, the package's commit. No names of machines."""
+    import torch
+
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpus,
+        "world_size": int(os.environ.get("WORLD_SIZE", 1)),
+    }
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")), platform.processor())
+
+
+def _commit() -> str | None:
+    """The commit of the checkout the package runs from; None for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        told = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

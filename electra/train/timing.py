@@ -1,0 +1,209 @@
+"""Some trial updates -> seconds per update and memory, with nothing recorded and nothing kept.
+
+Where an update takes long (a batch of thousands on a CPU) its time is put together: microbatches small enough to be quick, one a step and
+two a step in turn; the difference is a microbatch's time, what is left over the optimizer's.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from electra.contracts import Batch, BatchStream
+from electra.errors import UserError
+from electra.settings import LoopSettings, OptimizerSettings
+from electra.train.distributed import Ranks
+from electra.train.evaluation import autocast
+from electra.train.loop import Run
+from electra.train.run_log import Record
+
+_SKIPPED = 2  # the first updates fill caches and compile
+_TRIAL_SECONDS = 15.0
+"""Time given to the measured updates."""
+_QUICK = 2.0
+"""A microbatch longer than this is not made larger."""
+_WHOLE = 8.0
+"""An update estimated to be longer than this is put together from smaller ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What the trial saw on one rank."""
+
+    seconds_per_update: float
+    tokens_per_update: float
+    """Real tokens, all ranks together."""
+    num_updates: int
+    """Updates measured."""
+    examples_per_microbatch: int
+    """As measured: smaller than the batch where that would have taken too long."""
+    whole: bool
+    """Whether whole updates were timed, rather than put together."""
+    peak_bytes: int
+    """Most memory held while measuring: the device's on CUDA, this process's elsewhere."""
+    num_parameters: int
+    """Trained numbers, tied ones once."""
+
+
+def time_updates(
+    objective: nn.Module,
+    open_stream: Callable[[int], BatchStream],
+    settings: LoopSettings,
+    optimizer: OptimizerSettings,
+    ranks: Ranks,
+    seconds: float | None = None,
+) -> Timing:
+    """Train for about twice `seconds` (15 when not given) on `open_stream(examples per microbatch)` -> what an update takes.
+
+    Raises:
+        UserError: a microbatch does not fit into the GPU's memory.
+    """
+    run = Run(objective, open_stream(1), settings, optimizer, Record(Path(), active=False), lambda _: None, None, None, ranks)
+    run.num_steps = 1_000_000
+    run.prepare()
+    if ranks.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        return _time(run, open_stream, settings, ranks, _TRIAL_SECONDS if seconds is None else seconds)
+    except torch.cuda.OutOfMemoryError:
+        smaller = f"--batch-size {max(1, settings.batch_size // 2)} --accumulation {2 * settings.accumulation}"
+        raise UserError(f"batch_size {settings.batch_size} does not fit into this GPU's memory; try {smaller}") from None
+
+
+def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSettings, ranks: Ranks, limit: float) -> Timing:
+    def update(accumulation: int) -> float:
+        run.settings = replace(settings, accumulation=accumulation)
+        start = time.perf_counter()
+        run.update([])
+        if ranks.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    examples = _microbatch(run, open_stream, update, settings.batch_size, ranks)
+    microbatches = settings.batch_size * settings.accumulation / examples
+    for _ in range(_SKIPPED):
+        taken = update(1)
+    whole = examples == settings.batch_size and bool(ranks.agree(taken * settings.accumulation <= _WHOLE))
+    kinds = (settings.accumulation,) if whole else (1, 2)
+    seconds: dict[int, list[float]] = {kind: [] for kind in kinds}
+    before, started = run.tokens, time.perf_counter()
+    while ranks.agree(time.perf_counter() - started < limit or len(seconds[kinds[0]]) < 3):
+        for kind in kinds:
+            seconds[kind].append(update(kind))
+    count = sum(map(len, seconds.values()))
+    tokens = (run.tokens - before) / sum(kind * len(found) for kind, found in seconds.items())
+    if whole:
+        per_update = statistics.mean(seconds[settings.accumulation])
+    else:
+        one, two = (statistics.median(seconds[kind]) for kind in kinds)
+        # A difference of two noisy times: an optimizer takes some of an update's time, never less than none and hardly more than half.
+        each = min(max(two - one, 0.5 * one), one)
+        per_update = one - each + microbatches * each
+    return Timing(
+        seconds_per_update=per_update,
+        tokens_per_update=tokens * microbatches,
+        num_updates=count,
+        examples_per_microbatch=examples,
+        whole=whole,
+        peak_bytes=_peak_bytes(ranks.device),
+        num_parameters=run.adam.num_parameters,
+    )
+
+
+def _microbatch(run: Run, open_stream: Callable[[int], BatchStream], update: Callable[[int], float], largest: int, ranks: Ranks) -> int:
+    """Examples of a microbatch that is quick enough to repeat: all of them on a GPU, else grown from one."""
+    examples = largest if ranks.device.type == "cuda" else 1
+    run.stream = open_stream(examples)
+    update(1)
+    while examples < largest and ranks.agree(update(1) < _QUICK):
+        examples = min(largest, 4 * examples)
+        run.stream = open_stream(examples)
+    return examples
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    # Linux counts in kilobytes, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def activation_bytes(objective: nn.Module, batch: Batch) -> int:
+    """What one forward pass keeps for its backward pass, weights not counted; uncompiled."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*objective.parameters(), *objective.buffers()]}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    objective.train()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        # Held until they are counted: a freed one's address could be given to the next.
+        output = objective(batch)
+    del output
+    return sum(kept.values())
+
+
+# ---- What a device could do at most: the peak that MFU (model FLOPs utilization) is a share of ----
+
+
+PEAK_TFLOPS = {
+    "H200": 989.0,
+    "H100 NVL": 835.0,
+    "H100 PCIe": 756.0,
+    "H100": 989.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "L4": 121.0,
+    "A10": 125.0,
+    "RTX A6000": 154.8,
+    "RTX 4090": 165.2,
+    "RTX 3090": 71.0,
+}
+"""Words of a GPU's name -> dense bf16 products accumulated in fp32, TFLOP/s; the first whose words are all there.
+
+Source: NVIDIA's data sheets and (for the two GeForces) its Ada and GA102 white papers, without sparsity.
+"""
+_OTHERS = {"Ti", "SUPER", "Laptop", "D"}
+"""Words that make another GPU of a name."""
+_PEAK_SECONDS = 1.0
+
+
+def known_tflops(name: str) -> float | None:
+    """A GPU's name -> its bf16 peak; None where the table has none."""
+    words = set(re.split(r"[ -]", name))
+    return None if words & _OTHERS else next((peak for key, peak in PEAK_TFLOPS.items() if set(key.split()) <= words), None)
+
+
+def stated_tflops(given: float | None, device: torch.device, half: bool) -> float | None:
+    """What the user says, else the table's for this GPU where it computes in bf16, else None."""
+    if given is not None or device.type != "cuda" or not half:
+        return given
+    return known_tflops(torch.cuda.get_device_name(device))
+
+
+def measured_tflops(device: torch.device, precision: str) -> float:
+    """The rate of large matrix products on this device now, in the precision of training: about a second."""
+    size = 8192 if device.type == "cuda" else 1024
+    one, other = (torch.randn(size, size, device=device) for _ in range(2))
+    best, started = float("inf"), time.monotonic()
+    with torch.no_grad(), autocast(device, precision):
+        while time.monotonic() - started < _PEAK_SECONDS:
+            start = time.perf_counter()
+            product = one @ other
+            product[0, 0].item()  # waits for the device
+            best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e12

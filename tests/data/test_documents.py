@@ -1,0 +1,217 @@
+"""Every kind of corpus -> the documents written by hand; nothing lost in silence."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from electra.data import documents, sources
+from electra.data.documents import read_documents
+from electra.data.sources import Report, estimate_text_bytes
+from electra.errors import UserError
+
+TEXT = "One line.\nIts second line.\n\n\nAnother document.\r\n \nLast, without an end"
+DOCUMENTS = [["One line.", "Its second line."], ["Another document."], ["Last, without an end"]]
+
+
+def read(*names: Path | str, report: Report | None = None, **options: str) -> list[list[str]]:
+    return [d.lines for d in read_documents([str(n) for n in names], report=report, **options)]
+
+
+def zstd(data: bytes) -> bytes:
+    return bytes(pytest.importorskip("zstandard").ZstdCompressor().compress(data))
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress, ".zst": zstd}
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_compressions_give_the_same_documents(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a.txt{ending}"
+    file.write_bytes(COMPRESS[ending](TEXT.encode()))
+    report = Report()
+    assert read(file, report=report) == DOCUMENTS
+    assert (report.documents, report.text_bytes, report.fraction, report.problems) == (3, len(TEXT.encode()), 1.0, {})
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".bz2", ".zst"])
+def test_two_streams_end_to_end(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a.txt{ending}"
+    half = len(TEXT.encode()) // 2
+    file.write_bytes(COMPRESS[ending](TEXT.encode()[:half]) + COMPRESS[ending](TEXT.encode()[half:]))
+    assert read(file) == DOCUMENTS
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".bz2", ".zst"])
+def test_a_truncated_file_is_told_and_the_others_are_read(ending: str, tmp_path: Path) -> None:
+    whole = COMPRESS[ending]("".join(f"line {i} {i * 7919 % 1009}\n\n" for i in range(3000)).encode())
+    (tmp_path / f"a.txt{ending}").write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "b.txt").write_text(TEXT)
+    report = Report()
+    assert read(tmp_path, report=report)[-3:] == DOCUMENTS
+    problem = report.problems["files that could not be read"]
+    assert problem["count"] == 1
+    assert problem["places"][0].startswith(f"a.txt{ending}: after ")
+    assert "a.txt" in report.lines()[0]
+
+
+def test_document_rules(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("a\nb\n\nc<br />d\n")
+    assert read(file, documents="blank-line") == [["a", "b"], ["c<br />d"]]
+    assert read(file, documents="line") == [["a"], ["b"], ["c<br />d"]]
+    assert read(file, documents="file") == [["a", "b", "c", "d"]]
+    assert read(file) == [["a", "b"], ["c<br />d"]]
+    file.write_text("a\nb\nc\n\n\n")
+    assert read(file) == [["a"], ["b"], ["c"]]
+    file.write_text("Great.<br /><br />Really<br>!")
+    assert read(file) == [["Great.", "Really", "!"]]
+
+
+def test_wikitext_titles_start_documents(tmp_path: Path) -> None:
+    file = tmp_path / "wiki.test.tokens"
+    file.write_text(" \n = Homarus gammarus = \n \n It is a lobster . \n \n = = Size = = \n x = 5 = y \n \n = A = \n \n Text . \n")
+    report = Report()
+    assert read(file, report=report) == [["= Homarus gammarus =", "It is a lobster .", "= = Size = =", "x = 5 = y"], ["= A =", "Text ."]]
+    assert report.rules == {"title": 1}
+    assert [documents.is_title(line) for line in (" = a = ", " = = a = = ", "a = b", " = a == b = ", "==")] == [True, False, False, True, False]
+
+
+@pytest.mark.realdata
+def test_wikitext2_has_its_120_articles(data_root: Path) -> None:
+    assert len(read(data_root / "wikitext2")) == 120
+
+
+def test_undecodable_bytes_have_place_and_count(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffgood\nbad \xff\xfe here\n\nfine \ufffd\nagain ".encode("latin-1", "ignore") + b"\xe4\n")
+    report = Report()
+    lines = [line for document in read(tmp_path, report=report) for line in document]
+    assert lines == ["good", "bad \ufffd\ufffd here", "fine", "again \ufffd"]
+    assert report.problems == {"undecodable byte sequences (replaced by U+FFFD)": {"count": 3, "places": ["a.txt:2, byte 5", "a.txt:5, byte 7"]}}
+
+
+def test_only_newlines_end_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\u2028b\x0bc\x85d\x1ce\n\nf\n", encoding="utf-8")
+    assert read(tmp_path / "a.txt") == [["a\u2028b\x0bc\x85d\x1ce"], ["f"]]
+
+
+def test_blocks_cut_anywhere_give_the_same_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"zeile {i} äöü 中文 🙂\n" + "\n" * (i % 3 == 0) for i in range(200))
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    whole = read(tmp_path / "a.txt")
+    for size in (1, 7, 100):
+        monkeypatch.setattr(sources, "BLOCK_BYTES", size)
+        assert read(tmp_path / "a.txt") == whole
+
+
+def test_endless_lines_and_documents_are_cut_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 50)
+    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 200)
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_CHARACTERS", 300)
+    (tmp_path / "a.txt").write_text("word " * 200)
+    report = Report()
+    found = read(tmp_path / "a.txt", report=report, documents="file")
+    assert " ".join(line for d in found for line in d).split() == ["word"] * 200
+    assert len(found) > 1
+    assert {kind.split(" because")[0] for kind in report.problems} == {"lines cut", "documents cut"}
+
+
+def test_folders_are_read_in_order_and_strangers_named(tmp_path: Path) -> None:
+    for name in ("b/2.txt", "b/1.txt", "a.txt", "c.md", ".hidden.txt", "b/.git/x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "d.png").write_bytes(b"\x89PNG\0")
+    (tmp_path / "e.txt").write_bytes(b"\x7fELF\0\0")
+    (tmp_path / "f.txt").write_text("")
+    report = Report()
+    assert read(tmp_path, report=report) == [["a.txt"], ["c.md"], ["b/1.txt"], ["b/2.txt"]]
+    assert report.problems["files skipped, ending not known"] == {"count": 1, "places": ["d.png"]}
+    assert "e.txt: binary" in report.problems["files that could not be read"]["places"][0]
+    assert report.empty_documents == 1
+
+
+RECORDS = [{"text": "a\n\nb", "id": 1}, {"text": "", "id": 2}, {"text": None, "id": 3}, {"text": "中", "id": 4}]
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    good = [json.dumps(r) for r in RECORDS]
+    (tmp_path / "a.jsonl").write_text("\n".join([*good, "{broken", '"word"', '{"id": 5}', '{"text": 7}', '{"text": "x \\ud800"}']))
+    report = Report()
+    assert read(tmp_path / "a.jsonl", report=report) == [["a", "b"], ["中"], ["x \ufffd"]]
+    assert report.empty_documents == 3
+    assert {kind: entry["places"] for kind, entry in report.problems.items()} == {
+        "lines that are not JSON": ["a.jsonl:5"],
+        "lines that are not JSON objects": ["a.jsonl:6"],
+        "records without 'text'": ["a.jsonl:7"],
+        "records whose text is not a string": ["a.jsonl:8"],
+        "records with broken characters (replaced by U+FFFD)": ["a.jsonl:9"],
+    }
+
+
+def test_parquet_and_the_hub_read_the_same(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.Table.from_pylist(RECORDS * 300), tmp_path / "a.parquet")
+    report = Report()
+    assert read(tmp_path, report=report) == [["a", "b"], ["中"]] * 300
+    assert report.empty_documents == 600
+    with pytest.raises(UserError, match="no column 'txt'; did you mean 'text'"):
+        read(tmp_path, text_field="txt")
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
+    report = Report()
+    assert len(read(tmp_path, report=report)) == 600
+    assert report.problems["files that could not be read"]["places"][0].startswith("b.parquet: after 0 records")
+
+
+@pytest.mark.slow
+def test_a_data_set_by_name_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(r) for r in RECORDS))
+    report = Report()
+    assert read(f"hf:{tmp_path}", report=report) == [["a", "b"], ["中"]]
+    assert report.fraction is None
+    assert read(f"hf:{tmp_path}:default:train") == [["a", "b"], ["中"]]
+    with pytest.raises(UserError, match=r"expected hf:NAME\[:CONFIG\[:SPLIT\]\]"):
+        read(f"hf:{tmp_path}:default:nosplit")
+    with pytest.raises(UserError, match="no column 'texts'; did you mean 'text'"):
+        read(f"hf:{tmp_path}", text_field="texts")
+
+
+BAD = {
+    "missing.txt": (None, "corpus not found"),
+    "emty.txt": (None, "did you mean 'empty.txt'"),
+    "empty.txt": (b"", "no text found in"),
+    "blank.txt": (b" \n\n", "no text found in"),
+    "binary.txt": (b"\0\1", "binary.txt: binary"),
+    "table.csv": (b"a,b", "a table is not a corpus"),
+    "not.txt.xz": (b"plain text", "not.txt.xz: after"),
+    "not.parquet": (b"plain text", "not.parquet: after 0 records"),
+    "field.jsonl": (b'{"texts": "a"}', "did you mean 'texts'"),
+    "folder": (None, "expected files ending in"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_inputs_are_one_line(name: str, tmp_path: Path) -> None:
+    for file, (content, _) in BAD.items():
+        if content is not None:
+            (tmp_path / file).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x.bin").write_bytes(b"1")
+    with pytest.raises(UserError) as error:
+        read(tmp_path / name)
+    assert BAD[name][1] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_estimate_of_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x" * 1000)
+    (tmp_path / "a.txt.xz").write_bytes(b"x" * 1000)
+    assert estimate_text_bytes([tmp_path]) == 4600
+    assert estimate_text_bytes(["hf:a/b"]) is None

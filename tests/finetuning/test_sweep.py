@@ -1,0 +1,347 @@
+"""electra finetune over a suite, a search and several workers: trials as processes, resumed, killed, failed, in one table."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import random_start
+
+from electra import cli, config
+from electra.command_line import from_command_line
+from electra.errors import UserError
+from electra.finetuning import results_table, sweep
+from electra.finetuning.launcher import as_flags, run_trial
+from electra.settings import FinetuneSettings
+from electra.tasks.registry import find_files, suites
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Path) -> Path:
+    """A discriminator of one layer with random weights."""
+    sizes = {"embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
+    return random_start(tmp_path_factory.mktemp("start") / "start", tiny_vocab, **sizes)
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with SST-2 and MRPC, an empty RTE, and nothing else."""
+    root, rng = tmp_path_factory.mktemp("glue"), random.Random(3)
+    for name, header in (("SST-2", "sentence\tlabel"), ("MRPC", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String")):
+        (root / name).mkdir()
+        for split, count in (("train", 40), ("dev", 21)):
+            rows = [header]
+            for _ in range(count):
+                label = rng.randrange(2)
+                text = f"{' '.join(rng.choices('the film story was a of'.split(), k=4))} {'good' if label else 'bad'}"
+                rows.append(f"{text}\t{label}" if name == "SST-2" else f"{label}\t1\t2\t{text}\ta good film")
+            (root / name / f"{split}.tsv").write_text("\n".join(rows) + "\n")
+    (root / "RTE").mkdir()
+    return root
+
+
+QUICK = ("--num-train-steps", "6", "--batch-size", "8", "--device", "cpu", "--threads", "1", "--max-length", "20", "--evaluate-every", "6")
+
+
+def _command(start: Path, glue: Path, output: Path, *more: str, task: str = "glue") -> list[str]:
+    return ["finetune", task, "--model", str(start), "--data", str(glue), "--output", str(output), *QUICK, *more]
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials as calls instead of processes: a process takes seconds to import torch."""
+    from electra.finetuning import launcher
+
+    def run_here(words: list[str], folder: str, environment: dict[str, str], started: Any = None) -> dict[str, Any]:
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = cli.main(words)
+        error = said.getvalue().splitlines()[-1].removeprefix("electra: ") if code else None
+        return {"returncode": code, "seconds": 1.0, "peak_memory_bytes": 10**8, "error": error}
+
+    monkeypatch.setattr(launcher, "run_trial", run_here)
+
+
+@pytest.fixture(scope="module")
+def done(start: Path, glue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished suite: two tasks, two seeds."""
+    output = tmp_path_factory.mktemp("suite") / "run"
+    assert cli.main(_command(start, glue, output, "--seeds", "2", "--workers", "2")) == 0
+    return output
+
+
+def test_every_trial_is_in_the_table(done: Path) -> None:
+    results = _read(done / "results.json")
+    assert set(results["tasks"]) == {"sst2", "mrpc"} and results["failed"] == [] and results["unfinished"] == []
+    assert {"cola", "rte", "wnli"} <= set(results["not_found"])
+    text = (done / "table.md").read_text()
+    for task, row in results["tasks"].items():
+        each = []
+        for seed in (1, 2):
+            scores = _read(done / task / f"seed-{seed}" / "scores.json")["scores"]
+            each.append(scores["glue_score" if task == "mrpc" else "accuracy"]["mean"])
+        assert row["score"]["each"] == each and row["score"]["mean"] == pytest.approx(sum(each) / 2) and row["seeds"] == [1, 2]
+        assert row["score"]["sd"] == pytest.approx(statistics.stdev(each)) and row["score"]["best"] == max(each)
+        assert all(seconds > 0 for seconds in row["seconds"]) and all(50e6 < size < 4e9 for size in row["peak_memory_bytes"])
+        assert f"| {task} | {row['counted_metric']} | {row['score']['mean'] * 100:.2f} |" in text
+    means = [row["score"]["mean"] for row in results["tasks"].values()]
+    assert results["average"]["mean"] == pytest.approx(sum(means) / 2) and "not the whole suite" in text
+    assert (done / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_model_of_each_task_is_kept(done: Path) -> None:
+    from electra.model.huggingface import load_checkpoint
+
+    for task in ("sst2", "mrpc"):
+        told = _read(done / task / "best.json")
+        scores = [_read(done / task / f"seed-{seed}" / "scores.json")["scores"]["accuracy"]["mean"] for seed in (1, 2)]
+        assert told["score"] == max(scores) and scores[int(told["trial"][-1]) - 1] == max(scores)
+        assert load_checkpoint(done / task / "best", "classifier").labels == ("0", "1")
+        assert "best of all trials" in (done / task / "best" / "README.md").read_text()
+        assert len(list((done / task).rglob("model.safetensors"))) == 1
+
+
+def test_baselines_stand_beside_the_scores(done: Path, start: Path, glue: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(done, tmp_path / done.name)
+    more = ("--seeds", "2", "--workers", "2")
+    assert cli.main(_command(start, glue, copy, *more, "--baselines", "--resume")) == 0
+    rows = _read(copy / "results.json")["tasks"]
+    labels = [line.split("\t")[1] for line in (glue / "SST-2" / "dev.tsv").read_text().splitlines()[1:]]
+    train = [line.split("\t")[1] for line in (glue / "SST-2" / "train.tsv").read_text().splitlines()[1:]]
+    largest = max("01", key=train.count)
+    assert rows["sst2"]["baselines"]["largest class"]["accuracy"] == pytest.approx(labels.count(largest) / len(labels))
+    assert rows["sst2"]["baselines"]["TF-IDF"]["accuracy"] == 1.0
+    assert "sst2 without a network: largest class" in (copy / "table.md").read_text()
+
+
+def test_a_trials_command_repeats_it(done: Path, tmp_path: Path) -> None:
+    log = (done / "sst2" / "seed-2" / "trial.log").read_text().splitlines()[0]
+    words = log.removeprefix("$ electra ").split()
+    words[words.index("--output") + 1] = str(tmp_path / "again")
+    assert cli.main(words) == 0
+    assert _read(tmp_path / "again" / "scores.json")["scores"] == _read(done / "sst2" / "seed-2" / "scores.json")["scores"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_resume_runs_only_what_is_new(done: Path, start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(done, output)
+    assert cli.main(_command(start, glue, output, "--seeds", "2")) == 2
+    assert "already exists; add --resume" in capsys.readouterr().err
+    assert cli.main(_command(start, glue, output, "--seeds", "2", "--resume", "--dropout", "0.3")) == 2
+    assert "began with dropout" in capsys.readouterr().err
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")}
+    (output / "mrpc" / "seed-2" / "scores.json").unlink()
+    assert cli.main(_command(start, glue, output, "--seeds", "2", "--workers", "1", "--resume", "--json")) == 0
+    after = {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")}
+    assert {path.parent for path in before if before[path] != after.get(path)} <= {output / "mrpc" / "seed-2", output / "mrpc" / "seed-2" / "seed-2"}
+    told = json.loads(capsys.readouterr().out)
+    assert told["tasks"]["mrpc"]["score"] == _read(done / "results.json")["tasks"]["mrpc"]["score"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_failing_task_is_told_and_the_rest_go_on(start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(glue, tmp_path / "glue")
+    (tmp_path / "glue" / "MRPC" / "train.tsv").write_text("Quality\t#1 String\n1\tone\n")
+    assert cli.main(_command(start, tmp_path / "glue", tmp_path / "run", "--workers", "1")) == 1
+    told, results = capsys.readouterr(), _read(tmp_path / "run" / "results.json")
+    assert set(results["tasks"]) == {"sst2"} and results["average"] is None
+    assert [item["trial"] for item in results["failed"]] == ["mrpc seed 1"] and "no column '#2 String'" in results["failed"][0]["error"]
+    assert "**failed**" in told.out and "mrpc seed 1: failed" in told.err and "\n" not in results["failed"][0]["error"]
+    shutil.copy(glue / "MRPC" / "train.tsv", tmp_path / "glue" / "MRPC" / "train.tsv")
+    assert cli.main(_command(start, tmp_path / "glue", tmp_path / "run", "--workers", "1", "--resume")) == 0
+    assert set(_read(tmp_path / "run" / "results.json")["tasks"]) == {"sst2", "mrpc"}
+
+
+def _wait_for(path: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+LONG = ("--num-train-steps", "4000", "--checkpoint-every", "5", "--evaluate-every", "4000", "--log-every", "5")
+
+
+def test_a_killed_trial_is_told_and_a_stopped_suite_goes_on(start: Path, glue: Path, tmp_path: Path) -> None:
+    """One trial is killed: the suite says so and goes on. Then the suite itself is stopped: its trials save themselves."""
+    output = tmp_path / "run"
+    words = [sys.executable, "-m", "electra", *_command(start, glue, output, *LONG, "--workers", "1", task="sst2"), "--seeds", "2"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        for seed in (1, 2):
+            _wait_for(output / "sst2" / f"seed-{seed}" / f"seed-{seed}" / "checkpoints")
+            if seed == 1:
+                trial = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "seed-1"], capture_output=True, text=True).stdout.split()
+                os.kill(int(trial[0]), signal.SIGKILL)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM, told
+    assert "sst2 seed 1: failed: killed by SIGKILL" in told and "--resume goes on" in told
+    assert "sst2 seed 2: stopped after step" in told
+    kept = sorted((output / "sst2" / "seed-2" / "seed-2" / "checkpoints").iterdir())[-1]
+    assert "stopped after step" in (output / "sst2" / "seed-2" / "trial.log").read_text()
+    assert int(kept.name.split("-")[-1]) >= 5 and not (output / "sst2" / "seed-2" / "scores.json").exists()
+
+
+def test_a_trial_that_still_runs_is_not_started_twice(tmp_path: Path) -> None:
+    import fcntl
+
+    with open(tmp_path / "trial.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "still works in" in run_trial(["--version"], str(tmp_path), {})["error"]
+    assert run_trial(["--version"], str(tmp_path), {})["returncode"] == 0
+
+
+def test_ray_is_asked_for_every_trial(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
+    """With a stand-in for Ray: each trial goes through one remote call, a lost worker is a failed trial, and the cluster is left at the end."""
+    from electra.data import ray_backend
+    from electra.finetuning import launcher
+
+    class RayError(Exception):
+        pass
+
+    asked: list[dict[str, Any]] = []
+    left: list[bool] = []
+
+    class Ray:
+        exceptions = type("exceptions", (), {"RayError": RayError})
+
+        def cluster_resources(self) -> dict[str, float]:
+            return {"CPU": 4.0}
+
+        def remote(self, **options: Any) -> Any:
+            asked.append(options)
+            return lambda function: type("Remote", (), {"remote": lambda _, *values: (function, values)})()
+
+        def get(self, call: Any) -> Any:
+            function, values = call
+            if "seed-2" in values[1]:
+                raise RayError
+            return function(*values)
+
+        def shutdown(self) -> None:
+            left.append(True)
+
+    monkeypatch.setattr(launcher, "require", lambda module, extra: Ray())
+    monkeypatch.setattr(ray_backend, "connect", lambda ray, address, workers: None)
+    assert cli.main(_command(start, glue, tmp_path / "run", "--engine", "ray", "--workers", "1", "--seeds", "2", task="sst2")) == 1
+    results = _read(tmp_path / "run" / "results.json")
+    assert results["tasks"]["sst2"]["seeds"] == [1] and "Ray worker was lost" in results["failed"][0]["error"]
+    assert asked == [{"num_cpus": 1, "num_gpus": 0, "max_retries": 0}] and left == [True]
+
+
+# ---- search ----
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_search_says_where_it_chose(start: Path, glue: Path, tmp_path: Path) -> None:
+    # Nothing is learned at 1e-9, everything at 1e-2.
+    more = ("--search", "lr=1e-9,1e-2", "dropout=0", "--seeds", "2", "--num-train-steps", "80", "--workers", "1", "--layerwise-lr-decay", "1")
+    assert cli.main(_command(start, glue, tmp_path / "run", *more, task="SST-2")) == 0
+    row = _read(tmp_path / "run" / "results.json")["tasks"]["sst2"]
+    assert [point["hyper_parameters"]["learning_rate"] for point in row["points"]] == ["1e-9", "1e-2"]
+    assert all(point["seeds"] == [1, 2] for point in row["points"]) and row["hyper_parameters"] == {"learning_rate": "1e-2", "dropout": "0"}
+    assert row["score"]["mean"] > row["points"][0]["score"]["mean"]
+    text = (tmp_path / "run" / "table.md").read_text()
+    assert "learning_rate 1e-2, dropout 0 (chosen on the dev set: its score is optimistic)" in text and text.count("chosen on the dev set:") == 1
+    assert _read(tmp_path / "run" / "sst2" / "best.json")["trial"].startswith("sst2/learning_rate-1e-2_dropout-0/")
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        (("lr",), "expected NAME=VALUE"),
+        (("lr=1e-4,",), "expected NAME=VALUE"),
+        (("learning_rat=1",), "did you mean 'learning_rate'"),
+        (("seeds=1,2",), "unknown setting 'seeds'"),
+        (("epochs=1", "epochs=2"), "given twice"),
+    ],
+)
+def test_wrong_searches(search: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        sweep.read_search(search)
+
+
+def test_every_combination_is_tried() -> None:
+    points = sweep.read_search(("lr=1e-4,3e-4", "epochs=3,5,7"))
+    assert len(points) == 6 and points[1] == (("learning_rate", "1e-4"), ("epochs", "5"))
+
+
+def test_a_value_its_flag_does_not_take_is_told_before_anything_runs(
+    start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(_command(start, glue, tmp_path / "run", "--search", "epochs=3,many", task="sst2")) == 2
+    assert "many" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+# ---- parts ----
+
+
+def test_a_draw_is_for_the_tasks_that_have_some(tmp_path: Path) -> None:
+    """--fold in a suite reaches FewCLUE's tasks and not ChnSentiCorp, which would refuse it."""
+    settings = from_command_line(FinetuneSettings, ["clue", "--model", "m", "--data", str(tmp_path), "--output", "o", "--fold", "1"], "finetune")
+    trials = sweep.plan(settings, {"tnews": tmp_path, "chnsenticorp": tmp_path}, [()])
+    assert [("--fold" in trial.words) for trial in trials] == [True, False]
+
+
+def test_flags_of_a_trial_are_those_given() -> None:
+    words = ["sst2", "--model", "m", "--output", "o", "--data", "d", "--no-double-unordered", "--budget", "90s", "--keep-steps", "3", "5"]
+    words += ["--learning-rate", "2e-5", "--seeds", "4", "--workers", "3", "--preset", "original-code", "--num-train-tokens", "30M"]
+    given = from_command_line(FinetuneSettings, words, "electra finetune")
+    again = from_command_line(FinetuneSettings, ["sst2", "--output", "o", "--data", "d", *as_flags(given)], "electra finetune")
+    assert again == config.replace(given, seeds=1, suite=again.suite) and "--workers" not in as_flags(given)
+
+
+def test_folders_are_found_by_name(tmp_path: Path) -> None:
+    for name in ("glue/SST-2/train.tsv", "clue/RTE/train.tsv", "aclImdb_v1.tar.gz", "wnli/.hidden/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "CoLA").mkdir()
+    assert find_files("sst2", tmp_path) == tmp_path / "glue" / "SST-2" and find_files("imdb", tmp_path) == tmp_path / "aclImdb_v1.tar.gz"
+    assert find_files("rte", tmp_path / "clue" / "RTE") == tmp_path / "clue" / "RTE" and find_files("cola", tmp_path) is None
+    assert "own" not in suites()["all"] and set(suites()["glue"]) <= set(suites()["all"])
+
+
+def test_the_interval_is_students() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = [0.81, 0.84, 0.79, 0.83, 0.80]
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert results_table.describe(values)["interval"] == pytest.approx([low, high])
+    assert results_table.describe([0.5])["interval"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["glue", "--data", "{none}"], "not found"),
+        (["glue", "--data", "{empty}"], "holds no folder of the suite 'glue'"),
+        (["glue"], "needs --data DIR"),
+        (["glu", "--data", "{empty}"], "unknown task 'glu'"),
+    ],
+)
+def test_suites_that_cannot_be(words: list[str], said: str, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    words = [word.format(none=tmp_path / "none", empty=tmp_path / "empty") for word in words]
+    assert cli.main(["finetune", *words, "--model", str(start), "--output", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,162 @@
+"""inspect: every kind of path is recognized and counted right; push says what is missing before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import checkpoints, oracle, vocabulary
+
+from electra.cli import main
+from electra.errors import UserError
+from electra.inference.inspect import describe
+
+
+def inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The JSON answer; the table is printed once too, so that both are exercised."""
+    assert main(["inspect", str(path)]) == 0
+    table = capsys.readouterr().out
+    assert main(["inspect", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["kind"] in table
+    return found
+
+
+def test_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    found = inspect(checkpoints()["discriminator"], capsys)
+    reference = oracle("ElectraForPreTraining", "discriminator").model
+    assert found["kind"] == "checkpoint" and found["architecture"] == "ElectraForPreTraining"
+    assert found["num_parameters"] == sum(p.numel() for p in reference.parameters())
+    assert found["hidden_size"] == 32 and found["tokenizer"] is True and found["dtype"] == "F32"
+    assert found["generator"]["architecture"] == "ElectraForMaskedLM"
+    assert inspect(checkpoints()["classifier"], capsys)["labels"] == ["negative", "neutral", "positive"]
+    assert inspect(checkpoints()["lone"] / "model.safetensors", capsys)["kind"] == "weights"
+
+
+def test_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = inspect(checkpoints()["vocab"], capsys)
+    assert found["kind"] == "tokenizer" and found["vocab_size"] == len(vocabulary()) and found["lowercase"] is True
+    assert found["special_ids"] == {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(checkpoints()["lone"] / name, tmp_path)
+    assert inspect(tmp_path, capsys)["fingerprint"] == found["fingerprint"]
+
+
+def test_corpus(tmp_path: Path, tiny_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tiny_corpus.read_text(encoding="utf-8")
+    found = inspect(tiny_corpus, capsys)
+    lines = [line for line in text.splitlines() if line]
+    assert (found["kind"], found["num_documents"], found["num_lines"]) == ("corpus", 60, len(lines))
+    assert found["num_words"] == len(text.split()) and found["num_characters"] == sum(map(len, lines))
+    for name in ("a.txt", "b.txt"):
+        shutil.copy(tiny_corpus, tmp_path / name)
+    folder = inspect(tmp_path, capsys)
+    assert folder["num_files"] == 2 and folder["num_lines"] == 2 * len(lines)
+    assert folder["size_bytes"] == 2 * tiny_corpus.stat().st_size
+
+
+def test_shards(tmp_path: Path, tiny_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = tmp_path / "shards"
+    vocab = str(checkpoints()["vocab"])
+    assert main(["prepare", str(tiny_corpus), "--tokenizer", vocab, "--output", str(shards), "--workers", "1", "--held-out", "10%"]) == 0
+    capsys.readouterr()
+    found = inspect(shards, capsys)
+    assert found["kind"] == "shards"
+    splits = found["splits"].values()
+    assert sum(split["documents"] for split in splits) == 60
+    oracle_ids = oracle("ElectraForPreTraining", "lone").tokenizer(tiny_corpus.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]
+    assert sum(split["tokens"] for split in splits) == len(oracle_ids)
+
+
+def test_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.toml").write_text('preset = "mini"\n', encoding="utf-8")
+    lines = [
+        {"kind": "train", "step": 50, "tokens": 100, "loss": 9.0},
+        {"kind": "evaluation", "step": 50, "disc_auc": 0.6},
+        {"kind": "train", "step": 100, "tokens": 200, "loss": 8.0},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "tra', encoding="utf-8")
+    for step in ("step-00000050", "step-00000100"):
+        shutil.copytree(checkpoints()["lone"], tmp_path / "checkpoints" / step)
+    found = inspect(tmp_path, capsys)
+    assert found["kind"] == "run" and found["preset"] == "mini" and found["status"].startswith("unfinished")
+    assert found["last_train"]["step"] == 100 and found["last_evaluation"]["disc_auc"] == 0.6
+    assert found["checkpoints"] == ["step-00000050", "step-00000100"]
+    shutil.copytree(checkpoints()["lone"], tmp_path / "final")
+    assert inspect(tmp_path, capsys)["status"] == "finished"
+
+
+@pytest.mark.parametrize("bytes_kept", [0, 4, 100, -1])
+def test_truncated_weights_are_seen(tmp_path: Path, bytes_kept: int) -> None:
+    folder = shutil.copytree(checkpoints()["lone"], tmp_path / "broken")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:bytes_kept])
+    with pytest.raises(UserError, match="damaged or incomplete"):
+        describe(str(folder))
+
+
+def test_hostile_header_is_refused(tmp_path: Path) -> None:
+    for content in (b"\xff" * 64, (8).to_bytes(8, "little") + b"[1, 2]  ", (2).to_bytes(8, "little") + b"{}extra"):
+        file = tmp_path / "model.safetensors"
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="damaged or incomplete"):
+            describe(str(file))
+
+
+# ---- push ----
+
+
+class Hub:
+    """Records what would be uploaded."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def create_repo(self, repo_id: str, **options: Any) -> str:
+        self.calls.append(("create_repo", {"repo_id": repo_id, **options}))
+        return f"https://huggingface.co/{repo_id}"
+
+    def upload_file(self, **options: Any) -> None:
+        self.calls.append(("upload_file", options))
+
+    def upload_folder(self, **options: Any) -> None:
+        self.calls.append(("upload_folder", options))
+
+
+def test_push_uploads_with_a_model_card(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    hub = Hub()
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "a token")
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    assert main(["push", str(checkpoints()["classifier"]), "--name", "me/model", "--private"]) == 0
+    assert capsys.readouterr().out == "https://huggingface.co/me/model\n"
+    calls = dict(hub.calls)
+    assert calls["create_repo"]["private"] is True
+    assert calls["upload_folder"]["folder_path"] == str(checkpoints()["classifier"])
+    assert "training/*" in calls["upload_folder"]["ignore_patterns"]
+    card = calls["upload_file"]["path_or_fileobj"].decode()
+    assert card.startswith("---\n") and "negative, neutral, positive" in card and 'pipeline("text-classification", model="me/model")' in card
+
+
+def test_push_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(*argv: str) -> str:
+        assert main(["push", *argv]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("electra: ") and error.count("\n") == 1
+        return error
+
+    model = str(checkpoints()["lone"])
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    assert "hf auth login" in fails(model, "--name", "me/model")
+    assert "OWNER/NAME" in fails(model, "--name", "model")
+    assert "not a checkpoint" in fails(str(tmp_path / "none"), "--name", "me/model")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "a token")
+
+    class Unreachable:
+        def create_repo(self, *_: Any, **__: Any) -> None:
+            raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Unreachable)
+    assert "could not be reached" in fails(model, "--name", "me/model")

@@ -1,0 +1,49 @@
+"""Small random checkpoints of every head, and artefacts built from them: what the tests of building and serving share."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+from tiny_models import SHAPE, checkpoints, vocabulary
+
+LABELS = {
+    "ElectraForSequenceClassification": ("negative", "neutral", "positive"),
+    "ElectraOriginalClassifier": ("negative", "neutral", "positive"),
+    "ElectraForTokenClassification": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
+}
+ARCHITECTURES = (
+    *LABELS,
+    "ElectraForPreTraining",
+    "ElectraForMaskedLM",
+    "ElectraForQuestionAnswering",
+    "ElectraOriginalQuestionAnswering",
+    "ElectraModel",
+)
+
+
+@functools.cache
+def checkpoint(architecture: str, *, multilabel: bool = False) -> Path:
+    """A checkpoint with random weights, wide enough that its answers differ from text to text."""
+    from electra.data.tokenizer import load_tokenizer
+    from electra.model.encoder import EncoderConfig
+    from electra.model.huggingface import new_module, reinitialize, save_checkpoint
+
+    folder = Path(tempfile.mkdtemp()) / architecture
+    labels = LABELS.get(architecture, ())
+    module = new_module(architecture, EncoderConfig(vocab_size=len(vocabulary()), **SHAPE), len(labels), multilabel=multilabel)
+    reinitialize(module, 5)
+    save_checkpoint(module, folder, labels=labels)
+    load_tokenizer(checkpoints()["vocab"]).save(folder)
+    return folder
+
+
+@functools.cache
+def artefact(source: Path, target: str = "onnx", *, zipped: bool = False, texts: tuple[str, ...] = ()) -> Path:
+    """What `electra build` makes of a checkpoint."""
+    from electra.exporting.targets import build_artefact
+
+    output = Path(tempfile.mkdtemp()) / ("built.zip" if zipped else "built")
+    build_artefact(str(source), target, output, texts=texts)
+    return output

@@ -1,0 +1,219 @@
+"""One's own data of further kinds: several labels at once, parquet, weighted classes; against scikit-learn, PyTorch and transformers."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.preprocessing import MultiLabelBinarizer
+from sklearn.utils.class_weight import compute_class_weight
+
+from electra import cli
+from electra.contracts import Example, Features, Head, Prediction
+from electra.errors import UserError
+from electra.finetuning.hyperparameters import class_weights
+from electra.tasks.custom import Columns, own_task
+from electra.tasks.metrics import score_multilabel
+
+TOPICS = ("actor", "music", "scene", "story")
+SEVERAL = Columns(text="text", label="topics", kind="multilabel")
+
+
+# ---- several labels at once ----
+
+
+def read(path: Path, columns: Columns = SEVERAL) -> list[Any]:
+    return [example.label for example in own_task(columns).read(path, "train")]
+
+
+def test_labels_are_separated_or_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,topics\na,story|music\nb,\nc, music \nd,"[""story"", ""actor""]"\n')
+    assert read(tmp_path / "a.csv") == [("story", "music"), (), ("music",), ("story", "actor")]
+    (tmp_path / "a.tsv").write_text("text\ttopics\na\tstory;music;story\n")
+    assert read(tmp_path / "a.tsv", Columns(text="text", label="topics", kind="multilabel", label_separator=";")) == [("story", "music")]
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "topics": ["story", 3]}\n{"text": "b", "topics": []}\n{"text": "c", "topics": "music|story"}\n')
+    assert read(tmp_path / "a.jsonl") == [("story", "3"), (), ("music", "story")]
+    head = own_task(SEVERAL).head(own_task(SEVERAL).read(tmp_path / "a.jsonl", "train"))
+    assert (head.kind, head.labels) == ("multilabel", ("3", "music", "story")) and own_task(SEVERAL).main_metric == "micro_f1"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('text,topics\na,"[""story"", "\n', "is not a JSON list"),
+        ("text,topics\na,story||music\n", "expected labels"),
+        ("text,topic\na,story\n", r"no column 'topics' \(did you mean 'topic'"),
+        ("text,topics\na,story\nb,story\n", "the single label 'story'"),
+        ("text,topics\na,\nb,\n", "no label in any row"),
+    ],
+)
+def test_wrong_labels_are_named(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    task = own_task(SEVERAL)
+    with pytest.raises(UserError, match=message):
+        task.head(task.read(tmp_path / "a.csv", "train"))
+
+
+def test_scores_equal_scikit_learns() -> None:
+    rng = random.Random(4)
+    gold, predicted = ([tuple(t for t in TOPICS if rng.random() < 0.4) for _ in range(80)] for _ in range(2))
+    predicted[:30] = gold[:30]
+    binary = MultiLabelBinarizer(classes=list(TOPICS))
+    one, two = binary.fit_transform(gold), binary.fit_transform(predicted)
+    scores = score_multilabel(
+        [Example(id=str(i), text="", label=label) for i, label in enumerate(gold)],
+        [Prediction(label=label) for label in predicted],
+        Head(kind="multilabel", labels=TOPICS),
+    )
+    assert scores == {
+        "micro_f1": pytest.approx(f1_score(one, two, average="micro")),
+        "macro_f1": pytest.approx(f1_score(one, two, average="macro")),
+        "subset_accuracy": pytest.approx(accuracy_score(one, two)),
+    }
+    right = sum(g == p for g, p in zip(gold, predicted, strict=True))
+    assert scores["subset_accuracy"] == pytest.approx(right / 80) and 0.3 < scores["subset_accuracy"] < scores["micro_f1"] < 1
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts labelled by which topics they name, in parquet."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    folder, rng = tmp_path_factory.mktemp("topics"), random.Random(6)
+    for name, count in (("train", 160), ("dev", 40)):
+        rows = []
+        for _ in range(count):
+            chosen = [topic for topic in TOPICS if rng.random() < 0.4]
+            words = [*chosen, *rng.choices("the was a of and film".split(), k=5)]
+            rng.shuffle(words)
+            rows.append({"text": " ".join(words), "topics": chosen})
+        parquet.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+    return folder
+
+
+def test_from_parquet_to_answers_with_several_labels(topics: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    from tiny_models import checkpoints
+
+    words = ["finetune", "own", "--model", str(checkpoints()["discriminator"]), "--data", str(topics), "--output", str(tmp_path / "run")]
+    words += ["--label", "topics", "--kind", "multilabel", "--epochs", "14", "--learning-rate", "2e-3", "--layerwise-lr-decay", "1"]
+    assert cli.main([*words, "--dropout", "0", "--threads", "1", "--device", "cpu", "--batch-size", "16", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["main_metric"] == "micro_f1" and scores["scores"]["micro_f1"]["mean"] > 0.65
+    rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()]
+    assert all(isinstance(row["label"], list) and isinstance(row["prediction"], list) for row in rows)
+    assert "any of 4 labels (actor, music, scene, story)" in (tmp_path / "run" / "best" / "README.md").read_text()
+    texts = [example.text for example in own_task(SEVERAL).read(topics / "dev.parquet", "dev")]
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "best").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "run" / "best")
+    with torch.no_grad():
+        chances = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.sigmoid().numpy()
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    assert cli.main(["predict", str(tmp_path / "run" / "best"), str(tmp_path / "texts.txt"), "--json"]) == 0
+    for line, chance, row in zip(capsys.readouterr().out.splitlines(), chances, rows, strict=True):
+        answer = json.loads(line)
+        assert answer["label"] == [TOPICS[i] for i in range(4) if chance[i] > 0.5] == row["prediction"]
+        np.testing.assert_allclose(list(answer["probabilities"].values()), chance, atol=1e-4)
+    assert cli.main(["predict", str(tmp_path / "run" / "best"), str(tmp_path / "texts.txt")]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split("\t") == [" ".join(rows[0]["prediction"]), texts[0]]
+
+
+def test_parquet_equals_csv_and_damaged_files_are_named(tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = Columns(text="review", label="stars")
+    (tmp_path / "a.csv").write_text("review,stars\ngood,5\nbad,1\n")
+    parquet.write_table(pa.Table.from_pylist([{"review": "good", "stars": 5}, {"review": "bad", "stars": 1}]), tmp_path / "a.parquet")
+    task = own_task(columns)
+    assert task.read(tmp_path / "a.csv", "train") == task.read(tmp_path / "a.parquet", "train")
+    parquet.write_table(pa.Table.from_pylist([{"review": None, "stars": 5}]), tmp_path / "none.parquet")
+    with pytest.raises(UserError, match=r"none.parquet, line 1: column 'review' holds None"):
+        task.read(tmp_path / "none.parquet", "train")
+    for content in (b"PAR1", (tmp_path / "a.parquet").read_bytes()[:-20], b"review,stars\n"):
+        (tmp_path / "cut.parquet").write_bytes(content)
+        with pytest.raises(UserError, match=r"cut\.parquet is not a readable parquet file"):
+            task.read(tmp_path / "cut.parquet", "train")
+    with pytest.raises(UserError, match="not found"):
+        task.read(tmp_path / "nowhere.parquet", "train")
+
+
+# ---- weights of classes ----
+
+CLASSES = Head(kind="classification", labels=("a", "b", "c"))
+
+
+def features(labels: list[int]) -> list[Features]:
+    return [Features(ids=[2, 5 + label, 3], segments=[0, 0, 0], example=i, label=label) for i, label in enumerate(labels)]
+
+
+def test_balanced_weights_equal_scikit_learns() -> None:
+    labels = [0] * 7 + [1] * 2 + [2] * 11
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=np.array(labels))
+    assert class_weights("balanced", CLASSES, features(labels)) == pytest.approx(expected.tolist())
+    assert class_weights("1, 2.5,3", CLASSES, features(labels)) == [1.0, 2.5, 3.0] and class_weights(None, CLASSES, features(labels)) is None
+    assert class_weights("balanced", CLASSES, features([0, 0, 2])) == pytest.approx([0.75, 1.0, 1.5])
+
+
+@pytest.mark.parametrize(
+    ("text", "head", "message"),
+    [
+        ("1,2", CLASSES, r"2 weights for 3 classes \(a, b, c\)"),
+        ("1,2,x", CLASSES, "'x' is not a number; give 'balanced'"),
+        ("1,0,2", CLASSES, "must be above zero"),
+        ("balanced", Head(kind="regression"), "this task's label is a regression one"),
+        ("1,2,3", Head(kind="multilabel", labels=("a", "b", "c")), "multilabel"),
+    ],
+)
+def test_wrong_weights_are_named(text: str, head: Head, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        class_weights(text, head, features([0, 1, 2]))
+
+
+def test_the_weighted_loss_and_its_gradient_equal_torchs() -> None:
+    torch = pytest.importorskip("torch")
+    from electra.data.task_batches import collate_features
+    from electra.model.encoder import Encoder, EncoderConfig
+    from electra.model.task_models import task_network, task_objective
+
+    torch.manual_seed(3)
+    shape = EncoderConfig(
+        vocab_size=20, embedding_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, dropout=0.0
+    )
+    network = task_network(Encoder(shape), CLASSES).eval()
+    weights = [0.3, 4.0, 1.7]
+    objective = task_objective(network, CLASSES, weights)
+    parts = [collate_features(features(labels), range(len(labels))) for labels in ([0, 2, 1, 1, 0], [2, 2, 0])]
+    counts = [objective.counts(part)["loss"] for part in parts]
+    losses = [objective(part).losses["loss"] for part in parts]
+    assert [loss.count for loss in losses] == counts
+    mean = sum(loss.total for loss in losses) / sum(counts)
+    (found,) = torch.autograd.grad(mean, network.head.output.weight, retain_graph=True)
+    logits, labels = torch.cat([network(part) for part in parts]), torch.tensor([0, 2, 1, 1, 0, 2, 2, 0])
+    wanted = torch.nn.functional.cross_entropy(logits, labels, weight=torch.tensor(weights))
+    torch.testing.assert_close(mean, wanted, rtol=1e-4, atol=1e-5)
+    (gradient,) = torch.autograd.grad(wanted, network.head.output.weight)
+    torch.testing.assert_close(found, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_weights_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Features say nothing: only the weights decide which class is answered."""
+    pytest.importorskip("torch")
+    from tiny_models import checkpoints
+
+    rows = ["text,label", *(f"the film,{'rare' if i % 4 == 0 else 'usual'}" for i in range(40))]
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    answers = {}
+    for weights in ("1,1", "9,1"):
+        words = ["finetune", "own", "--model", str(checkpoints()["discriminator"]), "--data", str(tmp_path), "--output", str(tmp_path / weights)]
+        words += ["--epochs", "4", "--learning-rate", "1e-3", "--threads", "1", "--device", "cpu", "--batch-size", "8", "--dropout", "0"]
+        assert cli.main([*words, "--class-weights", weights]) == 0
+        answers[weights] = {json.loads(line)["prediction"] for line in (tmp_path / weights / "predictions.jsonl").read_text().splitlines()}
+    assert answers == {"1,1": {"usual"}, "9,1": {"rare"}}
+    capsys.readouterr()
+    words[words.index("--output") + 1] = str(tmp_path / "other")
+    assert cli.main([*words, "--class-weights", "1,2,3"]) == 2
+    assert "3 weights for 2 classes (rare, usual)" in capsys.readouterr().err and not (tmp_path / "other").exists()

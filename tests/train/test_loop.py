@@ -1,0 +1,131 @@
+"""The loop against a plain one written here, its arithmetic over microbatches and ranks, and how it ends."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import log_loss, roc_auc_score
+from toy_training import ToyObjective, ToyStream, make_batch, run_toy, save_toy
+
+from electra.errors import UserError
+from electra.settings import LoopSettings, OptimizerSettings
+from electra.train import checkpoint
+from electra.train.evaluation import area_under_curve, evaluate
+from electra.train.loop import train
+from electra.train.run_log import Record, read_metrics
+
+
+def test_it_is_the_plain_loop(tmp_path: Path) -> None:
+    """Ten steps against the straightforward loop: mean losses, clip_grad_norm_, the original's Adam spelled out."""
+    _, trained = run_toy(tmp_path, steps=10, dropout=0.0)
+    plain = ToyObjective()
+    stream, moments = ToyStream(4), {}
+    for step in range(1, 11):
+        output = plain(next(stream))
+        loss = sum(part.weight * part.total / part.count for part in output.losses.values())
+        plain.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        rate = 0.01 * (1 - step / 10) * min(1, step / 4)
+        for name, parameter in plain.named_parameters():
+            first, second = moments.get(name, (0.0, 0.0))
+            moments[name] = first, second = 0.9 * first + 0.1 * parameter.grad, 0.999 * second + 0.001 * parameter.grad**2
+            decay = 0.01 if parameter.ndim > 1 else 0.0
+            parameter.data -= rate * (first / (second.sqrt() + 1e-6) + decay * parameter.data)
+    torch.testing.assert_close(trained.state_dict(), plain.state_dict(), rtol=1e-4, atol=1e-6)
+
+
+def test_accumulated_microbatches_are_one_batch(tmp_path: Path) -> None:
+    _, whole = run_toy(tmp_path / "a", steps=12, batch_size=8, dropout=0.0)
+    _, parts = run_toy(tmp_path / "b", steps=12, batch_size=2, accumulation=4, dropout=0.0)
+    torch.testing.assert_close(whole.state_dict(), parts.state_dict(), rtol=1e-4, atol=1e-6)
+    logs = [[line for line in read_metrics(tmp_path / run / "metrics.jsonl") if line["kind"] == "train"] for run in "ab"]
+    for a, b in zip(*logs, strict=True):
+        for name in ("loss", "token_loss", "row_loss", "accuracy", "grad_norm", "tokens"):
+            assert a[name] == pytest.approx(b[name], rel=1e-4)
+
+
+def test_it_learns_and_records(tmp_path: Path) -> None:
+    result, objective = run_toy(tmp_path, steps=60, batch_size=16, dropout=0.0)
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    losses = [line["loss"] for line in lines if line["kind"] == "train"]
+    assert losses[-1] < losses[0] * 0.8
+    assert result.tokens == lines[-1]["tokens"] == sum(batch.num_tokens for batch in itertools.islice(ToyStream(16), 60))
+    assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
+    assert {"accuracy", "learning_rate", "tokens_per_second", "grad_norm"} <= lines[0].keys()
+    final = load_file(tmp_path / "final" / "model.safetensors")
+    assert all(torch.equal(final[name], parameter) for name, parameter in objective.named_parameters())
+    assert not result.stopped and result.signal is None
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not finite at step 12; the last good checkpoint is .*step-00000010"):
+        run_toy(tmp_path, bad_step=12, dropout=0.0)
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000005", "step-00000010"]
+    assert max(line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")) == 10
+    with pytest.raises(UserError, match="no checkpoint was written yet"):
+        run_toy(tmp_path / "early", bad_step=1)
+
+
+def test_bf16_on_a_cpu_trains(tmp_path: Path) -> None:
+    _, objective = run_toy(tmp_path, steps=10, precision="bf16")
+    assert objective.head.weight.dtype == torch.float32
+    assert all(torch.isfinite(parameter).all() for parameter in objective.parameters())
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"steps": None}, "give --num-train-steps, --num-train-tokens or --budget"),
+        ({"steps": 0}, "at least 1"),
+        ({"steps": 3, "budget": 1.0}, "give one of them"),
+        ({"steps": None, "num_train_tokens": 9, "budget": 1.0}, "both num_train_tokens and budget are set"),
+        ({"steps": None, "num_train_tokens": 0}, "num_train_tokens is 0"),
+    ],
+)
+def test_how_long_must_be_said_once(tmp_path: Path, values: dict[str, float], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        run_toy(tmp_path, **values)  # type: ignore[arg-type]
+
+
+def test_a_device_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
+    objective = ToyObjective()
+    with pytest.raises(UserError, match="device 'mps' is not available"):
+        settings = LoopSettings(num_train_steps=1, device="mps")
+        train(objective, ToyStream(2), settings, OptimizerSettings(), Record(tmp_path), lambda folder: save_toy(objective, folder))
+
+
+# ---- evaluation ----
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_area_under_curve_equals_scikit_learn(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, 500)
+    scores = random.normal(size=500) + labels
+    for values in (scores, np.round(scores), np.where(labels == 0, -np.inf, np.round(scores, 1)), np.zeros(500)):
+        finite = np.where(np.isinf(values), -1e9, values)
+        assert area_under_curve(values, labels) == pytest.approx(roc_auc_score(labels, finite))
+    assert np.isnan(area_under_curve([1.0, 2.0], [1, 1]))
+
+
+def test_evaluation_equals_scikit_learn_over_all_batches() -> None:
+    objective = ToyObjective(dropout=0.5).train()
+    batches = [make_batch(range(0, 5)), make_batch(range(5, 40)), make_batch(range(40, 42))]
+    got = evaluate(objective, batches)
+    assert objective.training
+    with torch.no_grad():
+        outputs = [objective.eval()(batch) for batch in batches]
+    scores = torch.cat([output.scores["auc"][0] for output in outputs]).numpy()
+    labels = torch.cat([output.scores["auc"][1] for output in outputs]).numpy()
+    assert got["auc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert got["row_loss"] == pytest.approx(log_loss(labels, 1 / (1 + np.exp(-scores))), rel=1e-4)
+    assert got["accuracy"] == pytest.approx(((scores > 0) == labels).mean())
+    assert got["loss"] == pytest.approx(got["token_loss"] + 5 * got["row_loss"])
