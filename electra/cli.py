@@ -35,7 +35,7 @@ COMMANDS = {
     "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
     "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),
     "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
-    "build": Command("BuildSettings", "electra.commands.build", "a checkpoint for another runtime: ONNX, OpenVINO, compiled; fp32 to int8"),
+    "build": Command("BuildSettings", "electra.commands.build", "a checkpoint for another runtime: ONNX Runtime, OpenVINO; fp32 to int8"),
     "inspect": Command("InspectSettings", "electra.commands.inspect", "what a corpus, shard folder, checkpoint or run is"),
     "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),
     "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),
@@ -68,8 +68,7 @@ the journey:
   electra predict runs/sst2/best reviews.txt
   electra serve runs/sst2/best
 
-'electra COMMAND --help' shows a command's flags and examples. 'electra --trust COMMAND ...' lets an artefact of target
-torch-export run, which is native code."""
+'electra COMMAND --help' shows a command's flags and examples."""
 
 
 def _dispatch(argv: Sequence[str]) -> int:
@@ -77,10 +76,7 @@ def _dispatch(argv: Sequence[str]) -> int:
         print(_usage())
         return 0
     if argv[0] == "--trust":
-        from electra.inference.aoti_runtime import trust
-
-        trust()
-        return _dispatch(argv[1:])
+        raise UserError("--trust was removed together with target torch-export, the only one that ran native code; leave it out")
     if argv[0] in ("-V", "--version"):
         from electra import __version__
 

@@ -18,7 +18,11 @@ from electra.command_line import from_command_line
 from electra.errors import UserError
 
 SETTINGS = sorted(
-    (cls for _, cls in inspect.getmembers(settings, inspect.isclass) if dataclasses.is_dataclass(cls) and cls.__module__.startswith(settings.__name__)),
+    (
+        cls
+        for _, cls in inspect.getmembers(settings, inspect.isclass)
+        if dataclasses.is_dataclass(cls) and cls.__module__.startswith(settings.__name__)
+    ),
     key=lambda cls: cls.__name__,
 )
 OF_COMMANDS = {name: getattr(settings, command.settings) for name, command in COMMANDS.items()}

@@ -16,7 +16,6 @@ from electra.benchmark.measure import Plan, compete, entry_of
 from electra.benchmark.results import Row
 from electra.errors import UserError
 from electra.exporting.targets import TARGETS, build_artefact
-from electra.inference.aoti_runtime import trusting
 from electra.inference.artifact import read_manifest, write_artefact
 from electra.settings import EvaluateSettings
 from electra.tasks.evaluate import data_place, named_task, read_labelled
@@ -135,9 +134,7 @@ def build_fastest(
         unavailable = build_all(asked.model, work, texts=texts, skip=skip, say=say)
         built = [target for target in TARGETS if target not in unavailable]
         entries = [entry_of(asked.model, REFERENCE, asked), *(entry_of(str(work / target), target, asked) for target in built)]
-        # What is native code here was compiled a moment ago.
-        with trusting():
-            rows = compete(entries, asked, plan, say)
+        rows = compete(entries, asked, plan, say)
         selection = select(rows, max_drop, unavailable)
         table = [row.to_dict() | {"source": row.name} for row in rows]
         manifest = _keep(work / selection.chosen, output, selection, table, max_drop)

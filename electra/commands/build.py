@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from electra import config
 from electra.errors import UserError, did_you_mean, require
 from electra.inference import text_io
-from electra.inference.artifact import is_artefact
+from electra.inference.artifact import REMOVED_TARGETS, is_artefact
 from electra.settings import BuildSettings, EvaluateSettings
 from electra.storage import atomic
 
@@ -63,7 +63,7 @@ def run_auto(settings: BuildSettings) -> None:
     if settings.calls < FEWEST_CALLS:
         raise UserError(f"--calls {settings.calls} tells nothing; give at least {FEWEST_CALLS}, better 200")
     for name in settings.skip:
-        if name not in TARGETS:
+        if name not in TARGETS and name not in REMOVED_TARGETS:
             raise UserError(f"--skip {name}: unknown target; {did_you_mean(name, TARGETS)}")
     atomic.fresh_output(settings.output, remedy="choose another name, or remove it first")
     if is_artefact(settings.model):
@@ -105,8 +105,6 @@ def show_choice(found: Fastest, settings: BuildSettings) -> None:
     for name, reason in found.selection.dropped.items():
         print(f"  {name:<18}{reason}")
     print(f"{settings.output}: {found.selection.chosen}, {found.selection.reason}; the whole table is in its artefact.json")
-    if found.selection.chosen == "torch-export":
-        print("It holds native code: open it with 'electra --trust COMMAND ...'")
 
 
 def refuse_for_one_target(settings: BuildSettings) -> None:

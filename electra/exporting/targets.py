@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import dense_graph, role_of
-from electra.inference.artifact import hash_file, write_artefact
+from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artefact
 from electra.model.huggingface import CONFIG_KEYS, Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
@@ -106,14 +106,6 @@ TARGETS: dict[str, Target] = {
     "openvino": _openvino("OpenVINO, fp32", "build_fp32"),
     "openvino-bf16": _openvino("OpenVINO, bfloat16, for processors that have it", "build_bf16", reason="reason_against_bf16"),
     "openvino-int8": _openvino("OpenVINO, 8-bit by NNCF, scales from texts", "build_int8", packages=("nncf",), calibrated=True),
-    "torch-export": Target(
-        summary="PyTorch's AOTInductor: a compiled library; needs torch to run, and trust",
-        build="electra.exporting.aoti:build",
-        packages=(),
-        runtime="torch",
-        attention="sdpa",
-        machine="electra.exporting.aoti:reason_against",
-    ),
 }
 """Name -> target."""
 
@@ -122,8 +114,10 @@ def target(name: str) -> Target:
     """The target of a name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it was removed.
     """
+    if name in REMOVED_TARGETS:
+        raise UserError(f"target '{name}' was removed ({REMOVED_TARGETS[name]}); choose {', '.join(TARGETS)}, or auto")
     if name not in TARGETS:
         raise UserError(f"unknown target '{name}'; {did_you_mean(name, TARGETS)}")
     return TARGETS[name]

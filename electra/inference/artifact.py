@@ -84,6 +84,8 @@ def validated(content: bytes, where: str) -> Description:
     return values
 
 
+REMOVED_TARGETS = {"torch-export": "AOTInductor was slower than ONNX Runtime and ran native code from a file"}
+"""Targets of earlier versions -> why they were removed. Their artifacts can be inspected, but not run."""
 LARGEST_EXPANSION = 200
 """Times a file in a .zip may grow; weights hardly do, a bomb must."""
 MOST_FILES = 1000

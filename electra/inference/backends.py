@@ -16,7 +16,7 @@ import numpy as np
 
 from electra.data.windows import Piece
 from electra.errors import UserError, did_you_mean, require
-from electra.inference.artifact import Artefact, is_artefact, open_artefact, read_manifest
+from electra.inference.artifact import REMOVED_TARGETS, Artefact, is_artefact, open_artefact, read_manifest
 from electra.storage import resolve
 from electra.tasks.input_spec import recorded
 
@@ -258,7 +258,6 @@ class Runner(Protocol):
 RUNNERS = {
     "onnx": ("electra.inference.onnx_runtime", "onnxruntime"),
     "openvino": ("electra.inference.openvino_runtime", "openvino"),
-    "torch-export": ("electra.inference.aoti_runtime", "torch"),
 }
 """Target, up to its first '-' or whole -> the module whose `open_runner(folder, threads)` opens its files, and the package that needs."""
 
@@ -278,6 +277,11 @@ def open_built_network(source: str | Path | Artefact, *, role: str = "any", devi
     artefact = source if isinstance(source, Artefact) else open_artefact(source)
     if device not in ("auto", "cpu"):
         raise UserError(f"{artefact.name} is built for the CPU ({artefact.target}); leave out device '{device}'")
+    if artefact.target in REMOVED_TARGETS:
+        raise UserError(
+            f"{artefact.name} was built for target '{artefact.target}', which was removed; "
+            "build it again: electra build CHECKPOINT --target onnx --output ARTIFACT"
+        )
     folder, own_role = artefact.path, artefact.role
     if role == "generator" and own_role != "generator" and artefact.has_generator:
         folder, own_role = folder / "generator", "generator"

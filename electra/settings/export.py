@@ -72,8 +72,8 @@ class BuildSettings:
     """Checkpoint of any head: folder, run or hub name. A generator/ beside a discriminator is built with it."""
     target: str
     """What to build for: onnx (fp32, fused), onnx-fp16 (half the size), onnx-int8 (a quarter, scales found at run time), onnx-int8-static
-    (scales found on --calibrate's texts); openvino (fp32), openvino-bf16, openvino-int8 (scales found on --calibrate's texts); torch-export (a
-    compiled library, which needs torch and trust to run); auto: the fastest of all that this machine can run, within --max-drop."""
+    (scales found on --calibrate's texts); openvino (fp32), openvino-bf16, openvino-int8 (scales found on --calibrate's texts); auto: the
+    fastest of all that this machine can run, within --max-drop."""
     output: Path
     """The artefact: a folder, or one file where the name ends in .zip."""
     calibrate: str | None = None
@@ -98,7 +98,7 @@ class BuildSettings:
     threads: int = 0
     """auto: threads of each, a core of its own for every one; 0: all cores."""
     skip: tuple[str, ...] = ()
-    """auto: targets to leave out, such as torch-export, which takes minutes to compile."""
+    """auto: targets to leave out, such as openvino-int8."""
     text: str = "text"
     """auto, task 'own': column of the text."""
     text_pair: str | None = None

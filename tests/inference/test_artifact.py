@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from electra.cli import main
 from electra.errors import UserError
+from electra.exporting.targets import target
 from electra.inference import artifact as module
 from electra.inference.artifact import is_artefact, open_artefact, read_manifest, write_artefact, write_measurements
 from electra.inference.backends import open_built_network
@@ -292,3 +294,18 @@ def test_a_folder_copied_file_by_file_still_opens(folder: Path, tmp_path: Path) 
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / ".DS_Store").write_bytes(b"x")
     assert open_artefact(tmp_path / "copy").role == "encoder"
+
+
+def test_an_artifact_of_a_removed_target_is_inspected_but_not_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder, lambda values: values.update(target="torch-export"))
+    (folder.parent / "texts.txt").write_text("the chef\n", encoding="utf-8")
+    assert main(["embed", str(folder), str(folder.parent / "texts.txt"), "--output", str(folder.parent / "vectors.npy")]) == 2
+    assert capsys.readouterr().err == (
+        f"electra: {folder} was built for target 'torch-export', which was removed; "
+        "build it again: electra build CHECKPOINT --target onnx --output ARTIFACT\n"
+    )
+    assert not (folder.parent / "vectors.npy").exists()
+    assert main(["inspect", str(folder)]) == 0
+    assert "torch-export" in capsys.readouterr().out
+    with pytest.raises(UserError, match="target 'torch-export' was removed"):
+        target("torch-export")
