@@ -33,14 +33,20 @@ EXTRAS |= {"onnxruntime": "runtime", "psutil": "runtime", "openvino": "openvino"
 EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "prometheus_client": "serve"}
 
 
-def missing_package(module: str) -> UserError:
-    """The error for an optional package that is not installed: the line to type."""
+def install_line(extra: str) -> str:
+    """The line that installs an extra. The package is not published, so it installs from a clone and not from an index."""
+    return f"pip install -e '.[{extra}]' in the clone of electra"
+
+
+def missing_package(module: str, extra: str | None = None) -> UserError:
+    """The error for an optional package that is not installed; without `extra`, the one that `EXTRAS` names."""
     package = module.split(".")[0]
-    return UserError(f"this needs the package '{package}': pip install 'electra[{EXTRAS[package]}]'")
+    extra = extra or EXTRAS[package]
+    return UserError(f"this needs the package '{package}' of the extra '{extra}': {install_line(extra)}")
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or raise the line to type that installs it.
+    """Import `module`, or raise the error with the line that installs it.
 
     Raises:
         UserError: the package is not installed.
@@ -52,4 +58,4 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise UserError(f"this needs the package '{module.split('.')[0]}': pip install 'electra[{extra}]'") from None
+        raise missing_package(module, extra) from None

@@ -122,9 +122,16 @@ def test_it_knows_more_than_words_at_random() -> None:
 def test_without_its_runtime_the_line_to_type_is_named() -> None:
     for words in (("predict", "what a wonderful film"), ("detect", "the chef ate the meal")):
         done = alone(WITHOUT_TORCH.replace('("torch",', '("onnxruntime",') + "sys.exit(main(sys.argv[1:]))", *words)
-        assert done.returncode == 2 and done.stderr == "electra: this needs the package 'onnxruntime': pip install 'electra[runtime]'\n"
+        assert (
+            done.returncode == 2
+            and done.stderr
+            == "electra: this needs the package 'onnxruntime' of the extra 'runtime': pip install -e '.[runtime]' in the clone of electra\n"
+        )
     done = alone(WITHOUT_TORCH + "sys.exit(main(sys.argv[1:]))", "detect", "shipped:mini", "-", text="a film\n")
-    assert done.returncode == 2 and done.stderr == "electra: this needs the package 'torch': pip install 'electra[train]'\n"
+    assert (
+        done.returncode == 2
+        and done.stderr == "electra: this needs the package 'torch' of the extra 'train': pip install -e '.[train]' in the clone of electra\n"
+    )
 
 
 @pytest.mark.parametrize("task", ["ner", "question-answering"])

@@ -203,7 +203,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_a_missing_package_is_the_line_to_type() -> None:
-    with pytest.raises(UserError, match=r"'nosuchpackage': pip install 'electra\[train\]'"):
+    with pytest.raises(UserError, match=r"'nosuchpackage' of the extra 'train': pip install -e '\.\[train\]'"):
         require("nosuchpackage", "train")
 
 

@@ -122,7 +122,7 @@ def test_a_command_without_torch_says_what_to_install(empty_environment: Path, b
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(base_packages)}, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
-    assert "pip install 'electra[train]'" in done.stderr
+    assert "pip install -e '.[train]'" in done.stderr
 
 
 @pytest.mark.parametrize("module", WITHOUT_TORCH)

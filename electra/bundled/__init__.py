@@ -67,7 +67,7 @@ def described(root: Path) -> dict[str, dict[str, str | int]]:
 
 @functools.cache
 def _checked(root: Path, name: str) -> Path:
-    remedy = "install electra again (pip install --force-reinstall electra)"
+    remedy = "install electra again (pip install --force-reinstall . in the clone of electra)"
     try:
         wanted = json.loads((root / MANIFEST).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:

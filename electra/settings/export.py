@@ -57,7 +57,7 @@ class BuildSettings:
     """Turn a checkpoint into an artefact: model, tokenizer, labels and hashes in one folder or .zip, run without PyTorch.
 
     What a checkpoint does (predict, detect, embed, inspect, pipeline, load), an artefact does too, on any machine with
-    pip install 'electra[runtime]'.
+    pip install 'WHEEL[runtime]' (a wheel: make wheel in the clone).
 
     Examples:
       electra build runs/sst2/best --target onnx --output sst2.onnx

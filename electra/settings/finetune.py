@@ -44,7 +44,7 @@ class DistillationSettings:
 class FinetuneSettings:
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: a name of docs/tasks.md (sst2, mnli, imdb, tnews, squad, chunk, ...), own (your csv, tsv, jsonl or parquet), or tagging (your tagged words).
+    TASK: a name of docs/finetune.md (sst2, mnli, imdb, tnews, squad, chunk, ...), own (your csv, tsv, jsonl, parquet) or tagging (your tagged words).
     Several joined by '+' are learned together by one encoder; a suite ('glue', 'clue', 'all') runs each of its tasks whose files are found under
     --data, trials in parallel, into one table.
 

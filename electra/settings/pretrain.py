@@ -192,7 +192,7 @@ class WatchSettings:
     probe_every: int = 0
     """Steps between probes; 0: as evaluations."""
     wandb: str | None = None
-    """Weights & Biases project that gets the metrics too (pip install 'electra[wandb]')."""
+    """Weights & Biases project that gets the metrics too (extra 'wandb')."""
 
 
 @dataclass(frozen=True, kw_only=True)

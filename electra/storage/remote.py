@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from electra.errors import EXTRAS, UserError, did_you_mean, require
+from electra.errors import EXTRAS, UserError, did_you_mean, install_line, require
 from electra.storage import atomic
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
@@ -45,7 +45,7 @@ def store(url: str) -> tuple[Any, str]:
     except ImportError as error:
         missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None)
         package = str(missing).split(".")[0] if missing else ""
-        line = f"pip install 'electra[{EXTRAS[package]}]'" if package in EXTRAS else f"pip install {package}" if package else str(error)
+        line = install_line(EXTRAS[package]) if package in EXTRAS else f"pip install {package}" if package else str(error)
         raise UserError(f"{protocol}:// needs the package '{package}': {line}") from None
     except ValueError as error:
         known = require("fsspec.registry", "remote").known_implementations

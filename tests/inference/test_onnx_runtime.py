@@ -75,11 +75,18 @@ def test_the_library_answers_without_torch() -> None:
 def test_a_checkpoint_without_torch_and_an_artefact_without_its_runtime_name_the_line_to_type() -> None:
     code = "from electra.cli import main\nsys.exit(main(sys.argv[1:]))"
     done = run(WITHOUT_TORCH + code, "detect", str(checkpoints()["discriminator"]), "-", text="a film\n")
-    assert done.returncode == 2 and done.stderr.strip() == "electra: this needs the package 'torch': pip install 'electra[train]'"
+    assert (
+        done.returncode == 2
+        and done.stderr.strip() == "electra: this needs the package 'torch' of the extra 'train': pip install -e '.[train]' in the clone of electra"
+    )
     done = run(
         WITHOUT_TORCH.replace('"torch",', '"onnxruntime",') + code, "predict", str(artefact(checkpoints()["classifier"])), "-", text="a film\n"
     )
-    assert done.returncode == 2 and done.stderr.strip() == "electra: this needs the package 'onnxruntime': pip install 'electra[runtime]'"
+    assert (
+        done.returncode == 2
+        and done.stderr.strip()
+        == "electra: this needs the package 'onnxruntime' of the extra 'runtime': pip install -e '.[runtime]' in the clone of electra"
+    )
 
 
 def test_predict_starts_fast() -> None:

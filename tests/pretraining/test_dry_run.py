@@ -336,7 +336,7 @@ def test_a_missing_wandb_becomes_the_line_to_type(tmp_path: Path, monkeypatch: p
     from electra.train.run_log import Record
 
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"pip install 'electra\[wandb\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[wandb\]'"):
         Record(tmp_path / "run", wandb="project")
 
 

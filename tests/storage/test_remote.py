@@ -299,11 +299,11 @@ def test_missing_packages_are_lines_to_type(monkeypatch: pytest.MonkeyPatch) -> 
     registry = importlib.import_module("fsspec.registry")
     monkeypatch.delitem(registry._registry, "s3", raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(UserError, match=r"s3:// needs the package 's3fs': pip install 'electra\[remote\]'$"):
+    with pytest.raises(UserError, match=r"s3:// needs the package 's3fs': pip install -e '\.\[remote\]' in the clone of electra$"):
         remote.store("s3://bucket/x")
     monkeypatch.setitem(sys.modules, "fsspec", None)
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(UserError, match=r"this needs the package 'fsspec': pip install 'electra\[remote\]'"):
+    with pytest.raises(UserError, match=r"this needs the package 'fsspec' of the extra 'remote': pip install -e '\.\[remote\]'"):
         remote.store("s3://bucket/x")
 
 
