@@ -15,7 +15,7 @@ from electra import cpu_kernels
 from electra.data.pretraining_batches import collate
 from electra.model import heads as vocabulary
 from electra.model import masking
-from electra.model.heads import Draw
+from electra.model.heads import Sampling
 from electra.model.pretraining_models import build_objective
 from electra.settings import ModelSettings, ObjectiveSettings
 from electra.train.distributed import recompute
@@ -168,10 +168,10 @@ def test_the_vocabulary_by_chunks(num: int, rows: int, fast: bool, changes: dict
     draw = None
     if changes is not None:
         chance = torch.rand(num, generator=generator)
-        draw = Draw(chance=chance, temperature=changes.get("temperature", 1.0), forbidden=wanted if "forbidden" in changes else None)
+        draw = Sampling(chance=chance, temperature=changes.get("temperature", 1.0), forbidden=wanted if "forbidden" in changes else None)
     ours, theirs = ([values.clone().requires_grad_() for values in start] for _ in range(2))
     with cpu_kernels.fast_products(CPU) if fast else nullcontext():
-        found = vocabulary.predict(*ours, wanted, draw)
+        found = vocabulary.vocabulary_output(*ours, wanted, draw)
         (3 * found.total).backward()
     logits = F.linear(*theirs)
     expected = F.cross_entropy(logits, wanted, reduction="sum")
@@ -185,7 +185,7 @@ def test_the_vocabulary_by_chunks(num: int, rows: int, fast: bool, changes: dict
     else:
         assert torch.equal(found.sampled, masking.sample_tokens(logits.detach(), draw.chance, draw.temperature, draw.forbidden))
     with torch.no_grad():
-        assert torch.allclose(vocabulary.predict(*ours, wanted, draw).total, expected)
+        assert torch.allclose(vocabulary.vocabulary_output(*ours, wanted, draw).total, expected)
 
 
 # ---- products of bf16 ----
@@ -269,13 +269,13 @@ def test_the_vocabulary_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(4)
     start = [torch.randn(shape, generator=generator) for shape in ((70, 16), (90, 16), (90,))]
     wanted = torch.randint(90, (70,), generator=generator)
-    draw = Draw(chance=torch.rand(70, generator=generator))
+    draw = Sampling(chance=torch.rand(70, generator=generator))
     monkeypatch.setattr(vocabulary, "CHUNK_BYTES", 32 * 90 * 4)
     found = []
     for half in (False, True):
         mine = [values.clone().requires_grad_() for values in start]
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            out = vocabulary.predict(*mine, wanted, draw)
+            out = vocabulary.vocabulary_output(*mine, wanted, draw)
         (2 * out.total).backward()
         found.append((out, [values.grad for values in mine]))
     (exact, of_exact), (ours, of_ours) = found

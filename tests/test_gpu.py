@@ -14,7 +14,7 @@ from electra.model.pretraining_models import build_objective
 from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings
 from electra.train.evaluation import evaluate
 from electra.train.loop import train
-from electra.train.run_log import Record
+from electra.train.run_log import RunLog
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
@@ -68,7 +68,7 @@ def test_it_trains(precision: str, compiled: bool, tmp_path: Path) -> None:
     stream = Counting()
     held_out = [next(stream) for _ in range(4)]
     before = evaluate(model.to("cuda"), held_out, "cuda", precision)["loss"]
-    with_record = Record(tmp_path / "run", settings, tensorboard=False)
+    with_record = RunLog(tmp_path / "run", settings, tensorboard=False)
     optimizer = OptimizerSettings(learning_rate=2e-3, warmup_fraction=0.1)
     train(model, stream, settings, optimizer, with_record, lambda folder: None)
     assert evaluate(model, held_out, "cuda", precision)["loss"] < before

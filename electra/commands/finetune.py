@@ -75,7 +75,7 @@ def run(settings: FinetuneSettings) -> int | None:
     counts = {"train_examples": len(shown), "dev_examples": len(dev_examples), "text_pairs": int(shown[0].text_pair is not None)}
     results = []
     with distributed.join(settings.loop.device, settings.loop.threads) as here:
-        trial = replace(trial, settings=config.replace(settings, loop=checkpoint.share_out(settings.loop, None, here.world_size)))
+        trial = replace(trial, settings=config.replace(settings, loop=checkpoint.split_global_batch(settings.loop, None, here.world_size)))
         if here.first:
             atomic.write_text(settings.output / "config.toml", config.to_toml(settings))
             data_warnings.tell(told)

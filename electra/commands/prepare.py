@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from electra.data.prepare import prepare
-from electra.data.sources import Report
+from electra.data.sources import CorpusReport
 from electra.data.tfrecord import find_records
 from electra.data.tokenizer import load_tokenizer
 from electra.data.word_boundaries import choose_words
@@ -29,7 +29,7 @@ def run(settings: PrepareSettings) -> None:
     words, remark = choose_words(settings.words, tokenizer)
     if remark:
         print(f"warning: {remark}", file=sys.stderr)
-    report = Report()
+    report = CorpusReport()
     start = time.monotonic()
     shards = prepare(
         settings.corpus,

@@ -14,10 +14,10 @@ from electra.storage import atomic
 
 if TYPE_CHECKING:
     from electra.model.generators import MaskedLanguageModel
-    from electra.model.objectives import Corruption
+    from electra.model.objectives import CorruptionObjective
     from electra.pretraining.setup import Corpus
     from electra.train.distributed import Ranks
-    from electra.train.run_log import Record
+    from electra.train.run_log import RunLog
 
 
 def run(settings: PretrainSettings) -> int:
@@ -41,7 +41,7 @@ def run(settings: PretrainSettings) -> int:
         if not settings.resume and any(here.gather(distributed.restarted())):
             settings = after_restart(settings)
         if not settings.resume:
-            checkpoint.share_out(settings.loop, None, here.world_size)  # told before anything is written
+            checkpoint.split_global_batch(settings.loop, None, here.world_size)  # told before anything is written
             atomic.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
         here.wait()
         if here.first:
@@ -78,7 +78,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
 
     corpus = open_corpus(settings)
     resume_from = here.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
-    settings = replace(settings, loop=checkpoint.share_out(settings.loop, resume_from, here.world_size))
+    settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, here.world_size))
     objective, remarks = build(settings, corpus, here, fresh=resume_from is None)
     measured = held_out(settings, corpus)
     probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, settings.loop.precision)
@@ -116,16 +116,16 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
 
 
 def open_record(
-    settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | Corruption, here: Ranks, remarks: list[str], *, fresh: bool
-) -> Record:
+    settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | CorruptionObjective, here: Ranks, remarks: list[str], *, fresh: bool
+) -> RunLog:
     """The run directory's log; it begins with remarks on the start and, in a fresh run, some corrupted examples."""
     from electra.pretraining.evaluate import examples_shown
     from electra.pretraining.setup import cost, open_stream
     from electra.train.distributed import Ranks
-    from electra.train.run_log import Record
+    from electra.train.run_log import RunLog
 
     price = cost(settings, corpus.tokenizer.vocab_size, here)
-    record = Record(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
+    record = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
     for remark in remarks:
         record.say(remark)
     if here.first and fresh and settings.watch.show_examples > 0:

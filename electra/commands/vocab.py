@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from electra.data.documents import read_documents
-from electra.data.sources import Report, estimate_text_bytes
+from electra.data.sources import CorpusReport, estimate_text_bytes
 from electra.data.tokenizer import load_tokenizer, train_tokenizer
 from electra.data.vocabulary_extension import Extension, count_words, extend_tokenizer
 from electra.errors import UserError, require
@@ -20,7 +20,7 @@ SIZE, ADDED = 30522, 1000
 """Pieces of a new vocabulary, and of an extension, where nothing is said."""
 
 
-def sample_texts(settings: VocabSettings, report: Report) -> Iterator[str]:
+def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]:
     """Documents chosen by their hash, so that about `sample_bytes` of text come from everywhere in the corpus."""
     expected = estimate_text_bytes(settings.corpus)
     share = 1.0 if expected is None else min(1.0, settings.sample_bytes / max(1, expected))
@@ -42,7 +42,7 @@ def sample_texts(settings: VocabSettings, report: Report) -> Iterator[str]:
 def run(settings: VocabSettings) -> None:
     """Train or extend the vocabulary and write it to the output folder."""
     remote.fresh_output(settings.output, remedy="choose another --output")
-    report = Report()
+    report = CorpusReport()
     if settings.extend is not None:
         said = extend(settings, resolve.resolve(settings.extend), report)
     else:
@@ -62,7 +62,7 @@ def run(settings: VocabSettings) -> None:
     print(f"{settings.output}: {said} from {report.text_bytes / 1e6:,.1f} MB read")
 
 
-def extend(settings: VocabSettings, source: Path, report: Report) -> str:
+def extend(settings: VocabSettings, source: Path, report: CorpusReport) -> str:
     """The checkpoint in `source` with more words, into the output folder, complete or not at all -> what was done, in a line."""
     require("torch", "train")
     from electra.model.huggingface import extend_network, load_checkpoint, save_checkpoint

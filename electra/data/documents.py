@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from electra.data.sources import UNKNOWN_ENDING, UNREADABLE, Report, Source, find_sources, open_sniffed, read_lines, read_members
+from electra.data.sources import UNKNOWN_ENDING, UNREADABLE, CorpusReport, Source, find_sources, open_sniffed, read_lines, read_members
 from electra.errors import UserError, did_you_mean, require
 
 MAX_DOCUMENT_CHARACTERS = 8_000_000
@@ -38,14 +38,14 @@ class Document:
 
 
 def read_documents(
-    sources: Sequence[str | Path], *, text_field: str = "text", documents: str = "auto", report: Report | None = None
+    sources: Sequence[str | Path], *, text_field: str = "text", documents: str = "auto", report: CorpusReport | None = None
 ) -> Iterator[Document]:
     """Corpora -> their documents in order. Problems go to `report`; empty documents are counted there and left out.
 
     Raises:
         UserError: a source does not exist, a text column is missing, or no file could be read at all.
     """
-    report = Report() if report is None else report
+    report = CorpusReport() if report is None else report
     for source in find_sources(sources, report):
         report.position = 0
         for document in _from_source(source, text_field, documents, report):
@@ -61,7 +61,7 @@ def read_documents(
         raise UserError(f"no text found in {', '.join(map(str, sources))}{why}; check the files")
 
 
-def _from_source(source: Source, text_field: str, rule: str, report: Report) -> Iterator[Document]:
+def _from_source(source: Source, text_field: str, rule: str, report: CorpusReport) -> Iterator[Document]:
     kind, stream = source.kind, None
     if kind == "compressed":
         kind, stream = open_sniffed(source, report)
@@ -86,7 +86,7 @@ def _from_source(source: Source, text_field: str, rule: str, report: Report) -> 
 # ---- text files ----
 
 
-def _from_text(source: Source, rule: str, report: Report, stream: BinaryIO | None = None) -> Iterator[Document]:
+def _from_text(source: Source, rule: str, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[Document]:
     lines = read_lines(source, report, stream)
     if rule in ("auto", "blank-line"):
         head = list(_head(lines))
@@ -126,7 +126,7 @@ def is_title(line: str) -> bool:
     return bool(_TITLE.fullmatch(line))
 
 
-def _gather(lines: Iterable[tuple[int, str]], rule: str, source: Source, report: Report) -> Iterator[Document]:
+def _gather(lines: Iterable[tuple[int, str]], rule: str, source: Source, report: CorpusReport) -> Iterator[Document]:
     """Lines -> documents separated by titles, by blank lines, or not at all ('file')."""
     held: list[str] = []
     start, characters, blank_before = 1, 0, True
@@ -154,7 +154,7 @@ def _gather(lines: Iterable[tuple[int, str]], rule: str, source: Source, report:
 # ---- records ----
 
 
-def _document(text: Any, place: str, report: Report) -> Document:
+def _document(text: Any, place: str, report: CorpusReport) -> Document:
     if text is None:
         return Document([], place)
     if not isinstance(text, str):
@@ -172,7 +172,7 @@ def _missing_field(field: str, known: Iterable[str], place: str) -> UserError:
     return UserError(f"{place}: no column '{field}'; {did_you_mean(field, known)} (--text-field)")
 
 
-def _from_records(source: Source, field: str, report: Report) -> Iterator[Document]:
+def _from_records(source: Source, field: str, report: CorpusReport) -> Iterator[Document]:
     good = 0
     for number, line in read_lines(source, report):
         place = f"{source.name}:{number}"
@@ -194,7 +194,7 @@ def _from_records(source: Source, field: str, report: Report) -> Iterator[Docume
             report.add(f"records without '{field}'", place)
 
 
-def _from_parquet(source: Source, field: str, report: Report) -> Iterator[Document]:
+def _from_parquet(source: Source, field: str, report: CorpusReport) -> Iterator[Document]:
     parquet = require("pyarrow.parquet", "data")
     arrow = require("pyarrow", "data")
     number = 0
@@ -213,7 +213,7 @@ def _from_parquet(source: Source, field: str, report: Report) -> Iterator[Docume
         report.add(UNREADABLE, f"{source.name}: after {number:,} records: {str(error).splitlines()[0]}")
 
 
-def _from_hub(source: Source, field: str, report: Report) -> Iterator[Document]:
+def _from_hub(source: Source, field: str, report: CorpusReport) -> Iterator[Document]:
     """hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT (the train split otherwise), streamed; NAME may be a local data set's folder."""
     datasets = require("datasets", "data")
     name, config, split = [*source.name.removeprefix("hf:").split(":"), "", ""][:3]

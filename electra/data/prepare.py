@@ -29,19 +29,19 @@ import numpy as np
 
 from electra import __version__
 from electra.data.prepare_chunk import (
-    PART_BYTES,
+    CHUNK_BYTES,
+    Chunk,
     LineReader,
-    Part,
-    Plan,
+    PreparePlan,
     is_made,
     line_reader,
-    read_parts,
+    read_chunks,
     start_worker,
     tokenize_in_worker,
     tokenize_part,
 )
 from electra.data.shards import FORMAT, SPLITS, Shards, make_shards, open_shards
-from electra.data.sources import Report, find_sources
+from electra.data.sources import CorpusReport, find_sources
 from electra.data.tfrecord import RecordFile, find_records, store_records
 from electra.data.tokenizer import Tokenizer
 from electra.data.word_boundaries import packed_size, write_bits
@@ -49,11 +49,11 @@ from electra.errors import UserError
 from electra.storage import atomic
 from electra.terminal import Progress
 
-Engine = tuple[Callable[[Part, Path], None], Callable[[bool], None]]
+Engine = tuple[Callable[[Chunk, Path], None], Callable[[bool], None]]
 """submit(part, its file), which may wait; finish(whether the work failed)."""
 
 
-def _tokenize_all(plan: Plan, output: Path, engine: Callable[[], Engine], report: Report, counts: dict[str, int]) -> int:
+def _tokenize_all(plan: PreparePlan, output: Path, engine: Callable[[], Engine], report: CorpusReport, counts: dict[str, int]) -> int:
     """Make every part that is not there yet -> number of parts."""
     folder = output / "parts"
     folder.mkdir(exist_ok=True)
@@ -61,7 +61,7 @@ def _tokenize_all(plan: Plan, output: Path, engine: Callable[[], Engine], report
     with Progress(report, f"preparing {output.name}") as progress:
         submit, finish = engine()
         try:
-            for part in read_parts(plan, report, counts):
+            for part in read_chunks(plan, report, counts):
                 file = folder / f"{part.number:06}.npz"
                 if not is_made(file, part.key):
                     submit(part, file)
@@ -76,7 +76,7 @@ def _tokenize_all(plan: Plan, output: Path, engine: Callable[[], Engine], report
     return number
 
 
-def _choose_engine(name: str, plan: Plan, tokenizer: Tokenizer, output: Path, workers: int, ray_address: str | None) -> Callable[[], Engine]:
+def _choose_engine(name: str, plan: PreparePlan, tokenizer: Tokenizer, output: Path, workers: int, ray_address: str | None) -> Callable[[], Engine]:
     """Where parts are tokenized; nothing is started before it is called."""
     if name == "ray":
         from electra.data.ray_backend import in_ray
@@ -89,7 +89,7 @@ def _choose_engine(name: str, plan: Plan, tokenizer: Tokenizer, output: Path, wo
 
 
 def _in_this_process(reader: LineReader) -> Engine:
-    def submit(part: Part, file: Path) -> None:
+    def submit(part: Chunk, file: Path) -> None:
         tokenize_part(reader, part.key, part.documents, part.held_out, file)
 
     return submit, lambda failed: None
@@ -107,7 +107,7 @@ def _in_processes(tokenizer_folder: str, words: str, workers: int) -> Engine:
         except BrokenProcessPool:
             raise UserError("a worker process was killed (out of memory?); run the same command again with fewer --workers, it goes on") from None
 
-    def submit(part: Part, file: Path) -> None:
+    def submit(part: Chunk, file: Path) -> None:
         try:
             waiting.append(pool.submit(tokenize_in_worker, part.key, part.documents, part.held_out, file))
         except BrokenProcessPool:
@@ -205,10 +205,10 @@ def prepare(
     documents: str = "auto",
     deduplicate: bool = True,
     words: str = "none",
-    part_bytes: int = PART_BYTES,
+    part_bytes: int = CHUNK_BYTES,
     engine: str = "local",
     ray_address: str | None = None,
-    report: Report | None = None,
+    report: CorpusReport | None = None,
 ) -> Shards:
     """A corpus, or the original's TFRecords -> a shard folder, here or at a URL. `workers` 0: one per core.
 
@@ -220,11 +220,11 @@ def prepare(
     Raises:
         UserError: the output holds finished shards or work with other settings, or the corpus cannot be read.
     """
-    report = Report() if report is None else report
+    report = CorpusReport() if report is None else report
     records = find_records(sources)
     if records and engine == "ray":
         raise UserError(f"{records[0].place}: TFRecords are stored as they are, there is nothing to tokenize; leave out --engine ray")
-    plan = Plan(
+    plan = PreparePlan(
         sources=tuple(map(str, sources)),
         fingerprint=tokenizer.fingerprint,
         held_out=held_out,
@@ -242,10 +242,12 @@ def prepare(
     return make_shards(output, make)
 
 
-def _make(plan: Plan, tokenizer: Tokenizer, output: Path, records: list[RecordFile], engine: Callable[[], Engine], report: Report) -> Shards:
+def _make(
+    plan: PreparePlan, tokenizer: Tokenizer, output: Path, records: list[RecordFile], engine: Callable[[], Engine], report: CorpusReport
+) -> Shards:
     """The whole work in a local folder."""
     if not records:
-        find_sources(plan.sources, Report())  # a mistyped name must not leave a plan behind that refuses the right one
+        find_sources(plan.sources, CorpusReport())  # a mistyped name must not leave a plan behind that refuses the right one
     _begin(plan, tokenizer, output)
     counts = {"duplicates": 0, "duplicate_bytes": 0}
     number = store_records(records, tokenizer, output, plan.held_out, report) if records else _tokenize_all(plan, output, engine, report, counts)
@@ -275,7 +277,7 @@ def _make(plan: Plan, tokenizer: Tokenizer, output: Path, records: list[RecordFi
     return open_shards(output)
 
 
-def _begin(plan: Plan, tokenizer: Tokenizer, output: Path) -> None:
+def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
     """Note the plan in the output folder, or check that the work begun there had the same."""
     if (output / "manifest.json").is_file():
         shutil.rmtree(output / "parts", ignore_errors=True)

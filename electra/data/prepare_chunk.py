@@ -18,17 +18,17 @@ import numpy as np
 
 from electra.data.documents import read_documents
 from electra.data.shards import SPLITS
-from electra.data.sources import Report
+from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.word_boundaries import ChineseWords
 from electra.storage import atomic
 
-PART_BYTES = 4 << 20
+CHUNK_BYTES = 4 << 20
 LineReader = Tokenizer | ChineseWords
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class PreparePlan:
     """What decides the shards' content."""
 
     sources: tuple[str, ...]
@@ -38,11 +38,11 @@ class Plan:
     documents: str = "auto"
     deduplicate: bool = True
     words: str = "none"
-    part_bytes: int = PART_BYTES
+    part_bytes: int = CHUNK_BYTES
 
 
 @dataclass
-class Part:
+class Chunk:
     """A piece of work: documents as UTF-8, lines joined by newlines, and whether each is held out."""
 
     number: int
@@ -57,7 +57,7 @@ class Part:
         return bytes(self.digest.digest())
 
 
-class Seen:
+class HashSet:
     """A set of 64-bit hashes in about 16 bytes each: open addressing in one array that doubles when half full."""
 
     def __init__(self) -> None:
@@ -91,11 +91,11 @@ class Seen:
                 self._slots[place] = value
 
 
-def read_parts(plan: Plan, report: Report, counts: dict[str, int]) -> Iterator[Part]:
+def read_chunks(plan: PreparePlan, report: CorpusReport, counts: dict[str, int]) -> Iterator[Chunk]:
     """The corpus, cut to parts in reading order; `counts['duplicates']` counts documents dropped."""
-    seen = Seen()
+    seen = HashSet()
     held_below = int(plan.held_out * 2**64)
-    part = Part(0)
+    part = Chunk(0)
     for document in read_documents(plan.sources, text_field=plan.text_field, documents=plan.documents, report=report):
         text = "\n".join(document.lines).encode("utf-8")
         digest = hashlib.blake2b(text, digest_size=16).digest()
@@ -110,7 +110,7 @@ def read_parts(plan: Plan, report: Report, counts: dict[str, int]) -> Iterator[P
         part.size_bytes += len(text)
         if part.size_bytes >= plan.part_bytes:
             yield part
-            part = Part(part.number + 1)
+            part = Chunk(part.number + 1)
     if part.documents:
         yield part
 

@@ -21,7 +21,7 @@ from electra.settings import DataSettings
 
 if TYPE_CHECKING:
     from electra.data.word_boundaries import PackedBits
-    from electra.data.word_statistics import MaskHints
+    from electra.data.word_statistics import MaskingInfo
 
 
 # ---- documents of a shard -> [CLS] a [SEP] b [SEP] examples, by the original's segment rules, on the fly ----
@@ -32,7 +32,7 @@ WHOLE = 100_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExamplePlan:
     """Where the examples of one shard part lie."""
 
     pieces: np.ndarray
@@ -61,7 +61,9 @@ def cut_lines(line_starts: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarra
     return np.append(starts, line_starts[-1]), first
 
 
-def plan_examples(line_starts: np.ndarray, document_starts: np.ndarray, length: int, rng: np.random.Generator, short_example_prob: float) -> Plan:
+def plan_examples(
+    line_starts: np.ndarray, document_starts: np.ndarray, length: int, rng: np.random.Generator, short_example_prob: float
+) -> ExamplePlan:
     """Token offsets of lines (n + 1,), line indices of documents (d + 1,) -> where the examples of this pass lie.
 
     `length` is the full example length, special tokens included.
@@ -87,13 +89,13 @@ def plan_examples(line_starts: np.ndarray, document_starts: np.ndarray, length: 
                 target = targets[len(firsts)] if short[len(firsts)] else length
             start, filled = index, 0
     as_array = [np.array(v, np.int64) for v in (firsts, lasts, wanted)]
-    return Plan(pieces, as_array[0], as_array[1], as_array[2])
+    return ExamplePlan(pieces, as_array[0], as_array[1], as_array[2])
 
 
-def plan_stored(line_starts: np.ndarray, document_starts: np.ndarray, length: int) -> Plan:
+def plan_stored(line_starts: np.ndarray, document_starts: np.ndarray, length: int) -> ExamplePlan:
     """The same for documents that each are an example already."""
     starts = np.asarray(document_starts, np.int64)
-    return Plan(np.asarray(line_starts, np.int64), starts[:-1], starts[1:], np.full(len(starts) - 1, length, np.int64), stored=True)
+    return ExamplePlan(np.asarray(line_starts, np.int64), starts[:-1], starts[1:], np.full(len(starts) - 1, length, np.int64), stored=True)
 
 
 def divide(sizes: list[int], target: int, rng: np.random.Generator, single_segment_prob: float) -> list[bool]:
@@ -112,7 +114,7 @@ def divide(sizes: list[int], target: int, rng: np.random.Generator, single_segme
 
 
 @dataclass(frozen=True)
-class Layout:
+class ExampleLayout:
     """Which tokens of a part make an example, and in which segment."""
 
     first: int
@@ -136,27 +138,27 @@ class Layout:
         return np.concatenate(parts).astype(np.int64, copy=False), segments
 
 
-def lay_out(plan: Plan, index: int, length: int, rng: np.random.Generator, single_segment_prob: float) -> Layout:
+def example_layout(plan: ExamplePlan, index: int, length: int, rng: np.random.Generator, single_segment_prob: float) -> ExampleLayout:
     """Example `index` of a plan -> which tokens it has, n <= length with [CLS] and [SEP]."""
     bounds = plan.pieces[plan.first[index] : plan.last[index] + 1].tolist()
     sizes = [b - a for a, b in pairwise(bounds)]
     into_first = [i == 0 for i in range(len(sizes))] if plan.stored else divide(sizes, int(plan.targets[index]), rng, single_segment_prob)
-    return Layout(bounds[0], bounds[-1], np.repeat(into_first, sizes), length)
+    return ExampleLayout(bounds[0], bounds[-1], np.repeat(into_first, sizes), length)
 
 
 def build_example(
-    ids: np.ndarray, plan: Plan, index: int, length: int, rng: np.random.Generator, cls_id: int, sep_id: int, single_segment_prob: float
+    ids: np.ndarray, plan: ExamplePlan, index: int, length: int, rng: np.random.Generator, cls_id: int, sep_id: int, single_segment_prob: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Example `index` of a plan -> its ids and segment ids, both (n,) int64, n <= length.
 
     `ids` are the tokens of the whole part (memory-mapped).
     """
-    return lay_out(plan, index, length, rng, single_segment_prob).fill(ids, cls_id, sep_id)
+    return example_layout(plan, index, length, rng, single_segment_prob).fill(ids, cls_id, sep_id)
 
 
-PART_TOKENS = 1_000_000
+CHUNK_TOKENS = 1_000_000
 """Tokens of a part."""
-WINDOW_PARTS = 16
+WINDOW_CHUNKS = 16
 """Parts planned and shuffled together: about 125,000 examples of 128, a few MB of plan."""
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -178,7 +180,7 @@ class Split(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SplitChunk:
     """A run of whole documents of a split, planned at once."""
 
     ids: np.ndarray
@@ -197,14 +199,14 @@ class Part:
         """Tokens of this part."""
         return int(self.line_starts[-1] - self.line_starts[0])
 
-    def plan(self, settings: DataSettings, rng: np.random.Generator) -> Plan:
+    def plan(self, settings: DataSettings, rng: np.random.Generator) -> ExamplePlan:
         """Where its examples lie in this pass."""
         if self.stored:
             return plan_stored(self.line_starts, self.document_starts, settings.sequence_length)
         return plan_examples(self.line_starts, self.document_starts, settings.sequence_length, rng, settings.short_example_prob)
 
 
-def cut_parts(split: Split, tokens: int) -> list[Part]:
+def split_chunks(split: Split, tokens: int) -> list[SplitChunk]:
     """A split -> parts of whole documents, about `tokens` long each. Only views; nothing is read but the documents' starts."""
     documents = np.asarray(split.document_starts)
     if len(documents) < 2:
@@ -216,7 +218,7 @@ def cut_parts(split: Split, tokens: int) -> list[Part]:
     parts = []
     for first, last in pairwise(bounds):
         lines = documents[first : last + 1]
-        parts.append(Part(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0], split.stored, split.word_starts))
+        parts.append(SplitChunk(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0], split.stored, split.word_starts))
     return parts
 
 
@@ -258,7 +260,7 @@ def collate(features: Sequence[tuple[Any, Any]], keys: Sequence[int] | None = No
 class ExampleOrder:
     """The endless, shuffled order of one shard folder's examples: `next()` -> (part, plan, index in the plan)."""
 
-    def __init__(self, parts: Sequence[Part], settings: DataSettings, seed: int) -> None:
+    def __init__(self, parts: Sequence[SplitChunk], settings: DataSettings, seed: int) -> None:
         self.parts = parts
         self.settings = settings
         self.seed = seed
@@ -276,12 +278,12 @@ class ExampleOrder:
 
     def _windows(self) -> list[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(self.parts)).tolist()
-        return [order[i : i + WINDOW_PARTS] for i in range(0, len(order), WINDOW_PARTS)]
+        return [order[i : i + WINDOW_CHUNKS] for i in range(0, len(order), WINDOW_CHUNKS)]
 
     def _load_window(self) -> None:
         windows = self._windows()
         self._last = self.window == len(windows) - 1
-        self._plans: list[tuple[Part, Plan]] = []
+        self._plans: list[tuple[SplitChunk, ExamplePlan]] = []
         pairs = []
         for part in windows[self.window]:
             rng = np.random.default_rng([self.seed, self.epoch, 2, part])
@@ -292,7 +294,7 @@ class ExampleOrder:
         order = np.concatenate(pairs)
         self._order = order[np.random.default_rng([self.seed, self.epoch, 3, self.window]).permutation(len(order))]
 
-    def __next__(self) -> tuple[Part, Plan, int]:
+    def __next__(self) -> tuple[SplitChunk, ExamplePlan, int]:
         while self.offset >= len(self._order):
             self.offset = 0
             self.window, self.epoch = (0, self.epoch + 1) if self._last else (self.window + 1, self.epoch)
@@ -315,13 +317,13 @@ class PretrainingStream:
         *,
         rank: int = 0,
         world_size: int = 1,
-        hints: MaskHints | None = None,
+        hints: MaskingInfo | None = None,
     ) -> None:
         self.settings = settings
         self.hints = hints
         self.tokenizer = tokenizer
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
-        groups = [cut_parts(split, PART_TOKENS) for split in splits]
+        groups = [split_chunks(split, CHUNK_TOKENS) for split in splits]
         sizes = [float(sum(p.num_tokens for p in parts)) for parts in groups]
         weights = np.array(settings.weights or sizes, float)
         self.shares = np.cumsum(weights / weights.sum())
@@ -357,21 +359,23 @@ class PretrainingStream:
             if mine:
                 features.append(build_features(part, plan, number, rng, self.settings, self.tokenizer))
                 keys.append(key)
-        return hinted(features, keys, self.hints)
+        return build_batch(features, keys, self.hints)
 
 
 Features = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """Ids, segments and, where the shards know, whether each token begins a word; all (n,)."""
 
 
-def build_features(part: Part, plan: Plan, number: int, rng: np.random.Generator, settings: DataSettings, tokenizer: SpecialTokens) -> Features:
+def build_features(
+    part: SplitChunk, plan: ExamplePlan, number: int, rng: np.random.Generator, settings: DataSettings, tokenizer: SpecialTokens
+) -> Features:
     """Example `number` of a part's plan -> what a batch needs of it."""
-    layout = lay_out(plan, number, settings.sequence_length, rng, settings.single_segment_prob)
+    layout = example_layout(plan, number, settings.sequence_length, rng, settings.single_segment_prob)
     ids, segments = layout.fill(part.ids, tokenizer.cls_id, tokenizer.sep_id)
     return ids, segments, None if part.word_starts is None else layout.fill(part.word_starts, 1, 1)[0].astype(bool)
 
 
-def hinted(features: Sequence[Features], keys: Sequence[int], hints: MaskHints | None) -> Batch:
+def build_batch(features: Sequence[Features], keys: Sequence[int], hints: MaskingInfo | None) -> Batch:
     """B examples and their keys -> Batch, with hints where there are any."""
     batch = collate([(ids, segments) for ids, segments, _ in features], keys)
     return batch if hints is None else hints.note(batch, [known for _, _, known in features])
@@ -385,11 +389,11 @@ def held_out_batches(
     num_examples: int,
     seed: int,
     *,
-    hints: MaskHints | None = None,
+    hints: MaskingInfo | None = None,
 ) -> list[Batch]:
     """Held-out splits -> the same `num_examples` examples every time (fewer if there are no more), as batches of similar lengths."""
     found: list[Features] = []
-    everything = [(part, part.plan(settings, np.random.default_rng(seed))) for split in splits for part in cut_parts(split, PART_TOKENS)]
+    everything = [(part, part.plan(settings, np.random.default_rng(seed))) for split in splits for part in split_chunks(split, CHUNK_TOKENS)]
     places = [(which, number) for which, (_, plan) in enumerate(everything) for number in range(len(plan))]
     rng = np.random.default_rng([seed, 11])
     for at in rng.permutation(len(places))[:num_examples]:
@@ -398,4 +402,4 @@ def held_out_batches(
         found.append(build_features(part, plan, number, rng, settings, tokenizer))
     order = sorted(range(len(found)), key=lambda i: -len(found[i][0]))
     chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    return [hinted([found[i] for i in chunk], [example_key(seed, i) for i in chunk], hints) for chunk in chunks]
+    return [build_batch([found[i] for i in chunk], [example_key(seed, i) for i in chunk], hints) for chunk in chunks]

@@ -15,7 +15,7 @@ from typing import Any
 import tokenizers
 
 from electra import __version__
-from electra.data.prepare_chunk import LineReader, Part, line_reader, pack_part, store_part
+from electra.data.prepare_chunk import Chunk, LineReader, line_reader, pack_part, store_part
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError, require
 
@@ -40,7 +40,7 @@ def worker_version() -> str:
     return __version__
 
 
-def in_ray(tokenizer: Tokenizer, words: str, address: str | None, workers: int) -> tuple[Callable[[Part, Path], None], Callable[[bool], None]]:
+def in_ray(tokenizer: Tokenizer, words: str, address: str | None, workers: int) -> tuple[Callable[[Chunk, Path], None], Callable[[bool], None]]:
     """A cluster (None: one on this machine for this run) -> (submit, finish). `workers` parts are worked on at a time; 0: one per core.
 
     Raises:
@@ -66,7 +66,7 @@ def in_ray(tokenizer: Tokenizer, words: str, address: str | None, workers: int) 
             ) from None
         store_part(packed, file)
 
-    def submit(part: Part, file: Path) -> None:
+    def submit(part: Chunk, file: Path) -> None:
         waiting.append((work.remote(rules, (tokenizer.fingerprint, words), part.key, part.documents, part.held_out), file))
         # A few parts wait at most, so memory does not grow with the corpus.
         if len(waiting) > 2 * workers + 2:

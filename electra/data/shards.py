@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from electra.data.sources import Report
+from electra.data.sources import CorpusReport
 from electra.data.word_boundaries import PackedBits, packed_size
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic, remote
@@ -275,7 +275,7 @@ def _fetch(url: str, manifest: bytes, place: Path) -> None:
         raise UserError(f"{url} has no {missing[0]}, its manifest names it; run 'electra prepare' again")
     part = place.with_name(place.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
-    report = Report(total_bytes=sum(files[name][1] for name in names))
+    report = CorpusReport(total_bytes=sum(files[name][1] for name in names))
     free, needed = shutil.disk_usage(part).free, report.total_bytes or 0
     if needed > free + sum(f.stat().st_size for f in part.rglob("*") if f.is_file()):
         raise UserError(f"{url} needs {needed / 1e9:.1f} GB, the cache {part.parent} has {free / 1e9:.1f} GB free; {CHANGE_PLACE}")
@@ -340,7 +340,7 @@ def _publish(place: Path, url: str, manifest: dict[str, Any]) -> Path:
     done: list[str] = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else []
     content = (place / MANIFEST).read_bytes()
     files = [*expected_hashes(content, url), *sorted(f"tokenizer/{file.name}" for file in (place / "tokenizer").iterdir())]
-    report = Report(total_bytes=sum((place / name).stat().st_size for name in files))
+    report = CorpusReport(total_bytes=sum((place / name).stat().st_size for name in files))
     with Progress(report, f"uploading {url}") as progress:
         for name in files:
             if name not in done:

@@ -1,4 +1,4 @@
-"""What the user named -> the files to read, and the bytes in them; what went wrong on the way is kept in a `Report`."""
+"""What the user named -> the files to read, and the bytes in them; what went wrong on the way is kept in a `CorpusReport`."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ UNKNOWN_ENDING = "files skipped, ending not known"
 
 
 @dataclass
-class Report:
+class CorpusReport:
     """What was read, and every problem with its count and first places."""
 
     text_bytes: int = 0
@@ -201,7 +201,7 @@ def _named_kind(path: PurePath) -> str:
     return kind_of(path) or ("records" if ".json" in path.suffixes else "text")
 
 
-def _in_folder(path: Path, report: Report) -> Iterator[Source]:
+def _in_folder(path: Path, report: CorpusReport) -> Iterator[Source]:
     for folder, folders, files in os.walk(path, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for file in sorted(f for f in files if not f.startswith(".")):
@@ -215,7 +215,7 @@ def _in_folder(path: Path, report: Report) -> Iterator[Source]:
                 yield Source(kind, str(full.relative_to(path)), full, full.stat().st_size)
 
 
-def _in_store(url: str, report: Report) -> Iterator[Source]:
+def _in_store(url: str, report: CorpusReport) -> Iterator[Source]:
     system, path, files = remote.list_files(url, "corpus")
     for below, (full, size) in files.items():
 
@@ -232,7 +232,7 @@ def _in_store(url: str, report: Report) -> Iterator[Source]:
             yield Source(kind, below, size_bytes=size, opener=opener)
 
 
-def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
+def find_sources(names: Sequence[str | Path], report: CorpusReport) -> list[Source]:
     """Files, folders (read whole, sorted by path), URLs of either and hf:NAMEs -> sources in the order given.
 
     Raises:
@@ -262,7 +262,7 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
     return found
 
 
-def read_blocks(source: Source, report: Report, stream: BinaryIO | None = None) -> Iterator[bytes]:
+def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[bytes]:
     """A text file -> blocks of whole lines, decompressed (or `stream`, which is so). One that breaks off is reported; what came before is kept."""
     rest = b""
     try:
@@ -297,7 +297,7 @@ def read_blocks(source: Source, report: Report, stream: BinaryIO | None = None) 
         yield rest
 
 
-def read_lines(source: Source, report: Report, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
+def read_lines(source: Source, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
     """A text file -> (line number from 1, line without its end). Bytes that are not UTF-8 become U+FFFD and are reported with their place."""
     number = 0
     for block in read_blocks(source, report, stream):
@@ -312,7 +312,7 @@ def read_lines(source: Source, report: Report, stream: BinaryIO | None = None) -
             yield number, (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r")
 
 
-def _decode(line: bytes, place: str, report: Report) -> str:
+def _decode(line: bytes, place: str, report: CorpusReport) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -324,7 +324,7 @@ def _decode(line: bytes, place: str, report: Report) -> str:
 
 def estimate_text_bytes(names: Sequence[str | Path]) -> int | None:
     """About how much text a corpus holds, from file sizes and usual ratios of compression; None where a data set of the hub is among it."""
-    sources = find_sources(names, Report())
+    sources = find_sources(names, CorpusReport())
     if any(source.kind == "hub" for source in sources):
         return None
     ratios = {".gz": 2.6, ".xz": 3.6, ".zst": 3.0, ".bz2": 3.4, ".parquet": 1.8, ".tgz": 2.6, ".txz": 3.6, ".tzst": 3.0, ".tbz2": 3.4, ".zip": 2.6}
@@ -377,7 +377,7 @@ class _Member(io.RawIOBase):
         return len(block)
 
 
-def open_sniffed(source: Source, report: Report) -> tuple[str, BinaryIO | None]:
+def open_sniffed(source: Source, report: CorpusReport) -> tuple[str, BinaryIO | None]:
     """A compressed file whose name does not say what is in it -> ('archive' or 'text', its decompressed stream, or None if it is broken)."""
     try:
         head, stream = peek(decompressed(source.open(), source.ending), 262)
@@ -389,7 +389,7 @@ def open_sniffed(source: Source, report: Report) -> tuple[str, BinaryIO | None]:
     return ("archive" if head[257:262] == TAR_MARK else "text"), stream
 
 
-def read_members(source: Source, report: Report, stream: BinaryIO | None = None, depth: int = 0) -> Iterator[Source]:
+def read_members(source: Source, report: CorpusReport, stream: BinaryIO | None = None, depth: int = 0) -> Iterator[Source]:
     """An archive (or, given `stream`, a decompressed tar) -> the texts in it, each to be read before the next is asked for.
 
     A damaged archive is reported with its place; what stands before the damage is given.
@@ -419,7 +419,7 @@ def _compression(source: Source) -> str:
     return short.get(source.ending, source.ending)
 
 
-def _as_texts(member: Source, report: Report, depth: int) -> Iterator[Source]:
+def _as_texts(member: Source, report: CorpusReport, depth: int) -> Iterator[Source]:
     """A member -> itself, or the texts in it if it is an archive."""
     if member.kind == "archive":
         if member.ending == ".zip":
@@ -436,7 +436,7 @@ def _as_texts(member: Source, report: Report, depth: int) -> Iterator[Source]:
         yield member
 
 
-def _member(name: str, archive: Source, size: int, opener: Callable[[], BinaryIO], report: Report) -> Source | None:
+def _member(name: str, archive: Source, size: int, opener: Callable[[], BinaryIO], report: CorpusReport) -> Source | None:
     """A member -> a source, or None if it is not for us."""
     shown = "".join(c if c.isprintable() else "\ufffd" for c in name)[:300]
     if any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(name).parts):
@@ -456,7 +456,7 @@ def _buffered(reader: _Member) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(reader, 1 << 16))
 
 
-def _read_tar(stream: BinaryIO, archive: Source, report: Report) -> Iterator[Source]:
+def _read_tar(stream: BinaryIO, archive: Source, report: CorpusReport) -> Iterator[Source]:
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Entry) as tar:
         while (entry := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member it has passed
@@ -482,7 +482,7 @@ def _open_zipped(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:
         raise OSError(str(error)) from None
 
 
-def _read_zip(raw: BinaryIO, archive: Source, report: Report) -> Iterator[Source]:
+def _read_zip(raw: BinaryIO, archive: Source, report: CorpusReport) -> Iterator[Source]:
     with zipfile.ZipFile(raw) as bundle:
         for entry in bundle.infolist():
             if not entry.is_dir():

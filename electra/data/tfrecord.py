@@ -17,7 +17,7 @@ import numpy as np
 
 from electra.data.prepare_chunk import is_made
 from electra.data.shards import SPLITS
-from electra.data.sources import Report
+from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError, require
 from electra.protobuf import Damaged, fields, masked_crc
@@ -191,7 +191,7 @@ def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.nd
     return [part for part in parts if len(part)]
 
 
-def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Path, held_out: float, report: Report) -> int:
+def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Path, held_out: float, report: CorpusReport) -> int:
     """TFRecord files -> SHARDS/parts/*.npz, a part per file, an example a document of one or two lines -> the number of parts.
 
     A damaged file is told with its place, and what stands before the damage is kept.
@@ -219,7 +219,7 @@ def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Pat
     return len(files)
 
 
-def _store_file(file: RecordFile, tokenizer: Tokenizer, target: Path, key: bytes, held_out: float, report: Report) -> None:
+def _store_file(file: RecordFile, tokenizer: Tokenizer, target: Path, key: bytes, held_out: float, report: CorpusReport) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
     ids: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     ends: dict[str, list[int]] = {name: [] for name in SPLITS}

@@ -100,7 +100,7 @@ LOOKED_AT = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MaskHints:
+class MaskingInfo:
     """What is known of every piece of the vocabulary."""
 
     starts: np.ndarray | None = None
@@ -124,7 +124,7 @@ class MaskHints:
         )
 
 
-def mask_hints(settings: ObjectiveSettings, shards: Mapping[str, Shards], weights: Sequence[float], tokenizer: Tokenizer) -> MaskHints | None:
+def masking_info(settings: ObjectiveSettings, shards: Mapping[str, Shards], weights: Sequence[float], tokenizer: Tokenizer) -> MaskingInfo | None:
     """Shard folders by name, drawn from by weight (empty: by size) -> hints; None where the objective needs none.
 
     Raises:
@@ -139,7 +139,7 @@ def mask_hints(settings: ObjectiveSettings, shards: Mapping[str, Shards], weight
         logs = word_statistics([s.train for s in shards.values()], weights, tokenizer.vocab_size, 0).log_frequencies.astype(float)
         frequencies = np.exp(logs) / np.exp(logs).sum()
         favoured = torch.from_numpy(np.minimum(1.0, (FREQUENT / frequencies) ** power).astype(np.float32))
-    return MaskHints(starts=spelled_starts(tokenizer.pieces) if whole else None, weights=favoured)
+    return MaskingInfo(starts=spelled_starts(tokenizer.pieces) if whole else None, weights=favoured)
 
 
 def check_words(settings: ObjectiveSettings, shards: Mapping[str, Shards], tokenizer: Tokenizer) -> None:

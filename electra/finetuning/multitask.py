@@ -35,7 +35,7 @@ from electra.tasks.text_tasks import choose_examples
 from electra.train.checkpoint import latest_checkpoint
 from electra.train.distributed import Ranks
 from electra.train.loop import TrainResult, train
-from electra.train.run_log import Record
+from electra.train.run_log import RunLog
 
 RANDOM = "random:"
 AVERAGE = "average"
@@ -59,7 +59,7 @@ def run(settings: FinetuneSettings) -> int | None:
     check_same_run(settings)
     results: list[dict[str, Any]] = []
     with distributed.join(settings.loop.device, settings.loop.threads) as here:
-        loop = checkpoint.share_out(settings.loop, None, here.world_size)
+        loop = checkpoint.split_global_batch(settings.loop, None, here.world_size)
         trials = {name: replace(trial, settings=config.replace(trial.settings, loop=loop)) for name, trial in trials.items()}
         if here.first:
             atomic.write_text(settings.output / "config.toml", config.to_toml(settings))
@@ -299,7 +299,7 @@ def run_seed(trials: Mapping[str, Trial], power: float | None, seed: int, folder
     best = BestEvaluation(folder, nn.ModuleDict(networks), AVERAGE, settings.early_stopping)
     objective = MultitaskObjective({name: task_objective(networks[name], trial.head) for name, trial in trials.items()})
     depth = depth_of(networks[next(iter(trials))].encoder.config.num_hidden_layers) if settings.optimizer.layerwise_lr_decay != 1.0 else None
-    record = Record(folder, title=f"{'+'.join(trials)} seed {seed}", active=ranks.first)
+    record = RunLog(folder, title=f"{'+'.join(trials)} seed {seed}", active=ranks.first)
     resumed = latest_checkpoint(folder)
     result = train(objective, stream, loop, settings.optimizer, record, save, evaluate, depth, resumed, ranks, enough=best.enough)
     if result.stopped:

@@ -160,7 +160,7 @@ def run(settings: FinetuneSettings) -> int:
     if settings.suite.baselines:
         write_baselines(settings, trials)
     left = [trial for trial in trials if trial not in ends]
-    with loop.noted() as asked, Progress(trials, len(ends), find_places(settings, len(left)).workers) as progress:
+    with loop.catch_signals() as asked, Progress(trials, len(ends), find_places(settings, len(left)).workers) as progress:
         for trial, ended in run_all(left, settings, find_places(settings, len(left)), asked):
             if trial is not None and ended is not None:
                 if ended.returncode == 0 and not trial.finished:

@@ -37,7 +37,7 @@ from electra.train.checkpoint import latest_checkpoint
 from electra.train.distributed import Ranks
 from electra.train.evaluation import autocast
 from electra.train.loop import TrainResult, train
-from electra.train.run_log import Record, read_metrics
+from electra.train.run_log import RunLog, read_metrics
 
 # ---- Early stopping: the best evaluation's weights are kept, and a run ends that has not bettered it for some evaluations ----
 
@@ -233,7 +233,7 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
         save_checkpoint(in_label_units(network, head), target, labels=head.labels, extra=extra)
         trial.tokenizer.save(target)
 
-    record = Record(folder, title=f"{task.name} seed {seed}", active=ranks.first)
+    record = RunLog(folder, title=f"{task.name} seed {seed}", active=ranks.first)
     best = BestEvaluation(folder, network, task.main_metric, trial.settings.early_stopping)
     own = task_objective(network, head, trial.class_weights)
     freeze(own, network, trial.settings, stream.batches_per_epoch)

@@ -262,9 +262,9 @@ def _lines(path: Path) -> list[Description]:
 
 def _corpus(path: Path | str) -> Description:
     from electra.data.documents import read_documents
-    from electra.data.sources import Report
+    from electra.data.sources import CorpusReport
 
-    report = Report()
+    report = CorpusReport()
     counts = {"num_documents": 0, "num_lines": 0, "num_characters": 0, "num_words": 0}
     first = ""
     for document in read_documents([str(path)], report=report):

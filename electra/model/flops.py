@@ -60,7 +60,7 @@ ORIGINAL_MASKED = 0.15625
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class NetworkShape:
     """One encoder and its head, as far as counting goes."""
 
     hidden_size: int
@@ -82,9 +82,9 @@ class Network:
         return 1.0 - self.predicts if 0 < self.predicts < 1 and not self.detects and self.towers == 1 else 0.0
 
 
-def networks(model: ModelSettings, objective: ObjectiveSettings) -> list[Network]:
+def network_shapes(model: ModelSettings, objective: ObjectiveSettings) -> list[NetworkShape]:
     """The networks that every token of a run passes through."""
-    large = Network(
+    large = NetworkShape(
         hidden_size=model.hidden_size,
         num_hidden_layers=model.num_hidden_layers,
         num_attention_heads=model.num_attention_heads,
@@ -113,10 +113,10 @@ def networks(model: ModelSettings, objective: ObjectiveSettings) -> list[Network
 
 def per_token(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int, length: int) -> float:
     """Operations of training per token: three times the forward pass."""
-    return 3 * sum(products(net, vocab_size, length) + small_work(net, vocab_size, length) for net in networks(model, objective))
+    return 3 * sum(matmuls(net, vocab_size, length) + other_operations(net, vocab_size, length) for net in network_shapes(model, objective))
 
 
-def products(net: Network, vocab_size: int, length: int) -> float:
+def matmuls(net: NetworkShape, vocab_size: int, length: int) -> float:
     """Matrix products of the forward pass, operations per token."""
     width, embedding = net.hidden_size, net.embedding_size
     weights = 4 * width * width + 2 * width * net.intermediate_size
@@ -127,7 +127,7 @@ def products(net: Network, vocab_size: int, length: int) -> float:
     return 2.0 * (net.towers * (net.num_hidden_layers * (weights + attention) + projection) - saved + head)
 
 
-def small_work(net: Network, vocab_size: int, length: int) -> float:
+def other_operations(net: NetworkShape, vocab_size: int, length: int) -> float:
     """Everything else of the forward pass: biases, softmax, dropout, residuals, LayerNorm, gelu; operations per token."""
     width, embedding, inner = net.hidden_size, net.embedding_size, net.intermediate_size
     dropout = DROPOUT if net.dropout else 0
@@ -145,10 +145,10 @@ def small_work(net: Network, vocab_size: int, length: int) -> float:
 
 def per_token_original(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int, length: int) -> float:
     """Operations of training per token as the original's script counts them: twice a forward pass with dense lookups."""
-    return 2 * sum(_forward_original(net, vocab_size, length) for net in networks(model, objective))
+    return 2 * sum(_forward_original(net, vocab_size, length) for net in network_shapes(model, objective))
 
 
-def _forward_original(net: Network, vocab_size: int, length: int) -> float:
+def _forward_original(net: NetworkShape, vocab_size: int, length: int) -> float:
     width, embedding, inner, heads = net.hidden_size, net.embedding_size, 4 * net.hidden_size, max(net.hidden_size // 64, 1)
     weights = 2 * (4 * width * width + 2 * width * inner)
     scores = length * (4 * width + heads * (1 + SOFTMAX + DROPOUT))
@@ -168,7 +168,7 @@ def _forward_original(net: Network, vocab_size: int, length: int) -> float:
 def num_parameters(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int) -> dict[str, int]:
     """Weights, tied ones once: 'kept' what a checkpoint is for (the discriminator, or a masked LM), 'beside' what training adds, 'all'."""
     embeddings = model.embedding_size * (vocab_size + model.max_position_embeddings + 2 + 2)
-    large, *others = networks(model, objective)
+    large, *others = network_shapes(model, objective)
     kept = embeddings + _encoder(large) + _heads(replace(large, detects=large.detects and not large.predicts), vocab_size)
     beside = _heads(replace(large, predicts=0.0), vocab_size) if large.predicts else 0
     for small in others:
@@ -178,14 +178,14 @@ def num_parameters(model: ModelSettings, objective: ObjectiveSettings, vocab_siz
     return {"kept": kept, "beside": beside, "all": kept + beside}
 
 
-def _encoder(net: Network) -> int:
+def _encoder(net: NetworkShape) -> int:
     """An encoder's weights above the embeddings."""
     width, embedding, inner = net.hidden_size, net.embedding_size, net.intermediate_size
     layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
     return net.num_hidden_layers * layer + (embedding * width + width if embedding != width else 0)
 
 
-def _heads(net: Network, vocab_size: int) -> int:
+def _heads(net: NetworkShape, vocab_size: int) -> int:
     """Weights of the heads; the vocabulary's are tied to the word embeddings."""
     width, embedding = net.hidden_size, net.embedding_size
     vocabulary = net.towers * width * embedding + 3 * embedding + vocab_size if net.predicts else 0

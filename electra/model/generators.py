@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from electra.contracts import Batch, Loss, StepOutput
 from electra.model import masking
 from electra.model.encoder import Encoder
-from electra.model.heads import Draw, Found, MaskedLanguageHead
+from electra.model.heads import MaskedLanguageHead, Sampling, VocabularyOutput
 from electra.settings import ObjectiveSettings
 
 CHUNK = 1024
@@ -30,8 +30,8 @@ class Generator(nn.Module):
         self.head = MaskedLanguageHead(encoder.config, encoder.words)
 
     def forward(
-        self, batch: Batch, ids: Tensor | None = None, at: Tensor | None = None, wanted: Tensor | None = None, draw: Draw | None = None
-    ) -> Tensor | Found:
+        self, batch: Batch, ids: Tensor | None = None, at: Tensor | None = None, wanted: Tensor | None = None, draw: Sampling | None = None
+    ) -> Tensor | VocabularyOutput:
         """Logits (M, V) at the token indices `at` (M,), or (T, V) at all of them.
 
         With `wanted`, the right ids there, what the logits say of these instead, and where a `draw` is given samples.
@@ -91,7 +91,7 @@ def log_likelihoods(head: nn.Module, states: Tensor, wanted: Tensor) -> tuple[Te
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proposal:
+class Replacements:
     """What a generator offers."""
 
     chosen: Tensor
@@ -117,7 +117,7 @@ def ratios(**pairs: tuple[Tensor, Tensor | int]) -> dict[str, tuple[Tensor, Tens
     return out
 
 
-class Noise(nn.Module):
+class ReplacementSource(nn.Module):
     """Chooses `mask_prob` of the tokens of each sequence, never special ones. Here every piece is then equally likely to stand there.
 
     Source of the uniform one: the original's `uniform_generator`; like there it may draw any piece of the vocabulary.
@@ -146,27 +146,27 @@ class Noise(nn.Module):
     def advance(self, done: float) -> None:
         """Nothing here changes as a run goes on."""
 
-    def draw(self, batch: Batch, chosen: Tensor, temperature: float | Tensor | None) -> Draw | None:
+    def draw(self, batch: Batch, chosen: Tensor, temperature: float | Tensor | None) -> Sampling | None:
         """How to sample at the chosen positions; None where no temperature says so."""
         if temperature is None:
             return None
         chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
-        return Draw(chance=chance, temperature=temperature, forbidden=batch.ids[chosen] if self.settings.disallow_correct else None)
+        return Sampling(chance=chance, temperature=temperature, forbidden=batch.ids[chosen] if self.settings.disallow_correct else None)
 
     def forward(self, batch: Batch) -> StepOutput:
         return self.propose(batch).output
 
-    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Replacements:
         """Chosen positions, and with a `temperature` samples to stand there."""
         chosen = self.choose(batch)
         sampled = None
         if draw := self.draw(batch, chosen, temperature):
             logits = torch.zeros((), device=chosen.device).expand(len(chosen), self.vocab_size)
             sampled = masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
-        return Proposal(chosen=chosen, sampled=sampled, output=StepOutput(losses={}))
+        return Replacements(chosen=chosen, sampled=sampled, output=StepOutput(losses={}))
 
 
-class MaskedLanguageModel(Noise):
+class MaskedLanguageModel(ReplacementSource):
     """BERT's objective: the cross-entropy of the original tokens at masked positions (paper, section 2).
 
     Metrics: `masked_lm_accuracy`. Loss: `masked_lm_loss`, per masked token.
@@ -182,7 +182,7 @@ class MaskedLanguageModel(Noise):
         """Masked tokens."""
         return {"masked_lm_loss": sum(self.num_chosen(batch))}
 
-    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Replacements:
         """The masked LM's loss at masked positions, and with a `temperature` samples of its predictions."""
         chosen = self.choose(batch)
         masked = masking.mask_positions(batch, chosen, self.mask_id, self.settings.mask_token_prob)
@@ -190,10 +190,10 @@ class MaskedLanguageModel(Noise):
         num = len(chosen)
         loss = Loss(total=found.total, count=num, weight=self.settings.generator_weight)
         output = StepOutput(losses={"masked_lm_loss": loss}, metrics=ratios(masked_lm_accuracy=(found.hits.sum(), num)))
-        return Proposal(chosen=chosen, sampled=found.sampled, output=output)
+        return Replacements(chosen=chosen, sampled=found.sampled, output=output)
 
 
-class ClozeModel(Noise):
+class ClozeModel(ReplacementSource):
     """A two-tower generator: nothing is masked, and it learns from every token but a sequence's first and last.
 
     Loss: `cloze_loss`, per token. Metrics: `masked_lm_loss` and `masked_lm_accuracy`, at the chosen tokens alone.
@@ -211,7 +211,7 @@ class ClozeModel(Noise):
         """Tokens with both neighbours."""
         return {"cloze_loss": batch.num_tokens - 2 * len(batch.lengths)}
 
-    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Proposal:
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Replacements:
         """The loss of all tokens, what each one's probability was, and with a `temperature` samples at the chosen positions."""
         chosen = self.choose(batch)
         states = self.generator(batch)
@@ -230,4 +230,4 @@ class ClozeModel(Noise):
         metrics = ratios(masked_lm_loss=(-log_q[places].sum(), num), masked_lm_accuracy=(hits[places].sum(), num))
         everywhere = log_q.new_zeros(batch.num_tokens).index_copy(0, inner, log_q.detach())
         output = StepOutput(losses={"cloze_loss": loss}, metrics=metrics)
-        return Proposal(chosen=chosen, output=output, sampled=sampled, sampled_log_q=sampled_log_q, log_q=everywhere)
+        return Replacements(chosen=chosen, output=output, sampled=sampled, sampled_log_q=sampled_log_q, log_q=everywhere)

@@ -26,7 +26,7 @@ _MULTIPLE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
+class Sampling:
     """How a sample is drawn at each of M positions."""
 
     chance: Tensor
@@ -37,7 +37,7 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class VocabularyOutput:
     """What the vocabulary's logits were wanted for."""
 
     total: Tensor
@@ -48,7 +48,7 @@ class Found:
     """(M,) ids, where a draw was asked for."""
 
 
-def predict(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: Draw | None) -> Found:
+def vocabulary_output(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: Sampling | None) -> VocabularyOutput:
     """(M, E) states, (V, E), (V,), (M,) ids -> what their logits say."""
     num, rows = len(states), max(16, CHUNK_BYTES // (4 * len(weight)))
     spare = 0
@@ -68,7 +68,7 @@ def predict(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: 
     with cpu_kernels.as_given():
         found = _Predict.apply(filled(states), weight, bias, filled(wanted), num, rows, torch.is_grad_enabled(), half, *drawn)  # type: ignore[no-untyped-call]
     total, hits, sampled = found
-    return Found(total=total, hits=hits[:num], sampled=None if draw is None else sampled[:num])
+    return VocabularyOutput(total=total, hits=hits[:num], sampled=None if draw is None else sampled[:num])
 
 
 class _Predict(torch.autograd.Function):
@@ -143,19 +143,19 @@ class MaskedLanguageHead(nn.Module):
         self.output = nn.Linear(config.embedding_size, config.vocab_size)
         self.output.weight = word_embeddings.weight
 
-    def forward(self, states: Tensor, wanted: Tensor | None = None, draw: Draw | None = None) -> Tensor | Found:
+    def forward(self, states: Tensor, wanted: Tensor | None = None, draw: Sampling | None = None) -> Tensor | VocabularyOutput:
         """Logits, or with `wanted` (M,) ids what they say of these, and where a `draw` is given samples."""
         states = self.norm(F.gelu(self.dense(states)))
         if wanted is None:
             return self.output(states)
         plain = cpu_kernels.are_half() or not torch.is_autocast_enabled("cpu")
         if states.device.type == "cpu" and self.output.weight.dtype == torch.float32 and plain:
-            return predict(states, self.output.weight, self.output.bias, wanted, draw)
+            return vocabulary_output(states, self.output.weight, self.output.bias, wanted, draw)
         logits = self.output(states)
         total = F.cross_entropy(logits.float(), wanted, reduction="sum")
         with torch.no_grad():
             sampled = None if draw is None else masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
-            return Found(total=total, hits=logits.argmax(-1) == wanted, sampled=sampled)
+            return VocabularyOutput(total=total, hits=logits.argmax(-1) == wanted, sampled=sampled)
 
 
 class ReplacedTokenHead(nn.Module):

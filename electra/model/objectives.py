@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from electra.contracts import Batch, Loss, StepOutput
 from electra.model import masking
 from electra.model.encoder import Encoder
-from electra.model.generators import CHUNK, Generator, Noise, Proposal, TwoTowerGenerator, ratios
+from electra.model.generators import CHUNK, Generator, Replacements, ReplacementSource, TwoTowerGenerator, ratios
 from electra.model.heads import ReplacedTokenHead
 from electra.settings import ObjectiveSettings
 
@@ -29,7 +29,7 @@ class Discriminator(nn.Module):
         return self.encoder(batch, ids, head=self.head)  # type: ignore[no-any-return]
 
 
-class Corruption(nn.Module):
+class CorruptionObjective(nn.Module):
     """Noise put into the text, and a network that learns from the result: what ELECTRA, Electric and the ablations share.
 
     The samples' temperature may follow the share of the run that is over.
@@ -38,7 +38,7 @@ class Corruption(nn.Module):
 
     done: Tensor
 
-    def __init__(self, noise: Noise, settings: ObjectiveSettings) -> None:
+    def __init__(self, noise: ReplacementSource, settings: ObjectiveSettings) -> None:
         super().__init__()
         self.noise, self.settings = noise, settings
         self.register_buffer("done", torch.zeros(()), persistent=False)
@@ -79,12 +79,12 @@ class Corruption(nn.Module):
         start, end = self.settings.temperature, self.settings.temperature_end
         return start if end is None else start + (end - start) * self.done
 
-    def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
+    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
         """(M,) samples for the chosen positions -> the losses and metrics of the network that reads them."""
         raise NotImplementedError
 
 
-class ReplacedTokenDetection(Corruption):
+class ReplacedTokenObjective(CorruptionObjective):
     """ELECTRA's objective (paper, section 2): a generator fills chosen positions, the discriminator finds what it changed.
 
     loss = generator_weight * masked_lm_loss + disc_weight * disc_loss, the first per masked token, the second per real
@@ -97,7 +97,7 @@ class ReplacedTokenDetection(Corruption):
     original's evaluation did.
     """
 
-    def __init__(self, discriminator: Discriminator, noise: Noise, settings: ObjectiveSettings, *, sequence_length: int = 0) -> None:
+    def __init__(self, discriminator: Discriminator, noise: ReplacementSource, settings: ObjectiveSettings, *, sequence_length: int = 0) -> None:
         super().__init__(noise, settings)
         self.discriminator = discriminator
         self.sequence_length = sequence_length
@@ -108,7 +108,7 @@ class ReplacedTokenDetection(Corruption):
         num = sum(self.noise.num_chosen(batch)) if self.only_chosen else batch.num_tokens
         return super().counts(batch) | {"disc_loss": num}
 
-    def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
+    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
         """The discriminator's verdicts on the text with the samples in it."""
         corrupted, replaced = masking.replace_tokens(batch, proposal.chosen, sampled)
         logits = self.discriminator(batch, corrupted).float()
@@ -140,7 +140,7 @@ class ReplacedTokenDetection(Corruption):
         return StepOutput(losses={"disc_loss": loss}, metrics=metrics, scores=scores)
 
 
-class Electric(ReplacedTokenDetection):
+class Electric(ReplacedTokenObjective):
     """Electric (Clark et al. 2020b): the discriminator's logit is an energy E of a token in its text, learned by noise-contrastive estimation.
 
     p(token | others) is proportional to exp(-E). Of the tokens `mask_prob` are drawn from the two-tower generator's q; that a token is
@@ -152,7 +152,7 @@ class Electric(ReplacedTokenDetection):
     Source: `_get_discriminator_output` of the original's `run_pretraining.py`, with `electric_objective`.
     """
 
-    def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
+    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
         """Noise or text? for every token."""
         of_samples = proposal.sampled_log_q
         assert proposal.log_q is not None and of_samples is not None, "Electric needs a generator that knows the probability of every token"
@@ -169,13 +169,13 @@ class Electric(ReplacedTokenDetection):
 # ---- The masked-LM side of the paper's ablations (section 3.5, Table 5): what lies between BERT and ELECTRA ----
 
 
-class ReplaceMaskedLM(Corruption):
+class ReplaceMaskedLM(CorruptionObjective):
     """ "Replace MLM": the original tokens are predicted at the chosen positions, where samples stand instead of [MASK].
 
     Loss: `replaced_lm_loss`, per chosen token. Metric: `replaced_lm_accuracy`.
     """
 
-    def __init__(self, model: Generator, noise: Noise, settings: ObjectiveSettings) -> None:
+    def __init__(self, model: Generator, noise: ReplacementSource, settings: ObjectiveSettings) -> None:
         super().__init__(noise, settings)
         self.model = model
 
@@ -183,7 +183,7 @@ class ReplaceMaskedLM(Corruption):
         """The generator's predictions, and this network's."""
         return super().counts(batch) | {"replaced_lm_loss": sum(self.noise.num_chosen(batch))}
 
-    def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
+    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
         """The original tokens, from the text with the samples in it."""
         corrupted, _ = masking.replace_tokens(batch, proposal.chosen, sampled)
         found, num = self.model(batch, corrupted, proposal.chosen, batch.ids[proposal.chosen]), len(proposal.chosen)
@@ -200,7 +200,7 @@ class AllTokensMaskedLM(ReplaceMaskedLM):
     Loss: `replaced_lm_loss`, per real token. Metrics: `replaced_lm_accuracy` at the chosen tokens, `copy_auc` of the copy head.
     """
 
-    def __init__(self, model: Generator, noise: Noise, settings: ObjectiveSettings) -> None:
+    def __init__(self, model: Generator, noise: ReplacementSource, settings: ObjectiveSettings) -> None:
         super().__init__(model, noise, settings)
         self.copy_head = ReplacedTokenHead(model.encoder.config)
 
@@ -208,7 +208,7 @@ class AllTokensMaskedLM(ReplaceMaskedLM):
         """The generator's predictions, and real tokens."""
         return super().counts(batch) | {"replaced_lm_loss": batch.num_tokens}
 
-    def learn(self, batch: Batch, proposal: Proposal, sampled: Tensor) -> StepOutput:
+    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
         """Every original token, from the text with the samples in it."""
         corrupted, replaced = masking.replace_tokens(batch, proposal.chosen, sampled)
         hidden = self.model.encoder(batch, corrupted)

@@ -12,10 +12,10 @@ from electra.contracts import WordStatistics
 from electra.errors import UserError
 from electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder, EncoderConfig
 from electra.model.flops import SHAPE, generator_sizes
-from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, Noise, TwoTowerGenerator
+from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
 from electra.model.huggingface import Checkpoint, load_checkpoint, save_checkpoint
 from electra.model.initialization import initialize
-from electra.model.objectives import AllTokensMaskedLM, Corruption, Discriminator, Electric, ReplacedTokenDetection, ReplaceMaskedLM
+from electra.model.objectives import AllTokensMaskedLM, CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective, ReplaceMaskedLM
 from electra.settings import ModelSettings, ObjectiveSettings
 
 
@@ -56,20 +56,20 @@ def build_objective(
     sequence_length: int,
     seed: int,
     words: WordStatistics | None = None,
-) -> MaskedLanguageModel | Corruption:
+) -> MaskedLanguageModel | CorruptionObjective:
     """Networks with initial weights from `seed`, and from `words` where they were counted, in their objective."""
     config = discriminator_config(model, vocab_size)
-    built: MaskedLanguageModel | Corruption
+    built: MaskedLanguageModel | CorruptionObjective
     if objective.objective == "mlm":
         built = MaskedLanguageModel(Generator(Encoder(config)), objective, mask_id=mask_id, special_ids=special_ids)
     else:
-        encoder, noise = encoder_and_noise(model, objective, config, mask_id=mask_id, special_ids=special_ids)
+        encoder, noise = encoder_and_source(model, objective, config, mask_id=mask_id, special_ids=special_ids)
         if objective.objective == "replace-mlm":
             built = ReplaceMaskedLM(Generator(encoder), noise, objective)
         elif objective.objective == "all-tokens-mlm":
             built = AllTokensMaskedLM(Generator(encoder), noise, objective)
         else:
-            kind = Electric if objective.objective == "electric" else ReplacedTokenDetection
+            kind = Electric if objective.objective == "electric" else ReplacedTokenObjective
             built = kind(Discriminator(encoder, electric=kind is Electric), noise, objective, sequence_length=sequence_length)
     initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init, words=words)
     for part in built.modules():
@@ -78,14 +78,14 @@ def build_objective(
     return built
 
 
-def encoder_and_noise(
+def encoder_and_source(
     model: ModelSettings, objective: ObjectiveSettings, config: EncoderConfig, *, mask_id: int, special_ids: Collection[int]
-) -> tuple[Encoder, Noise]:
+) -> tuple[Encoder, ReplacementSource]:
     """The encoder that is trained for, and where its text's replacements come from."""
     if model.generator in ("uniform", "shared"):
         encoder = Encoder(config)
         if model.generator == "uniform":
-            return encoder, Noise(objective, vocab_size=config.vocab_size, mask_id=mask_id, special_ids=special_ids)
+            return encoder, ReplacementSource(objective, vocab_size=config.vocab_size, mask_id=mask_id, special_ids=special_ids)
         return encoder, MaskedLanguageModel(Generator(encoder), objective, mask_id=mask_id, special_ids=special_ids)
     small = generator_config(model, config)
     own = Embeddings(config)
@@ -100,40 +100,40 @@ def encoder_and_noise(
     return encoder, MaskedLanguageModel(Generator(first), objective, mask_id=mask_id, special_ids=special_ids)
 
 
-def start_from(objective: MaskedLanguageModel | Corruption, source: str | Path) -> list[str]:
+def start_from(objective: MaskedLanguageModel | CorruptionObjective, source: str | Path) -> list[str]:
     """`--init`: fill an objective from a checkpoint folder, run directory or hub name -> remarks on what was not there.
 
     Raises:
         UserError: not found, or its shape is not the preset's.
     """
     checkpoint = load_checkpoint(source)
-    has_generator = isinstance(objective, Corruption) and (checkpoint.path / "generator" / "config.json").exists()
+    has_generator = isinstance(objective, CorruptionObjective) and (checkpoint.path / "generator" / "config.json").exists()
     return load_weights(objective, checkpoint, load_checkpoint(checkpoint.path / "generator") if has_generator else None)
 
 
-def main_network(objective: MaskedLanguageModel | Corruption) -> Discriminator | Generator:
+def main_network(objective: MaskedLanguageModel | CorruptionObjective) -> Discriminator | Generator:
     """What a run is for, and a checkpoint holds at its top: the discriminator or the masked LM."""
-    if isinstance(objective, ReplacedTokenDetection):
+    if isinstance(objective, ReplacedTokenObjective):
         return objective.discriminator
     network = objective.model if isinstance(objective, ReplaceMaskedLM) else objective.generator
     assert isinstance(network, Generator)
     return network
 
 
-def generator_alone(objective: MaskedLanguageModel | Corruption) -> frozenset[str]:
+def generator_alone(objective: MaskedLanguageModel | CorruptionObjective) -> frozenset[str]:
     """Names of the parameters that only the generator beside a network has: not those both share."""
-    if not isinstance(objective, Corruption) or objective.generator is None:
+    if not isinstance(objective, CorruptionObjective) or objective.generator is None:
         return frozenset()
     shared = {id(parameter) for parameter in main_network(objective).parameters()}
     its = {id(parameter) for parameter in objective.generator.parameters()} - shared
     return frozenset(name for name, parameter in objective.named_parameters() if id(parameter) in its)
 
 
-def save(objective: MaskedLanguageModel | Corruption, folder: Path, *, tokenizer: Path, card: str) -> None:
+def save(objective: MaskedLanguageModel | CorruptionObjective, folder: Path, *, tokenizer: Path, card: str) -> None:
     """Write an objective's networks: what it is for at the top, and the generator below it."""
     network = main_network(objective)
     save_checkpoint(plain(network), folder, tokenizer=tokenizer, card=card)
-    if isinstance(objective, Corruption) and objective.generator is not None:
+    if isinstance(objective, CorruptionObjective) and objective.generator is not None:
         save_checkpoint(objective.generator, folder / "generator", tokenizer=tokenizer)
 
 
@@ -150,7 +150,7 @@ def plain(network: Discriminator | Generator) -> Discriminator | Generator:
     return copy
 
 
-def load_weights(objective: MaskedLanguageModel | Corruption, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:
+def load_weights(objective: MaskedLanguageModel | CorruptionObjective, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:
     """Fill an objective from a checkpoint (`--init`), and its generator's where there is one -> remarks on what was not there.
 
     A masked-LM checkpoint starts the encoder, and where it has the generator's shape, the generator too.
@@ -160,7 +160,7 @@ def load_weights(objective: MaskedLanguageModel | Corruption, checkpoint: Checkp
     """
     network, target = main_network(objective), objective.generator
     remarks: list[str] = []
-    if isinstance(objective, Corruption) and target is not None and target.encoder is not network.encoder:
+    if isinstance(objective, CorruptionObjective) and target is not None and target.encoder is not network.encoder:
         if generator is None and type(checkpoint.module) is type(target) and same_shape(checkpoint.config, target.encoder.config):
             generator = checkpoint
         if generator is None:

@@ -36,7 +36,7 @@ BFLOAT16 = 14
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class TensorEntry:
     """Where a tensor lies."""
 
     dtype: int
@@ -88,7 +88,7 @@ class TensorBundle:
         except Damaged as error:
             raise UserError(f"{self.prefix}: variable '{name}' is damaged ({error}); fetch the checkpoint again") from None
 
-    def _read(self, entry: Entry) -> np.ndarray:
+    def _read(self, entry: TensorEntry) -> np.ndarray:
         if entry.dtype not in DTYPES and entry.dtype != BFLOAT16:
             raise Damaged(f"TensorFlow's data type {entry.dtype} is not supported")
         kind = np.dtype("<u2" if entry.dtype == BFLOAT16 else DTYPES[entry.dtype])
@@ -112,7 +112,7 @@ class TensorBundle:
             values = (values.astype(np.uint32) << 16).view(np.float32)
         return values.reshape(entry.shape)
 
-    def _assemble(self, name: str, entry: Entry) -> np.ndarray:
+    def _assemble(self, name: str, entry: TensorEntry) -> np.ndarray:
         """A partitioned variable from its slices."""
         whole: np.ndarray | None = None
         filled = 0
@@ -231,7 +231,7 @@ def _header(data: bytes) -> int:
     return shards
 
 
-def _entry(data: bytes) -> Entry:
+def _entry(data: bytes) -> TensorEntry:
     values: dict[int, int] = {}
     shape: tuple[int, ...] = ()
     slices = []
@@ -242,7 +242,7 @@ def _entry(data: bytes) -> Entry:
             slices.append(tuple(_extent(extent) for n, extent in fields(value) if n == 1 and isinstance(extent, bytes)))
         elif isinstance(value, int):
             values[number] = value
-    return Entry(
+    return TensorEntry(
         dtype=values.get(1, 0),
         shape=shape,
         shard=values.get(3, 0),

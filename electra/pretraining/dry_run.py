@@ -14,7 +14,7 @@ from electra.data.pretraining_batches import collate, example_key
 from electra.model import flops
 from electra.pretraining.setup import cost, initial_objective, num_evaluation_examples, open_corpus, open_stream
 from electra.settings import PretrainSettings, phases
-from electra.train.checkpoint import share_out
+from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks, recompute
 from electra.train.evaluation import autocast
 from electra.train.run_log import clock
@@ -80,7 +80,7 @@ def report(settings: PretrainSettings, here: Ranks) -> list[str]:
 
 def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str]], float]:
     """One stage -> named lines, its whole time."""
-    settings = config.replace(settings, loop=share_out(settings.loop, None, here.world_size))
+    settings = config.replace(settings, loop=split_global_batch(settings.loop, None, here.world_size))
     loop, length = settings.loop, settings.data.sequence_length
     corpus = open_corpus(settings) if settings.data.data else None
     pieces = corpus.tokenizer if corpus is not None else Pieces(vocab_size=settings.data.vocab_size)

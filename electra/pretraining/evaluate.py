@@ -22,9 +22,9 @@ from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError, require
 from electra.model import masking
 from electra.model.encoder import Encoder
-from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, Noise, TwoTowerGenerator
+from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
 from electra.model.huggingface import Checkpoint, is_electric, load_checkpoint
-from electra.model.objectives import Corruption, Discriminator, Electric, ReplacedTokenDetection
+from electra.model.objectives import CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective
 from electra.model.pretraining_models import main_network
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, WatchSettings
 from electra.tasks.registry import TASKS, find_task
@@ -36,7 +36,7 @@ from electra.train.evaluation import area_under_curve, autocast, evaluate
 def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
     """The nine pre-training metrics on the held-out part of shard folders."""
     shards, tokenizer, checkpoint = open_all(settings)
-    objective: MaskedLanguageModel | ReplacedTokenDetection
+    objective: MaskedLanguageModel | ReplacedTokenObjective
     if isinstance(checkpoint.module, Discriminator):
         objective = detection(checkpoint, checkpoint.module, settings.sequence_length, tokenizer)
     else:
@@ -48,14 +48,14 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
     return evaluate(objective.to(device), held_out(settings, shards, tokenizer), device)
 
 
-def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_length: int, tokenizer: Tokenizer) -> ReplacedTokenDetection:
+def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_length: int, tokenizer: Tokenizer) -> ReplacedTokenObjective:
     """A discriminator and the generator beside it in the objective they were trained with."""
     folder = checkpoint.path / "generator"
     found = load_checkpoint(folder) if (folder / "config.json").exists() else load_checkpoint(checkpoint.path, "generator")
     generator = found.module
-    kind = Electric if is_electric(checkpoint) else ReplacedTokenDetection
+    kind = Electric if is_electric(checkpoint) else ReplacedTokenObjective
     settings = ObjectiveSettings(objective="electric" if kind is Electric else "electra")
-    noise: Noise
+    noise: ReplacementSource
     if isinstance(generator, TwoTowerGenerator):
         noise = ClozeModel(generator, settings, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids)
     else:
@@ -182,7 +182,7 @@ def read_probe(settings: WatchSettings) -> Questions | None:
 
 
 def open_probe(
-    settings: WatchSettings, tokenizer: Tokenizer, objective: MaskedLanguageModel | Corruption, device: torch.device, precision: str
+    settings: WatchSettings, tokenizer: Tokenizer, objective: MaskedLanguageModel | CorruptionObjective, device: torch.device, precision: str
 ) -> Callable[[], dict[str, float]] | None:
     """The probe that --probe names -> () -> {"probe_TASK": the task's main metric on dev}; None without one.
 
@@ -235,14 +235,14 @@ LINES = 2
 """Rows of tokens shown of an example."""
 
 
-def examples_shown(objective: MaskedLanguageModel | Corruption, batch: Batch, tokenizer: Tokenizer) -> list[str]:
+def examples_shown(objective: MaskedLanguageModel | CorruptionObjective, batch: Batch, tokenizer: Tokenizer) -> list[str]:
     """What the networks are given for `batch`, token under token; the objective's mode and gradients are left alone.
 
     `masked` is what the generator (or a BERT) reads, `corrupted` what the discriminator reads; `label` is R where that token was replaced
     and = where the generator's sample is the original.
     """
     networks: dict[str, nn.Module] = {} if objective.generator is None else {"masked": objective.generator}
-    if isinstance(objective, Corruption):
+    if isinstance(objective, CorruptionObjective):
         networks["corrupted"] = main_network(objective)
     was_training = objective.training
     objective.eval()

@@ -12,18 +12,18 @@ from electra.contracts import Batch, WordStatistics
 from electra.data.pretraining_batches import PretrainingStream, held_out_batches
 from electra.data.shards import Shards, Split, open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer, check_start, load_tokenizer
-from electra.data.word_statistics import MaskHints, mask_hints, word_statistics
+from electra.data.word_statistics import MaskingInfo, masking_info, word_statistics
 from electra.errors import UserError
 from electra.model import flops, pretraining_models
 from electra.model.initialization import word_dimensions
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings
 from electra.storage import resolve
-from electra.train.run_log import Cost
+from electra.train.run_log import TrainingCost
 from electra.train.timing import stated_tflops
 
 if TYPE_CHECKING:
     from electra.model.generators import MaskedLanguageModel
-    from electra.model.objectives import Corruption
+    from electra.model.objectives import CorruptionObjective
     from electra.train.distributed import Ranks
 
 
@@ -53,7 +53,7 @@ def check(settings: PretrainSettings) -> None:
     """Refuse settings that cannot work, before anything is made."""
     from electra.train import loop as budget
 
-    budget.given(settings.loop)
+    budget.requested_length(settings.loop)
     for name in ("batch_size", "accumulation", "total_batch_size"):
         if (value := getattr(settings.loop, name)) is not None and value < 1:
             raise UserError(f"{name} {value} must be at least 1")
@@ -123,7 +123,7 @@ class Corpus:
     shards: dict[str, Shards]
     tokenizer: Tokenizer
     tokenizer_path: Path
-    hints: MaskHints | None
+    hints: MaskingInfo | None
 
     @property
     def train(self) -> list[Split]:
@@ -145,7 +145,7 @@ def open_corpus(settings: PretrainSettings) -> Corpus:
     same_vocabulary(shards)
     tokenizer_path = next(iter(shards.values())).tokenizer_path
     tokenizer = load_tokenizer(tokenizer_path)
-    hints = mask_hints(settings.objective, shards, settings.data.weights, tokenizer)
+    hints = masking_info(settings.objective, shards, settings.data.weights, tokenizer)
     return Corpus(shards=shards, tokenizer=tokenizer, tokenizer_path=tokenizer_path, hints=hints)
 
 
@@ -161,10 +161,10 @@ def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
     return held_out_batches(splits, settings.data, corpus.tokenizer, size, num_evaluation_examples(settings), seed=0, hints=corpus.hints)
 
 
-def cost(settings: PretrainSettings, vocab_size: int, here: Ranks) -> Cost:
+def cost(settings: PretrainSettings, vocab_size: int, here: Ranks) -> TrainingCost:
     """What a token costs, and the peak of all ranks' devices where it is known."""
     peak = stated_tflops(settings.watch.peak_tflops, here.device, settings.loop.precision != "fp32")
-    return Cost(
+    return TrainingCost(
         flops_per_token=flops.per_token(settings.model, settings.objective, vocab_size, settings.data.sequence_length),
         peak_flops=None if peak is None else peak * 1e12 * here.world_size,
     )
@@ -186,7 +186,9 @@ class Vocabulary(Protocol):
     def special_ids(self) -> Collection[int]: ...
 
 
-def initial_objective(settings: PretrainSettings, vocabulary: Vocabulary, words: WordStatistics | None = None) -> MaskedLanguageModel | Corruption:
+def initial_objective(
+    settings: PretrainSettings, vocabulary: Vocabulary, words: WordStatistics | None = None
+) -> MaskedLanguageModel | CorruptionObjective:
     """The objective of a run with its initial weights, from its seed and from `words` where they were counted."""
     return pretraining_models.build_objective(
         settings.model,
@@ -200,7 +202,7 @@ def initial_objective(settings: PretrainSettings, vocabulary: Vocabulary, words:
     )
 
 
-def build(settings: PretrainSettings, corpus: Corpus, here: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | Corruption, list[str]]:
+def build(settings: PretrainSettings, corpus: Corpus, here: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | CorruptionObjective, list[str]]:
     """The objective with initial weights (or, in a fresh run, those of --init), and remarks about them."""
     words, remarks, tokenizer = None, [], corpus.tokenizer
     if fresh and settings.model.embedding_init == "cooccurrence":

@@ -60,7 +60,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def told(url: str, what: str = "file") -> Iterator[None]:
+def store_errors(url: str, what: str = "file") -> Iterator[None]:
     """Whatever a store raises -> one line. Each store has classes of its own for no access, no network, no bucket.
 
     Raises:
@@ -92,13 +92,13 @@ class _Steady(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with told(self._url):
+        with store_errors(self._url):
             block = self._file.read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        with told(self._url):
+        with store_errors(self._url):
             return int(self._file.seek(offset, whence))
 
     def tell(self) -> int:
@@ -112,7 +112,7 @@ class _Steady(io.RawIOBase):
 
 def open_stream(system: Any, path: str, url: str) -> BinaryIO:
     """A file of a store, read ahead in blocks of 8 MB."""
-    with told(url):
+    with store_errors(url):
         file = system.open(path, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
     return cast(BinaryIO, io.BufferedReader(_Steady(file, url), 1 << 16))
 
@@ -126,7 +126,7 @@ def list_files(url: str, what: str = "folder") -> tuple[Any, str, dict[str, tupl
         UserError: nothing there, or no access.
     """
     system, path = store(url)
-    with told(url, what):
+    with store_errors(url, what):
         system.invalidate_cache()  # another process may have written since
         found = system.find(path, detail=True)
         if not found:
@@ -151,7 +151,7 @@ def _walking_order(name: str) -> list[tuple[bool, str]]:
 def exists(url: str) -> bool:
     """Whether a file or a folder with files is there."""
     system, path = store(url)
-    with told(url):
+    with store_errors(url):
         system.invalidate_cache()
         return bool(system.exists(path))
 
@@ -159,14 +159,14 @@ def exists(url: str) -> bool:
 def version(url: str) -> str:
     """Changes when a file does, as far as its store tells (etag, time, size)."""
     system, path = store(url)
-    with told(url):
+    with store_errors(url):
         return str(system.ukey(path))
 
 
 def read_bytes(url: str, what: str = "file") -> bytes:
     """The content of a small file."""
     system, path = store(url)
-    with told(url, what):
+    with store_errors(url, what):
         return bytes(system.cat_file(path))
 
 
@@ -176,20 +176,20 @@ def write_text(target: str | Path, text: str) -> None:
         atomic.write_text(target, text)
         return
     system, path = store(str(target))
-    with told(str(target)):
+    with store_errors(str(target)):
         system.pipe_file(path, text.encode("utf-8"))
 
 
 def download(system: Any, path: str, target: Path, url: str) -> None:
     """A file of a store -> a local file, whole or not at all."""
-    with atomic.atomic_file(target) as temporary, told(url):
+    with atomic.atomic_file(target) as temporary, store_errors(url):
         system.get_file(path, str(temporary))
 
 
 def upload(file: Path, url: str) -> None:
     """A local file -> a file of a store."""
     system, path = store(url)
-    with told(url):
+    with store_errors(url):
         system.makedirs(path.rpartition("/")[0], exist_ok=True)
         system.put_file(str(file), path)
 

@@ -8,7 +8,7 @@
 
 No random state is stored, because none is carried from step to step: `seed_step` seeds the generators anew before every
 update from the run's seed and the step. Continuation is bit-exact on the same machine, threads and number of ranks; on
-another number it goes on with the same examples in every update (`share_out`), equal to rounding where nothing is dropped out.
+another number it goes on with the same examples in every update (`split_global_batch`), equal to rounding where nothing is dropped out.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def latest_checkpoint(run: Path | str) -> Path | None:
     return next((path for path in reversed(checkpoints(Path(run))) if (path / "training" / "state.json").exists()), None)
 
 
-def sweep(run: Path) -> None:
+def remove_partial(run: Path) -> None:
     """Remove what runs killed in the middle of writing left behind."""
     for folder in (run, run / "checkpoints"):
         for path in folder.glob(".*"):
@@ -198,7 +198,7 @@ def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, r
     return state
 
 
-def own_position(folder: Path | str, positions: Sequence[Any], ranks: Ranks) -> Any:
+def rank_position(folder: Path | str, positions: Sequence[Any], ranks: Ranks) -> Any:
     """The stored positions of all ranks -> this one's; on another number of ranks, the one that all had.
 
     Raises:
@@ -211,7 +211,7 @@ def own_position(folder: Path | str, positions: Sequence[Any], ranks: Ranks) -> 
     return positions[0]
 
 
-def share_out(loop: LoopSettings, checkpoint: Path | None, world_size: int) -> LoopSettings:
+def split_global_batch(loop: LoopSettings, checkpoint: Path | None, world_size: int) -> LoopSettings:
     """The settings with which `world_size` ranks begin, or go on from `checkpoint`: as many examples in an update as were asked for, or as
     before, in microbatches no larger than batch_size.
 

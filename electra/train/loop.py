@@ -39,13 +39,13 @@ from electra.train import checkpoint as resume
 from electra.train.distributed import Ranks, blocks, choose_device, recompute
 from electra.train.evaluation import Sums, autocast, half, scores_of
 from electra.train.optimizer import Adam, learning_rate
-from electra.train.run_log import Record
+from electra.train.run_log import RunLog
 
 # ---- SIGTERM and Ctrl-C, noted instead of obeyed, so that the step under way is finished and saved ----
 
 
 @contextmanager
-def noted() -> Iterator[list[int]]:
+def catch_signals() -> Iterator[list[int]]:
     """Yield a list that receives the signals; a second Ctrl-C interrupts at once. Outside the main thread none are caught."""
     asked: list[int] = []
 
@@ -82,7 +82,7 @@ _COUNTED_EXAMPLES = 2_000
 """Examples whose mean length turns a number of tokens into one of steps: its standard error is below 1%."""
 
 
-def given(settings: LoopSettings) -> tuple[str, float]:
+def requested_length(settings: LoopSettings) -> tuple[str, float]:
     """What was said about the length of a run: the setting (of `LENGTHS`) and its value.
 
     Raises:
@@ -99,18 +99,18 @@ def given(settings: LoopSettings) -> tuple[str, float]:
     return name, float(value)
 
 
-def settle(run: Run) -> int:
+def resolve_num_steps(run: Run) -> int:
     """The number of optimizer steps of a run, measured where it was said in another way."""
-    name, value = given(run.settings)
+    name, value = requested_length(run.settings)
     if name == "num_train_steps":
         return int(value)
-    frozen = run.ranks.agree(read_frozen(run.record.folder, name, value) if run.ranks.first else None)
+    frozen = run.ranks.agree(read_num_steps(run.record.folder, name, value) if run.ranks.first else None)
     if frozen is not None:
         return int(frozen)
-    return measure(run, value) if name == "budget" else count(run, int(value))
+    return measure_steps(run, value) if name == "budget" else count_steps(run, int(value))
 
 
-def read_frozen(run: Path, name: str, value: float) -> int | None:
+def read_num_steps(run: Path, name: str, value: float) -> int | None:
     """The number of steps an interrupted start of this run has settled on for this length."""
     try:
         found = json.loads((run / "budget.json").read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def read_frozen(run: Path, name: str, value: float) -> int | None:
         return None
 
 
-def count(run: Run, num_tokens: int) -> int:
+def count_steps(run: Run, num_tokens: int) -> int:
     """Look at the lengths of the first examples -> how many steps read `num_tokens` real tokens."""
     per_update = run.settings.batch_size * run.settings.accumulation * run.ranks.world_size
     position, updates = run.stream.state(), max(1, _COUNTED_EXAMPLES // per_update)
@@ -134,22 +134,22 @@ def count(run: Run, num_tokens: int) -> int:
     return steps
 
 
-def measure(run: Run, seconds: float) -> int:
+def measure_steps(run: Run, seconds: float) -> int:
     """Try some steps, an evaluation and a checkpoint, undo them -> how many steps fit into `seconds`."""
     kept = {name: tensor.detach().clone() for name, tensor in resume.own_tensors(run.objective).items()}
     position, folder, run.num_steps = run.stream.state(), run.record.folder, 1_000_000
-    trial = Trial(seconds, run.started, run.ranks)
+    trial = StepTimer(seconds, run.started, run.ranks)
     while trial.goes_on():
         run.update([])
     steps = trial.finish(
-        evaluate=lambda: run.take([measure for _, measure in run.measures]),
+        evaluate=lambda: run.take([measure_steps for _, measure_steps in run.measures]),
         checkpoint=lambda: resume.write_checkpoint(folder / ".trial.part", run.objective, run.adam, {}, run.save, run.ranks),
         num_evaluations=EVALUATIONS,
         num_checkpoints=CHECKPOINTS,
         folder=folder,
     )
     if run.ranks.first:
-        resume.sweep(folder)
+        resume.remove_partial(folder)
     for name, tensor in resume.own_tensors(run.objective).items():
         tensor.detach().copy_(kept[name])
     run.objective.train()
@@ -160,7 +160,7 @@ def measure(run: Run, seconds: float) -> int:
     return steps
 
 
-class Trial:
+class StepTimer:
     """Times trial steps: `while trial.goes_on(): step()`, then `finish`."""
 
     def __init__(self, budget: float, started: float, ranks: Ranks) -> None:
@@ -244,7 +244,7 @@ def train(
     stream: BatchStream,
     settings: LoopSettings,
     optimizer: OptimizerSettings,
-    record: Record,
+    record: RunLog,
     save: Callable[[Path], None],
     evaluate: Measure | None = None,
     parameter_depth: Callable[[str], int] | None = None,
@@ -269,7 +269,7 @@ def train(
     ranks = ranks or Ranks(0, 1, choose_device(settings.device))
     run = Run(objective, stream, settings, optimizer, record, save, evaluate, parameter_depth, ranks, beside, apart, enough)
     try:
-        with noted() as asked:
+        with catch_signals() as asked:
             return run.go(resume_from, asked)
     finally:
         record.close()
@@ -284,7 +284,7 @@ class Run:
         stream: BatchStream,
         settings: LoopSettings,
         optimizer: OptimizerSettings,
-        record: Record,
+        record: RunLog,
         save: Callable[[Path], None],
         evaluate: Measure | None,
         parameter_depth: Callable[[str], int] | None,
@@ -322,12 +322,12 @@ class Run:
         """The loop of the module's docstring."""
         settings, folder = self.settings, self.record.folder
         if self.ranks.first:
-            resume.sweep(folder)
+            resume.remove_partial(folder)
         if resume_from is not None:
             self._restore(resume_from)
         self.record.cut(self.step)
         self.prepare()
-        self.num_steps = self.num_steps or settle(self)
+        self.num_steps = self.num_steps or resolve_num_steps(self)
         evaluate_every = settings.evaluate_every or self._every(EVALUATIONS)
         checkpoint_every = settings.checkpoint_every or self._every(CHECKPOINTS)
         stop = enough = False
@@ -338,7 +338,7 @@ class Run:
             due = last or stop or self.step % checkpoint_every == 0 or self.step in settings.keep_steps
             if due or self.step % settings.log_every == 0:
                 self._log()
-            if now := [measure for every, measure in self.measures if last or self.step % (every or evaluate_every) == 0]:
+            if now := [measure_steps for every, measure_steps in self.measures if last or self.step % (every or evaluate_every) == 0]:
                 self._evaluate(now)
                 enough = self.ranks.sum_counts([int(self.ranks.first and self.enough())])[0] > 0
             if due:
@@ -387,7 +387,7 @@ class Run:
         names = sorted(found[0])
         mine = [sum(counts[name] for counts in found) for name in names]
         *summed, tokens, stop = self.ranks.sum_counts([*mine, sum(batch.num_tokens for batch in batches), len(asked)])
-        counts = {name: max(1, count) for name, count in zip(names, summed, strict=True)}
+        counts = {name: max(1, count_steps) for name, count_steps in zip(names, summed, strict=True)}
         objective.advance(self.step / self.num_steps)
         self._wrap_what_learns()
         self.step += 1
@@ -444,7 +444,7 @@ class Run:
         if not (self.ranks.first or self.sharded):
             return {}
         self.ranks.open(self.objective)
-        return {name: value for measure in measures for name, value in measure().items()}
+        return {name: value for measure_steps in measures for name, value in measure_steps().items()}
 
     def _evaluate(self, measures: list[Measure]) -> None:
         start = time.monotonic()
@@ -469,4 +469,4 @@ class Run:
         state = resume.read_checkpoint(folder, self.objective, self.adam, self.ranks)
         self.step, self.tokens, self.seconds_before = state["step"], state["tokens"], state["seconds"]
         self.num_steps, self.checkpoint = state["num_steps"], Path(folder)
-        self.stream.load_state(resume.own_position(folder, state["positions"], self.ranks))
+        self.stream.load_state(resume.rank_position(folder, state["positions"], self.ranks))

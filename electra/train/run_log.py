@@ -28,7 +28,7 @@ from electra.storage import atomic
 # ---- A run's metrics -> a Weights & Biases project; the package is imported when a run asks for it ----
 
 
-def join(project: str, folder: Path, title: str, settings: Mapping[str, Any]) -> Any:
+def start_wandb(project: str, folder: Path, title: str, settings: Mapping[str, Any]) -> Any:
     """The project's run for this run directory: a new one, or the one that RUN/wandb-id names, so that a resumed run goes on there.
 
     WANDB_MODE=offline keeps everything in RUN/wandb, to be sent later by `wandb sync`.
@@ -53,7 +53,7 @@ _PACKAGES = ("electra", "torch", "numpy", "tokenizers", "safetensors", "transfor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class TrainingCost:
     """What training costs, and what all devices together could do."""
 
     flops_per_token: float
@@ -67,7 +67,7 @@ class Cost:
         return {"mfu": values["tokens_per_second"] * self.flops_per_token / self.peak_flops}
 
 
-class Record:
+class RunLog:
     """The run directory's log and the progress on standard error."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Record:
         title: str = "",
         active: bool = True,
         tensorboard: bool = True,
-        cost: Cost | None = None,
+        cost: TrainingCost | None = None,
         wandb: str | None = None,
     ) -> None:
         """Open the record of the run in `folder`; `settings`, if given, becomes its config.toml.
@@ -103,7 +103,7 @@ class Record:
         write_settings(self.folder, settings)
         self._write_environment()
         if wandb is not None:
-            self._online = join(wandb, self.folder, self.title, {} if settings is None else config.to_values(settings))
+            self._online = start_wandb(wandb, self.folder, self.title, {} if settings is None else config.to_values(settings))
 
     @property
     def metrics_file(self) -> Path:

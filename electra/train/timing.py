@@ -23,7 +23,7 @@ from electra.settings import LoopSettings, OptimizerSettings
 from electra.train.distributed import Ranks
 from electra.train.evaluation import autocast
 from electra.train.loop import Run
-from electra.train.run_log import Record
+from electra.train.run_log import RunLog
 
 _SKIPPED = 2  # the first updates fill caches and compile
 _TRIAL_SECONDS = 15.0
@@ -66,7 +66,7 @@ def time_updates(
     Raises:
         UserError: a microbatch does not fit into the GPU's memory.
     """
-    run = Run(objective, open_stream(1), settings, optimizer, Record(Path(), active=False), lambda _: None, None, None, ranks)
+    run = Run(objective, open_stream(1), settings, optimizer, RunLog(Path(), active=False), lambda _: None, None, None, ranks)
     run.num_steps = 1_000_000
     run.prepare()
     if ranks.device.type == "cuda":

@@ -13,14 +13,14 @@ import pytest
 
 from electra.data import documents, sources
 from electra.data.documents import read_documents
-from electra.data.sources import Report, estimate_text_bytes
+from electra.data.sources import CorpusReport, estimate_text_bytes
 from electra.errors import UserError
 
 TEXT = "One line.\nIts second line.\n\n\nAnother document.\r\n \nLast, without an end"
 DOCUMENTS = [["One line.", "Its second line."], ["Another document."], ["Last, without an end"]]
 
 
-def read(*names: Path | str, report: Report | None = None, **options: str) -> list[list[str]]:
+def read(*names: Path | str, report: CorpusReport | None = None, **options: str) -> list[list[str]]:
     return [d.lines for d in read_documents([str(n) for n in names], report=report, **options)]
 
 
@@ -35,7 +35,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress
 def test_compressions_give_the_same_documents(ending: str, tmp_path: Path) -> None:
     file = tmp_path / f"a.txt{ending}"
     file.write_bytes(COMPRESS[ending](TEXT.encode()))
-    report = Report()
+    report = CorpusReport()
     assert read(file, report=report) == DOCUMENTS
     assert (report.documents, report.text_bytes, report.fraction, report.problems) == (3, len(TEXT.encode()), 1.0, {})
 
@@ -53,7 +53,7 @@ def test_a_truncated_file_is_told_and_the_others_are_read(ending: str, tmp_path:
     whole = COMPRESS[ending]("".join(f"line {i} {i * 7919 % 1009}\n\n" for i in range(3000)).encode())
     (tmp_path / f"a.txt{ending}").write_bytes(whole[: len(whole) * 2 // 3])
     (tmp_path / "b.txt").write_text(TEXT)
-    report = Report()
+    report = CorpusReport()
     assert read(tmp_path, report=report)[-3:] == DOCUMENTS
     problem = report.problems["files that could not be read"]
     assert problem["count"] == 1
@@ -77,7 +77,7 @@ def test_document_rules(tmp_path: Path) -> None:
 def test_wikitext_titles_start_documents(tmp_path: Path) -> None:
     file = tmp_path / "wiki.test.tokens"
     file.write_text(" \n = Homarus gammarus = \n \n It is a lobster . \n \n = = Size = = \n x = 5 = y \n \n = A = \n \n Text . \n")
-    report = Report()
+    report = CorpusReport()
     assert read(file, report=report) == [["= Homarus gammarus =", "It is a lobster .", "= = Size = =", "x = 5 = y"], ["= A =", "Text ."]]
     assert report.rules == {"title": 1}
     assert [documents.is_title(line) for line in (" = a = ", " = = a = = ", "a = b", " = a == b = ", "==")] == [True, False, False, True, False]
@@ -90,7 +90,7 @@ def test_wikitext2_has_its_120_articles(data_root: Path) -> None:
 
 def test_undecodable_bytes_have_place_and_count(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("\ufeffgood\nbad \xff\xfe here\n\nfine \ufffd\nagain ".encode("latin-1", "ignore") + b"\xe4\n")
-    report = Report()
+    report = CorpusReport()
     lines = [line for document in read(tmp_path, report=report) for line in document]
     assert lines == ["good", "bad \ufffd\ufffd here", "fine", "again \ufffd"]
     assert report.problems == {"undecodable byte sequences (replaced by U+FFFD)": {"count": 3, "places": ["a.txt:2, byte 5", "a.txt:5, byte 7"]}}
@@ -115,7 +115,7 @@ def test_endless_lines_and_documents_are_cut_and_told(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sources, "MAX_LINE_BYTES", 200)
     monkeypatch.setattr(documents, "MAX_DOCUMENT_CHARACTERS", 300)
     (tmp_path / "a.txt").write_text("word " * 200)
-    report = Report()
+    report = CorpusReport()
     found = read(tmp_path / "a.txt", report=report, documents="file")
     assert " ".join(line for d in found for line in d).split() == ["word"] * 200
     assert len(found) > 1
@@ -129,7 +129,7 @@ def test_folders_are_read_in_order_and_strangers_named(tmp_path: Path) -> None:
     (tmp_path / "d.png").write_bytes(b"\x89PNG\0")
     (tmp_path / "e.txt").write_bytes(b"\x7fELF\0\0")
     (tmp_path / "f.txt").write_text("")
-    report = Report()
+    report = CorpusReport()
     assert read(tmp_path, report=report) == [["a.txt"], ["c.md"], ["b/1.txt"], ["b/2.txt"]]
     assert report.problems["files skipped, ending not known"] == {"count": 1, "places": ["d.png"]}
     assert "e.txt: binary" in report.problems["files that could not be read"]["places"][0]
@@ -142,7 +142,7 @@ RECORDS = [{"text": "a\n\nb", "id": 1}, {"text": "", "id": 2}, {"text": None, "i
 def test_jsonl(tmp_path: Path) -> None:
     good = [json.dumps(r) for r in RECORDS]
     (tmp_path / "a.jsonl").write_text("\n".join([*good, "{broken", '"word"', '{"id": 5}', '{"text": 7}', '{"text": "x \\ud800"}']))
-    report = Report()
+    report = CorpusReport()
     assert read(tmp_path / "a.jsonl", report=report) == [["a", "b"], ["中"], ["x \ufffd"]]
     assert report.empty_documents == 3
     assert {kind: entry["places"] for kind, entry in report.problems.items()} == {
@@ -157,13 +157,13 @@ def test_jsonl(tmp_path: Path) -> None:
 def test_parquet_and_the_hub_read_the_same(tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     pytest.importorskip("pyarrow.parquet").write_table(arrow.Table.from_pylist(RECORDS * 300), tmp_path / "a.parquet")
-    report = Report()
+    report = CorpusReport()
     assert read(tmp_path, report=report) == [["a", "b"], ["中"]] * 300
     assert report.empty_documents == 600
     with pytest.raises(UserError, match="no column 'txt'; did you mean 'text'"):
         read(tmp_path, text_field="txt")
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
-    report = Report()
+    report = CorpusReport()
     assert len(read(tmp_path, report=report)) == 600
     assert report.problems["files that could not be read"]["places"][0].startswith("b.parquet: after 0 records")
 
@@ -173,7 +173,7 @@ def test_a_data_set_by_name_is_streamed(tmp_path: Path, monkeypatch: pytest.Monk
     pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(r) for r in RECORDS))
-    report = Report()
+    report = CorpusReport()
     assert read(f"hf:{tmp_path}", report=report) == [["a", "b"], ["中"]]
     assert report.fraction is None
     assert read(f"hf:{tmp_path}:default:train") == [["a", "b"], ["中"]]

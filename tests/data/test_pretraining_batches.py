@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from electra.data import pretraining_batches
-from electra.data.pretraining_batches import PretrainingStream, collate, cut_parts, example_key, held_out_batches
+from electra.data.pretraining_batches import PretrainingStream, collate, example_key, held_out_batches, split_chunks
 from electra.data.shards import Split
 from electra.settings import DataSettings
 
@@ -165,11 +165,11 @@ def test_folders_are_mixed_by_weight() -> None:
 
 
 def test_an_epoch_covers_everything_once_also_in_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretraining_batches, "PART_TOKENS", 500)
-    monkeypatch.setattr(pretraining_batches, "WINDOW_PARTS", 3)
+    monkeypatch.setattr(pretraining_batches, "CHUNK_TOKENS", 500)
+    monkeypatch.setattr(pretraining_batches, "WINDOW_CHUNKS", 3)
     split = corpus(80, 5)
     settings = DataSettings(data=(), sequence_length=32, short_example_prob=0.0)
-    order = pretraining_batches.ExampleOrder(cut_parts(split, 500), settings, seed=1)
+    order = pretraining_batches.ExampleOrder(split_chunks(split, 500), settings, seed=1)
     assert len(order.parts) > 10
     seen: list[int] = []
     while order.epoch == 0:

@@ -17,7 +17,7 @@ import pytest
 from electra.data import prepare as preparation
 from electra.data.documents import read_documents
 from electra.data.prepare import prepare
-from electra.data.prepare_chunk import Seen
+from electra.data.prepare_chunk import HashSet
 from electra.data.shards import Shards, Split, open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from electra.errors import UserError
@@ -170,7 +170,7 @@ def test_large_vocabulary_is_stored_as_int32(tmp_path: Path) -> None:
 def test_seen_is_a_set() -> None:
     rng = random.Random(3)
     values = [rng.getrandbits(64) for _ in range(60_000)] + [0, 1, 0, 2**64 - 1]
-    seen, reference = Seen(), set()
+    seen, reference = HashSet(), set()
     for value in values + values[:1000]:
         assert seen.add(value) == ((value or 1) not in reference)
         reference.add(value or 1)

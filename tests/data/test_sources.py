@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from electra.data.documents import read_documents
-from electra.data.sources import Report
+from electra.data.sources import CorpusReport
 
 Members = dict[str, bytes]
 
@@ -47,7 +47,7 @@ PACK: dict[str, Callable[[Members], bytes]] = {
 }
 
 
-def read(path: Path, report: Report, **options: str) -> list[list[str]]:
+def read(path: Path, report: CorpusReport, **options: str) -> list[list[str]]:
     return [document.lines for document in read_documents([path], report=report, **options)]
 
 
@@ -74,13 +74,13 @@ def test_openwebtext_is_a_document_a_text(ending: str, articles: list[list[str]]
     assert len(members) == 5
     archive = tmp_path / f"openwebtext{ending}"
     archive.write_bytes(PACK[ending](members))
-    report = Report()
+    report = CorpusReport()
     assert read(archive, report) == articles
     assert report.problems == {}
     assert report.rules == {"file": 90}
     assert report.fraction == 1.0
     assert list(tmp_path.iterdir()) == [archive]
-    assert len(read(archive, Report(), documents="blank-line")) == sum(map(len, articles))
+    assert len(read(archive, CorpusReport(), documents="blank-line")) == sum(map(len, articles))
 
 
 @pytest.mark.realdata
@@ -88,7 +88,7 @@ def test_its_outer_archive_may_be_unpacked(articles: list[list[str]], tmp_path: 
     for name, content in openwebtext(["\n\n".join(lines) for lines in articles], each=45).items():
         (tmp_path / Path(name).name).write_bytes(content)
     (tmp_path / "notes.xz").write_bytes(lzma.compress(b"no tar"))
-    report = Report()
+    report = CorpusReport()
     assert read(tmp_path, report) == articles
     assert report.problems == {"files skipped, ending not known": {"count": 1, "places": ["notes.xz"]}}
 
@@ -108,7 +108,7 @@ def test_kinds_of_members(ending: str, tmp_path: Path) -> None:
         "large.txt": b"x" * 600_000 + b"\n\n" + b"y" * 600_000,
     }
     (tmp_path / f"x{ending}").write_bytes(PACK[ending](members))
-    report = Report()
+    report = CorpusReport()
     found = read(tmp_path, report)
     assert found[:5] == [["one", "still one"], ["two"], ["three"], ["four"], ["five"]]
     assert [document[0][0] for document in found[5:]] == ["x", "y"]  # a large text is looked at as any file is
@@ -136,7 +136,7 @@ def test_hostile_members_are_never_written(tmp_path: Path, monkeypatch: pytest.M
     (place / "x.tar").write_bytes(out.getvalue())
     (place / "y.zip").write_bytes(bundle({"../../evil.txt": b"zip", "/absolute.txt": b"zip"}))
     monkeypatch.chdir(place)
-    report = Report()
+    report = CorpusReport()
     documents = list(read_documents([place], report=report))
     assert [d.lines for d in documents] == [["text"]] * 4 + [["zip"]] * 2
     assert all(d.place.isprintable() for d in documents)
@@ -160,7 +160,7 @@ def test_a_damaged_archive_is_told_once_and_read_up_to_there(ending: str, harm: 
             at = (len(whole) - 10240) * part // 12 if "cut" in harm else whole.index(b"ustar", len(whole) * part // 16) - 60
         broken = whole[:at] if "cut" in harm else whole[:at] + bytes(64) + whole[at + 64 :]
         (tmp_path / f"a{ending}").write_bytes(broken)
-        report = Report()
+        report = CorpusReport()
         found = [" ".join(lines) for lines in read(tmp_path, report)]
         assert found.pop() == "the last"
         # All before the damage is there, of the text it struck at most the beginning.
@@ -175,7 +175,7 @@ def test_a_damaged_archive_is_told_once_and_read_up_to_there(ending: str, harm: 
 
 def test_a_tar_cut_between_members_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar({"1.txt": b"x" * 512, "2.txt": b"y"})[:1024])
-    report = Report()
+    report = CorpusReport()
     assert read(tmp_path, report) == [["x" * 512]]
     assert report.problems["files that could not be read"]["places"][0].endswith("it ends without an end mark")
 
@@ -186,7 +186,7 @@ def test_damage_within_one_inner_archive_leaves_the_others(tmp_path: Path) -> No
     members[second] = members[second][:-40]
     members["broken.zip"] = b"PK no zip"
     (tmp_path / "a.tar").write_bytes(tar(members))
-    report = Report()
+    report = CorpusReport()
     found = read(tmp_path, report)
     assert found[:10] == [[f"text {i}"] for i in range(10)]
     assert found[-10:] == [[f"text {i}"] for i in range(20, 30)]
@@ -203,7 +203,7 @@ def test_damaged_zips(tmp_path: Path) -> None:
     struck[whole.index(b"1.txt") + 6] ^= 0xFF
     (tmp_path / "b.zip").write_bytes(struck)
     (tmp_path / "c.zip").write_bytes(whole[:-30])
-    report = Report()
+    report = CorpusReport()
     assert ["three"] in read(tmp_path, report)
     places = report.problems["files that could not be read"]["places"]
     assert any(place.startswith("b.zip/1.txt") for place in places)
@@ -215,7 +215,7 @@ def test_archives_without_end_are_left(tmp_path: Path) -> None:
     for _ in range(6):
         content = {"inner.tar": tar(content)}
     (tmp_path / "a.tar").write_bytes(tar(content | {"y.txt": b"near"}))
-    report = Report()
+    report = CorpusReport()
     assert read(tmp_path, report) == [["near"]]
     assert "archives within archives" in report.problems["files that could not be read"]["places"][0]
 

@@ -73,7 +73,7 @@ def test_products_are_those_that_pytorch_counts(kind: str) -> None:
         forward = counter.get_total_flops()
         output = module(batch)
         sum(loss.total for loss in output.losses.values()).backward()
-    mine = sum(flops.products(net, vocab_size, length) for net in flops.networks(TINY, objective)) * rows * length
+    mine = sum(flops.matmuls(net, vocab_size, length) for net in flops.network_shapes(TINY, objective)) * rows * length
     assert forward == pytest.approx(mine, rel=1e-9)
     # The backward pass is two products for each; nothing asks for the gradient of a lookup.
     assert counter.get_total_flops() - forward == pytest.approx(3 * mine, rel=1e-9)

@@ -12,8 +12,8 @@ from torch import Tensor
 from electra.contracts import Batch
 from electra.data.pretraining_batches import collate, example_key
 from electra.model import heads, masking
-from electra.model.heads import Draw, Found
-from electra.model.objectives import ReplacedTokenDetection
+from electra.model.heads import Sampling, VocabularyOutput
+from electra.model.objectives import ReplacedTokenObjective
 from electra.model.pretraining_models import build_objective, discriminator_config, generator_config
 from electra.settings import ModelSettings, ObjectiveSettings
 from electra.train.evaluation import evaluate
@@ -47,7 +47,7 @@ def some_batches(num: int = 3):
     return out
 
 
-def untie(objective: ReplacedTokenDetection) -> None:
+def untie(objective: ReplacedTokenObjective) -> None:
     """Make predictions differ between positions, which initial weights hardly do."""
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -216,9 +216,9 @@ def test_counted_words_start_as_companions() -> None:
     assert torch.equal(before[:, :8], after[:, :8]) and abs(after[10:90, 8:].std() / before[10:90, 8:].std() - 1) < 0.1
 
 
-def _nearly_sure(batch: Batch, ids: Tensor, at: Tensor, wanted: Tensor, draw: Draw) -> Found:
+def _nearly_sure(batch: Batch, ids: Tensor, at: Tensor, wanted: Tensor, draw: Sampling) -> VocabularyOutput:
     """Logits of 6 for the truth, 0 for the rest."""
-    return heads.predict(F.one_hot(wanted, VOCAB).float() * 6, torch.eye(VOCAB), torch.zeros(VOCAB), wanted, draw)
+    return heads.vocabulary_output(F.one_hot(wanted, VOCAB).float() * 6, torch.eye(VOCAB), torch.zeros(VOCAB), wanted, draw)
 
 
 def test_disallow_correct_replaces_every_chosen_token() -> None:

@@ -333,11 +333,11 @@ def test_hparams_are_all_translated_into_flags_that_exist(part: str) -> None:
 
 
 def test_a_missing_wandb_becomes_the_line_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from electra.train.run_log import Record
+    from electra.train.run_log import RunLog
 
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[wandb\]'"):
-        Record(tmp_path / "run", wandb="project")
+        RunLog(tmp_path / "run", wandb="project")
 
 
 @pytest.mark.slow

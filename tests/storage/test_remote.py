@@ -26,7 +26,7 @@ from electra.data import shards
 from electra.data.documents import read_documents
 from electra.data.prepare import prepare
 from electra.data.shards import Shards, open_shards
-from electra.data.sources import Report
+from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 from electra.storage import remote
@@ -117,7 +117,7 @@ def test_corpora_are_read_as_local_ones(store: str, tiny_corpus: Path, tmp_path:
         arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
         parquet.write_table(arrow.Table.from_pylist([{"text": f"record {i}"} for i in range(400)]), local / "b" / "p.parquet")
     put(local, f"{store}/corpus")
-    reports = Report(), Report()
+    reports = CorpusReport(), CorpusReport()
     expected, found = (list(read_documents([source], report=report)) for source, report in zip((local, f"{store}/corpus"), reports, strict=True))
     assert found == expected
     assert len(found) > 180

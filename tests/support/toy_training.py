@@ -25,7 +25,7 @@ from electra.model.pretraining_models import build_objective, generator_alone, m
 from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings
 from electra.train import checkpoint, distributed
 from electra.train.loop import TrainResult, train
-from electra.train.run_log import Record
+from electra.train.run_log import RunLog
 
 VOCABULARY = 50
 
@@ -154,13 +154,13 @@ def run_toy(
 
     values = {"log_every": 4, "checkpoint_every": 5, "evaluate_every": 7, "batch_size": batch_size, **loop}
     resume_from = checkpoint.latest_checkpoint(folder) if go_on else None
-    settings = checkpoint.share_out(LoopSettings(num_train_steps=steps, budget=budget, **values), resume_from, place.world_size)
+    settings = checkpoint.split_global_batch(LoopSettings(num_train_steps=steps, budget=budget, **values), resume_from, place.world_size)
     result = train(
         objective,
         stream or ToyStream(settings.batch_size, place.rank, place.world_size, stop_at, ends=electra is not None),
         settings,
         OptimizerSettings(learning_rate=0.01, warmup_steps=4, generator_learning_rate=generator_rate),
-        Record(folder, active=place.first, tensorboard=False),
+        RunLog(folder, active=place.first, tensorboard=False),
         save=lambda path: save_toy(objective, path),
         evaluate=evaluate,
         resume_from=resume_from,

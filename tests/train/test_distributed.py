@@ -256,20 +256,20 @@ def checkpoint_of(folder: Path, **state: object) -> Path:
 )
 def test_an_update_keeps_its_number_of_examples(examples: int, batch_size: int, world_size: int, wanted: tuple[int, int], tmp_path: Path) -> None:
     folder = checkpoint_of(tmp_path / "c", positions=[{}] * 2, examples_per_update=examples)
-    found = checkpoint.share_out(LoopSettings(batch_size=batch_size), folder, world_size)
+    found = checkpoint.split_global_batch(LoopSettings(batch_size=batch_size), folder, world_size)
     assert (found.batch_size, found.accumulation) == wanted
-    asked = checkpoint.share_out(LoopSettings(batch_size=batch_size, total_batch_size=examples), None, world_size)
+    asked = checkpoint.split_global_batch(LoopSettings(batch_size=batch_size, total_batch_size=examples), None, world_size)
     assert (asked.batch_size, asked.accumulation) == wanted
 
 
 def test_ranks_that_cannot_share_an_update_are_refused(tmp_path: Path) -> None:
     # A checkpoint from before the number was stored: two ranks of 32.
     folder = checkpoint_of(tmp_path / "c", positions=[{}] * 2)
-    assert checkpoint.share_out(LoopSettings(batch_size=32), folder, 1).accumulation == 2
+    assert checkpoint.split_global_batch(LoopSettings(batch_size=32), folder, 1).accumulation == 2
     with pytest.raises(UserError, match="takes 64 examples, which 3 ranks cannot share"):
-        checkpoint.share_out(LoopSettings(batch_size=32), folder, 3)
+        checkpoint.split_global_batch(LoopSettings(batch_size=32), folder, 3)
     with pytest.raises(UserError, match="total_batch_size: an update of this run takes 0 examples"):
-        checkpoint.share_out(LoopSettings(total_batch_size=0), None, 1)
+        checkpoint.split_global_batch(LoopSettings(total_batch_size=0), None, 1)
 
 
 def test_fine_tuning_refuses_another_number_of_ranks() -> None:

@@ -17,7 +17,7 @@ from electra.settings import LoopSettings, OptimizerSettings
 from electra.train import checkpoint
 from electra.train.evaluation import area_under_curve, evaluate
 from electra.train.loop import train
-from electra.train.run_log import Record, read_metrics
+from electra.train.run_log import RunLog, read_metrics
 
 
 def test_it_is_the_plain_loop(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_device_that_is_not_here_is_refused(tmp_path: Path) -> None:
     objective = ToyObjective()
     with pytest.raises(UserError, match="device 'mps' is not available"):
         settings = LoopSettings(num_train_steps=1, device="mps")
-        train(objective, ToyStream(2), settings, OptimizerSettings(), Record(tmp_path), lambda folder: save_toy(objective, folder))
+        train(objective, ToyStream(2), settings, OptimizerSettings(), RunLog(tmp_path), lambda folder: save_toy(objective, folder))
 
 
 # ---- evaluation ----

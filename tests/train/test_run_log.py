@@ -12,16 +12,16 @@ import torch
 from electra import config
 from electra.errors import UserError
 from electra.settings import LoopSettings
-from electra.train.run_log import Record, clock, environment, read_metrics
+from electra.train.run_log import RunLog, clock, environment, read_metrics
 
 
-def fill(record: Record, steps: range) -> None:
+def fill(record: RunLog, steps: range) -> None:
     for step in steps:
         record.log("train", step=step, tokens=step * 10, seconds=step / 3, values={"loss": 1.0 / (step + 1), "odd": float("nan")})
 
 
 def test_lines_are_json_with_the_agreed_names(tmp_path: Path) -> None:
-    record = Record(tmp_path / "run", LoopSettings(num_train_steps=3), tensorboard=False)
+    record = RunLog(tmp_path / "run", LoopSettings(num_train_steps=3), tensorboard=False)
     fill(record, range(1, 3))
     record.close()
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -31,10 +31,10 @@ def test_lines_are_json_with_the_agreed_names(tmp_path: Path) -> None:
 
 
 def test_a_resumed_record_has_no_line_twice(tmp_path: Path) -> None:
-    fill(Record(tmp_path, tensorboard=False), range(1, 10))
+    fill(RunLog(tmp_path, tensorboard=False), range(1, 10))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 10, "tok')  # killed while writing
-    record = Record(tmp_path, tensorboard=False)
+    record = RunLog(tmp_path, tensorboard=False)
     record.cut(4)
     fill(record, range(5, 12))
     assert [line["step"] for line in read_metrics(record.metrics_file)] == list(range(1, 12))
@@ -52,13 +52,13 @@ def test_environment_says_what_matters_and_names_no_machine(tmp_path: Path) -> N
     assert found["versions"]["torch"] == torch.__version__
     assert found["cores"] >= 1
     assert os.uname().nodename not in json.dumps({key: value for key, value in found.items() if key != "command"})
-    Record(tmp_path, tensorboard=False)
-    Record(tmp_path, tensorboard=False)
+    RunLog(tmp_path, tensorboard=False)
+    RunLog(tmp_path, tensorboard=False)
     assert len(json.loads((tmp_path / "environment.json").read_text())["earlier"]) == 1
 
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
-    record = Record(tmp_path / "run", LoopSettings(), active=False)
+    record = RunLog(tmp_path / "run", LoopSettings(), active=False)
     fill(record, range(3))
     record.cut(1)
     record.close()
@@ -67,7 +67,7 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
 
 def test_tensorboard_events_hold_the_values(tmp_path: Path) -> None:
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    record = Record(tmp_path)
+    record = RunLog(tmp_path)
     fill(record, range(1, 4))
     record.close()
     events = loader.EventAccumulator(str(tmp_path / "tensorboard"))
@@ -77,7 +77,7 @@ def test_tensorboard_events_hold_the_values(tmp_path: Path) -> None:
 
 def test_plain_progress_is_a_line_now_and_then(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "terminal", lambda: False)
-    record = Record(tmp_path, title="mini", tensorboard=False)
+    record = RunLog(tmp_path, title="mini", tensorboard=False)
     for step in range(1, 101):
         record.progress(step, 100, loss=2.5, rate=1e-3, tokens_per_second=12345.6, seconds_left=100 - step)
     told = capsys.readouterr().err.splitlines()
@@ -89,7 +89,7 @@ def test_plain_progress_is_a_line_now_and_then(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_bar_where_a_person_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "terminal", lambda: True)
-    record = Record(tmp_path, title="mini", tensorboard=False)
+    record = RunLog(tmp_path, title="mini", tensorboard=False)
     record.progress(100, 100, loss=2.5, rate=1e-3, tokens_per_second=10, seconds_left=0)
     record.close()
     assert "100/100" in capsys.readouterr().err
@@ -98,7 +98,7 @@ def test_a_bar_where_a_person_watches(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another place"):
-        Record(tmp_path / "file" / "run")
+        RunLog(tmp_path / "file" / "run")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (-1, "0 s")])
