@@ -13,7 +13,7 @@ from electra.model.generators import MaskedLanguageModel
 from electra.model.pretraining_models import build_objective
 from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings
 from electra.train.evaluation import evaluate
-from electra.train.loop import train
+from electra.train.loop import Run
 from electra.train.run_log import RunLog
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -68,9 +68,9 @@ def test_it_trains(precision: str, compiled: bool, tmp_path: Path) -> None:
     stream = Counting()
     held_out = [next(stream) for _ in range(4)]
     before = evaluate(model.to("cuda"), held_out, "cuda", precision)["loss"]
-    with_record = RunLog(tmp_path / "run", settings, tensorboard=False)
+    with_log = RunLog(tmp_path / "run", settings, tensorboard=False)
     optimizer = OptimizerSettings(learning_rate=2e-3, warmup_fraction=0.1)
-    train(model, stream, settings, optimizer, with_record, lambda folder: None)
+    Run(objective=model, stream=stream, settings=settings, optimizer=optimizer, log=with_log, save=lambda folder: None).train()
     assert evaluate(model, held_out, "cuda", precision)["loss"] < before
 
 

@@ -82,7 +82,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     objective, remarks = build(settings, corpus, here, fresh=resume_from is None)
     measured = held_out(settings, corpus)
     probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, settings.loop.precision)
-    record = open_record(settings, corpus, objective, here, remarks, fresh=resume_from is None)
+    log = open_log(settings, corpus, objective, here, remarks, fresh=resume_from is None)
     metrics: dict[str, float] = {}
 
     def evaluate() -> dict[str, float]:
@@ -93,19 +93,19 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     def save(folder: Path) -> None:
         pretraining_models.save(objective, folder, tokenizer=corpus.tokenizer_path, card=pretraining_card(settings, corpus.describe(), metrics))
 
-    result = loop.train(
-        objective,
-        open_stream(settings, corpus, settings.loop.batch_size, here),
-        settings.loop,
-        settings.optimizer,
-        record,
-        save,
+    run = loop.Run(
+        objective=objective,
+        stream=open_stream(settings, corpus, settings.loop.batch_size, here),
+        settings=settings.loop,
+        optimizer=settings.optimizer,
+        log=log,
+        save=save,
         evaluate=evaluate if measured else None,
-        beside=[] if probe is None else [(settings.watch.probe_every, probe)],
-        resume_from=resume_from,
+        probes=[] if probe is None else [(settings.watch.probe_every, probe)],
+        separate_parameters=pretraining_models.generator_alone(objective),
         ranks=here,
-        apart=pretraining_models.generator_alone(objective),
     )
+    result = run.train(resume_from)
     if not result.stopped and here.first:
         shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("masked_lm_loss", "disc_loss", "disc_auc") if name in metrics)
         print(
@@ -115,7 +115,7 @@ def pretrain(settings: PretrainSettings, here: Ranks) -> int:
     return 128 + result.signal if result.signal else 0
 
 
-def open_record(
+def open_log(
     settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | CorruptionObjective, here: Ranks, remarks: list[str], *, fresh: bool
 ) -> RunLog:
     """The run directory's log; it begins with remarks on the start and, in a fresh run, some corrupted examples."""
@@ -125,10 +125,10 @@ def open_record(
     from electra.train.run_log import RunLog
 
     price = cost(settings, corpus.tokenizer.vocab_size, here)
-    record = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
+    log = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
     for remark in remarks:
-        record.say(remark)
+        log.message(remark)
     if here.first and fresh and settings.watch.show_examples > 0:
         first = next(open_stream(settings, corpus, settings.watch.show_examples, Ranks(0, 1, here.device)))
-        record.say("\n".join(examples_shown(objective, first, corpus.tokenizer)))
-    return record
+        log.message("\n".join(examples_shown(objective, first, corpus.tokenizer)))
+    return log

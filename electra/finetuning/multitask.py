@@ -34,7 +34,7 @@ from electra.tasks.registry import find_files, find_task
 from electra.tasks.text_tasks import choose_examples
 from electra.train.checkpoint import latest_checkpoint
 from electra.train.distributed import Ranks
-from electra.train.loop import TrainResult, train
+from electra.train.loop import Run, TrainResult
 from electra.train.run_log import RunLog
 
 RANDOM = "random:"
@@ -299,9 +299,20 @@ def run_seed(trials: Mapping[str, Trial], power: float | None, seed: int, folder
     best = BestEvaluation(folder, nn.ModuleDict(networks), AVERAGE, settings.early_stopping)
     objective = MultitaskObjective({name: task_objective(networks[name], trial.head) for name, trial in trials.items()})
     depth = depth_of(networks[next(iter(trials))].encoder.config.num_hidden_layers) if settings.optimizer.layerwise_lr_decay != 1.0 else None
-    record = RunLog(folder, title=f"{'+'.join(trials)} seed {seed}", active=ranks.first)
-    resumed = latest_checkpoint(folder)
-    result = train(objective, stream, loop, settings.optimizer, record, save, evaluate, depth, resumed, ranks, enough=best.enough)
+    log = RunLog(folder, title=f"{'+'.join(trials)} seed {seed}", active=ranks.first)
+    run = Run(
+        objective=objective,
+        stream=stream,
+        settings=loop,
+        optimizer=settings.optimizer,
+        log=log,
+        save=save,
+        evaluate=evaluate,
+        early_stop=best.enough,
+        parameter_depth=depth,
+        ranks=ranks,
+    )
+    result = run.train(latest_checkpoint(folder))
     if result.stopped:
         return result, None
     selected = best.restore(save) if ranks.first else None

@@ -36,7 +36,7 @@ from electra.train import loop as budget
 from electra.train.checkpoint import latest_checkpoint
 from electra.train.distributed import Ranks
 from electra.train.evaluation import autocast
-from electra.train.loop import TrainResult, train
+from electra.train.loop import Run, TrainResult
 from electra.train.run_log import RunLog, read_metrics
 
 # ---- Early stopping: the best evaluation's weights are kept, and a run ends that has not bettered it for some evaluations ----
@@ -233,24 +233,24 @@ def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[Train
         save_checkpoint(in_label_units(network, head), target, labels=head.labels, extra=extra)
         trial.tokenizer.save(target)
 
-    record = RunLog(folder, title=f"{task.name} seed {seed}", active=ranks.first)
+    log = RunLog(folder, title=f"{task.name} seed {seed}", active=ranks.first)
     best = BestEvaluation(folder, network, task.main_metric, trial.settings.early_stopping)
     own = task_objective(network, head, trial.class_weights)
     freeze(own, network, trial.settings, stream.batches_per_epoch)
     objective = taught(own, trial.settings.distillation)
-    result = train(
-        objective,
-        stream,
-        loop,
-        trial.settings.optimizer,
-        record,
-        save,
-        evaluate,
-        depth_of(trial.start.config.num_hidden_layers) if trial.settings.optimizer.layerwise_lr_decay != 1.0 else None,
-        latest_checkpoint(folder),
-        ranks,
-        enough=best.enough,
+    run = Run(
+        objective=objective,
+        stream=stream,
+        settings=loop,
+        optimizer=trial.settings.optimizer,
+        log=log,
+        save=save,
+        evaluate=evaluate,
+        early_stop=best.enough,
+        parameter_depth=depth_of(trial.start.config.num_hidden_layers) if trial.settings.optimizer.layerwise_lr_decay != 1.0 else None,
+        ranks=ranks,
     )
+    result = run.train(latest_checkpoint(folder))
     if result.stopped:
         return result, None
     selected = best.restore(save) if ranks.first else None

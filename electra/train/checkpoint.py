@@ -1,14 +1,14 @@
-"""Checkpoints of a run: written whole or not at all, found again, and continued bit by bit.
+"""Checkpoints of a run: written atomically, found again, and resumed bit-exactly.
 
-    RUN/checkpoints/step-00001000/    what the caller's `save` writes (a Hugging Face directory) and
+    RUN/checkpoints/step-00001000/    what the caller's `save` writes (a Hugging Face directory), and
         training/weights.safetensors  every parameter and buffer of the objective, in its own precision
                  optimizer.safetensors  the optimizer's moments and counters
-                 shard-*.safetensors  instead of these two where the model is sharded: what each rank holds of both
-                 state.json           step, tokens, seconds, number of steps, examples of an update, position of every rank's batches
+                 shard-*.safetensors  instead of these two where the model is sharded: each rank's shard of both
+                 state.json           step, tokens, seconds, number of steps, examples per update, every rank's position in its batches
 
-No random state is stored, because none is carried from step to step: `seed_step` seeds the generators anew before every
-update from the run's seed and the step. Continuation is bit-exact on the same machine, threads and number of ranks; on
-another number it goes on with the same examples in every update (`split_global_batch`), equal to rounding where nothing is dropped out.
+No random state is stored, because none is carried from step to step: `seed_step` seeds the generators before every update from the
+run's seed and the step. Resuming is bit-exact with the same hardware, threads and number of ranks; with another number of ranks every
+update has the same examples (`split_global_batch`), and results are equal to rounding where there is no dropout.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from torch import Tensor, nn
 from electra.errors import UserError
 from electra.settings import LoopSettings
 from electra.storage import atomic
-from electra.train.distributed import Ranks, own_part, stored_shapes
+from electra.train.distributed import Ranks, local_part, stored_shapes
 from electra.train.optimizer import Adam
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
-"""One process."""
+"""A single process."""
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -59,12 +59,12 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def latest_checkpoint(run: Path | str) -> Path | None:
-    """The newest checkpoint of a run that can be continued; None where there is none yet."""
+    """The newest checkpoint of a run that can be continued; None if there is none."""
     return next((path for path in reversed(checkpoints(Path(run))) if (path / "training" / "state.json").exists()), None)
 
 
 def remove_partial(run: Path) -> None:
-    """Remove what runs killed in the middle of writing left behind."""
+    """Remove the temporary files of runs that were killed while writing."""
     for folder in (run, run / "checkpoints"):
         for path in folder.glob(".*"):
             if path.suffix not in (".part", ".old"):
@@ -91,13 +91,13 @@ def _tensors(objective: nn.Module) -> dict[str, Tensor]:
     return {**dict(objective.named_parameters()), **dict(objective.named_buffers())}
 
 
-def own_tensors(objective: nn.Module) -> dict[str, Tensor]:
-    """The same as this rank holds them: in place of sharded ones its parts, in the same memory."""
-    return {name: own_part(tensor) for name, tensor in _tensors(objective).items()}
+def local_tensors(objective: nn.Module) -> dict[str, Tensor]:
+    """The same as this rank holds them: of sharded tensors its shards, in the same memory."""
+    return {name: local_part(tensor) for name, tensor in _tensors(objective).items()}
 
 
 def write_model(folder: Path, objective: nn.Module, save: Callable[[Path], None], ranks: Ranks) -> None:
-    """Write `folder` atomically by `save(folder)` on the first rank; every rank has to call it."""
+    """Write `folder` atomically by `save(folder)` on the first rank; every rank must call it."""
     with ranks.whole(objective):
         if ranks.first:
             with atomic.atomic_folder(folder) as temporary:
@@ -107,7 +107,7 @@ def write_model(folder: Path, objective: nn.Module, save: Callable[[Path], None]
 def write_checkpoint(
     folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks = ALONE
 ) -> None:
-    """Write the checkpoint `folder` atomically: `save(folder)` for the model's own files, then training/. Every rank has to call it."""
+    """Write the checkpoint `folder` atomically: `save(folder)` for the model's own files, then training/. Every rank must call it."""
     if ranks.holds_parts(objective):
         _write_parts(folder, objective, optimizer, state, save, ranks)
     elif ranks.first:
@@ -125,7 +125,7 @@ def _write_whole(folder: Path, objective: nn.Module, optimizer: Adam, state: Map
 
 
 def _write_parts(folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks) -> None:
-    """Every rank writes what it holds into the one folder that the first makes, and that appears when all have."""
+    """Every rank writes its shards into a folder made by the first rank, which appears when all are done."""
     with atomic.atomic_folder(folder) if ranks.first else contextlib.nullcontext(folder) as made:
         temporary = Path(ranks.agree(str(made)))
         training = temporary / "training"
@@ -142,25 +142,25 @@ def _write_parts(folder: Path, objective: nn.Module, optimizer: Adam, state: Map
 
 def _read_state(folder: Path | str) -> dict[str, Any]:
     training = atomic.existing_path(folder, "checkpoint") / "training"
-    with _told(folder):
+    with _readable(folder):
         state: dict[str, Any] = json.loads((training / "state.json").read_text(encoding="utf-8"))
     return state
 
 
 @contextlib.contextmanager
-def _told(folder: Path | str) -> Iterator[None]:
-    """Errors of reading, in the user's words."""
+def _readable(folder: Path | str) -> Iterator[None]:
+    """Errors while reading -> UserError."""
     try:
         yield
     except FileNotFoundError as error:
         missing = Path(error.filename or "training").name
-        raise UserError(f"{folder} cannot be continued: {missing} is missing; start from its weights instead (--init)") from None
+        raise UserError(f"{folder} cannot be resumed: {missing} is missing; start from its weights instead (--init)") from None
     except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{folder}: its training state is damaged ({error}); remove it to go on from the checkpoint before") from None
+        raise UserError(f"{folder}: its training state is damaged ({error}); delete this checkpoint to resume from the previous one") from None
 
 
 def _check_same(folder: Path | str, mine: Mapping[str, Tensor], stored: Mapping[str, Sequence[int]]) -> None:
-    """Refuse tensors of another model, by their names and shapes."""
+    """Raise a UserError if stored names or shapes are not this model's."""
     if odd := sorted(mine.keys() ^ stored.keys()):
         raise UserError(f"{folder} holds another model (first difference: {odd[0]}); resume with the run's own settings")
     for name, tensor in mine.items():
@@ -173,21 +173,21 @@ def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, r
     """Load weights and optimizer from a checkpoint, in place -> its state.json.
 
     Raises:
-        UserError: not a checkpoint that can be continued, damaged, or of another model.
+        UserError: it cannot be resumed, is damaged, or belongs to another model.
     """
     state = _read_state(folder)
     training, mine = Path(folder) / "training", _tensors(objective)
     if ranks.holds_parts(objective) or "files" in state:
         everything = {**mine, **optimizer.state()}
-        with _told(folder):
+        with _readable(folder):
             if lost := [name for name in state.get("files", ()) if not (training / name).exists()]:
                 raise FileNotFoundError(None, None, lost[0])
             shapes = stored_shapes(training)
         _check_same(folder, everything, shapes)
-        with _told(folder), torch.no_grad():
+        with _readable(folder), torch.no_grad():
             ranks.read_parts(training, everything)
         return state
-    with _told(folder):
+    with _readable(folder):
         weights = load_file(training / "weights.safetensors")
         moments = load_file(training / "optimizer.safetensors")
     _check_same(folder, mine, {name: tensor.shape for name, tensor in weights.items()})
@@ -199,24 +199,24 @@ def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, r
 
 
 def rank_position(folder: Path | str, positions: Sequence[Any], ranks: Ranks) -> Any:
-    """The stored positions of all ranks -> this one's; on another number of ranks, the one that all had.
+    """Stored positions of all ranks -> this rank's; with another number of ranks, the position that all shared.
 
     Raises:
-        UserError: there was no such one.
+        UserError: the ranks had different positions.
     """
     if len(positions) == ranks.world_size:
         return positions[ranks.rank]
     if any(position != positions[0] for position in positions):
-        raise UserError(f"{folder} was written by {len(positions)} ranks; resume with as many, not {ranks.world_size}")
+        raise UserError(f"{folder} was written by {len(positions)} ranks; resume with as many ranks, not {ranks.world_size}")
     return positions[0]
 
 
 def split_global_batch(loop: LoopSettings, checkpoint: Path | None, world_size: int) -> LoopSettings:
-    """The settings with which `world_size` ranks begin, or go on from `checkpoint`: as many examples in an update as were asked for, or as
-    before, in microbatches no larger than batch_size.
+    """The loop settings of one of `world_size` ranks: `total_batch_size` examples per update, or as many as before `checkpoint`, in
+    microbatches no larger than batch_size.
 
     Raises:
-        UserError: that number of examples cannot be shared out equally.
+        UserError: the number of examples is not divisible by the number of ranks.
     """
     if checkpoint is None:
         examples, where = loop.total_batch_size, "total_batch_size"
@@ -228,8 +228,10 @@ def split_global_batch(loop: LoopSettings, checkpoint: Path | None, world_size: 
         where = str(checkpoint)
     if examples == loop.batch_size * loop.accumulation * world_size:
         return loop
-    each, odd = divmod(examples, world_size)
-    if odd or examples < 1:
-        raise UserError(f"{where}: an update of this run takes {examples} examples, which {world_size} ranks cannot share; start another number")
-    parts = next(n for n in range(1, each + 1) if each % n == 0 and each // n <= loop.batch_size)
-    return replace(loop, batch_size=each // parts, accumulation=parts)
+    if examples < 1:
+        raise UserError(f"{where} is {examples}; it must be at least 1")
+    per_rank, remainder = divmod(examples, world_size)
+    if remainder:
+        raise UserError(f"{where}: the global batch size {examples} is not divisible by {world_size} ranks; start another number of ranks")
+    microbatches = next(n for n in range(1, per_rank + 1) if per_rank % n == 0 and per_rank // n <= loop.batch_size)
+    return replace(loop, batch_size=per_rank // microbatches, accumulation=microbatches)

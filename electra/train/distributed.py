@@ -1,8 +1,8 @@
-"""Who else trains: torchrun's environment, the process group, the wrapper, sums over ranks. One process where there is none.
+"""torchrun's environment -> `Ranks`: the process group, DDP or FSDP2, sums over ranks; without torchrun a single process.
 
-The only file that imports torch.distributed. Data parallelism replicates the model on every rank (DDP) or gives each a part
-of it (FSDP2). The contract kept here and by the loop: 2 ranks x B examples equal 1 rank x 2B. What sharding needs is imported
-where it is used: distributed tensors take one to two seconds to import.
+The only module that imports torch.distributed. Data parallelism replicates the model on every rank (DDP) or shards it (FSDP2). The
+contract kept here and by the loop: 2 ranks x B examples equal 1 rank x 2B. What sharding needs is imported where it is used, because
+distributed tensors take one to two seconds to import.
 """
 
 from __future__ import annotations
@@ -32,25 +32,22 @@ from electra.contracts import Batch
 from electra.cpu_kernels import fast_products
 from electra.errors import UserError
 
-# ---- The repeated blocks of a network: what is sharded, compiled and recomputed one at a time ----
+_PATIENCE = datetime.timedelta(minutes=30)
+"""How long ranks wait for each other."""
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """The members of every ModuleList: a transformer's layers."""
+    """The members of every ModuleList (a transformer's layers): what is sharded, compiled and recomputed one at a time."""
     return [block for stack in network.modules() if isinstance(stack, nn.ModuleList) for block in stack]
 
 
 def recompute(network: nn.Module) -> None:
-    """Make every block keep only its input and compute the rest again in the backward pass (activation checkpointing)."""
+    """Activation checkpointing: every block keeps only its input and recomputes the rest in the backward pass."""
     for block in blocks(network):
         if "forward" in vars(block):
-            continue  # it does already
+            continue  # already done
         # On the instance, so that parameters keep their names, and below __call__, where sharding has its hooks.
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
-
-
-_PATIENCE = datetime.timedelta(minutes=30)
-"""How long ranks wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Ranks:
         return self.rank == 0
 
     def place(self, batch: Batch) -> Batch:
-        """The batch on this rank's device; through pinned memory on CUDA, so that the copy overlaps with what it still computes."""
+        """The batch on this rank's device; through pinned memory on CUDA, so that the copy overlaps with computation."""
         if self.device.type == "cuda":
             values = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
             pinned: dict[str, Any] = {name: value.pin_memory() for name, value in values.items() if isinstance(value, Tensor)}
@@ -105,7 +102,7 @@ class Ranks:
         return found
 
     def wait(self) -> None:
-        """Return when every rank is here."""
+        """Return when every rank has called it."""
         if self.world_size > 1:
             dist.barrier()
 
@@ -116,33 +113,33 @@ class Ranks:
         return nn.parallel.DistributedDataParallel(objective, gradient_as_bucket_view=True)
 
     def quiet(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[None]:
-        """Around every microbatch but the last: gradients are only exchanged once an update."""
+        """Around every microbatch but the last: gradients are exchanged only once per update."""
         if _is_sharded(wrapped):
             cast(Any, wrapped).set_requires_gradient_sync(last)
         if last or not isinstance(wrapped, nn.parallel.DistributedDataParallel):
             return contextlib.nullcontext()
         return wrapped.no_sync()
 
-    # ---- a part of the model on every rank ----
+    # ---- sharded models ----
 
     def shard(self, objective: nn.Module, *, half: bool) -> None:
-        """Leave this rank its part of every parameter, in place; `half`: gathered as bfloat16, gradients summed as float32."""
+        """Keep only this rank's shard of every parameter, in place; `half`: gathered as bfloat16, gradients summed as float32."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
         mesh = init_device_mesh(self.device.type, (self.world_size,))
-        # Between blocks the precision is autocast's affair, as without sharding.
+        # Between blocks autocast decides the precision, as without sharding.
         dtype = torch.bfloat16 if half else None
         policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
         for block in blocks(objective):
             fully_shard(block, mesh=mesh, mp_policy=policy)
-        # All that lies outside the blocks belongs to the root, which stays gathered from the first use in a step to the last: so
-        # embeddings that generator and discriminator share are one parameter with one gradient.
+        # Everything outside the blocks belongs to the root, which stays gathered from its first use in a step to its last: embeddings
+        # shared by generator and discriminator are one parameter with one gradient.
         fully_shard(objective, mesh=mesh, mp_policy=policy)
 
     @contextlib.contextmanager
     def whole(self, objective: nn.Module) -> Iterator[None]:
-        """While it lasts, a sharded objective has whole parameters on the first rank, in main memory, to be saved. Every rank has to enter."""
+        """Within, a sharded objective has whole parameters on the first rank, in main memory, to be saved. Every rank must enter."""
         for module in filter(_is_sharded, objective.modules()):
             cast(Any, module).reshard()
         places = [(m, name, p) for m in objective.modules() for name, p in m.named_parameters(recurse=False) if _is_part(p)]
@@ -160,22 +157,22 @@ class Ranks:
                 setattr(module, name, part)
 
     def open(self, objective: nn.Module) -> None:
-        """Let networks of a sharded objective be called by themselves until the next update."""
+        """Allow the networks of a sharded objective to be called on their own until the next update."""
         if _is_sharded(objective):
             cast(Any, objective).unshard()
 
     def holds_parts(self, objective: nn.Module) -> bool:
-        """Whether `shard` has been here."""
+        """Whether the objective was sharded."""
         return _is_sharded(objective)
 
     def write_parts(self, folder: Path, tensors: dict[str, Tensor]) -> None:
-        """Every rank writes what it holds of `tensors` into a safetensors file of its own."""
+        """Every rank writes its shards of `tensors` into its own safetensors file."""
         import torch.distributed.checkpoint as dcp
 
         dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
     def read_parts(self, folder: Path, tensors: dict[str, Tensor]) -> None:
-        """Fill `tensors`, whole or parts, in place from the safetensors files in `folder`, whatever number of ranks wrote them.
+        """Fill `tensors`, whole or sharded, in place from the safetensors files in `folder`, for any number of ranks that wrote them.
 
         Raises:
             OSError: they cannot be read.
@@ -185,23 +182,23 @@ class Ranks:
 
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one rank alone is meant
+                warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one rank is intended
                 dcp.load(tensors, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=self.world_size == 1)
         except CheckpointException as error:
             raise OSError(next((str(cause[0]) for cause in error.failures.values()), str(error))) from None
 
 
 def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor in the safetensors files of `folder`, put together from parts.
+    """Name -> whole shape of every tensor in the (sharded) safetensors files of `folder`.
 
     Raises:
-        ValueError: parts do not make up a whole.
+        ValueError: a shard is missing.
     """
     import torch.distributed.checkpoint as dcp
 
     shapes: dict[str, tuple[int, ...]] = {}
     for name, stored in dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata.items():
-        assert isinstance(stored, dcp.TensorStorageMetadata)  # safetensors hold nothing else
+        assert isinstance(stored, dcp.TensorStorageMetadata)  # the only kind in safetensors
         if sum(chunk.sizes.numel() for chunk in stored.chunks) != stored.size.numel():
             raise ValueError(f"a part of {name} is missing")
         shapes[name] = tuple(stored.size)
@@ -216,13 +213,13 @@ def _is_part(tensor: Tensor) -> bool:
     return hasattr(tensor, "to_local")
 
 
-def own_part(tensor: Tensor) -> Tensor:
-    """This rank's part of a sharded tensor, in the same memory; any other tensor as it is."""
+def local_part(tensor: Tensor) -> Tensor:
+    """This rank's shard of a sharded tensor, in the same memory; any other tensor unchanged."""
     return cast(Any, tensor.detach()).to_local() if _is_part(tensor) else tensor
 
 
 def part_like(tensor: Tensor, whole: Tensor) -> Tensor:
-    """A tensor that is this rank's part of one laid out like `whole` -> that one; as it is where `whole` is not sharded."""
+    """This rank's shard of a tensor laid out like `whole` -> that tensor; unchanged where `whole` is not sharded."""
     if not _is_part(whole):
         return tensor
     from torch.distributed.tensor import DTensor
@@ -232,15 +229,15 @@ def part_like(tensor: Tensor, whole: Tensor) -> Tensor:
 
 
 def restarted() -> bool:
-    """Whether torchrun has started this process again because a rank was lost."""
+    """Whether torchrun has restarted this process because a rank failed."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """'auto', 'cpu', 'cuda' or 'mps' -> a device that is there.
+    """'auto', 'cpu', 'cuda' or 'mps' -> an available device.
 
     Raises:
-        UserError: the named kind is not on this machine.
+        UserError: it is not available here.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -252,7 +249,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @contextlib.contextmanager
 def join(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
-    """Set this process up for training and join the others where torchrun started several."""
+    """Set this process up for training, and join the others if torchrun started several."""
     place = choose_device(device)
     if threads:
         torch.set_num_threads(threads)
@@ -284,10 +281,10 @@ def _joined(place: torch.device) -> Iterator[Ranks]:
 
 
 def _this_start(store: dist.Store, rank: int, world_size: int) -> str:
-    """A name that all ranks of this start share, and no earlier start had.
+    """A name that all ranks of this start share, and that no earlier start had.
 
-    torchrun keeps one store for all its starts (PyTorch 2.13), with the addresses of processes long dead; a rank quick to read
-    would try to reach those. Numbers of restarts do not tell starts apart: each machine counts its own.
+    torchrun keeps one store for all its starts (PyTorch 2.13), with the addresses of dead processes, which a fast rank would try to
+    reach. The number of restarts does not identify a start: each node counts its own.
     """
     mine = uuid.uuid4().hex
     if rank == 0:
@@ -310,9 +307,9 @@ def _this_start(store: dist.Store, rank: int, world_size: int) -> str:
 def keep_memory() -> None:
     """Let glibc keep large freed blocks for the next step instead of returning them to the kernel.
 
-    By default a large tensor is mapped anew each time it is made, and the kernel zeroes its pages on first touch. Measured
-    (glibc 2.36, one thread, a (4096, 256) x (256, 4096) product with gelu, forward and backward): 99,000-101,000 page faults
-    and 0.52-0.74 s without, 2,000-3,300 and 0.36-0.44 s with; the peak memory grows (524 MB to 0.9-1.0 GB there).
+    By default a large tensor is mapped anew each time, and the kernel zeroes its pages on first touch. Measured (glibc 2.36, one
+    thread, a (4096, 256) x (256, 4096) matmul with gelu, forward and backward): 99,000-101,000 page faults and 0.52-0.74 s without,
+    2,000-3,300 and 0.36-0.44 s with; peak memory grows (524 MB to 0.9-1.0 GB there).
     """
     if not sys.platform.startswith("linux"):
         return

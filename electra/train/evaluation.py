@@ -1,4 +1,4 @@
-"""Objective + finite batches -> metrics; the sums behind both the training log and evaluation."""
+"""Objective + batches -> metrics: sums and counts, for the training log and for evaluation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def area_under_curve(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def half(device: torch.device, precision: str) -> bool:
-    """Whether the forward pass is in bf16: where asked for, or by 'auto' on CUDA."""
+    """Whether the forward pass is in bf16: with precision 'bf16', or 'auto' on CUDA."""
     return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
@@ -41,7 +41,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def _wide(value: Tensor) -> Tensor:
-    """As float64, so that sums over many millions of tokens stay exact (MPS has only float32)."""
+    """In float64, so that sums over many millions of tokens stay exact (MPS has only float32)."""
     return value.to(torch.float32 if value.device.type == "mps" else torch.float64)
 
 
@@ -64,7 +64,7 @@ class Sums:
             self._add(name, total.detach(), _wide(count.detach()))
 
     def add_value(self, name: str, value: Tensor) -> None:
-        """Add a scalar whose mean over steps is wanted."""
+        """Add a scalar to be averaged over steps."""
         self._add(name, value.detach(), 1)
 
     def _add(self, name: str, total: Tensor, count: Tensor | int) -> None:
@@ -107,8 +107,8 @@ def scores_of(pairs: Iterable[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
 def evaluate(objective: nn.Module, batches: Iterable[Batch], device: torch.device | str = "cpu", precision: str = "auto") -> dict[str, float]:
     """Objective in evaluation mode over all `batches` -> its metrics.
 
-    A loss is its total / count over everything, `loss` the weighted sum of the losses; metrics are sum / count; rankings
-    are exact areas under the ROC curve over everything. The objective is left in the mode it was in.
+    Losses and metrics are sum / count over all batches, `loss` is the weighted sum of the losses, scores become the exact area under the
+    ROC curve over all batches. The objective's training mode is restored.
     """
     device = torch.device(device)
     sums = Sums()

@@ -3,8 +3,8 @@
 The original's Adam (google-research/electra, `AdamWeightDecayOptimizer`) has no bias correction, adds the weight decay to
 the update, clips all gradients together by their global norm, and multiplies the linear warm-up with the linear decay.
 PyTorch's fused AdamW does exactly that in one pass over memory once its step counter is so large that both bias
-corrections are 1 (`_ETERNITY`). On two CPU cores and 13.6 M parameters a step takes 27 ms so, 88 ms with the foreach
-implementation and 89 ms parameter by parameter; dividing the gradients by the clip factor inside the kernel adds 6 ms.
+corrections are 1 (`_ETERNITY`). On two CPU cores and 13.6 M parameters a step takes 27 ms, against 88 ms with the foreach
+implementation and 89 ms parameter by parameter; dividing by the clip factor inside the kernel adds 6 ms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from electra.errors import UserError
 from electra.settings import OptimizerSettings
-from electra.train.distributed import own_part, part_like
+from electra.train.distributed import local_part, part_like
 
 # 1 - 0.999 ** 2**30 is 1.0 in double precision, and adding 1 to it in float32 changes nothing.
 _ETERNITY = float(2**30)
@@ -45,7 +45,7 @@ def warmup_steps(settings: OptimizerSettings, num_steps: int) -> int:
 
 
 def has_weight_decay(name: str) -> bool:
-    """Whether a parameter decays: everything but LayerNorm's two vectors and biases, as the original chooses by name."""
+    """Whether a parameter decays: all but LayerNorm's parameters and biases, chosen by name as in the original."""
     return not (name.endswith(("bias", "beta")) or "norm" in name.lower())
 
 
@@ -53,13 +53,15 @@ def parameter_groups(
     named_parameters: Iterable[tuple[str, nn.Parameter]],
     settings: OptimizerSettings,
     depth: Callable[[str], int] | None = None,
-    apart: Collection[str] = (),
+    separate: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Named parameters -> optimizer groups with their own weight decay and learning-rate `factor`.
+    """Named parameters -> optimizer groups, each with its weight decay and learning-rate `factor`.
 
-    `depth` gives the place of a parameter for layer-wise decay, as the original counts: embeddings 0, layers 1..n, head
-    n + 2; the factor is decay ** (deepest - depth). A tensor that appears under two names is taken once. Those named in `apart` come into
-    groups of their own, whose factor also turns the learning rate into `generator_learning_rate`.
+    `depth` is the depth of a parameter for layer-wise decay, as the original counts: embeddings 0, layers 1..n, head
+    n + 2; the factor is decay ** (deepest - depth). A tensor that appears under two names is taken once. Parameters named in `separate`
+    get groups of their own, whose factor also turns the learning rate into `generator_learning_rate`.
+
+    Source: the original's `model/optimization.py`.
     """
     seen: set[int] = set()
     groups: dict[tuple[float, int, bool], dict[str, Any]] = {}
@@ -67,17 +69,17 @@ def parameter_groups(
         if not parameter.requires_grad or id(parameter) in seen:
             continue
         seen.add(id(parameter))
-        place = depth(name) if depth is not None else 0
+        level = depth(name) if depth is not None else 0
         decay = settings.weight_decay if has_weight_decay(name) else 0.0
-        alone = name in apart
-        empty: dict[str, Any] = {"params": [], "names": [], "weight_decay": decay, "depth": place, "apart": alone}
-        group = groups.setdefault((decay, place, alone), empty)
+        alone = name in separate
+        empty: dict[str, Any] = {"params": [], "names": [], "weight_decay": decay, "depth": level, "separate": alone}
+        group = groups.setdefault((decay, level, alone), empty)
         group["params"].append(parameter)
         group["names"].append(name)
     deepest = max((group["depth"] for group in groups.values()), default=0)
     for group in groups.values():
         group["factor"] = settings.layerwise_lr_decay ** (deepest - group["depth"])
-        if group["apart"] and settings.generator_learning_rate is not None:
+        if group["separate"] and settings.generator_learning_rate is not None:
             group["factor"] *= settings.generator_learning_rate / settings.learning_rate
     return list(groups.values())
 
@@ -85,8 +87,8 @@ def parameter_groups(
 class Adam:
     """The optimizer of the loop.
 
-    A step whose gradient norm or loss is not finite changes nothing, decided on the device so that the host need not wait;
-    and once one was met, neither does any later step: the weights stay those before it (`first_bad_step` names it).
+    A step whose gradient norm or loss is not finite changes nothing, and neither does any later one: the weights stay those before it
+    (`first_bad_step` is its number). This is decided on the device, so the host does not wait.
     """
 
     def __init__(
@@ -95,16 +97,19 @@ class Adam:
         settings: OptimizerSettings,
         depth: Callable[[str], int] | None = None,
         sum_ranks: Callable[[Tensor], Tensor] | None = None,
-        apart: Collection[str] = (),
+        separate: Collection[str] = (),
     ) -> None:
-        """`sum_ranks` sums a scalar over ranks; given where parameters are sharded, each rank then updating its own part.
+        """`sum_ranks` sums a scalar over ranks; needed where parameters are sharded, for each rank then updates only its shard.
 
-        Parameters named in `apart` form an optimizer of their own where `settings.generator_learning_rate` is set: with that peak rate,
-        and clipped by their own norm.
+        Where `settings.generator_learning_rate` is set, parameters named in `separate` form an optimizer of their own with that peak
+        learning rate, clipped by their own norm.
+
+        Raises:
+            UserError: `lr_decay_power` is not positive, or no parameter requires a gradient.
         """
         if settings.lr_decay_power <= 0:
             raise UserError(f"lr_decay_power {settings.lr_decay_power} must be above zero; the paper's is 1")
-        alone = frozenset(apart if settings.generator_learning_rate is not None else ())
+        alone = frozenset(separate if settings.generator_learning_rate is not None else ())
         groups = parameter_groups(named_parameters, settings, depth, alone)
         if not groups:
             raise UserError("there is nothing to train: no parameter requires a gradient")
@@ -113,18 +118,18 @@ class Adam:
         self._names = [name for group in groups for name in group["names"]]
         self._whole = [parameter for group in groups for parameter in group["params"]]
         if sum_ranks is not None:
-            # The update goes element by element, so a part needs to know nothing of the rest but the norm.
+            # The update is element-wise, so a shard needs nothing of the others but the norm.
             for group in groups:
-                group["params"] = [nn.Parameter(own_part(parameter)) for parameter in group["params"]]
+                group["params"] = [nn.Parameter(local_part(parameter)) for parameter in group["params"]]
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._device = self._parameters[0].device
         self._fused = self._device.type in ("cpu", "cuda")
-        kinds = [[group for group in groups if group["apart"] == kind] for kind in (False, True)]
+        kinds = [[group for group in groups if group["separate"] == separated] for separated in (False, True)]
         self._adams = [self._new(kind) for kind in kinds if kind]
         self.first_bad_step = torch.zeros((), device=self._device)
 
     def _new(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-        """PyTorch's optimizer of some groups, which are clipped together."""
+        """A PyTorch optimizer for groups that are clipped together."""
         settings = self.settings
         adam = torch.optim.AdamW(
             groups,
@@ -149,13 +154,13 @@ class Adam:
         return sum(parameter.numel() for parameter in self._whole)
 
     def step(self, rate: float, loss: Tensor, step: int) -> Tensor:
-        """Clip, update, clear the gradients -> norm () of all gradients together, before clipping.
+        """Clip, update, clear the gradients -> () their global norm before clipping.
 
-        `rate` is this step's learning rate; `loss` () only has to be finite; `step` is remembered if anything is not.
+        `rate` is this step's learning rate; `loss` () is only checked to be finite; `step` is remembered if it or the norm is not.
         """
         if self._sum_ranks is not None:
             for part, whole in zip(self._parameters, self._whole, strict=True):
-                part.grad, whole.grad = None if whole.grad is None else own_part(whole.grad), None
+                part.grad, whole.grad = None if whole.grad is None else local_part(whole.grad), None
         norms = [self._norm(adam) for adam in self._adams]
         norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
         bad = ~(torch.isfinite(norm) & torch.isfinite(loss.detach()))
@@ -165,7 +170,7 @@ class Adam:
         return norm
 
     def _norm(self, adam: torch.optim.AdamW) -> Tensor:
-        """() of all gradients of one optimizer together."""
+        """() global norm of one optimizer's gradients."""
         grads = _gradients(adam)
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros((), device=self._device)
         return norm if self._sum_ranks is None else self._sum_ranks(norm.square()).sqrt()
@@ -177,7 +182,7 @@ class Adam:
         for group in adam.param_groups:
             group["lr"] = rate * group["factor"]
         if self._fused:
-            # Names that the fused kernel looks up: it divides by the one and leaves everything alone where the other is 1.
+            # The fused kernel looks these names up: it divides by the first and changes nothing where the second is 1.
             adam.grad_scale = divisor  # type: ignore[attr-defined]
             adam.found_inf = (self.first_bad_step != 0).float()  # type: ignore[attr-defined]
             adam.step()
@@ -187,7 +192,7 @@ class Adam:
         adam.zero_grad(set_to_none=True)
 
     def clear(self) -> None:
-        """Forget everything learned so far: moments, counters, gradients."""
+        """Reset moments, counters and gradients."""
         for adam in self._adams:
             for state in adam.state.values():
                 state["exp_avg"].zero_()
@@ -206,10 +211,10 @@ class Adam:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state()` gave.
+        """Load what `state()` returned.
 
         Raises:
-            UserError: the parameters are not the same ones.
+            UserError: the parameters differ in name or shape.
         """
         mine = self.state()
         if odd := sorted(mine.keys() ^ state.keys()):

@@ -1,8 +1,7 @@
-"""What a run leaves behind and shows: config.toml, environment.json, metrics.jsonl, TensorBoard events, progress.
+"""Metrics of a run -> its files and displays: config.toml, environment.json, metrics.jsonl, TensorBoard, Weights & Biases, progress.
 
-A line of metrics.jsonl is one JSON object: `kind` ("train" or "evaluation"), `step`, `tokens` (real tokens trained on so
-far), `seconds` (of training so far, interruptions not counted), where the cost is known `flops` (operations of training so far),
-then the metrics by name.
+A line of metrics.jsonl is one JSON object: `kind` ("train" or "evaluation"), `step`, `tokens` (real tokens so far), `seconds` (of
+training so far, interruptions not counted), where the cost is known `flops` (so far), then the metrics by name.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from electra import config
 from electra.errors import UserError, require
 from electra.storage import atomic
 
-# ---- A run's metrics -> a Weights & Biases project; the package is imported when a run asks for it ----
+_PACKAGES = ("electra", "torch", "numpy", "tokenizers", "safetensors", "transformers")
 
 
 def start_wandb(project: str, folder: Path, title: str, settings: Mapping[str, Any]) -> Any:
-    """The project's run for this run directory: a new one, or the one that RUN/wandb-id names, so that a resumed run goes on there.
+    """The Weights & Biases run of this run directory: a new one, or the one that RUN/wandb-id names, which a resumed run continues.
 
     WANDB_MODE=offline keeps everything in RUN/wandb, to be sent later by `wandb sync`.
 
     Raises:
-        UserError: the package is missing, or the project does not answer.
+        UserError: the package is missing, or W&B cannot be reached.
     """
     wandb = require("wandb", "wandb")
     known = folder / "wandb-id"
@@ -44,31 +43,28 @@ def start_wandb(project: str, folder: Path, title: str, settings: Mapping[str, A
         run = wandb.init(project=project, name=title, id=known.read_text(encoding="utf-8").strip(), dir=folder, config=dict(settings), resume="allow")
     except wandb.errors.Error as error:
         raise UserError(f"--wandb {project}: {error}; check the name and 'wandb login', or set WANDB_MODE=offline") from None
-    # A run that goes on repeats steps since its last checkpoint, which W&B's own counter would refuse; ours is an axis like any other.
+    # A resumed run repeats the steps since its last checkpoint, which W&B's own step counter would reject.
     run.define_metric("*", step_metric="step")
     return run
 
 
-_PACKAGES = ("electra", "torch", "numpy", "tokenizers", "safetensors", "transformers")
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainingCost:
-    """What training costs, and what all devices together could do."""
+    """FLOPs of training, and the peak of all devices together."""
 
     flops_per_token: float
     peak_flops: float | None = None
-    """Operations per second of all ranks' devices at their peak; None: not known, so no MFU."""
+    """Peak FLOP/s of all ranks' devices; None: unknown, so no MFU."""
 
     def utilization(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The speed among a line's values -> `mfu`, model FLOPs utilization."""
+        """A line's values, `tokens_per_second` among them -> `mfu`, model FLOPs utilization."""
         if self.peak_flops is None or "tokens_per_second" not in values:
             return {}
         return {"mfu": values["tokens_per_second"] * self.flops_per_token / self.peak_flops}
 
 
 class RunLog:
-    """The run directory's log and the progress on standard error."""
+    """The run directory's log, and progress on standard error."""
 
     def __init__(
         self,
@@ -81,10 +77,10 @@ class RunLog:
         cost: TrainingCost | None = None,
         wandb: str | None = None,
     ) -> None:
-        """Open the record of the run in `folder`; `settings`, if given, becomes its config.toml.
+        """Open the log of the run in `folder`; `settings`, if given, become its config.toml.
 
-        A run that goes on keeps its config.toml and metrics. `active=False` (all ranks but the first) writes nothing. `cost` adds
-        `flops` and `mfu` to the lines; `wandb` names a Weights & Biases project that gets them too.
+        A resumed run keeps its config.toml and metrics. With `active=False` (all ranks but the first) nothing is written. `cost` adds
+        `flops` and `mfu` to the lines; `wandb` names a Weights & Biases project that receives them too.
 
         Raises:
             UserError: the folder cannot be written.
@@ -119,8 +115,8 @@ class RunLog:
             found["earlier"] = [*before.pop("earlier", []), before]
         atomic.write_text(path, json.dumps(found, indent=1) + "\n")
 
-    def cut(self, step: int) -> None:
-        """Drop every line later than `step` (and one half written by a killed run): those steps are about to be repeated."""
+    def truncate(self, step: int) -> None:
+        """Drop all lines after `step` (and one half written by a killed run): those steps will be repeated."""
         if not self.active:
             return
         if self.metrics_file.exists():
@@ -138,7 +134,7 @@ class RunLog:
             return
         self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
 
-    def log(self, kind: str, *, step: int, tokens: int, seconds: float, values: Mapping[str, float]) -> None:
+    def write(self, kind: str, *, step: int, tokens: int, seconds: float, values: Mapping[str, float]) -> None:
         """Add one line to metrics.jsonl and its values to TensorBoard."""
         if not self.active:
             return
@@ -155,12 +151,12 @@ class RunLog:
             for name, value in values.items():
                 self._writer.add_scalar(f"{kind}/{name}", value, step)
         if self._online is not None:
-            place = {name: line[name] for name in ("step", "tokens", "seconds", "flops") if name in line}
-            self._online.log(place | {f"{kind}/{name}": value for name, value in values.items()})
+            axes = {name: line[name] for name in ("step", "tokens", "seconds", "flops") if name in line}
+            self._online.log(axes | {f"{kind}/{name}": value for name, value in values.items()})
         if kind == "evaluation":
-            self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+            self.message(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """One line on standard error, above the progress bar."""
         if not self.active:
             return
@@ -170,7 +166,7 @@ class RunLog:
             print(text, file=sys.stderr, flush=True)
 
     def progress(self, step: int, num_steps: int, *, loss: float | None, rate: float, tokens_per_second: float, seconds_left: float) -> None:
-        """Show where training is: a bar in a terminal, else a line every ten seconds."""
+        """Show progress: a bar in a terminal, else a line every ten seconds."""
         if not self.active:
             return
         now = time.monotonic()
@@ -194,7 +190,7 @@ class RunLog:
         self._bar.start()
 
     def close(self) -> None:
-        """Take the progress bar down and flush what is written elsewhere."""
+        """Remove the progress bar, and flush TensorBoard and W&B."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -207,7 +203,7 @@ class RunLog:
 
 
 def write_settings(folder: Path, settings: object | None) -> None:
-    """Make the run directory, and `settings` its config.toml unless it has one: a run that goes on keeps its own.
+    """Make the run directory and write `settings` to its config.toml, unless it has one (a resumed run).
 
     Raises:
         UserError: the folder cannot be written.
@@ -231,7 +227,7 @@ def clock(seconds: float) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl -> its lines; a last line that a killed run left unfinished is not one.
+    """metrics.jsonl -> its lines; an unfinished last line of a killed run is left out.
 
     Raises:
         UserError: a line before the last is not a metrics line.
@@ -254,7 +250,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """What a run's speed and numbers depend on: versions, processor, GPU, command line, the package's commit. No names of machines."""
+    """What a run's speed and numbers depend on: versions, processor, GPU, command line, the package's commit."""
     import torch
 
     versions = {}
@@ -293,8 +289,8 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        told = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
         changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

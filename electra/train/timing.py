@@ -1,7 +1,7 @@
-"""Some trial updates -> seconds per update and memory, with nothing recorded and nothing kept.
+"""Trial updates -> seconds per update and memory (`electra pretrain --dry-run`); and a device's peak FLOP/s, of which MFU is a fraction.
 
-Where an update takes long (a batch of thousands on a CPU) its time is put together: microbatches small enough to be quick, one a step and
-two a step in turn; the difference is a microbatch's time, what is left over the optimizer's.
+Nothing is logged or kept. Where an update takes long (a batch of thousands on a CPU) its time is computed from quick microbatches, by
+turns one and two per step: the difference is a microbatch's time, the remainder the optimizer's.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.train.distributed import Ranks
 from electra.train.evaluation import autocast
-from electra.train.loop import Run
+from electra.train.loop import TRIAL_NUM_STEPS, Run
 from electra.train.run_log import RunLog
 
 _SKIPPED = 2  # the first updates fill caches and compile
 _TRIAL_SECONDS = 15.0
-"""Time given to the measured updates."""
+"""Time spent on measured updates."""
 _QUICK = 2.0
-"""A microbatch longer than this is not made larger."""
+"""A microbatch that takes longer is not made larger."""
 _WHOLE = 8.0
-"""An update estimated to be longer than this is put together from smaller ones."""
+"""The time of an update estimated to take longer is computed from smaller ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What the trial saw on one rank."""
+    """What the trial measured on one rank."""
 
     seconds_per_update: float
     tokens_per_update: float
@@ -44,13 +44,13 @@ class Timing:
     num_updates: int
     """Updates measured."""
     examples_per_microbatch: int
-    """As measured: smaller than the batch where that would have taken too long."""
+    """As measured; smaller than the batch where that would have taken too long."""
     whole: bool
-    """Whether whole updates were timed, rather than put together."""
+    """Whether whole updates were timed."""
     peak_bytes: int
-    """Most memory held while measuring: the device's on CUDA, this process's elsewhere."""
+    """Peak memory while measuring: the device's on CUDA, this process's elsewhere."""
     num_parameters: int
-    """Trained numbers, tied ones once."""
+    """Trained parameters, tied ones once."""
 
 
 def time_updates(
@@ -61,13 +61,14 @@ def time_updates(
     ranks: Ranks,
     seconds: float | None = None,
 ) -> Timing:
-    """Train for about twice `seconds` (15 when not given) on `open_stream(examples per microbatch)` -> what an update takes.
+    """Train for about twice `seconds` (15 if not given) on `open_stream(examples per microbatch)` -> what an update takes.
 
     Raises:
         UserError: a microbatch does not fit into the GPU's memory.
     """
-    run = Run(objective, open_stream(1), settings, optimizer, RunLog(Path(), active=False), lambda _: None, None, None, ranks)
-    run.num_steps = 1_000_000
+    log = RunLog(Path(), active=False)
+    run = Run(objective=objective, stream=open_stream(1), settings=settings, optimizer=optimizer, log=log, save=lambda _: None, ranks=ranks)
+    run.num_steps = TRIAL_NUM_STEPS
     run.prepare()
     if ranks.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -82,7 +83,7 @@ def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSet
     def update(accumulation: int) -> float:
         run.settings = replace(settings, accumulation=accumulation)
         start = time.perf_counter()
-        run.update([])
+        run.update()
         if ranks.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - start
@@ -104,7 +105,7 @@ def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSet
         per_update = statistics.mean(seconds[settings.accumulation])
     else:
         one, two = (statistics.median(seconds[kind]) for kind in kinds)
-        # A difference of two noisy times: an optimizer takes some of an update's time, never less than none and hardly more than half.
+        # The difference of two noisy times is clamped: an optimizer takes between none and half of an update's time.
         each = min(max(two - one, 0.5 * one), one)
         per_update = one - each + microbatches * each
     return Timing(
@@ -119,7 +120,7 @@ def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSet
 
 
 def _microbatch(run: Run, open_stream: Callable[[int], BatchStream], update: Callable[[int], float], largest: int, ranks: Ranks) -> int:
-    """Examples of a microbatch that is quick enough to repeat: all of them on a GPU, else grown from one."""
+    """Examples of a microbatch that is quick enough to repeat: all of them on a GPU, elsewhere grown from one."""
     examples = largest if ranks.device.type == "cuda" else 1
     run.stream = open_stream(examples)
     update(1)
@@ -139,7 +140,7 @@ def _peak_bytes(device: torch.device) -> int:
 
 
 def activation_bytes(objective: nn.Module, batch: Batch) -> int:
-    """What one forward pass keeps for its backward pass, weights not counted; uncompiled."""
+    """Bytes that one (uncompiled) forward pass keeps for its backward pass, weights excluded."""
     own = {tensor.untyped_storage().data_ptr() for tensor in [*objective.parameters(), *objective.buffers()]}
     kept: dict[int, int] = {}
 
@@ -151,14 +152,13 @@ def activation_bytes(objective: nn.Module, batch: Batch) -> int:
 
     objective.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        # Held until they are counted: a freed one's address could be given to the next.
+        # The output is held until all are counted: a freed tensor's address could be reused.
         output = objective(batch)
     del output
     return sum(kept.values())
 
 
-# ---- What a device could do at most: the peak that MFU (model FLOPs utilization) is a share of ----
-
+# ---- peak FLOP/s ----
 
 PEAK_TFLOPS = {
     "H200": 989.0,
@@ -173,30 +173,30 @@ PEAK_TFLOPS = {
     "RTX 4090": 165.2,
     "RTX 3090": 71.0,
 }
-"""Words of a GPU's name -> dense bf16 products accumulated in fp32, TFLOP/s; the first whose words are all there.
+"""Words of a GPU's name -> TFLOP/s of dense bf16 matmuls accumulated in fp32; the first entry whose words all occur.
 
 Source: NVIDIA's data sheets and (for the two GeForces) its Ada and GA102 white papers, without sparsity.
 """
 _OTHERS = {"Ti", "SUPER", "Laptop", "D"}
-"""Words that make another GPU of a name."""
+"""Words that denote a different GPU."""
 _PEAK_SECONDS = 1.0
 
 
 def known_tflops(name: str) -> float | None:
-    """A GPU's name -> its bf16 peak; None where the table has none."""
+    """A GPU's name -> its bf16 peak, TFLOP/s; None if not in the table."""
     words = set(re.split(r"[ -]", name))
     return None if words & _OTHERS else next((peak for key, peak in PEAK_TFLOPS.items() if set(key.split()) <= words), None)
 
 
 def stated_tflops(given: float | None, device: torch.device, half: bool) -> float | None:
-    """What the user says, else the table's for this GPU where it computes in bf16, else None."""
+    """TFLOP/s: the value given, else the table's for this GPU if it computes in bf16, else None."""
     if given is not None or device.type != "cuda" or not half:
         return given
     return known_tflops(torch.cuda.get_device_name(device))
 
 
 def measured_tflops(device: torch.device, precision: str) -> float:
-    """The rate of large matrix products on this device now, in the precision of training: about a second."""
+    """TFLOP/s of large matmuls on this device now, in the precision of training; takes about a second."""
     size = 8192 if device.type == "cuda" else 1024
     one, other = (torch.randn(size, size, device=device) for _ in range(2))
     best, started = float("inf"), time.monotonic()

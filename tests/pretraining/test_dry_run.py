@@ -209,9 +209,9 @@ def test_a_long_update_is_put_together_from_short_ones(monkeypatch: pytest.Monke
     objective.__class__ = Counted
     step = trial.Run.update
 
-    def update(self: trial.Run, asked: list[int]) -> bool:
+    def update(self: trial.Run) -> bool:
         now[0] += 0.1
-        return step(self, asked)
+        return step(self)
 
     monkeypatch.setattr(trial.Run, "update", update)
     loop = LoopSettings(batch_size=256, accumulation=2, num_train_steps=1)

@@ -24,7 +24,7 @@ from electra.contracts import Batch, Loss, StepOutput
 from electra.model.pretraining_models import build_objective, generator_alone, main_network
 from electra.settings import LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings
 from electra.train import checkpoint, distributed
-from electra.train.loop import TrainResult, train
+from electra.train.loop import Run, TrainResult
 from electra.train.run_log import RunLog
 
 VOCABULARY = 50
@@ -155,19 +155,18 @@ def run_toy(
     values = {"log_every": 4, "checkpoint_every": 5, "evaluate_every": 7, "batch_size": batch_size, **loop}
     resume_from = checkpoint.latest_checkpoint(folder) if go_on else None
     settings = checkpoint.split_global_batch(LoopSettings(num_train_steps=steps, budget=budget, **values), resume_from, place.world_size)
-    result = train(
-        objective,
-        stream or ToyStream(settings.batch_size, place.rank, place.world_size, stop_at, ends=electra is not None),
-        settings,
-        OptimizerSettings(learning_rate=0.01, warmup_steps=4, generator_learning_rate=generator_rate),
-        RunLog(folder, active=place.first, tensorboard=False),
+    run = Run(
+        objective=objective,
+        stream=stream or ToyStream(settings.batch_size, place.rank, place.world_size, stop_at, ends=electra is not None),
+        settings=settings,
+        optimizer=OptimizerSettings(learning_rate=0.01, warmup_steps=4, generator_learning_rate=generator_rate),
+        log=RunLog(folder, active=place.first, tensorboard=False),
         save=lambda path: save_toy(objective, path),
         evaluate=evaluate,
-        resume_from=resume_from,
         ranks=place,
-        apart=generator_alone(objective) if generator_rate else (),
+        separate_parameters=generator_alone(objective) if generator_rate else (),
     )
-    return result, objective
+    return run.train(resume_from), objective
 
 
 def launch(folder: Path, *, kill_in_checkpoint: int | None = None, environment: Mapping[str, str] | None = None, **values: Any) -> ForkServerProcess:

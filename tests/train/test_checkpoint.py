@@ -95,7 +95,7 @@ def test_sigterm_and_ctrl_c_save_and_tell_how_to_go_on(unbroken: Path, tmp_path:
         process.join()
         assert process.exitcode == 128 + number
     told = folder.with_suffix(".log").read_text()
-    assert told.count("--resume goes on") == 2
+    assert told.count("--resume to continue") == 2
     run_here(folder, go_on=True)
     final = outcome(folder)
     wanted = outcome(unbroken)

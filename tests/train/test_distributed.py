@@ -266,9 +266,9 @@ def test_ranks_that_cannot_share_an_update_are_refused(tmp_path: Path) -> None:
     # A checkpoint from before the number was stored: two ranks of 32.
     folder = checkpoint_of(tmp_path / "c", positions=[{}] * 2)
     assert checkpoint.split_global_batch(LoopSettings(batch_size=32), folder, 1).accumulation == 2
-    with pytest.raises(UserError, match="takes 64 examples, which 3 ranks cannot share"):
+    with pytest.raises(UserError, match="global batch size 64 is not divisible by 3 ranks"):
         checkpoint.split_global_batch(LoopSettings(batch_size=32), folder, 3)
-    with pytest.raises(UserError, match="total_batch_size: an update of this run takes 0 examples"):
+    with pytest.raises(UserError, match="total_batch_size is 0; it must be at least 1"):
         checkpoint.split_global_batch(LoopSettings(total_batch_size=0), None, 1)
 
 

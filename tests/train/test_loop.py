@@ -16,7 +16,7 @@ from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.train import checkpoint
 from electra.train.evaluation import area_under_curve, evaluate
-from electra.train.loop import train
+from electra.train.loop import Run
 from electra.train.run_log import RunLog, read_metrics
 
 
@@ -99,7 +99,14 @@ def test_a_device_that_is_not_here_is_refused(tmp_path: Path) -> None:
     objective = ToyObjective()
     with pytest.raises(UserError, match="device 'mps' is not available"):
         settings = LoopSettings(num_train_steps=1, device="mps")
-        train(objective, ToyStream(2), settings, OptimizerSettings(), RunLog(tmp_path), lambda folder: save_toy(objective, folder))
+        Run(
+            objective=objective,
+            stream=ToyStream(2),
+            settings=settings,
+            optimizer=OptimizerSettings(),
+            log=RunLog(tmp_path),
+            save=lambda folder: save_toy(objective, folder),
+        )
 
 
 # ---- evaluation ----

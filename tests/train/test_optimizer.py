@@ -102,14 +102,14 @@ def test_the_norm_is_of_all_gradients_together() -> None:
 
 
 def test_an_optimizer_of_its_own_is_one_alone() -> None:
-    """Together but apart, two sets of parameters go as each would with an Adam, a rate and a clip norm of its own."""
+    """In one Adam but separate, two sets of parameters go as each would with an Adam, a rate and a clip norm of its own."""
 
     def made() -> dict[str, nn.Parameter]:
         generator = torch.Generator().manual_seed(1)
         return {name: nn.Parameter(torch.randn(5, generator=generator)) for name in ("one.weight", "one.bias", "other.weight")}
 
-    def train(parameters: dict[str, nn.Parameter], settings: OptimizerSettings, apart: frozenset[str] = frozenset()) -> Adam:
-        adam = Adam(parameters.items(), settings, apart=apart)
+    def train(parameters: dict[str, nn.Parameter], settings: OptimizerSettings, separate: frozenset[str] = frozenset()) -> Adam:
+        adam = Adam(parameters.items(), settings, separate=separate)
         for step in range(1, 6):
             for number, (name, parameter) in enumerate(made().items()):
                 if name in parameters:

@@ -15,29 +15,29 @@ from electra.settings import LoopSettings
 from electra.train.run_log import RunLog, clock, environment, read_metrics
 
 
-def fill(record: RunLog, steps: range) -> None:
+def fill(log: RunLog, steps: range) -> None:
     for step in steps:
-        record.log("train", step=step, tokens=step * 10, seconds=step / 3, values={"loss": 1.0 / (step + 1), "odd": float("nan")})
+        log.write("train", step=step, tokens=step * 10, seconds=step / 3, values={"loss": 1.0 / (step + 1), "odd": float("nan")})
 
 
 def test_lines_are_json_with_the_agreed_names(tmp_path: Path) -> None:
-    record = RunLog(tmp_path / "run", LoopSettings(num_train_steps=3), tensorboard=False)
-    fill(record, range(1, 3))
-    record.close()
+    log = RunLog(tmp_path / "run", LoopSettings(num_train_steps=3), tensorboard=False)
+    fill(log, range(1, 3))
+    log.close()
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[1] == {"step": 2, "tokens": 20, "seconds": 0.667, "kind": "train", "loss": 0.3333333}
     again = config.build(LoopSettings, config.read_toml(tmp_path / "run" / "config.toml"))
     assert again == LoopSettings(num_train_steps=3)
 
 
-def test_a_resumed_record_has_no_line_twice(tmp_path: Path) -> None:
+def test_a_resumed_log_has_no_line_twice(tmp_path: Path) -> None:
     fill(RunLog(tmp_path, tensorboard=False), range(1, 10))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 10, "tok')  # killed while writing
-    record = RunLog(tmp_path, tensorboard=False)
-    record.cut(4)
-    fill(record, range(5, 12))
-    assert [line["step"] for line in read_metrics(record.metrics_file)] == list(range(1, 12))
+    log = RunLog(tmp_path, tensorboard=False)
+    log.truncate(4)
+    fill(log, range(5, 12))
+    assert [line["step"] for line in read_metrics(log.metrics_file)] == list(range(1, 12))
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
@@ -58,18 +58,18 @@ def test_environment_says_what_matters_and_names_no_machine(tmp_path: Path) -> N
 
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
-    record = RunLog(tmp_path / "run", LoopSettings(), active=False)
-    fill(record, range(3))
-    record.cut(1)
-    record.close()
+    log = RunLog(tmp_path / "run", LoopSettings(), active=False)
+    fill(log, range(3))
+    log.truncate(1)
+    log.close()
     assert not (tmp_path / "run").exists()
 
 
 def test_tensorboard_events_hold_the_values(tmp_path: Path) -> None:
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    record = RunLog(tmp_path)
-    fill(record, range(1, 4))
-    record.close()
+    log = RunLog(tmp_path)
+    fill(log, range(1, 4))
+    log.close()
     events = loader.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(event.step, round(event.value, 4)) for event in events.Scalars("train/loss")] == [(1, 0.5), (2, 0.3333), (3, 0.25)]
@@ -77,9 +77,9 @@ def test_tensorboard_events_hold_the_values(tmp_path: Path) -> None:
 
 def test_plain_progress_is_a_line_now_and_then(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "terminal", lambda: False)
-    record = RunLog(tmp_path, title="mini", tensorboard=False)
+    log = RunLog(tmp_path, title="mini", tensorboard=False)
     for step in range(1, 101):
-        record.progress(step, 100, loss=2.5, rate=1e-3, tokens_per_second=12345.6, seconds_left=100 - step)
+        log.progress(step, 100, loss=2.5, rate=1e-3, tokens_per_second=12345.6, seconds_left=100 - step)
     told = capsys.readouterr().err.splitlines()
     assert told == [
         "mini: step 1/100  loss 2.5000  lr 1.00e-03  12,346 tokens/s  ETA 1 min 39 s",
@@ -89,9 +89,9 @@ def test_plain_progress_is_a_line_now_and_then(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_bar_where_a_person_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "terminal", lambda: True)
-    record = RunLog(tmp_path, title="mini", tensorboard=False)
-    record.progress(100, 100, loss=2.5, rate=1e-3, tokens_per_second=10, seconds_left=0)
-    record.close()
+    log = RunLog(tmp_path, title="mini", tensorboard=False)
+    log.progress(100, 100, loss=2.5, rate=1e-3, tokens_per_second=10, seconds_left=0)
+    log.close()
     assert "100/100" in capsys.readouterr().err
 
 
