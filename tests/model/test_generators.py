@@ -86,13 +86,23 @@ def test_likelihoods_by_chunks_are_those_of_all_at_once(monkeypatch: pytest.Monk
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
 
 
+def pairs() -> Batch:
+    """A batch of two segments each: the [SEP] between them is a special token that the towers predict."""
+    rng = np.random.default_rng(4)
+    features = []
+    for first, second in ((3, 9), (12, 1), (7, 7)):
+        ids = [2, *rng.integers(5, VOCAB, first), 3, *rng.integers(5, VOCAB, second), 3]
+        features.append((ids, [0] * (first + 2) + [1] * (second + 1)))
+    return collate(features, [example_key(9, i) for i in range(3)])
+
+
 def test_electrics_loss_is_its_formula() -> None:
     """Every term written out token by token, as the paper's equation has it."""
     objective = make("electric", shaped(generator="two-tower"), mask_prob=0.2)
     untie(objective)
     objective.eval()
     noise = objective.noise
-    for batch in some_batches():
+    for batch in [*some_batches(), pairs()]:
         output = objective(batch)
         with torch.no_grad():
             logits = noise.generator.head(noise.generator(batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 from served_models import call, in_process, in_thread, metric, sources, wait_until
 
-from electra.inference.predictor import load
-from electra.serve.batch_scheduler import Entry, choose
+from electra import load
+from electra.serve.batch_scheduler import LONGEST_RETRY, Batcher, Entry, choose
+from electra.serve.limits import Limits, Refused
+from electra.serve.observability import Metrics
 from electra.serve.operations import Classify, Corrupt, Cost, Detect, Operation
 
 WORDS = "the chef cooked a good meal in the old house near the river one cold morning".split()
@@ -96,6 +99,23 @@ def test_overload_is_refused_and_what_is_accepted_is_answered() -> None:
         assert metric(served.url, 'electra_rejected_total{model="classifier",reason="queue"}') == counted[429]
         assert metric(served.url, "electra_queue_texts") == 0
         assert call(served.url, "/predict", {"inputs": "rain"}).status == 200
+
+
+def test_retry_after_is_the_time_that_the_queue_will_take() -> None:
+    """In proportion to the tokens that wait, at the pace a model is first taken to have (2,000 a second); never 0, never above a minute."""
+    batcher = Batcher("a model", lambda *_: [], Limits(max_queue=4), Metrics())  # never started: nothing leaves the queue
+
+    async def ask(tokens: int) -> None:
+        batcher.submit(Classify(), [("a text", Cost(tokens=tokens, pieces=1, longest=tokens))])
+
+    found = [batcher.retry_after()]
+    for tokens in (7_000, 5_000, 40_000, 200_000):
+        asyncio.run(ask(tokens))
+        found.append(batcher.retry_after())
+    assert found == [1, 4, 6, 26, LONGEST_RETRY]
+    with pytest.raises(Refused) as refused:
+        asyncio.run(ask(1))
+    assert refused.value.headers == {"retry-after": "60"}
 
 
 def test_too_many_requests_are_refused_before_their_bodies_are_read() -> None:

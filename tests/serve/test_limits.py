@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 from served_models import call, in_thread, metric, sources, wait_until
 
-from electra.inference.predictor import load
+from electra import load
 from electra.inference.replaced_tokens import likeliest
 from electra.serve import service as serving_module
-from electra.serve.operations import Answer
+from electra.serve.batch_scheduler import Batcher
+from electra.serve.limits import Limits, Refused
+from electra.serve.observability import Metrics
+from electra.serve.operations import Answer, Classify, Cost
 
 LONG = "the chef cooked the meal " * 400
 
@@ -88,3 +92,22 @@ def test_a_client_that_leaves_while_its_text_is_counted_is_noticed(monkeypatch: 
         wait_until(lambda: [line["status"] for line in served.lines()] == [499], 5)
         time.sleep(0.6)
         assert metric(served.url, 'electra_batch_texts_sum{model="classifier"}') == 0, "nothing is computed for nobody"
+
+
+def test_a_request_fits_into_the_queue_whole_or_is_refused() -> None:
+    """The bound holds for the texts that come, not for those that wait: 5 wait, 3 more fit into 8, 4 do not."""
+    batcher = Batcher("a model", lambda *_: [], Limits(max_queue=8), Metrics())  # never started: nothing leaves the queue
+
+    async def ask(count: int) -> None:
+        batcher.submit(Classify(), [("a text", Cost(tokens=1, pieces=1, longest=3))] * count)
+
+    def refused(count: int) -> bool:
+        try:
+            asyncio.run(ask(count))
+        except Refused as error:
+            assert (error.status, error.reason) == (429, "queue")
+            return True
+        return False
+
+    assert refused(9)
+    assert [refused(count) for count in (5, 4, 3, 1)] == [False, True, False, True]

@@ -11,8 +11,8 @@ import pytest
 from served_models import Served, call, in_thread, metric, sources, wait_until
 from tiny_models import oracle
 
-from electra.inference.pipelines import pipeline
-from electra.inference.predictor import load
+from electra import load, pipeline
+from electra.data.windows import split
 
 TEXTS = ["the chef cooked the meal", "an Épic film , was it ?", "", "she walked home again in the rain .", "the river " * 60]
 
@@ -155,6 +155,19 @@ def test_predict_gives_raw_scores_and_truncates(served: Served) -> None:
         cut = call(served.url, "/predict", {"inputs": pair, "raw_scores": True, "truncate": True}).json
         encoded = reference.tokenizer(*pair, truncation="longest_first", max_length=64, return_tensors="pt")
         near([row["score"] for row in cut], sorted(reference.model(**encoded).logits[0].tolist(), reverse=True))
+
+
+def test_raw_scores_of_a_long_text_are_its_windows_mean_weighted_by_their_tokens(served: Served) -> None:
+    """150 words, 62 a window: each window counts by the tokens it answers for, as in `predict`."""
+    words = ["good", "bad", "rain"] * 30 + ["meal"] * 60
+    parts = split(150, 62)
+    weights = [window.last - window.first for window in parts]
+    assert len({*weights}) > 1
+    rows = [oracle("ElectraForSequenceClassification", "classifier").logits(" ".join(words[w.start : w.stop])) for w in parts]
+    wanted, plain = np.average(rows, axis=0, weights=weights), np.mean(rows, axis=0)
+    assert np.abs(wanted - plain).max() > 1e-3
+    found = call(served.url, "/predict", {"inputs": " ".join(words), "raw_scores": True}).json
+    near([row["score"] for row in found], sorted(wanted.tolist(), reverse=True))
 
 
 def test_embed_and_embed_all(served: Served) -> None:

@@ -113,6 +113,14 @@ def test_a_true_difference_is_found() -> None:
     )
 
 
+def test_no_p_value_is_zero() -> None:
+    """The sample itself is one of those that chance could have given: no resample is as far off, and p is 1 / (1 + their number)."""
+    gold = np.arange(50) % 2
+    answers = Answers(ids=tuple(map(str, range(50))), gold=gold, first=gold, second=1 - gold, classes=("0", "1"))
+    found = bootstrap(answers, metric_named("accuracy", answers, None), num_resamples=1000, confidence=0.95, seed=1)
+    assert (found["difference"], found["p_value"]) == (1.0, pytest.approx(1 / 1001))
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gold = ["pos", "neg"] * 50
     one = _write(tmp_path / "a.jsonl", gold, [*gold[:90], *["pos"] * 10])

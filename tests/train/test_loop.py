@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,6 +92,28 @@ def test_bf16_on_a_cpu_trains(tmp_path: Path) -> None:
 def test_how_long_must_be_said_once(tmp_path: Path, values: dict[str, float], told: str) -> None:
     with pytest.raises(UserError, match=told):
         run_toy(tmp_path, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("seconds", "step"), [(600.0, 0.5), (3600.0, 0.08), (60.0, 0.2)])
+def test_a_budget_is_used_up_and_not_exceeded(seconds: float, step: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock of its own: with the number of steps that comes out, trial, steps, evaluations and checkpoints take 96% to 100% of the budget."""
+    now = [1000.0]
+
+    def take(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    trial = loop.StepTimer(seconds, now[0], checkpoint.ALONE)
+    while trial.goes_on():
+        take(step)
+    trial_seconds = now[0] - 1000
+    assert trial_seconds < 0.1 * seconds
+    evaluation, checkpoint = 0.01 * seconds / 10, 0.02 * seconds / 20
+    steps = trial.finish(
+        evaluate=lambda: take(evaluation), checkpoint=lambda: take(checkpoint), num_evaluations=10, num_checkpoints=20, folder=tmp_path
+    )
+    whole = (now[0] - 1000) + steps * step + 10 * evaluation + 20 * checkpoint
+    assert 0.96 * seconds <= whole <= seconds
 
 
 def test_a_device_that_is_not_here_is_refused(tmp_path: Path) -> None:
