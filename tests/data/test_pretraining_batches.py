@@ -169,8 +169,8 @@ def test_an_epoch_covers_everything_once_also_in_many_parts(monkeypatch: pytest.
     monkeypatch.setattr(pretraining_batches, "WINDOW_CHUNKS", 3)
     split = corpus(80, 5)
     settings = DataSettings(data=(), sequence_length=32, short_example_prob=0.0)
-    order = pretraining_pretraining_batches.ExampleOrder(split_chunks(split, 500), settings, seed=1)
-    assert len(order.chunks) > 10
+    order = pretraining_batches.ExampleOrder(split_chunks(split, 500), settings, seed=1)
+    assert len(order.parts) > 10
     seen: list[int] = []
     while order.epoch == 0:
         part, plan, index = next(order)
@@ -182,7 +182,7 @@ def test_an_epoch_covers_everything_once_also_in_many_parts(monkeypatch: pytest.
 
 def epochs(order: pretraining_batches.ExampleOrder, num: int) -> list[list[tuple[int, int]]]:
     """The first epochs of an order -> (part, example in it) of every example, parts numbered as the order has them."""
-    number = {id(part): i for i, part in enumerate(order.chunks)}
+    number = {id(part): i for i, part in enumerate(order.parts)}
     out: list[list[tuple[int, int]]] = [[] for _ in range(num)]
     while True:
         part, _, index = next(order)
@@ -194,16 +194,16 @@ def epochs(order: pretraining_batches.ExampleOrder, num: int) -> list[list[tuple
 def test_every_epoch_has_the_parts_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretraining_batches, "WINDOW_CHUNKS", 1)
     order = pretraining_batches.ExampleOrder(split_chunks(corpus(80, 5), 500), DataSettings(data=(), sequence_length=32), seed=1)
-    assert len(order.chunks) > 10
+    assert len(order.parts) > 10
     parts = [tuple(dict.fromkeys(part for part, _ in epoch)) for epoch in epochs(order, 3)]
-    assert all(sorted(epoch) == list(range(len(order.chunks))) for epoch in parts)
+    assert all(sorted(epoch) == list(range(len(order.parts))) for epoch in parts)
     assert len({*parts}) == 3
 
 
 def test_every_epoch_shuffles_a_window_anew() -> None:
     """One part, the same examples in every epoch: only their order can differ."""
     order = pretraining_batches.ExampleOrder(split_chunks(corpus(), 10**9), DataSettings(data=(), sequence_length=32, short_example_prob=0.0), seed=1)
-    assert len(order.chunks) == 1
+    assert len(order.parts) == 1
     found = epochs(order, 3)
     assert sorted(found[0]) == sorted(found[1]) == sorted(found[2]) and len(found[0]) > 50
     assert len({tuple(epoch) for epoch in found}) == 3

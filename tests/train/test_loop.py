@@ -15,7 +15,7 @@ from toy_training import ToyObjective, ToyStream, make_batch, run_toy, save_toy
 
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
-from electra.train import checkpoint
+from electra.train import checkpoint, loop
 from electra.train.evaluation import area_under_curve, evaluate
 from electra.train.loop import Run
 from electra.train.run_log import RunLog, read_metrics
@@ -108,11 +108,9 @@ def test_a_budget_is_used_up_and_not_exceeded(seconds: float, step: float, tmp_p
         take(step)
     trial_seconds = now[0] - 1000
     assert trial_seconds < 0.1 * seconds
-    evaluation, checkpoint = 0.01 * seconds / 10, 0.02 * seconds / 20
-    steps = trial.finish(
-        evaluate=lambda: take(evaluation), checkpoint=lambda: take(checkpoint), num_evaluations=10, num_checkpoints=20, folder=tmp_path
-    )
-    whole = (now[0] - 1000) + steps * step + 10 * evaluation + 20 * checkpoint
+    evaluation, saving = 0.01 * seconds / 10, 0.02 * seconds / 20
+    steps = trial.finish(evaluate=lambda: take(evaluation), checkpoint=lambda: take(saving), num_evaluations=10, num_checkpoints=20, folder=tmp_path)
+    whole = (now[0] - 1000) + steps * step + 10 * evaluation + 20 * saving
     assert 0.96 * seconds <= whole <= seconds
 
 
