@@ -176,7 +176,7 @@ def main() -> None:
                 print(f"repeat {repeat + 1} of {options.repeats}: {name} {runs[name][-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
     median = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
     ratio = {name: round(median[name] / median["electra"], 3) for name in ("dynamic", "padded")}
-    from electra.train.run_log import environment as surroundings
+    from electra.train.run_log import run_environment as surroundings
 
     values = {
         name: str(value) if isinstance(value, Path) else value

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -247,13 +246,6 @@ def targets(result: dict[str, Any]) -> list[Target]:
     return out
 
 
-def processor_name() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    told = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in told if line.startswith("model name")), platform.processor())
-
-
 def main() -> int:
     """Compare one corpus and print; `bench/run.py` writes the record. Exit code 1 where ids differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -268,10 +260,12 @@ def main() -> int:
     def say(_: float, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    from electra.environment import processor
+
     with tempfile.TemporaryDirectory() as folder:
         given = (options.tokenizer, Path(folder), list(range(options.cores)), options.peers, options.limit_mb, options.repeats)
         found = compare(options.corpus, *given, say)
-    print(json.dumps({"processor": processor_name(), "summary": summarize(found)} | found, indent=1))
+    print(json.dumps({"processor": processor(), "summary": summarize(found)} | found, indent=1))
     return 1 if found["documents_different"] else 0
 
 

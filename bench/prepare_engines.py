@@ -28,10 +28,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from prepare import processor_name
-
 from electra.data.documents import read_documents
 from electra.data.tokenizer import load_tokenizer
+from electra.environment import processor
 from electra.storage import atomic
 
 WAYS = ("local", "ray", "s3")
@@ -142,7 +141,7 @@ def main() -> int:
         "note": options.note,
         "corpus": [Path(c).name for c in options.corpus],
         "tokenizer": {"name": Path(options.tokenizer).name, "fingerprint": load_tokenizer(options.tokenizer).fingerprint},
-        "machine": {"processor": processor_name(), "cores": os.cpu_count(), "load_before": [round(load, 1) for load in os.getloadavg()]},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "load_before": [round(load, 1) for load in os.getloadavg()]},
         "versions": {name: version(name) for name in ("tokenizers", "numpy", *packages)} | {"python": platform.python_version()},
     }
 

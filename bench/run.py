@@ -33,16 +33,11 @@ from section import ROOT, Skipped, Work
 from electra import config, environment
 from electra.errors import UserError
 from electra.storage import atomic
+from electra.terminal import duration
 
 ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420, "startup": 200, "scaling": 1500, "gpu": 600}
 """Seconds on two cores, for the time that is told to be left."""
 QUICK_SECONDS = 15.0
-
-
-def clock(seconds: float) -> str:
-    """Seconds -> '45 s', '12 min', '1 h 05 min'."""
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def say(text: str) -> None:
@@ -57,7 +52,7 @@ def reporter(name: str, place: str, later: float, expected: float) -> Callable[[
     def progress(fraction: float, text: str) -> None:
         gone = time.monotonic() - started
         left = gone * (1 - fraction) / fraction if fraction > 0.02 else max(0.0, expected - gone)
-        say(f"[{place} {name}] {text}; about {clock(left)} left here, {clock(left + later)} in all")
+        say(f"[{place} {name}] {text}; about {duration(left)} left here, {duration(left + later)} in all")
 
     return progress
 
@@ -117,16 +112,6 @@ def gpu_name() -> str:
     return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else ""
 
 
-def commit() -> str:
-    """The checkout's commit, with '+changes' where files differ from it."""
-    try:
-        told = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=20, check=True)
-        changed = subprocess.run(["git", "-C", str(ROOT), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return told.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
-
-
 def machine_slug(found: dict[str, Any]) -> str:
     """A short name for files: processor, cores, GPU."""
     words = [
@@ -155,7 +140,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def measure(name: str, work: Work) -> dict[str, Any]:
     """One section -> its entry of the record; what goes wrong is told there."""
-    entry: dict[str, Any] = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit()}
+    entry: dict[str, Any] = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": environment.commit()}
     started, entry["load_before"] = time.monotonic(), os.getloadavg()[0]
     try:
         entry |= {"result": importlib.import_module(report.SECTIONS[name]).measure(work), "state": "done"}
@@ -184,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
             say(f"bench: {found['problem']}; its rows say so")
     apart = ("sections", "again", "records", "name", "scratch", "peers", "optimum")
     asked = {key: value.name if isinstance(value, Path) else value for key, value in vars(options).items() if key not in apart}
-    record: dict[str, Any] = {"date": date, "options": asked, "machine": here, "commit": commit()}
+    record: dict[str, Any] = {"date": date, "options": asked, "machine": here, "commit": here["commit"]}
     record["peers"] = {which: {key: value for key, value in found.items() if key != "python"} for which, found in peers.items()}
     record["sections"] = known
 
@@ -217,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
             )
             entry = known[section] = measure(section, work) | {"options": asked, "peers": record["peers"]}
             say(
-                f"[{index + 1}/{len(todo)} {section}] {entry['state']} after {clock(entry['seconds'])}"
+                f"[{index + 1}/{len(todo)} {section}] {entry['state']} after {duration(entry['seconds'])}"
                 + (f": {entry['why']}" if "why" in entry else "")
             )
             atomic.write_text(path, json.dumps(record, indent=1) + "\n")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import socket
 import subprocess
@@ -24,12 +23,12 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from load_generator import closed, exchange, hostile, in_own_process, open_
 
+from electra import environment
 from electra.storage import atomic
 
 HERE = Path(__file__).resolve().parent
@@ -119,14 +118,11 @@ def under_attack(port: int, process: subprocess.Popen[bytes], count: int) -> dic
 
 def machine() -> dict[str, Any]:
     """Where this ran."""
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    packages = ("torch", "transformers", "tokenizers", "fastapi", "uvicorn")
-    versions = {name: version(name) for name in packages} | {"python": platform.python_version()}
     return {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": environment.processor(),
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),
-        "versions": versions,
+        "versions": environment.versions(("torch", "transformers", "tokenizers", "fastapi", "uvicorn")),
     }
 
 

@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import inspect
 import re
-import sys
 import textwrap
 import tomllib
 import types
@@ -254,11 +253,6 @@ def to_toml(settings: Any) -> str:
 def replace(settings: Any, **changes: Any) -> Any:
     """`dataclasses.replace`, kept here so that callers need one import."""
     return dataclasses.replace(settings, **changes)
-
-
-def terminal() -> bool:
-    """Whether a person watches standard error (progress bars and colour)."""
-    return sys.stderr.isatty()
 
 
 # ---- Numbers as people type them: '0.5%', '30M', '1h30m' ----

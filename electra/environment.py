@@ -1,10 +1,15 @@
-"""What a measurement ran on: processor, its instruction set, cores, versions."""
+"""The machine a measurement ran on (processor, instruction sets, cores, memory, versions, commit), and this process's peak memory."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +26,34 @@ INSTRUCTIONS = {
     "i8mm": ("i8mm",),
     "sve": ("sve",),
 }
-"""What matters to matrix products -> the flags of /proc/cpuinfo that say so."""
-PACKAGES = ("numpy", "tokenizers", "torch", "onnxruntime", "openvino", "transformers")
+"""What matters to matmuls -> the flags of /proc/cpuinfo that say so."""
+PACKAGES = ("electra", "numpy", "tokenizers", "safetensors", "torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "transformers")
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in which the system counts `ru_maxrss`."""
 
 
-def instruction_set(cpuinfo: str) -> list[str]:
-    """The text of /proc/cpuinfo -> names of `INSTRUCTIONS` that the processor has."""
-    rows = (line.partition(":") for line in cpuinfo.splitlines())
-    flags = {flag for key, _, value in rows if key.strip().lower() in ("flags", "features") for flag in value.split()}
+@functools.cache
+def cpuinfo() -> str:
+    """The text of /proc/cpuinfo; empty where the system has none."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _fields(text: str, *names: str) -> list[str]:
+    rows = (line.partition(":") for line in text.splitlines())
+    return [value.strip() for key, _, value in rows if key.strip().lower() in names]
+
+
+def processor() -> str:
+    """The processor's name."""
+    return next(iter(_fields(cpuinfo(), "model name")), "") or platform.processor() or platform.machine()
+
+
+def instruction_set(text: str | None = None) -> list[str]:
+    """Names of `INSTRUCTIONS` that the processor has; `text`: of another one's /proc/cpuinfo."""
+    flags = {flag for value in _fields(cpuinfo() if text is None else text, "flags", "features") for flag in value.split()}
     return [name for name, wanted in INSTRUCTIONS.items() if flags.intersection(wanted)]
 
 
@@ -62,10 +87,10 @@ def choose_cores(threads: int) -> list[int]:
     return cores[: threads or len(cores)]
 
 
-def versions() -> dict[str, str]:
-    """Python's and every installed package's of `PACKAGES`, without importing them."""
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Python's and every installed package's, without importing them."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -73,20 +98,48 @@ def versions() -> dict[str, str]:
     return found
 
 
+def commit() -> str | None:
+    """The commit of the checkout the package runs from, '+changes' where files differ from it; None for an installed package."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    out = []
+    for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno")):
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=5, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        out.append(done.stdout.strip())
+    return out[0] + ("+changes" if out[1] else "")
+
+
 def describe() -> dict[str, Any]:
-    """The machine, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    """The machine, its load now, and what runs on it. Names neither the machine nor any folder of it."""
     out: dict[str, Any] = {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "instruction_set": instruction_set(text),
+        "processor": processor(),
+        "instruction_set": instruction_set(),
         "cores": len(allowed_cores()),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
+        "commit": commit(),
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         out["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if hasattr(os, "getloadavg"):
         out["load_before"] = [round(load, 2) for load in os.getloadavg()]
     return out
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process since it began."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        # Not first: on Linux `ru_maxrss` begins with what the program that started this one held.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+
+
+def peak_memory_of_children_bytes() -> int:
+    """Largest resident set of any ended child process."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * RSS_UNIT

@@ -19,7 +19,7 @@ from pathlib import Path
 from electra.storage import atomic
 from electra.tasks.baselines import tfidf_baseline
 from electra.tasks.registry import find_task
-from electra.train.run_log import environment
+from electra.train.run_log import run_environment
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     baseline = tfidf_baseline(task.read(options.data, "train"), task.read(options.data, "dev"))
     record = {
         "command": shlex.join(["python", *sys.argv]),
-        "environment": environment(),
+        "environment": run_environment(),
         "tfidf_logistic_regression": baseline,
         "finetuned": rows,
     }

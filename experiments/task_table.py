@@ -13,7 +13,7 @@ from pathlib import Path
 from electra.finetuning.results_table import draw
 from electra.storage import atomic
 from electra.tasks.registry import CLUE_SUITE
-from electra.train.run_log import environment
+from electra.train.run_log import run_environment
 
 RECORDS = Path(__file__).parent / "records"
 
@@ -48,7 +48,7 @@ def main() -> None:
     atomic.write_text(
         options.record,
         json.dumps(
-            {"command": "sh experiments/tasks.sh", "models": models, "tasks": tasks, "environment": {**environment(), "command": None}}, indent=1
+            {"command": "sh experiments/tasks.sh", "models": models, "tasks": tasks, "environment": {**run_environment(), "command": None}}, indent=1
         )
         + "\n",
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from electra.storage import atomic
-from electra.train.run_log import environment, read_metrics
+from electra.train.run_log import read_metrics, run_environment
 
 BATCH, STEPS = 16, 40
 COMMON = ["--mlm-first", "0", "--dropout", "0", "--num-train-steps", str(STEPS), "--log-every", "1", "--total-batch-size", str(BATCH)]
@@ -66,7 +66,7 @@ def main() -> None:
         gap = max(float((weights[name][key] - tensor).abs().max()) for key, tensor in weights[first].items())
         rows[name] = {"tokens": last["tokens"], **{m: last[m] for m in SHOWN}, "largest_relative_difference": apart, "largest_weight_difference": gap}
         print(name, json.dumps(rows[name]), flush=True)
-    atomic.write_text(options.record, json.dumps({"commands": commands, "environment": environment(), "runs": rows}, indent=1) + "\n")
+    atomic.write_text(options.record, json.dumps({"commands": commands, "environment": run_environment(), "runs": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

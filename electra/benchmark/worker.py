@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from electra import environment
 from electra.contracts import Example, Features, Head, Prediction
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
@@ -149,7 +150,7 @@ def serve(connection: Connection, opener: Open, arguments: tuple[Any, ...], thre
                 (examples,) = values
                 answer = None
             elif kind == "memory":
-                answer = peak_memory_bytes()
+                answer = environment.peak_memory_bytes()
             else:
                 assert implementation is not None
                 answer = REQUESTS[kind](implementation, examples, *values)
@@ -195,17 +196,6 @@ def _throughput(implementation: Implementation, examples: Sequence[Example], cho
 
 
 REQUESTS: dict[str, Callable[..., Any]] = {"examine": _examine, "first": _first, "latency": _latency, "throughput": _throughput}
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident set of this process since it began."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # getrusage also counts the process that this one was forked from.
-        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 # ---- its handle ----

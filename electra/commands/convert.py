@@ -96,6 +96,7 @@ def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None,
     import torch
 
     from electra.model.huggingface import encoder_of, save_checkpoint
+    from electra.model.model_card import converted_card
 
     dtype = getattr(torch, settings.dtype)
     vocabulary = settings.vocab or next((str(beside / name) for name in ("tokenizer.json", "vocab.txt") if (beside / name).is_file()), None)
@@ -108,7 +109,7 @@ def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None,
     with atomic.atomic_folder(settings.output) as folder:
         for module, place in ((first, folder), (second, folder / "generator")):
             if module is not None:
-                save_checkpoint(module, place, dtype=dtype, card=card(settings, module))
+                save_checkpoint(module, place, dtype=dtype, card=converted_card(settings.output.name, describe(module), Path(settings.source).name))
                 if tokenizer is not None:
                     tokenizer.save(place)
 
@@ -120,16 +121,3 @@ def describe(module: nn.Module) -> str:
     config = encoder_of(module).config
     millions = sum(p.numel() for p in module.parameters()) / 1e6
     return f"{architecture_of(module)} ({config.num_hidden_layers} layers of width {config.hidden_size}, {millions:.1f} M parameters)"
-
-
-def card(settings: ConvertSettings, module: nn.Module) -> str:
-    """README.md of a converted network."""
-    return f"""---
-library_name: transformers
-tags: [electra]
----
-
-# {settings.output.name}
-
-{describe(module)}, converted from `{Path(settings.source).name}` by `electra convert`. What it was trained on is not recorded here.
-"""

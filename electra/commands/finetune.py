@@ -99,7 +99,7 @@ def run(settings: FinetuneSettings) -> int | None:
 
 def keep_best(task: Task, head: Head, settings: FinetuneSettings, results: list, counts: dict[str, int]) -> None:
     """Write scores.json, move the best seed's model to RUN/best and write its card; the other seeds' weights go."""
-    from electra.train.run_log import environment
+    from electra.train.run_log import run_environment
 
     summary = summarize(task, settings, results, counts)
     atomic.write_text(settings.output / "scores.json", to_json(summary))
@@ -108,6 +108,6 @@ def keep_best(task: Task, head: Head, settings: FinetuneSettings, results: list,
         atomic.replace_folder(folder / "final", settings.output / "best")
     for name in ("predictions.jsonl", *(question_answering.PREDICTION_FILES if head.kind == "span" else ())):
         shutil.copyfile(folder / name, settings.output / name)
-    atomic.write_text(settings.output / "best" / "README.md", model_card(task, head, settings, summary, environment()))
+    atomic.write_text(settings.output / "best" / "README.md", model_card(task, head, settings, summary, run_environment()))
     for result in results:
         shutil.rmtree(settings.output / f"seed-{result.seed}" / "final", ignore_errors=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
-from pathlib import Path
 
+from electra import environment
 from electra.data.prepare import prepare
 from electra.data.sources import CorpusReport
 from electra.data.tfrecord import find_records
@@ -50,8 +49,8 @@ def run(settings: PrepareSettings) -> None:
         "seconds": round(seconds, 2),
         "text_mb_per_s": round(report.text_bytes / 1e6 / seconds, 2),
         "peak_memory_mb": {
-            "reader": peak_memory() // 1_000_000,
-            "largest_worker": _most_resident(resource.RUSAGE_CHILDREN) // 1_000_000,
+            "reader": environment.peak_memory_bytes() // 1_000_000,
+            "largest_worker": environment.peak_memory_of_children_bytes() // 1_000_000,
         },
         "workers": settings.workers or os.cpu_count(),
         "engine": settings.engine,
@@ -66,17 +65,3 @@ def run(settings: PrepareSettings) -> None:
         f"{held['documents']:,} documents, {held['tokens']:,} tokens held out; {shards.manifest['duplicates']:,} duplicates dropped; "
         f"{report.text_bytes / 1e6:,.1f} MB in {seconds:.1f} s ({speed['text_mb_per_s']} MB/s)"
     )
-
-
-def peak_memory() -> int:
-    """Bytes this program has held at most; on Linux from the kernel's table, for `ru_maxrss` begins with what the program that started it held."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        return _most_resident(resource.RUSAGE_SELF)
-
-
-def _most_resident(who: int) -> int:
-    # Kilobytes on Linux, bytes on macOS; of children the largest one's.
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -9,6 +9,7 @@ from typing import Any
 
 from electra.errors import UserError
 from electra.inference.inspect import Description, describe
+from electra.model.model_card import uploaded_card
 from electra.settings import PushSettings
 
 NOT_UPLOADED = ["training/*", "checkpoints/*", "tensorboard/*", ".*"]
@@ -39,7 +40,7 @@ def _upload(folder: Path, settings: PushSettings, found: Description) -> str:
     try:
         address = api.create_repo(settings.name, private=settings.private, exist_ok=True)
         if not (folder / "README.md").exists():
-            api.upload_file(path_or_fileobj=model_card(settings.name, found).encode(), path_in_repo="README.md", repo_id=settings.name)
+            api.upload_file(path_or_fileobj=uploaded_card(settings.name, found).encode(), path_in_repo="README.md", repo_id=settings.name)
         api.upload_folder(repo_id=settings.name, folder_path=str(folder), ignore_patterns=NOT_UPLOADED, commit_message="Upload by electra push")
     except HfHubHTTPError as error:
         status: Any = getattr(error.response, "status_code", "no answer")
@@ -61,16 +62,3 @@ def _upload(folder: Path, settings: PushSettings, found: Description) -> str:
 def _unreachable(name: str, error: Exception) -> UserError:
     reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else f"{type(error).__name__}: {error}"[:120]
     return UserError(f"the Hugging Face hub could not be reached to upload {name} ({reason}); push again where there is a network")
-
-
-def model_card(name: str, found: Description) -> str:
-    """A README.md for a checkpoint that has none."""
-    tags = {"ElectraForSequenceClassification": "text-classification", "ElectraForMaskedLM": "fill-mask"}
-    tag = tags.get(found["architecture"])
-    head = ["---", "library_name: transformers", "tags:", "- electra", *([f"pipeline_tag: {tag}"] if tag else []), "---"]
-    labels = [f"- labels: {', '.join(found['labels'])}"] if found.get("labels") else []
-    shape = [f"- {key.replace('_', ' ')}: {value:,}" for key, value in found.items() if isinstance(value, int) and not isinstance(value, bool)]
-    call = f'pipeline("text-classification", model="{name}")' if labels else f'load("{name}")'
-    verb = "pipeline" if labels else "load"
-    usage = ["```python", f"from electra import {verb}", "", f"model = {call}", "```"]
-    return "\n".join([*head, "", f"# {name}", "", f"{found['architecture']}, made with the electra toolkit.", "", *labels, *shape, "", *usage, ""])

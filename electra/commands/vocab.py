@@ -14,7 +14,7 @@ from electra.data.vocabulary_extension import Extension, count_words, extend_tok
 from electra.errors import UserError, require
 from electra.settings import VocabSettings
 from electra.storage import remote, resolve
-from electra.terminal import Progress
+from electra.terminal import ReadingProgress
 
 SIZE, ADDED = 30522, 1000
 """Pieces of a new vocabulary, and of an extension, where nothing is said."""
@@ -25,9 +25,9 @@ def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]
     expected = estimate_text_bytes(settings.corpus)
     share = 1.0 if expected is None else min(1.0, settings.sample_bytes / max(1, expected))
     taken = 0
-    with Progress(report, "reading for the vocabulary") as progress:
+    with ReadingProgress(report, "reading for the vocabulary") as progress:
         for document in read_documents(settings.corpus, text_field=settings.text_field, documents=settings.documents, report=report):
-            progress.update()
+            progress.show()
             text = "\n".join(document.lines)
             if share < 1:
                 digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
@@ -66,6 +66,7 @@ def extend(settings: VocabSettings, source: Path, report: CorpusReport) -> str:
     """The checkpoint in `source` with more words, into the output folder, complete or not at all -> what was done, in a line."""
     require("torch", "train")
     from electra.model.huggingface import extend_network, load_checkpoint, save_checkpoint
+    from electra.model.model_card import extended_card
 
     size = ADDED if settings.size is None else settings.size
     if size < 1:
@@ -78,10 +79,11 @@ def extend(settings: VocabSettings, source: Path, report: CorpusReport) -> str:
     networks = {".": checkpoint}
     if (source / "generator" / "config.json").exists():
         networks["generator"] = load_checkpoint(source / "generator")
+    card = extended_card(settings.output.rstrip("/").rpartition("/")[2], Path(str(settings.extend)).name, len(found.words))
     with remote.made_locally(settings.output) as folder:
         for place, network in networks.items():
             extended = extend_network(network, tokenizer.vocab_size, found.parts, found.log_ratios)
-            save_checkpoint(extended, folder / place, card=card(settings, found) if place == "." else None)
+            save_checkpoint(extended, folder / place, card=card if place == "." else None)
             found.tokenizer.save(folder / place)
     return describe(found)
 
@@ -93,23 +95,3 @@ def describe(found: Extension) -> str:
     tokens = f"{found.before['tokens_per_word']:.3f} -> {found.after['tokens_per_word']:.3f} tokens per word"
     split = f"{found.before['split_fraction']:.1%} -> {found.after['split_fraction']:.1%} of words split"
     return f"{len(found.words):,} pieces added ({first}{more}): {tokens}, {split},"
-
-
-def card(settings: VocabSettings, found: Extension) -> str:
-    """README.md of an extended checkpoint."""
-    name = settings.output.rstrip("/").rpartition("/")[2]
-    return f"""---
-library_name: transformers
-tags: [electra]
----
-
-# {name}
-
-`{Path(str(settings.extend)).name}` with {len(found.words)} more word pieces, by `electra vocab --extend`.
-The new ones have not been trained: each starts as the mean of the pieces it was made of. Go on pre-training before use:
-
-```sh
-electra prepare CORPUS --tokenizer {name} --output shards
-electra pretrain PRESET --data shards --init {name} --output RUN
-```
-"""

@@ -47,7 +47,7 @@ from electra.data.tokenizer import Tokenizer
 from electra.data.word_boundaries import packed_size, write_bits
 from electra.errors import UserError
 from electra.storage import atomic
-from electra.terminal import Progress
+from electra.terminal import ReadingProgress
 
 Engine = tuple[Callable[[Chunk, Path], None], Callable[[bool], None]]
 """submit(part, its file), which may wait; finish(whether the work failed)."""
@@ -58,7 +58,7 @@ def _tokenize_all(plan: PreparePlan, output: Path, engine: Callable[[], Engine],
     folder = output / "parts"
     folder.mkdir(exist_ok=True)
     number = 0
-    with Progress(report, f"preparing {output.name}") as progress:
+    with ReadingProgress(report, f"preparing {output.name}") as progress:
         submit, finish = engine()
         try:
             for part in read_chunks(plan, report, counts):
@@ -66,7 +66,7 @@ def _tokenize_all(plan: PreparePlan, output: Path, engine: Callable[[], Engine],
                 if not is_made(file, part.key):
                     submit(part, file)
                 number = part.number + 1
-                progress.update()
+                progress.show()
         except BaseException as error:
             finish(True)
             if isinstance(error, KeyboardInterrupt):

@@ -32,7 +32,7 @@ from electra.data.sources import CorpusReport
 from electra.data.word_boundaries import PackedBits, packed_size
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic, remote
-from electra.terminal import Progress
+from electra.terminal import ReadingProgress
 
 FORMAT = 1
 SPLITS = ("train", "held_out")
@@ -280,7 +280,7 @@ def _fetch(url: str, manifest: bytes, place: Path) -> None:
     if needed > free + sum(f.stat().st_size for f in part.rglob("*") if f.is_file()):
         raise UserError(f"{url} needs {needed / 1e9:.1f} GB, the cache {part.parent} has {free / 1e9:.1f} GB free; {CHANGE_PLACE}")
     print(f"fetching {url} ({needed / 1e6:,.1f} MB) to {place}; {CHANGE_PLACE}", file=sys.stderr)
-    with Progress(report, f"fetching {url}") as progress:
+    with ReadingProgress(report, f"fetching {url}") as progress:
         for name in names:
             target = part / name
             if not (name in hashes and target.is_file() and _sha256(target) == hashes[name]):
@@ -290,7 +290,7 @@ def _fetch(url: str, manifest: bytes, place: Path) -> None:
                     raise UserError(f"{url}/{name} is damaged: its hash is {found[:12]}, the manifest says {hashes[name][:12]}; prepare it again")
             report.done_bytes += files[name][1]
             report.text_bytes += files[name][1]
-            progress.update()
+            progress.show()
     _check_tokenizer(part, manifest, url)
     (part / MANIFEST).write_bytes(manifest)
     atomic.replace_folder(part, place)
@@ -341,14 +341,14 @@ def _publish(place: Path, url: str, manifest: dict[str, Any]) -> Path:
     content = (place / MANIFEST).read_bytes()
     files = [*expected_hashes(content, url), *sorted(f"tokenizer/{file.name}" for file in (place / "tokenizer").iterdir())]
     report = CorpusReport(total_bytes=sum((place / name).stat().st_size for name in files))
-    with Progress(report, f"uploading {url}") as progress:
+    with ReadingProgress(report, f"uploading {url}") as progress:
         for name in files:
             if name not in done:
                 remote.upload(place / name, remote.join(url, name))
                 atomic.write_text(note, json.dumps(done := [*done, name]))
             report.done_bytes += (place / name).stat().st_size
             report.text_bytes += (place / name).stat().st_size
-            progress.update()
+            progress.show()
     remote.upload(place / MANIFEST, remote.join(url, MANIFEST))
     note.unlink(missing_ok=True)
     final = _place("shards", url, content)

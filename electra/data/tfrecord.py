@@ -22,7 +22,7 @@ from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError, require
 from electra.protobuf import Damaged, fields, masked_crc
 from electra.storage import atomic, remote
-from electra.terminal import Progress
+from electra.terminal import ReadingProgress
 
 MOST_RECORD_BYTES = 16 << 20
 
@@ -203,7 +203,7 @@ def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Pat
     report.total_bytes = sum(file.size for file in files)
     report.rules["stored examples"] = len(files)
     num = 0
-    with Progress(report, f"preparing {output.name}") as progress:
+    with ReadingProgress(report, f"preparing {output.name}") as progress:
         for number, file in enumerate(files):
             target = output / "parts" / f"{number:06}.npz"
             key = file.key()
@@ -212,7 +212,7 @@ def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Pat
             with np.load(target, allow_pickle=False) as arrays:
                 num += sum(len(arrays[f"{name}_documents"]) for name in SPLITS)
             report.done_bytes += file.size
-            progress.update()
+            progress.show()
     if not num:
         problem = report.lines()[0] if report.problems else "they are empty"
         raise UserError(f"no example in {len(files)} TFRecord files ({problem}); check the files and the vocabulary")

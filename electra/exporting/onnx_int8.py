@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from electra import environment
 from electra.errors import UserError
 from electra.exporting.onnx import FILE, OPSET, check, fused_model, operations, quiet, write_model
 
@@ -144,11 +145,8 @@ def quantize_tables(model: ModelProto) -> ModelProto:
 
 def reduces_range() -> bool:
     """Whether weights take 7 bits: without VNNI's instructions, sums of 8-bit products overflow 16 bits on x86."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return "avx2" in flags and "vnni" not in flags
+    found = environment.instruction_set()
+    return "avx2" in found and "vnni" not in found
 
 
 # ---- static scales ----

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from electra import environment
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import dense_graph, role_of
@@ -126,11 +124,6 @@ def target(name: str) -> Target:
 # ---- A checkpoint and a target -> an artefact: everything that is not the target's own business ----
 
 
-INSTRUCTIONS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm")
-"""Flags of a processor that decide how fast small numbers are multiplied."""
-TRACED = ("electra", "torch", "onnx", "onnxruntime", "onnxscript", "openvino", "nncf", "numpy")
-
-
 def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str] = (), say: Callable[[str], None] = lambda line: None) -> Description:
     """A checkpoint, a target's name -> the artefact at `output`, its generator with it, and the manifest.
 
@@ -165,6 +158,7 @@ def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str]
             say(f"building its generator for {name}")
             (folder / "generator").mkdir()
             options = {**options, "generator": _build_part(generator, chosen, folder / "generator", tokenizer, texts, say)[0]}
+        machine = environment.describe()
         return {
             "target": name,
             "architecture": checkpoint.architecture,
@@ -175,10 +169,10 @@ def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str]
             "source": {"name": _short(source), "sha256": _weights_hash(checkpoint)},
             "build": {
                 "command": f"electra build {_short(source)} --target {name} --output {output.name}",
-                "versions": _versions(),
+                "versions": machine.pop("versions"),
                 "seconds": round(time.perf_counter() - start, 1),
                 "options": options,
-                "machine": _machine(),
+                "machine": machine,
             },
         }
 
@@ -218,29 +212,3 @@ def _short(source: str) -> str:
 def _weights_hash(checkpoint: Checkpoint) -> str:
     found = [checkpoint.path / name for name in ("model.safetensors", "pytorch_model.bin")]
     return hash_file(next(path for path in found if path.exists()))
-
-
-def _versions() -> dict[str, str]:
-    out = {"python": platform.python_version()}
-    for package in TRACED:
-        try:
-            out[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return out
-
-
-def _machine() -> dict[str, Any]:
-    """Processor, its instructions, cores: what a time or a choice of this build depends on."""
-    out: dict[str, Any] = {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()}
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return out
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            out.setdefault("processor", value.strip())
-        elif key.strip() in ("flags", "Features"):
-            out.setdefault("instructions", [flag for flag in INSTRUCTIONS if flag in value.split()])
-    return out

@@ -24,6 +24,7 @@ from typing import Any
 
 from electra import config
 from electra.data import ray_backend
+from electra.environment import RSS_UNIT
 from electra.errors import UserError, require
 from electra.settings import FinetuneSettings, SuiteSettings
 from electra.storage import atomic
@@ -32,8 +33,6 @@ NOT_A_TRIALS_OWN = {"task", "data", "output", "resume", "json", "seeds", "seed",
 """Settings that the suite decides for each trial."""
 MOST_ASKED_OF_RAY = 256
 """Trials given to a cluster at a time; it lets them wait for its cores."""
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes in which the system counts a process's peak memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

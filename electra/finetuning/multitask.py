@@ -218,7 +218,7 @@ def score_lines(summary: dict[str, Any]) -> list[str]:
 def keep_best(trials: dict[str, Any], settings: FinetuneSettings, results: Sequence[dict[str, Any]]) -> None:
     """Write scores.json, move the best seed's models to RUN/best and give each its card; the other seeds' weights go."""
     from electra.finetuning.results import model_card
-    from electra.train.run_log import environment
+    from electra.train.run_log import run_environment
 
     summary = summarize(trials, settings, results)
     atomic.write_text(settings.output / "scores.json", json.dumps(summary, indent=1) + "\n")
@@ -233,7 +233,7 @@ def keep_best(trials: dict[str, Any], settings: FinetuneSettings, results: Seque
         if settings.early_stopping:
             mine |= {"selected_steps": summary["selected_step"], "selection": "chosen on the dev sets by the average of all tasks"}
         others = ", ".join(other for other in trials if other != name)
-        card = model_card(trial.task, trial.head, trial.settings, mine, environment())
+        card = model_card(trial.task, trial.head, trial.settings, mine, run_environment())
         card += f"\nIts encoder was trained on this task and {others} together (mixing: {settings.mixing}); seconds and tokens are of all of them.\n"
         atomic.write_text(settings.output / "best" / name / "README.md", card)
     for result in results:

@@ -21,7 +21,6 @@ from typing import Any
 
 from electra import config
 from electra.command_line import from_command_line
-from electra.config import terminal
 from electra.errors import UserError, did_you_mean, require
 from electra.finetuning import results_table
 from electra.finetuning.hyperparameters import check_same_run
@@ -33,7 +32,7 @@ from electra.tasks.clue import has_folds
 from electra.tasks.custom import settle
 from electra.tasks.hub_datasets import is_hub_name
 from electra.tasks.registry import choose_task, find_files, find_task, read_splits, suites
-from electra.terminal import clock
+from electra.terminal import duration, is_interactive
 from electra.train import loop
 
 # ---- How far a suite has come, on standard error: a line per ended trial, and a bar for a person or a line every ten seconds for a log ----
@@ -62,7 +61,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         """Show the bar where a person watches."""
-        if terminal():
+        if is_interactive():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
@@ -94,7 +93,7 @@ class Progress:
             self._say(f"{trial.name}: failed: {ended.error}")
             return
         self.seconds.setdefault(trial.task, []).append(ended.seconds)
-        self._say(f"{trial.name}: {'' if score is None else f'{score * 100:.2f}, '}{clock(ended.seconds)}; {self.state()}")
+        self._say(f"{trial.name}: {'' if score is None else f'{score * 100:.2f}, '}{duration(ended.seconds)}; {self.state()}")
 
     def seconds_left(self) -> float | None:
         """By the mean time of a task's ended trials, of all ended ones for a task without; None before the first."""
@@ -111,14 +110,14 @@ class Progress:
         words += [f"{self.num_failed} failed"] if self.num_failed else []
         words += [f"{self.workers} at a time"] if self.workers > 1 else []
         left = self.seconds_left()
-        return ", ".join(words if left is None else [*words, f"{clock(left)} left"])
+        return ", ".join(words if left is None else [*words, f"{duration(left)} left"])
 
     def update(self) -> None:
         """Call often: shows something only when it is time."""
         if self._bar is not None:
             self._bar.update(self._row, completed=self.num_done, state=self.state())
         elif time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._say(f"{self.state()}, {clock(time.monotonic() - self._start)} so far")
+            self._say(f"{self.state()}, {duration(time.monotonic() - self._start)} so far")
 
     def _say(self, line: str) -> None:
         self._last = time.monotonic()

@@ -1,8 +1,13 @@
-"""What a pre-trained checkpoint's README.md says, written from the run."""
+"""Model cards: what was done -> a checkpoint's README.md, with the hub's front matter.
+
+`model_card` writes all of them; the functions after it say what each command's card contains (`electra.finetuning.results` does so for
+fine-tuned models).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from electra.settings import PretrainSettings
 
@@ -18,7 +23,6 @@ METRICS = (
     "loss",
 )
 
-
 DETECT = 'from electra import load\n\nload("PATH").detect(["the chef ate the meal"])'
 KINDS = {
     "electra": ("ELECTRA discriminator", "replaced-token-detection", DETECT),
@@ -31,6 +35,12 @@ MASKED_LM = (
     "fill-mask",
     'from transformers import pipeline\n\npipeline("fill-mask", model="PATH")',
 )
+METRICS_NOTE = """Replaced-token metrics depend on the generator that made the replacements; compare models on one fixed corruption set
+(`electra evaluate --corruption`)."""
+PRETRAINED_LIMITS = """The model knows the text it was trained on, with that text's errors and biases. It is an encoder to fine-tune, not a
+generator of text."""
+PIPELINE_TAGS = {"ElectraForSequenceClassification": "text-classification", "ElectraForMaskedLM": "fill-mask"}
+"""Architecture -> the hub's task."""
 
 
 def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics: Mapping[str, float]) -> str:
@@ -38,32 +48,62 @@ def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics
     model, objective = settings.model, settings.objective
     kind, tag, use = KINDS.get(objective.objective, MASKED_LM)
     rows = "\n".join(f"| {name} | {metrics[name]:.4f} |" for name in METRICS if name in metrics)
-    text = "\n".join(f"- {line}" for line in corpora)
-    scores = f"## Held-out metrics\n\n| metric | value |\n|---|---|\n{rows}\n" if rows else ""
-    return f"""---
-library_name: transformers
-tags: [electra, {tag}]
----
+    about = (
+        f"{model.num_hidden_layers} layers, hidden size {model.hidden_size}, {model.num_attention_heads} heads, embedding size "
+        f"{model.embedding_size}.\nPre-trained by `electra pretrain {settings.preset}`; `config.toml` of the run repeats it.\n\n"
+        f"```python\n{use}\n```"
+    )
+    sections = {"Data": "\n".join(f"- {line}" for line in corpora)}
+    if rows:
+        sections["Held-out metrics"] = f"| metric | value |\n|---|---|\n{rows}\n\n{METRICS_NOTE}"
+    sections["Limits"] = PRETRAINED_LIMITS
+    return model_card(f"{settings.preset or 'model'}: {kind}", about, sections, tags=("electra", tag))
 
-# {settings.preset or "model"}: {kind}
 
-{model.num_hidden_layers} layers, hidden size {model.hidden_size}, {model.num_attention_heads} heads, embedding size {model.embedding_size}.
-Pre-trained by `electra pretrain {settings.preset}`; `config.toml` of the run repeats it.
+def converted_card(name: str, network: str, source: str) -> str:
+    """The card of a converted checkpoint; `network` describes it, `source` is what it was converted from."""
+    return model_card(name, f"{network}, converted from `{source}` by `electra convert`. What it was trained on is not recorded here.")
 
-```python
-{use}
-```
 
-## Data
+def extended_card(name: str, source: str, num_tokens: int) -> str:
+    """The card of a checkpoint whose vocabulary got `num_tokens` more."""
+    about = (
+        f"`{source}` with {num_tokens} more tokens in its vocabulary, by `electra vocab --extend`.\n"
+        "The new ones have not been trained: each starts as the mean of the tokens it replaces. Continue pre-training before use:\n\n"
+        f"```sh\nelectra prepare CORPUS --tokenizer {name} --output shards\nelectra pretrain PRESET --data shards --init {name} --output RUN\n```"
+    )
+    return model_card(name, about)
 
-{text}
 
-{scores}
-Replaced-token metrics depend on the generator that made the replacements; compare models on one fixed corruption set
-(`electra evaluate --corruption`).
+def uploaded_card(name: str, found: Mapping[str, Any]) -> str:
+    """The card of a checkpoint without one; `found` is what `electra.inference.inspect.describe` says of it."""
+    labels = [f"- labels: {', '.join(found['labels'])}"] if found.get("labels") else []
+    sizes = [f"- {key.replace('_', ' ')}: {value:,}" for key, value in found.items() if isinstance(value, int) and not isinstance(value, bool)]
+    call = f'pipeline("text-classification", model="{name}")' if labels else f'load("{name}")'
+    use = f"```python\nfrom electra import {call.partition('(')[0]}\n\nmodel = {call}\n```"
+    about = "\n".join([f"{found['architecture']}, made with the electra toolkit.", "", *labels, *sizes, "", use])
+    return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(found["architecture"]))
 
-## Limits
 
-The model knows the text it was trained on, with that text's errors and biases. It is an encoder to fine-tune, not a
-generator of text.
-"""
+def model_card(
+    title: str,
+    about: str,
+    sections: Mapping[str, str] | None = None,
+    *,
+    tags: Sequence[str] = ("electra",),
+    pipeline_tag: str | None = None,
+    library: str = "transformers",
+) -> str:
+    """A README.md in Markdown.
+
+    Args:
+        title: the heading.
+        about: text under it.
+        sections: heading -> text, in this order.
+        tags: the hub's tags.
+        pipeline_tag: the hub's task, such as 'text-classification'.
+        library: the package that opens the checkpoint.
+    """
+    head = [f"library_name: {library}", *([f"pipeline_tag: {pipeline_tag}"] if pipeline_tag else []), f"tags: [{', '.join(tags)}]"]
+    parts = ["\n".join(["---", *head, "---"]), f"# {title}", about, *(f"## {name}\n\n{text}" for name, text in (sections or {}).items())]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"

@@ -14,10 +14,10 @@ from electra.data.pretraining_batches import collate, example_key
 from electra.model import flops
 from electra.pretraining.setup import cost, initial_objective, num_evaluation_examples, open_corpus, open_stream
 from electra.settings import PretrainSettings, phases
+from electra.terminal import duration
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks, recompute
 from electra.train.evaluation import autocast
-from electra.train.run_log import clock
 from electra.train.timing import Timing, activation_bytes, measured_tflops, time_updates
 
 CLS_ID, SEP_ID = 2, 3
@@ -74,7 +74,7 @@ def report(settings: PretrainSettings, here: Ranks) -> list[str]:
         lines += [f"  {name:<12}{text}" for name, text in found]
         seconds += taken
     if len(parts) > 1:
-        lines.append(f"all stages: {_long(seconds)}")
+        lines.append(f"all stages: {duration(seconds)}")
     return lines
 
 
@@ -136,15 +136,9 @@ def _lines(
         ("speed", f"{speed:,.0f} tokens/s, {timing.seconds_per_update:.3g} s an update ({trial}; {data}; {here.world_size} rank(s))"),
         ("MFU", f"{known.flops_per_token * speed / peak:.1%} of {peak / 1e12:.3g} TFLOP/s ({source})"),
         ("steps", f"{steps:,} of {timing.tokens_per_update:,.0f} tokens, {tokens:.3g} in all, {known.flops_per_token * tokens:.3g} FLOP"),
-        ("time", f"{_long(seconds)}, {EVALUATIONS if not loop.evaluate_every else 'its'} evaluations included; checkpoints and start not"),
+        ("time", f"{duration(seconds)}, {EVALUATIONS if not loop.evaluate_every else 'its'} evaluations included; checkpoints and start not"),
     ], seconds
 
 
 def _bytes(value: float) -> str:
     return f"{value / 1e9:,.2f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
-
-
-def _long(seconds: float) -> str:
-    """A time that may be days."""
-    days, rest = divmod(seconds, 86400)
-    return f"{days:,.0f} days {clock(rest)}" if days >= 2 else clock(seconds)

@@ -6,13 +6,10 @@ training so far, interruptions not counted), where the cost is known `flops` (so
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -20,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electra import config
+from electra import config, environment
 from electra.errors import UserError, require
 from electra.storage import atomic
-
-_PACKAGES = ("electra", "torch", "numpy", "tokenizers", "safetensors", "transformers")
+from electra.terminal import ProgressDisplay, duration, say
 
 
 def start_wandb(project: str, folder: Path, title: str, settings: Mapping[str, Any]) -> Any:
@@ -92,8 +88,7 @@ class RunLog:
         self._cost = cost
         self._writer: Any = None
         self._online: Any = None
-        self._bar: Any = None
-        self._last_line = 0.0
+        self._display: ProgressDisplay | None = None
         if not active:
             return
         write_settings(self.folder, settings)
@@ -108,7 +103,7 @@ class RunLog:
 
     def _write_environment(self) -> None:
         path = self.folder / "environment.json"
-        found = environment()
+        found = run_environment()
         before: dict[str, Any] = {}
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
@@ -160,40 +155,25 @@ class RunLog:
         """One line on standard error, above the progress bar."""
         if not self.active:
             return
-        if self._bar is not None:
-            self._bar.console.print(text, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        (say if self._display is None else self._display.say)(text)
 
     def progress(self, step: int, num_steps: int, *, loss: float | None, rate: float, tokens_per_second: float, seconds_left: float) -> None:
         """Show progress: a bar in a terminal, else a line every ten seconds."""
         if not self.active:
             return
-        now = time.monotonic()
-        shown = "" if loss is None else f"loss {loss:.4f}  "
-        shown += f"lr {rate:.2e}  {tokens_per_second:,.0f} tokens/s  ETA {clock(seconds_left)}"
-        if config.terminal():
-            if self._bar is None:
-                self._start_bar()
-            self._bar.update(self._bar.task_ids[0], completed=step, total=num_steps, shown=shown)
-        elif now - self._last_line >= 10 or step == num_steps:
-            self._last_line = now
-            print(f"{self.title}: step {step:,}/{num_steps:,}  {shown}", file=sys.stderr, flush=True)
-
-    def _start_bar(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[shown]}"))
-        self._bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
-        self._bar.add_task(self.title, total=None, shown="")
-        self._bar.start()
+        state = f"step {step:,}/{num_steps:,}  " + ("" if loss is None else f"loss {loss:.4f}  ")
+        state += f"lr {rate:.2e}  {tokens_per_second:,.0f} tokens/s  ETA {duration(seconds_left)}"
+        if self._display is None:
+            self._display = ProgressDisplay(self.title)
+            self._display.update(step / num_steps, state, now=True)
+        else:
+            self._display.update(step / num_steps, state, now=step == num_steps)
 
     def close(self) -> None:
         """Remove the progress bar, and flush TensorBoard and W&B."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._display is not None:
+            self._display.close()
+            self._display = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -214,16 +194,6 @@ def write_settings(folder: Path, settings: object | None) -> None:
         raise UserError(f"cannot write {folder}: {error.strerror or error}; choose another place") from None
     if settings is not None and not (folder / "config.toml").exists():
         atomic.write_text(folder / "config.toml", config.to_toml(settings))
-
-
-def clock(seconds: float) -> str:
-    """Seconds -> '45 s', '3 min 20 s', '2 h 05 min'."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -249,48 +219,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return out
 
 
-def environment() -> dict[str, Any]:
-    """What a run's speed and numbers depend on: versions, processor, GPU, command line, the package's commit."""
+def run_environment() -> dict[str, Any]:
+    """What a run's speed and numbers depend on: the machine, its GPUs, versions, the command line, the package's commit."""
     import torch
 
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    machine = environment.describe()
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        # The key of every run so far.
+        "cpu": machine.pop("processor"),
+        **machine,
         "threads": torch.get_num_threads(),
         "gpu": gpus,
         "world_size": int(os.environ.get("WORLD_SIZE", 1)),
     }
-
-
-def _cpu() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")), platform.processor())
-
-
-def _commit() -> str | None:
-    """The commit of the checkout the package runs from; None for an installed package."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-        changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from electra import environment
 from electra.contracts import Batch, BatchStream
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
@@ -133,10 +133,7 @@ def _microbatch(run: Run, open_stream: Callable[[int], BatchStream], update: Cal
 def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    import resource
-
-    # Linux counts in kilobytes, macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return environment.peak_memory_bytes()
 
 
 def activation_bytes(objective: nn.Module, batch: Batch) -> int:

@@ -48,13 +48,6 @@ def test_padding_stands_behind_and_is_never_answered_for() -> None:
 # ---- the machine ----
 
 
-def test_the_instruction_set_is_read_from_cpuinfo() -> None:
-    text = "processor\t: 0\nmodel name\t: X\nflags\t\t: fpu avx avx2 avx512f avx512_vnni\n"
-    assert environment.instruction_set(text) == ["avx2", "avx512", "vnni"]
-    assert environment.instruction_set("flags : avx2 amx_tile amx_int8 avx_vnni") == ["avx2", "vnni", "amx"]
-    assert environment.instruction_set("Features : fp asimd asimddp i8mm") == ["neon", "dot product", "i8mm"]
-
-
 def test_names_are_as_short_as_they_can_be() -> None:
     assert unique_names(["/a/runs/x/best", "/a/runs/y/best", "int8.zip", "int8.zip"]) == ["x/best", "y/best", "int8.zip", "int8.zip (2)"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from electra import config
+from electra import config, terminal
 from electra.errors import UserError
 from electra.settings import LoopSettings
-from electra.train.run_log import RunLog, clock, environment, read_metrics
+from electra.train.run_log import RunLog, read_metrics, run_environment
 
 
 def fill(log: RunLog, steps: range) -> None:
@@ -48,7 +48,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 
 def test_environment_says_what_matters_and_names_no_machine(tmp_path: Path) -> None:
-    found = environment()
+    found = run_environment()
     assert found["versions"]["torch"] == torch.__version__
     assert found["cores"] >= 1
     assert os.uname().nodename not in json.dumps({key: value for key, value in found.items() if key != "command"})
@@ -76,7 +76,7 @@ def test_tensorboard_events_hold_the_values(tmp_path: Path) -> None:
 
 
 def test_plain_progress_is_a_line_now_and_then(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "terminal", lambda: False)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: False)
     log = RunLog(tmp_path, title="mini", tensorboard=False)
     for step in range(1, 101):
         log.progress(step, 100, loss=2.5, rate=1e-3, tokens_per_second=12345.6, seconds_left=100 - step)
@@ -88,10 +88,11 @@ def test_plain_progress_is_a_line_now_and_then(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_bar_where_a_person_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "terminal", lambda: True)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
     log = RunLog(tmp_path, title="mini", tensorboard=False)
-    log.progress(100, 100, loss=2.5, rate=1e-3, tokens_per_second=10, seconds_left=0)
-    log.close()
+    record.progress(100, 100, loss=2.5, rate=1e-3, tokens_per_second=10, seconds_left=0)
+    record.close()
     assert "100/100" in capsys.readouterr().err
 
 
@@ -99,8 +100,3 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another place"):
         RunLog(tmp_path / "file" / "run")
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (-1, "0 s")])
-def test_clock(seconds: float, text: str) -> None:
-    assert clock(seconds) == text

@@ -22,7 +22,7 @@ from electra.model import flops
 from electra.pretraining.setup import DETECTORS, check
 from electra.settings import AblateSettings, PretrainSettings, phases
 from electra.storage import atomic
-from electra.terminal import clock
+from electra.terminal import duration
 
 # ---- Methods by name -> their pre-training settings: one preset, its twin, or the same with another objective ----
 
@@ -285,7 +285,7 @@ def share_out(settings: AblateSettings, per_step: float, cost: FinetuneCost, sta
         smaller = "; fewer --seeds or --points need less" if settings.seeds > 1 or settings.points > 1 else ""
         raise UserError(
             f"--budget {settings.budget:g}s is too short for {settings.seeds} seeds and {finetunings} fine-tunings on this machine; "
-            f"give at least {math.ceil(1.1 * needed)}s ({clock(1.1 * needed)}){smaller}"
+            f"give at least {math.ceil(1.1 * needed)}s ({duration(1.1 * needed)}){smaller}"
         )
     return num_steps, num_train, num_dev
 

@@ -16,7 +16,7 @@ from electra.recipes.ablation.plan import EQUAL, LABELS, Part, Plan, Run, point_
 from electra.recipes.ablation.setup import Checked
 from electra.storage import atomic
 from electra.tasks.significance import Answers, bootstrap, read_answers
-from electra.terminal import clock
+from electra.terminal import duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -388,5 +388,5 @@ def plan_lines(checked: Checked, plan: Plan, parts: Sequence[Part]) -> list[str]
     for title, _ in ablation_parts.starts(settings).values():
         lines.append(f"  {f'fine-tuning: {title}':<42}{'':>19}{plan.finetune_seconds / 60:>9.1f}")
     lines.append(f"every fine-tuning: {checked.labelled.task.name}, {plan.num_train:,} training examples, {plan.num_dev:,} dev examples")
-    lines.append(f"{len(parts)} parts, {clock(whole)} in all" + (f" of {clock(settings.budget)}" if settings.num_train_steps is None else ""))
+    lines.append(f"{len(parts)} parts, {duration(whole)} in all" + (f" of {duration(settings.budget)}" if settings.num_train_steps is None else ""))
     return lines

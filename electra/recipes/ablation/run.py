@@ -28,7 +28,7 @@ from electra.recipes.ablation.setup import Checked
 from electra.recipes.command_runner import Stopped, call, stoppable
 from electra.settings import AblateSettings
 from electra.storage import atomic
-from electra.terminal import clock
+from electra.terminal import duration
 
 # ---- Seconds recorded in the first seed -> the length of the runs of equal time, settled anew before the first of them begins ----
 
@@ -130,7 +130,7 @@ def _work(checked: Checked, plan: Plan, started: float) -> Plan:
         ablation_results.write(checked, plan, {}, picture=number == len(parts) or parts[number].seed != part.seed)
         spent, foretold = spent + time.monotonic() - begun, foretold + part.seconds
         left = sum(other.seconds for other in parts if not other.finished) * spent / max(1e-9, foretold)
-        _say(f"{place}: {ablation_results.part_score(part)}{clock(time.monotonic() - started)} so far, about {clock(left)} left")
+        _say(f"{place}: {ablation_results.part_score(part)}{duration(time.monotonic() - started)} so far, about {duration(left)} left")
     return plan
 
 

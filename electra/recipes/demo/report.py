@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from electra.terminal import duration
+
 # ---- What a page is put together from: sections, tables, figures with a sentence under them. Strings of HTML, escaped where they are ma ----
 
 
@@ -44,13 +46,6 @@ def verdict(right: bool) -> str:
 def bar(fraction: float) -> str:
     """A share of a line."""
     return f'<div class="bar"><i style="width:{100 * min(1.0, max(0.0, fraction)):.1f}%"></i></div>'
-
-
-def clock(seconds: float) -> str:
-    """Seconds -> '0.4 s', '45 s', '3 min 20 s'."""
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
 
 
 # ---- Scores, suspicions and sizes -> pictures: inline SVG and HTML, coloured by the page's style sheet ----
@@ -270,7 +265,7 @@ def built(found: Mapping[str, Mapping[str, Any]]) -> str:
             escape(row["name"]),
             f"{row['accuracy']:.1%}",
             "" if row["agreement"] is None else f"{row['agreement']:.1%}",
-            "" if row["load_seconds"] is None else clock(row["load_seconds"]),
+            "" if row["load_seconds"] is None else duration(row["load_seconds"]),
         )
         for row in made["rows"]
     ]
@@ -368,7 +363,7 @@ def render(found: Found, curves: Lines, first: Lines = ()) -> str:
 {STYLE.read_text(encoding="utf-8")}</style></head><body><main>
 <h1>From raw text to a language model and a classifier</h1>
 <p class="soft">Made by <code>electra demo</code> {escape(about["version"])} on {escape(about["date"])}, {escape(about["machine"])}.
-Everything below was made on this machine, from text that was already on it{also}, in {clock(_total(found))}.</p>
+Everything below was made on this machine, from text that was already on it{also}, in {duration(_total(found))}.</p>
 {_journey(found)}{body}
 <p class="soft">The files behind this page are in <code>{escape(about["folder"])}</code>; each command above can be repeated by itself.</p>
 </main></body></html>
@@ -396,7 +391,7 @@ def _journey(found: Found) -> str:
     stations = [
         ("text", f"{found['collect']['size_bytes'] / 1e6:.1f} MB", "English found in this Python installation"),
         ("vocabulary", f"{found['vocab']['size']:,} pieces", "learned from that text"),
-        ("pre-training", f"{found['pretrain']['tokens'] / 1e6:.1f} M tokens", f"read in {clock(found['pretrain']['seconds'])}"),
+        ("pre-training", f"{found['pretrain']['tokens'] / 1e6:.1f} M tokens", f"read in {duration(found['pretrain']['seconds'])}"),
         (
             "detector",
             f"AUC {found['evaluate']['metrics']['disc_auc']:.3f}",
@@ -517,6 +512,6 @@ def _timings(found: Found) -> str:
     rows = []
     for name, step in steps:
         commands = "<br>".join(f"<code>{escape(command)}</code>" for command in step.get("commands", ()))
-        rows.append((escape(name), clock(step["seconds"]), bar(step["seconds"] / longest), commands))
-    rows.append(("<b>all</b>", f"<b>{clock(_total(found))}</b>", "", ""))
+        rows.append((escape(name), duration(step["seconds"]), bar(step["seconds"] / longest), commands))
+    rows.append(("<b>all</b>", f"<b>{duration(_total(found))}</b>", "", ""))
     return section("8. What was run, and how long it took", table(("step", "time", "", "command"), rows, numbers=(1,)))

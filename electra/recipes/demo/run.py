@@ -25,9 +25,10 @@ from electra import settings as all_settings
 from electra.command_line import from_command_line
 from electra.errors import UserError, require
 from electra.recipes.demo import corpus, report
-from electra.recipes.demo.report import clock, exchanged, suspicion
+from electra.recipes.demo.report import exchanged, suspicion
 from electra.settings import DemoSettings
 from electra.storage import atomic
+from electra.terminal import duration
 
 # ---- The demo's last step: the classifier as an artefact that needs no PyTorch, measured beside the checkpoint ----
 
@@ -222,7 +223,7 @@ def run(settings: DemoSettings) -> int:
     try:
         for name, step in STEPS.items():
             if name in place.found:
-                print(f"{name}: done before, in {clock(place.found[name].get('seconds', 0.0))}", file=sys.stderr)
+                print(f"{name}: done before, in {duration(place.found[name].get('seconds', 0.0))}", file=sys.stderr)
                 continue
             print(f"\n== {name}: {(step.__doc__ or '').strip().splitlines()[0]}", file=sys.stderr, flush=True)
             place.commands.clear()
@@ -277,9 +278,9 @@ def _metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def _machine() -> str:
-    from electra.train.run_log import environment
+    from electra.train.run_log import run_environment
 
-    here = environment()
+    here = run_environment()
     return f"{here['cores']} cores of {here['cpu']}" + "".join(f", {gpu}" for gpu in here.get("gpu") or ())
 
 
