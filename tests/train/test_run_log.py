@@ -91,8 +91,8 @@ def test_a_bar_where_a_person_watches(tmp_path: Path, capsys: pytest.CaptureFixt
     monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     log = RunLog(tmp_path, title="mini", tensorboard=False)
-    record.progress(100, 100, loss=2.5, rate=1e-3, tokens_per_second=10, seconds_left=0)
-    record.close()
+    log.progress(100, 100, loss=2.5, rate=1e-3, tokens_per_second=10, seconds_left=0)
+    log.close()
     assert "100/100" in capsys.readouterr().err
 
 
