@@ -376,7 +376,7 @@ def test_what_was_stopped_goes_on_to_the_same_results(
     place, calls = "", 0
 
     def update_and_stop(run: Any, asked: list[int]) -> bool:
-        folder = str(run.record.folder)
+        folder = str(run.log.folder)
         if place == "pre-training" and folder.endswith("seed-1/mlm-flops") and run.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
         if place == "killed" and folder.endswith("seed-2/electra") and run.step == 4:
@@ -450,7 +450,7 @@ def test_a_dry_run_writes_nothing(shop: Path, tmp_path: Path, capsys: pytest.Cap
     words[words.index("--num-train-steps") : words.index("--num-train-steps") + 2] = ["--budget", "10m"]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "ELECTRA" in out and "BERT at equal time" in out and "PFLOP" in out and "of 10:00" in out
+    assert "ELECTRA" in out and "BERT at equal time" in out and "PFLOP" in out and "of 10 min 00 s" in out
     assert not (tmp_path / "out").exists()
 
 
