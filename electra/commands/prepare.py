@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 
 from electra import environment
@@ -21,7 +20,6 @@ def run(settings: PrepareSettings) -> None:
     if settings.ray_address and settings.engine != "ray":
         raise UserError(f"--ray-address {settings.ray_address} has no effect without --engine ray; add it")
     tokenizer = load_tokenizer(settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese)
-
     report = CorpusReport()
     start = time.monotonic()
     shards = prepare(settings, tokenizer, report=report)
