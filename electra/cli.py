@@ -26,7 +26,7 @@ COMMANDS = {
     "prepare": Command("PrepareSettings", "electra.commands.prepare", "tokenize a corpus into shards"),
     "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced-token detection or masked LM", "pretrain"),
     "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
-    "finetune": Command("FinetuneSettings", "electra.recipes.finetuning", "fine-tune on a task, over several seeds"),
+    "finetune": Command("FinetuneSettings", "electra.commands.finetune", "fine-tune on a task, over several seeds"),
     "compare": Command("CompareSettings", "electra.commands.compare", "a model and its artefacts: how right and how fast each is"),
     "significance": Command("SignificanceSettings", "electra.commands.significance", "whether two models differ by more than chance"),
     "submit": Command("SubmitSettings", "electra.commands.submit", "answer a benchmark's test sets: the zip its site takes"),
@@ -71,8 +71,7 @@ the journey:
 'electra COMMAND --help' shows a command's flags and examples."""
 
 
-def dispatch(argv: Sequence[str]) -> int:
-    """Run one command line -> its exit code; a user's mistake is raised as `UserError`."""
+def _dispatch(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
@@ -102,7 +101,7 @@ def dispatch(argv: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake becomes one line on standard error and exit code 2."""
     try:
-        code = dispatch(sys.argv[1:] if argv is None else argv)
+        code = _dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
         return code
     except UserError as error:

@@ -157,6 +157,11 @@ class Example:
     task: str = ""
     """The task it is of, where several are trained together."""
 
+    @property
+    def gold(self) -> Label | list[str] | None:
+        """What a prediction is compared with: the label, or the texts of a question's answers."""
+        return self.label if self.answers is None else [answer.text for answer in self.answers]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Features:

@@ -1,8 +1,8 @@
-"""features -> an endless BatchStream of length-grouped batches; its position can be saved and restored.
+"""Features of one task or several -> an endless BatchStream of length-grouped batches; its position can be saved and restored.
 
 Each epoch holds every example once, in an order keyed by the seed and the epoch: examples are shuffled, those of a pool of
-batches are sorted by length (so that a batch wastes little in attention), then the batches are shuffled. A batch never
-reaches across an epoch's end: an epoch's batches are of nearly equal size, at most the one asked for.
+batches are sorted by length (so that attention wastes little), then the batches are shuffled. A batch never reaches across an
+epoch's end: the batches of an epoch are of nearly equal size, at most the given one. A batch is of one task.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -37,8 +37,11 @@ class FeatureStream:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches in which every example comes once."""
+        """Batches of an epoch, in which every example comes once."""
         return len(self._order)
+
+    def shares(self) -> None:
+        """No shares: there is one task."""
 
     def state(self) -> dict[str, Any]:
         """The position before the next batch."""
@@ -48,12 +51,12 @@ class FeatureStream:
         """Go to a saved position.
 
         Raises:
-            UserError: it counts batches of another size, as those of another number of ranks are.
+            UserError: it counts batches of another size, such as those of another number of ranks.
         """
         mine = self.batch_size * self.world_size
         if (theirs := state.get("examples", mine)) != mine:
             raise UserError(
-                f"this fine-tuning began with batches of {theirs} examples over all ranks, now they are {mine}; start as many ranks again"
+                f"this fine-tuning began with batches of {theirs} examples over all ranks, now they are {mine}; resume with the same number of ranks"
             )
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
         self._order = self._shuffle()
@@ -76,8 +79,8 @@ class FeatureStream:
         size = self.batch_size * self.world_size
         count = -(-len(order) // size)
         if len(order) // count < self.world_size:
-            count = len(order) // size  # every rank needs an example of every batch
-        # Nearly equal batches rather than a small last one: a step on a few examples would count as much as any other.
+            count = len(order) // size  # every rank needs an example in every batch
+        # Nearly equal batches, no small last one: a step on a few examples would have as much influence as any other.
         ends = [len(order) * i // count for i in range(count + 1)]
         batches: list[list[int]] = []
         for first in range(0, count, POOL_BATCHES):
@@ -100,26 +103,26 @@ def collate_features(features: Sequence[Features], keys: Sequence[int]) -> Batch
         array = np.array(labels, np.int64 if all(isinstance(part, int) for part in flat) else np.float32)
     classes = tuple(int(i) for i in array) if array is not None and array.ndim == 1 and array.dtype == np.int64 else None
     batch = replace(collate(pairs, keys, array), classes=classes)
-    taught = [feature.soft_targets for feature in features if feature.soft_targets is not None]
-    return batch if len(taught) < len(features) else replace(batch, soft_targets=torch.tensor(taught, dtype=torch.float32))
+    soft = [feature.soft_targets for feature in features if feature.soft_targets is not None]
+    return batch if len(soft) < len(features) else replace(batch, soft_targets=torch.tensor(soft, dtype=torch.float32))
 
 
 def evaluation_batches(features: Sequence[Features], batch_size: int) -> Iterator[tuple[list[int], Batch]]:
-    """Features -> (their indices, Batch), longest first, each once: similar lengths share a batch, and memory runs out at once or never."""
+    """Features -> (their indices, Batch), longest first, each once: similar lengths share a batch, and out of memory shows at the start."""
     order = sorted(range(len(features)), key=lambda i: -len(features[i].ids))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         yield chosen, collate_features([features[i] for i in chosen], [example_key(0, i) for i in chosen])
 
 
-# ---- Streams of several tasks -> one stream whose batches are of one task each; its position can be saved and restored ----
+# ---- several tasks ----
 
 
 class TaskMixture:
-    """Batches of the tasks' own streams, in an order that is the same on every rank.
+    """Batches of the tasks' streams, in an order that is the same on every rank.
 
     Without a power the tasks are concatenated, as in the original: an epoch holds every example of every task once, its batches shuffled.
-    With one, every batch's task is drawn in proportion to its number of examples to that power: below 1, small tasks come more often.
+    With one, every batch's task is sampled in proportion to its number of examples to that power: below 1, small tasks come more often.
     """
 
     def __init__(self, streams: Mapping[str, FeatureStream], seed: int, power: float | None = None) -> None:
@@ -176,3 +179,11 @@ class TaskMixture:
             return rng.choice(len(self.names), size=self.batches_per_epoch, p=[shares[name] for name in self.names]).tolist()
         counts = [self.streams[name].batches_per_epoch for name in self.names]
         return rng.permutation(np.repeat(np.arange(len(self.names)), counts)).tolist()
+
+
+TaskStream: TypeAlias = FeatureStream | TaskMixture
+
+
+def task_stream(streams: Mapping[str, FeatureStream], seed: int, power: float | None = None) -> TaskStream:
+    """The stream of one task as it is, the `TaskMixture` of several."""
+    return next(iter(streams.values())) if len(streams) == 1 else TaskMixture(streams, seed, power)

@@ -1,4 +1,4 @@
-"""A teacher's answers to the training examples, computed once and kept, and what more texts it labels."""
+"""A teacher's answers to the training examples, computed once and cached, and more texts that it labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,60 +14,47 @@ from torch import Tensor, nn
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
+from electra.inference.backends import TorchNetwork
+from electra.inference.predictor import compute_outputs
 from electra.model.encoder import Encoder
-from electra.model.huggingface import Checkpoint, as_electra, encoder_config, from_hf, read_config, read_weights
+from electra.model.huggingface import Checkpoint, as_electra, encoder_config, from_hf, load_checkpoint, read_config, read_weights
 from electra.model.task_models import Classifier
-from electra.settings import DistillationSettings, FinetuneSettings, LoopSettings
+from electra.settings import FinetuneSettings, LoopSettings
 from electra.storage import atomic, remote, resolve
 from electra.tasks.text_tasks import read_text
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from electra.model.huggingface import Checkpoint
-    from electra.model.task_models import TaskNetwork, TaskObjective
-
+from electra.train.distributed import choose_device
 
 KINDS = ("classification", "multilabel", "regression")
-
-
-def taught(objective: TaskObjective, settings: DistillationSettings) -> nn.Module:
-    """The objective with its teacher's loss, where there is a teacher."""
-    from electra.model.task_models import DistillationObjective
-
-    if settings.teacher is None:
-        return objective
-    return DistillationObjective(objective, settings.distill_weight, settings.distill_temperature)
 
 
 def featurize(
     task: Task, examples: Sequence[Example], tokenizer: Tokenizer, head: Head, settings: FinetuneSettings
 ) -> tuple[Sequence[Example], list[Features]]:
-    """Training examples -> themselves (and the unlabelled texts, labelled by the teacher) and their features, with the teacher's answers.
+    """Training examples -> the same, with the unlabelled texts, and their features, with the teacher's answers where there is a teacher.
 
     Raises:
-        UserError: a wrong weight or temperature, a teacher that answers with other labels, or a task no teacher can help with.
+        UserError: a wrong weight or temperature, a teacher with other labels, or a kind of task that has no teachers.
     """
     chosen = settings.distillation
     if chosen.teacher is None:
         if chosen.unlabelled is not None:
-            raise UserError(f"--unlabelled {chosen.unlabelled} needs a --teacher to label it")
+            raise UserError(f"--unlabelled {chosen.unlabelled} needs a --teacher that labels it")
         return examples, task.featurize(examples, tokenizer, settings.max_length, head)
     if not 0 <= chosen.distill_weight <= 1 or chosen.distill_temperature <= 0:
         raise UserError("distill_weight must be within 0..1, distill_temperature above 0; correct the flag")
     if head.kind not in KINDS:
-        raise UserError(f"--teacher is for labels and numbers of a whole text; {task.name} has another kind of answer")
+        raise UserError(f"--teacher is for labels and numbers of a whole text, {task.name} is of kind {head.kind}; leave it out")
     more = [] if chosen.unlabelled is None else read_unlabelled(chosen.unlabelled, pairs=examples[0].text_pair is not None)
-    asked = [*examples, *more]
-    answers = ask(chosen.teacher, task, asked, head, settings)
-    asked = [*examples, *(replace(example, label=own_label(row, head)) for example, row in zip(more, answers[len(examples) :], strict=True))]
-    features = task.featurize(asked, tokenizer, settings.max_length, head)
+    answers = teacher_answers(chosen.teacher, task, [*examples, *more], head, settings)
+    labelled = [replace(example, label=likeliest_label(row, head)) for example, row in zip(more, answers[len(examples) :], strict=True)]
+    everything = [*examples, *labelled]
+    features = task.featurize(everything, tokenizer, settings.max_length, head)
     targets = (answers - head.offset) / head.scale if head.kind == "regression" else answers
-    return asked, [replace(feature, soft_targets=tuple(targets[feature.example].tolist())) for feature in features]
+    return everything, [replace(feature, soft_targets=tuple(targets[feature.example].tolist())) for feature in features]
 
 
-def own_label(answer: np.ndarray, head: Head) -> str | float | tuple[str, ...]:
-    """(C,) answers of a teacher -> the label it would give."""
+def likeliest_label(answer: np.ndarray, head: Head) -> str | float | tuple[str, ...]:
+    """(C,) answers of a teacher -> its label."""
     if head.kind == "regression":
         return float(answer[0])
     if head.kind == "multilabel":
@@ -76,14 +62,14 @@ def own_label(answer: np.ndarray, head: Head) -> str | float | tuple[str, ...]:
     return head.labels[int(answer.argmax())]
 
 
-def ask(teacher: str, task: Task, examples: Sequence[Example], head: Head, settings: FinetuneSettings) -> np.ndarray:
-    """(N, C) float64: the teacher's probabilities in the order of the head's labels, or its numbers, from the cache where it was asked before.
+def teacher_answers(teacher: str, task: Task, examples: Sequence[Example], head: Head, settings: FinetuneSettings) -> np.ndarray:
+    """(N, C) float64: the teacher's probabilities in the order of the head's labels, or its numbers; from the cache where they are known.
 
     Raises:
-        UserError: it is no classifier, or of other labels.
+        UserError: it is not a classifier, or has other labels.
     """
     checkpoint = open_teacher(teacher)
-    names = matched(teacher, checkpoint, head)
+    names = matching_labels(teacher, checkpoint, head)
     length = min(settings.max_length, checkpoint.config.max_position_embeddings)
     kept = remote.cache_folder() / "teachers" / f"{_fingerprint(checkpoint.path, task, examples, names, length)}.npy"
     if kept.exists():
@@ -95,50 +81,46 @@ def ask(teacher: str, task: Task, examples: Sequence[Example], head: Head, setti
 
 
 def open_teacher(teacher: str) -> Checkpoint:
-    """A classifier of ours or of the hub: an ELECTRA's, or a BERT's.
+    """A fine-tuned classifier, an ELECTRA's or a BERT's.
 
     Raises:
-        UserError: not found, damaged, or no classifier.
+        UserError: not found, damaged, or not a classifier.
     """
-    from electra.model.huggingface import load_checkpoint, read_config
-
     folder = resolve.resolve(teacher)
     if read_config(folder, or_bert=True)["model_type"] == "bert":
         return load_bert_classifier(folder)
     return load_checkpoint(teacher, "classifier")
 
 
-def matched(teacher: str, checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
-    """The teacher's own names of its outputs, in the order of the head's labels.
+def matching_labels(teacher: str, checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
+    """The teacher's names of its outputs, in the order of the head's labels.
 
-    Names LABEL_0, LABEL_1, ... say nothing: such a teacher's outputs are taken in their order.
+    Outputs named LABEL_0, LABEL_1, ... are taken in their order.
 
     Raises:
-        UserError: others, or fewer or more of them.
+        UserError: other names, or another number of them.
     """
     theirs = checkpoint.labels
     if head.kind == "regression":
         if len(theirs) == 1:
             return theirs
-        raise UserError(f"--teacher {teacher} answers with {len(theirs)} classes, the task wants a number; give a regression's model")
+        raise UserError(f"--teacher {teacher} answers with {len(theirs)} classes, the task with a number; give a model of a regression")
     if set(theirs) == set(head.labels):
         return head.labels
     if len(theirs) == len(head.labels) and all(name == f"LABEL_{i}" for i, name in enumerate(theirs)):
         return theirs
-    raise UserError(f"--teacher {teacher} answers with {', '.join(theirs[:10])}, the task with {', '.join(head.labels[:10])}; give one of the task's")
+    raise UserError(
+        f"--teacher {teacher} answers with {', '.join(theirs[:10])}, the task with {', '.join(head.labels[:10])}; give a model of the task"
+    )
 
 
 def _predict(checkpoint: Checkpoint, task: Task, examples: Sequence[Example], head: Head, length: int, loop: LoopSettings) -> list[Prediction]:
-    """The teacher reads with its own tokenizer, and answers in the task's unit."""
-    from electra.finetuning.trainer import compute_outputs
-    from electra.train.distributed import choose_device
-
+    """The teacher uses its own tokenizer, and answers in the label's unit."""
     unlabelled = [replace(example, label=None) for example in examples]
     theirs = replace(head, labels=checkpoint.labels if head.labels else (), offset=0.0, scale=1.0)
     features = task.featurize(unlabelled, load_tokenizer(checkpoint.path), length, theirs)
-    device = choose_device(loop.device)
-    network = cast("TaskNetwork", checkpoint.module.to(device))
-    return task.decode(compute_outputs(network, features, theirs, loop, device), features, unlabelled, theirs)
+    network = TorchNetwork(checkpoint, str(choose_device(loop.device)))
+    return task.decode(compute_outputs(network, features, theirs, loop.batch_size), features, unlabelled, theirs)
 
 
 def _rows(predictions: Sequence[Prediction], names: Sequence[str]) -> np.ndarray:
@@ -162,7 +144,7 @@ def read_unlabelled(path: Path, *, pairs: bool) -> list[Example]:
     """A text file (one text a line, a tab between two) or jsonl -> examples without labels.
 
     Raises:
-        UserError: it cannot be read, a line is no text, or has one text where two are wanted or the other way round.
+        UserError: it cannot be read, a line has no text, or another number of texts than the task reads.
     """
     out: list[Example] = []
     for number, line in enumerate(read_text(path, "the unlabelled texts").split("\n"), 1):
@@ -183,7 +165,7 @@ def read_unlabelled(path: Path, *, pairs: bool) -> list[Example]:
     return out
 
 
-# ---- A fine-tuned BERT of Hugging Face -> a network that answers as it does, to teach one of ours ----
+# ---- BERT teachers ----
 
 
 HEAD = {"dense": "bert.pooler.dense", "output": "classifier"}
@@ -204,7 +186,7 @@ class PooledHead(nn.Module):
 
 
 def load_bert_classifier(folder: Path) -> Checkpoint:
-    """A folder with a BertForSequenceClassification -> the same network, on the CPU, in evaluation mode.
+    """The folder of a BertForSequenceClassification -> the same network, on the CPU, in evaluation mode.
 
     Raises:
         UserError: damaged, or a BERT without that head.

@@ -1,24 +1,31 @@
-"""Task and size of the model -> the hyper-parameters of a fine-tuning preset.
+"""Settings as given, task and size of the model -> the hyperparameters that are used, and what a run records of them.
 
 A fine-tuning preset is a settings file with two kinds of exceptions: `[for_size.base]` for models of a size, `[for_task.rte]`
-for a task. What a person gave by a flag stands above all of it.
+for a task. Flags override all of it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from electra import config
 from electra.contracts import Features, Head
 from electra.errors import UserError
-from electra.settings import FinetuneSettings
+from electra.settings import FinetuneSettings, LoopSettings
 from electra.tasks.text_tasks import number
 
 DEFAULT_PRESET = "paper"
 FREE_TO_CHANGE = {"seeds", "resume", "json", "output", "device", "threads", "log_every", "checkpoint_every", "keep_checkpoints", "keep_steps"}
 FREE_TO_CHANGE |= {"workers", "engine", "ray_address", "search", "baselines", "pretraining_data"}
-"""Settings that a resumed run may have otherwise than it began."""
+"""Settings that may change when a run is resumed."""
+LENGTHS = ("num_train_steps", *config.INSTEAD_OF["num_train_steps"])
+"""The settings that give the length of a run, instead of epochs."""
+ONE_TASK = ("teacher", "class_weights", "fold")
+"""Settings that several tasks cannot share."""
 
 
 def size_name(hidden_size: int) -> str:
@@ -27,7 +34,7 @@ def size_name(hidden_size: int) -> str:
 
 
 def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> FinetuneSettings:
-    """Settings as given -> settings with everything not given taken from the preset.
+    """Settings as given -> the settings used, with what was not given taken from the preset.
 
     Order, the last wins: defaults, preset, its exceptions for the model's size, those for the task, what was given.
 
@@ -44,9 +51,9 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
         raise UserError("dropout must be within 0..1, batch_size and accumulation at least 1; correct the flag")
     if resolved.loop.total_batch_size is not None and resolved.loop.total_batch_size < 1:
         raise UserError(f"total_batch_size {resolved.loop.total_batch_size} must be at least 1")
-    said = [name for name in ("num_train_steps", *config.INSTEAD_OF["num_train_steps"]) if getattr(resolved.loop, name) is not None]
-    if len(said) > 1:
-        raise UserError(f"both {said[0]} and {said[1]} are set; give one of them")
+    lengths = [name for name in LENGTHS if getattr(resolved.loop, name) is not None]
+    if len(lengths) > 1:
+        raise UserError(f"both {lengths[0]} and {lengths[1]} are set; give one of them")
     if not 0 <= resolved.freeze_encoder_epochs < resolved.epochs and resolved.freeze_encoder_epochs:
         raise UserError(
             f"--freeze-encoder-epochs {resolved.freeze_encoder_epochs:g} must be below the {resolved.epochs:g} epochs; correct one of them"
@@ -59,7 +66,7 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
 
 
 def fit_length(resolved: FinetuneSettings, asked: FinetuneSettings, limit: int) -> FinetuneSettings:
-    """A recipe's max_length is lowered to what the model can read; one asked for by name is not.
+    """A preset's max_length is lowered to the model's number of positions; one given by a flag is not.
 
     Raises:
         UserError: --max-length above the model's limit.
@@ -68,11 +75,21 @@ def fit_length(resolved: FinetuneSettings, asked: FinetuneSettings, limit: int) 
         return resolved
     if "max_length" in config.given(asked):
         raise UserError(f"--max-length {resolved.max_length} is above the {limit} positions of {asked.model}; lower it")
-    return config.replace(resolved, max_length=limit)
+    return replace(resolved, max_length=limit)
 
 
-def check_same_run(settings: FinetuneSettings) -> None:
-    """Nothing, unless a run being resumed began with other settings.
+def recorded_values(settings: FinetuneSettings, input_specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What config.toml holds: the settings used and, where a task's input spec (`input_specs`, by task) differs from theirs, a table of it.
+
+    Given as a preset, the file repeats the run.
+    """
+    own = {task: {name: value for name, value in spec.items() if value != getattr(settings, name)} for task, spec in input_specs.items()}
+    own = {task: spec for task, spec in own.items() if spec}
+    return config.to_values(settings) | ({"for_task": own} if own else {})
+
+
+def check_same_run(settings: FinetuneSettings, values: Mapping[str, Any] | None = None) -> None:
+    """Check that a run that is resumed began with the same settings, or with the same `values` of config.toml.
 
     Raises:
         UserError: the first setting that differs.
@@ -80,7 +97,7 @@ def check_same_run(settings: FinetuneSettings) -> None:
     path = settings.output / "config.toml"
     if not path.exists():
         return
-    before, now = flatten(config.read_toml(path)), flatten(config.to_values(settings))
+    before, now = flatten(config.read_toml(path)), flatten(dict(config.to_values(settings) if values is None else values))
     for name in sorted((before.keys() | now.keys()) - FREE_TO_CHANGE):
         if before.get(name) != now.get(name):
             raise UserError(
@@ -88,30 +105,79 @@ def check_same_run(settings: FinetuneSettings) -> None:
             )
 
 
-def flatten(values: dict[str, object]) -> dict[str, object]:
-    """Nested settings -> leaf name -> value (leaf names are unique within a command)."""
-    out: dict[str, object] = {}
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings -> leaf name -> value: leaf names are unique within a command, those of `for_task` get the task's name before them."""
+    out: dict[str, Any] = {}
     for key, value in values.items():
-        out |= flatten(value) if isinstance(value, dict) else {key: value}
+        if key == "for_task":
+            out |= {f"{task}.{name}": found for task, spec in value.items() for name, found in spec.items()}
+        else:
+            out |= flatten(value) if isinstance(value, dict) else {key: value}
     return out
 
 
-# ---- --class-weights -> a weight for each class, for data in which some classes are rare ----
+def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettings:
+    """Epochs -> the loop's steps; evaluations and checkpoints after every epoch unless an interval is set."""
+    loop = settings.loop
+    epoch = max(1, math.ceil(batches_per_epoch / loop.accumulation))
+    steps = loop.num_train_steps
+    if all(getattr(loop, name) is None for name in LENGTHS):
+        steps = max(1, math.ceil(batches_per_epoch * settings.epochs / loop.accumulation))
+    return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
+
+
+# ---- several tasks ----
+
+
+def check_together(settings: FinetuneSettings, tasks: Sequence[str]) -> None:
+    """Check that the settings fit a training of all these tasks together.
+
+    Raises:
+        UserError: a setting that is for one task, no --data, or a wrong --mixing.
+    """
+    mixing_power(settings.mixing)
+    if len(tasks) == 1:
+        return
+    if settings.data is None:
+        raise UserError(f"{settings.task} needs --data DIR, the folder that holds the tasks' folders")
+    one_task = {name: getattr(settings.distillation if name == "teacher" else settings, name) for name in ONE_TASK}
+    if given := [name for name, value in one_task.items() if value is not None]:
+        raise UserError(f"{settings.task}: --{given[0].replace('_', '-')} is for one task; fine-tune each by itself")
+
+
+def mixing_power(mixing: str) -> float | None:
+    """'all' -> None; 'size0.75' -> 0.75.
+
+    Raises:
+        UserError: neither.
+    """
+    if mixing == "all":
+        return None
+    try:
+        power = float(mixing.removeprefix("size"))
+    except ValueError:
+        power = -1.0
+    if not mixing.startswith("size") or not 0 <= power <= 1:
+        raise UserError(f"--mixing {mixing}: expected 'all', or 'size' and a power from 0 to 1, such as size0.75")
+    return power
+
+
+# ---- class weights ----
 
 
 BALANCED = "balanced"
 
 
 def check_class_weights(text: str | None, head: Head) -> list[float] | None:
-    """What --class-weights says -> weights in the order of the head's labels; None where it says nothing, or 'balanced'.
+    """The value of --class-weights -> weights in the order of the head's labels; None where it is unset or 'balanced'.
 
     Raises:
-        UserError: not one class of several, another number of weights than classes, or a weight that is not above zero.
+        UserError: the task is no classification, another number of weights than classes, or a weight that is not above zero.
     """
     if text is None:
         return None
     if head.kind != "classification":
-        raise UserError(f"--class-weights is for one class of several; this task's label is a {head.kind} one, leave it out")
+        raise UserError(f"--class-weights is for classification; this task's label is of kind {head.kind}, leave it out")
     if text == BALANCED:
         return None
     weights = [number(part.strip(), "--class-weights", remedy=f"give '{BALANCED}' or numbers such as 1,2.5") for part in text.split(",")]
@@ -120,14 +186,12 @@ def check_class_weights(text: str | None, head: Head) -> list[float] | None:
             f"--class-weights {text}: {len(weights)} weights for {len(head.labels)} classes ({', '.join(head.labels[:20])}); give one each"
         )
     if min(weights) <= 0:
-        raise UserError(f"--class-weights {text}: every weight must be above zero; leave out the rows of a class that is not wanted")
+        raise UserError(f"--class-weights {text}: every weight must be above zero; remove the rows of a class that is to be ignored")
     return weights
 
 
 def class_weights(text: str | None, head: Head, train: Sequence[Features]) -> list[float] | None:
-    """The same for training features: 'balanced' is n / (number of classes x n of the class), as scikit-learn weighs.
-
-    A class without training examples gets 1, which nothing asks for.
+    """The same for training features: 'balanced' is n / (number of classes x n of the class), as in scikit-learn; 1 for a class without examples.
 
     Raises:
         UserError: see `check_class_weights`.

@@ -1,126 +1,213 @@
-"""Results of seeds -> scores.json, the line people read, and the best model's card."""
+"""Scores of seeds -> seed-N/scores.json, RUN/scores.json, the lines that are printed, and the best model's card.
+
+With one task a file holds its scores directly; with several, a table by task and the average of their main metrics.
+"""
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from electra.contracts import Head, Task
+from electra.errors import UserError
+from electra.model.model_card import model_card
 from electra.settings import FinetuneSettings
+from electra.storage import atomic
 from electra.tasks.metrics import mean_and_sd
 
-if TYPE_CHECKING:
-    from electra.finetuning.trainer import SeedResult
-
-
+AVERAGE = "average"
+"""Mean of the main metrics of several tasks."""
 SELECTION = "each score is of the step that was best on these same dev examples: it is optimistic"
 
+Scores = Mapping[str, Mapping[str, float]]
+"""Task -> metric -> value."""
 
-def summarize(task: Task, settings: FinetuneSettings, results: Sequence[SeedResult], counts: Mapping[str, int]) -> dict[str, Any]:
-    """Results of the finished seeds -> what RUN/scores.json holds; `counts` are the numbers of examples."""
-    summary: dict[str, Any] = {"task": task.name, "model": settings.model, "preset": settings.preset, "main_metric": task.main_metric, **counts}
-    for name in results[0].scores:
-        mean, sd = mean_and_sd([result.scores[name] for result in results])
-        summary.setdefault("scores", {})[name] = {"mean": mean, "sd": sd, "each": [result.scores[name] for result in results]}
-    summary["seeds"] = [result.seed for result in results]
-    summary["best_seed"] = best(task, results).seed
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult:
+    """A finished seed."""
+
+    seed: int
+    scores: Scores
+    """On dev, after the last step or at `selected_step`."""
+    main_score: float
+    """What the best seed is chosen by, see `main_score`."""
+    steps: int
+    tokens: int
+    """Real tokens trained on."""
+    seconds: float
+    selected_step: int | None = None
+    """The step of the best evaluation, whose weights early stopping kept."""
+    shares: Mapping[str, float] | None = None
+    """Several tasks: the share of the batches that each got."""
+
+
+def main_score(scores: Scores, tasks: Mapping[str, Task]) -> float:
+    """The main metric of one task, the mean of the main metrics of several."""
+    return statistics.fmean(scores[name][task.main_metric] for name, task in tasks.items())
+
+
+def best_seed(results: Sequence[SeedResult]) -> SeedResult:
+    """The seed with the highest main score; the first of equals."""
+    return max(results, key=lambda result: (result.main_score, -result.seed))
+
+
+def write_seed(folder: Path, result: SeedResult) -> None:
+    """Write FOLDER/scores.json, which marks the seed as finished."""
+    several = len(result.scores) > 1
+    scores = {**result.scores, AVERAGE: result.main_score} if several else next(iter(result.scores.values()))
+    values: dict[str, Any] = {"seed": result.seed, "scores": scores, "steps": result.steps, "tokens": result.tokens}
+    values |= {"seconds": result.seconds, "selected_step": result.selected_step, **({"shares": result.shares} if several else {})}
+    atomic.write_text(folder / "scores.json", json.dumps(values, indent=1) + "\n")
+
+
+def read_seed(folder: Path, tasks: Mapping[str, Task]) -> SeedResult | None:
+    """The result of a finished seed; None where it is not finished.
+
+    Raises:
+        UserError: its scores.json is damaged.
+    """
+    path = folder / "scores.json"
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = values.pop("scores")
+        scores = {name: found[name] for name in tasks} if len(tasks) > 1 else dict.fromkeys(tasks, found)
+        return SeedResult(**values, scores=scores, main_score=main_score(scores, tasks))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f"{path} is damaged; remove the folder {folder} to train that seed again") from None
+
+
+def summarize(settings: FinetuneSettings, facts: Mapping[str, Mapping[str, Any]], results: Sequence[SeedResult]) -> dict[str, Any]:
+    """Results of the finished seeds -> what RUN/scores.json holds; `facts` are each task's main metric and numbers of examples."""
+    tasks = {name: {**known, "scores": _spread([result.scores[name] for result in results])} for name, known in facts.items()}
+    one = len(tasks) == 1
+    out: dict[str, Any] = {"task": next(iter(tasks)) if one else settings.task, "model": settings.model, "preset": settings.preset}
+    if one:
+        out |= next(iter(tasks.values()))
+    else:
+        out |= {"mixing": settings.mixing, "tasks": tasks, **_spread([{AVERAGE: result.main_score} for result in results])}
+    out |= {"seeds" if one else "seed": [result.seed for result in results], "best_seed": best_seed(results).seed}
+    if settings.early_stopping or not one:
+        out["selected_steps" if one else "selected_step"] = [result.selected_step for result in results]
     if settings.early_stopping:
-        summary["selected_steps"] = [result.selected_step for result in results]
-        summary["selection"] = SELECTION
-    summary["steps"] = [result.steps for result in results]
-    summary["tokens"] = [result.tokens for result in results]
-    summary["seconds"] = [result.seconds for result in results]
-    return summary
+        out["selection"] = SELECTION
+    return out | {key: [getattr(result, key) for result in results] for key in ("steps", "tokens", "seconds")}
 
 
-def best(task: Task, results: Sequence[SeedResult]) -> SeedResult:
-    """The seed with the highest main metric; the earliest of equals."""
-    return max(results, key=lambda result: (result.scores[task.main_metric], -result.seed))
+def _spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+    """Scores of each seed -> mean, standard deviation and every value, by metric."""
+    out = {}
+    for name in scores[0]:
+        values = [each[name] for each in scores]
+        mean, sd = mean_and_sd(values)
+        out[name] = {"mean": mean, "sd": sd, "each": values}
+    return out
 
 
-def score_line(summary: Mapping[str, Any]) -> str:
-    """'sst2: accuracy 90.1 (sd 0.3; 5 seeds: ...), ...', times a hundred."""
-    parts = []
-    for name, score in summary["scores"].items():
-        one = 1.0 if name == "root_mean_squared_error" or name.endswith("_threshold") else 100.0
-        text = f"{name} {score['mean'] * one:.2f}"
-        if score["sd"] is not None:
-            text += f" (sd {score['sd'] * one:.2f}; seeds {' '.join(f'{value * one:.2f}' for value in score['each'])})"
-        parts.append(text)
-    return f"{summary['task']}: " + ", ".join(parts)
+def score_lines(summary: Mapping[str, Any]) -> list[str]:
+    """RUN/scores.json -> 'sst2: accuracy 90.10 (sd 0.30; seeds 89.80 90.40), ...', times a hundred: a line per task, and one for the average."""
+    if "tasks" not in summary:
+        return [f"{summary['task']}: {', '.join(_shown(name, score) for name, score in summary['scores'].items())}"]
+    lines = [f"{task}: {', '.join(_shown(name, score) for name, score in found['scores'].items())}" for task, found in summary["tasks"].items()]
+    return [*lines, f"average of the main metrics: {_shown('', summary[AVERAGE])}"]
+
+
+def _shown(name: str, score: Mapping[str, Any]) -> str:
+    unit = 1.0 if name == "root_mean_squared_error" or name.endswith("_threshold") else 100.0
+    text = f"{name} {score['mean'] * unit:.2f}".strip()
+    if score["sd"] is None:
+        return text
+    return f"{text} (sd {score['sd'] * unit:.2f}; seeds {' '.join(f'{value * unit:.2f}' for value in score['each'])})"
+
+
+# ---- the card ----
 
 
 _AUTO = {"span": "QuestionAnswering", "tagging": "TokenClassification"}
 _PIPELINE = {"span": "question-answering", "tagging": "token-classification"}
+_TRUNCATED = {
+    "head": "lost their end",
+    "tail": "lost their beginning",
+    "head-tail": "kept a quarter from their beginning and the rest from their end",
+    "windows": "were read in overlapping windows",
+}
+_LIMITS = {
+    "span": "It answers with a part of the given text even where that does not answer the question, unless it was trained on such questions.",
+    "tagging": "Probabilities are not calibrated.",
+    "multilabel": "Probabilities are not calibrated; a label is given where its probability is above one half, so a text may get none.",
+    "classification": "Probabilities are not calibrated; a text that belongs to none of the labels still gets one.",
+}
 
 
-def model_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
-    """The README.md of the best checkpoint, written from the run alone."""
-    optimizer, loop = settings.optimizer, settings.loop
-    batch = loop.total_batch_size or loop.batch_size * loop.accumulation
-    several = f"{'any' if head.kind == 'multilabel' else 'one'} of {len(head.labels)} labels"
-    named = f"({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
-    kinds = {
-        "span": "the part of a context that answers a question",
-        "regression": "a number",
-        "tagging": f"a tag to each word, one of {len(head.labels)} {named},",
-    }
-    kind = kinds.get(head.kind, f"{several} {named}")
-    ours = settings.head == "original" and head.kind != "tagging"
-    opened = (
-        "`transformers` has no class for its head; it opens in `electra`."
-        if ours
-        else f"It opens in `transformers` as AutoModelFor{_AUTO.get(head.kind, 'SequenceClassification')}."
-        + (" Its tokens are all of segment 1." if head.kind == "tagging" and settings.token_segment else "")
-    )
+def finetuning_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """The README.md of a run's best model; `summary` is what scores.json says of the task, `environment` what the run log says of the machine."""
+    transformers = settings.head == "transformers" or head.kind == "tagging"
     hardware = ", ".join(environment.get("gpu") or []) or f"{environment.get('cpu')} ({environment.get('threads')} threads)"
     used = f" (a fixed random choice of {settings.max_train_examples:,})" if settings.max_train_examples else ""
-    swapped = " Each pair also comes with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
-    given = "questions and their contexts" if head.kind == "span" else "two texts" if summary["text_pairs"] else "a text"
-    texts = "question<TAB>context" if head.kind == "span" else "first text<TAB>second text" if summary["text_pairs"] else "a text"
+    swapped = " Each pair is also given with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
     long = "were read in windows" if head.kind in ("span", "tagging") else _TRUNCATED[settings.truncate]
-    return f"""---
-library_name: {"electra" if ours else "transformers"}
-pipeline_tag: {_PIPELINE.get(head.kind, "text-classification")}
-tags: [electra, {task.name}]
----
+    sections = {
+        "Data": f"{summary['train_examples']:,} training examples{used}, {summary['dev_examples']:,} held-out ones. "
+        f"Read from {_places(settings)}.{swapped}",
+        "Hyperparameters": _hyperparameters(settings),
+        "Compute": f"{sum(summary['seconds']):,.0f} seconds for {len(summary['seeds'])} seed(s), {sum(summary['tokens']):,} tokens, on {hardware}.",
+        "Scores": f"On the held-out examples, {_when(summary)}:\n\n{_score_table(summary)}",
+        "Limits": f"This model is the best of the seeds above by {task.main_metric} on the same examples it is scored on: on new texts expect the "
+        f"mean, not this seed's score. It knows only texts like its training data; texts above {settings.max_length} tokens\n{long} in training.\n"
+        f"{_limits(head)}",
+    }
+    return model_card(
+        f"{task.name}: {task.description}",
+        _introduction(head, settings, pairs=bool(summary["text_pairs"]), transformers=transformers),
+        sections,
+        tags=("electra", task.name),
+        pipeline_tag=_PIPELINE.get(head.kind, "text-classification"),
+        library="transformers" if transformers else "electra",
+    )
 
-# {task.name}: {task.description}
 
-An ELECTRA encoder fine-tuned to give {kind} for {given}. {opened}
+def _introduction(head: Head, settings: FinetuneSettings, *, pairs: bool, transformers: bool) -> str:
+    """What the model answers, for what input, how it is opened, and a command that uses it."""
+    names = f"({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
+    answer = {
+        "span": "the part of a context that answers a question",
+        "regression": "a number",
+        "tagging": f"a tag to each word, one of {len(head.labels)} {names},",
+        "multilabel": f"any of {len(head.labels)} labels {names}",
+    }.get(head.kind, f"one of {len(head.labels)} labels {names}")
+    texts = "questions and their contexts" if head.kind == "span" else "two texts" if pairs else "a text"
+    command = "question<TAB>context" if head.kind == "span" else "first text<TAB>second text" if pairs else "a text"
+    opened = "`transformers` has no class for its head; it opens in `electra`."
+    if transformers:
+        opened = f"It opens in `transformers` as AutoModelFor{_AUTO.get(head.kind, 'SequenceClassification')}."
+        opened += " All its tokens are of segment 1." if head.kind == "tagging" and settings.token_segment else ""
+    return f"""An ELECTRA encoder fine-tuned to give {answer} for {texts}. {opened}
 
-    echo "{texts}" | electra predict PATH -
+    echo "{command}" | electra predict PATH -"""
 
-## Data
 
-{summary["train_examples"]:,} training examples{used}, {summary["dev_examples"]:,} held-out ones. Read from {_places(settings)}.{swapped}
-
-## Recipe
-
-Started from `{_origin(settings.model)}`. Preset `{settings.preset}`: {_length(settings)}, batches of {batch}, \
-peak learning rate {optimizer.learning_rate:g}, layer-wise decay {optimizer.layerwise_lr_decay:g}, \
-warm-up {optimizer.warmup_fraction:g} of the steps, \
-weight decay {optimizer.weight_decay:g}, dropout {settings.dropout:g}, at most {settings.max_length} tokens. The run's config.toml repeats it.
-
-## Compute
-
-{sum(summary["seconds"]):,.0f} seconds for {len(summary["seeds"])} seed(s), {sum(summary["tokens"]):,} tokens, on {hardware}.
-
-## Scores
-
-On the held-out examples, {_when(summary)}:
-
-{_score_table(summary)}
-
-## Limits
-
-This model is the best of the seeds above by {task.main_metric} on the same examples it is scored on, so expect the mean rather than its
-own score on new texts. It knows only texts like its training data; texts above {settings.max_length} tokens
-{long} in training.
-{_class_limits(head)}
-"""
+def _hyperparameters(settings: FinetuneSettings) -> str:
+    optimizer, loop = settings.optimizer, settings.loop
+    length = f"{settings.epochs:g} epochs"
+    if loop.num_train_steps:
+        length = f"{loop.num_train_steps:,} steps"
+    elif loop.num_train_tokens:
+        length = f"{loop.num_train_tokens:,} tokens"
+    elif loop.budget:
+        length = f"{loop.budget:g} s"
+    return (
+        f"Started from `{_origin(settings.model)}`. Preset `{settings.preset}`: {length}, "
+        f"batches of {loop.total_batch_size or loop.batch_size * loop.accumulation}, peak learning rate {optimizer.learning_rate:g}, "
+        f"layer-wise decay {optimizer.layerwise_lr_decay:g}, warm-up {optimizer.warmup_fraction:g} of the steps, "
+        f"weight decay {optimizer.weight_decay:g}, dropout {settings.dropout:g}, at most {settings.max_length} tokens. "
+        "The run's config.toml repeats it."
+    )
 
 
 def _score_table(summary: Mapping[str, Any]) -> str:
@@ -137,30 +224,15 @@ def _score_table(summary: Mapping[str, Any]) -> str:
     return "\n".join(rows)
 
 
-_TRUNCATED = {
-    "head": "lost their end",
-    "tail": "lost their beginning",
-    "head-tail": "kept a quarter from their beginning and the rest from their end",
-    "windows": "were read in overlapping windows",
-}
-
-
 def _places(settings: FinetuneSettings) -> str:
     files = [settings.data] if settings.data else [settings.train, settings.dev]
     return ", ".join(f"`{Path(file).name}`" for file in files if file)
 
 
 def _origin(model: str) -> str:
-    """A hub name, or the last two names of a local path: where it lies on one machine helps nobody else."""
+    """A hub name, or the last two names of a local path: the rest of it means nothing on another machine."""
     prefix, path = ("random:", model.removeprefix("random:")) if model.startswith("random:") else ("", model)
     return prefix + "/".join(Path(path).parts[-2:]) if Path(path).exists() else model
-
-
-def _length(settings: FinetuneSettings) -> str:
-    loop = settings.loop
-    if loop.num_train_steps:
-        return f"{loop.num_train_steps:,} steps"
-    return f"{loop.num_train_tokens:,} tokens" if loop.num_train_tokens else f"{loop.budget:g} s" if loop.budget else f"{settings.epochs:g} epochs"
 
 
 def _when(summary: Mapping[str, Any]) -> str:
@@ -169,18 +241,8 @@ def _when(summary: Mapping[str, Any]) -> str:
     return f"at the best of each seed's evaluations (steps {', '.join(map(str, summary['selected_steps']))}; {summary['selection']})"
 
 
-def _class_limits(head: Head) -> str:
-    if head.kind == "span":
-        return "It answers with a part of the given text even where that does not answer the question, unless it was trained on such questions."
+def _limits(head: Head) -> str:
     if head.kind == "regression":
-        return f"Its training targets lay between {head.offset:g} and {head.offset + head.scale:g}; answers may leave that range a little."
-    if head.kind == "tagging":
-        return "Probabilities are not calibrated."
-    if head.kind == "multilabel":
-        return "Probabilities are not calibrated; a label is given where its own is above one half, so a text may get none."
-    return "Probabilities are not calibrated; a text that belongs to none of the labels still gets one."
-
-
-def to_json(summary: Mapping[str, Any]) -> str:
-    """The summary as indented JSON."""
-    return json.dumps(summary, indent=1) + "\n"
+        low, high = head.offset, head.offset + head.scale
+        return f"Its training targets were between {low:g} and {high:g}; answers may be slightly outside of that range."
+    return _LIMITS[head.kind]

@@ -1,7 +1,20 @@
-"""One trial of fine-tuning: pre-trained encoder + new head + training features + a seed -> trained classifier and its dev scores.
+"""Fine-tuning: settings -> task files and a pre-trained checkpoint -> a run with the best model, every seed and their scores.
 
-The score of a trial is that of the weights after the last step. Choosing the best evaluation on the way would be choosing
-on the dev set, and its mean over seeds would be too good: --early-stopping does so, and says so.
+    task files          -> training and dev examples of each task       (all input is checked before anything is written)
+    checkpoint          -> encoder and tokenizer; its size selects the hyperparameters
+    examples            -> features
+    for every seed:        features -> training -> dev predictions and scores
+    scores of the seeds -> the best seed's model
+
+    RUN/config.toml        the settings used
+        scores.json        scores of every seed, mean and standard deviation
+        predictions.jsonl  the best seed's dev predictions                   (predictions-TASK.jsonl of several tasks)
+        best/              the best seed's model, with its card              (best/TASK of several tasks)
+        seed-N/            metrics.jsonl, predictions and scores.json; checkpoints/ until the seed is finished
+
+A run has a dict of tasks. One task is a dict of length 1; several ('sst2+rte') share one encoder and train together, a batch of one task at a
+time. A seed's score is that of the weights after its last step: choosing the best evaluation on the way would be choosing on the dev set, and
+the mean over seeds would be too high. --early-stopping does so, and the scores say it.
 """
 
 from __future__ import annotations
@@ -10,132 +23,257 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from electra.contracts import Example, Features, Head, Prediction, Task
-from electra.data.task_batches import FeatureStream, evaluation_batches
-from electra.data.tokenizer import Tokenizer
-from electra.errors import UserError
-from electra.finetuning.distillation import taught
+from electra.contracts import Example, Features, Head, Prediction
+from electra.data.task_batches import FeatureStream, evaluation_batches, task_stream
+from electra.finetuning.hyperparameters import mixing_power, plan_steps
+from electra.finetuning.results import AVERAGE, Scores, SeedResult, best_seed, finetuning_card, main_score, read_seed, summarize, write_seed
+from electra.finetuning.setup import RANDOM, FinetuneInputs, for_ranks, read_inputs
 from electra.model.encoder import Encoder, parameter_depth
-from electra.model.huggingface import Checkpoint, reinitialize, save_checkpoint, with_dropout
-from electra.model.task_models import Classifier, HeadFirst, TaskNetwork, TaskObjective, freeze_lowest, task_network, task_objective
+from electra.model.huggingface import reinitialize, save_checkpoint, with_dropout
+from electra.model.task_models import (
+    Classifier,
+    LinearProbing,
+    TaskNetwork,
+    TaskObjective,
+    combined_objective,
+    freeze_lowest,
+    share_encoder,
+    task_network,
+    task_objective,
+)
 from electra.settings import FinetuneSettings, LoopSettings
 from electra.storage import atomic
-from electra.tasks import input_spec, question_answering
-from electra.train import loop as budget
-from electra.train.checkpoint import latest_checkpoint
+from electra.tasks import data_warnings, input_spec, question_answering
+from electra.train import distributed
+from electra.train.checkpoint import checkpoints, latest_checkpoint
 from electra.train.distributed import Ranks
 from electra.train.evaluation import autocast
 from electra.train.loop import Run, TrainResult
-from electra.train.run_log import RunLog, read_metrics
+from electra.train.run_log import RunLog, read_metrics, run_environment
 
-# ---- Early stopping: the best evaluation's weights are kept, and a run ends that has not bettered it for some evaluations ----
+# ---- the run ----
 
 
-class BestEvaluation:
-    """The best of a run's evaluations so far."""
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """How a fine-tuning ended."""
 
-    def __init__(self, folder: Path, network: nn.Module, metric: str, patience: int) -> None:
-        """`metric` is to grow; `patience` is in evaluations, 0: nothing is kept and nothing ends."""
-        self.path, self.metrics_file = folder / "best-evaluation.safetensors", folder / "metrics.jsonl"
-        self.network, self.metric, self.patience = network, metric, patience
-        self.evaluations = 0
+    output: Path
+    """The run directory."""
+    best: Mapping[str, Path]
+    """Task -> the folder of its best model."""
+    scores: Mapping[str, Any]
+    """What RUN/scores.json holds; empty before the first finished seed."""
+    seeds: Sequence[SeedResult]
+    """The finished seeds."""
+    signal: int | None = None
+    """The signal that stopped it; None: all seeds are finished."""
+    first: bool = True
+    """Whether this process is rank 0, which reports."""
 
-    def _kept(self) -> tuple[int, float]:
-        """(number of the best evaluation, from 1; its metric)."""
-        if not self.path.exists():
-            return 0, float("-inf")
-        with safe_open(self.path, "pt") as file:
-            told = file.metadata()
-        return int(told["evaluation"]), float(told["score"])
 
-    def _evaluated_steps(self) -> list[int]:
-        lines = read_metrics(self.metrics_file) if self.metrics_file.exists() else []
-        return [line["step"] for line in lines if line.get("kind") == "evaluation"]
+def finetune(settings: FinetuneSettings) -> FinetuneResult:
+    """Fine-tune a checkpoint on one task, or on several together, with every seed; progress and warnings go to standard error.
 
-    def consider(self, scores: Mapping[str, float]) -> None:
-        """An evaluation's scores, before they are recorded: where they are the best, the weights are kept."""
-        if not self.patience:
-            return
-        self.evaluations = len(self._evaluated_steps()) + 1
-        if scores[self.metric] > self._kept()[1]:
-            tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.network.state_dict().items()}
-            with atomic.atomic_file(self.path) as temporary:
-                save_file(tensors, temporary, metadata={"evaluation": str(self.evaluations), "score": repr(float(scores[self.metric]))})
+    A stopped run goes on where it was with `resume`. What fails before there is a checkpoint leaves nothing behind.
 
-    def enough(self) -> bool:
-        """Whether as many evaluations as patience allows brought nothing better."""
-        return self.patience > 0 and self.evaluations - self._kept()[0] >= self.patience
+    Raises:
+        UserError: anything wrong with the settings, the files or the model, or a loss that is not finite.
+    """
+    inputs = read_inputs(settings)
+    output, results = settings.output, []
+    with distributed.join(settings.loop.device, settings.loop.threads) as ranks, _nothing_left_by_failure(output, ranks):
+        inputs = for_ranks(inputs, ranks)
+        if ranks.first:
+            atomic.write_text(output / "config.toml", tomli_w.dumps(inputs.recorded))
+            data_warnings.tell(inputs.warnings)
+        signal = None
+        for seed in range(settings.loop.seed, settings.loop.seed + settings.seeds):
+            folder = output / f"seed-{seed}"
+            result = ranks.agree(read_seed(folder, inputs.plain_tasks) if ranks.first else None)
+            if result is None:
+                ended, result = SeedRun(inputs, seed, folder, ranks).train()
+                if result is None:
+                    signal = ended.signal or 15
+                    break
+            results.append(result)
+            if ranks.first:
+                keep_best(inputs, results)
+    return FinetuneResult(
+        output=output,
+        best={name: inputs.part(output / "best", name) for name in inputs.tasks},
+        scores=summarize(inputs.settings, inputs.facts(), results) if results else {},
+        seeds=results,
+        signal=signal,
+        first=ranks.first,
+    )
 
-    def restore(self, save: Callable[[Path], None]) -> int | None:
-        """Give the network the best evaluation's weights, write them as RUN/final by `save`, and forget the file -> that evaluation's step.
 
-        None where nothing is to be kept.
+@contextmanager
+def _nothing_left_by_failure(output: Path, ranks: Ranks) -> Iterator[None]:
+    """Remove what a failed first start wrote, unless there is a checkpoint or a finished seed: the corrected command finds the place free."""
+    fresh = not output.is_dir() or not any(output.iterdir())
+    try:
+        yield
+    except Exception:
+        seeds = list(output.glob("seed-*"))
+        if ranks.first and fresh and not any((seed / "scores.json").exists() or checkpoints(seed) for seed in seeds):
+            shutil.rmtree(output, ignore_errors=True)
+        raise
+
+
+def keep_best(inputs: FinetuneInputs, results: Sequence[SeedResult]) -> None:
+    """Write RUN/scores.json, move the best seed's model to RUN/best and write its card; the other seeds' weights are removed."""
+    output, best = inputs.settings.output, best_seed(results)
+    folder, summary = output / f"seed-{best.seed}", summarize(inputs.settings, inputs.facts(), results)
+    atomic.write_text(output / "scores.json", json.dumps(summary, indent=1) + "\n")
+    if (folder / "final").exists():
+        atomic.replace_folder(folder / "final", output / "best")
+    for name, data in inputs.tasks.items():
+        for file in inputs.prediction_files(name):
+            (output / file).parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / file, output / file)
+        mine = {"seeds": summary.get("seeds", summary.get("seed")), "selected_steps": summary.get("selected_step"), **summary, **inputs.facts()[name]}
+        card = finetuning_card(data.task, data.head, data.settings, mine | summary.get("tasks", {}).get(name, {}), run_environment())
+        if others := ", ".join(other for other in inputs.tasks if other != name):
+            card += (
+                f"\nIts encoder was trained on this task and {others} together (mixing: {inputs.settings.mixing}); seconds and tokens are of all.\n"
+            )
+        atomic.write_text(inputs.part(output / "best", name) / "README.md", card)
+    for result in results:
+        shutil.rmtree(output / f"seed-{result.seed}" / "final", ignore_errors=True)
+
+
+# ---- one seed ----
+
+
+class SeedRun:
+    """The training of one seed: a network per task on one encoder, their batches, and the files of RUN/seed-N."""
+
+    def __init__(self, inputs: FinetuneInputs, seed: int, folder: Path, ranks: Ranks) -> None:
+        self.inputs, self.seed, self.folder, self.ranks = inputs, seed, folder, ranks
+        self.settings, self.tasks = inputs.settings, inputs.tasks
+        self.networks = {name: build_network(inputs, data.head, seed) for name, data in self.tasks.items()}
+        share_encoder(self.networks)
+        size = self.settings.loop.batch_size
+        streams = {name: FeatureStream(data.train, size, seed, rank=ranks.rank, world_size=ranks.world_size) for name, data in self.tasks.items()}
+        self.stream = task_stream(streams, seed, mixing_power(self.settings.mixing))
+        self.loop = replace(plan_steps(self.settings, self.stream.batches_per_epoch), seed=seed)
+        networks = [*self.networks.values()]
+        module = networks[0] if len(networks) == 1 else nn.ModuleDict(self.networks)
+        self.best = BestEvaluation(folder, module, self.settings.early_stopping)
+        self.last: dict[str, list[Prediction]] = {}
+
+    def train(self) -> tuple[TrainResult, SeedResult | None]:
+        """Train and score, going on with what an interrupted run left in the folder -> the result; None where a signal stopped it.
+
+        Writes metrics.jsonl and the loop's other files, final (the model), predictions and, last of all, scores.json.
+
+        Raises:
+            UserError: the loss became infinite, or the folder cannot be written.
         """
-        if not self.patience or not self.path.exists():
-            return None
-        step = self._evaluated_steps()[self._kept()[0] - 1]
-        with torch.no_grad():
-            self.network.load_state_dict(load_file(self.path))
-        with atomic.atomic_folder(self.path.parent / "final") as temporary:
-            save(temporary)
-        return step
+        depth = depth_of(self.inputs.start.config.num_hidden_layers) if self.settings.optimizer.layerwise_lr_decay != 1.0 else None
+        run = Run(
+            objective=self.objective(),
+            stream=self.stream,
+            settings=self.loop,
+            optimizer=self.settings.optimizer,
+            log=RunLog(self.folder, title=f"{'+'.join(self.tasks)} seed {self.seed}", active=self.ranks.first),
+            save=self.save,
+            evaluate=self.evaluate,
+            early_stop=self.best.enough,
+            parameter_depth=depth,
+            ranks=self.ranks,
+        )
+        result = run.train(latest_checkpoint(self.folder))
+        if result.stopped:
+            return result, None
+        return result, self.ranks.agree(self.finish(result) if self.ranks.first else None)
 
-    def forget(self) -> None:
-        """Remove the kept weights, once the run's scores are written."""
-        self.path.unlink(missing_ok=True)
+    def objective(self) -> nn.Module:
+        """The loss of one task, with the teacher's where there is one, or of several together."""
+        objectives = {name: task_objective(self.networks[name], data.head, data.class_weights) for name, data in self.tasks.items()}
+        for name, objective in objectives.items():
+            freeze(objective, self.networks[name], self.settings, self.stream.batches_per_epoch)
+        return combined_objective(objectives, self.settings.distillation)
+
+    def predict(self) -> dict[str, list[Prediction]]:
+        """Dev predictions of every task."""
+        found = {}
+        for name, data in self.tasks.items():
+            outputs = compute_outputs(self.networks[name], data.dev, data.head, self.loop, self.ranks.device)
+            found[name] = data.task.decode(outputs, data.dev, data.dev_examples, data.head)
+        return found
+
+    def score(self, predictions: Mapping[str, Sequence[Prediction]]) -> Scores:
+        """Predictions -> every task's metrics."""
+        return {name: data.task.score(data.dev_examples, predictions[name], data.head) for name, data in self.tasks.items()}
+
+    def evaluate(self) -> dict[str, float]:
+        """What the loop records of an evaluation: a task's metrics; of several the average and all metrics by TASK_METRIC."""
+        self.last = self.predict()
+        scores = self.score(self.last)
+        main = main_score(scores, self.inputs.plain_tasks)
+        self.best.consider(main)
+        if len(scores) == 1:
+            return dict(*scores.values())
+        return {AVERAGE: main} | {f"{name}_{metric}": value for name, found in scores.items() for metric, value in found.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write every task's model, as a Hugging Face directory."""
+        for name, data in self.tasks.items():
+            place = self.inputs.part(folder, name)
+            extra = {"finetuning_task": data.task.name} | input_spec.record(data.task, data.settings.max_length)
+            save_checkpoint(in_label_units(self.networks[name], data.head), place, labels=data.head.labels, extra=extra)
+            self.inputs.tokenizer.save(place)
+
+    def finish(self, result: TrainResult) -> SeedResult:
+        """Score the weights that are kept, and write predictions and scores.json; checkpoints, several times the model's size, are removed."""
+        selected = self.best.restore(self.save)
+        # The loop ended with an evaluation, unless it had nothing left to do; the weights of an earlier one answer again.
+        predictions = self.last if self.last and selected is None else self.predict()
+        scores = self.score(predictions)
+        for name, data in self.tasks.items():
+            rows, *official = (self.folder / file for file in self.inputs.prediction_files(name))
+            atomic.write_text(rows, prediction_rows(data.dev_examples, predictions[name]))
+            if official:
+                question_answering.write_predictions(official[0].parent, data.dev_examples, predictions[name])
+                question_answering.keep_threshold(self.inputs.part(self.folder / "final", name), data.task, scores[name])
+        finished = SeedResult(
+            seed=self.seed,
+            scores=scores,
+            main_score=main_score(scores, self.inputs.plain_tasks),
+            steps=result.step,
+            tokens=result.tokens,
+            seconds=round(result.seconds, 2),
+            selected_step=selected,
+            shares=self.stream.shares(),
+        )
+        write_seed(self.folder, finished)
+        self.best.forget()
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        return finished
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What is the same for every seed."""
-
-    task: Task
-    head: Head
-    start: Checkpoint
-    """Where the weights come from."""
-    random_weights: bool
-    """Whether only the start's shape and vocabulary are taken."""
-    tokenizer: Tokenizer
-    train: Sequence[Features]
-    dev: Sequence[Features]
-    dev_examples: Sequence[Example]
-    settings: FinetuneSettings
-    class_weights: Sequence[float] | None = None
-    """In the order of the head's labels."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedResult:
-    """How one seed ended; RUN/seed-N/scores.json."""
-
-    seed: int
-    scores: dict[str, float]
-    """Metric -> value on dev, after the last step, or at `selected_step`."""
-    steps: int
-    tokens: int
-    """Real tokens trained on."""
-    seconds: float
-    selected_step: int | None = None
-    """The step of the best evaluation, whose weights were kept by early stopping."""
-
-
-def build_network(trial: Trial, seed: int) -> TaskNetwork:
+def build_network(inputs: FinetuneInputs, head: Head, seed: int) -> TaskNetwork:
     """The start's encoder (or one of its shape with random weights) under a new head; everything new comes from `seed`."""
-    encoder = Encoder(with_dropout(trial.start.config, trial.settings.dropout))
-    encoder.load_state_dict(trial.start.encoder.state_dict())
-    network = task_network(encoder, trial.head, trial.settings.head)
-    reinitialize(network if trial.random_weights else network.head, seed)
+    encoder = Encoder(with_dropout(inputs.start.config, inputs.settings.dropout))
+    encoder.load_state_dict(inputs.start.encoder.state_dict())
+    network = task_network(encoder, head, inputs.settings.head)
+    reinitialize(network if inputs.settings.model.startswith(RANDOM) else network.head, seed)
     return network
 
 
@@ -168,135 +306,88 @@ def in_label_units(network: TaskNetwork, head: Head) -> TaskNetwork:
     return scaled
 
 
-def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettings:
-    """Epochs -> the loop's steps; evaluations and checkpoints after every epoch where nothing else was asked for."""
-    loop = settings.loop
-    epoch = max(1, math.ceil(batches_per_epoch / loop.accumulation))
-    steps = loop.num_train_steps
-    if all(getattr(loop, name) is None for name in budget.LENGTHS):
-        steps = max(1, math.ceil(batches_per_epoch * settings.epochs / loop.accumulation))
-    return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
-
-
 def freeze(objective: TaskObjective, network: TaskNetwork, settings: FinetuneSettings, batches_per_epoch: int) -> None:
-    """Take from the optimizer what does not learn: the lowest layers, and the whole encoder while the head learns first."""
+    """Exclude from training the lowest layers, and the whole encoder during linear probing, where the settings say so."""
     if settings.freeze_layers is not None:
         freeze_lowest(network.encoder, settings.freeze_layers)
     if settings.freeze_encoder_epochs:
         steps = plan_steps(settings, batches_per_epoch).num_train_steps
         assert steps is not None
         frozen = math.ceil(batches_per_epoch * settings.freeze_encoder_epochs / settings.loop.accumulation)
-        objective.head_first = HeadFirst(network.encoder, frozen / steps)
+        objective.probing = LinearProbing(network.encoder, frozen / steps)
 
 
 def depth_of(num_hidden_layers: int) -> Callable[[str], int]:
     """Parameter name -> depth for layer-wise learning rates: embeddings 0, layers 1..n, head n + 2, as the original counts."""
 
     def depth(name: str) -> int:
-        place = parameter_depth(name)
-        return place if place >= 0 else num_hidden_layers + 2
+        found = parameter_depth(name)
+        return found if found >= 0 else num_hidden_layers + 2
 
     return depth
 
 
-def run_seed(trial: Trial, seed: int, folder: Path, ranks: Ranks) -> tuple[TrainResult, SeedResult | None]:
-    """Train and score one seed in `folder`, going on with what an interrupted run left there.
-
-    Writes RUN/seed-N/: metrics.jsonl and the loop's other files, final (the model), predictions.jsonl, and last of all
-    scores.json, which says that the seed is finished. The result is None when a signal stopped it.
-
-    Raises:
-        UserError: the loss became infinite, or the folder cannot be written.
-    """
-    if trial.settings.loop.parallel == "fsdp":
-        raise UserError("--parallel fsdp is for pre-training; fine-tune with ddp")
-    if len(trial.train) < ranks.world_size:
-        raise UserError(f"{len(trial.train)} training examples are fewer than {ranks.world_size} ranks; start fewer")
-    task, head = trial.task, trial.head
-    network = build_network(trial, seed)
-    stream = FeatureStream(trial.train, trial.settings.loop.batch_size, seed, rank=ranks.rank, world_size=ranks.world_size)
-    loop = replace(plan_steps(trial.settings, stream.batches_per_epoch), seed=seed)
-
-    def predict() -> list[Prediction]:
-        return task.decode(compute_outputs(network, trial.dev, head, loop, ranks.device), trial.dev, trial.dev_examples, head)
-
-    last: list[Prediction] = []
-
-    def evaluate() -> dict[str, float]:
-        last[:] = predict()
-        scores = task.score(trial.dev_examples, last, head)
-        best.consider(scores)
-        return scores
-
-    def save(target: Path) -> None:
-        extra = {"finetuning_task": task.name} | input_spec.record(task, trial.settings.max_length)
-        save_checkpoint(in_label_units(network, head), target, labels=head.labels, extra=extra)
-        trial.tokenizer.save(target)
-
-    log = RunLog(folder, title=f"{task.name} seed {seed}", active=ranks.first)
-    best = BestEvaluation(folder, network, task.main_metric, trial.settings.early_stopping)
-    own = task_objective(network, head, trial.class_weights)
-    freeze(own, network, trial.settings, stream.batches_per_epoch)
-    objective = taught(own, trial.settings.distillation)
-    run = Run(
-        objective=objective,
-        stream=stream,
-        settings=loop,
-        optimizer=trial.settings.optimizer,
-        log=log,
-        save=save,
-        evaluate=evaluate,
-        early_stop=best.enough,
-        parameter_depth=depth_of(trial.start.config.num_hidden_layers) if trial.settings.optimizer.layerwise_lr_decay != 1.0 else None,
-        ranks=ranks,
-    )
-    result = run.train(latest_checkpoint(folder))
-    if result.stopped:
-        return result, None
-    selected = best.restore(save) if ranks.first else None
-    # The loop's last act was an evaluation, unless it had nothing left to do; an earlier one's weights answer anew.
-    predictions = last if last and selected is None else predict()
-    scores = task.score(trial.dev_examples, predictions, head)
-    finished = SeedResult(seed=seed, scores=scores, steps=result.step, tokens=result.tokens, seconds=round(result.seconds, 2), selected_step=selected)
-    if ranks.first:
-        keep_result(trial, finished, predictions, folder)
-        best.forget()
-    ranks.wait()
-    return result, finished
+def prediction_rows(examples: Sequence[Example], predictions: Sequence[Prediction]) -> str:
+    """JSON lines of id, label, prediction and its probability."""
+    rows = []
+    for example, answer in zip(examples, predictions, strict=True):
+        row: dict[str, Any] = {"id": example.id, "label": example.gold, "prediction": answer.label}
+        rows.append(row if answer.probability is None else {**row, "probability": round(answer.probability, 6)})
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def keep_result(trial: Trial, finished: SeedResult, predictions: Sequence[Prediction], folder: Path) -> None:
-    """Write predictions and, last of all, scores.json; what would continue a training that is over goes, several times the size of the model."""
-    rows = [
-        {"id": e.id, "label": _label(e), "prediction": p.label, **_certainty(p.probability)}
-        for e, p in zip(trial.dev_examples, predictions, strict=True)
-    ]
-    if trial.head.kind == "span":
-        question_answering.write_predictions(folder, trial.dev_examples, predictions)
-        question_answering.keep_threshold(folder / "final", trial.task, finished.scores)
-    atomic.write_text(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    atomic.write_text(folder / "scores.json", json.dumps(asdict(finished), indent=1) + "\n")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+# ---- early stopping ----
 
 
-def _label(example: Example) -> Any:
-    return example.label if example.answers is None else [answer.text for answer in example.answers]
+class BestEvaluation:
+    """The best of a run's evaluations: its weights are kept, and the run ends after `patience` evaluations without a better one."""
 
+    def __init__(self, folder: Path, network: nn.Module, patience: int) -> None:
+        """`patience` is in evaluations; 0: nothing is kept and nothing ends."""
+        self.path, self.metrics_file = folder / "best-evaluation.safetensors", folder / "metrics.jsonl"
+        self.network, self.patience = network, patience
+        self.evaluations = 0
 
-def _certainty(probability: float | None) -> dict[str, Any]:
-    return {} if probability is None else {"probability": round(probability, 6)}
+    def _kept(self) -> tuple[int, float]:
+        """(number of the best evaluation, from 1; its score)."""
+        if not self.path.exists():
+            return 0, float("-inf")
+        with safe_open(self.path, "pt") as file:
+            values = file.metadata()
+        return int(values["evaluation"]), float(values["score"])
 
+    def _evaluated_steps(self) -> list[int]:
+        lines = read_metrics(self.metrics_file) if self.metrics_file.exists() else []
+        return [line["step"] for line in lines if line.get("kind") == "evaluation"]
 
-def read_result(folder: Path) -> SeedResult | None:
-    """The result of a finished seed's folder; None where it is not finished.
+    def consider(self, score: float) -> None:
+        """An evaluation's score, before it is recorded: where it is the best, the weights are kept."""
+        if not self.patience:
+            return
+        self.evaluations = len(self._evaluated_steps()) + 1
+        if score > self._kept()[1]:
+            tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.network.state_dict().items()}
+            with atomic.atomic_file(self.path) as temporary:
+                save_file(tensors, temporary, metadata={"evaluation": str(self.evaluations), "score": repr(float(score))})
 
-    Raises:
-        UserError: its scores.json is damaged.
-    """
-    path = folder / "scores.json"
-    if not path.exists():
-        return None
-    try:
-        return SeedResult(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is damaged; remove the folder {folder} to train that seed again") from None
+    def enough(self) -> bool:
+        """Whether the last `patience` evaluations brought nothing better."""
+        return self.patience > 0 and self.evaluations - self._kept()[0] >= self.patience
+
+    def restore(self, save: Callable[[Path], None]) -> int | None:
+        """Load the best evaluation's weights into the network and write them to FOLDER/final by `save` -> that evaluation's step.
+
+        None where nothing is to be kept.
+        """
+        if not self.patience or not self.path.exists():
+            return None
+        step = self._evaluated_steps()[self._kept()[0] - 1]
+        with torch.no_grad():
+            self.network.load_state_dict(load_file(self.path))
+        with atomic.atomic_folder(self.path.parent / "final") as temporary:
+            save(temporary)
+        return step
+
+    def forget(self) -> None:
+        """Remove the kept weights, once the run's scores are written."""
+        self.path.unlink(missing_ok=True)

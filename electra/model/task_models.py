@@ -1,4 +1,4 @@
-"""Encoders with the head of a task, and what trains them."""
+"""Encoder + `Head` -> a task's network and the objective that trains it: one task, several on one encoder, a teacher, frozen layers."""
 
 from __future__ import annotations
 
@@ -13,53 +13,57 @@ from electra.contracts import Batch, Head, Loss, StepOutput
 from electra.errors import UserError
 from electra.model.encoder import Encoder, first_tokens, parameter_depth
 from electra.model.heads import ANSWERABLE_WEIGHT, JointSpanFinder, TokenHead, classification_head, row_log_softmax
+from electra.settings import DistillationSettings
 
-# ---- Parts of an encoder that do not learn: its lowest layers throughout, or all of it until the head has learned ----
+NO_LABEL = -100
+"""Tag of a token without a label."""
+WEIGHT_UNITS = 1 << 16
+"""What the largest class weight becomes."""
+
+
+# ---- frozen layers ----
 
 
 def check_layers(frozen: int | None, num_hidden_layers: int) -> None:
-    """Nothing, unless more layers are to be frozen than there are.
+    """Check that there are as many layers as are to be frozen.
 
     Raises:
-        UserError: they are.
+        UserError: there are fewer.
     """
     if frozen is not None and not 0 <= frozen <= num_hidden_layers:
-        raise UserError(f"--freeze-layers {frozen}: the model has {num_hidden_layers} layers; give 0 (embeddings alone) to that many")
+        raise UserError(f"--freeze-layers {frozen}: the model has {num_hidden_layers} layers; give 0 (only the embeddings) to that many")
 
 
 def freeze_lowest(encoder: nn.Module, num_layers: int) -> None:
-    """The embeddings and the lowest `num_layers` layers are no longer trained (0: the embeddings alone)."""
+    """Exclude the embeddings and the lowest `num_layers` layers from training (0: only the embeddings)."""
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad_(parameter_depth(name) > num_layers)
 
 
-class HeadFirst:
-    """An encoder that stands still for the first share of a run, then learns with the head.
+class LinearProbing:
+    """An encoder that is frozen for the first share of a run, while the head learns, then fine-tuned with it.
 
-    Parameters without gradients are left alone by the optimizer, whose moments of them are still zero when they begin to learn. Nothing is
-    kept between steps: the share of the run that is over decides, so a resumed run goes on as it was.
+    The optimizer skips parameters without gradients, so their moments are still zero when they begin to learn. Nothing is kept between
+    steps: the completed share of the run decides, so a resumed run continues unchanged.
     """
 
     def __init__(self, encoder: nn.Module, share: float) -> None:
-        """`share` is that of the run, 0..1; parameters that are frozen already stay so."""
+        """`share` is that of the run, 0..1; parameters that are frozen already stay frozen."""
         self.parameters = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
         self.share = share
 
     def advance(self, done: float) -> None:
-        """Freeze or release; `done` is the share of the run that is over before an update."""
+        """Freeze or release; `done` is the completed share of the run before an update."""
         learns = done >= self.share - 1e-9
         for parameter in self.parameters:
             parameter.requires_grad_(learns)
 
 
-NO_LABEL = -100
-"""The tag of a token that none is asked for."""
-WEIGHT_UNITS = 1 << 16
-"""What the largest class weight becomes."""
+# ---- networks ----
 
 
 class Classifier(nn.Module):
-    """(B sequences) -> (B, C) logits from the state of [CLS]: one of C classes, a number, or several of C labels."""
+    """B sequences -> (B, C) logits from the state of [CLS]: one of C classes, a number, or several of C labels."""
 
     def __init__(self, encoder: Encoder, num_outputs: int, head: str = "transformers", *, multilabel: bool = False) -> None:
         super().__init__()
@@ -78,7 +82,7 @@ class Classifier(nn.Module):
 
 
 class Tagger(nn.Module):
-    """(T tokens) -> (T, C) logits of each token's tag."""
+    """T tokens -> (T, C) logits of each token's tag."""
 
     def __init__(self, encoder: Encoder, num_outputs: int) -> None:
         super().__init__()
@@ -95,7 +99,7 @@ class Tagger(nn.Module):
 
 
 class SpanFinder(nn.Module):
-    """(T tokens) -> (T, 2) logits of being an answer's first and last token, by one projection, as in `transformers`."""
+    """T tokens -> (T, 2) logits of being an answer's first and last token, by one projection, as in `transformers`."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -114,7 +118,7 @@ TaskNetwork: TypeAlias = Classifier | Tagger | SpanFinder | JointSpanFinder
 
 
 def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> TaskNetwork:
-    """An encoder under the head a task asks for, `style` being that of `transformers` or of the original."""
+    """The encoder with a task's head; `style` is 'transformers' or 'original'."""
     if head.kind == "tagging":
         return Tagger(encoder, head.num_outputs)
     if head.kind == "span":
@@ -122,19 +126,22 @@ def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> T
     return Classifier(encoder, head.num_outputs, style, multilabel=head.kind == "multilabel")
 
 
+# ---- objectives ----
+
+
 class TaskObjective(nn.Module):
-    """What all of them have in common: the network they train, and the loss 'loss' of so many items."""
+    """Base of a task's objective: the network it trains, and one loss named 'loss'."""
 
     def __init__(self, network: nn.Module, head: Head) -> None:
         super().__init__()
         self.network = network
         self.task_head = head
-        self.head_first: HeadFirst | None = None
+        self.probing: LinearProbing | None = None
 
     def advance(self, done: float) -> None:
-        """The encoder stands still while the head learns first, where that was asked for; nothing else changes as a run goes on."""
-        if self.head_first is not None:
-            self.head_first.advance(done)
+        """The encoder is frozen during linear probing; nothing else changes as a run goes on."""
+        if self.probing is not None:
+            self.probing.advance(done)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """B."""
@@ -142,21 +149,21 @@ class TaskObjective(nn.Module):
 
 
 class ClassificationObjective(TaskObjective):
-    """Cross-entropy for classes, squared error for a regression, both per example; binary cross-entropy per label for several at once.
+    """Cross-entropy for classes, squared error for a regression, both per example; binary cross-entropy per label for several labels.
 
-    `class_weights` weigh the examples of each class: the loss is then the weighted mean, as `torch.nn.functional.cross_entropy` takes it,
-    over all of an update's examples.
+    `class_weights` weigh the examples of each class: the loss is then the weighted mean over all examples of an update, as in
+    `torch.nn.functional.cross_entropy`.
     """
 
     def __init__(self, network: nn.Module, head: Head, class_weights: Sequence[float] | None = None) -> None:
         super().__init__(network, head)
         self.class_weights: list[int] | None = None
         if class_weights is not None:
-            # What a loss is divided by is a whole number known on the host; a weighted mean only asks for the weights' proportions.
+            # A loss is divided by an integer known on the host; a weighted mean depends only on the proportions of the weights.
             self.class_weights = [max(1, round(weight / max(class_weights) * WEIGHT_UNITS)) for weight in class_weights]
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """B; B x C of several labels at once; the sum of the examples' weights where classes have them."""
+        """B; B x C for several labels; the sum of the examples' weights where classes have weights."""
         if self.class_weights is not None:
             assert batch.classes is not None
             return {"loss": sum(self.class_weights[label] for label in batch.classes)}
@@ -179,7 +186,7 @@ class ClassificationObjective(TaskObjective):
 
 
 class TaggingObjective(TaskObjective):
-    """Cross-entropy of the tags of words, on their first pieces; per word as `transformers` averages."""
+    """Cross-entropy of the words' tags, on their first tokens; the mean over words, as in `transformers`."""
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """Words of the batch."""
@@ -189,14 +196,14 @@ class TaggingObjective(TaskObjective):
         assert batch.labels is not None
         logits = self.network(batch).float()
         total = F.cross_entropy(logits, batch.labels, ignore_index=NO_LABEL, reduction="sum")
-        asked = batch.labels != NO_LABEL
-        right = ((logits.detach().argmax(-1) == batch.labels) & asked).sum().float()
-        count = asked.sum()
+        labelled = batch.labels != NO_LABEL
+        right = ((logits.detach().argmax(-1) == batch.labels) & labelled).sum().float()
+        count = labelled.sum()
         return StepOutput(losses={"loss": Loss(total=total, count=batch.num_tags)}, metrics={"accuracy": (right, count.float())})
 
 
 class SpanObjective(TaskObjective):
-    """Mean of the cross-entropies of the first and the last token of the answer over all tokens of its window ([CLS]: no answer), per window."""
+    """Mean cross-entropy of the answer's first and last token over all tokens of its window ([CLS]: no answer), per window."""
 
     def forward(self, batch: Batch) -> StepOutput:
         assert batch.labels is not None
@@ -208,7 +215,7 @@ class SpanObjective(TaskObjective):
 
 
 class JointSpanObjective(TaskObjective):
-    """The original's losses for questions, per window: mean cross-entropy of first and last token, and half the answerability loss."""
+    """The original's losses for questions, per window: mean cross-entropy of first and last token, plus half the answerability loss."""
 
     network: JointSpanFinder
 
@@ -223,7 +230,7 @@ class JointSpanObjective(TaskObjective):
 
 
 def task_objective(network: nn.Module, head: Head, class_weights: Sequence[float] | None = None) -> TaskObjective:
-    """What trains a task's network; `class_weights` are for one class of several."""
+    """The objective of a task's network; `class_weights` are for classification."""
     if isinstance(network, JointSpanFinder):
         return JointSpanObjective(network, head)
     if head.kind == "tagging":
@@ -237,7 +244,7 @@ def _share(right: Tensor) -> tuple[Tensor, Tensor]:
     return right.sum().float(), torch.full((), float(right.numel()), device=right.device)
 
 
-# ---- One encoder under the heads of several tasks, trained together ----
+# ---- several tasks ----
 
 
 def share_encoder(networks: Mapping[str, TaskNetwork]) -> None:
@@ -248,7 +255,7 @@ def share_encoder(networks: Mapping[str, TaskNetwork]) -> None:
 
 
 class MultitaskObjective(nn.Module):
-    """A batch of one task -> that task's loss, a mean over its items; over an update's batches an example counts once, whatever its task.
+    """A batch of one task -> that task's loss, a mean over its items; over the batches of an update every example counts once.
 
     Every head takes part in every batch with a gradient of zero, so that all ranks exchange the same gradients; as in the original, whose
     batches hold all tasks, a head's moments fade while others are trained.
@@ -261,7 +268,7 @@ class MultitaskObjective(nn.Module):
         self.networks = {name: cast(TaskNetwork, objective.network) for name, objective in objectives.items()}
 
     def advance(self, done: float) -> None:
-        """As each task's own."""
+        """Advance every task."""
         for objective in self.objectives.values():
             assert isinstance(objective, TaskObjective)
             objective.advance(done)
@@ -285,15 +292,15 @@ class MultitaskObjective(nn.Module):
         return torch.stack([parameter.sum() for head in others for parameter in head.parameters()]).sum() * 0.0
 
 
-# ---- Learning from a teacher's answers beside the labels (Hinton et al. 2015, 'Distilling the knowledge in a neural network') ----
+# ---- a teacher (Hinton et al. 2015, 'Distilling the knowledge in a neural network') ----
 
 
 SMALLEST = 1e-9
-"""A teacher's probability below this counts as this."""
+"""Lower bound of a teacher's probabilities."""
 
 
-class Remembering(nn.Module):
-    """A network whose last logits can be asked for again."""
+class LogitRecorder(nn.Module):
+    """A network that keeps its last logits."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -307,23 +314,24 @@ class Remembering(nn.Module):
 
 
 class DistillationObjective(nn.Module):
-    """(1 - weight) x a task's own loss + weight x the distance from the teacher's answers, per example.
+    """(1 - weight) x the task's loss + weight x the distance from the teacher's answers, per example.
 
     Classes: the KL divergence from the teacher's distribution to the student's, both at `temperature`, times its square so that the weight
-    means the same at any temperature. Several labels at once: the same for each label by itself, their sum. A regression: squared error.
+    means the same at any temperature. Several labels: the sum of the same for each label. A regression: squared error.
     """
 
     def __init__(self, objective: TaskObjective, weight: float, temperature: float) -> None:
         super().__init__()
-        objective.network = self.remembering = Remembering(objective.network)
+        # 'remembering' is part of the parameters' names in checkpoints.
+        objective.network = self.remembering = LogitRecorder(objective.network)
         self.objective, self.weight, self.temperature = objective, weight, temperature
 
     def advance(self, done: float) -> None:
-        """As the task's own."""
+        """Advance the task."""
         self.objective.advance(done)
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """The task's own count, and B."""
+        """The task's count, and B."""
         return {"label_loss": self.objective.counts(batch)["loss"], "distillation_loss": len(batch.lengths)}
 
     def forward(self, batch: Batch) -> StepOutput:
@@ -345,9 +353,19 @@ class DistillationObjective(nn.Module):
             return F.mse_loss(logits, soft_targets, reduction="sum")
         sure = soft_targets.clamp(SMALLEST, 1 - SMALLEST if kind == "multilabel" else 1.0).log()
         if kind == "multilabel":
-            # Each label is a distribution of two: it holds or not.
+            # Each label is a distribution over two outcomes.
             odds = sure - torch.log1p(-soft_targets.clamp(SMALLEST, 1 - SMALLEST))
             sure = torch.stack([odds, torch.zeros_like(odds)], -1)
             logits = torch.stack([logits, torch.zeros_like(logits)], -1)
         teacher, student = F.log_softmax(sure / heat, -1), F.log_softmax(logits / heat, -1)
         return F.kl_div(student, teacher, reduction="sum", log_target=True) * heat**2
+
+
+def combined_objective(objectives: Mapping[str, TaskObjective], distillation: DistillationSettings) -> nn.Module:
+    """The objectives of a run's tasks -> what the loop trains: one with its teacher's loss where there is a teacher, or several together."""
+    if len(objectives) > 1:
+        return MultitaskObjective(objectives)
+    objective = next(iter(objectives.values()))
+    if distillation.teacher is None:
+        return objective
+    return DistillationObjective(objective, distillation.distill_weight, distillation.distill_temperature)

@@ -94,8 +94,7 @@ def worst_errors(found: Assessment) -> list[dict[str, Any]]:
     rows = []
     for _, i in sorted(ranked)[:NUM_ERRORS]:
         example, answer = found.examples[i], found.predictions[i]
-        label: Any = example.label if example.answers is None else [item.text for item in example.answers]
-        row = {"id": example.id, "label": label, "prediction": answer.label, "text": example.text[:SHOWN_CHARACTERS]}
+        row: dict[str, Any] = {"id": example.id, "label": example.gold, "prediction": answer.label, "text": example.text[:SHOWN_CHARACTERS]}
         row |= {} if example.text_pair is None else {"text_pair": example.text_pair[:SHOWN_CHARACTERS]}
         rows.append(row | ({} if answer.probability is None else {"probability": answer.probability}))
     return rows

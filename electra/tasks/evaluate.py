@@ -206,8 +206,7 @@ def answer_rows(found: Assessment) -> list[dict[str, Any]]:
     """One row per example: id, label, prediction, and how sure the model was."""
     rows = []
     for example, answer in zip(found.examples, found.predictions, strict=True):
-        label: Any = example.label if example.answers is None else [item.text for item in example.answers]
-        row: dict[str, Any] = {"id": example.id, "label": label, "prediction": answer.label}
+        row: dict[str, Any] = {"id": example.id, "label": example.gold, "prediction": answer.label}
         if answer.probability is not None:
             row["probability"] = answer.probability
         if answer.probabilities:

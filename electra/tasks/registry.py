@@ -1,9 +1,10 @@
-"""EXAMPLES -> FEATURES -> SCORES: name -> Task, one explicit table."""
+"""Name of a task or a suite -> `Task`, its files and its examples: one explicit table of all tasks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from electra.contracts import Example, Task
@@ -27,10 +28,10 @@ ALIASES = {"conll2000": "chunk"}
 
 
 def find_task(name: str) -> Task:
-    """The task of a name, as GLUE writes it ("SST-2") or as the table does ("sst2").
+    """The task of a name, spelled as in GLUE ("SST-2") or as in the table ("sst2").
 
     Raises:
-        UserError: unknown; the nearest name is given.
+        UserError: an unknown name; the message has the nearest.
     """
     key = name.lower().replace("-", "").replace("_", "")
     key = ALIASES.get(key, key)
@@ -40,10 +41,10 @@ def find_task(name: str) -> Task:
 
 
 def choose_task(settings: FinetuneSettings) -> Task:
-    """The named task; for one's own the one made of the given columns and files.
+    """The named task; a custom one is made of the given columns and files.
 
     Raises:
-        UserError: unknown name, or the files it needs were not given.
+        UserError: an unknown name, or the files it needs are not given.
     """
     task = find_task(settings.task)
     if task.name in question_answering.QUESTION_TASKS:
@@ -56,7 +57,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
         return choose_fold(task, settings.fold)
     if settings.data is None and (settings.train is None or settings.dev is None):
         raise UserError(
-            "a task of your own needs --train FILE and --dev FILE (csv, tsv, jsonl, parquet; columns of tags), or --data DIR with train.* and dev.*"
+            "a custom task needs --train FILE and --dev FILE (csv, tsv, jsonl, parquet; columns of tags), or --data DIR with train.* and dev.*"
         )
     if settings.data is not None and settings.data.is_file() and (settings.train is None or settings.dev is None):
         raise UserError(f"{settings.data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen examples")
@@ -68,26 +69,52 @@ def choose_task(settings: FinetuneSettings) -> Task:
 
 
 def read_splits(task: Task, settings: FinetuneSettings) -> tuple[list[Example], list[Example]]:
-    """All training and dev examples."""
+    """All training and dev examples of a task that `choose_task` returned."""
     place = hub_datasets.local(task, settings.data) if settings.data is not None else Path(".")
     return task.read(place, "train"), task.read(place, "dev")
 
 
-# ---- Suites: names -> the tasks they stand for, and where each task's files lie under one folder ----
+def task_names(text: str) -> list[str]:
+    """'sst2+RTE' -> ['sst2', 'rte'].
 
+    Raises:
+        UserError: an unknown name, one given twice, or a custom task among several.
+    """
+    names = [find_task(name).name for name in text.split("+")]
+    if len(set(names)) < len(names):
+        raise UserError(f"{text}: a task is given twice; name each once")
+    if len(names) > 1 and (custom := {"own", "tagging"} & set(names)):
+        raise UserError(f"{text}: '{custom.pop()}' cannot be joined with other tasks; fine-tune it by itself")
+    return names
+
+
+def read_task(name: str, settings: FinetuneSettings) -> tuple[Task, list[Example], list[Example]]:
+    """One task of `settings.task` -> the task with its training and dev examples.
+
+    Raises:
+        UserError: its files are not given, not found or damaged.
+    """
+    if "+" in settings.task and settings.data is not None:
+        place = settings.data if hub_datasets.is_hub_name(name, settings.data) else find_files(name, settings.data) or settings.data
+        settings = replace(settings, task=name, data=place)
+    task = choose_task(settings)
+    return task, *read_splits(task, settings)
+
+
+# ---- suites ----
 
 GLUE_SUITE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 CLUE_SUITE = ("afqmc", "tnews", "iflytek", "cmnli", "ocnli", "cluewsc", "csl", "bustm", "chnsenticorp", "cmrc2018")
 SUITE_ALIASES = {"imdb": ("aclimdb",), "cluewsc": ("cluewsc2020", "wsc"), "squad": ("squadv1", "squad1"), "chunk": ("conll2000", "chunking")}
 """Task -> further names of its folder."""
 CUSTOM_TASKS = ("own", "tagging", "mrqa")
-"""Tasks whose files have no name of their own."""
+"""Tasks whose files have no fixed folder name."""
 DEPTH = 2
-"""Levels of folders looked through."""
+"""Levels of folders that are searched."""
 
 
 def suites() -> dict[str, tuple[str, ...]]:
-    """Suite -> the names of its tasks that there are."""
+    """Suite -> the names of its tasks in the table."""
     named = {"glue": GLUE_SUITE, "clue": CLUE_SUITE}
     return {name: tuple(task for task in tasks if task in TASKS) for name, tasks in named.items()} | {
         "all": tuple(n for n in TASKS if n not in CUSTOM_TASKS)
@@ -95,9 +122,9 @@ def suites() -> dict[str, tuple[str, ...]]:
 
 
 def find_files(task: str, data: Path) -> Path | None:
-    """Where a task's files lie: `data` itself, or a folder or archive up to two levels below with the task's name; None: nowhere.
+    """The folder or archive of a task: `data` itself, or one up to two levels below with the task's name; None: not found.
 
-    Names are compared without case, '-', '_' and what distributors add ('SST-2', 'tnews_public', 'aclImdb_v1.tar.gz').
+    Names are compared without case, '-', '_' and the additions of distributors ('SST-2', 'tnews_public', 'aclImdb_v1.tar.gz').
 
     Raises:
         UserError: `data` does not exist.

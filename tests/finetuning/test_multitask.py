@@ -19,7 +19,7 @@ from electra import cli
 from electra.contracts import Features, Head
 from electra.data.task_batches import FeatureStream, TaskMixture, collate_features
 from electra.errors import UserError
-from electra.finetuning import multitask
+from electra.finetuning.hyperparameters import mixing_power
 
 torch = pytest.importorskip("torch")
 SIZES = {"embedding_size": 16, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -196,7 +196,7 @@ def test_a_batchs_loss_is_its_tasks_mean() -> None:
 @pytest.mark.parametrize("mixing", ["sized", "size", "size2", "size-1", "0.75"])
 def test_wrong_mixtures(mixing: str) -> None:
     with pytest.raises(UserError, match="such as size"):
-        multitask.mixing_power(mixing)
+        mixing_power(mixing)
 
 
 # ---- early stopping ----

@@ -125,12 +125,12 @@ def test_mistakes_are_one_line(more: list[str], message: str, data: Path, tmp_pa
 
 def test_frozen_layers_stay_frozen_when_the_head_has_learned() -> None:
     from electra.model.encoder import Encoder, EncoderConfig
-    from electra.model.task_models import HeadFirst, freeze_lowest
+    from electra.model.task_models import LinearProbing, freeze_lowest
 
     shape = EncoderConfig(vocab_size=20, embedding_size=4, hidden_size=8, num_hidden_layers=3, num_attention_heads=1, intermediate_size=8)
     encoder = Encoder(shape)
     freeze_lowest(encoder, 0)
-    schedule = HeadFirst(encoder, 0.5)
+    schedule = LinearProbing(encoder, 0.5)
     schedule.advance(0.0)
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     schedule.advance(0.5)

@@ -163,7 +163,7 @@ def test_balanced_weights_equal_scikit_learns() -> None:
         ("1,2", CLASSES, r"2 weights for 3 classes \(a, b, c\)"),
         ("1,2,x", CLASSES, "'x' is not a number; give 'balanced'"),
         ("1,0,2", CLASSES, "must be above zero"),
-        ("balanced", Head(kind="regression"), "this task's label is a regression one"),
+        ("balanced", Head(kind="regression"), "this task's label is of kind regression"),
         ("1,2,3", Head(kind="multilabel", labels=("a", "b", "c")), "multilabel"),
     ],
 )

@@ -1,0 +1,169 @@
+"""Settings -> what every seed of a fine-tuning starts from: tasks with their features, encoder, tokenizer, settings used. All checks are here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from electra.contracts import Example, Features, Head, Task
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.errors import UserError
+from electra.finetuning import distillation
+from electra.finetuning.hyperparameters import (
+    check_class_weights,
+    check_same_run,
+    check_together,
+    class_weights,
+    fit_length,
+    recorded_values,
+    resolve,
+)
+from electra.model.huggingface import Checkpoint, load_checkpoint
+from electra.model.task_models import check_layers
+from electra.settings import FinetuneSettings
+from electra.storage import atomic
+from electra.tasks import data_warnings, input_spec, question_answering
+from electra.tasks.custom import settle
+from electra.tasks.registry import read_task, task_names
+from electra.tasks.text_tasks import choose_examples
+from electra.train.checkpoint import split_global_batch
+from electra.train.distributed import Ranks
+
+RANDOM = "random:"
+"""Prefix of --model for random weights in a checkpoint's shape."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """One task of a run: its head, and its examples as features."""
+
+    task: Task
+    head: Head
+    settings: FinetuneSettings
+    """The run's, with this task's input spec."""
+    train: Sequence[Features]
+    dev: Sequence[Features]
+    dev_examples: Sequence[Example]
+    num_train: int
+    """Training examples, exchanged pairs and unlabelled texts included."""
+    text_pairs: bool
+    class_weights: Sequence[float] | None = None
+    """In the order of the head's labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneInputs:
+    """What is the same for every seed."""
+
+    settings: FinetuneSettings
+    """The values used: preset, size and flags resolved."""
+    recorded: Mapping[str, Any]
+    """What config.toml holds."""
+    start: Checkpoint
+    """Where the weights come from."""
+    tokenizer: Tokenizer
+    tasks: Mapping[str, TaskData]
+    warnings: Sequence[str]
+
+    @property
+    def plain_tasks(self) -> dict[str, Task]:
+        """Name -> task."""
+        return {name: data.task for name, data in self.tasks.items()}
+
+    def part(self, folder: Path, name: str) -> Path:
+        """A task's model in a folder that holds one model of each task: the folder itself where there is one task."""
+        return folder / name if len(self.tasks) > 1 else folder
+
+    def prediction_files(self, name: str) -> list[str]:
+        """Files of a task's dev predictions, in seed-N and in RUN: rows, and of questions the official scripts' files."""
+        span = question_answering.PREDICTION_FILES if self.tasks[name].head.kind == "span" else ()
+        if len(self.tasks) == 1:
+            return ["predictions.jsonl", *span]
+        return [f"predictions-{name}.jsonl", *(f"predictions-{name}/{file}" for file in span)]
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What scores.json says of each task besides its scores."""
+        return {
+            name: {
+                "main_metric": data.task.main_metric,
+                "train_examples": data.num_train,
+                "dev_examples": len(data.dev_examples),
+                "text_pairs": int(data.text_pairs),
+            }
+            for name, data in self.tasks.items()
+        }
+
+
+def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
+    """Read all files, open the model and check everything; nothing is written.
+
+    Raises:
+        UserError: anything wrong with the settings, the files or the model.
+    """
+    names = task_names(settings.task)
+    check_together(settings, names)
+    if not settings.resume:
+        atomic.fresh_output(settings.output, remedy="add --resume to go on with it, or choose another --output")
+    read = {name: read_task(name, settings) for name in names}
+    heads = {name: task.head(training) for name, (task, training, _) in read.items()}
+    for head in heads.values():
+        check_class_weights(settings.class_weights, head)
+    start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
+    tokenizer = load_tokenizer(start.path)
+    if tokenizer.vocab_size > start.config.vocab_size:
+        sizes = f"its tokenizer has {tokenizer.vocab_size} tokens, its model {start.config.vocab_size}"
+        raise UserError(f"{start.path}: {sizes}; give a checkpoint whose tokenizer and model are of one run")
+    own = {name: fit_length(resolve(settings, name, start.config.hidden_size), settings, start.config.max_position_embeddings) for name in names}
+    whole = own[names[0]]
+    if len(names) > 1:
+        whole = fit_length(resolve(settings, settings.task, start.config.hidden_size), settings, start.config.max_position_embeddings)
+    check_layers(whole.freeze_layers, start.config.num_hidden_layers)
+    specs = {name: {key: getattr(own[name], key) for key in ("max_length", *input_spec.OPTIONS)} for name in names}
+    recorded = recorded_values(whole, specs)
+    check_same_run(whole, recorded)
+    tasks, warnings = {}, []
+    for name, (task, training, dev) in read.items():
+        task = settle(task, heads[name])
+        if len(names) == 1:
+            input_spec.check_asked(task, settings)
+        tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, replace(whole, **specs[name]))
+        warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], settings.head))
+        found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)
+        warnings += found if len(names) == 1 else [line.replace("warning: ", f"warning: {name}: ", 1) for line in found]
+    return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, warnings=warnings)
+
+
+def featurize(
+    task: Task, head: Head, training: Sequence[Example], dev: Sequence[Example], tokenizer: Tokenizer, settings: FinetuneSettings
+) -> TaskData:
+    """A task's examples as the network reads them; `settings` are the run's with this task's input spec."""
+    chosen = choose_examples(training, settings.max_train_examples, swapped=task.unordered_pairs and settings.double_unordered)
+    shown, features = distillation.featurize(task, chosen, tokenizer, head, settings)
+    return TaskData(
+        task=task,
+        head=head,
+        settings=settings,
+        train=features,
+        dev=task.featurize(dev, tokenizer, settings.max_length, head),
+        dev_examples=dev,
+        num_train=len(shown),
+        text_pairs=shown[0].text_pair is not None,
+        class_weights=class_weights(settings.class_weights, head, features),
+    )
+
+
+def for_ranks(inputs: FinetuneInputs, ranks: Ranks) -> FinetuneInputs:
+    """The same with the batch of each of the ranks that train together.
+
+    Raises:
+        UserError: a global batch that cannot be split, more ranks than examples, or a sharded model.
+    """
+    settings = inputs.settings
+    if settings.loop.parallel == "fsdp":
+        raise UserError("--parallel fsdp is for pre-training; fine-tune with ddp")
+    for name, data in inputs.tasks.items():
+        if len(data.train) < ranks.world_size:
+            raise UserError(f"{name} has {len(data.train)} training examples, fewer than the {ranks.world_size} ranks; start fewer ranks")
+    return replace(inputs, settings=replace(settings, loop=split_global_batch(settings.loop, None, ranks.world_size)))
