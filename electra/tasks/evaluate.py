@@ -140,12 +140,13 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
 
 
 def data_place(task: Task, given: str | Path) -> Path:
-    """--data as given (a path, an archive, a data set of the hub) -> the file or folder to read.
+    """--data as given (a path, an archive, a data set of the hub) -> the file, folder or name that the task reads.
 
     Raises:
-        UserError: nothing is there, the archive is damaged, or the hub cannot be reached.
+        UserError: nothing is there, or the archive is damaged.
     """
-    return atomic.existing_path(hub_datasets.local(task, Path(given)), "data")
+    place = Path(given)
+    return place if hub_datasets.is_hub_name(task.name, place) else atomic.existing_path(hub_datasets.local(task, place), "data")
 
 
 def named_task(settings: EvaluateSettings) -> Task:

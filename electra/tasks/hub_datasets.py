@@ -1,31 +1,34 @@
-"""A task's data set on the Hugging Face hub -> its files in the official layout, in the cache; from there on it is read like any other.
+"""Data of a task that is no folder: an archive -> its folder, unpacked once into the cache; a data set of the Hugging Face hub -> Examples.
 
-    rows of a split  ->  train.tsv, train.json, train-v1.1.json, train.txt, train.csv ...   (labels as the official files spell them)
+    rows of a split -> Examples, with the texts as they are and the labels as the official files spell them
 
-What the hub hides (labels of test sets) is left out of the files, as the benchmarks' own files leave it out.
+What the hub hides (labels of test sets) is None.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import sys
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from electra.contracts import Task
+from electra.contracts import Example, Head, Task
 from electra.errors import UserError, require
 from electra.storage import atomic, remote
+from electra.tasks.clue import LAYOUTS
+from electra.tasks.conll_files import tagged_example
+from electra.tasks.squad_files import mrqa_answers, squad_example, usable
+from electra.tasks.tagging import chunk_examples
 
-# ---- A task's official archive (SST-2.zip, tnews_public.zip, glue.tar.gz) -> its folder, unpacked once into the cache ----
+# ---- archives: SST-2.zip, tnews_public.zip, glue.tar.gz ----
 
 
 ENDINGS = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
@@ -100,27 +103,29 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
             pass
 
 
+# ---- the hub ----
+
 HUB = "hub"
 """--data hub: wherever the task's data set is."""
 CONVERTED = "refs/convert/parquet"
-"""Where the hub keeps data sets as plain files that were once made by a script, which is never run."""
+"""Where the hub keeps, as plain files, data sets that were once made by a script, which is never run."""
 
 Row = Mapping[str, Any]
 Rows = Iterable[Row]
-Spell = Callable[[Row], str | None]
+Label = Callable[[Row], str | float | None]
 """A row -> its label as the official files spell it; None where it is hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubDataset:
-    """Where a task's rows are, and how they become its files."""
+    """Where a task's rows are, and how they become Examples."""
 
     name: str
     """OWNER/NAME."""
-    files: Mapping[str, str]
-    """Their split -> our file; 'CONFIG:SPLIT' where it is part of another configuration."""
-    write: Callable[[Rows, Spell, str], str]
-    """(rows, spelling of the label, their split) -> the file's text."""
+    splits: Mapping[str, str]
+    """Our split -> theirs; 'CONFIG:SPLIT' where it is part of another configuration; 'A+B' where it is two of ours."""
+    examples: Callable[[Rows, Label, str], list[Example]]
+    """(rows, label of a row, our split) -> the examples."""
     config: str | None = None
     short: str = ""
     """The name without its owner that the data set once had."""
@@ -128,186 +133,167 @@ class HubDataset:
     """(column, value) of the rows that are the task's."""
 
 
-# ---- rows -> text ----
+def _text(row: Row, column: str) -> str:
+    if not isinstance(value := row[column], str):
+        raise TypeError(f"'{column}' is {type(value).__name__}, not text")
+    return value
 
 
-def _tab_separated(columns: Mapping[str, str], rows: Rows, spell: Spell, split: str, *, label: str = "label", header: bool = True) -> str:
-    """Columns of the file -> the rows' names for them; the label's is left out where no row has one."""
-    lines, labelled = [], True
-    for row in rows:
-        value = spell(row)
-        labelled = labelled and value is not None
-        fields = {name: " ".join(str(row[theirs]).split()) for name, theirs in columns.items()}
-        lines.append("\t".join([*fields.values(), *([value] if value is not None else [])]))
-    names = [*columns, *([label] if labelled else [])]
-    return "\n".join([*(["\t".join(names)] if header else []), *lines]) + "\n"
+def _texts(first: str, second: str | None, rows: Rows, label: Label, split: str) -> list[Example]:
+    """One or two columns of text."""
+    return [
+        Example(id=f"{split}-{i}", text=_text(row, first), text_pair=None if second is None else _text(row, second), label=label(row))
+        for i, row in enumerate(rows)
+    ]
 
 
-def _cola(rows: Rows, spell: Spell, split: str) -> str:
-    """No header but in the test file: source, label, mark, sentence."""
-    if split == "test":
-        return "index\tsentence\n" + "".join(f"{i}\t{' '.join(row['sentence'].split())}\n" for i, row in enumerate(rows))
-    return "".join(f"hub\t{spell(row)}\t\t{' '.join(row['sentence'].split())}\n" for row in rows)
+def _reviews(rows: Rows, label: Label, split: str) -> list[Example]:
+    """IMDb's, whose line breaks are HTML."""
+    return [replace(example, text=example.text.replace("<br />", " ")) for example in _texts("text", None, rows, label, split)]
 
 
-def _json_lines(rows: Rows, spell: Spell, split: str) -> str:
+def _clue_texts(name: str, rows: Rows, label: Label, split: str) -> list[Example]:
+    """Texts are put together as from CLUE's own files; rows whose annotators did not agree are left out."""
+    out = []
+    for i, row in enumerate(rows):
+        text, pair = LAYOUTS[name].texts(row, f"row {i} of {split}")
+        number = row.get("id", i) if split == "test" else i
+        out.append(Example(id=f"{split}-{number}", text=text, text_pair=pair, label=label(row)))
+    return [example for example in out if example.label is not None or split == "test"]
+
+
+def _questions(name: str, rows: Rows, label: Label, split: str, *, unanswerable: bool = False) -> list[Example]:
+    """SQuAD's: an answer's text and its first character."""
+    counts: Counter[str] = Counter()
     out = []
     for row in rows:
-        kept = {name: value for name, value in row.items() if name != "label"}
-        value = spell(row)
-        out.append(json.dumps(kept | ({} if value is None else {"label": value}), ensure_ascii=False) + "\n")
-    return "".join(out)
-
-
-def _squad(rows: Rows, spell: Spell, split: str, *, unanswerable: bool = False) -> str:
-    """SQuAD's json, a paragraph for each context."""
-    paragraphs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
         answers = [{"text": text, "answer_start": at} for text, at in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)]
-        question = {"id": row["id"], "question": row["question"], "answers": answers} | ({"is_impossible": not answers} if unanswerable else {})
-        paragraphs.setdefault((str(row.get("title", "")), row["context"]), []).append(question)
-    data = [{"title": title, "paragraphs": [{"context": context, "qas": asked}]} for (title, context), asked in paragraphs.items()]
-    return json.dumps({"version": "hub", "data": data}, ensure_ascii=False) + "\n"
+        question = {"id": row["id"], "question": row["question"], "answers": answers, "is_impossible": unanswerable and not answers}
+        out.append(squad_example(question, _text(row, "context"), name, unanswerable, counts))
+    return usable(out, split, Path(name), counts)
 
 
-def _mrqa(rows: Rows, spell: Spell, split: str) -> str:
-    """MRQA 2019's lines: a header, then a context with its question each."""
-    out = [json.dumps({"header": {"dataset": "hub", "split": split}}) + "\n"]
+def _mrqa_questions(rows: Rows, label: Label, split: str) -> list[Example]:
+    """MRQA 2019's: what people answered, and where that was found in the context."""
+    counts: Counter[str] = Counter()
+    out = []
     for row in rows:
         found = row["detected_answers"]
-        # A span's end is the last character's place, in MRQA and on the hub alike.
+        # A span's end is its last character, in MRQA's files and on the hub alike.
         spans = [[[a, b] for a, b in zip(one["start"], one["end"], strict=True)] for one in found["char_spans"]]
         detected = [{"text": text, "char_spans": places} for text, places in zip(found["text"], spans, strict=True)]
-        asked = {"qid": row["qid"], "question": row["question"], "answers": list(row["answers"]), "detected_answers": detected}
-        out.append(json.dumps({"context": row["context"], "qas": [asked]}, ensure_ascii=False) + "\n")
-    return "".join(out)
+        context, name = _text(row, "context"), str(row["qid"])
+        answers = mrqa_answers({"answers": row["answers"], "detected_answers": detected}, context, f"question {name}", split, counts)
+        out.append(Example(id=name, text=_text(row, "question"), text_pair=context, answers=answers))
+    return usable(out, split, Path("mrqa"), counts)
 
 
-def _csv(rows: Rows, spell: Spell, split: str) -> str:
-    import csv
-    import io
-
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["text", "label"])
-    writer.writerows([row["text"], spell(row)] for row in rows)
-    return out.getvalue()
+def _chunks(rows: Rows, label: Label, split: str) -> list[Example]:
+    """CoNLL-2000's words and chunks."""
+    sentences = [(list(row["tokens"]), list(row["chunk_tags"])) for row in rows if len(row["tokens"])]
+    return chunk_examples([tagged_example(f"{split}-{i}", words, tags) for i, (words, tags) in enumerate(sentences)], "the hub's CoNLL-2000")
 
 
-def _columns(rows: Rows, spell: Spell, split: str) -> str:
-    """CoNLL-2000's lines: word, part of speech, chunk; an empty line behind each sentence."""
-    sentences = (zip(row["tokens"], row["pos_tags"], row["chunk_tags"], strict=True) for row in rows if len(row["tokens"]))
-    return "".join("".join(f"{' '.join(map(str, word))}\n" for word in sentence) + "\n" for sentence in sentences)
+_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+_MNLI = {"dev": "dev_matched+dev_mismatched", "test": "test_matched", "ax": "ax:test"}
+_MNLI |= {f"{split}_{half}": f"{theirs}_{half}" for split, theirs in (("dev", "validation"), ("test", "test")) for half in ("matched", "mismatched")}
 
 
-# ---- the table ----
-
-_TSV = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
-_JSON = {"train": "train.json", "validation": "dev.json", "test": "test.json"}
-_HALVES = {"validation_matched": "dev_matched.tsv", "validation_mismatched": "dev_mismatched.tsv"}
-_HALVES |= {"test_matched": "test_matched.tsv", "test_mismatched": "test_mismatched.tsv", "ax:test": "diagnostic.tsv"}
+def _glue(config: str, first: str, second: str | None = None, splits: Mapping[str, str] = _SPLITS) -> HubDataset:
+    return HubDataset(name="nyu-mll/glue", short="glue", config=config, splits=splits, examples=partial(_texts, first, second))
 
 
-def _glue(config: str, columns: Mapping[str, str], files: Mapping[str, str] = _TSV, label: str = "label") -> HubDataset:
-    return HubDataset(name="nyu-mll/glue", short="glue", config=config, files=files, write=partial(_tab_separated, columns, label=label))
+def _clue(name: str, config: str) -> HubDataset:
+    return HubDataset(name="clue/clue", short="clue", config=config, splits=_SPLITS, examples=partial(_clue_texts, name))
 
 
-def _clue(config: str) -> HubDataset:
-    return HubDataset(name="clue/clue", short="clue", config=config, files=_JSON, write=_json_lines)
+def _squad(name: str, short: str, splits: Mapping[str, str], *, unanswerable: bool = False) -> HubDataset:
+    return HubDataset(name=name, short=short, splits=splits, examples=partial(_questions, name, unanswerable=unanswerable))
 
 
-def _questions(name: str, short: str, version: str, *, unanswerable: bool = False) -> HubDataset:
-    files = {"train": f"train-{version}.json", "validation": f"dev-{version}.json"}
-    return HubDataset(name=name, short=short, files=files, write=partial(_squad, unanswerable=unanswerable))
+def _mrqa(subset: str) -> HubDataset:
+    splits = {"train": "train", "dev": "validation"}
+    return HubDataset(name="mrqa-workshop/mrqa", short="mrqa", splits=splits, examples=_mrqa_questions, only=("subset", subset))
 
 
-def _of_mrqa(subset: str) -> HubDataset:
-    files = {"train": "train.jsonl", "validation": "dev.jsonl"}
-    return HubDataset(name="mrqa-workshop/mrqa", short="mrqa", files=files, write=_mrqa, only=("subset", subset))
-
-
-_PAIR = {"sentence1": "sentence1", "sentence2": "sentence2"}
 DATASETS: dict[str, HubDataset] = {
-    "sst2": _glue("sst2", {"sentence": "sentence"}),
-    "cola": HubDataset(name="nyu-mll/glue", short="glue", config="cola", files=_TSV, write=_cola),
-    "mrpc": _glue("mrpc", {"#1 String": "sentence1", "#2 String": "sentence2"}, label="Quality"),
-    "stsb": _glue("stsb", _PAIR, label="score"),
-    "qqp": _glue("qqp", {"question1": "question1", "question2": "question2"}, label="is_duplicate"),
-    "mnli": _glue("mnli", {"sentence1": "premise", "sentence2": "hypothesis"}, {"train": "train.tsv"} | _HALVES, label="gold_label"),
-    "qnli": _glue("qnli", {"question": "question", "sentence": "sentence"}),
-    "rte": _glue("rte", _PAIR),
-    "wnli": _glue("wnli", _PAIR),
-    **{name: _clue(name) for name in ("afqmc", "tnews", "iflytek", "cmnli", "csl", "ocnli")},
-    "cluewsc": _clue("cluewsc2020"),
-    "chnsenticorp": HubDataset(name="lansinuote/ChnSentiCorp", files=_TSV, write=partial(_tab_separated, {"text_a": "text"})),
-    "imdb": HubDataset(name="stanfordnlp/imdb", short="imdb", files={"train": "train.csv", "test": "test.csv"}, write=_csv),
-    "squad": _questions("rajpurkar/squad", "squad", "v1.1"),
-    "squad2": _questions("rajpurkar/squad_v2", "squad_v2", "v2.0", unanswerable=True),
-    "cmrc2018": HubDataset(
-        name="hfl/cmrc2018", short="cmrc2018", files={"train": "train.json", "validation": "dev.json", "test": "trial.json"}, write=_squad
-    ),
-    "newsqa": _of_mrqa("NewsQA"),
-    "naturalquestions": _of_mrqa("NaturalQuestionsShort"),
-    "triviaqa": _of_mrqa("TriviaQA-web"),
-    "searchqa": _of_mrqa("SearchQA"),
-    "chunk": HubDataset(name="eriktks/conll2000", short="conll2000", files={"train": "train.txt", "test": "test.txt"}, write=_columns),
+    "sst2": _glue("sst2", "sentence"),
+    "cola": _glue("cola", "sentence"),
+    "mrpc": _glue("mrpc", "sentence1", "sentence2"),
+    "stsb": _glue("stsb", "sentence1", "sentence2"),
+    "qqp": _glue("qqp", "question1", "question2"),
+    "mnli": _glue("mnli", "premise", "hypothesis", {"train": "train"} | _MNLI),
+    "qnli": _glue("qnli", "question", "sentence"),
+    "rte": _glue("rte", "sentence1", "sentence2"),
+    "wnli": _glue("wnli", "sentence1", "sentence2"),
+    **{name: _clue(name, name) for name in ("afqmc", "tnews", "iflytek", "cmnli", "csl", "ocnli")},
+    "cluewsc": _clue("cluewsc", "cluewsc2020"),
+    "chnsenticorp": HubDataset(name="lansinuote/ChnSentiCorp", splits=_SPLITS, examples=partial(_texts, "text", None)),
+    "imdb": HubDataset(name="stanfordnlp/imdb", short="imdb", splits={"train": "train", "dev": "test", "test": "test"}, examples=_reviews),
+    "squad": _squad("rajpurkar/squad", "squad", {"train": "train", "dev": "validation"}),
+    "squad2": _squad("rajpurkar/squad_v2", "squad_v2", {"train": "train", "dev": "validation"}, unanswerable=True),
+    "cmrc2018": _squad("hfl/cmrc2018", "cmrc2018", {"train": "train", "dev": "validation", "trial": "test"}),
+    "newsqa": _mrqa("NewsQA"),
+    "naturalquestions": _mrqa("NaturalQuestionsShort"),
+    "triviaqa": _mrqa("TriviaQA-web"),
+    "searchqa": _mrqa("SearchQA"),
+    "chunk": HubDataset(name="eriktks/conll2000", short="conll2000", splits={"train": "train", "dev": "test", "test": "test"}, examples=_chunks),
 }
 """Task -> its data set. The hub's 'test' of CMRC 2018 is the official trial set."""
 
 
-# ---- a name -> a folder ----
-
-
 def is_hub_name(task: str, data: Path | None) -> bool:
-    """Whether --data names the task's data set on the hub: its name, its old short name, or 'hub'. What lies here under that name comes first."""
+    """Whether --data names the task's data set on the hub: its name, its old short name, or 'hub'. A file or folder of that name comes first."""
     found = DATASETS.get(task)
     return found is not None and data is not None and not data.exists() and str(data) in {HUB, found.name, found.short or HUB}
 
 
+def with_hub(task: Task) -> Task:
+    """The task, whose `read` also takes a name of its data set on the hub for the folder."""
+
+    def read(data: Path, split: str) -> list[Example]:
+        return read_hub(task, split) if is_hub_name(task.name, Path(data)) else task.read(data, split)
+
+    return replace(task, read=read) if task.name in DATASETS else task
+
+
 def local(task: Task, data: Path) -> Path:
-    """--data as given, a path, an archive or the data set's name on the hub -> the path, or the cache's folder with the data set's files.
+    """--data as given -> what the task reads: an archive's folder in the cache, all else as it is.
 
     Raises:
-        UserError: the hub has no such data set or cannot be reached, or its rows are not what they were.
+        UserError: the archive is damaged.
     """
-    if not is_hub_name(task.name, data):
-        # IMDb's archive of a hundred thousand small files is read as it is.
-        return unpacked(data) if task.name != "imdb" and is_archive(data) else data
+    # IMDb's archive of a hundred thousand small files is read as it is.
+    return unpacked(data) if task.name != "imdb" and is_archive(data) else data
+
+
+def read_hub(task: Task, split: str) -> list[Example]:
+    """Examples of a split, with the ids that the official files' have.
+
+    Raises:
+        UserError: the hub has no such data set or split, cannot be reached, or its rows are not what they were.
+    """
     found = DATASETS[task.name]
-    labels = task.head([]).labels
-    folder = remote.cache_folder() / "datasets" / f"{found.name.replace('/', '--')}--{task.name}"
-    if not folder.exists():
-        try:
-            texts = {file: found.write(_rows(found, loaded), _spelling(loaded, labels), split) for split, file, loaded in _load(found)}
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"no column {error}" if isinstance(error, KeyError) else f"other rows than expected ({error})"
-            raise UserError(f"{found.name} on the hub has {what}; give the folder of its official files") from None
-        with atomic.atomic_folder(folder) as temporary:
-            for file, text in texts.items():
-                atomic.write_text(temporary / file, text)
-        print(f"{task.name}: {found.name}{f' ({found.config})' if found.config else ''} from the Hugging Face hub, kept in {folder}", file=sys.stderr)
-    return folder
+    if split not in found.splits:
+        raise UserError(f"{found.name} on the hub has no split '{split}' of {task.name}; it has {', '.join(found.splits)}")
+    if "+" in found.splits[split]:
+        return [example for part in found.splits[split].split("+") for example in read_hub(task, part)]
+    config, _, name = found.splits[split].rpartition(":")
+    loaded = _load(found.name, config or found.config)
+    if name not in loaded:
+        raise UserError(f"{found.name} on the hub has no split '{name}' (it has {', '.join(loaded)}); give the folder of its official files")
+    rows, label = _rows(found, loaded[name]), _labeller(loaded[name], task.head([]))
+    try:
+        examples = found.examples(rows, label, split)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"no column {error}" if isinstance(error, KeyError) else f"other rows than expected ({error})"
+        raise UserError(f"{found.name} on the hub has {what}; give the folder of its official files") from None
+    if not examples:
+        raise UserError(f"{found.name} on the hub has no rows of {task.name} in '{name}'; give the folder of its official files")
+    return examples
 
 
-def _load(found: HubDataset) -> Iterator[tuple[str, str, Any]]:
-    """(their split, our file, rows) of each split.
-
-    Raises:
-        UserError: the hub cannot be reached, or has no such split.
-    """
-    loaded: dict[str | None, Any] = {}
-    for split, file in found.files.items():
-        config, _, name = split.rpartition(":")
-        place = config or found.config
-        if place not in loaded:
-            loaded[place] = _splits(found.name, place)
-        if name not in loaded[place]:
-            there = ", ".join(loaded[place])
-            raise UserError(f"{found.name} on the hub has no split '{name}' (it has {there}); give the folder of its official files")
-        yield name, file, loaded[place][name]
-
-
-def _splits(name: str, config: str | None) -> Any:
+def _load(name: str, config: str | None) -> Any:
     datasets = require("datasets", "data")
     offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE")
     try:
@@ -334,16 +320,21 @@ def _rows(found: HubDataset, loaded: Any) -> Rows:
             yield row | {column: [names[i] for i in row[column]] for column, names in named.items()}
 
 
-def _spelling(loaded: Any, labels: tuple[str, ...]) -> Spell:
-    """How to read a row's label: by name where the official files have names, by number elsewhere; -1 is a hidden one."""
+def _labeller(loaded: Any, head: Head) -> Label:
+    """How to read a row's label: a number; a class by its name where the official files have names, by its number elsewhere; -1 is hidden."""
     names = getattr(loaded.features.get("label"), "names", None)
 
-    def spell(row: Row) -> str | None:
+    def label(row: Row) -> str | float | None:
         value = row.get("label")
         if value is None or value == -1:
             return None
-        if names is not None and names[value] in labels:
-            return str(names[value])
-        return str(value)
+        if head.kind == "regression":
+            if not head.offset <= float(value) <= head.offset + head.scale:
+                raise ValueError(f"label {value}, expected {head.offset:g} .. {head.offset + head.scale:g}")
+            return float(value)
+        text = str(names[value]) if names is not None and names[value] in head.labels else str(value)
+        if text not in head.labels:
+            raise ValueError(f"label {text}, expected one of {', '.join(head.labels)[:100]}")
+        return text
 
-    return spell
+    return label

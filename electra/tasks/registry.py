@@ -21,7 +21,7 @@ from electra.tasks.question_answering import QUESTION_TASKS
 from electra.tasks.tagging import CHUNK, TAGGING, tagging_task
 
 TASKS: dict[str, Task] = {
-    task.name: task
+    task.name: hub_datasets.with_hub(task)
     for task in (SST2, COLA, MRPC, STSB, QQP, MNLI, QNLI, RTE, WNLI, IMDB, *CLUE.values(), CHUNK, *QUESTION_TASKS.values(), OWN, TAGGING)
 }
 ALIASES = {"conll2000": "chunk"}

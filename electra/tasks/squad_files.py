@@ -57,11 +57,16 @@ def read_squad(path: Path, split: str, *, unanswerable: bool = False) -> list[Ex
         for number, paragraph in enumerate(_list(article, "paragraphs", f"{path}, article {article_number}")):
             place = f"{path}, article {article_number}, paragraph {number}"
             for question in _list(paragraph, "qas", place):
-                examples.append(_squad_example(question, _text(paragraph, "context", place), place, unanswerable, counts))
-    return _usable(examples, split, path, counts)
+                examples.append(squad_example(question, _text(paragraph, "context", place), place, unanswerable, counts))
+    return usable(examples, split, path, counts)
 
 
-def _squad_example(question: Any, context: str, place: str, unanswerable: bool, counts: Counter[str]) -> Example:
+def squad_example(question: Any, context: str, place: str, unanswerable: bool, counts: Counter[str]) -> Example:
+    """One question of SQuAD's json; `counts` are those of `locate`.
+
+    Raises:
+        UserError: a field is missing, or there is no answer where `unanswerable` does not allow that.
+    """
     asked = _text(question, "question", place)
     name = str(question.get("id", question.get("qid", f"{place}: {asked}")))
     if question.get("is_impossible") is True:
@@ -103,12 +108,17 @@ def read_mrqa(path: Path, split: str) -> list[Example]:
         for question in _list(paragraph, "qas", place):
             context, asked = _text(paragraph, "context", place), _text(question, "question", place)
             name = str(question.get("qid", question.get("id", f"{number}: {asked}")))
-            answers = _mrqa_answers(question, context, f"{place}, question {name}", split, counts)
+            answers = mrqa_answers(question, context, f"{place}, question {name}", split, counts)
             examples.append(Example(id=name, text=asked, text_pair=context, answers=answers))
-    return _usable(examples, split, path, counts)
+    return usable(examples, split, path, counts)
 
 
-def _mrqa_answers(question: Mapping[str, Any], context: str, place: str, split: str, counts: Counter[str]) -> tuple[Answer, ...] | None:
+def mrqa_answers(question: Mapping[str, Any], context: str, place: str, split: str, counts: Counter[str]) -> tuple[Answer, ...] | None:
+    """The answers of one of MRQA's questions, see `read_mrqa`; None: none is given.
+
+    Raises:
+        UserError: a field is missing.
+    """
     given = [str(text) for text in question.get("answers") or ()]
     known = {normalize_answer(text) for text in given}
     answers = []
@@ -163,7 +173,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def _usable(examples: list[Example], split: str, path: Path, counts: Counter[str]) -> list[Example]:
+def usable(examples: list[Example], split: str, path: Path, counts: Counter[str]) -> list[Example]:
     """What can be used of the examples; what was wrong is said on standard error."""
     if counts["moved"] or counts["lost"]:
         moved = f"{counts['moved']:,} of {counts['answers']:,} answers stand elsewhere than their offsets say and were found in the text"

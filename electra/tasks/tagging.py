@@ -205,12 +205,20 @@ def read_chunks(data: Path, split: str) -> list[Example]:
     data = Path(data)
     official = next((path for name in ("test.txt", "test.txt.gz") if (path := data / name).exists()), None)
     path = official if split == "dev" and not (data / "dev.txt").exists() and official is not None else split_file(data, split, SUFFIXES)
-    sentences = read_tagged(path, TagColumns(), split)
+    return chunk_examples(read_tagged(path, TagColumns(), split), str(path))
+
+
+def chunk_examples(sentences: Sequence[Example], place: str) -> list[Example]:
+    """Sentences with CoNLL-2000's tags -> the same with tags in BIOES.
+
+    Raises:
+        UserError: another tag.
+    """
     tags = {tag for sentence in sentences if isinstance(sentence.label, tuple) for tag in sentence.label}
     known = {"O", *(f"{letter}-{kind}" for letter in "BIES" for kind in CHUNK_TYPES["B"].split())}
     # What is no tag of a chunk would pass for one outside of all.
     if strange := sorted(tags - known):
-        raise UserError(f"{path}: tag '{strange[0]}' is none of CoNLL-2000's; is it another file? other tags are learned by the task 'tagging'")
+        raise UserError(f"{place}: tag '{strange[0]}' is none of CoNLL-2000's; is it another file? other tags are learned by the task 'tagging'")
     return [dataclasses.replace(s, label=tuple(to_bioes(s.label)) if isinstance(s.label, tuple) else None) for s in sentences]
 
 

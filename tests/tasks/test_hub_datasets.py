@@ -1,4 +1,4 @@
-"""Data sets of the hub, as rows with its features -> the official files: read back, they equal the official ones."""
+"""Data sets of the hub, as rows with its features: their examples equal those of the official files."""
 
 from __future__ import annotations
 
@@ -78,13 +78,11 @@ def test_glue_of_the_hub_is_glue(name: str, hub: dict[Any, Any], data_root: Path
             official[theirs] = [Example(id=f"test-{i}", text=f"a {i}", text_pair="b" if len(columns) > 1 else None) for i in range(3)]
     hub["nyu-mll/glue", name] = {split: rows_of(name, examples, names, columns) for split, examples in official.items()}
     for given in ("hub", "nyu-mll/glue", "glue"):
-        place = hub_datasets.local(task, Path(given))
         for theirs, ours in splits.items():
-            found = task.read(place, ours)
+            found = task.read(Path(given), ours)
             assert len(found) == len(official[theirs]) > 0
             for one, expected in zip(found, official[theirs], strict=True):
-                assert " ".join(expected.text.split()) == one.text
-                assert expected.text_pair is None or " ".join(expected.text_pair.split()) == one.text_pair
+                assert (one.id, one.text, one.text_pair) == (expected.id, expected.text, expected.text_pair)
                 assert one.label == (pytest.approx(expected.label) if names is None and expected.label is not None else expected.label)
 
 
@@ -100,9 +98,10 @@ def test_mnli_has_its_halves_and_its_diagnostic_set(hub: dict[Any, Any]) -> None
     hub["nyu-mll/glue", "mnli"] = {split: rows(split, [-1] if "test" in split else [0, 1, 2]) for split in splits}
     hub["nyu-mll/glue", "ax"] = {"test": rows("ax", [-1, -1])}
     task = TASKS["mnli"]
-    place = hub_datasets.local(task, Path("hub"))
+    place = Path("hub")
     assert [e.label for e in task.read(place, "train")] == names
     assert [e.text for e in task.read(place, "dev")][2:4] == ["validation_matched 2", "validation_mismatched 0"]
+    assert [e.id for e in task.read(place, "dev")][2:4] == ["dev_matched-2", "dev_mismatched-0"]
     assert [e.text for e in task.read(place, "ax")] == ["ax 0", "ax 1"] and task.read(place, "test")[0].label is None
 
 
@@ -122,7 +121,7 @@ def test_squad_of_the_hub_is_squad(hub: dict[Any, Any], data_root: Path) -> None
     ]
     loaded = datasets.Dataset.from_list(rows)
     hub["rajpurkar/squad", None] = {"train": loaded, "validation": loaded}
-    found = {e.id: e for e in task.read(hub_datasets.local(task, Path("rajpurkar/squad")), "dev")}
+    found = {e.id: e for e in task.read(Path("rajpurkar/squad"), "dev")}
     assert len(found) == len(official) and all(found[e.id] == e for e in official)
 
 
@@ -134,7 +133,7 @@ def test_questions_without_answers(hub: dict[Any, Any]) -> None:
     loaded = datasets.Dataset.from_list(rows)
     hub["rajpurkar/squad_v2", None] = {"train": loaded, "validation": loaded}
     task = TASKS["squad2"]
-    assert [len(e.answers or ()) for e in task.read(hub_datasets.local(task, Path("hub")), "train")] == [1, 0]
+    assert [len(e.answers or ()) for e in task.read(Path("hub"), "train")] == [1, 0]
 
 
 def test_one_subset_of_mrqa(hub: dict[Any, Any]) -> None:
@@ -152,7 +151,7 @@ def test_one_subset_of_mrqa(hub: dict[Any, Any]) -> None:
     loaded = datasets.Dataset.from_list(rows)
     hub["mrqa-workshop/mrqa", None] = {"train": loaded, "validation": loaded}
     task = TASKS["newsqa"]
-    (example,) = task.read(hub_datasets.local(task, Path("mrqa-workshop/mrqa")), "train")
+    (example,) = task.read(Path("mrqa-workshop/mrqa"), "train")
     assert example.id == "NewsQA" and example.answers is not None and (example.answers[0].text, example.answers[0].start) == ("chef", 4)
 
 
@@ -168,7 +167,7 @@ def test_chunks_of_the_hub_are_conll(hub: dict[Any, Any], data_root: Path) -> No
     table = {name: [[word[i] for word in sentence] for sentence in words] for i, name in enumerate(("tokens", "pos_tags", "chunk_tags"))}
     loaded = datasets.Dataset.from_dict(table, features=features)
     hub["eriktks/conll2000", None] = ({"train": loaded, "test": loaded},)
-    found = task.read(hub_datasets.local(task, Path("conll2000")), "dev")
+    found = task.read(Path("conll2000"), "dev")
     official = task.read(data_root / "conll2000", "dev")[:100]
     assert [(e.words, e.label) for e in found] == [(e.words, e.label) for e in official]
 
@@ -187,7 +186,7 @@ def test_clue_of_the_hub_is_clue(name: str, hub: dict[Any, Any], data_root: Path
     kept = [{k: v for k, v in row.items() if k in texts} | {"idx": i, "label": labels.index(str(row["label"]))} for i, row in enumerate(rows)]
     loaded = datasets.Dataset.from_list(kept).cast_column("label", datasets.ClassLabel(names=labels))
     hub["clue/clue", "cluewsc2020" if name == "cluewsc" else name] = {"train": loaded, "validation": loaded, "test": loaded}
-    found = TASKS[name].read(hub_datasets.local(TASKS[name], Path("clue/clue")), "train")
+    found = TASKS[name].read(Path("clue/clue"), "train")
     official = choose_fold(TASKS[name], "0").read(folder, "train")
     assert [(e.text, e.text_pair, e.label) for e in found] == [(e.text, e.text_pair, e.label) for e in official]
 
@@ -197,23 +196,39 @@ def test_reviews_and_sentiments(hub: dict[Any, Any]) -> None:
     loaded = datasets.Dataset.from_dict({"text": ["bad,\nvery", 'a "good" one'], "label": [0, 1]}, features=features)
     hub["stanfordnlp/imdb", None] = {"train": loaded, "test": loaded, "unsupervised": loaded}
     task = TASKS["imdb"]
-    assert [(e.text, e.label) for e in task.read(hub_datasets.local(task, Path("imdb")), "train")] == [("bad,\nvery", "neg"), ('a "good" one', "pos")]
+    assert [(e.text, e.label) for e in task.read(Path("imdb"), "train")] == [("bad,\nvery", "neg"), ('a "good" one', "pos")]
     plain = datasets.Dataset.from_dict({"text": ["好\t吃", "差"], "label": [1, 0]})
     hub["lansinuote/ChnSentiCorp", None] = dict.fromkeys(("train", "validation", "test"), plain)
     task = TASKS["chnsenticorp"]
-    assert [(e.text, e.label) for e in task.read(hub_datasets.local(task, Path("hub")), "dev")] == [("好 吃", "1"), ("差", "0")]
+    assert [(e.text, e.label) for e in task.read(Path("hub"), "dev")] == [("好\t吃", "1"), ("差", "0")]
 
 
 def test_a_hub_that_is_not_there_or_has_changed(hub: dict[Any, Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nyu-mll/glue could not be read from the hub \(.*ConnectionError\)"):
-        hub_datasets.local(TASKS["sst2"], Path("hub"))
+    read = TASKS["sst2"].read
+    with pytest.raises(
+        UserError, match=r"nyu-mll/glue could not be read from the hub \(.*ConnectionError\); fetch it with a network, or give the folder"
+    ):
+        read(Path("hub"), "train")
     loaded = datasets.Dataset.from_dict({"text": ["a"], "label": [0]})
-    hub["nyu-mll/glue", "sst2"] = {"train": loaded}
-    with pytest.raises(UserError, match=r"has no (column 'sentence'|split 'validation')"):
-        hub_datasets.local(TASKS["sst2"], Path("hub"))
-    assert not (tmp_path / "cache" / "datasets").exists() or not list((tmp_path / "cache" / "datasets").iterdir())
+    hub["nyu-mll/glue", "sst2"] = {"train": loaded, "test": loaded.select([])}
+    with pytest.raises(UserError, match=r"nyu-mll/glue on the hub has no column 'sentence'; give the folder of its official files"):
+        read(Path("hub"), "train")
+    with pytest.raises(UserError, match=r"nyu-mll/glue on the hub has no split 'validation' \(it has train, test\); give the folder"):
+        read(Path("hub"), "dev")
+    with pytest.raises(UserError, match=r"nyu-mll/glue on the hub has no rows of sst2 in 'test'; give the folder"):
+        read(Path("hub"), "test")
+    with pytest.raises(UserError, match=r"nyu-mll/glue on the hub has no split 'ax' of sst2; it has train, dev, test"):
+        read(Path("hub"), "ax")
+    rows = {"sentence": ["a", None], "label": [0, 7]}
+    hub["nyu-mll/glue", "sst2"] = {"train": datasets.Dataset.from_dict(rows), "validation": datasets.Dataset.from_dict(rows).select([1])}
+    with pytest.raises(UserError, match=r"has other rows than expected \('sentence' is NoneType, not text\)"):
+        read(Path("hub"), "dev")
+    hub["nyu-mll/glue", "sst2"] = {"train": datasets.Dataset.from_dict({"sentence": ["a"], "label": [7]})}
+    with pytest.raises(UserError, match=r"has other rows than expected \(label 7, expected one of 0, 1\)"):
+        read(Path("hub"), "train")
     (tmp_path / "glue").mkdir()
-    assert hub_datasets.local(TASKS["sst2"], Path("glue")) == Path("glue")
+    with pytest.raises(UserError, match=r"glue holds neither train\.tsv nor a folder SST-2"):
+        read(Path("glue"), "train")  # what lies here comes first
     assert hub_datasets.local(TASKS["sst2"], Path("elsewhere")) == Path("elsewhere")
     assert set(hub_datasets.DATASETS) < set(TASKS)
 
@@ -221,3 +236,19 @@ def test_a_hub_that_is_not_there_or_has_changed(hub: dict[Any, Any], tmp_path: P
 def test_the_command_says_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finetune", "sst2", "--model", "none", "--output", str(tmp_path / "out")]) == 2
     assert "--data hub" in capsys.readouterr().err
+
+
+def test_fine_tuning_reads_rows_as_they_are(hub: dict[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tiny_models import checkpoints
+
+    rows = {"sentence1": ["the chef\tate ", "the  film", "it was"], "sentence2": ["the chef", "good", "boring"], "label": [0, 1, 1]}
+    loaded = datasets.Dataset.from_dict(rows).cast_column("label", datasets.ClassLabel(names=["entailment", "not_entailment"]))
+    hub["nyu-mll/glue", "rte"] = {"train": loaded, "validation": loaded}
+    words = ["finetune", "rte", "--model", str(checkpoints()["lone"]), "--data", "hub", "--output", str(tmp_path / "run")]
+    assert main([*words, "--epochs", "1", "--batch-size", "2", "--device", "cpu", "--json"]) == 0
+    import json
+
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["train_examples"] == scores["dev_examples"] == 3
+    assert [e.text for e in TASKS["rte"].read(Path("hub"), "train")] == rows["sentence1"]
+    assert main(["evaluate", str(tmp_path / "run"), "--task", "rte", "--data", "glue", "--json"]) == 0
