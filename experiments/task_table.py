@@ -29,7 +29,9 @@ def main() -> None:
     tasks = {}
     for path in sorted(options.folder.glob("*/results.json")):
         for name, row in json.loads(path.read_text(encoding="utf-8"))["tasks"].items():
-            command = (path.parent / name / f"seed-{row['seeds'][0]}" / "trial.log").read_text(encoding="utf-8").splitlines()[0]
+            # One task's trials are in RUN/search, a suite's (and those of earlier versions) in RUN/TASK.
+            trials = path.parent / name if (path.parent / name).is_dir() else path.parent / "search"
+            command = (trials / f"seed-{row['seeds'][0]}" / "trial.log").read_text(encoding="utf-8").splitlines()[0]
             tasks[name] = row | {"command": _portable(command)}
     order = sorted(tasks, key=lambda name: (name in CLUE_SUITE, list(tasks).index(name)))
     tasks = {name: tasks[name] for name in order}

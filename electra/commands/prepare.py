@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 
 from electra import environment
 from electra.data.prepare import prepare
 from electra.data.sources import CorpusReport
-from electra.data.tfrecord import find_records
 from electra.data.tokenizer import load_tokenizer
-from electra.data.word_boundaries import choose_words
 from electra.errors import UserError
 from electra.settings import PrepareSettings
 from electra.storage import remote
@@ -23,27 +20,9 @@ def run(settings: PrepareSettings) -> None:
     if settings.ray_address and settings.engine != "ray":
         raise UserError(f"--ray-address {settings.ray_address} has no effect without --engine ray; add it")
     tokenizer = load_tokenizer(settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese)
-    if settings.words == "chinese" and find_records(settings.corpus):
-        raise UserError("--words chinese: TFRecords hold ids without the text that words are found in; prepare the text itself")
-    words, remark = choose_words(settings.words, tokenizer)
-    if remark:
-        print(f"warning: {remark}", file=sys.stderr)
     report = CorpusReport()
     start = time.monotonic()
-    shards = prepare(
-        settings.corpus,
-        tokenizer,
-        settings.output,
-        workers=settings.workers,
-        held_out=settings.held_out,
-        text_field=settings.text_field,
-        documents=settings.documents,
-        deduplicate=settings.deduplicate,
-        words=words,
-        engine=settings.engine,
-        ray_address=settings.ray_address,
-        report=report,
-    )
+    shards = prepare(settings, tokenizer, report=report)
     seconds = time.monotonic() - start
     speed = {
         "seconds": round(seconds, 2),

@@ -1,12 +1,12 @@
-"""CORPUS -> SHARDS.
+"""Corpus + tokenizer -> tokenized dataset (`shards`), on disk or in an object store.
 
-    read documents in order, drop duplicates                   (this process)
-      -> parts of 4 MB of text, numbered
-      -> tokenize each part to SHARDS/parts/00000.npz          (worker processes, or a Ray cluster)
-      -> parts laid end to end: {train,held_out}/*.npy, manifest.json
+    read documents in order, drop duplicates                    (this process)
+      -> chunks of 4 MB of text, numbered
+      -> tokenize each chunk to OUTPUT/parts/000000.npz         (worker processes, or a Ray cluster)
+      -> concatenate the chunks: {train,held_out}/*.npy, manifest.json
 
-What a part holds depends on the corpus alone, and a document's split on its own hash, so the shards are the same for any number of
-workers and after any interruption: a part whose file is there with the right key is not made again.
+A chunk depends on the corpus alone, and a document's split on its own hash. So the dataset is the same for any number of workers and
+after any interruption: a chunk whose file exists with the right key is not made again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -28,235 +30,66 @@ from typing import Any
 import numpy as np
 
 from electra import __version__
-from electra.data.prepare_chunk import (
-    CHUNK_BYTES,
-    Chunk,
-    LineReader,
-    PreparePlan,
-    is_made,
-    line_reader,
-    read_chunks,
-    start_worker,
-    tokenize_in_worker,
-    tokenize_part,
-)
+from electra.data.prepare_chunk import CHUNK_BYTES, Chunk, Engine, LineEncoder, PreparePlan, is_tokenized, line_encoder, read_chunks, tokenize_chunk
 from electra.data.shards import FORMAT, SPLITS, Shards, make_shards, open_shards
 from electra.data.sources import CorpusReport, find_sources
 from electra.data.tfrecord import RecordFile, find_records, store_records
-from electra.data.tokenizer import Tokenizer
-from electra.data.word_boundaries import packed_size, write_bits
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.word_boundaries import packed_size, resolve_words, write_bits
 from electra.errors import UserError
+from electra.settings import PrepareSettings
 from electra.storage import atomic
 from electra.terminal import ReadingProgress
 
-Engine = tuple[Callable[[Chunk, Path], None], Callable[[bool], None]]
-"""submit(part, its file), which may wait; finish(whether the work failed)."""
 
+def prepare(settings: PrepareSettings, tokenizer: Tokenizer, *, report: CorpusReport | None = None, chunk_bytes: int = CHUNK_BYTES) -> Shards:
+    """Tokenize the text (or the original's TFRecords) in `settings.corpus` into `settings.output`; interrupted work continues.
 
-def _tokenize_all(plan: PreparePlan, output: Path, engine: Callable[[], Engine], report: CorpusReport, counts: dict[str, int]) -> int:
-    """Make every part that is not there yet -> number of parts."""
-    folder = output / "parts"
-    folder.mkdir(exist_ok=True)
-    number = 0
-    with ReadingProgress(report, f"preparing {output.name}") as progress:
-        submit, finish = engine()
-        try:
-            for part in read_chunks(plan, report, counts):
-                file = folder / f"{part.number:06}.npz"
-                if not is_made(file, part.key):
-                    submit(part, file)
-                number = part.number + 1
-                progress.show()
-        except BaseException as error:
-            finish(True)
-            if isinstance(error, KeyboardInterrupt):
-                print(f"stopped; finished parts are kept, the same command goes on ({number} parts begun)", file=sys.stderr)
-            raise
-        finish(False)
-    return number
-
-
-def _choose_engine(name: str, plan: PreparePlan, tokenizer: Tokenizer, output: Path, workers: int, ray_address: str | None) -> Callable[[], Engine]:
-    """Where parts are tokenized; nothing is started before it is called."""
-    if name == "ray":
-        from electra.data.ray_backend import in_ray
-
-        return lambda: in_ray(tokenizer, plan.words, ray_address, workers)
-    workers = workers or os.cpu_count() or 1
-    if workers == 1:
-        return lambda: _in_this_process(line_reader(tokenizer, plan.words))
-    return lambda: _in_processes(str(output / "tokenizer"), plan.words, workers)
-
-
-def _in_this_process(reader: LineReader) -> Engine:
-    def submit(part: Chunk, file: Path) -> None:
-        tokenize_part(reader, part.key, part.documents, part.held_out, file)
-
-    return submit, lambda failed: None
-
-
-def _in_processes(tokenizer_folder: str, words: str, workers: int) -> Engine:
-    """(submit, finish): a few parts wait in the queue at most, so memory does not grow with the corpus."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(tokenizer_folder, words))
-    waiting: deque[Future[None]] = deque()
-
-    def wait_for_oldest() -> None:
-        try:
-            waiting.popleft().result()
-        except BrokenProcessPool:
-            raise UserError("a worker process was killed (out of memory?); run the same command again with fewer --workers, it goes on") from None
-
-    def submit(part: Chunk, file: Path) -> None:
-        try:
-            waiting.append(pool.submit(tokenize_in_worker, part.key, part.documents, part.held_out, file))
-        except BrokenProcessPool:
-            wait_for_oldest()
-            raise
-        if len(waiting) > workers + 2:
-            wait_for_oldest()
-
-    def finish(failed: bool) -> None:
-        try:
-            while waiting and not failed:
-                wait_for_oldest()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    return submit, finish
-
-
-# ---- merging ----
-
-
-def _merge(output: Path, number: int, dtype: np.dtype[Any], words: str) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
-    """Parts -> the arrays of each split -> (counts and hashes per split, totals)."""
-    files = [output / "parts" / f"{index:06}.npz" for index in range(number)]
-    totals = {"dropped_lines": 0, "unknown_tokens": 0, "text_bytes": 0}
-    sizes = {(name, kind): 0 for name in SPLITS for kind in ("ids", "lines", "documents")}
-    for file in files:
-        with np.load(file, allow_pickle=False) as arrays:
-            totals["dropped_lines"] += int(arrays["dropped"][0])
-            totals["text_bytes"] += int(arrays["dropped"][1])
-            totals["unknown_tokens"] += int(arrays["unknown"][0])
-            for name, kind in sizes:
-                sizes[name, kind] += len(arrays[f"{name}_{kind}"])
-    splits: dict[str, dict[str, Any]] = {}
-    for name in SPLITS:
-        folder = output / name
-        folder.mkdir(exist_ok=True)
-        splits[name] = {"documents": sizes[name, "documents"], "lines": sizes[name, "lines"], "tokens": sizes[name, "ids"], "sha256": {}}
-        for array_name, kind in (("ids", "ids"), ("line_starts", "lines"), ("document_starts", "documents")):
-            length = sizes[name, kind] + (kind != "ids")
-            kept: np.dtype[Any] = dtype if kind == "ids" else np.dtype(np.int64)
-            target = folder / f"{array_name}.npy"
-            splits[name]["sha256"][array_name] = _write_array(target, files, f"{name}_{kind}", length, kept)
-        if words != "none":
-            splits[name]["sha256"]["word_starts"] = _write_words(folder / "word_starts.npy", files, f"{name}_words", sizes[name, "ids"])
-    return splits, totals
-
-
-def _write_array(target: Path, files: Sequence[Path], key: str, length: int, dtype: np.dtype[Any]) -> str:
-    """One array of every part -> one .npy, written piece by piece (ids as they are, lengths as running starts) -> its sha256."""
-    with atomic.atomic_file(target) as temporary, open(temporary, "wb") as stream:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
-        np.lib.format.write_array_header_1_0(stream, header)
-        start = 0
-        if not key.endswith("_ids"):
-            stream.write(np.zeros(1, dtype).tobytes())
-        for file in files:
-            with np.load(file, allow_pickle=False) as arrays:
-                values = arrays[key]
-            if not key.endswith("_ids"):
-                values = start + np.cumsum(values)
-                start = int(values[-1]) if len(values) else start
-            stream.write(values.astype(dtype, copy=False).tobytes())
-    with open(target, "rb") as written:
-        return hashlib.file_digest(written, "sha256").hexdigest()
-
-
-def _write_words(target: Path, files: Sequence[Path], key: str, num_tokens: int) -> str:
-    """Whether each token begins a word, of every part -> one .npy of a bit each -> its sha256."""
-
-    def bits() -> Iterator[np.ndarray]:
-        for file in files:
-            with np.load(file, allow_pickle=False) as arrays:
-                yield arrays[key]
-
-    with atomic.atomic_file(target) as temporary, open(temporary, "wb") as stream:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (packed_size(num_tokens),)}
-        np.lib.format.write_array_header_1_0(stream, header)
-        write_bits(stream, bits())
-    with open(target, "rb") as written:
-        return hashlib.file_digest(written, "sha256").hexdigest()
-
-
-# ---- the whole ----
-
-
-def prepare(
-    sources: Sequence[str | Path],
-    tokenizer: Tokenizer,
-    output: Path | str,
-    *,
-    workers: int = 0,
-    held_out: float = 0.005,
-    text_field: str = "text",
-    documents: str = "auto",
-    deduplicate: bool = True,
-    words: str = "none",
-    part_bytes: int = CHUNK_BYTES,
-    engine: str = "local",
-    ray_address: str | None = None,
-    report: CorpusReport | None = None,
-) -> Shards:
-    """A corpus, or the original's TFRecords -> a shard folder, here or at a URL. `workers` 0: one per core.
-
-    `words` 'chinese': word boundaries are kept.
-
-    `engine` 'ray' tokenizes on the cluster at `ray_address`, or on one started here; the shards are the same.
-    Interrupted work goes on when called again with the same settings.
+    `report` is filled with what was read and every problem met.
 
     Raises:
-        UserError: the output holds finished shards or work with other settings, or the corpus cannot be read.
+        UserError: the output is finished or was begun with other settings, the corpus cannot be read, or settings contradict each other.
     """
     report = CorpusReport() if report is None else report
-    records = find_records(sources)
-    if records and engine == "ray":
+    records = find_records(settings.corpus)
+    if records and settings.engine == "ray":
         raise UserError(f"{records[0].place}: TFRecords are stored as they are, there is nothing to tokenize; leave out --engine ray")
+    if records and settings.words == "chinese":
+        raise UserError("--words chinese: TFRecords hold ids without the text that words are found in; prepare the text itself")
+    words, warning = resolve_words(settings.words, tokenizer)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     plan = PreparePlan(
-        sources=tuple(map(str, sources)),
+        sources=tuple(map(str, settings.corpus)),
         fingerprint=tokenizer.fingerprint,
-        held_out=held_out,
-        text_field=text_field,
-        documents="stored examples" if records else documents,
-        deduplicate=deduplicate,
+        held_out=settings.held_out,
+        text_field=settings.text_field,
+        documents="stored examples" if records else settings.documents,
+        deduplicate=settings.deduplicate,
         words="none" if records else words,
-        part_bytes=part_bytes,
+        part_bytes=chunk_bytes,
     )
-
-    def make(folder: Path) -> Shards:
-        start = _choose_engine(engine, plan, tokenizer, folder, workers, ray_address)
-        return _make(plan, tokenizer, folder, records, start, report)
-
-    return make_shards(output, make)
+    return make_shards(settings.output, lambda folder: _make(settings, plan, tokenizer, folder, records, report))
 
 
 def _make(
-    plan: PreparePlan, tokenizer: Tokenizer, output: Path, records: list[RecordFile], engine: Callable[[], Engine], report: CorpusReport
+    settings: PrepareSettings, plan: PreparePlan, tokenizer: Tokenizer, output: Path, records: list[RecordFile], report: CorpusReport
 ) -> Shards:
     """The whole work in a local folder."""
     if not records:
-        find_sources(plan.sources, CorpusReport())  # a mistyped name must not leave a plan behind that refuses the right one
+        find_sources(plan.sources, CorpusReport())  # a mistyped name must not leave a plan that rejects the right one
     _begin(plan, tokenizer, output)
     counts = {"duplicates": 0, "duplicate_bytes": 0}
-    number = store_records(records, tokenizer, output, plan.held_out, report) if records else _tokenize_all(plan, output, engine, report, counts)
-    splits, totals = _merge(output, number, np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32), plan.words)
+    if records:
+        num_chunks = store_records(records, tokenizer, output, plan.held_out, report)
+    else:
+        num_chunks = _tokenize_all(settings, plan, tokenizer, output, report, counts)
+    splits, totals = _concatenate(output, num_chunks, tokenizer.dtype, plan.words)
     manifest = {
         "format": FORMAT,
         "tool_version": __version__,
         "tokenizer": {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size, "lowercase": tokenizer.lowercase},
-        "dtype": "uint16" if tokenizer.typecode == "H" else "int32",
+        "dtype": tokenizer.dtype.name,
         "stored_examples": bool(records),
         "words": plan.words,
         "splits": splits,
@@ -278,7 +111,7 @@ def _make(
 
 
 def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
-    """Note the plan in the output folder, or check that the work begun there had the same."""
+    """Write the plan into the output folder, or check that the work begun there has the same plan."""
     if (output / "manifest.json").is_file():
         shutil.rmtree(output / "parts", ignore_errors=True)
         raise UserError(f"{output} already holds finished shards; choose another --output, or delete it first")
@@ -286,10 +119,197 @@ def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
     if note.is_file():
         begun = json.loads(note.read_text(encoding="utf-8"))
         for key, value in json.loads(json.dumps(asdict(plan))).items():
-            if begun.get(key) != value:
-                was = begun.get(key)
-                raise UserError(f"{output} was begun with {key} = {was!r}, not {value!r}; give the same settings to go on, or another --output")
+            if (was := begun.get(key)) != value:
+                raise UserError(f"{output} was begun with {key} = {was!r}, not {value!r}; give the same settings to continue, or another --output")
         return
     atomic.fresh_output(output, remedy="choose another --output")
     tokenizer.save(output / "tokenizer")
     atomic.write_text(note, json.dumps(asdict(plan), indent=2) + "\n")
+
+
+def _tokenize_all(
+    settings: PrepareSettings, plan: PreparePlan, tokenizer: Tokenizer, output: Path, report: CorpusReport, counts: dict[str, int]
+) -> int:
+    """Make the file of every chunk that is missing -> number of chunks."""
+    folder = output / "parts"
+    folder.mkdir(exist_ok=True)
+    num_chunks = 0
+    with ReadingProgress(report, f"preparing {output.name}") as progress:
+        engine = _start_engine(settings, plan.words, tokenizer, output / "tokenizer")
+        try:
+            for chunk in read_chunks(plan, report, counts):
+                file = folder / f"{chunk.number:06}.npz"
+                if not is_tokenized(file, chunk.key):
+                    engine.submit(chunk, file)
+                num_chunks = chunk.number + 1
+                progress.show()
+        except BaseException as error:
+            engine.close(failed=True)
+            if isinstance(error, KeyboardInterrupt):
+                print(f"stopped; finished chunks are kept, run the same command to continue ({num_chunks} chunks begun)", file=sys.stderr)
+            raise
+        engine.close(failed=False)
+    return num_chunks
+
+
+# ---- engines ----
+
+
+def _start_engine(settings: PrepareSettings, words: str, tokenizer: Tokenizer, folder: Path) -> Engine:
+    """`folder` holds the tokenizer for worker processes."""
+    if settings.engine == "ray":
+        from electra.data.ray_backend import RayCluster
+
+        return RayCluster(tokenizer, words, settings.ray_address, settings.workers)
+    workers = settings.workers or os.cpu_count() or 1
+    return ThisProcess(line_encoder(tokenizer, words)) if workers == 1 else ProcessPool(folder, words, workers)
+
+
+class ThisProcess:
+    """Tokenizes each chunk as it comes."""
+
+    def __init__(self, encoder: LineEncoder) -> None:
+        self._encoder = encoder
+
+    def submit(self, chunk: Chunk, file: Path) -> None:
+        """Tokenize it now."""
+        atomic.write_bytes(file, tokenize_chunk(self._encoder, chunk))
+
+    def close(self, *, failed: bool) -> None:
+        """Nothing is pending."""
+
+
+class ProcessPool:
+    """Worker processes of this machine; at most a few chunks wait."""
+
+    def __init__(self, tokenizer_folder: Path, words: str, workers: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._workers = workers
+        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(str(tokenizer_folder), words))
+        self._pending: deque[Future[None]] = deque()
+
+    def submit(self, chunk: Chunk, file: Path) -> None:
+        """Hand it to a worker."""
+        try:
+            self._pending.append(self._pool.submit(_tokenize_in_worker, chunk, file))
+        except BrokenProcessPool:
+            self._wait_for_oldest()
+            raise
+        if len(self._pending) > self._workers + 2:
+            self._wait_for_oldest()
+
+    def close(self, *, failed: bool) -> None:
+        """Wait for the workers, or cancel their work."""
+        try:
+            while self._pending and not failed:
+                self._wait_for_oldest()
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _wait_for_oldest(self) -> None:
+        try:
+            self._pending.popleft().result()
+        except BrokenProcessPool:
+            raise UserError("a worker process was killed (out of memory?); run the same command with fewer --workers to continue") from None
+
+
+_worker_encoder: LineEncoder | None = None
+
+
+def _start_worker(tokenizer_folder: str, words: str) -> None:
+    """Load the tokenizer; one thread per process; exit when the parent is gone, for whatever reason."""
+    global _worker_encoder
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _worker_encoder = line_encoder(load_tokenizer(tokenizer_folder), words)
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _tokenize_in_worker(chunk: Chunk, file: Path) -> None:
+    assert _worker_encoder is not None
+    atomic.write_bytes(file, tokenize_chunk(_worker_encoder, chunk))
+
+
+# ---- concatenation ----
+
+
+def _concatenate(output: Path, num_chunks: int, dtype: np.dtype[Any], words: str) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """The chunks' files -> the arrays of each split -> (counts and hashes per split, totals)."""
+    files = [output / "parts" / f"{number:06}.npz" for number in range(num_chunks)]
+    totals = {"dropped_lines": 0, "unknown_tokens": 0, "text_bytes": 0}
+    sizes = {(name, kind): 0 for name in SPLITS for kind in ("ids", "lines", "documents")}
+    for file in files:
+        with np.load(file, allow_pickle=False) as arrays:
+            totals["dropped_lines"] += int(arrays["dropped"][0])
+            totals["text_bytes"] += int(arrays["dropped"][1])
+            totals["unknown_tokens"] += int(arrays["unknown"][0])
+            for name, kind in sizes:
+                sizes[name, kind] += len(arrays[f"{name}_{kind}"])
+    splits: dict[str, dict[str, Any]] = {}
+    for name in SPLITS:
+        folder = output / name
+        folder.mkdir(exist_ok=True)
+        num_tokens, num_lines, num_documents = (sizes[name, kind] for kind in ("ids", "lines", "documents"))
+        hashes = {
+            "ids": _write_ids(folder / "ids.npy", _each(files, f"{name}_ids"), num_tokens, dtype),
+            "line_starts": _write_starts(folder / "line_starts.npy", _each(files, f"{name}_lines"), num_lines),
+            "document_starts": _write_starts(folder / "document_starts.npy", _each(files, f"{name}_documents"), num_documents),
+        }
+        if words != "none":
+            hashes["word_starts"] = _write_words(folder / "word_starts.npy", _each(files, f"{name}_words"), num_tokens)
+        splits[name] = {"documents": num_documents, "lines": num_lines, "tokens": num_tokens, "sha256": hashes}
+    return splits, totals
+
+
+def _each(files: Sequence[Path], name: str) -> Iterator[np.ndarray]:
+    """The array `name` of every chunk in turn."""
+    for file in files:
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays[name]
+
+
+def _write_ids(target: Path, chunks: Iterator[np.ndarray], length: int, dtype: np.dtype[Any]) -> str:
+    """Ids of every chunk -> (length,) .npy, a chunk at a time -> its sha256."""
+    with atomic.atomic_file(target) as temporary, open(temporary, "wb") as stream:
+        _write_header(stream, length, dtype)
+        for values in chunks:
+            stream.write(values.astype(dtype, copy=False).tobytes())
+    return _sha256(target)
+
+
+def _write_starts(target: Path, chunks: Iterator[np.ndarray], number: int) -> str:
+    """Lengths of every chunk -> (number + 1,) int64 .npy of running starts and the end -> its sha256."""
+    start = 0
+    with atomic.atomic_file(target) as temporary, open(temporary, "wb") as stream:
+        _write_header(stream, number + 1, np.dtype(np.int64))
+        stream.write(np.zeros(1, np.int64).tobytes())
+        for lengths in chunks:
+            ends = start + np.cumsum(lengths)
+            start = int(ends[-1]) if len(ends) else start
+            stream.write(ends.astype(np.int64, copy=False).tobytes())
+    return _sha256(target)
+
+
+def _write_words(target: Path, chunks: Iterator[np.ndarray], num_tokens: int) -> str:
+    """Bools of every chunk, whether a token begins a word -> .npy of one bit each -> its sha256."""
+    with atomic.atomic_file(target) as temporary, open(temporary, "wb") as stream:
+        _write_header(stream, packed_size(num_tokens), np.dtype(np.uint8))
+        write_bits(stream, chunks)
+    return _sha256(target)
+
+
+def _write_header(stream: Any, length: int, dtype: np.dtype[Any]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from electra.data.prepare_chunk import is_made
+from electra.data.prepare_chunk import is_tokenized
 from electra.data.shards import SPLITS
 from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer
@@ -207,7 +207,7 @@ def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Pat
         for number, file in enumerate(files):
             target = output / "parts" / f"{number:06}.npz"
             key = file.key()
-            if not is_made(target, key):
+            if not is_tokenized(target, key):
                 _store_file(file, tokenizer, target, key, held_out, report)
             with np.load(target, allow_pickle=False) as arrays:
                 num += sum(len(arrays[f"{name}_documents"]) for name in SPLITS)

@@ -36,7 +36,7 @@ def chinese_pieces(pieces: Sequence[str]) -> np.ndarray:
     return np.array([len(piece) == 1 and _CHINESE_RUN.match(piece) is not None for piece in pieces])
 
 
-def choose_words(choice: str, tokenizer: Tokenizer) -> tuple[str, str]:
+def resolve_words(choice: str, tokenizer: Tokenizer) -> tuple[str, str]:
     """`--words` auto, none or chinese -> none or chinese, and a remark where 'auto' had to do without.
 
     Raises:

@@ -1,7 +1,8 @@
-"""Ends of trials -> RUN/results.json, RUN/table.md and RUN/results.png: every seed, mean and 95% confidence interval per task.
+"""Scores of trials -> RUN/results.json, table.md and results.png: every seed, mean and 95% confidence interval per task.
 
 A task counts by what GLUE's own table averages (the mean of accuracy and F1 for MRPC and QQP, of both correlations for STS-B), else by its
 main metric. The interval is Student's t over the seeds of one choice of hyper-parameters: what another seed would give, on the same dev set.
+A sweep of one task also writes the RUN/scores.json of a run without trials.
 """
 
 from __future__ import annotations
@@ -10,17 +11,31 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from electra.command_runner import Ended, Step
 from electra.errors import UserError, require
-from electra.finetuning.launcher import Ended, Trial
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
 from electra.tasks.registry import suites
 
-# ---- results.json -> one picture: every seed's dot, mean and 95% confidence interval per task ----
+Point = tuple[tuple[str, str], ...]
+"""(name, value) of each hyper-parameter that is searched over."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class SweepStep(Step):
+    """A trial: one task and one seed with one choice of hyper-parameters."""
+
+    task: str
+    point: Point
+    """Empty without a search."""
+    seed: int
+
+
+# ---- picture ----
 
 DOT, MEAN, BASELINE = "#56B4E9", "#D55E00", "#777777"
 
@@ -35,7 +50,7 @@ def draw(results: Mapping[str, Any], output: Path) -> None:
     axes = figure.subplots()
     for place, (_, score, baselines) in enumerate(rows):
         each = [100 * value for value in score.get("each", [])]
-        # Dots below the mean, one under the other, so that equal scores are still seen to be several.
+        # Dots below the mean, each a little lower, so that equal scores remain visible as several.
         spread = [place + 0.06 + 0.07 * (i % 5) for i in range(len(each))]
         axes.plot(each, spread, "o", color=DOT, markersize=5, alpha=0.85, markeredgewidth=0)
         mean = 100 * score["mean"]
@@ -76,21 +91,30 @@ def _rows(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], list
     rows: list[tuple[str, Mapping[str, Any], list[float]]] = []
     for task, row in results["tasks"].items():
         for point in row.get("points", [row]):
-            said = ", ".join(f"{name}={value}" for name, value in point["hyper_parameters"].items())
+            searched = ", ".join(f"{name}={value}" for name, value in point["hyper_parameters"].items())
             chosen = " *" if len(row.get("points", [])) > 1 and point["hyper_parameters"] == row["hyper_parameters"] else ""
             baselines = [scores[point["counted_metric"]] for scores in row.get("baselines", {}).values()]
-            rows.append((f"{task} ({point['counted_metric']})" + (f"\n{said}{chosen}" if said else ""), point["score"], baselines))
+            rows.append((f"{task} ({point['counted_metric']})" + (f"\n{searched}{chosen}" if searched else ""), point["score"], baselines))
     if results["average"] is not None:
         rows.append(("average", results["average"], []))
     return rows
 
 
+# ---- scores ----
+
 BASELINES = "baselines.json"
 GLUE_SCORE = "glue_score"
-"""What a task reports beside its metrics where GLUE's table averages two of them."""
+"""Reported next to a task's metrics where GLUE's table averages two of them."""
 
 
-def read_scores(trial: Trial) -> dict[str, Any] | None:
+def task_folder(settings: FinetuneSettings, task: str, *, trials: bool = False) -> Path:
+    """Where a task's records are, or its trials: RUN and RUN/search of one task, RUN/TASK of a suite (and of any sweep of earlier versions)."""
+    if settings.task in suites() or (settings.output / task).is_dir():
+        return settings.output / task
+    return settings.output / "search" if trials else settings.output
+
+
+def read_scores(trial: Step) -> dict[str, Any] | None:
     """A trial's scores.json; None where it is not finished.
 
     Raises:
@@ -107,7 +131,7 @@ def read_scores(trial: Trial) -> dict[str, Any] | None:
     return found
 
 
-def main_score(trial: Trial) -> float | None:
+def main_score(trial: Step) -> float | None:
     """A finished trial's main metric."""
     found = read_scores(trial)
     return None if found is None else float(found["scores"][found["main_metric"]]["mean"])
@@ -124,8 +148,8 @@ def describe(values: Sequence[float]) -> dict[str, Any]:
     return out
 
 
-def collect(settings: FinetuneSettings, trials: Sequence[Trial], ends: Mapping[Trial, Ended], missing: Sequence[str]) -> dict[str, Any]:
-    """All that is known so far -> what RUN/results.json holds.
+def collect(settings: FinetuneSettings, trials: Sequence[SweepStep], ends: Mapping[Step, Ended], missing: Sequence[str]) -> dict[str, Any]:
+    """All finished trials -> the contents of RUN/results.json.
 
     Raises:
         UserError: a trial's scores.json is damaged.
@@ -138,11 +162,11 @@ def collect(settings: FinetuneSettings, trials: Sequence[Trial], ends: Mapping[T
             continue
         best = max(rows, key=lambda row: row["metrics"][row["main_metric"]]["mean"])
         tasks[task] = {**best, "points": rows} if len(rows) > 1 or mine[0].point else best
-        if (known := settings.output / task / BASELINES).exists():
+        if (known := task_folder(settings, task) / BASELINES).exists():
             tasks[task] = tasks[task] | {"baselines": json.loads(known.read_text(encoding="utf-8"))}
-    failed = [{"trial": trial.name, "error": ended.error, "log": _log(trial, settings)} for trial, ended in ends.items() if ended.returncode]
+    failed = [{"trial": trial.title, "error": ended.error, "log": _log(trial, settings)} for trial, ended in ends.items() if ended.returncode]
     out: dict[str, Any] = {"suite": settings.task, "model": settings.model, "preset": settings.preset or "paper", "tasks": tasks, "average": None}
-    out |= {"not_found": [*missing], "failed": failed, "unfinished": [trial.name for trial in trials if trial not in ends]}
+    out |= {"not_found": [*missing], "failed": failed, "unfinished": [trial.title for trial in trials if trial not in ends]}
     if len(tasks) > 1:
         out["average"] = _average(tasks, settings.task)
     if settings.suite.search:
@@ -150,11 +174,11 @@ def collect(settings: FinetuneSettings, trials: Sequence[Trial], ends: Mapping[T
     return out
 
 
-def _log(trial: Trial, settings: FinetuneSettings) -> str:
+def _log(trial: Step, settings: FinetuneSettings) -> str:
     return str((trial.folder / "trial.log").relative_to(settings.output))
 
 
-def _row(trials: Sequence[Trial], ends: Mapping[Trial, Ended]) -> dict[str, Any] | None:
+def _row(trials: Sequence[SweepStep], ends: Mapping[Step, Ended]) -> dict[str, Any] | None:
     """Seeds of one task under one choice of hyper-parameters -> a row of the table; None where none is finished."""
     found = [(trial, scores) for trial in trials if (scores := read_scores(trial)) is not None]
     if not found:
@@ -189,12 +213,26 @@ def _average(tasks: Mapping[str, Any], suite: str) -> dict[str, Any]:
     return found | ({"mean_without_wnli": statistics.fmean(without)} if "wnli" in tasks and without else {})
 
 
-# ---- for people ----
+def as_single_run(row: Mapping[str, Any], trials: Sequence[SweepStep]) -> dict[str, Any]:
+    """The chosen row of one task and its trials -> the scores.json that `electra finetune` writes without trials."""
+    found = [scores for trial in trials if trial.point == tuple(row["hyper_parameters"].items()) and (scores := read_scores(trial)) is not None]
+    out = {**found[0], "scores": {name: {key: score[key] for key in ("mean", "sd", "each")} for name, score in row["metrics"].items()}}
+    # One value per seed: each trial has a list of one.
+    out |= {key: [value for scores in found for value in scores[key]] for key, first in found[0].items() if isinstance(first, list)}
+    each = row["metrics"][row["main_metric"]]["each"]
+    return out | {"best_seed": row["seeds"][each.index(max(each))]}
 
 
-def write(settings: FinetuneSettings, trials: Sequence[Trial], ends: Mapping[Trial, Ended], missing: Sequence[str]) -> dict[str, Any]:
-    """Write the three files and return what results.json holds."""
+# ---- table ----
+
+
+def write(settings: FinetuneSettings, trials: Sequence[SweepStep], ends: Mapping[Step, Ended], missing: Sequence[str]) -> dict[str, Any]:
+    """Write the files and return the contents of results.json."""
     results = collect(settings, trials, ends, missing)
+    if settings.task not in suites():
+        for task, row in results["tasks"].items():
+            scores = as_single_run(row, [trial for trial in trials if trial.task == task])
+            atomic.write_text(settings.output / "scores.json", json.dumps(scores, indent=1) + "\n")
     atomic.write_text(settings.output / "results.json", json.dumps(results, indent=1) + "\n")
     atomic.write_text(settings.output / "table.md", to_markdown(results))
     if results["tasks"]:
@@ -210,7 +248,10 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         lines.append(_line(task, row))
     if (average := results["average"]) is not None:
         lines.append(_line("**average**", {"score": average, "counted_metric": "mean of tasks"}))
-    lines += ["", "Scores are of the dev sets, times a hundred. The interval is Student's t over seeds; it knows nothing of other dev examples."]
+    lines += [
+        "",
+        "Scores are of the dev sets, times a hundred. The interval is Student's t over seeds; it does not include the choice of dev examples.",
+    ]
     if average is not None:
         what = "all tasks of the suite" if average["every_task_of_the_suite"] else "the tasks above, which are not the whole suite"
         lines.append(f"The average is over {what}; MRPC, QQP and STS-B count by the mean of their two metrics, as in GLUE's own table.")
@@ -262,10 +303,10 @@ def _search_lines(results: Mapping[str, Any]) -> list[str]:
     lines += ["", "## Search", "", f"The {results['selection']}.", "", "| task | hyper-parameters | metric | mean | sd | seeds |", "|---" * 6 + "|"]
     for task, row in results["tasks"].items():
         for point in row["points"]:
-            said = ", ".join(f"{name} {value}" for name, value in point["hyper_parameters"].items())
+            searched = ", ".join(f"{name} {value}" for name, value in point["hyper_parameters"].items())
             score = point["metrics"][point["main_metric"]]
             mark = " (chosen on the dev set: its score is optimistic)" if point["hyper_parameters"] == row["hyper_parameters"] else ""
             spread = "" if score["sd"] is None else f"{score['sd'] * 100:.2f}"
             values = f"{point['main_metric']} | {score['mean'] * 100:.2f} | {spread} | {len(point['seeds'])}"
-            lines.append(f"| {task} | {said}{mark} | {values} |")
+            lines.append(f"| {task} | {searched}{mark} | {values} |")
     return [*lines, ""]

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prepared import prepare_shards
 
 from electra.cli import main
 from electra.data import ray_backend
-from electra.data.prepare import prepare
 from electra.data.shards import Shards
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
@@ -70,7 +70,7 @@ def corpus(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def make(corpus: Path, tokenizer: Tokenizer, output: Path, **engine: Any) -> Shards:
-    return prepare([corpus], tokenizer, output, held_out=0.1, part_bytes=60_000, **engine)
+    return prepare_shards([corpus], tokenizer, output, held_out=0.1, chunk_bytes=60_000, **engine)
 
 
 @pytest.fixture(scope="module")
@@ -124,20 +124,20 @@ def test_interrupted_work_goes_on(
     cluster: Cluster, corpus: Path, tokenizer: Tokenizer, tmp_path: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored: list[Path] = []
-    real = ray_backend.store_part
+    real = ray_backend.write_bytes
 
-    def stop_after_five(packed: bytes, file: Path) -> None:
+    def stop_after_five(file: Path, packed: bytes) -> None:
         if len(stored) == 5:
             raise KeyboardInterrupt
         stored.append(file)
-        real(packed, file)
+        real(file, packed)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ray_backend, "store_part", stop_after_five)
+        patch.setattr(ray_backend, "write_bytes", stop_after_five)
         with pytest.raises(KeyboardInterrupt):
             make(corpus, tokenizer, tmp_path / "s", engine="ray", ray_address=cluster.address)
     again: list[Path] = []
-    monkeypatch.setattr(ray_backend, "store_part", lambda packed, file: (again.append(file), real(packed, file)))
+    monkeypatch.setattr(ray_backend, "write_bytes", lambda file, packed: (again.append(file), real(file, packed)))
     made = make(corpus, tokenizer, tmp_path / "s", engine="ray", ray_address=cluster.address)
     assert len(stored) == 5
     assert again and not set(stored) & set(again)
@@ -160,7 +160,7 @@ def test_another_version_on_the_cluster_is_refused(
     cluster: Cluster, corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_backend, "__version__", "99.0")
-    with pytest.raises(UserError, match=r"have electra .*, this one has 99\.0; install the same"):
+    with pytest.raises(UserError, match=r"have electra .*, this process has 99\.0; install the same"):
         make(corpus, tokenizer, tmp_path / "s", engine="ray", ray_address=cluster.address)
 
 

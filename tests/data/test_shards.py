@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prepared import prepare_shards
 
 from electra.data import prepare as preparation
 from electra.data.documents import read_documents
-from electra.data.prepare import prepare
 from electra.data.prepare_chunk import HashSet
 from electra.data.shards import Shards, Split, open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
@@ -33,7 +33,7 @@ def tokenizer(tiny_vocab: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def made(tiny_corpus: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    return prepare([tiny_corpus], tokenizer, tmp_path_factory.mktemp("made") / "shards", workers=1, held_out=0.2, part_bytes=SMALL)
+    return prepare_shards([tiny_corpus], tokenizer, tmp_path_factory.mktemp("made") / "shards", workers=1, held_out=0.2, chunk_bytes=SMALL)
 
 
 def content(path: Path) -> dict[str, str]:
@@ -59,7 +59,7 @@ def test_ids_equal_tokenizers_and_nothing_is_lost(made: Shards, tiny_corpus: Pat
 
 
 def test_workers_make_no_difference(made: Shards, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    prepare([tiny_corpus], tokenizer, tmp_path / "s", workers=2, held_out=0.2, part_bytes=SMALL)
+    prepare_shards([tiny_corpus], tokenizer, tmp_path / "s", workers=2, held_out=0.2, chunk_bytes=SMALL)
     assert content(tmp_path / "s") == content(made.path)
 
 
@@ -68,7 +68,7 @@ def test_order_makes_no_difference_to_the_split(made: Shards, tiny_corpus: Path,
     random.Random(1).shuffle(blocks)
     (tmp_path / "a.txt").write_text("\n\n".join(blocks[:20]))
     (tmp_path / "b.txt").write_text("\n\n".join(blocks[20:]))
-    other = prepare([tmp_path / "a.txt", tmp_path / "b.txt"], tokenizer, tmp_path / "s", workers=1, held_out=0.2)
+    other = prepare_shards([tmp_path / "a.txt", tmp_path / "b.txt"], tokenizer, tmp_path / "s", workers=1, held_out=0.2)
     assert sorted(documents(other.held_out)) == sorted(documents(made.held_out))
 
 
@@ -76,7 +76,7 @@ def test_order_makes_no_difference_to_the_split(made: Shards, tiny_corpus: Path,
 def test_interrupted_work_goes_on(
     stop_after: int, made: Shards, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, done = preparation.tokenize_part, []
+    real, done = preparation.ThisProcess.submit, []
 
     def stops(*arguments: object) -> None:
         if len(done) == stop_after:
@@ -85,35 +85,35 @@ def test_interrupted_work_goes_on(
         real(*arguments)  # type: ignore[arg-type]
 
     def go() -> Shards:
-        return prepare([tiny_corpus], tokenizer, tmp_path / "s", workers=1, held_out=0.2, part_bytes=SMALL)
+        return prepare_shards([tiny_corpus], tokenizer, tmp_path / "s", workers=1, held_out=0.2, chunk_bytes=SMALL)
 
-    monkeypatch.setattr(preparation, "tokenize_part", stops)
+    monkeypatch.setattr(preparation.ThisProcess, "submit", stops)
     with pytest.raises(KeyboardInterrupt):
         go()
     with pytest.raises(UserError, match="unfinished"):
         open_shards(tmp_path / "s")
     with pytest.raises(UserError, match=r"was begun with held_out = 0\.2, not 0\.1"):
-        prepare([tiny_corpus], tokenizer, tmp_path / "s", workers=1, held_out=0.1, part_bytes=SMALL)
+        prepare_shards([tiny_corpus], tokenizer, tmp_path / "s", workers=1, held_out=0.1, chunk_bytes=SMALL)
     if done:
         done[0].write_bytes(b"PK broken")  # type: ignore[attr-defined]
     again: list[object] = []
-    monkeypatch.setattr(preparation, "tokenize_part", lambda *a: (again.append(a[-1]), real(*a)))
+    monkeypatch.setattr(preparation.ThisProcess, "submit", lambda *a: (again.append(a[-1]), real(*a)))
     go()
     assert content(tmp_path / "s") == content(made.path)
     assert not set(map(str, again)) & set(map(str, done[1:]))
 
 
-def test_changed_corpus_is_noticed_part_by_part(
+def test_changed_corpus_is_noticed_chunk_by_chunk(
     made: Shards, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "corpus.txt"
     file.write_text("changed words\n\n" + tiny_corpus.read_text())
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "_merge", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(preparation, "_concatenate", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            prepare([file], tokenizer, tmp_path / "s", workers=1, held_out=0.2, part_bytes=SMALL)
+            prepare_shards([file], tokenizer, tmp_path / "s", workers=1, held_out=0.2, chunk_bytes=SMALL)
     file.write_text(tiny_corpus.read_text())
-    assert documents(prepare([file], tokenizer, tmp_path / "s", workers=1, held_out=0.2, part_bytes=SMALL).train) == documents(made.train)
+    assert documents(prepare_shards([file], tokenizer, tmp_path / "s", workers=1, held_out=0.2, chunk_bytes=SMALL).train) == documents(made.train)
 
 
 @pytest.mark.slow
@@ -126,8 +126,10 @@ def test_killed_at_any_moment(num_parts: int, tokenizer: Tokenizer, tmp_path: Pa
 import sys
 from electra.data.prepare import prepare
 from electra.data.tokenizer import load_tokenizer
+from electra.settings import PrepareSettings
 if __name__ == "__main__":
-    prepare([sys.argv[1]], load_tokenizer(sys.argv[2]), sys.argv[3], workers=2, part_bytes=100_000)
+    settings = PrepareSettings(corpus=(sys.argv[1],), tokenizer=sys.argv[2], output=sys.argv[3], workers=2)
+    prepare(settings, load_tokenizer(sys.argv[2]), chunk_bytes=100_000)
 """
     (tmp_path / "p.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
@@ -148,13 +150,13 @@ if __name__ == "__main__":
 
 def test_duplicates_empties_and_unknowns_are_counted(tokenizer: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("the chef\n\nthe  chef\n\nthe chef\n\nriver 中\n\u200b\n\nthe chef", encoding="utf-8")
-    shards = prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "s", workers=1, held_out=0.0)
+    shards = prepare_shards([tmp_path / "a.txt"], tokenizer, tmp_path / "s", workers=1, held_out=0.0)
     assert shards.manifest["duplicates"] == 2
     assert shards.manifest["dropped_lines"] == 1
     assert shards.manifest["unknown_tokens"] == 1
     assert shards.train.num_documents == 3
     assert shards.held_out.num_tokens == 0
-    kept = prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "t", workers=1, held_out=0.0, deduplicate=False)
+    kept = prepare_shards([tmp_path / "a.txt"], tokenizer, tmp_path / "t", workers=1, held_out=0.0, deduplicate=False)
     assert (kept.train.num_documents, kept.manifest["duplicates"]) == (5, 0)
 
 
@@ -162,7 +164,7 @@ def test_large_vocabulary_is_stored_as_int32(tmp_path: Path) -> None:
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(70_000))]
     (tmp_path / "vocab.txt").write_text("\n".join(pieces))
     (tmp_path / "a.txt").write_text("w69999 w0 w66000")
-    shards = prepare([tmp_path / "a.txt"], load_tokenizer(tmp_path / "vocab.txt"), tmp_path / "s", workers=1, held_out=0.0)
+    shards = prepare_shards([tmp_path / "a.txt"], load_tokenizer(tmp_path / "vocab.txt"), tmp_path / "s", workers=1, held_out=0.0)
     assert shards.train.ids.dtype == np.int32
     assert shards.train.ids.tolist() == [70_004, 5, 66_005]
 
@@ -178,11 +180,11 @@ def test_seen_is_a_set() -> None:
 
 def test_refusals(made: Shards, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="already holds finished shards"):
-        prepare([tiny_corpus], tokenizer, made.path, workers=1)
+        prepare_shards([tiny_corpus], tokenizer, made.path, workers=1)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
     with pytest.raises(UserError, match="already exists"):
-        prepare([tiny_corpus], tokenizer, tmp_path / "full", workers=1)
+        prepare_shards([tiny_corpus], tokenizer, tmp_path / "full", workers=1)
     with pytest.raises(UserError, match="not a shard folder"):
         open_shards(tmp_path / "full")
     with pytest.raises(UserError, match="shard folder not found"):
@@ -192,13 +194,13 @@ def test_refusals(made: Shards, tiny_corpus: Path, tokenizer: Tokenizer, tmp_pat
         open_shards(tmp_path / "full")
     with pytest.raises(UserError, match="no split 'trian'; did you mean 'train'"):
         made.split("trian")
-    other = prepare([tiny_corpus], train_tokenizer(iter(["some words"] * 9), 120), tmp_path / "other", workers=1)
+    other = prepare_shards([tiny_corpus], train_tokenizer(iter(["some words"] * 9), 120), tmp_path / "other", workers=1)
     with pytest.raises(UserError, match="another vocabulary"):
         same_vocabulary({"a": made, "b": other})
 
 
 def test_damage_is_noticed(tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    shards = prepare([tiny_corpus], tokenizer, tmp_path / "s", workers=1)
+    shards = prepare_shards([tiny_corpus], tokenizer, tmp_path / "s", workers=1)
     file = tmp_path / "s" / "train" / "ids.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-2] + b"zz")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+from prepared import prepare_shards
 from scipy import stats
 
 from electra.cli import main
 from electra.contracts import Batch
 from electra.data import word_boundaries
-from electra.data.prepare import prepare
 from electra.data.pretraining_batches import PretrainingStream, collate, example_key, held_out_batches
 from electra.data.shards import Shards, Split, open_shards
 from electra.data.tokenizer import Tokenizer, bert_rules, load_tokenizer
@@ -199,7 +199,7 @@ def tokenizer(tiny_vocab: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def made(tiny_corpus: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    return prepare([tiny_corpus], tokenizer, tmp_path_factory.mktemp("made") / "shards", workers=1, held_out=0.2)
+    return prepare_shards([tiny_corpus], tokenizer, tmp_path_factory.mktemp("made") / "shards", workers=1, held_out=0.2)
 
 
 def test_ids_are_the_tokenizers_and_words_are_the_segmenters(chinese: Tokenizer) -> None:
@@ -249,18 +249,18 @@ def test_bits_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_auto_knows_a_chinese_vocabulary(chinese: Tokenizer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert word_boundaries.choose_words("auto", tokenizer) == ("none", "")
-    assert word_boundaries.choose_words("none", chinese) == ("none", "")
+    assert word_boundaries.resolve_words("auto", tokenizer) == ("none", "")
+    assert word_boundaries.resolve_words("none", chinese) == ("none", "")
 
     def absent(module: str, extra: str) -> None:
         raise missing_package(module, extra)
 
     monkeypatch.setattr(word_boundaries, "require", lambda module, extra: None)
-    assert word_boundaries.choose_words("auto", chinese) == ("chinese", "")
+    assert word_boundaries.resolve_words("auto", chinese) == ("chinese", "")
     monkeypatch.setattr(word_boundaries, "require", absent)
-    assert word_boundaries.choose_words("auto", chinese)[0] == "none" and "-e '.[data]'" in word_boundaries.choose_words("auto", chinese)[1]
+    assert word_boundaries.resolve_words("auto", chinese)[0] == "none" and "-e '.[data]'" in word_boundaries.resolve_words("auto", chinese)[1]
     with pytest.raises(UserError, match=r"rjieba.*\[data\]"):
-        word_boundaries.choose_words("chinese", chinese)
+        word_boundaries.resolve_words("chinese", chinese)
 
 
 # ---- through shards and batches ----
@@ -274,8 +274,8 @@ def chinese_shards(chinese: Tokenizer, tmp_path_factory: pytest.TempPathFactory)
     rng = np.random.default_rng(0)
     lines = ["\n".join(CHINESE[i] or "一个中国" for i in rng.integers(0, 5, 6)) for _ in range(60)]
     (folder / "a.txt").write_text("\n\n".join(lines), encoding="utf-8")
-    options = {"workers": 1, "held_out": 0.2, "part_bytes": 1500, "deduplicate": False}
-    return {kind: prepare([folder / "a.txt"], chinese, folder / kind, words=kind, **options) for kind in ("none", "chinese")}
+    options = {"workers": 1, "held_out": 0.2, "chunk_bytes": 1500, "deduplicate": False}
+    return {kind: prepare_shards([folder / "a.txt"], chinese, folder / kind, words=kind, **options) for kind in ("none", "chinese")}
 
 
 def test_shards_keep_a_bit_per_token_and_the_same_ids(chinese_shards: dict[str, Shards], chinese: Tokenizer) -> None:
@@ -348,9 +348,9 @@ def test_share_of_words_cut_in_real_text(language: str, vocabulary: str, data_ro
     with lzma.open(data_root / f"corpus-{language}" / "wikipedia-0.txt.xz", "rt", encoding="utf-8") as stream:
         (tmp_path / "a.txt").write_text(stream.read(250_000), encoding="utf-8")
     tokenizer = load_tokenizer(data_root / "vocab" / vocabulary)
-    chosen_words, _ = word_boundaries.choose_words("auto", tokenizer)
+    chosen_words, _ = word_boundaries.resolve_words("auto", tokenizer)
     assert chosen_words == ("chinese" if language == "zh" else "none")
-    prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "s", workers=1, words=chosen_words)
+    prepare_shards([tmp_path / "a.txt"], tokenizer, tmp_path / "s", workers=1, words=chosen_words)
     shards = open_shards(tmp_path / "s")
     hints = masking_info(ObjectiveSettings(mask_unit="word"), {"s": shards}, (), tokenizer)
     stream = PretrainingStream([shards.train], DataSettings(data=()), tokenizer, 32, 1, hints=hints)

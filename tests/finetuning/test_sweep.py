@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 from tiny_models import random_start
 
-from electra import cli, config
+from electra import cli, command_runner, config
 from electra.command_line import from_command_line
+from electra.command_runner import Ended
 from electra.errors import UserError
 from electra.finetuning import results_table, sweep
-from electra.finetuning.launcher import as_flags, run_trial
+from electra.finetuning.sweep import as_flags
 from electra.settings import FinetuneSettings
 from electra.tasks.registry import find_files, suites
 
@@ -68,16 +69,15 @@ def _read(path: Path) -> Any:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials as calls instead of processes: a process takes seconds to import torch."""
-    from electra.finetuning import launcher
 
-    def run_here(words: list[str], folder: str, environment: dict[str, str], started: Any = None) -> dict[str, Any]:
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            code = cli.main(words)
-        error = said.getvalue().splitlines()[-1].removeprefix("electra: ") if code else None
-        return {"returncode": code, "seconds": 1.0, "peak_memory_bytes": 10**8, "error": error}
+    def run_here(argv: list[str], folder: Path, environment: dict[str, str], started: Any = None) -> Ended:
+        output = io.StringIO()
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(io.StringIO()):
+            code = cli.main(argv)
+        error = output.getvalue().splitlines()[-1].removeprefix("electra: ") if code else None
+        return Ended(returncode=code, seconds=1.0, peak_memory_bytes=10**8, error=error)
 
-    monkeypatch.setattr(launcher, "run_trial", run_here)
+    monkeypatch.setattr(command_runner, "run_process", run_here)
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +114,29 @@ def test_the_best_model_of_each_task_is_kept(done: Path) -> None:
         told = _read(done / task / "best.json")
         scores = [_read(done / task / f"seed-{seed}" / "scores.json")["scores"]["accuracy"]["mean"] for seed in (1, 2)]
         assert told["score"] == max(scores) and scores[int(told["trial"][-1]) - 1] == max(scores)
-        assert load_checkpoint(done / task / "best", "classifier").labels == ("0", "1")
-        assert "best of all trials" in (done / task / "best" / "README.md").read_text()
-        assert len(list((done / task).rglob("model.safetensors"))) == 1
+        assert load_checkpoint(done / "best" / task, "classifier").labels == ("0", "1")
+        assert "best of all trials" in (done / "best" / task / "README.md").read_text()
+    assert len(list(done.rglob("model.safetensors"))) == 2
+    # Only what was given: epochs, learning rates, ... are chosen per task.
+    used = config.read_toml(done / "config.toml")
+    assert used["seeds"] == 2 and used["suite"] == {"workers": 2} and "epochs" not in used and "optimizer" not in used
+    assert config.build(FinetuneSettings, used).task == "glue"
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_suite_of_an_earlier_version_continues(done: Path, start: Path, glue: Path, tmp_path: Path) -> None:
+    """It kept RUN/TASK/best, and every setting in config.toml."""
+    output = tmp_path / "run"
+    shutil.copytree(done, output)
+    for task in ("sst2", "mrpc"):
+        (output / "best" / task).rename(output / task / "best")
+    (output / "best").rmdir()
+    words = _command(start, glue, output, "--seeds", "2", "--workers", "1")
+    (output / "config.toml").write_text(config.to_toml(from_command_line(FinetuneSettings, words[1:], "electra finetune")))
+    assert cli.main([*words, "--resume", "--dropout", "0.3"]) == 2
+    assert cli.main([*words, "--resume"]) == 0
+    assert (output / "best" / "sst2" / "config.json").exists() and not (output / "sst2" / "best").exists()
+    assert _read(output / "results.json")["tasks"] == _read(done / "results.json")["tasks"]
 
 
 def test_baselines_stand_beside_the_scores(done: Path, start: Path, glue: Path, tmp_path: Path) -> None:
@@ -153,8 +173,8 @@ def test_resume_runs_only_what_is_new(done: Path, start: Path, glue: Path, tmp_p
     assert cli.main(_command(start, glue, output, "--seeds", "2", "--workers", "1", "--resume", "--json")) == 0
     after = {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")}
     assert {path.parent for path in before if before[path] != after.get(path)} <= {output / "mrpc" / "seed-2", output / "mrpc" / "seed-2" / "seed-2"}
-    told = json.loads(capsys.readouterr().out)
-    assert told["tasks"]["mrpc"]["score"] == _read(done / "results.json")["tasks"]["mrpc"]["score"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["tasks"]["mrpc"]["score"] == _read(done / "results.json")["tasks"]["mrpc"]["score"]
 
 
 @pytest.mark.usefixtures("in_process")
@@ -188,7 +208,7 @@ def test_a_killed_trial_is_told_and_a_stopped_suite_goes_on(start: Path, glue: P
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         for seed in (1, 2):
-            _wait_for(output / "sst2" / f"seed-{seed}" / f"seed-{seed}" / "checkpoints")
+            _wait_for(output / "search" / f"seed-{seed}" / f"seed-{seed}" / "checkpoints")
             if seed == 1:
                 trial = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "seed-1"], capture_output=True, text=True).stdout.split()
                 os.kill(int(trial[0]), signal.SIGKILL)
@@ -197,11 +217,11 @@ def test_a_killed_trial_is_told_and_a_stopped_suite_goes_on(start: Path, glue: P
     finally:
         process.kill()
     assert process.returncode == 128 + signal.SIGTERM, told
-    assert "sst2 seed 1: failed: killed by SIGKILL" in told and "--resume goes on" in told
+    assert "sst2 seed 1: failed: killed by SIGKILL" in told and "with --resume continues" in told
     assert "sst2 seed 2: stopped after step" in told
-    kept = sorted((output / "sst2" / "seed-2" / "seed-2" / "checkpoints").iterdir())[-1]
-    assert "stopped after step" in (output / "sst2" / "seed-2" / "trial.log").read_text()
-    assert int(kept.name.split("-")[-1]) >= 5 and not (output / "sst2" / "seed-2" / "scores.json").exists()
+    kept = sorted((output / "search" / "seed-2" / "seed-2" / "checkpoints").iterdir())[-1]
+    assert "stopped after step" in (output / "search" / "seed-2" / "trial.log").read_text()
+    assert int(kept.name.split("-")[-1]) >= 5 and not (output / "search" / "seed-2" / "scores.json").exists()
 
 
 def test_a_trial_that_still_runs_is_not_started_twice(tmp_path: Path) -> None:
@@ -209,14 +229,13 @@ def test_a_trial_that_still_runs_is_not_started_twice(tmp_path: Path) -> None:
 
     with open(tmp_path / "trial.lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert "still works in" in run_trial(["--version"], str(tmp_path), {})["error"]
-    assert run_trial(["--version"], str(tmp_path), {})["returncode"] == 0
+        assert "still works in" in str(command_runner.run_process(["--version"], tmp_path, {}).error)
+    assert command_runner.run_process(["--version"], tmp_path, {}).returncode == 0
 
 
 def test_ray_is_asked_for_every_trial(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
     """With a stand-in for Ray: each trial goes through one remote call, a lost worker is a failed trial, and the cluster is left at the end."""
     from electra.data import ray_backend
-    from electra.finetuning import launcher
 
     class RayError(Exception):
         pass
@@ -243,7 +262,7 @@ def test_ray_is_asked_for_every_trial(start: Path, glue: Path, tmp_path: Path, m
         def shutdown(self) -> None:
             left.append(True)
 
-    monkeypatch.setattr(launcher, "require", lambda module, extra: Ray())
+    monkeypatch.setattr(command_runner, "require", lambda module, extra: Ray())
     monkeypatch.setattr(ray_backend, "connect", lambda ray, address, workers: None)
     assert cli.main(_command(start, glue, tmp_path / "run", "--engine", "ray", "--workers", "1", "--seeds", "2", task="sst2")) == 1
     results = _read(tmp_path / "run" / "results.json")
@@ -265,7 +284,14 @@ def test_a_search_says_where_it_chose(start: Path, glue: Path, tmp_path: Path) -
     assert row["score"]["mean"] > row["points"][0]["score"]["mean"]
     text = (tmp_path / "run" / "table.md").read_text()
     assert "learning_rate 1e-2, dropout 0 (chosen on the dev set: its score is optimistic)" in text and text.count("chosen on the dev set:") == 1
-    assert _read(tmp_path / "run" / "sst2" / "best.json")["trial"].startswith("sst2/learning_rate-1e-2_dropout-0/")
+    chosen = _read(tmp_path / "run" / "best.json")["trial"]
+    assert chosen.startswith("search/learning_rate-1e-2_dropout-0/")
+    # The same files as of a run without a search.
+    assert (tmp_path / "run" / "best" / "config.json").exists()
+    assert (tmp_path / "run" / "predictions.jsonl").read_text() == (tmp_path / "run" / chosen / "predictions.jsonl").read_text()
+    scores = _read(tmp_path / "run" / "scores.json")
+    assert scores["seeds"] == [1, 2] and scores["best_seed"] == int(chosen[-1]) and len(scores["steps"]) == len(scores["seconds"]) == 2
+    assert scores["scores"]["accuracy"]["each"] == row["metrics"]["accuracy"]["each"]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +328,7 @@ def test_a_draw_is_for_the_tasks_that_have_some(tmp_path: Path) -> None:
     """--fold in a suite reaches FewCLUE's tasks and not ChnSentiCorp, which would refuse it."""
     settings = from_command_line(FinetuneSettings, ["clue", "--model", "m", "--data", str(tmp_path), "--output", "o", "--fold", "1"], "finetune")
     trials = sweep.plan(settings, {"tnews": tmp_path, "chnsenticorp": tmp_path}, [()])
-    assert [("--fold" in trial.words) for trial in trials] == [True, False]
+    assert [("--fold" in trial.argv) for trial in trials] == [True, False]
 
 
 def test_flags_of_a_trial_are_those_given() -> None:

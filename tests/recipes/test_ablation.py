@@ -15,18 +15,17 @@ import numpy as np
 import pytest
 from conftest import WORDS
 
-from electra import config
+from electra import command_runner, config
 from electra.cli import main
 from electra.command_line import from_command_line
 from electra.errors import UserError
 from electra.model import flops
 from electra.recipes.ablation import plan as ablation_plan
 from electra.recipes.ablation import results as ablation_results
-from electra.recipes.ablation import run as ablate
 from electra.recipes.ablation import setup
-from electra.recipes.ablation.plan import FinetuneCost, Method, Stage, find_methods, flops_per_step
+from electra.recipes.ablation.plan import FinetuneCost, Method, PhaseCost, find_methods, flops_per_step
 from electra.recipes.ablation.results import compare, over_examples, sentence, verdict
-from electra.recipes.ablation.run import calibrate
+from electra.recipes.ablation.run import match_recorded_time
 from electra.settings import AblateSettings
 from electra.tasks.imdb import as_document, read_unlabelled
 from electra.train.run_log import read_metrics
@@ -72,7 +71,8 @@ def test_matched_runs_have_equal_flops_within_a_step(preset: str, num_steps: int
     settings = settings_of("scratch", "--data", "x", "--preset", preset, "--methods", "electra", "mlm", "replace-mlm")
     methods = find_methods(settings, ())
     stages = {
-        m.name: [Stage(share=share, flops=flops_per_step(s, 8000), seconds=0.1 + 0.2 * i) for i, (s, share) in enumerate(m.stages())] for m in methods
+        m.name: [PhaseCost(share=share, flops=flops_per_step(s, 8000), seconds=0.1 + 0.2 * i) for i, (s, share) in enumerate(m.phase_shares())]
+        for m in methods
     }
     runs = {run.name: run for run in ablation_plan.make_runs(methods, stages, num_steps, settings)}
     assert set(runs) == {"electra", "mlm-flops", "mlm-seconds", "replace-mlm-flops", "replace-mlm-seconds"}
@@ -85,7 +85,7 @@ def test_matched_runs_have_equal_flops_within_a_step(preset: str, num_steps: int
             * s.loop.accumulation
             * s.data.sequence_length
             * flops.per_token(s.model, s.objective, 8000, s.data.sequence_length)
-            for steps, (s, _) in zip(runs[name].stage_steps, method.stages(), strict=True)
+            for steps, (s, _) in zip(runs[name].stage_steps, method.phase_shares(), strict=True)
         )
 
     target = spent("electra", methods[0])
@@ -99,12 +99,12 @@ def test_matched_runs_have_equal_flops_within_a_step(preset: str, num_steps: int
 
 def test_every_pretraining_has_the_precision_asked_for() -> None:
     methods = find_methods(settings_of("scratch", "--data", "x", "--precision", "bf16"), ())
-    assert [stage.loop.precision for method in methods for stage, _ in method.stages()] == ["bf16"] * 3
-    assert all("bf16" in method.words for method in methods)
+    assert [stage.loop.precision for method in methods for stage, _ in method.phase_shares()] == ["bf16"] * 3
+    assert all("bf16" in method.argv for method in methods)
 
 
 def test_points_are_evenly_spread_over_flops_and_end_at_the_end() -> None:
-    stages = [Stage(share=0.5, flops=1.0, seconds=1.0), Stage(share=0.5, flops=3.0, seconds=1.0)]
+    stages = [PhaseCost(share=0.5, flops=1.0, seconds=1.0), PhaseCost(share=0.5, flops=3.0, seconds=1.0)]
     # Of 400 FLOPs, 133.3 lie 11 steps into the second stage, 266.7 lie 55.6 into it.
     assert ablation_plan.spread_points(stages, (100, 100), 3) == ((1, 11), (1, 56), (1, 100))
     assert ablation_plan.spread_points(stages, (100, 100), 8)[:2] == ((0, 50), (0, 100))
@@ -120,9 +120,9 @@ COST = FinetuneCost(per_train_example=0.01, per_dev_example=0.002, fixed=2.0, nu
 def test_the_budget_is_spent_and_not_more(hours: float) -> None:
     settings = settings_of("scratch", "--data", "x", "--budget", f"{hours}h")
     methods = find_methods(settings, ())
-    stages = {m.name: [Stage(share=share, flops=flops_per_step(s, 8000), seconds=0.1) for s, share in m.stages()] for m in methods}
+    stages = {m.name: [PhaseCost(share=share, flops=flops_per_step(s, 8000), seconds=0.1) for s, share in m.phase_shares()] for m in methods}
     per_step = ablation_plan.seconds_per_step(methods, stages, settings)
-    num_steps, num_train, num_dev = ablation_plan.share_out(settings, per_step, COST, 1, 100.0)
+    num_steps, num_train, num_dev = ablation_plan.split_budget(settings, per_step, COST, 1, 100.0)
     runs = ablation_plan.make_runs(methods, stages, num_steps, settings)
     finetunings = 3 * (1 + 3 * 3)
     spent = 100.0 + 3 * sum(run.seconds for run in runs) + finetunings * COST.seconds(num_train, num_dev)
@@ -136,15 +136,15 @@ def test_the_budget_is_spent_and_not_more(hours: float) -> None:
 
 def test_twice_the_budget_is_twice_the_training() -> None:
     cost = FinetuneCost(per_train_example=0.01, per_dev_example=0.0, fixed=0.0, num_train=10**9, num_dev=100, dev_can_shrink=False)
-    one, two = (ablation_plan.share_out(settings_of("scratch", "--budget", f"{h}h"), 0.5, cost, 1, 0.0) for h in (1, 2))
+    one, two = (ablation_plan.split_budget(settings_of("scratch", "--budget", f"{h}h"), 0.5, cost, 1, 0.0) for h in (1, 2))
     assert two[0] == pytest.approx(2 * one[0], abs=2) and two[1] == pytest.approx(2 * one[1], abs=2)
 
 
 def test_a_budget_too_short_says_what_is_enough() -> None:
     with pytest.raises(UserError, match="too short for 3 seeds and 30 fine-tunings") as told:
-        ablation_plan.share_out(settings_of("scratch", "--budget", "30s"), 1.0, COST, 1, 20.0)
+        ablation_plan.split_budget(settings_of("scratch", "--budget", "30s"), 1.0, COST, 1, 20.0)
     enough = int(str(told.value).split("at least ")[1].split("s")[0])
-    ablation_plan.share_out(settings_of("scratch", "--budget", f"{enough}s"), 1.0, COST, 1, 20.0)
+    ablation_plan.split_budget(settings_of("scratch", "--budget", f"{enough}s"), 1.0, COST, 1, 20.0)
 
 
 # ---- what the data says ----
@@ -174,9 +174,9 @@ def test_a_clear_loss_is_called_one() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "examples", "reason"),
     [
-        ([0.85, 0.80, 0.83], [0.82, 0.83, 0.82], None, "within the seeds' spread, so this data does not say which is better"),
-        ([0.85, 0.852, 0.848], [0.82, 0.823, 0.821], [-0.01, 0.05], "within what other dev examples would give, so this data does not say"),
-        ([0.95], [0.55], None, "one seed has no spread, so this data does not say"),
+        ([0.85, 0.80, 0.83], [0.82, 0.83, 0.82], None, "within the spread over seeds, so this data does not show which is better"),
+        ([0.85, 0.852, 0.848], [0.82, 0.823, 0.821], [-0.01, 0.05], "within the spread over dev examples, so this data does not show"),
+        ([0.95], [0.55], None, "one seed has no spread, so this data does not show"),
     ],
 )
 def test_no_winner_is_named_where_there_is_none(first: list[float], second: list[float], examples: list[float] | None, reason: str) -> None:
@@ -318,7 +318,7 @@ def test_recorded_flops_are_equal_within_a_step(whole: Path) -> None:
     plan = ablation_plan.read_plan(whole)
     assert plan is not None
     for seed in (1, 2):
-        spent = {run.name: ablation_results.places(whole / f"seed-{seed}" / run.name, run)[-1] for run in plan.runs}
+        spent = {run.name: ablation_results.compute_at_points(whole / f"seed-{seed}" / run.name, run)[-1] for run in plan.runs}
         lines = read_metrics(whole / f"seed-{seed}" / "mlm-flops" / "metrics.jsonl")
         step = lines[-1]["flops"] / lines[-1]["step"]
         # Examples of the tiny corpus are not all of full length, which is what the plan counts.
@@ -339,12 +339,12 @@ def test_runs_of_equal_time_are_settled_by_recorded_seconds(whole: Path, tmp_pat
         (place / "metrics.jsonl").write_text("".join(json.dumps({**line, "seconds": line["seconds"] * scale}) + "\n" for line in lines))
     methods = find_methods(settings_of("scratch", "--data", "x", "--preset", whole.parent / "preset.toml"), ())
     fresh = replace(plan, runs=tuple(replace(run, settled=False) for run in plan.runs))
-    found = calibrate(fresh, methods, tmp_path, 2)
+    found = match_recorded_time(fresh, methods, tmp_path, 2)
     # ELECTRA took 8 seconds where BERT at equal FLOPs took 4: twice its steps take equally long.
     assert found.runs[:2] == plan.runs[:2] and found.runs[2].settled
     assert found.runs[2].num_steps == 2 * plan.runs[1].num_steps == found.runs[2].points[-1][1]
-    assert calibrate(found, methods, tmp_path, 2) == found
-    assert calibrate(fresh, methods, tmp_path / "none", 2) == fresh
+    assert match_recorded_time(found, methods, tmp_path, 2) == found
+    assert match_recorded_time(fresh, methods, tmp_path / "none", 2) == fresh
 
 
 def scores_of(output: Path) -> dict[str, Any]:
@@ -372,11 +372,11 @@ def test_what_was_stopped_goes_on_to_the_same_results(
 
     output = tmp_path / "out"
     begin_like(shop, whole, output)
-    update, call = loop.Run.update, ablate.call
+    update, call = loop.Run.update, command_runner.call
     place, calls = "", 0
 
     def update_and_stop(run: Any, asked: list[int]) -> bool:
-        folder = str(run.record.folder)
+        folder = str(run.log.folder)
         if place == "pre-training" and folder.endswith("seed-1/mlm-flops") and run.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
         if place == "killed" and folder.endswith("seed-2/electra") and run.step == 4:
@@ -385,15 +385,15 @@ def test_what_was_stopped_goes_on_to_the_same_results(
             os.kill(os.getpid(), signal.SIGINT)
         return update(run, asked)
 
-    def call_and_stop(command: str, *argv: object, preset_kind: str | None = None) -> str:
+    def call_and_stop(*argv: object) -> str:
         nonlocal calls
         calls += 1
         if place == "between" and calls == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        return call(command, *argv, preset_kind=preset_kind)
+        return call(*argv)
 
     monkeypatch.setattr(loop.Run, "update", update_and_stop)
-    monkeypatch.setattr(ablate, "call", call_and_stop)
+    monkeypatch.setattr(command_runner, "call", call_and_stop)
     counts = []
     for place, number in (  # noqa: B007 - read by update_and_stop
         ("pre-training", signal.SIGTERM),
@@ -408,7 +408,7 @@ def test_what_was_stopped_goes_on_to_the_same_results(
                 main(scratch(shop, output, "--resume"))
         else:
             assert main(scratch(shop, output, "--resume")) == 128 + number
-            assert "the same command with --resume goes on" in capsys.readouterr().err
+            assert "the same command with --resume continues" in capsys.readouterr().err
         assert {path: path.stat().st_mtime_ns for path in before} == before
         counts.append(len(list(output.glob("seed-*/*/scores.json"))))
     assert 0 < counts[0] < counts[1] < counts[2] < counts[3] < 14
@@ -450,7 +450,7 @@ def test_a_dry_run_writes_nothing(shop: Path, tmp_path: Path, capsys: pytest.Cap
     words[words.index("--num-train-steps") : words.index("--num-train-steps") + 2] = ["--budget", "10m"]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "ELECTRA" in out and "BERT at equal time" in out and "PFLOP" in out and "of 10:00" in out
+    assert "ELECTRA" in out and "BERT at equal time" in out and "PFLOP" in out and "of 10 min 00 s" in out
     assert not (tmp_path / "out").exists()
 
 
@@ -470,7 +470,7 @@ def test_a_dry_run_writes_nothing(shop: Path, tmp_path: Path, capsys: pytest.Cap
         ("scratch --data {shop}/shards --output {out}", "give --task-data DIR"),
         ("scratch --data {shop}/shards --task-data {shop}/none --output {out}", "not found"),
         ("scratch --data {shop}/shards --task sst3 --task-data {shop}/SST-2 --output {out}", "did you mean 'sst2'"),
-        ("scratch --data {shop}/shards --task stsb --task-data {shop}/SST-2 --output {out}", ""),
+        ("scratch --data {shop}/shards --task stsb --task-data {shop}/SST-2 --output {out}", "has no column 'sentence2'"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --methods electra mml", "did you mean 'mlm'"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --methods electra", "two or more"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --match flop", "did you mean 'flops'"),
@@ -484,7 +484,7 @@ def test_a_dry_run_writes_nothing(shop: Path, tmp_path: Path, capsys: pytest.Cap
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --num-train-steps 3", "--num-train-steps 3"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --init {shop}/whole", "leave it out"),
         ("imdb --data {shop}/aclImdb --output {out} --init {shop}/SST-2", "no checkpoint"),
-        ("imdb --data {shop}/aclImdb --output {out} --init-mlm {shop}/SST-2", "give --init, too"),
+        ("imdb --data {shop}/aclImdb --output {out} --init-mlm {shop}/SST-2", "--init-mlm needs --init"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {shop}/SST-2", "already exists"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --resume", "holds no ablation"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --sedes 3", "did you mean '--seeds'"),
@@ -513,5 +513,5 @@ def test_another_ablation_is_not_gone_on_with(shop: Path, whole: Path, capsys: p
     assert main([*scratch(shop, whole), "--resume", "--points", "3"]) == 2
     assert "began with points = 2, now it is 3" in capsys.readouterr().err
     assert main(scratch(shop, whole)) == 2
-    assert "go on with --resume" in capsys.readouterr().err
+    assert "continue with --resume" in capsys.readouterr().err
     assert (whole / "results.json").read_bytes() == before

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prepared import prepare_shards
 from test_sources import tar
 
 from electra.cli import main
 from electra.data import shards
 from electra.data.documents import read_documents
-from electra.data.prepare import prepare
 from electra.data.shards import Shards, open_shards
 from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer, load_tokenizer
@@ -85,7 +85,7 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def make(corpus: Any, tokenizer: Tokenizer, output: Any) -> Shards:
-    return prepare([corpus], tokenizer, output, workers=1, held_out=0.2, part_bytes=2000)
+    return prepare_shards([corpus], tokenizer, output, workers=1, held_out=0.2, chunk_bytes=2000)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("s3://b/c", True), ("memory://x", True), ("simplecache::s3://b", True), ("hf://datasets/a/b", True)])
@@ -158,7 +158,7 @@ def test_interrupted_making_and_uploading_go_on(
     from electra.data import prepare as preparation
 
     url = f"{store}/shards"
-    real, done = preparation.tokenize_part, []
+    real, done = preparation.ThisProcess.submit, []
 
     def stop_after(number: int, call: Any) -> Any:
         def wrapped(*arguments: Any) -> None:
@@ -169,11 +169,11 @@ def test_interrupted_making_and_uploading_go_on(
 
         return wrapped
 
-    monkeypatch.setattr(preparation, "tokenize_part", stop_after(3, real))
+    monkeypatch.setattr(preparation.ThisProcess, "submit", stop_after(3, real))
     with pytest.raises(KeyboardInterrupt):
         make(tiny_corpus, tokenizer, url)
     assert not remote.exists(url)
-    monkeypatch.setattr(preparation, "tokenize_part", lambda *a: (done.append(a[-1]), real(*a)))
+    monkeypatch.setattr(preparation.ThisProcess, "submit", lambda *a: (done.append(a[-1]), real(*a)))
     upload = remote.upload
     with monkeypatch.context() as patch:
         sent: list[str] = []
@@ -350,8 +350,8 @@ def test_original_shards_of_a_store_are_prepared_as_local_ones(store: str, refer
     put(records, f"{store}/records")
     files = sorted(path.name for path in records.glob("*.tfrecord*"))
     for number, sources in enumerate(([f"{store}/records"], [f"{store}/records/{files[0]}"])):
-        theirs = prepare([records] if number == 0 else [records / files[0]], vocab, tmp_path / f"local-{number}", held_out=0.2)
-        mine = prepare(sources, vocab, tmp_path / f"remote-{number}", held_out=0.2)
+        theirs = prepare_shards([records] if number == 0 else [records / files[0]], vocab, tmp_path / f"local-{number}", held_out=0.2)
+        mine = prepare_shards(sources, vocab, tmp_path / f"remote-{number}", held_out=0.2)
         for split in ("train", "held_out"):
             assert np.array_equal(getattr(mine, split).ids, getattr(theirs, split).ids)
         assert mine.train.stored

@@ -103,13 +103,14 @@ def test_a_budget_is_used_up_and_not_exceeded(seconds: float, step: float, tmp_p
         now[0] += seconds
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    trial = loop.StepTimer(seconds, now[0], checkpoint.ALONE)
-    while trial.goes_on():
+    timer = loop.StepTimer(seconds, now[0], checkpoint.ALONE)
+    while timer.wants_step():
         take(step)
     trial_seconds = now[0] - 1000
     assert trial_seconds < 0.1 * seconds
     evaluation, saving = 0.01 * seconds / 10, 0.02 * seconds / 20
-    steps = trial.finish(evaluate=lambda: take(evaluation), checkpoint=lambda: take(saving), num_evaluations=10, num_checkpoints=20, folder=tmp_path)
+    take(evaluation + saving)  # one of each is timed
+    steps = timer.steps_within_budget(tmp_path, evaluation, saving)
     whole = (now[0] - 1000) + steps * step + 10 * evaluation + 20 * saving
     assert 0.96 * seconds <= whole <= seconds
 

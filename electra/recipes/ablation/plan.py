@@ -1,7 +1,7 @@
-"""Speeds + budget -> the size of every part, settled once and kept in OUTPUT/plan.json.
+"""Settings + measured speeds + budget -> methods, the length of every training (OUTPUT/plan.json), and the list of steps.
 
 The first method trains N steps. Every other one trains, per `--match`, as many as come nearest to the same FLOPs or to the same seconds at the
-measured speeds. All seeds have the same sizes. Fine-tunings get at most `FINETUNE_SHARE` of the budget, pre-training what is left.
+measured speeds. All seeds have the same lengths. Fine-tunings get at most `FINETUNE_SHARE` of the budget, pre-training the rest.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from electra import config
 from electra.command_line import from_command_line
+from electra.command_runner import Step
 from electra.errors import UserError, did_you_mean
 from electra.finetuning.hyperparameters import flatten
 from electra.model import flops
@@ -24,8 +25,7 @@ from electra.settings import AblateSettings, PretrainSettings, phases
 from electra.storage import atomic
 from electra.terminal import duration
 
-# ---- Methods by name -> their pre-training settings: one preset, its twin, or the same with another objective ----
-
+# ---- methods ----
 
 LABELS = {
     "electra": "ELECTRA",
@@ -40,30 +40,32 @@ MATCHES = ("flops", "seconds")
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One objective with the words of its pre-training."""
+    """One objective and its pre-training."""
 
     name: str
-    words: tuple[str, ...]
-    """The command line behind 'electra pretrain', without data, length, seed and output."""
+    argv: tuple[str, ...]
+    """The command line after 'electra pretrain', without data, length, seed and output."""
     settings: PretrainSettings
-    """What these words say."""
+    """The same as settings."""
 
-    def parts(self, num_steps: int) -> tuple[int, ...]:
-        """Steps of each stage of a run of about `num_steps` steps; their sum may differ by rounding."""
-        loop = config.replace(self.settings.loop, num_train_steps=num_steps, num_train_tokens=None, budget=None)
-        # An output without a stage that is already finished.
-        found = phases(config.replace(self.settings, loop=loop, output=Path("/nonexistent")))
-        return tuple(int(stage.loop.num_train_steps or 0) for stage in found)
+    def phases(self, num_steps: int) -> tuple[PretrainSettings, ...]:
+        """The settings of each phase of a run of about `num_steps` steps."""
+        loop = replace(self.settings.loop, num_train_steps=num_steps, num_train_tokens=None, budget=None)
+        # An output in which no phase is finished yet.
+        return tuple(phases(replace(self.settings, loop=loop, output=Path("/nonexistent"))))
 
-    def stages(self) -> tuple[tuple[PretrainSettings, float], ...]:
-        """Each stage's settings, and its share of the steps."""
-        loop = config.replace(self.settings.loop, num_train_steps=1_000_000, num_train_tokens=None, budget=None)
-        found = phases(config.replace(self.settings, loop=loop, output=Path("/nonexistent")))
-        return tuple((stage, (stage.loop.num_train_steps or 0) / 1_000_000) for stage in found)
+    def phase_steps(self, num_steps: int) -> tuple[int, ...]:
+        """Steps of each phase; their sum may differ from `num_steps` by rounding."""
+        return tuple(int(phase.loop.num_train_steps or 0) for phase in self.phases(num_steps))
+
+    def phase_shares(self) -> tuple[tuple[PretrainSettings, float], ...]:
+        """Each phase's settings and its fraction of the steps."""
+        whole = 1_000_000
+        return tuple((phase, (phase.loop.num_train_steps or 0) / whole) for phase in self.phases(whole))
 
 
 def find_methods(settings: AblateSettings, shape: Sequence[str]) -> list[Method]:
-    """The methods asked for, each checked; `shape` are flags that a checkpoint to go on from asks for.
+    """The requested methods, each checked; `shape` are the flags that an initial checkpoint requires.
 
     Raises:
         UserError: an unknown name or preset, a preset of another objective, or fewer than two methods.
@@ -92,13 +94,12 @@ def _method(name: str, settings: AblateSettings, shape: Sequence[str]) -> Method
         words = [settings.preset, "--objective", name] + ([] if name in DETECTORS else ["--mlm-first", "0"])
     if settings.init is not None:
         start = settings.init_mlm if name == "mlm" and settings.init_mlm is not None else settings.init
-        # A checkpoint has its start behind it.
+        # A checkpoint is past the masked LM phase.
         words += ["--init", start, *shape, "--mlm-first", "0"]
     words += ["--precision", settings.precision]
-    whole = [*words, "--num-train-steps", "1000"]
-    found = from_command_line(PretrainSettings, whole, "electra ablate", preset_kind="pretrain")
+    found = from_command_line(PretrainSettings, [*words, "--num-train-steps", "1000"], "electra ablate", preset_kind="pretrain")
     check(found)
-    return Method(name=name, words=tuple(words), settings=found)
+    return Method(name=name, argv=tuple(words), settings=found)
 
 
 def examples_per_step(settings: PretrainSettings) -> int:
@@ -107,24 +108,27 @@ def examples_per_step(settings: PretrainSettings) -> int:
 
 
 def flops_per_step(settings: PretrainSettings, vocab_size: int) -> float:
-    """Operations of an update of examples of full length, by our count (`model/flops.py`)."""
+    """Floating-point operations of an update of full-length examples (`model/flops.py`)."""
     length = settings.data.sequence_length
     return flops.per_token(settings.model, settings.objective, vocab_size, length) * length * examples_per_step(settings)
 
 
+# ---- plan.json ----
+
 FINETUNE_SHARE = 0.35
+"""Of the budget, at most."""
 DEV_SHARE = 0.25
-"""Of a fine-tuning's time, where the dev set can be made smaller."""
+"""Of a fine-tuning's time, where the dev set may be sampled."""
 MARGIN = 0.94
 """Of the budget: evaluations, checkpoints, loading and the report take the rest."""
 MIN_STEPS, MIN_TRAIN, MIN_DEV = 10, 64, 500
 FREE = {"resume", "dry_run", "json", "device", "threads", "seeds", "output", "budget"}
-"""Settings that a resumed ablation may have otherwise: its sizes stay as they were settled."""
+"""Settings that a resumed ablation may change; its lengths stay those of plan.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A stage of a method's run, per update."""
+class PhaseCost:
+    """What an update of one phase of a method takes."""
 
     share: float
     """Of the run's steps."""
@@ -133,29 +137,45 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """One pre-training, the same for every seed."""
+class PretrainingRun:
+    """One pre-training, the same for every seed. Field names are keys of plan.json."""
 
     name: str
     """'electra', 'mlm-flops', ...: its folder below OUTPUT/seed-N."""
     method: str
     match: str
-    """What was made equal to the first method's run; empty for that one."""
+    """The quantity equal to the first method's run; empty for that one."""
     num_steps: int
-    """As 'electra pretrain --num-train-steps' takes it."""
+    """For 'electra pretrain --num-train-steps'."""
     stage_steps: tuple[int, ...]
+    """Steps of each phase."""
     points: tuple[tuple[int, int], ...]
-    """(stage, step in it) of each checkpoint that is fine-tuned; the last one is the end."""
+    """(phase, step in it) of each checkpoint that is fine-tuned; the last one is the end."""
     flops: float
     seconds: float
-    """Foretold."""
+    """Predicted."""
     settled: bool = False
-    """Of a run of equal time: whether its length comes from recorded seconds (see `ablation_calibration`)."""
+    """Of a run of equal time: whether its length comes from recorded seconds (`run.match_recorded_time`)."""
+
+    @property
+    def title(self) -> str:
+        """'BERT at equal FLOPs'."""
+        return LABELS[self.method] + EQUAL[self.match]
+
+    def phase_folder(self, folder: Path, phase: int) -> Path:
+        """Where a phase keeps its checkpoints and metrics."""
+        return folder if phase == len(self.stage_steps) - 1 else folder / "mlm-first"
+
+    def checkpoint(self, folder: Path, point: tuple[int, int]) -> Path:
+        """The checkpoint of a point."""
+        phase, step = point
+        place = self.phase_folder(folder, phase)
+        return place / "final" if step == self.stage_steps[phase] else place / "checkpoints" / f"step-{step:08d}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneCost:
-    """What a fine-tuning takes, in seconds."""
+    """Seconds of a fine-tuning."""
 
     per_train_example: float
     """All epochs together."""
@@ -163,7 +183,7 @@ class FinetuneCost:
     fixed: float
     num_train: int
     num_dev: int
-    """All there are."""
+    """In the task's files."""
     dev_can_shrink: bool
 
     def seconds(self, num_train: int, num_dev: int) -> float:
@@ -172,64 +192,58 @@ class FinetuneCost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What plan.json holds."""
+class AblationPlan:
+    """The contents of plan.json."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[PretrainingRun, ...]
     num_train: int
     num_dev: int
     finetune_seconds: float
-    """Foretold, of each."""
+    """Predicted, of each."""
     finetune_preset: str
     vocab_size: int
     speeds: dict[str, Any]
     setup_seconds: float
 
-    def seconds(self, seeds: int, starts: int) -> float:
-        """Foretold, of everything behind the setup; `starts` are fine-tunings without a run."""
-        finetunings = starts + sum(len(run.points) for run in self.runs)
-        return seeds * (sum(run.seconds for run in self.runs) + finetunings * self.finetune_seconds)
+
+def total(costs: Sequence[PhaseCost], steps: Sequence[int], what: str) -> float:
+    """'flops' or 'seconds' of a run whose phases have these numbers of steps."""
+    return float(sum(count * getattr(cost, what) for cost, count in zip(costs, steps, strict=True)))
 
 
-# ---- compute ----
+def matched_steps(method: Method, costs: Sequence[PhaseCost], target: float, what: str) -> int:
+    """The number of steps whose FLOPs (or seconds) come nearest to `target`: within half a step, up to the rounding of two phases."""
+    guess = target / sum(cost.share * getattr(cost, what) for cost in costs)
+    near = range(max(len(costs), math.floor(guess) - 2), max(len(costs), math.ceil(guess) + 2) + 1)
+    return min(near, key=lambda count: abs(total(costs, method.phase_steps(count), what) - target))
 
 
-def total(stages: Sequence[Stage], steps: Sequence[int], what: str) -> float:
-    """'flops' or 'seconds' of a run whose stages have so many steps."""
-    return float(sum(count * getattr(stage, what) for stage, count in zip(stages, steps, strict=True)))
-
-
-def matched_steps(method: Method, stages: Sequence[Stage], target: float, what: str) -> int:
-    """The number of steps whose FLOPs (or seconds) come nearest to `target`: within half a step, two stages' rounding apart."""
-    guess = target / sum(stage.share * getattr(stage, what) for stage in stages)
-    near = range(max(len(stages), math.floor(guess) - 2), max(len(stages), math.ceil(guess) + 2) + 1)
-    return min(near, key=lambda count: abs(total(stages, method.parts(count), what) - target))
-
-
-def spread_points(stages: Sequence[Stage], steps: Sequence[int], count: int) -> tuple[tuple[int, int], ...]:
-    """Stage and step nearest to 1/count, 2/count, ... of a run's FLOPs."""
-    whole, out = total(stages, steps, "flops"), []
+def spread_points(costs: Sequence[PhaseCost], steps: Sequence[int], count: int) -> tuple[tuple[int, int], ...]:
+    """Phase and step nearest to 1/count, 2/count, ... of a run's FLOPs."""
+    whole, out = total(costs, steps, "flops"), []
     for number in range(1, count):
         left = whole * number / count
-        for place, (stage, there) in enumerate(zip(stages, steps, strict=True)):
-            if left <= there * stage.flops or place == len(stages) - 1:
-                out.append((place, min(there, max(1, round(left / stage.flops)))))
+        for place, (cost, there) in enumerate(zip(costs, steps, strict=True)):
+            if left <= there * cost.flops or place == len(costs) - 1:
+                out.append((place, min(there, max(1, round(left / cost.flops)))))
                 break
-            left -= there * stage.flops
-    return (*out, (len(stages) - 1, steps[-1]))
+            left -= there * cost.flops
+    return (*out, (len(costs) - 1, steps[-1]))
 
 
-def make_runs(methods: Sequence[Method], stages: Mapping[str, Sequence[Stage]], num_steps: int, settings: AblateSettings) -> tuple[Run, ...]:
+def make_runs(
+    methods: Sequence[Method], costs: Mapping[str, Sequence[PhaseCost]], num_steps: int, settings: AblateSettings
+) -> tuple[PretrainingRun, ...]:
     """The first method's run of `num_steps` steps, and those of the others matched to it."""
     first, *others = methods
-    reference = {what: total(stages[first.name], first.parts(num_steps), what) for what in ("flops", "seconds")}
+    reference = {what: total(costs[first.name], first.phase_steps(num_steps), what) for what in ("flops", "seconds")}
     wanted = [(first, "", num_steps)]
-    wanted += [(m, match, matched_steps(m, stages[m.name], reference[match], match)) for m in others for match in settings.match]
+    wanted += [(m, match, matched_steps(m, costs[m.name], reference[match], match)) for m in others for match in settings.match]
     runs = []
     for method, match, count in wanted:
-        mine, steps = stages[method.name], method.parts(count)
+        mine, steps = costs[method.name], method.phase_steps(count)
         runs.append(
-            Run(
+            PretrainingRun(
                 name=f"{method.name}-{match}" if match else method.name,
                 method=method.name,
                 match=match,
@@ -243,14 +257,11 @@ def make_runs(methods: Sequence[Method], stages: Mapping[str, Sequence[Stage]], 
     return tuple(runs)
 
 
-# ---- budget ----
-
-
-def seconds_per_step(methods: Sequence[Method], stages: Mapping[str, Sequence[Stage]], settings: AblateSettings) -> float:
+def seconds_per_step(methods: Sequence[Method], costs: Mapping[str, Sequence[PhaseCost]], settings: AblateSettings) -> float:
     """Pre-training of one seed, all methods, per step of the first."""
 
     def mean(method: Method, what: str) -> float:
-        return float(sum(stage.share * getattr(stage, what) for stage in stages[method.name]))
+        return float(sum(cost.share * getattr(cost, what) for cost in costs[method.name]))
 
     first, *others = methods
     out = mean(first, "seconds")
@@ -260,11 +271,11 @@ def seconds_per_step(methods: Sequence[Method], stages: Mapping[str, Sequence[St
     return out
 
 
-def share_out(settings: AblateSettings, per_step: float, cost: FinetuneCost, starts: int, setup: float) -> tuple[int, int, int]:
+def split_budget(settings: AblateSettings, per_step: float, cost: FinetuneCost, starts: int, setup: float) -> tuple[int, int, int]:
     """The budget -> (steps of the first method, training examples, dev examples).
 
     Raises:
-        UserError: it does not hold the smallest parts.
+        UserError: it is too short for the smallest lengths.
     """
     most = min(cost.num_train, settings.max_train_examples or cost.num_train)
     if settings.num_train_steps is not None:
@@ -290,15 +301,12 @@ def share_out(settings: AblateSettings, per_step: float, cost: FinetuneCost, sta
     return num_steps, num_train, num_dev
 
 
-# ---- plan.json ----
-
-
-def write_plan(plan: Plan, output: Path) -> None:
-    """Keep it."""
+def write_plan(plan: AblationPlan, output: Path) -> None:
+    """Write OUTPUT/plan.json."""
     atomic.write_text(output / "plan.json", json.dumps(asdict(plan), indent=1) + "\n")
 
 
-def read_plan(output: Path) -> Plan | None:
+def read_plan(output: Path) -> AblationPlan | None:
     """OUTPUT/plan.json; None where there is none yet.
 
     Raises:
@@ -310,18 +318,19 @@ def read_plan(output: Path) -> Plan | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         runs = tuple(
-            Run(**{**run, "stage_steps": tuple(run["stage_steps"]), "points": tuple((a, b) for a, b in run["points"])}) for run in values["runs"]
+            PretrainingRun(**{**run, "stage_steps": tuple(run["stage_steps"]), "points": tuple((a, b) for a, b in run["points"])})
+            for run in values["runs"]
         )
-        return Plan(**{**values, "runs": runs})
+        return AblationPlan(**{**values, "runs": runs})
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{path} is damaged; choose another --output") from None
 
 
 def check_same(settings: AblateSettings) -> None:
-    """Refuse to go on with an ablation that was asked for otherwise.
+    """Refuse to resume an ablation with other settings.
 
     Raises:
-        UserError: nothing to go on with, or the first setting that differs.
+        UserError: nothing to resume, or the first setting that differs.
     """
     path = settings.output / "config.toml"
     if not path.exists():
@@ -334,141 +343,107 @@ def check_same(settings: AblateSettings) -> None:
             )
 
 
-# ---- A plan -> its parts in order, each an `electra` command; where they write, and which are finished ----
-
+# ---- steps ----
 
 AT_THE_END = 10**9
-"""--evaluate-every: held-out text and dev sets are answered once, after the last step, so that time is time of training."""
+"""--evaluate-every: evaluate after the last step only, so that the recorded time is time of training."""
 SEEDS_APART = 10
-"""Pre-training seeds: a second stage uses the seed behind its first one's."""
+"""Pre-training seeds: a second phase uses the seed after its first one's."""
 EQUAL = {"": "", "flops": " at equal FLOPs", "seconds": " at equal time"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One command of the ablation."""
+class AblationStep(Step):
+    """A pre-training, or a fine-tuning of a checkpoint; `kind` is the command."""
 
-    title: str
-    command: str
-    folder: Path
-    words: tuple[str, ...]
-    """Behind the command, output included."""
-    seconds: float
-    """Foretold."""
-    flops: float = 0.0
     seed: int
-
-    @property
-    def finished(self) -> bool:
-        """Whether it holds what it is for."""
-        return (self.folder / ("final" if self.command == "pretrain" else "scores.json")).exists()
-
-    def command_line(self) -> list[str]:
-        """The words to run now: an interrupted part goes on."""
-        if self.command == "pretrain" and (self.folder / "config.toml").exists():
-            return [self.words[0], "--output", str(self.folder), "--resume"]
-        return [*self.words, "--resume"] if self.command == "finetune" else [*self.words]
 
 
 def starts(settings: AblateSettings) -> dict[str, tuple[str, str]]:
-    """Fine-tunings without a run: folder -> (title, model)."""
+    """Fine-tunings without a pre-training of ours: folder -> (title, model)."""
     found = {"random": ("no pre-training", f"random:{settings.output / 'start'}")}
     if settings.init is not None:
-        found["start"] = ("the checkpoint as it is", settings.init)
+        found["start"] = ("the initial checkpoint", settings.init)
         if settings.init_mlm is not None:
-            found["start-mlm"] = ("BERT's checkpoint as it is", settings.init_mlm)
+            found["start-mlm"] = ("BERT's initial checkpoint", settings.init_mlm)
     return found
 
 
-def run_title(run: Run) -> str:
-    """'BERT at equal FLOPs'."""
-    return LABELS[run.method] + EQUAL[run.match]
+@dataclass(frozen=True, kw_only=True)
+class StepList:
+    """Everything the steps depend on."""
 
+    settings: AblateSettings
+    plan: AblationPlan
+    methods: Sequence[Method]
+    shards: Sequence[str]
+    task: str
+    task_data: Path
 
-def stage_folder(folder: Path, run: Run, stage: int) -> Path:
-    """Where a stage of a run keeps its checkpoints and metrics."""
-    return folder if stage == len(run.stage_steps) - 1 else folder / "mlm-first"
+    def steps(self) -> list[AblationStep]:
+        """Every step, seed by seed."""
+        out = []
+        for seed in range(1, self.settings.seeds + 1):
+            for run in self.plan.runs:
+                pretraining = self.pretraining(run, seed)
+                out.append(pretraining)
+                for number, point in enumerate(run.points, 1):
+                    model = str(run.checkpoint(pretraining.folder, point))
+                    title = f"{run.title}, point {number} of {len(run.points)}"
+                    out.append(self.finetuning(title, point_folder(self.settings.output, seed, run, number), model, seed))
+            for name, (title, start) in starts(self.settings).items():
+                out.append(self.finetuning(title, self.settings.output / f"seed-{seed}" / name, start, seed))
+        return out
 
-
-def point_model(folder: Path, run: Run, point: tuple[int, int]) -> Path:
-    """The checkpoint of a point."""
-    stage, step = point
-    place = stage_folder(folder, run, stage)
-    return place / "final" if step == run.stage_steps[stage] else place / "checkpoints" / f"step-{step:08d}"
-
-
-def list_parts(settings: AblateSettings, plan: Plan, methods: Sequence[Method], shards: Sequence[str], labelled: tuple[str, Path]) -> list[Part]:
-    """Every part, seed by seed; `labelled` is the task's name and the folder of its files."""
-    by_name = {method.name: method for method in methods}
-    return [
-        part
-        for seed in range(1, settings.seeds + 1)
-        for part in [
-            *(part for run in plan.runs for part in _run_parts(settings, plan, run, by_name[run.method], shards, labelled, seed)),
-            *(
-                _finetuning(settings, plan, f"seed {seed}, {title}", settings.output / f"seed-{seed}" / name, model, labelled, seed)
-                for name, (title, model) in starts(settings).items()
-            ),
-        ]
-    ]
-
-
-def _run_parts(
-    settings: AblateSettings, plan: Plan, run: Run, method: Method, shards: Sequence[str], labelled: tuple[str, Path], seed: int
-) -> list[Part]:
-    """A pre-training and the fine-tunings of its checkpoints."""
-    folder, title = settings.output / f"seed-{seed}" / run.name, f"seed {seed}, {run_title(run)}"
-    kept = sorted({step for stage, step in run.points if step != run.stage_steps[stage]})
-    words = [*method.words, "--data", *shards, "--output", str(folder), "--num-train-steps", str(run.num_steps), "--seed", str(SEEDS_APART * seed)]
-    words += [
-        "--evaluate-every",
-        str(AT_THE_END),
-        "--keep-checkpoints",
-        "1",
-        "--show-examples",
-        "0",
-        *(["--keep-steps", *map(str, kept)] if kept else []),
-        *_machine(settings),
-    ]
-    pretraining = Part(title=title, command="pretrain", folder=folder, words=tuple(words), seconds=run.seconds, flops=run.flops, seed=seed)
-    points = [
-        _finetuning(
-            settings,
-            plan,
-            f"{title}, point {number} of {len(run.points)}",
-            point_folder(settings.output, seed, run, number),
-            str(point_model(folder, run, point)),
-            labelled,
-            seed,
+    def pretraining(self, run: PretrainingRun, seed: int) -> AblationStep:
+        """Pre-training of one method."""
+        folder = self.settings.output / f"seed-{seed}" / run.name
+        method = next(method for method in self.methods if method.name == run.method)
+        kept = sorted({step for phase, step in run.points if step != run.stage_steps[phase]})
+        flags: list[object] = ["--output", folder, "--num-train-steps", run.num_steps, "--seed", SEEDS_APART * seed]
+        flags += ["--evaluate-every", AT_THE_END, "--keep-checkpoints", 1, "--show-examples", 0]
+        flags += ["--keep-steps", *kept] if kept else []
+        return AblationStep(
+            title=f"seed {seed}, {run.title}",
+            folder=folder,
+            output=folder / "final",
+            argv=("pretrain", *method.argv, "--data", *self.shards, *map(str, flags), *self._machine()),
+            resume_argv=("pretrain", method.argv[0], "--output", str(folder), "--resume"),
+            seconds=run.seconds,
+            kind="pretrain",
+            seed=seed,
         )
-        for number, point in enumerate(run.points, 1)
-    ]
-    return [pretraining, *points]
+
+    def finetuning(self, title: str, folder: Path, model: str, seed: int) -> AblationStep:
+        """Fine-tuning of one checkpoint."""
+        flags: list[object] = ["--model", model, "--data", self.task_data, "--output", folder, "--preset", self.plan.finetune_preset]
+        flags += ["--seed", seed, "--max-train-examples", self.plan.num_train, "--evaluate-every", AT_THE_END]
+        return AblationStep(
+            title=f"seed {seed}, {title}",
+            folder=folder,
+            output=folder / "scores.json",
+            argv=("finetune", self.task, *map(str, flags), *self._machine()),
+            seconds=self.plan.finetune_seconds,
+            kind="finetune",
+            seed=seed,
+        )
+
+    def _machine(self) -> list[str]:
+        return ["--device", self.settings.device, *(["--threads", str(self.settings.threads)] if self.settings.threads else [])]
 
 
-def point_folder(output: Path, seed: int, run: Run, number: int) -> Path:
+def point_folder(output: Path, seed: int, run: PretrainingRun, number: int) -> Path:
     """Where the fine-tuning of a run's point writes."""
     return output / f"seed-{seed}" / f"{run.name}-point-{number}"
 
 
-def _finetuning(settings: AblateSettings, plan: Plan, title: str, folder: Path, model: str, labelled: tuple[str, Path], seed: int) -> Part:
-    task, place = labelled
-    words = [task, "--model", model, "--data", str(place), "--output", str(folder), "--preset", plan.finetune_preset, "--seed", str(seed)]
-    words += ["--max-train-examples", str(plan.num_train), "--evaluate-every", str(AT_THE_END), *_machine(settings)]
-    return Part(title=title, command="finetune", folder=folder, words=tuple(words), seconds=plan.finetune_seconds, seed=seed)
-
-
-def _machine(settings: AblateSettings) -> list[str]:
-    return ["--device", settings.device, *(["--threads", str(settings.threads)] if settings.threads else [])]
-
-
-def sweep(parts: Sequence[Part], done: Part) -> None:
-    """Remove what nothing needs any more: a scored model's weights, and a run's checkpoints when all its points are scored."""
-    if done.command == "finetune":
+def remove_unneeded(steps: Sequence[Step], done: AblationStep) -> None:
+    """Remove a scored model's weights, and a run's checkpoints once all its points are scored."""
+    if done.kind == "finetune":
         shutil.rmtree(done.folder / "best", ignore_errors=True)
-    for run in parts:
-        if run.command == "pretrain" and run.seed == done.seed and run.finished:
-            points = [part for part in parts if part.command == "finetune" and part.folder.name.startswith(f"{run.folder.name}-point-")]
-            if all(part.finished for part in points if part.seed == run.seed):
+    for run in steps:
+        if run.kind == "pretrain" and run.folder.parent == done.folder.parent and run.done:
+            points = [step for step in steps if step.folder.parent == run.folder.parent and step.folder.name.startswith(f"{run.folder.name}-point-")]
+            if all(point.done for point in points):
                 for place in (run.folder, run.folder / "mlm-first"):
                     shutil.rmtree(place / "checkpoints", ignore_errors=True)

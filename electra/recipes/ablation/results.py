@@ -1,4 +1,4 @@
-"""Finished parts -> results.json, table.md, results.png; and the plan in words."""
+"""Finished steps -> results.json, table.md, results.png; and the plan as text."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra.finetuning.results_table import describe
-from electra.recipes.ablation import plan as ablation_parts
-from electra.recipes.ablation.plan import EQUAL, LABELS, Part, Plan, Run, point_folder, run_title, stage_folder
+from electra.recipes.ablation.plan import EQUAL, LABELS, AblationPlan, AblationStep, PretrainingRun, point_folder, starts
 from electra.recipes.ablation.setup import Checked
 from electra.storage import atomic
 from electra.tasks.significance import Answers, bootstrap, read_answers
 from electra.terminal import duration
+from electra.train.run_log import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-# ---- Scores of two methods, seed by seed -> their difference, its intervals, and the sentence that they allow ----
-
+# ---- comparisons ----
 
 RESAMPLES, CONFIDENCE = 2000, 0.95
 
 
 def compare(first: Mapping[int, float], second: Mapping[int, float]) -> dict[str, Any] | None:
-    """Seed -> score of two methods -> how much the first one's are higher, of the seeds that both have; None where there are none."""
+    """Seed -> score of two methods -> statistics of first minus second over the seeds that both have; None where there are none."""
     seeds = sorted(first.keys() & second.keys())
     return {"seeds": seeds, **describe([first[seed] - second[seed] for seed in seeds])} if seeds else None
 
@@ -51,7 +50,7 @@ def _right(path: Path) -> np.ndarray:
 
 
 def verdict(difference: Mapping[str, Any]) -> str:
-    """'better', 'worse', 'seeds' (zero is within their interval), 'examples' (within that one), or 'one' (a single seed tells nothing)."""
+    """'better', 'worse', 'seeds' or 'examples' (zero is in that interval), or 'one' (a single seed has no interval)."""
     if difference["interval"] is None:
         return "one"
     low, high = difference["interval"]
@@ -63,30 +62,30 @@ def verdict(difference: Mapping[str, Any]) -> str:
 
 
 def sentence(first: str, second: str, where: str, metric: str, difference: Mapping[str, Any]) -> str:
-    """What the data says of two methods: 'ELECTRA beats BERT at equal FLOPs by 2.1 points of accuracy on sst2 (95%: ...).'"""
+    """What the data supports: 'ELECTRA beats BERT at equal FLOPs by 2.1 points of accuracy on sst2 (95% ...).'"""
     points, count = 100 * difference["mean"], len(difference["seeds"])
     found = verdict(difference)
     if found == "one":
         return (
-            f"{first} {points:+.1f} points of {metric} against {second}{where}, of one seed: one seed has no spread, "
-            "so this data does not say which is better."
+            f"{first} {points:+.1f} points of {metric} against {second}{where}, with one seed: one seed has no spread, "
+            "so this data does not show which is better."
         )
     low, high = (100 * end for end in difference["interval"])
-    told = f"95% {low:+.1f} to {high:+.1f} over {count} seeds"
+    intervals = f"95% {low:+.1f} to {high:+.1f} over {count} seeds"
     if (examples := difference.get("over_examples")) is not None:
-        told += f", {100 * examples[0]:+.1f} to {100 * examples[1]:+.1f} over dev examples"
+        intervals += f", {100 * examples[0]:+.1f} to {100 * examples[1]:+.1f} over dev examples"
     if found == "better":
-        return f"{first} beats {second}{where} by {points:.1f} points of {metric} ({told})."
+        return f"{first} beats {second}{where} by {points:.1f} points of {metric} ({intervals})."
     if found == "worse":
-        return f"{second} beats {first}{where} by {-points:.1f} points of {metric} ({first} {points:+.1f}; {told})."
-    spread = "the seeds' spread" if found == "seeds" else "what other dev examples would give"
-    return f"{first} {points:+.1f} points of {metric} against {second}{where} ({told}): within {spread}, so this data does not say which is better."
+        return f"{second} beats {first}{where} by {-points:.1f} points of {metric} ({first} {points:+.1f}; {intervals})."
+    spread = "the spread over seeds" if found == "seeds" else "the spread over dev examples"
+    found = f"within {spread}, so this data does not show which is better."
+    return f"{first} {points:+.1f} points of {metric} against {second}{where} ({intervals}): {found}"
 
 
-# ---- results.json -> score against FLOPs and against time: a line per method, a band over seeds ----
+# ---- picture ----
 
-
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish too.
 COLOURS = {"electra": "#0072B2", "mlm": "#D55E00", "electra-masked": "#009E73", "replace-mlm": "#CC79A7", "all-tokens-mlm": "#E69F00"}
 MARKERS = {"electra": "o", "mlm": "s", "electra-masked": "^", "replace-mlm": "D", "all-tokens-mlm": "v"}
 UNITS = {
@@ -97,7 +96,7 @@ TITLES = {"flops": "equal FLOPs", "seconds": "equal time"}
 
 
 def draw(results: Mapping[str, Any], output: Path) -> None:
-    """A panel for each quantity that was made equal."""
+    """results.json -> score against FLOPs and against time: a line per method, a band over seeds."""
     from matplotlib.figure import Figure
 
     matches = list(dict.fromkeys(run["match"] for run in results["runs"].values() if run["match"])) or ["flops"]
@@ -109,8 +108,8 @@ def draw(results: Mapping[str, Any], output: Path) -> None:
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8, frameon=False)
     net, seeds = results["network"], max(len(run["points"][0]["score"]["each"]) for run in results["runs"].values())
-    going_on = "start" in results["starts"]
-    where = ("on IMDb" if results["variant"] == "imdb" else "from scratch") + (", going on from a checkpoint" if going_on else "")
+    continued = "start" in results["starts"]
+    where = ("on IMDb" if results["variant"] == "imdb" else "from scratch") + (", continued from a checkpoint" if continued else "")
     figure.suptitle(
         f"pre-trained {where}, fine-tuned on {results['task']}: {net['layers']} layers of width {net['width']}; "
         f"{seeds} seed{'s' if seeds > 1 else ''}: dots, mean, mean ± sd",
@@ -121,7 +120,7 @@ def draw(results: Mapping[str, Any], output: Path) -> None:
 
 
 def _panel(axes: Axes, results: Mapping[str, Any], match: str) -> None:
-    """The first method and those matched in this way."""
+    """The first method and those matched by `match`."""
     shown = [run for run in results["runs"].values() if run["match"] in ("", match)]
     longest = max(run["points"][-1][match] for run in shown)
     scale, unit = next(((scale, unit) for scale, unit in UNITS[match] if longest >= scale), UNITS[match][-1])
@@ -140,7 +139,7 @@ def _panel(axes: Axes, results: Mapping[str, Any], match: str) -> None:
 
 
 def _start(results: Mapping[str, Any], method: str) -> Mapping[str, Any] | None:
-    """What a run stands at before its first step: the checkpoint it goes on from, else random weights."""
+    """The score of a run before its first step: of its initial checkpoint, else of random weights."""
     names = [*(["start-mlm"] if method == "mlm" else []), "start", "random"]
     return next((results["starts"][name]["score"] for name in names if name in results["starts"]), None)
 
@@ -174,7 +173,7 @@ def _curve(axes: Axes, run: Mapping[str, Any], match: str, scale: float, start: 
 
 
 def _levels(axes: Axes, results: Mapping[str, Any]) -> None:
-    """Dashed lines: what needs no such pre-training."""
+    """Dashed lines: scores without this pre-training."""
     if "start" in results["starts"] and "random" in results["starts"]:
         axes.axhline(100 * results["starts"]["random"]["score"]["mean"], color="#777777", linestyle=":", linewidth=1.3, label="no pre-training")
     if results["baselines"]:
@@ -182,10 +181,9 @@ def _levels(axes: Axes, results: Mapping[str, Any]) -> None:
         axes.axhline(100 * results["baselines"][name], color="#555555", linestyle="--", linewidth=1.1, label=f"{name}, no network")
 
 
-PLACES = ("flops", "seconds", "tokens")
+# ---- scores ----
 
-
-# ---- reading ----
+COMPUTE = ("flops", "seconds", "tokens")
 
 
 def main_score(folder: Path) -> float | None:
@@ -197,33 +195,25 @@ def main_score(folder: Path) -> float | None:
     return float(found["scores"][found["main_metric"]]["mean"])
 
 
-def part_score(part: Part) -> str:
-    """'81.20; ' of a fine-tuning."""
-    score = main_score(part.folder) if part.command == "finetune" else None
-    return "" if score is None else f"{100 * score:.2f}; "
-
-
-def places(folder: Path, run: Run) -> list[dict[str, float]]:
+def compute_at_points(folder: Path, run: PretrainingRun) -> list[dict[str, float]]:
     """FLOPs, seconds and tokens of training up to each point, as the run recorded them."""
-    from electra.train.run_log import read_metrics
-
-    before, out = dict.fromkeys(PLACES, 0.0), []
-    for stage, steps in enumerate(run.stage_steps):
-        lines = {line["step"]: line for line in read_metrics(stage_folder(folder, run, stage) / "metrics.jsonl") if line["kind"] == "train"}
-        out += [{name: before[name] + lines[step][name] for name in PLACES} for place, step in run.points if place == stage]
-        before = {name: before[name] + lines[steps][name] for name in PLACES}
+    before, out = dict.fromkeys(COMPUTE, 0.0), []
+    for phase, steps in enumerate(run.stage_steps):
+        lines = {line["step"]: line for line in read_metrics(run.phase_folder(folder, phase) / "metrics.jsonl") if line["kind"] == "train"}
+        out += [{name: before[name] + lines[step][name] for name in COMPUTE} for place, step in run.points if place == phase]
+        before = {name: before[name] + lines[steps][name] for name in COMPUTE}
     return out
 
 
-def collect(checked: Checked, plan: Plan, shards: Mapping[str, Any]) -> dict[str, Any]:
-    """All that is known so far -> what results.json holds; with `shards` described, the last word."""
+def collect(checked: Checked, plan: AblationPlan, shards: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything finished -> the contents of results.json; `shards` describes the tokenized text once all steps are done."""
     settings, seeds = checked.settings, range(1, checked.settings.seeds + 1)
     runs = {run.name: _run(settings.output, run, seeds) for run in plan.runs}
-    begun: dict[str, Any] = {}
-    for name, (title, _) in ablation_parts.starts(settings).items():
+    untrained: dict[str, Any] = {}
+    for name, (title, _) in starts(settings).items():
         scores = {seed: score for seed in seeds if (score := main_score(settings.output / f"seed-{seed}" / name)) is not None}
         if scores:
-            begun[name] = {"title": title, "score": {"seeds": [*scores], **describe([*scores.values()])}}
+            untrained[name] = {"title": title, "score": {"seeds": [*scores], **describe([*scores.values()])}}
     known = settings.output / "baselines.json"
     model = checked.methods[0].settings.model
     results: dict[str, Any] = {
@@ -236,7 +226,7 @@ def collect(checked: Checked, plan: Plan, shards: Mapping[str, Any]) -> dict[str
         "num_train": plan.num_train,
         "num_dev": plan.num_dev,
         "runs": {name: run for name, run in runs.items() if run is not None},
-        "starts": begun,
+        "starts": untrained,
         "baselines": json.loads(known.read_text(encoding="utf-8")) if known.exists() else {},
     }
     results["comparisons"] = compare_all(results, plan, settings.output)
@@ -245,15 +235,15 @@ def collect(checked: Checked, plan: Plan, shards: Mapping[str, Any]) -> dict[str
     return results
 
 
-def _run(output: Path, run: Run, seeds: Sequence[int]) -> dict[str, Any] | None:
-    """Points of one kind of run over its seeds; None before the first is scored."""
+def _run(output: Path, run: PretrainingRun, seeds: Sequence[int]) -> dict[str, Any] | None:
+    """A run's points over its seeds; None before the first is scored."""
     scored: list[dict[int, float]] = [{} for _ in run.points]
     where: list[list[dict[str, float]]] = [[] for _ in run.points]
     for seed in seeds:
         folder = output / f"seed-{seed}" / run.name
         if not (folder / "final").exists():
             continue
-        found = places(folder, run)
+        found = compute_at_points(folder, run)
         for number in range(len(run.points)):
             score = main_score(point_folder(output, seed, run, number + 1))
             if score is not None:
@@ -261,21 +251,21 @@ def _run(output: Path, run: Run, seeds: Sequence[int]) -> dict[str, Any] | None:
                 where[number].append(found[number])
     points = [
         {
-            **{name: statistics.fmean(place[name] for place in there) for name in PLACES},
-            "first_stage": stage < len(run.stage_steps) - 1,
+            **{name: statistics.fmean(place[name] for place in there) for name in COMPUTE},
+            "first_stage": phase < len(run.stage_steps) - 1,
             "score": {"seeds": [*scores], **describe([*scores.values()])},
         }
-        for scores, there, (stage, _) in zip(scored, where, run.points, strict=True)
+        for scores, there, (phase, _) in zip(scored, where, run.points, strict=True)
         if scores
     ]
     if not points:
         return None
     whole = len(points) == len(run.points)
-    return {"title": run_title(run), "method": run.method, "match": run.match, "num_steps": sum(run.stage_steps), "points": points, "whole": whole}
+    return {"title": run.title, "method": run.method, "match": run.match, "num_steps": sum(run.stage_steps), "points": points, "whole": whole}
 
 
-def compare_all(results: Mapping[str, Any], plan: Plan, output: Path) -> list[dict[str, Any]]:
-    """The first method against every matched run, then what pre-training gave it and the others."""
+def compare_all(results: Mapping[str, Any], plan: AblationPlan, output: Path) -> list[dict[str, Any]]:
+    """The first method against every matched run, then every run against its start."""
     finals = {name: run["points"][-1]["score"] for name, run in results["runs"].items() if run["whole"]}
     finals |= {name: start["score"] for name, start in results["starts"].items()}
     first, *others = plan.runs
@@ -283,8 +273,8 @@ def compare_all(results: Mapping[str, Any], plan: Plan, output: Path) -> list[di
     for run in plan.runs:
         for start in ("start-mlm" if run.method == "mlm" and "start-mlm" in finals else "start", "random"):
             if start in results["starts"]:
-                title = {"random": "random weights"}.get(start, "the checkpoint as it is")
-                wanted.append((run.name, start, run_title(run), title, ""))
+                title = {"random": "random weights"}.get(start, "the initial checkpoint")
+                wanted.append((run.name, start, run.title, title, ""))
     out = []
     for one, two, title, other, where in wanted:
         if one not in finals or two not in finals:
@@ -297,27 +287,27 @@ def compare_all(results: Mapping[str, Any], plan: Plan, output: Path) -> list[di
             difference["over_examples"] = over_examples(
                 *([_predictions(output, seed, name, plan) for seed in difference["seeds"]] for name in (one, two))
             )
-        said = sentence(title, other, where, f"{results['metric']} on {results['task']}", difference)
-        out.append({"first": one, "second": two, "difference": difference, "sentence": said})
+        text = sentence(title, other, where, f"{results['metric']} on {results['task']}", difference)
+        out.append({"first": one, "second": two, "difference": difference, "sentence": text})
     return out
 
 
-def _predictions(output: Path, seed: int, name: str, plan: Plan) -> Path:
+def _predictions(output: Path, seed: int, name: str, plan: AblationPlan) -> Path:
     run = next((run for run in plan.runs if run.name == name), None)
     folder = output / f"seed-{seed}" / name if run is None else point_folder(output, seed, run, len(run.points))
     return folder / "predictions.jsonl"
 
 
 def _circumstances(results: Mapping[str, Any]) -> str:
-    """How much this rests on."""
+    """The size of everything."""
     net, runs = results["network"], results["runs"]
     seeds = max(len(run["points"][-1]["score"]["seeds"]) for run in runs.values())
     tokens = ", ".join(f"{run['title']} {_amount(run['points'][-1]['tokens'])}" for run in runs.values() if run["whole"])
     unique = results["pretraining_data"].get("tokens")
-    text = f"{seeds} seed{'s' if seeds > 1 else ''}, each with pre-trainings and fine-tunings of its own; tokens read: {tokens}"
-    text += f", of a text of {_amount(unique)}" if unique else ""
-    text += f"; a network of {net['layers']} layers of width {net['width']} with {net['vocabulary']:,} word pieces; "
-    return text + f"{results['num_train']:,} training examples, {results['num_dev']:,} dev examples. Of other sizes this says nothing."
+    text = f"{seeds} seed{'s' if seeds > 1 else ''}, each with its own pre-trainings and fine-tunings; training tokens: {tokens}"
+    text += f", from a text of {_amount(unique)}" if unique else ""
+    text += f"; a network of {net['layers']} layers of width {net['width']} with a vocabulary of {net['vocabulary']:,}; "
+    return text + f"{results['num_train']:,} training examples, {results['num_dev']:,} dev examples. It does not extend to other sizes."
 
 
 def _amount(value: float) -> str:
@@ -327,11 +317,11 @@ def _amount(value: float) -> str:
     return f"{value:.0f}"
 
 
-# ---- writing ----
+# ---- table ----
 
 
-def write(checked: Checked, plan: Plan, shards: Mapping[str, Any], *, picture: bool = True) -> dict[str, Any]:
-    """Write the three files (the picture takes a second: it may be left out) and return what results.json holds."""
+def write(checked: Checked, plan: AblationPlan, shards: Mapping[str, Any], *, picture: bool = True) -> dict[str, Any]:
+    """Write the three files (the picture takes a second, so it may be left out) and return the contents of results.json."""
     output, results = checked.settings.output, collect(checked, plan, shards)
     atomic.write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
     atomic.write_text(output / "table.md", to_markdown(results))
@@ -341,7 +331,7 @@ def write(checked: Checked, plan: Plan, shards: Mapping[str, Any], *, picture: b
 
 
 def to_markdown(results: Mapping[str, Any]) -> str:
-    """results.json -> what people read, scores times a hundred."""
+    """results.json -> a table for people, scores times a hundred."""
     lines = [f"# Ablation: {results['variant']}, then {results['task']}", ""]
     lines += [f"- {text}" for text in results["sentences"]] + [""] * bool(results["sentences"])
     lines += [f"| | {results['metric']} | 95% interval | sd | seeds | PFLOP | minutes | tokens | steps |", "|---" * 9 + "|"]
@@ -351,11 +341,11 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         lines.append(_line(run["title"] + ("" if run["whole"] else " (unfinished)"), last["score"], cells))
     lines += [_line(start["title"], start["score"], [""] * 4) for start in results["starts"].values()]
     lines += [f"| {name}, no network | {100 * score:.2f} |" + " |" * 7 for name, score in results["baselines"].items()]
-    lines += ["", "Interval and sd are of seeds (Student's t). FLOPs are of training, by our count; minutes as recorded."]
+    lines += ["", "Interval and sd are over seeds (Student's t). FLOPs are of training, as electra counts them; minutes as recorded."]
     lines += _matching(results)
     if any(point["first_stage"] for run in results["runs"].values() for point in run["points"]):
-        lines.append("Hollow marks in the picture: points in the stage in which that method's encoder still learns as a masked LM (mlm_first).")
-    lines += [""] if results["finished"] else ["", "Not all parts are finished."]
+        lines.append("Hollow marks in the picture: points in the phase in which that method's encoder still learns as a masked LM (mlm_first).")
+    lines += [""] if results["finished"] else ["", "Not all steps are finished."]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -366,27 +356,28 @@ def _line(name: str, score: Mapping[str, Any], cells: Sequence[str]) -> str:
 
 
 def _matching(results: Mapping[str, Any]) -> list[str]:
-    """How equal the compute came out."""
-    runs, told = [run for run in results["runs"].values() if run["whole"]], list[str]()
+    """How equal the recorded compute is."""
+    runs, lines = [run for run in results["runs"].values() if run["whole"]], list[str]()
     first = next((run for run in runs if not run["match"]), None)
     for run in runs:
         if first is not None and run["match"]:
             ratio = run["points"][-1][run["match"]] / first["points"][-1][run["match"]] - 1
-            told.append(f"{run['title']}: {ratio:+.1%} {'FLOPs' if run['match'] == 'flops' else 'of time'} beside {first['title']}, as recorded.")
-    return told
+            lines.append(
+                f"{run['title']}: {ratio:+.1%} {'FLOPs' if run['match'] == 'flops' else 'of time'} relative to {first['title']}, as recorded."
+            )
+    return lines
 
 
-def plan_lines(checked: Checked, plan: Plan, parts: Sequence[Part]) -> list[str]:
-    """What will be done, for people."""
+def plan_lines(checked: Checked, plan: AblationPlan, steps: Sequence[AblationStep]) -> list[str]:
+    """The plan for people."""
     settings = checked.settings
-    parts = parts or ablation_parts.list_parts(settings, plan, checked.methods, (), ("", Path()))
-    whole = plan.setup_seconds + sum(part.seconds for part in parts)
-    lines = [f"{'part':<44}{'steps':>9}{'PFLOP':>10}{'minutes':>9}", "for each of the seeds " + ", ".join(map(str, range(1, settings.seeds + 1)))]
+    whole = plan.setup_seconds + sum(step.seconds for step in steps)
+    lines = [f"{'step':<44}{'steps':>9}{'PFLOP':>10}{'minutes':>9}", "for each of the seeds " + ", ".join(map(str, range(1, settings.seeds + 1)))]
     for run in plan.runs:
-        lines.append(f"  {run_title(run):<42}{sum(run.stage_steps):>9,}{run.flops / 1e15:>10.4g}{run.seconds / 60:>9.1f}")
+        lines.append(f"  {run.title:<42}{sum(run.stage_steps):>9,}{run.flops / 1e15:>10.4g}{run.seconds / 60:>9.1f}")
         lines.append(f"    {f'fine-tuning of {len(run.points)} checkpoints':<40}{'':>19}{len(run.points) * plan.finetune_seconds / 60:>9.1f}")
-    for title, _ in ablation_parts.starts(settings).values():
+    for title, _ in starts(settings).values():
         lines.append(f"  {f'fine-tuning: {title}':<42}{'':>19}{plan.finetune_seconds / 60:>9.1f}")
     lines.append(f"every fine-tuning: {checked.labelled.task.name}, {plan.num_train:,} training examples, {plan.num_dev:,} dev examples")
-    lines.append(f"{len(parts)} parts, {duration(whole)} in all" + (f" of {duration(settings.budget)}" if settings.num_train_steps is None else ""))
+    lines.append(f"{len(steps)} steps, {duration(whole)} in all" + (f" of {duration(settings.budget)}" if settings.num_train_steps is None else ""))
     return lines

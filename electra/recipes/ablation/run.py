@@ -1,10 +1,10 @@
-"""electra ablate: methods beside each other at equal compute.
+"""electra ablate: pre-training methods compared at equal compute.
 
---data, --init      -> shards, one vocabulary                        (imdb: made here)
+--data, --init      -> tokenized text, one vocabulary                (imdb: made here)
 task files          -> examples, baselines
-timed updates       -> plan.json: every part's size, settled once
-plan                -> for every seed: pre-trainings, fine-tunings of their checkpoints, of random weights, of the checkpoint as it is
-what is finished    -> results.json, table.md, results.png           (after every part)
+timed updates       -> plan.json: the length of every training
+plan                -> steps: for every seed pre-trainings, fine-tunings of their checkpoints, of random weights, of the initial checkpoint
+finished steps      -> results.json, table.md, results.png           (after every step)
 """
 
 from __future__ import annotations
@@ -17,122 +17,132 @@ from dataclasses import replace
 from pathlib import Path
 
 from electra import config
+from electra.command_runner import CommandRunner, Ended, Step, Stopped, stoppable
 from electra.errors import require
-from electra.recipes.ablation import plan as ablation_parts
-from electra.recipes.ablation import plan as ablation_plan
-from electra.recipes.ablation import results as ablation_results
-from electra.recipes.ablation import setup
-from electra.recipes.ablation.plan import Method, Part, Plan, Run, Stage, spread_points, total
-from electra.recipes.ablation.results import places
+from electra.recipes.ablation import results, setup
+from electra.recipes.ablation.plan import (
+    AblationPlan,
+    AblationStep,
+    Method,
+    PhaseCost,
+    PretrainingRun,
+    StepList,
+    read_plan,
+    remove_unneeded,
+    spread_points,
+    total,
+    write_plan,
+)
 from electra.recipes.ablation.setup import Checked
-from electra.recipes.command_runner import Stopped, call, stoppable
 from electra.settings import AblateSettings
 from electra.storage import atomic
-from electra.terminal import duration
-
-# ---- Seconds recorded in the first seed -> the length of the runs of equal time, settled anew before the first of them begins ----
 
 
-def calibrate(plan: Plan, methods: Sequence[Method], output: Path, num_points: int) -> Plan:
-    """The plan, or one whose runs of equal time are as long as the first seed's recorded seconds say."""
-    return replace(plan, runs=tuple(_settle(run, plan, methods, output, num_points) for run in plan.runs))
+def match_recorded_time(plan: AblationPlan, methods: Sequence[Method], output: Path, num_points: int) -> AblationPlan:
+    """The plan, its runs of equal time made as long as the seconds recorded in the first seed say (speeds measured beforehand are rougher)."""
+    return replace(plan, runs=tuple(_match_time(run, plan, methods, output, num_points) for run in plan.runs))
 
 
-def _settle(run: Run, plan: Plan, methods: Sequence[Method], output: Path, num_points: int) -> Run:
+def _match_time(run: PretrainingRun, plan: AblationPlan, methods: Sequence[Method], output: Path, num_points: int) -> PretrainingRun:
     first, twin = plan.runs[0], next((other for other in plan.runs if other.method == run.method and other.match == "flops"), None)
     if run.match != "seconds" or run.settled or twin is None:
         return run
     folders = [output / "seed-1" / each.name for each in (first, twin)]
     if not all((folder / "final").exists() for folder in folders):
         return run
-    target, taken = (places(folder, each)[-1]["seconds"] for folder, each in zip(folders, (first, twin), strict=True))
+    target, taken = (results.compute_at_points(folder, each)[-1]["seconds"] for folder, each in zip(folders, (first, twin), strict=True))
     method = next(method for method in methods if method.name == run.method)
     count = max(2 * num_points, round(twin.num_steps * target / taken))
-    steps = method.parts(count)
-    stages = [
-        Stage(share=row["share"], flops=row["flops_per_step"], seconds=row["seconds_per_step"]) for row in plan.speeds["pretraining"][run.method]
+    steps = method.phase_steps(count)
+    costs = [
+        PhaseCost(share=row["share"], flops=row["flops_per_step"], seconds=row["seconds_per_step"]) for row in plan.speeds["pretraining"][run.method]
     ]
-    points = spread_points(stages, steps, num_points)
-    return replace(run, num_steps=count, stage_steps=steps, points=points, flops=total(stages, steps, "flops"), seconds=target, settled=True)
+    points = spread_points(costs, steps, num_points)
+    return replace(run, num_steps=count, stage_steps=steps, points=points, flops=total(costs, steps, "flops"), seconds=target, settled=True)
 
 
 def run(settings: AblateSettings) -> int:
-    """Do what is not done yet; 128 + signal when a signal stopped it.
+    """Run the steps that are not done; 128 + signal where a signal stopped it.
 
     Raises:
-        UserError: any mistake in what was given, before any long work.
+        UserError: any mistake in the settings, before any long work.
     """
     require("torch", "train")
     started = time.monotonic()
     checked = setup.check(settings)
-    plan = ablation_plan.read_plan(settings.output) if settings.resume else None
+    plan = read_plan(settings.output) if settings.resume else None
     if settings.dry_run:
-        print("\n".join(ablation_results.plan_lines(checked, plan or setup.settle(checked, 0.0), _parts(checked, plan))))
+        plan = plan or setup.make_plan(checked, 0.0)
+        print("\n".join(results.plan_lines(checked, plan, list_steps(checked, plan))))
         return 0
     if plan is None and settings.variant == "scratch":
-        # Its shards are there, so a budget that is too short is told before anything is written. Reviews have to be prepared first.
-        plan = setup.settle(checked, time.monotonic() - started)
+        # The text is tokenized, so a budget that is too short is reported before anything is written. Reviews have to be prepared first.
+        plan = setup.make_plan(checked, time.monotonic() - started)
     if not (settings.resume and (settings.output / "config.toml").exists()):
         atomic.write_text(settings.output / "config.toml", config.to_toml(settings))
     try:
         with stoppable():
-            plan = _prepare(checked, plan, started)
-            plan = _work(checked, plan, started)
-            results = ablation_results.write(checked, plan, setup.describe_shards(settings))
-    except Stopped as stop:
-        _say(f"electra ablate: stopped; the same command with --resume goes on with {settings.output}")
-        return stop.code
-    print(json.dumps(results, indent=1) if settings.json else (settings.output / "table.md").read_text(encoding="utf-8").rstrip())
+            plan = prepare(checked, plan, started)
+            plan = run_steps(checked, plan)
+            found = results.write(checked, plan, setup.describe_shards(settings))
+    except Stopped as stopped:
+        print(f"electra ablate: stopped; the same command with --resume continues {settings.output}", file=sys.stderr)
+        return stopped.code
+    print(json.dumps(found, indent=1) if settings.json else (settings.output / "table.md").read_text(encoding="utf-8").rstrip())
     return 0
 
 
-def _prepare(checked: Checked, plan: Plan | None, started: float) -> Plan:
-    """Shards, the start of random weights, plan.json, the labelled examples."""
+def prepare(checked: Checked, plan: AblationPlan | None, started: float) -> AblationPlan:
+    """Tokenized text, a checkpoint of random weights, plan.json, the labelled examples."""
     settings = checked.settings
     if settings.variant == "imdb":
-        setup.make_shards(settings, checked.vocab_size, call)
+        setup.make_shards(settings, checked.vocab_size)
     setup.make_start(settings, checked.methods[0])
     if plan is None:
         checked = setup.with_vocabulary(checked)
-        plan = setup.settle(checked, time.monotonic() - started)
+        plan = setup.make_plan(checked, time.monotonic() - started)
     if not (settings.output / "plan.json").exists():
-        ablation_plan.write_plan(plan, settings.output)
-        _say("\n".join(ablation_results.plan_lines(checked, plan, _parts(checked, plan))))
+        write_plan(plan, settings.output)
+        print("\n".join(results.plan_lines(checked, plan, list_steps(checked, plan))), file=sys.stderr, flush=True)
     setup.write_labelled(checked.labelled, plan.num_train, plan.num_dev, settings.output)
     return plan
 
 
-def _parts(checked: Checked, plan: Plan | None) -> list[Part]:
-    """The plan's parts; none without a plan."""
-    if plan is None:
-        return []
-    place = checked.settings.output / "sentiment" if checked.labelled.can_shrink else checked.labelled.place
-    shards = setup.shard_folders(checked.settings)
-    return ablation_parts.list_parts(checked.settings, plan, checked.methods, shards, (checked.labelled.task.name, place))
+def list_steps(checked: Checked, plan: AblationPlan) -> list[AblationStep]:
+    """Every step of a plan."""
+    settings, labelled = checked.settings, checked.labelled
+    return StepList(
+        settings=settings,
+        plan=plan,
+        methods=checked.methods,
+        shards=setup.shard_folders(settings),
+        task=labelled.task.name,
+        task_data=settings.output / "sentiment" if labelled.can_shrink else labelled.place,
+    ).steps()
 
 
-def _work(checked: Checked, plan: Plan, started: float) -> Plan:
-    """Run the parts that are not finished, with what is known after each -> the plan, whose runs of equal time may have been settled meanwhile."""
-    settings, foretold, spent = checked.settings, 0.0, 0.0
-    parts = _parts(checked, plan)
-    for number in range(1, len(parts) + 1):
-        better = calibrate(plan, checked.methods, settings.output, settings.points)
+def run_steps(checked: Checked, plan: AblationPlan) -> AblationPlan:
+    """Run the steps that are not done -> the plan, whose runs of equal time may have got another length."""
+    settings = checked.settings
+
+    def match_time() -> None:
+        nonlocal plan
+        better = match_recorded_time(plan, checked.methods, settings.output, settings.points)
         if better != plan:
-            plan, parts = better, _parts(checked, better)
-            ablation_plan.write_plan(plan, settings.output)
-        part, begun = parts[number - 1], time.monotonic()
-        if part.finished:
-            continue
-        place = f"[{number} of {len(parts)}] {part.title}"
-        _say(f"\n{place}")
-        call(part.command, *part.command_line(), preset_kind="pretrain" if part.command == "pretrain" else None)
-        ablation_parts.sweep(parts, part)
-        ablation_results.write(checked, plan, {}, picture=number == len(parts) or parts[number].seed != part.seed)
-        spent, foretold = spent + time.monotonic() - begun, foretold + part.seconds
-        left = sum(other.seconds for other in parts if not other.finished) * spent / max(1e-9, foretold)
-        _say(f"{place}: {ablation_results.part_score(part)}{duration(time.monotonic() - started)} so far, about {duration(left)} left")
+            plan = better
+            runner.steps[:] = list_steps(checked, plan)
+            write_plan(plan, settings.output)
+
+    def after(step: Step, ended: Ended) -> str:
+        assert isinstance(step, AblationStep)
+        remove_unneeded(runner.steps, step)
+        match_time()
+        last_of_seed = all(other.done for other in runner.steps if isinstance(other, AblationStep) and other.seed == step.seed)
+        results.write(checked, plan, {}, picture=last_of_seed)
+        score = results.main_score(step.folder) if step.kind == "finetune" else None
+        return "" if score is None else f"{100 * score:.2f}"
+
+    runner = CommandRunner(list_steps(checked, plan), after)
+    match_time()
+    runner.run_here()
     return plan
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

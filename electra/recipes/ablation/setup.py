@@ -1,10 +1,11 @@
-"""Settings -> everything that can be checked or settled before long work: methods, task, vocabulary, the checkpoint's shape, the plan."""
+"""Settings -> everything that can be checked or measured before long work: methods, task, vocabulary, the checkpoint's shape, speeds, the plan."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from electra import config
+from electra.command_runner import call
 from electra.contracts import BatchStream, Example, Features, Head, Task
 from electra.data.shards import open_shards, same_vocabulary
 from electra.data.task_batches import FeatureStream
@@ -20,12 +22,13 @@ from electra.errors import UserError, did_you_mean, require
 from electra.finetuning.hyperparameters import fit_length, resolve
 from electra.model import pretraining_models
 from electra.model.encoder import Encoder
-from electra.model.huggingface import with_dropout
+from electra.model.flops import SHAPE
+from electra.model.huggingface import load_checkpoint, with_dropout
 from electra.model.task_models import task_network, task_objective
 from electra.pretraining.dry_run import Pieces, RandomStream
 from electra.pretraining.setup import initial_objective
 from electra.recipes.ablation import plan
-from electra.recipes.ablation.plan import FinetuneCost, Method, Plan, Stage, examples_per_step, find_methods, flops_per_step, starts
+from electra.recipes.ablation.plan import AblationPlan, FinetuneCost, Method, PhaseCost, examples_per_step, find_methods, flops_per_step
 from electra.settings import AblateSettings, FinetuneSettings, PretrainSettings
 from electra.storage import atomic
 from electra.storage import resolve as hub
@@ -33,13 +36,12 @@ from electra.tasks.baselines import baseline_scores
 from electra.tasks.imdb import as_document, check_reviews, hold_out, read_unlabelled, to_csv
 from electra.tasks.registry import find_task
 from electra.tasks.text_tasks import choose_examples
+from electra.train import distributed
 from electra.train.distributed import Ranks
 from electra.train.timing import time_updates
 
-# ---- --data and --init -> shards to pre-train on, labelled examples to fine-tune on, a checkpoint of random weights ----
+# ---- data ----
 
-
-Call = Callable[..., str]
 HELD_OUT = "0.5%"
 
 
@@ -60,10 +62,10 @@ class Labelled:
 
 
 def open_task(settings: AblateSettings) -> Labelled:
-    """The task's examples, all read.
+    """All examples of the task.
 
     Raises:
-        UserError: an unknown task, one that is not of single texts or pairs with a class, or files that cannot be read.
+        UserError: an unknown task, one that is not a classification, or files that cannot be read.
     """
     task = find_task(settings.task or ("imdb" if settings.variant == "imdb" else "sst2"))
     place = settings.task_data
@@ -72,16 +74,16 @@ def open_task(settings: AblateSettings) -> Labelled:
     if place is None:
         raise UserError(f"no data for the task {task.name}: give --task-data DIR, the folder with its files")
     if task.name in ("own", "tagging"):
-        raise UserError(f"--task {task.name} needs files of its own; give a task with a data folder, such as sst2 or imdb")
+        raise UserError(f"--task {task.name} needs files that you name; give a task with a data folder, such as sst2 or imdb")
     train, dev = task.read(place, "train"), task.read(place, "dev")
     head = task.head(train)
     if head.kind != "classification":
-        raise UserError(f"--task {task.name} asks for {head.kind}; the ablation takes tasks of one class per text, such as sst2 or imdb")
+        raise UserError(f"--task {task.name} is {head.kind}; the ablation supports classification of one label per text, such as sst2 or imdb")
     return Labelled(task=task, place=place, head=head, train=train, dev=dev)
 
 
 def known_tokenizer(settings: AblateSettings) -> Tokenizer | None:
-    """The vocabulary, where it is not still to be made.
+    """The tokenizer, unless it has yet to be trained.
 
     Raises:
         UserError: no such shards or checkpoint, or shards of different vocabularies.
@@ -95,12 +97,12 @@ def known_tokenizer(settings: AblateSettings) -> Tokenizer | None:
 
 
 def shard_folders(settings: AblateSettings) -> tuple[str, ...]:
-    """What every method pre-trains on."""
+    """The tokenized text that every method pre-trains on."""
     return settings.data if settings.variant == "scratch" else (str(settings.output / "shards"),)
 
 
-def make_shards(settings: AblateSettings, vocab_size: int, call: Call) -> dict[str, Any]:
-    """IMDb's unlabelled reviews -> text -> vocabulary (unless a checkpoint brings one) -> shards; what is there stays."""
+def make_shards(settings: AblateSettings, vocab_size: int) -> None:
+    """IMDb's unlabelled reviews -> text -> vocabulary (unless a checkpoint brings one) -> tokenized text; what exists is kept."""
     folder = settings.output
     text, vocab, shards = folder / "text.txt", folder / "vocab", folder / "shards"
     if not text.exists():
@@ -111,7 +113,6 @@ def make_shards(settings: AblateSettings, vocab_size: int, call: Call) -> dict[s
         call("vocab", text, "--size", vocab_size, "--documents", "blank-line", "--output", vocab)
     if not (shards / "manifest.json").exists():
         call("prepare", text, "--tokenizer", settings.init or vocab, "--held-out", HELD_OUT, "--documents", "blank-line", "--output", shards)
-    return describe_shards(settings)
 
 
 def describe_shards(settings: AblateSettings) -> dict[str, Any]:
@@ -121,12 +122,9 @@ def describe_shards(settings: AblateSettings) -> dict[str, Any]:
 
 
 def make_start(settings: AblateSettings, method: Method) -> Path:
-    """OUTPUT/start: a checkpoint of the network's shape with random weights, for the row without pre-training."""
+    """OUTPUT/start: a checkpoint with random weights, for the row without pre-training."""
     folder = settings.output / "start"
     if not folder.exists():
-        from electra.model import pretraining_models
-        from electra.pretraining.setup import initial_objective
-
         tokenizer_path = open_shards(shard_folders(settings)[0]).tokenizer_path
         objective = initial_objective(method.settings, load_tokenizer(tokenizer_path))
         with atomic.atomic_folder(folder) as temporary:
@@ -135,7 +133,7 @@ def make_start(settings: AblateSettings, method: Method) -> Path:
 
 
 def fewer(labelled: Labelled, num_train: int, num_dev: int) -> tuple[list[Example], list[Example]]:
-    """The same random choice of training examples, and of dev examples an equal share of each class, for every fine-tuning."""
+    """The same random sample for every fine-tuning: of the training examples, and of the dev examples an equal fraction of each class."""
     train = choose_examples(labelled.train, num_train, swapped=False)
     dev = labelled.dev
     if num_dev < len(dev):
@@ -144,7 +142,7 @@ def fewer(labelled: Labelled, num_train: int, num_dev: int) -> tuple[list[Exampl
 
 
 def write_labelled(labelled: Labelled, num_train: int, num_dev: int, output: Path) -> Path:
-    """Where the fine-tunings read: the task's own files, or for IMDb OUTPUT/sentiment with the chosen reviews. Baselines beside it."""
+    """Write the fine-tunings' data -> its folder: the task's files, for IMDb OUTPUT/sentiment with the sampled reviews. Also baselines.json."""
     train, dev = fewer(labelled, num_train, num_dev)
     place = labelled.place
     if labelled.can_shrink:
@@ -160,32 +158,34 @@ def write_labelled(labelled: Labelled, num_train: int, num_dev: int, output: Pat
 
 
 def token_lengths(examples: Sequence[Example], tokenizer: Tokenizer | None, max_length: int) -> list[int]:
-    """Lengths in tokens of some examples as the network reads them; without a vocabulary yet, 1.3 pieces a word."""
+    """Lengths in tokens of a sample of examples; without a vocabulary yet, 1.3 tokens a word."""
     some = examples[:: max(1, len(examples) // 512)][:512]
     texts = [example.text if example.text_pair is None else f"{example.text} {example.text_pair}" for example in some]
     counts = [len(ids) for ids in tokenizer.encode(texts)] if tokenizer is not None else [round(1.3 * len(text.split())) for text in texts]
     return [max(3, min(max_length, count + 2)) for count in counts]
 
 
+# ---- checks ----
+
 VARIANTS = ("scratch", "imdb")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """An ablation whose settings make sense."""
+    """A valid ablation."""
 
     settings: AblateSettings
     methods: list[Method]
     labelled: Labelled
     tokenizer: Tokenizer | None
-    """None where it is still to be made."""
+    """None where it has yet to be trained."""
     vocab_size: int
     finetuning: FinetuneSettings
-    """The recipe of every fine-tuning."""
+    """The hyper-parameters of every fine-tuning."""
 
 
 def check(settings: AblateSettings) -> Checked:
-    """Refuse what cannot work.
+    """Validate the settings; nothing is written.
 
     Raises:
         UserError: names the value, the place and the remedy.
@@ -199,11 +199,11 @@ def check(settings: AblateSettings) -> Checked:
         raise UserError("--budget 0s: expected a duration such as 8h")
     if (steps := settings.num_train_steps) is not None and steps < 2 * settings.points:
         raise UserError(f"--num-train-steps {steps}: expected at least {2 * settings.points}, two for each of --points {settings.points}")
-    check_start(settings)
+    check_data(settings)
     if settings.resume:
         plan.check_same(settings)
     elif not settings.dry_run:
-        atomic.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
+        atomic.fresh_output(settings.output, remedy="continue with --resume, or choose another --output")
     for package in ("sklearn", "scipy.stats", "matplotlib"):
         require(package, "train")
     shape = checkpoint_shape(settings) if settings.init is not None else ()
@@ -231,8 +231,8 @@ def check(settings: AblateSettings) -> Checked:
     )
 
 
-def check_start(settings: AblateSettings) -> None:
-    """The data, and what to go on from.
+def check_data(settings: AblateSettings) -> None:
+    """The data and the initial checkpoints.
 
     Raises:
         UserError: missing, not of this variant, or of different vocabularies.
@@ -242,18 +242,18 @@ def check_start(settings: AblateSettings) -> None:
         raise UserError(f"no data: give --data {what}")
     if settings.variant == "scratch":
         if settings.init or settings.init_mlm:
-            raise UserError("--init goes on from a checkpoint, 'scratch' starts from random weights; leave it out, or use 'electra ablate imdb'")
+            raise UserError("'scratch' starts from random weights, so it takes no --init; leave it out, or use 'electra ablate imdb'")
         shards = {path: open_shards(path) for path in settings.data}
         same_vocabulary(shards)
         for each in shards.values():
-            # Opened now, so that a damaged one is told before anything is written.
+            # Opened now, so that a damaged one is reported before anything is written.
             each.split("train"), each.split("held_out")
         return
     if len(settings.data) > 1:
         raise UserError(f"--data has {len(settings.data)} places; imdb takes one, aclImdb or its archive")
     check_reviews(Path(settings.data[0]))
     if settings.init_mlm and not settings.init:
-        raise UserError("--init-mlm is BERT's start beside ELECTRA's; give --init, too")
+        raise UserError("--init-mlm needs --init: the one is BERT's initial checkpoint, the other ELECTRA's; give --init, too")
 
 
 def checkpoint_shape(settings: AblateSettings) -> list[str]:
@@ -262,11 +262,6 @@ def checkpoint_shape(settings: AblateSettings) -> list[str]:
     Raises:
         UserError: not a checkpoint, or --init-mlm of another shape or vocabulary.
     """
-    from electra.data.tokenizer import load_tokenizer
-    from electra.model.flops import SHAPE
-    from electra.model.huggingface import load_checkpoint
-    from electra.model.pretraining_models import same_shape
-
     assert settings.init is not None
     found = load_checkpoint(settings.init)
     flags = []
@@ -283,7 +278,7 @@ def checkpoint_shape(settings: AblateSettings) -> list[str]:
     flags += ["--sequence-length", str(min(base, found.config.max_position_embeddings))]
     if settings.init_mlm is not None:
         other = load_checkpoint(settings.init_mlm)
-        if not same_shape(other.config, found.config):
+        if not pretraining_models.same_shape(other.config, found.config):
             raise UserError(f"--init-mlm {settings.init_mlm} has another shape than --init {settings.init}; give two of the same size")
         if load_tokenizer(hub.resolve(settings.init_mlm)).pieces != load_tokenizer(found.path).pieces:
             raise UserError(f"--init-mlm {settings.init_mlm} has another vocabulary than --init {settings.init}; give two of the same")
@@ -291,48 +286,16 @@ def checkpoint_shape(settings: AblateSettings) -> list[str]:
 
 
 def with_vocabulary(checked: Checked) -> Checked:
-    """The same, once the vocabulary is made."""
+    """The same, once the vocabulary was trained."""
     tokenizer = known_tokenizer(checked.settings)
     assert tokenizer is not None
     return replace(checked, tokenizer=tokenizer, vocab_size=tokenizer.vocab_size)
 
 
-def settle(checked: Checked, setup: float) -> Plan:
-    """Time updates -> the plan; `setup` seconds of the budget are already gone.
-
-    Raises:
-        UserError: the budget does not hold the smallest parts.
-    """
-    import time
-
-    from electra.train import distributed
-
-    settings, labelled, begun = checked.settings, checked.labelled, time.monotonic()
-    lengths = token_lengths(labelled.train, checked.tokenizer, checked.finetuning.max_length)
-    with distributed.join(settings.device, settings.threads) as here:
-        stages = time_stages(checked.methods, checked.vocab_size, here)
-        measured = time_finetuning(checked.finetuning, checked.methods[0], checked.vocab_size, labelled.head, lengths, here)
-    cost = FinetuneCost(**measured, num_train=len(labelled.train), num_dev=len(labelled.dev), dev_can_shrink=labelled.can_shrink)
-    setup += time.monotonic() - begun
-    per_step = plan.seconds_per_step(checked.methods, stages, settings)
-    num_steps, num_train, num_dev = plan.share_out(settings, per_step, cost, len(starts(settings)), setup)
-    return Plan(
-        runs=plan.make_runs(checked.methods, stages, num_steps, settings),
-        num_train=num_train,
-        num_dev=num_dev,
-        finetune_seconds=cost.seconds(num_train, num_dev),
-        finetune_preset=str(checked.finetuning.preset),
-        vocab_size=checked.vocab_size,
-        speeds=as_record(stages, measured),
-        setup_seconds=setup,
-    )
-
-
-# ---- What an update and an example take on this machine, timed before anything is settled ----
-
+# ---- speeds ----
 
 ROUNDS = 2
-"""Each kind of update is timed in turns, so that a machine that grows slower meanwhile is not unfair to the last one."""
+"""Every kind of update is timed this often, in turns, so that a machine that slows down affects all of them alike."""
 SECONDS = 6.0
 """Of each turn."""
 FIXED_SECONDS = 3.0
@@ -341,20 +304,47 @@ FEATURES_PER_SECOND = 4000.0
 """Examples tokenized, about, on one core with a warm cache."""
 
 
-def time_stages(methods: Sequence[Method], vocab_size: int, here: Ranks) -> dict[str, list[Stage]]:
-    """Every stage of every method, on random ids of full length -> its cost; the same network with the same objective is timed once."""
+def make_plan(checked: Checked, setup_seconds: float) -> AblationPlan:
+    """Time updates -> the plan; `setup_seconds` of the budget are already spent.
+
+    Raises:
+        UserError: the budget is too short for the smallest lengths.
+    """
+    settings, labelled, begun = checked.settings, checked.labelled, time.monotonic()
+    lengths = token_lengths(labelled.train, checked.tokenizer, checked.finetuning.max_length)
+    with distributed.join(settings.device, settings.threads) as here:
+        costs = time_phases(checked.methods, checked.vocab_size, here)
+        measured = time_finetuning(checked.finetuning, checked.methods[0], checked.vocab_size, labelled.head, lengths, here)
+    cost = FinetuneCost(**measured, num_train=len(labelled.train), num_dev=len(labelled.dev), dev_can_shrink=labelled.can_shrink)
+    setup_seconds += time.monotonic() - begun
+    per_step = plan.seconds_per_step(checked.methods, costs, settings)
+    num_steps, num_train, num_dev = plan.split_budget(settings, per_step, cost, len(plan.starts(settings)), setup_seconds)
+    return AblationPlan(
+        runs=plan.make_runs(checked.methods, costs, num_steps, settings),
+        num_train=num_train,
+        num_dev=num_dev,
+        finetune_seconds=cost.seconds(num_train, num_dev),
+        finetune_preset=str(checked.finetuning.preset),
+        vocab_size=checked.vocab_size,
+        speeds=as_record(costs, measured),
+        setup_seconds=setup_seconds,
+    )
+
+
+def time_phases(methods: Sequence[Method], vocab_size: int, here: Ranks) -> dict[str, list[PhaseCost]]:
+    """Every phase of every method, on random ids of full length -> its cost; the same network with the same objective is timed once."""
     found: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         timed = set()
         for method in methods:
-            for settings, _ in method.stages():
+            for settings, _ in method.phase_shares():
                 if (key := _key(settings)) not in timed:
                     timed.add(key)
                     found.setdefault(key, []).append(time_update(settings, vocab_size, here))
     return {
         method.name: [
-            Stage(share=share, flops=flops_per_step(settings, vocab_size), seconds=float(np.mean(found[_key(settings)])))
-            for settings, share in method.stages()
+            PhaseCost(share=share, flops=flops_per_step(settings, vocab_size), seconds=float(np.mean(found[_key(settings)])))
+            for settings, share in method.phase_shares()
         ]
         for method in methods
     }
@@ -392,14 +382,14 @@ def time_finetuning(settings: FinetuneSettings, method: Method, vocab_size: int,
     def open_stream(size: int) -> BatchStream:
         return FeatureStream(features, size, 1)
 
-    optimizer = config.replace(settings.optimizer, layerwise_lr_decay=1.0)
+    optimizer = replace(settings.optimizer, layerwise_lr_decay=1.0)
     timing = time_updates(task_objective(network, head).to(here.device), open_stream, settings.loop, optimizer, here, SECONDS)
     each = timing.seconds_per_update / (settings.loop.batch_size * settings.loop.accumulation)
     reading = 1 / FEATURES_PER_SECOND
     return {"per_train_example": settings.epochs * each + reading, "per_dev_example": each / 3 + reading, "fixed": FIXED_SECONDS}
 
 
-def as_record(stages: dict[str, list[Stage]], cost: dict[str, float]) -> dict[str, Any]:
-    """What plan.json keeps of the measurements."""
-    rows = {name: [{"share": s.share, "flops_per_step": s.flops, "seconds_per_step": s.seconds} for s in found] for name, found in stages.items()}
-    return {"pretraining": rows, "finetuning": cost}
+def as_record(costs: dict[str, list[PhaseCost]], finetuning: dict[str, float]) -> dict[str, Any]:
+    """The measurements in plan.json."""
+    rows = {name: [{"share": s.share, "flops_per_step": s.flops, "seconds_per_step": s.seconds} for s in found] for name, found in costs.items()}
+    return {"pretraining": rows, "finetuning": finetuning}
