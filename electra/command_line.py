@@ -1,25 +1,47 @@
-"""Words as typed, over a preset -> a settings instance; `--help` from the docstrings of its class."""
+"""Typed words, over a preset or a run's recorded settings -> a settings instance; `--help` from the class's docstrings."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from electra.config import INSTEAD_OF, as_typed, build, field_help, hints, leaves, merge, plain_type, preset_values, presets
+from electra.config import (
+    INSTEAD_OF,
+    as_typed,
+    build,
+    descriptions,
+    field_help,
+    flag_name,
+    hints,
+    leaves,
+    merge,
+    plain_type,
+    preset_values,
+    presets,
+    read_toml,
+    resumed,
+)
 from electra.errors import UserError, did_you_mean
+
+_PRESET_FLAG = "--preset"
+"""Where the parser keeps --preset of a command whose PRESET is positional."""
+HELP = {"-h": False, "--help": False, "--help-all": True}
+"""Word -> whether it lists every setting."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse whose mistakes are `UserError`s with the nearest known flag."""
+    """argparse whose errors are `UserError`s with the nearest known flag."""
 
     def check_flags(self, argv: Sequence[str]) -> None:
-        """Refuse an unknown flag before argparse complains of what its misspelling left missing."""
+        """Refuse an unknown flag before argparse reports what its misspelling left missing."""
         known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         for word in argv:
             name = word.split("=")[0]
@@ -27,7 +49,7 @@ class _Parser(argparse.ArgumentParser):
                 return
             if name.startswith("--") and name not in known:
                 guess = did_you_mean(name, known)
-                raise UserError(f"{self.prog}: unknown flag '{name}'; {guess if guess.startswith('did') else f'see {self.prog} --help'}")
+                raise UserError(f"{self.prog}: unknown flag '{name}'; {guess if guess.startswith('did') else f'see {self.prog} --help-all'}")
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: "):
@@ -36,10 +58,72 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{self.prog}: {message}")
 
 
+# ---- help ----
+
+
 def _split_doc(cls: type) -> tuple[str, str]:
+    """A class docstring -> description, examples."""
     text = inspect.cleandoc(cls.__doc__ or "")
     head, _, examples = text.partition("Examples:\n")
     return head.strip(), ("examples:\n" + examples.rstrip()) if examples else ""
+
+
+def _preset_list(kind: str) -> str:
+    """The packaged presets of a kind, one line each."""
+    found = descriptions(kind)
+    width = max(map(len, found), default=0)
+    return "presets:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in found.items()) + "\n\n"
+
+
+def _preset_field(cls: type) -> dataclasses.Field[Any] | None:
+    """The field of a command that names a preset."""
+    return next((field for field in dataclasses.fields(cls) if field.metadata.get("preset")), None)
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _usage(cls: type, prog: str) -> str:
+    words = []
+    for field in dataclasses.fields(cls):
+        required = _required(field)
+        if field.metadata.get("positional"):
+            name = field.name.upper() + (" ..." if plain_type(hints(cls)[field.name])[1] else "")
+            words.append(name if required or field.metadata.get("preset") else f"[{name}]")
+        elif required:
+            words.append(f"{flag_name(field.name)} {field.name.upper()}")
+    return " ".join([prog, *words, "[flags]"])
+
+
+def _default(cls: type, path: tuple[str, ...]) -> Any:
+    """A leaf's default as the command has it: a section may have other defaults than its class."""
+    field = next(f for f in dataclasses.fields(cls) if f.name == path[0])
+    if len(path) > 1 and field.default_factory is not dataclasses.MISSING:
+        return functools.reduce(getattr, path[1:], field.default_factory())
+    return _default(typing.cast(type, hints(cls)[path[0]]), path[1:]) if len(path) > 1 else field.default
+
+
+def _set_by_presets(kind: str) -> set[tuple[str, ...]]:
+    """Paths of the leaves that at least one packaged preset sets."""
+    values = [read_toml(file) for file in presets(kind).values()]
+    return {(section, name) for preset in values for section, table in preset.items() if isinstance(table, dict) for name in table}
+
+
+def _shown_default(current: Any, parse: Callable[[str], Any] | None, by_preset: bool) -> str:
+    """The end of a flag's help; a setting without a value says in its own text what then holds."""
+    if current in (None, dataclasses.MISSING, (), "", Path()):
+        return ""
+    return " (set by the preset)" if by_preset else f" (default: {as_typed(current, parse)})"
+
+
+def _group(owner: type, section: str, name: str) -> str:
+    """Title of the help group of a leaf: the docstring of the shared class it comes from, else its section."""
+    shared = next((base for base in owner.__bases__ if name in getattr(base, "__dataclass_fields__", {})), None)
+    return section if shared is None else str(shared.__doc__).rstrip(".").lower()
+
+
+# ---- parser ----
 
 
 def _reader(kind: Any, parse: Callable[[str], Any] | None) -> Callable[[str], Any]:
@@ -53,27 +137,40 @@ def _reader(kind: Any, parse: Callable[[str], Any] | None) -> Callable[[str], An
     return read
 
 
-def _default(cls: type, path: tuple[str, ...]) -> Any:
-    """A leaf's default as the command has it: a section may be made with other defaults than its class."""
-    field = next(f for f in dataclasses.fields(cls) if f.name == path[0])
-    if len(path) > 1 and field.default_factory is not dataclasses.MISSING:
-        return functools.reduce(getattr, path[1:], field.default_factory())
-    return _default(typing.cast(type, hints(cls)[path[0]]), path[1:]) if len(path) > 1 else field.default
+def parser(cls: type, prog: str, default: Any = None, *, everything: bool = False, complete: bool = True) -> _Parser:
+    """The parser of a settings class.
 
-
-def parser(cls: type, prog: str, default: Any = None) -> _Parser:
-    """The command-line parser of a settings class; `default` (an instance) gives the values shown in --help."""
+    Args:
+        default: an instance whose values the help shows; None: the class's defaults.
+        everything: the help lists the advanced settings too.
+        complete: required settings must be given (not so with --resume, where the run has them).
+    """
     description, epilog = _split_doc(cls)
-    out = _Parser(prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    by_preset: set[tuple[str, ...]] = set()
+    if named := _preset_field(cls):
+        epilog = _preset_list(named.metadata["preset"]) + epilog
+        if default is None and named.metadata.get("positional"):
+            by_preset = _set_by_presets(named.metadata["preset"])
+    out = _Parser(
+        prog=prog,
+        usage=_usage(cls, prog),
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    out.add_argument("-h", "--help", action="store_true", default=argparse.SUPPRESS, help="show the settings that are changed most often")
+    out.add_argument("--help-all", action="store_true", default=argparse.SUPPRESS, help="show all settings")
     groups: dict[str, Any] = {}
     for path, owner, field in leaves(cls):
         plain, many = plain_type(hints(owner)[field.name])
         current = functools.reduce(getattr, path, default) if default is not None else _default(cls, path)
         parse = field.metadata.get("parse")
-        unset = current in (None, dataclasses.MISSING, (), "", Path()) or isinstance(current, bool)
-        shown = "" if unset else f" (default: {as_typed(current, parse)})"
-        options: dict[str, Any] = {"dest": ".".join(path), "help": (field_help(owner).get(field.name, "") + shown).replace("%", "%%")}
-        required = current is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        text = field_help(owner).get(field.name, "") + _shown_default(current, parse, path in by_preset)
+        hidden = field.metadata.get("toml_only") or (field.metadata.get("advanced") and not everything)
+        options: dict[str, Any] = {"dest": ".".join(path), "help": argparse.SUPPRESS if hidden else text.replace("%", "%%")}
+        required = complete and current is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if field.metadata.get("positional"):
             options |= {"metavar": field.name.upper(), "type": _reader(plain, parse)}
             if many:
@@ -81,12 +178,18 @@ def parser(cls: type, prog: str, default: Any = None) -> _Parser:
             elif not required:
                 options["nargs"] = "?"
             out.add_argument(options.pop("dest"), default=argparse.SUPPRESS, **options)
+            if field.metadata.get("preset"):
+                out.add_argument(flag_name(field.name), dest=_PRESET_FLAG, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
             continue
-        section = path[-2] if len(path) > 1 else ""
+        section = _group(owner, path[-2] if len(path) > 1 else "", field.name)
         if section and section not in groups:
             groups[section] = out.add_argument_group(section)
         target = groups.get(section, out)
-        name = "--" + field.name.replace("_", "-")
+        name = flag_name(field.name)
+        if field.metadata.get("run"):
+            target.add_argument(name, default=argparse.SUPPRESS, nargs="?", const=True, metavar="RUN", **options)
+            target.add_argument(f"--no-{field.name}", dest=options["dest"], action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            continue
         if plain is bool:
             target.add_argument(name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, **options)
             continue
@@ -102,47 +205,97 @@ def parser(cls: type, prog: str, default: Any = None) -> _Parser:
     return out
 
 
+# ---- words -> settings ----
+
+
 def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind: str | None = None) -> Any:
-    """Flags (over a preset, where the command takes one as its first word) -> a settings instance.
+    """Flags, over a preset or (with --resume) a run's recorded settings -> a settings instance.
 
     Raises:
         UserError: any mistake in the flags, the preset or its values.
-        SystemExit: after `--help`.
+        SystemExit: after `--help` or `--help-all`.
     """
-    below: dict[str, Any] = {}
+    del preset_kind
     argv = list(argv)
-    if preset_kind is not None and argv and not argv[0].startswith("-"):
-        below = preset_values(argv[0], preset_kind)
-        below["preset"] = argv.pop(0)
-    default = None
-    if below:
-        required = {
-            f.name: None
-            for f in dataclasses.fields(cls)
-            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in below
-        }
-        default = build(cls, {**below, **required})
-    elif preset_kind is not None and not {"-h", "--help"} & set(argv):
-        raise UserError(f"{prog}: give a preset or a config.toml first; known presets: {', '.join(presets(preset_kind))}")
-    known = parser(cls, prog, default)
+    typed = argv[: argv.index("--")] if "--" in argv else argv
+    if asked := [HELP[word] for word in typed if word in HELP]:
+        _print_help(cls, [word for word in argv if word not in HELP], prog, everything=any(asked))
+        raise SystemExit(0)
+    resumable = next((field for field in dataclasses.fields(cls) if field.metadata.get("run")), None)
+    resuming = resumable is not None and any(word.split("=")[0] == "--resume" for word in typed)
+    known = parser(cls, prog, complete=not resuming)
     known.check_flags(argv)
-    # Intermixed: the optional file may stand behind flags, as in 'electra score MODEL --nbest lists FILE'. Help is not: there argparse
-    # formats its own usage a second time, and trips over a "%" in it.
-    parse = known.parse_args if {"-h", "--help"} & set(argv) else known.parse_intermixed_args
-    flags = vars(parse(argv))
+    flags = vars(known.parse_intermixed_args(argv))
+    preset = _take_preset(cls, flags, prog)
     above: dict[str, Any] = {}
     for dotted, value in flags.items():
         *sections, leaf = dotted.split(".")
         functools.reduce(lambda table, name: table.setdefault(name, {}), sections, above)[leaf] = value
+    if resumable is not None and above.pop("resume", False) is not False:
+        return resumed(cls, _run_folder(flags, resumable.metadata["run"], prog), above | ({"preset": preset} if preset else {}), prog)
+    below: dict[str, Any] = {}
+    if (named := _preset_field(cls)) and named.metadata.get("positional"):
+        kind = named.metadata["preset"]
+        if not preset:
+            raise UserError(f"{prog}: give a preset or a config.toml; presets: {', '.join(descriptions(kind))}")
+        below = preset_values(preset, kind) | {"preset": preset}
     scale_warmup(below, above)
-    return build(cls, merge(below, above), prog)
+    settings = build(cls, merge(below, above), prog)
+    _warn_of_toml_only(cls, flags, prog)
+    return settings
+
+
+def _print_help(cls: type, argv: Sequence[str], prog: str, *, everything: bool) -> None:
+    """Print the help; with a PRESET among the words, its values are the defaults."""
+    default = None
+    with contextlib.suppress(UserError):
+        flags = vars(parser(cls, prog, complete=False).parse_intermixed_args(argv))
+        preset = _take_preset(cls, flags, prog)
+        if preset and (named := _preset_field(cls)):
+            required = {field.name: None for field in dataclasses.fields(cls) if _required(field)}
+            default = build(cls, required | preset_values(preset, named.metadata["preset"]))
+    parser(cls, prog, default, everything=everything).print_help()
+
+
+def _take_preset(cls: type, flags: dict[str, Any], prog: str) -> str:
+    """Remove a positional PRESET from the parsed flags -> its value; '' if there is none."""
+    named = _preset_field(cls)
+    if named is None or not named.metadata.get("positional"):
+        return ""
+    by_flag, preset = flags.pop(_PRESET_FLAG, ""), flags.pop(named.name, "")
+    if not preset and not by_flag and not flags.get("resume"):
+        # '--data shards mini': argparse gives a flag of several values all words that follow.
+        for name, value in flags.items():
+            if isinstance(value, list) and len(value) > 1 and (value[-1] in presets(named.metadata["preset"]) or str(value[-1]).endswith(".toml")):
+                *flags[name], preset = value
+                break
+    if preset and by_flag and preset != by_flag:
+        raise UserError(f"{prog}: PRESET '{preset}' and --preset '{by_flag}' differ; give one of them")
+    return str(preset or by_flag)
+
+
+def _run_folder(flags: dict[str, Any], name: str, prog: str) -> Path:
+    """The run that '--resume RUN' or '--output RUN --resume' names."""
+    named = [Path(folder) for folder in (flags["resume"], flags.get(name)) if folder not in (True, None)]
+    if not named:
+        raise UserError(f"{prog}: --resume needs the run directory: give --resume RUN")
+    if named[0] != named[-1]:
+        raise UserError(f"{prog}: --resume {named[0]} and {flag_name(name)} {named[-1]} differ; give the run once")
+    return named[0]
+
+
+def _warn_of_toml_only(cls: type, flags: dict[str, Any], prog: str) -> None:
+    for path, _, field in leaves(cls):
+        if field.metadata.get("toml_only") and ".".join(path) in flags:
+            where = f" under [{path[-2]}]" if len(path) > 1 else ""
+            print(f"{prog}: {flag_name(field.name)} is deprecated; set {field.name}{where} in a TOML file given as preset", file=sys.stderr)
 
 
 def scale_warmup(below: dict[str, Any], above: dict[str, Any]) -> None:
-    """A preset's `warmup_steps` become the same share of a run whose length was given by a flag: 10,000 of the paper's million steps would
-    be all of an hour on a laptop."""
+    """Turn a preset's `warmup_steps` into a fraction of its run if a flag sets another length: 10,000 of the paper's million steps would be all of
+    an hour on a laptop."""
     if not {"num_train_steps", *INSTEAD_OF["num_train_steps"]} & above.get("loop", {}).keys():
         return
-    asked, loop, optimizer = above.get("optimizer", {}), below.get("loop", {}), below.get("optimizer", {})
-    if "warmup_steps" not in asked and "warmup_steps" in optimizer and "num_train_steps" in loop:
+    given, loop, optimizer = above.get("optimizer", {}), below.get("loop", {}), below.get("optimizer", {})
+    if "warmup_steps" not in given and "warmup_steps" in optimizer and "num_train_steps" in loop:
         below["optimizer"] = merge(optimizer, {"warmup_fraction": optimizer["warmup_steps"] / loop["num_train_steps"]})

@@ -1,9 +1,10 @@
 """TOML preset -> frozen dataclass -> TOML record. (Flags: `electra.command_line`.)
 
-A settings class (see `electra.settings`) is a frozen dataclass whose fields are plain values or further
-settings classes (sections). In TOML a section is a table; on the command line every leaf is a flag of its
-own name (`learning_rate` -> `--learning-rate`), so leaf names are unique within a command. A field made by
-`argument()` is positional. The docstring under a field is its help.
+A settings class (see `electra.settings`) is a frozen dataclass whose fields are plain values or other settings classes
+(sections). In TOML a section is a table; on the command line every leaf is a flag of its own name (`learning_rate` ->
+`--learning-rate`), so leaf names are unique within a command. A field made by `argument()` is positional. The docstring under
+a field is its help. A numeric field states its range, which `Settings` checks wherever an instance is made: from TOML, from
+flags, or in Python.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import ast
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import textwrap
 import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,89 @@ from electra.storage import atomic
 PRESETS = Path(__file__).parent / "presets"
 
 
-def argument(default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] | None = None) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The values a number may have: `minimum` and `maximum` are included, `above` and `below` are not."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        named = (("at least", self.minimum), ("above", self.above), ("at most", self.maximum), ("below", self.below))
+        limits = [f"{name} {limit:.12g}" for name, limit in named if limit is not None and math.isfinite(limit)]
+        return " and ".join(limits) or "a finite number"
+
+
+FINITE = Range(minimum=-math.inf)
+"""Any number but NaN and infinity."""
+
+
+def flag(
+    default: Any = dataclasses.MISSING,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    allowed: Range | None = None,
+    parse: Callable[[str], Any] | None = None,
+    metavar: str | None = None,
+    advanced: bool = False,
+    toml_only: bool = False,
+    may_change: bool = False,
+    **metadata: Any,
+) -> Any:
+    """A field with more than a default.
+
+    Args:
+        minimum, maximum, above, below: the range of a number, or of each number of a tuple; or `allowed`, a `Range`.
+        parse: text -> value; raises ValueError with the remedy.
+        metavar: how the value is shown in the help.
+        advanced: shown by --help-all, not by --help.
+        toml_only: meant for presets; the flag still works, with a deprecation line, and is in no help.
+        may_change: may be given with --resume.
+        metadata: `preset` (kind of preset that the field names) and `run` (field that --resume's optional value sets).
+    """
+    if allowed is None and any(limit is not None for limit in (minimum, maximum, above, below)):
+        allowed = Range(minimum=minimum, maximum=maximum, above=above, below=below)
+    known = {"range": allowed, "parse": parse, "metavar": metavar, "advanced": advanced, "toml_only": toml_only, "may_change": may_change}
+    return dataclasses.field(default=default, metadata=known | metadata)
+
+
+def argument(default: Any = dataclasses.MISSING, **options: Any) -> Any:
     """A positional argument of a command."""
-    return dataclasses.field(default=default, metadata={"positional": True, "parse": parse})
+    return flag(default, positional=True, **options)
+
+
+class Settings:
+    """What every settings class inherits: numbers outside their range are refused."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(typing.cast(Any, self)):
+            allowed = field.metadata.get("range")
+            if allowed is None:
+                continue
+            value = getattr(self, field.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and number not in allowed:
+                    shown = as_typed(number, field.metadata.get("parse"))
+                    raise UserError(f"{flag_name(field.name)} {shown}: expected {allowed}")
+
+
+def flag_name(name: str) -> str:
+    """A field's name -> its flag."""
+    return "--" + name.replace("_", "-")
 
 
 INSTEAD_OF = {
@@ -41,15 +124,10 @@ INSTEAD_OF = {
     "accumulation": ("total_batch_size",),
     "batch_size": ("total_batch_size",),
 }
-"""Fields that say one thing in several ways: what a flag or a preset gives takes the place of the others in the presets below it."""
+"""Alternative settings for the same thing: one given by a flag or a preset replaces the others in the presets below it."""
 
 
-def flag(default: Any = dataclasses.MISSING, *, parse: Callable[[str], Any] | None = None, metavar: str | None = None) -> Any:
-    """A flag whose text needs its own parser (`parse`: text -> value; raises ValueError with the remedy)."""
-    return dataclasses.field(default=default, metadata={"parse": parse, "metavar": metavar})
-
-
-# ---- reading settings classes ----
+# ---- fields of settings classes ----
 
 
 @functools.cache
@@ -97,7 +175,7 @@ def plain_type(kind: Any) -> tuple[Any, bool]:
 
 
 def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A TOML file, its `base = "name"` (a file beside it, else a packaged preset) merged underneath.
+    """A TOML file merged over its `base = "name"`: a file next to it, else a packaged preset. Its `description` is left out.
 
     Raises:
         UserError: missing, not TOML, or a base that does not exist or leads back to the file itself.
@@ -109,6 +187,7 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path} is a folder, not a settings file; give its config.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
+    values.pop("description", None)
     base = values.pop("base", None)
     if base is None:
         return values
@@ -133,7 +212,13 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def presets(kind: str) -> dict[str, Path]:
     """Name -> file of the packaged presets of a kind ('pretrain', 'finetune')."""
-    return {path.stem: path for path in sorted((PRESETS / kind).glob("*.toml"))}
+    return {path.stem: path for path in sorted((PRESETS / kind).glob("*.toml"), key=lambda path: path.stem)}
+
+
+def descriptions(kind: str) -> dict[str, str]:
+    """Name -> one line for the help, of the packaged presets that have one."""
+    found = {name: tomllib.loads(path.read_text(encoding="utf-8")).get("description") for name, path in presets(kind).items()}
+    return {name: text for name, text in found.items() if text}
 
 
 def preset_values(name: str, kind: str) -> dict[str, Any]:
@@ -173,7 +258,10 @@ def build(cls: type, values: dict[str, Any], where: str = "settings") -> Any:
     missing = [n for n, f in known.items() if n not in out and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
     if missing:
         raise UserError(f"{where}: '{missing[0]}' is missing")
-    settings = cls(**out)
+    try:
+        settings = cls(**out)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     object.__setattr__(settings, "_given", values)
     return settings
 
@@ -194,6 +282,41 @@ def given(settings: Any) -> dict[str, Any]:
         if value != default and field.name in values:
             out[field.name] = to_values(value, unlike=default) if dataclasses.is_dataclass(value) else values[field.name]
     return out
+
+
+def resumed(cls: type, run: Path, typed: dict[str, Any], where: str) -> Any:
+    """The settings recorded in RUN/config.toml, with those `typed` settings that may change when a run is resumed.
+
+    Args:
+        typed: nested values, such as flags; those equal to the run's are accepted, other ones only if the field is marked `may_change`.
+
+    Raises:
+        UserError: no run there, or a setting that would change the run.
+    """
+    file = run / "config.toml"
+    if not file.exists():
+        raise UserError(f"--resume: {run} is not a run directory (no config.toml); start it without --resume")
+    folder = next(field.metadata["run"] for field in dataclasses.fields(cls) if field.metadata.get("run"))
+    recorded = read_toml(file) | {folder: str(run)}
+    before = build(cls, recorded, str(file))
+    preset = typed.pop("preset", None)
+    if preset is not None and preset != recorded.get("preset") and not (Path(preset).is_file() and file.samefile(preset)):
+        raise UserError(f"{where} --resume {run}: PRESET {preset} would change the run (it has '{recorded.get('preset')}'); leave it out")
+    after = build(cls, merge(recorded, typed), where)
+    changes: dict[str, Any] = {}
+    for path, _, field in leaves(cls):
+        old, new = (functools.reduce(getattr, path, settings) for settings in (before, after))
+        value: Any = functools.reduce(lambda table, name: table.get(name, {}), path[:-1], typed).get(path[-1])
+        if value is None or old == new or field.name == "resume":
+            continue
+        if not field.metadata.get("may_change"):
+            allowed = [flag_name(f.name) for _, _, f in leaves(cls) if f.metadata.get("may_change") and f.name not in ("resume", folder)]
+            raise UserError(
+                f"{where} --resume {run}: {flag_name(field.name)} {as_typed(new, field.metadata.get('parse'))} would change the run (it has "
+                f"{as_typed(old, field.metadata.get('parse'))}); start a new run, or change only: {', '.join(allowed)}"
+            )
+        functools.reduce(lambda table, name: table.setdefault(name, {}), path[:-1], changes)[path[-1]] = value
+    return build(cls, merge(recorded, changes) | {"resume": True}, where)
 
 
 def _restrict(values: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
@@ -255,7 +378,7 @@ def replace(settings: Any, **changes: Any) -> Any:
     return dataclasses.replace(settings, **changes)
 
 
-# ---- Numbers as people type them: '0.5%', '30M', '1h30m' ----
+# ---- numbers as typed: '0.5%', '30M', '1h30m' ----
 
 
 def fraction(text: str) -> float:
@@ -277,7 +400,7 @@ def count(text: str) -> int:
     """'250000', '30M', '1.5B' -> a whole number.
 
     Raises:
-        ValueError: none, or below 1.
+        ValueError: not a whole number of at least 1.
     """
     match = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)([kMBT]?)", text)
     value = float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[match[2]] if match else 0.0
@@ -299,11 +422,13 @@ def duration(text: str) -> float:
 
 
 def as_typed(value: Any, parse: Callable[[str], Any] | None) -> str:
-    """A setting's value as one would type it: (1, 2) -> '1 2'; a duration of 5400.0 -> '1h30m'."""
+    """A setting's value as typed on the command line: (1, 2) -> '1 2'; 0.0002 -> '0.0002'; a duration of 5400.0 -> '1h30m'."""
     if isinstance(value, tuple | list):
         return " ".join(as_typed(one, parse) for one in value)
-    if parse is not duration or not value:
-        return str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if parse is not duration or not value or not value > 0 or not math.isfinite(value):
+        return f"{value:g}" if isinstance(value, float) else str(value)
     rest, parts = float(value), []
     for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
         if rest >= seconds:

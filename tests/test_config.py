@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from electra import config, settings
+from electra import cli, config, settings
 from electra.cli import COMMANDS
 from electra.command_line import from_command_line
 from electra.errors import UserError
+from electra.settings import finetune
 
 SETTINGS = sorted(
     (
@@ -30,15 +31,20 @@ PRESETS = [(kind, name) for kind in ("pretrain", "finetune") for name in config.
 OTHER = {int: 7, float: 0.25, str: "value", bool: None, Path: Path("some/where")}
 
 
-def another_value(kind: Any, current: Any) -> Any:
+def another_value(kind: Any, item: dataclasses.Field[Any]) -> Any:
     """A valid value of a field that is not its default, so that a field lost on the way is noticed."""
     plain, many = config.plain_type(kind)
+    current, allowed = item.default, item.metadata.get("range")
     if typing.get_origin(plain) is typing.Literal:
         value = next((v for v in typing.get_args(plain) if v != current), current)
     elif plain is bool:
         value = not current
+    elif item.metadata.get("parse") is finetune.mixing:
+        value = "size0.5"
     else:
         value = OTHER[plain]
+    if allowed is not None and value not in allowed:
+        value += plain(allowed.minimum)
     return (value, value) if many else value
 
 
@@ -47,7 +53,7 @@ def filled(cls: type) -> Any:
     values: dict[str, Any] = {}
     for item in dataclasses.fields(cls):
         kind = typing.get_type_hints(cls)[item.name]
-        values[item.name] = filled(kind) if dataclasses.is_dataclass(kind) else another_value(kind, item.default)
+        values[item.name] = filled(kind) if dataclasses.is_dataclass(kind) else another_value(kind, item)
     return cls(**values)
 
 
@@ -96,9 +102,8 @@ def test_every_leaf_is_a_flag(name: str) -> None:
     """Each leaf of a command, given alone on the command line, arrives in its place."""
     cls = OF_COMMANDS[name]
     full = filled(cls)
-    preset_kind = COMMANDS[name].preset_kind
-    first = [next(iter(config.presets(preset_kind)))] if preset_kind else []
-    leaves = [(path, item) for path, _, item in config.leaves(cls) if path != ("preset",) or not preset_kind]
+    first = ["small"] if name == "pretrain" else []
+    leaves = [(path, item) for path, _, item in config.leaves(cls) if not first or path not in (("preset",), ("resume",))]
     required = [(p, f) for p, f in leaves if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and len(p) == 1]
     positional = [f for _, f in required if f.metadata.get("positional")]
     for index, (path, item) in enumerate(leaves):
@@ -121,7 +126,7 @@ def test_every_leaf_is_a_flag(name: str) -> None:
             if item.metadata.get("positional")
             else [*words, *word]
         )
-        built = from_command_line(cls, [*first, *order, *flags], f"electra {name}", preset_kind=preset_kind)
+        built = from_command_line(cls, [*first, *order, *flags], f"electra {name}")
         for part in path:
             built = getattr(built, part)
         assert built == value, path
@@ -161,7 +166,7 @@ def test_preset_opens_with_its_command(kind: str, name: str) -> None:
 )
 def test_shapes_of_the_paper(name: str, shape: tuple[int, ...]) -> None:
     """Table 6 of the paper: hidden, embedding, layers, heads, feed-forward; generator 1/4, 1/3, 1/4; mask 15, 15, 25 %."""
-    preset = from_command_line(settings.PretrainSettings, [name, "--data", "d", "--output", "o"], "p", preset_kind="pretrain")
+    preset = from_command_line(settings.PretrainSettings, [name, "--data", "d", "--output", "o"], "p")
     model = preset.model
     assert (model.hidden_size, model.embedding_size, model.num_hidden_layers, model.num_attention_heads, model.intermediate_size) == shape
     assert model.generator_size == pytest.approx({"small": 1 / 4, "base": 1 / 3, "large": 1 / 4}[name], abs=1e-3)
@@ -204,7 +209,7 @@ def test_what_says_the_same_in_another_way_takes_the_place_of_the_presets(parent
 )
 def test_a_length_given_by_a_flag_scales_the_warm_up_of_the_preset(flags: list[str], warmup: tuple[int | None, float]) -> None:
     """10,000 of a million steps in 'small': one percent of any other number."""
-    found = from_command_line(settings.PretrainSettings, ["small", "--data", "d", "--output", "o", *flags], "p", preset_kind="pretrain")
+    found = from_command_line(settings.PretrainSettings, ["small", "--data", "d", "--output", "o", *flags], "p")
     assert (found.optimizer.warmup_steps, found.optimizer.warmup_fraction) == warmup
 
 
@@ -245,7 +250,7 @@ def test_flags_lie_over_the_preset(tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
     preset.write_text("[model]\nhidden_size = 64\nnum_hidden_layers = 3\n[optimizer]\nlearning_rate = 1e-3\n")
     argv = [str(preset), "--data", "d", "--output", "o", "--hidden-size", "32", "--budget", "1h30m"]
-    built = from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
+    built = from_command_line(settings.PretrainSettings, argv, "electra pretrain")
     assert (built.model.hidden_size, built.model.num_hidden_layers, built.optimizer.learning_rate, built.loop.budget) == (32, 3, 1e-3, 5400.0)
     assert built.preset == str(preset)
 
@@ -254,18 +259,16 @@ def test_a_flag_equal_to_the_default_still_wins(tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
     preset.write_text("[model]\nhidden_size = 64\n")
     default = settings.ModelSettings().hidden_size
-    built = from_command_line(
-        settings.PretrainSettings, [str(preset), "--output", "o", "--hidden-size", str(default)], "electra pretrain", preset_kind="pretrain"
-    )
+    built = from_command_line(settings.PretrainSettings, [str(preset), "--output", "o", "--hidden-size", str(default)], "electra pretrain")
     assert built.model.hidden_size == default
 
 
 def test_the_record_of_a_run_is_a_preset(tmp_path: Path) -> None:
     """config.toml of a run, given as preset, is the same run again."""
     argv = ["small", "--data", "a", "b", "--weights", "3", "1", "--output", "o", "--budget", "90s", "--keep-steps", "10", "20"]
-    first = from_command_line(settings.PretrainSettings, argv, "p", preset_kind="pretrain")
+    first = from_command_line(settings.PretrainSettings, argv, "p")
     (tmp_path / "config.toml").write_text(config.to_toml(first))
-    again = from_command_line(settings.PretrainSettings, [str(tmp_path / "config.toml"), "--output", "o"], "p", preset_kind="pretrain")
+    again = from_command_line(settings.PretrainSettings, [str(tmp_path / "config.toml"), "--output", "o"], "p")
     assert dataclasses.replace(again, preset=first.preset) == first
 
 
@@ -331,7 +334,7 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
 )
 def test_wrong_words(argv: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
+        from_command_line(settings.PretrainSettings, argv, "electra pretrain")
 
 
 # ---- little languages ----
@@ -377,9 +380,185 @@ def test_help_of_a_field_is_its_docstring() -> None:
 def test_steps_on_the_command_line_take_the_place_of_a_presets_budget_and_the_other_way_round() -> None:
     def loop(*words: str) -> tuple[int | None, float | None]:
         argv = [*words, "--data", "s", "--output", "o"]
-        found = from_command_line(settings.PretrainSettings, argv, "electra pretrain", preset_kind="pretrain")
+        found = from_command_line(settings.PretrainSettings, argv, "electra pretrain")
         return found.loop.num_train_steps, found.loop.budget
 
     assert loop("mini") == (None, 3600.0)
     assert loop("mini", "--num-train-steps", "7") == (7, None)
     assert loop("small", "--budget", "30m") == (None, 1800.0)
+
+
+# ---- ranges ----
+
+NUMBERS = [
+    pytest.param(name, path, item, id=f"{name}-{path[-1]}")
+    for name, cls in OF_COMMANDS.items()
+    for path, owner, item in config.leaves(cls)
+    if config.plain_type(config.hints(owner)[item.name])[0] in (int, float)
+]
+
+
+def outside(item: dataclasses.Field[Any], kind: type) -> list[str]:
+    """Typed values that a numeric setting must refuse."""
+    allowed, step = item.metadata["range"], 1 if kind is int else 0.001
+    found = [limit - step for limit in (allowed.minimum,) if limit is not None] + [limit + step for limit in (allowed.maximum,) if limit is not None]
+    found += [limit for limit in (allowed.above, allowed.below) if limit is not None]
+    words = [f"{kind(value)}" for value in found if abs(value) != float("inf")]
+    if item.metadata["parse"] is config.duration:
+        return ["0s"]
+    return words + ([] if kind is int else ["nan", "inf", "-inf"])
+
+
+@pytest.mark.parametrize(("name", "path", "item"), NUMBERS)
+def test_every_number_has_a_range_that_is_checked(
+    name: str,
+    path: tuple[str, ...],
+    item: dataclasses.Field[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line that names flag, value and range; exit code 2; nothing written. The same from TOML and in Python."""
+    cls = OF_COMMANDS[name]
+    owner = next(o for p, o, _ in config.leaves(cls) if p == path)
+    kind, many = config.plain_type(config.hints(owner)[item.name])
+    assert item.metadata.get("range") is not None, f"{owner.__name__}.{item.name} needs a range"
+    monkeypatch.chdir(tmp_path)
+    full, flag = filled(cls), config.flag_name(item.name)
+    required = [f for p, _, f in config.leaves(cls) if len(p) == 1 and f.default is f.default_factory is dataclasses.MISSING]
+    words = [w for f in sorted(required, key=lambda f: not f.metadata.get("positional")) for w in given(f, getattr(full, f.name))]
+    words += ["small", "--output", "o"] if name == "pretrain" else []
+    for typed in outside(item, kind):
+        assert cli.main([name, *words, f"{flag}={typed}"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("electra: ") and error.count("\n") == 1
+        assert flag in error and "expected " in error, error
+        if item.metadata["parse"] is None:
+            value = kind(typed)
+            assert f"{flag} {config.as_typed(value, None)}: expected {item.metadata['range']}" in error
+            with pytest.raises(UserError, match=f"{flag} .*: expected "):
+                dataclasses.replace(filled(owner), **{item.name: (value,) if many else value})
+    assert not list(tmp_path.iterdir())
+
+
+def test_ranges() -> None:
+    assert 3 in config.Range(minimum=3) and 2 not in config.Range(minimum=3) and 2 not in config.Range(above=2)
+    assert 1 in config.Range(maximum=1) and 1 not in config.Range(below=1) and float("nan") not in config.FINITE
+    assert float("inf") not in config.FINITE and -1e30 in config.FINITE
+    assert str(config.Range(above=0, maximum=1)) == "above 0 and at most 1" and str(config.FINITE) == "a finite number"
+    assert str(config.Range(minimum=0, maximum=2**31 - 1)) == "at least 0 and at most 2147483647"
+
+
+def test_a_range_holds_in_a_toml_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[loop]\nbatch_size = 0\n")
+    with pytest.raises(UserError, match=r"\[loop\]: --batch-size 0: expected at least 1"):
+        from_command_line(settings.PretrainSettings, [str(tmp_path / "mine.toml")], "electra pretrain")
+
+
+# ---- PRESET and --resume ----
+
+
+@pytest.mark.parametrize(
+    "words", [["mini", "--data", "x"], ["--data", "x", "mini"], ["--seed", "1", "mini", "--data", "x"], ["--preset", "mini", "--data", "x"]]
+)
+def test_the_preset_may_be_anywhere(words: list[str]) -> None:
+    found = from_command_line(settings.PretrainSettings, words, "electra pretrain")
+    assert (found.preset, found.data.data, found.model.hidden_size) == ("mini", ("x",), 192)
+
+
+def test_two_presets_are_refused() -> None:
+    with pytest.raises(UserError, match="PRESET 'mini' and --preset 'small' differ"):
+        from_command_line(settings.PretrainSettings, ["mini", "--preset", "small"], "electra pretrain")
+
+
+@pytest.fixture
+def a_run(tmp_path: Path) -> Path:
+    """A run directory with the settings of 'mini'."""
+    made = from_command_line(settings.PretrainSettings, ["mini", "--data", "/shards", "--output", "elsewhere", "--seed", "3"], "electra pretrain")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(config.to_toml(made))
+    return tmp_path / "run"
+
+
+def resume(*words: object) -> settings.PretrainSettings:
+    return from_command_line(settings.PretrainSettings, [str(word) for word in words], "electra pretrain")
+
+
+def test_resume_takes_the_run_alone(a_run: Path) -> None:
+    found = resume("--resume", a_run)
+    assert found == resume("mini", "--output", a_run, "--resume") == resume(a_run / "config.toml", "--output", a_run, "--resume")
+    assert found.resume and found.output == a_run and found.loop.seed == 3 and found.preset == "mini" and found.data.data == ("/shards",)
+    assert resume("--resume", a_run, "--seed", "3", "--output", a_run) == found
+    assert config.resumed(settings.PretrainSettings, a_run, config.given(found), "pretrain") == found
+
+
+def test_resume_takes_what_may_change(a_run: Path) -> None:
+    found = resume("--resume", a_run, "--num-train-steps", "9", "--threads", "2", "--data", "/moved", "--precision", "fp32", "--device", "cpu")
+    assert (found.loop.num_train_steps, found.loop.budget) == (9, None)
+    assert (found.loop.threads, found.data.data, found.loop.precision, found.loop.device) == (2, ("/moved",), "fp32", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resume", "RUN", "--learning-rate", "0.1"], r"--learning-rate 0\.1 would change the run \(it has 0\.0002\).*only: .*--data, .*--budget"),
+        (["--resume", "RUN", "--batch-size", "64"], r"--batch-size 64 would change the run \(it has 16\)"),
+        (["small", "--resume", "RUN"], r"PRESET small would change the run \(it has 'mini'\)"),
+        (["--resume"], "give --resume RUN"),
+        (["--resume", "RUN", "--output", "other"], "differ; give the run once"),
+        (["--resume", "nowhere"], "nowhere is not a run directory"),
+        (["--resume", "RUN", "--seed", "-1"], "--seed -1: expected at least 0"),
+    ],
+)
+def test_resume_refuses(words: list[str], message: str, a_run: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        resume(*[a_run if word == "RUN" else word for word in words])
+
+
+# ---- help ----
+
+
+def help_text(cls: type, *words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit):
+        from_command_line(cls, list(words), "electra x")
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_shows_what_people_change_and_help_all_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    short, full = (help_text(settings.PretrainSettings, word, capsys=capsys) for word in ("--help", "--help-all"))
+    assert "usage: electra x PRESET [flags]" in short
+    leaves = list(config.leaves(settings.PretrainSettings))
+    shown = [path for path, _, item in leaves if f" {config.flag_name(item.name)} " in short]
+    assert 20 <= len(shown) <= 28
+    assert all(
+        f" {config.flag_name(item.name)} " in full for _, _, item in leaves if not item.metadata.get("positional") and not item.metadata["toml_only"]
+    )
+    assert "--adam-epsilon" in full and "--adam-epsilon" not in short
+
+
+@pytest.mark.parametrize("cls", [settings.PretrainSettings, settings.FinetuneSettings])
+def test_help_lists_the_presets(cls: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = "pretrain" if cls is settings.PretrainSettings else "finetune"
+    text = help_text(cls, "--help", capsys=capsys)
+    assert all(f"{name} {line}" in text for name, line in config.descriptions(kind).items())
+
+
+def test_defaults_in_the_help_are_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    alone, mini = help_text(settings.PretrainSettings, "-h", capsys=capsys), help_text(settings.PretrainSettings, "mini", "-h", capsys=capsys)
+    assert "Peak learning rate. (set by the preset)" in alone
+    assert "Peak learning rate. (default: 0.0002)" in mini and "(default: 1h)" in mini and "(set by the preset)" not in mini
+
+
+@pytest.mark.parametrize("cls", OF_COMMANDS.values(), ids=OF_COMMANDS)
+def test_every_default_is_visible(cls: type) -> None:
+    for path, owner, item in config.leaves(cls):
+        if item.default in (None, (), "", Path()) and path != ("preset",):
+            assert "default" in config.field_help(owner)[item.name].lower(), path
+
+
+def test_a_setting_of_presets_is_deprecated_as_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    found = from_command_line(settings.PretrainSettings, ["mini", "--lr-decay-power", "2"], "electra pretrain")
+    assert found.optimizer.lr_decay_power == 2
+    assert capsys.readouterr().err == (
+        "electra pretrain: --lr-decay-power is deprecated; set lr_decay_power under [optimizer] in a TOML file given as preset\n"
+    )

@@ -14,7 +14,7 @@ from electra import config
 from electra.errors import UserError, did_you_mean, require
 from electra.inference import text_io
 from electra.inference.artifact import REMOVED_TARGETS, is_artefact
-from electra.settings import BuildSettings, EvaluateSettings
+from electra.settings import BuildSettings, ColumnSettings, EvaluateSettings
 from electra.storage import atomic
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run_auto(settings: BuildSettings) -> None:
     from electra.model.huggingface import load_checkpoint
     from electra.tasks.evaluate import data_place, named_task, read_labelled
 
-    columns = {name: getattr(settings, name) for name in ("text", "text_pair", "label") if name in config.given(settings)}
+    columns = {name: value for name, value in config.given(settings).items() if name in ColumnSettings.__dataclass_fields__}
     asked = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
     # All of this is looked at before minutes of building.
     load_checkpoint(settings.model, "task")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from electra import config
 from electra.contracts import Batch, BatchStream
 from electra.data.pretraining_batches import collate, example_key
 from electra.model import flops
@@ -63,7 +62,7 @@ class RandomStream:
 
 def report(settings: PretrainSettings, here: Ranks) -> list[str]:
     """Try the run's stages for half a minute each -> the lines to print."""
-    parts = phases(config.replace(settings, init=None))
+    parts = phases(replace(settings, init=None))
     lines = [f"pretrain {settings.preset}: a dry run, nothing is written"]
     seconds = 0.0
     for number, part in enumerate(parts, 1):
@@ -80,7 +79,7 @@ def report(settings: PretrainSettings, here: Ranks) -> list[str]:
 
 def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str]], float]:
     """One stage -> named lines, its whole time."""
-    settings = config.replace(settings, loop=split_global_batch(settings.loop, None, here.world_size))
+    settings = replace(settings, loop=split_global_batch(settings.loop, None, here.world_size))
     loop, length = settings.loop, settings.data.sequence_length
     corpus = open_corpus(settings) if settings.data.data else None
     pieces = corpus.tokenizer if corpus is not None else Pieces(vocab_size=settings.data.vocab_size)

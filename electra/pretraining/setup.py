@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,21 +32,19 @@ DETECTORS = ("electra", "electric", "electra-masked")
 
 
 def recorded(settings: PretrainSettings) -> PretrainSettings:
-    """The settings an interrupted run recorded, to go on with it."""
-    file = settings.output / "config.toml"
-    if not file.exists():
-        raise UserError(f"--resume: {settings.output} is not a run directory (no config.toml); start it without --resume")
-    found: PretrainSettings = config.build(PretrainSettings, config.read_toml(file) | {"output": str(settings.output)}, str(file))
-    return config.replace(found, resume=True)
+    """The settings an interrupted run recorded, with those given now that may change."""
+    resumed: PretrainSettings = config.resumed(PretrainSettings, settings.output, config.given(settings), "pretrain")
+    return resumed
 
 
 def after_restart(settings: PretrainSettings) -> PretrainSettings:
-    """Settings of a process that torchrun started again -> the same, going on with the run if this very one had begun before the loss."""
-    if not (settings.output / "config.toml").exists():
+    """Settings of a process that torchrun started again -> the same, to be resumed if this run had begun before the loss."""
+    file = settings.output / "config.toml"
+    if not file.exists():
         return settings
-    found = recorded(settings)
-    # torchrun also starts again what refused to overwrite another run; that one is not to be gone on with.
-    return found if config.replace(found, resume=False) == settings else settings
+    begun: PretrainSettings = config.build(PretrainSettings, config.read_toml(file) | {"output": str(settings.output)}, str(file))
+    # torchrun also restarts a command that refused to overwrite another run; that one must not be continued.
+    return replace(begun, resume=True) if begun == settings else settings
 
 
 def check(settings: PretrainSettings) -> None:

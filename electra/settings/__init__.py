@@ -1,7 +1,7 @@
-"""Every setting, by verb: frozen keyword-only dataclasses, no torch.
+"""Every setting, by verb: frozen keyword-only dataclasses, without torch.
 
 A docstring under a field is its help on the command line; a class docstring is its command's help, with examples.
-Sizes carry Hugging Face's names, ideas the paper's.
+Sizes have Hugging Face's names, ideas the paper's.
 """
 
 from electra.settings.corpus import DatasetSettings, PrepareSettings, VocabSettings
@@ -29,11 +29,14 @@ from electra.settings.pretrain import (
     WatchSettings,
     phases,
 )
+from electra.settings.sections import ColumnSettings, ComputeSettings
 
 __all__ = [
     "AblateSettings",
     "BuildSettings",
+    "ColumnSettings",
     "CompareSettings",
+    "ComputeSettings",
     "ConvertSettings",
     "DataSettings",
     "DatasetSettings",

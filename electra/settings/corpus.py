@@ -1,4 +1,4 @@
-"""Settings of the commands that make vocabularies and tokenized data sets."""
+"""Settings of the commands that make vocabularies and tokenized data."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from electra.config import argument, flag, fraction
+from electra.config import Settings, argument, flag, fraction
+from electra.settings.sections import MAX_SEED, TextFieldSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class VocabSettings:
-    """Train a WordPiece vocabulary from a corpus, or add the words of a domain to a checkpoint's (--extend).
+class CorpusSettings(TextFieldSettings):
+    """Reading the corpus."""
+
+    documents: Literal["auto", "blank-line", "line", "file"] = "auto"
+    """What separates documents in text files; 'auto': blank lines, if the file has any, else each line is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabSettings(CorpusSettings):
+    """Train a WordPiece vocabulary on a corpus, or add a domain's words to a checkpoint's vocabulary (--extend).
 
     Examples:
       electra vocab wiki.txt.xz --size 8192 --output vocab
@@ -21,33 +30,29 @@ class VocabSettings:
     """
 
     corpus: tuple[str, ...] = argument()
-    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet, tar, zip), URLs of them, or hf:NAME, a data set of the Hugging Face hub."""
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet, tar, zip), their URLs, or hf:NAME for a data set of the Hugging Face hub."""
     output: str
-    """Folder, or URL of one, for vocab.txt, tokenizer.json and tokenizer_config.json; with --extend for a whole checkpoint."""
-    size: int | None = None
-    """Number of word pieces, the five special ones included (unset: 30522); with --extend, of pieces added (unset: 1000)."""
+    """Folder or URL for vocab.txt, tokenizer.json and tokenizer_config.json; with --extend for a whole checkpoint."""
+    size: int | None = flag(None, minimum=1)
+    """Vocabulary size, the five special tokens included (default: 30522); with --extend, tokens to add (default: 1000)."""
     extend: str | None = None
-    """Checkpoint (folder, run or hub name) whose vocabulary gets the corpus's words that spare most pieces, and whose embeddings get rows for them.
-    Its rules about case hold; go on with 'prepare --tokenizer OUTPUT' and 'pretrain --init OUTPUT'."""
+    """Checkpoint (folder, run or hub name) whose vocabulary is extended with the corpus words that save most tokens, and whose embeddings get rows
+    for them; its case rule is kept. Continue with 'prepare --tokenizer OUTPUT' and 'pretrain --init OUTPUT'. Default: a new vocabulary."""
     lowercase: bool = True
-    """Lower-case (and strip accents), as BERT's uncased models."""
+    """Lower-case the text and strip accents, as BERT's uncased models."""
     strip_accents: bool | None = None
-    """Strip accents; unset: as lowercase."""
+    """Strip accents; default: as lowercase."""
     split_chinese: bool = True
-    """Make a word of every Chinese character."""
-    min_frequency: int = 2
-    """A piece seen less often is not made."""
-    sample_bytes: int = 200_000_000
-    """Text read for training, spread evenly over the corpus."""
-    text_field: str = "text"
-    """Name of the text column in jsonl, parquet and hub data sets."""
-    documents: Literal["auto", "blank-line", "line", "file"] = "auto"
-    """What separates documents in text files."""
+    """Make every Chinese character a word."""
+    min_frequency: int = flag(2, minimum=1)
+    """Minimum frequency of a token."""
+    sample_bytes: int = flag(200_000_000, minimum=1)
+    """Bytes of text to train on, sampled evenly from the corpus."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareSettings:
-    """Tokenize a corpus into memory-mapped shards, held-out part included.
+class PrepareSettings(CorpusSettings):
+    """Tokenize a corpus into memory-mapped shards, with a held-out part.
 
     Examples:
       electra prepare corpus/ --tokenizer vocab --output shards --workers 2
@@ -59,42 +64,38 @@ class PrepareSettings:
     """
 
     corpus: tuple[str, ...] = argument()
-    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet, tar, zip), URLs of them (s3://bucket/dir), hf:NAME for a data set of the
-    Hugging Face hub, or the original code's TFRecords."""
+    """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet, tar, zip), their URLs, hf:NAME for a data set of the Hugging Face hub, or original
+    ELECTRA's TFRecords."""
     tokenizer: str
-    """Folder or vocab.txt of the tokenizer, a URL of these, shipped:mini (of the model that comes with electra), or a model's name on the hub."""
+    """Tokenizer: a folder, vocab.txt, a URL of these, a hub name, or shipped:mini (the bundled model's)."""
     output: str
-    """Folder of the shards, or its URL (made in the cache, then uploaded); interrupted work goes on where it stopped."""
+    """Folder for the tokenized data, or its URL (made in the cache, then uploaded); an interrupted run continues where it stopped."""
     engine: Literal["local", "ray"] = "local"
-    """Where to tokenize: processes of this machine, or a Ray cluster; the shards are the same."""
+    """Tokenize in processes on this machine, or on a Ray cluster; the result is the same."""
     ray_address: str | None = None
-    """Address of a running Ray cluster ('auto' finds this machine's); unset: one is started here for the run."""
-    workers: int = 0
+    """Address of a running Ray cluster ('auto' finds this machine's); default: start one for this run."""
+    workers: int = flag(0, minimum=0)
     """Processes; 0: one per core (of the cluster)."""
-    held_out: float = flag(0.005, parse=fraction, metavar="0.5%")
-    """Share of documents set aside for evaluation."""
-    text_field: str = "text"
-    """Name of the text column in jsonl, parquet and hub data sets."""
-    documents: Literal["auto", "blank-line", "line", "file"] = "auto"
-    """What separates documents in text files."""
+    held_out: float = flag(0.005, minimum=0, below=1, parse=fraction, metavar="0.5%")
+    """Fraction of documents held out for evaluation."""
     deduplicate: bool = True
-    """Drop exact duplicates of documents (counted)."""
+    """Drop exact duplicates of documents; their number is reported."""
     lowercase: bool | None = None
-    """Lower-case the text; unset: as the tokenizer's files say (a bare vocab.txt is uncased when no piece holds a capital)."""
+    """Lower-case the text; default: as the tokenizer's files say (a bare vocab.txt without capitals is uncased)."""
     strip_accents: bool | None = None
-    """Strip accents; unset: as the tokenizer's files say, else as lowercase."""
+    """Strip accents; default: as the tokenizer's files say, else as lowercase."""
     split_chinese: bool | None = None
-    """Make a word of every Chinese character; unset: as the tokenizer's files say, else yes."""
+    """Make every Chinese character a word; default: as the tokenizer's files say, else on."""
     words: Literal["auto", "none", "chinese"] = "auto"
-    """Keep where Chinese words start, for whole-word masking: 'chinese' asks a segmenter (rjieba, of the extra 'data'); 'auto' does so where the
-    vocabulary is Chinese and rjieba is installed. Ids stay the same. Words of other languages need none of it."""
+    """Store where Chinese words start, for whole-word masking: 'chinese' segments with rjieba; 'auto' does so if the vocabulary is Chinese and rjieba
+    is installed. Other languages do not need it. Token ids stay the same."""
     json: bool = False
     """Print the manifest as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetSettings:
-    """Turn a data set's official files into csv files.
+class DatasetSettings(Settings):
+    """Convert a data set's official files to csv.
 
     NAME: imdb (train/train_data.csv and test/test_data.csv, columns sentences and labels).
 
@@ -108,8 +109,8 @@ class DatasetSettings:
     data: Path
     """Its folder or archive."""
     output: Path
-    """Folder to write."""
-    valid: float = flag(0.0, parse=fraction)
-    """Share of the training reviews held out, as valid/valid_data.csv: then the task imdb scores on them instead of the test half."""
-    seed: int = 1
-    """Seed of that choice."""
+    """Output folder."""
+    valid: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="10%")
+    """Fraction of the training reviews held out as valid/valid_data.csv, which the task imdb then scores on instead of the test half."""
+    seed: int = flag(1, minimum=0, maximum=MAX_SEED)
+    """Seed of the split."""

@@ -1,4 +1,4 @@
-"""Settings of the commands that turn a checkpoint into something else, and compare the results."""
+"""Settings of the commands that convert, export, publish and compare checkpoints."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from electra.config import argument
+from electra.config import Settings, argument, flag
+from electra.settings.sections import MAX_SEED, ColumnSettings, PairFieldSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertSettings:
-    """Turn a checkpoint of another form into a Hugging Face directory, the generator in its folder generator/.
+class ConvertSettings(Settings):
+    """Convert a checkpoint to a Hugging Face directory, its generator in the sub-folder generator/.
 
-    Reads the original TensorFlow code's checkpoints and BERT's (without TensorFlow; sizes come from the checkpoint), our own, and the hub's.
+    Reads TensorFlow checkpoints of original ELECTRA and BERT (without TensorFlow; sizes are read from the checkpoint), electra's own, and the
+    hub's.
 
     Examples:
       electra convert electra_small/ electra-small
@@ -22,22 +24,22 @@ class ConvertSettings:
     """
 
     source: str = argument()
-    """TensorFlow checkpoint (its folder, or its name without .index), checkpoint folder, run, or a name on the hub."""
+    """TensorFlow checkpoint (its folder, or its name without .index), checkpoint folder, run, or hub name."""
     output: Path = argument()
-    """Folder to write."""
+    """Output folder."""
     vocab: str | None = None
-    """Vocabulary: vocab.txt, tokenizer.json or a folder; unset: the one beside the checkpoint."""
+    """Vocabulary: vocab.txt, tokenizer.json or a folder; default: the one next to the checkpoint."""
     lowercase: bool | None = None
-    """Lower-case the text; unset: as the vocabulary's files say (a bare vocab.txt is uncased when no piece holds a capital)."""
-    num_attention_heads: int | None = None
-    """Heads of a TensorFlow checkpoint's discriminator, which leave no trace in it; unset: one per 64 of width, as every released model has."""
+    """Lower-case the text; default: as the vocabulary's files say (a bare vocab.txt without capitals is uncased)."""
+    num_attention_heads: int | None = flag(None, minimum=1)
+    """Attention heads of a TensorFlow discriminator, which its checkpoint does not store; default: hidden size / 64, as in every released model."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the written weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PushSettings:
-    """Upload a checkpoint to the Hugging Face hub (its folder is already in the hub's format).
+class PushSettings(Settings):
+    """Upload a checkpoint to the Hugging Face hub.
 
     Examples:
       electra push runs/sst2/best --name me/electra-mini-sst2
@@ -53,10 +55,10 @@ class PushSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildSettings:
-    """Turn a checkpoint into an artefact: model, tokenizer, labels and hashes in one folder or .zip, run without PyTorch.
+class BuildSettings(PairFieldSettings, ColumnSettings):
+    """Export a checkpoint to an artifact: model, tokenizer, labels and hashes in one folder or .zip, run without PyTorch.
 
-    What a checkpoint does (predict, detect, embed, inspect, pipeline, load), an artefact does too, on any machine with
+    predict, detect, embed, inspect, pipeline and load accept an artifact like a checkpoint, on any machine with
     pip install 'WHEEL[runtime]' (a wheel: make wheel in the clone).
 
     Examples:
@@ -69,51 +71,40 @@ class BuildSettings:
     """
 
     model: str = argument()
-    """Checkpoint of any head: folder, run or hub name. A generator/ beside a discriminator is built with it."""
+    """Checkpoint with any head: folder, run or hub name. A generator/ next to a discriminator is built with it."""
     target: str
-    """What to build for: onnx (fp32, fused), onnx-fp16 (half the size), onnx-int8 (a quarter, scales found at run time), onnx-int8-static
-    (scales found on --calibrate's texts); openvino (fp32), openvino-bf16, openvino-int8 (scales found on --calibrate's texts); auto: the
-    fastest of all that this machine can run, within --max-drop."""
+    """Backend: onnx (fp32, fused), onnx-fp16 (half the size), onnx-int8 (a quarter; dynamic quantization), onnx-int8-static (calibrated on
+    --calibrate); openvino (fp32), openvino-bf16, openvino-int8 (calibrated on --calibrate); auto: the fastest of these on this machine, within --max-drop."""
     output: Path
-    """The artefact: a folder, or one file where the name ends in .zip."""
+    """The artifact: a folder, or one file if the name ends in .zip."""
     calibrate: str | None = None
-    """Text file (one text a line; tab between the two texts of a pair) or jsonl, like those the model will read; for onnx-int8-static
-    and openvino-int8. Of auto unset: the train split of --data, where there is one."""
-    num_texts: int = 256
-    """How many of its texts are used, evenly taken from the file."""
-    text_field: str = "text"
-    """Field of the text in jsonl."""
-    pair_field: str = "text_pair"
-    """Field of the second text in jsonl."""
+    """Calibration texts for onnx-int8-static and openvino-int8: text file (one text per line; a tab between the two texts of a pair) or jsonl.
+    Default: none; for auto, the train split of --data."""
+    num_texts: int = flag(256, minimum=1)
+    """Number of calibration texts, sampled evenly."""
     task: str | None = None
-    """auto: task the checkpoint was fine-tuned on."""
+    """auto: task the checkpoint was fine-tuned on; default: none."""
     data: str | None = None
-    """auto: the task's folder, or one labelled file."""
+    """auto: the task's folder, or one labelled file; default: none."""
     split: str = "dev"
-    """auto: split that is measured."""
-    max_drop: float = 0.5
+    """auto: split to score on."""
+    max_drop: float = flag(0.5, minimum=0, maximum=100)
     """auto: points of the task's main metric that may be lost against the checkpoint."""
-    calls: int = 200
+    calls: int = flag(200, minimum=10)
     """auto: timed calls of each kind."""
-    threads: int = 0
-    """auto: threads of each, a core of its own for every one; 0: all cores."""
+    threads: int = flag(0, minimum=0)
+    """auto: threads per target, each pinned to its own core; 0: all cores."""
     skip: tuple[str, ...] = ()
-    """auto: targets to leave out, such as openvino-int8."""
-    text: str = "text"
-    """auto, task 'own': column of the text."""
-    text_pair: str | None = None
-    """auto, task 'own': column of the second text."""
-    label: str = "label"
-    """auto, task 'own': column of the label."""
+    """auto: targets to leave out, such as openvino-int8; default: none."""
     json: bool = False
-    """Print the artefact's manifest."""
+    """Print the artifact's manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSettings:
-    """Measure a model and what was built from it by one method: how right, how fast, how large.
+class CompareSettings(ColumnSettings):
+    """Measure the accuracy, speed and size of a model and its artifacts with one method.
 
-    Each runs in a fresh process, all on the same cores with as many threads; they take turns in random order. Exit code 1 where one failed.
+    Each runs in a fresh process, on the same cores and threads, in random order. Exit code 1 if one failed.
 
     Examples:
       electra compare runs/sst2/best sst2-onnx sst2-int8.zip --task sst2 --data glue/SST-2
@@ -122,40 +113,26 @@ class CompareSettings:
     """
 
     models: tuple[str, ...] = argument()
-    """Checkpoint folders, runs, hub names, artefacts (folder or .zip); the first is the reference."""
+    """Checkpoint folders, runs, hub names, artifacts (folder or .zip); the first is the reference."""
     task: str
     """Task they were fine-tuned on."""
     data: str
     """The task's folder, or one labelled file."""
     split: str = "dev"
     """Split of the task's data."""
-    calls: int = 200
-    """Timed calls of each kind, and texts of a throughput."""
-    threads: int = 0
-    """Threads of every implementation, each pinned to a core of its own; 0: all cores."""
-    num_examples: int = 0
-    """Examples answered for the score, a random choice; 0: all."""
+    calls: int = flag(200, minimum=10)
+    """Timed calls of each kind, and texts for throughput."""
+    threads: int = flag(0, minimum=0)
+    """Threads per model, each pinned to its own core; 0: all cores."""
+    num_examples: int = flag(0, minimum=0)
+    """Examples to score, sampled at random; 0: all."""
     output: Path | None = None
-    """New folder for table.md, results.json and compare.png."""
+    """New folder for table.md, results.json and compare.png; default: print only."""
     keep: bool = False
-    """Write the rows into the artefacts compared, for 'electra inspect' and the served page."""
+    """Store the results in the artifacts, for 'electra inspect' and the served page."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where checkpoints run; artefacts run where they were built for."""
-    seed: int = 1
-    """Seed of the order, and of the choice of texts."""
-    text: str = "text"
-    """Task 'own': column of the text."""
-    text_pair: str | None = None
-    """Task 'own': column of the second text."""
-    label: str = "label"
-    """Task 'own': column of the label."""
-    label_separator: str = "|"
-    """Task 'own': what stands between several labels at once."""
-    word_column: str | None = None
-    """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
-    tag_column: str | None = None
-    """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
-    fold: str | None = None
-    """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
+    """Device for checkpoints; artifacts run where they were built for."""
+    seed: int = flag(1, minimum=0, maximum=MAX_SEED)
+    """Seed of the order and of the sample of texts."""
     json: bool = False
     """Print JSON."""

@@ -2,51 +2,65 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from electra.config import argument, duration, flag
+from electra.config import FINITE, Settings, argument, duration, flag
 from electra.settings.pretrain import LoopSettings, OptimizerSettings
+from electra.settings.sections import ColumnSettings, ComputeSettings, DecodingSettings
+
+
+def mixing(text: str) -> str:
+    """'all', or 'size' and a power from 0 to 1 -> the same.
+
+    Raises:
+        ValueError: neither.
+    """
+    power = re.fullmatch(r"size(\d*\.?\d+|\d+\.)", text)
+    if text != "all" and not (power and float(power[1]) <= 1):
+        raise ValueError("expected 'all', or 'size' and a power from 0 to 1, such as size0.75")
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuiteSettings:
+class SuiteSettings(Settings):
     """Many trials: suites of tasks, searches."""
 
-    workers: int = 0
-    """Trials at a time, each a process of its own; 0: one per GPU, else one per core. Given for one task, its seeds run in parallel too."""
-    engine: Literal["local", "ray"] = "local"
-    """Where trials run: processes of this machine, or a Ray cluster whose machines see the same files."""
-    ray_address: str | None = None
-    """Address of a running Ray cluster ('auto' finds this machine's); unset: one is started here for the run."""
+    workers: int = flag(0, minimum=0)
+    """Trials to run at a time, each in its own process; 0: one per GPU, else one per core. If set for one task, its seeds run in parallel too."""
+    engine: Literal["local", "ray"] = flag("local", advanced=True)
+    """Run trials in processes on this machine, or on a Ray cluster whose machines see the same files."""
+    ray_address: str | None = flag(None, advanced=True)
+    """Address of a running Ray cluster ('auto' finds this machine's); default: start one for this run."""
     search: tuple[str, ...] = ()
-    """Values to try, such as lr=1e-4,3e-4 epochs=3,5: every combination, with all seeds; the best mean on the dev set is marked."""
+    """Values to try, such as lr=1e-4,3e-4 epochs=3,5: every combination with all seeds; the best mean dev score is marked. Default: no search."""
     baselines: bool = False
-    """Also tell what is reached without a network: the largest class, TF-IDF under a linear model, each word's most frequent tag, ..."""
+    """Also score baselines without a network: the largest class, TF-IDF with a linear model, each word's most frequent tag, ..."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationSettings:
-    """Learning from a fine-tuned model's answers."""
+class DistillationSettings(Settings):
+    """Learning from a fine-tuned teacher."""
 
     teacher: str | None = None
-    """Fine-tuned checkpoint (folder, run or hub name) whose probabilities are learned too; its vocabulary may be another."""
-    distill_weight: float = 0.5
-    """Weight of the teacher's loss; the labels' has the rest."""
-    distill_temperature: float = 2.0
-    """Temperature of both distributions (Hinton et al. 2015); a regression has none."""
-    unlabelled: Path | None = None
-    """Text file (one text a line, a tab between two) or jsonl with 'text' and 'text_pair': more to learn from, labelled by the teacher."""
+    """Fine-tuned checkpoint (folder, run or hub name) to distill from; its vocabulary may differ. Default: none."""
+    distill_weight: float = flag(0.5, minimum=0, maximum=1, advanced=True)
+    """Weight of the distillation loss; the labels' loss gets the rest."""
+    distill_temperature: float = flag(2.0, above=0, advanced=True)
+    """Temperature of both distributions (Hinton et al. 2015); not used for regression."""
+    unlabelled: Path | None = flag(None, advanced=True)
+    """Extra texts that only the teacher labels: a text file (one per line, a tab between two) or jsonl with 'text' and 'text_pair'. Default: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings:
+class FinetuneSettings(ColumnSettings, DecodingSettings):
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: a name of docs/finetune.md (sst2, mnli, imdb, tnews, squad, chunk, ...), own (your csv, tsv, jsonl, parquet) or tagging (your tagged words).
-    Several joined by '+' are learned together by one encoder; a suite ('glue', 'clue', 'all') runs each of its tasks whose files are found under
-    --data, trials in parallel, into one table.
+    TASK: a name from docs/finetune.md (sst2, mnli, imdb, tnews, squad, chunk, ...), own (your csv, tsv, jsonl or parquet), or tagging (your tagged
+    words). Several tasks joined by '+' train one encoder together; a suite ('glue', 'clue', 'all') runs each task found under --data, in parallel,
+    into one table.
 
     Examples:
       electra finetune rte --model google/electra-small-discriminator --data hub --output runs/rte
@@ -67,78 +81,62 @@ class FinetuneSettings:
     task: str = argument()
     """Name of the task."""
     model: str
-    """Checkpoint folder or hub name to start from; 'random:PATH' takes only its shape and vocabulary."""
+    """Checkpoint folder or hub name to start from; 'random:PATH' takes only its size and vocabulary."""
     output: Path
-    """Run directory; one folder a seed, the best under 'best'."""
-    preset: str | None = None
-    """Fine-tuning preset ('paper', 'original-code', 'mini', 'clue') or a TOML file; unset: 'paper'."""
+    """Run directory: one folder per seed, the best model under 'best'."""
+    preset: str | None = flag(None, preset="finetune")
+    """Fine-tuning preset (see below) or a TOML file; default: paper."""
     data: Path | None = None
-    """Folder (or archive) of the task's official files; 'hub', or the data set's name there: from the Hugging Face hub."""
+    """Folder or archive of the task's official files; 'hub', or a data set's name on the Hugging Face hub. Default: none."""
     train: Path | None = None
-    """Training file of a task of one's own, or of questions."""
+    """Training file of a custom task, or of questions; default: the task's own in --data."""
     dev: Path | None = None
-    """Held-out file of a task of one's own, or of questions."""
-    pretraining_data: tuple[Path, ...] = ()
-    """Shard folders the model was pre-trained on: dev examples that stand in them are counted aloud (13 word pieces in a row)."""
-    text: str = "text"
-    """Column of the text."""
-    text_pair: str | None = None
-    """Column of the second text."""
-    label: str = "label"
-    """Column of the label."""
-    word_column: str | None = None
-    """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
-    tag_column: str | None = None
-    """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
-    token_segment: Literal[0, 1] = 0
-    """Tagging: segment of all tokens; the original's are 1."""
-    constrained: bool = False
-    """Tagging: only sequences of tags that their scheme (BIO2, BIOES, BILOU) allows; else each word has its own likeliest tag."""
+    """Validation file of a custom task, or of questions; default: the task's own in --data."""
+    pretraining_data: tuple[Path, ...] = flag((), advanced=True)
+    """Pre-training shards to check for contamination: reports dev examples sharing a 13-token n-gram. Default: no check."""
+    token_segment: Literal[0, 1] = flag(0, advanced=True)
+    """Tagging: segment id of all tokens; original ELECTRA uses 1."""
     kind: Literal["auto", "classification", "regression", "multilabel"] = "auto"
-    """What one's own label is; 'auto': classification, unless the labels are many different decimal numbers; 'multilabel': several at once."""
-    label_separator: str = "|"
-    """What stands between several labels at once (a JSON list is read, too)."""
-    fold: str | None = None
-    """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
-    epochs: float = 3.0
+    """Kind of a custom task's label; 'auto': classification, unless the labels are many different decimal numbers."""
+    epochs: float = flag(3.0, above=0)
     """Passes over the training set."""
-    max_train_examples: int = 0
-    """Use only this many training examples (a fixed random choice); 0: all."""
-    max_length: int = 128
+    max_train_examples: int = flag(0, minimum=0, advanced=True)
+    """Use only this many training examples (a fixed random sample); 0: all."""
+    max_length: int = flag(128, minimum=4)
     """Longest input in tokens."""
     truncate: Literal["head", "tail", "head-tail", "windows"] = "head"
-    """What is read of longer texts: the beginning, the end, a quarter and three quarters of these, or all of it in overlapping windows."""
-    class_weights: str | None = None
-    """Weights of the classes in the loss: 'balanced' (rare ones count more), or a number for each, 1,2.5,...; unset: all alike."""
-    freeze_layers: int | None = None
-    """Leave the embeddings and this many of the lowest layers as they are (0: the embeddings alone); unset: all learn."""
-    freeze_encoder_epochs: float = 0.0
-    """Train the head alone for so many of the epochs, then everything."""
-    seeds: int = 1
-    """Number of trials, seeds 1..N: mean, standard deviation and each are reported."""
-    head: Literal["transformers", "original"] = "transformers"
-    """Head: of transformers (Auto classes open it) or the original's (classes: dropout, linear; questions: ends after starts, answerability)."""
-    dropout: float = 0.1
+    """Part of a longer text to read: its beginning, its end, a quarter and three quarters from these, or all of it in overlapping windows."""
+    class_weights: str | None = flag(None, advanced=True)
+    """Class weights for the loss: 'balanced' or comma-separated; default: none."""
+    freeze_layers: int | None = flag(None, minimum=0, advanced=True)
+    """Freeze the embeddings and the first N layers (0: embeddings only); default: train all."""
+    freeze_encoder_epochs: float = flag(0.0, minimum=0, advanced=True)
+    """Epochs of linear probing (head only) before fine-tuning everything."""
+    seeds: int = flag(1, minimum=1)
+    """Number of trials, with seeds 1..N; reports each, their mean and standard deviation."""
+    head: Literal["transformers", "original"] = flag("transformers", advanced=True)
+    """Head architecture: 'transformers' (loadable with AutoModelFor...) or 'original' (as in google-research/electra)."""
+    dropout: float = flag(0.1, minimum=0, below=1)
     """Dropout while fine-tuning."""
-    stride: int = 128
-    """Questions: tokens from one window of a long context to the next (the original's doc_stride)."""
-    max_query_length: int = 64
+    stride: int = flag(128, minimum=1, advanced=True)
+    """Questions: stride between the windows of a long context (original ELECTRA's doc_stride)."""
+    max_query_length: int = flag(64, minimum=1, advanced=True)
     """Questions: longest question in tokens; the rest is cut off."""
-    max_answer_length: int = 30
+    max_answer_length: int = flag(30, minimum=1, advanced=True)
     """Questions: longest answer in tokens."""
-    null_threshold: float = 0.0
-    """squad2: no answer is given where the null odds are above this; the best one on dev is reported and kept in the model's config.json."""
-    double_unordered: bool = True
-    """Add the swapped copy of each pair for tasks of unordered pairs (MRPC, STS-B), as the original code."""
+    null_threshold: float = flag(0.0, allowed=FINITE, advanced=True)
+    """squad2: answer 'no answer' if the null odds exceed this; the best threshold on dev is reported and stored in the model's config.json."""
+    double_unordered: bool = flag(True, advanced=True)
+    """Also train on the swapped copy of each pair in tasks of unordered pairs (MRPC, STS-B), as original ELECTRA."""
     resume: bool = False
-    """Skip finished seeds and go on with an interrupted one."""
+    """Skip finished seeds and continue an interrupted one."""
     json: bool = False
     """Print the scores as JSON."""
-    early_stopping: int = 0
-    """Stop after this many evaluations without a better main metric, and keep the best one's weights: a choice made on the dev set, whose score is
-    then optimistic. 0: train to the end."""
-    mixing: str = "all"
-    """Several tasks together: 'all', every example once an epoch; 'size0.75', batches drawn by the task's size to this power."""
+    early_stopping: int = flag(0, minimum=0)
+    """Stop after this many evaluations without a better main metric and keep the best weights; they are chosen on the dev set, so its score is
+    optimistic. 0: train to the end."""
+    mixing: str = flag("all", parse=mixing, metavar="all|sizeP", advanced=True)
+    """Several tasks: 'all', every example once per epoch; 'size0.75', batches sampled by task size to this power."""
     suite: SuiteSettings = field(default_factory=SuiteSettings)
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
     optimizer: OptimizerSettings = field(
@@ -148,12 +146,12 @@ class FinetuneSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblateSettings:
-    """ELECTRA beside BERT: one loop, the same data, vocabulary, compute (FLOPs, and again time), fine-tuning and seeds; what follows from it.
+class AblateSettings(ComputeSettings):
+    """Compare ELECTRA with BERT at equal compute: same loop, data, vocabulary, FLOPs (and again, time), fine-tuning and seeds.
 
-    VARIANT: 'scratch' pre-trains on shards from random weights; 'imdb' makes text, vocabulary and shards of IMDb's unlabelled reviews and
-    pre-trains on them, from random weights or going on from a checkpoint (--init). Both then learn sentiment. Writes OUTPUT/results.json,
-    table.md and results.png. All sizes are settled once, in OUTPUT/plan.json. How to read the results: docs/ablation.md.
+    VARIANT: 'scratch' pre-trains on tokenized data from random weights; 'imdb' makes text, vocabulary and data from IMDb's unlabelled reviews
+    and pre-trains on them, from random weights or from a checkpoint (--init). Both are then fine-tuned on sentiment. Writes OUTPUT/results.json,
+    table.md and results.png; all sizes are fixed once, in OUTPUT/plan.json. How to read the results: docs/ablation.md.
 
     Examples:
       electra ablate scratch --data shards --task-data glue/SST-2 --output runs/ablation --budget 8h
@@ -166,52 +164,46 @@ class AblateSettings:
     variant: str = argument()
     """scratch or imdb."""
     data: tuple[str, ...] = ()
-    """scratch: shard folders made by 'electra prepare'; imdb: the folder aclImdb or its archive."""
+    """scratch: folders made by 'electra prepare'; imdb: the folder aclImdb or its archive. Default: none."""
     output: Path = Path("ablation")
-    """Folder for everything."""
+    """Output folder."""
     preset: str = "mini"
-    """ELECTRA's pre-training preset or TOML file; BERT's is its twin NAME-mlm where there is one, else the same with the other objective."""
+    """Pre-training preset or TOML file for ELECTRA; BERT uses NAME-mlm if there is one, else the same settings with the MLM objective."""
     methods: tuple[str, ...] = ("electra", "mlm")
-    """Objectives compared; the first is what the others are matched to. Also electra-masked, replace-mlm, all-tokens-mlm (paper, Table 5)."""
+    """Objectives to compare; the others are matched to the first. Also electra-masked, replace-mlm, all-tokens-mlm (paper, Table 5)."""
     match: tuple[str, ...] = ("flops", "seconds")
-    """What is made equal, each in a run of its own: flops, seconds."""
+    """What is made equal, each in its own run: flops, seconds."""
     init: str | None = None
-    """imdb: checkpoint that every method goes on from (folder, run or hub name), with its vocabulary."""
+    """imdb: checkpoint that every method starts from (folder, run or hub name), with its vocabulary; default: random weights."""
     init_mlm: str | None = None
-    """imdb: a BERT of the same shape and vocabulary that the method mlm goes on from instead."""
+    """imdb: a BERT of the same size and vocabulary that the method mlm starts from instead; default: --init."""
     task: str | None = None
-    """Task of the fine-tuning; unset: imdb, of scratch sst2."""
+    """Fine-tuning task; default: imdb, or sst2 for scratch."""
     task_data: Path | None = None
-    """Folder of the task's files; unset for imdb with the task imdb: --data."""
-    seeds: int = 3
-    """Seeds 1..N, each a pre-training and a fine-tuning of its own. A finished ablation takes more of them with --resume."""
-    points: int = 3
-    """Checkpoints of each run that are fine-tuned, the last one included, evenly spread over its FLOPs."""
-    budget: float = flag(28800.0, parse=duration, metavar="8h")
-    """Wall-clock time of everything: steps, schedules, fine-tuning examples."""
-    num_train_steps: int | None = None
-    """Steps of the first method's run, instead of --budget."""
-    max_train_examples: int = 0
-    """Fine-tuning examples at most; 0: as many as the budget allows."""
+    """Folder of the task's files; default: --data, for imdb with the task imdb."""
+    seeds: int = flag(3, minimum=1)
+    """Number of seeds, each with its own pre-training and fine-tuning. --resume can add more to a finished ablation."""
+    points: int = flag(3, minimum=1)
+    """Checkpoints of each run to fine-tune, evenly spread over its FLOPs, the last one included."""
+    budget: float = flag(28800.0, above=0, parse=duration, metavar="8h")
+    """Wall-clock time of everything: fixes steps, schedules, fine-tuning examples."""
+    num_train_steps: int | None = flag(None, minimum=1)
+    """Steps of the first method's run, instead of --budget; default: not used."""
+    max_train_examples: int = flag(0, minimum=0)
+    """Maximum number of fine-tuning examples; 0: as many as fit the budget."""
     finetune_preset: str | None = None
-    """Fine-tuning preset; unset: 'mini' for networks narrower than 256, else 'paper'."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to train."""
-    threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the pre-trainings. 'auto': bf16 autocast on CUDA, fp32 elsewhere."""
+    """Fine-tuning preset; default: mini for hidden sizes below 256, else paper."""
     resume: bool = False
-    """Skip finished parts and go on with an interrupted one, with the sizes settled before."""
+    """Skip finished parts and continue an interrupted one, with the sizes fixed before."""
     dry_run: bool = False
-    """Time some steps, print every part with its FLOPs and minutes, and write nothing."""
+    """Time some updates, print every part with its FLOPs and minutes, and write nothing."""
     json: bool = False
     """Print results.json instead of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSettings:
-    """From raw text to a fine-tuned model and a report, in minutes, without a network.
+class DemoSettings(Settings):
+    """From raw text to a fine-tuned model and a report, in minutes, offline.
 
     Examples:
       electra demo
@@ -219,10 +211,10 @@ class DemoSettings:
     """
 
     output: Path = Path("demo")
-    """Folder for everything the demo makes."""
+    """Output folder."""
     data: Path | None = None
-    """GLUE's SST-2 folder for the sentiment part; unset: the hub's when reachable, else the reviews that come with the project."""
-    minutes: float = 4.0
+    """GLUE's SST-2 folder for the sentiment part; default: the hub's if reachable, else the bundled reviews."""
+    minutes: float = flag(4.0, above=0)
     """Minutes of pre-training."""
     resume: bool = True
-    """Go on with what an earlier demo in the same folder finished."""
+    """Continue what an earlier demo in the same folder finished."""

@@ -6,12 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from electra.config import argument, duration, flag, fraction
+from electra.config import FINITE, Settings, argument, duration, flag, fraction
+from electra.settings.sections import (
+    MAX_SEED,
+    BatchSettings,
+    ColumnSettings,
+    DecodingSettings,
+    InferenceSettings,
+    PairFieldSettings,
+    TextFieldSettings,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
-    """Measure a model: pre-training metrics on held-out shards, or a task's metrics.
+class EvaluateSettings(ColumnSettings, DecodingSettings, BatchSettings):
+    """Measure a model: pre-training metrics on held-out data, or a task's metrics.
 
     Examples:
       electra evaluate runs/mini/final --data shards
@@ -25,55 +34,37 @@ class EvaluateSettings:
     model: str = argument()
     """Checkpoint folder, run directory or hub name."""
     data: tuple[str, ...] = ()
-    """Shard folders (their held-out part) or URLs of such, or the task's folder."""
+    """Folders made by 'electra prepare' (their held-out part) or their URLs, or the task's folder. Default: none."""
     task: str | None = None
-    """Task to score a fine-tuned model on; unset: pre-training metrics."""
+    """Task to score a fine-tuned model on; default: pre-training metrics."""
     corruption: Path | None = None
-    """A fixed corruption set (made when the file is missing, from --data with this model's generator and from word frequencies)."""
+    """A fixed corruption set (made if missing, from --data with this model's generator and from word frequencies); default: none."""
     split: str = "dev"
     """Split of the task's data."""
-    word_column: str | None = None
-    """Tagging: column of the words, a number from 1, 'last', or a field of jsonl; unset: the first ('words' or 'tokens')."""
-    tag_column: str | None = None
-    """Tagging: column of the tags; unset: the last ('tags', 'ner_tags', ...)."""
-    constrained: bool = False
-    """Tagging: only sequences of tags that their scheme (BIO2, BIOES, BILOU) allows; else each word has its own likeliest tag."""
     per_class: bool = False
-    """Tagging: also precision, recall and F1 of each type of span."""
+    """Tagging: also report precision, recall and F1 of each span type."""
     report: Path | None = None
-    """New folder for report.md, report.json and pictures: confusions, calibration, scores by length, the worst errors."""
+    """New folder for report.md, report.json and figures: confusion matrix, calibration, scores by length, worst errors. Default: none."""
     predictions: Path | None = None
-    """File for the answers: JSON lines with id, label, prediction, probability, probabilities; 'electra significance' compares two."""
-    text: str = "text"
-    """Task 'own': column of the text."""
-    text_pair: str | None = None
-    """Task 'own': column of the second text."""
-    label: str = "label"
-    """Task 'own': column of the label."""
-    label_separator: str = "|"
-    """Task 'own': what stands between several labels at once."""
-    fold: str | None = None
-    """FewCLUE's draw of a Chinese task: 0 .. 4 or few_all."""
+    """File for the predictions: JSON lines with id, label, prediction, probability, probabilities, as 'electra significance' reads. Default: none."""
     truncate: Literal["head", "tail", "head-tail", "windows"] | None = None
-    """What is read of longer texts; unset: what the model was fine-tuned with."""
-    num_examples: int = 2000
-    """Held-out examples measured (pre-training metrics)."""
-    sequence_length: int = 128
-    """Longest example in tokens; of a task, unset: what the model was fine-tuned with."""
-    batch_size: int = 32
-    """Examples at a time."""
-    seed: int = 1
+    """Part of a longer text to read; default: as the model was fine-tuned."""
+    num_examples: int = flag(2000, minimum=1)
+    """Held-out examples to measure (pre-training metrics)."""
+    sequence_length: int = flag(128, minimum=4)
+    """Longest example in tokens; for a task, if not given: as the model was fine-tuned."""
+    seed: int = flag(1, minimum=0, maximum=MAX_SEED)
     """Seed of masks and samples."""
     json: bool = False
     """Print JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignificanceSettings:
-    """Say whether two models' answers to the same examples differ by more than chance.
+class SignificanceSettings(Settings):
+    """Test whether two models differ significantly on the same examples.
 
-    A paired bootstrap over examples, and McNemar's test where answers are right or wrong. The examples are one sample, the models two: what other
-    seeds would give is another question, which the table of 'electra finetune --seeds N' answers.
+    A paired bootstrap over examples, and McNemar's test if predictions are right or wrong. This treats the examples as a sample and the two models
+    as fixed; for the variation between seeds, see the table of 'electra finetune --seeds N'.
 
     Examples:
       electra significance runs/a/predictions.jsonl runs/b/predictions.jsonl
@@ -81,26 +72,26 @@ class SignificanceSettings:
     """
 
     first: Path = argument()
-    """Answers of the first model: predictions.jsonl of 'electra finetune', or --predictions of 'electra evaluate'."""
+    """Predictions of the first model: predictions.jsonl of 'electra finetune', or --predictions of 'electra evaluate'."""
     second: Path = argument()
-    """Answers of the second model to the same examples."""
+    """Predictions of the second model for the same examples."""
     metric: Literal["auto", "accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "root_mean_squared_error"] = "auto"
-    """What is compared; 'auto': accuracy of classes, Pearson's correlation of numbers."""
+    """Metric to compare; 'auto': accuracy for classes, Pearson's correlation for numbers."""
     positive: str | None = None
-    """The class of --metric f1; unset: the last one in sorted order."""
-    num_resamples: int = 10_000
-    """Resamples of the bootstrap."""
-    confidence: float = flag(0.95, parse=fraction, metavar="95%")
-    """Of the interval; a difference counts where its p-value is below what this leaves."""
-    seed: int = 1
+    """Positive class of --metric f1; default: the last in sorted order."""
+    num_resamples: int = flag(10_000, minimum=100)
+    """Bootstrap resamples."""
+    confidence: float = flag(0.95, minimum=0.5, below=1, parse=fraction, metavar="95%")
+    """Confidence level; significant if p < 1 - confidence."""
+    seed: int = flag(1, minimum=0, maximum=MAX_SEED)
     """Seed of the resamples."""
     json: bool = False
     """Print JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubmitSettings:
-    """Answer a benchmark's test sets with fine-tuned models and write the zip that its site takes.
+class SubmitSettings(BatchSettings):
+    """Predict a benchmark's test sets with fine-tuned models and write the zip to submit.
 
     BENCHMARK: glue, clue (version 1.1) or clue1.0.
 
@@ -118,18 +109,16 @@ class SubmitSettings:
     output: Path
     """The zip to write."""
     fill: bool = False
-    """Answer tasks without a model by their most frequent training label (GLUE takes all tasks or none)."""
-    batch_size: int = 32
-    """Texts at a time."""
+    """Fill tasks without a model with their most frequent training label (GLUE accepts only complete submissions)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings:
-    """Label a text, or every line of a file, with a fine-tuned model; one for questions answers each (question and context, by a tab or as fields of
-    jsonl).
+class PredictSettings(PairFieldSettings, DecodingSettings, InferenceSettings):
+    """Predict the label of a text, or of every line of a file, with a fine-tuned model; a QA model answers a question about a context (separated by
+    a tab, or jsonl fields).
 
-    Without a model it is 'shipped:sentiment', which comes with electra: is the opinion of an English text positive or negative? A single argument is
-    a text where it holds white space and no slash, and nothing of that name is here; --text is always one, of a word or with a slash too.
+    Without a model, the bundled shipped:sentiment says whether an English text is positive or negative. A single argument is a text if it contains
+    white space, no slash, and no such file exists; --text is always a text.
 
     Examples:
       electra predict "what a wonderful film"
@@ -143,33 +132,24 @@ class PredictSettings:
     """
 
     model: str = argument("")
-    """Fine-tuned checkpoint: folder, artefact, hub name or 'shipped:sentiment'; alone, a text for that one ('-': texts from standard input)."""
+    """Fine-tuned checkpoint: folder, artifact, hub name or shipped:sentiment (the default); alone, a text for the default model ('-': standard
+    input)."""
     file: str = argument("")
-    """Text file (one text a line; tab between the two texts of a pair) or jsonl; '-', or nothing: standard input."""
+    """Text file (one text per line; a tab between the two texts of a pair) or jsonl; '-': standard input, the default."""
     text: str | None = None
-    """A text, in place of the file."""
-    text_field: str = "text"
-    """Field of the text in jsonl, a list of words for a model that tags words; of the question, where it is not 'question'."""
-    pair_field: str = "text_pair"
-    """Field of the second text in jsonl; of the context, where it is not 'context'."""
-    constrained: bool = False
-    """Tagging: only sequences of tags that their scheme (BIO2, BIOES, BILOU) allows; else each word has its own likeliest tag."""
-    batch_size: int = 32
-    """Texts at a time."""
-    max_length: int = 0
-    """Longest input in tokens; 0: the model's own limit."""
-    threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
+    """A text, instead of the file; default: read the file."""
+    max_length: int = flag(0, minimum=0)
+    """Longest input in tokens; 0: the model's own."""
     json: bool = False
-    """JSON lines instead of tab-separated text."""
+    """Print JSON lines instead of tab-separated text."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectSettings:
-    """Show, for every token, how probable it is that it was replaced.
+class DetectSettings(TextFieldSettings, InferenceSettings):
+    """Show, for every token, the probability that it was replaced.
 
-    Without a model it is 'shipped:detector', which comes with electra and knows English. A single argument is a text where it holds white space and
-    no slash, and nothing of that name is here; --text is always one, of a word or with a slash too.
+    Without a model, the bundled shipped:detector (English) is used. A single argument is a text if it contains white space, no slash, and no such
+    file exists; --text is always a text.
 
     Examples:
       electra detect "the chef ate the meal"
@@ -181,40 +161,34 @@ class DetectSettings:
     """
 
     model: str = argument("")
-    """Pre-trained checkpoint (a discriminator): folder, artefact, hub name or 'shipped:detector'; alone, a text for that one ('-': texts from
-    standard input)."""
+    """Pre-trained checkpoint with a discriminator: folder, artifact, hub name or shipped:detector (the default); alone, a text for the default
+    model ('-': standard input)."""
     file: str = argument("")
-    """Text file (one text a line) or jsonl; '-', or nothing: standard input."""
+    """Text file (one text per line) or jsonl; '-': standard input, the default."""
     text: str | None = None
-    """A text, in place of the file."""
-    text_field: str = "text"
-    """Field of the text in jsonl."""
+    """A text, instead of the file; default: read the file."""
     corrupt: bool = False
-    """Show the whole workflow: masked, the generator's proposals, the discriminator's verdicts."""
-    mask_prob: float = 0.15
-    """Share of tokens masked by --corrupt."""
-    temperature: float = 1.0
-    """Temperature of the generator's samples."""
+    """Show all steps: the masked text, the generator's samples, the discriminator's predictions."""
+    mask_prob: float = flag(0.15, above=0, below=1)
+    """Fraction of tokens masked by --corrupt."""
+    temperature: float = flag(1.0, above=0)
+    """Sampling temperature of the generator."""
     disallow_correct: bool = False
-    """Never sample the original token, so that every chosen position is replaced (the original's disallow_correct)."""
-    seed: int = 1
-    """Seed of the masks and samples of --corrupt."""
-    threshold: float = 0.5
+    """Never sample the original token, so that every chosen position is replaced (original ELECTRA's disallow_correct)."""
+    seed: int = flag(1, minimum=0, maximum=MAX_SEED)
+    """Seed of --corrupt."""
+    threshold: float = flag(0.5, minimum=0, maximum=1)
     """Probability from which a token counts as replaced."""
-    batch_size: int = 32
-    """Texts at a time."""
-    threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
     json: bool = False
-    """JSON lines: tokens, probabilities, character offsets."""
+    """Print JSON lines: tokens, probabilities, character offsets."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreSettings:
-    """Say how likely texts are: the sum over tokens of log p(token | all the others).
+class ScoreSettings(TextFieldSettings, InferenceSettings):
+    """Score the likelihood of texts: the sum over tokens of log p(token | all others).
 
-    By an Electric in one pass, up to a constant per token; by a masked LM, or an ELECTRA's generator, token by token. With --nbest the
-    hypotheses of every JSON line are sorted by 'score + weight * likelihood'.
+    An Electric does so in one pass, up to a constant per token; a masked LM, or an ELECTRA's generator, token by token. --nbest re-ranks the
+    hypotheses of every JSON line by 'score + weight * likelihood'.
 
     Examples:
       electra score runs/electric/final sentences.txt
@@ -225,28 +199,22 @@ class ScoreSettings:
     model: str = argument()
     """Checkpoint (an Electric, a masked LM, or an ELECTRA with its generator): folder or hub name."""
     file: str = argument("-")
-    """Text file (one text a line) or jsonl; '-': standard input."""
-    text_field: str = "text"
-    """Field of the text in jsonl, or in a hypothesis that is an object."""
+    """Text file (one text per line) or jsonl; '-': standard input."""
     nbest: str | None = None
-    """Field of a list of hypotheses, texts or objects with a text: re-rank it (jsonl in, jsonl out)."""
+    """Field with a list of hypotheses, texts or objects with a text, to re-rank (jsonl in, jsonl out); default: none."""
     score_field: str = "score"
-    """Field of a hypothesis' own score (a log-probability); 0 where there is none."""
-    weight: float = 1.0
-    """Weight of the likelihood beside that score."""
+    """Field of a hypothesis' own score (a log-probability); 0 if missing."""
+    weight: float = flag(1.0, allowed=FINITE)
+    """Weight of the likelihood relative to that score."""
     per_token: bool = False
-    """The mean over tokens instead of the sum."""
-    batch_size: int = 32
-    """Texts at a time."""
-    threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
+    """Average over tokens instead of summing."""
     json: bool = False
-    """JSON lines: every token with its score and character offsets."""
+    """Print JSON lines: every token with its score and character offsets."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedSettings:
-    """Sentence vectors: the mean of the last hidden states over a text's tokens.
+class EmbedSettings(TextFieldSettings, InferenceSettings):
+    """Compute sentence vectors: the mean of the last hidden states over a text's tokens.
 
     Examples:
       electra embed runs/mini/final sentences.txt --output vectors.npy
@@ -256,24 +224,18 @@ class EmbedSettings:
     model: str = argument()
     """Checkpoint folder or hub name."""
     file: str = argument("-")
-    """Text file (one text a line) or jsonl; '-': standard input."""
-    text_field: str = "text"
-    """Field of the text in jsonl."""
+    """Text file (one text per line) or jsonl; '-': standard input."""
     output: Path | None = None
-    """File for the vectors: .npy (float32, texts x hidden_size) or .jsonl; unset: JSON lines on standard output."""
+    """Output file: .npy (float32, texts x hidden_size) or .jsonl; default: JSON lines on standard output."""
     normalize: bool = False
     """Scale every vector to length one."""
-    batch_size: int = 32
-    """Texts at a time."""
-    threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
     json: bool = False
-    """JSON lines on standard output."""
+    """Print JSON lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectSettings:
-    """Say what a corpus, tokenizer, shard folder, checkpoint or run is.
+class InspectSettings(Settings):
+    """Describe a corpus, tokenizer, tokenized data, checkpoint, artifact or run.
 
     Examples:
       electra inspect shards
@@ -284,14 +246,15 @@ class InspectSettings:
     """
 
     path: str = argument()
-    """A corpus file or folder, tokenizer or shard folder (or a URL of these), checkpoint, run, pre-training preset (its cost), or hub name."""
+    """Corpus file or folder, tokenizer or tokenized data (or a URL of these), checkpoint, artifact, run, pre-training preset (its cost), or hub
+    name."""
     json: bool = False
     """Print JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlotSettings:
-    """Draw the learning curves of one or several runs.
+class PlotSettings(Settings):
+    """Plot the learning curves of one or several runs.
 
     Examples:
       electra plot runs/mini
@@ -302,19 +265,19 @@ class PlotSettings:
     runs: tuple[Path, ...] = argument()
     """Run directories."""
     metrics: tuple[str, ...] = ()
-    """Metrics to draw; unset: what the runs have."""
+    """Metrics to plot; default: all that the runs have."""
     x: Literal["steps", "tokens", "flops", "seconds"] = "steps"
-    """Horizontal axis: optimizer updates, real tokens, operations (of training, our count), seconds of training."""
+    """Horizontal axis: optimizer updates, real tokens, training FLOPs, training seconds."""
     output: Path | None = None
-    """PNG file; unset: curves.png in the first run."""
+    """PNG file; default: curves.png in the first run."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeSettings:
-    """Answer over HTTP: many requests in one batch, several models by name.
+class ServeSettings(Settings):
+    """Serve models over HTTP, with dynamic batching.
 
-    Speaks text-embeddings-inference's routes (/predict, /embed, /health, /info, /metrics), Hugging Face's inference payloads (POST /), and /detect,
-    /corrupt, /models. The first model answers at the root, each at /models/NAME. Stops on SIGTERM or Ctrl-C after what it accepted is answered.
+    Routes of text-embeddings-inference (/predict, /embed, /health, /info, /metrics), of Hugging Face's inference API (POST /), and /detect,
+    /corrupt, /models. The first model answers at the root, each at /models/NAME. SIGTERM or Ctrl-C stops it after accepted requests are answered.
 
     Examples:
       electra serve
@@ -325,37 +288,37 @@ class ServeSettings:
     """
 
     models: tuple[str, ...] = argument(())
-    """Checkpoints, runs, hub names or artefacts, each as NAME=SOURCE or just SOURCE (named after its folder); none: shipped:sentiment and
-    shipped:detector, which come with electra."""
+    """Checkpoints, runs, hub names or artifacts, each as NAME=SOURCE or SOURCE (named after its folder); default: the bundled shipped:sentiment and
+    shipped:detector."""
     host: str = "127.0.0.1"
-    """Address to listen at; 127.0.0.1 is reached from this machine only, 0.0.0.0 from everywhere."""
-    port: int = 8000
-    """Port; 0 takes any that is free (the log says which)."""
-    threads: int = 0
-    """CPU threads of a model; 0: one per core."""
+    """Address to bind; 127.0.0.1 is reachable from this machine only, 0.0.0.0 from everywhere."""
+    port: int = flag(8000, minimum=0, maximum=65535)
+    """Port; 0: any free one (logged)."""
+    threads: int = flag(0, minimum=0)
+    """CPU threads per model; 0: one per core."""
     device: str = "auto"
-    """Where checkpoints run: 'auto' (CUDA where there is one), 'cpu', 'cuda'."""
-    max_length: int = 0
-    """Longest window in tokens; 0: the model's limit. Longer texts are read in windows."""
-    max_batch_tokens: int = 4096
-    """Tokens in one batch, padding included."""
-    max_wait_ms: float = 2.0
-    """Milliseconds an idle model waits for more texts before it answers one; 0 answers at once."""
-    max_queue: int = 512
-    """Texts that may wait for a model; a request beyond gets 429 with Retry-After."""
-    max_requests: int = 256
-    """Requests at a time, bodies being received included; one beyond gets 429."""
-    max_texts: int = 32
-    """Texts in one request; more get 413."""
-    max_tokens: int = 16384
-    """Tokens that one request may have read, overlaps of windows included; more get 413."""
-    max_body_bytes: int = 2_000_000
-    """Bytes of a request's body; more get 413."""
-    timeout: float = flag(30.0, parse=duration)
-    """Time a request has from arrival to answer, such as 30s; then it gets 504 and its place is free."""
+    """Device for checkpoints: 'auto' (CUDA if available), 'cpu', 'cuda'."""
+    max_length: int = flag(0, minimum=0)
+    """Longest window in tokens; 0: the model's own. Longer texts are split into windows."""
+    max_batch_tokens: int = flag(4096, minimum=1)
+    """Maximum tokens per batch, padding included."""
+    max_wait_ms: float = flag(2.0, minimum=0)
+    """Milliseconds that an idle model waits for more texts; 0: none."""
+    max_queue: int = flag(512, minimum=1)
+    """Maximum queued texts per model; requests beyond it get 429 with Retry-After."""
+    max_requests: int = flag(256, minimum=1)
+    """Maximum concurrent requests, those still uploading included; more get 429."""
+    max_texts: int = flag(32, minimum=1)
+    """Maximum texts per request; more get 413."""
+    max_tokens: int = flag(16384, minimum=1)
+    """Maximum tokens per request, window overlaps included; more get 413."""
+    max_body_bytes: int = flag(2_000_000, minimum=1)
+    """Maximum bytes of a request body; more get 413."""
+    timeout: float = flag(30.0, above=0, parse=duration, metavar="30s")
+    """Time limit of a request, from arrival to answer; then it gets 504."""
     token_file: Path | None = None
-    """File with a token that every request but /health brings ('Authorization: Bearer TOKEN'); unset: the environment's ELECTRA_TOKEN, else none."""
+    """File with a token that every request but /health must send ('Authorization: Bearer TOKEN'); default: $ELECTRA_TOKEN, else none."""
     log_text: bool = False
-    """Write users' texts into the log; otherwise only their number and tokens."""
+    """Log users' texts; off: only their number and tokens."""
     docs: bool = True
-    """Describe the routes at /docs and /openapi.json."""
+    """Serve API documentation at /docs and /openapi.json."""

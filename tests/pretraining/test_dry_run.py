@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -184,7 +185,7 @@ def test_a_dry_run_writes_nothing(
     assert out.count("parameters") == 2 and "stage 2 of 2, then the discriminator" in out and "the shards' examples" in out
     model, objective = (getattr(config.build(PretrainSettings, config.preset_values("mini", "pretrain")), name) for name in ("model", "objective"))
     shape = {"hidden_size": 16, "embedding_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
-    found = flops.num_parameters(config.replace(model, **shape), objective, load_tokenizer(open_shards(shards).tokenizer_path).vocab_size)
+    found = flops.num_parameters(dataclasses.replace(model, **shape), objective, load_tokenizer(open_shards(shards).tokenizer_path).vocab_size)
     assert f"{found['all']:,} trained" in out
     assert main(["pretrain", "mini", "--dry-run", "--resume"]) == 2
     assert main(["pretrain", "mini", "--data", str(shards)]) == 2
