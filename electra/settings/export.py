@@ -74,7 +74,8 @@ class BuildSettings(PairFieldSettings, ColumnSettings):
     """Checkpoint with any head: folder, run or hub name. A generator/ next to a discriminator is built with it."""
     target: str
     """Backend: onnx (fp32, fused), onnx-fp16 (half the size), onnx-int8 (a quarter; dynamic quantization), onnx-int8-static (calibrated on
-    --calibrate); openvino (fp32), openvino-bf16, openvino-int8 (calibrated on --calibrate); auto: the fastest of these on this machine, within --max-drop."""
+    --calibrate); openvino (fp32), openvino-bf16, openvino-int8 (calibrated on --calibrate); auto: the fastest of these on this machine, within
+    --max-drop."""
     output: Path
     """The artifact: a folder, or one file if the name ends in .zip."""
     calibrate: str | None = None

@@ -104,6 +104,7 @@ def presets(kind: str) -> list[str]:
 def read_preset(kind: str, name: str) -> dict[str, Any]:
     """A preset's values, its bases' beneath them."""
     own = tomllib.loads((PRESETS / kind / f"{name}.toml").read_text(encoding="utf-8"))
+    own.pop("description", None)
     base = own.pop("base", None)
     return own if base is None else merge(read_preset(kind, base), own)
 
