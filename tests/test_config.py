@@ -531,7 +531,9 @@ def test_help_shows_what_people_change_and_help_all_everything(capsys: pytest.Ca
     shown = [path for path, _, item in leaves if f" {config.flag_name(item.name)} " in short]
     assert 20 <= len(shown) <= 28
     assert all(
-        f" {config.flag_name(item.name)} " in full for _, _, item in leaves if not item.metadata.get("positional") and not item.metadata.get("toml_only")
+        f" {config.flag_name(item.name)} " in full
+        for _, _, item in leaves
+        if not item.metadata.get("positional") and not item.metadata.get("toml_only")
     )
     assert "--adam-epsilon" in full and "--adam-epsilon" not in short
 
