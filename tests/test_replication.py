@@ -194,7 +194,7 @@ def test_examples_are_the_originals_draw_by_draw() -> None:
     ids = np.concatenate([np.array(line) for line in lines])
     singles = 0
     for i, (held, target) in enumerate(expected):
-        found, segments = pretraining_batches.build_example(ids, plan, i, length, np.random.default_rng(i), 2, 3, 0.1)
+        found, segments = pretraining_batches.example_layout(plan, i, length, np.random.default_rng(i), 0.1).fill(ids, 2, 3)
         assert found.tolist() == _original_example(held, target, length, np.random.default_rng(i))
         singles += int(not segments.any())
     assert 0 < singles < len(plan) / 2

@@ -1,9 +1,12 @@
-"""examples -> an endless stream of this rank's batches; its position can be saved and restored.
+"""Tokenized datasets -> an endless stream of this rank's pre-training batches, whose position can be saved and restored.
 
-Order: in each epoch the parts of a shard folder are shuffled; the examples of a window of parts are planned and shuffled
-together. Several folders are mixed example by example, by weight. Every example has a global index; rank r of n takes the
-indices r, r + n, r + 2n ..., so the examples of n ranks together are those of one. What is random about an example is
-keyed by the seed and that index.
+    split -> chunks of whole documents -> plan (where examples start and end) -> examples [CLS] a [SEP] b [SEP] -> Batch
+
+Segment rules are the original's (`build_pretraining_dataset.py`), applied on the fly, so every epoch has other examples.
+
+Order: in each epoch the chunks of a dataset are shuffled; the examples of a window of chunks are planned and shuffled together. Several
+datasets are mixed example by example, by weight. Every example has a global index; rank r of n takes the indices r, r + n, r + 2n ..., so
+the examples of n ranks together are those of one. What is random about an example is seeded by the run's seed and that index.
 """
 
 from __future__ import annotations
@@ -20,64 +23,69 @@ from electra.contracts import Batch
 from electra.settings import DataSettings
 
 if TYPE_CHECKING:
+    from electra.data.shards import Split
     from electra.data.word_boundaries import PackedBits
     from electra.data.word_statistics import MaskingInfo
 
-
-# ---- documents of a shard -> [CLS] a [SEP] b [SEP] examples, by the original's segment rules, on the fly ----
-
-
-WHOLE = 100_000
+CHUNK_TOKENS = 1_000_000
+"""Tokens of a chunk."""
+WINDOW_CHUNKS = 16
+"""Chunks planned and shuffled together: about 125,000 examples of 128 tokens, a few MB of plan."""
+UNLIMITED = 100_000
 """First-segment target of a one-segment example: longer than any example."""
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+# ---- examples ----
 
 
 @dataclass(frozen=True)
 class ExamplePlan:
-    """Where the examples of one shard part lie."""
+    """Where the examples of a chunk are."""
 
-    pieces: np.ndarray
-    """(P + 1,) int64 token offsets of pieces (lines, or parts of long ones)."""
+    spans: np.ndarray
+    """(P + 1,) int64 token offsets of spans: lines, or parts of long lines."""
     first: np.ndarray
-    """(N,) int64 index of each example's first piece."""
+    """(N,) int64 index of each example's first span."""
     last: np.ndarray
-    """(N,) int64 index past its last piece."""
+    """(N,) int64 index after its last span."""
     targets: np.ndarray
     """(N,) int64 target length of each example."""
     stored: bool = False
-    """Whether the pieces of an example are its segments."""
+    """Whether the spans of an example are its segments."""
 
     def __len__(self) -> int:
         return len(self.first)
 
 
-def cut_lines(line_starts: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n + 1,) token offsets of lines -> (P + 1,) offsets of pieces of at most `room` tokens, and (n + 1,) index of each line's first piece."""
+def cut_lines(line_starts: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n + 1,) token offsets of lines -> (P + 1,) offsets of spans of at most `longest` tokens, (n + 1,) index of each line's first span."""
     lengths = np.diff(line_starts)
-    counts = np.maximum(1, -(-lengths // room))
+    counts = np.maximum(1, -(-lengths // longest))
     first = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=first[1:])
     within = np.arange(first[-1]) - np.repeat(first[:-1], counts)
-    starts = np.repeat(line_starts[:-1], counts) + within * room
+    starts = np.repeat(line_starts[:-1], counts) + within * longest
     return np.append(starts, line_starts[-1]), first
 
 
 def plan_examples(
     line_starts: np.ndarray, document_starts: np.ndarray, length: int, rng: np.random.Generator, short_example_prob: float
 ) -> ExamplePlan:
-    """Token offsets of lines (n + 1,), line indices of documents (d + 1,) -> where the examples of this pass lie.
+    """Token offsets of lines (n + 1,), line indices of documents (d + 1,) -> the examples of this epoch.
 
-    `length` is the full example length, special tokens included.
+    `length` is the full example length, special tokens included. With `short_example_prob` an example has a random shorter target.
     """
     line_starts = np.asarray(line_starts, np.int64)
-    pieces, first_piece = cut_lines(line_starts, length - 3)
-    ends = set(first_piece[np.asarray(document_starts, np.int64)[1:]].tolist())
-    sizes = np.diff(pieces).tolist()
-    # One example needs at least one piece: this many draws are always enough.
+    spans, first_span = cut_lines(line_starts, length - 3)
+    ends = set(first_span[np.asarray(document_starts, np.int64)[1:]].tolist())
+    sizes = np.diff(spans).tolist()
+    # An example has at least one span, so this many random numbers are always enough.
     short = (rng.random(len(sizes) + 1) < short_example_prob).tolist()
     targets = rng.integers(5, length, len(sizes) + 1, endpoint=True).tolist()
     firsts: list[int] = []
     lasts: list[int] = []
-    wanted: list[int] = []
+    chosen: list[int] = []
     start, filled, target = 0, 0, length
     for index, size in enumerate(sizes, 1):
         filled += size
@@ -85,26 +93,26 @@ def plan_examples(
             if filled:
                 firsts.append(start)
                 lasts.append(index)
-                wanted.append(target)
+                chosen.append(target)
                 target = targets[len(firsts)] if short[len(firsts)] else length
             start, filled = index, 0
-    as_array = [np.array(v, np.int64) for v in (firsts, lasts, wanted)]
-    return ExamplePlan(pieces, as_array[0], as_array[1], as_array[2])
+    as_array = [np.array(v, np.int64) for v in (firsts, lasts, chosen)]
+    return ExamplePlan(spans, as_array[0], as_array[1], as_array[2])
 
 
 def plan_stored(line_starts: np.ndarray, document_starts: np.ndarray, length: int) -> ExamplePlan:
-    """The same for documents that each are an example already."""
+    """The same where each document is already an example, its lines the segments."""
     starts = np.asarray(document_starts, np.int64)
     return ExamplePlan(np.asarray(line_starts, np.int64), starts[:-1], starts[1:], np.full(len(starts) - 1, length, np.int64), stored=True)
 
 
 def divide(sizes: list[int], target: int, rng: np.random.Generator, single_segment_prob: float) -> list[bool]:
-    """Sizes of an example's pieces -> for each, whether it goes to the first segment (the original's rule, line by line)."""
-    wanted = WHOLE if rng.random() < single_segment_prob else (target - 3) // 2
+    """Sizes of an example's spans -> for each, whether it goes to the first segment (the original's rule, line by line)."""
+    first_target = UNLIMITED if rng.random() < single_segment_prob else (target - 3) // 2
     one = two = 0
     out = []
     for size in sizes:
-        into_first = one == 0 or one + size < wanted or (two == 0 and one < wanted and rng.random() < 0.5)
+        into_first = one == 0 or one + size < first_target or (two == 0 and one < first_target and rng.random() < 0.5)
         if into_first:
             one += size
         else:
@@ -115,21 +123,21 @@ def divide(sizes: list[int], target: int, rng: np.random.Generator, single_segme
 
 @dataclass(frozen=True)
 class ExampleLayout:
-    """Which tokens of a part make an example, and in which segment."""
+    """Which tokens of a split make an example, and in which segment."""
 
     first: int
     last: int
-    """Its tokens are first .. last - 1 of the part's, as far as they fit."""
-    belongs: np.ndarray
-    """(last - first,) bool: whether a token is of the first segment."""
+    """Its tokens are first .. last - 1, as far as they fit."""
+    in_first: np.ndarray
+    """(last - first,) bool: whether a token is in the first segment."""
     length: int
-    """Full example length, special tokens included."""
+    """Maximum example length, special tokens included."""
 
     def fill(self, values: np.ndarray | PackedBits, opening: int, closing: int) -> tuple[np.ndarray, np.ndarray]:
-        """Something known of every token of the part -> the same of the example's n tokens, [CLS] having `opening` and [SEP] `closing`; segments."""
+        """A value per token of the split -> (n,) the values of the example, `opening` at [CLS] and `closing` at [SEP]; (n,) segment ids."""
         tokens = np.asarray(values[self.first : self.last], np.int64)
-        one = tokens[self.belongs][: self.length - 2]
-        two = tokens[~self.belongs][: max(0, self.length - len(one) - 3)]
+        one = tokens[self.in_first][: self.length - 2]
+        two = tokens[~self.in_first][: max(0, self.length - len(one) - 3)]
         parts = [[opening], one, [closing]]
         if len(two):
             parts += [two, [closing]]
@@ -139,98 +147,28 @@ class ExampleLayout:
 
 
 def example_layout(plan: ExamplePlan, index: int, length: int, rng: np.random.Generator, single_segment_prob: float) -> ExampleLayout:
-    """Example `index` of a plan -> which tokens it has, n <= length with [CLS] and [SEP]."""
-    bounds = plan.pieces[plan.first[index] : plan.last[index] + 1].tolist()
+    """Example `index` of a plan -> its tokens; n <= `length` with [CLS] and [SEP]."""
+    bounds = plan.spans[plan.first[index] : plan.last[index] + 1].tolist()
     sizes = [b - a for a, b in pairwise(bounds)]
     into_first = [i == 0 for i in range(len(sizes))] if plan.stored else divide(sizes, int(plan.targets[index]), rng, single_segment_prob)
     return ExampleLayout(bounds[0], bounds[-1], np.repeat(into_first, sizes), length)
 
 
-def build_example(
-    ids: np.ndarray, plan: ExamplePlan, index: int, length: int, rng: np.random.Generator, cls_id: int, sep_id: int, single_segment_prob: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Example `index` of a plan -> its ids and segment ids, both (n,) int64, n <= length.
+# ---- batches ----
 
-    `ids` are the tokens of the whole part (memory-mapped).
-    """
-    return example_layout(plan, index, length, rng, single_segment_prob).fill(ids, cls_id, sep_id)
-
-
-CHUNK_TOKENS = 1_000_000
-"""Tokens of a part."""
-WINDOW_CHUNKS = 16
-"""Parts planned and shuffled together: about 125,000 examples of 128, a few MB of plan."""
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
-
-
-class Split(Protocol):
-    """What the stream needs of a shard folder's split (`shards.Split`)."""
-
-    @property
-    def ids(self) -> np.ndarray: ...
-    @property
-    def line_starts(self) -> np.ndarray: ...
-    @property
-    def document_starts(self) -> np.ndarray: ...
-    @property
-    def stored(self) -> bool: ...
-    @property
-    def word_starts(self) -> PackedBits | None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class SplitChunk:
-    """A run of whole documents of a split, planned at once."""
-
-    ids: np.ndarray
-    """The whole split's tokens, memory-mapped."""
-    line_starts: np.ndarray
-    """(n + 1,) offsets into ids of this part's lines."""
-    document_starts: np.ndarray
-    """(d + 1,) indices of this part's documents into its lines."""
-    stored: bool = False
-    """Whether its documents are examples already."""
-    word_starts: PackedBits | None = None
-    """A bit per token of the whole split, whether it begins a word, where the shards know."""
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of this part."""
-        return int(self.line_starts[-1] - self.line_starts[0])
-
-    def plan(self, settings: DataSettings, rng: np.random.Generator) -> ExamplePlan:
-        """Where its examples lie in this pass."""
-        if self.stored:
-            return plan_stored(self.line_starts, self.document_starts, settings.sequence_length)
-        return plan_examples(self.line_starts, self.document_starts, settings.sequence_length, rng, settings.short_example_prob)
-
-
-def split_chunks(split: Split, tokens: int) -> list[SplitChunk]:
-    """A split -> parts of whole documents, about `tokens` long each. Only views; nothing is read but the documents' starts."""
-    documents = np.asarray(split.document_starts)
-    if len(documents) < 2:
-        return []
-    starts = np.asarray(split.line_starts[documents])
-    # The first document at or after each multiple of `tokens`; a long document can swallow several of them.
-    marks = np.unique(np.searchsorted(starts, np.arange(tokens, starts[-1], tokens)))
-    bounds = [0, *(int(m) for m in marks if 0 < m < len(documents) - 1), len(documents) - 1]
-    parts = []
-    for first, last in pairwise(bounds):
-        lines = documents[first : last + 1]
-        parts.append(SplitChunk(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0], split.stored, split.word_starts))
-    return parts
+Features = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Ids, segments and, where the dataset has word boundaries, whether each token begins a word; all (n,)."""
 
 
 class SpecialTokens(Protocol):
-    """What the stream needs of a tokenizer."""
+    """What examples need of a tokenizer."""
 
     cls_id: int
     sep_id: int
 
 
 def example_key(seed: int, index: int) -> int:
-    """The key of all randomness about one example: splitmix64 of the seed and its global index, as a signed 64-bit number."""
+    """The seed of all randomness about one example: splitmix64 of the run's seed and the global index, as a signed 64-bit number."""
     state = (seed * 0xD1B54A32D192ED03 + (index + 1) * _GOLDEN) & _MASK
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -239,7 +177,7 @@ def example_key(seed: int, index: int) -> int:
 
 
 def collate(features: Sequence[tuple[Any, Any]], keys: Sequence[int] | None = None, labels: Any = None) -> Batch:
-    """(ids, segments) of B sequences, their keys and task labels -> Batch. Lists or arrays; nothing is padded."""
+    """(ids, segments) of B sequences (lists or arrays), their per-example seeds and task labels -> Batch, without padding."""
     lengths = tuple(len(ids) for ids, _ in features)
     counts = np.array(lengths, np.int64)
     rows = np.repeat(np.arange(len(counts)), counts)
@@ -257,11 +195,78 @@ def collate(features: Sequence[tuple[Any, Any]], keys: Sequence[int] | None = No
     )
 
 
-class ExampleOrder:
-    """The endless, shuffled order of one shard folder's examples: `next()` -> (part, plan, index in the plan)."""
+@dataclass(frozen=True)
+class ExampleBuilder:
+    """Plans -> examples -> batches, by the settings of a run."""
 
-    def __init__(self, parts: Sequence[SplitChunk], settings: DataSettings, seed: int) -> None:
-        self.parts = parts
+    settings: DataSettings
+    tokenizer: SpecialTokens
+    masking: MaskingInfo | None = None
+    """Word boundaries and masking weights to put into the batches; None where the objective needs none."""
+
+    def features(self, chunk: SplitChunk, plan: ExamplePlan, index: int, rng: np.random.Generator) -> Features:
+        """Example `index` of a chunk's plan."""
+        layout = example_layout(plan, index, self.settings.sequence_length, rng, self.settings.single_segment_prob)
+        ids, segments = layout.fill(chunk.ids, self.tokenizer.cls_id, self.tokenizer.sep_id)
+        return ids, segments, None if chunk.word_starts is None else layout.fill(chunk.word_starts, 1, 1)[0].astype(bool)
+
+    def batch(self, features: Sequence[Features], keys: Sequence[int]) -> Batch:
+        """B examples and their seeds -> Batch."""
+        batch = collate([(ids, segments) for ids, segments, _ in features], keys)
+        return batch if self.masking is None else self.masking.annotate(batch, [starts for _, _, starts in features])
+
+
+# ---- the stream ----
+
+
+@dataclass(frozen=True, eq=False)
+class SplitChunk:
+    """A run of whole documents of a split, planned at once."""
+
+    ids: np.ndarray
+    """The whole split's tokens, memory-mapped."""
+    line_starts: np.ndarray
+    """(n + 1,) offsets into ids of this chunk's lines."""
+    document_starts: np.ndarray
+    """(d + 1,) indices of this chunk's documents into its lines."""
+    stored: bool = False
+    """Whether its documents are examples already."""
+    word_starts: PackedBits | None = None
+    """A bit per token of the whole split, whether it begins a word; None where unknown."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of this chunk."""
+        return int(self.line_starts[-1] - self.line_starts[0])
+
+    def plan(self, settings: DataSettings, rng: np.random.Generator) -> ExamplePlan:
+        """Its examples in this epoch."""
+        if self.stored:
+            return plan_stored(self.line_starts, self.document_starts, settings.sequence_length)
+        return plan_examples(self.line_starts, self.document_starts, settings.sequence_length, rng, settings.short_example_prob)
+
+
+def split_chunks(split: Split, num_tokens: int) -> list[SplitChunk]:
+    """A split -> chunks of whole documents of about `num_tokens` each: views, only the documents' starts are read."""
+    documents = np.asarray(split.document_starts)
+    if len(documents) < 2:
+        return []
+    starts = np.asarray(split.line_starts[documents])
+    # The first document at or after each multiple of `num_tokens`; a long document can cover several of them.
+    marks = np.unique(np.searchsorted(starts, np.arange(num_tokens, starts[-1], num_tokens)))
+    bounds = [0, *(int(m) for m in marks if 0 < m < len(documents) - 1), len(documents) - 1]
+    chunks = []
+    for first, last in pairwise(bounds):
+        lines = documents[first : last + 1]
+        chunks.append(SplitChunk(split.ids, split.line_starts[lines[0] : lines[-1] + 1], lines - lines[0], split.stored, split.word_starts))
+    return chunks
+
+
+class ExampleOrder:
+    """The endless, shuffled order of one dataset's examples: `next()` -> (chunk, plan, index in the plan)."""
+
+    def __init__(self, chunks: Sequence[SplitChunk], settings: DataSettings, seed: int) -> None:
+        self.chunks = chunks
         self.settings = settings
         self.seed = seed
         self.epoch, self.window, self.offset = 0, 0, 0
@@ -277,7 +282,7 @@ class ExampleOrder:
         self._load_window()
 
     def _windows(self) -> list[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(self.parts)).tolist()
+        order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(self.chunks)).tolist()
         return [order[i : i + WINDOW_CHUNKS] for i in range(0, len(order), WINDOW_CHUNKS)]
 
     def _load_window(self) -> None:
@@ -285,12 +290,12 @@ class ExampleOrder:
         self._last = self.window == len(windows) - 1
         self._plans: list[tuple[SplitChunk, ExamplePlan]] = []
         pairs = []
-        for part in windows[self.window]:
-            rng = np.random.default_rng([self.seed, self.epoch, 2, part])
-            data = self.parts[part]
-            plan = data.plan(self.settings, rng)
+        for number in windows[self.window]:
+            rng = np.random.default_rng([self.seed, self.epoch, 2, number])
+            chunk = self.chunks[number]
+            plan = chunk.plan(self.settings, rng)
             pairs.append(np.stack([np.full(len(plan), len(self._plans)), np.arange(len(plan))], 1))
-            self._plans.append((data, plan))
+            self._plans.append((chunk, plan))
         order = np.concatenate(pairs)
         self._order = order[np.random.default_rng([self.seed, self.epoch, 3, self.window]).permutation(len(order))]
 
@@ -305,29 +310,17 @@ class ExampleOrder:
 
 
 class PretrainingStream:
-    """The train splits of shard folders -> an endless BatchStream of pre-training batches (contracts.BatchStream)."""
+    """The train splits of datasets -> an endless stream of batches (a `contracts.BatchStream`) for rank `rank` of `world_size`."""
 
-    def __init__(
-        self,
-        splits: Sequence[Split],
-        settings: DataSettings,
-        tokenizer: SpecialTokens,
-        batch_size: int,
-        seed: int,
-        *,
-        rank: int = 0,
-        world_size: int = 1,
-        hints: MaskingInfo | None = None,
-    ) -> None:
-        self.settings = settings
-        self.hints = hints
-        self.tokenizer = tokenizer
+    def __init__(self, splits: Sequence[Split], examples: ExampleBuilder, batch_size: int, seed: int, *, rank: int = 0, world_size: int = 1) -> None:
+        """Datasets are sampled by `examples.settings.weights`, by default by their number of tokens."""
+        self.examples = examples
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
         groups = [split_chunks(split, CHUNK_TOKENS) for split in splits]
-        sizes = [float(sum(p.num_tokens for p in parts)) for parts in groups]
-        weights = np.array(settings.weights or sizes, float)
-        self.shares = np.cumsum(weights / weights.sum())
-        self.orders = [ExampleOrder(parts, settings, seed + 7919 * i) for i, parts in enumerate(groups)]
+        sizes = [float(sum(chunk.num_tokens for chunk in chunks)) for chunks in groups]
+        weights = np.array(examples.settings.weights or sizes, float)
+        self.cumulative = np.cumsum(weights / weights.sum())
+        self.orders = [ExampleOrder(chunks, examples.settings, seed + 7919 * i) for i, chunks in enumerate(groups)]
         self.index = 0
 
     def state(self) -> dict[str, Any]:
@@ -335,7 +328,7 @@ class PretrainingStream:
         return {"index": self.index, "orders": [order.state() for order in self.orders]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go to a saved position; also with another number of ranks."""
+        """Go to a saved position, also one of another number of ranks."""
         self.index = state["index"]
         for order, saved in zip(self.orders, state["orders"], strict=True):
             order.load_state(saved)
@@ -350,56 +343,28 @@ class PretrainingStream:
             index, self.index = self.index, self.index + 1
             mine = index % self.world_size == self.rank
             if not mine and len(self.orders) == 1:
-                next(self.orders[0])  # of another rank; to make a generator for it would take most of the time of 64 ranks
+                next(self.orders[0])  # another rank's; making a random generator for it would take most of the time with 64 ranks
                 continue
             key = example_key(self.seed, index)
             rng = np.random.default_rng(key & _MASK)
-            which = int(np.searchsorted(self.shares[:-1], rng.random(), side="right"))
-            part, plan, number = next(self.orders[which])
+            which = int(np.searchsorted(self.cumulative[:-1], rng.random(), side="right"))
+            chunk, plan, number = next(self.orders[which])
             if mine:
-                features.append(build_features(part, plan, number, rng, self.settings, self.tokenizer))
+                features.append(self.examples.features(chunk, plan, number, rng))
                 keys.append(key)
-        return build_batch(features, keys, self.hints)
+        return self.examples.batch(features, keys)
 
 
-Features = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-"""Ids, segments and, where the shards know, whether each token begins a word; all (n,)."""
-
-
-def build_features(
-    part: SplitChunk, plan: ExamplePlan, number: int, rng: np.random.Generator, settings: DataSettings, tokenizer: SpecialTokens
-) -> Features:
-    """Example `number` of a part's plan -> what a batch needs of it."""
-    layout = example_layout(plan, number, settings.sequence_length, rng, settings.single_segment_prob)
-    ids, segments = layout.fill(part.ids, tokenizer.cls_id, tokenizer.sep_id)
-    return ids, segments, None if part.word_starts is None else layout.fill(part.word_starts, 1, 1)[0].astype(bool)
-
-
-def build_batch(features: Sequence[Features], keys: Sequence[int], hints: MaskingInfo | None) -> Batch:
-    """B examples and their keys -> Batch, with hints where there are any."""
-    batch = collate([(ids, segments) for ids, segments, _ in features], keys)
-    return batch if hints is None else hints.note(batch, [known for _, _, known in features])
-
-
-def held_out_batches(
-    splits: Sequence[Split],
-    settings: DataSettings,
-    tokenizer: SpecialTokens,
-    batch_size: int,
-    num_examples: int,
-    seed: int,
-    *,
-    hints: MaskingInfo | None = None,
-) -> list[Batch]:
-    """Held-out splits -> the same `num_examples` examples every time (fewer if there are no more), as batches of similar lengths."""
+def held_out_batches(splits: Sequence[Split], examples: ExampleBuilder, batch_size: int, num_examples: int, seed: int) -> list[Batch]:
+    """Held-out splits -> the same `num_examples` examples every time (fewer if there are no more), in batches of similar lengths."""
     found: list[Features] = []
-    everything = [(part, part.plan(settings, np.random.default_rng(seed))) for split in splits for part in split_chunks(split, CHUNK_TOKENS)]
-    places = [(which, number) for which, (_, plan) in enumerate(everything) for number in range(len(plan))]
+    plans = [(chunk, chunk.plan(examples.settings, np.random.default_rng(seed))) for split in splits for chunk in split_chunks(split, CHUNK_TOKENS)]
+    indices = [(which, number) for which, (_, plan) in enumerate(plans) for number in range(len(plan))]
     rng = np.random.default_rng([seed, 11])
-    for at in rng.permutation(len(places))[:num_examples]:
-        which, number = places[at]
-        part, plan = everything[which]
-        found.append(build_features(part, plan, number, rng, settings, tokenizer))
+    for at in rng.permutation(len(indices))[:num_examples]:
+        which, number = indices[at]
+        chunk, plan = plans[which]
+        found.append(examples.features(chunk, plan, number, rng))
     order = sorted(range(len(found)), key=lambda i: -len(found[i][0]))
-    chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    return [build_batch([found[i] for i in chunk], [example_key(seed, i) for i in chunk], hints) for chunk in chunks]
+    groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return [examples.batch([found[i] for i in group], [example_key(seed, i) for i in group]) for group in groups]

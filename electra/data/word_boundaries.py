@@ -1,8 +1,8 @@
-"""Where words start: by the spelling of pieces, and in Chinese, which writes no spaces, by a segmenter.
+"""Lines -> which tokens begin a word: by the spelling of pieces, and in Chinese, which has no spaces, by a word segmenter.
 
-BERT's rules make a word of every Chinese character, so whole-word masking of Chinese (Cui et al. 2021, "Pre-training with whole word
-masking for Chinese BERT") needs to be told which of them belong together. `rjieba` does that: jieba's dictionary and algorithm in
-one file without dependencies or a model to fetch, and faster than what is read here needs. Only the boundaries are taken from it.
+BERT's rules make every Chinese character a word, so whole-word masking of Chinese (Cui et al. 2021, "Pre-training with whole word
+masking for Chinese BERT") needs a segmenter. `rjieba` is jieba's dictionary and algorithm without dependencies or a model to download,
+faster than reading the text. Only word boundaries are taken from it; ids do not change.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ CHINESE = (
     *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F)),
     *((0x2B740, 0x2B81F), (0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)),
 )
-"""Blocks whose characters BERT's rules set apart, as `tokenizers` has them (the last but two begins at 2B820 in BERT's own code)."""
+"""Blocks whose characters BERT's rules separate, as in `tokenizers` (the third last begins at 2B820 in BERT's own code)."""
 _CHINESE_RUN = re.compile("([" + "".join(f"{chr(first)}-{chr(last)}" for first, last in CHINESE) + "]+)")
 CHINESE_VOCABULARY = 0.1
-"""From this share of Chinese characters among its pieces on, a vocabulary is Chinese (BERT's Chinese one: 0.35, English: 0.01)."""
+"""Share of Chinese characters among its pieces from which on a vocabulary counts as Chinese (BERT's Chinese one: 0.35, English: 0.01)."""
 
 
 def spelled_starts(pieces: Sequence[str]) -> np.ndarray:
@@ -37,10 +37,10 @@ def chinese_pieces(pieces: Sequence[str]) -> np.ndarray:
 
 
 def resolve_words(choice: str, tokenizer: Tokenizer) -> tuple[str, str]:
-    """`--words` auto, none or chinese -> none or chinese, and a remark where 'auto' had to do without.
+    """`--words` auto, none or chinese -> none or chinese, and a warning where 'auto' found no segmenter.
 
     Raises:
-        UserError: Chinese words are asked for and cannot be found.
+        UserError: 'chinese' without rjieba, or with a tokenizer that does not separate Chinese characters.
     """
     if choice == "auto":
         if not tokenizer.split_chinese or chinese_pieces(tokenizer.pieces).mean() < CHINESE_VOCABULARY:
@@ -53,70 +53,70 @@ def resolve_words(choice: str, tokenizer: Tokenizer) -> tuple[str, str]:
     if choice == "chinese":
         require("rjieba", "data")
         if not tokenizer.split_chinese:
-            raise UserError("--words chinese: this tokenizer does not set Chinese characters apart; give --split-chinese, or --words none")
+            raise UserError("--words chinese: this tokenizer does not separate Chinese characters; give --split-chinese, or --words none")
     return choice, ""
 
 
 class ChineseWords:
     """Lines -> ids, the same as the tokenizer's, and which of them begin a word.
 
-    A line is cut into runs of Chinese characters, each of which BERT's rules make one token, and the runs between them, which they
-    never join with these. The segmenter reads the Chinese runs; a word of mixed scripts is therefore two.
+    A line is cut into runs of Chinese characters, each character of which is one token, and the runs between them. The segmenter reads
+    only the Chinese runs, so a word of mixed scripts counts as two.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """`tokenizer` sets Chinese characters apart."""
+        """`tokenizer` must separate Chinese characters."""
         self.tokenizer = tokenizer
         self._cut = require("rjieba", "data").cut
         self._spelled = spelled_starts(tokenizer.pieces)
-        self._dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
+
         self._characters = _Characters(tokenizer)
         self._is_chinese = chinese_pieces(tokenizer.pieces)
 
     def encode_lines(self, text: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lines of UTF-8 -> as `Tokenizer.encode_lines` all ids, (lines,) how many each has, and all marks as `encode` has them."""
+        """UTF-8 lines -> (N,) all ids and (lines,) how many each has, as `Tokenizer.encode_lines`; (N,) bool whether a token begins a word."""
         ids, counts = self.tokenizer.encode_lines(text)
         lines = text.decode("utf-8").split("\n")
         runs = [_CHINESE_RUN.findall(line) for line in lines]
         line_of, is_chinese = np.repeat(np.arange(len(lines)), counts), self._is_chinese[ids]
-        # A character that the vocabulary lacks is [UNK], as many another word: which are Chinese is then not told by the ids.
+        # A character missing from the vocabulary is [UNK], like other unknown words: then the ids do not show which tokens are Chinese.
         num_characters = np.array([sum(map(len, line)) for line in runs], np.int64)
-        told = np.bincount(line_of, is_chinese, len(lines)) == num_characters
-        marks = self._spelled[ids]
-        words = [word for line in np.flatnonzero(told).tolist() for run in runs[line] for word in self._cut(run)]
+        complete = np.bincount(line_of, is_chinese, len(lines)) == num_characters
+        starts = self._spelled[ids]
+        words = [word for line in np.flatnonzero(complete).tolist() for run in runs[line] for word in self._cut(run)]
         lengths = np.fromiter(map(len, words), np.int64, len(words))
         ends = np.cumsum(lengths)
         begins = np.zeros(ends[-1] if len(ends) else 0, bool)
         begins[ends - lengths] = True
-        marks[is_chinese & told[line_of]] = begins
+        starts[is_chinese & complete[line_of]] = begins
         firsts = np.cumsum(counts) - counts
-        for line in np.flatnonzero(~told).tolist():
-            marks[firsts[line] : firsts[line] + counts[line]] = self.encode([lines[line]])[1][0]
-        return ids, counts, marks
+        for line in np.flatnonzero(~complete).tolist():
+            starts[firsts[line] : firsts[line] + counts[line]] = self.encode([lines[line]])[1][0]
+        return ids, counts, starts
 
     def encode(self, lines: Sequence[str]) -> tuple[list[bytes], list[np.ndarray]]:
-        """Lines -> for each its ids as `Tokenizer.encode_packed` has them, and (n,) bool whether a token begins a word."""
-        # Runs alternate: what is not Chinese at even places (perhaps empty), what is at odd ones.
+        """Lines -> for each its ids as in `Tokenizer.encode_packed`, and (n,) bool whether a token begins a word."""
+        # Runs alternate: Chinese ones have odd indices, the others (perhaps empty) even ones.
         runs = [_CHINESE_RUN.split(line) for line in lines]
         between = iter(self.tokenizer.encode_packed([run for line in runs for run in line[::2]]))
         ids, starts = [], []
         for line in runs:
             found: list[bytes] = []
             marks: list[bytes] = []
-            for place, run in enumerate(line):
-                if place % 2:
+            for index, run in enumerate(line):
+                if index % 2:
                     found.append(b"".join(map(self._characters.__getitem__, run)))
                     marks += [b"\1" + bytes(len(word) - 1) for word in self._cut(run)]
                 else:
                     found.append(next(between))
-                    marks.append(b"\1" * (len(found[-1]) // self._dtype.itemsize))
+                    marks.append(b"\1" * (len(found[-1]) // self.tokenizer.dtype.itemsize))
             ids.append(b"".join(found))
-            starts.append(np.frombuffer(b"".join(marks), bool) & self._spelled[np.frombuffer(ids[-1], self._dtype)])
+            starts.append(np.frombuffer(b"".join(marks), bool) & self._spelled[np.frombuffer(ids[-1], self.tokenizer.dtype)])
         return ids, starts
 
 
 class _Characters(dict[str, bytes]):
-    """Chinese character -> the bytes of its one id, learned as they come."""
+    """Chinese character -> the bytes of its one id, filled on demand."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class _Characters(dict[str, bytes]):
 
 
 class PackedBits:
-    """One bit a token, read by slices as the ids beside them are."""
+    """One bit per token, sliced like the array of ids."""
 
     def __init__(self, packed: np.ndarray) -> None:
         """`packed`: (ceil(N / 8),) uint8, the first token in the highest bit; memory-mapped."""
@@ -146,7 +146,7 @@ def packed_size(num: int) -> int:
 
 
 def write_bits(stream: Any, arrays: Iterator[np.ndarray]) -> None:
-    """Arrays of bools, one after the other -> packed bits in an open file."""
+    """Arrays of bools -> their concatenation as packed bits in an open file."""
     rest = np.zeros(0, bool)
     for values in arrays:
         values = np.concatenate([rest, values])

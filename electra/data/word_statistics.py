@@ -1,9 +1,10 @@
-"""shards -> how often each word piece occurs, and a vector for it from the pieces it occurs with.
+"""Tokenized datasets -> counts of word pieces: frequencies and vectors to start a network from, and information for masking.
 
-What a masked LM learns first, and slowest in a short run, can be counted in seconds: word frequencies (the output bias) and
-which words keep company with which (the embeddings). Vectors are the leading singular vectors of the positive pointwise
-mutual information of pieces within a window (Levy & Goldberg 2014, "Neural word embedding as implicit matrix factorization").
-Both are only a start; training goes on from there.
+Initialization: what a masked LM learns first, and slowly in a short run, can be counted in seconds: word frequencies (the output bias)
+and co-occurrence (the embeddings). Vectors are the leading singular vectors of the positive pointwise mutual information of pieces within
+a window (Levy & Goldberg 2014, "Neural word embedding as implicit matrix factorization"). Both are only initial values.
+
+Masking (`MaskingInfo`): for whole-word masking, which tokens begin a word; for frequency-dependent masking, how rare tokens are.
 """
 
 from __future__ import annotations
@@ -23,15 +24,23 @@ from electra.errors import UserError
 from electra.settings import ObjectiveSettings
 
 WINDOW = 20
-"""Pieces to either side. Wide windows know topics and sentiment, narrow ones parts of speech (docs/log.md)."""
+"""Pieces to either side. Wide windows capture topics and sentiment, narrow ones parts of speech (docs/log.md)."""
 MOST_TOKENS = 16_000_000
-"""Tokens counted, over all shard folders together: enough for vectors, about 25 seconds on two cores."""
+"""Tokens counted over all datasets together: enough for vectors, about 25 seconds on two cores."""
 MOST_CONTEXTS = 8_192
-"""Company is counted among this many most frequent pieces, which bounds the memory whatever the vocabulary."""
+"""Most frequent pieces that count as contexts: bounds the memory for any vocabulary."""
+FREQUENT = 1e-5
+"""Relative frequency from which on a token is masked less often (word2vec's threshold, Mikolov et al. 2013, section 2.3)."""
+CHINESE_TEXT = 0.1
+"""Share of Chinese characters from which on text has words that pieces do not show."""
+SAMPLED_TOKENS = 1_000_000
+"""Tokens of a dataset from which that share is estimated."""
+
+# ---- initial values ----
 
 
 def word_statistics(splits: Sequence[Split], weights: Sequence[float], vocab_size: int, dimensions: int) -> WordStatistics:
-    """Splits, drawn from by weight (empty: by size) -> frequencies, and vectors of at most `dimensions` (0: none), the same on every call."""
+    """Splits, sampled by weight (empty: by size) -> log frequencies (V,) and vectors (V, `dimensions`; 0: none); deterministic."""
     ids, documents = _sample(splits, weights)
     counts = np.bincount(ids, minlength=vocab_size) + 1.0
     frequencies = np.log(counts / counts.sum())
@@ -43,16 +52,16 @@ def word_statistics(splits: Sequence[Split], weights: Sequence[float], vocab_siz
 
 
 def _sample(splits: Sequence[Split], weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Splits -> int32 ids of whole documents spread evenly over each, and for every id its document's number."""
+    """Splits -> (N,) int32 ids of whole documents spread evenly over each split, (N,) int32 the document of each."""
     shares = np.array(list(weights) or [split.num_tokens for split in splits], float)
-    pieces: list[np.ndarray] = []
+    documents: list[np.ndarray] = []
     for split, share in zip(splits, shares / shares.sum(), strict=True):
         step = max(1.0, split.num_tokens / (share * MOST_TOKENS))
         for index in np.arange(0, split.num_documents, step).astype(int).tolist():
             first, last = (int(split.line_starts[split.document_starts[i]]) for i in (index, index + 1))
-            pieces.append(np.asarray(split.ids[first:last], np.int32))
-    lengths = [len(piece) for piece in pieces]
-    return np.concatenate([np.zeros(0, np.int32), *pieces]), np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+            documents.append(np.asarray(split.ids[first:last], np.int32))
+    lengths = [len(document) for document in documents]
+    return np.concatenate([np.zeros(0, np.int32), *documents]), np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
 
 
 def _vectors(ids: np.ndarray, documents: np.ndarray, counts: np.ndarray, dimensions: int) -> np.ndarray:
@@ -62,54 +71,46 @@ def _vectors(ids: np.ndarray, documents: np.ndarray, counts: np.ndarray, dimensi
 
     vocab_size = len(counts)
     contexts = np.argsort(-counts, kind="stable")[:MOST_CONTEXTS]
-    place = np.full(vocab_size, -1, np.int32)
-    place[contexts] = np.arange(len(contexts), dtype=np.int32)
+    index = np.full(vocab_size, -1, np.int32)
+    index[contexts] = np.arange(len(contexts), dtype=np.int32)
     shape = (vocab_size, len(contexts))
-    together = sparse.csr_matrix(shape, dtype=np.float32)
+    counted = sparse.csr_matrix(shape, dtype=np.float32)
     for offset in range(1, min(WINDOW, len(ids) - 1) + 1):
         within = documents[:-offset] == documents[offset:]
         before, after = ids[:-offset][within], ids[offset:][within]
-        for word, company in ((before, place[after]), (after, place[before])):
-            known = company >= 0
+        for word, context in ((before, index[after]), (after, index[before])):
+            known = context >= 0
             ones = np.ones(int(known.sum()), np.float32)
-            together += sparse.coo_matrix((ones, (word[known], company[known])), shape=shape).tocsr()
-    pairs = together.tocoo()
-    rows = np.asarray(together.sum(1), float).ravel() + 1.0
-    columns = np.asarray(together.sum(0), float).ravel() + 1.0
+            counted += sparse.coo_matrix((ones, (word[known], context[known])), shape=shape).tocsr()
+    pairs = counted.tocoo()
+    rows = np.asarray(counted.sum(1), float).ravel() + 1.0
+    columns = np.asarray(counted.sum(0), float).ravel() + 1.0
     information = np.log(pairs.data * columns.sum() / (rows[pairs.row] * columns[pairs.col]))
     kept = information > 0
     positive = sparse.csr_matrix((information[kept].astype(np.float32), (pairs.row[kept], pairs.col[kept])), shape=shape)
     k = min(dimensions, *shape)
     left, values, _ = randomized_svd(positive, k, n_iter=3, random_state=0)
     vectors = left * np.sqrt(values)
-    # A row without company is zero but for rounding, which a division by its length would blow up.
+    # A row without contexts is zero but for rounding errors, which normalizing would amplify.
     vectors[np.diff(positive.indptr) == 0] = 0
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
-# ---- Shards + objective -> what a batch says of its tokens to the choice of masked positions: where words start, how rare tokens are ----
-
-
-FREQUENT = 1e-5
-"""Relative frequency from which on a token is chosen less readily (word2vec's threshold, Mikolov et al. 2013, section 2.3)."""
-CHINESE_TEXT = 0.1
-"""From this share of Chinese characters on, text has words that pieces do not show."""
-LOOKED_AT = 1_000_000
-"""Tokens of a shard folder looked at to know that."""
+# ---- masking ----
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskingInfo:
-    """What is known of every piece of the vocabulary."""
+    """What masking needs to know of every word piece."""
 
     starts: np.ndarray | None = None
-    """(V,) bool: whether it begins a word by its spelling; None where single pieces are masked."""
+    """(V,) bool: whether it begins a word, by its spelling; None where single pieces are masked."""
     weights: torch.Tensor | None = None
-    """(V,) float32 weights; None where all tokens are alike."""
+    """(V,) float32 relative probabilities of being masked; None: all equal."""
 
-    def note(self, batch: Batch, known: Sequence[np.ndarray | None]) -> Batch:
-        """The batch with its hints; `known`: per sequence, whether each token begins a word, where its shards say so."""
+    def annotate(self, batch: Batch, known: Sequence[np.ndarray | None]) -> Batch:
+        """The batch with `word_starts` and `mask_weights`; `known`: per sequence (n,) bool, its word starts if its dataset has them."""
         words = None
         if self.starts is not None:
             words = self.starts[batch.ids.numpy()]
@@ -125,25 +126,25 @@ class MaskingInfo:
 
 
 def masking_info(settings: ObjectiveSettings, shards: Mapping[str, Shards], weights: Sequence[float], tokenizer: Tokenizer) -> MaskingInfo | None:
-    """Shard folders by name, drawn from by weight (empty: by size) -> hints; None where the objective needs none.
+    """Datasets by name, sampled by weight (empty: by size) -> MaskingInfo; None where the objective needs none.
 
     Raises:
-        UserError: whole words are to be masked in Chinese text whose shards do not know them.
+        UserError: whole words are to be masked in Chinese text prepared without word boundaries.
     """
     whole, power = settings.mask_unit == "word", settings.mask_frequency_power
     if not whole and not power:
         return None
     check_words(settings, shards, tokenizer)
-    favoured = None
+    mask_weights = None
     if power:
         logs = word_statistics([s.train for s in shards.values()], weights, tokenizer.vocab_size, 0).log_frequencies.astype(float)
         frequencies = np.exp(logs) / np.exp(logs).sum()
-        favoured = torch.from_numpy(np.minimum(1.0, (FREQUENT / frequencies) ** power).astype(np.float32))
-    return MaskingInfo(starts=spelled_starts(tokenizer.pieces) if whole else None, weights=favoured)
+        mask_weights = torch.from_numpy(np.minimum(1.0, (FREQUENT / frequencies) ** power).astype(np.float32))
+    return MaskingInfo(starts=spelled_starts(tokenizer.pieces) if whole else None, weights=mask_weights)
 
 
 def check_words(settings: ObjectiveSettings, shards: Mapping[str, Shards], tokenizer: Tokenizer) -> None:
-    """Raise a UserError where whole words are to be masked in Chinese text whose shards do not know them."""
+    """Raise a UserError if whole words are to be masked in Chinese text prepared without word boundaries."""
     for name, folder in shards.items() if settings.mask_unit == "word" else ():
         if folder.words == "none" and _chinese_share(folder, tokenizer) > CHINESE_TEXT:
             raise UserError(
@@ -152,5 +153,5 @@ def check_words(settings: ObjectiveSettings, shards: Mapping[str, Shards], token
 
 
 def _chinese_share(folder: Shards, tokenizer: Tokenizer) -> float:
-    ids = np.asarray(folder.train.ids[:LOOKED_AT])
+    ids = np.asarray(folder.train.ids[:SAMPLED_TOKENS])
     return float(chinese_pieces(tokenizer.pieces)[ids].mean()) if len(ids) else 0.0

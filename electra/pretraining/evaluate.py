@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from electra.contracts import Batch, Example, Features, Head, Prediction, Task
 from electra.data.corruption_set import CorruptionSet, load_corruption, make_corruption
-from electra.data.pretraining_batches import held_out_batches
+from electra.data.pretraining_batches import ExampleBuilder, held_out_batches
 from electra.data.shards import Shards, open_shards, same_vocabulary
 from electra.data.task_batches import evaluation_batches
 from electra.data.tokenizer import Tokenizer, load_tokenizer
@@ -131,7 +131,9 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
 def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokenizer) -> list[Batch]:
     """The measured examples, as batches."""
     data = DataSettings(data=tuple(str(s.path) for s in shards), sequence_length=settings.sequence_length)
-    batches = held_out_batches([s.held_out for s in shards], data, tokenizer, settings.batch_size, settings.num_examples, settings.seed)
+    batches = held_out_batches(
+        [s.held_out for s in shards], ExampleBuilder(data, tokenizer), settings.batch_size, settings.num_examples, settings.seed
+    )
     if not batches:
         raise UserError(f"{', '.join(str(s.path) for s in shards)}: no held-out documents; prepare with a larger --held-out")
     return batches

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from electra import config
 from electra.contracts import Batch, WordStatistics
-from electra.data.pretraining_batches import PretrainingStream, held_out_batches
+from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, held_out_batches
 from electra.data.shards import Shards, Split, open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer, check_start, load_tokenizer
-from electra.data.word_statistics import MaskingInfo, masking_info, word_statistics
+from electra.data.word_statistics import masking_info, word_statistics
 from electra.errors import UserError
 from electra.model import flops, pretraining_models
 from electra.model.initialization import word_dimensions
@@ -121,7 +121,7 @@ class Corpus:
     shards: dict[str, Shards]
     tokenizer: Tokenizer
     tokenizer_path: Path
-    hints: MaskingInfo | None
+    examples: ExampleBuilder
 
     @property
     def train(self) -> list[Split]:
@@ -143,20 +143,19 @@ def open_corpus(settings: PretrainSettings) -> Corpus:
     same_vocabulary(shards)
     tokenizer_path = next(iter(shards.values())).tokenizer_path
     tokenizer = load_tokenizer(tokenizer_path)
-    hints = masking_info(settings.objective, shards, settings.data.weights, tokenizer)
-    return Corpus(shards=shards, tokenizer=tokenizer, tokenizer_path=tokenizer_path, hints=hints)
+    examples = ExampleBuilder(settings.data, tokenizer, masking_info(settings.objective, shards, settings.data.weights, tokenizer))
+    return Corpus(shards=shards, tokenizer=tokenizer, tokenizer_path=tokenizer_path, examples=examples)
 
 
 def open_stream(settings: PretrainSettings, corpus: Corpus, batch_size: int, here: Ranks) -> PretrainingStream:
     """The run's examples from their start, as this rank's batches."""
-    places = {"rank": here.rank, "world_size": here.world_size}
-    return PretrainingStream(corpus.train, settings.data, corpus.tokenizer, batch_size, settings.loop.seed, hints=corpus.hints, **places)
+    return PretrainingStream(corpus.train, corpus.examples, batch_size, settings.loop.seed, rank=here.rank, world_size=here.world_size)
 
 
 def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
     """The examples of every evaluation."""
     splits, size = [shards.held_out for shards in corpus.shards.values()], settings.loop.batch_size
-    return held_out_batches(splits, settings.data, corpus.tokenizer, size, num_evaluation_examples(settings), seed=0, hints=corpus.hints)
+    return held_out_batches(splits, corpus.examples, size, num_evaluation_examples(settings), seed=0)
 
 
 def cost(settings: PretrainSettings, vocab_size: int, here: Ranks) -> TrainingCost:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from electra.data import pretraining_batches
-from electra.data.pretraining_batches import PretrainingStream, collate, example_key, held_out_batches, split_chunks
+from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, collate, example_key, held_out_batches, split_chunks
 from electra.data.shards import Split
 from electra.settings import DataSettings
 
@@ -73,7 +73,7 @@ def test_segments_follow_the_original_rule_line_by_line() -> None:
         expected = original_examples(documents, length, [(length - 3) // 2] * 500, [coin < 0.5] * 500)
         assert len(plan) == len(expected)
         for i, (one, two) in enumerate(expected):
-            found, segments = pretraining_batches.build_example(ids, plan, i, length, Fixed(), CLS, SEP, 0.0)  # type: ignore[arg-type]
+            found, segments = pretraining_batches.example_layout(plan, i, length, Fixed(), 0.0).fill(ids, CLS, SEP)  # type: ignore[arg-type]
             want = [CLS, *one, SEP] + ([*two, SEP] if two else [])
             assert found.tolist() == want
             assert segments.tolist() == [0] * (len(one) + 2) + [1] * (len(two) + 1 if two else 0)
@@ -86,7 +86,7 @@ def test_every_example_is_well_formed_and_within_one_document(length: int) -> No
     plan = pretraining_batches.plan_examples(split.line_starts, split.document_starts, length, np.random.default_rng(0), 0.05)
     assert len(plan)
     for i in range(len(plan)):
-        ids, segments = pretraining_batches.build_example(split.ids, plan, i, length, np.random.default_rng(i), CLS, SEP, 0.1)
+        ids, segments = pretraining_batches.example_layout(plan, i, length, np.random.default_rng(i), 0.1).fill(split.ids, CLS, SEP)
         assert len(ids) == len(segments) <= length
         assert ids[0] == CLS and ids[-1] == SEP
         real = ids[ids >= 100]
@@ -98,9 +98,9 @@ def test_no_text_is_lost_to_long_lines() -> None:
     split = corpus()
     length = 32
     plan = pretraining_batches.plan_examples(split.line_starts, split.document_starts, length, np.random.default_rng(0), 0.0)
-    assert plan.pieces[plan.first[0]] == 0 and plan.pieces[plan.last[-1]] == len(split.ids)
+    assert plan.spans[plan.first[0]] == 0 and plan.spans[plan.last[-1]] == len(split.ids)
     assert (plan.first[1:] == plan.last[:-1]).all()
-    assert np.diff(plan.pieces).max() <= length - 3
+    assert np.diff(plan.spans).max() <= length - 3
 
 
 def test_shares_of_single_segments_and_short_examples() -> None:
@@ -109,7 +109,7 @@ def test_shares_of_single_segments_and_short_examples() -> None:
     assert abs((plan.targets < 64).mean() - 0.05) < 0.015
     single = 0
     for i in range(len(plan)):
-        _, segments = pretraining_batches.build_example(split.ids, plan, i, 64, np.random.default_rng(i), CLS, SEP, 0.1)
+        _, segments = pretraining_batches.example_layout(plan, i, 64, np.random.default_rng(i), 0.1).fill(split.ids, CLS, SEP)
         single += int(segments.max() == 0)
     # Very short targets leave no room for a second segment either.
     assert 0.08 < single / len(plan) < 0.16
@@ -118,7 +118,7 @@ def test_shares_of_single_segments_and_short_examples() -> None:
 def stream(**changes: int) -> PretrainingStream:
     options = {"batch_size": 4, "seed": 3} | changes
     settings = DataSettings(data=(), sequence_length=48, weights=(3.0, 1.0))
-    return PretrainingStream([corpus(60, 0), corpus(40, 1)], settings, TOKENIZER, **options)  # type: ignore[arg-type]
+    return PretrainingStream([corpus(60, 0), corpus(40, 1)], ExampleBuilder(settings, TOKENIZER), **options)  # type: ignore[arg-type]
 
 
 def same(a: object, b: object) -> bool:
@@ -157,53 +157,53 @@ def test_folders_are_mixed_by_weight() -> None:
     drawn = np.array([o.offset for o in source.orders], float)
     assert len(batch) == 20 and source.index == 1280
     per_epoch = [
-        sum(len(pretraining_batches.plan_examples(p.line_starts, p.document_starts, 48, np.random.default_rng(0), 0.0)) for p in o.parts)
+        sum(len(pretraining_batches.plan_examples(p.line_starts, p.document_starts, 48, np.random.default_rng(0), 0.0)) for p in o.chunks)
         for o in source.orders
     ]
     taken = drawn + np.array([o.epoch for o in source.orders]) * per_epoch
     assert abs(taken[0] / taken.sum() - 0.75) < 0.05
 
 
-def test_an_epoch_covers_everything_once_also_in_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epoch_covers_everything_once_also_in_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretraining_batches, "CHUNK_TOKENS", 500)
     monkeypatch.setattr(pretraining_batches, "WINDOW_CHUNKS", 3)
     split = corpus(80, 5)
     settings = DataSettings(data=(), sequence_length=32, short_example_prob=0.0)
     order = pretraining_batches.ExampleOrder(split_chunks(split, 500), settings, seed=1)
-    assert len(order.parts) > 10
+    assert len(order.chunks) > 10
     seen: list[int] = []
     while order.epoch == 0:
-        part, plan, index = next(order)
+        chunk, plan, index = next(order)
         if order.epoch == 0:
-            seen += part.ids[plan.pieces[plan.first[index]] : plan.pieces[plan.last[index]]].tolist()
+            seen += chunk.ids[plan.spans[plan.first[index]] : plan.spans[plan.last[index]]].tolist()
     assert sorted(seen) == split.ids.tolist()
     assert seen != sorted(seen)
 
 
 def epochs(order: pretraining_batches.ExampleOrder, num: int) -> list[list[tuple[int, int]]]:
     """The first epochs of an order -> (part, example in it) of every example, parts numbered as the order has them."""
-    number = {id(part): i for i, part in enumerate(order.parts)}
+    number = {id(chunk): i for i, chunk in enumerate(order.chunks)}
     out: list[list[tuple[int, int]]] = [[] for _ in range(num)]
     while True:
-        part, _, index = next(order)
+        chunk, _, index = next(order)
         if order.epoch == num:
             return out
-        out[order.epoch].append((number[id(part)], index))
+        out[order.epoch].append((number[id(chunk)], index))
 
 
-def test_every_epoch_has_the_parts_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_epoch_has_the_chunks_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretraining_batches, "WINDOW_CHUNKS", 1)
     order = pretraining_batches.ExampleOrder(split_chunks(corpus(80, 5), 500), DataSettings(data=(), sequence_length=32), seed=1)
-    assert len(order.parts) > 10
+    assert len(order.chunks) > 10
     parts = [tuple(dict.fromkeys(part for part, _ in epoch)) for epoch in epochs(order, 3)]
-    assert all(sorted(epoch) == list(range(len(order.parts))) for epoch in parts)
+    assert all(sorted(epoch) == list(range(len(order.chunks))) for epoch in parts)
     assert len({*parts}) == 3
 
 
 def test_every_epoch_shuffles_a_window_anew() -> None:
     """One part, the same examples in every epoch: only their order can differ."""
     order = pretraining_batches.ExampleOrder(split_chunks(corpus(), 10**9), DataSettings(data=(), sequence_length=32, short_example_prob=0.0), seed=1)
-    assert len(order.parts) == 1
+    assert len(order.chunks) == 1
     found = epochs(order, 3)
     assert sorted(found[0]) == sorted(found[1]) == sorted(found[2]) and len(found[0]) > 50
     assert len({tuple(epoch) for epoch in found}) == 3
@@ -211,7 +211,7 @@ def test_every_epoch_shuffles_a_window_anew() -> None:
 
 def test_held_out_examples_are_the_same_every_time() -> None:
     settings = DataSettings(data=(), sequence_length=48)
-    one, two = (held_out_batches([corpus(60)], settings, TOKENIZER, 8, 40, seed=0) for _ in range(2))
+    one, two = (held_out_batches([corpus(60)], ExampleBuilder(settings, TOKENIZER), 8, 40, seed=0) for _ in range(2))
     assert sum(len(b.lengths) for b in one) == 40
     assert all(same(a, b) for a, b in zip(one, two, strict=True))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from electra.cli import main
-from electra.data.pretraining_batches import PretrainingStream, held_out_batches
+from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, held_out_batches
 from electra.data.shards import open_shards
 from electra.data.tfrecord import find_records, integers, read_records
 from electra.data.tokenizer import load_tokenizer
@@ -50,9 +50,9 @@ def test_prepared_records_are_read_back_as_they_were(records: Path, data_root: P
     num_train, num_held = shards.train.num_documents, shards.held_out.num_documents
     assert num_train + num_held == 27 and num_held > 0 and shards.train.stored
     settings = DataSettings(data=(out,), sequence_length=128)
-    stream = PretrainingStream([shards.train], settings, tokenizer, num_train, 3)
+    stream = PretrainingStream([shards.train], ExampleBuilder(settings, tokenizer), num_train, 3)
     seen = set()
-    for batches in ([next(stream)], held_out_batches([shards.held_out], settings, tokenizer, 4, 100, 0)):
+    for batches in ([next(stream)], held_out_batches([shards.held_out], ExampleBuilder(settings, tokenizer), 4, 100, 0)):
         for batch in batches:
             for row in range(len(batch.lengths)):
                 here = batch.rows == row

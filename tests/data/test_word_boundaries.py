@@ -16,7 +16,7 @@ from scipy import stats
 from electra.cli import main
 from electra.contracts import Batch
 from electra.data import word_boundaries
-from electra.data.pretraining_batches import PretrainingStream, collate, example_key, held_out_batches
+from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, collate, example_key, held_out_batches
 from electra.data.shards import Shards, Split, open_shards
 from electra.data.tokenizer import Tokenizer, bert_rules, load_tokenizer
 from electra.data.word_statistics import FREQUENT, MaskingInfo, masking_info
@@ -51,7 +51,7 @@ def random_batch(rows: int = 50, seed: int = 0, *, longest_word: int = 5, shorte
         features.append(([2, *rng.integers(5, 90, n), 3], [0] * (n + 2)))
         starts.append(np.array([1, *opens, 1], bool))
     batch = collate(features, [example_key(seed, i) for i in range(rows)])
-    return MaskingInfo(starts=np.ones(100, bool)).note(batch, starts)
+    return MaskingInfo(starts=np.ones(100, bool)).annotate(batch, starts)
 
 
 def words_of(batch: Batch) -> np.ndarray:
@@ -133,7 +133,7 @@ def test_a_words_choice_does_not_depend_on_its_batch() -> None:
     for row in range(6):
         at = slice(int(ends[row]) - batch.lengths[row], int(ends[row]))
         alone = collate([(batch.ids[at].numpy(), batch.segments[at].numpy())], [int(batch.keys[row])])
-        alone = MaskingInfo(starts=np.ones(100, bool)).note(alone, [batch.word_starts[at].numpy()])
+        alone = MaskingInfo(starts=np.ones(100, bool)).annotate(alone, [batch.word_starts[at].numpy()])
         assert torch.equal(batch.positions[mine[batch.rows[mine] == row]].sort().values, choose(alone).sort().values)
 
 
@@ -141,7 +141,7 @@ def test_unknown_characters_are_never_chosen_with_their_neighbours() -> None:
     ids = [2, 10, 1, 11, 12, 13, 3]
     batch = collate([(ids, [0] * 7)] * 200, [example_key(0, i) for i in range(200)])
     starts = np.array([1, 1, 0, 0, 0, 1, 1], bool)
-    batch = MaskingInfo(starts=np.ones(20, bool)).note(batch, [starts] * 200)
+    batch = MaskingInfo(starts=np.ones(20, bool)).annotate(batch, [starts] * 200)
     chosen = masking.choose_positions(batch, (2,) * 200, SPECIAL)
     picked = batch.positions[chosen].view(200, 2).sort(1).values.tolist()
     assert all(pair in ([3, 4], [1, 5]) for pair in picked)
@@ -158,11 +158,11 @@ def test_weights_are_followed_and_none_is_todays_choice() -> None:
     batch = collate([([2, 10, 11, 12, 13, 3], [0] * 6)] * rows, [example_key(3, i) for i in range(rows)])
     table = torch.ones(20)
     table[10:14] = weights
-    found = masking.choose_positions(MaskingInfo(weights=table).note(batch, [None] * rows), (1,) * rows, SPECIAL)
+    found = masking.choose_positions(MaskingInfo(weights=table).annotate(batch, [None] * rows), (1,) * rows, SPECIAL)
     seen = torch.bincount(batch.ids[found], minlength=20)[10:14].numpy()
     assert stats.chisquare(seen, (weights / weights.sum()).numpy() * rows).pvalue > 1e-4
     plain = masking.choose_positions(batch, (2,) * rows, SPECIAL)
-    even = masking.choose_positions(MaskingInfo(weights=torch.ones(20)).note(batch, [None] * rows), (2,) * rows, SPECIAL)
+    even = masking.choose_positions(MaskingInfo(weights=torch.ones(20)).annotate(batch, [None] * rows), (2,) * rows, SPECIAL)
     assert (plain == even).float().mean() > 0.999
     assert masking_info(ObjectiveSettings(), {}, (), tiny_tokenizer()) is None
 
@@ -178,7 +178,7 @@ def test_a_power_aims_at_rare_tokens(made: Shards, tokenizer: Tokenizer) -> None
     for power in (0.0, 0.5, 1.0):
         hints = masking_info(ObjectiveSettings(mask_frequency_power=power), {"made": made}, (), tokenizer)
         assert (hints is None) == (power == 0)
-        stream = PretrainingStream([split], DataSettings(data=(), sequence_length=64), tokenizer, 16, 1, hints=hints)
+        stream = PretrainingStream([split], ExampleBuilder(DataSettings(data=(), sequence_length=64), tokenizer, hints), 16, 1)
         batches = [next(stream) for _ in range(20)]
         rare = [frequency[b.ids[choose(b)].numpy()] < np.median(frequency[split.ids]) for b in batches]
         shares[power] = np.concatenate(rare).mean()
@@ -300,7 +300,7 @@ def test_batches_carry_the_words_to_their_tokens(chinese_shards: dict[str, Shard
     kept = chinese_shards["chinese"]
     settings = DataSettings(data=(), sequence_length=32)
     hints = masking_info(ObjectiveSettings(mask_unit="word"), chinese_shards | {"none": kept}, (), chinese)
-    streams = [PretrainingStream([kept.train], settings, chinese, 8, 1, hints=given) for given in (None, hints)]
+    streams = [PretrainingStream([kept.train], ExampleBuilder(settings, chinese, given), 8, 1) for given in (None, hints)]
     reader = word_boundaries.ChineseWords(chinese)
     known = {text: pair for text in (*CHINESE, "一个中国") for pair in [[x[0] for x in reader.encode([text])]]}
     whole = {np.frombuffer(ids, np.uint16).astype(int).tobytes(): starts.tolist() for ids, starts in known.values()}
@@ -317,14 +317,14 @@ def test_batches_carry_the_words_to_their_tokens(chinese_shards: dict[str, Shard
                     matched += 1
         assert cut_words(told, choose(told)) <= cut_words(told, choose(plain))
     assert matched > 50
-    assert all(b.word_starts is not None for b in held_out_batches([kept.held_out], settings, chinese, 8, 9, 0, hints=hints))
+    assert all(b.word_starts is not None for b in held_out_batches([kept.held_out], ExampleBuilder(settings, chinese, hints), 8, 9, 0))
 
 
 def test_spelled_words_need_no_boundaries(made: Shards, tokenizer: Tokenizer) -> None:
     hints = masking_info(ObjectiveSettings(mask_unit="word"), {"made": made}, (), tokenizer)
     split = Split(*(np.array(a) for a in ([6, 100, 7, 101, 102, 8], [0, 3, 6], [0, 2])))
     assert hints is not None
-    batch = next(PretrainingStream([split], DataSettings(data=(), sequence_length=16), tokenizer, 1, 1, hints=hints))
+    batch = next(PretrainingStream([split], ExampleBuilder(DataSettings(data=(), sequence_length=16), tokenizer, hints), 1, 1))
     assert batch.word_starts is not None
     assert batch.word_starts.tolist() == [not tokenizer.pieces[i].startswith("##") for i in batch.ids.tolist()]
 
@@ -353,7 +353,7 @@ def test_share_of_words_cut_in_real_text(language: str, vocabulary: str, data_ro
     prepare_shards([tmp_path / "a.txt"], tokenizer, tmp_path / "s", workers=1, words=chosen_words)
     shards = open_shards(tmp_path / "s")
     hints = masking_info(ObjectiveSettings(mask_unit="word"), {"s": shards}, (), tokenizer)
-    stream = PretrainingStream([shards.train], DataSettings(data=()), tokenizer, 32, 1, hints=hints)
+    stream = PretrainingStream([shards.train], ExampleBuilder(DataSettings(data=()), tokenizer, hints), 32, 1)
     cut, touched = {"piece": 0, "word": 0}, {"piece": 0, "word": 0}
     for _ in range(15):
         batch = next(stream)
