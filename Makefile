@@ -21,13 +21,13 @@ SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
 .DEFAULT_GOAL := install
-.PHONY: help install demo model test test-all check format bench browser
+.PHONY: help install demo model test test-all check format docs wheel bench browser
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does)
-	@echo 'electra is ready, with models of its own: try'
+	@echo 'electra is ready, two models included; try'
 	@echo '  $(BIN)/electra predict "what a wonderful film"'
 	@echo '  $(BIN)/electra detect "the chef ate the meal"'
 	@echo "'make help' lists the other targets."
@@ -44,17 +44,24 @@ test: check browser  ## style, types, layers and the fast tests, with coverage
 test-all: check browser  ## the same with the slow tests
 	$(PYTEST) $(ARGS)
 
-check: $(DEV_READY)  ## style, types and layers only
+check: $(DEV_READY)  ## style, types, layers and documentation only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy electra
 	$(BIN)/lint-imports
+	$(BIN)/python bench/docs_tables.py --check
 
 format: $(DEV_READY)  ## put every file into the project's style
 	$(BIN)/ruff check --fix-only --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-bench: $(DEV_READY)  ## every claim about speed measured beside its peers, into bench/records/ (ARGS="--sections startup", ARGS=--help)
+docs: $(DEV_READY)  ## the generated tables of the documentation, from their records
+	$(BIN)/python bench/docs_tables.py
+
+wheel: $(RUN_READY)  ## dist/electra-VERSION-py3-none-any.whl, to install elsewhere: pip install 'WHEEL[runtime]'
+	$(PIP) wheel -q --no-deps --wheel-dir dist .
+
+bench: $(DEV_READY)  ## every claim about speed measured with its peers, into bench/records/ (ARGS="--sections startup", ARGS=--help)
 	$(BIN)/python bench/run.py $(ARGS)
 
 # The tests of the page drive Debian's chromium. Where it cannot be installed they are skipped, and nothing fails here.

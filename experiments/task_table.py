@@ -1,4 +1,4 @@
-"""Tables of single tasks, as `experiments/tasks.sh` leaves them -> one table, one picture, one record.
+"""Results of single tasks, as `experiments/tasks.sh` leaves them -> one record, one picture; `make docs` then writes the table of docs/finetune.md.
 
 python experiments/task_table.py runs/tasks --model shipped:mini --chinese checkpoints/chinese-mini
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 
 from electra.finetuning.results_table import draw
@@ -35,17 +34,6 @@ def main() -> None:
             tasks[name] = row | {"command": _portable(command)}
     order = sorted(tasks, key=lambda name: (name in CLUE_SUITE, list(tasks).index(name)))
     tasks = {name: tasks[name] for name in order}
-    lines = ["| task | metric | without a network | mean | sd | 95% interval | seeds | minutes of a core |", "|---" * 8 + "|"]
-    for name, row in tasks.items():
-        counted, score = row["counted_metric"], row["score"]
-        known = ", ".join(f"{label} {100 * scores[counted]:.1f}" for label, scores in row.get("baselines", {}).items())
-        low, high = score["interval"] or (None, None)
-        spread = ("", "") if low is None else (f"{100 * score['sd']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}")
-        minutes = statistics.fmean(seconds or 0.0 for seconds in row["cpu_seconds"]) / 60
-        lines.append(
-            f"| {name} | {counted} | {known} | {100 * score['mean']:.1f} | {spread[0]} | {spread[1]} | {len(row['seeds'])} | {minutes:.1f} |"
-        )
-    print("\n".join(lines))
     models = {"english": options.model, "chinese": options.chinese}
     atomic.write_text(
         options.record,

@@ -91,13 +91,6 @@ def test_the_journey_is_valid(with_a_run: None) -> None:
         parse(words)
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/design.md"])
-def test_commands_in_the_documents_are_valid(file: str, with_a_run: None) -> None:
-    for block in re.findall(r"^```[a-z]*\n(.*?)^```", (ROOT / file).read_text(encoding="utf-8"), re.M | re.S):
-        for words in lines_of_commands(block):
-            parse([word for word in words if word != "..."])
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_json_where_a_program_reads(name: str) -> None:
     leaves = {path[-1] for path, _, _ in config.leaves(getattr(settings, COMMANDS[name].settings))}

@@ -1,19 +1,18 @@
 """Details of the original that no other file holds: each against a restatement of its rule, or against what it recorded.
 
-`docs/replication.md` lists them all, with the test of each.
+`docs/reproduce.md` lists them all, with the test of each.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SPECIALS
+from conftest import SPECIALS
 from scipy import stats
 from torch import nn
 
@@ -246,14 +245,3 @@ def test_original_code_learns_from_sums() -> None:
         moved.append(np.abs(ours.detach().numpy() - theirs).max())
     assert max(moved) < 1e-5, moved
     assert OptimizerSettings().clip_norm == 1.0
-
-
-# ---- the document ----
-
-
-def test_every_test_that_the_document_names_exists() -> None:
-    text = (ROOT / "docs" / "replication.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`([\w/]*test_\w+)::(test_\w+)`", text))
-    assert len(named) > 40
-    for file, name in sorted(named):
-        assert f"def {name}(" in (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8"), f"{file}::{name}"

@@ -280,7 +280,7 @@ def test_inspect_tells_a_presets_cost(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["vocab_size"] == 8192 and found["budget_seconds"] == 3600 and set(found) >= {"mlm_first", "training"}
 
 
-# ---- docs/hparams.md ----
+# ---- docs/reproduce.md: --hparams ----
 
 ORIGINAL = {
     "Pre-training": """
@@ -309,7 +309,7 @@ def test_hparams_are_all_translated_into_flags_that_exist(part: str) -> None:
         name: {"--" + path[-1].replace("_", "-") for path, _, _ in config.leaves(getattr(all_settings, command.settings))}
         for name, command in COMMANDS.items()
     }
-    text = (ROOT / "docs" / "hparams.md").read_text(encoding="utf-8").split(f"## {part}")[1].split("\n## ")[0]
+    text = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8").split(f"### {part}: `run_")[1].split("\n## ")[0].split("\n### ")[0]
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
     assert set(ORIGINAL[part].split()) <= named

@@ -1,0 +1,645 @@
+"""Records, presets and the task table -> the generated tables of the documentation; links and names in it are checked.
+
+    python bench/docs_tables.py           writes every generated table
+    python bench/docs_tables.py --check   exit code 1 and one line per page with a wrong table, link, test or record name
+
+A generated table is what lies between two lines of a page. Edit its maker in this file, not the table:
+
+    <!-- table: NAME -->
+    <!-- end -->
+
+Some columns are written by hand (what a task is, what a preset is for). A maker that has such columns keeps them row by row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
+MACHINE = BENCH + "2026-11-22-amd-epyc-2-cores.json"
+COMMAND = "python bench/docs_tables.py"
+MARK = re.compile(r"^<!-- table: ([\w-]+) -->\n(.*?)^<!-- end -->$", re.M | re.S)
+START_NAMES = {"electra": "`mini`: ELECTRA, one hour", "mlm": "`mini-mlm`: masked LM, one hour", "random": "random weights"}
+
+
+class MissingRow(Exception):
+    """A new row of a table with hand-written columns."""
+
+
+Maker = Callable[[list[str]], list[str]]
+MAKERS: dict[str, Maker] = {}
+
+
+def maker(name: str) -> Callable[[Maker], Maker]:
+    """Register a function: the lines of a table as they are -> as they should be."""
+
+    def register(function: Maker) -> Maker:
+        MAKERS[name] = function
+        return function
+
+    return register
+
+
+@cache
+def record(name: str) -> Any:
+    """A record, by its path in the repository."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
+
+
+def section(name: str) -> Any:
+    """The result of a section of the bench."""
+    return record(MACHINE)["sections"][name]["result"]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
+    """Cells -> a markdown table whose first `left` columns are left-aligned."""
+    marks = ["---" if i < left else "---:" for i in range(len(header))]
+    return [f"| {' | '.join(cells)} |" for cells in (header, marks, *rows)]
+
+
+def cells_of(old: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The lines of a table -> first cell -> column -> cell."""
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in old if line.startswith("|") and set(line) - set("|-: ")]
+    return {row[0]: dict(zip(rows[0], row, strict=False)) for row in rows[1:]}
+
+
+def kept(old: dict[str, dict[str, str]], name: str, *columns: str) -> list[str]:
+    """The hand-written cells of a row.
+
+    Raises:
+        MissingRow: there is none; the generator invents no text.
+    """
+    if name not in old or any(not old[name].get(column) for column in columns):
+        raise MissingRow(f"write a row for {name} by hand, with {', '.join(columns)}")
+    return [old[name][column] for column in columns]
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """0.8392 -> '83.9'."""
+    return f"{100 * value:.{digits}f}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
+    """(0.78, 0.8) -> '78.0 to 80.0'."""
+    return "" if ends is None else f"{percent(ends[0], digits)} to {percent(ends[1], digits)}"
+
+
+# ---- README ----
+
+
+@maker("figures")
+def figures(old: list[str]) -> list[str]:
+    """The main figures, each with its record."""
+    small, english = section("pretraining")["runs"][2]["summary"], section("prepare")["languages"]["en"]["encode"][1]["summary"]["carried"]
+    built = {row["name"]: row["latency"]["p50_ms"] for row in record(BENCH + "2026-11-21-deployment.json")["rows"]}
+    padded, pipeline = built["transformers, padded to 128"], built["transformers' pipeline"]
+    starts, tuned = section("startup")["summary"], section("finetuning")
+    script = starts["transformers' pipeline, script"]["warm"]["median"]
+    fixed, sst2 = record(EXPERIMENTS + "mini-2026-11-21.jsonl")[0], record(EXPERIMENTS + "sst2-after-pretraining.json")
+    scores = {name: percent(found["scores"]["accuracy"]["mean"]) for name, found in sst2["finetuned"].items()}
+    bench, deployment = f"[record]({MACHINE})", f"[record]({BENCH}2026-11-21-deployment.json)"
+    rows = [
+        (
+            "pre-train ELECTRA-Small, dropout 0.1",
+            f"{small['electra']['tokens_per_second']['median']:,.0f} tokens/s",
+            f"{small['plain, eager']['electra_is_faster_by']['median']:.2f}x a plain loop over `transformers` modules",
+            bench,
+        ),
+        (
+            "the same with `--precision bf16`",
+            f"{small['electra, bf16']['tokens_per_second']['median']:,.0f} tokens/s",
+            f"{small['electra, bf16']['faster_than_fp32']['median']:.2f}x fp32",
+            bench,
+        ),
+        (
+            "tokenize new English text",
+            f"{english['electra']['median']:.1f} MB/s",
+            f"{english['electra_is_faster_by']['median']:.2f}x `tokenizers`, identical ids",
+            bench,
+        ),
+        (
+            "fine-tune ELECTRA-Small, 2,000 examples of SST-2",
+            f"{tuned['median_seconds']['electra']:.1f} s per epoch",
+            f"{tuned['times_as_fast']['dynamic']:.2f}x `transformers` Trainer with dynamic padding",
+            bench,
+        ),
+        (
+            "one sentence, int8 `small`",
+            f"{built['onnx-int8']:.1f} ms",
+            f"`transformers`: model padded to 128 tokens {padded:.1f} ms, pipeline {pipeline:.1f} ms",
+            deployment,
+        ),
+        (
+            "`electra predict`, start to answer, int8",
+            f"{starts['electra predict, onnx-int8']['warm']['median']:.2f} s",
+            f"`transformers` pipeline {script:.2f} s",
+            bench,
+        ),
+        (
+            "one hour of `electra pretrain mini`: AUC on a fixed corruption set",
+            f"{fixed['generator_disc_auc']:.3f}",
+            f"{fixed['generator_context_free_auc']:.3f} from word frequencies alone",
+            f"[record]({EXPERIMENTS}mini-2026-11-21.jsonl)",
+        ),
+        (
+            "SST-2 dev after that hour, five seeds",
+            scores["electra"],
+            f"random weights {scores['random']}, masked LM of the same budget {scores['mlm']}, TF-IDF {percent(sst2['tfidf_logistic_regression'])}",
+            f"[record]({EXPERIMENTS}sst2-after-pretraining.json)",
+        ),
+    ]
+    return table(("on two CPU cores (AMD EPYC)", "measured", "compared with", ""), rows, left=4)
+
+
+# ---- pretrain.md ----
+
+
+@maker("presets")
+def presets(old: list[str]) -> list[str]:
+    """Every pre-training preset: shape, length, batch, duration; what it is for is kept."""
+    from electra import config
+    from electra.settings import PretrainSettings
+
+    by_name, rows = cells_of(old), []
+    for name in config.presets("pretrain"):
+        made = config.build(PretrainSettings, config.preset_values(name, "pretrain"))
+        model, loop = made.model, made.loop
+        length = f"{loop.num_train_steps:,} steps" if loop.num_train_steps else f"{loop.budget / 60:.0f} min" if loop.budget else ""
+        length = f"{loop.num_train_tokens / 1e6:.0f} M tokens" if loop.num_train_tokens else length
+        batch = loop.total_batch_size or loop.batch_size * loop.accumulation
+        rows.append(
+            (
+                f"`{name}`",
+                made.objective.objective,
+                f"{model.num_hidden_layers} x {model.hidden_size}, {model.embedding_size}",
+                str(made.data.sequence_length),
+                str(batch),
+                length,
+                *kept(by_name, f"`{name}`", "for"),
+            )
+        )
+    return table(("preset", "objective", "layers x hidden, embedding", "length", "batch", "duration", "for"), rows, left=7)
+
+
+# ---- finetune.md, question-answering.md, tagging.md ----
+
+
+def task_table(names: Iterable[str], old: list[str]) -> list[str]:
+    """Tasks with their metric and their epochs and length in the presets 'paper' and 'clue'; description, files and further metrics are kept."""
+    from electra.finetuning.hyperparameters import resolve
+    from electra.settings import FinetuneSettings
+    from electra.tasks.registry import CLUE_SUITE, TASKS
+
+    by_name, rows = cells_of(old), []
+    for name in names:
+        also = by_name.get(f"`{name}`", {}).get("also", "")
+        found = {preset: resolve(FinetuneSettings(task=name, model="m", output=Path("o"), preset=preset), name, 256) for preset in ("paper", "clue")}
+        shown = {preset: f"{made.epochs:g}, {made.max_length}" for preset, made in found.items()}
+        chinese = shown["clue"] if name in CLUE_SUITE and name != "cmrc2018" else ""
+        metric = "by kind" if name == "own" else TASKS[name].main_metric
+        rows.append((f"`{name}`", *kept(by_name, f"`{name}`", "what", "files"), metric, also, shown["paper"], chinese))
+    return table(("name", "what", "files", "metric", "also", "paper", "clue"), rows, left=7)
+
+
+@maker("tasks")
+def tasks(old: list[str]) -> list[str]:
+    """Tasks of one or two texts and one label."""
+    from electra.tasks.registry import TASKS
+
+    return task_table((name for name, task in TASKS.items() if name not in ("chunk", "tagging") and name not in _questions()), old)
+
+
+@maker("tasks-questions")
+def question_tasks(old: list[str]) -> list[str]:
+    """Question answering."""
+    return task_table(_questions(), old)
+
+
+@maker("tasks-tags")
+def tag_tasks(old: list[str]) -> list[str]:
+    """Tagging."""
+    return task_table(("chunk", "tagging"), old)
+
+
+def _questions() -> tuple[str, ...]:
+    from electra.tasks.question_answering import QUESTION_TASKS
+
+    return tuple(QUESTION_TASKS)
+
+
+@maker("task-scores")
+def task_scores(old: list[str]) -> list[str]:
+    """Every task of `experiments/tasks.sh` with its baselines."""
+    rows = []
+    for name, found in record(EXPERIMENTS + "tasks.json")["tasks"].items():
+        metric, score = found["counted_metric"], found["score"]
+        known = ", ".join(f"{label} {percent(scores[metric])}" for label, scores in found.get("baselines", {}).items())
+        minutes = statistics.fmean(seconds or 0.0 for seconds in found["cpu_seconds"]) / 60
+        spread = percent(score["sd"]) if score["interval"] else ""
+        rows.append((name, metric, known, percent(score["mean"]), spread, interval(score["interval"]), str(len(found["seeds"])), f"{minutes:.1f}"))
+    return table(("task", "metric", "without a network", "mean", "sd", "95% interval", "seeds", "core minutes"), rows, left=3)
+
+
+# ---- ablation.md ----
+
+
+def _ablation(name: str) -> Maker:
+    def lines(old: list[str]) -> list[str]:
+        from electra.recipes.ablation.results import to_markdown
+
+        return to_markdown(record(f"{EXPERIMENTS}ablation/{name}.json")["results"]).splitlines()[2:]
+
+    return lines
+
+
+MAKERS["ablation-scratch"], MAKERS["ablation-imdb"] = _ablation("scratch"), _ablation("imdb")
+
+
+# ---- build-and-compare.md ----
+
+
+@maker("targets-compared")
+def targets_compared(old: list[str]) -> list[str]:
+    """A classifier and what was built from it, of the targets that there are."""
+    from electra.exporting.targets import TARGETS
+
+    rows = []
+    for row in record(BENCH + "2026-11-22-targets.json")["rows"]:
+        if row["kind"] != "checkpoint" and row["kind"] not in TARGETS:
+            continue
+        agreement = "" if row["agreement"] is None else f"{percent(row['agreement'], 2)}%"
+        speedup = row["latency"]["speedup"]
+        rows.append(
+            (
+                row["kind"] if row["kind"] == "checkpoint" else f"`{row['kind']}`",
+                percent(row["score"], 2),
+                agreement,
+                f"{row['size_bytes'] / 1e6:.1f} MB",
+                f"{row['latency']['p50_ms']:.1f} ms",
+                "" if speedup is None else f"{speedup:.2f}x",
+                f"{row['throughput']['32']['texts_per_second']:,.0f}",
+                "" if row["build_seconds"] is None else f"{row['build_seconds']:.1f} s",
+            )
+        )
+    return table(("", "accuracy", "agreement", "size", "one sentence, p50", "speed-up", "texts/s in batches of 32", "build"), rows)
+
+
+@maker("without-torch")
+def without_torch(old: list[str]) -> list[str]:
+    """A checkpoint here and its artifacts in an environment without torch."""
+    found = record(BENCH + "2026-11-22-without-torch.json")
+    there, here = found["environments"]["without_torch"], found["environments"]["with_torch"]
+    rows = [("checkpoint, with torch", found["checkpoint"], f"torch alone {here['torch_bytes'] / 1e6:.0f} MB")]
+    where = f"{there['num_packages']} packages, {there['size_bytes'] / 1e6:.0f} MB"
+    rows += [(f"`{row['name']}`, without torch", row, where) for row in found["artefacts"]]
+    lines = []
+    for name, row, place in rows:
+        same = row.get("agreement")
+        agreement = f"{same['num_same']} of {same['num_examples']}" if same else ""
+        lines.append((name, place, percent(row["scores"]["accuracy"]), agreement, f"{row['start_to_answer_s']['median']:.2f} s"))
+    return table(("", "environment", "accuracy", "same answers", "`electra predict`, start to answer"), lines, left=2)
+
+
+# ---- performance.md ----
+
+
+@maker("targets")
+def targets(old: list[str]) -> list[str]:
+    """The goals of the bench, as its report has them."""
+    _, _, rest = (ROOT / MACHINE).with_suffix(".md").read_text(encoding="utf-8").partition("## Targets\n\n")
+    text = rest.split("\n\n")[0]
+    for said, plain in {
+        ": than ": ": speed over ",
+        ": memory of the plain loop's": ": memory, share of the plain loop's",
+        "share of the limit of its products": "share of the matmul limit",
+        "2 workers than 1": "2 workers, speed over 1",
+        "text never seen before": "new text",
+        "a token costs more with": "extra cost per token with",
+    }.items():
+        text = text.replace(said, plain)
+    return ["| what | goal | measured | |", *text.splitlines()[1:]]
+
+
+def _run_name(run: Any) -> str:
+    return f"{run['preset']}, {run['shape']['batch_size']} x {run['shape']['length']}, {run['dropout']}"
+
+
+@maker("pretraining")
+def pretraining(old: list[str]) -> list[str]:
+    """Training speed and memory, ours and loops over `transformers` modules."""
+    rows = []
+    for run in section("pretraining")["runs"]:
+        found = run["summary"]
+        cells = [f"{found['electra']['tokens_per_second']['median']:,.0f}"]
+        for side in ("plain, eager", "plain, SDPA", "improved", "improved, oneDNN products"):
+            cells += [f"{found[side]['tokens_per_second']['median']:,.0f}", f"{found[side]['electra_is_faster_by']['median']:.2f}x"]
+        cells += [f"{100 * found['electra']['share_of_limit']['median']:.0f}%"]
+        cells += [f"{found[side]['peak_memory_bytes'] / 1e9:.2f} GB" for side in ("electra", "plain, SDPA")]
+        rows.append((_run_name(run), *cells))
+    header = ["preset, batch, dropout", "electra, tokens/s", "plain, eager", "ratio", "plain, SDPA", "ratio", "improved", "ratio"]
+    return table((*header, "improved, oneDNN", "ratio", "share of the limit", "peak memory", "plain, SDPA"), rows)
+
+
+@maker("pretraining-bf16")
+def pretraining_bf16(old: list[str]) -> list[str]:
+    """The same in bf16."""
+    rows = []
+    for run in section("pretraining")["runs"]:
+        ours, peer = run["summary"]["electra, bf16"], run["summary"]["improved, bf16"]
+        rows.append(
+            (
+                _run_name(run),
+                f"{ours['tokens_per_second']['median']:,.0f}",
+                f"{ours['faster_than_fp32']['median']:.2f}x",
+                f"{peer['tokens_per_second']['median']:,.0f}",
+                f"{peer['electra_is_faster_by']['median']:.2f}x",
+                *(f"{side['peak_memory_bytes'] / 1e9:.2f} GB" for side in (ours, peer)),
+            )
+        )
+    header = ("preset, batch, dropout", "electra bf16, tokens/s", "over fp32", "improved, autocast", "ratio", "peak memory", "improved, autocast")
+    return table(header, rows)
+
+
+@maker("encoding")
+def encoding(old: list[str]) -> list[str]:
+    """Tokenization alone, both sides on two cores."""
+    rows = []
+    for name, language, kind in (
+        ("English, new text (median over blocks of 16 MB)", "en", "carried"),
+        ("English, from an empty cache", "en", "cold"),
+        ("English, text seen before", "en", "warm"),
+        ("Chinese, new text", "zh", "carried"),
+    ):
+        found = section("prepare")["languages"][language]["encode"][1]["summary"][kind]
+        sides = [f"{found[side]['median']:.1f}" for side in ("electra", "tokenizers")]
+        rows.append((name, *sides, f"{found['electra_is_faster_by']['median']:.2f}x"))
+    return table(("MB/s on two cores", "electra", "`tokenizers`, batch encoder", "ratio"), rows)
+
+
+@maker("prepare")
+def prepare(old: list[str]) -> list[str]:
+    """The whole command `electra prepare`, start included."""
+    rows = []
+    for name, language in (("English", "en"), ("Chinese with word boundaries", "zh")):
+        found = section("prepare")["languages"][language]
+        speeds = [statistics.median(found["prepare_mb"] / run["command_seconds"] for run in found["prepare"][count]) for count in "12"]
+        memory = [max(run["peak_memory_mb"][what] for run in found["prepare"]["2"]) for what in ("reader", "largest_worker")]
+        rows.append((f"{name}, {found['prepare_mb']:.0f} MB", *(f"{speed:.1f} MB/s" for speed in speeds), *(f"{mb} MB" for mb in memory)))
+    return table(("`electra prepare`", "1 worker", "2 workers", "memory of the reader", "of the larger worker"), rows)
+
+
+@maker("prepare-engines")
+def prepare_engines(old: list[str]) -> list[str]:
+    """`electra prepare` by engine and store."""
+    found = record(BENCH + "prepare-engines.json")
+    names = {"local": "local", "ray": "Ray", "s3": "from S3 to S3"}
+    rows = [
+        (name, *(f"{found[key][f'workers_{n}']['median']['mb_per_s']:.1f} MB/s" for n in (1, 2)), f"{found[key]['start']['median']['seconds']:.1f} s")
+        for key, name in names.items()
+    ]
+    return table((f"{found['sample_mb']:.0f} MB of English", "1 worker", "2 workers", "of which start"), rows)
+
+
+@maker("finetuning")
+def finetuning(old: list[str]) -> list[str]:
+    """An epoch of fine-tuning."""
+    found, rows = section("finetuning"), []
+    for key, name in {
+        "electra": "`electra finetune`",
+        "dynamic": "`transformers` Trainer, batches padded to their longest text",
+        "padded": "the same, every text padded to 128 (12 of 63 steps timed)",
+    }.items():
+        times = f"{found['times_as_fast'][key]:.2f}x" if key in found["times_as_fast"] else ""
+        rows.append((name, f"{found['median_seconds'][key]:.1f}", f"{found['runs'][key][0]['computed_tokens']:,}", times))
+    return table(("", "seconds", "tokens computed", "electra is faster by"), rows)
+
+
+@maker("startup")
+def startup(old: list[str]) -> list[str]:
+    """A fresh process to its answer on one sentence."""
+    rows = [(name, f"{found['first']:.2f} s", f"{found['warm']['median']:.2f} s") for name, found in section("startup")["summary"].items()]
+    return table(("fresh process", "first call", "later calls, median"), rows)
+
+
+@maker("deployment")
+def deployment(old: list[str]) -> list[str]:
+    """What is built from a `small` classifier, and `transformers`."""
+    found = record(BENCH + "2026-11-21-deployment.json")["rows"]
+    padded, peer = found[0], found[1]
+
+    def rate(row: Any) -> float:
+        # The padded model answers one text at a time; the others at their best batch size.
+        each = {size: speed["texts_per_second"] for size, speed in row["throughput"].items()}
+        return float(each["1"] if row is padded else max(each.values()))
+
+    rows = []
+    names = {padded["name"]: "`transformers`, padded to 128", peer["name"]: "`transformers` pipeline", "small-sst2": "electra, PyTorch"}
+    for row in found:
+        first, second = (other["latency"]["p50_ms"] / row["latency"]["p50_ms"] for other in (padded, peer))
+        rows.append(
+            (
+                names.get(row["name"], f"`{row['name']}`"),
+                percent(row["score"], 2),
+                "" if row is padded else f"{percent(row['agreement'], 2)}%",
+                f"{row['size_bytes'] / 1e6:.1f} MB" if row["size_bytes"] else "",
+                f"{row['padded']['p50_ms']:.1f} ms",
+                f"{row['latency']['p50_ms']:.1f} ms",
+                "" if row is padded else f"{first:.1f}x",
+                "" if row in (padded, peer) else f"{second:.1f}x",
+                f"{rate(row):,.0f}",
+            )
+        )
+    header = ("", "accuracy", "agreement", "size", "128 tokens on both sides, p50", "as usually called, p50")
+    return table((*header, "over the padded model", "over the pipeline", "texts/s"), rows)
+
+
+@maker("serving")
+def serving(old: list[str]) -> list[str]:
+    """`electra serve` under load."""
+    alone, beside = record(BENCH + "2026-11-21-serving.json"), record(BENCH + "2026-11-21-serving-beside-transformers.json")
+    rows = []
+    for name, side, load in (
+        ("electra, one client", alone["electra"], "one_client"),
+        ("electra, 64 clients", alone["electra"], "capacity"),
+        ("electra, twice its capacity for five minutes", alone["electra"], "overload"),
+        ("electra, one client (second record)", beside["electra"], "one_client"),
+        ("electra, 64 clients (second record)", beside["electra"], "capacity"),
+        ("`transformers` pipeline behind FastAPI, one client", beside["transformers"], "one_client"),
+        ("`transformers` pipeline behind FastAPI, 64 clients", beside["transformers"], "capacity"),
+    ):
+        found = side[load]
+        cells = [f"{found['requests']:,}", f"{found['answered_per_second']:,.0f}", f"{found['p50_ms']:,.1f} ms", f"{found['p99_ms']:,.1f} ms"]
+        each = found.get("processor_ms_per_answer")
+        rows.append((name, *cells, f"{100 * found['rejection_rate']:.1f}%", "" if each is None else f"{each:.1f} ms"))
+    return table(("", "requests", "answered/s", "p50", "p99", "rejected (429)", "CPU time per answer"), rows)
+
+
+@maker("two-ranks")
+def two_ranks(old: list[str]) -> list[str]:
+    """Two ranks and one."""
+    rows = []
+    for name, found in record(EXPERIMENTS + "two-ranks.json")["runs"].items():
+        largest = found["largest_relative_difference"]
+        shown = (f"{largest['loss']:.1e}", f"{largest['grad_norm']:.1e}") if largest["loss"] else ("", "")
+        rows.append((name, f"{found['loss']:.5f}", *shown))
+    return table(("", "loss at step 40", "largest relative difference of the loss", "of the gradient norm"), rows)
+
+
+@maker("equal-hours")
+def equal_hours(old: list[str]) -> list[str]:
+    """Three recipes of one hour each, on the fixed corruption set."""
+    names = {
+        "mini": "`mini`",
+        "mini-paper": "`mini-paper`: the paper's recipe, same shape",
+        "mini-mlm": "`mini-mlm`: masked LM, by -log p of each token",
+    }
+    rows = []
+    for name, found in record(EXPERIMENTS + "equal-hours.json")["runs"].items():
+        every = [f"{found[key]:.3f}" if key in found else "" for key in ("generator_auc", "frequency_auc")]
+        first = [f"{found[key + '_first_64']:.3f}" for key in ("generator_auc", "frequency_auc")]
+        rows.append((names[name], f"{found['tokens'] / 1e6:.1f} M", *every, *first))
+    return table(("", "tokens", "AUC, frozen generator", "AUC, word frequencies", "first 64 examples: generator", "frequencies"), rows)
+
+
+@maker("sst2")
+def sst2(old: list[str]) -> list[str]:
+    """SST-2 after pre-training."""
+    found, paper = record(EXPERIMENTS + "sst2-after-pretraining.json"), record(EXPERIMENTS + "sst2-mini-paper.json")
+    runs = {name: found["finetuned"][key] for key, name in START_NAMES.items()}
+    runs["`mini-paper`: the paper's recipe, one hour"] = paper["finetuned"]["paper"]
+    rows = []
+    for name, run in runs.items():
+        score = run["scores"]["accuracy"]
+        rows.append((name, percent(score["mean"]), percent(score["sd"]), " ".join(percent(each) for each in score["each"])))
+    rows.append(("TF-IDF + logistic regression", percent(found["tfidf_logistic_regression"]), "", ""))
+    return table(("SST-2 dev accuracy from", "mean", "sd", "each seed"), rows)
+
+
+@maker("corruption")
+def corruption(old: list[str]) -> list[str]:
+    """The detectors on fixed corruption sets."""
+    found = {
+        "`mini`, one hour": record(EXPERIMENTS + "mini-2026-11-21.jsonl")[0],
+        "`mini-ship`, 120 M tokens (`shipped:mini`)": record(EXPERIMENTS + "shipped/record.json")["pretraining"]["corruption"],
+        "`chinese-mini`, 53 minutes of one thread": record(EXPERIMENTS + "chinese-mini.json")["fixed_corruption_set"],
+    }
+    keys = [f"{kind}_{what}_auc" for kind in ("generator", "frequency") for what in ("disc", "context_free")]
+    rows = [(name, *(f"{values[key]:.3f}" for key in keys)) for name, values in found.items()]
+    return table(("AUC", "frozen generator", "context-free detector", "word frequencies", "context-free detector"), rows)
+
+
+@maker("chinese")
+def chinese(old: list[str]) -> list[str]:
+    """Nine pre-training metrics of `chinese-mini`, and those that its seed reports."""
+    found = record(EXPERIMENTS + "chinese-mini.json")
+    theirs = found["electra_tiny_after_1M_steps_of_10_GB"]
+    rows = [(name, f"{found['held_out'][name]:.3f}", f"{theirs[name]:.3f}") for name in theirs]
+    return table(("metric", "`chinese-mini`", "electra-tiny, as reported"), rows)
+
+
+# ---- pages ----
+
+
+def pages() -> list[Path]:
+    """Every page of the documentation."""
+    named = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md", "ops/README.md", "electra/bundled/README.md"]
+    return [*(ROOT / name for name in named), *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
+
+
+def generated(text: str) -> str:
+    """A page with its tables made anew.
+
+    Raises:
+        MissingRow: a table cannot be made; the message says which.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        try:
+            lines = MAKERS[match[1]](match[2].strip("\n").splitlines())
+        except KeyError as error:
+            raise MissingRow(f"table {match[1]}: no maker or no such value in its record ({error})") from None
+        except MissingRow as error:
+            raise MissingRow(f"table {match[1]}: {error}") from None
+        return f"<!-- table: {match[1]} -->\n" + "\n".join(lines).strip("\n") + "\n<!-- end -->"
+
+    return MARK.sub(fill, text)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's titles, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title).lower()).replace(" ", "-") for title in titles}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Relative links of a page that lead nowhere."""
+    out = []
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            out.append(link)
+    return out
+
+
+def unknown_names(text: str) -> list[str]:
+    """Tests (`folder/test_file::test_name`) and records that a page names and that do not exist."""
+    out = []
+    for file, name in set(re.findall(r"`([\w/]*test_\w+)::(test_\w+)`", text)):
+        path = ROOT / "tests" / f"{file}.py"
+        if not path.exists() or f"def {name}(" not in path.read_text(encoding="utf-8"):
+            out.append(f"{file}::{name}")
+    records = set(re.findall(r"`((?:bench|experiments)/records/[\w.*/-]*[\w*])/?`", text))
+    return sorted(out) + sorted(name for name in records if not list(ROOT.glob(name)))
+
+
+def problems(page: Path) -> str:
+    """What is wrong with a page, in one line; '' where nothing is."""
+    text, out = page.read_text(encoding="utf-8"), []
+    try:
+        if (made := generated(text)) != text:
+            stale = [match[1] for match in MARK.finditer(text) if match[0] not in made]
+            out.append(f"tables differ from their records ({', '.join(stale)}): {COMMAND}")
+    except MissingRow as error:
+        out.append(str(error))
+    if links := broken_links(page):
+        out.append(f"broken links: {', '.join(links)}")
+    if page.name != "log.md" and (names := unknown_names(text)):
+        out.append(f"no such test or record: {', '.join(names)}")
+    return f"{page.relative_to(ROOT)}: {'; '.join(out)}" if out else ""
+
+
+def main() -> int:
+    """Write the tables, or check every page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where something is wrong")
+    options = parser.parse_args()
+    if not options.check:
+        for page in pages():
+            text = page.read_text(encoding="utf-8")
+            with contextlib.suppress(MissingRow):
+                if (made := generated(text)) != text:
+                    page.write_text(made, encoding="utf-8")
+                    print(f"{page.relative_to(ROOT)}: tables written")
+    found = [line for page in pages() if (line := problems(page))]
+    print("\n".join(found), file=sys.stderr) if found else None
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The documentation: generated tables equal their records, links and names exist, command lines and flags are real, the walk's functions exist."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_cli import lines_of_commands, parse, with_a_run  # noqa: F401  (a fixture)
+
+from electra import config, settings
+from electra.cli import COMMANDS
+from electra.finetuning.hyperparameters import resolve
+from electra.settings import FinetuneSettings
+
+sys.path.insert(0, str(ROOT / "bench"))
+import docs_tables
+
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in docs_tables.pages()}
+OF_OTHERS = set(
+    "format docker file tag build-arg rm read-only tmpfs cap-drop security-opt memory pids-limit publish volume secret cpus".split()
+) | set(
+    "time constraint now unit output cat follow offline no-edit force nproc-per-node nnodes max-restarts rdzv-id rdzv-backend rdzv-endpoint "
+    "job-name nodes ntasks-per-node gpus-per-node cpus-per-task requeue open-mode signal".split()
+)
+"""Flags of podman, systemd, pip, torchrun and Slurm."""
+OF_BENCH = set("sections quick again data scratch peers model minutes texts hostile check trials hparams".split())
+"""Flags of our scripts, and words that look like flags."""
+ORIGINALS = set("corpus-dir vocab-file output-dir max-seq-length num-processes blanks-separate-docs do-lower-case doc-stride".split())
+"""Flags of the original code."""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tables_links_and_names_of_a_page_are_right(name: str) -> None:
+    assert docs_tables.problems(PAGES[name]) == ""
+
+
+def test_drift_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed number, a lost row, a broken link or anchor, and a test that does not exist each give the page's one line."""
+    monkeypatch.setattr(docs_tables, "ROOT", tmp_path)
+    (tmp_path / "tests").mkdir()
+    page = tmp_path / "page.md"
+    monkeypatch.setitem(docs_tables.MAKERS, "one", lambda old: docs_tables.table(("a", "b"), [("x", "83.9")]))
+    text = docs_tables.generated("# A title\n<!-- table: one -->\n<!-- end -->\n[here](#a-title)\n")
+    page.write_text(text)
+    assert docs_tables.problems(page) == "" and "| x | 83.9 |" in text
+    for wrong, message in (
+        (text.replace("83.9", "84.0"), "tables differ from their records (one): python bench/docs_tables.py"),
+        (text.replace("#a-title", "#another"), "broken links: #another"),
+        (text + "[gone](gone.md)", "broken links: gone.md"),
+        (text + "`data/test_x::test_y`", "no such test or record: data/test_x::test_y"),
+        (text + "`bench/records/none.json`", "no such test or record: bench/records/none.json"),
+        (text.replace("table: one", "table: two"), "table two: no maker or no such value in its record ('two')"),
+    ):
+        page.write_text(wrong)
+        assert docs_tables.problems(page) == f"page.md: {message}"
+
+
+def test_hand_written_columns_are_kept_and_never_invented() -> None:
+    old = ["| name | what | metric |", "|---|---|---|", r"| `a` | one \| two | | x |"]
+    assert docs_tables.kept(docs_tables.cells_of(old), "`a`", "what") == [r"one \| two"]
+    with pytest.raises(docs_tables.MissingRow, match="write a row for `b` by hand, with what"):
+        docs_tables.kept(docs_tables.cells_of(old), "`b`", "what")
+
+
+def test_every_record_is_named_in_the_docs() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for name, path in PAGES.items() if name.startswith("docs/"))
+    named = set(re.findall(r"`((?:bench|experiments)/records/[\w.*/-]*[\w*])/?`", text))
+    covered = {path for name in named for found in ROOT.glob(name) for path in ([found] if found.is_file() else found.rglob("*"))}
+    kept = {path for folder in ("bench/records", "experiments/records") for path in (ROOT / folder).rglob("*") if path.is_file()}
+    assert not {str(path.relative_to(ROOT)) for path in kept - covered}
+
+
+@pytest.mark.usefixtures("with_a_run")
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("CHANGELOG.md", "docs/log.md")])
+def test_command_lines_of_a_page_parse(name: str) -> None:
+    for block in re.findall(r"^```[a-z]*\n(.*?)^```", PAGES[name].read_text(encoding="utf-8"), re.M | re.S):
+        for words in lines_of_commands(re.sub(r"\$START\b", "large --data shards", block)):
+            parse([word for word in words if word != "..."])
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("CHANGELOG.md", "docs/log.md")])
+def test_flags_of_a_page_exist(name: str) -> None:
+    leaves = {path[-1].replace("_", "-") for command in COMMANDS.values() for path, _, _ in config.leaves(getattr(settings, command.settings))}
+    leaves |= {f"no-{leaf}" for leaf in leaves} | {"help", "help-all", "version", "preset"}
+    found = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*[a-z])(?!\*)", re.sub(r"\]\([^)]*\)", "", PAGES[name].read_text(encoding="utf-8"))))
+    assert found - leaves - OF_OTHERS - OF_BENCH - ORIGINALS == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", *(name for name in PAGES if name.startswith("docs/"))])
+def test_python_of_a_page_compiles_and_its_imports_exist(name: str) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", PAGES[name].read_text(encoding="utf-8"), re.M | re.S):
+        code = "".join(line.removeprefix(">>> ") + "\n" for line in block.splitlines() if line.startswith(">>> ") or ">>>" not in block)
+        compile(code, name, "exec")
+        for module, names in re.findall(r"^from (electra[\w.]*) import (.+)$", code, re.M):
+            for each in names.split(", "):
+                assert hasattr(importlib.import_module(module), each), f"{module}.{each}"
+
+
+def test_readme_is_short() -> None:
+    assert len(PAGES["README.md"].read_text(encoding="utf-8").splitlines()) <= 130
+
+
+def test_the_targets_of_the_record_are_those_there_are() -> None:
+    from electra.exporting.targets import TARGETS
+
+    rows = docs_tables.record(docs_tables.BENCH + "2026-11-22-targets.json")["rows"]
+    assert set(TARGETS) <= {row["kind"] for row in rows} and all(row["error"] is None and row["num_examples"] == 872 for row in rows)
+
+
+def test_the_clue_preset_has_the_learning_rate_of_its_seed() -> None:
+    made = resolve(FinetuneSettings(task="tnews", model="m", output=Path("o"), preset="clue"), "tnews", 312)
+    assert (made.optimizer.learning_rate, made.optimizer.layerwise_lr_decay, made.epochs) == (1e-4, 0.8, 10.0)
