@@ -57,7 +57,7 @@ class ObjectiveSettings(Settings):
     """Fraction of real tokens chosen for prediction."""
     mask_token_prob: float = flag(0.85, minimum=0, maximum=1, advanced=True)
     """Fraction of the chosen tokens replaced by [MASK]; the others stay as they are."""
-    mask_unit: Literal["piece", "word"] = "piece"
+    mask_unit: Literal["piece", "word"] = flag("piece", advanced=True)
     """Unit of masking: single word pieces, or all pieces of a word together (whole-word masking; Chinese needs data prepared with --words).
     The number of masked tokens is the same."""
     mask_frequency_power: float = flag(0.0, minimum=0, maximum=2, toml_only=True)
@@ -73,7 +73,7 @@ class ObjectiveSettings(Settings):
     """Final sampling temperature (linear schedule); default: constant."""
     disallow_correct: bool = flag(False, advanced=True)
     """Never sample the original token, so that every chosen position is replaced (original ELECTRA's disallow_correct)."""
-    mlm_first: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="35%", advanced=True)
+    mlm_first: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="35%")
     """Fraction of the run that trains the discriminator's encoder as a masked LM first. At small scale, a discriminator trained from random weights
     stays at the entropy of the replacement rate for millions of tokens (docs/log.md; the paper's two-stage training, section 3.2)."""
     mlm_first_learning_rate: float | None = flag(None, above=0, advanced=True)
