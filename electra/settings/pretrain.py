@@ -142,9 +142,9 @@ class LoopSettings(ComputeSettings):
     """Random seed."""
     log_every: int = flag(50, minimum=1, advanced=True, may_change=True)
     """Steps between lines of metrics.jsonl."""
-    evaluate_every: int = flag(0, minimum=0, may_change=True)
+    evaluate_every: int = flag(0, minimum=0, advanced=True, may_change=True)
     """Steps between evaluations on held-out data; 0: ten per run."""
-    checkpoint_every: int = flag(0, minimum=0, may_change=True)
+    checkpoint_every: int = flag(0, minimum=0, advanced=True, may_change=True)
     """Steps between checkpoints; 0: twenty per run. There is always one at the end."""
     keep_checkpoints: int = flag(2, minimum=1, advanced=True, may_change=True)
     """Number of newest checkpoints to keep, besides keep_steps."""
