@@ -219,7 +219,8 @@ def _run(path: Path) -> Description:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path / 'config.toml'} is not valid TOML: {error}") from None
     out |= {key: settings[key] for key in ("preset", "task", "model") if isinstance(settings.get(key), str)}
-    out["status"] = "finished" if (path / "final").is_dir() or (path / "best").is_dir() else "unfinished: go on with --resume"
+    models = resolve.local_models(path)
+    out["status"] = "finished" if models or (path / "final").is_dir() or (path / "best").is_dir() else "unfinished: go on with --resume"
     last: Description = {}
     for line in _lines(path / "metrics.jsonl"):
         last[line.pop("kind", "train")] = line
@@ -227,6 +228,7 @@ def _run(path: Path) -> Description:
     out |= _run_cost(path, settings)
     out["checkpoints"] = sorted(p.name for p in (path / "checkpoints").glob("step-*") if (p / "config.json").exists())
     out |= {name: str(path / name) for name in ("final", "best") if (path / name / "config.json").exists()}
+    out |= {"models": [str(model) for model in models]} if models else {}
     if (path / "scores.json").exists():
         out["scores"] = read_json(path / "scores.json")
     return out

@@ -228,7 +228,7 @@ def read_config(folder: Path, *, or_bert: bool = False) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{folder} is no checkpoint: it has no config.json") from None
+        raise UserError(f"{folder} is not a checkpoint: it has no config.json") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
     kind = values.get("model_type") if isinstance(values, dict) else None

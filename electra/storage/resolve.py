@@ -1,15 +1,18 @@
-"""A path or a name -> a folder on this machine: local checkpoints, run directories, shipped models, Hugging Face hub names."""
+"""A path or a name -> the folder of a checkpoint on this machine: checkpoints, run directories, URLs, bundled models, hub names."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TypeVar
 
 from electra import bundled
 from electra.errors import UserError, did_you_mean
 from electra.storage import remote
 
+Model = TypeVar("Model", Path, str)
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 FILES = [
     "config.json",
@@ -30,10 +33,10 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
-    """A checkpoint folder, a run directory (its best, final or newest checkpoint), the URL of one, a shipped model or a hub name -> a local folder.
+    """A checkpoint folder, a run directory (its best, final or newest checkpoint), the URL of one, a bundled model or a hub name -> a local folder.
 
     Raises:
-        UserError: nothing there, or the hub has no such model, or cannot be reached.
+        UserError: nothing there, a run with models of several tasks, or the hub has no such model or cannot be reached.
     """
     if bundled.is_shipped(source):
         return bundled.folder(source)
@@ -47,7 +50,7 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
         for folder in [path, *run]:
             if folder is not None and (folder / marker).exists():
                 return folder
-        raise UserError(f"{path} is no checkpoint: it has no {marker}, nor a best, final or checkpoints folder with one")
+        return _only(local_models(path), path, marker)
     text = str(source)
     if text.count("/") > 1 or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text) or (path.parent != Path(".") and path.parent.is_dir()):
         hint = "check the path"
@@ -56,6 +59,37 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
             hint = guess if guess.startswith("did") else hint
         raise UserError(f"model not found: {text}; {hint}")
     return download(text)
+
+
+def local_models(run: Path) -> list[Path]:
+    """The best model of each task of a run of several tasks; empty for any other folder."""
+    names = [str(file.relative_to(run)) for depth in ("*", "*/*", "*/*/*") for file in run.glob(depth)]
+    return [run / name for name in task_models(run.name, names)]
+
+
+def task_models(run: str, names: Collection[str], marker: str = "config.json") -> list[str]:
+    """Name of a folder, names of its files -> the folders in it with the best model of each task, where it is a run of several tasks.
+
+    They are RUN/best/TASK, or RUN/TASK/best in a suite of version 0.1.
+    """
+    folders = sorted(name.removesuffix(f"/{marker}") for name in names if name.endswith(f"/{marker}"))
+    if run == "best":
+        return [folder for folder in folders if "/" not in folder]
+    suite = [folder for folder in folders if folder.endswith("/best") and "/" not in folder.removesuffix("/best")]
+    return [folder for folder in folders if folder.startswith("best/")] or (suite if "results.json" in names else [])
+
+
+def _only(models: Sequence[Model], run: Path | str, marker: str) -> Model:
+    """The one model of a run.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    if not models:
+        raise UserError(f"{run} is not a checkpoint: it has no {marker}, nor a best, final or checkpoints folder with one")
+    if len(models) > 1:
+        raise UserError(f"{run} has the models of {len(models)} tasks; give one of {', '.join(map(str, models))}")
+    return models[0]
 
 
 def fetch(url: str, marker: str) -> Path:
@@ -71,7 +105,8 @@ def fetch(url: str, marker: str) -> Path:
             wanted = [name.removeprefix(folder) for name in names if name.startswith(folder)]
             wanted = [name for name in wanted if any(name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in FILES)]
             return remote.fetched(remote.join(url, folder), wanted, "model")
-    raise UserError(f"{url} is no checkpoint: it has no {marker}, nor a best, final or checkpoints folder with one")
+    models = task_models(url.rstrip("/").rpartition("/")[2], [name for name in names if name.count("/") <= 2], marker)
+    return fetch(_only([remote.join(url, model) for model in models], url, marker), marker)
 
 
 def download(name: str) -> Path:

@@ -389,6 +389,10 @@ def test_checkpoints_of_a_store_are_fetched_once(store: str, reference_root: Pat
     assert main(["detect", f"{store}/runs/x", str(text)]) == 0
     remote.write_text(f"{store}/runs/x/final/config.json", (run / "final" / "config.json").read_text() + "\n")
     assert resolve.resolve(f"{store}/runs/x") != folder
-    for wrong, said in ((f"{store}/runs", "is no checkpoint"), (f"{store}/nothing", "model not found")):
+    put(run / "final", f"{store}/runs/y/best/sst2")
+    assert resolve.resolve(f"{store}/runs/y") == resolve.resolve(f"{store}/runs/y/best/sst2")
+    put(run / "final", f"{store}/runs/y/best/rte")
+    wanted = [(f"{store}/runs/y", f"has the models of 2 tasks; give one of {store}/runs/y/best/rte, ")]
+    for wrong, said in (*wanted, (f"{store}/runs", "is not a checkpoint"), (f"{store}/nothing", "model not found")):
         with pytest.raises(UserError, match=said):
             resolve.resolve(wrong)

@@ -1,0 +1,62 @@
+"""A run directory as a model: its best checkpoint, the one model of a run of several tasks, or a line that names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from electra import cli
+from electra.errors import UserError
+from electra.inference.inspect import describe
+from electra.storage import resolve
+
+RUNS = Path(__file__).parents[1] / "fixtures" / "v0.1" / "runs"
+
+
+def make(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["config.json", "best/config.json"], ""),
+        (["best/config.json", "final/config.json", "seed-1/final/config.json"], "best"),
+        (["final/config.json", "checkpoints/step-00000001/config.json"], "final"),
+        (["checkpoints/step-00000001/config.json", "checkpoints/step-00000002/config.json"], "checkpoints/step-00000002"),
+        (["best/sst2/config.json", "results.json", "sst2/seed-1/best/config.json"], "best/sst2"),
+        (["sst2/best/config.json", "results.json"], "sst2/best"),
+    ],
+)
+def test_a_run_is_its_best_model(files: list[str], found: str, tmp_path: Path) -> None:
+    make(tmp_path, *files)
+    assert resolve.resolve(tmp_path) == tmp_path / found
+
+
+@pytest.mark.parametrize("files", [["best/rte/config.json", "best/sst2/config.json"], ["rte/best/config.json", "sst2/best/config.json"]])
+def test_models_of_several_tasks_are_named(files: list[str], tmp_path: Path) -> None:
+    run = make(tmp_path / "run", *files, "results.json", "generator/config.json")
+    names = " ".join(f"{run}/{file.removesuffix('/config.json')}," for file in files).rstrip(",")
+    with pytest.raises(UserError, match=f"{run} has the models of 2 tasks; give one of {names}"):
+        resolve.resolve(run)
+    assert [str(model) for model in resolve.local_models(run)] == names.split(", ")
+
+
+def test_folders_that_are_not_runs_hold_no_model(tmp_path: Path) -> None:
+    make(tmp_path, "sst2/best/config.json", "other/config.json")
+    with pytest.raises(UserError, match=r"is not a checkpoint: it has no config\.json"):
+        resolve.resolve(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("run", "models"), [("several", ["best/rte", "best/sst2"]), ("suite", ["rte/best", "sst2/best"]), ("search", ["sst2/best"]), ("seeds", [])]
+)
+def test_runs_of_version_0_1(run: str, models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    found = describe(str(RUNS / run))
+    assert found["status"] == "finished" and found.get("models", []) == [str(RUNS / run / model) for model in models]
+    assert cli.main(["predict", str(RUNS / run), "--text", "a good film"]) == (2 if len(models) > 1 else 0)
+    assert ("has the models of 2 tasks" in capsys.readouterr().err) == (len(models) > 1)
