@@ -70,19 +70,19 @@ def test_typing_shows_every_token(browser: Any, server: PageServer) -> None:
         page = visit.page
         page.locator("#detect-text").press_sequentially("\U0001f44d the chef ate in the river", delay=15)
         page.wait_for_selector("#detect .token.fake")
-        until(page, "document.querySelector('#detect h3')?.textContent === '2 tokens of 7 called fake'")
+        until(page, "document.querySelector('#detect h3')?.textContent === '2 tokens of 7 judged replaced'")
         assert texts(page, "#detect .token.fake .piece") == ["ate", "river"]  # the emoji counts once, as on the server
         assert texts(page, "#detect .token.fake .number") == ["91 %", "83 %"]
         assert page.locator("#detect .tokens").inner_text().startswith("\U0001f44d")
         questions = [body["inputs"] for name, body in server.seen if name == "mini/detect"]
         assert questions[-1].endswith("river") and len(questions) < 8, "one question per pause, not per key"
         page.hover("#detect .token.fake >> nth=0")
-        assert "91 % fake" in page.inner_text("#detect .tip")
+        assert "91 % replaced" in page.inner_text("#detect .tip")
         page.focus("#detect .tokens")
         page.keyboard.press("End")
         page.keyboard.press("ArrowLeft")
         chosen = page.get_attribute("#detect [aria-selected=true]", "aria-label")
-        assert chosen == "the, 4 %, called real"
+        assert chosen == "the, 4 %, judged original"
         page.keyboard.press("Escape")
         assert page.is_hidden("#detect .tip")
         assert not visit.complaints and not visit.foreign
@@ -94,7 +94,7 @@ def test_the_threshold_changes_verdicts_without_a_question(browser: Any, server:
         page.fill("#detect-text", SENTENCE)
         page.wait_for_selector("#detect .token.fake")
         asked = len(server.seen)
-        assert texts(page, "#detect h3") == ["2 tokens of 8 called fake"]
+        assert texts(page, "#detect h3") == ["2 tokens of 8 judged replaced"]
         page.click("#detect summary >> nth=0")
         page.fill("#detect-threshold", "90")
         until(page, "document.querySelectorAll('#detect .token.fake').length === 1")
@@ -104,7 +104,7 @@ def test_the_threshold_changes_verdicts_without_a_question(browser: Any, server:
         until(page, "document.querySelectorAll('#detect tbody tr').length === 8")
         assert len(server.seen) == asked
         page.click("#detect .examples button >> nth=2")
-        until(page, "document.querySelector('#detect h3').textContent === '2 tokens of 13 called fake'")
+        until(page, "document.querySelector('#detect h3').textContent === '2 tokens of 13 judged replaced'")
         assert page.input_value("#detect-text").endswith("on the because"), "an example is written into the field"
 
 
@@ -129,11 +129,11 @@ def test_corrupting_shows_what_was_changed(browser: Any, server: PageServer) -> 
         page.wait_for_selector("#corrupt .case")
         assert texts(page, "#corrupt .token.changed del") == ["old", "the"]
         assert texts(page, "#corrupt .token.changed .piece") == ["ate", "ate"]
-        assert texts(page, "#corrupt h3") == ["The detector caught 2 of 2 forgeries"]
+        assert texts(page, "#corrupt h3") == ["The discriminator detected 2 of 2 replacements"]
         assert texts(page, "#corrupt .case-title")[0] == "old → ate"
         assert server.seen[-1] == ("mini/corrupt", {"inputs": "the old man walked to the sea", "mask_prob": 0.4, "temperature": 1, "seed": 1})
         page.fill("#corrupt-threshold", "95")
-        until(page, "document.querySelector('#corrupt h3').textContent === 'The detector caught 0 of 2 forgeries'")
+        until(page, "document.querySelector('#corrupt h3').textContent === 'The discriminator detected 0 of 2 replacements'")
         page.click("#corrupt .again")
         until(page, "document.querySelector('#corrupt .token.changed del').textContent === 'man'")
         assert page.input_value("#corrupt-seed") == "2"
@@ -200,7 +200,7 @@ def test_only_what_the_models_answer_is_offered(browser: Any) -> None:
         server.models = [MODELS[1] | {"measured": [{"name": "odd", "latency": {"p50_ms": "fast"}, "throughput": []}]}]
         visit.page.reload()
         visit.page.click("#tab-compare")
-        assert "cannot be read" in visit.page.inner_text("#compare .notice")
+        assert "could not be read" in visit.page.inner_text("#compare .notice")
     server.stop()
 
 

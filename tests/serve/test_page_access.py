@@ -27,7 +27,7 @@ def test_tabs_by_keyboard(browser: Any, server: PageServer) -> None:
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
         page.keyboard.type("she ate")
-        until(page, "document.querySelector('#detect [role=status]').textContent.startsWith('1 token of 2 called fake. ate, 91 %')")
+        until(page, "document.querySelector('#detect [role=status]').textContent.startsWith('1 token of 2 judged replaced. ate, 91 %')")
 
 
 def test_every_panel_is_named_legible_and_fits(browser: Any, server: PageServer) -> None:

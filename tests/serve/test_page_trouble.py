@@ -1,4 +1,4 @@
-"""The page when the server refuses, is busy, asks for a token, or is gone: told in words, and nothing typed is lost."""
+"""The page when the server refuses, is busy, requires a token, or is gone: a message says so, and no typed text is lost."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["browser", "server", "shared_server"]  # pytest finds fixtures by the
 SENTENCE = "the chef ate the meal in the river"
 
 REFUSALS: list[tuple[int, dict[str, str], dict[str, Any], list[str]]] = [
-    (429, {"Retry-After": "7"}, {"error": "queue full"}, ["more to do than it can", "Next try in 7 s"]),
+    (429, {"Retry-After": "7"}, {"error": "queue full"}, ["The server is overloaded", "Next try in 7 s"]),
     (503, {}, {"error": "shutting down"}, ["cannot answer at the moment", "shutting down"]),
     (413, {}, {"error": "at most 1000 bytes"}, ["shorten it", "at most 1000 bytes"]),
     (422, {}, {"error": "the text has no [MASK]"}, ["the text has no [MASK]"]),
     (422, {}, {"detail": [{"msg": "field required"}]}, ["field required"]),
     (504, {}, {}, ["time limit"]),
-    (500, {}, {}, ["failed at this (error 500)"]),
+    (500, {}, {}, ["The server failed (error 500)"]),
 ]
 
 

@@ -80,7 +80,7 @@ export const tag = {
 };
 
 export const ask = {
-  empty: "Give a passage and a question, or try one of the examples.",
+  empty: "Type a passage and a question, or try one of the examples.",
   ready: ({ question, context }) => question.trim() !== "" && context.trim() !== "",
   question: ({ question, context }, model) => [route(model), { inputs: { question, context } }],
   show(result, answer, { context }) {

@@ -45,13 +45,13 @@ function offer() {
       showComparison(byId("compare"), page.models);
     } catch (error) {
       // An artefact says what it likes of itself.
-      byId("compare").append(make("p", { class: "notice" }, `What an artefact says was measured cannot be read (${error.message}).`));
+      byId("compare").append(make("p", { class: "notice" }, `The measurements of an artifact could not be read (${error.message}).`));
     }
   }
   if (!ids.length) {
     byId("startup-title").textContent = "Nothing to try here";
     byId("startup-words").textContent = page.models.length
-      ? `${page.models.map((model) => `${model.name} (${model.role})`).join(", ")}: made for programs. This page offers detectors, classifiers, taggers, question answering and generators.`
+      ? `${page.models.map((model) => `${model.name} (${model.role})`).join(", ")}: for programs only. This page offers discriminators, classifiers, token classifiers, question answering and generators.`
       : "The server runs without a model. Start it with one: electra serve MODEL";
     byId("startup-retry").hidden = true;
     byId("startup").hidden = false;

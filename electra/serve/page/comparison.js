@@ -16,7 +16,7 @@ const MEASURES = [
   { id: "score", title: "Score", unit: "the task's main metric, times 100; line: 95 % interval", value: (row) => row.score, range: (row) => row.score_interval, words: hundred, unranked: true },
   { id: "agreement", title: "Agreement", unit: "% of labels equal to the reference's", value: (row) => row.agreement, words: hundred, unranked: true },
   { id: "size", title: "Size", unit: "megabytes on disk", less: true, value: (row) => row.size_bytes, words: megabytes },
-  { id: "memory", title: "Memory", unit: "megabytes at the most", less: true, value: (row) => row.peak_memory_bytes, words: megabytes },
+  { id: "memory", title: "Memory", unit: "megabytes at the peak", less: true, value: (row) => row.peak_memory_bytes, words: megabytes },
   { id: "load", title: "Start", unit: "seconds from opening to ready", less: true, value: (row) => row.load_seconds, words: seconds },
 ];
 
@@ -102,7 +102,7 @@ function chart(measure, rows) {
 
 function table(rows) {
   const used = COLUMNS.filter(([, cell]) => rows.some((row) => cell(row)));
-  const head = make("tr", {}, make("th", { scope: "col" }, "Implementation"), used.map(([name]) => make("th", { scope: "col" }, name)));
+  const head = make("tr", {}, make("th", { scope: "col" }, "Model"), used.map(([name]) => make("th", { scope: "col" }, name)));
   const cells = (row) => used.map(([, cell]) => {
     const [main, note] = cell(row) || ["–"];
     return make("td", { class: "figure" }, main, note && make("small", {}, note));
@@ -118,5 +118,5 @@ function table(rows) {
 function remarks(rows) {
   const metrics = [...new Set(rows.map((row) => row.metric).filter(Boolean))].join(", ");
   const failed = rows.filter((row) => row.error).map((row) => make("p", { class: "hint" }, `${row.name} was not measured: ${row.error}`));
-  return [make("p", { class: "hint" }, metrics && `Score: ${metrics}, times 100. `, "“As fast” compares with the first row of the same comparison; figures of different machines do not compare."), ...failed];
+  return [make("p", { class: "hint" }, metrics && `Score: ${metrics}, times 100. `, "“As fast” compares with the first row of the same comparison; figures of different machines are not comparable."), ...failed];
 }

@@ -132,7 +132,7 @@ export class Panel {
   /** A browser cuts a pasted text at a field's limit without a word. */
   tellFull() {
     const full = findAll("textarea", this.form).find((field) => field.value.length >= field.maxLength);
-    const words = full ? `Full: the field takes ${full.maxLength.toLocaleString("en")} characters, what is longer was cut off.` : "";
+    const words = full ? `The field takes ${full.maxLength.toLocaleString("en")} characters; the rest was cut off.` : "";
     if (this.full.textContent !== words) this.full.textContent = words;
   }
 

@@ -13,7 +13,7 @@ export const detect = {
   show(result, [tokens], { text, threshold, numbers }) {
     const bound = threshold / 100;
     const fakes = tokens.filter((token) => token.score >= bound);
-    const title = fakes.length ? `${plural(fakes.length, "token")} of ${tokens.length} called fake` : `All ${plural(tokens.length, "token")} called real`;
+    const title = fakes.length ? `${plural(fakes.length, "token")} of ${tokens.length} judged replaced` : `All ${plural(tokens.length, "token")} judged original`;
     result.append(make("h3", {}, title), tokenView(text, tokens, { threshold: bound, numbers }), legend(bound), tokenTable(tokens, bound));
     return `${title}. ${spell(fakes, text)}`;
   },
@@ -44,8 +44,8 @@ export const corrupt = {
     const changed = hidden.filter((token) => token.changed);
     const caught = changed.filter((token) => token.score >= threshold);
     const accused = tokens.filter((token) => token.score >= threshold && !token.changed);
-    const title = changed.length ? `The detector caught ${caught.length} of ${plural(changed.length, "forgery", "forgeries")}` : "The generator guessed every hidden token right";
-    const facts = [`${plural(hidden.length, "token")} of ${tokens.length} hidden`, `${changed.length} changed`, `${hidden.length - changed.length} guessed right`, `${plural(accused.length, "real token")} wrongly called fake`];
+    const title = changed.length ? `The discriminator detected ${caught.length} of ${plural(changed.length, "replacement")}` : "The generator predicted every masked token correctly";
+    const facts = [`${plural(hidden.length, "token")} of ${tokens.length} masked`, `${changed.length} changed`, `${hidden.length - changed.length} predicted correctly`, `${plural(accused.length, "original token")} wrongly judged replaced`];
     result.append(
       make("h3", {}, title),
       make("p", { class: "facts" }, facts.join(" · ")),
@@ -58,10 +58,10 @@ export const corrupt = {
   },
 };
 
-/** One hidden token: what stood there, what was put, what else was likely, what the detector said. */
+/** One masked token: the original, the replacement, other likely words, the discriminator's verdict. */
 function caseOf(token, threshold) {
   const fake = token.score >= threshold;
-  const [verdict, kind] = !token.changed ? (fake ? ["Guessed right, yet called fake", "bad"] : ["Guessed right", "even"]) : fake ? ["Caught", "good"] : ["Missed", "bad"];
+  const [verdict, kind] = !token.changed ? (fake ? ["Predicted correctly, but judged replaced", "bad"] : ["Predicted correctly", "even"]) : fake ? ["Detected", "good"] : ["Missed", "bad"];
   const signs = { good: "✓", bad: "✗", even: "=" };
   const heading = token.changed ? [make("del", {}, token.original), " → ", make("ins", {}, token.token)] : [make("b", {}, token.token)];
   const proposals = token.proposals.slice(0, 4).map((item) => bar(item.token, item.score, { best: item.token === token.token }));
@@ -69,8 +69,8 @@ function caseOf(token, threshold) {
     "li",
     { class: `case ${kind}` },
     make("p", { class: "case-title" }, ...heading),
-    make("p", { class: "verdict" }, make("span", { "aria-hidden": "true" }, signs[kind]), ` ${verdict} · ${percent(token.score)} fake`),
-    make("p", { class: "hint" }, "The generator's likeliest words"),
+    make("p", { class: "verdict" }, make("span", { "aria-hidden": "true" }, signs[kind]), ` ${verdict} · ${percent(token.score)} replaced`),
+    make("p", { class: "hint" }, "The generator's most likely words"),
     make("ol", { class: "bars small" }, proposals),
   );
 }

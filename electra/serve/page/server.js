@@ -57,22 +57,22 @@ function refusal(response, said) {
   switch (response.status) {
     case 401:
     case 403:
-      return new Trouble("token", access.token ? "The server did not accept this token." : "This server asks for a token.");
+      return new Trouble("token", access.token ? "The server did not accept this token." : "This server requires a token.");
     case 404:
       return new Trouble("refused", `The server no longer offers this. Reload the page to see what it offers now.${detail}`);
     case 408:
     case 504:
       return new Trouble("slow", `The server gave up on this after its time limit. Your text is kept; try again, or send less at once.${detail}`);
     case 413:
-      return new Trouble("refused", `This is more than the server takes at once. Your text is kept; shorten it.${detail}`);
+      return new Trouble("refused", `This is more than the server accepts at once. Your text is kept; shorten it.${detail}`);
     case 429:
-      return new Trouble("busy", "The server has more to do than it can. Your text is kept.", waitOf(response, 2));
+      return new Trouble("busy", "The server is overloaded. Your text is kept.", waitOf(response, 2));
     case 502:
     case 503:
       return new Trouble("busy", `The server cannot answer at the moment. Your text is kept.${detail}`, waitOf(response, 5));
     default:
-      if (response.status >= 500) return new Trouble("failed", `The server failed at this (error ${response.status}). Your text is kept.${detail}`);
-      return new Trouble("refused", said ? said.replace(/\.?$/, ".") : `The server refused this (error ${response.status}).`);
+      if (response.status >= 500) return new Trouble("failed", `The server failed (error ${response.status}). Your text is kept.${detail}`);
+      return new Trouble("refused", said ? said.replace(/\.?$/, ".") : `The server rejected this (error ${response.status}).`);
   }
 }
 

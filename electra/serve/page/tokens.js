@@ -17,7 +17,7 @@ export const levelOf = (score) => LEVELS.filter((bound) => score >= bound).lengt
  */
 export function tokenView(text, tokens, { threshold, numbers = false }) {
   const slice = slicer(text);
-  const list = make("div", { class: numbers ? "tokens numbers" : "tokens", role: "listbox", tabindex: "0", "aria-label": "Tokens and how probable it is that each is fake" });
+  const list = make("div", { class: numbers ? "tokens numbers" : "tokens", role: "listbox", tabindex: "0", "aria-label": "Tokens, with the probability that each was replaced" });
   const tip = make("p", { class: "tip", hidden: true, "aria-hidden": "true" });
   const prefix = `token-${Math.random().toString(36).slice(2, 8)}`;
   const options = [];
@@ -47,15 +47,15 @@ export function tokenView(text, tokens, { threshold, numbers = false }) {
 
 function optionOf(token, shown, threshold) {
   const fake = token.score >= threshold;
-  const states = [fake ? "called fake" : "called real"];
-  if (token.changed) states.push(`put in place of ${plain(token.original)}`);
-  else if (token.masked) states.push("was hidden, the generator guessed it right");
+  const states = [fake ? "judged replaced" : "judged original"];
+  if (token.changed) states.push(`replaces ${plain(token.original)}`);
+  else if (token.masked) states.push("was masked, the generator predicted it correctly");
   const classes = ["token", `level-${levelOf(token.score)}`, fake && "fake", token.changed && "changed"].filter(Boolean).join(" ");
   const option = make("span", { class: classes, role: "option", "aria-selected": "false", "aria-label": `${plain(shown)}, ${percent(token.score)}, ${states.join(", ")}` });
   option.append(make("span", { class: "piece" }, shown));
   if (token.changed) option.append(make("del", {}, plain(token.original)));
   option.append(make("span", { class: "number" }, percent(token.score)));
-  option.dataset.words = `${percent(token.score)} fake, ${percent(1 - token.score)} real · ${states.join(" · ")}`;
+  option.dataset.words = `${percent(token.score)} replaced, ${percent(1 - token.score)} original · ${states.join(" · ")}`;
   return option;
 }
 
@@ -109,22 +109,22 @@ export function legend(threshold, { forged = false } = {}) {
   return make(
     "p",
     { class: "legend" },
-    sample(0, "real"),
+    sample(0, "original"),
     sample(2, "doubtful"),
-    make("span", { class: "legend-item" }, make("span", { class: "swatch level-4 fake" }), `called fake (${percent(threshold)} or more): striped and underlined`),
+    make("span", { class: "legend-item" }, make("span", { class: "swatch level-4 fake" }), `judged replaced (${percent(threshold)} or more): striped and underlined`),
     forged && make("span", { class: "legend-item" }, make("del", {}, "word"), "what you wrote"),
   );
 }
 
 /** The same as a table, for whoever prefers one. */
 export function tokenTable(tokens, threshold) {
-  const rows = () => tokens.map((token) => make("tr", {}, make("th", { scope: "row" }, token.token), make("td", { class: "figure" }, percent(token.score)), make("td", {}, token.score >= threshold ? "fake" : "real")));
+  const rows = () => tokens.map((token) => make("tr", {}, make("th", { scope: "row" }, token.token), make("td", { class: "figure" }, percent(token.score)), make("td", {}, token.score >= threshold ? "replaced" : "original")));
   const body = make("tbody");
   const details = make(
     "details",
     { class: "more" },
     make("summary", {}, "All tokens as a table"),
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All tokens as a table" }, make("table", {}, make("thead", {}, make("tr", {}, ["Token", "Fake", "Called"].map((name) => make("th", { scope: "col" }, name)))), body)),
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All tokens as a table" }, make("table", {}, make("thead", {}, make("tr", {}, ["Token", "Replaced", "Verdict"].map((name) => make("th", { scope: "col" }, name)))), body)),
   );
   // Filled when it is opened: thousands of rows at every key stroke would be felt.
   details.addEventListener("toggle", () => details.open && body.childElementCount === 0 && body.append(...rows()));
