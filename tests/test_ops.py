@@ -1,4 +1,4 @@
-"""The container file and the systemd unit say only what `electra serve` and their tools understand."""
+"""The container file, the systemd unit and ops/README.md use only instructions, flags and files that exist."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ INSTRUCTIONS = {"ARG", "FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "EXPOSE"
 
 
 def instructions() -> list[tuple[str, str]]:
-    """(instruction, its words) of the container file, continued lines joined."""
+    """(instruction, arguments) of the container file, continued lines joined."""
     text = re.sub(r"\\\n\s*", "", (OPS / "Containerfile").read_text())
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in lines)]
 
 
-def said(name: str) -> str:
-    """The last instruction of a name."""
+def last(name: str) -> str:
+    """The arguments of the last instruction of a name."""
     return [rest for found, rest in instructions() if found == name][-1]
 
 
@@ -42,7 +42,7 @@ def settings(words: list[str]) -> ServeSettings:
 
 
 def unit() -> dict[str, dict[str, list[str]]]:
-    """Section -> key -> its values; systemd lets a key stand several times."""
+    """Section -> key -> its values; systemd allows a key several times."""
     out: dict[str, dict[str, list[str]]] = {}
     for line in (OPS / "electra.service").read_text().splitlines():
         if line.startswith("["):
@@ -55,13 +55,13 @@ def unit() -> dict[str, dict[str, list[str]]]:
 
 def test_container_serves_with_flags_that_exist() -> None:
     assert {name for name, _ in instructions()} <= INSTRUCTIONS
-    entry = json.loads(said("ENTRYPOINT"))
+    entry = json.loads(last("ENTRYPOINT"))
     assert entry == ["electra", "serve"]
-    asked = settings(json.loads(said("CMD")))
-    assert asked.models == ("model=/model",) and asked.host == "0.0.0.0"
-    assert said("EXPOSE") == str(asked.port)
-    assert f":{asked.port}/health" in said("HEALTHCHECK") and said("USER") == "65532:65532"
-    command = json.loads(said("HEALTHCHECK").partition("CMD ")[2])
+    parsed = settings(json.loads(last("CMD")))
+    assert parsed.models == ("model=/model",) and parsed.host == "0.0.0.0"
+    assert last("EXPOSE") == str(parsed.port)
+    assert f":{parsed.port}/health" in last("HEALTHCHECK") and last("USER") == "65532:65532"
+    command = json.loads(last("HEALTHCHECK").partition("CMD ")[2])
     compile(command[2], "HEALTHCHECK", "exec")
 
 
@@ -82,10 +82,10 @@ def test_unit_serves_with_flags_that_exist() -> None:
     (command,) = service["ExecStart"]
     words = shlex.split(command)
     assert words[1] == "serve"
-    asked = settings(words[2:])
-    assert str(asked.token_file) == "%d/" + service["LoadCredential"][0].partition(":")[0]
-    assert service["SocketBindAllow"] == [f"tcp:{asked.port}"] and asked.host == "127.0.0.1"
-    assert int(service["TimeoutStopSec"][0]) > asked.timeout, "what was accepted must have the time to be answered"
+    parsed = settings(words[2:])
+    assert str(parsed.token_file) == "%d/" + service["LoadCredential"][0].partition(":")[0]
+    assert service["SocketBindAllow"] == [f"tcp:{parsed.port}"] and parsed.host == "127.0.0.1"
+    assert int(service["TimeoutStopSec"][0]) > parsed.timeout, "accepted requests need time to be answered"
     for key, value in {
         "DynamicUser": "yes",
         "ProtectSystem": "strict",
@@ -102,12 +102,12 @@ def test_readme_runs_with_flags_that_exist() -> None:
     assert len(commands) == 2
     for words in commands:
         own = words[words.index("electra-serve") + 1 :]
-        asked = settings(own or json.loads(said("CMD")))
+        parsed = settings(own or json.loads(last("CMD")))
         mounted = [word.split(":")[1] for word in words if ":ro" in word]
-        assert sorted(mounted) == sorted(model.partition("=")[2] for model in asked.models)
+        assert sorted(mounted) == sorted(model.partition("=")[2] for model in parsed.models)
 
 
-def test_a_flag_that_is_gone_is_noticed() -> None:
+def test_an_unknown_flag_is_refused() -> None:
     with pytest.raises(UserError, match="--no-such-flag"):
         settings(["model=/model", "--no-such-flag", "1"])
 

@@ -1,4 +1,4 @@
-"""The project as a whole: the wheel in an empty environment, what works without torch, the house's rules."""
+"""The project as a whole: the wheel in an empty environment, what works without torch, rules of the code."""
 
 from __future__ import annotations
 
@@ -30,14 +30,13 @@ WITHOUT_TORCH = (
     "electra.data.shards",
     "electra.tasks",
     "electra.inference.predictor",
-    "electra.inference.predictor",
     "electra.tasks.evaluate",
     "electra.benchmark.measure",
 )
 
 
 def run(*words: str | Path, **environment: str) -> str:
-    """Standard output of a command that must succeed; run far from the checkout, so that Python cannot find the package there."""
+    """Standard output of a command that must succeed, run outside the checkout, so that Python does not find the package there."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("COV_", "COVERAGE_", "PYTHON"))}
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env={**kept, **environment}, cwd=ROOT.anchor)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
@@ -78,7 +77,7 @@ def empty_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def base_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with links to the base dependencies and theirs, and no others: what `pip install electra` brings, without a network."""
+    """A folder with links to the base dependencies and theirs, and no others: what an installation without extras brings, without a network."""
     folder, waiting, seen = tmp_path_factory.mktemp("base"), list(PROJECT["project"]["dependencies"]), set()
     while waiting:
         requirement = Requirement(waiting.pop())
@@ -117,7 +116,7 @@ def test_wheel_works_in_an_empty_environment(empty_environment: Path) -> None:
     )
 
 
-def test_a_command_without_torch_says_what_to_install(empty_environment: Path, base_packages: Path, tmp_path: Path) -> None:
+def test_a_command_without_torch_names_the_line_that_installs_it(empty_environment: Path, base_packages: Path, tmp_path: Path) -> None:
     words = [str(empty_environment / "bin" / "electra"), "pretrain", "tiny", "--data", "d", "--output", str(tmp_path / "run")]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(base_packages)}, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -127,7 +126,7 @@ def test_a_command_without_torch_says_what_to_install(empty_environment: Path, b
 
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
 def test_the_base_install_imports(module: str, empty_environment: Path, base_packages: Path) -> None:
-    """These work with the base dependencies alone: an environment in which there is no torch."""
+    """These work with the base dependencies alone, in an environment without torch."""
     run(empty_environment / "bin" / "python", "-c", f"import {module}", PYTHONPATH=str(base_packages))
 
 
@@ -181,27 +180,27 @@ def test_continuous_integration_runs_the_tests() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-# ---- the house ----
+# ---- rules of the code ----
 
 
-def test_torch_distributed_is_named_in_one_file() -> None:
+def test_torch_distributed_is_imported_in_one_file() -> None:
     wanted = re.compile(r"^\s*(import torch\.distributed|from torch\.distributed|from torch import .*\bdistributed)", re.M)
     found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "electra").rglob("*.py") if wanted.search(path.read_text(encoding="utf-8"))}
     assert found == {"electra/train/distributed.py"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "electra" / "commands").glob("[a-z]*.py")), ids=lambda path: path.stem)
-def test_a_command_fits_on_a_page(path: Path) -> None:
+def test_a_command_has_at_most_150_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_no_room_for_odds_and_ends() -> None:
+def test_no_module_has_a_name_without_meaning() -> None:
     names = {path.stem for path in (ROOT / "electra").rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 
-def test_no_place_of_one_machine_is_mentioned() -> None:
-    """Neither a package index's host nor one machine's folders, in any text file of the project."""
+def test_no_path_of_one_machine_is_mentioned() -> None:
+    """Neither a package index's host nor one machine's folders are in any text file of the project."""
     wrong = re.compile("|".join(["py" + r"pi\.org", "python" + "hosted", "/wo" + "rk/(main|shared)", "/op" + "t/(wheels|py" + "pi)", "/ro" + "ot/"]))
     for path in tracked():
         if path.suffix not in {".safetensors", ".onnx", ".png", ".npy", ".npz", ".gz", ".xz"}:

@@ -1,4 +1,4 @@
-"""Details of the original that no other file holds: each against a restatement of its rule, or against what it recorded.
+"""Details of the original that no other test covers, each compared with a restatement of its rule or with its recorded output.
 
 `docs/reproduce.md` lists them all, with the test of each.
 """
@@ -33,20 +33,20 @@ from electra.train.optimizer import Adam
 
 
 @pytest.mark.parametrize(("mask_prob", "length"), [(0.15, 128), (0.15, 512), (0.25, 512)])
-def test_as_many_tokens_are_chosen_as_in_the_original(mask_prob: float, length: int) -> None:
+def test_as_many_tokens_are_masked_as_in_the_original(mask_prob: float, length: int) -> None:
     """`pretrain_helpers.mask`: single precision, rounding half to even, at least one, at most max_predictions_per_seq."""
     lengths = np.arange(5, length + 1)
     most = int((mask_prob + 0.005) * length)
     wanted = np.maximum(1, np.minimum(most, np.rint(lengths.astype(np.float32) * np.float32(mask_prob)).astype(int)))
     found = np.array(masking.num_masked(tuple(lengths.tolist()), mask_prob))
-    # Half a token between two counts: its single precision may fall to the other side of what we compute in double.
+    # At exactly half a token single precision may round to the other side of double precision.
     halves = np.isclose(lengths * mask_prob % 1, 0.5)
     assert (found[~halves] == wanted[~halves]).all() and np.abs(found - wanted).max() <= 1 and (found != wanted).mean() < 0.03
     assert length > 128 or (found == wanted).all()
 
 
-def test_the_mask_is_the_vocabularys_wherever_it_stands(tmp_path: Path) -> None:
-    """What is written over a chosen token is [MASK] by name, not the fifth piece, and never [UNK]."""
+def test_the_mask_is_found_by_name_in_the_vocabulary(tmp_path: Path) -> None:
+    """A masked token becomes [MASK] by name, not the fifth token of the vocabulary, and never [UNK]."""
     order = ["[MASK]", "the", "chef", "[UNK]", "ate", "[SEP]", "a", "[PAD]", "meal", "[CLS]"]
     (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in order))
     tokenizer = load_tokenizer(tmp_path)
@@ -76,7 +76,7 @@ def test_the_mask_is_the_vocabularys_wherever_it_stands(tmp_path: Path) -> None:
 
 
 def test_initial_weights_are_the_originals() -> None:
-    """`create_initializer`: a normal distribution of deviation 0.02, drawn again beyond two; LayerNorm 1 and 0, biases 0."""
+    """`create_initializer`: a normal distribution with standard deviation 0.02, truncated at two; LayerNorm 1 and 0, biases 0."""
     shape = EncoderConfig(vocab_size=500, embedding_size=32, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96)
     network = Classifier(Encoder(shape), 2)
     initialize(network, torch.Generator().manual_seed(1))
@@ -92,14 +92,14 @@ def test_initial_weights_are_the_originals() -> None:
 
 @pytest.mark.realdata
 def test_the_generators_shape_is_the_recorded_one(reference_root: Path) -> None:
-    """The configuration that the original wrote of the generator it had made."""
+    """The configuration that the original wrote for its generator."""
     wanted = json.loads((reference_root / "tf1-original" / "reference.json").read_text())
     large, small = wanted["bert_config"], wanted["generator_config"]
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
     model = ModelSettings(**{name: large[name] for name in names}, embedding_size=wanted["embedding_size"])
     made = generator_config(model, discriminator_config(model, large["vocab_size"]))
     assert {name: getattr(made, name) for name in names} == {name: small[name] for name in names}
-    # Generator and discriminator have one set of embeddings, LayerNorm included, and each its own projection.
+    # Generator and discriminator share one set of embeddings, LayerNorm included; each has its own projection.
     variables = {name for name, _ in wanted["variables"]}
     assert not any(name.startswith("generator/embeddings/") for name in variables) and "generator/embeddings_project/kernel" in variables
 
@@ -108,7 +108,7 @@ def test_the_generators_shape_is_the_recorded_one(reference_root: Path) -> None:
     ("preset", "width", "heads", "layers"), [("small", 64, 1, 12), ("base", 256, 4, 12), ("large", 256, 4, 24), ("small-plus-plus", 256, 4, 12)]
 )  # fmt: skip
 def test_generator_shapes_of_the_presets(preset: str, width: int, heads: int, layers: int) -> None:
-    """`get_generator_config`: width scaled and rounded, a head for each 64 of it, feed-forward of four times it, all the layers.
+    """`get_generator_config`: hidden size scaled and rounded, one head per 64, feed-forward four times as wide, all layers.
 
     Ours keeps the discriminator's head size, which is 64 in all of these.
     """
@@ -119,7 +119,7 @@ def test_generator_shapes_of_the_presets(preset: str, width: int, heads: int, la
 
 
 def test_the_original_head_is_dropout_and_one_projection_of_cls() -> None:
-    """`ClassificationTask.get_prediction_module`: no pooler, no activation; a tenth of the state is dropped while training."""
+    """`ClassificationTask.get_prediction_module`: no pooler, no activation; dropout 0.1 on the state while training."""
     shape = EncoderConfig(vocab_size=30, embedding_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     network = Classifier(Encoder(shape), 3, "original").eval()
     initialize(network, torch.Generator().manual_seed(2))
@@ -130,7 +130,7 @@ def test_the_original_head_is_dropout_and_one_projection_of_cls() -> None:
     with torch.no_grad():
         states = network.encoder(batch)
         torch.testing.assert_close(network(batch), states[[0, 4]] @ head.output.weight.T + head.output.bias)  # type: ignore[union-attr, operator]
-        # The identity as its weights shows what reaches the projection.
+        # With the identity as weights the output is the input of the projection.
         head.output.weight, head.output.bias = nn.Parameter(torch.eye(16)), nn.Parameter(torch.zeros(16))  # type: ignore[union-attr]
         torch.manual_seed(3)
         seen = head.train()(torch.ones(2000, 16))
@@ -142,7 +142,7 @@ def test_the_original_head_is_dropout_and_one_projection_of_cls() -> None:
 
 
 def _original_documents(documents: list[list[list[int]]], length: int, targets: list[int]) -> list[tuple[list[list[int]], int]]:
-    """`ExampleBuilder.add_line`: lines are held until they reach the target, which is drawn anew after each example."""
+    """`ExampleBuilder.add_line`: lines are collected until they reach the target, which is sampled anew after each example."""
     out: list[tuple[list[list[int]], int]] = []
     held: list[list[int]] = []
     target = length
@@ -157,7 +157,7 @@ def _original_documents(documents: list[list[list[int]]], length: int, targets: 
 
 
 def _original_example(held: list[list[int]], target: int, length: int, rng: np.random.Generator) -> list[int]:
-    """`ExampleBuilder._create_example` and `_make_tf_example`, one draw after the other."""
+    """`ExampleBuilder._create_example` and `_make_tf_example`, random number by random number."""
     goal = 100_000 if rng.random() < 0.1 else (target - 3) // 2
     one: list[int] = []
     two: list[int] = []
@@ -171,8 +171,8 @@ def _original_example(held: list[list[int]], target: int, length: int, rng: np.r
     return [2, *one, 3] + ([*two, 3] if two else [])
 
 
-def test_examples_are_the_originals_draw_by_draw() -> None:
-    """With the same random numbers: one segment or two, short targets, the coin at the middle, what is cut."""
+def test_examples_are_the_originals_number_by_number() -> None:
+    """With the same random numbers: one segment or two, short targets, the random choice at the middle, truncation."""
     length, rng = 40, np.random.default_rng(7)
     documents, token = [], 10
     for _ in range(80):
@@ -207,7 +207,7 @@ def test_examples_are_the_originals_draw_by_draw() -> None:
     [("small", 5e-4, 128, 128, 10**6), ("base", 2e-4, 512, 256, 766_000), ("large", 2e-4, 512, 2048, 400_000)],
 )
 def test_pretraining_recipes_are_table_6(name: str, rate: float, length: int, batch: int, steps: int) -> None:
-    """What the paper's Table 6 has beside the shapes (`test_config`) and says of all sizes."""
+    """The paper's Table 6, apart from the shapes (`test_config`)."""
     made = config.build(PretrainSettings, config.preset_values(name, "pretrain"))
     optimizer, objective = made.optimizer, made.objective
     assert (optimizer.learning_rate, made.data.sequence_length, made.loop.total_batch_size, made.loop.num_train_steps) == (rate, length, batch, steps)
@@ -218,9 +218,9 @@ def test_pretraining_recipes_are_table_6(name: str, rate: float, length: int, ba
 
 
 def test_original_code_learns_from_sums() -> None:
-    """`FinetuningModel.loss` is a sum over the batch, so that clipping at 1 is clipping of the mean at 1/32: update by update the same.
+    """`FinetuningModel.loss` is a sum over the batch, so that clipping at 1 is clipping of the mean at 1/32: step by step the same.
 
-    The original's Adam and its clipping are written out here (`model/optimization.py`); ours gets gradients of the mean.
+    The original's Adam and clipping are restated here (`model/optimization.py`); ours gets gradients of the mean.
     """
     made = resolve(FinetuneSettings(task="sst2", model="m", output=Path("o"), preset="original-code"), "sst2", 256)
     size = made.loop.batch_size
@@ -233,7 +233,7 @@ def test_original_code_learns_from_sums() -> None:
     theirs, m, v = start.astype(np.float64), np.zeros(6), np.zeros(6)
     moved = []
     for step in range(1, 9):
-        # Norms on both sides of the limit, and elements so small that epsilon shows.
+        # Norms on both sides of the limit, and elements so small that epsilon matters.
         mean = rng.normal(size=6) * np.array([1, 1, 1, 1e-5, 1e-6, 1e-7]) * 10.0 ** rng.integers(-3, 1)
         ours.grad = torch.tensor(mean, dtype=torch.float32)
         adam.step(1e-2, torch.tensor(1.0), step)

@@ -1,4 +1,4 @@
-"""The labelled reviews that come with the project: balanced, without near-duplicates, and a held-out part that shares nothing with the rest."""
+"""The labelled reviews in the repository: balanced, without near-duplicates, and with a dev part that shares no phrases with training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from electra.recipes.demo.run import REVIEWS
 from electra.tasks.registry import find_task
 
 LARGEST_SHARE = 0.35
-"""Largest share of four-word runs that two reviews may have in common, of the shorter one's."""
+"""Largest fraction of the shorter review's four-word sequences that two reviews may share."""
 SHORTEST_FRAME = 5
 FUNCTION_WORDS = frozenset(
     "a about after all also an and any are as at be because been before but by can could did do does even ever every for from had has have he "
@@ -34,13 +34,13 @@ def runs(text: str) -> set[tuple[str, ...]]:
 
 
 def frames(text: str) -> set[tuple[str, ...]]:
-    """Sentences of a review with their content words blanked: two sentences from one template have the same frame."""
+    """Sentences of a review with their content words replaced by `_`: two sentences from one template have the same frame."""
     sentences = (words(sentence) for sentence in re.split(r"[.!?;:]", text))
     return {tuple(word if word in FUNCTION_WORDS else "_" for word in s) for s in sentences if len(s) >= SHORTEST_FRAME}
 
 
 def largest_share(reviews: list[str]) -> float:
-    """The largest share of four-word runs that any two reviews have in common, of the shorter one's."""
+    """The largest fraction of the shorter review's four-word sequences that any two reviews share."""
     index: dict[tuple[str, ...], list[int]] = defaultdict(list)
     sizes: list[int] = []
     largest = 0.0
@@ -78,23 +78,23 @@ def test_no_near_duplicates(train: list[Example], dev: list[Example]) -> None:
     assert largest_share(texts) < LARGEST_SHARE
 
 
-def test_held_out_part_shares_no_four_words_with_the_rest(train: list[Example], dev: list[Example]) -> None:
+def test_dev_shares_no_four_words_with_train(train: list[Example], dev: list[Example]) -> None:
     seen = {run for example in train for run in runs(example.text)}
     assert not [example.text for example in dev if runs(example.text) & seen]
 
 
-def test_held_out_part_shares_no_sentence_frame_with_the_rest(train: list[Example], dev: list[Example]) -> None:
+def test_dev_shares_no_sentence_frame_with_train(train: list[Example], dev: list[Example]) -> None:
     seen = {frame for example in train for frame in frames(example.text)}
     assert not [example.text for example in dev if frames(example.text) & seen]
 
 
-def test_the_measures_see_a_copied_template() -> None:
+def test_a_copied_template_is_detected() -> None:
     one, other = "The soup was cold and the waiter was rude to us.", "The soup was cold and the manager was kind to us."
     assert largest_share([one, other]) > LARGEST_SHARE
     assert frames("The bed was hard, but I slept well.") & frames("The room was dark, but I worked hard.")
 
 
-def test_word_lists_do_not_solve_it_but_it_can_be_learned(train: list[Example], dev: list[Example]) -> None:
+def test_tfidf_learns_it_in_part(train: list[Example], dev: list[Example]) -> None:
     pytest.importorskip("sklearn")
     from electra.tasks.baselines import tfidf_baseline
 
