@@ -1,4 +1,4 @@
-"""The little of protocol buffers and TFRecord that TensorFlow's files need: numbers, fields, checksums."""
+"""Bytes -> fields of protocol buffers, varints, TensorFlow's checksums: the subset that TFRecords and checkpoints need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Damaged(Exception):
 
 
 def masked_crc(data: bytes) -> int:
-    """TensorFlow's checksum: CRC-32C, rotated and shifted so that a checksum of checksums is no constant."""
+    """TensorFlow's checksum: CRC-32C, rotated and offset so that checksums of checksums are not constant."""
     import google_crc32c
 
     crc = google_crc32c.value(data)
@@ -18,10 +18,10 @@ def masked_crc(data: bytes) -> int:
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number of variable length at byte `at` -> it, and where it ends.
+    """The varint at byte `at` -> its value, and the offset after it.
 
     Raises:
-        Damaged: none is there.
+        Damaged: it is incomplete or too long.
     """
     value = shift = 0
     while shift < 70:
@@ -40,7 +40,7 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """A message -> its (field number, value) pairs; length-delimited values as bytes.
 
     Raises:
-        Damaged: no message.
+        Damaged: it is not a message.
     """
     at = 0
     while at < len(data):

@@ -136,7 +136,7 @@ def test_without_its_runtime_the_line_to_type_is_named() -> None:
 
 @pytest.mark.parametrize("task", ["ner", "question-answering"])
 def test_what_does_not_come_with_it_is_said(task: str) -> None:
-    with pytest.raises(UserError, match="comes with electra; name a model of your own"):
+    with pytest.raises(UserError, match="is bundled with electra; give a fine-tuned checkpoint"):
         pipeline(task)
 
 
@@ -264,7 +264,7 @@ MISTAKES = {
     "a file alone": ("reviews.txt", "reviews.txt is a file, not a model; for the texts in it: electra predict shipped:sentiment reviews.txt"),
     "no quotes": ("wonderful film", 'a text of several words needs quotes: electra predict "wonderful film"'),
     "no such file": ("mine revuews.txt", "text file not found: revuews.txt; did you mean 'reviews.txt'"),
-    "a shipped typo": ("shipped:sentimnt -", "'shipped:sentimnt': no such model comes with electra; did you mean 'sentiment'?"),
+    "a shipped typo": ("shipped:sentimnt -", "'shipped:sentimnt': no such model is bundled with electra; did you mean 'sentiment'?"),
     "both": ("mine reviews.txt --text film", "both a file (reviews.txt) and --text; give one of them"),
     "an empty text": ("--text ' '", "the text is empty"),
 }
@@ -322,7 +322,7 @@ def test_a_changed_byte_is_noticed(name: str, copied: Path, capsys: pytest.Captu
     content[len(content) // 2] ^= 1
     (copied / name).write_bytes(content)
     assert main(["predict", "what a wonderful film"]) == 2
-    assert f"{copied / name} is damaged: it is not the file that was shipped with electra; install electra again" in capsys.readouterr().err
+    assert f"{copied / name} is damaged: it differs from the file that came with electra; install electra again" in capsys.readouterr().err
     assert main(["detect", "the chef ate the meal"]) == 0, "the other model is whole"
 
 

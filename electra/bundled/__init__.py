@@ -1,10 +1,10 @@
-"""The models that come with the package: 'shipped:NAME' -> a folder on this machine, no network asked, every byte checked.
+"""The models bundled with the package: 'shipped:NAME' -> a local folder, without network, every byte checked.
 
-    shipped:sentiment   label a text: int8 artefact, runs without torch
-    shipped:detector    which tokens were replaced, with its generator: int8 artefact, runs without torch
-    shipped:mini        the pre-trained checkpoint both come from, fp16, to fine-tune
+    shipped:sentiment   classifies sentiment: int8 artifact, runs without torch
+    shipped:detector    finds replaced tokens, with its generator: int8 artifact, runs without torch
+    shipped:mini        the pre-trained checkpoint of both, fp16, to fine-tune
 
-README.md here is their card; `make model` makes them again.
+README.md in this folder is their model card; `make model` rebuilds them.
 """
 
 from __future__ import annotations
@@ -21,46 +21,44 @@ PREFIX = "shipped:"
 NAMES = ("sentiment", "detector", "mini")
 MANIFEST = "shipped.json"
 FOR_ROLE = {"classifier": "sentiment", **dict.fromkeys(("any", "discriminator", "generator", "encoder"), "detector")}
-"""What a model must do -> which of them does it, where none was named."""
+"""Role -> the default model for it."""
 
 
 def is_shipped(source: object) -> bool:
-    """Whether a source is one of these by its name, rather than a path, a URL or a name on the hub."""
+    """Whether a source is 'shipped:NAME' rather than a path, a URL or a hub name."""
     return str(source).startswith(PREFIX)
 
 
 def default(role: str) -> str:
-    """What a model must do -> 'shipped:NAME' of the one that does it.
+    """A role -> 'shipped:NAME' of its default model.
 
     Raises:
-        UserError: none does.
+        UserError: there is none.
     """
     if role not in FOR_ROLE:
-        raise UserError(
-            f"no {role} comes with electra; name a model of your own: a fine-tuned checkpoint (electra finetune --help), or one of the hub"
-        )
+        raise UserError(f"no {role} is bundled with electra; give a fine-tuned checkpoint (electra finetune --help) or a hub name")
     return PREFIX + FOR_ROLE[role]
 
 
 def folder(source: str | Path) -> Path:
-    """'shipped:NAME' -> its folder, after size and sha256 of every file in it were compared with what was shipped.
+    """'shipped:NAME' -> its folder, after checking size and sha256 of every file.
 
     Raises:
-        UserError: no such name, or a file is missing, changed or strange.
+        UserError: no such name, or a file is missing, changed or unexpected.
     """
     name = str(source).removeprefix(PREFIX)
     if name not in NAMES:
-        raise UserError(f"'{source}': no such model comes with electra; {did_you_mean(name, NAMES)}")
+        raise UserError(f"'{source}': no such model is bundled with electra; {did_you_mean(name, NAMES)}")
     return _checked(Path(str(files(__name__))), name)
 
 
 def located(source: str | Path) -> Path:
-    """A source that may be a shipped one -> its folder; any other as the path it is."""
+    """'shipped:NAME' -> its folder; any other source -> its path."""
     return folder(source) if is_shipped(source) else Path(source)
 
 
 def described(root: Path) -> dict[str, dict[str, str | int]]:
-    """The folder of all of them -> what `MANIFEST` says of their files: name -> size and sha256."""
+    """The folder of all bundled models -> the content of `MANIFEST`: file name -> size and sha256."""
     found = sorted(path for name in NAMES for path in (root / name).rglob("*") if path.is_file())
     return {path.relative_to(root).as_posix(): {"size_bytes": path.stat().st_size, "sha256": _hash(path)} for path in found}
 
@@ -78,7 +76,7 @@ def _checked(root: Path, name: str) -> Path:
         raise UserError(f"{root / key} {'is missing' if key in here else 'was not shipped with electra'}; {remedy}")
     for key, entry in here.items():
         if (root / key).stat().st_size != entry["size_bytes"] or _hash(root / key) != entry["sha256"]:
-            raise UserError(f"{root / key} is damaged: it is not the file that was shipped with electra; {remedy}")
+            raise UserError(f"{root / key} is damaged: it differs from the file that came with electra; {remedy}")
     if not here:
         raise UserError(f"{root / name} is missing; {remedy}")
     return root / name

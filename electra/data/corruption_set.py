@@ -1,8 +1,8 @@
-"""A fixed corruption set: held-out text with replacements stored once, the same for every model compared.
+"""Held-out batches -> a fixed corruption set (.npz): replacements stored once, the same for every compared model.
 
-Replaced-token metrics depend on the generator that made the replacements; a weak one makes its own discriminator look
-good. Here the replacements come from a frozen generator (`generator`) and from word frequencies (`frequency`), and beside
-every detector stands one without context, which knows only how often each word piece was a replacement.
+Replaced-token metrics depend on the generator that made the replacements: a weak generator makes its discriminator look good. Here the
+replacements come from a frozen generator (`generator`) and from word frequencies (`frequency`), and the baseline for every detector is
+one without context, which knows only how often each word piece was a replacement.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class CorruptionSet:
-    """N tokens of B examples laid end to end, and what was put in their places."""
+    """N tokens of B examples, concatenated, and their replacements."""
 
     ids: np.ndarray
     """(N,) int32 original ids."""
@@ -38,7 +38,7 @@ class CorruptionSet:
     corrupted: Mapping[str, np.ndarray]
     """Source of replacements -> (N,) int32 ids."""
     fingerprint: str
-    """Of the vocabulary the ids belong to."""
+    """Of the vocabulary."""
 
     def save(self, path: Path) -> None:
         """Write it as .npz, atomically."""
@@ -61,26 +61,26 @@ class CorruptionSet:
             batch = collate(
                 [(self.ids[bounds[i] : bounds[i + 1]], self.segments[bounds[i] : bounds[i + 1]]) for i in rows], [example_key(0, i) for i in rows]
             )
-            now = torch.from_numpy(self.corrupted[source][bounds[rows[0]] : bounds[rows[-1] + 1]].astype(np.int64))
-            yield batch, now, now != batch.ids
+            corrupted = torch.from_numpy(self.corrupted[source][bounds[rows[0]] : bounds[rows[-1] + 1]].astype(np.int64))
+            yield batch, corrupted, corrupted != batch.ids
 
     def context_free_scores(self, source: str) -> tuple[np.ndarray, np.ndarray]:
         """(N,) scores of a detector that sees one word piece at a time, and (N,) labels.
 
-        It is the share of a piece's occurrences that were replacements, counted on one half of the examples and applied to
-        the other, both ways; pieces not met in that half get the average.
+        A score is the fraction of a piece's occurrences that were replacements, counted on one half of the examples and applied to the
+        other, both ways; pieces that do not occur in that half get the average.
         """
-        now = self.corrupted[source]
-        replaced = now != self.ids
+        corrupted = self.corrupted[source]
+        replaced = corrupted != self.ids
         half = np.repeat(np.arange(len(self.lengths)) % 2, self.lengths)
-        scores = np.zeros(len(now))
-        size = int(max(now.max(initial=0), self.ids.max(initial=0))) + 1
+        scores = np.zeros(len(corrupted))
+        size = int(max(corrupted.max(initial=0), self.ids.max(initial=0))) + 1
         for side in (0, 1):
             seen = half != side
-            hits = np.bincount(now[seen], weights=replaced[seen], minlength=size)
-            total = np.bincount(now[seen], minlength=size)
+            hits = np.bincount(corrupted[seen], weights=replaced[seen], minlength=size)
+            total = np.bincount(corrupted[seen], minlength=size)
             average = replaced[seen].mean() if seen.any() else 0.0
-            scores[half == side] = ((hits + average) / (total + 1))[now[half == side]]
+            scores[half == side] = ((hits + average) / (total + 1))[corrupted[half == side]]
         return scores, replaced
 
 
@@ -102,7 +102,7 @@ def load_corruption(path: Path, fingerprint: str) -> CorruptionSet:
                 fingerprint=str(values["fingerprint"]),
             )
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no corruption set ({error}); delete it and give --data to make a new one") from None
+        raise UserError(f"{path} is not a corruption set ({error}); delete it and give --data to make a new one") from None
     if found.fingerprint != fingerprint:
         raise UserError(f"{path} was made with another vocabulary than the model's; make one with this model: --corruption NEW.npz --data SHARDS")
     return found
@@ -119,20 +119,20 @@ def make_corruption(
     """Batches of held-out text -> a corruption set.
 
     `choose(batch)` -> (M,) token indices; `generate(batch, indices)` -> (M,) ids from the frozen generator; `frequencies`
-    (V,) counts of the training text, from which the other source draws.
+    (V,) counts of the training text, from which the other source samples.
     """
     rng = np.random.default_rng([seed, 17])
-    shares = frequencies / frequencies.sum()
+    probabilities = frequencies / frequencies.sum()
     by_source: dict[str, list[np.ndarray]] = {"generator": [], "frequency": []}
     for batch in batches:
         at = choose(batch)
-        drawn = torch.from_numpy(rng.choice(len(shares), size=len(at), p=shares))
-        for source, sampled in (("generator", generate(batch, at).cpu()), ("frequency", drawn)):
+        by_frequency = torch.from_numpy(rng.choice(len(probabilities), size=len(at), p=probabilities))
+        for source, sampled in (("generator", generate(batch, at).cpu()), ("frequency", by_frequency)):
             by_source[source].append(batch.ids.index_copy(0, at, sampled).numpy().astype(np.int32))
     return CorruptionSet(
         ids=np.concatenate([b.ids.numpy() for b in batches]).astype(np.int32),
         segments=np.concatenate([b.segments.numpy() for b in batches]).astype(np.uint8),
         lengths=np.concatenate([b.lengths for b in batches]).astype(np.int32),
-        corrupted={source: np.concatenate(parts) for source, parts in by_source.items()},
+        corrupted={source: np.concatenate(batches_of) for source, batches_of in by_source.items()},
         fingerprint=fingerprint,
     )

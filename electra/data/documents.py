@@ -1,11 +1,11 @@
-"""txt(.gz/.xz/.zst/.bz2), jsonl, parquet, folders and archives of them, a data set of the hub -> documents, their lines kept (the "sentences").
+"""txt(.gz/.xz/.zst/.bz2), jsonl, parquet, folders and archives of them, hub datasets -> documents as lists of lines (the "sentences").
 
 What separates documents in text files (`documents`):
-  'blank-line'  one or more empty lines; in a WikiText file a line `= Title =` starts a document instead
+  'blank-line'  one or more empty lines; in a WikiText file instead a line `= Title =` starts a document
   'line'        every line is a document
   'file'        every file is a document; HTML line breaks (`<br />`, as in the IMDb reviews) become line ends
-  'auto'        WikiText's titles if the file has them; 'file' if it holds one line; 'blank-line' if its first megabyte has any; else 'line'
-A record of jsonl, parquet or the hub is always one document; so is, with 'auto', a text below a megabyte in a tar or zip (OpenWebText's layout).
+  'auto'        WikiText's titles if the file has them; 'file' if it has one line; 'blank-line' if its first megabyte has any; else 'line'
+A record of jsonl, parquet or the hub is always one document; with 'auto' so is a text below a megabyte in a tar or zip (OpenWebText's layout).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LINE_BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Document:
-    """Lines of text that belong together; none is empty or holds a newline."""
+    """Lines of text that belong together; no line is empty or contains a newline."""
 
     lines: list[str]
     place: str
@@ -40,7 +40,7 @@ class Document:
 def read_documents(
     sources: Sequence[str | Path], *, text_field: str = "text", documents: str = "auto", report: CorpusReport | None = None
 ) -> Iterator[Document]:
-    """Corpora -> their documents in order. Problems go to `report`; empty documents are counted there and left out.
+    """Corpora -> their documents in order. Problems are added to `report`; empty documents are counted there and left out.
 
     Raises:
         UserError: a source does not exist, a text column is missing, or no file could be read at all.
@@ -116,13 +116,13 @@ def _sniff(lines: list[str]) -> str:
         return "title"
     if len(full) <= 1:
         return "file"
-    # Empty lines at the end separate nothing.
+    # Trailing empty lines separate nothing.
     last = max((i for i, line in enumerate(lines) if line.strip()), default=0)
     return "blank-line" if any(not line.strip() for line in lines[:last]) else "line"
 
 
 def is_title(line: str) -> bool:
-    """Whether a line is a WikiText article's title, ` = Title = ` (sections carry more signs: ` = = History = = `)."""
+    """Whether a line is the title of a WikiText article, ` = Title = ` (sections have more signs: ` = = History = = `)."""
     return bool(_TITLE.fullmatch(line))
 
 
@@ -146,7 +146,7 @@ def _gather(lines: Iterable[tuple[int, str]], rule: str, source: Source, report:
         characters += len(line)
         blank_before = not texts
         whole = True
-    # A file without text is an empty document, one that could not be read is none.
+    # A file without text is an empty document; one that could not be read is not a document.
     if held or (rule == "file" and whole):
         yield Document(held, f"{source.name}:{start}")
 
@@ -214,13 +214,13 @@ def _from_parquet(source: Source, field: str, report: CorpusReport) -> Iterator[
 
 
 def _from_hub(source: Source, field: str, report: CorpusReport) -> Iterator[Document]:
-    """hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT (the train split otherwise), streamed; NAME may be a local data set's folder."""
+    """hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT (default: train), streamed; NAME may be the folder of a local dataset."""
     datasets = require("datasets", "data")
     name, config, split = [*source.name.removeprefix("hf:").split(":"), "", ""][:3]
     try:
         stream = iter(datasets.load_dataset(name, config or None, split=split or "train", streaming=True))
         first = next(stream, None)
-    except Exception as error:  # no such name, configuration, split, no network: `datasets` has a class for each
+    except Exception as error:  # no such name, configuration or split, no network: `datasets` has a class for each
         raise UserError(f"{source.name}: {(str(error).strip() or type(error).__name__).splitlines()[0]}; expected hf:NAME[:CONFIG[:SPLIT]]") from None
     for number, record in enumerate(_unbroken(itertools.chain([] if first is None else [first], stream), source.name), 1):
         if field not in record:
@@ -237,7 +237,7 @@ def _unbroken(records: Iterator[Any], name: str) -> Iterator[Any]:
             record = next(records)
         except StopIteration:
             return
-        except Exception as error:  # the network, or a broken file of the data set: `datasets` has many classes
+        except Exception as error:  # the network, or a broken file: `datasets` has many classes
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"{name} breaks off after {done:,} records: {reason}; run the same command again") from None
         done += 1

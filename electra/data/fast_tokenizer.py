@@ -1,10 +1,15 @@
-"""Whole parts of a corpus -> word-piece ids, a part at a time with numpy: no Python per word.
+"""Texts -> word-piece ids by look-up, identical to `tokenizers` and several times as fast.
 
-As in `chunk_cache` a text is cut at spaces, and what stands between is looked up. Here the cutting, the looking up and the putting together
-are a few passes over arrays. A chunk of up to 16 bytes is its own key, as two 64-bit numbers: nothing is hashed away, so the ids are those of
-`tokenizers` exactly. A chunk not met before is taken apart where it is plain ASCII: BERT's rules set every punctuation mark apart and lower
-the letters, and what is left are words, most of which have been met. Only words never met before, chunks with other characters and longer
-ones go to `tokenizers`.
+BERT's rules never look across a space, so the chunks between spaces can be looked up. Two forms:
+
+`ChunkTable` takes megabytes of lines (`electra prepare`): splitting, look-up and joining are a few numpy passes, without Python per word. A
+chunk of up to 16 bytes is its own key, as two 64-bit numbers; no information is lost, so ids are exact. A new chunk of plain ASCII is split
+by BERT's rules (every punctuation mark is a token, letters are lower-cased) into words, most of which are known. Only new words, chunks with
+other characters and longer ones go to `tokenizers`. Text without spaces (Chinese) is cut into characters that are tokens on their own and the
+runs between them (`CharacterTable`).
+
+`ChunkCache` takes lists of texts (fine-tuning, inference): a dictionary. It needs no 100 MB of tables and answers one short text in
+microseconds, where a table's numpy passes take a quarter of a millisecond.
 """
 
 from __future__ import annotations
@@ -17,45 +22,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# ---- Text without spaces: which characters always stand alone, and where the runs between them lie ----
-
+# ---- text without spaces ----
 
 NUM_CODES = 0x110000
 _UNKNOWN, _RUN, _GAP, _ALONE = range(4)
-"""Of a character: never met; part of a run; nothing but a gap between tokens; a token of its own."""
+"""Kinds of characters: not seen yet; part of a run; only a separator; a token on its own."""
 GAP = -1
-"""What is told of a gap where an id is told of a token."""
+"""In place of an id, for a separator."""
 _BRACKET, _NEWLINE, _SPACE = (ord(character) for character in "[\n ")
 
 
 @dataclass(frozen=True)
-class Cuts:
-    """A text's units, in order: characters that stand alone and runs between them."""
+class Units:
+    """The U units of a text, in order: single-character tokens and the R runs between them."""
 
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
-    """(R,) bytes where each run starts, and how many it has."""
+    """(R,) first byte and number of bytes of each run."""
     is_run: NDArray[np.bool_]
     """(U,)"""
     ids: NDArray[Any]
-    """(U - R,) of the characters alone."""
+    """(U - R,) ids of the single-character tokens."""
     line: NDArray[np.int64]
-    """(U,) which line a unit is in."""
+    """(U,) the line of each unit."""
     num_lines: int
 
 
-class Characters:
-    """A table over all of Unicode, filled as characters are met."""
+class CharacterTable:
+    """Kind and id of every Unicode character, filled on demand."""
 
-    def __init__(self, stands_alone: Callable[[str], int | None], dtype: np.dtype[Any]) -> None:
-        """`stands_alone`: a character -> its id where it is a token whatever is beside it, GAP where it only parts tokens, else None."""
-        self._stands_alone = stands_alone
+    def __init__(self, single_token: Callable[[str], int | None], dtype: np.dtype[Any]) -> None:
+        """`single_token`: a character -> its id if it is a token in any context, GAP if it only separates tokens, else None."""
+        self._single_token = single_token
         self._kinds = np.zeros(NUM_CODES, np.uint8)
         self._ids = np.zeros(NUM_CODES, dtype)
         self._kinds[[_NEWLINE, _SPACE]] = _GAP
 
-    def cut(self, text: bytes) -> Cuts:
-        """UTF-8 lines -> their units. What has a '[' between two spaces may hold a special piece and stays whole."""
+    def units(self, text: bytes) -> Units:
+        """UTF-8 lines -> their units. A chunk with a '[' may contain a special token and stays whole."""
         codes = np.frombuffer((text + b"\n").decode("utf-8").encode("utf-32-le"), "<u4")
         kinds = self._kinds[codes]
         if not kinds.all():
@@ -63,10 +67,10 @@ class Characters:
             kinds = self._kinds[codes]
         newline = codes == _NEWLINE
         if (bracket := codes == _BRACKET).any():
-            part = np.cumsum(newline | (codes == _SPACE))
-            held = np.zeros(int(part[-1]) + 1, bool)
-            held[part[bracket]] = True
-            kinds[held[part] & ~newline & (codes != _SPACE)] = _RUN
+            chunk = np.cumsum(newline | (codes == _SPACE))
+            has_bracket = np.zeros(int(chunk[-1]) + 1, bool)
+            has_bracket[chunk[bracket]] = True
+            kinds[has_bracket[chunk] & ~newline & (codes != _SPACE)] = _RUN
         run = kinds == _RUN
         first, last = run.copy(), run.copy()
         first[1:] &= ~run[:-1]
@@ -76,29 +80,31 @@ class Characters:
         is_run = first[unit]
         starts = ends[unit[is_run]] - _width(codes[unit[is_run]])
         line = np.cumsum(newline)
-        return Cuts(starts, ends[last] - starts, is_run, self._ids[codes[unit[~is_run]]], line[unit], int(line[-1]))
+        return Units(starts, ends[last] - starts, is_run, self._ids[codes[unit[~is_run]]], line[unit], int(line[-1]))
 
     def _learn(self, codes: list[int]) -> None:
         for code in codes:
-            found = self._stands_alone(chr(code))
+            found = self._single_token(chr(code))
             self._kinds[code] = _RUN if found is None else _GAP if found == GAP else _ALONE
             self._ids[code] = found if found is not None and found != GAP else 0
 
 
 def _width(codes: NDArray[Any]) -> NDArray[np.int8]:
-    """Bytes of characters in UTF-8."""
+    """(N,) code points -> (N,) bytes of each in UTF-8."""
     return (codes >= 0x80).view(np.int8) + (codes >= 0x800) + (codes >= 0x10000) + np.int8(1)
 
+
+# ---- the table ----
 
 Ids = NDArray[Any]
 Keys = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 
 LONGEST = 16
-"""Bytes of a chunk that is its own key."""
+"""Most bytes of a chunk that is its own key."""
 SLOT_BITS = 21
-"""Of a table's slots (24 bytes each); half of them are used, then the table starts anew."""
+"""2 ** this many slots of 24 bytes in a table; when half of them are used, the table is emptied."""
 MOST_OTHER = 0.5
-"""Share of a text in longer chunks beyond which it is of a language without spaces, and cut into characters (`characters`)."""
+"""Fraction of a text in longer chunks from which on it counts as a language without spaces."""
 _USED = np.uint64(1 << 63)
 _KEPT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 """Masks of the first n bytes of 8, little-endian."""
@@ -106,7 +112,7 @@ _LETTER, _MARK, _OTHER = 1, 2, 3
 
 
 def _classes() -> NDArray[np.uint8]:
-    """Byte -> space (0), letter or digit, punctuation mark, or other: not ASCII, a control character, or '[', which may open a special piece."""
+    """Byte -> space (0), letter or digit, punctuation mark, or other: not ASCII, a control character, or '[', which may begin a special token."""
     found = np.full(256, _OTHER, np.uint8)
     for code in range(33, 127):
         found[code] = _LETTER if chr(code).isalnum() else _MARK
@@ -120,7 +126,7 @@ LOWERED = np.array([ord(chr(code).lower()) if code < 128 else code for code in r
 
 
 class Pool:
-    """Sequences of ids behind one another, and a table of keys that says where each is."""
+    """Concatenated sequences of ids, and a hash table (open addressing) from keys to their positions."""
 
     def __init__(self, dtype: np.dtype[Any], slot_bits: int) -> None:
         self.mask = np.uint64((1 << slot_bits) - 1)
@@ -134,21 +140,21 @@ class Pool:
         return self.num_keys * 2 > len(self.rows)
 
     def find(self, keys: Keys) -> NDArray[np.uint64]:
-        """Keys -> where their ids are, as `where` reads it; 0 for those not known."""
+        """Keys -> packed positions of their ids, see `unpack`; 0 for unknown keys."""
         low, high = keys
-        place = self._first(keys)
-        rows = self.rows[place]
+        slot = self._first(keys)
+        rows = self.rows[slot]
         found = rows[:, 2].copy()
         todo = np.flatnonzero((found != 0) & ((rows[:, 0] != low) | (rows[:, 1] != high)))
         while len(todo):
-            place[todo] = (place[todo] + np.uint64(1)) & self.mask
-            rows = self.rows[place[todo]]
+            slot[todo] = (slot[todo] + np.uint64(1)) & self.mask
+            rows = self.rows[slot[todo]]
             found[todo] = rows[:, 2]
             todo = todo[(rows[:, 2] != 0) & ((rows[:, 0] != low[todo]) | (rows[:, 1] != high[todo]))]
         return found
 
     def add(self, keys: Keys, ids: Ids, counts: NDArray[np.int64]) -> None:
-        """New, different keys; their ids behind one another, and how many each has."""
+        """Add new, distinct keys: their concatenated ids, and how many each has."""
         offsets = self.num_ids + np.cumsum(counts) - counts
         while self.num_ids + len(ids) > len(self.ids):
             self.ids = np.concatenate([self.ids, np.zeros_like(self.ids)])
@@ -156,36 +162,36 @@ class Pool:
         self.num_ids += len(ids)
         self.num_keys += len(counts)
         values = (offsets.astype(np.uint64) << np.uint64(8)) | counts.astype(np.uint64) | _USED
-        place, todo = self._first(keys), np.arange(len(counts))
+        slot, todo = self._first(keys), np.arange(len(counts))
         while len(todo):
-            free = self.rows[place[todo], 2] == 0
-            # Of several that want one slot the first has it; the others go on from there.
-            slots, firsts = np.unique(place[todo[free]], return_index=True)
+            free = self.rows[slot[todo], 2] == 0
+            # Of several keys for one slot the first takes it; the others continue from there.
+            slots, firsts = np.unique(slot[todo[free]], return_index=True)
             chosen = todo[free][firsts]
             self.rows[slots] = np.stack([keys[0][chosen], keys[1][chosen], values[chosen]], 1)
             taken = np.zeros(len(counts), bool)
             taken[chosen] = True
             todo = todo[~taken[todo]]
-            place[todo] = (place[todo] + np.uint64(1)) & self.mask
+            slot[todo] = (slot[todo] + np.uint64(1)) & self.mask
 
     def _first(self, keys: Keys) -> NDArray[np.uint64]:
         mixed = (keys[0] ^ (keys[1] * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xBF58476D1CE4E5B9)
         return (mixed ^ (mixed >> np.uint64(32))) & self.mask
 
 
-def where(found: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What `Pool.find` gave -> (offsets, counts)."""
+def unpack(found: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What `Pool.find` returned -> (offsets, counts)."""
     return ((found & ~_USED) >> np.uint64(8)).astype(np.int64), (found & np.uint64(255)).astype(np.int64)
 
 
 def spread(offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The index of every element of runs that start at `offsets` and have `counts` elements, one run behind the other."""
+    """The index of every element of runs that start at `offsets` and have `counts` elements, concatenated."""
     ends = np.cumsum(counts)
     return np.repeat(offsets - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)
 
 
 def keys_of(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Keys:
-    """Where chunks of at most 16 bytes lie in `data`, which has 16 bytes behind the last -> their keys."""
+    """Positions of chunks of at most 16 bytes in `data`, which has 16 more bytes after the last -> their keys."""
     eights = np.ndarray((len(data) - 7,), "<u8", data.data, strides=(1,))
     low, high = eights[starts] & _KEPT[np.minimum(lengths, 8)], np.zeros(len(starts), np.uint64)
     more = np.flatnonzero(lengths > 8)
@@ -194,7 +200,7 @@ def keys_of(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray
 
 
 def distinct(keys: Keys) -> NDArray[np.int64]:
-    """The index of one of each kind of key."""
+    """The index of one of each distinct key."""
     order = np.lexsort(keys)
     low, high = keys[0][order], keys[1][order]
     new = np.ones(len(order), bool)
@@ -202,34 +208,34 @@ def distinct(keys: Keys) -> NDArray[np.int64]:
     return order[new]
 
 
-def together(encoded: list[bytes], dtype: np.dtype[Any]) -> tuple[Ids, NDArray[np.int64]]:
-    """Each text's ids as the bytes of an array of `dtype` -> all ids behind one another, and how many each text has."""
+def concatenated(encoded: list[bytes], dtype: np.dtype[Any]) -> tuple[Ids, NDArray[np.int64]]:
+    """Each text's ids as the bytes of an array of `dtype` -> all ids, and how many each text has."""
     return np.frombuffer(b"".join(encoded), dtype), np.array([len(ids) for ids in encoded], np.int64) // dtype.itemsize
 
 
 class ChunkTable:
-    """A bounded memory of chunks and words with `encode_batch` behind it."""
+    """Bounded tables of chunks and words, filled by `encode_batch`."""
 
     def __init__(
         self,
         encode_batch: Callable[[list[str]], list[bytes]],
         dtype: np.dtype[Any],
         *,
-        stands_alone: Callable[[str], int | None],
+        single_token: Callable[[str], int | None],
         lowercase: bool,
-        takes_apart: bool,
+        splits_words: bool,
         slot_bits: int = SLOT_BITS,
     ) -> None:
-        """`encode_batch`: texts -> each text's ids as the bytes of an array of `dtype`. `stands_alone`: see `Characters`. `takes_apart`:
-        every special piece has a '[' in it.
+        """`encode_batch`: texts -> each text's ids as the bytes of an array of `dtype`. `single_token`: see `CharacterTable`. `splits_words`:
+        whether new chunks may be split by BERT's rules, which needs a '[' in every special token.
         """
-        self._encode_batch, self._dtype, self._lowercase, self._takes_apart = encode_batch, dtype, lowercase, takes_apart
-        self._characters = Characters(stands_alone, dtype)
+        self._encode_batch, self._dtype, self._lowercase, self._splits_words = encode_batch, dtype, lowercase, splits_words
+        self._characters = CharacterTable(single_token, dtype)
         self._slot_bits = slot_bits
         self._chunks, self._words = Pool(dtype, slot_bits), Pool(dtype, slot_bits)
 
     def encode(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
-        """UTF-8 lines, cut at each newline -> all their ids, and how many each line has (N lines have N - 1 newlines)."""
+        """UTF-8 lines separated by newlines -> all their ids, and how many each line has."""
         data = np.frombuffer(text + b"\n" + bytes(LONGEST + 8), np.uint8)
         inner = data[: len(text) + 1]
         cuts = np.flatnonzero((inner == 32) | (inner == 10))
@@ -242,27 +248,27 @@ class ChunkTable:
         num_lines = int(newline.sum())
         # A zero byte would look like the end of a key.
         if not inner.all():
-            return self._ask_lines(text)
+            return self._encode_lines(text)
         if lengths[lengths > LONGEST].sum() > MOST_OTHER * len(text):
-            return self._by_characters(text, data) if self._takes_apart else self._ask_lines(text)
+            return self._by_characters(text, data) if self._splits_words else self._encode_lines(text)
         pool, offsets, counts = self._look_up(data, starts, lengths)
         return pool[spread(offsets, counts)], np.bincount(line, counts, num_lines).astype(np.int64)
 
     def _by_characters(self, text: bytes, data: NDArray[np.uint8]) -> tuple[Ids, NDArray[np.int64]]:
-        cuts = self._characters.cut(text)
-        pool, offsets, counts = self._look_up(data, cuts.starts, cuts.lengths)
-        of_units = np.ones(len(cuts.is_run), np.int64)
-        of_units[cuts.is_run] = counts
+        units = self._characters.units(text)
+        pool, offsets, counts = self._look_up(data, units.starts, units.lengths)
+        of_units = np.ones(len(units.is_run), np.int64)
+        of_units[units.is_run] = counts
         ends = np.cumsum(of_units)
         ids = np.empty(ends[-1] if len(ends) else 0, self._dtype)
-        ids[ends[~cuts.is_run] - 1] = cuts.ids
-        ids[spread(ends[cuts.is_run] - counts, counts)] = pool[spread(offsets, counts)]
-        return ids, np.bincount(cuts.line, of_units, cuts.num_lines).astype(np.int64)
+        ids[ends[~units.is_run] - 1] = units.ids
+        ids[spread(ends[units.is_run] - counts, counts)] = pool[spread(offsets, counts)]
+        return ids, np.bincount(units.line, of_units, units.num_lines).astype(np.int64)
 
     def _look_up(
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> tuple[Ids, NDArray[np.int64], NDArray[np.int64]]:
-        """Where chunks lie in `data` -> a pool of ids; where in it each chunk's are, and how many they are."""
+        """Positions of chunks in `data` -> a pool of ids; in it the offset and count of each chunk's ids."""
         if self._chunks.full:
             self._chunks = Pool(self._dtype, self._slot_bits)
         if self._words.full:
@@ -271,124 +277,123 @@ class ChunkTable:
         keys = keys_of(data, starts[short], lengths[short])
         found = self._chunks.find(keys)
         if len(missing := np.flatnonzero(found == 0)):
-            lost = (keys[0][missing], keys[1][missing])
-            new = missing[distinct(lost)]
+            unknown = (keys[0][missing], keys[1][missing])
+            new = missing[distinct(unknown)]
             self._learn(data, starts[short[new]], lengths[short[new]], (keys[0][new], keys[1][new]))
-            found[missing] = self._chunks.find(lost)
+            found[missing] = self._chunks.find(unknown)
         offsets, counts = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
-        offsets[short], counts[short] = where(found)
+        offsets[short], counts[short] = unpack(found)
         pool: Ids = self._chunks.ids[: self._chunks.num_ids]
         if len(longer):
-            extra, counts[longer] = self._ask(data, starts[longer], lengths[longer])
+            extra, counts[longer] = self._encode_slices(data, starts[longer], lengths[longer])
             offsets[longer] = len(pool) + np.cumsum(counts[longer]) - counts[longer]
             pool = np.concatenate([pool, extra])
         return pool, offsets, counts
 
-    def _ask(self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
-        """Pieces of text -> `encode_batch`'s ids behind one another, and how many each has."""
+    def _encode_slices(self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
+        """Slices of UTF-8 -> all their ids from `encode_batch`, and how many each has."""
         raw = data.tobytes()
         texts = [raw[start : start + length].decode("utf-8") for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
-        return together(self._encode_batch(texts), self._dtype)
+        return concatenated(self._encode_batch(texts), self._dtype)
 
-    def _ask_lines(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
-        return together(self._encode_batch(text.decode("utf-8").split("\n")), self._dtype)
+    def _encode_lines(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
+        return concatenated(self._encode_batch(text.decode("utf-8").split("\n")), self._dtype)
 
     def _learn(self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], keys: Keys) -> None:
-        """Chunks never met, each once -> the pool of chunks."""
-        # Side by side, a space behind each: what follows looks at all of them at once.
+        """Add new, distinct chunks to the table."""
+        # Joined by spaces, so that the following passes handle all of them at once.
         ends = np.cumsum(lengths + 1)
         firsts = ends - lengths - 1
         joined = np.full(int(ends[-1]) + LONGEST + 8, 32, np.uint8)
         joined[spread(firsts, lengths)] = data[spread(starts, lengths)]
         kinds = CLASSES[joined]
-        plain = ~np.logical_or.reduceat(kinds[: ends[-1]] == _OTHER, firsts) if self._takes_apart else np.zeros(len(starts), bool)
+        plain = ~np.logical_or.reduceat(kinds[: ends[-1]] == _OTHER, firsts) if self._splits_words else np.zeros(len(starts), bool)
         whole = np.flatnonzero(~plain)
         if len(whole):
-            self._chunks.add((keys[0][whole], keys[1][whole]), *self._ask(joined, firsts[whole], lengths[whole]))
+            self._chunks.add((keys[0][whole], keys[1][whole]), *self._encode_slices(joined, firsts[whole], lengths[whole]))
         apart = np.flatnonzero(plain)
         if len(apart):
             of_chunk = np.repeat(np.arange(len(starts)), lengths + 1)
-            ids, words_of = self._take_apart(joined, kinds, plain[of_chunk])
-            counts = np.bincount(of_chunk[words_of[0]], words_of[1], len(starts)).astype(np.int64)[apart]
+            ids, (word_starts, word_counts) = self._encode_words(joined, kinds, plain[of_chunk])
+            counts = np.bincount(of_chunk[word_starts], word_counts, len(starts)).astype(np.int64)[apart]
             self._chunks.add((keys[0][apart], keys[1][apart]), ids, counts)
 
-    def _take_apart(
+    def _encode_words(
         self, joined: NDArray[np.uint8], kinds: NDArray[np.uint8], plain: NDArray[np.bool_]
     ) -> tuple[Ids, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Plain ASCII with spaces -> ids of its words and marks; where each of these starts, and how many ids it has."""
+        """Plain ASCII with spaces -> ids of its words and punctuation marks; the start of each of these and its number of ids."""
         if self._lowercase:
             joined = LOWERED[joined]
         size = len(plain)
         letters, marks = (kinds[:size] == _LETTER) & plain, (kinds[:size] == _MARK) & plain
-        before, behind = np.zeros(size, bool), np.zeros(size, bool)
-        before[1:], behind[:-1] = letters[:-1], letters[1:]
+        before, after = np.zeros(size, bool), np.zeros(size, bool)
+        before[1:], after[:-1] = letters[:-1], letters[1:]
         starts = np.flatnonzero(marks | (letters & ~before))
-        lengths = np.flatnonzero(marks | (letters & ~behind)) + 1 - starts
+        lengths = np.flatnonzero(marks | (letters & ~after)) + 1 - starts
         keys = keys_of(joined, starts, lengths)
         found = self._words.find(keys)
         if len(missing := np.flatnonzero(found == 0)):
-            lost = (keys[0][missing], keys[1][missing])
-            new = missing[distinct(lost)]
-            self._words.add((keys[0][new], keys[1][new]), *self._ask(joined, starts[new], lengths[new]))
-            found[missing] = self._words.find(lost)
-        offsets, counts = where(found)
+            unknown = (keys[0][missing], keys[1][missing])
+            new = missing[distinct(unknown)]
+            self._words.add((keys[0][new], keys[1][new]), *self._encode_slices(joined, starts[new], lengths[new]))
+            found[missing] = self._words.find(unknown)
+        offsets, counts = unpack(found)
         return self._words.ids[spread(offsets, counts)], (starts, counts)
 
 
-# ---- Lines -> word-piece ids at the speed of a dictionary ----
-
+# ---- the dictionary ----
 
 MAX_CACHED_CHARACTERS = 40
-"""A longer chunk is encoded each time: it is a web address, or a whole line of a language without spaces."""
+"""A longer chunk is encoded every time: it is a web address, or a whole line of a language without spaces."""
 WINDOW = 1_000_000
-"""Characters after which the share of misses is judged."""
-HOLIDAY = 20_000_000
-"""Characters encoded directly once the cache has proved useless, before it is tried again."""
+"""Characters after which the miss rate is checked."""
+BYPASS = 20_000_000
+"""Characters encoded without the cache after a high miss rate, before it is tried again."""
 
 
 class ChunkCache:
-    """A bounded memory of chunk -> ids (as the bytes of an array), with `encode_batch` behind it."""
+    """A bounded dictionary of chunk -> ids (as the bytes of an array), filled by `encode_batch`."""
 
     def __init__(self, encode_batch: Callable[[list[str]], list[bytes]], limit: int = 200_000) -> None:
-        """`encode_batch`: texts -> ids as bytes, one per text. `limit`: chunks remembered (about 250 bytes each)."""
+        """`encode_batch`: texts -> ids as bytes, one per text. `limit`: most chunks kept (about 250 bytes each)."""
         self._encode_batch = encode_batch
         self._limit = limit
         self._known: dict[str, bytes] = {"": b""}
         self._seen_characters = 0
         self._missed_characters = 0
-        self._holiday = 0
+        self._bypass = 0
 
     def __len__(self) -> int:
-        """Chunks remembered."""
+        """Chunks kept."""
         return len(self._known)
 
     def encode(self, lines: Sequence[str]) -> list[bytes]:
         """Lines -> the bytes of each line's ids, equal to `encode_batch(lines)`."""
-        if self._holiday > 0:
-            self._holiday -= sum(map(len, lines))
+        if self._bypass > 0:
+            self._bypass -= sum(map(len, lines))
             return self._encode_batch(list(lines))
         known = self._known
         find, join = known.__getitem__, b"".join
         out: list[bytes] = []
-        late: list[tuple[int, list[str]]] = []
+        incomplete: list[tuple[int, list[str]]] = []
         for line in lines:
             chunks = line.split(" ")
             try:
                 out.append(join(map(find, chunks)))
             except KeyError:
-                late.append((len(out), chunks))
+                incomplete.append((len(out), chunks))
                 out.append(b"")
-        if late:
-            fresh = self._learn(known, late)
-            for index, chunks in late:
+        if incomplete:
+            fresh = self._learn(known, incomplete)
+            for index, chunks in incomplete:
                 out[index] = join([known[c] if c in known else fresh[c] for c in chunks])
             self._trim()
-        self._judge(sum(map(len, lines)))
+        self._check_misses(sum(map(len, lines)))
         return out
 
-    def _learn(self, known: dict[str, bytes], late: list[tuple[int, list[str]]]) -> dict[str, bytes]:
-        """Encode every unknown chunk once; the short ones are remembered, the long ones handed back."""
-        missing = list(dict.fromkeys(c for _, chunks in late for c in chunks if c not in known))
+    def _learn(self, known: dict[str, bytes], incomplete: list[tuple[int, list[str]]]) -> dict[str, bytes]:
+        """Encode every unknown chunk once; short ones are kept, long ones returned."""
+        missing = list(dict.fromkeys(c for _, chunks in incomplete for c in chunks if c not in known))
         fresh: dict[str, bytes] = {}
         for chunk, ids in zip(missing, self._encode_batch(missing), strict=True):
             (known if len(chunk) <= MAX_CACHED_CHARACTERS else fresh)[chunk] = ids
@@ -396,13 +401,13 @@ class ChunkCache:
         return fresh
 
     def _trim(self) -> None:
-        # Frequent chunks are met first, so the older half is the better one.
+        # Frequent chunks come first, so the older half is kept.
         if len(self._known) > self._limit:
             self._known = dict(islice(self._known.items(), self._limit // 2))
 
-    def _judge(self, characters: int) -> None:
+    def _check_misses(self, characters: int) -> None:
         self._seen_characters += characters
         if self._seen_characters >= WINDOW:
             if self._missed_characters > self._seen_characters / 2:
-                self._holiday = HOLIDAY
+                self._bypass = BYPASS
             self._seen_characters = self._missed_characters = 0

@@ -11,7 +11,6 @@ after any interruption: a chunk whose file exists with the right key is not made
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -281,7 +280,7 @@ def _write_ids(target: Path, chunks: Iterator[np.ndarray], length: int, dtype: n
         _write_header(stream, length, dtype)
         for values in chunks:
             stream.write(values.astype(dtype, copy=False).tobytes())
-    return _sha256(target)
+    return atomic.sha256(target)
 
 
 def _write_starts(target: Path, chunks: Iterator[np.ndarray], number: int) -> str:
@@ -294,7 +293,7 @@ def _write_starts(target: Path, chunks: Iterator[np.ndarray], number: int) -> st
             ends = start + np.cumsum(lengths)
             start = int(ends[-1]) if len(ends) else start
             stream.write(ends.astype(np.int64, copy=False).tobytes())
-    return _sha256(target)
+    return atomic.sha256(target)
 
 
 def _write_words(target: Path, chunks: Iterator[np.ndarray], num_tokens: int) -> str:
@@ -302,14 +301,9 @@ def _write_words(target: Path, chunks: Iterator[np.ndarray], num_tokens: int) ->
     with atomic.atomic_file(target) as temporary, open(temporary, "wb") as stream:
         _write_header(stream, packed_size(num_tokens), np.dtype(np.uint8))
         write_bits(stream, chunks)
-    return _sha256(target)
+    return atomic.sha256(target)
 
 
 def _write_header(stream: Any, length: int, dtype: np.dtype[Any]) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
     np.lib.format.write_array_header_1_0(stream, header)
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

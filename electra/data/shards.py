@@ -1,13 +1,14 @@
-"""Token shards on disk, memory-mapped.
+"""A tokenized dataset (shard folder) on disk or in an object store -> memory-mapped arrays.
 
     SHARDS/manifest.json            counts, file hashes, the vocabulary's fingerprint, settings, problems met, tool version
-    SHARDS/tokenizer/               the tokenizer they were made with
-    SHARDS/{train,held_out}/        ids.npy              uint16 (int32 for vocabularies above 65,536), all documents end to end
+    SHARDS/tokenizer/               the tokenizer it was made with
+    SHARDS/{train,held_out}/        ids.npy              uint16 (int32 for vocabularies above 65,536), all documents concatenated
                                     line_starts.npy      int64, where each line starts in ids, and the end
                                     document_starts.npy  int64, where each document starts in line_starts, and the end
-                                    word_starts.npy      a bit per token, whether it begins a word; only where 'words' of the manifest is not 'none'
+                                    word_starts.npy      a bit per token, whether it begins a word; only if 'words' in the manifest is not 'none'
 
-No special tokens are stored and no sequence length is fixed: examples are made on the fly.
+Special tokens are not stored and no sequence length is fixed: examples are made on the fly. A dataset in an object store is downloaded once
+into a local cache and mapped there; one to be written to a store is made locally, then uploaded.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ from electra.terminal import ReadingProgress
 
 FORMAT = 1
 SPLITS = ("train", "held_out")
+MANIFEST = "manifest.json"
+CHANGE_CACHE = "set the environment variable ELECTRA_CACHE to use another folder"
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The documents of one split."""
+    """The documents of one split, as memory-mapped arrays."""
 
     ids: np.ndarray
     """(num_tokens,) uint16 or int32, memory-mapped."""
@@ -49,9 +52,9 @@ class Split:
     document_starts: np.ndarray
     """(num_documents + 1,) int64: document i is the lines document_starts[i] .. document_starts[i + 1] - 1; no document is empty."""
     stored: bool = False
-    """Whether each document is an example as it was stored elsewhere, its lines the segments, rather than text to make examples of."""
+    """Whether each document is an example made elsewhere, its lines the segments, rather than text to make examples from."""
     word_starts: PackedBits | None = None
-    """A bit per token, whether it begins a word; None where these are spelled (##) or not known."""
+    """A bit per token, whether it begins a word; None where the spelling (##) shows it, or it is unknown."""
 
     @property
     def num_tokens(self) -> int:
@@ -77,7 +80,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """An opened shard folder."""
+    """An opened dataset."""
 
     path: Path
     manifest: dict[str, Any]
@@ -109,7 +112,7 @@ class Shards:
 
     @property
     def tokenizer_path(self) -> Path:
-        """Folder of the tokenizer the shards were made with."""
+        """Folder of the tokenizer the dataset was made with."""
         return self.path / "tokenizer"
 
     @property
@@ -119,7 +122,7 @@ class Shards:
 
     @property
     def words(self) -> str:
-        """Word boundaries kept: 'none' or 'chinese'."""
+        """Word boundaries stored: 'none' or 'chinese'."""
         return str(self.manifest.get("words", "none"))
 
     def verify(self) -> None:
@@ -157,18 +160,18 @@ class Shards:
 
 
 def open_shards(path: Path | str) -> Shards:
-    """A folder made by `electra prepare`, or the URL of one (fetched once into the local cache) -> Shards.
+    """A folder made by `electra prepare`, or the URL of one (downloaded once into the local cache) -> Shards.
 
     Raises:
-        UserError: not such a folder, unfinished, or of a later format.
+        UserError: not such a folder, unfinished, or of another format.
     """
     if remote.is_url(path):
         path = fetch_shards(str(path))
     path = atomic.existing_path(path, "shard folder")
-    file = path / "manifest.json"
+    file = path / MANIFEST
     if not file.is_file():
         if (path / "parts").is_dir():
-            raise UserError(f"{path} is unfinished; run the same 'electra prepare' again, it goes on where it stopped")
+            raise UserError(f"{path} is unfinished; run the same 'electra prepare' again to continue where it stopped")
         raise UserError(f"{path} is not a shard folder (no manifest.json); make one with 'electra prepare'")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
@@ -181,7 +184,7 @@ def open_shards(path: Path | str) -> Shards:
 
 
 def same_vocabulary(shards: Mapping[str, Shards]) -> None:
-    """Check that folders mixed in one run were made with one vocabulary (name -> Shards).
+    """Check that the datasets of one run (name -> Shards) were made with the same vocabulary.
 
     Raises:
         UserError: two differ.
@@ -192,54 +195,45 @@ def same_vocabulary(shards: Mapping[str, Shards]) -> None:
             raise UserError(f"{name} was made with another vocabulary than {first}; prepare both with the same --tokenizer")
 
 
-# ---- Shard folders of an object store: fetched once into a local cache and mapped there; made locally, then uploaded ----
+# ---- object stores ----
 
 
-MANIFEST = "manifest.json"
-CHANGE_PLACE = "the environment variable ELECTRA_CACHE names another place"
-
-
-def _place(kind: str, url: str, key: bytes) -> Path:
+def _cached(kind: str, url: str, key: bytes) -> Path:
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in url.rstrip("/").rpartition("/")[2])[:60]
     return remote.cache_folder() / kind / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}"
 
 
 @contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """One process of this machine at a time; the system takes the lock back from one that was killed."""
-    lock = place.with_name(place.name + ".lock")
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; the operating system releases the lock of a process that was killed."""
+    lock = folder.with_name(folder.name + ".lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         stream = lock.open("w")
     except OSError as error:
-        raise UserError(f"cannot write the cache {lock.parent}: {error.strerror or error}; {CHANGE_PLACE}") from None
+        raise UserError(f"cannot write the cache {lock.parent}: {error.strerror or error}; {CHANGE_CACHE}") from None
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def read_manifest(url: str) -> bytes:
-    """The manifest of a store's shard folder.
+    """The manifest of a dataset in a store.
 
     Raises:
         UserError: there is none.
     """
     if not remote.exists(remote.join(url, MANIFEST)):
-        found = "it is not finished, or no shard folder" if remote.exists(url) else "nothing is there"
+        found = "unfinished, or not a shard folder" if remote.exists(url) else "nothing is there"
         raise UserError(f"shard folder not found: {url} ({found}: no {MANIFEST}); make one with 'electra prepare --output {url}'")
     return remote.read_bytes(remote.join(url, MANIFEST))
 
 
 def expected_hashes(manifest: bytes, url: str) -> dict[str, str]:
-    """A manifest -> sha256 of each array, by its path below the folder.
+    """A manifest -> sha256 of each array, by its path in the folder.
 
     Raises:
-        UserError: it is no manifest.
+        UserError: it is not a manifest.
     """
     try:
         splits = json.loads(manifest)["splits"]
@@ -248,44 +242,41 @@ def expected_hashes(manifest: bytes, url: str) -> dict[str, str]:
         raise UserError(f"{url}/{MANIFEST} is not the manifest of a shard folder; make one with 'electra prepare'") from None
 
 
-# ---- down ----
-
-
 def fetch_shards(url: str) -> Path:
-    """A shard folder of a store -> its copy in the cache, whole and checked by the manifest's hashes.
+    """A dataset in a store -> its copy in the cache, whole and checked by the manifest's hashes.
 
     Raises:
-        UserError: nothing there, no access, no room, or a file that differs from its hash.
+        UserError: nothing there, no access, no disk space, or a file that differs from its hash.
     """
     manifest = read_manifest(url)
-    place = _place("shards", url, manifest)
-    if (place / MANIFEST).is_file():
-        return place
-    with _locked(place):
-        if not (place / MANIFEST).is_file():
-            _fetch(url, manifest, place)
-    return place
+    folder = _cached("shards", url, manifest)
+    if (folder / MANIFEST).is_file():
+        return folder
+    with _locked(folder):
+        if not (folder / MANIFEST).is_file():
+            _fetch(url, manifest, folder)
+    return folder
 
 
-def _fetch(url: str, manifest: bytes, place: Path) -> None:
+def _fetch(url: str, manifest: bytes, folder: Path) -> None:
     hashes = expected_hashes(manifest, url)
     system, _, files = remote.list_files(url, "shard folder")
     names = [*hashes, *sorted(name for name in files if name.startswith("tokenizer/") and ".." not in name.split("/"))]
     if missing := [name for name in names if name not in files]:
-        raise UserError(f"{url} has no {missing[0]}, its manifest names it; run 'electra prepare' again")
-    part = place.with_name(place.name + ".part")
+        raise UserError(f"{url} lacks {missing[0]}, which its manifest lists; run 'electra prepare' again")
+    part = folder.with_name(folder.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     report = CorpusReport(total_bytes=sum(files[name][1] for name in names))
     free, needed = shutil.disk_usage(part).free, report.total_bytes or 0
     if needed > free + sum(f.stat().st_size for f in part.rglob("*") if f.is_file()):
-        raise UserError(f"{url} needs {needed / 1e9:.1f} GB, the cache {part.parent} has {free / 1e9:.1f} GB free; {CHANGE_PLACE}")
-    print(f"fetching {url} ({needed / 1e6:,.1f} MB) to {place}; {CHANGE_PLACE}", file=sys.stderr)
+        raise UserError(f"{url} needs {needed / 1e9:.1f} GB, the cache {part.parent} has {free / 1e9:.1f} GB free; {CHANGE_CACHE}")
+    print(f"fetching {url} ({needed / 1e6:,.1f} MB) to {folder}; {CHANGE_CACHE}", file=sys.stderr)
     with ReadingProgress(report, f"fetching {url}") as progress:
         for name in names:
             target = part / name
-            if not (name in hashes and target.is_file() and _sha256(target) == hashes[name]):
+            if not (name in hashes and target.is_file() and atomic.sha256(target) == hashes[name]):
                 remote.download(system, files[name][0], target, f"{url}/{name}")
-                if name in hashes and (found := _sha256(target)) != hashes[name]:
+                if name in hashes and (found := atomic.sha256(target)) != hashes[name]:
                     target.unlink()
                     raise UserError(f"{url}/{name} is damaged: its hash is {found[:12]}, the manifest says {hashes[name][:12]}; prepare it again")
             report.done_bytes += files[name][1]
@@ -293,69 +284,62 @@ def _fetch(url: str, manifest: bytes, place: Path) -> None:
             progress.show()
     _check_tokenizer(part, manifest, url)
     (part / MANIFEST).write_bytes(manifest)
-    atomic.replace_folder(part, place)
+    atomic.replace_folder(part, folder)
 
 
 def _check_tokenizer(folder: Path, manifest: bytes, url: str) -> None:
-    """The manifest knows the tokenizer by its fingerprint."""
+    """Compare the tokenizer with the fingerprint in the manifest."""
     from electra.data.tokenizer import load_tokenizer
 
     if load_tokenizer(folder / "tokenizer").fingerprint != json.loads(manifest)["tokenizer"]["fingerprint"]:
         shutil.rmtree(folder / "tokenizer")
-        raise UserError(f"{url}/tokenizer is not the one the shards were made with; prepare them again")
-
-
-# ---- up ----
+        raise UserError(f"{url}/tokenizer is not the one the shards were made with; run 'electra prepare' again")
 
 
 def make_shards(output: str | Path, make: Callable[[Path], Shards]) -> Shards:
-    """Make shards in a local folder; for a URL in the cache, then upload them, the manifest last, and keep the copy as a fetched one.
+    """Make a dataset in a local folder; for a URL in the cache, then upload it, the manifest last, and keep the copy as a downloaded one.
 
     Raises:
-        UserError: finished shards or something else are there already, or the store cannot be written.
+        UserError: the output already exists, or the store cannot be written.
     """
     if not remote.is_url(output):
         return make(Path(output))
     url = str(output)
-    place = _place("prepare", url, url.encode())
-    with _locked(place):
+    folder = _cached("prepare", url, url.encode())
+    with _locked(folder):
         if remote.exists(remote.join(url, MANIFEST)):
             raise UserError(f"{url} already holds finished shards; choose another --output, or delete it first")
-        if not place.exists():
+        if not folder.exists():
             remote.fresh_output(url, remedy="choose another --output")
-            print(f"making {url} in {place}, then uploading; {CHANGE_PLACE}", file=sys.stderr)
-        # Made before and not yet uploaded whole: `make` would refuse it.
-        shards = _open(place) if (place / MANIFEST).is_file() else make(place)
-        return _open(_publish(place, url, shards.manifest))
+            print(f"making {url} in {folder}, then uploading; {CHANGE_CACHE}", file=sys.stderr)
+        # Finished before but not uploaded completely: `make` would reject it.
+        if not (folder / MANIFEST).is_file():
+            make(folder)
+        return open_shards(_publish(folder, url))
 
 
-def _open(folder: Path) -> Shards:
-
-    return open_shards(folder)
-
-
-def _publish(place: Path, url: str, manifest: dict[str, Any]) -> Path:
-    """A finished folder -> the store -> its place among the fetched copies."""
-    note = place / "uploaded.json"
+def _publish(folder: Path, url: str) -> Path:
+    """Upload a finished folder, then move it among the downloaded copies -> its new path."""
+    note = folder / "uploaded.json"
     done: list[str] = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else []
-    content = (place / MANIFEST).read_bytes()
-    files = [*expected_hashes(content, url), *sorted(f"tokenizer/{file.name}" for file in (place / "tokenizer").iterdir())]
-    report = CorpusReport(total_bytes=sum((place / name).stat().st_size for name in files))
+    content = (folder / MANIFEST).read_bytes()
+    files = [*expected_hashes(content, url), *sorted(f"tokenizer/{file.name}" for file in (folder / "tokenizer").iterdir())]
+    report = CorpusReport(total_bytes=sum((folder / name).stat().st_size for name in files))
     with ReadingProgress(report, f"uploading {url}") as progress:
         for name in files:
             if name not in done:
-                remote.upload(place / name, remote.join(url, name))
+                remote.upload(folder / name, remote.join(url, name))
                 atomic.write_text(note, json.dumps(done := [*done, name]))
-            report.done_bytes += (place / name).stat().st_size
-            report.text_bytes += (place / name).stat().st_size
+            report.done_bytes += (folder / name).stat().st_size
+            report.text_bytes += (folder / name).stat().st_size
             progress.show()
-    remote.upload(place / MANIFEST, remote.join(url, MANIFEST))
+    remote.upload(folder / MANIFEST, remote.join(url, MANIFEST))
     note.unlink(missing_ok=True)
-    final = _place("shards", url, content)
+    final = _cached("shards", url, content)
     with _locked(final):
         if final.exists():
-            shutil.rmtree(place)
+            shutil.rmtree(folder)
         else:
             final.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(place, final)
+            os.replace(folder, final)
     return final

@@ -1,4 +1,7 @@
-"""What the user named -> the files to read, and the bytes in them; what went wrong on the way is kept in a `CorpusReport`."""
+"""Files, folders, URLs, archives, hub names -> readable sources, their bytes and lines; problems are collected in a `CorpusReport`.
+
+Compressed files and archives are read as forward-only streams, a block at a time; nothing is unpacked to disk.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,27 @@ from typing import Any, BinaryIO, Self, cast
 from electra.errors import UserError, require
 from electra.storage import atomic, remote
 
-# ---- A file, as it lies there -> its bytes, decompressed, as a stream that only goes forward and holds a block at a time ----
-
-
 COMPRESSIONS = (".gz", ".xz", ".zst", ".bz2")
+TEXT_ENDINGS = (".txt", ".text", ".md", ".rst", ".tokens", ".raw")
+RECORD_ENDINGS = (".jsonl", ".ndjson")
+ARCHIVE_ENDINGS = (".tar", ".zip", ".tgz", ".txz", ".tzst", ".tbz2")
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 16 << 20
+"""A longer line is cut (and reported), so that memory stays bounded."""
+MAX_PLACES = 10
+"""Places kept for each kind of problem; all are counted."""
+UNREADABLE = "files that could not be read"
+UNKNOWN_ENDING = "files skipped, ending not known"
+NOT_FILES = "archive members skipped, no regular files"
+TAR_MARK = b"ustar"
+"""At byte 257 of a tar."""
+MOST_NESTED = 4
+
+# ---- streams ----
 
 
 class ArchiveBroken(OSError):
-    """The archive that a stream lies in cannot be read on; told once, where the archive is read, not for all that lies in it."""
+    """The archive that contains a stream cannot be read any further; reported once for the archive, not for each member."""
 
 
 BROKEN_STREAM = (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
@@ -34,7 +50,7 @@ BROKEN_STREAM = (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError
 
 
 def reason(error: BaseException) -> str:
-    """Why, in one line."""
+    """The message of an error in one line."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -61,7 +77,7 @@ class _FromBlocks(io.RawIOBase):
 
 
 def decompressed(raw: BinaryIO, ending: str) -> BinaryIO:
-    """A stream and its name's last ending ('.xz') -> the stream of what it holds; other endings change nothing."""
+    """A stream and the last ending of its name ('.xz') -> the decompressed stream; other endings change nothing."""
     if ending == ".zst":
         return cast(BinaryIO, io.BufferedReader(_FromBlocks(_zstd_blocks(raw)), 1 << 16))
     openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
@@ -82,11 +98,11 @@ def _zstd_blocks(raw: BinaryIO) -> Iterator[bytes]:
     except zstandard.ZstdError as error:
         raise OSError(str(error)) from None
     if frame is not None:
-        raise EOFError("the last frame is not whole")
+        raise EOFError("the last frame is incomplete")
 
 
 def peek(stream: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
-    """The first bytes of a stream, and the stream with them still to come."""
+    """The first bytes of a stream, and the stream from its beginning."""
     head = b""
     while len(head) < size and (block := stream.read(size - len(head))):
         head += block
@@ -99,39 +115,30 @@ def peek(stream: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
     return head, cast(BinaryIO, io.BufferedReader(_FromBlocks(blocks()), 1 << 16))
 
 
-TEXT_ENDINGS = (".txt", ".text", ".md", ".rst", ".tokens", ".raw")
-RECORD_ENDINGS = (".jsonl", ".ndjson")
-ARCHIVE_ENDINGS = (".tar", ".zip", ".tgz", ".txz", ".tzst", ".tbz2")
-BLOCK_BYTES = 1 << 20
-MAX_LINE_BYTES = 16 << 20
-"""A line without end is cut here, so that memory stays bounded; the cut is reported."""
-MAX_PLACES = 10
-"""Places kept of each kind of problem; the count goes on."""
-UNREADABLE = "files that could not be read"
-UNKNOWN_ENDING = "files skipped, ending not known"
+# ---- sources ----
 
 
 @dataclass
 class CorpusReport:
-    """What was read, and every problem with its count and first places."""
+    """What was read so far, and every problem with its count and first places."""
 
     text_bytes: int = 0
     """Bytes of text read, decompressed."""
     done_bytes: int = 0
-    """Bytes of finished files as they lie on the disk."""
+    """Size on disk of finished files."""
     total_bytes: int | None = 0
-    """Bytes of all files as they lie on the disk; None where a data set of the hub is among them."""
+    """Size on disk of all files; None if there is a hub dataset among them."""
     position: int = 0
-    """Position in the file being read, on the disk."""
+    """Position on disk in the file being read."""
     documents: int = 0
     empty_documents: int = 0
     rules: dict[str, int] = field(default_factory=dict)
-    """What separates documents -> number of files read so."""
+    """What separates documents -> number of such files."""
     problems: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Kind of problem -> {"count", "places"}."""
 
     def add(self, problem: str, place: str, count: int = 1) -> None:
-        """Count a problem and keep its place, if it is among the first."""
+        """Count a problem, and keep its place if it is among the first."""
         entry = self.problems.setdefault(problem, {"count": 0, "places": []})
         entry["count"] += count
         if len(entry["places"]) < MAX_PLACES:
@@ -139,7 +146,7 @@ class CorpusReport:
 
     @property
     def fraction(self) -> float | None:
-        """Share of the corpus read so far, by bytes on the disk; None where the whole is not known."""
+        """Fraction of the corpus read so far, by size on disk; None if the total is unknown."""
         return None if not self.total_bytes else min(1.0, (self.done_bytes + self.position) / self.total_bytes)
 
     def lines(self) -> list[str]:
@@ -153,27 +160,27 @@ class CorpusReport:
 
 @dataclass(frozen=True)
 class Source:
-    """One file, on a disk, in a store or in an archive, or one data set of the hub."""
+    """One file, on disk, in a store or in an archive, or one hub dataset."""
 
     kind: str
-    """'text', 'records' (jsonl), 'parquet', 'archive', 'compressed' (its name does not say what is in it) or 'hub'."""
+    """'text', 'records' (jsonl), 'parquet', 'archive', 'compressed' (its name does not tell its content) or 'hub'."""
     name: str
-    """Short name for places: the path below the folder that was named."""
+    """Short name for messages: the path relative to the given folder."""
     path: Path | None = None
     size_bytes: int = 0
     opener: Callable[[], BinaryIO] | None = None
-    """How to open it where it has no path."""
+    """Opens it if it has no path."""
     in_archive: bool = False
     named: bool = False
-    """Whether it was named by itself, rather than found in a folder."""
+    """Whether it was given by name, rather than found in a folder."""
 
     @property
     def ending(self) -> str:
-        """The last ending of its name, in small letters."""
+        """The last ending of its name, lower-case."""
         return PurePath(self.name).suffix.lower()
 
     def open(self) -> BinaryIO:
-        """Its bytes as they lie there."""
+        """Its bytes as stored."""
         if self.opener is not None:
             return self.opener()
         assert self.path is not None
@@ -181,7 +188,7 @@ class Source:
 
 
 def kind_of(path: PurePath) -> str | None:
-    """What a file is, by the endings of its name; None: nothing that holds text."""
+    """The kind of a file, by the endings of its name; None: not a text."""
     endings = [e.lower() for e in path.suffixes]
     packed = bool(endings) and endings[-1] in COMPRESSIONS
     last = endings[-1 - packed] if len(endings) > packed else ""
@@ -195,7 +202,7 @@ def kind_of(path: PurePath) -> str | None:
 
 
 def _named_kind(path: PurePath) -> str:
-    """A file named by itself is text whatever its ending, unless that says otherwise."""
+    """The kind of a file given by name: text, unless its ending says otherwise."""
     if path.suffix.lower() in (".csv", ".tsv"):
         raise UserError(f"{path}: a table is not a corpus; turn it into jsonl or parquet and name its text column (--text-field)")
     return kind_of(path) or ("records" if ".json" in path.suffixes else "text")
@@ -233,10 +240,10 @@ def _in_store(url: str, report: CorpusReport) -> Iterator[Source]:
 
 
 def find_sources(names: Sequence[str | Path], report: CorpusReport) -> list[Source]:
-    """Files, folders (read whole, sorted by path), URLs of either and hf:NAMEs -> sources in the order given.
+    """Files, folders (all files in them, sorted by path), URLs of either and hf:NAMEs -> sources in the order given.
 
     Raises:
-        UserError: something named does not exist, or nothing readable is among it.
+        UserError: a name does not exist, or there is nothing readable.
     """
     found: list[Source] = []
     for name in names:
@@ -263,7 +270,7 @@ def find_sources(names: Sequence[str | Path], report: CorpusReport) -> list[Sour
 
 
 def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[bytes]:
-    """A text file -> blocks of whole lines, decompressed (or `stream`, which is so). One that breaks off is reported; what came before is kept."""
+    """A text file (or its decompressed `stream`) -> blocks of whole lines. A damaged file is reported, and read up to the damage."""
     rest = b""
     try:
         with source.open() if stream is None else stream as raw:
@@ -284,12 +291,12 @@ def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = 
                     continue
                 rest += block
                 if len(rest) > MAX_LINE_BYTES:
-                    report.add("lines cut because they do not end", source.name)
+                    report.add(f"lines cut because they are longer than {MAX_LINE_BYTES >> 20} MB", source.name)
                     cut = rest.rfind(b" ") + 1 or MAX_LINE_BYTES
                     yield rest[:cut] + b"\n"
                     rest = rest[cut:]
     except ArchiveBroken:
-        pass  # told where the archive is read
+        pass  # reported for the archive
     except BROKEN_STREAM as error:
         after = "" if source.in_archive else f" after {report.position:,} bytes:"
         report.add(UNREADABLE, f"{source.name}:{after} {reason(error)}")
@@ -298,7 +305,7 @@ def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = 
 
 
 def read_lines(source: Source, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
-    """A text file -> (line number from 1, line without its end). Bytes that are not UTF-8 become U+FFFD and are reported with their place."""
+    """A text file -> (line number from 1, line without its end). Bytes that are not UTF-8 become U+FFFD and are reported."""
     number = 0
     for block in read_blocks(source, report, stream):
         try:
@@ -323,7 +330,7 @@ def _decode(line: bytes, place: str, report: CorpusReport) -> str:
 
 
 def estimate_text_bytes(names: Sequence[str | Path]) -> int | None:
-    """About how much text a corpus holds, from file sizes and usual ratios of compression; None where a data set of the hub is among it."""
+    """Estimated bytes of text in a corpus, from file sizes and usual compression ratios; None if there is a hub dataset among it."""
     sources = find_sources(names, CorpusReport())
     if any(source.kind == "hub" for source in sources):
         return None
@@ -331,17 +338,11 @@ def estimate_text_bytes(names: Sequence[str | Path]) -> int | None:
     return sum(int(source.size_bytes * ratios.get(source.ending, 1.0)) for source in sources)
 
 
-# ---- Archives of texts, as OpenWebText is distributed -> the texts in them, nothing unpacked to the disk ----
+# ---- archives ----
 
 
-TAR_MARK = b"ustar"
-"""Stands at byte 257 of a tar."""
-MOST_NESTED = 4
-NOT_FILES = "archive members skipped, no regular files"
-
-
-class _Entry(tarfile.TarInfo):
-    """A tar's header. tarfile takes a damaged one for the end of the archive; here only the end is the end."""
+class _TarHeader(tarfile.TarInfo):
+    """tarfile takes a damaged header for the end of the archive; this one raises."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -350,13 +351,13 @@ class _Entry(tarfile.TarInfo):
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            raise tarfile.ReadError("it ends without an end mark") from None
+            raise tarfile.ReadError("no end mark") from None
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"a header is damaged: {error}") from None
 
 
 class _Member(io.RawIOBase):
-    """A member of a tar. When the archive cannot be read on, the error is kept for `_read_tar` to tell."""
+    """A member of a tar. If the archive cannot be read any further, the error is kept for `_read_tar` to report."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -378,7 +379,7 @@ class _Member(io.RawIOBase):
 
 
 def open_sniffed(source: Source, report: CorpusReport) -> tuple[str, BinaryIO | None]:
-    """A compressed file whose name does not say what is in it -> ('archive' or 'text', its decompressed stream, or None if it is broken)."""
+    """A compressed file whose name does not tell its content -> ('archive' or 'text', its decompressed stream, or None if it is damaged)."""
     try:
         head, stream = peek(decompressed(source.open(), source.ending), 262)
     except ArchiveBroken:
@@ -390,9 +391,9 @@ def open_sniffed(source: Source, report: CorpusReport) -> tuple[str, BinaryIO | 
 
 
 def read_members(source: Source, report: CorpusReport, stream: BinaryIO | None = None, depth: int = 0) -> Iterator[Source]:
-    """An archive (or, given `stream`, a decompressed tar) -> the texts in it, each to be read before the next is asked for.
+    """An archive (or, given `stream`, a decompressed tar) -> the texts in it, each to be read before the next one.
 
-    A damaged archive is reported with its place; what stands before the damage is given.
+    A damaged archive is reported, and read up to the damage.
     """
     if depth >= MOST_NESTED:
         report.add(UNREADABLE, f"{source.name}: archives within archives, more than {MOST_NESTED} deep")
@@ -409,7 +410,7 @@ def read_members(source: Source, report: CorpusReport, stream: BinaryIO | None =
                     report.position = position()
                 yield from _as_texts(member, report, depth)
     except ArchiveBroken:
-        return  # told where the outer archive is read
+        return  # reported for the outer archive
     except BROKEN_STREAM as error:
         report.add(UNREADABLE, f"{source.name}: after {report.position:,} bytes: {reason(error)}")
 
@@ -423,7 +424,7 @@ def _as_texts(member: Source, report: CorpusReport, depth: int) -> Iterator[Sour
     """A member -> itself, or the texts in it if it is an archive."""
     if member.kind == "archive":
         if member.ending == ".zip":
-            report.add(UNREADABLE, f"{member.name}: a zip within an archive (its list of contents stands at its end); unpack the outer one")
+            report.add(UNREADABLE, f"{member.name}: a zip within an archive (its table of contents is at its end); unpack the outer one")
         else:
             yield from read_members(member, report, depth=depth + 1)
     elif member.kind == "compressed":
@@ -437,7 +438,7 @@ def _as_texts(member: Source, report: CorpusReport, depth: int) -> Iterator[Sour
 
 
 def _member(name: str, archive: Source, size: int, opener: Callable[[], BinaryIO], report: CorpusReport) -> Source | None:
-    """A member -> a source, or None if it is not for us."""
+    """A member -> a source, or None if it is not a text."""
     shown = "".join(c if c.isprintable() else "\ufffd" for c in name)[:300]
     if any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(name).parts):
         return None  # hidden, as in folders
@@ -457,7 +458,7 @@ def _buffered(reader: _Member) -> BinaryIO:
 
 
 def _read_tar(stream: BinaryIO, archive: Source, report: CorpusReport) -> Iterator[Source]:
-    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Entry) as tar:
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarHeader) as tar:
         while (entry := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member it has passed
             if entry.isdir():

@@ -1,7 +1,7 @@
-"""The original code's pre-training shards (TFRecord of tf.train.Example) -> examples as they were stored, without TensorFlow.
+"""The original code's pre-training data (TFRecords of tf.train.Example) -> stored examples of a tokenized dataset, without TensorFlow.
 
-A record is: its length (8 bytes), a checksum of that (4), the data, a checksum of these (4). Its data are a tf.train.Example with the lists
-`input_ids`, `input_mask`, `segment_ids`: [CLS] a [SEP] b [SEP] and padding, as `build_pretraining_dataset.py` wrote them.
+A record is its length (8 bytes), a checksum of the length (4), the data, a checksum of the data (4). The data are a tf.train.Example with
+the lists `input_ids`, `input_mask`, `segment_ids`: [CLS] a [SEP] b [SEP] and padding, as written by `build_pretraining_dataset.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST_RECORD_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class RecordFile:
-    """A TFRecord file, here or in a store."""
+    """A TFRecord file, local or in a store."""
 
     place: str
     """Path or URL."""
@@ -38,12 +38,12 @@ class RecordFile:
 
     @property
     def name(self) -> str:
-        """Without the folder."""
+        """The file's name without its folder."""
         return self.place.rpartition("/")[2]
 
     @contextmanager
     def here(self) -> Iterator[Path]:
-        """The file on this machine: itself, or a copy for as long as it is read."""
+        """A local path: the file itself, or a temporary copy."""
         if not remote.is_url(self.place):
             yield Path(self.place)
             return
@@ -53,7 +53,7 @@ class RecordFile:
             yield copy
 
     def key(self) -> bytes:
-        """Changes with the content; of a store's file, with what the store says of it."""
+        """16 bytes that change with the content; for a file in a store, with its version."""
         if remote.is_url(self.place):
             return hashlib.blake2b(remote.version(self.place).encode(), digest_size=16).digest()
         with open(self.place, "rb") as stream:
@@ -61,10 +61,10 @@ class RecordFile:
 
 
 def find_records(names: Sequence[str | Path]) -> list[RecordFile]:
-    """Files and folders, or URLs of them -> the TFRecord files among them, in order; none where these are no TFRecords.
+    """Files and folders, or URLs of them -> the TFRecord files among them, in order; an empty list if there are none.
 
     Raises:
-        UserError: TFRecords beside something else.
+        UserError: TFRecords are mixed with something else.
     """
     found: list[RecordFile] = []
     others: list[str] = []
@@ -83,7 +83,7 @@ def _in_folder(path: Path) -> list[RecordFile]:
 
 
 def _in_store(url: str) -> list[RecordFile]:
-    """Those right in the folder, or the one that the URL names. A URL that names neither is told where the text is read."""
+    """The TFRecords directly in a folder, or the one that the URL names. A wrong URL is reported where text is read."""
     if not remote.exists(url):
         return []
     files = remote.list_files(url)[2].items()
@@ -92,7 +92,7 @@ def _in_store(url: str) -> list[RecordFile]:
 
 
 def _number(file: RecordFile) -> tuple[int, str]:
-    """Shards are numbered without leading zeros: 2 before 10."""
+    """Sort key: files are numbered without leading zeros, 2 before 10."""
     digits = "".join(c if c.isdigit() else " " for c in file.name.partition(".tfrecord")[2]).split()
     return (int(digits[0]) if digits else -1, file.name)
 
@@ -101,7 +101,7 @@ def read_records(path: Path) -> Iterator[bytes]:
     """A TFRecord file -> its records.
 
     Raises:
-        Damaged: a checksum or length is wrong, or the file ends within a record.
+        Damaged: a wrong checksum or length, or the file ends within a record.
     """
     require("google_crc32c", "train")
     with path.open("rb") as stream:
@@ -110,7 +110,7 @@ def read_records(path: Path) -> Iterator[bytes]:
             if len(head) < 12 or int.from_bytes(head[8:], "little") != masked_crc(head[:8]):
                 raise Damaged("a record's length is damaged")
             if size > MOST_RECORD_BYTES:
-                raise Damaged(f"a record of {size:,} bytes is no pre-training example")
+                raise Damaged(f"a record of {size:,} bytes is not a pre-training example")
             data, check = stream.read(size), stream.read(4)
             if len(check) < 4:
                 raise Damaged("it ends within a record")
@@ -120,10 +120,10 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def integers(record: bytes) -> dict[str, np.ndarray]:
-    """A tf.train.Example -> its lists of integers, int64.
+    """A tf.train.Example -> its integer lists, int64.
 
     Raises:
-        Damaged: it is no Example.
+        Damaged: it is not an Example.
     """
     out = {}
     for number, features in fields(record):
@@ -148,17 +148,17 @@ def _int64_list(data: bytes) -> np.ndarray:
 
 
 def _packed(data: bytes) -> np.ndarray:
-    """Numbers of variable length, end to end: seven bits a byte, the lowest first, the last byte below 128."""
+    """Concatenated varints (seven bits per byte, lowest first, the last byte below 128) -> int64."""
     parts = np.frombuffer(data, np.uint8)
     last = parts < 0x80
     if not len(parts) or not last[-1]:
         raise Damaged("it ends within a number")
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    place = np.arange(len(parts)) - np.repeat(starts, ends - starts + 1)
-    if place.max() > 9:
+    index = np.arange(len(parts)) - np.repeat(starts, ends - starts + 1)
+    if index.max() > 9:
         raise Damaged("a number is longer than 64 bits")
-    shifted = (parts & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
+    shifted = (parts & 0x7F).astype(np.uint64) << (7 * index).astype(np.uint64)
     return np.add.reduceat(shifted, starts).view(np.int64)
 
 
@@ -166,19 +166,19 @@ def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.nd
     """An example's lists -> the ids of its one or two segments, without [CLS], [SEP] and padding.
 
     Raises:
-        Damaged: its lists are missing, or of different lengths.
-        UserError: it was made with another vocabulary.
+        Damaged: lists are missing or inconsistent.
+        UserError: the example was made with another vocabulary.
     """
     try:
         ids, mask, segment_ids = (example[name] for name in ("input_ids", "input_mask", "segment_ids"))
     except KeyError as error:
-        raise Damaged(f"a record has no {error}") from None
+        raise Damaged(f"a record without {error}") from None
     num = int(mask.sum())
     if not (len(ids) == len(mask) == len(segment_ids)) or not 3 <= num <= len(ids):
         raise Damaged("input_ids, input_mask and segment_ids do not fit together")
     first = int((segment_ids[:num] == 0).sum())
     if first < 3 or segment_ids[:first].any() or (segment_ids[first:num] != 1).any():
-        raise Damaged("segment_ids do not read 0 for the first segment, then 1 for the second")
+        raise Damaged("segment_ids are not 0 for the first segment and 1 for the second")
     ids = ids[:num]
     if ids.min() < 0 or ids.max() >= tokenizer.vocab_size:
         raise UserError(
@@ -186,18 +186,18 @@ def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.nd
         )
     seps = [first - 1] if first == num else [first - 1, num - 1]
     if ids[0] != tokenizer.cls_id or any(ids[at] != tokenizer.sep_id for at in seps):
-        raise UserError("a record does not read [CLS] a [SEP] b [SEP] with this tokenizer; give the vocabulary it was made with")
+        raise UserError("a record is not [CLS] a [SEP] b [SEP] with this tokenizer; give the vocabulary it was made with")
     parts = [ids[1 : first - 1], ids[first : num - 1]]
     return [part for part in parts if len(part)]
 
 
 def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Path, held_out: float, report: CorpusReport) -> int:
-    """TFRecord files -> SHARDS/parts/*.npz, a part per file, an example a document of one or two lines -> the number of parts.
+    """TFRecord files -> SHARDS/parts/*.npz, a chunk per file, in it each example as a document of one or two lines -> number of chunks.
 
-    A damaged file is told with its place, and what stands before the damage is kept.
+    A damaged file is reported, and read up to the damage.
 
     Raises:
-        UserError: no file holds an example.
+        UserError: there is no example in any file.
     """
     (output / "parts").mkdir(exist_ok=True)
     report.total_bytes = sum(file.size for file in files)
@@ -220,7 +220,7 @@ def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Pat
 
 
 def _store_file(file: RecordFile, tokenizer: Tokenizer, target: Path, key: bytes, held_out: float, report: CorpusReport) -> None:
-    dtype = np.dtype(np.uint16 if tokenizer.typecode == "H" else np.int32)
+    dtype = tokenizer.dtype
     ids: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     ends: dict[str, list[int]] = {name: [] for name in SPLITS}
     try:
@@ -232,8 +232,8 @@ def _store_file(file: RecordFile, tokenizer: Tokenizer, target: Path, key: bytes
                 ids[name] += found
                 ends[name].append(len(found))
     except Damaged as error:
-        key = bytes(len(key))  # fits no file: should this be interrupted, it is read again and its damage told again
-        report.add("TFRecord files read up to a damage", f"{file.name}, record {sum(map(len, ends.values()))}: {error}")
+        key = bytes(len(key))  # matches no file: after an interruption it is read again, and its damage reported again
+        report.add("TFRecord files damaged, read up to the damage", f"{file.name}, record {sum(map(len, ends.values()))}: {error}")
     arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8), "dropped": np.array([0, file.size])}
     unknown = 0
     for name in SPLITS:

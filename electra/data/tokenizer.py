@@ -1,12 +1,11 @@
-"""vocab.txt / tokenizer.json -> ids; trains a WordPiece vocabulary.
+"""vocab.txt or tokenizer.json -> `Tokenizer`: texts -> word-piece ids and back; and training of a WordPiece vocabulary.
 
-The rules are BERT's: remove control characters, set Chinese characters apart, lower-case and strip accents (uncased models), split at
-white space and punctuation, then the longest pieces from the left. `tokenizers` does the work; `chunk_cache` repeats it cheaply.
+The rules are BERT's: remove control characters, separate Chinese characters, lower-case and strip accents (uncased models), split at white
+space and punctuation, then match the longest pieces from the left. `tokenizers` does the work; `fast_tokenizer` looks up repeated chunks.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import json
@@ -22,20 +21,23 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from electra import bundled
-from electra.data.fast_tokenizer import GAP, ChunkCache, ChunkTable, together
+from electra.data.fast_tokenizer import GAP, ChunkCache, ChunkTable, concatenated
 from electra.errors import UserError
 from electra.storage import atomic, remote
 
-# ---- BERT's rules around a vocabulary, as a `tokenizers.Tokenizer` ----
-
-
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ALPHABET_COVERAGE = 0.9999
-"""Share of a corpus's characters whose letters get a piece of their own when a vocabulary is trained."""
+"""Fraction of a corpus's characters that have single-letter pieces when a vocabulary is trained."""
+FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+TOKENIZER_FILES = (*FILES, *(f"tokenizer/{name}" for name in FILES))
+ONE_BY_ONE = 16
+"""Up to this many texts are encoded one by one: waking the thread pool of `tokenizers` would cost more."""
+
+# ---- BERT's rules ----
 
 
 def encodable(text: str) -> str:
-    """Lone surrogates (from broken JSON escapes) -> U+FFFD, one for one, so that offsets keep."""
+    """Lone surrogates (from broken JSON escapes) -> U+FFFD, one for one, so that offsets do not change."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -43,7 +45,7 @@ def encodable(text: str) -> str:
     return text
 
 
-def looks_at_chunks_alone(rules: dict[str, Any]) -> bool:
+def is_chunk_local(rules: dict[str, Any]) -> bool:
     """Whether a tokenizer.json's rules are BERT's, which never look across a space."""
     kinds = [(rules.get(part) or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
     spaces = any(" " in added["content"] for added in rules.get("added_tokens", []))
@@ -88,17 +90,14 @@ def read_vocabulary(path: Path) -> dict[str, int]:
 
 
 def choose_letters(counts: Counter[str], most: int) -> list[str]:
-    """The most frequent letters that cover the text, in code order (equal counts: the lower code first)."""
+    """The most frequent letters that cover the text, at most `most`, in code point order (equal counts: the lower code point first)."""
     needed = ALPHABET_COVERAGE * counts.total()
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(most, 20)]
     before = itertools.accumulate((count for _, count in ranked), initial=0)
     return sorted(letter for (letter, _), covered in zip(ranked, before, strict=False) if covered < needed)
 
 
-FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
-TOKENIZER_FILES = (*FILES, *(f"tokenizer/{name}" for name in FILES))
-ONE_BY_ONE = 16
-"""Texts up to this many are not handed to the thread pool of `tokenizers`: waking it costs more than they do."""
+# ---- the tokenizer ----
 
 
 class Tokenizer:
@@ -133,16 +132,13 @@ class Tokenizer:
         self.fingerprint = hashlib.sha256(json.dumps([self.pieces, case_rule]).encode()).hexdigest()
         self.typecode = "H" if self.vocab_size <= 1 << 16 else "i"
         self.dtype: np.dtype[Any] = np.dtype(np.uint16 if self.typecode == "H" else np.int32)
-        alone = looks_at_chunks_alone(rules)
-        self._cache = ChunkCache(self._encode_directly) if alone else None
-        takes_apart = all("[" in added["content"] for added in rules.get("added_tokens", []))
-        told: dict[str, Any] = {"stands_alone": self.stands_alone, "lowercase": self.lowercase, "takes_apart": takes_apart}
-        self._new_table = functools.partial(ChunkTable, self._encode_directly, self.dtype, **told)
+        self._chunk_local = is_chunk_local(rules)
+        self._splits_words = all("[" in added["content"] for added in rules.get("added_tokens", []))
+        self._cache = ChunkCache(self._encode_directly) if self._chunk_local else None
         self._table: ChunkTable | None = None
-        self._looks_at_chunks_alone = alone
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Texts -> ids without special tokens, not truncated; identical to `tokenizers` (special pieces written out are recognized)."""
+        """Texts -> ids without special tokens, not truncated; identical to `tokenizers` (special tokens written out are recognized)."""
         return [array(self.typecode, ids).tolist() for ids in self.encode_packed(texts)]
 
     def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
@@ -150,15 +146,17 @@ class Tokenizer:
         return self._cache.encode(texts) if self._cache is not None else self._encode_directly(list(texts))
 
     def encode_lines(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Lines of UTF-8, megabytes at a time -> all their ids, (lines,) how many each has: the same as `encode_packed`'s, several times as fast."""
-        if self._table is None and self._looks_at_chunks_alone:
-            self._table = self._new_table()
-        if self._table is not None:
-            return self._table.encode(text)
-        return together(self._encode_directly(text.decode("utf-8").split("\n")), self.dtype)
+        """UTF-8 lines, megabytes at a time -> (N,) all their ids, (lines,) how many each has; as `encode_packed`, several times as fast."""
+        if not self._chunk_local:
+            return concatenated(self._encode_directly(text.decode("utf-8").split("\n")), self.dtype)
+        if self._table is None:
+            self._table = ChunkTable(
+                self._encode_directly, self.dtype, single_token=self.single_token, lowercase=self.lowercase, splits_words=self._splits_words
+            )
+        return self._table.encode(text)
 
-    def stands_alone(self, character: str) -> int | None:
-        """A character's id where BERT's rules set it apart from whatever is beside it; GAP where it only parts tokens; else None."""
+    def single_token(self, character: str) -> int | None:
+        """A character's id if by BERT's rules it is a token in any context; GAP if it only separates tokens; else None."""
         parts = self.backend.pre_tokenizer.pre_tokenize_str(self.backend.normalizer.normalize_str(f"a{character}a"))
         words = [word for word, _ in parts]
         if words == ["a", "a"]:
@@ -169,19 +167,19 @@ class Tokenizer:
         return ids[0] if len(ids) == 1 else None
 
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Text -> (ids, character offsets in the text as it was given), without special tokens."""
+        """Text -> (ids, character offsets in the original text), without special tokens."""
         encoding = self.backend.encode(encodable(text), add_special_tokens=False)
         return encoding.ids, encoding.offsets
 
     def encode_words(self, text: str) -> list[tuple[list[int], tuple[int, int]]]:
-        """Text -> its words, found by white space, punctuation and Chinese characters: ids of each, its (first, end) characters in the text."""
+        """Text -> its words, split by white space, punctuation and Chinese characters: the ids of each, and its (first, end) characters."""
         encoding = self.backend.encode(encodable(text), add_special_tokens=False)
         words: list[tuple[list[int], tuple[int, int]]] = []
         last: int | None = None
         follows = [*(start for start, _ in encoding.offsets), len(text)][1:]
         for index, word, (start, end), follow in zip(encoding.ids, encoding.word_ids, encoding.offsets, follows, strict=True):
             while end < follow and unicodedata.category(text[end]) == "Mn":
-                end += 1  # an accent that was stripped belongs to its letter
+                end += 1  # a stripped accent belongs to its letter
             if words and word == last:
                 ids, (first, _) = words[-1]
                 words[-1] = ([*ids, index], (first, end))
@@ -191,13 +189,13 @@ class Tokenizer:
         return words
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """Ids -> text, pieces joined; what normalizing took away (case, accents) does not come back."""
+        """Ids -> text, pieces joined; what normalization removed (case, accents) is lost."""
         return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
 
     def wrap(self, ids_a: Sequence[int], ids_b: Sequence[int] | None = None, max_length: int | None = None) -> tuple[list[int], list[int]]:
         """One or two texts' ids -> ([CLS] a [SEP] (b [SEP]), segments 0..0 (1..1)).
 
-        A pair too long loses tokens from the end of its longer text, one at a time, of b where both are equal: the original's rule.
+        A pair that is too long loses tokens from the end of the longer text, one at a time, and of b if both are equal: the original's rule.
         """
         a = list(ids_a)
         b = None if ids_b is None else list(ids_b)
@@ -236,7 +234,7 @@ class Tokenizer:
                 encodings = [self.backend.encode(text, add_special_tokens=False) for text in texts]
             else:
                 encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
-        except TypeError:  # lone surrogates cannot be handed over as UTF-8
+        except TypeError:  # lone surrogates have no UTF-8
             return self._encode_directly([encodable(text) for text in texts])
         return [array(self.typecode, encoding.ids).tobytes() for encoding in encodings]
 
@@ -251,12 +249,12 @@ def _revive(text: str) -> Tokenizer:
 def load_tokenizer(
     source: str | Path, lowercase: bool | None = None, *, strip_accents: bool | None = None, split_chinese: bool | None = None
 ) -> Tokenizer:
-    """A folder (tokenizer, checkpoint, run, shards), a vocab.txt, a tokenizer.json, a URL of these, 'shipped:NAME' or a name on the hub -> Tokenizer.
+    """A folder (tokenizer, checkpoint, run, dataset), a vocab.txt, a tokenizer.json, a URL of these, 'shipped:NAME' or a hub name -> Tokenizer.
 
-    What is not given is taken from the files; a bare vocab.txt is uncased when no piece holds a capital letter.
+    Rules that are not given are taken from the files; a bare vocab.txt is uncased if no piece has a capital letter.
 
     Raises:
-        UserError: nothing there, or not a WordPiece tokenizer.
+        UserError: not found, or not a WordPiece tokenizer.
     """
     if remote.is_url(source):
         with remote.local_copy(str(source), TOKENIZER_FILES, "tokenizer") as folder:
@@ -293,18 +291,18 @@ def load_tokenizer(
 
 
 def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> None:
-    """Refuse to start from a checkpoint (`--init SOURCE`, in `folder`) whose rows mean other pieces than the data's ids.
+    """Check that a checkpoint to start from (`--init SOURCE`, in `folder`) has the data's vocabulary.
 
     Raises:
-        UserError: the vocabularies differ. Where the checkpoint has none beside it, their sizes have to tell.
+        UserError: the vocabularies differ. Of a checkpoint without one, only the size is compared, later.
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
         return
     own = load_tokenizer(folder)
     if own.pieces != tokenizer.pieces:
         raise UserError(
-            f"--init {source}: its vocabulary ({own.vocab_size:,} pieces) is not the data's ({tokenizer.vocab_size:,}); prepare the data with "
-            f"--tokenizer {source} (the data's own words are added to it by 'electra vocab CORPUS --extend {source}')"
+            f"--init {source}: its vocabulary ({own.vocab_size:,} pieces) differs from the data's ({tokenizer.vocab_size:,}); prepare the data with "
+            f"--tokenizer {source} (to add words of the data: 'electra vocab CORPUS --extend {source}')"
         )
 
 
@@ -319,7 +317,7 @@ def _find_tokenizer(source: str | Path) -> Path:
             for name in ("tokenizer.json", "vocab.txt"):
                 if (folder / name).is_file():
                     return folder / name
-        raise UserError(f"{path} holds no tokenizer; expected tokenizer.json or vocab.txt in it (or in tokenizer/, final/, best/)")
+        raise UserError(f"{path} contains no tokenizer; expected tokenizer.json or vocab.txt in it (or in tokenizer/, final/, best/)")
     name = str(source)
     if name.count("/") <= 1 and not name.startswith((".", "/")) and not path.suffix:
         return _download_tokenizer(name)
@@ -333,11 +331,14 @@ def _download_tokenizer(name: str) -> Path:
         folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
     except Exception as error:  # no such name, no network, no cache: one answer for all
         reason = str(error).strip().split("\n")[0]
-        raise UserError(f"tokenizer '{name}' is neither a folder here nor to be had from the hub ({reason}); give a folder or a vocab.txt") from None
+        raise UserError(f"tokenizer '{name}' is not a local folder, and not on the hub ({reason}); give a folder or a vocab.txt") from None
     for file in ("tokenizer.json", "vocab.txt"):
         if (folder / file).is_file():
             return folder / file
-    raise UserError(f"'{name}' on the hub holds neither tokenizer.json nor vocab.txt; give a model with a WordPiece tokenizer")
+    raise UserError(f"'{name}' on the hub has neither tokenizer.json nor vocab.txt; give a model with a WordPiece tokenizer")
+
+
+# ---- training ----
 
 
 def train_tokenizer(
@@ -349,13 +350,13 @@ def train_tokenizer(
     strip_accents: bool | None = None,
     split_chinese: bool = True,
 ) -> Tokenizer:
-    """Texts -> a Tokenizer of `size` pieces at most, the five special ones first.
+    """Texts -> a Tokenizer of at most `size` pieces, the five special ones first.
 
-    Letters are given a piece from the most frequent down until they cover 99.99% of the first 20 million characters, and at most a
-    quarter of the vocabulary (each costs two pieces: at a word's start and inside): rarer letters become [UNK].
+    The most frequent letters get pieces until they cover 99.99% of the first 20 million characters, but at most a quarter of the
+    vocabulary (each letter has two pieces: at the start of a word and inside); rarer letters become [UNK].
 
     Raises:
-        UserError: no text, or a size that leaves no room.
+        UserError: no text, or `size` is too small.
     """
     if size < 100:
         raise UserError(f"--size {size} is too small for a vocabulary; give at least 100")
@@ -373,8 +374,8 @@ def train_tokenizer(
         raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text-field")
     letters = choose_letters(counts, size // 4)
     inner = [letter for letter in letters if len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) == 1]
-    # The trainer numbers what it meets in the order of a hash map and breaks ties by number: named beforehand, the
-    # single letters have fixed numbers, and the same corpus gives the same vocabulary.
+    # The trainer numbers pieces in the order of a hash map and breaks ties by number. With single letters given beforehand, their numbers
+    # are fixed, and the same corpus gives the same vocabulary.
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=min_frequency,

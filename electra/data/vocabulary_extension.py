@@ -1,4 +1,4 @@
-"""A tokenizer + text of a domain -> the same tokenizer with the words that spare it most pieces, appended after what it had."""
+"""Tokenizer + text of a domain -> the tokenizer extended by the words that save most tokens; old ids do not change."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 import numpy as np
 import tokenizers
 
-from electra.data.tokenizer import Tokenizer, encodable, looks_at_chunks_alone
+from electra.data.tokenizer import Tokenizer, encodable, is_chunk_local
 from electra.errors import UserError
 
 MOST_CHUNKS = 500_000
-"""Different chunks held before they are broken into words."""
+"""Distinct chunks kept before they are split into words."""
 LONGEST_WORD = 100
-"""Characters of a word beyond which BERT's rules do not look at its pieces."""
+"""Longest word, in characters, that BERT's rules split into pieces; a longer one is [UNK]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Extension:
-    """A larger tokenizer, and where its new pieces come from."""
+    """An extended tokenizer, and where its new pieces come from."""
 
     tokenizer: Tokenizer
     words: tuple[str, ...]
     """New pieces in the order of their ids, the first of which is the old vocabulary's size."""
     parts: tuple[tuple[int, ...], ...]
-    """Old ids each of them was made of."""
+    """The old ids of each new piece."""
     log_ratios: np.ndarray
-    """(N,) float32: logarithm of how often each occurs, less the mean of its parts'."""
+    """(N,) float32: logarithm of each new piece's count minus the mean logarithm of its parts' counts."""
     before: dict[str, float]
     """'tokens_per_word' and 'split_fraction' of the text with the old tokenizer."""
     after: dict[str, float]
@@ -37,9 +37,9 @@ class Extension:
 
 
 def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
-    """Texts -> how often each word occurs, as the tokenizer sees it before it looks for pieces."""
+    """Texts -> counts of words, normalized as before they are split into pieces."""
     backend = tokenizer.backend
-    alone = looks_at_chunks_alone(json.loads(backend.to_str()))
+    alone = is_chunk_local(json.loads(backend.to_str()))
     chunks: Counter[str] = Counter()
     words: Counter[str] = Counter()
 
@@ -60,26 +60,24 @@ def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
 
 
 def extend_tokenizer(tokenizer: Tokenizer, counts: Counter[str], number: int, min_frequency: int = 2) -> Extension:
-    """At most `number` words of the counted ones that the tokenizer splits, those first that spare most pieces: frequency x (pieces - 1).
-
-    A word it does not know at all ([UNK]) counts as two pieces. Old ids stay as they are.
+    """Add at most `number` of the counted words, those that save most tokens first: count x (pieces - 1); [UNK] counts as two pieces.
 
     Raises:
-        UserError: not a WordPiece tokenizer, or no word is worth a piece.
+        UserError: not a WordPiece tokenizer, or every frequent word is a piece already.
     """
     rules = json.loads(tokenizer.backend.to_str())
     if rules["model"].get("type") != "WordPiece":
         raise UserError(f"a {rules['model'].get('type')} tokenizer cannot be extended; give a checkpoint with a WordPiece vocabulary")
     words = sorted(word for word in counts if len(word) <= LONGEST_WORD)
     pieces = tokenizer.encode(words)
-    worth = []
+    candidates = []
     for word, ids in zip(words, pieces, strict=True):
-        spared = max(len(ids) - 1, int(tokenizer.unk_id in ids))
-        if spared and counts[word] >= min_frequency:
-            worth.append((-counts[word] * spared, word, ids))
-    if not worth:
+        saved = max(len(ids) - 1, int(tokenizer.unk_id in ids))
+        if saved and counts[word] >= min_frequency:
+            candidates.append((-counts[word] * saved, word, ids))
+    if not candidates:
         raise UserError(f"the tokenizer has a piece for every word that occurs {min_frequency} times; give more text of the domain")
-    chosen = sorted(worth)[:number]
+    chosen = sorted(candidates)[:number]
     for index, (_, word, _) in enumerate(chosen, tokenizer.vocab_size):
         rules["model"]["vocab"][word] = index
     extended = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(rules, ensure_ascii=False)))
@@ -100,6 +98,7 @@ def _occurrences(pieces: list[list[int]], counts: list[int], vocab_size: int) ->
 
 
 def _measure(words: list[str], pieces: list[list[int]], counts: Counter[str]) -> dict[str, float]:
-    often = np.array([counts[word] for word in words], float)
+    frequency = np.array([counts[word] for word in words], float)
     lengths = np.array([len(ids) for ids in pieces], float)
-    return {"tokens_per_word": float((often * lengths).sum() / often.sum()), "split_fraction": float(often[lengths > 1].sum() / often.sum())}
+    total = frequency.sum()
+    return {"tokens_per_word": float((frequency * lengths).sum() / total), "split_fraction": float(frequency[lengths > 1].sum() / total)}

@@ -1,11 +1,12 @@
-"""Files appear whole or not at all.
+"""Files and folders written atomically, and checks of paths.
 
-A file is written under a temporary name in its own folder, flushed to the disk, then renamed over the
-target; a folder likewise. A reader, or a run killed at any moment, therefore never sees half of one.
+A file is written under a temporary name in its folder, flushed to disk, then renamed to its target; a folder likewise. So no reader, and
+no run killed at any moment, ever sees a partial one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -26,7 +27,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed.
+    """Yield a temporary path in the folder of `path`; on success it becomes `path`, on failure it is removed.
 
     Raises:
         UserError: the folder cannot be written.
@@ -38,11 +39,11 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         os.close(descriptor)
         os.chmod(name, 0o644)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another path") from None
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o644)  # a writer may have replaced the file by one of its own
+        os.chmod(temporary, 0o644)  # a writer may have replaced the file
         _sync(temporary)
         os.replace(temporary, path)
     finally:
@@ -64,7 +65,7 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it becomes `path`, replacing one that was there.
+    """Yield a temporary folder next to `path`; on success it becomes `path`, replacing any existing one.
 
     Raises:
         UserError: the parent folder cannot be written.
@@ -75,7 +76,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         os.chmod(temporary, 0o755)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another path") from None
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -88,7 +89,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Rename the folder `source` to `target`; a folder already there is moved aside first, then removed."""
+    """Rename the folder `source` to `target`; an existing target is moved away first, then removed."""
     if target.exists():
         aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
         os.replace(target, aside / target.name)
@@ -99,11 +100,17 @@ def replace_folder(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def sha256(path: Path | str) -> str:
+    """Hex digest of a file's content."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def existing_path(path: Path | str, what: str) -> Path:
     """`path` if it exists.
 
     Raises:
-        UserError: it does not; the message says what was expected there and lists near names.
+        UserError: it does not; the message names what was expected and a similar name.
     """
     from electra.errors import did_you_mean
 
@@ -118,10 +125,10 @@ def existing_path(path: Path | str, what: str) -> Path:
 
 
 def fresh_output(path: Path | str, *, remedy: str) -> Path:
-    """`path` if nothing is there (an empty folder counts as nothing), so that nothing made before is lost.
+    """`path` if it does not exist or is an empty folder, so that nothing is overwritten.
 
     Raises:
-        UserError: something is there; the message ends with `remedy`.
+        UserError: it exists; the message ends with `remedy`.
     """
     path = Path(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):

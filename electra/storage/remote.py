@@ -1,6 +1,6 @@
-"""URLs of object stores (s3://, gs://, memory://, whatever fsspec knows) -> files. fsspec is imported only where a URL was given.
+"""URLs of object stores (s3://, gs://, memory://, anything fsspec knows) -> files. fsspec is imported only if a URL is given.
 
-Access is configured as each store's own tools do it: AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL and the like for s3://.
+Access is configured as for each store's own tools: AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL and so on for s3://.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def store_errors(url: str, what: str = "file") -> Iterator[None]:
-    """Whatever a store raises -> one line. Each store has classes of its own for no access, no network, no bucket.
+    """Any error of a store -> one line. Each store has its own classes for no access, no network, no bucket.
 
     Raises:
-        UserError: the place and the store's reason.
+        UserError: the URL and the store's reason.
     """
     try:
         yield
@@ -78,8 +78,8 @@ def store_errors(url: str, what: str = "file") -> Iterator[None]:
         raise UserError(f"{url}: {type(error).__name__}: {_reason(error)}; check address and network, then run the same again") from None
 
 
-class _Steady(io.RawIOBase):
-    """A store's file. An error of the store must not pass for a damaged file, whose beginning would be kept: it ends the work."""
+class _RemoteFile(io.RawIOBase):
+    """A file in a store. An error of the store ends the work; as a damaged file, its beginning would be kept."""
 
     def __init__(self, file: Any, url: str) -> None:
         self._file = file
@@ -111,23 +111,23 @@ class _Steady(io.RawIOBase):
 
 
 def open_stream(system: Any, path: str, url: str) -> BinaryIO:
-    """A file of a store, read ahead in blocks of 8 MB."""
+    """A file in a store as a stream, read ahead in blocks of 8 MB."""
     with store_errors(url):
         file = system.open(path, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
-    return cast(BinaryIO, io.BufferedReader(_Steady(file, url), 1 << 16))
+    return cast(BinaryIO, io.BufferedReader(_RemoteFile(file, url), 1 << 16))
 
 
 def list_files(url: str, what: str = "folder") -> tuple[Any, str, dict[str, tuple[str, int]]]:
-    """A file or folder of a store -> (file system, path, {path below the folder: (whole path, bytes)}), in the order a local folder is read.
+    """A file or folder in a store -> (file system, path, {relative path: (whole path, bytes)}), in the order a local folder is read.
 
-    A single file has the name ''.
+    A single file has the relative path ''.
 
     Raises:
         UserError: nothing there, or no access.
     """
     system, path = store(url)
     with store_errors(url, what):
-        system.invalidate_cache()  # another process may have written since
+        system.invalidate_cache()  # another process may have written
         found = system.find(path, detail=True)
         if not found:
             raise FileNotFoundError
@@ -143,13 +143,13 @@ def list_files(url: str, what: str = "folder") -> tuple[Any, str, dict[str, tupl
 
 
 def _walking_order(name: str) -> list[tuple[bool, str]]:
-    """Sorts as a walk through folders: the files of a folder before its folders."""
+    """Sort key of `os.walk`: the files of a folder before its subfolders."""
     *folders, file = name.split("/")
     return [*((True, folder) for folder in folders), (False, file)]
 
 
 def exists(url: str) -> bool:
-    """Whether a file or a folder with files is there."""
+    """Whether a file or a non-empty folder exists."""
     system, path = store(url)
     with store_errors(url):
         system.invalidate_cache()
@@ -157,7 +157,7 @@ def exists(url: str) -> bool:
 
 
 def version(url: str) -> str:
-    """Changes when a file does, as far as its store tells (etag, time, size)."""
+    """A string that changes when the file does, from what the store reports (etag, time, size)."""
     system, path = store(url)
     with store_errors(url):
         return str(system.ukey(path))
@@ -171,7 +171,7 @@ def read_bytes(url: str, what: str = "file") -> bytes:
 
 
 def write_text(target: str | Path, text: str) -> None:
-    """Write UTF-8 to a local file (atomically) or a store (whose objects appear whole)."""
+    """Write UTF-8 text to a local file (atomically) or a store (where objects appear whole)."""
     if not is_url(target):
         atomic.write_text(target, text)
         return
@@ -181,13 +181,13 @@ def write_text(target: str | Path, text: str) -> None:
 
 
 def download(system: Any, path: str, target: Path, url: str) -> None:
-    """A file of a store -> a local file, whole or not at all."""
+    """A file in a store -> a local file, atomically."""
     with atomic.atomic_file(target) as temporary, store_errors(url):
         system.get_file(path, str(temporary))
 
 
 def upload(file: Path, url: str) -> None:
-    """A local file -> a file of a store."""
+    """A local file -> a file in a store."""
     system, path = store(url)
     with store_errors(url):
         system.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -195,10 +195,10 @@ def upload(file: Path, url: str) -> None:
 
 
 def fresh_output(target: str | Path, *, remedy: str) -> None:
-    """Refuse a target that is there already, local or of a store, so that nothing made before is lost.
+    """Check that a target, local or in a store, does not exist, so that nothing is overwritten.
 
     Raises:
-        UserError: something is there; the message ends with `remedy`.
+        UserError: it exists; the message ends with `remedy`.
     """
     if not is_url(target):
         atomic.fresh_output(target, remedy=remedy)
@@ -208,7 +208,7 @@ def fresh_output(target: str | Path, *, remedy: str) -> None:
 
 @contextmanager
 def made_locally(target: str | Path) -> Iterator[Path]:
-    """A temporary folder to fill: on success it becomes `target`, or its files are uploaded there."""
+    """A temporary folder to fill: on success it becomes `target`, or its files are uploaded to it."""
     if not is_url(target):
         with atomic.atomic_folder(target) as folder:
             yield folder
@@ -221,7 +221,7 @@ def made_locally(target: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(url: str, names: tuple[str, ...], what: str) -> Iterator[Path]:
-    """A temporary folder with those files of a store's folder (or the one file that the URL names) that are among `names`."""
+    """A temporary folder with the files of a store's folder that are among `names` (or the one file that the URL names)."""
     system, _, files = list_files(url, what)
     with tempfile.TemporaryDirectory() as folder:
         for below, (full, _) in files.items():
@@ -232,25 +232,25 @@ def local_copy(url: str, names: tuple[str, ...], what: str) -> Iterator[Path]:
 
 
 def fetched(url: str, names: Sequence[str], what: str) -> Path:
-    """Those files of a store's folder -> a folder of the cache that holds them, fetched anew when one of them has changed there."""
+    """The files `names` of a store's folder -> a folder in the cache that holds them, downloaded again if one has changed."""
     system, base = store(url)
     versions = {name: version(join(url, name)) for name in names}
     key = hashlib.sha256(repr((url.rstrip("/"), sorted(versions.items()))).encode()).hexdigest()[:16]
-    place = cache_folder() / "checkpoints" / f"{url.rstrip('/').rpartition('/')[2]}-{key}"
-    if not place.is_dir():
+    folder = cache_folder() / "checkpoints" / f"{url.rstrip('/').rpartition('/')[2]}-{key}"
+    if not folder.is_dir():
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot write the cache {place.parent}: {error.strerror or error}; ELECTRA_CACHE names another place") from None
-        with atomic.atomic_folder(place) as folder:
+            raise UserError(f"cannot write the cache {folder.parent}: {error.strerror or error}; set ELECTRA_CACHE to use another folder") from None
+        with atomic.atomic_folder(folder) as temporary:
             for name in names:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                download(system, f"{base.rstrip('/')}/{name}", folder / name, f"{url}: {what}")
-    return place
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                download(system, f"{base.rstrip('/')}/{name}", temporary / name, f"{url}: {what}")
+    return folder
 
 
 def cache_folder() -> Path:
-    """Where copies of remote shards lie: $ELECTRA_CACHE, else $XDG_CACHE_HOME/electra, else ~/.cache/electra."""
-    if place := os.environ.get("ELECTRA_CACHE"):
-        return Path(place).expanduser()
+    """The folder for copies of remote files: $ELECTRA_CACHE, else $XDG_CACHE_HOME/electra, else ~/.cache/electra."""
+    if folder := os.environ.get("ELECTRA_CACHE"):
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "electra"

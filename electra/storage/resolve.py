@@ -27,7 +27,7 @@ FILES = [
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """The newest complete checkpoint of a run directory, if it has one."""
+    """The newest complete checkpoint of a run directory; None if it has none."""
     found = sorted(p for p in (run / "checkpoints").glob("step-*") if (p / "config.json").exists())
     return found[-1] if found else None
 
@@ -93,10 +93,10 @@ def _only(models: Sequence[Model], run: Path | str, marker: str) -> Model:
 
 
 def fetch(url: str, marker: str) -> Path:
-    """A checkpoint folder or run directory of a store -> the checkpoint's copy in the cache.
+    """A checkpoint folder or run directory in a store -> the checkpoint's copy in the cache.
 
     Raises:
-        UserError: nothing there, no access, or no checkpoint.
+        UserError: nothing there, no access, or not a checkpoint.
     """
     names = list(remote.list_files(url, "model")[2])
     steps = sorted(name.rpartition("/")[0] + "/" for name in names if re.fullmatch(rf"checkpoints/step-\d+/{re.escape(marker)}", name))
@@ -110,7 +110,7 @@ def fetch(url: str, marker: str) -> Path:
 
 
 def download(name: str) -> Path:
-    """A model of the Hugging Face hub, through the hub's cache -> its local folder.
+    """A model on the Hugging Face hub, through the hub's cache -> its local folder.
 
     Raises:
         UserError: no such model, no access, or no network and not in the cache.
@@ -122,10 +122,10 @@ def download(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=FILES))
     except (GatedRepoError, RepositoryNotFoundError, HFValidationError):
         raise UserError(
-            f"model not found: '{name}' is neither a folder here nor a model you can read on the hub; check the name, or 'hf auth login'"
+            f"model not found: '{name}' is neither a local folder nor a model you can access on the hub; check the name, or run 'hf auth login'"
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = type(error).__name__
         raise UserError(
-            f"model not found: '{name}' is no folder here, and the hub could not be reached ({reason}); check the path, or fetch it with a network"
+            f"model not found: '{name}' is not a local folder, and the hub could not be reached ({reason}); check the path and the network"
         ) from None

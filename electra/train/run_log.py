@@ -191,7 +191,7 @@ def write_settings(folder: Path, settings: object | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}; choose another place") from None
+        raise UserError(f"cannot write {folder}: {error.strerror or error}; choose another path") from None
     if settings is not None and not (folder / "config.toml").exists():
         atomic.write_text(folder / "config.toml", config.to_toml(settings))
 

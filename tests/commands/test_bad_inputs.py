@@ -146,7 +146,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("a file alone", "{texts.txt}", "is a file, not a model"),
         ("a typo alone", "{classifer}", "if it is a text"),
         ("file and text", "{classifier} {texts.txt} --text film", "give one of them"),
-        ("no such shipped one", "shipped:feeling {texts.txt}", "no such model comes with electra"),
+        ("no such shipped one", "shipped:feeling {texts.txt}", "no such model is bundled with electra"),
         ("missing model", "{classifer} {texts.txt}", "did you mean 'classifier'"),
         ("hub typo", "googel/electra-small-discriminator {texts.txt}", "googel/electra-small-discriminator"),
         ("empty", "{classifier} {empty.txt}", "empty"),

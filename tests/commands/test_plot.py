@@ -83,7 +83,7 @@ def test_mistakes_are_one_line(runs: tuple[Path, Path], tmp_path: Path, capsys: 
         (str(tmp_path / "odd"),): "line 1 is not a line of metrics",
         (str(runs[0]), str(runs[0])): "is given twice",
         (*map(str, runs), "--x", "flops"): "run mini-mlm has not recorded its flops",
-        (str(runs[0]), "--output", str(runs[0] / "metrics.jsonl" / "c.png")): "choose another place",
+        (str(runs[0]), "--output", str(runs[0] / "metrics.jsonl" / "c.png")): "choose another path",
     }
     for words, message in told.items():
         assert cli.main(["plot", *words]) == 2

@@ -102,7 +102,7 @@ def test_evaluation_and_a_fixed_corruption_set(shards: Path, tmp_path: Path, cap
     assert {"generator_disc_auc", "generator_context_free_auc", "frequency_disc_auc"} <= set(made)
     fixed.write_bytes(fixed.read_bytes()[:200])
     assert main([*evaluate, "--corruption", str(fixed)]) == 2
-    assert "is no corruption set" in capsys.readouterr().err
+    assert "is not a corruption set" in capsys.readouterr().err
 
 
 def test_a_generator_may_share_its_discriminators_embeddings_on_disk(shards: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from electra.data.fast_tokenizer import ChunkTable, Pool, where
+from electra.data.fast_tokenizer import ChunkTable, Pool, unpack
 from electra.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 TEXTS = [
@@ -30,8 +30,8 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 def table(tokenizer: Tokenizer, **changes: object) -> ChunkTable:
-    given = {"encode_batch": tokenizer._encode_directly, "stands_alone": tokenizer.stands_alone, "lowercase": tokenizer.lowercase}
-    given |= {"dtype": tokenizer.dtype, "takes_apart": True, **changes}
+    given = {"encode_batch": tokenizer._encode_directly, "single_token": tokenizer.single_token, "lowercase": tokenizer.lowercase}
+    given |= {"dtype": tokenizer.dtype, "splits_words": True, **changes}
     return ChunkTable(**given)  # type: ignore[arg-type]
 
 
@@ -92,7 +92,7 @@ def test_slots_that_many_keys_want() -> None:
     known, other = keys[:1000], keys[1000:]
     for part in np.split(known, 10):
         pool.add((part, part ^ np.uint64(7)), part.astype(np.int32).repeat(2), np.full(len(part), 2))
-    offsets, counts = where(pool.find((known, known ^ np.uint64(7))))
+    offsets, counts = unpack(pool.find((known, known ^ np.uint64(7))))
     assert (counts == 2).all() and (pool.ids[offsets] == known).all() and (pool.ids[offsets + 1] == known).all()
     assert not pool.find((other, other ^ np.uint64(7))).any()
     assert not pool.find((known, known)).any()

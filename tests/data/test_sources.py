@@ -177,7 +177,7 @@ def test_a_tar_cut_between_members_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar({"1.txt": b"x" * 512, "2.txt": b"y"})[:1024])
     report = CorpusReport()
     assert read(tmp_path, report) == [["x" * 512]]
-    assert report.problems["files that could not be read"]["places"][0].endswith("it ends without an end mark")
+    assert report.problems["files that could not be read"]["places"][0].endswith("no end mark")
 
 
 def test_damage_within_one_inner_archive_leaves_the_others(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_negative_and_unpacked_numbers() -> None:
         (framed(b"abc")[:-1], "ends within a record"),
         (framed(b"abc")[:6], "length is damaged"),
         (framed(b"abc")[:12] + b"abd" + framed(b"abc")[-4:], "wrong checksum"),
-        (struct.pack("<Q", 1 << 60) + struct.pack("<I", masked_crc(struct.pack("<Q", 1 << 60))), "no pre-training example"),
+        (struct.pack("<Q", 1 << 60) + struct.pack("<I", masked_crc(struct.pack("<Q", 1 << 60))), "not a pre-training example"),
         (b"not a record at all", "length is damaged"),
     ],
 )

@@ -100,7 +100,7 @@ def test_cache_is_bounded_and_gives_way(uncased: Tokenizer, monkeypatch: pytest.
     lines = [f"没有空格的一行文字{i}" for i in range(500)]
     for start in range(0, 500, 50):
         assert cache.encode(lines[start : start + 50]) == uncased._encode_directly(lines[start : start + 50])
-    assert cache._holiday > 0
+    assert cache._bypass > 0
     assert len(cache) <= 501
 
 
@@ -208,7 +208,7 @@ def test_bad_vocabularies(content: bytes, words: str, tmp_path: Path) -> None:
 
 
 def test_bad_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="holds no tokenizer"):
+    with pytest.raises(UserError, match="contains no tokenizer"):
         load_tokenizer(tmp_path)
     with pytest.raises(UserError, match="not found"):
         load_tokenizer(tmp_path / "missing" / "vocab.txt")

@@ -122,9 +122,9 @@ def test_pretraining_goes_on_from_it_and_refuses_another_vocabulary(
     (other / "tokenizer.json").unlink()
     for init in (checkpoints()["discriminator"], other):
         assert pretrain(init, "refused") == 2
-        error = capsys.readouterr().err
+        errors = [line for line in capsys.readouterr().err.splitlines() if "deprecated" not in line]
         assert not (tmp_path / "refused").exists()
-        assert error.count("\n") == 1 and f"--tokenizer {init}" in error and f"--extend {init}" in error
+        assert len(errors) == 1 and f"--tokenizer {init}" in errors[0] and f"--extend {init}" in errors[0]
 
 
 def test_bad_extensions(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

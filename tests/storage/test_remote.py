@@ -189,7 +189,7 @@ def test_interrupted_making_and_uploading_go_on(
             make(tiny_corpus, tokenizer, url)
     assert len(done) == len(set(done)) > 5  # no part twice
     assert len(names(url)) == 4
-    with pytest.raises(UserError, match="not finished"):
+    with pytest.raises(UserError, match="unfinished"):
         open_shards(url)
     more: list[str] = []
     monkeypatch.setattr(remote, "upload", lambda file, to: (more.append(to), upload(file, to)))
@@ -247,7 +247,7 @@ def test_damage_in_the_store_is_told(store: str, cache: Path, tiny_corpus: Path,
         open_shards(url)
     put(local.path, url)
     system.rm(f"{path}/held_out/ids.npy")
-    with pytest.raises(UserError, match=r"has no held_out/ids\.npy"):
+    with pytest.raises(UserError, match=r"lacks held_out/ids\.npy"):
         open_shards(url)
     system.pipe_file(f"{path}/manifest.json", b"[]")
     with pytest.raises(UserError, match="not the manifest"):
@@ -261,7 +261,7 @@ def test_no_room_is_told_before_fetching(
 ) -> None:
     put(make(tiny_corpus, tokenizer, tmp_path / "local").path, "memory://room/shards")
     monkeypatch.setattr(shards.shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(UserError, match="GB free; the environment variable ELECTRA_CACHE"):
+    with pytest.raises(UserError, match="GB free; set the environment variable ELECTRA_CACHE"):
         open_shards("memory://room/shards")
     monkeypatch.setenv("ELECTRA_CACHE", str(tiny_corpus))
     with pytest.raises(UserError, match="cannot write the cache"):

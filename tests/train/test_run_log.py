@@ -98,5 +98,5 @@ def test_a_bar_where_a_person_watches(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another place"):
+    with pytest.raises(UserError, match="choose another path"):
         RunLog(tmp_path / "file" / "run")
