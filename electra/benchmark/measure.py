@@ -25,14 +25,16 @@ import numpy as np
 
 from electra import bundled, environment
 from electra.benchmark import results
-from electra.benchmark.results import Interval, Latency, Row, Throughput
+from electra.benchmark.results import Latency, Row, Throughput
 from electra.benchmark.worker import Answered, Contestant, Failed, Open, open_ours
 from electra.contracts import Example, Head, Prediction, Task
 from electra.errors import UserError
 from electra.inference.artifact import is_artefact, read_manifest
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
+from electra.tasks import significance
 from electra.tasks.evaluate import data_place, named_task, read_labelled, settled
+from electra.tasks.significance import Interval
 
 # ---- Two implementations' answers to the same examples -> how far they agree; answers and labels -> scores with intervals ----
 
@@ -118,20 +120,20 @@ def score(task: Task, head: Head, examples: Sequence[Example], answers: Sequence
         each = []
     if each:
         count = MOST_RESAMPLES
-        functions = [lambda drawn, values=values: float(values[drawn].mean()) for values in each]  # type: ignore[misc]
+        statistic: Callable[[np.ndarray], np.ndarray] = lambda drawn: np.stack([values[drawn].mean(axis=-1) for values in each])  # noqa: E731
     else:
         count = int(np.clip(RESAMPLING_SECONDS / max(seconds, 1e-9), FEWEST_RESAMPLES, MOST_RESAMPLES))
-        functions = [
-            lambda drawn, predictions=predictions: task.score([examples[i] for i in drawn], [predictions[i] for i in drawn], head)[metric]  # type: ignore[misc]
-            for predictions in answers
-        ]
-    values = results.resample(functions, len(examples), num_resamples=count, seed=seed)
+
+        def statistic(drawn: np.ndarray) -> np.ndarray:
+            return np.array([[task.score([examples[i] for i in row], [given[i] for i in row], head)[metric] for row in drawn] for given in answers])
+
+    values = significance.resample(statistic, len(examples), num_resamples=count, seed=seed)
     out = []
     for number, (scores, row) in enumerate(zip(whole, values, strict=True)):
-        interval = results.quantile_interval(row)
+        interval = significance.interval(row)
         if metric == "accuracy" and head.kind == "classification":
-            interval = results.wilson(round(scores[metric] * len(examples)), len(examples))
-        drop = results.quantile_interval(values[0] - row) if number else None
+            interval = significance.wilson(round(scores[metric] * len(examples)), len(examples))
+        drop = significance.interval(values[0] - row) if number else None
         out.append(Scored(scores=scores, interval=interval, drop_interval=drop))
     return out
 
@@ -352,7 +354,7 @@ def _latency(runner: _Runner, reference: _Runner, kind: str) -> Latency | None:
     if not turns:
         return None
     milliseconds = 1000 * np.concatenate(turns)
-    percentiles = {f"p{share}_ms": results.percentile(milliseconds, share) for share in (50, 90, 99)}
+    percentiles = {f"p{share}_ms": float(np.percentile(milliseconds, share)) for share in (50, 90, 99)}
     ratio, interval = (None, None)
     if runner is not reference and theirs is not None and len(theirs) == len(turns):
         ratio, interval = results.speedup(theirs, turns)

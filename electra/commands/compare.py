@@ -32,6 +32,7 @@ def run(settings: CompareSettings) -> int:
         raise UserError(f"--calls {settings.calls} tells nothing; give at least {FEWEST_CALLS}, better 200")
     if settings.num_examples < 0:
         raise UserError(f"--num-examples {settings.num_examples}: expected 0 (all) or more")
+    require("scipy", "train")  # for the intervals: before minutes of measuring
     threads = len(environment.choose_cores(settings.threads))
     if settings.output is not None:
         require("matplotlib", "train")

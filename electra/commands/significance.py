@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from electra.errors import UserError
+from electra.errors import UserError, require
 from electra.settings import SignificanceSettings
-from electra.tasks.significance import bootstrap, mcnemar, metric_named, pair
+from electra.tasks.significance import bootstrap, mcnemar, metric_named, p_text, pair
 
 
 def run(settings: SignificanceSettings) -> None:
     """Compare and print."""
     if settings.num_resamples < 100:
-        raise UserError(f"--num-resamples {settings.num_resamples} tells nothing; give at least 100")
+        raise UserError(f"--num-resamples {settings.num_resamples} is too few; give at least 100")
     if not 0.5 <= settings.confidence < 1:
         raise UserError(f"--confidence {settings.confidence:g}: expected a share from 0.5 to below 1, such as 0.95")
+    require("scipy", "train")
     answers = pair(settings.first, settings.second)
     name = settings.metric if settings.metric != "auto" else "accuracy" if answers.classes else "pearson"
     metric = metric_named(name, answers, settings.positive)
@@ -40,9 +41,8 @@ def sentence(found: dict[str, Any], first: str, second: str) -> str:
         else "they may be equal: so small a difference could come from the choice of examples"
     )
     text = f"{scores}; {verdict} (difference {found['difference'] * one:+.2f}, {found['confidence']:.0%} interval {low:+.2f} to {high:+.2f}, "
-    text += f"p = {found['p_value']:.4f}, paired bootstrap)."
+    text += f"{p_text(found['p_value'])}, paired bootstrap)."
     if (test := found.get("mcnemar")) is not None:
-        kind = "exact" if test["exact"] else "corrected chi-squared"
         text += f" Of right answers, {test['only_first_right']} are the first's alone and {test['only_second_right']} the second's alone: "
-        text += f"McNemar p = {test['p_value']:.4f} ({kind})."
+        text += f"McNemar's exact test: {p_text(test['p_value'])}."
     return text

@@ -21,6 +21,22 @@ def accuracy(gold: Sequence[str], predicted: Sequence[str]) -> float:
     return sum(one == other for one, other in zip(gold, predicted, strict=True)) / len(gold)
 
 
+def f1(gold: Sequence[str], predicted: Sequence[str], positive: str) -> float:
+    """F1 of the class `positive`, 0..1; 0 where that class is neither there nor predicted."""
+    names = sorted({*gold, *predicted, positive})
+    return float(f1_of(confusion(gold, predicted, names))[names.index(positive)])
+
+
+def macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
+    """Mean F1 over the classes that occur, 0..1."""
+    return float(macro_f1_of(confusion(gold, predicted, sorted({*gold, *predicted}))))
+
+
+def matthews(gold: Sequence[str], predicted: Sequence[str]) -> float:
+    """Matthews correlation of any number of classes, -1..1; 0 for a constant answer."""
+    return float(matthews_of(confusion(gold, predicted, sorted({*gold, *predicted}))))
+
+
 def confusion(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> np.ndarray:
     """(C, C) counts, gold by predicted, of `labels` in their order; answers outside of them are not counted."""
     number = {name: place for place, name in enumerate(labels)}
@@ -30,66 +46,97 @@ def confusion(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[st
     return counts
 
 
-def class_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(C, 3) true positives, predicted, gold of each class -> (C,) precision, recall and F1; 0 where they are not defined."""
-    right, predicted, gold = counts.astype(np.float64).T
-    return right / np.maximum(predicted, 1), right / np.maximum(gold, 1), 2 * right / np.maximum(predicted + gold, 1)
-
-
-def _class_counts(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """(C, 3) true positives, predicted, gold."""
-    counts = confusion(gold, predicted, labels)
-    return np.stack([np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)], axis=1)
-
-
-def _there(gold: Sequence[str], predicted: Sequence[str]) -> list[str]:
-    return sorted({*gold, *predicted})
-
-
-def f1(gold: Sequence[str], predicted: Sequence[str], positive: str) -> float:
-    """F1 of the class `positive`, 0..1; 0 where that class is neither there nor predicted."""
-    names = sorted({*gold, *predicted, positive})
-    return float(class_scores(_class_counts(gold, predicted, names))[2][names.index(positive)])
-
-
-def macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    """Mean F1 over the classes that occur, 0..1."""
-    return float(class_scores(_class_counts(gold, predicted, _there(gold, predicted)))[2].mean())
-
-
-def matthews(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    """Matthews correlation of any number of classes (Gorodkin 2004), -1..1; 0 for a constant answer."""
-    counts = confusion(gold, predicted, _there(gold, predicted)).astype(np.float64)
-    total, by_gold, by_answer = counts.sum(), counts.sum(axis=1), counts.sum(axis=0)
-    below = (total**2 - by_answer @ by_answer) * (total**2 - by_gold @ by_gold)
-    return float((np.trace(counts) * total - by_gold @ by_answer) / np.sqrt(below)) if below > 0 else 0.0
-
-
 def pearson(gold: Sequence[float], predicted: Sequence[float]) -> float:
     """Pearson correlation, -1..1; 0 where one side is constant and the correlation is undefined."""
-    # A constant answer carries no information: its correlation is undefined, a score table needs 0.
-    if len(gold) < 2 or len(set(gold)) == 1 or len(set(predicted)) == 1:
-        return 0.0
-    x, y = (np.asarray(side, dtype=np.float64) - np.mean(side) for side in (gold, predicted))
-    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
-    value = float(x @ y)
-    return max(-1.0, min(1.0, value)) if np.isfinite(value) else 0.0
+    return float(weighted_pearson(np.asarray(gold), np.asarray(predicted), np.ones((1, len(gold))))[0])
 
 
 def spearman(gold: Sequence[float], predicted: Sequence[float]) -> float:
     """Spearman rank correlation (ties share their mean rank), -1..1; 0 where one side is constant."""
-    return pearson(_ranks(gold), _ranks(predicted))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    _, place, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    ranks: list[float] = (np.cumsum(counts) - (counts - 1) / 2)[place].tolist()
-    return ranks
+    return float(weighted_spearman(np.asarray(gold), np.asarray(predicted), np.ones((1, len(gold))))[0])
 
 
 def root_mean_squared_error(gold: Sequence[float], predicted: Sequence[float]) -> float:
     """Root of the mean squared difference, in the label's unit."""
-    return float(np.sqrt(np.mean((np.asarray(gold) - np.asarray(predicted)) ** 2)))
+    return float(weighted_root_mean_squared_error(np.asarray(gold), np.asarray(predicted), np.ones((1, len(gold))))[0])
+
+
+# ---- the formulas: of confusions (..., C, C), and of N numbers under R rows of weights (R, N) such as a resample's counts ----
+
+
+def accuracy_of(confusions: np.ndarray) -> np.ndarray:
+    """(..., C, C) -> (...)."""
+    return np.asarray(np.trace(confusions, axis1=-2, axis2=-1) / confusions.sum(axis=(-2, -1)))
+
+
+def class_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(..., C, 3) true positives, predicted, gold of each class -> (..., C) precision, recall and F1; 0 where they are not defined."""
+    right, predicted, gold = np.moveaxis(counts.astype(np.float64), -1, 0)
+    return right / np.maximum(predicted, 1), right / np.maximum(gold, 1), 2 * right / np.maximum(predicted + gold, 1)
+
+
+def _class_counts(confusions: np.ndarray) -> np.ndarray:
+    """(..., C, C) -> (..., C, 3) true positives, predicted, gold."""
+    return np.stack([np.diagonal(confusions, axis1=-2, axis2=-1), confusions.sum(axis=-2), confusions.sum(axis=-1)], axis=-1)
+
+
+def f1_of(confusions: np.ndarray) -> np.ndarray:
+    """(..., C, C) -> (..., C); 0 for a class that is neither there nor predicted."""
+    return class_scores(_class_counts(confusions))[2]
+
+
+def macro_f1_of(confusions: np.ndarray) -> np.ndarray:
+    """(..., C, C) -> (...), the mean over the classes that occur."""
+    occurs = _class_counts(confusions)[..., 1:].sum(axis=-1) > 0
+    return np.asarray((f1_of(confusions) * occurs).sum(axis=-1) / occurs.sum(axis=-1))
+
+
+def matthews_of(confusions: np.ndarray) -> np.ndarray:
+    """(..., C, C) -> (...), for any number of classes (Gorodkin 2004); 0 where one side is constant."""
+    right, predicted, gold = np.moveaxis(_class_counts(confusions).astype(np.float64), -1, 0)
+    total = gold.sum(axis=-1)
+    above = right.sum(axis=-1) * total - (gold * predicted).sum(axis=-1)
+    below = np.sqrt((total**2 - (predicted**2).sum(axis=-1)) * (total**2 - (gold**2).sum(axis=-1)))
+    return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
+
+
+def _standardized(values: np.ndarray) -> np.ndarray:
+    """Mean 0 and variance 1, so that the sums below lose no digits; zeros where all values are equal."""
+    values = np.asarray(values, dtype=np.float64)
+    if not np.ptp(values) > 0:
+        return np.zeros_like(values)
+    values = values / np.abs(values).max()
+    values = values - values.mean()
+    return np.asarray(values / np.sqrt(np.mean(values**2)))
+
+
+def weighted_pearson(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(N,), (N,), (R, N) -> (R,); 0 where one side is constant."""
+    count = weights.sum(axis=1)
+    x, y = _standardized(gold), _standardized(predicted)
+    mean_x, mean_y = weights @ x / count, weights @ y / count
+    covariance = weights @ (x * y) / count - mean_x * mean_y
+    variances = weights @ (x * x) / count - mean_x**2, weights @ (y * y) / count - mean_y**2
+    defined = np.minimum(*variances) > 1e-12
+    spread = np.sqrt(np.where(defined, variances[0] * variances[1], 1.0))
+    return np.clip(np.where(defined, covariance / spread, 0.0), -1.0, 1.0)
+
+
+def weighted_spearman(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(N,), (N,), (R, N) -> (R,). Ranks are taken anew in every row: an example counted twice shares its rank."""
+    return np.array([weighted_pearson(_ranks(gold, row), _ranks(predicted, row), row[None])[0] for row in weights])
+
+
+def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean rank of each value, counted as often as its weight says."""
+    _, place = np.unique(values, return_inverse=True)
+    counts = np.bincount(place, weights=weights)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
+
+
+def weighted_root_mean_squared_error(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(N,), (N,), (R, N) -> (R,)."""
+    return np.asarray(np.sqrt(weights @ (gold - predicted) ** 2 / weights.sum(axis=1)))
 
 
 # ---- what tasks are made of: (examples, predictions, head) -> scores ----

@@ -1,9 +1,9 @@
-"""Two models' answers to the same examples -> whether they differ by more than the choice of examples explains.
+"""How sure a score, or a difference of two scores, is: intervals and p-values for all commands, through scipy (extra 'train').
 
 Paired bootstrap: examples are drawn with replacement, the same ones for both models (Efron and Tibshirani 1993, chapters 13 and 16). The
-interval is of percentiles; the p-value is the chance, were the true difference zero, of a difference as far from zero as the one seen, with
-the bootstrap's spread around it. McNemar's test asks of right and wrong answers alone: of the examples that one model has right and the
-other wrong, are those of one more than a fair coin gives (exact below 25 of them, as is usual; else with the continuity correction).
+interval is of percentiles; the p-value is the probability, were the true difference zero, of a difference as far from zero as the one seen,
+with the bootstrap's spread around it. McNemar's exact test looks at right and wrong answers alone: of the examples that one model has right
+and the other wrong, are those of one more than a fair coin gives. A share of right answers has Wilson's interval (1927).
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from electra.errors import UserError, did_you_mean, require
+from electra.tasks import metrics
 from electra.tasks.text_tasks import read_text
 
 Metric: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""((N,) gold, (N,) predicted, (R, N) how often each example was drawn) -> (R,) values."""
+"""((N,) gold, (N,) predicted, (R, N) how often each resample has each example) -> (R,) values."""
+Interval: TypeAlias = tuple[float, float]
 OF_CLASSES = ("accuracy", "f1", "macro_f1", "matthews")
 OF_NUMBERS = ("pearson", "spearman", "root_mean_squared_error")
-FEW_DISCORDANT = 25
+CONFIDENCE = 0.95
 CELLS_AT_A_TIME = 4_000_000
-"""Drawn examples held in memory at once."""
+"""Resampled examples held in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,106 +110,107 @@ def metric_named(name: str, answers: Answers, positive: str | None) -> Metric:
     if positive is not None and positive not in answers.classes:
         raise UserError(f"--positive {positive}: no such class; {did_you_mean(positive, answers.classes)}")
     if name in OF_NUMBERS:
-        return {"pearson": _pearson, "spearman": _spearman, "root_mean_squared_error": _root_mean_squared_error}[name]
+        found: Metric = getattr(metrics, f"weighted_{name}")
+        return found
     count = len(answers.classes)
     if name == "f1":
         gold_classes = sorted(set(answers.gold.tolist()))
         wanted = answers.classes.index(positive) if positive is not None else gold_classes[-1]
-        return lambda gold, predicted, draws: _f1(_confusions(gold, predicted, draws, count))[:, wanted]
-    functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {"accuracy": _accuracy, "macro_f1": _macro_f1, "matthews": _matthews}
-    return lambda gold, predicted, draws: functions[name](_confusions(gold, predicted, draws, count))
+        return lambda gold, predicted, weights: metrics.f1_of(_confusions(gold, predicted, weights, count))[:, wanted]
+    of_confusions = {"accuracy": metrics.accuracy_of, "macro_f1": metrics.macro_f1_of, "matthews": metrics.matthews_of}[name]
+    return lambda gold, predicted, weights: of_confusions(_confusions(gold, predicted, weights, count))
 
 
-def _confusions(gold: np.ndarray, predicted: np.ndarray, draws: np.ndarray, count: int) -> np.ndarray:
+def _confusions(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     """(R, C, C) counts, gold by predicted."""
     cells = gold * count + predicted
     used, place = np.unique(cells, return_inverse=True)
-    sums = np.zeros((len(draws), count * count))
+    sums = np.zeros((len(weights), count * count))
     for i, cell in enumerate(used):
-        sums[:, cell] = draws[:, place == i].sum(axis=1)
+        sums[:, cell] = weights[:, place == i].sum(axis=1)
     return sums.reshape(-1, count, count)
 
 
-def _accuracy(confusions: np.ndarray) -> np.ndarray:
-    return np.trace(confusions, axis1=1, axis2=2) / confusions.sum(axis=(1, 2))
+# ---- intervals and tests ----
 
 
-def _f1(confusions: np.ndarray) -> np.ndarray:
-    """(R, C); 0 where a class is neither there nor predicted."""
-    both = confusions.sum(axis=1) + confusions.sum(axis=2)
-    return 2 * np.diagonal(confusions, axis1=1, axis2=2) / np.maximum(both, 1)
+def resample(statistic: Callable[[np.ndarray], np.ndarray], count: int, *, num_resamples: int, seed: int = 1) -> np.ndarray:
+    """A bootstrap over `count` examples -> (..., num_resamples) values.
+
+    Args:
+        statistic: (R, count) indices of examples -> (..., R) values. What it computes of several models is paired: they have the same examples.
+        count: number of examples.
+        num_resamples: number of resamples.
+        seed: of the random choice.
+
+    Raises:
+        UserError: scipy is not installed.
+    """
+    if count == 1:
+        return np.repeat(statistic(np.zeros((1, 1), dtype=np.int64)), num_resamples, axis=-1)
+    found = require("scipy.stats", "train").bootstrap(
+        (np.arange(count),),
+        lambda drawn, axis: statistic(drawn),
+        n_resamples=num_resamples,
+        batch=max(1, CELLS_AT_A_TIME // count),
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return np.asarray(found.bootstrap_distribution)
 
 
-def _macro_f1(confusions: np.ndarray) -> np.ndarray:
-    """Mean over the classes that occur in a resample."""
-    there = (confusions.sum(axis=1) + confusions.sum(axis=2)) > 0
-    return (_f1(confusions) * there).sum(axis=1) / there.sum(axis=1)
+def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """The middle `confidence` of a bootstrap's values."""
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    return low, high
 
 
-def _matthews(confusions: np.ndarray) -> np.ndarray:
-    """Of any number of classes (Gorodkin 2004); 0 where one side is constant."""
-    total, right = confusions.sum(axis=(1, 2)), np.trace(confusions, axis1=1, axis2=2)
-    gold, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
-    above = right * total - (gold * predicted).sum(axis=1)
-    below = np.sqrt((total**2 - (predicted**2).sum(axis=1)) * (total**2 - (gold**2).sum(axis=1)))
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+def bootstrap(answers: Answers, metric: Metric, *, num_resamples: int, confidence: float = CONFIDENCE, seed: int = 1) -> dict[str, Any]:
+    """Both models' scores, their difference (first minus second), its interval and the p-value.
 
+    Raises:
+        UserError: scipy is not installed.
+    """
+    size = len(answers.gold)
 
-def _pearson(gold: np.ndarray, predicted: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    count = draws.sum(axis=1)
-    x, y = gold - gold.mean(), predicted - predicted.mean()
-    mean_x, mean_y = draws @ x / count, draws @ y / count
-    covariance = draws @ (x * y) / count - mean_x * mean_y
-    spread = np.sqrt(np.maximum(draws @ (x * x) / count - mean_x**2, 0) * np.maximum(draws @ (y * y) / count - mean_y**2, 0))
-    return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-12)
+    def differences(drawn: np.ndarray) -> np.ndarray:
+        weights = np.stack([np.bincount(row, minlength=size) for row in drawn]).astype(np.float64)
+        return metric(answers.gold, answers.first, weights) - metric(answers.gold, answers.second, weights)
 
-
-def _spearman(gold: np.ndarray, predicted: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Ranks are taken anew in every resample: an example drawn twice shares its rank."""
-    return np.array([_pearson(_ranks(gold, row), _ranks(predicted, row), row[None])[0] for row in draws])
-
-
-def _ranks(values: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Mean rank of each value, counted as often as it was drawn."""
-    _, place = np.unique(values, return_inverse=True)
-    counts = np.bincount(place, weights=draws)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
-
-
-def _root_mean_squared_error(gold: np.ndarray, predicted: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    return np.asarray(np.sqrt(draws @ (gold - predicted) ** 2 / draws.sum(axis=1)))
-
-
-# ---- tests ----
-
-
-def bootstrap(answers: Answers, metric: Metric, *, num_resamples: int, confidence: float, seed: int) -> dict[str, Any]:
-    """Both models' scores, their difference (first minus second), its interval and the p-value."""
-    whole = np.ones((1, len(answers.gold)))
-    scores = [float(metric(answers.gold, side, whole)[0]) for side in (answers.first, answers.second)]
-    differences, rng = [], np.random.default_rng(seed)
-    at_once = max(1, CELLS_AT_A_TIME // len(answers.gold))
-    for start in range(0, num_resamples, at_once):
-        drawn = rng.integers(0, len(answers.gold), size=(min(at_once, num_resamples - start), len(answers.gold)))
-        draws = np.stack([np.bincount(row, minlength=len(answers.gold)) for row in drawn]).astype(np.float64)
-        differences.append(metric(answers.gold, answers.first, draws) - metric(answers.gold, answers.second, draws))
-    found, difference = np.concatenate(differences), scores[0] - scores[1]
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    scores = [float(metric(answers.gold, side, np.ones((1, size)))[0]) for side in (answers.first, answers.second)]
+    found, difference = resample(differences, size, num_resamples=num_resamples, seed=seed), scores[0] - scores[1]
     # One is added above and below: the sample itself is one of those that chance could have given.
     p_value = float((1 + (np.abs(found - difference) >= abs(difference) - 1e-12).sum()) / (1 + len(found)))
-    return {"first": scores[0], "second": scores[1], "difference": difference, "interval": [low, high], "p_value": p_value}
+    ends = list(interval(found, confidence))
+    return {"first": scores[0], "second": scores[1], "difference": difference, "interval": ends, "p_value": p_value}
 
 
 def mcnemar(first_right: Sequence[bool] | np.ndarray, second_right: Sequence[bool] | np.ndarray) -> dict[str, Any]:
-    """Which examples each model has right -> counts of those that only one has right, and the two-sided p-value."""
+    """Which examples each model has right -> counts of those that only one has right, and the exact two-sided p-value.
+
+    Raises:
+        UserError: scipy is not installed.
+    """
     one, two = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
     only_first, only_second = int((one & ~two).sum()), int((two & ~one).sum())
-    stats, count = require("scipy.stats", "train"), only_first + only_second
-    exact = count < FEW_DISCORDANT
+    count, stats = only_first + only_second, require("scipy.stats", "train")
+    p_value = float(stats.binomtest(only_first, count, 0.5).pvalue) if count else 1.0
+    return {"only_first_right": only_first, "only_second_right": only_second, "p_value": p_value}
+
+
+def wilson(successes: int, count: int, confidence: float = CONFIDENCE) -> Interval:
+    """The score interval of a share, without continuity correction; (0, 1) of nothing.
+
+    Raises:
+        UserError: scipy is not installed.
+    """
     if count == 0:
-        p_value = 1.0
-    elif exact:
-        p_value = float(stats.binomtest(only_first, count, 0.5).pvalue)
-    else:
-        p_value = float(stats.chi2.sf((max(0, abs(only_first - only_second) - 1)) ** 2 / count, 1))
-    return {"only_first_right": only_first, "only_second_right": only_second, "exact": exact, "p_value": p_value}
+        return 0.0, 1.0
+    found = require("scipy.stats", "train").binomtest(successes, count).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def p_text(p_value: float) -> str:
+    """'p = 0.0312', or 'p < 0.0001'."""
+    return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.4f}"

@@ -19,13 +19,14 @@ from task_models import make, write_data
 from tiny_models import checkpoints
 
 from electra import cli, environment
-from electra.benchmark import measure, results
+from electra.benchmark import measure
 from electra.benchmark.measure import Entry, Plan, compete, unique_names
 from electra.benchmark.results import Comparison, Row, draw, to_markdown
 from electra.benchmark.worker import Answered, Contestant, Failed, Implementation, filled, open_ours
 from electra.contracts import Example, Features, Head, Prediction
 from electra.inference.artifact import read_manifest
 from electra.settings import EvaluateSettings
+from electra.tasks import significance
 from electra.tasks.evaluate import named_task, read_labelled, settled
 
 LABELS = ("negative", "neutral", "positive")
@@ -110,7 +111,7 @@ def test_one_method_for_all_and_a_failure_is_a_row(reviews: Path) -> None:
     assert [row.name for row in rows] == list(wanted)
     first, faster, raises, dies, closed = rows
     for row in (first, faster):
-        assert row.error is None and row.scores == {"accuracy": 0.8} and row.num_examples == 20 and row.score_interval == results.wilson(16, 20)
+        assert row.error is None and row.scores == {"accuracy": 0.8} and row.num_examples == 20 and row.score_interval == significance.wilson(16, 20)
         assert row.latency is not None and row.padded is not None and row.latency.num_calls == 30 and row.padded_length == 64
         assert row.padded.p50_ms >= 1.5 * row.latency.p50_ms and row.peak_memory_bytes is not None and row.peak_memory_bytes > 10_000_000
         assert row.load_seconds is not None and list(row.throughput) == [1, 8, 32]

@@ -1,4 +1,4 @@
-"""Intervals equal to scipy's; answers compared as the definitions say."""
+"""Speed-ups and their noise; answers compared as the definitions say."""
 
 from __future__ import annotations
 
@@ -13,30 +13,9 @@ from electra.benchmark import measure, results
 from electra.benchmark.results import Latency
 from electra.benchmark.worker import Answered
 from electra.contracts import Example, Head, Prediction
+from electra.tasks import significance
 from electra.tasks.custom import OWN
 from electra.tasks.registry import find_task
-
-# ---- intervals ----
-
-
-@pytest.mark.parametrize(("right", "count"), [(10, 50), (0, 20), (20, 20), (741, 872), (1, 1), (499, 1000)])
-def test_wilson_is_scipys(right: int, count: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    theirs = stats.binomtest(right, count).proportion_ci(confidence_level=0.95, method="wilson")
-    assert results.wilson(right, count) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
-
-
-def test_wilson_of_the_textbook() -> None:
-    # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20.
-    assert [round(end, 4) for end in results.wilson(81, 263)] == [0.2553, 0.3662]
-    assert [round(end, 4) for end in results.wilson(15, 148)] == [0.0624, 0.1605]
-    assert [round(end, 4) for end in results.wilson(0, 20)] == [0.0, 0.1611]
-
-
-def test_percentiles_lie_on_the_line_between_two_values() -> None:
-    values = [4.0, 1.0, 3.0, 2.0]
-    assert [results.percentile(values, share) for share in (0, 50, 90, 100)] == pytest.approx([1.0, 2.5, 3.7, 4.0])
-    assert results.percentile(range(101), 99) == 99.0
 
 
 def test_speedup_is_the_ratio_of_medians_and_knows_noise() -> None:
@@ -103,4 +82,4 @@ def test_scores_and_their_intervals() -> None:
     assert found[1].drop_interval == pytest.approx(tuple(drop.confidence_interval), abs=0.03)
     classes = Head(kind="classification", labels=("0", "1"))
     (accuracy,) = measure.score(find_task("sst2"), classes, _examples(["1"] * 50), [_said(["1"] * 40 + ["0"] * 10)])
-    assert accuracy.scores == {"accuracy": 0.8} and accuracy.interval == results.wilson(40, 50)
+    assert accuracy.scores == {"accuracy": 0.8} and accuracy.interval == significance.wilson(40, 50)
