@@ -1,7 +1,9 @@
-"""The demo's page: it stands alone, shows what was found and nothing else, and its pictures place values where they belong."""
+"""The demo's report: self-contained, shows the results and nothing else, pictures in the colours of the page."""
 
 from __future__ import annotations
 
+import math
+import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from typing import Any
@@ -89,30 +91,34 @@ class _Balance(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_page_stands_alone_and_shows_what_was_found() -> None:
+def test_the_page_is_self_contained_and_shows_the_results() -> None:
     page = report.render({"about": ABOUT, **FOUND}, LINES, [line for line in LINES if line["kind"] == "train"])
     reader = _Balance()
     reader.feed(page)
-    assert reader.open == [] and reader.fetched == []
-    assert not {"script", "link", "img", "iframe"} & reader.names and "url(" not in page and "@import" not in page
+    assert reader.open == [] and [each for each in reader.fetched if not each.startswith("#")] == []
+    assert not {"script", "link", "img", "iframe"} & reader.names and "@import" not in page and not re.search(r"url\((?!#)", page)
     for shown in ("12.3 MB", "0.612", "68.4%", "70.6", "60.0", "5 min 00 s", "2,262", "reviews", "&lt;script&gt;", "One &amp; &lt;two&gt;."):
         assert shown in page, shown
+    text = " ".join(page.split())
     for shown in (
         "cat \N{RIGHTWARDS ARROW} &lt;b&gt;",
         "0.20 became 0.90",
-        "in 1 of 1 the second",
-        "judged 1 rightly",
+        "in 1 of 1 the replacement",
+        "was correct at 1.",
         "8.0 times as fast",
         "7.1 to 9.2",
         "1.3 MB",
+        "equals TF-IDF within the standard error;",
+        "The loss goes from 7.95 to 6.00; a uniform guess would be 8.3.",
+        "loss goes from 7.80 to 6.00 on held-out text",
     ):
-        assert shown in page, shown
-    # Two stages' curves, the exchanged words, the scores, size and time; each picture has its sentence.
+        assert shown in text, shown
+    # Curves of two phases, the replaced words, the scores, size and latency; a figure has a caption.
     assert page.count("<svg") == 4 + 1 + 1 + 2 and page.count("<figcaption>") == page.count("<figure>") == 4 + 3 + 1 + 1
 
 
 def test_what_was_not_done_is_not_shown() -> None:
-    """An artefact that could not be built says why; a first stage that was not run has no curve; a shipped model has a row where there is one."""
+    """An artifact that could not be built says why; a first phase that was not run has no curve; electra's model has a row where there is one."""
     found = {"about": ABOUT, **FOUND, "build": {"seconds": 0.1, "left_out": "needs <onnx>"}}
     page = report.render(found, LINES)
     assert "Left out: needs &lt;onnx&gt;" in page and page.count("<svg") == 3 + 1 + 1 and "own model" not in page
@@ -120,7 +126,9 @@ def test_what_was_not_done_is_not_shown() -> None:
     page = report.render(found, LINES)
     assert "own model, fine-tuned" in page and ">81.0<" in page and "demo/sentiment-shipped/best" in page
     assert "81.0%" in page and "the model that comes with electra" in page
-    assert "own classifier, as it comes" in page and ">79.0<" in page and "shipped:sentiment" in page
+    assert "own classifier, as it is" in page and ">79.0<" in page and "shipped:sentiment" in page
+    without_build = {name: step for name, step in found.items() if name != "build"}
+    assert "Deployment" not in report.render(without_build, LINES)
 
 
 @pytest.mark.parametrize(("text", "word", "other"), run.PAIRS)
@@ -128,30 +136,29 @@ def test_the_exchanged_word_is_found_though_others_are_like_it(text: str, word: 
     """'the' put where another 'the' stands before it: its own place counts."""
     changed = text.replace(word, other, 1)
     place = text.find(word)
-    assert report.exchanged({"original": {"text": text}, "changed": {"text": changed}, "word": other}) == (place, word, other)
+    assert report.replaced_word({"original": {"text": text}, "changed": {"text": changed}, "word": other}) == (place, word, other)
     tokens = [{"start": i, "end": i + 1, "probability": 0.9 if place <= i < place + len(other) else 0.1} for i in range(len(changed))]
     assert report.suspicion({"tokens": tokens}, place, other) == 0.9
     assert report.suspicion({"tokens": tokens}, place - 2, "x") == 0.1
 
 
-def test_pictures_place_values_on_their_lines() -> None:
-    drawn = ElementTree.fromstring(report.dots([("a & b", 0.6, False), ("ours", 0.8, True)], 0.02, (0.5, "chance"), 0.4))
-    left, right = (float(rect.get("x", "")) + 5 for rect in drawn.iter("rect"))
-    assert left == pytest.approx(250 + 430 / 3, abs=0.1) and right == pytest.approx(250 + 2 * 430 / 3, abs=0.1)
-    drawn = ElementTree.fromstring(report.bars("size", [("a", 4.0, "4"), ("b", 1.0, "1")]))
-    assert [float(rect.get("width", "")) for rect in drawn.iter("rect")] == [250.0, 62.5]
-    drawn = ElementTree.fromstring(report.pairs([("was", 0.25, "is", 0.75)]))
-    first, second = (float(rect.get("x", "")) + 6 for rect in drawn.iter("rect"))
-    assert (first, second) == (250 + 430 / 4, 250 + 3 * 430 / 4)
-    assert report.bars("none", []).startswith("<svg")
-
-
-def test_a_chart_is_well_formed_and_survives_odd_values() -> None:
-    drawn = report.chart("loss < 1", [("a", [(0, 1.0), (10, float("nan")), (20, 3.0)]), ("b", [(5, 2.0)])], (0.5, "chance"))
+def test_pictures_are_well_formed_and_take_the_colours_of_the_page() -> None:
+    named = [("a & b", [(0.0, 1.0), (20.0, 3.0)]), ("held out", [(5.0, 2.0)])]
+    drawn = report.curves_picture("loss < 1", named, (0.5, "chance"))
     root = ElementTree.fromstring(drawn)
-    lines = [element.get("points", "").split() for element in root.iter("polyline")]
-    assert [len(line) for line in lines] == [2, 1]
-    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in lines[0])
-    assert x0 < x1 and y0 > y1  # three is drawn above one
-    assert report.chart("empty", [("a", [])]) == ""
-    assert "polyline" in report.chart("flat", [("a", [(1, 2.0), (2, 2.0)])])
+    assert root.get("aria-label") == "loss < 1"
+    text = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"a & b", "held out", "chance", "steps"} <= text
+    assert all(f"var(--{name})" in drawn for name in ("ink", "soft", "line", "one", "two"))
+    # Nothing in matplotlib's own black or a placeholder of ours, which the dark page would not change.
+    assert not re.search(r"(fill|stroke): ?#(000000|0\d0\d0\d)", drawn)
+    # Two pictures on a page share no name.
+    other = report.bars_picture("size", ["a", "b"], [4.0, 1.0], "{:g}")
+    ids = [re.findall(r'\bid="([^"]+)"', each) for each in (drawn, other)]
+    assert ids[0] and ids[1] and not set(ids[0]) & set(ids[1])
+
+
+def test_curves_leave_out_what_is_not_a_number() -> None:
+    lines = [{"kind": "train", "step": step, "loss": value} for step, value in ((1, 2.0), (2, math.nan), (3, 1.0))]
+    assert report.curves(lines, "loss") == [("training", [(1, 2.0), (3, 1.0)])]
+    assert report.curves([{"kind": "train", "step": 1}], "loss") == [] and report.pretraining_charts({}, [], []) == {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 import tomllib
@@ -131,7 +133,7 @@ def test_without_the_hub_the_reviews_are_taken_quickly(failure: str, tmp_path: P
     folder, source = run.choose(None, tmp_path / "sst2")
     assert time.monotonic() - start < 3
     assert folder == run.REVIEWS and "written for this project" in source and not (tmp_path / "sst2").exists()
-    assert "out of reach" in capsys.readouterr().err
+    assert "cannot be reached" in capsys.readouterr().err
 
 
 def test_the_hubs_sst2_is_written_in_glues_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +157,8 @@ def _stub(monkeypatch: pytest.MonkeyPatch, fail_at: str | None) -> list[str]:
         def step(place: run.Workspace) -> dict[str, Any]:
             """A step"""
             if name == fail_at:
-                raise run.Stopped(143)
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
             ran.append(name)
             if name == "pretrain":
                 (place.folder / "pretrained").mkdir()
@@ -164,7 +167,7 @@ def _stub(monkeypatch: pytest.MonkeyPatch, fail_at: str | None) -> list[str]:
 
         return step
 
-    monkeypatch.setattr(run, "STEPS", {name: make(name) for name in run.STEPS})
+    monkeypatch.setattr(run, "STEPS", {name: (make(name), 1) for name in run.STEPS})
     return ran
 
 
@@ -174,12 +177,12 @@ def test_a_second_call_skips_what_is_done_and_prints_the_report_last(tmp_path: P
     settings = DemoSettings(output=tmp_path / "demo")
     ran = _stub(monkeypatch, fail_at="detect")
     assert run.run(settings) == 143 and ran == names[: names.index("detect")]
-    assert "same command goes on" in capsys.readouterr().err
+    assert "same command continues" in capsys.readouterr().err
     ran = _stub(monkeypatch, fail_at=None)
     assert run.run(settings) == 0 and ran == names[names.index("detect") :]
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "demo" / "report.html")
     assert (tmp_path / "demo" / "report.html").exists()
-    with pytest.raises(UserError, match="minutes = 4"):
+    with pytest.raises(UserError, match=r"began with minutes = 4\.0, now it is 9\.0"):
         run.run(DemoSettings(output=tmp_path / "demo", minutes=9.0))
 
 
@@ -195,7 +198,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
 def test_the_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
-    def finetune(place: run.Workspace, command: str, *argv: object, **_: object) -> str:
+    def finetune(place: run.Workspace, command: str, *argv: object, quiet: bool = False) -> str:
         words = [str(word) for word in argv]
         if command == "evaluate":
             return as_typed(place, command, *argv, quiet=True)
@@ -218,7 +221,7 @@ def test_the_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_
 
 def test_without_its_runtime_the_classifier_has_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert run._as_it_comes(run.Workspace(DemoSettings(output=tmp_path), {}), run.REVIEWS) == {}
+    assert run.bundled_classifier(run.Workspace(DemoSettings(output=tmp_path), {}), run.REVIEWS) == {}
     assert "left out: shipped:sentiment: this needs the package 'onnxruntime'" in capsys.readouterr().err
 
 
