@@ -1,8 +1,8 @@
-"""Python installation -> a plain-text corpus of English: what the demo learns to read.
+"""Python installation -> a plain-text corpus of English, the demo's pre-training text.
 
 Every machine that runs this has megabytes of English prose on its disk: the docstrings and manuals of the standard library and of the
 installed packages. Docstrings are taken from the syntax tree; nothing is imported or executed. A source file makes one document, a sentence
-one line, a blank line separates documents. Code, doctests, tables, directives, parameter signatures and licences are dropped; a sentence
+one line; a blank line separates documents. Code, doctests, tables, directives, parameter signatures and licences are dropped; a sentence
 that was seen before is dropped too. The order depends on the files alone, so the same installation gives the same bytes.
 """
 
@@ -40,7 +40,7 @@ _FUNCTION_WORDS = frozenset(
 )
 _QUOTED = re.compile(r'"""(?s:.*?)"""')
 _LEAST_QUOTED = 0.15
-"""Parsing is the cost: a source file with a smaller share of text between triple quotes is not worth it."""
+"""Parsing is the cost: a source file with a smaller fraction of text between triple quotes is not worth it."""
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 _DIRECTIVE = re.compile(r"^\s*(\.\. |:[a-z]+:\s*$|@\w|#!|\|)")
 _TABLE = re.compile(r"^\s*([=+\-~^*#_.|]{3,}|[|+].*[|+]\s*$)|(=|-){4,}\s+(=|-){3,}")
@@ -164,7 +164,7 @@ def hash_text(text: str) -> int:
     return zlib.crc32(data) << 32 | zlib.crc32(data[::-1])
 
 
-# ---- one file -> sentences ----
+# ---- sentences ----
 
 
 def sentences_of(path: Path) -> list[str]:
@@ -182,14 +182,14 @@ def sentences_of(path: Path) -> list[str]:
                 tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError):
             return []
-        pieces = [inspect.cleandoc(piece) for piece in docstrings(tree)]
+        texts = [inspect.cleandoc(docstring) for docstring in docstrings(tree)]
     else:
-        pieces = [text.partition("\n\n")[2] if path.name == "METADATA" else text]
-    return [sentence for piece in pieces for sentence in prose(piece)]
+        texts = [text.partition("\n\n")[2] if path.name == "METADATA" else text]
+    return [sentence for each in texts for sentence in prose(each)]
 
 
 def docstrings(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
-    """Docstrings of a module, its classes and functions, and long texts kept in strings beside them, in order of appearance."""
+    """Docstrings of a module, its classes and functions, and other long strings, in order of appearance."""
     own = ast.get_docstring(node, clean=False)
     if own:
         yield own

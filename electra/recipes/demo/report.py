@@ -207,7 +207,7 @@ def picture(title: str, width: float, height: float, draw: Callable[[Axes], None
     prefix = re.sub(r"\W+", "-", title)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>|xmlns:xlink=\"[^\"]*\"", "", svg, flags=re.DOTALL).replace("xlink:href", "href")
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     for placeholder, colour in COLOURS.items():
         svg = svg.replace(placeholder, colour)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1))
@@ -217,7 +217,7 @@ def curves_picture(title: str, named: Sequence[Curve], level: tuple[float, str] 
     """Curves over steps; `level`: a dashed line at a value, with its name."""
 
     def draw(axes: Axes) -> None:
-        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
         axes.grid(color=LINE, linewidth=0.8)
         for (name, points), colour in zip(named, (ONE, TWO), strict=False):
             axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=name)
@@ -246,7 +246,7 @@ def scores_picture(rows: Sequence[tuple[str, float, bool]], error: float, majori
         axes.xaxis.set_major_formatter("{x:g}%")
         axes.margins(x=0.08)
 
-    return picture("accuracy of each model", 7.2, 0.46 * len(rows) + 0.6, draw)
+    return picture("accuracy of each model", 8.6, 0.46 * len(rows) + 0.6, draw)
 
 
 def pairs_picture(rows: Sequence[Mapping[str, Any]]) -> Markup:
@@ -263,14 +263,14 @@ def pairs_picture(rows: Sequence[Mapping[str, Any]]) -> Markup:
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("probability of 'replaced'", color=SOFT)
 
-    return picture("suspicion of each word and of its replacement", 7.2, 0.36 * len(rows) + 0.7, draw)
+    return picture("suspicion of each word and of its replacement", 8.6, 0.36 * len(rows) + 0.7, draw)
 
 
 def bars_picture(title: str, names: Sequence[str], values: Sequence[float], form: str) -> Markup:
     """A bar each, from zero; the values are written next to them with the format `form`."""
 
     def draw(axes: Axes) -> None:
-        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
         bars = axes.barh(range(len(names)), values, height=0.5, color=[ONE, *[TWO] * (len(names) - 1)])
         axes.bar_label(bars, [form.format(value) for value in values], padding=4, color=INK)
         axes.set_yticks(range(len(names)), names, color=INK)
