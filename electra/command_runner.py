@@ -274,13 +274,7 @@ class Places:
 
 
 def find_places(num_steps: int, *, workers: int, threads: int, device: str, ray: bool = False) -> Places:
-    """Flags (0: choose) and this machine -> how many steps at a time, and what each gets.
-
-    Raises:
-        UserError: a number below zero.
-    """
-    if workers < 0 or threads < 0:
-        raise UserError(f"--workers {workers}, --threads {threads}: expected 0 or more")
+    """Flags (0: choose) and this machine -> how many steps at a time, and what each gets."""
     if ray:
         return Places(workers=workers or max(1, min(num_steps, MAX_RAY_STEPS)), threads=max(1, threads), ray=True)
     if device in ("auto", "cuda"):

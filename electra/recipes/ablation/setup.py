@@ -192,11 +192,6 @@ def check(settings: AblateSettings) -> Checked:
     """
     if settings.variant not in VARIANTS:
         raise UserError(f"unknown ablation '{settings.variant}'; {did_you_mean(settings.variant, VARIANTS)}")
-    for name, least in (("seeds", 1), ("points", 1), ("max_train_examples", 0)):
-        if getattr(settings, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(settings, name)}: expected at least {least}")
-    if settings.num_train_steps is None and settings.budget <= 0:
-        raise UserError("--budget 0s: expected a duration such as 8h")
     if (steps := settings.num_train_steps) is not None and steps < 2 * settings.points:
         raise UserError(f"--num-train-steps {steps}: expected at least {2 * settings.points}, two for each of --points {settings.points}")
     check_data(settings)

@@ -220,8 +220,6 @@ def open_workspace(settings: DemoSettings) -> Workspace:
     about, wanted = result_file(settings.output, "about"), {"minutes": settings.minutes, "data": settings.data and str(settings.data)}
     if settings.data is not None:
         atomic.existing_path(settings.data, "SST-2 folder")
-    if settings.minutes <= 0:
-        raise UserError(f"--minutes {settings.minutes:g}: expected a time above zero, such as 4")
     if not (settings.resume and about.exists()):
         remedy = "it holds no demo (no steps/about.json); choose another --output" if settings.resume else "choose another --output"
         atomic.fresh_output(settings.output, remedy=remedy)
