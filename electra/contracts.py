@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from electra.data.tokenizer import Tokenizer
-
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -253,8 +251,8 @@ class Task:
     description: str
     read: Callable[[Path, str], list[Example]]
     """(folder or archive, split) -> examples."""
-    featurize: Callable[[Sequence[Example], Tokenizer, int, Head], list[Features]]
-    """(examples, tokenizer, max_length, head) -> features."""
+    featurize: Callable[[Sequence[Example], Any, int, Head], list[Features]]
+    """(examples, `data.tokenizer.Tokenizer`, max_length, head) -> features."""
     head: Callable[[Sequence[Example]], Head]
     """Training examples -> head (fixed for benchmarks, found for one's own data)."""
     decode: Callable[[Sequence[np.ndarray], Sequence[Features], Sequence[Example], Head], list[Prediction]]

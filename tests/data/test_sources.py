@@ -13,21 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from archives import Members, tar
 
 from electra.data.documents import read_documents
 from electra.data.sources import CorpusReport
-
-Members = dict[str, bytes]
-
-
-def tar(members: Members) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
 
 
 def bundle(members: Members) -> bytes:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pretraining_runs import pretrain
+from pretraining_runs import shards as shards  # a fixture
 from safetensors.torch import load_file
-from test_objectives import MASK, MODEL, SPECIAL, VOCAB, make, some_batches, untie
-from test_pretrain import pretrain
-from test_pretrain import shards as shards  # a fixture
+from small_objectives import MASK, MODEL, SPECIAL, VOCAB, make, some_batches, untie
 
 from electra.cli import main
 from electra.contracts import Batch

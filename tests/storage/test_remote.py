@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from archives import tar
 from prepared import prepare_shards
-from test_sources import tar
 
 from electra.cli import main
 from electra.data import shards
