@@ -33,15 +33,13 @@ def featurize(
     """Training examples -> the same, with the unlabelled texts, and their features, with the teacher's answers where there is a teacher.
 
     Raises:
-        UserError: a wrong weight or temperature, a teacher with other labels, or a kind of task that has no teachers.
+        UserError: a teacher with other labels, or a kind of task that has no teachers.
     """
     chosen = settings.distillation
     if chosen.teacher is None:
         if chosen.unlabelled is not None:
             raise UserError(f"--unlabelled {chosen.unlabelled} needs a --teacher that labels it")
         return examples, task.featurize(examples, tokenizer, settings.max_length, head)
-    if not 0 <= chosen.distill_weight <= 1 or chosen.distill_temperature <= 0:
-        raise UserError("distill_weight must be within 0..1, distill_temperature above 0; correct the flag")
     if head.kind not in KINDS:
         raise UserError(f"--teacher is for labels and numbers of a whole text, {task.name} is of kind {head.kind}; leave it out")
     more = [] if chosen.unlabelled is None else read_unlabelled(chosen.unlabelled, pairs=examples[0].text_pair is not None)

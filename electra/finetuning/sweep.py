@@ -57,10 +57,15 @@ def run(settings: FinetuneSettings) -> int:
     if not settings.resume:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     require("torch", "train")
+    from electra.finetuning import setup
+
     found, missing = find_tasks(settings)
     trials = plan(settings, found, read_search(settings.suite.search))
     suite, left = settings.suite, sum(not trial.done for trial in trials)
     places = find_places(left, workers=suite.workers, threads=settings.loop.threads, device=settings.loop.device, ray=suite.engine == "ray")
+    if left and settings.task not in suites():
+        # A suite reports a task that cannot be read and goes on with the others; here nothing would be left to do.
+        setup.read_inputs(from_command_line(FinetuneSettings, trials[0].argv[1:], "electra finetune"))
     write_config(settings)
     for name in missing:
         print(f"{name}: not found under {settings.data}", file=sys.stderr)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import random
@@ -18,10 +16,10 @@ from typing import Any
 
 import pytest
 from tiny_models import random_start
+from toy_glue import trials_in_process
 
 from electra import cli, command_runner, config
 from electra.command_line import from_command_line
-from electra.command_runner import Ended
 from electra.errors import UserError
 from electra.finetuning import results_table, sweep
 from electra.finetuning.sweep import as_flags
@@ -69,15 +67,7 @@ def _read(path: Path) -> Any:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials as calls instead of processes: a process takes seconds to import torch."""
-
-    def run_here(argv: list[str], folder: Path, environment: dict[str, str], started: Any = None) -> Ended:
-        output = io.StringIO()
-        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(io.StringIO()):
-            code = cli.main(argv)
-        error = output.getvalue().splitlines()[-1].removeprefix("electra: ") if code else None
-        return Ended(returncode=code, seconds=1.0, peak_memory_bytes=10**8, error=error)
-
-    monkeypatch.setattr(command_runner, "run_process", run_here)
+    trials_in_process(monkeypatch)
 
 
 @pytest.fixture(scope="module")

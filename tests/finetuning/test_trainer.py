@@ -1,4 +1,4 @@
-"""electra finetune, from the command line to a model that transformers opens."""
+"""electra finetune, from the command line to models that transformers opens: one task, several, seeds, early stopping, interruptions, mistakes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_models import random_start
+from toy_glue import finetune, trials_in_process, write_glue
 
 from electra import cli, config
-from electra.command_line import from_command_line
-from electra.finetuning.hyperparameters import resolve
+from electra.errors import UserError
 from electra.settings import FinetuneSettings, OptimizerSettings
+from electra.storage import resolve
 from electra.tasks import metrics
 
 torch = pytest.importorskip("torch")
@@ -70,6 +71,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def _evaluations(seed: Path) -> list[dict[str, Any]]:
+    return [line for line in _lines(seed / "metrics.jsonl") if line["kind"] == "evaluation"]
+
+
 def test_it_learns_and_reports_every_seed(done: Path) -> None:
     scores = _read(done / "scores.json")
     each = scores["scores"]["accuracy"]["each"]
@@ -83,7 +88,7 @@ def test_it_learns_and_reports_every_seed(done: Path) -> None:
         assert metrics.accuracy([r["label"] for r in rows], [r["prediction"] for r in rows]) == pytest.approx(score)
         kept = sorted(path.name for path in (done / f"seed-{seed}").iterdir() if path.name != "tensorboard")
         assert kept == ["environment.json", "metrics.jsonl", "predictions.jsonl", "scores.json"]
-        evaluations = [line for line in _lines(done / f"seed-{seed}" / "metrics.jsonl") if line["kind"] == "evaluation"]
+        evaluations = _evaluations(done / f"seed-{seed}")
         assert [line["step"] for line in evaluations] == list(range(6, 61, 6)) and evaluations[-1]["accuracy"] == pytest.approx(score)
     assert (done / "predictions.jsonl").read_text() == (done / f"seed-{scores['best_seed']}" / "predictions.jsonl").read_text()
 
@@ -196,53 +201,6 @@ def test_glue_task_from_the_command_line(start: Path, tmp_path: Path) -> None:
     assert scores["train_examples"] == 24 and set(scores["scores"]) == {"accuracy", "f1", "glue_score"}
 
 
-# ---- recipes ----
-
-
-def _settings(*flags: str, task: str = "sst2") -> FinetuneSettings:
-    return from_command_line(FinetuneSettings, [task, "--model", "m", "--output", "o", *flags], "electra finetune")
-
-
-@pytest.mark.parametrize(
-    ("preset", "hidden", "task", "expected"),
-    [
-        ("mini", 192, "sst2", (1.5e-4, 1.0, 0.0, 2.0, 128)),
-        ("paper", 256, "sst2", (3e-4, 0.8, 0.0, 3.0, 128)),
-        ("paper", 768, "sst2", (1e-4, 0.8, 0.0, 3.0, 128)),
-        ("paper", 1024, "mrpc", (5e-5, 0.9, 0.0, 3.0, 128)),
-        ("paper", 128, "rte", (3e-4, 0.8, 0.0, 10.0, 128)),
-        ("paper", 768, "stsb", (1e-4, 0.8, 0.0, 10.0, 128)),
-        ("paper", 256, "imdb", (3e-4, 0.8, 0.0, 3.0, 512)),
-        ("original-code", 256, "sst2", (1e-4, 0.8, 0.01, 3.0, 128)),
-        ("original-code", 1024, "rte", (5e-5, 0.9, 0.01, 10.0, 128)),
-    ],
-)
-def test_presets_by_size_and_task(preset: str, hidden: int, task: str, expected: tuple[float, ...]) -> None:
-    made = resolve(_settings("--preset", preset, task=task), task, hidden)
-    optimizer = made.optimizer
-    assert (optimizer.learning_rate, optimizer.layerwise_lr_decay, optimizer.weight_decay, made.epochs, made.max_length) == expected
-    assert optimizer.warmup_fraction == 0.1 and not optimizer.bias_correction and made.double_unordered
-
-
-def test_what_was_given_stays() -> None:
-    # The very defaults, too: 3e-4 said for a large model is not the preset's business.
-    made = resolve(_settings("--learning-rate", "3e-4", "--epochs", "3", task="rte"), "rte", 1024)
-    assert (made.optimizer.learning_rate, made.epochs, made.optimizer.layerwise_lr_decay, made.preset) == (3e-4, 3.0, 0.9, "paper")
-    in_python = FinetuneSettings(task="rte", model="m", output=Path("o"), epochs=2.0)
-    made = resolve(in_python, "rte", 768)
-    assert (made.epochs, made.optimizer.learning_rate) == (2.0, 1e-4)
-    faster = replace(in_python.optimizer, learning_rate=2e-3)
-    made = resolve(replace(in_python, optimizer=faster), "rte", 768)
-    assert (made.optimizer.learning_rate, made.optimizer.layerwise_lr_decay) == (2e-3, 0.8)
-
-
-def test_a_recorded_run_is_a_preset(tmp_path: Path) -> None:
-    made = resolve(_settings("--learning-rate", "2e-3"), "sst2", 256)
-    (tmp_path / "config.toml").write_text(config.to_toml(made))
-    again = resolve(_settings("--preset", str(tmp_path / "config.toml")), "sst2", 1024)
-    assert again == replace(made, preset=again.preset)
-
-
 @pytest.mark.realdata
 def test_layerwise_rates_equal_the_originals(start: Path, reference_root: Path) -> None:
     """The head's rate is the whole one; what lies below it follows the original's exponents."""
@@ -264,6 +222,245 @@ def test_layerwise_rates_equal_the_originals(start: Path, reference_root: Path) 
         assert factor[f"network.encoder.layers.{i}.qkv.weight"] == pytest.approx(rates[f"encoder/layer_{i}/"])
 
 
+# ---- several tasks ----
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_glue(tmp_path_factory.mktemp("glue"))
+
+
+@pytest.fixture(scope="module")
+def both(start: Path, glue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("multitask") / "run"
+    assert finetune("sst2+RTE", start, glue, output, "--epochs", "10", "--seeds", "2") == 0
+    return output
+
+
+def test_all_tasks_are_learned_by_one_encoder(both: Path) -> None:
+    from safetensors.torch import load_file
+
+    scores = _read(both / "scores.json")
+    assert scores["tasks"]["sst2"]["scores"]["accuracy"]["mean"] > 0.9 and scores["tasks"]["rte"]["scores"]["accuracy"]["mean"] > 0.9
+    assert scores["tasks"]["sst2"]["train_examples"] == 96 and scores["seed"] == [1, 2]
+    each = [np.mean([scores["tasks"][name]["scores"]["accuracy"]["each"][i] for name in ("sst2", "rte")]) for i in (0, 1)]
+    assert scores["average"]["each"] == pytest.approx(each)
+    weights = {name: load_file(both / "best" / name / "model.safetensors") for name in ("sst2", "rte")}
+    shared = [key for key in weights["sst2"] if key.startswith("electra.")]
+    assert shared and all(torch.equal(weights["sst2"][key], weights["rte"][key]) for key in shared)
+    assert not torch.equal(weights["sst2"]["classifier.dense.weight"], weights["rte"]["classifier.dense.weight"])
+    assert "sst2 together" in (both / "best" / "rte" / "README.md").read_text()
+
+
+def test_each_opens_in_transformers_and_answers_the_same(both: Path, glue: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    best = _read(both / "scores.json")["best_seed"]
+    for name, folder, labels in (("sst2", "SST-2", ("0", "1")), ("rte", "RTE", ("entailment", "not_entailment"))):
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(both / "best" / name).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(both / "best" / name)
+        rows = [line.split("\t") for line in (glue / folder / "dev.tsv").read_text().splitlines()[1:]]
+        texts = [[row[0] for row in rows], *([[row[1] for row in rows]] if name == "rte" else [])]
+        with torch.no_grad():
+            p = model(**tokenizer(*texts, padding=True, return_tensors="pt")).logits.softmax(-1)
+        said = [json.loads(line) for line in (both / f"predictions-{name}.jsonl").read_text().splitlines()]
+        assert [row["prediction"] for row in said] == [labels[int(i)] for i in p.argmax(-1)]
+        assert [row["probability"] for row in said] == pytest.approx(p.max(-1).values.tolist(), abs=2e-5)
+        assert said == [json.loads(line) for line in (both / f"seed-{best}" / f"predictions-{name}.jsonl").read_text().splitlines()]
+
+
+def test_an_interrupted_run_of_several_tasks_goes_on_bit_by_bit(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from electra.tasks import metrics
+
+    more = ("--epochs", "3", "--mixing", "size0.75")
+    assert finetune("rte+stsb", start, glue, tmp_path / "whole", *more) == 0
+    correlation = metrics.spearman
+
+    def stop(*values: Any) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return correlation(*values)
+
+    monkeypatch.setattr(metrics, "spearman", stop)
+    assert finetune("rte+stsb", start, glue, tmp_path / "cut", *more) == 128 + signal.SIGTERM
+    monkeypatch.undo()
+    assert finetune("rte+stsb", start, glue, tmp_path / "cut", *more, "--resume", "--mixing", "all") == 2
+    assert finetune("rte+stsb", start, glue, tmp_path / "cut", *more, "--resume") == 0
+    for name in ("rte", "stsb"):
+        whole, cut = ((tmp_path / run / "best" / name / "model.safetensors").read_bytes() for run in ("whole", "cut"))
+        assert whole == cut
+    assert _read(tmp_path / "cut" / "scores.json")["tasks"]["stsb"]["train_examples"] == 64  # swapped copies, as by itself
+
+
+def test_the_lowest_layers_of_several_tasks_stay(start: Path, glue: Path, tmp_path: Path) -> None:
+    """Frozen layers are the encoder's, which all tasks share; the heads learn first, then the other layers."""
+    from safetensors.torch import load_file
+
+    begun = load_file(start / "model.safetensors")
+    more = ("--epochs", "2", "--freeze-layers", "1", "--freeze-encoder-epochs", "1")
+    assert finetune("sst2+rte", start, glue, tmp_path / "run", *more) == 0
+    for name in ("sst2", "rte"):
+        ended = load_file(tmp_path / "run" / "best" / name / "model.safetensors")
+        for layer, same in (("embeddings", True), ("encoder.layer.0", True), ("encoder.layer.1", False)):
+            assert {torch.equal(begun[key], value) for key, value in ended.items() if key.startswith(f"electra.{layer}.")} == {same}, layer
+
+
+def test_questions_and_sentences_together(start: Path, glue: Path, tmp_path: Path) -> None:
+    """A span task among others keeps the official scripts' files, and its answerability threshold."""
+    context = "the chef cooked the meal and it was good"
+    answers = [{"text": "the meal", "answer_start": 16}]
+    questions = [{"id": f"q{i}", "question": "the chef cooked", "answers": [] if i % 2 else answers, "is_impossible": bool(i % 2)} for i in range(8)]
+    content = {"version": "v2.0", "data": [{"title": "t", "paragraphs": [{"context": context, "qas": questions}]}]}
+    (tmp_path / "data" / "squad2").mkdir(parents=True)
+    for split in ("train", "dev"):
+        (tmp_path / "data" / "squad2" / f"{split}-v2.0.json").write_text(json.dumps(content))
+    shutil.copytree(glue / "SST-2", tmp_path / "data" / "SST-2")
+    assert finetune("squad2+sst2", start, tmp_path / "data", tmp_path / "run", "--epochs", "1", "--max-query-length", "5") == 0
+    written = _read(tmp_path / "run" / "predictions-squad2" / "predictions.json")
+    assert written.keys() == {f"q{i}" for i in range(8)}
+    rows = _lines(tmp_path / "run" / "predictions-squad2.jsonl")
+    assert [row["prediction"] for row in rows] == list(written.values()) and rows[0]["label"] == ["the meal"]
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "message"),
+    [
+        ("sst2+sst2", (), "sst2+sst2: a task is given twice; name each once"),
+        ("sst2+own", (), "'own' cannot be joined with other tasks; fine-tune it by itself"),
+        ("sst2+rte", ("--class-weights", "balanced"), "sst2+rte: --class-weights is for one task; fine-tune each by itself"),
+        ("sst2+rte", ("--teacher", "t"), "--teacher is for one task"),
+        ("sst2+rte", ("--workers", "2"), "sst2+rte is one network; --workers, --engine and --search are for single tasks"),
+    ],
+)
+def test_tasks_that_cannot_be_joined(
+    task: str, more: tuple[str, ...], message: str, start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(task, start, glue, tmp_path / "run", *more) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+# ---- one layout ----
+
+
+@pytest.mark.parametrize("flags", [(), ("--workers", "1"), ("--search", "dropout=0,0.1"), ("--baselines",)])
+def test_the_same_path_is_the_best_model_whatever_the_flags(
+    flags: tuple[str, ...], start: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Serial or parallel seeds, a search: RUN is a model, RUN/best the same one, and the same command continues it."""
+    from electra.inference.inspect import describe
+
+    trials_in_process(monkeypatch)
+    run, more = tmp_path / "run", ("--num-train-steps", "2", *(() if "--search" in flags else ("--seeds", "2")))
+    command = _command(start, reviews, run, *more, *flags)
+    assert cli.main(command) == 0 and cli.main([*command, "--resume"]) == 0
+    assert resolve.resolve(run) == run / "best" and cli.main(["predict", str(run), "--text", "a good film"]) == 0
+    found = describe(str(run))
+    assert found["status"] == "finished" and found["best"] == str(run / "best") and found["scores"]["task"] == "own"
+    assert len(found["scores"]["scores"]["accuracy"]["each"]) == (1 if "--search" in flags else 2)
+    assert (run / "predictions.jsonl").exists() and not [path for path in run.rglob("model.safetensors") if path.parent != run / "best"]
+
+
+def test_finetune_returns_what_it_wrote(start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from electra.finetuning.trainer import finetune as run
+
+    loop = replace(FinetuneSettings(task="", model="", output=Path()).loop, num_train_steps=2, device="cpu", threads=1)
+    settings = FinetuneSettings(task="sst2", model=str(start), data=glue, output=tmp_path / "run", seeds=2, loop=loop)
+    result = run(settings)
+    assert capsys.readouterr().out == "" and result.signal is None and result.first
+    assert result.best == {"sst2": tmp_path / "run" / "best"} and result.scores == _read(tmp_path / "run" / "scores.json")
+    assert [seed.seed for seed in result.seeds] == [1, 2]
+    assert [seed.scores["sst2"]["accuracy"] for seed in result.seeds] == result.scores["scores"]["accuracy"]["each"]
+    several = run(replace(settings, task="sst2+rte", output=tmp_path / "both"))
+    assert several.best == {name: tmp_path / "both" / "best" / name for name in ("sst2", "rte")}
+    assert several.seeds[0].main_score == several.scores["average"]["each"][0]
+
+
+# ---- early stopping ----
+
+
+def test_early_stopping_keeps_the_best_evaluation(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from electra.model.huggingface import load_checkpoint
+    from electra.tasks import metrics
+
+    told = iter([0.2, 0.6, 0.9, 0.5, 0.9, 0.3, 0.1, 0.1, 0.1])
+    weights: list[bytes] = []
+    accuracy = metrics.accuracy
+    monkeypatch.setattr(metrics, "accuracy", lambda gold, predicted: next(told))
+    assert finetune("sst2", start, glue, tmp_path / "run", "--epochs", "20", "--early-stopping", "3") == 0
+    evaluations = _evaluations(tmp_path / "run" / "seed-1")
+    # The third is the best (the fifth only equals it), so three more are waited for; six steps an epoch.
+    assert [line["accuracy"] for line in evaluations] == [0.2, 0.6, 0.9, 0.5, 0.9, 0.3] and evaluations[-1]["step"] == 36
+    scores = _read(tmp_path / "run" / "scores.json")
+    assert scores["selected_steps"] == [18] and scores["steps"] == [36] and "optimistic" in scores["selection"]
+    assert "optimistic" in (tmp_path / "run" / "best" / "README.md").read_text()
+    assert not list((tmp_path / "run" / "seed-1").glob("*.safetensors"))
+    # The same run stopped at step 18 by its own schedule has the very weights, and so the very answers.
+    monkeypatch.setattr(metrics, "accuracy", accuracy)
+    weights.append((tmp_path / "run" / "best" / "model.safetensors").read_bytes())
+    more = ("--epochs", "20", "--keep-steps", "18", "--checkpoint-every", "18")
+    stopped = iter([0] * 2 + [1])
+
+    def stop_at_the_third(gold: Any, predicted: Any) -> float:
+        if next(stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return accuracy(gold, predicted)
+
+    monkeypatch.setattr(metrics, "accuracy", stop_at_the_third)
+    assert finetune("sst2", start, glue, tmp_path / "same", *more) == 128 + signal.SIGTERM
+    # The signal is noted by the next update, so the newest checkpoint is one step on; the third evaluation's own was kept.
+    kept = load_checkpoint(tmp_path / "same" / "seed-1" / "checkpoints" / "step-00000018", "classifier").module.state_dict()
+    best = load_checkpoint(tmp_path / "run" / "best", "classifier").module.state_dict()
+    assert kept.keys() == best.keys() and all(torch.equal(kept[name], best[name]) for name in kept)
+
+
+def test_early_stopping_survives_an_interruption(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from electra.tasks import metrics
+
+    def told(values: list[float], stop_at: int = -1) -> Any:
+        numbered = iter(enumerate(values))
+
+        def accuracy(gold: Any, predicted: Any) -> float:
+            number, value = next(numbered)
+            if number == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return value
+
+        return accuracy
+
+    more = ("--epochs", "20", "--early-stopping", "3")
+    monkeypatch.setattr(metrics, "accuracy", told([0.2, 0.9, 0.5], stop_at=2))
+    assert finetune("sst2", start, glue, tmp_path / "run", *more) == 128 + signal.SIGTERM
+    monkeypatch.setattr(metrics, "accuracy", told([0.6, 0.1, 0.9]))
+    assert finetune("sst2", start, glue, tmp_path / "run", *more, "--resume") == 0
+    scores = _read(tmp_path / "run" / "scores.json")
+    assert scores["selected_steps"] == [12] and scores["steps"] == [30]
+
+
+def test_several_tasks_stop_early_by_their_average(start: Path, glue: Path, tmp_path: Path) -> None:
+    assert finetune("sst2+rte", start, glue, tmp_path / "run", "--epochs", "60", "--early-stopping", "2") == 0
+    found = _read(tmp_path / "run" / "scores.json")
+    evaluations = _evaluations(tmp_path / "run" / "seed-1")
+    averages = [line["average"] for line in evaluations]
+    assert found["steps"][0] < 480 and averages.index(max(averages)) == len(averages) - 3
+    assert found["selected_step"] == [evaluations[-3]["step"]] and found["average"]["each"] == [max(averages)]
+
+
+# ---- half precision, accumulation ----
+
+
+def test_half_precision_learns(start: Path, glue: Path, tmp_path: Path) -> None:
+    assert finetune("sst2", start, glue, tmp_path / "half", "--epochs", "8", "--precision", "bf16") == 0
+    assert finetune("sst2", start, glue, tmp_path / "full", "--epochs", "8") == 0
+    half, full = (_read(tmp_path / name / "scores.json")["scores"]["accuracy"]["mean"] for name in ("half", "full"))
+    assert half > 0.9 and full > 0.9
+    weights = [(tmp_path / name / "best" / "model.safetensors").read_bytes() for name in ("half", "full")]
+    assert weights[0] != weights[1]  # bf16 was indeed in use
+
+
+def test_accumulation_takes_as_many_updates_fewer(start: Path, glue: Path, tmp_path: Path) -> None:
+    assert finetune("sst2", start, glue, tmp_path / "run", "--epochs", "16", "--accumulation", "2", "--batch-size", "8") == 0
+    scores = _read(tmp_path / "run" / "scores.json")
+    assert scores["steps"] == [96] and scores["scores"]["accuracy"]["mean"] > 0.9
+
+
 # ---- mistakes ----
 
 
@@ -282,8 +479,8 @@ def test_layerwise_rates_equal_the_originals(start: Path, reference_root: Path) 
         (["own", "--data", "{reviews}", "--text", "review", "--label", "stars", "--kind", "regression"], "line 2: label 'neg' is not a number"),
         (["{ok}", "--max-length", "64"], "--max-length 64 is above the 40 positions"),
         (["{ok}", "--preset", "papers"], "unknown preset 'papers'; did you mean 'paper'?"),
-        (["{ok}", "--epochs", "0"], "epochs must be above 0"),
-        (["{ok}", "--dropout", "1.5"], "dropout must be within 0..1"),
+        (["{ok}", "--epochs", "0"], "--epochs 0: expected above 0"),
+        (["{ok}", "--dropout", "1.5"], "--dropout 1.5: expected at least 0 and below 1"),
         (["{ok}", "--learning-rat", "1"], "unknown flag '--learning-rat'; did you mean '--learning-rate'?"),
         (["{ok}", "--model", "./nowhere"], "model not found: ./nowhere"),
         (["{ok}", "--output", "{reviews}/train.csv"], "already exists"),
@@ -300,6 +497,45 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and error.startswith("electra: ")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--label", "star"], "no column 'star'"),
+        (["--train", "nowhere.csv"], "the train file not found"),
+        (["--parallel", "fsdp"], "fine-tune with ddp"),
+        (["--total-batch-size", "0"], "--total-batch-size 0: expected at least 1"),
+        (["--freeze-layers", "9"], "the model has 2 layers"),
+        (["--learning-rate", "1e30", "--clip-norm", "0"], "not finite at step"),
+        (["--label", "star", "--search", "dropout=0,0.1"], "no column 'star'"),
+    ],
+)
+def test_a_failed_command_does_not_block_the_corrected_one(
+    wrong: list[str], message: str, start: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ("--num-train-steps", "2", "--max-length", "20")
+    assert cli.main(_command(start, reviews, tmp_path / "run", *quick, *wrong)) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert cli.main(_command(start, reviews, tmp_path / "run", *quick)) == 0
+
+
+def test_a_failure_after_a_checkpoint_leaves_the_run(start: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from electra.train import loop
+
+    evaluate, evaluations = loop.Run._evaluate, []
+
+    def fail(self: Any, measures: Any) -> None:
+        evaluations.append(self.step)
+        if len(evaluations) == 2:
+            raise UserError("a disk is full")
+        evaluate(self, measures)
+
+    monkeypatch.setattr(loop.Run, "_evaluate", fail)
+    assert cli.main(_command(start, reviews, tmp_path / "run", *LEARN)) == 2
+    assert evaluations == [6, 12] and [path.name for path in (tmp_path / "run" / "seed-1" / "checkpoints").iterdir()] == ["step-00000006"]
+    monkeypatch.undo()
+    assert cli.main(_command(start, reviews, tmp_path / "run", *LEARN, "--resume")) == 0
 
 
 def test_the_last_evaluation_is_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
 
-from electra.contracts import Features, Head
+from electra.contracts import Features, Head, Loss, StepOutput
 from electra.data.task_batches import collate_features
 from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.huggingface import load_checkpoint, save_checkpoint
 from electra.model.initialization import initialize
-from electra.model.task_models import Tagger, task_network, task_objective
+from electra.model.task_models import (
+    DistillationObjective,
+    MultitaskObjective,
+    Tagger,
+    TaskObjective,
+    share_encoder,
+    task_network,
+    task_objective,
+)
 
 SHAPE = {"vocab_size": 40, "embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
 LENGTHS = (7, 3, 5)
@@ -102,3 +112,77 @@ def test_words_without_tags_are_not_learned_and_counted() -> None:
     assert objective.counts(batch) == {"loss": sum(LENGTHS) - 2 * len(LENGTHS)}
     right, count = objective(batch).metrics["accuracy"]
     assert float(count) == sum(LENGTHS) - 6 and 0 <= float(right) <= float(count)
+
+
+def test_a_batchs_loss_is_its_tasks_mean() -> None:
+    """The gradient of a batch is that of the task by itself; other heads' are zero, not missing."""
+
+    torch.manual_seed(0)
+    config = EncoderConfig(**SHAPE, max_position_embeddings=10, dropout=0.0)
+    heads = {"a": Head(kind="classification", labels=("x", "y")), "b": Head(kind="tagging", labels=("O", "B"))}
+    networks = {name: task_network(Encoder(config), head) for name, head in heads.items()}
+    share_encoder(networks)
+    objective = MultitaskObjective({name: task_objective(networks[name], heads[name]) for name in heads})
+    batches = {
+        "a": collate_features([Features(ids=[1, 7, 2], segments=[0] * 3, example=0, label=1)] * 3, [1, 2, 3]),
+        "b": collate_features([Features(ids=[1, 7, 8, 2], segments=[0] * 4, example=0, token_labels=[-100, 1, 0, -100])] * 2, [1, 2]),
+    }
+    for name, batch in batches.items():
+        objective.zero_grad()
+        output = objective(replace(batch, task=name))
+        (output.losses["loss"].total / objective.counts(batch)["loss"]).backward()
+        found = {key: value.grad.clone() for key, value in networks[name].named_parameters()}
+        assert all((p.grad == 0).all() for other in heads if other != name for p in networks[other].head.parameters())
+        objective.zero_grad()
+        alone = task_objective(networks[name], heads[name])
+        (alone(batch).losses["loss"].total / alone.counts(batch)["loss"]).backward()
+        for key, value in networks[name].named_parameters():
+            torch.testing.assert_close(found[key], value.grad)
+
+
+def test_accumulated_microbatches_are_one_batch() -> None:
+    """Two microbatches of one update give the gradient of both together."""
+
+    torch.manual_seed(0)
+    head = Head(kind="classification", labels=("x", "y"))
+    network = task_network(Encoder(EncoderConfig(**SHAPE, max_position_embeddings=10, dropout=0.0)), head)
+    objective = task_objective(network, head)
+    features = [Features(ids=[1, 5 + i, 9, 2][: 3 + i % 2], segments=[0] * (3 + i % 2), example=i, label=i % 2) for i in range(6)]
+    parts = [features, features[:4], features[4:]]
+    grads = []
+    for chosen in (parts[:1], parts[1:]):
+        objective.zero_grad()
+        batches = [collate_features(part, [1] * len(part)) for part in chosen]
+        count = sum(objective.counts(batch)["loss"] for batch in batches)
+        for batch in batches:
+            (objective(batch).losses["loss"].total / count).backward()
+        grads.append([p.grad.clone() for p in network.parameters()])
+    for one, two in zip(*grads, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+def test_the_distance_is_hintons(kind: str) -> None:
+    """Against the definition, written with plain sums."""
+
+    class Own(TaskObjective):
+        def forward(self, batch: Any) -> StepOutput:
+            return StepOutput(losses={"loss": Loss(total=self.network(batch).sum(), count=2)})
+
+    rng, heat = np.random.default_rng(1), 3.0
+    logits = rng.normal(size=(2, 1 if kind == "regression" else 3))
+    taught = rng.normal(size=logits.shape)
+    odds = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    soft = lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True)  # noqa: E731
+    if kind == "regression":
+        targets, expected = taught, ((logits - taught) ** 2).sum()
+    elif kind == "multilabel":
+        p, q, targets = odds(taught / heat), odds(logits / heat), odds(taught)
+        expected = heat**2 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).sum()
+    else:
+        p, q, targets = soft(taught / heat), soft(logits / heat), soft(taught)
+        expected = heat**2 * (p * np.log(p / q)).sum()
+    module = torch.nn.Identity()
+    objective = DistillationObjective(Own(module, Head(kind=kind, labels=("a", "b", "c"))), 0.3, heat)
+    found = objective.distance(torch.tensor(logits).float(), torch.tensor(targets).float())
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
