@@ -14,7 +14,7 @@ from electra.finetuning.results_table import describe
 from electra.recipes.ablation.plan import EQUAL, LABELS, AblationPlan, AblationStep, PretrainingRun, point_folder, starts
 from electra.recipes.ablation.setup import Checked
 from electra.storage import atomic
-from electra.tasks.significance import Answers, bootstrap, read_answers
+from electra.tasks.significance import interval, read_answers, resample
 from electra.terminal import duration
 from electra.train.run_log import read_metrics
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # ---- comparisons ----
 
-RESAMPLES, CONFIDENCE = 2000, 0.95
+RESAMPLES = 2000
 
 
 def compare(first: Mapping[int, float], second: Mapping[int, float]) -> dict[str, Any] | None:
@@ -36,13 +36,8 @@ def compare(first: Mapping[int, float], second: Mapping[int, float]) -> dict[str
 def over_examples(first: Sequence[Path], second: Sequence[Path]) -> list[float]:
     """predictions.jsonl of each seed of two methods -> the 95% interval of their difference in accuracy over other dev examples."""
     mine, theirs = (np.mean([_right(path) for path in paths], axis=0) for paths in (first, second))
-    answers = Answers(ids=tuple(map(str, range(len(mine)))), gold=np.zeros(len(mine)), first=mine, second=theirs, classes=())
-    found = bootstrap(answers, _mean, num_resamples=RESAMPLES, confidence=CONFIDENCE, seed=1)
-    return [float(end) for end in found["interval"]]
-
-
-def _mean(gold: np.ndarray, shares: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    return np.asarray(draws @ shares / draws.sum(axis=1))
+    differences = mine - theirs
+    return list(interval(resample(lambda drawn: differences[drawn].mean(axis=-1), len(differences), num_resamples=RESAMPLES)))
 
 
 def _right(path: Path) -> np.ndarray:
