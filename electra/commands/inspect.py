@@ -5,20 +5,28 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from electra.inference.inspect import describe
+from electra.inference.inspect import describe, verify
 from electra.settings import InspectSettings
 
 
-def run(settings: InspectSettings) -> None:
-    """Print what is there."""
+def run(settings: InspectSettings) -> int:
+    """Print what is there, or with --verify what is damaged; exit code 2 where something is."""
+    if settings.verify:
+        damaged = verify(settings.path)
+        if settings.json:
+            print(json.dumps({"path": settings.path, "damaged": damaged}, ensure_ascii=False))
+        else:
+            print("\n".join(damaged) or f"{settings.path}: every file is as it was written")
+        return 2 if damaged else 0
     found = describe(settings.path)
     if settings.json:
         print(json.dumps(found, indent=2, ensure_ascii=False, default=str))
-        return
+        return 0
     rows = _rows(found)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name:<{width}}  {value}")
+    return 0
 
 
 def _rows(values: dict[str, Any], indent: str = "") -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from electra.data.sources import CorpusReport
+from electra.data.tokenizer import load_tokenizer
 from electra.data.word_boundaries import PackedBits, packed_size
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic, remote
@@ -38,6 +39,10 @@ from electra.terminal import ReadingProgress
 FORMAT = 1
 SPLITS = ("train", "held_out")
 MANIFEST = "manifest.json"
+ENDS = {"line_starts": "tokens", "document_starts": "lines"}
+"""Array of offsets -> the count of the manifest that its last one is."""
+BLOCK = 1 << 24
+"""Values checked at a time."""
 CHANGE_CACHE = "set the environment variable ELECTRA_CACHE to use another folder"
 
 
@@ -125,35 +130,74 @@ class Shards:
         """Word boundaries stored: 'none' or 'chinese'."""
         return str(self.manifest.get("words", "none"))
 
-    def verify(self) -> None:
-        """Read every array and compare its hash with the manifest's.
+    def verify(self) -> list[str]:
+        """Read every array: its size and hash are the manifest's, its offsets and ids fit each other -> a line for each damaged file."""
+        try:
+            lines = [self._damage(name, array) for name in SPLITS for array in self._lengths(name)]
+        except (KeyError, TypeError, AttributeError) as error:
+            return [f"{self.path / MANIFEST} is damaged ({type(error).__name__}: {error})"]
+        try:
+            if load_tokenizer(self.path).fingerprint != self.fingerprint:
+                lines.append(f"{self.tokenizer_path} is not the tokenizer that the ids were made with: its fingerprint differs")
+        except UserError as error:
+            lines.append(str(error))
+        return [line for line in lines if line]
 
-        Raises:
-            UserError: the first file that differs.
-        """
-        for name in SPLITS:
-            for array, expected in self.manifest["splits"][name]["sha256"].items():
-                file = self.path / name / f"{array}.npy"
-                with open(file, "rb") as stream:
-                    found = hashlib.file_digest(stream, "sha256").hexdigest()
-                if found != expected:
-                    raise UserError(f"{file} is damaged: its hash is {found[:12]}, the manifest says {expected[:12]}; run 'electra prepare' again")
+    def _damage(self, name: str, array: str) -> str | None:
+        """What is wrong with one array, in a line; None: nothing."""
+        file, expected = self.path / name / f"{array}.npy", self.manifest["splits"][name]["sha256"].get(array)
+        try:
+            with open(file, "rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            values = self._array(name, array)
+        except OSError as error:
+            return f"{file} cannot be read ({error.strerror or error})"
+        except UserError as error:
+            return str(error).partition("; ")[0]
+        if expected is None:
+            return f"{file} has no hash in {MANIFEST}"
+        if digest != expected:
+            return f"{file} is damaged: its hash is {digest[:12]}, the manifest says {expected[:12]}"
+        reason = self._inconsistency(name, array, values)
+        return f"{file} is inconsistent: {reason}" if reason else None
 
-    def _open(self, name: str) -> Split:
+    def _inconsistency(self, name: str, array: str, values: np.ndarray) -> str | None:
+        """What is wrong with the contents of one array; None: nothing."""
+        counts = self.manifest["splits"][name]
+        if array == "ids":
+            size = int(self.manifest["tokenizer"]["vocab_size"])
+            for i in range(0, len(values), BLOCK):
+                ids = values[i : i + BLOCK]
+                if not (ids.min() >= 0 and ids.max() < size):
+                    return f"it holds ids from {ids.min()} to {ids.max()}, the vocabulary has {size:,} tokens"
+        if array in ENDS:
+            last = int(counts[ENDS[array]])
+            if values[0] != 0 or values[-1] != last:
+                return f"its offsets go from {values[0]:,} to {values[-1]:,}, expected 0 to {last:,}"
+            for i in range(0, len(values) - 1, BLOCK):
+                if not (np.diff(values[i : i + BLOCK + 1]) > 0).all():
+                    return "its offsets do not rise"
+        return None
+
+    def _lengths(self, name: str) -> dict[str, int]:
+        """Array -> how many values it has."""
         counts = self.manifest["splits"][name]
         lengths = {"ids": counts["tokens"], "line_starts": counts["lines"] + 1, "document_starts": counts["documents"] + 1}
-        if self.words != "none":
-            lengths["word_starts"] = packed_size(counts["tokens"])
-        arrays = {}
-        for array, length in lengths.items():
-            file = self.path / name / f"{array}.npy"
-            try:
-                # An empty file cannot be mapped.
-                arrays[array] = np.load(file, mmap_mode="r" if length else None, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise UserError(f"{file} cannot be read ({error}); run 'electra prepare' again") from None
-            if arrays[array].shape != (length,):
-                raise UserError(f"{file} holds {arrays[array].shape} values, the manifest says {length}; run 'electra prepare' again")
+        return lengths if self.words == "none" else lengths | {"word_starts": packed_size(counts["tokens"])}
+
+    def _array(self, name: str, array: str) -> np.ndarray:
+        length, file = self._lengths(name)[array], self.path / name / f"{array}.npy"
+        try:
+            # An empty file cannot be mapped.
+            values: np.ndarray = np.load(file, mmap_mode="r" if length else None, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{file} cannot be read ({error}); run 'electra prepare' again") from None
+        if values.shape != (length,):
+            raise UserError(f"{file} holds {values.shape} values, the manifest says {length}; run 'electra prepare' again")
+        return values
+
+    def _open(self, name: str) -> Split:
+        arrays = {array: self._array(name, array) for array in self._lengths(name)}
         packed = arrays.pop("word_starts", None)
         words = None if packed is None else PackedBits(packed)
         return Split(**arrays, stored=bool(self.manifest.get("stored_examples")), word_starts=words)

@@ -194,6 +194,32 @@ def open_artefact(source: str | Path) -> Artefact:
     return Artefact(name=str(source), path=Path(folder.name), manifest=manifest, keep=folder)
 
 
+def damaged_files(source: str | Path) -> list[str]:
+    """Compare every file of an artifact with its manifest -> a line for each that is missing or was changed (of a .zip the first one).
+
+    Raises:
+        UserError: no artifact, or made by a newer version.
+    """
+    path = bundled.located(source)
+    if not path.is_dir():
+        read_manifest(path)
+        try:
+            open_artefact(path)
+        except UserError as error:
+            return [str(error).partition("; ")[0]]
+        return []
+    manifest, found = _folder_manifest(path), []
+    for name, entry in manifest["files"].items():
+        try:
+            with (path / name).open("rb") as stream:
+                _checked(stream, entry, f"{path / name}", None)
+        except OSError as error:
+            found.append(f"{path / name} cannot be read ({error.strerror})")
+        except UserError as error:
+            found.append(str(error).partition("; ")[0])
+    return found
+
+
 def write_artefact(output: str | Path, make: Callable[[Path], Mapping[str, Any]]) -> Description:
     """Make a folder's files and describe them -> an artefact at `output` (a .zip where the name ends so), and its manifest.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from electra import bundled, config
 from electra.errors import UserError, did_you_mean
-from electra.inference.artifact import is_artefact, open_artefact
+from electra.inference.artifact import damaged_files, is_artefact, open_artefact
 from electra.model import flops
 from electra.model.flops import SHAPE
 from electra.settings import PretrainSettings, phases
@@ -47,6 +47,37 @@ def describe(source: str) -> Description:
         if any((path / mark).exists() for mark in marks):
             return reader(path)
     return _corpus(path)
+
+
+def verify(source: str) -> list[str]:
+    """Read everything in tokenized data, an artifact, a checkpoint or a run -> a line for each damaged file.
+
+    Raises:
+        UserError: nothing there, or something that has no hashes or sizes to compare with.
+    """
+    path = Path(source) if remote.is_url(source) else bundled.located(source)
+    if remote.is_url(source) or (path / "manifest.json").exists():
+        from electra.data.shards import open_shards
+
+        return open_shards(source).verify()
+    if not path.exists():
+        path = resolve.resolve(source)
+    if is_artefact(path):
+        return damaged_files(path)
+    folders = [path, *(path / name for name in ("final", "best", "mlm-first/final")), *sorted(path.glob("checkpoints/step-*"))]
+    if not (found := [folder for folder in folders if (folder / "config.json").exists()]):
+        raise UserError(f"--verify reads tokenized data, artifacts, checkpoints and runs; {source} is none of these")
+    return [line for folder in found for line in _damaged_checkpoint(folder)]
+
+
+def _damaged_checkpoint(folder: Path) -> list[str]:
+    try:
+        _checkpoint(folder)
+        if (folder / "tokenizer.json").exists() or (folder / "vocab.txt").exists():
+            _tokenizer(folder)
+    except UserError as error:
+        return [str(error).partition("; ")[0]]
+    return []
 
 
 def _file(path: Path) -> Description:

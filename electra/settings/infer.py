@@ -242,12 +242,15 @@ class InspectSettings(Settings):
       electra inspect runs/mini
       electra inspect runs/mini/final --json
       electra inspect s3://bucket/shards
+      electra inspect shards --verify
       electra inspect small
     """
 
     path: str = argument()
     """Corpus file or folder, tokenizer or tokenized data (or a URL of these), checkpoint, artifact, run, pre-training preset (its cost), or hub
     name."""
+    verify: bool = False
+    """Read every file and compare it with the sizes and hashes that were written with it: a line for each damaged one, and exit code 2."""
     json: bool = False
     """Print JSON."""
 

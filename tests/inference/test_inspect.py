@@ -14,6 +14,8 @@ from electra.cli import main
 from electra.errors import UserError
 from electra.inference.inspect import describe
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """The JSON answer; the table is printed once too, so that both are exercised."""
@@ -160,3 +162,37 @@ def test_push_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("huggingface_hub.HfApi", Unreachable)
     assert "could not be reached" in fails(model, "--name", "me/model")
+
+
+def verified(path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The damaged files that 'inspect --verify' names; both forms of its answer and its exit code agree."""
+    code = main(["inspect", str(path), "--verify"])
+    lines = capsys.readouterr().out.splitlines()
+    assert main(["inspect", str(path), "--verify", "--json"]) == code
+    damaged: list[str] = json.loads(capsys.readouterr().out)["damaged"]
+    assert (code, lines) == ((2, damaged) if damaged else (0, [f"{path}: every file is as it was written"]))
+    return damaged
+
+
+def test_verify_of_checkpoints_and_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in ("final", "checkpoints/step-10"):
+        shutil.copytree(checkpoints()["discriminator"], tmp_path / "run" / place)
+    (tmp_path / "run" / "config.toml").write_text("")
+    assert verified(tmp_path / "run", capsys) == [] and verified(tmp_path / "run" / "final", capsys) == []
+    weights = tmp_path / "run" / "checkpoints" / "step-10" / "generator" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (line,) = verified(tmp_path / "run", capsys)
+    assert str(weights) in line and "damaged" in line
+    assert main(["inspect", str(tmp_path / "run" / "config.toml"), "--verify"]) == 2
+    assert "--verify reads tokenized data, artifacts, checkpoints and runs" in capsys.readouterr().err
+
+
+def test_verify_of_artifacts_names_every_changed_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "built"
+    shutil.copytree(ROOT / "tests" / "fixtures" / "v0.1" / "artefacts" / "onnx", place)
+    assert verified(place, capsys) == []
+    with (place / "config.json").open("a") as file:
+        file.write(" ")
+    (place / "vocab.txt").unlink()
+    lines = verified(place, capsys)
+    assert len(lines) == 2 and str(place / "config.json") in lines[0] and f"{place / 'vocab.txt'} cannot be read" in lines[1]

@@ -141,7 +141,7 @@ def test_prepare_into_a_store_and_back(store: str, cache: Path, tiny_corpus: Pat
     assert isinstance(fetched.train.ids, np.memmap)
     assert fetched.path.is_relative_to(cache)
     assert content(fetched.path) == content(local.path)
-    fetched.verify()
+    assert fetched.verify() == []
     remote.upload(tiny_corpus, f"{store}/other/x.txt")
     with pytest.raises(UserError, match="already exists"):
         make(tiny_corpus, tokenizer, f"{store}/other")
