@@ -26,6 +26,7 @@ from typing import Any
 
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic
+from electra.terminal import say
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -175,7 +176,7 @@ def plain_type(kind: Any) -> tuple[Any, bool]:
 
 
 def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A TOML file merged over its `base = "name"`: a file next to it, else a packaged preset. Its `description` is left out.
+    """A TOML file merged over its `base = "name"`: a file next to it, else a packaged preset. Its `description` and `instead` are left out.
 
     Raises:
         UserError: missing, not TOML, or a base that does not exist or leads back to the file itself.
@@ -187,11 +188,12 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path} is a folder, not a settings file; give its config.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
-    values.pop("description", None)
+    for key in ("description", "instead"):
+        values.pop(key, None)
     base = values.pop("base", None)
     if base is None:
         return values
-    known = [*sorted(PRESETS.glob("*/*.toml")), *sorted(path.parent.glob("*.toml"))]
+    known = [*sorted(PRESETS.glob("*/deprecated/*.toml")), *sorted(PRESETS.glob("*/*.toml")), *sorted(path.parent.glob("*.toml"))]
     below = {file.stem: file for file in known if not file.samefile(path)}.get(str(base))
     if below is None:
         raise UserError(f"{path}: base '{base}' not found; {did_you_mean(str(base), [file.stem for file in known])}")
@@ -222,7 +224,7 @@ def descriptions(kind: str) -> dict[str, str]:
 
 
 def preset_values(name: str, kind: str) -> dict[str, Any]:
-    """The values of a preset given by name, or of a settings file given by path.
+    """The values of a preset given by name, or of a settings file given by path. A deprecated preset says on standard error what to use instead.
 
     Raises:
         UserError: neither a preset nor a file.
@@ -232,6 +234,10 @@ def preset_values(name: str, kind: str) -> dict[str, Any]:
         return read_toml(known[name])
     if name.endswith(".toml") or "/" in name:
         return read_toml(name)
+    if (old := PRESETS / kind / "deprecated" / f"{name}.toml").is_file():
+        instead = tomllib.loads(old.read_text(encoding="utf-8"))["instead"]
+        say(f"warning: preset '{name}' is deprecated and will be removed; use {instead}")
+        return read_toml(old)
     raise UserError(f"unknown preset '{name}'; {did_you_mean(name, known)} (or give a .toml file)")
 
 

@@ -154,6 +154,22 @@ def test_preset_is_valid(kind: str, name: str) -> None:
     assert built.data.sequence_length <= built.model.max_position_embeddings
 
 
+DEPRECATED = sorted(config.PRESETS.glob("*/deprecated/*.toml"))
+
+
+@pytest.mark.parametrize("path", DEPRECATED, ids=[path.stem for path in DEPRECATED])
+def test_a_deprecated_preset_is_what_is_used_instead(path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    kind, name = path.parts[-3], path.stem
+    found = from_command_line(settings.PretrainSettings, [name, "--output", "x"], "electra pretrain")
+    instead = tomllib.loads(path.read_text(encoding="utf-8"))["instead"]
+    assert capsys.readouterr().err == f"warning: preset '{name}' is deprecated and will be removed; use {instead}\n"
+    again = from_command_line(settings.PretrainSettings, [*instead.split(), "--output", "x"], "electra pretrain")
+    assert found.preset == name and dataclasses.replace(found, preset=again.preset) == again
+    assert name not in config.presets(kind) and name not in config.descriptions(kind)
+    (tmp_path / "own.toml").write_text(f'base = "{name}"\n')
+    assert config.read_toml(tmp_path / "own.toml") == config.read_toml(path)
+
+
 @pytest.mark.parametrize(("kind", "name"), PRESETS, ids=[f"{kind}-{name}" for kind, name in PRESETS])
 def test_preset_opens_with_its_command(kind: str, name: str) -> None:
     text = config.presets(kind)[name].read_text(encoding="utf-8")

@@ -96,15 +96,17 @@ NO_MATTER = {
 
 
 def presets(kind: str) -> list[str]:
-    """Names of all packaged presets of a kind ('pretrain', 'finetune')."""
-    return sorted(path.stem for path in (PRESETS / kind).glob("*.toml"))
+    """Names of all packaged presets of a kind ('pretrain', 'finetune'), deprecated ones included."""
+    return sorted(path.stem for path in (PRESETS / kind).rglob("*.toml"))
 
 
 @functools.cache
 def read_preset(kind: str, name: str) -> dict[str, Any]:
     """A preset's values, its bases' beneath them."""
-    own = tomllib.loads((PRESETS / kind / f"{name}.toml").read_text(encoding="utf-8"))
-    own.pop("description", None)
+    (path,) = (PRESETS / kind).rglob(f"{name}.toml")
+    own = tomllib.loads(path.read_text(encoding="utf-8"))
+    for about in ("description", "instead"):
+        own.pop(about, None)
     base = own.pop("base", None)
     return own if base is None else merge(read_preset(kind, base), own)
 
