@@ -101,7 +101,7 @@ def _row(neutral: Sequence[float], positive: Sequence[float], negative: Sequence
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
-    """What `probe` found -> a table with a row per category, a sentence on what was asked, and the limits."""
+    """The result of `probe` -> a table with a row per category, a sentence about the texts, and the limits."""
     rows = [
         "| category | groups | mean probability of 'positive' in neutral sentences: lowest group | highest group | spread | opinions recognized, worst group |",
         "|---|---|---|---|---|---|",
@@ -115,11 +115,11 @@ def to_markdown(found: Mapping[str, Any]) -> str:
             f"| {category} | {len(groups)} | {cells[0]} | {cells[1]} | {values['spread']:.2f} | {worst} {groups[worst]['opinions_right']:.0%} |"
         )
     counts = found["num_templates"]
-    asked = (
-        f"{found['num_texts']:,} sentences: each person in {counts['neutral']} neutral ones and in {counts['positive'] + counts['negative']} with an opinion "
-        "(`experiments/bias_probe.py` has them all). Spread: highest minus lowest group; sd: over a group's sentences."
+    texts = (
+        f"{found['num_texts']:,} sentences: each person in {counts['neutral']} neutral sentences and in {counts['positive'] + counts['negative']} with an opinion "
+        "(all are in `experiments/bias_probe.py`). Spread: highest minus lowest group; sd: over a group's sentences."
     )
-    return "\n".join([asked, "", *rows, "", found["limits"]]) + "\n"
+    return "\n".join([texts, "", *rows, "", found["limits"]]) + "\n"
 
 
 def of_model(source: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The record of the models that come with the package -> their card, electra/bundled/README.md.
+"""The record of the bundled models -> their card, electra/bundled/README.md.
 
 python experiments/model_card.py experiments/records/shipped/record.json > electra/bundled/README.md
 """
@@ -18,7 +18,7 @@ STAGES = {"mlm": "masked language model", "electra": "replaced-token detection"}
 
 
 def card(record: Mapping[str, Any]) -> str:
-    """What `experiments/ship.py` measured -> Markdown with the hub's front matter; every figure is the record's."""
+    """A record of `experiments/ship.py` -> Markdown with the hub's front matter; every figure comes from the record."""
     pre, tuned, artefacts = record["pretraining"], record["finetuning"], record["artefacts"]
     shape, sizes = pre["shape"], {name: f"{size / 1e6:.1f} MB" for name, size in artefacts["size_bytes"].items()}
     sentiment, detector = artefacts["sentiment"], artefacts["detector"]
@@ -30,17 +30,17 @@ pipeline_tag: text-classification
 tags: [electra, sst2, replaced-token-detection]
 ---
 
-# The models that come with electra
+# The bundled models
 
 A small English ELECTRA ({shape["num_hidden_layers"]} layers, hidden size {shape["hidden_size"]}, {shape["num_attention_heads"]} heads, {pre["num_parameters"] / 1e6:.1f} M weights, lower case, \
-its own vocabulary of 8,192 pieces, 128 tokens at a time), trained from nothing on two CPU cores. This is the training of {pre["started"]}: preset `{pre["preset"]}`, \
-{_hours(sum(stage["seconds"] for stage in pre["stages"]))} in all.
+its own vocabulary of 8,192 tokens, 128 tokens at a time), trained from random weights on two CPU cores on {pre["started"]} with the preset `{pre["preset"]}` in \
+{_hours(sum(stage["seconds"] for stage in pre["stages"]))}.
 
 | name | what it does | form |
 |---|---|---|
-| `shipped:sentiment` | says whether an English text holds a positive or a negative opinion | int8 artefact, {sizes["sentiment"]}, runs without torch |
-| `shipped:detector` | says for every token how likely it was replaced; its generator comes with it | int8 artefact, {sizes["detector"]}, runs without torch |
-| `shipped:mini` | the pre-trained checkpoint both come from, to fine-tune | fp16 Hugging Face directory, {sizes["mini"]} |
+| `shipped:sentiment` | predicts whether an English text has a positive or a negative opinion | int8 artifact, {sizes["sentiment"]}, runs without torch |
+| `shipped:detector` | predicts for every token how likely it was replaced; includes its generator | int8 artifact, {sizes["detector"]}, runs without torch |
+| `shipped:mini` | the pre-trained checkpoint of both, to fine-tune | fp16 Hugging Face directory, {sizes["mini"]} |
 
 ```sh
 electra predict "what a wonderful film"
@@ -50,26 +50,25 @@ electra finetune sst2 --model shipped:mini --preset mini --data glue/SST-2 --out
 
 ## Intended use
 
-Trying electra out, tests, teaching, a start for fine-tuning where little is at hand. Sentiment: sentences of English film reviews and texts like them. Not for decisions about people, and not for
-other languages.
+Trying electra, tests, teaching, a small start for fine-tuning. Sentiment: sentences of English film reviews and similar texts. Not for decisions about people, and not for other languages.
 
 ## Data and licences
 
-Pre-training, drawn {_ratio(pre["weights"])}:
+Pre-training, sampled {_ratio(pre["weights"])}:
 
 {_list(pre["corpora"])}
 
 `shards-wiki` is English Wikipedia of 2015 (CC BY-SA 3.0); `shards-imdb` the 50,000 unlabelled reviews of the Large Movie Review Dataset (Maas et al. 2011; for research). Fine-tuning:
-{tuned["train_examples"]:,} phrases and sentences of SST-2 (Socher et al. 2013, as GLUE distributes it; no licence stated). The weights and this code are under Apache-2.0; none of the texts is distributed here, and whoever
-needs certainty about the terms of the data should look at them there.
+{tuned["train_examples"]:,} phrases and sentences of SST-2 (Socher et al. 2013, as GLUE distributes it; no licence stated). The weights and this code are under Apache-2.0; none of the texts is distributed here. For the exact
+terms of the data see its sources.
 
 ## Compute
 
-| stage | updates | tokens | hours | FLOP |
+| phase | steps | tokens | hours | FLOP |
 |---|---|---|---|---|
 {_stages(pre["stages"])}
 
-On {_machine(pre["machine"])}.{" " + pre["remark"] if pre.get("remark") else ""} Fine-tuning {len(tuned["seeds"])} seeds took {tuned["seconds"] / 60:.0f} minutes more. `make model` repeats all of it.
+On {_machine(pre["machine"])}.{" " + pre["remark"] if pre.get("remark") else ""} Fine-tuning {len(tuned["seeds"])} seeds took another {tuned["seconds"] / 60:.0f} minutes. `make model` repeats everything.
 
 ## Scores
 
@@ -83,11 +82,11 @@ SST-2 dev ({tuned["dev_examples"]} sentences; one standard error of a score is {
 
 {_verdict(tuned)}
 
-Shipped is seed {tuned["chosen_seed"]}: {tuned["rule"]}. Its fp32 weights have {sentiment["accuracy_fp32"]:.1%}, the int8 artefact {sentiment["accuracy"]:.1%} (the same label on
-{sentiment["agreement"]:.1%} of the sentences). The int8 detector gives the verdict of the fp16 checkpoint on {detector["verdicts_as_fp16"]:.2%} of {detector["tokens"]:,} tokens (mean difference of the probabilities
+The bundled model is seed {tuned["chosen_seed"]}: {tuned["rule"]}. Its fp32 weights have {sentiment["accuracy_fp32"]:.1%}, the int8 artifact {sentiment["accuracy"]:.1%} (the same label on
+{sentiment["agreement"]:.1%} of the sentences). The int8 discriminator gives the verdict of the fp16 checkpoint on {detector["verdicts_as_fp16"]:.2%} of {detector["tokens"]:,} tokens (mean difference of the probabilities
 {detector["mean_difference"]:.4f}).
 
-Pre-training, on text held out of it:
+Pre-training, on held-out text:
 
 | metric | value |
 |---|---|
@@ -98,9 +97,9 @@ Pre-training, on text held out of it:
 {bias_probe.to_markdown(record["bias"])}
 ## Limits
 
-Four layers that have read {sum(stage["tokens"] for stage in pre["stages"]) / 1e6:,.0f} million tokens know words better than sentences: negation across a clause, irony and comparison go wrong often. Texts above 128 tokens are read in windows whose answers are averaged.
-Probabilities are not calibrated, and a text without any opinion still gets a label. What is not English gets an answer too, a meaningless one. The models carry the errors and prejudices of
-their texts; the probe above shows some.
+Four layers that have read {sum(stage["tokens"] for stage in pre["stages"]) / 1e6:,.0f} million tokens know words better than sentences: they often fail at negation across a clause, irony and comparison. They read 128 tokens.
+Probabilities are not calibrated, and a text without an opinion still gets a label. A text that is not English gets a label too, a meaningless one. The models have the errors and prejudices of
+their training texts; the probe above shows some.
 """
 
 
@@ -130,7 +129,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 
 def _error(tuned: Mapping[str, Any]) -> float:
-    """Standard error of a share, in points."""
+    """Standard error of a fraction, in points."""
     share = statistics.fmean(tuned["accuracy"])
     return float(100 * (share * (1 - share) / tuned["dev_examples"]) ** 0.5)
 
@@ -141,12 +140,12 @@ def _row(values: Sequence[float]) -> str:
 
 
 def _verdict(tuned: Mapping[str, Any]) -> str:
-    """Whether it beats what it should, by more than the seeds differ."""
+    """Whether it beats both baselines by more than the seeds differ."""
     ours = tuned["accuracy"]
     out = []
     for name, other in (("the same network without pre-training", tuned["without_pretraining"]), ("TF-IDF", [tuned["tfidf_logistic_regression"]])):
         gain = 100 * (statistics.fmean(ours) - statistics.fmean(other))
-        apart = "every seed above every one of its" if min(ours) > max(other) else "not every seed above"
+        apart = "every seed above each of its scores" if min(ours) > max(other) else "not every seed above"
         out.append(f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'} {name} ({apart})")
     return "The mean is " + ", and ".join(out) + "."
 
