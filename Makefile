@@ -1,5 +1,5 @@
-# Every target installs what it needs into .venv, once for each content of pyproject.toml and constraints.txt.
-#   make PYTHON=python3.12 ...   another interpreter      make VENV=/tmp/venv ...   another place
+# Every target installs what it needs into .venv, again when pyproject.toml or constraints.txt change.
+#   make PYTHON=python3.12 ...   another interpreter      make VENV=/tmp/venv ...   another folder
 #   make                       electra itself, ready to use; make help: everything else
 #   make test ARGS='-k optim'    further pytest arguments  make demo ARGS='--minutes 20'
 
@@ -11,19 +11,19 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -d ' ')
-# What is installed is known by these files; 'dev' contains 'run'.
+# These files record what is installed; 'dev' includes 'run'.
 RUN_READY := $(VENV)/.run-$(KEY)
 DEV_READY := $(VENV)/.dev-$(KEY)
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# One process a core: the tests run side by side, each with one thread.
+# One process per core: the tests run in parallel, each with one thread.
 SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
 .DEFAULT_GOAL := install
 .PHONY: help install demo model test test-all check format docs wheel bench browser
 
-help:  ## this list
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does)
@@ -35,7 +35,7 @@ install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does
 demo: $(RUN_READY)  ## raw text -> language model -> classifier -> report, on this machine, in minutes
 	$(BIN)/electra demo $(ARGS)
 
-model: $(DEV_READY)  ## the models that come with electra, again from raw text: three to four hours of two cores, resumable
+model: $(DEV_READY)  ## the bundled models again from raw text: three to four hours on two cores, resumable
 	sh experiments/model.sh $(ARGS)
 
 test: check browser  ## style, types, layers and the fast tests, with coverage
@@ -51,7 +51,7 @@ check: $(DEV_READY)  ## style, types, layers and documentation only
 	$(BIN)/lint-imports
 	$(BIN)/python bench/docs_tables.py --check
 
-format: $(DEV_READY)  ## put every file into the project's style
+format: $(DEV_READY)  ## format every file
 	$(BIN)/ruff check --fix-only --exit-zero --quiet .
 	$(BIN)/ruff format .
 
@@ -64,7 +64,7 @@ wheel: $(RUN_READY)  ## dist/electra-VERSION-py3-none-any.whl, to install elsewh
 bench: $(DEV_READY)  ## every claim about speed measured with its peers, into bench/records/ (ARGS="--sections startup", ARGS=--help)
 	$(BIN)/python bench/run.py $(ARGS)
 
-# The tests of the page drive Debian's chromium. Where it cannot be installed they are skipped, and nothing fails here.
+# The tests of the page use Debian's chromium. If it cannot be installed they are skipped, and nothing fails here.
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing chromium: once, a minute or two" && \
@@ -75,15 +75,15 @@ browser:
 $(BIN)/python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "make: this needs Python 3.11 or newer, found: $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1)"; \
-	  echo "make: install one and say which: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; } >&2
+	  echo "make: install one and name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; } >&2
 	@$(PYTHON) -m venv $(VENV) || { rm -f $@; echo "make: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)" >&2; exit 1; }
 
 $(RUN_READY): | $(BIN)/python
-	@echo "installing electra[demo] into $(VENV): once, some minutes"
+	@echo "installing electra[demo] into $(VENV): once, a few minutes"
 	@$(PIP) install -qq --constraint constraints.txt --editable '.[demo]'
 	@rm -f $(VENV)/.run-* $(VENV)/.dev-* && touch $@
 
 $(DEV_READY): | $(BIN)/python
-	@echo "installing electra[dev] into $(VENV): once, some minutes"
+	@echo "installing electra[dev] into $(VENV): once, a few minutes"
 	@$(PIP) install -qq --constraint constraints.txt --editable '.[dev]'
 	@rm -f $(VENV)/.run-* $(VENV)/.dev-* && touch $@ $(RUN_READY)

@@ -1,6 +1,6 @@
-"""A fine-tuned classifier of ours and its artefacts beside `transformers`, on this machine, by the method of `electra compare`.
+"""A fine-tuned classifier, its artifacts and `transformers`, on this machine, by the method of `electra compare`.
 
-Two comparisons, in one run; every contestant is a process of its own and they take turns:
+Two comparisons, in one run; every candidate is its own process, and they take turns:
 
   padded to 128 on both sides   one text at a time, every input filled up to 128 tokens: `transformers`' model as it comes (PyTorch, eager)
                                 against ours; the same work for both
@@ -42,7 +42,7 @@ EAGER, PIPELINE, EXPORTED = "transformers, padded to 128", "transformers' pipeli
 BUILT = ("onnx", "onnx-int8", "openvino-int8")
 """Targets that are built for the section of the bench."""
 ASKED = {"padded": 2.2, "seed": 8.0, "pipeline": 4.0, "seed texts/s": 15.0, "pipeline texts/s": 3.0}
-"""How many times faster the project set out to be."""
+"""The goals: how many times faster."""
 
 
 # ---- what comes of it ----
@@ -56,7 +56,7 @@ def ratio(slow: Latency | None, fast: Latency | None) -> tuple[float, Interval] 
 
 
 def compared(eager: Row, pipeline: Row, exported: Row | None, row: Row) -> dict[str, dict[str, Any]]:
-    """One of ours against both peers: name of the comparison -> times faster, its interval where there is one, what was asked for."""
+    """One of ours against both peers: name of the comparison -> times faster, its interval where there is one, the goal."""
     out: dict[str, dict[str, Any]] = {}
     pairs = {"padded": (eager.padded, row.padded), "seed": (eager.latency, row.latency), "pipeline": (pipeline.latency, row.latency)}
     if exported is not None:
@@ -91,22 +91,22 @@ def summary(rows: Sequence[Row], verdicts: dict[str, dict[str, dict[str, Any]]])
 
     named = {row.name: row for row in rows}
     others = [named[name] for name in (EAGER, PIPELINE, EXPORTED) if name in named]
-    lines = ["## Padded to 128 on both sides", "", f"One text at a time, {LENGTH} tokens computed by each; asked for: {ASKED['padded']}x.", ""]
-    lines += ["| implementation | p50 ms | faster than transformers |", "|---|---:|---:|"]
+    lines = ["## Padded to 128 on both sides", "", f"One text at a time, {LENGTH} tokens computed by each; goal: {ASKED['padded']}x.", ""]
+    lines += ["| candidate | p50 ms | faster than transformers |", "|---|---:|---:|"]
     lines += [f"| {row.name} | {p50(row.padded)} | - |" for row in others]
     lines += [f"| {name} | {p50(named[name].padded)} | {cell(name, 'padded')} |" for name in verdicts]
     lines += [
         "",
         "## As people call it",
         "",
-        "Each in its own way: ours and the pipeline at real lengths, the model padded to 128 (the seed's way). Asked for: ",
+        "Each in its own way: ours and the pipeline at real lengths, the model padded to 128 (the seed's way). Goals: ",
     ]
     lines[-1] += (
         f"{ASKED['seed']:g}x and {ASKED['pipeline']:g}x at one text; {ASKED['seed texts/s']:g}x and {ASKED['pipeline texts/s']:g}x in texts/s."
     )
     lines[-1] += " Texts per second: ours and the pipeline's at their best batch size, the seed's one at a time."
-    header = ["implementation", "p50 ms", "than the seed's way", "than the pipeline", "than optimum's ONNX"]
-    header += ["texts/s", "than the seed's way", "than the pipeline, batched"]
+    header = ["candidate", "p50 ms", "over the padded model", "over the pipeline", "over optimum's ONNX"]
+    header += ["texts/s", "over the padded model", "over the pipeline, batched"]
     lines += ["", "| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for row in others:
         rates = [found.texts_per_second for size, found in row.throughput.items() if row.name != EAGER or size == 1]
@@ -122,11 +122,11 @@ def main() -> int:
     """Measure, print, and write bench/records/DATE-NAME.json and .md; exit code 1 where one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="our fine-tuned checkpoint, with the head of transformers")
-    parser.add_argument("artefacts", nargs="*", help="what was built from it")
+    parser.add_argument("artefacts", nargs="*", help="artifacts built from it")
     parser.add_argument("--task", required=True)
     parser.add_argument("--data", required=True, help="the task's folder")
     parser.add_argument("--calls", type=int, default=200, help="timed calls of each kind")
-    parser.add_argument("--threads", type=int, default=0, help="of every contestant; 0: one per core")
+    parser.add_argument("--threads", type=int, default=0, help="of every candidate; 0: one per core")
     parser.add_argument("--num-examples", type=int, default=0, help="examples of the score; 0: all")
     parser.add_argument("--name", default="deployment", help="name of the record")
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the record")
@@ -239,11 +239,11 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 def targets(result: dict[str, Any]) -> list[Target]:
     """The best of what was built."""
-    what = {"padded": "padded to 128 on both sides, p50: than transformers", "seed": "p50: than the model padded to 128"}
+    what = {"padded": "padded to 128 on both sides, p50: speed over transformers", "seed": "p50: speed over the model padded to 128"}
     what |= {
-        "pipeline": "p50: than the pipeline",
-        "seed texts/s": "texts/s: than the model padded to 128",
-        "pipeline texts/s": "texts/s: than the pipeline",
+        "pipeline": "p50: speed over the pipeline",
+        "seed texts/s": "texts/s: over the model padded to 128",
+        "pipeline texts/s": "texts/s: over the pipeline",
     }
     out = []
     for key, asked in ASKED.items():

@@ -321,6 +321,7 @@ def targets(old: list[str]) -> list[str]:
     _, _, rest = (ROOT / MACHINE).with_suffix(".md").read_text(encoding="utf-8").partition("## Targets\n\n")
     text = rest.split("\n\n")[0]
     for said, plain in {
+        "texts/s: than ": "texts/s: over ",
         ": than ": ": speed over ",
         ": memory of the plain loop's": ": memory, share of the plain loop's",
         "share of the limit of its products": "share of the matmul limit",

@@ -1,4 +1,4 @@
-"""One contestant of tokenizing: encodes a block of documents when asked, and tells the time and a digest of every document's ids.
+"""One candidate of tokenization: encodes a block of documents on request, and reports the time and a digest of every document's ids.
 
   electra      `encode_lines`, some megabytes of documents at a time, the table of chunks carried along, as `electra prepare` does
   tokenizers   the same lines in one call of its batch encoder, the fastest it has

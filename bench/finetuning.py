@@ -1,6 +1,6 @@
-"""Fine-tuning ELECTRA-Small on a slice of SST-2: ours beside `transformers`' Trainer, on this machine.
+"""Fine-tuning ELECTRA-Small on a slice of SST-2: ours and `transformers`' Trainer, on this machine.
 
-Each contestant is a process of its own, as its users would write it, and they take turns, so that what else the machine does falls on all of them:
+Each candidate is its own process, as its users would write it, and they take turns, so that what else the machine does falls on all of them:
 
   electra   `electra finetune sst2`: batches of similar length, padding never computed
   dynamic   Trainer with DataCollatorWithPadding: every batch padded to its longest text
@@ -32,7 +32,7 @@ from typing import Any
 from section import HERE, Skipped, Target, Work, at_least, environment, middle, peer_environment, spread, stream, table
 
 RECORDS = Path(__file__).parent / "records"
-CONTESTANTS = ("electra", "dynamic", "padded")
+CANDIDATES = ("electra", "dynamic", "padded")
 LENGTH = 128
 
 
@@ -72,19 +72,19 @@ def run_electra(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     return {"seconds": last["seconds"], "steps": last["step"], "computed_tokens": last["tokens"], "steps_timed": last["step"]}
 
 
-def run_peer(options: argparse.Namespace, work: Path, contestant: str) -> dict[str, Any]:
+def run_peer(options: argparse.Namespace, work: Path, candidate: str) -> dict[str, Any]:
     """Trainer (or what makes the checkpoint) in a fresh process, under the peers' interpreter."""
     names = ("batch_size", "dropout", "threads", "padded_steps", "data", "vocab", "hidden_size", "num_hidden_layers")
     told = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]
-    words = [options.peers, __file__, "--contestant", contestant, "--work", str(work), *told]
+    words = [options.peers, __file__, "--candidate", candidate, "--work", str(work), *told]
     found = subprocess.run(words, capture_output=True, text=True, env=peer_environment(options.threads) | {"TOKENIZERS_PARALLELISM": "false"})
     if found.returncode:
-        raise SystemExit(f"{contestant} failed: {found.stderr.splitlines()[-1]}")
+        raise SystemExit(f"{candidate} failed: {found.stderr.splitlines()[-1]}")
     answer: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
     return answer
 
 
-def train(options: argparse.Namespace, work: Path, contestant: str) -> dict[str, Any]:
+def train(options: argparse.Namespace, work: Path, candidate: str) -> dict[str, Any]:
     """One epoch by Trainer: seconds of its steps."""
     import torch
     from transformers import AutoTokenizer, DataCollatorWithPadding, ElectraForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
@@ -94,7 +94,7 @@ def train(options: argparse.Namespace, work: Path, contestant: str) -> dict[str,
     tokenizer = AutoTokenizer.from_pretrained(work / "model")
     model = ElectraForSequenceClassification.from_pretrained(work / "model", num_labels=2)
     rows = [line.split("\t") for line in (work / "slice" / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]]
-    padding = {"padding": "max_length"} if contestant == "padded" else {}
+    padding = {"padding": "max_length"} if candidate == "padded" else {}
     encoded = [{**tokenizer(text, truncation=True, max_length=LENGTH, **padding), "labels": int(label)} for text, label in rows]
     marks: list[float] = []
 
@@ -106,9 +106,9 @@ def train(options: argparse.Namespace, work: Path, contestant: str) -> dict[str,
             marks.append(time.perf_counter())
 
     arguments = TrainingArguments(
-        output_dir=str(work / contestant),
+        output_dir=str(work / candidate),
         num_train_epochs=1,
-        max_steps=options.padded_steps if contestant == "padded" else -1,
+        max_steps=options.padded_steps if candidate == "padded" else -1,
         per_device_train_batch_size=options.batch_size,
         learning_rate=3e-4,
         save_strategy="no",
@@ -130,7 +130,7 @@ def train(options: argparse.Namespace, work: Path, contestant: str) -> dict[str,
     Trainer(model=model, args=arguments, train_dataset=encoded, data_collator=counted, callbacks=[Clock()]).train()
     steps = math.ceil(len(rows) / options.batch_size)
     each = [b - a for a, b in itertools.pairwise(marks)]
-    if contestant == "padded":
+    if candidate == "padded":
         seconds, computed = statistics.median(each[1:]) * steps, LENGTH * len(rows)
     else:
         seconds = marks[-1] - marks[0]
@@ -151,26 +151,26 @@ def main() -> None:
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--num-hidden-layers", type=int, default=12)
     parser.add_argument("--output", type=Path, default=RECORDS / "finetuning.json")
-    parser.add_argument("--contestant", choices=("checkpoint", *CONTESTANTS), help=argparse.SUPPRESS)
+    parser.add_argument("--candidate", choices=("checkpoint", *CANDIDATES), help=argparse.SUPPRESS)
     parser.add_argument("--peers", default=sys.executable, help="interpreter with transformers and accelerate (default: this one)")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.contestant:
+    if options.candidate:
         print(
             json.dumps(
                 make_checkpoint(options, options.work / "model")
-                if options.contestant == "checkpoint"
-                else train(options, options.work, options.contestant)
+                if options.candidate == "checkpoint"
+                else train(options, options.work, options.candidate)
             )
         )
         return
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CANDIDATES}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         run_peer(options, work, "checkpoint")
         make_slice(options, work / "slice")
         for repeat in range(options.repeats):
-            order = CONTESTANTS[repeat % 3 :] + CONTESTANTS[: repeat % 3]
+            order = CANDIDATES[repeat % 3 :] + CANDIDATES[: repeat % 3]
             for name in order:
                 runs[name].append(run_electra(options, work) if name == "electra" else run_peer(options, work, name))
                 print(f"repeat {repeat + 1} of {options.repeats}: {name} {runs[name][-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
@@ -181,7 +181,7 @@ def main() -> None:
     values = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()
-        if name not in ("work", "contestant", "output", "peers")
+        if name not in ("work", "candidate", "output", "peers")
     }
     values |= {"data": options.data.name, "vocab": options.vocab.name}
     record = {"what": "seconds of one epoch of training", "median_seconds": median, "times_as_fast": ratio, "options": values, "runs": runs}
@@ -231,7 +231,7 @@ def measure(work: Work) -> dict[str, Any]:
 def ratios(result: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Trainer's seconds over ours, turn by turn."""
     ours = [run["seconds"] for run in result["runs"]["electra"]]
-    return {name: middle(run["seconds"] / one for run, one in zip(result["runs"][name], ours, strict=True)) for name in CONTESTANTS[1:]}
+    return {name: middle(run["seconds"] / one for run, one in zip(result["runs"][name], ours, strict=True)) for name in CANDIDATES[1:]}
 
 
 def lines(result: dict[str, Any]) -> list[str]:
@@ -251,12 +251,12 @@ def lines(result: dict[str, Any]) -> list[str]:
     out = [
         f"One epoch of {options['examples']:,} examples of SST-2, {batch}: seconds of training; median of {options['repeats']} turns (least..most)."
     ]
-    return [*out, "", *table(("contestant", "seconds", "tokens computed", "steps timed", "electra is faster by"), rows)]
+    return [*out, "", *table(("candidate", "seconds", "tokens computed", "steps timed", "electra is faster by"), rows)]
 
 
 def targets(result: dict[str, Any]) -> list[Target]:
     """Against dynamic padding."""
-    return [at_least("fine-tuning SST-2: than Trainer with dynamic padding", ratios(result)["dynamic"]["median"], 2.0)]
+    return [at_least("fine-tuning SST-2: speed over Trainer with dynamic padding", ratios(result)["dynamic"]["median"], 2.0)]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import models
 from machine_limits import GPU_SHAPES
 from section import Skipped, Target, Work, at_least, electra, environment, middle, spread, table
 from training_run import pretrain
-from turns import Contestant
+from turns import Candidate
 
 RUNS = (("small", 128, 512), ("small", 512, 128), ("base", 128, 256), ("base", 512, 64))
 """Preset, tokens, examples of a batch."""
@@ -32,7 +32,7 @@ def peak(work: Work) -> float:
     """
     known = work.machine.get("gpu")
     if not known:
-        with Contestant(sys.executable, "machine_limits.py", environment=environment(work.threads)) as process:
+        with Candidate(sys.executable, "machine_limits.py", environment=environment(work.threads)) as process:
             found = process.ask("examine_gpu", seconds=0.1 if work.quick else 4.0)
         if found is None:
             raise Skipped("no CUDA device")

@@ -134,7 +134,7 @@ def measure(work: Work) -> dict[str, Any]:
     except Skipped:
         text = models.write_text(work.folder / "made-up.txt", 20_000)
     work.progress(0.0, "matrix products, memory, scan of text")
-    with turns.Contestant(sys.executable, "machine_limits.py", environment=environment(work.threads)) as process:
+    with turns.Candidate(sys.executable, "machine_limits.py", environment=environment(work.threads)) as process:
         raw = process.ask("examine", threads=work.threads, quick=work.quick, seconds=0.05 if work.quick else 2.0, text=str(text))
 
     def summary(found: dict[str, Any]) -> dict[str, Any]:

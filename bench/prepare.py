@@ -23,7 +23,7 @@ from typing import Any
 
 import models
 from section import Skipped, Target, Work, at_least, electra, environment, middle, peer_environment, spread, table
-from turns import Contestant
+from turns import Candidate
 
 BLOCK_BYTES = 16_000_000
 WHOLE_MB = 400.0
@@ -65,7 +65,7 @@ class Side:
         self.name, self._build = engine, {"engine": engine} | build
         places = [[core] for core in cores] if engine == "electra" else [cores]
         make = environment if engine == "electra" else peer_environment
-        self.processes = [stack.enter_context(Contestant(python, "encoding_step.py", environment=make(len(p)), cores=p)) for p in places]
+        self.processes = [stack.enter_context(Candidate(python, "encoding_step.py", environment=make(len(p)), cores=p)) for p in places]
         self.forget()
 
     def forget(self) -> None:
@@ -74,7 +74,7 @@ class Side:
             process.ask("build", **self._build)
 
     def encode(self, path: Path) -> tuple[dict[str, float], list[str]]:
-        """A block -> seconds (of the slowest process), processor seconds (of all), the digest of every document."""
+        """A block -> seconds (of the slowest process), CPU seconds (of all), the digest of every document."""
         parts = len(self.processes)
         for part, process in enumerate(self.processes):
             process.send("encode", path=str(path), part=part, parts=parts)
@@ -226,7 +226,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def targets(result: dict[str, Any]) -> list[Target]:
-    """Text never seen before, on all cores; identity; workers."""
+    """New text, on all cores; identity; workers."""
     out = []
     for language, asked in (("en", ASKED_ENGLISH), ("zh", ASKED_CHINESE)):
         found = result["languages"].get(language, {})
@@ -234,7 +234,7 @@ def targets(result: dict[str, Any]) -> list[Target]:
             continue
         run = found["encode"][-1]
         ratio = run["summary"]["carried"].get("electra_is_faster_by", {}).get("median")
-        out.append(at_least(f"preparing {language}, {run['cores']} cores, text never seen before: than encode_batch", ratio, asked))
+        out.append(at_least(f"preparing {language}, {run['cores']} cores, new text: speed over encode_batch", ratio, asked))
         different = (
             None if any(run["documents_different"] is None for run in found["encode"]) else sum(r["documents_different"] for r in found["encode"])
         )
@@ -242,7 +242,7 @@ def targets(result: dict[str, Any]) -> list[Target]:
         out.append(Target(what=f"preparing {language}: ids", asked="identical", shown=shown, reached=None if different is None else not different))
         speeds = prepare_speeds(found)
         if language == "en" and "2" in speeds:
-            out.append(at_least("preparing en: 2 workers than 1", speeds["2"]["median"] / speeds["1"]["median"], ASKED_WORKERS))
+            out.append(at_least("preparing en: 2 workers, speed over 1", speeds["2"]["median"] / speeds["1"]["median"], ASKED_WORKERS))
     return out
 
 

@@ -1,4 +1,4 @@
-"""A record of the bench -> its markdown: targets met or missed, one table per section, what others report."""
+"""A record of the bench -> its markdown: goals met or missed, one table per section, figures of others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUOTED = (
     ("paper, small on a V100", "about 47,000 tokens/s"),
     ("NVIDIA's ELECTRA-Base, sequence 128, one A100", "955 sequences/s (122,000 tokens/s)"),
 )
-"""What was not run here, and what it is said to reach."""
+"""Figures of others, not measured here."""
 
 
 def module(name: str) -> Any:
@@ -50,7 +50,7 @@ def to_markdown(record: dict[str, Any]) -> str:
     verdicts = [target for name in done for target in module(name).targets(sections[name]["result"])]
     if verdicts:
         out += ["", "## Targets", ""]
-        out += table(("target", "asked for", "reached", ""), ([each.what, each.asked, each.shown, each.verdict] for each in verdicts))
+        out += table(("what", "goal", "measured", ""), ([each.what, each.asked, each.shown, each.verdict] for each in verdicts))
     for name in SECTIONS:
         found = sections.get(name)
         if found is None:

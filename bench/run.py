@@ -1,4 +1,4 @@
-"""Everything that `electra` claims about speed, measured here, beside its peers: one command, one record, one table.
+"""Every claim of `electra` about speed, measured with its peers: one command, one record, one table.
 
   python bench/run.py                                       all sections (about an hour and a half on two cores)
   python bench/run.py --sections pretraining inference      some of them
@@ -36,7 +36,7 @@ from electra.storage import atomic
 from electra.terminal import duration
 
 ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420, "startup": 200, "scaling": 1500, "gpu": 600}
-"""Seconds on two cores, for the time that is told to be left."""
+"""Seconds on two cores, for the estimate of the remaining time."""
 QUICK_SECONDS = 15.0
 
 
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def reporter(name: str, place: str, later: float, expected: float) -> Callable[[float, str], None]:
-    """A section's progress: share done and what -> a line with the time left in this section and in all."""
+    """A section's progress: fraction done and what -> a line with the remaining time of this section and in all."""
     started = time.monotonic()
 
     def progress(fraction: float, text: str) -> None:
@@ -62,13 +62,13 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = list(report.SECTIONS)
     parser.add_argument("--sections", nargs="+", choices=names, default=names, metavar="SECTION", help=f"of {', '.join(names)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="tiny shapes, few turns: whether it runs, not how fast")
-    parser.add_argument("--again", action="store_true", help="repeat sections that are done")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, few turns: does it run, not how fast")
+    parser.add_argument("--again", action="store_true", help="repeat finished sections")
     parser.add_argument("--data", type=Path, help="folder of real data: glue/, corpus-en/, vocab/ (default: ELECTRA_DATA, else ../shared/data)")
     parser.add_argument("--model", type=Path, help="fine-tuned SST-2 classifier for inference and startup (default: one of random weights)")
     parser.add_argument("--peers", help="interpreter of the peers; 'none' leaves them out (default: .venv-peers, made from bench/peers.txt)")
     parser.add_argument("--optimum", help="interpreter of optimum; 'none' leaves it out (default: .venv-optimum, made from bench/optimum.txt)")
-    parser.add_argument("--threads", type=int, default=0, help="of every contestant; 0: one per core (default: 0)")
+    parser.add_argument("--threads", type=int, default=0, help="of every candidate; 0: one per core (default: 0)")
     parser.add_argument("--presets", nargs="+", help="pretraining: presets (default: tiny small base)")
     parser.add_argument("--dropout", type=float, nargs="+", help="pretraining: one comparison each (default: 0.1 0.0)")
     parser.add_argument("--steps", type=int, help="pretraining: timed turns (default: 5)")
@@ -123,7 +123,7 @@ def machine_slug(found: dict[str, Any]) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What was measured before; nothing where there is no record.
+    """What was measured before; empty if there is no record.
 
     Raises:
         UserError: it is not a record.
@@ -139,7 +139,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def measure(name: str, work: Work) -> dict[str, Any]:
-    """One section -> its entry of the record; what goes wrong is told there."""
+    """One section -> its entry of the record, errors included."""
     entry: dict[str, Any] = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": environment.commit()}
     started, entry["load_before"] = time.monotonic(), os.getloadavg()[0]
     try:

@@ -18,7 +18,7 @@ from typing import Any
 import models
 from section import Target, Work, at_most, electra, environment, middle, spread, table
 from training_run import pretrain
-from turns import Contestant
+from turns import Candidate
 
 SIZES_MB, SHARDS = (10.0, 100.0, 1000.0), (1, 10, 100)
 MINI = ("--mlm-first", "0", "--embedding-init", "normal", "--device", "cpu")
@@ -96,7 +96,7 @@ def measure(work: Work) -> dict[str, Any]:
     folders, prepared, megabytes = make_shards(work, rounds, lambda share, text: work.progress(0.55 * share, text))
     out: dict[str, Any] = {"rounds": rounds, "mb": megabytes, "prepare": prepared, "stream": {way: [] for way in folders}, "open_seconds": {}}
     with ExitStack() as stack:
-        live = {way: stack.enter_context(Contestant(sys.executable, "stream_step.py", environment=environment(1))) for way in folders}
+        live = {way: stack.enter_context(Candidate(sys.executable, "stream_step.py", environment=environment(1))) for way in folders}
         for way, process in live.items():
             out["open_seconds"][way] = process.ask("build", folders=[str(path) for path in folders[way]])["open_seconds"]
         for turn in range(rounds):
@@ -126,7 +126,7 @@ def speeds(result: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def rises(found: dict[str, dict[str, float]], unit: str) -> float | None:
-    """By how many percent a token costs more than in the first way of this unit, at worst."""
+    """The largest extra cost of a token in percent, over the first way of this unit."""
     medians = [speed["median"] for way, speed in found.items() if way.endswith(unit)]
     return max(100 * (medians[0] / other - 1) for other in medians) if len(medians) > 1 else None
 
@@ -165,9 +165,9 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def targets(result: dict[str, Any]) -> list[Target]:
-    """Flat within 5%: no way costs more than that above the first."""
+    """Flat within 5%: no way costs 5% more than the first."""
     found, out = speeds(result), []
     for kind in KINDS:
         for unit, what in (("MB", "with the size of the corpus"), ("shards", "with the number of shards")):
-            out.append(at_most(f"scaling, {kind}: a token costs more {what}", rises(found[kind], unit), 5.0, "%"))
+            out.append(at_most(f"scaling, {kind}: extra cost per token {what}", rises(found[kind], unit), 5.0, "%"))
     return out

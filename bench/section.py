@@ -1,10 +1,10 @@
-"""What every section of the bench is given and gives: its work, medians with their range, targets, tables.
+"""What every section of the bench receives and returns: its work, medians with their range, goals, tables.
 
 A section is a module of this folder with three functions:
 
     measure(work) -> result      a dictionary that JSON can hold, every raw time in it
     lines(result) -> markdown    its table
-    targets(result) -> verdicts  what the project set out to reach beside what was reached
+    targets(result) -> verdicts  goals and measurements
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ ROOT = HERE.parent
 
 
 class Skipped(Exception):
-    """A section that cannot run here, by no fault; the message is why."""
+    """A section that cannot run here; the message says why."""
 
 
 @dataclass(kw_only=True)
 class Work:
-    """What a section is given."""
+    """What a section receives."""
 
     quick: bool
-    """Tiny shapes and few steps: whether it runs, not how fast."""
+    """Tiny shapes and few steps: does it run, not how fast."""
     data: Path | None
-    """Folder of real data (as the tests': glue/, corpus-en/, vocab/ ...), where there is one."""
+    """Folder of real data (as the tests': glue/, corpus-en/, vocab/ ...), if there is one."""
     folder: Path
     """Scratch, shared by the sections of a run."""
     peers: str
-    """The interpreter of the peers; '' where there is none."""
+    """The interpreter of the peers; '' if there is none."""
     peers_problem: str = ""
     optimum: str = ""
-    """The interpreter of optimum; '' where there is none."""
+    """The interpreter of optimum; '' if there is none."""
     optimum_problem: str = ""
     threads: int
     options: Mapping[str, Any]
     """The command line."""
     progress: Callable[[float, str], None] = lambda fraction, text: None
-    """Takes the share of the section that is done, and what is."""
+    """Takes the fraction of the section that is done, and what is."""
     machine: dict[str, Any] = field(default_factory=dict)
-    """The result of the section 'machine', where it has been measured."""
+    """The result of the section 'machine', if it was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A figure the project set out to reach. `reached` None: not measured, and `shown` says why."""
+    """A goal of the project. `reached` None: not measured, and `shown` says why."""
 
     what: str
     asked: str
@@ -68,13 +68,13 @@ class Target:
 
 
 def at_least(what: str, value: float | None, asked: float, unit: str = "x") -> Target:
-    """A target that a value should not stay under."""
+    """A goal with a lower bound."""
     shown = "-" if value is None else f"{value:.2f}{unit}"
     return Target(what=what, asked=f">= {asked:g}{unit}", shown=shown, reached=None if value is None else value >= asked)
 
 
 def at_most(what: str, value: float | None, asked: float, unit: str) -> Target:
-    """A target that a value should not pass."""
+    """A goal with an upper bound."""
     shown = "-" if value is None else f"{value:.2f}{unit}"
     return Target(what=what, asked=f"<= {asked:g}{unit}", shown=shown, reached=None if value is None else value <= asked)
 
@@ -86,14 +86,14 @@ def middle(values: Iterable[float]) -> dict[str, float]:
 
 
 def spread(found: Mapping[str, float] | None, pattern: str = "{:.2f}x") -> str:
-    """`middle`'s answer -> '2.10x (1.98..2.24)'."""
+    """Output of `middle` -> '2.10x (1.98..2.24)'."""
     if not found:
         return "-"
     return f"{pattern.format(found['median'])} ({pattern.format(found['least']).rstrip('x')}..{pattern.format(found['most']).rstrip('x')})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Cells -> a markdown table, all columns but the first to the right."""
+    """Cells -> a markdown table, all columns but the first right-aligned."""
     return [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
@@ -120,13 +120,13 @@ def run(words: Sequence[str], *, threads: int, peer: bool = False, text: str | N
     done = subprocess.run(words, input=text, capture_output=True, text=True, env=values)
     seconds = time.perf_counter() - started
     if done.returncode:
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
         raise RuntimeError(f"{' '.join(Path(word).name for word in words[1:4])} ended with exit code {done.returncode}: {last[:300]}")
     return seconds, done.stdout
 
 
 def electra(*words: str | Path, threads: int, text: str | None = None) -> tuple[float, str]:
-    """A command of ours in a fresh process -> (seconds, standard output)."""
+    """An electra command in a fresh process -> (seconds, standard output)."""
     return run([sys.executable, "-m", "electra.cli", *map(str, words)], threads=threads, text=text)
 
 

@@ -2,7 +2,7 @@
 
     python bench/serving.py runs/sst2/best --texts glue/SST-2/dev.tsv --minutes 5
 
-A classifier is served in a process of its own and asked single texts from another. First closed: the capacity. Then open, at twice that
+A classifier is served in one process and receives single texts from another. First closed: the capacity. Then open, at twice that
 rate: how many are refused, whether every accepted request is answered, how long it takes, what memory does. Then random and hostile
 requests: which statuses come, and memory again. Then `transformers`' pipeline behind the same kind of FastAPI application, closed and at
 the same rate as ours. The record says all of it.

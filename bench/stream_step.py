@@ -1,4 +1,4 @@
-"""One shard folder (or many) as a training reads them: batches from the pipeline without a network, when asked."""
+"""One dataset (or many) as training reads them: batches from the pipeline without a network, on request."""
 
 from __future__ import annotations
 

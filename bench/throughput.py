@@ -1,6 +1,6 @@
-"""Pre-training: real tokens per second and memory, ours beside loops over `transformers` modules, and the share of the machine's limit.
+"""Pre-training: real tokens per second and memory, ours and loops over `transformers` modules, and the share of the machine's limit.
 
-Every contestant (`training_step.py` says what they are) trains the same two networks on the same batches, in a process of its own, and they take
+Every candidate (`training_step.py` says what they are) trains the same two networks on the same batches, in a process of its own, and they take
 turns step by step, so that what else the machine does falls on all of them. Ratios are of one turn each: ours over the peer's. Where five processes
 may not fit into memory, ours meets the peers a few at a time.
 
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from section import ROOT, Target, Work, at_least, at_most, environment, middle, peer_environment, spread, table
-from training_step import CONTESTANTS
-from turns import Contestant, Failed
+from training_step import CANDIDATES
+from turns import Candidate, Failed
 
 from electra.errors import UserError
 
@@ -70,11 +70,11 @@ def compete(
     """Ours and some peers with one shape, in turns -> name -> its turns and memory, or why it failed; with `limit` our products' after each turn."""
     out: dict[str, Any] = {name: {"turns": []} for name in names}
     with ExitStack() as stack:
-        live: dict[str, Contestant] = {}
+        live: dict[str, Candidate] = {}
         for name in names:
             values = environment(threads) if name in OURS else peer_environment(threads)
             try:
-                live[name] = stack.enter_context(Contestant(python[name], "training_step.py", environment=values))
+                live[name] = stack.enter_context(Candidate(python[name], "training_step.py", environment=values))
                 live[name].send("build", name=name, shape=shape, threads=threads)
             except Failed as error:
                 out[name]["error"] = str(error)
@@ -89,7 +89,7 @@ def compete(
         scale = None
         if limit:
             # A process of its own: what it holds is not to be found in ours' memory.
-            scale = stack.enter_context(Contestant(python["electra"], "training_step.py", environment=environment(threads)))
+            scale = stack.enter_context(Candidate(python["electra"], "training_step.py", environment=environment(threads)))
             scale.ask("build", name="electra", shape=shape, threads=threads)
             out["electra"]["profile"] = scale.ask("profile", num_steps=1)
         for number in range(warmup + steps):
@@ -105,13 +105,13 @@ def compete(
                 if number >= warmup:
                     out[name]["turns"].append(answer | ({"limit": scale.ask("limit")} if scale and name == "electra" else {}))
             say(number + 1)
-        for name, contestant in live.items():
-            out[name]["peak_memory_bytes"] = contestant.ask("memory")
+        for name, candidate in live.items():
+            out[name]["peak_memory_bytes"] = candidate.ask("memory")
     return out
 
 
 def summarize(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Groups of contestants that met each other -> name -> speed, memory, and ours over it, turn by turn."""
+    """Groups of candidates that ran in the same turns -> name -> speed, memory, and ours over it, turn by turn."""
     out: dict[str, Any] = {}
     for group in groups:
         speeds_of = {name: [turn["tokens"] / turn["seconds"] for turn in found["turns"]] for name, found in group.items()}
@@ -157,11 +157,11 @@ def measure(work: Work) -> dict[str, Any]:
     presets = ("small",) if work.quick else options.get("presets") or PRESETS
     steps, warmup = (2, 1) if work.quick else (options.get("steps") or 5, options.get("warmup", WARMUP))
     given = QUICK if work.quick else options.get("sizes", {})
-    peers = [name for name in CONTESTANTS[1:] if work.peers or name in OURS]
+    peers = [name for name in CANDIDATES[1:] if work.peers or name in OURS]
     python = dict.fromkeys(peers, work.peers) | dict.fromkeys(OURS, sys.executable)
     dropouts = options.get("dropout") or [0.1, 0.0]
     whole = sum(COST.get(preset, 1.0) for preset in presets) * len(dropouts)
-    together = TOGETHER if free_bytes() < ROOMY_BYTES and not work.quick else len(CONTESTANTS)
+    together = TOGETHER if free_bytes() < ROOMY_BYTES and not work.quick else len(CANDIDATES)
     before, runs = 0.0, []
     for preset in presets:
         for dropout in dropouts:
@@ -196,11 +196,9 @@ def lines(result: dict[str, Any]) -> list[str]:
             memory = f"{found['memory_ratio']:.0%}" if "memory_ratio" in found else "-"
             speed = spread(found["tokens_per_second"], "{:,.0f}")
             rows.append([batch, name, speed, ratio, share, f"{found['peak_memory_bytes'] / 1e9:.2f} GB", memory])
-    out = [
-        f"Real tokens; medians of {result['steps']} turns (least..most), {result['threads']} threads. Share of the limit set by its matrix products"
-    ]
+    out = [f"Real tokens; medians of {result['steps']} turns (least..most), {result['threads']} threads. Share of the limit set by its matmuls"]
     out[0] += " alone. Memory: of the whole process; beside it ours as a share of the peer's. Peers in bf16 are beside ours in bf16."
-    header = ("batch", "contestant", "tokens/s", "electra is faster by", "share of the limit", "peak memory", "electra's memory")
+    header = ("batch", "candidate", "tokens/s", "electra is faster by", "share of the limit", "peak memory", "electra's memory")
     out += ["", *table(header, rows), "", ORIGINAL + "."]
     return out + ([f"Peers not run: {result['peers_problem']}."] if "peers_problem" in result else [])
 
@@ -210,15 +208,17 @@ def targets(result: dict[str, Any]) -> list[Target]:
     out = []
     for run in result["runs"]:
         preset, dropout, found = run["preset"], run["dropout"], run["summary"]
-        plain = [found[name] for name in CONTESTANTS if name.startswith("plain") and "electra_is_faster_by" in found.get(name, {})]
+        plain = [found[name] for name in CANDIDATES if name.startswith("plain") and "electra_is_faster_by" in found.get(name, {})]
         where = f"{preset}, dropout {dropout}"
         ratio = min((row["electra_is_faster_by"]["median"] for row in plain), default=None)
         memory = max((row["memory_ratio"] for row in plain), default=None)
-        out.append(at_least(f"pre-training {where}: than the faster plain loop", ratio, ASKED_SPEED.get(preset, 2.0)))
-        out.append(at_most(f"pre-training {where}: memory of the plain loop's", None if memory is None else 100 * memory, 100 * ASKED_MEMORY, "%"))
+        out.append(at_least(f"pre-training {where}: speed over the faster plain loop", ratio, ASKED_SPEED.get(preset, 2.0)))
+        out.append(
+            at_most(f"pre-training {where}: memory, share of the plain loop's", None if memory is None else 100 * memory, 100 * ASKED_MEMORY, "%")
+        )
         if preset == "small":
             share = 100 * found["electra"]["share_of_limit"]["median"]
-            out.append(at_least(f"pre-training {where}: share of the limit of its products", share, 100 * ASKED_SHARE, "%"))
+            out.append(at_least(f"pre-training {where}: share of the matmul limit", share, 100 * ASKED_SHARE, "%"))
     return out
 
 
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.0], help="one comparison each (default: 0.1 0.0)")
     parser.add_argument("--steps", type=int, default=5, help="timed turns (default: 5)")
     parser.add_argument("--warmup", type=int, default=WARMUP, help=f"turns before (default: {WARMUP})")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contestant (default: one per core)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every candidate (default: one per core)")
     parser.add_argument("--peers", default=sys.executable, help="interpreter of the peers (default: this one); '': none")
     for name in (*SIZES, "vocab_size", "batch_size", "length"):
         parser.add_argument("--" + name.replace("_", "-"), type=int, help="(default: the preset's)")

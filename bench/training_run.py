@@ -36,7 +36,7 @@ def pretrain(
                 busy.append(gpu_utilization())
         if process.returncode:
             errors.seek(0)
-            last = next((line for line in reversed(errors.read().splitlines()) if line.strip()), "it said nothing")
+            last = next((line for line in reversed(errors.read().splitlines()) if line.strip()), "no message")
             raise RuntimeError(f"electra pretrain {preset} ended with exit code {process.returncode}: {last[:300]}")
     found = train_lines(log)
     out: dict[str, Any] = {"tokens_per_second": [line["tokens_per_second"] for line in found[1:] or found]}

@@ -1,4 +1,4 @@
-"""One contestant of pre-training: both networks of ELECTRA, and one step of a batch at a time, as `throughput.py` asks for it.
+"""One candidate of pre-training: both networks of ELECTRA, and one step of a batch at a time, as `throughput.py` asks for it.
 
   electra                      our objective and optimizer, as the training loop calls them
   plain, eager / plain, SDPA   `ElectraForMaskedLM` + `ElectraForPreTraining` as their users write it: logits of the whole vocabulary at every
@@ -27,7 +27,7 @@ from typing import Any
 
 import turns
 
-CONTESTANTS = ("electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products", "electra, bf16", "improved, bf16")
+CANDIDATES = ("electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products", "electra, bf16", "improved, bf16")
 CLS, SEP, MASK = 2, 3, 4  # ids of the special pieces in the made-up vocabulary; 0 pads, 1 is unknown
 LINEAR = "mkldnn::_linear_pointwise"
 MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1, LINEAR: 0}
@@ -147,7 +147,7 @@ def build_peer(shape: Namespace, attention: str, improved: bool, half: bool) -> 
 
 
 def build(name: str, shape: Namespace) -> Step:
-    """A contestant by name -> its step."""
+    """A candidate by name -> its step."""
     import torch
 
     half = name.endswith("bf16")
@@ -200,7 +200,7 @@ def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> tu
 def time_products(products: list[Product]) -> dict[str, float]:
     """A step's products, made again with nothing between them -> seconds, floating-point operations.
 
-    Made in a process set up as the contestant's, so by the same library. What a fused attention kernel multiplies inside is not among them: the
+    Made in a process set up as the candidate's, so by the same library. What a fused attention kernel multiplies inside is not among them: the
     limit is a little too kind.
     """
     import torch
@@ -235,7 +235,7 @@ def main() -> None:
                 {} if request["name"].startswith("electra") else {"transformers": sys.modules["transformers"].__version__}
             )
         if request["kind"] == "profile":
-            # A stream of its own: all contestants go on with the same batches.
+            # A stream of its own: all candidates go on with the same batches.
             found, held["products"] = profile(held["step"], batches(held["shape"]), request["num_steps"])
             return found
         if request["kind"] == "limit":

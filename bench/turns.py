@@ -1,4 +1,4 @@
-"""A contestant in a process of its own, under any interpreter, that is asked and answers in lines of JSON.
+"""A candidate in its own process, under any interpreter, with requests and answers as lines of JSON.
 
 So every side runs in its own environment, keeps nothing of the others', and does its work when it is its turn. Both ends are here; no more
 than the standard library is imported, since peers' environments have this file and no `electra`.
@@ -21,10 +21,10 @@ HERE = Path(__file__).resolve().parent
 
 
 class Failed(Exception):
-    """A contestant cannot go on; the message is why, in one line."""
+    """A candidate failed; the message says why, in one line."""
 
 
-class Contestant:
+class Candidate:
     """The handle: `ask` sends a request and waits for its answer."""
 
     def __init__(self, python: str, script: str, *words: str, environment: Mapping[str, str] | None = None, cores: list[int] | None = None) -> None:
@@ -34,7 +34,7 @@ class Contestant:
             Failed: no such interpreter.
         """
         self.name, self._asked = script, ""
-        # A file, not a pipe: nobody reads it while the contestant works.
+        # A file, not a pipe: nobody reads it while the candidate works.
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed by close)
         values = {**os.environ, **dict(environment or {})}
         if cores is not None:
@@ -83,7 +83,7 @@ class Contestant:
         """The last line it wrote to standard error."""
         self._errors.seek(0)
         lines = [line for line in self._errors.read().splitlines() if line.strip()]
-        return lines[-1][:300] if lines else "it said nothing"
+        return lines[-1][:300] if lines else "no message"
 
     def close(self) -> None:
         """End the process."""
@@ -97,7 +97,7 @@ class Contestant:
         self._process.stdout.close()
         self._errors.close()
 
-    def __enter__(self) -> Contestant:
+    def __enter__(self) -> Candidate:
         return self
 
     def __exit__(self, *_: object) -> None:

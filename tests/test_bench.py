@@ -31,7 +31,7 @@ def bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(BENCH / "run.py"), *map(str, words)], capture_output=True, text=True, env=environment)
 
 
-# ---- contestants ----
+# ---- candidates ----
 
 SCRIPT = """
 import sys
@@ -53,20 +53,20 @@ turns.serve(answer)
 """
 
 
-def test_a_contestant_answers_fails_and_ends(tmp_path: Path) -> None:
+def test_a_candidate_answers_fails_and_ends(tmp_path: Path) -> None:
     import turns
 
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(bench=str(BENCH)))
-    with turns.Contestant(sys.executable, str(script)) as contestant:
-        assert contestant.ask("count", number=1) == 2
+    with turns.Candidate(sys.executable, str(script)) as candidate:
+        assert candidate.ask("count", number=1) == 2
         with pytest.raises(turns.Failed, match="ValueError: no such kernel"):
-            contestant.ask("raise")
-        assert contestant.ask("count", number=2) == 3
+            candidate.ask("raise")
+        assert candidate.ask("count", number=2) == 3
         with pytest.raises(turns.Failed, match=r"exit code 3 \(die\): out of luck"):
-            contestant.ask("die")
+            candidate.ask("die")
     with pytest.raises(turns.Failed, match="cannot start"):
-        turns.Contestant(str(tmp_path / "no-python"), "turns.py")
+        turns.Candidate(str(tmp_path / "no-python"), "turns.py")
 
 
 class Told:
@@ -90,9 +90,9 @@ def test_an_implementation_runs_under_its_own_interpreter(tmp_path: Path) -> Non
     python.chmod(0o755)
     before = sys.path.copy()
     for given, expected in (("", "ours"), (str(python), "theirs"), ("", "ours")):
-        contestant = Contestant(Told, (), machine.choose_cores(1), python=given)
-        head, _, _ = contestant.ask("open")
-        contestant.close()
+        candidate = Contestant(Told, (), machine.choose_cores(1), python=given)
+        head, _, _ = candidate.ask("open")
+        candidate.close()
         assert head.labels == (expected,)
     assert sys.path == before
 
@@ -301,10 +301,10 @@ def test_a_quick_run_measures_beside_peers(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "trial.json").read_text())
     sections = {name: entry["result"] for name, entry in record["sections"].items()}
     (run,) = sections["pretraining"]["runs"]
-    contestants = list(training_step.CONTESTANTS)
-    assert list(run["summary"]) == contestants and not any("error" in found for found in run["summary"].values())
+    candidates = list(training_step.CANDIDATES)
+    assert list(run["summary"]) == candidates and not any("error" in found for found in run["summary"].values())
     (group,) = run["groups"]
-    for name in contestants:
+    for name in candidates:
         assert len(group[name]["turns"]) == 2 and all(turn["seconds"] > 0 and turn["tokens"] > 0 for turn in group[name]["turns"])
         # The same batches for all.
         assert [turn["tokens"] for turn in group[name]["turns"]] == [turn["tokens"] for turn in group["electra"]["turns"]]
@@ -322,7 +322,7 @@ def test_a_quick_run_measures_beside_peers(tmp_path: Path) -> None:
         "## startup",
         "improved, oneDNN products",
         "electra predict, onnx-int8",
-        "than the faster plain",
+        "speed over the faster plain",
     ):
         assert what in text
     assert "## gpu" not in text
