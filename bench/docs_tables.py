@@ -1,6 +1,6 @@
 """Records, presets and the task table -> the generated tables of the documentation; links and names in it are checked.
 
-    python bench/docs_tables.py           writes every generated table
+    python bench/docs_tables.py           writes every generated table, and the new file of a test that moved
     python bench/docs_tables.py --check   exit code 1 and one line per page with a wrong table, link, test or record name
 
 A generated table is what lies between two lines of a page. Edit its maker in this file, not the table:
@@ -609,6 +609,16 @@ def unknown_names(text: str) -> list[str]:
     return sorted(out) + sorted(name for name in records if not list(ROOT.glob(name)))
 
 
+def with_moved_tests(text: str) -> str:
+    """A page in which tests that moved to another file, and of whose name there is one only, have their new file."""
+    for missing in unknown_names(text):
+        file, _, name = missing.partition("::")
+        found = [path for path in (ROOT / "tests").rglob("test_*.py") if name and f"def {name}(" in path.read_text(encoding="utf-8")]
+        if len(found) == 1:
+            text = text.replace(f"`{file}::{name}`", f"`{found[0].relative_to(ROOT / 'tests').with_suffix('')}::{name}`")
+    return text
+
+
 def problems(page: Path) -> str:
     """What is wrong with a page, in one line; '' where nothing is."""
     text, out = page.read_text(encoding="utf-8"), []
@@ -621,7 +631,7 @@ def problems(page: Path) -> str:
     if links := broken_links(page):
         out.append(f"broken links: {', '.join(links)}")
     if page.name != "log.md" and (names := unknown_names(text)):
-        out.append(f"no such test or record: {', '.join(names)}")
+        out.append(f"no such test or record (moved tests: {COMMAND}): {', '.join(names)}")
     return f"{page.relative_to(ROOT)}: {'; '.join(out)}" if out else ""
 
 
@@ -634,9 +644,9 @@ def main() -> int:
         for page in pages():
             text = page.read_text(encoding="utf-8")
             with contextlib.suppress(MissingRow):
-                if (made := generated(text)) != text:
+                if (made := with_moved_tests(generated(text))) != text:
                     page.write_text(made, encoding="utf-8")
-                    print(f"{page.relative_to(ROOT)}: tables written")
+                    print(f"{page.relative_to(ROOT)}: written")
     found = [line for page in pages() if (line := problems(page))]
     print("\n".join(found), file=sys.stderr) if found else None
     return 1 if found else 0

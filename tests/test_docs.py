@@ -51,12 +51,19 @@ def test_drift_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (text.replace("83.9", "84.0"), "tables differ from their records (one): python bench/docs_tables.py"),
         (text.replace("#a-title", "#another"), "broken links: #another"),
         (text + "[gone](gone.md)", "broken links: gone.md"),
-        (text + "`data/test_x::test_y`", "no such test or record: data/test_x::test_y"),
-        (text + "`bench/records/none.json`", "no such test or record: bench/records/none.json"),
+        (text + "`data/test_x::test_y`", "no such test or record (moved tests: python bench/docs_tables.py): data/test_x::test_y"),
+        (text + "`bench/records/none.json`", "no such test or record (moved tests: python bench/docs_tables.py): bench/records/none.json"),
         (text.replace("table: one", "table: two"), "table two: no maker or no such value in its record ('two')"),
     ):
         page.write_text(wrong)
         assert docs_tables.problems(page) == f"page.md: {message}"
+
+
+def test_a_test_that_moved_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs_tables, "ROOT", tmp_path)
+    (tmp_path / "tests" / "data").mkdir(parents=True)
+    (tmp_path / "tests" / "data" / "test_new.py").write_text("def test_y():\n")
+    assert docs_tables.with_moved_tests("`data/test_old::test_y`, `data/test_old::test_z`") == "`data/test_new::test_y`, `data/test_old::test_z`"
 
 
 def test_hand_written_columns_are_kept_and_never_invented() -> None:
