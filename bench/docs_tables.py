@@ -8,7 +8,7 @@ A generated table is what lies between two lines of a page. Edit its maker in th
     <!-- table: NAME -->
     <!-- end -->
 
-Some columns are written by hand (what a task is, what a preset is for). A maker that has such columns keeps them row by row.
+Some columns are written by hand (what a task is, its files). A maker that has such columns keeps them row by row.
 """
 
 from __future__ import annotations
@@ -168,12 +168,12 @@ def figures(old: list[str]) -> list[str]:
 
 @maker("presets")
 def presets(old: list[str]) -> list[str]:
-    """Every pre-training preset: shape, length, batch, duration; what it is for is kept."""
+    """Every pre-training preset: shape, length, batch, duration, description."""
     from electra import config
     from electra.settings import PretrainSettings
 
-    by_name, rows = cells_of(old), []
-    for name in config.presets("pretrain"):
+    rows = []
+    for name, description in config.descriptions("pretrain").items():
         made = config.build(PretrainSettings, config.preset_values(name, "pretrain"))
         model, loop = made.model, made.loop
         length = f"{loop.num_train_steps:,} steps" if loop.num_train_steps else f"{loop.budget / 60:.0f} min" if loop.budget else ""
@@ -187,10 +187,10 @@ def presets(old: list[str]) -> list[str]:
                 str(made.data.sequence_length),
                 str(batch),
                 length,
-                *kept(by_name, f"`{name}`", "for"),
+                description,
             )
         )
-    return table(("preset", "objective", "layers x hidden, embedding", "length", "batch", "duration", "for"), rows, left=7)
+    return table(("preset", "objective", "layers x hidden, embedding", "length", "batch", "duration", "description"), rows, left=7)
 
 
 # ---- finetune.md, question-answering.md, tagging.md ----

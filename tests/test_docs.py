@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -121,3 +122,15 @@ def test_the_targets_of_the_record_are_those_there_are() -> None:
 def test_the_clue_preset_has_the_learning_rate_of_its_seed() -> None:
     made = resolve(FinetuneSettings(task="tnews", model="m", output=Path("o"), preset="clue"), "tnews", 312)
     assert (made.optimizer.learning_rate, made.optimizer.layerwise_lr_decay, made.epochs) == (1e-4, 0.8, 10.0)
+
+
+def test_scores_that_presets_claim_are_their_records() -> None:
+    """SST-2 of `mini` and `mini-ship`, in their comments and descriptions; every preset names a source."""
+    sst2, shipped = (docs_tables.record(docs_tables.EXPERIMENTS + name) for name in ("sst2-after-pretraining.json", "shipped/record.json"))
+    mini, random = (docs_tables.percent(sst2["finetuned"][start]["scores"]["accuracy"]["mean"]) for start in ("electra", "random"))
+    ship = docs_tables.percent(statistics.fmean(shipped["finetuning"]["accuracy"]))
+    texts = {(kind, name): path.read_text(encoding="utf-8") for kind in ("pretrain", "finetune") for name, path in config.presets(kind).items()}
+    assert [key for key, text in texts.items() if "Source" not in text] == []
+    found = {key: re.findall(r"SST-2 (?:dev )?([0-9.]+[0-9])", text) for key, text in texts.items() if key[1] in ("mini", "mini-ship")}
+    assert found == {("pretrain", "mini"): [mini, mini], ("pretrain", "mini-ship"): [ship, ship], ("finetune", "mini"): [mini]}
+    assert f"{random} from random weights" in texts["finetune", "mini"] and f"random weights {random}" in texts["pretrain", "mini"]
