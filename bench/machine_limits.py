@@ -1,6 +1,6 @@
 """What this machine could do at most: matrix products, memory, and a scan of text. Every other section's share is a share of these.
 
-Products are fp32 as PyTorch makes them by default (MKL), fp32 inside `electra.cpu_kernels.fast_products` (oneDNN, where that is exact) and bf16;
+Products are fp32 as PyTorch makes them by default (MKL), fp32 inside `electra.cpu_kernels.onednn_matmuls` (oneDNN, where that is exact) and bf16;
 of large squares, and of the shape that a layer of `small` has. Memory: a copy (two passes) and a triad (three), of arrays far beyond the caches.
 The scan: one thread of Python cuts text at spaces, the least that any reader does.
 """
@@ -43,7 +43,7 @@ def products(kind: str, shape: tuple[int, int, int], seconds: float, device: str
 
     import torch
 
-    from electra.cpu_kernels import are_fast, fast_products
+    from electra.cpu_kernels import onednn_matmuls, uses_onednn
 
     place = torch.device(device)
     rows, inner, columns = shape
@@ -56,8 +56,8 @@ def products(kind: str, shape: tuple[int, int, int], seconds: float, device: str
         if place.type == "cuda":
             torch.cuda.synchronize()
 
-    with fast_products(place) if kind == KINDS[1] else contextlib.nullcontext():
-        if kind == KINDS[1] and not are_fast():
+    with onednn_matmuls(place) if kind == KINDS[1] else contextlib.nullcontext():
+        if kind == KINDS[1] and not uses_onednn():
             return None
         return rates(multiply, 2.0 * rows * inner * columns, seconds)
 

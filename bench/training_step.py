@@ -55,7 +55,7 @@ def build_electra(shape: Namespace, half: bool) -> Step:
     """Our objective with our optimizer, put together as `electra.train.loop` does."""
     import torch
 
-    from electra.cpu_kernels import fast_products
+    from electra.cpu_kernels import onednn_matmuls
     from electra.data.pretraining_batches import collate
     from electra.model.pretraining_models import build_objective
     from electra.settings import ModelSettings, ObjectiveSettings, OptimizerSettings
@@ -65,7 +65,7 @@ def build_electra(shape: Namespace, half: bool) -> Step:
 
     keep_memory()
     # For the life of this process, as `electra.train.distributed.join` does for a training's.
-    FOR_LIFE.enter_context(fast_products(torch.device("cpu")))
+    FOR_LIFE.enter_context(onednn_matmuls(torch.device("cpu")))
     names = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "generator_size", "dropout")
     model = ModelSettings(**{name: getattr(shape, name) for name in names})
     special = frozenset({0, 1, CLS, SEP, MASK})

@@ -21,57 +21,57 @@ from electra.settings import ModelSettings, ObjectiveSettings
 from electra.train.distributed import recompute
 
 CPU = torch.device("cpu")
-native = pytest.mark.skipif(not cpu_kernels.native_half(), reason="this processor has no products of bf16")
+native = pytest.mark.skipif(not cpu_kernels.has_bf16(), reason="this processor has no products of bf16")
 
 
 def test_products_within_are_fp32_and_the_setting_is_given_back() -> None:
     generator = torch.Generator().manual_seed(1)
     left, right = (torch.randn(300, 300, generator=generator) for _ in range(2))
     exact = left.double() @ right.double()
-    with cpu_kernels.fast_products(CPU):
-        with cpu_kernels.fast_products(CPU):
+    with cpu_kernels.onednn_matmuls(CPU):
+        with cpu_kernels.onednn_matmuls(CPU):
             inner = left @ right
-        assert cpu_kernels.are_fast() == cpu_kernels.exact_in_onednn()
-    assert not cpu_kernels.are_fast() and torch.get_float32_matmul_precision() == "highest"
+        assert cpu_kernels.uses_onednn() == cpu_kernels.onednn_is_exact()
+    assert not cpu_kernels.uses_onednn() and torch.get_float32_matmul_precision() == "highest"
     assert (inner - exact).abs().max() < 1e-4  # products rounded to bf16 are off by 0.3
-    with cpu_kernels.fast_products(torch.device("meta")):
-        assert not cpu_kernels.are_fast()
+    with cpu_kernels.onednn_matmuls(torch.device("meta")):
+        assert not cpu_kernels.uses_onednn()
 
 
 def test_several_threads_may_hold_it() -> None:
     entered, leave, seen = threading.Event(), threading.Event(), []
 
     def hold() -> None:
-        with cpu_kernels.fast_products(CPU):
+        with cpu_kernels.onednn_matmuls(CPU):
             entered.set()
             leave.wait(10)
-            seen.append(cpu_kernels.are_fast())
+            seen.append(cpu_kernels.uses_onednn())
 
     thread = threading.Thread(target=hold)
-    with cpu_kernels.fast_products(CPU):
+    with cpu_kernels.onednn_matmuls(CPU):
         thread.start()
         entered.wait(10)
     leave.set()
     thread.join()
-    assert seen == [cpu_kernels.exact_in_onednn()]
-    assert not cpu_kernels.are_fast() and torch.get_float32_matmul_precision() == "highest"
+    assert seen == [cpu_kernels.onednn_is_exact()]
+    assert not cpu_kernels.uses_onednn() and torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_user_who_asked_for_less_precision_keeps_it() -> None:
     """Whether it was asked for before the first look at this processor or after it."""
     for look_first in (False, True):
-        cpu_kernels.exact_in_onednn.cache_clear()
+        cpu_kernels.onednn_is_exact.cache_clear()
         if look_first:
-            cpu_kernels.exact_in_onednn()
+            cpu_kernels.onednn_is_exact()
         torch.set_float32_matmul_precision("high")
         try:
-            with cpu_kernels.fast_products(CPU):
-                assert torch.get_float32_matmul_precision() == "high" and not cpu_kernels.are_fast()
+            with cpu_kernels.onednn_matmuls(CPU):
+                assert torch.get_float32_matmul_precision() == "high" and not cpu_kernels.uses_onednn()
             assert torch.get_float32_matmul_precision() == "high"
         finally:
             torch.set_float32_matmul_precision("highest")
-    with cpu_kernels.fast_products(CPU):
-        assert cpu_kernels.are_fast() == cpu_kernels.exact_in_onednn()
+    with cpu_kernels.onednn_matmuls(CPU):
+        assert cpu_kernels.uses_onednn() == cpu_kernels.onednn_is_exact()
 
 
 def test_a_linear_layer_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_linear_layer_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs.load_state_dict(ours.state_dict())
     values = torch.randn(50, 30)
     mine, other = (values.clone().requires_grad_() for _ in range(2))
-    with cpu_kernels.fast_products(CPU):
+    with cpu_kernels.onednn_matmuls(CPU):
         found = ours(mine)
         found.square().sum().backward()
     expected = theirs(other)
@@ -88,8 +88,8 @@ def test_a_linear_layer_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.allclose(found, expected, atol=1e-5)
     for one, two in ((mine, other), (ours.weight, theirs.weight), (ours.bias, theirs.bias)):
         assert torch.allclose(one.grad, two.grad, atol=1e-4)
-    monkeypatch.setattr(cpu_kernels, "native_half", lambda: False)
-    with cpu_kernels.fast_products(CPU), torch.autocast("cpu", torch.bfloat16):
+    monkeypatch.setattr(cpu_kernels, "has_bf16", lambda: False)
+    with cpu_kernels.onednn_matmuls(CPU), torch.autocast("cpu", torch.bfloat16):
         assert ours(values).dtype == torch.bfloat16
 
 
@@ -102,7 +102,7 @@ def test_attention_is_scaled_dot_product_attention(reads: str) -> None:
         mask = (mask & torch.ones(7, 7, dtype=torch.bool).tril()) | torch.eye(7, dtype=torch.bool)
     for seen in (mask, mask[:1], None):
         ours, theirs = heads.clone().requires_grad_(), heads.clone().requires_grad_()
-        found, expected = cpu_kernels.attention(ours, seen, 0.0), F.scaled_dot_product_attention(*theirs, attn_mask=seen)
+        found, expected = cpu_kernels._Attention.apply(ours, seen, 0.0), F.scaled_dot_product_attention(*theirs, attn_mask=seen)
         assert torch.allclose(found, expected, atol=1e-6)
         weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(3))
         (found * weights).sum().backward()
@@ -116,31 +116,31 @@ def test_dropout_in_attention_is_that_of_its_probabilities() -> None:
 
     def drawn(values: Tensor) -> Tensor:
         torch.manual_seed(5)
-        return cpu_kernels.attention(values, None, 0.4)
+        return cpu_kernels._Attention.apply(values, None, 0.4)
 
     assert torch.autograd.gradcheck(drawn, heads)
     with torch.no_grad():
-        assert not torch.allclose(drawn(heads), cpu_kernels.attention(heads, None, 0.0))
+        assert not torch.allclose(drawn(heads), cpu_kernels._Attention.apply(heads, None, 0.0))
 
 
 def test_random_bits_are_those_of_splitmix64(monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers are those published for this seed (Rosetta Code, Pseudo-random numbers/Splitmix64)."""
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
-    assert [int(number) % 2**64 for number in cpu_kernels.split_mix(torch.tensor(1234567), 5)] == published
+    assert [int(number) % 2**64 for number in cpu_kernels.splitmix64(torch.tensor(1234567), 5)] == published
     least = torch.tensor(-(2**63))
-    whole = cpu_kernels.split_mix(least, 1000)
+    whole = cpu_kernels.splitmix64(least, 1000)
     monkeypatch.setattr(cpu_kernels, "_BLOCK", 300)
-    cpu_kernels._places.cache_clear()
-    assert torch.equal(cpu_kernels.split_mix(least, 1000), whole)
-    cpu_kernels._places.cache_clear()
-    assert len(whole.unique()) == 1000 and cpu_kernels.split_mix(least, 0).numel() == 0
+    cpu_kernels._positions.cache_clear()
+    assert torch.equal(cpu_kernels.splitmix64(least, 1000), whole)
+    cpu_kernels._positions.cache_clear()
+    assert len(whole.unique()) == 1000 and cpu_kernels.splitmix64(least, 0).numel() == 0
 
 
 @pytest.mark.parametrize("prob", [0.1, 0.5])
 def test_dropout_keeps_the_right_share_and_mean(prob: float) -> None:
     torch.manual_seed(1)
     residual, values = torch.zeros(1000, 301), torch.ones(1000, 301, requires_grad=True)
-    found = cpu_kernels.add_dropped(residual, values, prob)
+    found = cpu_kernels._AddDropout.apply(residual, values, prob)
     kept = found != 0
     assert abs(kept.float().mean() - (1 - prob)) < 0.004  # five standard errors
     assert abs(found.mean() - 1) < 0.006
@@ -150,9 +150,9 @@ def test_dropout_keeps_the_right_share_and_mean(prob: float) -> None:
         assert abs((one & other).float().mean() - (1 - prob) ** 2) < 0.006
     found.sum().backward()
     assert torch.equal(values.grad, found)
-    assert not torch.equal(kept, cpu_kernels.add_dropped(residual, values, prob) != 0)
+    assert not torch.equal(kept, cpu_kernels._AddDropout.apply(residual, values, prob) != 0)
     torch.manual_seed(1)
-    assert torch.equal(found, cpu_kernels.add_dropped(residual, values, prob))
+    assert torch.equal(found, cpu_kernels._AddDropout.apply(residual, values, prob))
 
 
 @pytest.mark.parametrize("changes", [{}, {"temperature": 1.7}, {"forbidden": True}, None], ids=str)
@@ -170,7 +170,7 @@ def test_the_vocabulary_by_chunks(num: int, rows: int, fast: bool, changes: dict
         chance = torch.rand(num, generator=generator)
         draw = Sampling(chance=chance, temperature=changes.get("temperature", 1.0), forbidden=wanted if "forbidden" in changes else None)
     ours, theirs = ([values.clone().requires_grad_() for values in start] for _ in range(2))
-    with cpu_kernels.fast_products(CPU) if fast else nullcontext():
+    with cpu_kernels.onednn_matmuls(CPU) if fast else nullcontext():
         found = vocabulary.vocabulary_output(*ours, wanted, draw)
         (3 * found.total).backward()
     logits = F.linear(*theirs)
@@ -203,8 +203,8 @@ def gradients(kind: str, monkeypatch: pytest.MonkeyPatch, *, dropout: float = 0.
     rows = [[2, *rng.integers(5, 300, length).tolist(), 3] for length in (38, 38, 20, 31, 7, 38)]
     batch = collate([(row, [0] * len(row)) for row in rows], keys=range(len(rows)))
     torch.manual_seed(1)
-    with monkeypatch.context() as patch, cpu_kernels.fast_products(CPU):
-        patch.setattr(cpu_kernels, "native_half", lambda: kind == "half")
+    with monkeypatch.context() as patch, cpu_kernels.onednn_matmuls(CPU):
+        patch.setattr(cpu_kernels, "has_bf16", lambda: kind == "half")
         with torch.autocast("cpu", torch.bfloat16, enabled=kind != "fp32"):
             losses = objective(batch).losses
         counts = objective.counts(batch)
@@ -236,8 +236,8 @@ def test_a_linear_layer_in_half_is_autocasts(monkeypatch: pytest.MonkeyPatch) ->
     found = {}
     for kind, narrow in (("autocast", True), ("half", True), ("half", False)):
         torch.manual_seed(2)
-        layer, mine = cpu_kernels.Linear(48, 24, narrow=narrow), values.clone().requires_grad_()
-        monkeypatch.setattr(cpu_kernels, "native_half", lambda kind=kind: kind == "half")
+        layer, mine = cpu_kernels.Linear(48, 24, bf16_output=narrow), values.clone().requires_grad_()
+        monkeypatch.setattr(cpu_kernels, "has_bf16", lambda kind=kind: kind == "half")
         with torch.autocast("cpu", torch.bfloat16):
             out = layer(mine)
         assert out.dtype == (torch.bfloat16 if narrow else torch.float32)
@@ -255,7 +255,7 @@ def test_dropout_in_half_is_that_of_fp32() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         torch.manual_seed(1)
         mine = values.to(dtype).requires_grad_()
-        out = cpu_kernels.add_dropped(torch.ones(500, 64), mine, 0.3)
+        out = cpu_kernels._AddDropout.apply(torch.ones(500, 64), mine, 0.3)
         assert out.dtype == torch.float32
         out.square().sum().backward()
         assert mine.grad.dtype == dtype
@@ -286,13 +286,13 @@ def test_the_vocabulary_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_half_is_for_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_kernels, "native_half", lambda: True)
-    assert not cpu_kernels.are_half()
+    monkeypatch.setattr(cpu_kernels, "has_bf16", lambda: True)
+    assert not cpu_kernels.uses_bf16()
     with torch.autocast("cpu", torch.float16):
-        assert not cpu_kernels.are_half()
+        assert not cpu_kernels.uses_bf16()
     with torch.autocast("cpu", torch.bfloat16):
-        assert cpu_kernels.are_half() and cpu_kernels.want_equal_sizes()
+        assert cpu_kernels.uses_bf16() and cpu_kernels.wants_repeated_sizes()
         with torch.autocast("cpu", enabled=False):
-            assert not cpu_kernels.are_half()
-        monkeypatch.setattr(cpu_kernels, "native_half", lambda: False)
-        assert not cpu_kernels.are_half()
+            assert not cpu_kernels.uses_bf16()
+        monkeypatch.setattr(cpu_kernels, "has_bf16", lambda: False)
+        assert not cpu_kernels.uses_bf16()

@@ -142,10 +142,10 @@ class TorchNetwork:
     def _batch(self, pieces: Sequence[Piece]) -> Iterator[Batch]:
         import torch
 
-        from electra.cpu_kernels import fast_products
+        from electra.cpu_kernels import onednn_matmuls
         from electra.data.pretraining_batches import collate
 
-        with torch.inference_mode(), fast_products(torch.device(self.device)):
+        with torch.inference_mode(), onednn_matmuls(torch.device(self.device)):
             yield collate([(piece.ids, piece.segments) for piece in pieces], keys=[0] * len(pieces)).to(self.device)
 
 

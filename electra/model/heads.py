@@ -52,7 +52,7 @@ def vocabulary_output(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tens
     """(M, E) states, (V, E), (V,), (M,) ids -> what their logits say."""
     num, rows = len(states), max(16, CHUNK_BYTES // (4 * len(weight)))
     spare = 0
-    if cpu_kernels.want_equal_sizes():
+    if cpu_kernels.wants_repeated_sizes():
         # Chunks of one size, of which there are but few: blocks as large as these else find no place where others were.
         num_chunks = max(1, -(-num // rows))
         rows = max(1, -(-num // (num_chunks * _MULTIPLE))) * _MULTIPLE
@@ -64,8 +64,8 @@ def vocabulary_output(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tens
     drawn: tuple[Any, ...] = ()
     if draw is not None:
         drawn = (filled(draw.chance), draw.temperature, None if draw.forbidden is None else filled(draw.forbidden))
-    half = cpu_kernels.are_half()
-    with cpu_kernels.as_given():
+    half = cpu_kernels.uses_bf16()
+    with cpu_kernels.no_autocast():
         found = _Predict.apply(filled(states), weight, bias, filled(wanted), num, rows, torch.is_grad_enabled(), half, *drawn)  # type: ignore[no-untyped-call]
     total, hits, sampled = found
     return VocabularyOutput(total=total, hits=hits[:num], sampled=None if draw is None else sampled[:num])
@@ -95,7 +95,7 @@ class _Predict(torch.autograd.Function):
         total, hits, sampled = states.new_zeros(()), torch.empty_like(wanted, dtype=torch.bool), torch.empty_like(wanted)
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
-            logits, right = cpu_kernels.affine(taken[part], words, bias).float(), wanted[part, None]
+            logits, right = cpu_kernels.linear(taken[part], words, bias).float(), wanted[part, None]
             hits[part] = logits.argmax(-1) == wanted[part]
             plain = isinstance(temperature, float | int) and temperature == 1 and forbidden is None
             if chance is not None and not plain:
@@ -148,7 +148,7 @@ class MaskedLanguageHead(nn.Module):
         states = self.norm(F.gelu(self.dense(states)))
         if wanted is None:
             return self.output(states)
-        plain = cpu_kernels.are_half() or not torch.is_autocast_enabled("cpu")
+        plain = cpu_kernels.uses_bf16() or not torch.is_autocast_enabled("cpu")
         if states.device.type == "cpu" and self.output.weight.dtype == torch.float32 and plain:
             return vocabulary_output(states, self.output.weight, self.output.bias, wanted, draw)
         logits = self.output(states)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from electra.contracts import Batch
-from electra.cpu_kernels import fast_products
+from electra.cpu_kernels import onednn_matmuls
 from electra.errors import UserError
 
 _PATIENCE = datetime.timedelta(minutes=30)
@@ -259,7 +259,7 @@ def join(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
         torch.set_float32_matmul_precision("high")
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    with fast_products(place), _joined(place) as ranks:
+    with onednn_matmuls(place), _joined(place) as ranks:
         yield ranks
 
 

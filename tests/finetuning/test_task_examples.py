@@ -15,7 +15,7 @@ from tiny_models import checkpoints
 
 from electra import cli
 from electra.contracts import Head
-from electra.cpu_kernels import fast_products
+from electra.cpu_kernels import onednn_matmuls
 from electra.errors import UserError
 from electra.inference.predictor import open_fine_tuned
 from electra.settings import LoopSettings
@@ -39,7 +39,7 @@ def test_answers_are_those_of_trainings_evaluation(name: str, tmp_path: Path) ->
     features = model.featurize(asked)
     assert max(len(feature.ids) for feature in features) <= 40
     network = load_checkpoint(source, "task").module
-    with fast_products(torch.device("cpu")):
+    with onednn_matmuls(torch.device("cpu")):
         theirs = compute_outputs(network, features, head, LoopSettings(batch_size=7), torch.device("cpu"))  # type: ignore[arg-type]
     ours = model.compute(features, 7)
     assert len(ours) == len(theirs) and all(one.dtype == np.float32 for one in ours)

@@ -34,9 +34,9 @@ CLASSES = ["ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM", "Elect
 @pytest.fixture(params=["plain", "fast"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The encoder as it comes, and as `electra.cpu_kernels` makes it fast; on a processor where that is of no use, all of its paths all the same."""
-    if request.param == "fast" and not cpu_kernels.exact_in_onednn():
-        monkeypatch.setattr(cpu_kernels, "are_fast", lambda: True)
-    with cpu_kernels.fast_products(torch.device("cpu")) if request.param == "fast" else nullcontext():
+    if request.param == "fast" and not cpu_kernels.onednn_is_exact():
+        monkeypatch.setattr(cpu_kernels, "uses_onednn", lambda: True)
+    with cpu_kernels.onednn_matmuls(torch.device("cpu")) if request.param == "fast" else nullcontext():
         yield request.param
 
 
