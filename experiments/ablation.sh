@@ -1,8 +1,8 @@
 #!/bin/sh
-# The ablations of docs/ablation.md: ELECTRA beside BERT from scratch on Wikipedia, then SST-2; and both going on from the model that comes with the
-# package, on IMDb's unlabelled reviews, then IMDb.
+# The ablations of the documentation: ELECTRA and BERT from scratch on Wikipedia, then SST-2; and both continued from the bundled model, on IMDb's
+# unlabelled reviews, then IMDb.
 #   ELECTRA_DATA=../shared/data OUT=runs/ablations sh experiments/ablation.sh [scratch] [imdb] [record]
-# Every part goes on where it stopped. Run nothing beside it: training is timed, and one of the comparisons is of equal time.
+# Every part continues where it stopped. Run nothing else meanwhile: training is timed, and one of the comparisons is at equal time.
 # A trial in minutes: SCRATCH=15m IMDB=15m RECORD=runs/record IMAGES=runs/images sh experiments/ablation.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,13 +11,13 @@ OUT=${OUT:-runs/ablations}
 SCRATCH=${SCRATCH:-75m}
 IMDB=${IMDB:-35m}
 INIT=${INIT:-shipped:mini}
-PRECISION=${PRECISION:-bf16} # worth it where a processor multiplies bf16 by itself; fp32 elsewhere
+PRECISION=${PRECISION:-bf16} # faster on processors with bf16 matmuls; fp32 elsewhere
 RECORD=${RECORD:-experiments/records/ablation}
 IMAGES=${IMAGES:-docs/images}
 PATH=$(pwd)/.venv/bin:$PATH
 mkdir -p "$OUT"
 
-again() { # what an ablation that was begun goes on with
+again() { # the flag of an ablation that was started before
     [ ! -e "$OUT/$1/config.toml" ] || echo --resume
 }
 

@@ -14,7 +14,7 @@ from electra.storage import atomic
 
 ROOT = Path(__file__).parents[1]
 MADE_BY = Path("seed-1") / "electra" / "environment.json"
-"""Of the ablation's first training: machine, versions and commit of the run, not those of whoever makes the record."""
+"""Of the ablation's first training: machine, versions and commit of the run, not of whoever writes the record."""
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         parser.error(f"no results.json in {options.folder}/scratch or {options.folder}/imdb: run experiments/ablation.sh first")
     results = {path: json.loads(path.read_text(encoding="utf-8")) for path in found}
     if unfinished := [str(path.parent) for path, each in results.items() if not each["finished"]]:
-        parser.error(f"{', '.join(unfinished)}: not all parts are finished; experiments/ablation.sh goes on with them")
+        parser.error(f"{', '.join(unfinished)}: not all steps are finished; experiments/ablation.sh continues them")
     options.records.mkdir(parents=True, exist_ok=True)
     options.images.mkdir(parents=True, exist_ok=True)
     for path in found:
