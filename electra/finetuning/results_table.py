@@ -169,7 +169,7 @@ def collect(settings: FinetuneSettings, trials: Sequence[SweepStep], ends: Mappi
     out |= {"not_found": [*missing], "failed": failed, "unfinished": [trial.title for trial in trials if trial not in ends]}
     if len(tasks) > 1:
         out["average"] = _average(tasks, settings.task)
-    if settings.suite.search:
+    if any(trial.point for trial in trials):
         out["selection"] = "hyper-parameters were chosen on the dev set by the mean of their seeds: the score of the chosen is optimistic"
     return out
 

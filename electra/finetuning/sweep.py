@@ -44,8 +44,8 @@ NOT_SEARCHED = SET_BY_SWEEP | {"train", "dev", "label", "text", "text_pair", "ki
 
 
 def is_many(settings: FinetuneSettings) -> bool:
-    """Whether these settings need several trials: a suite, a search, or seeds in parallel."""
-    return settings.task in suites() or settings.suite != SuiteSettings()
+    """Whether these settings need several trials: a suite, a search, seeds in parallel, or the continuation of such a run."""
+    return settings.task in suites() or settings.suite != SuiteSettings() or (settings.resume and (settings.output / "search").is_dir())
 
 
 def run(settings: FinetuneSettings) -> int:
@@ -60,13 +60,14 @@ def run(settings: FinetuneSettings) -> int:
     from electra.finetuning import setup
 
     found, missing = find_tasks(settings)
-    trials = plan(settings, found, read_search(settings.suite.search))
+    search = settings.suite.search or recorded_search(settings)
+    trials = plan(settings, found, read_search(search))
     suite, left = settings.suite, sum(not trial.done for trial in trials)
     places = find_places(left, workers=suite.workers, threads=settings.loop.threads, device=settings.loop.device, ray=suite.engine == "ray")
     if left and settings.task not in suites():
         # A suite reports a task that cannot be read and goes on with the others; here nothing would be left to do.
         setup.read_inputs(from_command_line(FinetuneSettings, trials[0].argv[1:], "electra finetune"))
-    write_config(settings)
+    write_config(settings, search)
     for name in missing:
         print(f"{name}: not found under {settings.data}", file=sys.stderr)
 
@@ -94,14 +95,26 @@ def run(settings: FinetuneSettings) -> int:
     return 1 if any(ended.returncode for ended in runner.outcomes.values()) else 0
 
 
-def write_config(settings: FinetuneSettings) -> None:
+def recorded_search(settings: FinetuneSettings) -> tuple[str, ...]:
+    """The search of the run being resumed, which need not be repeated."""
+    path = settings.output / "config.toml"
+    return tuple(config.read_toml(path).get("suite", {}).get("search", ())) if settings.resume and path.exists() else ()
+
+
+def write_config(settings: FinetuneSettings, search: Sequence[str]) -> None:
     """RUN/config.toml: the settings that were given (what was not is chosen per task, and is in each trial's config.toml).
 
     Raises:
-        UserError: the sweep being resumed was started with other settings.
+        UserError: the run being resumed was started with other settings, or without trials.
     """
     path = settings.output / "config.toml"
+    if settings.task not in suites() and next(settings.output.glob("seed-*"), None) is not None:
+        raise UserError(
+            f"{settings.output} was started without --workers, --engine, --search and --baselines; resume it without them, or choose another --output"
+        )
     values = {**config.given(settings), "task": settings.task, "model": settings.model, "seeds": settings.seeds, "output": str(settings.output)}
+    if search:
+        values["suite"] = {**values.get("suite", {}), "search": list(search)}
     if path.exists():
         defaults = flatten(config.to_values(FinetuneSettings(task="", model="", output=Path())))
         before, now = defaults | flatten(config.read_toml(path)), flatten(config.to_values(settings))

@@ -264,7 +264,7 @@ def test_ray_is_asked_for_every_trial(start: Path, glue: Path, tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_search_says_where_it_chose(start: Path, glue: Path, tmp_path: Path) -> None:
+def test_a_search_says_where_it_chose(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing is learned at 1e-9, everything at 1e-2.
     more = ("--search", "lr=1e-9,1e-2", "dropout=0", "--seeds", "2", "--num-train-steps", "80", "--workers", "1", "--layerwise-lr-decay", "1")
     assert cli.main(_command(start, glue, tmp_path / "run", *more, task="SST-2")) == 0
@@ -282,6 +282,23 @@ def test_a_search_says_where_it_chose(start: Path, glue: Path, tmp_path: Path) -
     scores = _read(tmp_path / "run" / "scores.json")
     assert scores["seeds"] == [1, 2] and scores["best_seed"] == int(chosen[-1]) and len(scores["steps"]) == len(scores["seconds"]) == 2
     assert scores["scores"]["accuracy"]["each"] == row["metrics"]["accuracy"]["each"]
+    # Resumed without the flags that made it a search, it is still one: a third seed of each point.
+    words = _command(start, glue, tmp_path / "run", *more[3:], "--resume", task="SST-2")
+    words[words.index("--seeds") + 1] = "3"
+    del words[words.index("--workers") : words.index("--workers") + 2]
+    monkeypatch.setattr(command_runner, "allowed_cores", lambda: [0])
+    assert cli.main(words) == 0
+    points = _read(tmp_path / "run" / "results.json")["tasks"]["sst2"]["points"]
+    assert [(point["hyper_parameters"]["learning_rate"], point["seeds"]) for point in points] == [("1e-9", [1, 2, 3]), ("1e-2", [1, 2, 3])]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_without_trials_is_not_resumed_with_them(start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = _command(start, glue, tmp_path / "run", task="sst2")
+    assert cli.main(words) == 0
+    before = (tmp_path / "run" / "config.toml").read_bytes()
+    assert cli.main([*words, "--resume", "--workers", "2"]) == 2
+    assert "was started without --workers" in capsys.readouterr().err and (tmp_path / "run" / "config.toml").read_bytes() == before
 
 
 @pytest.mark.parametrize(
