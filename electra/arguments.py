@@ -1,0 +1,267 @@
+"""Keyword arguments of the Python API (`electra.api`), typed; written by tools/typed_arguments.py from `electra.settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+
+class VocabularyArguments(TypedDict, total=False):
+    """Of `electra.train_vocabulary`."""
+
+    output: str | Path
+    size: int | None
+    extend: str | Path | None
+    lowercase: bool
+    strip_accents: bool | None
+    split_chinese: bool
+    min_frequency: int
+    sample_bytes: int
+    text_field: str
+    documents: Literal["auto", "blank-line", "line", "file"]
+
+
+class PrepareArguments(TypedDict, total=False):
+    """Of `electra.prepare`."""
+
+    tokenizer: str | Path
+    output: str | Path
+    engine: Literal["local", "ray"]
+    ray_address: str | None
+    workers: int
+    held_out: float | str
+    text_field: str
+    documents: Literal["auto", "blank-line", "line", "file"]
+    deduplicate: bool
+    lowercase: bool | None
+    strip_accents: bool | None
+    split_chinese: bool | None
+    words: Literal["auto", "none", "chinese"]
+
+
+class PretrainArguments(TypedDict, total=False):
+    """Of `electra.pretrain`."""
+
+    output: str | Path
+    resume: bool
+    dry_run: bool
+    init: str | Path | None
+    hidden_size: int
+    embedding_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    generator_size: float
+    generator_layers: float
+    generator: Literal["masked", "two-tower", "uniform", "shared"]
+    embedding_sharing: Literal["tied", "disentangled", "untied"]
+    dropout: float
+    attention_init: Literal["normal", "local"]
+    embedding_init: Literal["normal", "cooccurrence"]
+    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm"]
+    mask_prob: float
+    mask_token_prob: float
+    mask_unit: Literal["piece", "word"]
+    mask_frequency_power: float
+    generator_weight: float
+    disc_weight: float
+    temperature: float
+    temperature_end: float | None
+    disallow_correct: bool
+    mlm_first: float | str
+    mlm_first_learning_rate: float | None
+    data: str | Path | Sequence[str | Path]
+    weights: float | Sequence[float]
+    sequence_length: int
+    single_segment_prob: float
+    short_example_prob: float
+    vocab_size: int
+    learning_rate: float
+    generator_learning_rate: float | None
+    warmup_steps: int | None
+    warmup_fraction: float
+    schedule: Literal["linear", "cosine", "constant", "trapezoidal"]
+    lr_decay_power: float
+    decay_fraction: float | str
+    weight_decay: float
+    layerwise_lr_decay: float
+    adam_beta1: float
+    adam_beta2: float
+    adam_epsilon: float
+    bias_correction: bool
+    clip_norm: float
+    num_train_steps: int | None
+    num_train_tokens: int | str | None
+    budget: float | str | None
+    batch_size: int
+    accumulation: int
+    total_batch_size: int | None
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: bool
+    parallel: Literal["ddp", "fsdp"]
+    activation_checkpointing: bool
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: int
+    seed: int
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+    keep_checkpoints: int
+    keep_steps: int | Sequence[int]
+    show_examples: int
+    peak_tflops: float | None
+    probe: str | None
+    probe_data: str | Path | None
+    probe_every: int
+    wandb: str | None
+
+
+class FinetuneArguments(TypedDict, total=False):
+    """Of `electra.finetune`."""
+
+    model: str | Path
+    output: str | Path
+    preset: str | None
+    data: str | Path | None
+    train: str | Path | None
+    dev: str | Path | None
+    pretraining_data: str | Path | Sequence[str | Path]
+    text: str
+    text_pair: str | None
+    label: str
+    word_column: str | None
+    tag_column: str | None
+    token_segment: Literal[0, 1]
+    constrained: bool
+    kind: Literal["auto", "classification", "regression", "multilabel"]
+    label_separator: str
+    fold: str | None
+    epochs: float
+    max_train_examples: int
+    max_length: int
+    truncate: Literal["head", "tail", "head-tail", "windows"]
+    class_weights: str | None
+    freeze_layers: int | None
+    freeze_encoder_epochs: float
+    seeds: int
+    head: Literal["transformers", "original"]
+    dropout: float
+    stride: int
+    max_query_length: int
+    max_answer_length: int
+    null_threshold: float
+    double_unordered: bool
+    resume: bool
+    early_stopping: int
+    mixing: str
+    workers: int
+    engine: Literal["local", "ray"]
+    ray_address: str | None
+    search: str | Sequence[str]
+    baselines: bool
+    teacher: str | Path | None
+    distill_weight: float
+    distill_temperature: float
+    unlabelled: str | Path | None
+    learning_rate: float
+    generator_learning_rate: float | None
+    warmup_steps: int | None
+    warmup_fraction: float
+    schedule: Literal["linear", "cosine", "constant", "trapezoidal"]
+    lr_decay_power: float
+    decay_fraction: float | str
+    weight_decay: float
+    layerwise_lr_decay: float
+    adam_beta1: float
+    adam_beta2: float
+    adam_epsilon: float
+    bias_correction: bool
+    clip_norm: float
+    num_train_steps: int | None
+    num_train_tokens: int | str | None
+    budget: float | str | None
+    batch_size: int
+    accumulation: int
+    total_batch_size: int | None
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: bool
+    parallel: Literal["ddp", "fsdp"]
+    activation_checkpointing: bool
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: int
+    seed: int
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+    keep_checkpoints: int
+    keep_steps: int | Sequence[int]
+
+
+class EvaluateArguments(TypedDict, total=False):
+    """Of `electra.evaluate`."""
+
+    data: str | Path | Sequence[str | Path]
+    task: str | None
+    corruption: str | Path | None
+    split: str
+    word_column: str | None
+    tag_column: str | None
+    constrained: bool
+    per_class: bool
+    report: str | Path | None
+    predictions: str | Path | None
+    text: str
+    text_pair: str | None
+    label: str
+    label_separator: str
+    fold: str | None
+    truncate: Literal["head", "tail", "head-tail", "windows"] | None
+    num_examples: int
+    sequence_length: int
+    batch_size: int
+    seed: int
+
+
+class BuildArguments(TypedDict, total=False):
+    """Of `electra.build`."""
+
+    target: str
+    output: str | Path
+    calibrate: str | Path | None
+    num_texts: int
+    text_field: str
+    pair_field: str
+    task: str | None
+    data: str | Path | None
+    split: str
+    max_drop: float
+    calls: int
+    threads: int
+    skip: str | Sequence[str]
+    text: str
+    text_pair: str | None
+    label: str
+
+
+class CompareArguments(TypedDict, total=False):
+    """Of `electra.compare`."""
+
+    task: str
+    data: str | Path
+    split: str
+    calls: int
+    threads: int
+    num_examples: int
+    output: str | Path | None
+    keep: bool
+    device: Literal["cpu", "cuda"]
+    seed: int
+    text: str
+    text_pair: str | None
+    label: str
+    label_separator: str
+    word_column: str | None
+    tag_column: str | None
+    fold: str | None
