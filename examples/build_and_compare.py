@@ -26,4 +26,4 @@ print(f"{artifact.path}: {artifact.size_bytes / 1e6:.1f} MB for {artifact.target
 columns = {"text": args.text, "label": args.label} if args.task == "own" else {}
 comparison = electra.compare([args.model, artifact.path], task=args.task, data=args.data, calls=args.calls, **columns)
 for row in comparison.rows:
-    print(f"{row.name:30} {row.score:.3f} {row.metric}, median latency {1000 * row.latency.p50:.2f} ms")
+    print(f"{row.name:30} {row.score:.3f} {row.metric}, median latency {row.latency.p50_ms:.2f} ms")

@@ -7,6 +7,7 @@ mixed precision, evaluation, checkpoints that resume bit by bit.
 """
 
 import argparse
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,7 @@ from electra.data.pretraining_batches import PretrainingStream
 from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
 from electra.model.pretraining_models import build_objective, save
-from electra.settings import ModelSettings, ObjectiveSettings
+from electra.settings import DataSettings, ModelSettings, ObjectiveSettings
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("shards")
