@@ -6,36 +6,486 @@
     dataset = electra.prepare(["corpus/"], tokenizer=vocabulary.path, output="shards")
     run = electra.pretrain("mini", data=[dataset.path], output="runs/mini", budget="1h")
     result = electra.finetune("sst2", model=run.checkpoint, data="glue/SST-2", output="runs/sst2", seeds=5)
-    artifact = electra.build(result.best, target="onnx-int8", output="sst2-int8")
-    electra.pipeline("sentiment-analysis", model=artifact.path)("a wonderful film")
+    artifact = electra.build(result.model, target="onnx-int8", output="sst2-int8")
+    electra.pipeline("sentiment-analysis", model=artifact.path)(["a wonderful film"])
 
-Keyword arguments are the flags of the command of the same name (`electra pretrain --help-all`), with underscores; values may be given as
-on the command line ("1h", "30M", "0.5%"). Each function also takes its settings class as the only argument, which is how the commands call it.
-Mistakes are `electra.UserError`s with the message the command prints.
+Keyword arguments are the flags of the command (`electra pretrain --help-all`) with underscores, and values may be written as there: "1h", "30M",
+"0.5%". Each function also takes its settings object instead (`electra.settings`), which is how the commands call it. A mistake raises
+`electra.UserError` with the message that the command prints. Progress and warnings go to standard error.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import dataclasses
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from electra import config
+from electra import config, environment
 from electra.command_line import from_arguments
-from electra.errors import UserError
-from electra.settings import BuildSettings, CompareSettings, EvaluateSettings, FinetuneSettings, PrepareSettings, PretrainSettings, VocabSettings
+from electra.errors import UserError, did_you_mean, require
+from electra.settings import (
+    BuildSettings,
+    ColumnSettings,
+    CompareSettings,
+    EvaluateSettings,
+    FinetuneSettings,
+    PrepareSettings,
+    PretrainSettings,
+    VocabSettings,
+)
+from electra.storage import atomic, remote, resolve
+from electra.terminal import say
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from electra.arguments import (
+        BuildArguments,
+        CompareArguments,
+        EvaluateArguments,
+        FinetuneArguments,
+        PrepareArguments,
+        PretrainArguments,
+        VocabularyArguments,
+    )
+    from electra.benchmark.results import Comparison
+    from electra.finetuning.trainer import FinetuneResult
+    from electra.pretraining.run import PretrainResult
 
 S = TypeVar("S")
-Names = str | Path | Sequence[str | Path]
-"""One file, folder, run or name, or several."""
+Place = str | Path
+FEWEST_CALLS = 10
+"""Timed calls below which a latency says nothing."""
 
 
-def _bind(cls: type[S], first: str, value: Any, arguments: Mapping[str, Any], *, preset_kind: str | None = None) -> S:
-    """The arguments of a function -> its settings."""
+def _settings(cls: type[S], function: str, first: str, value: Any, arguments: Mapping[str, Any]) -> S:
+    """The arguments of a function -> its settings object."""
     if isinstance(value, cls):
         if arguments:
-            raise TypeError(f"{cls.__name__} takes no further arguments, got {', '.join(arguments)}; use dataclasses.replace")
+            raise TypeError(f"{function}({cls.__name__}) takes no further arguments, got {', '.join(arguments)}; use dataclasses.replace")
         return value
-    return from_arguments(cls, arguments if value is None else {first: value, **arguments}, preset_kind=preset_kind)
+    return from_arguments(cls, {first: value, **arguments} if value is not None else dict(arguments), f"{function}()")
+
+
+# ---- text -> vocabulary -> tokenized dataset ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """A trained vocabulary, or a checkpoint with an extended one."""
+
+    path: str
+    """Folder or URL with vocab.txt, tokenizer.json and tokenizer_config.json; with `extend` a whole checkpoint."""
+    vocab_size: int
+    """V."""
+    text_bytes: int
+    """Bytes of text that were read."""
+    description: str
+    """One line."""
+
+
+def train_vocabulary(corpus: Place | Sequence[Place] | VocabSettings, **arguments: Unpack[VocabularyArguments]) -> Vocabulary:
+    """Train a WordPiece vocabulary from a corpus, or add a domain's words to a checkpoint (`extend`).
+
+    Args:
+        corpus: files, folders or URLs of text, or 'hf:NAME'.
+        **arguments: as flags of `electra vocab`; `output` is required.
+
+    Raises:
+        UserError: the corpus cannot be read or has no text, or `output` exists.
+    """
+    from electra.data.sources import CorpusReport
+    from electra.data.tokenizer import train_tokenizer
+    from electra.data.vocabulary_extension import sample_texts
+
+    settings = _settings(VocabSettings, "train_vocabulary", "corpus", corpus, arguments)
+    remote.fresh_output(settings.output, remedy="choose another --output")
+    report = CorpusReport()
+    if settings.extend is not None:
+        size, description = _extend_vocabulary(settings, resolve.resolve(settings.extend), report)
+    else:
+        tokenizer = train_tokenizer(
+            sample_texts(settings, report),
+            30522 if settings.size is None else settings.size,
+            settings.lowercase,
+            settings.min_frequency,
+            strip_accents=settings.strip_accents,
+            split_chinese=settings.split_chinese,
+        )
+        with remote.made_locally(settings.output) as folder:
+            tokenizer.save(folder)
+        size, description = tokenizer.vocab_size, f"{tokenizer.vocab_size:,} tokens"
+    for line in report.lines():
+        say(f"warning: {line}")
+    return Vocabulary(path=settings.output, vocab_size=size, text_bytes=report.text_bytes, description=description)
+
+
+def _extend_vocabulary(settings: VocabSettings, source: Path, report: Any) -> tuple[int, str]:
+    """The checkpoint in `source` with more tokens, written to the output folder complete or not at all -> its vocabulary's size, a line."""
+    require("torch", "train")
+    from electra.data.tokenizer import load_tokenizer
+    from electra.data.vocabulary_extension import count_words, extend_tokenizer, sample_texts
+    from electra.model.huggingface import extend_network, load_checkpoint, save_checkpoint
+    from electra.model.model_card import extended_card
+
+    checkpoint = load_checkpoint(source)
+    if checkpoint.labels:
+        raise UserError(f"{settings.extend} is fine-tuned; extend the pre-trained checkpoint, pre-train it a little longer, and fine-tune that")
+    tokenizer = load_tokenizer(source)
+    size = 1000 if settings.size is None else settings.size
+    found = extend_tokenizer(tokenizer, count_words(sample_texts(settings, report), tokenizer), size, settings.min_frequency)
+    networks = {".": checkpoint}
+    if (source / "generator" / "config.json").exists():
+        networks["generator"] = load_checkpoint(source / "generator")
+    card = extended_card(settings.output.rstrip("/").rpartition("/")[2], Path(str(settings.extend)).name, len(found.words))
+    with remote.made_locally(settings.output) as folder:
+        for place, network in networks.items():
+            extended = extend_network(network, tokenizer.vocab_size, found.parts, found.log_ratios)
+            save_checkpoint(extended, folder / place, card=card if place == "." else None)
+            found.tokenizer.save(folder / place)
+    return found.tokenizer.vocab_size, found.description
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizedDataset:
+    """A folder of shards made by `prepare`."""
+
+    path: str
+    """Folder or URL."""
+    manifest: Mapping[str, Any]
+    """What manifest.json holds."""
+    text_bytes: int
+    """Bytes of text read in this call."""
+    run: Mapping[str, Any]
+    """Speed and memory of this call, as in run.json."""
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens to train on."""
+        return int(self.manifest["splits"]["train"]["tokens"])
+
+    @property
+    def held_out_tokens(self) -> int:
+        """Tokens set aside for evaluation."""
+        return int(self.manifest["splits"]["held_out"]["tokens"])
+
+
+def prepare(corpus: Place | Sequence[Place] | PrepareSettings, **arguments: Unpack[PrepareArguments]) -> TokenizedDataset:
+    """Tokenize a corpus into memory-mapped shards with a held-out part; interrupted work continues.
+
+    Args:
+        corpus: files, folders or URLs of text, 'hf:NAME', or the original code's TFRecords.
+        **arguments: as flags of `electra prepare`; `tokenizer` and `output` are required.
+
+    Raises:
+        UserError: the corpus or the tokenizer cannot be read, or `output` is finished or was begun with other settings.
+    """
+    from electra.data.prepare import prepare as tokenize
+    from electra.data.sources import CorpusReport
+    from electra.data.tokenizer import load_tokenizer
+
+    settings = _settings(PrepareSettings, "prepare", "corpus", corpus, arguments)
+    if settings.ray_address and settings.engine != "ray":
+        raise UserError(f"--ray-address {settings.ray_address} has no effect without --engine ray; add it")
+    tokenizer = load_tokenizer(settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese)
+    report, start = CorpusReport(), time.monotonic()
+    shards = tokenize(settings, tokenizer, report=report)
+    seconds = time.monotonic() - start
+    speed = {
+        "seconds": round(seconds, 2),
+        "text_mb_per_s": round(report.text_bytes / 1e6 / seconds, 2),
+        "peak_memory_mb": {
+            "reader": environment.peak_memory_bytes() // 1_000_000,
+            "largest_worker": environment.peak_memory_of_children_bytes() // 1_000_000,
+        },
+        "workers": settings.workers or os.cpu_count(),
+        "engine": settings.engine,
+    }
+    remote.write_text(remote.join(settings.output, "run.json"), json.dumps(speed, indent=2) + "\n")
+    return TokenizedDataset(path=settings.output, manifest=shards.manifest, text_bytes=report.text_bytes, run=speed)
+
+
+# ---- training ----
+
+
+def pretrain(preset: Place | PretrainSettings | None = None, **arguments: Unpack[PretrainArguments]) -> PretrainResult:
+    """Pre-train an encoder by replaced-token detection or masked LM.
+
+    Args:
+        preset: name of a preset or a TOML file; None together with `resume=RUN`.
+        **arguments: as flags of `electra pretrain`; `data` and `output` are required, unless a run is resumed.
+
+    Raises:
+        UserError: settings, data or weights that do not fit together; nothing was written.
+    """
+    settings = _settings(PretrainSettings, "pretrain", "preset", preset, arguments)
+    require("torch", "train")
+    from electra.pretraining import run
+
+    return run.pretrain(settings)
+
+
+def finetune(task: str | FinetuneSettings, **arguments: Unpack[FinetuneArguments]) -> FinetuneResult:
+    """Fine-tune a checkpoint on a task, on several together ('sst2+rte'), or on a suite, over one or several seeds.
+
+    Args:
+        task: name of a task, 'own' (labelled files), 'tagging', several joined by '+', or a suite.
+        **arguments: as flags of `electra finetune`; `model` and `output` are required.
+
+    Raises:
+        UserError: anything wrong with the settings, the files or the model.
+    """
+    settings = _settings(FinetuneSettings, "finetune", "task", task, arguments)
+    require("torch", "train")
+    from electra.finetuning import sweep, trainer
+
+    return sweep.run(settings) if sweep.is_many(settings) else trainer.finetune(settings)
+
+
+# ---- use and measure ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics of a model."""
+
+    metrics: Mapping[str, float]
+    """Name -> value; accuracies and F1 are 0..1, correlations -1..1."""
+    num_examples: int = 0
+    """Examples of the task's split; 0 for pre-training metrics."""
+
+
+def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArguments]) -> Evaluation:
+    """Measure a model: pre-training metrics on held-out shards, or a task's metrics on its labelled data.
+
+    Args:
+        model: checkpoint folder, run, hub name, or for a task an artifact.
+        **arguments: as flags of `electra evaluate`: `data`, and `task` for a fine-tuned model.
+
+    Raises:
+        UserError: no such model, data or task, or a model of another task.
+    """
+    settings = _settings(EvaluateSettings, "evaluate", "model", model, arguments)
+    if settings.task is not None:
+        return _evaluate_task(settings)
+    if not settings.data and settings.corruption is None:
+        raise UserError("nothing to measure on: give --data SHARDS, --corruption FILE, or --task NAME --data DIR")
+    if settings.report or settings.predictions:
+        raise UserError("--report and --predictions need a fine-tuned model; name its task by --task")
+    require("torch", "train")
+    from electra.pretraining.evaluate import corruption_metrics, held_out_metrics
+
+    return Evaluation(metrics=held_out_metrics(settings) if settings.corruption is None else corruption_metrics(settings))
+
+
+def _evaluate_task(settings: EvaluateSettings) -> Evaluation:
+    """A fine-tuned model on a labelled split or file; writes the predictions and the report where the settings name a place."""
+    from electra.inference.predictor import open_fine_tuned
+    from electra.tasks import error_report
+    from electra.tasks.evaluate import assess, write_answers
+    from electra.tasks.tagging import scores_by_type
+
+    if not settings.data:
+        raise UserError(f"--task {settings.task} needs --data, the task's folder or a labelled file")
+    found = assess(settings, open_fine_tuned)
+    if settings.predictions is not None:
+        write_answers(found, settings.predictions)
+    if settings.report is not None:
+        error_report.write(found, settings.model, settings.report)
+        say(f"report: {settings.report / 'report.md'}")
+    by_type = scores_by_type(found.examples, found.predictions, found.head) if settings.per_class else {}
+    return Evaluation(metrics=found.scores() | by_type, num_examples=len(found.examples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltArtifact:
+    """An artifact made by `build`."""
+
+    path: Path
+    """Folder or .zip."""
+    manifest: Mapping[str, Any]
+    """What artefact.json holds."""
+    reason: str = ""
+    """Target 'auto': why this target was chosen."""
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    """Target 'auto': the other targets, and why not."""
+
+    @property
+    def target(self) -> str:
+        """'onnx-int8', ..."""
+        return str(self.manifest["target"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return sum(entry["size_bytes"] for entry in self.manifest["files"].values())
+
+
+def build(model: Place | BuildSettings, **arguments: Unpack[BuildArguments]) -> BuiltArtifact:
+    """Turn a checkpoint into an artifact that runs without PyTorch.
+
+    Args:
+        model: checkpoint folder, run or hub name.
+        **arguments: as flags of `electra build`; `target` and `output` are required.
+
+    Raises:
+        UserError: no such checkpoint or target, a missing package, or no target within `max_drop` ('auto').
+    """
+    settings = _settings(BuildSettings, "build", "model", model, arguments)
+    return _build_fastest(settings) if settings.target == "auto" else _build_one(settings)
+
+
+def _build_one(settings: BuildSettings) -> BuiltArtifact:
+    from electra.exporting.targets import build_artefact, target
+
+    for name in ("task", "data", "max_drop", "split", "calls", "threads", "skip"):
+        if name in config.given(settings):
+            raise UserError(f"--{name.replace('_', '-')} is for --target auto, target {settings.target} is not measured; leave it out")
+    chosen = target(settings.target)
+    _check_source(settings)
+    chosen.require()
+    if settings.calibrate is not None and not chosen.calibrated:
+        raise UserError(f"--calibrate is for 8-bit targets with static quantization, target {settings.target} needs no texts; leave it out")
+    texts = _calibration_texts(settings) if chosen.calibrated else []
+    return BuiltArtifact(path=settings.output, manifest=build_artefact(settings.model, settings.target, settings.output, texts=texts, say=say))
+
+
+def _check_source(settings: BuildSettings) -> None:
+    from electra.inference.artifact import is_artefact
+
+    atomic.fresh_output(settings.output, remedy="choose another name, or remove it first")
+    if is_artefact(settings.model):
+        raise UserError(f"{settings.model} is an artifact already; give the checkpoint it was built from")
+    require("torch", "train")
+
+
+def _calibration_texts(settings: BuildSettings) -> list[str]:
+    """The texts of --calibrate, 'a<TAB>b' for a pair, sampled evenly."""
+    from electra.exporting.targets import spread
+    from electra.inference import text_io
+
+    if settings.calibrate is None:
+        raise UserError(f"target {settings.target} is calibrated on texts: give --calibrate FILE with texts like those the model will read")
+    found = text_io.read_texts(settings.calibrate, text_field=settings.text_field, pair_field=settings.pair_field)
+    return spread([text.text if text.pair is None else f"{text.text}\t{text.pair}" for text in found], settings.num_texts)
+
+
+def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
+    """Build every target, measure each, keep the fastest within `max_drop`."""
+    from electra.exporting.targets import TARGETS, spread
+    from electra.inference.artifact import REMOVED_TARGETS
+
+    if settings.task is None or settings.data is None:
+        raise UserError("--target auto measures what it builds: give --task TASK and --data DIR, with labels")
+    _check_calls(settings.calls)
+    for name in settings.skip:
+        if name not in TARGETS and name not in REMOVED_TARGETS:
+            raise UserError(f"--skip {name}: unknown target; {did_you_mean(name, TARGETS)}")
+    _check_source(settings)
+    from electra.benchmark.auto_target import build_fastest, training_texts
+    from electra.benchmark.measure import Plan
+    from electra.model.huggingface import load_checkpoint
+    from electra.tasks.evaluate import data_place, named_task, read_labelled
+
+    columns = {name: value for name, value in config.given(settings).items() if name in ColumnSettings.__dataclass_fields__}
+    asked = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
+    # Model and data are checked before minutes of building.
+    load_checkpoint(settings.model, "task")
+    task = named_task(asked)
+    place = data_place(task, settings.data)
+    if task.name != "own":
+        read_labelled(task, place, settings.split)
+    texts = training_texts(asked, say) if settings.calibrate is None else _calibration_texts(settings)
+    found = build_fastest(
+        asked,
+        settings.output,
+        max_drop=settings.max_drop,
+        plan=Plan(calls=settings.calls, threads=len(environment.choose_cores(settings.threads))),
+        texts=spread(texts, settings.num_texts) if texts else (),
+        skip=settings.skip,
+        say=say,
+    )
+    return BuiltArtifact(path=settings.output, manifest=found.manifest, reason=found.selection.reason, dropped=found.selection.dropped)
+
+
+def _check_calls(calls: int) -> None:
+    if calls < FEWEST_CALLS:
+        raise UserError(f"--calls must be at least {FEWEST_CALLS} (200 recommended), got {calls}")
+
+
+def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[CompareArguments]) -> Comparison:
+    """Measure a model and its artifacts by one method: accuracy, latency, throughput, size, memory.
+
+    Args:
+        models: checkpoints and artifacts; the first is the reference.
+        **arguments: as flags of `electra compare`; `task` and `data` are required.
+
+    Returns:
+        The rows; one that could not be measured has its `error`.
+
+    Raises:
+        UserError: no such task or data.
+    """
+    from electra.benchmark.measure import Plan, measure
+    from electra.benchmark.results import Comparison
+
+    settings = _settings(CompareSettings, "compare", "models", models, arguments)
+    if not settings.models:
+        raise UserError("nothing to compare: give a model, and artifacts of it")
+    _check_calls(settings.calls)
+    require("scipy", "train")  # for the intervals: before minutes of measuring
+    threads = len(environment.choose_cores(settings.threads))
+    if settings.output is not None:
+        require("matplotlib", "train")
+        atomic.fresh_output(settings.output, remedy="choose another --output")
+    plan = Plan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
+    machine = environment.describe()
+    rows = measure(settings.models, _labelled_data(settings), plan, say)
+    found = Comparison(
+        task=settings.task,
+        split=settings.split,
+        num_examples=next((row.num_examples for row in rows if row.num_examples), 0),
+        calls=next((row.latency.num_calls for row in rows if row.latency is not None), settings.calls),
+        threads=threads,
+        machine=machine,
+        rows=rows,
+        command=shlex.join(["electra", *sys.argv[1:]]),
+        date=time.strftime("%Y-%m-%d"),
+    )
+    _keep_comparison(found, settings)
+    return found
+
+
+def _labelled_data(settings: CompareSettings) -> EvaluateSettings:
+    """The same task and data as settings of `evaluate`."""
+    names = {item.name for item in dataclasses.fields(EvaluateSettings)} - {"model", "data", "json"}
+    values = {name: getattr(settings, name) for name in config.given(settings) if name in names}
+    return EvaluateSettings(model=settings.models[0], data=(settings.data,), **values | {"task": settings.task, "split": settings.split})
+
+
+def _keep_comparison(found: Comparison, settings: CompareSettings) -> None:
+    """Write table.md, results.json and compare.png (`output`), and the rows into the artifacts themselves (`keep`)."""
+    from electra.benchmark import results
+    from electra.bundled import is_shipped
+    from electra.inference.artifact import is_artefact, write_measurements
+
+    if settings.output is not None:
+        with atomic.atomic_folder(settings.output) as folder:
+            results.draw(found, folder / "compare.png")
+            (folder / "results.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+            (folder / "table.md").write_text(results.to_markdown(found), encoding="utf-8")
+        say(f"{settings.output}: table.md, results.json, compare.png")
+    if settings.keep:
+        # Without paths: they mean nothing on another machine.
+        rows = [row.to_dict() | {"source": row.name} for row in found.rows]
+        for source, row in zip(settings.models, found.rows, strict=True):
+            if row.error is None and is_artefact(source) and not is_shipped(source):
+                write_measurements(source, rows)
+                say(f"{source}: measurements kept")

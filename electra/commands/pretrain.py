@@ -1,134 +1,22 @@
-"""shards -> batches -> objective -> the loop -> a run directory with checkpoints."""
+"""electra pretrain: shards -> a run directory with checkpoints."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from electra.errors import UserError
-from electra.pretraining.setup import after_restart, check, check_data, recorded
-from electra.settings import PretrainSettings, phases
-from electra.storage import atomic
+from electra import api
+from electra.settings import PretrainSettings
 
-if TYPE_CHECKING:
-    from electra.model.generators import MaskedLanguageModel
-    from electra.model.objectives import CorruptionObjective
-    from electra.pretraining.setup import Corpus
-    from electra.train.distributed import Ranks
-    from electra.train.run_log import RunLog
+SHOWN = ("masked_lm_loss", "disc_loss", "disc_auc")
 
 
 def run(settings: PretrainSettings) -> int:
-    """Pre-train, or go on with a run; 128 + signal when a signal stopped it."""
-    from electra.pretraining.evaluate import read_probe
-    from electra.train import checkpoint, distributed
-    from electra.train.run_log import write_settings
-
-    if settings.dry_run:
-        return rehearse(settings)
-    if settings.output == Path():
-        raise UserError("no run directory: give --output RUN (or --dry-run)")
-    settings = recorded(settings) if settings.resume else settings
-    if not settings.data.data:
-        raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
-    check(settings)
-    check_data(settings)
-    read_probe(settings.watch)
-    with distributed.join(settings.loop.device, settings.loop.threads) as here:
-        # A machine that lost no rank counts no restart of its own.
-        if not settings.resume and any(here.gather(distributed.restarted())):
-            settings = after_restart(settings)
-        if not settings.resume:
-            checkpoint.split_global_batch(settings.loop, None, here.world_size)  # told before anything is written
-            atomic.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
-        here.wait()
-        if here.first:
-            write_settings(settings.output, settings)
-        for stage in phases(settings):
-            code = pretrain(stage, here)
-            if code:
-                return code
-    return 0
-
-
-def rehearse(settings: PretrainSettings) -> int:
-    """What the run would cost, from some trial steps."""
-    from electra.pretraining.dry_run import report
-    from electra.train import distributed
-
-    if settings.resume:
-        raise UserError("--dry-run is about a run from its start; leave out --resume")
-    check(settings)
-    with distributed.join(settings.loop.device, settings.loop.threads) as here:
-        lines = report(settings, here)
-        if here.first:
-            print("\n".join(lines))
-    return 0
-
-
-def pretrain(settings: PretrainSettings, here: Ranks) -> int:
-    """One training: shards -> batches -> objective -> the loop."""
-    from electra.model import pretraining_models
-    from electra.model.model_card import pretraining_card
-    from electra.pretraining.evaluate import open_probe
-    from electra.pretraining.setup import build, held_out, open_corpus, open_stream
-    from electra.train import checkpoint, evaluation, loop
-
-    corpus = open_corpus(settings)
-    resume_from = here.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
-    settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, here.world_size))
-    objective, remarks = build(settings, corpus, here, fresh=resume_from is None)
-    measured = held_out(settings, corpus)
-    probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, settings.loop.precision)
-    log = open_log(settings, corpus, objective, here, remarks, fresh=resume_from is None)
-    metrics: dict[str, float] = {}
-
-    def evaluate() -> dict[str, float]:
-        metrics.clear()
-        metrics.update(evaluation.evaluate(objective, measured, here.device, settings.loop.precision))
-        return dict(metrics)
-
-    def save(folder: Path) -> None:
-        pretraining_models.save(objective, folder, tokenizer=corpus.tokenizer_path, card=pretraining_card(settings, corpus.describe(), metrics))
-
-    run = loop.Run(
-        objective=objective,
-        stream=open_stream(settings, corpus, settings.loop.batch_size, here),
-        settings=settings.loop,
-        optimizer=settings.optimizer,
-        log=log,
-        save=save,
-        evaluate=evaluate if measured else None,
-        probes=[] if probe is None else [(settings.watch.probe_every, probe)],
-        separate_parameters=pretraining_models.generator_alone(objective),
-        ranks=here,
-    )
-    result = run.train(resume_from)
-    if not result.stopped and here.first:
-        shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("masked_lm_loss", "disc_loss", "disc_auc") if name in metrics)
-        print(
-            f"{settings.output}/final: {result.step:,} steps, {result.tokens:,} tokens, {result.seconds / 60:.1f} minutes; held out: {shown}",
-            file=sys.stderr,
-        )
+    """Pre-train and report; 128 + signal if a signal stopped it."""
+    result = api.pretrain(settings)
+    if result.estimate and result.first:
+        print("\n".join(result.estimate))
+    elif not result.signal and result.first:
+        shown = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in SHOWN if name in result.metrics)
+        length = f"{result.steps:,} steps, {result.tokens:,} tokens, {result.seconds / 60:.1f} minutes"
+        print(f"{result.checkpoint}: {length}; held out: {shown}", file=sys.stderr)
     return 128 + result.signal if result.signal else 0
-
-
-def open_log(
-    settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | CorruptionObjective, here: Ranks, remarks: list[str], *, fresh: bool
-) -> RunLog:
-    """The run directory's log; it begins with remarks on the start and, in a fresh run, some corrupted examples."""
-    from electra.pretraining.evaluate import examples_shown
-    from electra.pretraining.setup import cost, open_stream
-    from electra.train.distributed import Ranks
-    from electra.train.run_log import RunLog
-
-    price = cost(settings, corpus.tokenizer.vocab_size, here)
-    log = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
-    for remark in remarks:
-        log.message(remark)
-    if here.first and fresh and settings.watch.show_examples > 0:
-        first = next(open_stream(settings, corpus, settings.watch.show_examples, Ranks(0, 1, here.device)))
-        log.message("\n".join(examples_shown(objective, first, corpus.tokenizer)))
-    return log

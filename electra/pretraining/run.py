@@ -1,0 +1,162 @@
+"""Pre-training: shards -> batches -> objective -> the loop -> a run directory with checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from electra.errors import UserError
+from electra.pretraining.setup import after_restart, check, check_data, recorded
+from electra.settings import PretrainSettings, phases
+from electra.storage import atomic
+
+if TYPE_CHECKING:
+    from electra.model.generators import MaskedLanguageModel
+    from electra.model.objectives import CorruptionObjective
+    from electra.pretraining.setup import Corpus
+    from electra.train.distributed import Ranks
+    from electra.train.loop import TrainResult
+    from electra.train.run_log import RunLog
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """How a pre-training ended."""
+
+    output: Path
+    """The run directory."""
+    checkpoint: Path
+    """RUN/final: a Hugging Face directory of the discriminator (or masked LM), its generator in generator/."""
+    steps: int = 0
+    """Optimizer updates of the last phase."""
+    tokens: int = 0
+    """Real tokens trained on in the last phase."""
+    seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last evaluation on held-out text."""
+    signal: int | None = None
+    """The signal that stopped it; None: it is finished."""
+    first: bool = True
+    """Whether this process is rank 0, which reports."""
+    estimate: tuple[str, ...] = ()
+    """With `dry_run`: parameters, memory, FLOPs and time, a line each."""
+
+
+def pretrain(settings: PretrainSettings) -> PretrainResult:
+    """Pre-train an encoder, or continue a run (`resume`); progress goes to standard error.
+
+    Raises:
+        UserError: settings, shards or weights that do not fit together; nothing was written.
+    """
+    from electra.pretraining.evaluate import read_probe
+    from electra.train import checkpoint, distributed
+    from electra.train.run_log import write_settings
+
+    if settings.dry_run:
+        return estimate(settings)
+    if settings.output == Path():
+        raise UserError("no run directory: give --output RUN (or --dry-run)")
+    settings = recorded(settings) if settings.resume else settings
+    if not settings.data.data:
+        raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
+    check(settings)
+    check_data(settings)
+    read_probe(settings.watch)
+    with distributed.join(settings.loop.device, settings.loop.threads) as here:
+        # A machine that lost no rank counts no restart of its own.
+        if not settings.resume and any(here.gather(distributed.restarted())):
+            settings = after_restart(settings)
+        if not settings.resume:
+            checkpoint.split_global_batch(settings.loop, None, here.world_size)  # told before anything is written
+            atomic.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
+        here.wait()
+        if here.first:
+            write_settings(settings.output, settings)
+        for phase in phases(settings):
+            result, metrics = train_phase(phase, here)
+            if result.signal:
+                break
+        return PretrainResult(
+            output=settings.output,
+            checkpoint=settings.output / "final",
+            steps=result.step,
+            tokens=result.tokens,
+            seconds=result.seconds,
+            metrics=metrics,
+            signal=result.signal,
+            first=here.first,
+        )
+
+
+def estimate(settings: PretrainSettings) -> PretrainResult:
+    """What the run would cost, from some trial steps; writes nothing."""
+    from electra.pretraining.dry_run import report
+    from electra.train import distributed
+
+    if settings.resume:
+        raise UserError("--dry-run is about a run from its start; leave out --resume")
+    check(settings)
+    with distributed.join(settings.loop.device, settings.loop.threads) as here:
+        lines = report(settings, here)
+        return PretrainResult(output=settings.output, checkpoint=settings.output / "final", estimate=tuple(lines), first=here.first)
+
+
+def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, dict[str, float]]:
+    """One training: shards -> batches -> objective -> the loop -> how it ended, and the last evaluation."""
+    from electra.model import pretraining_models
+    from electra.model.model_card import pretraining_card
+    from electra.pretraining.evaluate import open_probe
+    from electra.pretraining.setup import build, held_out, open_corpus, open_stream
+    from electra.train import checkpoint, evaluation, loop
+
+    corpus = open_corpus(settings)
+    resume_from = here.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
+    settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, here.world_size))
+    objective, remarks = build(settings, corpus, here, fresh=resume_from is None)
+    measured = held_out(settings, corpus)
+    probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, settings.loop.precision)
+    log = open_log(settings, corpus, objective, here, remarks, fresh=resume_from is None)
+    metrics: dict[str, float] = {}
+
+    def evaluate() -> dict[str, float]:
+        metrics.clear()
+        metrics.update(evaluation.evaluate(objective, measured, here.device, settings.loop.precision))
+        return dict(metrics)
+
+    def save(folder: Path) -> None:
+        pretraining_models.save(objective, folder, tokenizer=corpus.tokenizer_path, card=pretraining_card(settings, corpus.describe(), metrics))
+
+    run = loop.Run(
+        objective=objective,
+        stream=open_stream(settings, corpus, settings.loop.batch_size, here),
+        settings=settings.loop,
+        optimizer=settings.optimizer,
+        log=log,
+        save=save,
+        evaluate=evaluate if measured else None,
+        probes=[] if probe is None else [(settings.watch.probe_every, probe)],
+        separate_parameters=pretraining_models.generator_alone(objective),
+        ranks=here,
+    )
+    return run.train(resume_from), metrics
+
+
+def open_log(
+    settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | CorruptionObjective, here: Ranks, remarks: list[str], *, fresh: bool
+) -> RunLog:
+    """The run directory's log; it begins with remarks on the start and, in a fresh run, some corrupted examples."""
+    from electra.pretraining.evaluate import examples_shown
+    from electra.pretraining.setup import cost, open_stream
+    from electra.train.distributed import Ranks
+    from electra.train.run_log import RunLog
+
+    price = cost(settings, corpus.tokenizer.vocab_size, here)
+    log = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
+    for remark in remarks:
+        log.message(remark)
+    if here.first and fresh and settings.watch.show_examples > 0:
+        first = next(open_stream(settings, corpus, settings.watch.show_examples, Ranks(0, 1, here.device)))
+        log.message("\n".join(examples_shown(objective, first, corpus.tokenizer)))
+    return log
