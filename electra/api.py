@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from electra import config, environment
 from electra.command_line import from_arguments
 from electra.errors import UserError, did_you_mean, require
+from electra.finetuning.results import FinetuneResult
 from electra.settings import (
     BuildSettings,
     ColumnSettings,
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
         VocabularyArguments,
     )
     from electra.benchmark.results import Comparison
-    from electra.finetuning.trainer import FinetuneResult
     from electra.pretraining.run import PretrainResult
 
 S = TypeVar("S")
@@ -246,7 +246,11 @@ def finetune(task: str | FinetuneSettings, **arguments: Unpack[FinetuneArguments
     require("torch", "train")
     from electra.finetuning import sweep, trainer
 
-    return sweep.run(settings) if sweep.is_many(settings) else trainer.finetune(settings)
+    if not sweep.is_many(settings):
+        return trainer.finetune(settings)
+    if "+" in settings.task:
+        raise UserError(f"{settings.task} is one network; --workers, --engine and --search are for single tasks")
+    return sweep.run(settings)
 
 
 # ---- use and measure ----

@@ -10,6 +10,8 @@ from typing import Literal, TypedDict
 class VocabularyArguments(TypedDict, total=False):
     """Of `electra.train_vocabulary`."""
 
+    text_field: str
+    documents: Literal["auto", "blank-line", "line", "file"]
     output: str | Path
     size: int | None
     extend: str | Path | None
@@ -18,21 +20,19 @@ class VocabularyArguments(TypedDict, total=False):
     split_chinese: bool
     min_frequency: int
     sample_bytes: int
-    text_field: str
-    documents: Literal["auto", "blank-line", "line", "file"]
 
 
 class PrepareArguments(TypedDict, total=False):
     """Of `electra.prepare`."""
 
+    text_field: str
+    documents: Literal["auto", "blank-line", "line", "file"]
     tokenizer: str | Path
     output: str | Path
     engine: Literal["local", "ray"]
     ray_address: str | None
     workers: int
     held_out: float | str
-    text_field: str
-    documents: Literal["auto", "blank-line", "line", "file"]
     deduplicate: bool
     lowercase: bool | None
     strip_accents: bool | None
@@ -92,18 +92,18 @@ class PretrainArguments(TypedDict, total=False):
     adam_epsilon: float
     bias_correction: bool
     clip_norm: float
+    threads: int
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
     num_train_steps: int | None
     num_train_tokens: int | str | None
     budget: float | str | None
     batch_size: int
     accumulation: int
     total_batch_size: int | None
-    precision: Literal["auto", "fp32", "bf16"]
     compile: bool
     parallel: Literal["ddp", "fsdp"]
     activation_checkpointing: bool
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: int
     seed: int
     log_every: int
     evaluate_every: int
@@ -121,6 +121,14 @@ class PretrainArguments(TypedDict, total=False):
 class FinetuneArguments(TypedDict, total=False):
     """Of `electra.finetune`."""
 
+    constrained: bool
+    text: str
+    text_pair: str | None
+    label: str
+    label_separator: str
+    word_column: str | None
+    tag_column: str | None
+    fold: str | None
     model: str | Path
     output: str | Path
     preset: str | None
@@ -128,16 +136,8 @@ class FinetuneArguments(TypedDict, total=False):
     train: str | Path | None
     dev: str | Path | None
     pretraining_data: str | Path | Sequence[str | Path]
-    text: str
-    text_pair: str | None
-    label: str
-    word_column: str | None
-    tag_column: str | None
     token_segment: Literal[0, 1]
-    constrained: bool
     kind: Literal["auto", "classification", "regression", "multilabel"]
-    label_separator: str
-    fold: str | None
     epochs: float
     max_train_examples: int
     max_length: int
@@ -179,18 +179,18 @@ class FinetuneArguments(TypedDict, total=False):
     adam_epsilon: float
     bias_correction: bool
     clip_norm: float
+    threads: int
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
     num_train_steps: int | None
     num_train_tokens: int | str | None
     budget: float | str | None
     batch_size: int
     accumulation: int
     total_batch_size: int | None
-    precision: Literal["auto", "fp32", "bf16"]
     compile: bool
     parallel: Literal["ddp", "fsdp"]
     activation_checkpointing: bool
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: int
     seed: int
     log_every: int
     evaluate_every: int
@@ -202,37 +202,44 @@ class FinetuneArguments(TypedDict, total=False):
 class EvaluateArguments(TypedDict, total=False):
     """Of `electra.evaluate`."""
 
-    data: str | Path | Sequence[str | Path]
-    task: str | None
-    corruption: str | Path | None
-    split: str
-    word_column: str | None
-    tag_column: str | None
+    batch_size: int
     constrained: bool
-    per_class: bool
-    report: str | Path | None
-    predictions: str | Path | None
     text: str
     text_pair: str | None
     label: str
     label_separator: str
+    word_column: str | None
+    tag_column: str | None
     fold: str | None
+    data: str | Path | Sequence[str | Path]
+    task: str | None
+    corruption: str | Path | None
+    split: str
+    per_class: bool
+    report: str | Path | None
+    predictions: str | Path | None
     truncate: Literal["head", "tail", "head-tail", "windows"] | None
     num_examples: int
     sequence_length: int
-    batch_size: int
     seed: int
 
 
 class BuildArguments(TypedDict, total=False):
     """Of `electra.build`."""
 
+    text: str
+    text_pair: str | None
+    label: str
+    label_separator: str
+    word_column: str | None
+    tag_column: str | None
+    fold: str | None
+    text_field: str
+    pair_field: str
     target: str
     output: str | Path
     calibrate: str | Path | None
     num_texts: int
-    text_field: str
-    pair_field: str
     task: str | None
     data: str | Path | None
     split: str
@@ -240,14 +247,18 @@ class BuildArguments(TypedDict, total=False):
     calls: int
     threads: int
     skip: str | Sequence[str]
-    text: str
-    text_pair: str | None
-    label: str
 
 
 class CompareArguments(TypedDict, total=False):
     """Of `electra.compare`."""
 
+    text: str
+    text_pair: str | None
+    label: str
+    label_separator: str
+    word_column: str | None
+    tag_column: str | None
+    fold: str | None
     task: str
     data: str | Path
     split: str
@@ -258,10 +269,3 @@ class CompareArguments(TypedDict, total=False):
     keep: bool
     device: Literal["cpu", "cuda"]
     seed: int
-    text: str
-    text_pair: str | None
-    label: str
-    label_separator: str
-    word_column: str | None
-    tag_column: str | None
-    fold: str | None

@@ -9,7 +9,7 @@ import functools
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -243,6 +243,45 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind:
     settings = build(cls, merge(below, above), prog)
     _warn_of_toml_only(cls, flags, prog)
     return settings
+
+
+def from_arguments(cls: type, arguments: Mapping[str, Any], where: str) -> Any:
+    """Keyword arguments of a Python function -> a settings instance, as `from_command_line` makes it from flags.
+
+    Args:
+        cls: settings class.
+        arguments: name of a setting (sections are flat, as in flags) -> value; None leaves it out. A setting of several values takes one, too.
+        where: names the function in messages.
+
+    Raises:
+        UserError: an unknown name, a wrong value, or a required setting is missing.
+    """
+    above: dict[str, Any] = {}
+    known = {path[-1]: (path, config_field, hints(owner)[path[-1]]) for path, owner, config_field in leaves(cls)}
+    for name, value in arguments.items():
+        if name not in known:
+            raise UserError(f"{where}: unknown argument '{name}'; {did_you_mean(name, known)}")
+        path, _, kind = known[name]
+        plain, many = plain_type(kind)
+        if value is None:
+            continue
+        if many and (isinstance(value, str | Path) or not isinstance(value, Sequence)):
+            value = [value]
+        if plain is str:
+            value = [str(each) for each in value] if many else str(value) if isinstance(value, Path) else value
+        functools.reduce(lambda table, section: table.setdefault(section, {}), path[:-1], above)[path[-1]] = value
+    resumable = next((each for each in dataclasses.fields(cls) if each.metadata.get("run")), None)
+    if resumable is not None and (asked := above.pop("resume", False)) is not False:
+        flags = {"resume": asked, resumable.metadata["run"]: above.get(resumable.metadata["run"])}
+        return resumed(cls, _run_folder(flags, resumable.metadata["run"], where), above, where)
+    below: dict[str, Any] = {}
+    if (named := _preset_field(cls)) and named.metadata.get("positional"):
+        preset = str(above.pop("preset", ""))
+        if not preset:
+            raise UserError(f"{where}: give a preset or a config.toml; presets: {', '.join(descriptions(named.metadata['preset']))}")
+        below = preset_values(preset, named.metadata["preset"]) | {"preset": preset}
+    scale_warmup(below, above)
+    return build(cls, merge(below, above), where)
 
 
 def _print_help(cls: type, argv: Sequence[str], prog: str, *, everything: bool) -> None:

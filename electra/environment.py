@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -9,7 +10,8 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +145,15 @@ def peak_memory_bytes() -> int:
 def peak_memory_of_children_bytes() -> int:
     """Largest resident set of any ended child process."""
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * RSS_UNIT
+
+
+@contextlib.contextmanager
+def main_not_imported() -> Iterator[None]:
+    """Processes that `multiprocessing` spawns inside do not import the caller's main script, which would run it again: a script that calls the
+    Python API needs no `if __name__ == "__main__":`."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

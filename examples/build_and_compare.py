@@ -1,7 +1,7 @@
 """Build a fine-tuned model for ONNX Runtime in int8, and measure what that costs and gains.
 
-  python examples/build_and_compare.py runs/sst2/best --task sst2 --data glue/SST-2
-  python examples/build_and_compare.py my-classifier/best --task own --data dev.csv --text review --label stars
+python examples/build_and_compare.py runs/sst2/best --task sst2 --data glue/SST-2
+python examples/build_and_compare.py my-classifier/best --task own --data dev.csv --text review --label stars
 """
 
 import argparse

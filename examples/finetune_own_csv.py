@@ -1,6 +1,6 @@
 """Fine-tune a classifier on your own labelled file (csv, tsv, jsonl or parquet), score it and use it.
 
-  python examples/finetune_own_csv.py train.csv dev.csv --text review --label stars --model shipped:mini --output my-classifier
+python examples/finetune_own_csv.py train.csv dev.csv --text review --label stars --model shipped:mini --output my-classifier
 """
 
 import argparse
@@ -29,11 +29,11 @@ result = electra.finetune(
     seeds=args.seeds,
     output=args.output,
 )
-print(f"best of {args.seeds} seed(s): {result.best}, {result.scores}")
+print(f"best of {args.seeds} seed(s): {result.model}, {result.metrics}")
 
 # Any interface gives the same answers: load, pipeline, `electra predict`, `electra serve`.
-classifier = electra.pipeline("text-classification", model=result.best)
+classifier = electra.pipeline("text-classification", model=result.model)
 print(classifier(["An example text.", "Another one."]))
 
 # The same file once more, scored by `evaluate`.
-print(electra.evaluate(result.best, task="own", data=[args.dev], text=args.text, label=args.label).metrics)
+print(electra.evaluate(result.model, task="own", data=[args.dev], text=args.text, label=args.label).metrics)

@@ -37,11 +37,11 @@ print(f"pre-trained: {run.steps} steps, {run.tokens:,} tokens, AUC of the discri
 own = {"train": args.train, "dev": args.dev, "epochs": args.epochs}
 classifier = electra.finetune("own", model=run.checkpoint, output=f"{out}/classifier", **own)
 control = electra.finetune("own", model=f"random:{run.checkpoint}", output=f"{out}/control", **own)
-print(f"accuracy: pre-trained {classifier.scores['accuracy']:.3f}, from random weights {control.scores['accuracy']:.3f}")
+print(f"accuracy: pre-trained {classifier.metrics['accuracy']:.3f}, from random weights {control.metrics['accuracy']:.3f}")
 
 # Classifier -> artifact that needs no PyTorch; both measured by one method.
-artifact = electra.build(classifier.best, target="onnx-int8", output=f"{out}/artifact")
-comparison = electra.compare([classifier.best, artifact.path], task="own", data=args.dev, calls=args.calls)
+artifact = electra.build(classifier.model, target="onnx-int8", output=f"{out}/artifact")
+comparison = electra.compare([classifier.model, artifact.path], task="own", data=args.dev, calls=args.calls)
 for row in comparison.rows:
     print(f"{row.name:24} accuracy {row.score:.3f}, median latency {row.latency.p50_ms:.2f} ms")
 

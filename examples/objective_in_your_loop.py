@@ -11,10 +11,8 @@ from pathlib import Path
 
 import torch
 
-from electra.data.pretraining_batches import PretrainingStream
-from electra.data.shards import open_shards
-from electra.data.tokenizer import load_tokenizer
-from electra.model.pretraining_models import build_objective, save
+from electra.data import ExampleBuilder, PretrainingStream, load_tokenizer, open_shards
+from electra.model import build_objective, save_pretrained
 from electra.settings import DataSettings, ModelSettings, ObjectiveSettings
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -27,9 +25,11 @@ args = parser.parse_args()
 dataset = open_shards(args.shards)
 tokenizer = load_tokenizer(dataset.tokenizer_path)
 data = DataSettings(data=(args.shards,), sequence_length=64)
-batches = PretrainingStream([dataset.train], data, tokenizer, batch_size=16, seed=1)
+batches = PretrainingStream([dataset.train], ExampleBuilder(data, tokenizer), batch_size=16, seed=1)
 
-model = ModelSettings(hidden_size=args.hidden_size, embedding_size=args.hidden_size, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512)
+model = ModelSettings(
+    hidden_size=args.hidden_size, embedding_size=args.hidden_size, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512
+)
 objective = build_objective(
     model,
     ObjectiveSettings(mask_prob=0.15, disc_weight=50.0),
@@ -53,4 +53,4 @@ for step, batch in zip(range(args.steps), batches, strict=False):
         print(step, {name: round(float(item.total) / counts[name], 3) for name, item in output.losses.items()})
 
 # A Hugging Face directory, generator included: electra.load and transformers open it.
-save(objective, Path(args.output), tokenizer=dataset.tokenizer_path, card="An experiment.\n")
+save_pretrained(objective, Path(args.output), tokenizer=dataset.tokenizer_path, card="An experiment.\n")

@@ -7,6 +7,7 @@ The corpus is files or folders of .txt (.gz, .xz, .zst), .jsonl or .parquet, one
 """
 
 import argparse
+from pathlib import Path
 
 import electra
 
@@ -34,6 +35,7 @@ print(f"{run.checkpoint}: {run.steps} steps, {run.tokens:,} tokens; held out: {r
 
 # 4. The discriminator tells which tokens do not belong.
 detector = electra.load(run.checkpoint)
-line = next(line for line in open(f"{args.output}/vocab/vocab.txt", encoding="utf-8") if line.strip().isalpha())
-for token in detector.detect([line.strip()])[0].tokens:
+vocabulary_file = Path(args.output, "vocab", "vocab.txt").read_text(encoding="utf-8")
+line = next(line for line in vocabulary_file.splitlines() if line.isalpha())
+for token in detector.detect([line])[0].tokens:
     print(f"{token.token:>16}  {token.probability:.2f}")

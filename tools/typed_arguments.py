@@ -1,7 +1,7 @@
 """Writes electra/arguments.py: the keyword arguments of the Python API as TypedDicts, made from the settings classes.
 
-  python tools/typed_arguments.py           write it
-  python tools/typed_arguments.py --check   exit code 1 where it differs from the settings (part of `make check`)
+python tools/typed_arguments.py           write it
+python tools/typed_arguments.py --check   exit code 1 where it differs from the settings (part of `make check`)
 """
 
 from __future__ import annotations

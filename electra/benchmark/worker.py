@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 
 from electra import environment
 from electra.contracts import Example, Features, Head, Prediction
+from electra.environment import main_not_imported
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
 
@@ -213,7 +214,8 @@ class Contestant:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, opener, arguments, len(cores), list(cores)), daemon=True)
         self._timeout_seconds = timeout_seconds or TIMEOUT_SECONDS
-        with _threads_in_environment(len(cores)), _interpreter(python):
+        main = nullcontext() if opener.__module__ == "__main__" else main_not_imported()
+        with _threads_in_environment(len(cores)), _interpreter(python), main:
             self._process.start()
         theirs.close()
 

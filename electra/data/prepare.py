@@ -35,6 +35,7 @@ from electra.data.sources import CorpusReport, find_sources
 from electra.data.tfrecord import RecordFile, find_records, store_records
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.word_boundaries import packed_size, resolve_words, write_bits
+from electra.environment import main_not_imported
 from electra.errors import UserError
 from electra.settings import PrepareSettings
 from electra.storage import atomic
@@ -190,7 +191,8 @@ class ProcessPool:
     def submit(self, chunk: Chunk, file: Path) -> None:
         """Hand it to a worker."""
         try:
-            self._pending.append(self._pool.submit(_tokenize_in_worker, chunk, file))
+            with main_not_imported():  # the first call starts the processes
+                self._pending.append(self._pool.submit(_tokenize_in_worker, chunk, file))
         except BrokenProcessPool:
             self._wait_for_oldest()
             raise

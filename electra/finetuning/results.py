@@ -46,6 +46,45 @@ class SeedResult:
     """Several tasks: the share of the batches that each got."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """How a fine-tuning ended."""
+
+    output: Path
+    """The run directory."""
+    best: Mapping[str, Path]
+    """Task -> the folder of its best model."""
+    scores: Mapping[str, Any]
+    """What RUN/scores.json holds; empty before the first finished seed."""
+    seeds: Sequence[SeedResult]
+    """The finished seeds."""
+    signal: int | None = None
+    """The signal that stopped it; None: all seeds are finished."""
+    first: bool = True
+    """Whether this process is rank 0, which reports."""
+    failed: Sequence[str] = ()
+    """Trials of a suite or a search that failed."""
+
+    @property
+    def model(self) -> Path:
+        """The best model of a single task.
+
+        Raises:
+            UserError: several tasks were learned; choose one of `best`.
+        """
+        if len(self.best) != 1:
+            raise UserError(f"{self.output} has a model for each task: {', '.join(map(str, self.best.values()))}")
+        return next(iter(self.best.values()))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Mean scores of a single task over the seeds, on its dev set: metric -> value."""
+        summary = self.scores
+        if "scores" not in summary and (path := self.output / "scores.json").exists():  # of a search, whose table has every trial
+            summary = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(score["mean"]) for name, score in summary.get("scores", {}).items()}
+
+
 def main_score(scores: Scores, tasks: Mapping[str, Task]) -> float:
     """The main metric of one task, the mean of the main metrics of several."""
     return statistics.fmean(scores[name][task.main_metric] for name, task in tasks.items())

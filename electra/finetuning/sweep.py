@@ -24,10 +24,11 @@ import tomli_w
 
 from electra import config
 from electra.command_line import from_command_line
-from electra.command_runner import CommandRunner, Ended, Step, Stopped, find_places, read_ended, stoppable
+from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stopped, find_places, read_ended, stoppable
 from electra.errors import UserError, did_you_mean, require
 from electra.finetuning import results_table
 from electra.finetuning.hyperparameters import FREE_TO_CHANGE, flatten
+from electra.finetuning.results import FinetuneResult
 from electra.finetuning.results_table import Point, SweepStep
 from electra.settings import FinetuneSettings, SuiteSettings
 from electra.storage import atomic
@@ -48,8 +49,8 @@ def is_many(settings: FinetuneSettings) -> bool:
     return settings.task in suites() or settings.suite != SuiteSettings() or (settings.resume and (settings.output / "search").is_dir())
 
 
-def run(settings: FinetuneSettings) -> int:
-    """Run the trials that are not finished and write the table -> 0, or 1 where a trial failed.
+def run(settings: FinetuneSettings) -> FinetuneResult:
+    """Run the trials that are not finished and write the table; `scores` of the result is what RUN/results.json holds.
 
     Raises:
         UserError: the output exists, a flag is wrong, or no task's files are found.
@@ -90,9 +91,11 @@ def run(settings: FinetuneSettings) -> int:
             results = results_table.write(settings, trials, runner.outcomes, missing)
     except Stopped as stopped:
         print(f"stopped; the same command with --resume continues {settings.output}", file=sys.stderr)
-        return stopped.code
-    print(json.dumps(results, indent=1) if settings.json else (settings.output / "table.md").read_text(encoding="utf-8").rstrip())
-    return 1 if any(ended.returncode for ended in runner.outcomes.values()) else 0
+        return FinetuneResult(output=settings.output, best={}, scores={}, seeds=(), signal=stopped.code - SIGNALLED)
+    several = settings.task in suites()
+    best = {trial.task: settings.output / "best" / (trial.task if several else "") for trial in trials}
+    failed = [step.title for step, ended in runner.outcomes.items() if ended.returncode]
+    return FinetuneResult(output=settings.output, best=best, scores=results, seeds=(), failed=failed)
 
 
 def recorded_search(settings: FinetuneSettings) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,18 @@ from torch import nn
 from electra.contracts import Example, Features, Head, Prediction
 from electra.data.task_batches import FeatureStream, evaluation_batches, task_stream
 from electra.finetuning.hyperparameters import mixing_power, plan_steps
-from electra.finetuning.results import AVERAGE, Scores, SeedResult, best_seed, finetuning_card, main_score, read_seed, summarize, write_seed
+from electra.finetuning.results import (
+    AVERAGE,
+    FinetuneResult,
+    Scores,
+    SeedResult,
+    best_seed,
+    finetuning_card,
+    main_score,
+    read_seed,
+    summarize,
+    write_seed,
+)
 from electra.finetuning.setup import RANDOM, FinetuneInputs, for_ranks, read_inputs
 from electra.model.encoder import Encoder, parameter_depth
 from electra.model.huggingface import reinitialize, save_checkpoint, with_dropout
@@ -65,24 +76,6 @@ from electra.train.loop import Run, TrainResult
 from electra.train.run_log import RunLog, read_metrics, run_environment
 
 # ---- the run ----
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneResult:
-    """How a fine-tuning ended."""
-
-    output: Path
-    """The run directory."""
-    best: Mapping[str, Path]
-    """Task -> the folder of its best model."""
-    scores: Mapping[str, Any]
-    """What RUN/scores.json holds; empty before the first finished seed."""
-    seeds: Sequence[SeedResult]
-    """The finished seeds."""
-    signal: int | None = None
-    """The signal that stopped it; None: all seeds are finished."""
-    first: bool = True
-    """Whether this process is rank 0, which reports."""
 
 
 def finetune(settings: FinetuneSettings) -> FinetuneResult:

@@ -30,9 +30,9 @@ class PretrainResult:
     checkpoint: Path
     """RUN/final: a Hugging Face directory of the discriminator (or masked LM), its generator in generator/."""
     steps: int = 0
-    """Optimizer updates of the last phase."""
+    """Optimizer updates of all phases."""
     tokens: int = 0
-    """Real tokens trained on in the last phase."""
+    """Real tokens trained on."""
     seconds: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The last evaluation on held-out text."""
@@ -74,20 +74,31 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         here.wait()
         if here.first:
             write_settings(settings.output, settings)
+        spent = _finished_phase(settings) if settings.resume else [0, 0, 0.0]
         for phase in phases(settings):
             result, metrics = train_phase(phase, here)
+            spent = [spent[0] + result.step, spent[1] + result.tokens, spent[2] + result.seconds]
             if result.signal:
                 break
         return PretrainResult(
             output=settings.output,
             checkpoint=settings.output / "final",
-            steps=result.step,
-            tokens=result.tokens,
-            seconds=result.seconds,
+            steps=int(spent[0]),
+            tokens=int(spent[1]),
+            seconds=spent[2],
             metrics=metrics,
             signal=result.signal,
             first=here.first,
         )
+
+
+def _finished_phase(settings: PretrainSettings) -> list[float]:
+    """Steps, tokens and seconds of the masked-LM phase that an earlier process finished; zeros if there is none."""
+    from electra.train.run_log import read_metrics
+
+    folder = settings.output / "mlm-first"
+    lines = read_metrics(folder / "metrics.jsonl") if (folder / "final").exists() and (folder / "metrics.jsonl").exists() else []
+    return [lines[-1]["step"], lines[-1]["tokens"], lines[-1]["seconds"]] if lines else [0, 0, 0.0]
 
 
 def estimate(settings: PretrainSettings) -> PretrainResult:

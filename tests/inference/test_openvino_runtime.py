@@ -153,7 +153,7 @@ def test_unknown_precisions_are_told(converted: Job, tmp_path: Path) -> None:
 
 
 def test_int8_without_texts_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="finds its scales on texts: give --calibrate FILE"):
+    with pytest.raises(UserError, match="is calibrated on texts: give --calibrate FILE"):
         building.build_int8(job(checkpoints()["classifier"], tmp_path))
 
 
