@@ -61,8 +61,6 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 Place = str | Path
-FEWEST_CALLS = 10
-"""Timed calls below which a latency says nothing."""
 
 
 def _settings(cls: type[S], function: str, first: str, value: Any, arguments: Mapping[str, Any]) -> S:
@@ -388,7 +386,6 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
 
     if settings.task is None or settings.data is None:
         raise UserError("--target auto measures what it builds: give --task TASK and --data DIR, with labels")
-    _check_calls(settings.calls)
     for name in settings.skip:
         if name not in TARGETS and name not in REMOVED_TARGETS:
             raise UserError(f"--skip {name}: unknown target; {did_you_mean(name, TARGETS)}")
@@ -419,11 +416,6 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     return BuiltArtifact(path=settings.output, manifest=found.manifest, reason=found.selection.reason, dropped=found.selection.dropped)
 
 
-def _check_calls(calls: int) -> None:
-    if calls < FEWEST_CALLS:
-        raise UserError(f"--calls must be at least {FEWEST_CALLS} (200 recommended), got {calls}")
-
-
 def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[CompareArguments]) -> Comparison:
     """Measure a model and its artifacts by one method: accuracy, latency, throughput, size, memory.
 
@@ -443,7 +435,6 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
     if not settings.models:
         raise UserError("nothing to compare: give a model, and artifacts of it")
-    _check_calls(settings.calls)
     require("scipy", "train")  # for the intervals: before minutes of measuring
     threads = len(environment.choose_cores(settings.threads))
     if settings.output is not None:

@@ -226,9 +226,9 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--calls", "3"], "--calls must be at least 10 (200 recommended), got 3"),
+        (["--calls", "3"], "--calls 3: expected at least 10"),
         (["--threads", "999"], "--threads 999: this machine has"),
-        (["--num-examples", "-1"], "--num-examples -1: expected 0"),
+        (["--num-examples", "-1"], "--num-examples -1: expected at least 0"),
         (["--split", "train"], "train.tsv"),
         (["--task", "sst3"], "did you mean 'sst2'"),
         (["--output", "{reviews}"], "already exists"),

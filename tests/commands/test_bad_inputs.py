@@ -255,7 +255,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
     "convert": [
         ("missing", "{none} {out}", "not found"),
         ("near name", "{modle} {out}", "did you mean 'model'"),
-        ("empty", "{empty} {out}", "no checkpoint"),
+        ("empty", "{empty} {out}", "is not a checkpoint"),
         ("binary", "{binary.txt} {out}", "file"),
         ("truncated", "{cut} {out}", "damaged"),
         ("damaged settings", "{badconfig} {out}", "not valid JSON"),
@@ -277,7 +277,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
     "serve": [
         ("missing", "{none} --port 0", "not found"),
         ("near name", "{modell} --port 0", "did you mean 'model'"),
-        ("empty", "{empty} --port 0", "no checkpoint"),
+        ("empty", "{empty} --port 0", "is not a checkpoint"),
         ("wrong type", "{corpus.txt} --port 0", ""),
         ("truncated", "{model} {cut-classifier} --port 0", ""),
         ("binary settings", "{badconfig} --port 0", ""),
