@@ -49,6 +49,7 @@ check: $(DEV_READY)  ## style, types, layers and documentation only
 	$(BIN)/ruff check .
 	$(BIN)/mypy electra
 	$(BIN)/lint-imports
+	$(BIN)/python tools/typed_arguments.py --check
 	$(BIN)/python bench/docs_tables.py --check
 
 format: $(DEV_READY)  ## format every file

@@ -120,7 +120,9 @@ def training(places: list[Path], options: argparse.Namespace) -> dict[str, Any]:
 def run(place: Path, words: list[str], threads: int) -> tuple[float, str]:
     """A fresh process -> (seconds, what it printed)."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, *words], env=environment(place, threads), capture_output=True, text=True, cwd=place)
+    done = subprocess.run(
+        [sys.executable, *words], env=environment(place, threads), input="the chef ate the meal\n", capture_output=True, text=True, cwd=place
+    )
     if done.returncode:
         raise SystemExit(f"bench/paired.py: {' '.join(words)[:120]} failed: {done.stderr.strip()[-400:]}")
     return time.perf_counter() - start, done.stdout
@@ -150,8 +152,8 @@ def startup(places: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     commands = {
         "electra --help": ["-m", "electra", "--help"],
         "electra pretrain --help": ["-m", "electra", "pretrain", "--help"],
-        "electra predict, artifact": ["-m", "electra", "predict", "shipped:sentiment", "what a film"],
-        "electra detect, checkpoint": ["-m", "electra", "detect", "shipped:mini", "the chef ate the meal"],
+        "electra predict, artifact": ["-m", "electra", "predict", "what a film"],
+        "electra detect, checkpoint": ["-m", "electra", "detect", "shipped:mini", "-"],
     }
     rows = {}
     for title, words in commands.items():
