@@ -59,7 +59,7 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
     return resolved
 
 
-def fit_length(resolved: FinetuneSettings, asked: FinetuneSettings, limit: int) -> FinetuneSettings:
+def fit_length(resolved: FinetuneSettings, given: FinetuneSettings, limit: int) -> FinetuneSettings:
     """A preset's max_length is lowered to the model's number of positions; one given by a flag is not.
 
     Raises:
@@ -67,8 +67,8 @@ def fit_length(resolved: FinetuneSettings, asked: FinetuneSettings, limit: int) 
     """
     if resolved.max_length <= limit:
         return resolved
-    if "max_length" in config.given(asked):
-        raise UserError(f"--max-length {resolved.max_length} is above the {limit} positions of {asked.model}; lower it")
+    if "max_length" in config.given(given):
+        raise UserError(f"--max-length {resolved.max_length} is above the {limit} positions of {given.model}; lower it")
     return replace(resolved, max_length=limit)
 
 

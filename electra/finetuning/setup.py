@@ -68,23 +68,23 @@ class FinetuneInputs:
     warnings: Sequence[str]
 
     @property
-    def plain_tasks(self) -> dict[str, Task]:
+    def by_name(self) -> dict[str, Task]:
         """Name -> task."""
         return {name: data.task for name, data in self.tasks.items()}
 
     def part(self, folder: Path, name: str) -> Path:
-        """A task's model in a folder that holds one model of each task: the folder itself where there is one task."""
+        """The folder of a task's model in a folder of models: the folder itself if there is one task."""
         return folder / name if len(self.tasks) > 1 else folder
 
     def prediction_files(self, name: str) -> list[str]:
-        """Files of a task's dev predictions, in seed-N and in RUN: rows, and of questions the official scripts' files."""
+        """Files of a task's dev predictions, in seed-N and in RUN: JSON lines and, for questions, those of the official scripts."""
         span = question_answering.PREDICTION_FILES if self.tasks[name].head.kind == "span" else ()
         if len(self.tasks) == 1:
             return ["predictions.jsonl", *span]
         return [f"predictions-{name}.jsonl", *(f"predictions-{name}/{file}" for file in span)]
 
     def facts(self) -> dict[str, dict[str, Any]]:
-        """What scores.json says of each task besides its scores."""
+        """Task -> what scores.json holds besides its scores: main metric, numbers of examples, whether they are pairs."""
         return {
             name: {
                 "main_metric": data.task.main_metric,
@@ -97,7 +97,7 @@ class FinetuneInputs:
 
 
 def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
-    """Read all files, open the model and check everything; nothing is written.
+    """Read all files, open the model and check everything; no file of the run is written.
 
     Raises:
         UserError: anything wrong with the settings, the files or the model.
@@ -105,7 +105,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     names = task_names(settings.task)
     check_together(settings, names)
     if not settings.resume:
-        atomic.fresh_output(settings.output, remedy="add --resume to go on with it, or choose another --output")
+        atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     read = {name: read_task(name, settings) for name in names}
     heads = {name: task.head(training) for name, (task, training, _) in read.items()}
     for head in heads.values():

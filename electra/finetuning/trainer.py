@@ -81,14 +81,14 @@ from electra.train.run_log import RunLog, read_metrics, run_environment
 def finetune(settings: FinetuneSettings) -> FinetuneResult:
     """Fine-tune a checkpoint on one task, or on several together, with every seed; progress and warnings go to standard error.
 
-    A stopped run goes on where it was with `resume`. What fails before there is a checkpoint leaves nothing behind.
+    With `resume` a stopped run continues where it was. A run that fails before its first checkpoint leaves no files.
 
     Raises:
         UserError: anything wrong with the settings, the files or the model, or a loss that is not finite.
     """
     inputs = read_inputs(settings)
-    output, results = settings.output, []
-    with distributed.join(settings.loop.device, settings.loop.threads) as ranks, _nothing_left_by_failure(output, ranks):
+    settings, output, results = inputs.settings, inputs.settings.output, []
+    with distributed.join(settings.loop.device, settings.loop.threads) as ranks, _removed_on_failure(output, ranks):
         inputs = for_ranks(inputs, ranks)
         if ranks.first:
             atomic.write_text(output / "config.toml", tomli_w.dumps(inputs.recorded))
@@ -96,7 +96,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         signal = None
         for seed in range(settings.loop.seed, settings.loop.seed + settings.seeds):
             folder = output / f"seed-{seed}"
-            result = ranks.agree(read_seed(folder, inputs.plain_tasks) if ranks.first else None)
+            result = ranks.agree(read_seed(folder, inputs.by_name) if ranks.first else None)
             if result is None:
                 ended, result = SeedRun(inputs, seed, folder, ranks).train()
                 if result is None:
@@ -108,7 +108,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     return FinetuneResult(
         output=output,
         best={name: inputs.part(output / "best", name) for name in inputs.tasks},
-        scores=summarize(inputs.settings, inputs.facts(), results) if results else {},
+        scores=summarize(settings, inputs.facts(), results) if results else {},
         seeds=results,
         signal=signal,
         first=ranks.first,
@@ -116,8 +116,8 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
 
 
 @contextmanager
-def _nothing_left_by_failure(output: Path, ranks: Ranks) -> Iterator[None]:
-    """Remove what a failed first start wrote, unless there is a checkpoint or a finished seed: the corrected command finds the place free."""
+def _removed_on_failure(output: Path, ranks: Ranks) -> Iterator[None]:
+    """Remove the new run directory of a failed run without a checkpoint or a finished seed, so that the corrected command can use it."""
     fresh = not output.is_dir() or not any(output.iterdir())
     try:
         yield
@@ -171,7 +171,7 @@ class SeedRun:
         self.last: dict[str, list[Prediction]] = {}
 
     def train(self) -> tuple[TrainResult, SeedResult | None]:
-        """Train and score, going on with what an interrupted run left in the folder -> the result; None where a signal stopped it.
+        """Train and score, from the last checkpoint of an interrupted run if there is one -> the result; None if a signal stopped it.
 
         Writes metrics.jsonl and the loop's other files, final (the model), predictions and, last of all, scores.json.
 
@@ -219,7 +219,7 @@ class SeedRun:
         """What the loop records of an evaluation: a task's metrics; of several the average and all metrics by TASK_METRIC."""
         self.last = self.predict()
         scores = self.score(self.last)
-        main = main_score(scores, self.inputs.plain_tasks)
+        main = main_score(scores, self.inputs.by_name)
         self.best.consider(main)
         if len(scores) == 1:
             return dict(*scores.values())
@@ -236,7 +236,7 @@ class SeedRun:
     def finish(self, result: TrainResult) -> SeedResult:
         """Score the weights that are kept, and write predictions and scores.json; checkpoints, several times the model's size, are removed."""
         selected = self.best.restore(self.save)
-        # The loop ended with an evaluation, unless it had nothing left to do; the weights of an earlier one answer again.
+        # The loop ended with an evaluation, unless a resumed run was complete; restored weights have to predict again.
         predictions = self.last if self.last and selected is None else self.predict()
         scores = self.score(predictions)
         for name, data in self.tasks.items():
@@ -248,7 +248,7 @@ class SeedRun:
         finished = SeedResult(
             seed=self.seed,
             scores=scores,
-            main_score=main_score(scores, self.inputs.plain_tasks),
+            main_score=main_score(scores, self.inputs.by_name),
             steps=result.step,
             tokens=result.tokens,
             seconds=round(result.seconds, 2),
@@ -300,7 +300,7 @@ def in_label_units(network: TaskNetwork, head: Head) -> TaskNetwork:
 
 
 def freeze(objective: TaskObjective, network: TaskNetwork, settings: FinetuneSettings, batches_per_epoch: int) -> None:
-    """Exclude from training the lowest layers, and the whole encoder during linear probing, where the settings say so."""
+    """Freeze the lowest layers, and the whole encoder during linear probing, as set."""
     if settings.freeze_layers is not None:
         freeze_lowest(network.encoder, settings.freeze_layers)
     if settings.freeze_encoder_epochs:
@@ -336,7 +336,7 @@ class BestEvaluation:
     """The best of a run's evaluations: its weights are kept, and the run ends after `patience` evaluations without a better one."""
 
     def __init__(self, folder: Path, network: nn.Module, patience: int) -> None:
-        """`patience` is in evaluations; 0: nothing is kept and nothing ends."""
+        """`patience` is in evaluations; 0: no early stopping."""
         self.path, self.metrics_file = folder / "best-evaluation.safetensors", folder / "metrics.jsonl"
         self.network, self.patience = network, patience
         self.evaluations = 0
@@ -354,7 +354,7 @@ class BestEvaluation:
         return [line["step"] for line in lines if line.get("kind") == "evaluation"]
 
     def consider(self, score: float) -> None:
-        """An evaluation's score, before it is recorded: where it is the best, the weights are kept."""
+        """Keep the weights if this evaluation's score is the best so far; called before the evaluation is logged."""
         if not self.patience:
             return
         self.evaluations = len(self._evaluated_steps()) + 1
@@ -364,13 +364,13 @@ class BestEvaluation:
                 save_file(tensors, temporary, metadata={"evaluation": str(self.evaluations), "score": repr(float(score))})
 
     def enough(self) -> bool:
-        """Whether the last `patience` evaluations brought nothing better."""
+        """Whether none of the last `patience` evaluations was better."""
         return self.patience > 0 and self.evaluations - self._kept()[0] >= self.patience
 
     def restore(self, save: Callable[[Path], None]) -> int | None:
         """Load the best evaluation's weights into the network and write them to FOLDER/final by `save` -> that evaluation's step.
 
-        None where nothing is to be kept.
+        None without early stopping.
         """
         if not self.patience or not self.path.exists():
             return None

@@ -279,14 +279,14 @@ class MultitaskObjective(nn.Module):
 
     def forward(self, batch: Batch) -> StepOutput:
         output: StepOutput = self.objectives[batch.task](batch)
-        own, size = output.losses["loss"], len(batch.lengths)
-        total = own.total.float() * (size / max(1, own.count)) + self._still(batch.task)
+        loss, size = output.losses["loss"], len(batch.lengths)
+        total = loss.total.float() * (size / max(1, loss.count)) + self._zero(batch.task)
         device = total.device
-        share = (own.total.detach().float(), torch.full((), float(max(1, own.count)), device=device))
-        metrics = {f"{batch.task}_{name}": value for name, value in {"loss": share, **output.metrics}.items()}
+        mean = (loss.total.detach().float(), torch.full((), float(max(1, loss.count)), device=device))
+        metrics = {f"{batch.task}_{name}": value for name, value in {"loss": mean, **output.metrics}.items()}
         return StepOutput(losses={"loss": Loss(total=total, count=size)}, metrics=metrics)
 
-    def _still(self, task: str) -> Tensor:
+    def _zero(self, task: str) -> Tensor:
         """Zero, made of the other tasks' heads."""
         others = [network.head for name, network in self.networks.items() if name != task]
         return torch.stack([parameter.sum() for head in others for parameter in head.parameters()]).sum() * 0.0
@@ -339,26 +339,26 @@ class DistillationObjective(nn.Module):
         output: StepOutput = self.objective(batch)
         assert self.remembering.logits is not None
         total = self.distance(self.remembering.logits.float(), batch.soft_targets)
-        own = output.losses["loss"]
+        loss = output.losses["loss"]
         losses = {
-            "label_loss": Loss(total=own.total, count=own.count, weight=1 - self.weight),
+            "label_loss": Loss(total=loss.total, count=loss.count, weight=1 - self.weight),
             "distillation_loss": Loss(total=total, count=len(batch.lengths), weight=self.weight),
         }
         return StepOutput(losses=losses, metrics=output.metrics)
 
     def distance(self, logits: Tensor, soft_targets: Tensor) -> Tensor:
         """(B, C) logits, (B, C) the teacher's answers -> () summed over examples."""
-        kind, heat = self.objective.task_head.kind, self.temperature
+        kind = self.objective.task_head.kind
         if kind == "regression":
             return F.mse_loss(logits, soft_targets, reduction="sum")
-        sure = soft_targets.clamp(SMALLEST, 1 - SMALLEST if kind == "multilabel" else 1.0).log()
+        log_p = soft_targets.clamp(SMALLEST, 1 - SMALLEST if kind == "multilabel" else 1.0).log()
         if kind == "multilabel":
             # Each label is a distribution over two outcomes.
-            odds = sure - torch.log1p(-soft_targets.clamp(SMALLEST, 1 - SMALLEST))
-            sure = torch.stack([odds, torch.zeros_like(odds)], -1)
+            odds = log_p - torch.log1p(-soft_targets.clamp(SMALLEST, 1 - SMALLEST))
+            log_p = torch.stack([odds, torch.zeros_like(odds)], -1)
             logits = torch.stack([logits, torch.zeros_like(logits)], -1)
-        teacher, student = F.log_softmax(sure / heat, -1), F.log_softmax(logits / heat, -1)
-        return F.kl_div(student, teacher, reduction="sum", log_target=True) * heat**2
+        teacher, student = (F.log_softmax(values / self.temperature, -1) for values in (log_p, logits))
+        return F.kl_div(student, teacher, reduction="sum", log_target=True) * self.temperature**2
 
 
 def combined_objective(objectives: Mapping[str, TaskObjective], distillation: DistillationSettings) -> nn.Module:

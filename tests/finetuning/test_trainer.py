@@ -373,6 +373,12 @@ def test_finetune_returns_what_it_wrote(start: Path, glue: Path, tmp_path: Path,
     assert several.seeds[0].main_score == several.scores["average"]["each"][0]
 
 
+def test_a_presets_seeds_are_run(start: Path, glue: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("seeds = 2\n[loop]\nseed = 5\nnum_train_steps = 1\n")
+    assert finetune("sst2", start, glue, tmp_path / "run", "--preset", str(tmp_path / "mine.toml")) == 0
+    assert _read(tmp_path / "run" / "scores.json")["seeds"] == [5, 6]
+
+
 # ---- early stopping ----
 
 
