@@ -18,10 +18,10 @@ from torch.export import Dim, ExportedProgram
 from electra.errors import UserError
 from electra.model.encoder import Embeddings, Encoder, Layer
 from electra.model.generators import Generator
-from electra.model.heads import BEAM_SIZE, MASKED, JointSpanFinder
+from electra.model.heads import BEAM_SIZE, MASKED, JointQAModel
 from electra.model.huggingface import ROLES, Checkpoint, encoder_of
 from electra.model.objectives import Discriminator
-from electra.model.task_models import Classifier, SpanFinder, Tagger
+from electra.model.task_models import Classifier, QAModel, TokenClassifier
 
 Attention: TypeAlias = Literal["eager", "sdpa"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -204,14 +204,14 @@ class EncoderGraph(DenseGraph):
 
 
 class JointSpanGraph(DenseGraph):
-    """LOGITS (B, 1) of 'no answer', SPANS (B, 400, 4) as `electra.model.heads.JointSpanFinder.outputs` has them, impossible ones included.
+    """LOGITS (B, 1) of 'no answer', SPANS (B, 400, 4) as `electra.model.heads.JointQAModel.outputs` has them, impossible ones included.
 
     L is at least the beam's 20, so that its size is fixed.
     """
 
     def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
         super().__init__(checkpoint, attention)
-        assert isinstance(checkpoint.module, JointSpanFinder)
+        assert isinstance(checkpoint.module, JointQAModel)
         self.head = checkpoint.module.head
         self.shortest = BEAM_SIZE
         self.outputs = (LOGITS, SPANS, STATES)
@@ -268,10 +268,10 @@ def dense_graph(checkpoint: Checkpoint, attention: Attention = "eager") -> Dense
     """
     kinds: dict[type[nn.Module], type[DenseGraph]] = {
         Classifier: ClassifierGraph,
-        Tagger: TokenGraph,
-        SpanFinder: TokenGraph,
+        TokenClassifier: TokenGraph,
+        QAModel: TokenGraph,
         Discriminator: TokenGraph,
-        JointSpanFinder: JointSpanGraph,
+        JointQAModel: JointSpanGraph,
         Generator: MaskedLMGraph,
         Encoder: EncoderGraph,
     }

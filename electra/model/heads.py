@@ -264,7 +264,7 @@ class JointLosses:
     """Binary cross-entropy of 'this question has no answer'."""
 
 
-class JointSpanFinder(nn.Module):
+class JointQAModel(nn.Module):
     """An encoder under the original's head for questions."""
 
     def __init__(self, encoder: Encoder) -> None:

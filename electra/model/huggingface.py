@@ -24,10 +24,10 @@ from electra.errors import UserError
 from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.flops import SHAPE
 from electra.model.generators import Generator, TwoTowerGenerator
-from electra.model.heads import JointSpanFinder
+from electra.model.heads import JointQAModel
 from electra.model.initialization import initialize
 from electra.model.objectives import Discriminator
-from electra.model.task_models import Classifier, SpanFinder, Tagger
+from electra.model.task_models import Classifier, QAModel, TokenClassifier
 from electra.storage import atomic, resolve
 
 # ---- The one key table: our parameters <-> the names of Hugging Face's ELECTRA classes ----
@@ -83,9 +83,9 @@ def architecture_of(module: nn.Module) -> str:
         Discriminator: "ElectraForPreTraining",
         Generator: "ElectraForMaskedLM",
         TwoTowerGenerator: "ElectraTwoTowerGenerator",
-        Tagger: "ElectraForTokenClassification",
-        SpanFinder: "ElectraForQuestionAnswering",
-        JointSpanFinder: "ElectraOriginalQuestionAnswering",
+        TokenClassifier: "ElectraForTokenClassification",
+        QAModel: "ElectraForQuestionAnswering",
+        JointQAModel: "ElectraOriginalQuestionAnswering",
         Encoder: "ElectraModel",
     }
     return names[type(module)]
@@ -195,7 +195,7 @@ class Checkpoint:
     """A loaded model and what its directory says of it."""
 
     module: nn.Module
-    """Discriminator, Generator, Classifier, Tagger, SpanFinder, JointSpanFinder or Encoder, after `architecture`."""
+    """Discriminator, Generator, Classifier, TokenClassifier, QAModel, JointQAModel or Encoder, after `architecture`."""
     config: EncoderConfig
     architecture: str
     """Name of the class of `transformers` that opens it."""
@@ -295,9 +295,9 @@ def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *,
         "ElectraTwoTowerGenerator": lambda e: TwoTowerGenerator(e, Encoder(config, e.embeddings)),
         "ElectraForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers", multilabel=multilabel),
         "ElectraOriginalClassifier": lambda e: Classifier(e, num_labels, "original", multilabel=multilabel),
-        "ElectraForTokenClassification": lambda e: Tagger(e, num_labels),
-        "ElectraForQuestionAnswering": SpanFinder,
-        "ElectraOriginalQuestionAnswering": JointSpanFinder,
+        "ElectraForTokenClassification": lambda e: TokenClassifier(e, num_labels),
+        "ElectraForQuestionAnswering": QAModel,
+        "ElectraOriginalQuestionAnswering": JointQAModel,
         "ElectraModel": lambda e: e,
     }
     return builders[architecture](Encoder(config))
@@ -401,7 +401,7 @@ def config_values(module: nn.Module, labels: Sequence[str] = ()) -> dict[str, An
     }
     if isinstance(module, Discriminator) and module.electric:
         values[OBJECTIVE] = "electric"
-    if isinstance(module, Classifier | Tagger):
+    if isinstance(module, Classifier | TokenClassifier):
         names = list(labels) or [f"LABEL_{i}" for i in range(module.num_outputs)]
         values["id2label"] = {str(i): name for i, name in enumerate(names)}
         values["label2id"] = {name: i for i, name in enumerate(names)}

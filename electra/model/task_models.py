@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from electra.contracts import Batch, Head, Loss, StepOutput
 from electra.errors import UserError
 from electra.model.encoder import Encoder, first_tokens, parameter_depth
-from electra.model.heads import ANSWERABLE_WEIGHT, JointSpanFinder, TokenHead, classification_head, row_log_softmax
+from electra.model.heads import ANSWERABLE_WEIGHT, JointQAModel, TokenHead, classification_head, row_log_softmax
 from electra.settings import DistillationSettings
 
 NO_LABEL = -100
@@ -81,7 +81,7 @@ class Classifier(nn.Module):
         return self(batch).float().unbind()
 
 
-class Tagger(nn.Module):
+class TokenClassifier(nn.Module):
     """T tokens -> (T, C) logits of each token's tag."""
 
     def __init__(self, encoder: Encoder, num_outputs: int) -> None:
@@ -98,7 +98,7 @@ class Tagger(nn.Module):
         return self(batch).float().split(batch.lengths)
 
 
-class SpanFinder(nn.Module):
+class QAModel(nn.Module):
     """T tokens -> (T, 2) logits of being an answer's first and last token, by one projection, as in `transformers`."""
 
     def __init__(self, encoder: Encoder) -> None:
@@ -114,15 +114,15 @@ class SpanFinder(nn.Module):
         return self(batch).float().split(batch.lengths)
 
 
-TaskNetwork: TypeAlias = Classifier | Tagger | SpanFinder | JointSpanFinder
+TaskNetwork: TypeAlias = Classifier | TokenClassifier | QAModel | JointQAModel
 
 
 def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> TaskNetwork:
     """The encoder with a task's head; `style` is 'transformers' or 'original'."""
     if head.kind == "tagging":
-        return Tagger(encoder, head.num_outputs)
+        return TokenClassifier(encoder, head.num_outputs)
     if head.kind == "span":
-        return JointSpanFinder(encoder) if style == "original" else SpanFinder(encoder)
+        return JointQAModel(encoder) if style == "original" else QAModel(encoder)
     return Classifier(encoder, head.num_outputs, style, multilabel=head.kind == "multilabel")
 
 
@@ -217,7 +217,7 @@ class SpanObjective(TaskObjective):
 class JointSpanObjective(TaskObjective):
     """The original's losses for questions, per window: mean cross-entropy of first and last token, plus half the answerability loss."""
 
-    network: JointSpanFinder
+    network: JointQAModel
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """B of each."""
@@ -231,7 +231,7 @@ class JointSpanObjective(TaskObjective):
 
 def task_objective(network: nn.Module, head: Head, class_weights: Sequence[float] | None = None) -> TaskObjective:
     """The objective of a task's network; `class_weights` are for classification."""
-    if isinstance(network, JointSpanFinder):
+    if isinstance(network, JointQAModel):
         return JointSpanObjective(network, head)
     if head.kind == "tagging":
         return TaggingObjective(network, head)

@@ -15,10 +15,10 @@ from electra.data.task_batches import collate_features
 from electra.errors import UserError
 from electra.model import heads
 from electra.model.encoder import Encoder, EncoderConfig
-from electra.model.heads import JointSpanFinder
+from electra.model.heads import JointQAModel
 from electra.model.huggingface import load_checkpoint, save_checkpoint
 from electra.model.initialization import initialize
-from electra.model.task_models import SpanFinder, task_network, task_objective
+from electra.model.task_models import QAModel, task_network, task_objective
 
 SHAPE = {"vocab_size": 40, "embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
 LENGTHS = (30, 6, 11)
@@ -26,9 +26,9 @@ QUESTIONS = (8, 3, 4)
 LABELS = ((12, 15, 0), (0, 0, 1), (0, 0, 0))
 
 
-def _network() -> JointSpanFinder:
+def _network() -> JointQAModel:
     network = task_network(Encoder(EncoderConfig(**SHAPE, dropout=0.0)), Head(kind="span"), "original")
-    assert isinstance(network, JointSpanFinder)
+    assert isinstance(network, JointQAModel)
     initialize(network, torch.Generator().manual_seed(5))
     with torch.no_grad():
         for part in network.head.parameters():
@@ -58,7 +58,7 @@ def _pair(part: heads.PairLayer, first: torch.Tensor, second: torch.Tensor) -> t
 class Reference:
     """One window after the other, padded to the longest, as get_prediction_module has it."""
 
-    def __init__(self, network: JointSpanFinder, batch: Batch) -> None:
+    def __init__(self, network: JointQAModel, batch: Batch) -> None:
         self.network = network
         states = list(network.encoder(batch).split(batch.lengths))
         segments = list(batch.segments.split(batch.lengths))
@@ -138,7 +138,7 @@ def test_it_is_saved_and_opens_again(tmp_path: Path) -> None:
     save_checkpoint(network, tmp_path)
     for role in ("task", "span finder"):
         again = load_checkpoint(tmp_path, role)
-        assert again.architecture == "ElectraOriginalQuestionAnswering" and isinstance(again.module, JointSpanFinder) and again.labels == ()
+        assert again.architecture == "ElectraOriginalQuestionAnswering" and isinstance(again.module, JointQAModel) and again.labels == ()
         with torch.no_grad():
             for a, b in zip(network.outputs(batch), again.module.outputs(batch), strict=True):
                 assert torch.equal(a, b)
@@ -148,7 +148,7 @@ def test_it_is_saved_and_opens_again(tmp_path: Path) -> None:
 
 
 def test_the_style_chooses_the_head() -> None:
-    assert type(task_network(Encoder(EncoderConfig(**SHAPE)), Head(kind="span"))) is SpanFinder
+    assert type(task_network(Encoder(EncoderConfig(**SHAPE)), Head(kind="span"))) is QAModel
 
 
 def test_a_plain_head_takes_three_labels() -> None:

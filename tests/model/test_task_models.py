@@ -19,8 +19,8 @@ from electra.model.initialization import initialize
 from electra.model.task_models import (
     DistillationObjective,
     MultitaskObjective,
-    Tagger,
     TaskObjective,
+    TokenClassifier,
     share_encoder,
     task_network,
     task_objective,
@@ -105,7 +105,7 @@ def test_checkpoints_open_again_with_all_they_had(architecture: str, tmp_path: P
 
 
 def test_words_without_tags_are_not_learned_and_counted() -> None:
-    network = Tagger(Encoder(EncoderConfig(**SHAPE, dropout=0.0)), 3)
+    network = TokenClassifier(Encoder(EncoderConfig(**SHAPE, dropout=0.0)), 3)
     initialize(network, torch.Generator().manual_seed(5))
     batch = collate_features(features("tagging", np.random.default_rng(2)), [0, 1, 2])
     objective = task_objective(network, HEADS["ElectraForTokenClassification"])
