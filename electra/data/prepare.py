@@ -78,12 +78,13 @@ def _make(
     """The whole work in a local folder."""
     if not records:
         find_sources(plan.sources, CorpusReport())  # a mistyped name must not leave a plan that rejects the right one
-    _begin(plan, tokenizer, output)
     counts = {"duplicates": 0, "duplicate_bytes": 0}
-    if records:
-        num_chunks = store_records(records, tokenizer, output, plan.held_out, report)
-    else:
-        num_chunks = _tokenize_all(settings, plan, tokenizer, output, report, counts)
+    with atomic.new_folder(output, keep=lambda: any(output.glob("parts/*.npz"))):
+        _begin(plan, tokenizer, output)
+        if records:
+            num_chunks = store_records(records, tokenizer, output, plan.held_out, report)
+        else:
+            num_chunks = _tokenize_all(settings, plan, tokenizer, output, report, counts)
     splits, totals = _concatenate(output, num_chunks, tokenizer.dtype, plan.words)
     manifest = {
         "format": FORMAT,

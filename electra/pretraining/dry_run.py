@@ -17,12 +17,13 @@ from electra.terminal import duration
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks, recompute
 from electra.train.evaluation import autocast
+from electra.train.loop import EVALUATIONS, fit_length
 from electra.train.timing import Timing, activation_bytes, measured_tflops, time_updates
 
 CLS_ID, SEP_ID = 2, 3
 """Of random ids, whose first five are special."""
-EVALUATIONS = 10
-"""Evaluations of a run that says nothing else; a forward pass is a third of an update."""
+BUSY = 1.5
+"""Slowdown of trial updates from which a dry run reports a busy machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ def _lines(
         seconds = steps * timing.seconds_per_update + times * evaluating
     else:
         seconds = loop.budget
-        steps = int(max(0.0, seconds - EVALUATIONS * evaluating) / timing.seconds_per_update)
+        steps = fit_length(seconds, timing.seconds_per_update, evaluating, 0.0, loop).num_steps
     known = cost(settings, vocab_size, here)
     peak = known.peak_flops or here.world_size * 1e12 * measured_tflops(here.device, loop.precision)
     source = "stated" if known.peak_flops else "the rate of matrix products here, just measured"
@@ -124,6 +125,8 @@ def _lines(
         trial = (
             f"put together from {timing.num_updates} updates of {timing.examples_per_microbatch} and {2 * timing.examples_per_microbatch} examples"
         )
+    if timing.slowdown > BUSY:
+        trial += f", the fastest; the mean is {timing.slowdown:.1f} times as long, other processes keep this machine busy"
     kept = 16 * timing.num_parameters / (here.world_size if loop.parallel == "fsdp" else 1)
     memory = f"weights, gradients, moments {_bytes(kept)} + activations {_bytes(activations)} (computed)"
     if timing.examples_per_microbatch == loop.batch_size:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -134,3 +134,26 @@ def fresh_output(path: Path | str, *, remedy: str) -> Path:
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UserError(f"{path} already exists; {remedy}")
     return path
+
+
+@contextmanager
+def new_folder(path: Path | str, *, keep: Callable[[], bool]) -> Iterator[None]:
+    """Remove what the block wrote to `path` if it fails before there is anything to `keep`, so that the corrected command finds the place free.
+
+    A folder that holds something already is left alone.
+    """
+    path = Path(path)
+    existed = path.is_dir()
+    empty = not existed or not any(path.iterdir())
+    try:
+        yield
+    except BaseException:
+        if empty and path.is_dir() and not keep():
+            for entry in path.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
+            if not existed:
+                path.rmdir()
+        raise

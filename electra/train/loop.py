@@ -18,7 +18,9 @@ The loop knows nothing of ELECTRA. The host waits for the device only at log ste
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import signal
 import threading
 import time
@@ -56,6 +58,10 @@ _TRIAL_FRACTION = 0.05
 TRIAL_NUM_STEPS = 1_000_000
 """Number of steps assumed for learning rate and schedule while steps are only timed."""
 _MARGIN = 0.98  # of the remaining time, for what the trial could not see
+_RESERVED = 0.25
+"""Largest fraction of a budget for evaluations and checkpoints."""
+FEWEST_STEPS = 10
+"""A budget that allows fewer steps is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +166,10 @@ class Run:
             self._restore(resume_from)
         self.log.truncate(self.step)
         self.prepare()
-        self.num_steps = self.num_steps or self._resolve_num_steps()
-        evaluate_every = settings.evaluate_every or self._every(EVALUATIONS)
-        checkpoint_every = settings.checkpoint_every or self._every(CHECKPOINTS)
+        length = self._resolve_length()
+        self.num_steps = length.num_steps
+        evaluate_every = settings.evaluate_every or self._every(length.num_evaluations)
+        checkpoint_every = settings.checkpoint_every or self._every(length.num_checkpoints)
         stop = stop_early = False
         self._open_window()
         while self.step < self.num_steps and not stop and not stop_early:
@@ -304,51 +311,87 @@ class Run:
         self.num_steps, self.checkpoint = state["num_steps"], Path(folder)
         self.stream.load_state(checkpoints.rank_position(folder, state["positions"], self.ranks))
 
-    # ---- the number of steps ----
+    # ---- the length ----
 
-    def _resolve_num_steps(self) -> int:
-        """The number of optimizer steps, measured where the length is given in tokens or seconds."""
+    def _resolve_length(self) -> Length:
+        """The length of the run, measured where it is given in tokens or seconds.
+
+        A resumed run keeps its length unless another one is given; then the schedule follows the new one from the current step on.
+
+        Raises:
+            UserError: a new length that the run has already passed, or a budget too short to train.
+        """
         name, value = requested_length(self.settings)
+        before, done = self.num_steps, self.step
         if name == "num_train_steps":
-            return int(value)
-        known = self.ranks.agree(read_num_steps(self.log.folder, name, value) if self.ranks.first else None)
-        if known is not None:
-            return int(known)
-        return self._steps_for_budget(value) if name == "budget" else self._steps_for_tokens(int(value))
+            length = Length(int(value))
+        else:
+            known = self.ranks.agree(read_length(self.log.folder, name, value) if self.ranks.first else None)
+            length = known or (self._length_of_budget(value) if name == "budget" else self._length_of_tokens(int(value)))
+        if before and length.num_steps != before:
+            if length.num_steps < done:
+                raise UserError(f"{name} {value:g} is {length.num_steps:,} steps, but the run is at step {done:,} already; give more")
+            self.log.message(f"the run now has {length.num_steps:,} steps, not {before:,}; the schedule follows this from step {done + 1:,} on")
+        return length
 
-    def _steps_for_tokens(self, num_tokens: int) -> int:
-        """How many steps read `num_tokens` real tokens, from the lengths of the first examples."""
+    def _length_of_tokens(self, num_tokens: int) -> Length:
+        """The steps that read `num_tokens` real tokens in all, from the lengths of the next examples."""
         per_update = self.settings.batch_size * self.settings.accumulation * self.ranks.world_size
         position, updates = self.stream.state(), max(1, _COUNTED_EXAMPLES // per_update)
         mine = sum(next(self.stream).num_tokens for _ in range(updates * self.settings.accumulation))
         self.stream.load_state(position)
         seen = self.ranks.sum_counts([mine])[0]
-        steps = max(1, round(num_tokens * updates / seen))
+        steps = self.step + max(0 if self.step else 1, round((num_tokens - self.tokens) * updates / seen))
         if self.ranks.first:
             values = {"num_train_tokens": num_tokens, "num_train_steps": steps, "tokens_per_step": seen / updates, "counted_steps": updates}
-            _write_num_steps(self.log.folder, values)
+            _write_length(self.log.folder, values)
         self.log.message(f"{num_tokens:,} tokens are {steps:,} steps of {seen / updates:,.0f} tokens")
-        return steps
+        return Length(steps)
 
-    def _steps_for_budget(self, seconds: float) -> int:
-        """How many steps fit into `seconds`: some steps, an evaluation and a checkpoint are timed, then undone."""
+    def _length_of_budget(self, seconds: float) -> Length:
+        """The steps that fit into `seconds` in all: some steps, an evaluation and a checkpoint are timed, then undone."""
+        left = seconds - self.seconds_before
         kept = {name: tensor.detach().clone() for name, tensor in checkpoints.local_tensors(self.objective).items()}
-        position, folder, self.num_steps = self.stream.state(), self.log.folder, TRIAL_NUM_STEPS
-        timer = StepTimer(seconds, self.started, self.ranks)
-        while timer.wants_step():
-            self.update()
-        evaluate, write = self._time_evaluation_and_checkpoint(folder)
-        steps = timer.steps_within_budget(folder, evaluate, write)
+        position, folder, done, self.num_steps = self.stream.state(), self.log.folder, self.step, TRIAL_NUM_STEPS
+        enough = min(_TRIAL_SECONDS, _TRIAL_FRACTION * left)
+        times = trial_seconds(self.update, self.ranks, lambda found: sum(found) >= enough or time.monotonic() - self.started >= enough)
+        evaluation, write = self._time_evaluation_and_checkpoint(folder)
+        left -= time.monotonic() - self.started
+        step = sum(times) / len(times)
+        length: Length = self.ranks.agree(fit_length(left, step, evaluation, write, self.settings))
+        if length.num_steps < FEWEST_STEPS:
+            needed = math.ceil(seconds - left + FEWEST_STEPS * step / _MARGIN + (evaluation + write) / _RESERVED)
+            raise UserError(
+                f"the budget of {seconds:,.0f} s is too short to train: a step takes {step:.2g} s, an evaluation {evaluation:.2g} s, a checkpoint "
+                f"{write:.2g} s, the start {seconds - left - self.seconds_before:.2g} s; give at least {needed:,} s"
+            )
+        length = dataclasses.replace(length, num_steps=done + length.num_steps)
         if self.ranks.first:
             checkpoints.remove_partial(folder)
-        for name, tensor in checkpoints.local_tensors(self.objective).items():
-            tensor.detach().copy_(kept[name])
+            _write_length(
+                folder,
+                {
+                    "budget_seconds": seconds,
+                    "num_train_steps": length.num_steps,
+                    "num_evaluations": length.num_evaluations,
+                    "num_checkpoints": length.num_checkpoints,
+                    "seconds_per_step": step,
+                    "seconds_per_evaluation": evaluation,
+                    "seconds_per_checkpoint": write,
+                    "trial_steps": len(times),
+                },
+            )
+        if self.checkpoint is not None:
+            self._restore(self.checkpoint)
+        else:
+            for name, tensor in checkpoints.local_tensors(self.objective).items():
+                tensor.detach().copy_(kept[name])
+            self.adam.clear()
+            self.stream.load_state(position)
+            self.step = self.tokens = 0
         self.objective.train()
-        self.adam.clear()
-        self.stream.load_state(position)
-        self.step = self.tokens = 0
-        self.log.message(f"the budget of {seconds:,.0f} s is {steps:,} steps")
-        return steps
+        self.log.message(f"the budget of {seconds:,.0f} s is {length.num_steps:,} steps")
+        return length
 
     def _time_evaluation_and_checkpoint(self, folder: Path) -> tuple[float, float]:
         """Seconds of one evaluation and of one checkpoint."""
@@ -393,7 +436,7 @@ def requested_length(settings: LoopSettings) -> tuple[str, float]:
     """The setting that gives the length of a run (one of `LENGTHS`) and its value.
 
     Raises:
-        UserError: none is set, several are, or it is less than one step.
+        UserError: none is set, or several are.
     """
     found = [(name, value) for name in LENGTHS if (value := getattr(settings, name)) is not None]
     if len(found) > 1:
@@ -401,58 +444,66 @@ def requested_length(settings: LoopSettings) -> tuple[str, float]:
     if not found:
         raise UserError("how long to train is not set; give --num-train-steps, --num-train-tokens or --budget")
     name, value = found[0]
-    if name != "budget" and value < 1:
-        raise UserError(f"{name} is {value}; it must be at least 1")
     return name, float(value)
 
 
-def read_num_steps(run: Path, name: str, value: float) -> int | None:
-    """The number of steps that an earlier start of this run measured for this length (a setting and its value); None: none yet."""
+@dataclass(frozen=True)
+class Length:
+    """How long a run is."""
+
+    num_steps: int
+    """Optimizer updates."""
+    num_evaluations: int = EVALUATIONS
+    """Evaluations, unless their interval is set."""
+    num_checkpoints: int = CHECKPOINTS
+    """Checkpoints, unless their interval is set."""
+
+
+def read_length(run: Path, name: str, value: float) -> Length | None:
+    """The length that an earlier start of this run measured for a setting `name` and its value; None: none yet."""
     try:
         found = json.loads((run / "budget.json").read_text(encoding="utf-8"))
-        return int(found["num_train_steps"]) if found["budget_seconds" if name == "budget" else name] == value else None
+        if found["budget_seconds" if name == "budget" else name] != value:
+            return None
+        return Length(int(found["num_train_steps"]), int(found.get("num_evaluations", EVALUATIONS)), int(found.get("num_checkpoints", CHECKPOINTS)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write_num_steps(run: Path, values: dict[str, float]) -> None:
+def _write_length(run: Path, values: dict[str, float]) -> None:
     atomic.write_text(run / "budget.json", json.dumps(values, indent=1) + "\n")
 
 
-class StepTimer:
-    """Times trial steps: `while timer.wants_step(): step()`, then `steps_within_budget`."""
+def fit_length(seconds: float, step: float, evaluation: float, checkpoint: float, settings: LoopSettings) -> Length:
+    """The length of a run that fits into `seconds`, from the seconds of one step, evaluation and checkpoint.
 
-    def __init__(self, budget: float, started: float, ranks: Ranks) -> None:
-        """`budget` in seconds, counted from `started` (time.monotonic)."""
-        self._budget, self._started, self._ranks = budget, started, ranks
-        self._marks: list[float] = []
+    Evaluations and checkpoints whose intervals are not set are made less often where they would take more than a quarter of the time.
+    """
+    evaluations, saves = (
+        0 if every else count for every, count in ((settings.evaluate_every, EVALUATIONS), (settings.checkpoint_every, CHECKPOINTS))
+    )
+    wanted = evaluations * evaluation + saves * checkpoint
+    fraction = min(1.0, _RESERVED * seconds / wanted) if wanted > 0 and seconds > 0 else 1.0
+    evaluations, saves = (max(1, int(count * fraction)) for count in (evaluations, saves))
+    each = step + (evaluation / settings.evaluate_every if settings.evaluate_every else 0)
+    each += checkpoint / settings.checkpoint_every if settings.checkpoint_every else 0
+    left = _MARGIN * seconds - evaluations * evaluation - saves * checkpoint
+    return Length(max(0, int(left / each)), evaluations, saves)
 
-    def wants_step(self) -> bool:
-        """Whether another trial step is needed: ten seconds' worth, at most 5% of the budget, at least one after the first two."""
-        if self._ranks.device.type == "cuda":
+
+def trial_seconds(update: Callable[[], object], ranks: Ranks, enough: Callable[[list[float]], bool]) -> list[float]:
+    """Seconds of each of some trial updates, after the first ones, which fill caches and compile; at least one, until all ranks have `enough`."""
+
+    def timed() -> float:
+        start = time.perf_counter()
+        update()
+        if ranks.device.type == "cuda":
             torch.cuda.synchronize()
-        self._marks.append(time.monotonic())
-        steps = len(self._marks) - 1
-        if steps <= _SKIPPED:
-            return True
-        enough = self._marks[-1] - self._marks[_SKIPPED] >= _TRIAL_SECONDS or self._marks[-1] - self._started >= _TRIAL_FRACTION * self._budget
-        return not self._ranks.agree(enough)
+        return time.perf_counter() - start
 
-    def steps_within_budget(self, folder: Path, evaluation_seconds: float, checkpoint_seconds: float) -> int:
-        """The number of steps that fits beside the usual evaluations and checkpoints, written to `folder`/budget.json."""
-        step_seconds = (self._marks[-1] - self._marks[_SKIPPED]) / (len(self._marks) - 1 - _SKIPPED)
-        steps = 0
-        if self._ranks.first:
-            reserved = EVALUATIONS * evaluation_seconds + CHECKPOINTS * checkpoint_seconds
-            left = self._budget - (time.monotonic() - self._started) - reserved
-            steps = max(1, int(_MARGIN * left / step_seconds))
-            values = {
-                "budget_seconds": self._budget,
-                "num_train_steps": steps,
-                "seconds_per_step": step_seconds,
-                "seconds_per_evaluation": evaluation_seconds,
-                "seconds_per_checkpoint": checkpoint_seconds,
-                "trial_steps": len(self._marks) - 1,
-            }
-            _write_num_steps(folder, values)
-        return int(self._ranks.agree(steps))
+    for _ in range(_SKIPPED):
+        timed()
+    found: list[float] = []
+    while not found or not ranks.agree(enough(found)):
+        found.append(timed())
+    return found

@@ -6,6 +6,7 @@ turns one and two per step: the difference is a microbatch's time, the remainder
 
 from __future__ import annotations
 
+import functools
 import re
 import statistics
 import time
@@ -22,10 +23,9 @@ from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.train.distributed import Ranks
 from electra.train.evaluation import autocast
-from electra.train.loop import TRIAL_NUM_STEPS, Run
+from electra.train.loop import TRIAL_NUM_STEPS, Run, trial_seconds
 from electra.train.run_log import RunLog
 
-_SKIPPED = 2  # the first updates fill caches and compile
 _TRIAL_SECONDS = 15.0
 """Time spent on measured updates."""
 _QUICK = 2.0
@@ -39,6 +39,9 @@ class Timing:
     """What the trial measured on one rank."""
 
     seconds_per_update: float
+    """Of the fastest updates: other processes on the machine only add time."""
+    slowdown: float
+    """Mean time of an update relative to the fastest; well above 1 on a busy machine."""
     tokens_per_update: float
     """Real tokens, all ranks together."""
     num_updates: int
@@ -80,38 +83,32 @@ def time_updates(
 
 
 def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSettings, ranks: Ranks, limit: float) -> Timing:
-    def update(accumulation: int) -> float:
-        run.settings = replace(settings, accumulation=accumulation)
-        start = time.perf_counter()
-        run.update()
-        if ranks.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
+    tokens: list[int] = []
 
-    examples = _microbatch(run, open_stream, update, settings.batch_size, ranks)
+    def update(accumulation: int) -> None:
+        run.settings, before = replace(settings, accumulation=accumulation), run.tokens
+        run.update()
+        tokens.append(run.tokens - before)
+
+    examples, quick = _microbatch(run, open_stream, update, settings.batch_size, ranks)
     microbatches = settings.batch_size * settings.accumulation / examples
-    for _ in range(_SKIPPED):
-        taken = update(1)
-    whole = examples == settings.batch_size and bool(ranks.agree(taken * settings.accumulation <= _WHOLE))
+    whole = examples == settings.batch_size and bool(ranks.agree(quick * settings.accumulation <= _WHOLE))
     kinds = (settings.accumulation,) if whole else (1, 2)
-    seconds: dict[int, list[float]] = {kind: [] for kind in kinds}
-    before, started = run.tokens, time.perf_counter()
-    while ranks.agree(time.perf_counter() - started < limit or len(seconds[kinds[0]]) < 3):
-        for kind in kinds:
-            seconds[kind].append(update(kind))
-    count = sum(map(len, seconds.values()))
-    tokens = (run.tokens - before) / sum(kind * len(found) for kind, found in seconds.items())
-    if whole:
-        per_update = statistics.mean(seconds[settings.accumulation])
-    else:
-        one, two = (statistics.median(seconds[kind]) for kind in kinds)
-        # The difference of two noisy times is clamped: an optimizer takes between none and half of an update's time.
-        each = min(max(two - one, 0.5 * one), one)
-        per_update = one - each + microbatches * each
+    fastest, num_updates, slowdown, per_microbatch = [], 0, 1.0, 0.0
+    for kind in kinds:
+        times = trial_seconds(functools.partial(update, kind), ranks, lambda found: len(found) >= 3 and sum(found) >= limit / len(kinds))
+        read = tokens[-len(times) :]
+        # The fastest update per token: whatever else the machine does can only add to it.
+        fastest.append(min(taken / count for taken, count in zip(times, read, strict=True)) * statistics.mean(read))
+        num_updates, slowdown, per_microbatch = num_updates + len(times), statistics.mean(times) / fastest[-1], statistics.mean(read) / kind
+    one, two = fastest[0], fastest[-1]
+    # The difference of two noisy times is clamped: an optimizer takes between none and half of an update's time.
+    each = min(max(two - one, 0.5 * one), one)
     return Timing(
-        seconds_per_update=per_update,
-        tokens_per_update=tokens * microbatches,
-        num_updates=count,
+        seconds_per_update=one if whole else one - each + microbatches * each,
+        slowdown=slowdown,
+        tokens_per_update=per_microbatch * microbatches,
+        num_updates=num_updates,
         examples_per_microbatch=examples,
         whole=whole,
         peak_bytes=_peak_bytes(ranks.device),
@@ -119,15 +116,20 @@ def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSet
     )
 
 
-def _microbatch(run: Run, open_stream: Callable[[int], BatchStream], update: Callable[[int], float], largest: int, ranks: Ranks) -> int:
-    """Examples of a microbatch that is quick enough to repeat: all of them on a GPU, elsewhere grown from one."""
+def _microbatch(run: Run, open_stream: Callable[[int], BatchStream], update: Callable[[int], None], largest: int, ranks: Ranks) -> tuple[int, float]:
+    """Examples of a microbatch that is quick enough to repeat (all of them on a GPU, elsewhere grown from one), and its seconds."""
     examples = largest if ranks.device.type == "cuda" else 1
-    run.stream = open_stream(examples)
-    update(1)
-    while examples < largest and ranks.agree(update(1) < _QUICK):
-        examples = min(largest, 4 * examples)
+    while True:
         run.stream = open_stream(examples)
-    return examples
+        update(1)
+        start = time.perf_counter()
+        update(1)
+        if ranks.device.type == "cuda":
+            torch.cuda.synchronize()
+        taken = time.perf_counter() - start
+        if examples >= largest or not ranks.agree(taken < _QUICK):
+            return examples, taken
+        examples = min(largest, 4 * examples)
 
 
 def _peak_bytes(device: torch.device) -> int:

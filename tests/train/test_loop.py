@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from electra.settings import LoopSettings, OptimizerSettings
 from electra.train import checkpoint, loop
 from electra.train.evaluation import area_under_curve, evaluate
 from electra.train.loop import Run
+from electra.train.optimizer import learning_rate
 from electra.train.run_log import RunLog, read_metrics
 
 
@@ -83,10 +83,10 @@ def test_bf16_on_a_cpu_trains(tmp_path: Path) -> None:
     ("values", "told"),
     [
         ({"steps": None}, "give --num-train-steps, --num-train-tokens or --budget"),
-        ({"steps": 0}, "at least 1"),
+        ({"steps": 0}, "--num-train-steps 0: expected at least 1"),
         ({"steps": 3, "budget": 1.0}, "give one of them"),
         ({"steps": None, "num_train_tokens": 9, "budget": 1.0}, "both num_train_tokens and budget are set"),
-        ({"steps": None, "num_train_tokens": 0}, "num_train_tokens is 0"),
+        ({"steps": None, "num_train_tokens": 0}, "--num-train-tokens 0: expected at least 1"),
     ],
 )
 def test_how_long_must_be_said_once(tmp_path: Path, values: dict[str, float], told: str) -> None:
@@ -95,24 +95,44 @@ def test_how_long_must_be_said_once(tmp_path: Path, values: dict[str, float], to
 
 
 @pytest.mark.parametrize(("seconds", "step"), [(600.0, 0.5), (3600.0, 0.08), (60.0, 0.2)])
-def test_a_budget_is_used_up_and_not_exceeded(seconds: float, step: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock of its own: with the number of steps that comes out, trial, steps, evaluations and checkpoints take 96% to 100% of the budget."""
-    now = [1000.0]
-
-    def take(seconds: float) -> None:
-        now[0] += seconds
-
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    timer = loop.StepTimer(seconds, now[0], checkpoint.ALONE)
-    while timer.wants_step():
-        take(step)
-    trial_seconds = now[0] - 1000
-    assert trial_seconds < 0.1 * seconds
+@pytest.mark.parametrize("intervals", [{}, {"evaluate_every": 7}, {"checkpoint_every": 11, "evaluate_every": 5}])
+def test_a_budget_is_used_up_and_not_exceeded(seconds: float, step: float, intervals: dict[str, int]) -> None:
+    """With the number of steps that comes out, steps, evaluations and checkpoints take 96% to 100% of the time."""
     evaluation, saving = 0.01 * seconds / 10, 0.02 * seconds / 20
-    take(evaluation + saving)  # one of each is timed
-    steps = timer.steps_within_budget(tmp_path, evaluation, saving)
-    whole = (now[0] - 1000) + steps * step + 10 * evaluation + 20 * saving
-    assert 0.96 * seconds <= whole <= seconds
+    found = loop.fit_length(seconds, step, evaluation, saving, LoopSettings(**intervals))
+    evaluations = found.num_steps / intervals["evaluate_every"] if "evaluate_every" in intervals else 10
+    saves = found.num_steps / intervals["checkpoint_every"] if "checkpoint_every" in intervals else 20
+    if not intervals:
+        assert (found.num_evaluations, found.num_checkpoints) == (10, 20)
+    assert 0.96 * seconds <= found.num_steps * step + evaluations * evaluation + saves * saving <= seconds
+
+
+def test_a_short_budget_evaluates_and_saves_less_often() -> None:
+    """One minute; the usual ten evaluations and twenty checkpoints would take two."""
+    found = loop.fit_length(60.0, 0.1, 4.0, 4.0, LoopSettings())
+    assert found.num_evaluations == 1 and found.num_checkpoints == 2
+    assert found.num_steps == int((0.98 * 60 - 12) / 0.1)
+
+
+def test_a_budget_too_short_to_train_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "trial_seconds", lambda *_: [0.5])
+    with pytest.raises(UserError, match=r"the budget of 3 s is too short to train: a step takes 0\.5 s, .*; give at least \d+ s"):
+        run_toy(tmp_path, steps=None, budget=3.0)
+
+
+@pytest.mark.parametrize("length", [{"steps": 30}, {"steps": None, "num_train_tokens": 600}])
+def test_a_resumed_run_can_be_extended(length: dict[str, int | None], tmp_path: Path) -> None:
+    """The schedule follows the new length from the current step on; without a new length nothing changes."""
+    first, _ = run_toy(tmp_path, steps=20)
+    assert first.step == 20
+    again, _ = run_toy(tmp_path, steps=20, go_on=True)
+    assert again.step == again.num_steps == 20
+    longer, _ = run_toy(tmp_path, **length, go_on=True)  # type: ignore[arg-type]
+    assert longer.step == longer.num_steps == pytest.approx(30, abs=2)
+    rates = {line["step"]: line["learning_rate"] for line in read_metrics(tmp_path / "metrics.jsonl") if line["kind"] == "train"}
+    assert rates[24] == pytest.approx(learning_rate(OptimizerSettings(learning_rate=0.01, warmup_steps=4), 24, longer.num_steps))
+    with pytest.raises(UserError, match=r"num_train_steps 5 is 5 steps, but the run is at step \d+ already; give more"):
+        run_toy(tmp_path, steps=5, go_on=True)
 
 
 def test_a_device_that_is_not_here_is_refused(tmp_path: Path) -> None:
