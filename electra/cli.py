@@ -106,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(f"electra: {' '.join(str(error).split())}", file=sys.stderr)
+        # A message of the parser begins with its command, 'electra NAME'.
+        print(f"electra: {' '.join(str(error).split()).removeprefix('electra ')}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader of our output (head, less) has left: not an error. Point stdout elsewhere so that the flush at exit is quiet.

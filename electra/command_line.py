@@ -22,6 +22,7 @@ from electra.config import (
     flag_name,
     hints,
     leaves,
+    local_path,
     merge,
     plain_type,
     preset_values,
@@ -129,9 +130,9 @@ def _group(owner: type, section: str, name: str) -> str:
 def _reader(kind: Any, parse: Callable[[str], Any] | None) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
-            return (parse or kind)(text)
+            return (parse or (local_path if kind is Path else kind))(text)
         except ValueError as error:
-            remedy = str(error) if parse and "expected" in str(error) else f"expected {kind.__name__}"
+            remedy = str(error) if "expected" in str(error) else f"expected {kind.__name__}"
             raise argparse.ArgumentTypeError(f"'{text}': {remedy}") from None
 
     return read

@@ -348,7 +348,10 @@ def _convert(kind: Any, value: Any, where: str, parse: Callable[[str], Any] | No
             raise UserError(f"{where}: {value!r}; {did_you_mean(str(value), map(str, typing.get_args(plain)))}")
         return value
     if plain is Path:
-        return Path(value)
+        try:
+            return local_path(str(value))
+        except ValueError as error:
+            raise UserError(f"{where}: {value!r}: {error}") from None
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
@@ -400,6 +403,17 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise ValueError("expected a fraction such as 0.005 or 0.5%")
     return value
+
+
+def local_path(text: str) -> Path:
+    """A path of this machine.
+
+    Raises:
+        ValueError: a URL.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        raise ValueError("expected a local path, not a URL")
+    return Path(text)
 
 
 def count(text: str) -> int:

@@ -1,4 +1,4 @@
-"""electra pretrain: shards -> a run directory with checkpoints."""
+"""electra pretrain: tokenized data -> a run directory with checkpoints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 
 from electra import api
 from electra.settings import PretrainSettings
+from electra.terminal import duration
 
 SHOWN = ("masked_lm_loss", "disc_loss", "disc_auc")
 
@@ -17,6 +18,6 @@ def run(settings: PretrainSettings) -> int:
         print("\n".join(result.estimate))
     elif not result.signal and result.first:
         shown = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in SHOWN if name in result.metrics)
-        length = f"{result.steps:,} steps, {result.tokens:,} tokens, {result.seconds / 60:.1f} minutes"
-        print(f"{result.checkpoint}: {length}; held out: {shown}", file=sys.stderr)
+        scores = f"; held out: {shown}" if shown else ""
+        print(f"{result.checkpoint}: {result.steps:,} steps, {result.tokens:,} tokens, {duration(result.seconds)}{scores}", file=sys.stderr)
     return 128 + result.signal if result.signal else 0

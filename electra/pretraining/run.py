@@ -1,14 +1,15 @@
-"""Pre-training: shards -> batches -> objective -> the loop -> a run directory with checkpoints."""
+"""Pre-training: tokenized data -> batches -> objective -> the loop -> a run directory with checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from electra.errors import UserError
-from electra.pretraining.setup import after_restart, check, check_data, recorded
+from electra.pretraining.setup import after_restart, check, check_data, recorded, with_absolute_paths, write_run
 from electra.settings import PretrainSettings, phases
 from electra.storage import atomic
 
@@ -50,36 +51,34 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     Raises:
         UserError: settings, shards or weights that do not fit together; nothing was written.
     """
-    from electra.pretraining.evaluate import read_probe
     from electra.train import checkpoint, distributed
-    from electra.train.run_log import write_settings
 
     if settings.dry_run:
         return estimate(settings)
     if settings.output == Path():
         raise UserError("no run directory: give --output RUN (or --dry-run)")
-    settings = recorded(settings) if settings.resume else settings
+    settings = with_absolute_paths(recorded(settings) if settings.resume else settings)
     if not settings.data.data:
         raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
     check(settings)
-    check_data(settings)
-    read_probe(settings.watch)
     with distributed.join(settings.loop.device, settings.loop.threads) as here:
         # A machine that lost no rank counts no restart of its own.
         if not settings.resume and any(here.gather(distributed.restarted())):
             settings = after_restart(settings)
+        check_data(settings)
         if not settings.resume:
-            checkpoint.split_global_batch(settings.loop, None, here.world_size)  # told before anything is written
-            atomic.fresh_output(settings.output, remedy="go on with --resume, or choose another --output")
+            checkpoint.split_global_batch(settings.loop, None, here.world_size)  # refuses before anything is written
+            atomic.fresh_output(settings.output, remedy="continue it with --resume, or choose another --output")
         here.wait()
-        if here.first:
-            write_settings(settings.output, settings)
-        spent = _finished_phase(settings) if settings.resume else [0, 0, 0.0]
-        for phase in phases(settings):
-            result, metrics = train_phase(phase, here)
-            spent = [spent[0] + result.step, spent[1] + result.tokens, spent[2] + result.seconds]
-            if result.signal:
-                break
+        with atomic.new_folder(settings.output, keep=lambda: _has_checkpoint(settings.output)) if here.first else nullcontext():
+            if here.first:
+                write_run(settings)
+            spent = _finished_phase(settings) if settings.resume else [0, 0, 0.0]
+            for phase in phases(settings):
+                result, metrics = train_phase(phase, here)
+                spent = [spent[0] + result.step, spent[1] + result.tokens, spent[2] + result.seconds]
+                if result.signal:
+                    break
         return PretrainResult(
             output=settings.output,
             checkpoint=settings.output / "final",
@@ -90,6 +89,11 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
             signal=result.signal,
             first=here.first,
         )
+
+
+def _has_checkpoint(run: Path) -> bool:
+    """Whether one of the run's phases has saved something."""
+    return any(folder.exists() for part in (run, run / "mlm-first") for folder in (part / "checkpoints", part / "final"))
 
 
 def _finished_phase(settings: PretrainSettings) -> list[float]:
@@ -107,7 +111,7 @@ def estimate(settings: PretrainSettings) -> PretrainResult:
     from electra.train import distributed
 
     if settings.resume:
-        raise UserError("--dry-run is about a run from its start; leave out --resume")
+        raise UserError("--dry-run is for new runs; leave out --resume")
     check(settings)
     with distributed.join(settings.loop.device, settings.loop.threads) as here:
         lines = report(settings, here)
@@ -115,7 +119,7 @@ def estimate(settings: PretrainSettings) -> PretrainResult:
 
 
 def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, dict[str, float]]:
-    """One training: shards -> batches -> objective -> the loop -> how it ended, and the last evaluation."""
+    """One phase: tokenized data -> batches -> objective -> the loop -> how it ended, and the last evaluation."""
     from electra.model import pretraining_models
     from electra.model.model_card import pretraining_card
     from electra.pretraining.evaluate import open_probe

@@ -1,7 +1,10 @@
-"""Settings of a pre-training -> checked, and divided into the runs it consists of."""
+"""Settings of a pre-training run -> checked settings, their record in the run directory, and its parts: objective, stream, held-out batches."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +19,8 @@ from electra.data.word_statistics import masking_info, word_statistics
 from electra.errors import UserError
 from electra.model import flops, pretraining_models
 from electra.model.initialization import word_dimensions
-from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings
-from electra.storage import resolve
+from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings, phases
+from electra.storage import atomic, remote, resolve
 from electra.train.run_log import TrainingCost
 from electra.train.timing import stated_tflops
 
@@ -37,77 +40,126 @@ def recorded(settings: PretrainSettings) -> PretrainSettings:
     return resumed
 
 
+def read_run(run: Path) -> PretrainSettings:
+    """The settings in RUN/config.toml."""
+    file = run / "config.toml"
+    settings: PretrainSettings = config.build(PretrainSettings, config.read_toml(file) | {"output": str(run)}, str(file))
+    return settings
+
+
 def after_restart(settings: PretrainSettings) -> PretrainSettings:
     """Settings of a process that torchrun started again -> the same, to be resumed if this run had begun before the loss."""
-    file = settings.output / "config.toml"
-    if not file.exists():
+    if not (settings.output / "config.toml").exists():
         return settings
-    begun: PretrainSettings = config.build(PretrainSettings, config.read_toml(file) | {"output": str(settings.output)}, str(file))
+    begun = read_run(settings.output)
     # torchrun also restarts a command that refused to overwrite another run; that one must not be continued.
     return replace(begun, resume=True) if begun == settings else settings
 
 
-def check(settings: PretrainSettings) -> None:
-    """Refuse settings that cannot work, before anything is made."""
-    from electra.train import loop as budget
+def with_absolute_paths(settings: PretrainSettings) -> PretrainSettings:
+    """The same settings with absolute local paths of data, start and probe, so that the run can be resumed from another working directory."""
 
-    budget.requested_length(settings.loop)
-    for name in ("batch_size", "accumulation", "total_batch_size"):
-        if (value := getattr(settings.loop, name)) is not None and value < 1:
-            raise UserError(f"{name} {value} must be at least 1")
+    def absolute(name: str) -> str:
+        return os.path.abspath(name) if not remote.is_url(name) and Path(name).exists() else name
+
+    init, probe = settings.init, settings.watch.probe_data
+    return replace(
+        settings,
+        data=replace(settings.data, data=tuple(map(absolute, settings.data.data))),
+        init=None if init is None else absolute(init),
+        watch=replace(settings.watch, probe_data=None if probe is None else probe.absolute()),
+    )
+
+
+def write_run(settings: PretrainSettings) -> None:
+    """Write RUN/config.toml and RUN/data.json (fingerprints of the data), or update those of a resumed run.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        settings.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {settings.output}: {error.strerror or error}; choose another place") from None
+    atomic.write_text(settings.output / "config.toml", config.to_toml(replace(settings, output=settings.output.absolute(), resume=False)))
+    atomic.write_text(settings.output / "data.json", json.dumps(data_fingerprints(settings), indent=1) + "\n")
+
+
+def data_fingerprints(settings: PretrainSettings) -> list[str]:
+    """A hash for each folder of --data, of the hashes of its arrays."""
+    found = [open_shards(path).manifest["splits"] for path in settings.data.data]
+    return [hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest() for splits in found]
+
+
+def check(settings: PretrainSettings) -> None:
+    """Refuse settings that contradict each other, before anything is made."""
+    from electra.train import loop
+
+    loop.requested_length(settings.loop)
     length, limit = settings.data.sequence_length, settings.model.max_position_embeddings
-    if not 8 <= length <= limit:
-        raise UserError(f"sequence_length {length} is outside 8..{limit} (max_position_embeddings); change one of them")
-    if not 0 < settings.objective.mask_prob < 1:
-        raise UserError(f"mask_prob {settings.objective.mask_prob} is outside 0..1; the paper uses 0.15")
+    if length > limit:
+        raise UserError(f"--sequence-length {length} is above --max-position-embeddings {limit}; change one of them")
     check_objective(settings.model, settings.objective)
-    if not 0 <= settings.objective.mask_frequency_power <= 2:
-        raise UserError(f"mask_frequency_power {settings.objective.mask_frequency_power} is outside 0..2; 0 turns it off, 0.5 is word2vec's")
-    if (rate := settings.objective.mlm_first_learning_rate) is not None and not rate > 0:
-        raise UserError(f"mlm_first_learning_rate {rate} must be above zero")
-    if (rate := settings.optimizer.generator_learning_rate) is not None and not rate > 0:
-        raise UserError(f"generator_learning_rate {rate} must be above zero; leave it out for one optimizer")
     if settings.data.weights and settings.data.data and len(settings.data.weights) != len(settings.data.data):
         raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
-    if any(weight <= 0 for weight in settings.data.weights):
-        raise UserError(f"--weights {settings.data.weights}: every weight must be above zero")
 
 
 def check_objective(model: ModelSettings, objective: ObjectiveSettings) -> None:
-    """Refuse what does not go together."""
+    """Refuse a model and an objective that do not fit together."""
     name = objective.objective
     if objective.mlm_first and name not in DETECTORS:
-        raise UserError(
-            f"mlm_first is for the objectives {', '.join(DETECTORS)}; in '{name}' the network is a masked LM from the first step to the last"
-        )
-    for knob, value in (("temperature", objective.temperature), ("temperature_end", objective.temperature_end)):
-        if value is not None and not value > 0:
-            raise UserError(f"{knob} {value} must be above zero; 1 samples what the generator believes")
+        raise UserError(f"mlm_first is for the objectives {', '.join(DETECTORS)}; '{name}' trains a masked LM anyway")
     if name == "electric":
         if model.generator != "two-tower":
-            raise UserError(f"objective 'electric' needs the probability of every token: set --generator two-tower, not '{model.generator}'")
+            raise UserError(f"objective 'electric' needs the probability of every token: use --generator two-tower, not '{model.generator}'")
         if objective.temperature != 1 or objective.temperature_end not in (None, 1) or objective.disallow_correct:
-            raise UserError("objective 'electric' needs noise exactly as its generator says: temperature 1, and no disallow_correct")
+            raise UserError("objective 'electric' requires temperature=1 and disallow_correct=false")
     if model.embedding_sharing == "disentangled" and (name not in DETECTORS or model.generator in ("uniform", "shared")):
         raise UserError(
-            f"embedding_sharing 'disentangled' is for a discriminator beside a generator, not for '{name}' with generator '{model.generator}'"
+            f"embedding_sharing 'disentangled' needs a discriminator and a generator; '{name}' with generator '{model.generator}' has not both"
         )
 
 
 def check_data(settings: PretrainSettings) -> None:
-    """Refuse shards, and weights to start from, that do not fit together or to the objective, before anything is written."""
+    """Refuse data, a probe, or weights to start from that do not fit together or to the objective, before anything is written."""
     from electra.data.word_statistics import check_words
+    from electra.pretraining.evaluate import read_probe
 
     shards = {str(path): open_shards(path) for path in settings.data.data}
     same_vocabulary(shards)
     tokenizer = load_tokenizer(next(iter(shards.values())).tokenizer_path)
     check_words(settings.objective, shards, tokenizer)
-    if settings.init is not None and not settings.resume:
+    read_probe(settings.watch)
+    if settings.resume:
+        check_new_length(settings)
+        file = settings.output / "data.json"
+        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != data_fingerprints(settings):
+            raise UserError(
+                f"--data {' '.join(settings.data.data)}: not the data that {settings.output} was started with; give a copy of the same folders"
+            )
+    elif settings.init is not None:
         check_start(settings.init, resolve.resolve(settings.init), tokenizer)
 
 
-# ---- Settings and shards -> the parts of a pre-training: objective, stream, held-out batches ----
+def check_new_length(settings: PretrainSettings) -> None:
+    """Refuse a length that a resumed run has passed already."""
+    from electra.train import loop
+    from electra.train.checkpoint import latest_checkpoint
 
+    if loop.requested_length(settings.loop) == loop.requested_length(read_run(settings.output).loop):
+        return
+    for phase in phases(settings):
+        folder = latest_checkpoint(phase.output)
+        if folder is None:
+            continue
+        name, value = loop.requested_length(phase.loop)
+        state = json.loads((folder / "training" / "state.json").read_text(encoding="utf-8"))
+        done = state[{"num_train_steps": "step", "num_train_tokens": "tokens", "budget": "seconds"}[name]]
+        if value < done:
+            raise UserError(f"{config.flag_name(name)}: {phase.output} has done {done:,.7g} already, more than {value:,.7g}; give a larger value")
+
+
+# ---- objective, stream, held-out batches ----
 
 EVALUATION_EXAMPLES = {"short": 128, "long": 512}
 SHORT_SECONDS = 1200.0

@@ -362,7 +362,7 @@ class Run:
         if length.num_steps < FEWEST_STEPS:
             needed = math.ceil(seconds - left + FEWEST_STEPS * step / _MARGIN + (evaluation + write) / _RESERVED)
             raise UserError(
-                f"the budget of {seconds:,.0f} s is too short to train: a step takes {step:.2g} s, an evaluation {evaluation:.2g} s, a checkpoint "
+                f"the budget of {seconds:,.3g} s is too short to train: a step takes {step:.2g} s, an evaluation {evaluation:.2g} s, a checkpoint "
                 f"{write:.2g} s, the start {seconds - left - self.seconds_before:.2g} s; give at least {needed:,} s"
             )
         length = dataclasses.replace(length, num_steps=done + length.num_steps)

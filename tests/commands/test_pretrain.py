@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,107 @@ def test_a_generator_may_share_its_discriminators_embeddings_on_disk(shards: Pat
     huggingface.save_checkpoint(whole.module, small / "generator", embeddings_in_parent=True)
     again = huggingface.load_checkpoint(small, "generator")
     assert all(torch.equal(value, again.module.state_dict()[name]) for name, value in whole.module.state_dict().items())
+
+
+# ---- --resume RUN ----
+
+
+def equal(one: Path, two: Path) -> bool:
+    first, second = weights(one), weights(two)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def forget_the_end(run: Path) -> None:
+    """As if the run had been killed after its first checkpoint."""
+    shutil.rmtree(run / "final")
+    for folder in sorted((run / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(folder)
+
+
+def test_resume_takes_the_run_alone_from_any_working_directory(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shards.parent)
+    flags = ("--mlm-first", "0", "--checkpoint-every", "3", "--keep-checkpoints", "9")
+    assert pretrain("mini", Path("shards"), tmp_path / "whole", *flags) == 0
+    assert pretrain("mini", Path("shards"), tmp_path / "killed", *flags) == 0
+    assert tomllib.loads((tmp_path / "killed" / "config.toml").read_text())["data"]["data"] == [str(shards)]
+    forget_the_end(tmp_path / "killed")
+    monkeypatch.chdir(tmp_path)
+    assert main(["pretrain", "--resume", "killed"]) == 0
+    assert equal(tmp_path / "killed" / "final", tmp_path / "whole" / "final")
+    killed, whole = ((tmp_path / name / "config.toml").read_text().replace(name, "") for name in ("killed", "whole"))
+    assert killed == whole
+
+
+def test_a_resumed_run_takes_moved_data_and_more_steps(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, moved, other = tmp_path / "run", tmp_path / "moved", tmp_path / "other"
+    assert pretrain("mini", shards, run, "--mlm-first", "0") == 0
+    shutil.copytree(shards, moved)
+    assert main(["pretrain", "--resume", str(run), "--data", str(moved), "--num-train-steps", "12"]) == 0
+    assert "the run now has 12 steps, not 8; the schedule follows this from step 9 on" in capsys.readouterr().err
+    assert tomllib.loads((run / "config.toml").read_text())["loop"]["num_train_steps"] == 12
+    before = contents(run)
+    words = ["prepare", str(shards.parent / "text.txt"), "--tokenizer", str(shards.parent / "vocab"), "--output", str(other), "--workers", "1"]
+    assert main([*words, "--held-out", "40%"]) == 0
+    for flags, message in (
+        (["--data", str(other)], "not the data that"),
+        (["--num-train-steps", "5"], "--num-train-steps: {run} has done 12 already, more than 5; give a larger value"),
+        (["--learning-rate", "0.5"], "--learning-rate 0.5 would change the run"),
+        (["--batch-size", "8"], "--batch-size 8 would change the run"),
+    ):
+        capsys.readouterr()
+        assert main(["pretrain", "--resume", str(run), *flags]) == 2
+        error = capsys.readouterr().err
+        assert message.format(run=run) in error and error.count("\n") == 1
+    assert contents(run) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+# ---- a failed command leaves nothing that blocks the corrected one ----
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--init", "typo"], "model not found: 'typo'"),
+        (["--budget", "100ms"], "expected a duration"),
+        (["--budget", "0.01s", "--mlm-first", "0"], "the budget of 0.01 s is too short to train"),
+        (["--budget", "0s"], "--budget 0: expected above 0"),
+        (["--sequence-length", "256"], "--sequence-length 256 is above --max-position-embeddings 128"),
+        (["--output", "s3://bucket/run"], "'s3://bucket/run': expected a local path, not a URL"),
+        (["--clip-norm", "-1"], "--clip-norm -1: expected at least 0"),
+        (["--warmup-fraction", "2"], "--warmup-fraction 2: expected at least 0 and at most 1"),
+        (["--learning-rate", "nan"], "--learning-rate nan: expected at least 0"),
+        (["--threads", "-1"], "--threads -1: expected at least 0"),
+        (["--log-every", "0"], "--log-every 0: expected at least 1"),
+        (["--hidden-size", "15"], "15"),
+    ],
+)
+def test_a_failed_start_leaves_no_folder(
+    flags: list[str], message: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    assert main(["pretrain", "mini", "--data", str(shards), "--output", "run", *TINY, *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_in_training_leaves_no_folder_either(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A gradient that is not finite, before the first checkpoint; and after it, when the run stays."""
+    run = tmp_path / "run"
+    bad = ("--mlm-first", "0", "--learning-rate", "1e30", "--clip-norm", "0", "--warmup-fraction", "0", "--dropout", "0")
+    assert pretrain("mini", shards, run, *bad, "--checkpoint-every", "8") == 2
+    assert "not finite at step" in capsys.readouterr().err and not run.exists()
+    assert pretrain("mini", shards, run, *bad, "--checkpoint-every", "1", "--log-every", "100") == 2
+    assert (run / "config.toml").exists() and list((run / "checkpoints").iterdir())
+
+
+def test_a_failed_prepare_leaves_no_folder(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare = ["prepare", "--tokenizer", str(shards.parent / "vocab"), "--output", str(tmp_path / "out"), "--workers", "1"]
+    (tmp_path / "rows.jsonl").write_text('{"review": "the cat ran home"}\n')
+    assert main([*prepare, str(tmp_path / "rows.jsonl")]) == 2
+    assert "review" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert main([*prepare, str(tmp_path / "rows.jsonl"), "--text-field", "review"]) == 0
