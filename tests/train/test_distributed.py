@@ -268,7 +268,7 @@ def test_ranks_that_cannot_share_an_update_are_refused(tmp_path: Path) -> None:
     assert checkpoint.split_global_batch(LoopSettings(batch_size=32), folder, 1).accumulation == 2
     with pytest.raises(UserError, match="global batch size 64 is not divisible by 3 ranks"):
         checkpoint.split_global_batch(LoopSettings(batch_size=32), folder, 3)
-    with pytest.raises(UserError, match="total_batch_size is 0; it must be at least 1"):
+    with pytest.raises(UserError, match="--total-batch-size 0: expected at least 1"):
         checkpoint.split_global_batch(LoopSettings(total_batch_size=0), None, 1)
 
 
