@@ -21,7 +21,7 @@ def run(settings: PushSettings) -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.name):
         raise UserError(f"--name '{settings.name}': expected OWNER/NAME, such as me/electra-mini")
     folder = settings.path
-    found = describe(str(folder)) if folder.is_dir() else {}
+    found = describe(str(folder)) if any((folder / name).is_file() for name in ("config.json", "config.toml")) else {}
     if found.get("kind") == "run":
         best = found.get("best") or found.get("final") or "its checkpoint folder"
         raise UserError(f"{folder} is a run, not a checkpoint; push {best}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pretraining_runs import pretrain
+from pretraining_runs import TINY, pretrain
 from pretraining_runs import shards as shards  # a fixture
 from safetensors.torch import load_file
 
