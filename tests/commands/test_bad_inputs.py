@@ -237,7 +237,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
             "--num-texts 0: expected at least 1",
         ),
         ("texts for nothing", "{model} --target onnx --calibrate {texts.txt} --output {out}", "needs no texts"),
-        ("an artefact", "{artefact} --target onnx --output {out}", "is an artefact already"),
+        ("an artefact", "{artefact} --target onnx --output {out}", "is an artifact already"),
     ],
     "inspect": [
         ("missing", "{none}", "not found"),
