@@ -7,14 +7,17 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from tiny_models import random_start
-from toy_glue import finetune, trials_in_process, write_glue
+from toy_glue import arguments, finetune, trials_in_process, write_glue
 
 from electra import cli, config
 from electra.errors import UserError
@@ -447,6 +450,23 @@ def test_several_tasks_stop_early_by_their_average(start: Path, glue: Path, tmp_
     averages = [line["average"] for line in evaluations]
     assert found["steps"][0] < 480 and averages.index(max(averages)) == len(averages) - 3
     assert found["selected_step"] == [evaluations[-3]["step"]] and found["average"]["each"] == [max(averages)]
+
+
+def test_two_ranks_learn_several_tasks_as_one(start: Path, glue: Path, tmp_path: Path) -> None:
+    """Batches, mixture, linear probing and early stopping are those of one rank with twice the batch."""
+    from safetensors.torch import load_file
+
+    more = ("--epochs", "3", "--early-stopping", "1", "--freeze-encoder-epochs", "1", "--mixing", "size0.75")
+    assert finetune("sst2+rte", start, glue, tmp_path / "one", *more, "--batch-size", "8") == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "electra"]
+    words = arguments("sst2+rte", start, glue, tmp_path / "two", *more, "--batch-size", "4")
+    subprocess.run([*torchrun, *words], check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    one, two = (_read(tmp_path / name / "scores.json") for name in ("one", "two"))
+    assert all(one[key] == two[key] for key in ("average", "tokens", "steps", "selected_step"))
+    for name in ("sst2", "rte"):
+        first, second = (load_file(tmp_path / run / "best" / name / "model.safetensors") for run in ("one", "two"))
+        for key, value in first.items():
+            torch.testing.assert_close(value, second[key], rtol=1e-4, atol=2e-5)
 
 
 # ---- half precision, accumulation ----

@@ -32,9 +32,14 @@ def write_glue(root: Path) -> Path:
     return root
 
 
-def finetune(task: str, start: Path, glue: Path, output: Path, *more: str) -> int:
+def arguments(task: str, start: Path, glue: Path, output: Path, *more: str) -> list[str]:
+    """The command line of a quick fine-tuning."""
     words = ["finetune", task, "--model", str(start), "--data", str(glue), "--output", str(output), *QUICK]
-    return cli.main([*words, *(() if "--learning-rate" in more else ("--learning-rate", "2e-3")), *more])
+    return [*words, *(() if "--learning-rate" in more else ("--learning-rate", "2e-3")), *more]
+
+
+def finetune(task: str, start: Path, glue: Path, output: Path, *more: str) -> int:
+    return cli.main(arguments(task, start, glue, output, *more))
 
 
 def trials_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
