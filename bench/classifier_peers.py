@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from electra.benchmark.worker import Answered, Implementation, digest
+from electra.benchmark.worker import Answered, CandidateModel, digest
 from electra.contracts import Example, Head, Prediction
 
 LENGTH = 128
@@ -56,7 +56,7 @@ class Eager(Peer):
         """Labels and logits."""
         outputs, ids = self.logits(examples, batch_size)
         predictions = [Prediction(label=self.head.labels[int(row.argmax())]) for row in outputs]
-        return Answered(predictions=predictions, outputs=outputs, reading=digest(ids))
+        return Answered(predictions=predictions, outputs=outputs, inputs_digest=digest(ids))
 
 
 class Pipeline(Peer):
@@ -81,12 +81,12 @@ class Pipeline(Peer):
         return Answered(predictions=self.predict(examples, batch_size))
 
 
-def open_eager(folder: str, threads: int) -> Implementation:
+def open_eager(folder: str, threads: int) -> CandidateModel:
     """In the process of its own."""
     return Eager(folder, threads)
 
 
-def open_pipeline(folder: str, threads: int) -> Implementation:
+def open_pipeline(folder: str, threads: int) -> CandidateModel:
     """In the process of its own."""
     return Pipeline(folder, threads)
 
@@ -129,9 +129,9 @@ class Exported:
         """Labels and logits."""
         outputs, ids = self.logits(examples, batch_size)
         predictions = [Prediction(label=self.head.labels[int(row.argmax())]) for row in outputs]
-        return Answered(predictions=predictions, outputs=outputs, reading=digest(ids))
+        return Answered(predictions=predictions, outputs=outputs, inputs_digest=digest(ids))
 
 
-def open_exported(folder: str, threads: int) -> Implementation:
+def open_exported(folder: str, threads: int) -> CandidateModel:
     """In the process of its own."""
     return Exported(folder, threads)

@@ -31,7 +31,7 @@ from section import HERE, Target, Work, at_least, run, stream
 
 from electra import environment
 from electra.benchmark import results
-from electra.benchmark.measure import Entry, Plan, compete, entry_of, unique_names
+from electra.benchmark.measure import Candidate, MeasurementPlan, candidate_of, measure_candidates, unique_names
 from electra.benchmark.results import Comparison, Interval, Latency, Row, to_markdown
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("--optimum", default="", help="interpreter for that (default: that of the peers)")
     options = parser.parse_args()
     asked = EvaluateSettings(model=options.model, task=options.task, data=(options.data,))
-    plan = Plan(calls=options.calls, threads=options.threads, num_examples=options.num_examples)
+    plan = MeasurementPlan(calls=options.calls, threads=options.threads, num_examples=options.num_examples)
     folder = resolve.resolve(options.model)
     if json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"] != ["ElectraForSequenceClassification"]:
         raise UserError(f"{options.model}: transformers opens no such model for text classification; fine-tune with --head transformers")
@@ -145,11 +145,11 @@ def main() -> int:
     known = [(EAGER, place, open_eager, options.peers), (PIPELINE, place, open_pipeline, options.peers)] if options.peers else []
     known += [(EXPORTED, options.exported, open_exported, other)] if options.exported else []
     entries = [
-        Entry(name=name, source=source, kind="peer", opener=opener, arguments=(source,), python="" if python == sys.executable else python)
+        Candidate(name=name, source=source, kind="peer", opener=opener, arguments=(source,), python="" if python == sys.executable else python)
         for name, source, opener, python in known
     ]
-    entries += [entry_of(source, name, asked) for source, name in zip(sources, unique_names(sources), strict=True)]
-    rows = compete(entries, asked, plan, lambda line: print(line, file=sys.stderr, flush=True))
+    entries += [candidate_of(source, name, asked) for source, name in zip(sources, unique_names(sources), strict=True)]
+    rows = measure_candidates(entries, asked, plan, lambda line: print(line, file=sys.stderr, flush=True))
     named = {row.name: row for row in rows}
     ours = rows[len(known) :] if options.peers else []
     verdicts = {row.name: compared(named[EAGER], named[PIPELINE], named.get(EXPORTED), row) for row in ours}

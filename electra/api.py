@@ -391,7 +391,7 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
             raise UserError(f"--skip {name}: unknown target; {did_you_mean(name, TARGETS)}")
     _check_source(settings)
     from electra.benchmark.auto_target import build_fastest, training_texts
-    from electra.benchmark.measure import Plan
+    from electra.benchmark.measure import MeasurementPlan
     from electra.model.huggingface import load_checkpoint
     from electra.tasks.evaluate import data_place, named_task, read_labelled
 
@@ -408,7 +408,7 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
         asked,
         settings.output,
         max_drop=settings.max_drop,
-        plan=Plan(calls=settings.calls, threads=len(environment.choose_cores(settings.threads))),
+        plan=MeasurementPlan(calls=settings.calls, threads=len(environment.choose_cores(settings.threads))),
         texts=spread(texts, settings.num_texts) if texts else (),
         skip=settings.skip,
         say=say,
@@ -429,7 +429,7 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     Raises:
         UserError: no such task or data.
     """
-    from electra.benchmark.measure import Plan, measure
+    from electra.benchmark.measure import MeasurementPlan, measure
     from electra.benchmark.results import Comparison
 
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
@@ -440,7 +440,7 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     if settings.output is not None:
         require("matplotlib", "train")
         atomic.fresh_output(settings.output, remedy="choose another --output")
-    plan = Plan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
+    plan = MeasurementPlan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
     machine = environment.describe()
     rows = measure(settings.models, _labelled_data(settings), plan, say)
     found = Comparison(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from electra import environment as machine
-from electra.benchmark.worker import Answered, Contestant
+from electra.benchmark.worker import Answered
 from electra.contracts import Head
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,7 +70,7 @@ def test_a_candidate_answers_fails_and_ends(tmp_path: Path) -> None:
 
 
 class Told:
-    """An implementation that answers with what its process finds in its environment."""
+    """A candidate that answers with what its process finds in its environment."""
 
     head, max_length = Head(kind="classification", labels=("a",)), 8
 
@@ -84,15 +84,15 @@ class Told:
         return Answered(predictions=[])
 
 
-def test_an_implementation_runs_under_its_own_interpreter(tmp_path: Path) -> None:
+def test_a_candidate_runs_under_its_own_interpreter(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nBENCH_SIDE=theirs exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     before = sys.path.copy()
     for given, expected in (("", "ours"), (str(python), "theirs"), ("", "ours")):
-        candidate = Contestant(Told, (), machine.choose_cores(1), python=given)
-        head, _, _ = candidate.ask("open")
-        candidate.close()
+        worker = Worker(Told, (), machine.choose_cores(1), python=given)
+        head, _, _ = worker.ask("open")
+        worker.close()
         assert head.labels == (expected,)
     assert sys.path == before
 

@@ -1,4 +1,4 @@
-"""--target auto: build for everything this machine can run, measure each by the method of 'electra compare', keep the fastest that is right.
+"""--target auto: build every target this machine can run, measure each as 'electra compare' does, keep the fastest within a score drop.
 
 checkpoint -> an artefact per target -> a row each, the checkpoint's the first -> the chosen one at `output`, with the whole table in it
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electra.benchmark.measure import Plan, compete, entry_of
+from electra.benchmark.measure import MeasurementPlan, candidate_of, measure_candidates
 from electra.benchmark.results import Row
 from electra.errors import UserError
 from electra.exporting.targets import TARGETS, build_artefact
@@ -20,39 +20,39 @@ from electra.inference.artifact import read_manifest, write_artefact
 from electra.settings import EvaluateSettings
 from electra.tasks.evaluate import data_place, named_task, read_labelled
 
-# ---- Measured implementations -> the fastest whose score stays within a drop, and why not the others ----
+# ---- selection ----
 
 
 ROUNDING = 1e-9
-"""Scores are ratios: a drop of exactly the limit must not fall to the last bit."""
+"""Scores are ratios: a drop of exactly the limit must not depend on the last bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What was chosen of a table."""
+    """The chosen row of a table."""
 
     chosen: str
-    """A row's name."""
+    """Its name."""
     reason: str
     """Why, in one line."""
     dropped: Mapping[str, str]
-    """Name -> why not, in one line; those that could not be built included."""
+    """Name -> why not, in one line, including those that could not be built."""
 
 
 def select(rows: Sequence[Row], max_drop: float, unavailable: Mapping[str, str]) -> Selection:
-    """The row with the least median latency at batch 1, among those within the drop.
+    """The row with the lowest median latency at batch size 1, among those within the drop.
 
     Args:
-        rows: the first is the reference, which is no candidate.
-        max_drop: points (hundredths of the main metric) that may be lost.
-        unavailable: name -> why it could not be built, for the record.
+        rows: the first is the reference, which is not chosen.
+        max_drop: largest drop of the main metric, in points (hundredths).
+        unavailable: name -> why it could not be built.
 
     Raises:
-        UserError: none is within the drop, or none could be measured; the message has each one's reason.
+        UserError: none is within the drop, or none could be measured; the message gives each one's reason.
     """
     reference, *candidates = rows
     if reference.error:
-        raise UserError(f"{reference.name} itself cannot be measured: {reference.error}")
+        raise UserError(f"{reference.name} cannot be measured: {reference.error}")
     dropped = dict(unavailable)
     kept: list[tuple[float, Row]] = []
     for row in candidates:
@@ -63,8 +63,8 @@ def select(rows: Sequence[Row], max_drop: float, unavailable: Mapping[str, str])
         else:
             kept.append((row.latency.p50_ms, row))
     if not kept:
-        told = "; ".join(f"{name}: {reason}" for name, reason in dropped.items())
-        raise UserError(f"no target stays within --max-drop {max_drop:g}: {told or 'there is none to try'}")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in dropped.items())
+        raise UserError(f"no target is within --max-drop {max_drop:g}: {reasons or 'none could be built'}")
     fastest, best = min(kept, key=lambda pair: pair[0])
     for p50_ms, row in kept:
         if row is not best:
@@ -74,31 +74,31 @@ def select(rows: Sequence[Row], max_drop: float, unavailable: Mapping[str, str])
 
 
 def _points(row: Row) -> str:
-    """The drop with its interval, in points: '0.34 points (-0.11 to 0.92)'; what is gained is lost with a minus."""
+    """The drop with its interval, in points: '0.34 points (-0.11 to 0.92)'; a gain is negative."""
     assert row.drop is not None
     interval = f" ({100 * row.drop_interval[0]:.2f} to {100 * row.drop_interval[1]:.2f})" if row.drop_interval else ""
     return f"{100 * row.drop + 0.0:.2f} points{interval}"
 
 
 def _overlap(row: Row, other: Row) -> bool:
-    """Whether the intervals of two speed-ups have a number in common."""
+    """Whether the intervals of two speed-ups overlap."""
     one, two = (r.latency.speedup_interval if r.latency else None for r in (row, other))
     return one is not None and two is not None and one[0] <= two[1] and two[0] <= one[1]
 
 
 REFERENCE = "checkpoint"
 """Name of the reference's row."""
-NO_TEXTS = "it finds its scales on texts, and there is no train split here; give --calibrate FILE"
+NO_TEXTS = "it needs calibration texts, and --data has no train split; give --calibrate FILE"
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fastest:
-    """What came of it."""
+    """Result of `build_fastest`."""
 
     manifest: Mapping[str, Any]
-    """The chosen artefact's."""
+    """Of the chosen artifact."""
     rows: list[Row]
     """The checkpoint's, then one of each target that was built."""
     selection: Selection
@@ -109,20 +109,20 @@ def build_fastest(
     output: Path,
     *,
     max_drop: float,
-    plan: Plan,
+    plan: MeasurementPlan,
     texts: Sequence[str],
     skip: Sequence[str] = (),
     say: Say = lambda line: None,
 ) -> Fastest:
-    """The artefact of a checkpoint that answers soonest on this machine, among those that lose no more than `max_drop`.
+    """The artifact of a checkpoint with the lowest latency on this machine, among those that lose at most `max_drop`.
 
     Args:
         asked: checkpoint, task, labelled data and split.
-        output: the artefact: folder, or .zip.
-        max_drop: points of the task's main metric that may be lost.
+        output: the artifact: a folder, or a .zip.
+        max_drop: largest drop of the task's main metric, in points.
         plan: how much is measured.
-        texts: to calibrate with; empty: targets that need them are left out.
-        skip: targets to leave out.
+        texts: for calibration; empty: targets that need them are skipped.
+        skip: targets to skip.
         say: takes lines of progress.
 
     Raises:
@@ -133,8 +133,8 @@ def build_fastest(
         work = Path(name)
         unavailable = build_all(asked.model, work, texts=texts, skip=skip, say=say)
         built = [target for target in TARGETS if target not in unavailable]
-        entries = [entry_of(asked.model, REFERENCE, asked), *(entry_of(str(work / target), target, asked) for target in built)]
-        rows = compete(entries, asked, plan, say)
+        entries = [candidate_of(asked.model, REFERENCE, asked), *(candidate_of(str(work / target), target, asked) for target in built)]
+        rows = measure_candidates(entries, asked, plan, say)
         selection = select(rows, max_drop, unavailable)
         table = [row.to_dict() | {"source": row.name} for row in rows]
         manifest = _keep(work / selection.chosen, output, selection, table, max_drop)
@@ -142,12 +142,12 @@ def build_fastest(
 
 
 def build_all(source: str, folder: Path, *, texts: Sequence[str], skip: Sequence[str] = (), say: Say = lambda line: None) -> dict[str, str]:
-    """Every target that can be built here, each in a folder of its name -> name and reason of the others."""
+    """Build every target that this machine can build, each in a folder of its name -> name and reason of the others."""
     unavailable = {}
     for name, target in TARGETS.items():
         try:
             if name in skip:
-                raise UserError("left out by --skip")
+                raise UserError("skipped by --skip")
             target.require()
             if target.calibrated and not texts:
                 raise UserError(NO_TEXTS)
@@ -155,14 +155,14 @@ def build_all(source: str, folder: Path, *, texts: Sequence[str], skip: Sequence
             build_artefact(source, name, folder / name, texts=texts, say=say)
         except UserError as error:
             unavailable[name] = str(error)
-            say(f"target {name} is left out: {error}")
+            say(f"skipped target {name}: {error}")
     return unavailable
 
 
 def training_texts(asked: EvaluateSettings, say: Say = lambda line: None) -> list[str]:
     """Texts of the data's train split, 'a<TAB>b' for pairs; none where there is no such split.
 
-    Never those of the split that is measured: scales found on them would flatter the score.
+    Never those of the measured split: calibration on them would inflate the score.
 
     Raises:
         UserError: no such task.
@@ -174,13 +174,13 @@ def training_texts(asked: EvaluateSettings, say: Say = lambda line: None) -> lis
     try:
         examples = read_labelled(task, place, "train")
     except UserError as error:
-        say(f"no training texts to find the scales of static int8 on: {error}")
+        say(f"no training texts for calibration: {error}")
         return []
     return [f"{example.text}\t{example.text_pair}" if example.text_pair else example.text for example in examples]
 
 
 def _keep(chosen: Path, output: Path, selection: Selection, table: list[dict[str, Any]], max_drop: float) -> Mapping[str, Any]:
-    """A built artefact to where it was wanted, with the table and the reasons in its manifest."""
+    """Copy a built artifact to `output`, with the table and the reasons in its manifest."""
     found = read_manifest(chosen)
 
     def make(folder: Path) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What measuring one implementation says: a row of the comparison."""
+"""Measurements of candidates -> rows, tables for a terminal and in Markdown, JSON, a chart."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Latency:
     p99_ms: float
     num_calls: int
     turns_ms: tuple[tuple[float, ...], ...] = ()
-    """Every call, turn by turn: those of one turn followed each other, and all implementations had the same texts in it."""
+    """Every call, run by run: the calls of a run follow each other, and all candidates have the same texts in it."""
     speedup: float | None = None
     """The reference's median divided by this one's; None for the reference."""
     speedup_interval: Interval | None = None
-    """95%, of a paired bootstrap over the turns that the implementations took."""
+    """95%, of a paired bootstrap over runs."""
 
     @property
     def within_noise(self) -> bool:
-        """Whether this may be as fast as the reference: the interval holds 1."""
+        """Whether this may be as fast as the reference: the interval contains 1."""
         return self.speedup_interval is not None and self.speedup_interval[0] <= 1.0 <= self.speedup_interval[1]
 
 
@@ -56,16 +56,16 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One implementation. What could not be measured is None; `error` says why."""
+    """One candidate. What could not be measured is None; `error` says why."""
 
     name: str
     """Unique among the rows."""
     source: str
     """What was opened."""
     kind: str = ""
-    """'checkpoint', or the artefact's target."""
+    """'checkpoint', or the artifact's target."""
     error: str | None = None
-    """Why it could not be measured (to the end), in one line."""
+    """Why it could not be measured (completely), in one line."""
     num_examples: int = 0
     """Answered for the score."""
     metric: str = ""
@@ -83,27 +83,27 @@ class Row:
     agreement: float | None = None
     """Share of labels that are the reference's, 0..1."""
     largest_difference: float | None = None
-    """Largest absolute difference between this one's logits and the reference's; None where they do not read the same tokens."""
+    """Largest absolute difference between this one's logits and the reference's; None where their input tokens differ."""
     latency: Latency | None = None
     """One text at a time, at its real length."""
     padded: Latency | None = None
-    """One text at a time, filled up with padding to `padded_length` tokens, all of which are computed."""
+    """One text at a time, padded to `padded_length` tokens, all of which are computed."""
     padded_length: int = 0
     throughput: dict[int, Throughput] = field(default_factory=dict)
     """Batch size -> texts per second."""
     size_bytes: int | None = None
-    """On disk: the model and all that answering needs."""
+    """On disk: the model and all other files it needs."""
     peak_memory_bytes: int | None = None
-    """Largest resident set of its process, over everything that was measured."""
+    """Largest resident set of its worker, over all measurements."""
     load_seconds: float | None = None
     """From the request to open it, libraries included, until it is ready; files in the page cache."""
     first_answer_seconds: float | None = None
-    """The first text's, after that."""
+    """From then to the answer to the first text."""
     build_seconds: float | None = None
-    """What making the artefact took; None for a checkpoint."""
+    """Of the artifact; None for a checkpoint."""
 
     def to_dict(self, *, calls: bool = False) -> dict[str, Any]:
-        """Plain values, for JSON; `calls`: with the time of every single one."""
+        """Plain values, for JSON; `calls`: with the time of every call."""
         out = dataclasses.asdict(self)
         for name in ("latency", "padded"):
             if out[name] is not None:
@@ -116,12 +116,12 @@ class Row:
 def speedup(
     reference: Sequence[Sequence[float]], other: Sequence[Sequence[float]], *, num_resamples: int = 2000, seed: int = 1
 ) -> tuple[float, Interval]:
-    """Times of two implementations, turn by turn -> the reference's median over the other's, and its interval.
+    """Times of two candidates, run by run -> the reference's median divided by the other's, and its interval.
 
-    Turns are resampled, the same ones for both: both saw the same texts in a turn, and what else the machine did.
+    Runs are resampled in pairs: both candidates had the same texts in a run, at nearly the same time.
     """
     assert len(reference) == len(other) and all(len(one) == len(two) for one, two in zip(reference, other, strict=True))
-    ours, theirs = ([np.asarray(turn, dtype=np.float64) for turn in side] for side in (reference, other))
+    ours, theirs = ([np.asarray(run, dtype=np.float64) for run in side] for side in (reference, other))
 
     def ratio(drawn: Sequence[int]) -> float:
         return float(np.median(np.concatenate([ours[i] for i in drawn])) / np.median(np.concatenate([theirs[i] for i in drawn])))
@@ -130,18 +130,18 @@ def speedup(
     return ratio(range(len(ours))), significance.interval(found)
 
 
-# ---- Rows of measurements -> what people read: tables for the terminal and in markdown, and all of it as JSON ----
+# ---- tables and JSON ----
 
 
 FEW_CALLS = 200
 BUSY = 0.3
-"""Running processes per core, on average of a minute, above which times say less."""
+"""Load average per core above which times are unreliable."""
 NONE = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Implementations of one model on one split, by one method."""
+    """Candidates measured on one split, by one method."""
 
     task: str
     split: str
@@ -176,25 +176,25 @@ class Comparison:
             f"{self.task}, {self.split}: {self.num_examples:,} examples. The reference is {self.rows[0].name}.",
             f"{machine.get('processor')} ({instructions}), {machine.get('cores')} cores{memory}{load}.",
             f"{known}.",
-            f"Each in a process of its own, {self.threads} thread{'s' if self.threads > 1 else ''} pinned to as many cores; turns in random order; "
+            f"Each in its own process, {self.threads} thread{'s' if self.threads > 1 else ''} pinned to as many cores; runs in random order; "
             f"{self.calls} timed calls of each kind after warm-up, from text to answer, the tokenizer included.",
-            f"'padded': every input filled up to {padded} tokens, all of them computed; else real lengths, and in batches grouped by length.",
-            "Intervals are of 95%: Wilson's for an accuracy, else of a bootstrap. (=): within noise of the reference. The interval of the difference "
-            "then holds 0, that of the ratio of medians 1; of texts per second the repetitions overlap.",
+            f"'padded': every input padded to {padded} tokens, all of them computed; otherwise real lengths, batches grouped by length.",
+            "95% intervals: Wilson's for accuracy, otherwise a bootstrap. (=): within noise of the reference: the interval of the difference "
+            "contains 0, that of the ratio of medians 1; repetitions of texts per second overlap.",
         ]
         if machine.get("load_before") and machine["load_before"][0] > BUSY * machine.get("cores", 1):
-            lines.append("The machine was busy with other work, which slows implementations differently: measure again when it is quiet.")
+            lines.append("The machine was busy with other work, which slows candidates down unequally: measure again when it is idle.")
         if self.calls < FEW_CALLS:
-            lines.append(f"Only {self.calls} calls: the 99th percentile and the intervals of ratios say little.")
+            lines.append(f"Only {self.calls} calls: the 99th percentile and the intervals of ratios are unreliable.")
         return lines
 
 
-Columns = tuple[Sequence[str], Sequence[Sequence[str]]]
+TableColumns = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-def answer_columns(found: Comparison) -> Columns:
-    """How right, and what it costs beside time: header and rows."""
-    header = ("implementation", "kind", found.metric, "interval", "lost", "agreement", "max logit diff", "size", "memory", "load", "build")
+def answer_columns(found: Comparison) -> TableColumns:
+    """Scores, agreement, sizes: header and rows."""
+    header = ("candidate", "kind", found.metric, "interval", "lost", "agreement", "max logit diff", "size", "memory", "load", "build")
     rows = []
     for row in found.rows:
         rows.append(
@@ -215,11 +215,11 @@ def answer_columns(found: Comparison) -> Columns:
     return header, rows
 
 
-def speed_columns(found: Comparison) -> Columns:
-    """How fast: header and rows."""
+def speed_columns(found: Comparison) -> TableColumns:
+    """Latency and throughput: header and rows."""
     sizes = sorted({size for row in found.rows for size in row.throughput})
     times = ("p50 / p90 / p99 ms", "speed-up")
-    header = ("implementation", *times, *(f"padded: {name}" for name in times), *(f"texts/s, batch {size}" for size in sizes))
+    header = ("candidate", *times, *(f"padded: {name}" for name in times), *(f"texts/s, batch {size}" for size in sizes))
     rows = []
     for row in found.rows:
         rates = (_rate(row.throughput.get(size)) for size in sizes)
@@ -229,7 +229,7 @@ def speed_columns(found: Comparison) -> Columns:
 
 def to_markdown(found: Comparison) -> str:
     """table.md."""
-    lines = [f"# {found.task}: {len(found.rows)} implementation{'s' if len(found.rows) > 1 else ''}", ""]
+    lines = [f"# {found.task}: {len(found.rows)} candidate{'s' if len(found.rows) > 1 else ''}", ""]
     for title, (header, rows) in (("Answers", answer_columns(found)), ("Speed", speed_columns(found))):
         lines += [f"## {title}", "", _line(header), "|---" + "|---:" * (len(header) - 1) + "|", *map(_line, rows), ""]
     failed = [f"- {row.name}: **failed**: {row.error}" for row in found.rows if row.error]
@@ -239,7 +239,7 @@ def to_markdown(found: Comparison) -> str:
 
 
 def to_terminal(found: Comparison) -> RenderableType:
-    """The same for a terminal."""
+    """The tables for a terminal."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -301,17 +301,17 @@ def _rate(found: Throughput | None) -> str:
     return f"{found.texts_per_second:,.1f}{ratio}"
 
 
-# ---- Rows of measurements -> one picture: how right, how fast, how large each implementation is ----
+# ---- chart ----
 
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 LONGEST_NAME = 34
 PATCH = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"}
-"""Behind a number, so that a line through it leaves it readable."""
+"""Background of a number, so that a line through it does not hide it."""
 
 
 def draw(found: Comparison, output: Path) -> None:
-    """A row per implementation, a panel per question; the reference on top, its value as a dashed line."""
+    """Write a PNG: a row per candidate, a panel per quantity; the reference on top, its value as a dashed line."""
     from matplotlib.figure import Figure
 
     count = len(found.rows)
@@ -361,7 +361,7 @@ def _draw_scores(found: Comparison, axes: Axes) -> None:
 
 
 def _draw_latency(times: list[Latency | None], axes: Axes, title: str) -> None:
-    """Dots on a scale of powers, since implementations may be fifty times apart."""
+    """Dots on a log scale: candidates may be fifty times apart."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     for place, found in enumerate(times):

@@ -1,6 +1,6 @@
-"""One implementation in a process of its own: opened there, then asked for answers and for times.
+"""A worker process with one candidate model in it: opens the model, then answers requests for predictions and times.
 
-Nothing is imported here that an implementation does not import itself, so that memory and loading time are its own.
+Nothing is imported here that the candidate does not import itself, so that memory and loading time are its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from electra.tasks.evaluate import FineTuned
 
 WARM_UP_CALLS = 3
-"""Untimed calls before every turn's timed ones: caches hold what the others left there."""
+"""Untimed calls before the timed ones of every run: caches hold what other candidates left there."""
 TIMEOUT_SECONDS = 1800.0
 """One request may take this long."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -40,43 +40,43 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What an implementation said of N examples."""
+    """A candidate's answers to N examples."""
 
     predictions: list[Prediction]
     outputs: list[np.ndarray] | None = None
-    """Logits of every input, where it tells them."""
-    reading: str = ""
-    """A digest of the token ids it read: only where it is another's, logits can be compared."""
+    """Logits of every input, if the candidate gives them."""
+    inputs_digest: str = ""
+    """Of the token ids it read: logits are compared only where they are equal."""
 
 
-class Implementation(Protocol):
-    """What is measured."""
+class CandidateModel(Protocol):
+    """An opened model to measure."""
 
     head: Head
     max_length: int
     """Longest input in tokens."""
 
     def predict(self, examples: Sequence[Example], batch_size: int, padded_length: int = 0) -> list[Prediction]:
-        """Answers, as its users get them; `padded_length`: every input filled up to so many tokens, all of them computed."""
+        """Predictions, as users get them; `padded_length`: every input padded to so many tokens, all of them computed."""
         ...
 
     def examine(self, examples: Sequence[Example], batch_size: int) -> Answered:
-        """Answers, and the logits behind them."""
+        """Predictions and their logits."""
         ...
 
 
-Open = Callable[..., Implementation]
-"""A function of a module, called in the new process."""
+Open = Callable[..., CandidateModel]
+"""A function of a module, called in the worker process."""
 
 
-class Ours:
-    """A checkpoint or an artefact, as `electra.load` opens it."""
+class ElectraCandidate:
+    """A checkpoint or an artifact, as `electra.load` opens it."""
 
     def __init__(self, model: FineTuned, max_length: int) -> None:
         self.model, self.head, self.max_length = model, model.head, max_length
 
     def predict(self, examples: Sequence[Example], batch_size: int, padded_length: int = 0) -> list[Prediction]:
-        """Answers."""
+        """See `CandidateModel`."""
         if not padded_length:
             return self.model.answer(examples, self.model.featurize(examples), batch_size)
         model = replace(self.model, max_length=min(padded_length, self.max_length))
@@ -84,28 +84,28 @@ class Ours:
         return model.answer(examples, features, batch_size)
 
     def examine(self, examples: Sequence[Example], batch_size: int) -> Answered:
-        """Answers and logits."""
+        """See `CandidateModel`."""
         features = self.model.featurize(examples)
         outputs = self.model.compute(features, batch_size)
         predictions = self.model.task.decode(outputs, features, examples, self.head)
-        return Answered(predictions=predictions, outputs=outputs, reading=digest(feature.ids for feature in features))
+        return Answered(predictions=predictions, outputs=outputs, inputs_digest=digest(feature.ids for feature in features))
 
 
-def open_ours(source: str, asked: EvaluateSettings, device: str, threads: int) -> Implementation:
-    """A source that `electra.load` opens, reading as it was trained to.
+def open_electra(source: str, asked: EvaluateSettings, device: str, threads: int) -> CandidateModel:
+    """A source that `electra.load` opens, with the input spec it was trained with.
 
     Raises:
-        UserError: no such model, or one of other labels.
+        UserError: no such model, or its labels are not the task's.
     """
     from electra.inference.predictor import open_fine_tuned
     from electra.tasks.evaluate import for_task, named_task, settled
 
     opened = open_fine_tuned(source, threads=threads, device=device)
-    return Ours(for_task(opened, *settled(named_task(asked), asked, opened.head), asked), opened.max_length)
+    return ElectraCandidate(for_task(opened, *settled(named_task(asked), asked, opened.head), asked), opened.max_length)
 
 
 def digest(inputs: Iterable[Iterable[int]]) -> str:
-    """Token ids of every input, padding left out -> what `Answered.reading` is."""
+    """Token ids of every input, without padding -> `Answered.inputs_digest`."""
     found = hashlib.sha256()
     for ids in inputs:
         found.update(np.asarray([*ids, -1], dtype=np.int64).tobytes())
@@ -113,7 +113,7 @@ def digest(inputs: Iterable[Iterable[int]]) -> str:
 
 
 def filled(feature: Features, length: int, pad_id: int) -> Features:
-    """An input with padding behind it, up to `length` tokens; what is decoded of it are its own tokens."""
+    """An input padded to `length` tokens; only its own tokens are decoded."""
     missing = length - len(feature.ids)
     if missing <= 0:
         return feature
@@ -127,15 +127,15 @@ def filled(feature: Features, length: int, pad_id: int) -> Features:
     return replace(feature, **parts)
 
 
-# ---- the process ----
+# ---- in the worker process ----
 
 
 def serve(connection: Connection, opener: Open, arguments: tuple[Any, ...], threads: int, cores: Sequence[int]) -> None:
-    """Open an implementation and answer requests until told to end. Every answer is ('ok', value) or ('failed', one line)."""
+    """Open a candidate and answer requests until the connection closes. Every answer is ('ok', value) or ('failed', one line)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
-    implementation: Implementation | None = None
+    model: CandidateModel | None = None
     examples: Sequence[Example] = ()
     while True:
         try:
@@ -145,69 +145,69 @@ def serve(connection: Connection, opener: Open, arguments: tuple[Any, ...], thre
         try:
             if kind == "open":
                 started = time.perf_counter()
-                implementation = opener(*arguments, threads)
-                answer: Any = (implementation.head, implementation.max_length, time.perf_counter() - started)
+                model = opener(*arguments, threads)
+                answer: Any = (model.head, model.max_length, time.perf_counter() - started)
             elif kind == "examples":
                 (examples,) = values
                 answer = None
             elif kind == "memory":
                 answer = environment.peak_memory_bytes()
             else:
-                assert implementation is not None
-                answer = REQUESTS[kind](implementation, examples, *values)
+                assert model is not None
+                answer = REQUESTS[kind](model, examples, *values)
         except UserError as error:
             connection.send(("failed", " ".join(str(error).split())))
-        except Exception as error:  # whatever a runtime raises: the others are measured all the same
+        except Exception as error:  # whatever a runtime raises: the other candidates are still measured
             connection.send(("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
         else:
             connection.send(("ok", answer))
 
 
-def _examine(implementation: Implementation, examples: Sequence[Example], batch_size: int) -> Answered:
-    return implementation.examine(examples, batch_size)
+def _examine(model: CandidateModel, examples: Sequence[Example], batch_size: int) -> Answered:
+    return model.examine(examples, batch_size)
 
 
-def _first(implementation: Implementation, examples: Sequence[Example]) -> float:
+def _first(model: CandidateModel, examples: Sequence[Example]) -> float:
     """Seconds to the first answer of all."""
     started = time.perf_counter()
-    implementation.predict(examples[:1], 1)
+    model.predict(examples[:1], 1)
     return time.perf_counter() - started
 
 
-def _latency(implementation: Implementation, examples: Sequence[Example], chosen: Sequence[int], padded_length: int) -> list[float]:
+def _latency(model: CandidateModel, examples: Sequence[Example], chosen: Sequence[int], padded_length: int) -> list[float]:
     """Seconds of each call with one example."""
     for index in chosen[:WARM_UP_CALLS]:
-        implementation.predict([examples[index]], 1, padded_length)
+        model.predict([examples[index]], 1, padded_length)
     seconds = []
     for index in chosen:
         asked = [examples[index]]
         started = time.perf_counter()
-        implementation.predict(asked, 1, padded_length)
+        model.predict(asked, 1, padded_length)
         seconds.append(time.perf_counter() - started)
     return seconds
 
 
-def _throughput(implementation: Implementation, examples: Sequence[Example], chosen: Sequence[int], batch_size: int) -> float:
+def _throughput(model: CandidateModel, examples: Sequence[Example], chosen: Sequence[int], batch_size: int) -> float:
     """Seconds for all."""
     asked = [examples[index] for index in chosen]
-    implementation.predict(asked[:batch_size], batch_size)
+    model.predict(asked[:batch_size], batch_size)
     started = time.perf_counter()
-    implementation.predict(asked, batch_size)
+    model.predict(asked, batch_size)
     return time.perf_counter() - started
 
 
 REQUESTS: dict[str, Callable[..., Any]] = {"examine": _examine, "first": _first, "latency": _latency, "throughput": _throughput}
 
 
-# ---- its handle ----
+# ---- in the measuring process ----
 
 
-class Failed(Exception):
-    """An implementation cannot go on; the message is why, in one line."""
+class WorkerFailed(Exception):
+    """A candidate cannot continue; the message says why, in one line."""
 
 
-class Contestant:
-    """A process with an implementation in it, as the one who measures sees it."""
+class Worker:
+    """The handle of a worker process."""
 
     def __init__(self, opener: Open, arguments: tuple[Any, ...], cores: Sequence[int], timeout_seconds: float = 0.0, python: str = "") -> None:
         context = multiprocessing.get_context("spawn")
@@ -223,19 +223,19 @@ class Contestant:
         """A request and its answer.
 
         Raises:
-            Failed: it could not, took too long, or its process has ended.
+            WorkerWorkerFailed: the request failed, took too long, or the process has ended.
         """
         try:
             self._connection.send((kind, *values))
             if not self._connection.poll(self._timeout_seconds):
                 self.close()
-                raise Failed(f"no answer within {self._timeout_seconds:,.0f} s ({kind})")
+                raise WorkerFailed(f"no answer within {self._timeout_seconds:,.0f} s ({kind})")
             state, answer = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(5)
-            raise Failed(f"its process ended {_reason(self._process.exitcode)} ({kind})") from None
+            raise WorkerFailed(f"its process ended {_reason(self._process.exitcode)} ({kind})") from None
         if state == "failed":
-            raise Failed(answer)
+            raise WorkerFailed(answer)
         return answer
 
     def close(self) -> None:
@@ -251,14 +251,14 @@ def _reason(code: int | None) -> str:
     if code is None or code >= 0:
         return f"with exit code {code}"
     try:
-        return f"by {signal.Signals(-code).name}" + (", perhaps for want of memory" if code == -signal.SIGKILL else "")
+        return f"by {signal.Signals(-code).name}" + (", perhaps out of memory" if code == -signal.SIGKILL else "")
     except ValueError:
         return f"by signal {-code}"
 
 
 @contextmanager
 def _threads_in_environment(threads: int) -> Iterator[None]:
-    """Libraries read these when they are loaded, which is before anything of ours runs in the new process."""
+    """Libraries read these when they are loaded, which is before any of our code runs in the worker process."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
@@ -273,15 +273,15 @@ def _threads_in_environment(threads: int) -> Iterator[None]:
 
 @contextmanager
 def _interpreter(python: str) -> Iterator[None]:
-    """Processes started within run under this interpreter ('': this one), with its packages beside ours: peers have environments of their own."""
+    """Processes started inside run under this interpreter ('': this one), with its packages after ours: peers have their own environments."""
     if not python:
         yield
         return
-    told = subprocess.run([python, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"], capture_output=True, text=True, check=True)
+    done = subprocess.run([python, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"], capture_output=True, text=True, check=True)
     before, executable = sys.path.copy(), multiprocessing.spawn.get_executable()
-    # A new process takes over this one's list of folders: what is not of this interpreter's own packages stays, before theirs.
+    # A new process inherits this one's sys.path: folders outside of this interpreter stay, before those of the other one.
     kept = [folder for folder in before if not any(Path(folder).is_relative_to(own) for own in (sys.prefix, sys.base_prefix))]
-    sys.path[:] = [*kept, *json.loads(told.stdout), str(Path(__file__).resolve().parents[2])]
+    sys.path[:] = [*kept, *json.loads(done.stdout), str(Path(__file__).resolve().parents[2])]
     multiprocessing.set_executable(python)
     try:
         yield

@@ -1,6 +1,6 @@
 """electra convert: a checkpoint in another form -> a Hugging Face directory, with its generator in generator/.
 
-SRC   a TensorFlow checkpoint of the original code or of BERT (read without TensorFlow), a checkpoint or run of ours, a hub name
+SRC   a TensorFlow checkpoint of the original code or of BERT (read without TensorFlow), a checkpoint or run of electra, a hub name
 DST   config.json, model.safetensors, tokenizer files, README.md, and the same in DST/generator
 """
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 
 def run(settings: ConvertSettings) -> None:
-    """Read, write, say what was there."""
+    """Read, write, print remarks and a summary."""
     require("torch", "train")
     atomic.fresh_output(settings.output, remedy="choose another name")
     source = fetch_tensorflow(settings.source) or Path(settings.source)
     if is_tensorflow(source):
-        first, second, remarks, beside = from_tensorflow(source, settings)
+        first, second, remarks, vocabulary_folder = from_tensorflow(source, settings)
     else:
-        first, second, remarks, beside = from_huggingface(settings)
-    write(settings, first, second, beside, remarks)
+        first, second, remarks, vocabulary_folder = from_huggingface(settings)
+    write(settings, first, second, vocabulary_folder, remarks)
     for remark in remarks:
         print(remark)
     print(f"{settings.output}: {', with '.join(describe(module) for module in (first, second) if module is not None)}")
 
 
 def fetch_tensorflow(source: str) -> Path | None:
-    """The URL of a TensorFlow checkpoint, its folder or its prefix -> the prefix of a copy in the cache; None where it is no such URL.
+    """The URL of a TensorFlow checkpoint, its folder or its prefix -> the prefix of a copy in the cache; None for any other source.
 
     Raises:
-        UserError: none or several are there.
+        UserError: there is none, or more than one.
     """
     if not remote.is_url(source):
         return None
@@ -61,7 +61,7 @@ def is_tensorflow(source: Path) -> bool:
 
 
 def from_tensorflow(source: Path, settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
-    """The network for DST, the one for DST/generator, remarks, and where a vocabulary may lie."""
+    """The network for DST, the one for DST/generator, remarks, and the folder that may hold a vocabulary."""
     from electra.model.tensorflow import find_checkpoint, read_networks
 
     prefix = find_checkpoint(source)
@@ -69,7 +69,7 @@ def from_tensorflow(source: Path, settings: ConvertSettings) -> tuple[nn.Module,
     remarks = []
     if found.unused:
         names = ", ".join(found.unused[:3]) + (", ..." if len(found.unused) > 3 else "")
-        remarks.append(f"left out, as part of neither network: {len(found.unused)} variables ({names})")
+        remarks.append(f"ignored, because they belong to neither network: {len(found.unused)} variables ({names})")
     if found.discriminator is None:
         remarks.append("no discriminator in the checkpoint: the output is a masked language model")
         assert found.generator is not None
@@ -84,28 +84,30 @@ def from_huggingface(settings: ConvertSettings) -> tuple[nn.Module, nn.Module | 
     from electra.model.huggingface import load_checkpoint
 
     if settings.num_attention_heads is not None:
-        raise UserError("--num-attention-heads is for TensorFlow checkpoints; a config.json says it itself")
+        raise UserError("--num-attention-heads is for TensorFlow checkpoints; a config.json has it")
     folder = resolve.resolve(settings.source)
     found = load_checkpoint(folder)
     has_generator = (folder / "generator" / "config.json").exists()
     return found.module, load_checkpoint(folder / "generator").module if has_generator else None, [], folder
 
 
-def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None, beside: Path, remarks: list[str]) -> None:
-    """DST, complete or not at all."""
+def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None, vocabulary_folder: Path, remarks: list[str]) -> None:
+    """Write DST, completely or not at all."""
     import torch
 
     from electra.model.huggingface import encoder_of, save_checkpoint
     from electra.model.model_card import converted_card
 
     dtype = getattr(torch, settings.dtype)
-    vocabulary = settings.vocab or next((str(beside / name) for name in ("tokenizer.json", "vocab.txt") if (beside / name).is_file()), None)
+    vocabulary = settings.vocab or next(
+        (str(vocabulary_folder / name) for name in ("tokenizer.json", "vocab.txt") if (vocabulary_folder / name).is_file()), None
+    )
     tokenizer = None if vocabulary is None else load_tokenizer(vocabulary, settings.lowercase)
     size = encoder_of(first).config.vocab_size
     if tokenizer is None:
-        remarks.append("no vocabulary beside the checkpoint: give --vocab vocab.txt, or the output has no tokenizer")
+        remarks.append("no vocabulary next to the checkpoint: the output has no tokenizer; give --vocab vocab.txt to add one")
     elif tokenizer.vocab_size > size:
-        raise UserError(f"{vocabulary} has {tokenizer.vocab_size} pieces, the checkpoint {size}; they do not belong together")
+        raise UserError(f"{vocabulary} has {tokenizer.vocab_size} tokens, the checkpoint {size}; give the vocabulary that belongs to it")
     with atomic.atomic_folder(settings.output) as folder:
         for module, place in ((first, folder), (second, folder / "generator")):
             if module is not None:
@@ -115,7 +117,7 @@ def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None,
 
 
 def describe(module: nn.Module) -> str:
-    """What a network is, in a few words."""
+    """'ElectraForPreTraining (12 layers of width 256, 13.5 M parameters)'."""
     from electra.model.huggingface import architecture_of, encoder_of
 
     config = encoder_of(module).config

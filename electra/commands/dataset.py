@@ -1,4 +1,4 @@
-"""electra dataset: a data set's official files -> plain csv files."""
+"""electra dataset: a data set's official files -> csv files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILES = {"train": "train/train_data.csv", "valid": "valid/valid_data.csv", "test
 
 
 def run(settings: DatasetSettings) -> None:
-    """Write the halves of the Large Movie Review data set, and say how many reviews each has."""
+    """Write the two halves of the Large Movie Review data set; print the number of reviews in each."""
     if settings.name != "imdb":
         raise UserError(f"no data set '{settings.name}'; known: imdb")
     atomic.fresh_output(settings.output, remedy="choose another --output")

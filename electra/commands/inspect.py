@@ -1,4 +1,4 @@
-"""A path or a name -> what it is, as a table or JSON."""
+"""electra inspect: a path or a name -> a description, as a table or JSON; with --verify, the damaged files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from electra.settings import InspectSettings
 
 
 def run(settings: InspectSettings) -> int:
-    """Print what is there, or with --verify what is damaged; exit code 2 where something is."""
+    """Print the description, or with --verify a line for each damaged file; exit code 2 if there is one."""
     if settings.verify:
         damaged = verify(settings.path)
         if settings.json:

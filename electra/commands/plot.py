@@ -1,4 +1,4 @@
-"""runs -> their metrics.jsonl -> one panel per metric -> PNG."""
+"""electra plot: runs -> their metrics.jsonl -> one panel per metric -> PNG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FIRST = "loss masked_lm_loss disc_loss masked_lm_accuracy sampled_masked_lm_accuracy disc_accuracy disc_auc disc_precision disc_recall".split()
 LAST = ("learning_rate", "grad_norm", "tokens_per_second", "mfu")
 PLACE = ("step", "tokens", "seconds", "flops", "kind")
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 AXES = {"step": "step", "tokens": "tokens", "flops": "training FLOP", "seconds": "training time (minutes)"}
 
@@ -25,7 +25,7 @@ Curve = tuple[list[float], list[float]]
 
 
 def run(settings: PlotSettings) -> None:
-    """Draw and say where."""
+    """Draw and print the path."""
     require("matplotlib", "train")
     runs = {name: read(path) for name, path in zip(run_names(settings.runs), settings.runs, strict=True)}
     metrics = choose(runs, settings.metrics)
@@ -38,14 +38,14 @@ def run(settings: PlotSettings) -> None:
 
 
 def run_names(paths: tuple[Path, ...]) -> list[str]:
-    """The shortest ends of the paths that tell them apart.
+    """The shortest ends of the paths that are unique.
 
     Raises:
         UserError: one run is given twice.
     """
     whole = [path.resolve().parts for path in paths]
     if len(set(whole)) < len(whole):
-        raise UserError(f"run {max(paths, key=paths.count)} is given twice; name each run once")
+        raise UserError(f"run {max(paths, key=paths.count)} is given twice; give each run once")
     depth = 1
     while len({parts[-depth:] for parts in whole}) < len(whole):
         depth += 1
@@ -65,15 +65,15 @@ def read(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} is not a run directory (no metrics.jsonl); give the --output of 'electra pretrain' or 'electra finetune'")
     lines = read_metrics(file)
     if not lines:
-        raise UserError(f"{file} holds no line yet; wait for the run's first ones")
+        raise UserError(f"{file} is still empty; wait for the first lines of the run")
     return lines
 
 
 def choose(runs: dict[str, list[dict[str, Any]]], wanted: tuple[str, ...]) -> list[str]:
-    """The metrics to draw: those wanted, else all there are, losses first.
+    """The metrics to draw: those given, else all, losses first.
 
     Raises:
-        UserError: no run has a wanted metric.
+        UserError: no run has a given metric.
     """
     there = {name for lines in runs.values() for line in lines for name in line if name not in PLACE}
     for name in wanted:
@@ -84,14 +84,14 @@ def choose(runs: dict[str, list[dict[str, Any]]], wanted: tuple[str, ...]) -> li
 
 
 def curve(lines: list[dict[str, Any]], kind: str, metric: str, x: str) -> Curve:
-    """(where, value) of one metric in the lines of a kind."""
+    """(x, value) of one metric in the lines of a kind."""
     scale = 1 / 60 if x == "seconds" else 1.0
     found = [(line[x] * scale, line[metric]) for line in lines if line.get("kind") == kind and metric in line and x in line]
     return [place for place, _ in found], [value for _, value in found]
 
 
 def smooth(values: list[float]) -> list[float]:
-    """A mean weighted by nearness on both sides, over about a fortieth of the curve; curves of few points stay as they are."""
+    """Gaussian smoothing over about a fortieth of the curve; curves of few points are unchanged."""
     reach = len(values) / 80
     if reach < 1:
         return values
@@ -105,7 +105,7 @@ def smooth(values: list[float]) -> list[float]:
 
 
 def draw(runs: dict[str, list[dict[str, Any]]], metrics: list[str], x: str, output: Path) -> None:
-    """One panel per metric: training as a thin line under its smoothed one, evaluation as points joined by dashes."""
+    """One panel per metric: training as a thin line and smoothed, evaluation as points on a dashed line."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
@@ -141,7 +141,7 @@ def _draw_run(axes: Axes, lines: list[dict[str, Any]], metric: str, x: str, colo
 
 
 def _explain(figure: Any, names: list[str]) -> None:
-    """The legend: colours are runs, line styles what was measured."""
+    """The legend: a colour per run, a line style for training and for evaluation."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=COLOURS[number % len(COLOURS)], linewidth=2.5, label=name) for number, name in enumerate(names)]

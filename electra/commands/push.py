@@ -1,4 +1,4 @@
-"""A checkpoint folder -> a repository on the Hugging Face hub, with its model card."""
+"""electra push: a checkpoint folder -> a repository on the Hugging Face hub, with its model card."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from electra.model.model_card import uploaded_card
 from electra.settings import PushSettings
 
 NOT_UPLOADED = ["training/*", "checkpoints/*", "tensorboard/*", ".*"]
-"""Of use only to a run on this machine."""
+"""Needed only to resume a run."""
 
 
 def run(settings: PushSettings) -> None:
-    """Upload config, weights, tokenizer, generator and model card; print the address."""
+    """Upload config, weights, tokenizer, generator and model card; print the URL."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.name):
         raise UserError(f"--name '{settings.name}': expected OWNER/NAME, such as me/electra-mini")
     folder = settings.path
@@ -35,7 +35,7 @@ def _upload(folder: Path, settings: PushSettings, found: Description) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     if not huggingface_hub.get_token():
-        raise UserError("no Hugging Face token: log in with 'hf auth login', or set HF_TOKEN to a token that may write")
+        raise UserError("no Hugging Face token: log in with 'hf auth login', or set HF_TOKEN to a token with write access")
     api = huggingface_hub.HfApi()
     try:
         address = api.create_repo(settings.name, private=settings.private, exist_ok=True)
@@ -44,15 +44,15 @@ def _upload(folder: Path, settings: PushSettings, found: Description) -> str:
         api.upload_folder(repo_id=settings.name, folder_path=str(folder), ignore_patterns=NOT_UPLOADED, commit_message="Upload by electra push")
     except HfHubHTTPError as error:
         status: Any = getattr(error.response, "status_code", "no answer")
-        reasons = {401: "the token is not valid", 403: "the token may not write there"}
+        reasons = {401: "the token is not valid", 403: "the token has no write access"}
         reason = reasons.get(status, str(error).split("\n")[0])
-        raise UserError(f"the hub refused {settings.name} ({status}): {reason}; check the name and 'hf auth login'") from None
+        raise UserError(f"the hub rejected {settings.name} ({status}): {reason}; check the name and 'hf auth login'") from None
     except HFValidationError as error:
         raise UserError(f"--name '{settings.name}': {error}") from None
     except (OfflineModeIsEnabled, OSError) as error:
         raise _unreachable(settings.name, error) from None
     except Exception as error:
-        # The hub's client speaks through httpx or requests, after its version: their errors share no base but Exception.
+        # The hub's client uses httpx or requests, depending on its version: their errors have no common base but Exception.
         if type(error).__module__.split(".")[0] not in ("httpx", "httpcore", "requests", "urllib3"):
             raise
         raise _unreachable(settings.name, error) from None
@@ -61,4 +61,4 @@ def _upload(folder: Path, settings: PushSettings, found: Description) -> str:
 
 def _unreachable(name: str, error: Exception) -> UserError:
     reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else f"{type(error).__name__}: {error}"[:120]
-    return UserError(f"the Hugging Face hub could not be reached to upload {name} ({reason}); push again where there is a network")
+    return UserError(f"the Hugging Face hub could not be reached to upload {name} ({reason}); try again with a network")

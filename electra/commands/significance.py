@@ -1,21 +1,17 @@
-"""two files of answers to the same examples -> whether the models differ, in a sentence and as JSON."""
+"""electra significance: two files of predictions for the same examples -> whether the models differ, in a sentence or as JSON."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from electra.errors import UserError, require
+from electra.errors import require
 from electra.settings import SignificanceSettings
 from electra.tasks.significance import bootstrap, mcnemar, metric_named, p_text, pair
 
 
 def run(settings: SignificanceSettings) -> None:
     """Compare and print."""
-    if settings.num_resamples < 100:
-        raise UserError(f"--num-resamples {settings.num_resamples} is too few; give at least 100")
-    if not 0.5 <= settings.confidence < 1:
-        raise UserError(f"--confidence {settings.confidence:g}: expected a share from 0.5 to below 1, such as 0.95")
     require("scipy", "train")
     answers = pair(settings.first, settings.second)
     name = settings.metric if settings.metric != "auto" else "accuracy" if answers.classes else "pearson"
@@ -31,18 +27,14 @@ def run(settings: SignificanceSettings) -> None:
 
 
 def sentence(found: dict[str, Any], first: str, second: str) -> str:
-    """What was found, for people."""
+    """The result in words."""
     one = 1.0 if found["metric"] == "root_mean_squared_error" else 100.0
     low, high = (end * one for end in found["interval"])
     scores = f"{first} has {found['metric']} {found['first'] * one:.2f}, {second} {found['second'] * one:.2f} on {found['num_examples']:,} examples"
-    verdict = (
-        "they differ by more than the choice of examples explains"
-        if found["differ"]
-        else "they may be equal: so small a difference could come from the choice of examples"
-    )
+    verdict = "the difference is significant" if found["differ"] else "the difference is not significant"
     text = f"{scores}; {verdict} (difference {found['difference'] * one:+.2f}, {found['confidence']:.0%} interval {low:+.2f} to {high:+.2f}, "
     text += f"{p_text(found['p_value'])}, paired bootstrap)."
     if (test := found.get("mcnemar")) is not None:
-        text += f" Of right answers, {test['only_first_right']} are the first's alone and {test['only_second_right']} the second's alone: "
+        text += f" {test['only_first_right']} examples only the first has right, {test['only_second_right']} only the second: "
         text += f"McNemar's exact test: {p_text(test['p_value'])}."
     return text

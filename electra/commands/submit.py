@@ -1,9 +1,9 @@
-"""electra submit: fine-tuned models + a benchmark's test files -> the zip its site takes.
+"""electra submit: fine-tuned models + a benchmark's test files -> the zip that its site accepts.
 
-models, test files   -> what each file of the submission will be made of   (counts checked before a model is opened)
-for every model:        its test sets -> answers
-tasks without model  -> one constant answer, if asked for
-answers              -> tsv or JSON lines -> zip
+models, test files    -> a plan of every file   (row counts are checked before a model is opened)
+for every model          its test sets -> predictions
+tasks without model   -> one constant answer, with --fill
+predictions           -> tsv or JSON lines -> zip
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from electra.errors import UserError
 from electra.settings import SubmitSettings
 from electra.storage import atomic
 from electra.tasks.registry import find_task
-from electra.tasks.submission import Wanted, clue_file, constant_answer, files_of, glue_file, parse_models, plan, write_zip
+from electra.tasks.submission import SubmissionFile, clue_file, constant_answer, files_of, glue_file, parse_models, plan, write_zip
 
 
 def run(settings: SubmitSettings) -> None:
-    """Answer, write, and say what was made of what."""
+    """Predict, write, and print where each file came from."""
     models = parse_models(settings.models, files_of(settings.benchmark))
     if settings.output.suffix != ".zip":
-        raise UserError(f"--output {settings.output}: the sites take a zip; give a name that ends in .zip")
+        raise UserError(f"--output {settings.output}: the sites accept a zip; give a name that ends in .zip")
     atomic.fresh_output(settings.output, remedy="choose another --output")
     made = plan(settings.benchmark, models, settings.data, fill=settings.fill)
     from electra.inference.predictor import open_fine_tuned
     from electra.tasks.evaluate import for_task
 
-    answers: dict[Wanted, list[Prediction]] = {}
+    answers: dict[SubmissionFile, list[Prediction]] = {}
     for name, files in groupby(sorted(made.answered, key=lambda file: file.task), key=lambda file: file.task):
         task = find_task(name)
         model = for_task(open_fine_tuned(models[name]), task, task.head([]))
@@ -42,8 +42,8 @@ def run(settings: SubmitSettings) -> None:
         answers[file] = [answer] * len(made.filled[file])
         shown = f"{answer.label:.3f}" if isinstance(answer.label, float) else answer.label
         _say(f"{file.name}: no model, {len(answers[file]):,} times '{shown}' ({origin})")
-    for file in made.left_out:
-        _say(f"{file.name}: no model, left out")
+    for file in made.omitted:
+        _say(f"{file.name}: no model, omitted")
     examples = made.answered | made.filled
     contents = {}
     for file, predictions in answers.items():

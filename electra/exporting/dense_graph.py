@@ -1,7 +1,7 @@
-"""A checkpoint -> the same network over a padded grid, as exporters and other runtimes want it.
+"""A checkpoint -> the same network on padded batches, for exporters and other runtimes.
 
-Training and PyTorch's answers run on packed tokens (`electra.model.encoder`), whose shapes depend on the batch's contents. Here the same
-weights work on (B, L) grids with a mask, in plain operations that every exporter knows and that graph optimizers recognize.
+Training and inference in PyTorch use packed tokens (`electra.model.encoder`), whose shapes depend on the batch. Here the same weights work on
+(B, L) batches with a mask, in plain operations that every exporter supports and that graph optimizers recognize.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Attention: TypeAlias = Literal["eager", "sdpa"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """(B, L) int64 each; L at most max_position_embeddings; a row's real tokens come first."""
 POSITIONS = "positions"
-"""(M,) int64, a masked LM's fourth input: row * L + column of each token it is asked for."""
+"""(M,) int64, a masked LM's fourth input: row * L + column of each position to predict."""
 LOGITS, STATES, SPANS = "logits", "last_hidden_state", "spans"
 
 
 class DenseAttention(nn.Module):
-    """(B, L, D) states, (B, 1, 1, L) mask -> (B, L, D): what `Layer` does before its first normalization, with q, k and v apart."""
+    """(B, L, D) states, (B, 1, 1, L) mask -> (B, L, D): what `Layer` does before its first normalization, with separate q, k and v."""
 
     def __init__(self, layer: Layer, attention: Attention) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class DenseAttention(nn.Module):
         self.output = layer.attention_output
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """`mask` is added to the scores: 0 where a token may be seen, very negative where not."""
+        """`mask` is added to the scores: 0 where attention is allowed, very negative elsewhere."""
         q, k, v = (self._heads(part(hidden)) for part in (self.query, self.key, self.value))
         if self.attention == "sdpa":
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -59,7 +59,7 @@ class DenseAttention(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """One transformer layer on a grid."""
+    """One transformer layer on a padded batch."""
 
     def __init__(self, layer: Layer, attention: Attention) -> None:
         super().__init__()
@@ -74,11 +74,11 @@ class DenseLayer(nn.Module):
 
 
 class DenseEncoder(nn.Module):
-    """The three inputs -> (B, L, D) states; those of padding mean nothing."""
+    """The three inputs -> (B, L, D) states; those of padding are meaningless."""
 
     def __init__(self, encoder: Encoder, attention: Attention) -> None:
         super().__init__()
-        assert isinstance(encoder.embeddings, Embeddings), "a checkpoint's embeddings are its own"
+        assert isinstance(encoder.embeddings, Embeddings), "checkpoints have their own embeddings"
         self.embeddings = encoder.embeddings
         self.projection = encoder.projection
         self.layers = nn.ModuleList(DenseLayer(layer, attention) for layer in encoder.layers)  # type: ignore[arg-type]
@@ -97,14 +97,14 @@ class DenseEncoder(nn.Module):
 
 
 class DenseGraph(nn.Module):
-    """A checkpoint's network over grids: named inputs -> named outputs, in the order of `inputs` and `outputs`.
+    """A checkpoint's network on padded batches: named inputs -> named outputs, in the order of `inputs` and `outputs`.
 
     Attributes:
         role: 'classifier', 'tagger', 'span finder', 'discriminator', 'generator' or 'encoder'.
         inputs: names of forward's arguments; a generator has POSITIONS as its fourth.
-        outputs: names of what forward returns; every graph gives STATES (B, L, D), the last of them.
-        vocab_size, max_length: what ids and L may reach.
-        shortest: least L the graph can read (a question's beam needs so many tokens); shorter rows are padded.
+        outputs: names of what forward returns; every graph returns STATES (B, L, D), as the last one.
+        vocab_size, max_length: upper limits of ids and of L.
+        shortest: smallest L the graph accepts (the beam of the joint QA head); shorter batches are padded.
     """
 
     def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
@@ -119,7 +119,7 @@ class DenseGraph(nn.Module):
         self.outputs: tuple[str, ...] = (LOGITS, STATES)
 
     def example(self, num_rows: int = 2, length: int = 24) -> tuple[Tensor, ...]:
-        """Inputs of the right shapes and kinds, the second half of the last row being padding."""
+        """Inputs of the right shapes and types; the second half of the last row is padding."""
         length = max(self.shortest, min(length, self.max_length))
         ids = torch.arange(num_rows * length).view(num_rows, length) % self.vocab_size
         mask, segments = torch.ones_like(ids), torch.zeros_like(ids)
@@ -129,7 +129,7 @@ class DenseGraph(nn.Module):
         return ids, mask, segments
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
-        """Name -> {axis: its name} of every axis that varies; B 'batch', L 'length', M 'asked'."""
+        """Name -> {axis: its name} of every axis that varies; B 'batch', L 'length', M 'positions'."""
         grid = {0: "batch", 1: "length"}
         return {**dict.fromkeys(INPUTS, grid), STATES: grid}
 
@@ -152,7 +152,7 @@ class ClassifierGraph(DenseGraph):
 
 
 class TokenGraph(DenseGraph):
-    """LOGITS (B, L, C) of a tagger, (B, L, 2) of a span finder, (B, L) of a discriminator."""
+    """LOGITS (B, L, C) of a token classifier, (B, L, 2) of a QA model, (B, L) of a discriminator."""
 
     def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
         super().__init__(checkpoint, attention)
@@ -169,7 +169,7 @@ class TokenGraph(DenseGraph):
 
 
 class MaskedLMGraph(DenseGraph):
-    """LOGITS (M, V) at the asked positions alone: (B, L, V) never exists."""
+    """LOGITS (M, V) at the given positions only: (B, L, V) is never computed."""
 
     def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
         super().__init__(checkpoint, attention)
@@ -188,11 +188,11 @@ class MaskedLMGraph(DenseGraph):
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """See `DenseGraph`."""
-        return {**super().dynamic_axes(), POSITIONS: {0: "asked"}, LOGITS: {0: "asked"}}
+        return {**super().dynamic_axes(), POSITIONS: {0: "positions"}, LOGITS: {0: "positions"}}
 
 
 class EncoderGraph(DenseGraph):
-    """STATES alone."""
+    """STATES only."""
 
     def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
         super().__init__(checkpoint, attention)
@@ -204,9 +204,9 @@ class EncoderGraph(DenseGraph):
 
 
 class JointSpanGraph(DenseGraph):
-    """LOGITS (B, 1) of 'no answer', SPANS (B, 400, 4) as `electra.model.heads.JointQAModel.outputs` has them, impossible ones included.
+    """LOGITS (B, 1) of 'no answer', SPANS (B, 400, 4) as in `electra.model.heads.JointQAModel.outputs`, impossible ones included.
 
-    L is at least the beam's 20, so that its size is fixed.
+    L is at least the beam size, 20, so that the beam has a fixed shape.
     """
 
     def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
@@ -243,10 +243,10 @@ class JointSpanGraph(DenseGraph):
 
 
 def role_of(checkpoint: Checkpoint) -> str:
-    """What a checkpoint is for.
+    """The role of a checkpoint.
 
     Raises:
-        UserError: a network that has no form on a grid (Electric's generator of two towers).
+        UserError: a network without a form on padded batches (Electric's two-tower generator).
     """
     for role, architectures in ROLES.items():
         if role != "task" and checkpoint.architecture in architectures:
@@ -257,14 +257,14 @@ def role_of(checkpoint: Checkpoint) -> str:
 
 
 def dense_graph(checkpoint: Checkpoint, attention: Attention = "eager") -> DenseGraph:
-    """A checkpoint of any head -> the same network over grids, in evaluation mode, sharing the checkpoint's weights (q, k and v are copies).
+    """A checkpoint of any head -> the same network on padded batches, in evaluation mode, sharing the checkpoint's weights (q, k and v are copies).
 
     Args:
-        checkpoint: what `electra.model.huggingface.load_checkpoint` gave.
-        attention: 'eager' writes attention out in matrix products, the form that ONNX Runtime's fusions know; 'sdpa' leaves it one operation.
+        checkpoint: from `electra.model.huggingface.load_checkpoint`.
+        attention: 'eager' writes attention as matmuls, the form that ONNX Runtime's fusions recognize; 'sdpa' keeps it as one operation.
 
     Raises:
-        UserError: a network that has no such form.
+        UserError: a network without such a form.
     """
     kinds: dict[type[nn.Module], type[DenseGraph]] = {
         Classifier: ClassifierGraph,
@@ -285,17 +285,17 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return linear
 
 
-# ---- A network over grids -> what `torch.export` makes of it, batch and length left open ----
+# ---- torch.export with dynamic batch and length ----
 
 
 LARGEST_BATCH = 1 << 16
-"""Rows; a bound that the compiler may believe, above any batch."""
+"""Rows; a bound above any batch, which the compiler needs."""
 
 
 def export_program(graph: DenseGraph) -> ExportedProgram:
-    """A graph -> its program: inputs of any batch, any length from `graph.shortest` to `graph.max_length`, any number of asked positions."""
-    largest = {"batch": LARGEST_BATCH, "length": graph.max_length, "asked": LARGEST_BATCH * graph.max_length}
-    # Below two, torch.export would make a constant of an axis that happens to be one.
+    """A graph -> its program: any batch size, any length from `graph.shortest` to `graph.max_length`, any number of positions."""
+    largest = {"batch": LARGEST_BATCH, "length": graph.max_length, "positions": LARGEST_BATCH * graph.max_length}
+    # torch.export turns an axis of size one into a constant.
     least = {"length": max(2, graph.shortest)}
     axes = {name: Dim(name, min=least.get(name, 1), max=most) for name, most in largest.items()}
     dynamic = graph.dynamic_axes()

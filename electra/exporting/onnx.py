@@ -1,8 +1,8 @@
-"""A network over grids -> an ONNX file whose attention, layer norms, gelus and embeddings are one operation each.
+"""A network on padded batches -> an ONNX file in which attention, layer norms, gelus and embeddings are one operation each.
 
-The exporter is PyTorch's older one (`dynamo=False`), because ONNX Runtime's fusions recognize what it writes: exported by the newer one, no
-attention is fused by them, and onnxscript's own fusions end at MultiHeadAttention with q, k and v in three products, which cannot be
-quantized as one. The residual additions stay apart from the layer norms: on a CPU the fused SkipLayerNormalization takes three times as long.
+This is PyTorch's older exporter (`dynamo=False`), because ONNX Runtime's fusions recognize its output: with the newer one they fuse no
+attention, and onnxscript's own fusions end at MultiHeadAttention with q, k and v in three matmuls, which cannot be quantized as one. Residual
+additions are not fused into the layer norms: on a CPU the fused SkipLayerNormalization takes three times as long.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ OPSET = 17
 """The last with LayerNormalization that the older exporter writes."""
 LARGEST_PROTOBUF = 2_000_000_000
 TOLERANCE = 1e-3
-"""Largest difference to PyTorch's logits that an fp32 build may show on the spot, relative to the largest logit."""
+"""Largest allowed difference between the logits of an fp32 build and PyTorch's, relative to the largest logit."""
 SMALLEST_HALF = 1024
-"""Weights of fewer values stay in fp32: biases and norms, where half precision saves nothing."""
+"""Smaller weights stay in fp32: biases and norms, where half precision saves nothing."""
 
 
 def build_fp32(job: Job) -> Mapping[str, Any]:
@@ -46,8 +46,8 @@ def build_fp32(job: Job) -> Mapping[str, Any]:
 def build_fp16(job: Job) -> Mapping[str, Any]:
     """model.onnx, fused, its weights stored in half precision.
 
-    They become fp32 again when the file is loaded: ONNX Runtime's CPU kernels have no half precision for the fused operations, so what is
-    halved is the file, not the time.
+    They become fp32 again when the file is loaded: ONNX Runtime's CPU kernels have no half precision for the fused operations, so the file
+    is half as large but not faster.
     """
     model = fused_model(job.graph)
     halved = halve_weights(model)
@@ -57,7 +57,7 @@ def build_fp16(job: Job) -> Mapping[str, Any]:
 
 
 def fused_model(graph: DenseGraph, *, embeddings: bool = True) -> ModelProto:
-    """Export and fuse, with or without the embeddings' three tables and layer norm."""
+    """Export and fuse; `embeddings`: also the three embedding tables and their layer norm."""
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
 
@@ -76,7 +76,7 @@ def fused_model(graph: DenseGraph, *, embeddings: bool = True) -> ModelProto:
         )
     model: ModelProto = optimized.model
     for node in model.graph.node:
-        # The sizes it would infer anyway; with them written out, ONNX Runtime's quantization leaves the operation in fp32.
+        # ONNX Runtime's quantization leaves the operation in fp32 where these sizes, which it infers anyway, are written out.
         for attribute in [a for a in node.attribute if a.name == "qkv_hidden_sizes"]:
             node.attribute.remove(attribute)
     del model.graph.value_info[:]
@@ -87,7 +87,7 @@ def fused_model(graph: DenseGraph, *, embeddings: bool = True) -> ModelProto:
 
 
 def exported_model(graph: DenseGraph) -> ModelProto:
-    """Export, every operation by itself.
+    """Export without fusing.
 
     Raises:
         UserError: the network is too large for one ONNX file.
@@ -97,7 +97,7 @@ def exported_model(graph: DenseGraph) -> ModelProto:
 
     size = sum(parameter.numel() * parameter.element_size() for parameter in graph.parameters())
     if size > LARGEST_PROTOBUF:
-        raise UserError(f"the network has {size / 1e9:.1f} GB of weights, an ONNX file holds at most 2; build it for another target")
+        raise UserError(f"the network has {size / 1e9:.1f} GB of weights, an ONNX file holds at most 2; build it for target openvino")
     stream = io.BytesIO()
     with quiet(), torch.no_grad():
         torch.onnx.export(
@@ -114,7 +114,7 @@ def exported_model(graph: DenseGraph) -> ModelProto:
 
 
 def write_model(model: ModelProto, path: Path) -> None:
-    """To a file, after ONNX's own checker looked at it.
+    """Write a file and run ONNX's checker on it.
 
     Raises:
         UserError: it cannot be written.
@@ -130,10 +130,10 @@ def write_model(model: ModelProto, path: Path) -> None:
 
 
 def halve_weights(model: ModelProto) -> int:
-    """Every large fp32 weight becomes fp16 and a cast -> their number.
+    """Turn every large fp32 weight into fp16 and a cast -> their number.
 
     Raises:
-        UserError: a weight that half precision cannot hold.
+        UserError: a weight is out of range for half precision.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -144,7 +144,7 @@ def halve_weights(model: ModelProto) -> int:
             continue
         values = numpy_helper.to_array(tensor)
         if np.abs(values).max() > np.finfo(np.float16).max:
-            raise UserError(f"a weight ({tensor.name}) reaches {np.abs(values).max():.3g}, beyond half precision; build with --target onnx")
+            raise UserError(f"weight {tensor.name} reaches {np.abs(values).max():.3g}, out of range for half precision; build with --target onnx")
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
         casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=onnx.TensorProto.FLOAT))
@@ -156,12 +156,12 @@ def halve_weights(model: ModelProto) -> int:
 
 
 def operations(model: ModelProto) -> dict[str, int]:
-    """Operation -> how often it occurs, the commonest first."""
+    """Operation -> its number, the most frequent first."""
     return dict(Counter(node.op_type for node in model.graph.node).most_common())
 
 
 def check(graph: DenseGraph, path: Path, *, tolerance: float = TOLERANCE) -> float:
-    """The file's logits beside PyTorch's on a small example -> their largest difference.
+    """Run the file and PyTorch on a small example -> the largest difference of their logits.
 
     Raises:
         UserError: they differ by more than `tolerance` of the largest logit.
@@ -186,7 +186,7 @@ def check(graph: DenseGraph, path: Path, *, tolerance: float = TOLERANCE) -> flo
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What exporter and optimizer say to their developers is not for our users."""
+    """Without the exporter's and optimizer's messages to their developers."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

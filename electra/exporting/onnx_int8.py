@@ -1,7 +1,7 @@
-"""A fused network -> one of 8 bits: products, attention and embeddings; by scales found at run time or by scales found on given texts.
+"""A fused ONNX network -> 8 bits for matmuls, attention and embeddings, by dynamic or static quantization.
 
-Weights are rounded per column, embeddings per row, activations per tensor. A static build is the dynamic one with the scale of each
-activation written into the file; where texts show that a fixed scale rounds much worse than one of the moment, the moment's is kept.
+Weights are rounded per column, embeddings per row, activations per tensor. A static build has the scale of each activation, found by
+calibration on texts, written into the file; where a static scale rounds much worse than a dynamic one, that activation stays dynamic.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ Array = np.ndarray
 
 QUANTIZED = ("MatMul", "Gemm", "Attention")
 SMALLEST_TABLE = 1 << 12
-"""An embedding table of fewer values stays in fp32."""
+"""Smaller embedding tables stay in fp32."""
 SMALL_HEAD = 1 << 18
-"""A head's product of fewer weights stays in fp32: it is no work, and every logit goes through it."""
+"""Smaller matmuls of a head stay in fp32: they cost little, and every logit depends on them."""
 BATCH = 8
 """Texts calibrated at a time."""
 MOST_VALUES = 1 << 14
-"""Values of an activation looked at in each batch."""
+"""Values of an activation sampled from each batch."""
 SHRINKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-"""Shares of an activation's whole range tried as its scale: cutting rare extremes off may round the rest better."""
+"""Fractions of an activation's full range tried as its range: clipping rare extremes may round the rest better."""
 WORSE = 1.4
-"""Times the mean squared rounding error of a scale of the moment, above which an activation keeps that."""
+"""An activation stays dynamic if its static mean squared rounding error is above this many times the dynamic one."""
 
 
 def build_dynamic(job: Job) -> Mapping[str, Any]:
-    """model.onnx in 8 bits, activations rounded by the range they have at the moment."""
+    """model.onnx in 8 bits with dynamic scales of activations."""
     model, excluded = quantized_model(fused_model(job.graph, embeddings=False))
     write_model(model, job.folder / FILE)
     done = {"opset": OPSET, "operations": operations(model), "excluded": excluded, "reduced_range": reduces_range()}
@@ -49,13 +49,13 @@ def build_dynamic(job: Job) -> Mapping[str, Any]:
 
 
 def build_static(job: Job) -> Mapping[str, Any]:
-    """model.onnx in 8 bits, activations rounded by ranges that texts showed.
+    """model.onnx in 8 bits with static scales of activations, from calibration on texts.
 
     Raises:
         UserError: no texts.
     """
     if not job.texts:
-        raise UserError("a static 8-bit build needs texts to find its scales on: give --calibrate FILE")
+        raise UserError("a static 8-bit build needs calibration texts: give --calibrate FILE")
     fused = fused_model(job.graph, embeddings=False)
     model, excluded = quantized_model(fused)
     wanted = sorted({node.input[0] for node in model.graph.node if node.op_type == "DynamicQuantizeLinear"})
@@ -63,7 +63,7 @@ def build_static(job: Job) -> Mapping[str, Any]:
     ranges = calibrate(fused, wanted, job)
     dynamic = sorted(name for name, found in ranges.items() if found.static_error > WORSE * found.dynamic_error)
     fix_scales(model, {name: found for name, found in ranges.items() if name not in dynamic})
-    join_products(model)
+    fuse_static_matmuls(model)
     write_model(model, job.folder / FILE)
     return {
         "opset": OPSET,
@@ -78,7 +78,7 @@ def build_static(job: Job) -> Mapping[str, Any]:
 
 
 def quantized_model(model: ModelProto) -> tuple[ModelProto, list[str]]:
-    """A fused model -> it in 8 bits with scales of the moment, and the names of the products left in fp32."""
+    """A fused model -> the same in 8 bits with dynamic scales, and the names of the matmuls left in fp32."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -86,10 +86,10 @@ def quantized_model(model: ModelProto) -> tuple[ModelProto, list[str]]:
     small.CopyFrom(model)
     model = quantize_tables(small)
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
-    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
-    excluded = sorted(node.name for node in products if "/head/" in node.name and sizes.get(node.input[1], 0) < SMALL_HEAD)
-    # The quantizer first turns a Gemm into a MatMul of this name.
-    renamed = [f"{node.name}_MatMul" for node in products if node.op_type == "Gemm" and node.name in excluded]
+    matmuls = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+    excluded = sorted(node.name for node in matmuls if "/head/" in node.name and sizes.get(node.input[1], 0) < SMALL_HEAD)
+    # The quantizer first turns a Gemm into a MatMul with this name.
+    renamed = [f"{node.name}_MatMul" for node in matmuls if node.op_type == "Gemm" and node.name in excluded]
     with tempfile.TemporaryDirectory() as folder, quiet():
         before, after = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         write_model(model, before)
@@ -107,9 +107,9 @@ def quantized_model(model: ModelProto) -> tuple[ModelProto, list[str]]:
 
 
 def quantize_tables(model: ModelProto) -> ModelProto:
-    """Embedding tables in 8 bits with a scale for each row; what else reads a table (a masked LM's output) keeps it.
+    """Embedding tables in 8 bits with a scale for each row; other readers of a table (a mpositions LM's output) keep fp32.
 
-    ONNX Runtime's own form has one scale for a whole table, and rounds the layer norm behind it too.
+    ONNX Runtime's quantization has one scale for a whole table, and quantizes the layer norm after it too.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -122,7 +122,7 @@ def quantize_tables(model: ModelProto) -> ModelProto:
             continue
         name, index, out = node.input[0], node.input[1], node.output[0]
         if np.prod(tables[name].dims) < SMALLEST_TABLE:
-            # Its own copy: the quantizer turns over a table that a product reads too.
+            # A copy: the quantizer transposes a table that a matmul reads too.
             model.graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tables[name]), f"{name}_table"))
             node.input[0] = f"{name}_table"
             continue
@@ -144,7 +144,7 @@ def quantize_tables(model: ModelProto) -> ModelProto:
 
 
 def reduces_range() -> bool:
-    """Whether weights take 7 bits: without VNNI's instructions, sums of 8-bit products overflow 16 bits on x86."""
+    """Whether weights take 7 bits: without VNNI instructions, sums of 8-bit products overflow 16 bits on x86."""
     found = environment.instruction_set()
     return "avx2" in found and "vnni" not in found
 
@@ -153,18 +153,18 @@ def reduces_range() -> bool:
 
 
 @dataclass(frozen=True)
-class Range:
-    """What texts showed of an activation."""
+class ActivationRange:
+    """Calibrated range of an activation."""
 
     low: float
     high: float
     static_error: float
     """Mean squared rounding error with this range."""
     dynamic_error: float
-    """The same with each batch's own range."""
+    """The same with a dynamic range for each batch."""
 
 
-def calibrate(model: ModelProto, names: Sequence[str], job: Job) -> dict[str, Range]:
+def calibrate(model: ModelProto, names: Sequence[str], job: Job) -> dict[str, ActivationRange]:
     """Run texts through the fp32 model -> the range of each named activation that rounds it best."""
     import onnx
     import onnxruntime
@@ -174,7 +174,7 @@ def calibrate(model: ModelProto, names: Sequence[str], job: Job) -> dict[str, Ra
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # With every fusion of its own, the runtime would take away tensors that are to be seen.
+    # The runtime's own fusions would remove tensors that are to be observed.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
@@ -189,7 +189,7 @@ def calibrate(model: ModelProto, names: Sequence[str], job: Job) -> dict[str, Ra
 
 
 def calibration_batches(job: Job, batch_size: int = BATCH) -> Iterator[dict[str, Array]]:
-    """The job's texts as inputs of its graph, texts of similar length together."""
+    """The job's texts as inputs of its graph, grouped by length."""
     wrapped = []
     for text in job.texts:
         first, _, second = text.partition("\t")
@@ -204,24 +204,24 @@ def calibration_batches(job: Job, batch_size: int = BATCH) -> Iterator[dict[str,
             grids[0, row, : len(ids)], grids[1, row, : len(ids)], grids[2, row, : len(ids)] = ids, 1, segments
         inputs = dict(zip(job.graph.inputs, grids, strict=False))
         if len(job.graph.inputs) > len(grids):
-            # A masked LM is asked at every seventh token, each masked, as it will be.
-            asked = np.flatnonzero(grids[1])[1::7] if grids[1].sum() > 1 else np.flatnonzero(grids[1])
-            grids[0].reshape(-1)[asked] = job.tokenizer.mask_id
-            inputs[job.graph.inputs[3]] = asked.astype(np.int64)
+            # A mpositions LM predicts every seventh token, mpositions, as at inference.
+            positions = np.flatnonzero(grids[1])[1::7] if grids[1].sum() > 1 else np.flatnonzero(grids[1])
+            grids[0].reshape(-1)[positions] = job.tokenizer.mask_id
+            inputs[job.graph.inputs[3]] = positions.astype(np.int64)
         yield inputs
 
 
-def best_range(samples: Sequence[Array], edges: Sequence[tuple[float, float]]) -> Range:
+def best_range(samples: Sequence[Array], edges: Sequence[tuple[float, float]]) -> ActivationRange:
     """Samples of an activation, batch by batch, and each batch's smallest and largest value -> the range with the least rounding error."""
     low, high = min(edge[0] for edge in edges), max(edge[1] for edge in edges)
     together = np.concatenate(samples)
     together = together[:: max(1, len(together) >> 18)]
-    # One end after the other: an extreme is seldom on both.
+    # One end after the other: outliers are rarely on both.
     high = min((high * shrink for shrink in SHRINKS), key=lambda end: rounding_error(together, low, end))
     low = min((low * shrink for shrink in SHRINKS), key=lambda end: rounding_error(together, end, high))
     dynamic = [rounding_error(values, *edge) for values, edge in zip(samples, edges, strict=True)]
     sizes = [len(values) for values in samples]
-    return Range(low, high, rounding_error(together, low, high), float(np.average(dynamic, weights=sizes)))
+    return ActivationRange(low, high, rounding_error(together, low, high), float(np.average(dynamic, weights=sizes)))
 
 
 def rounding_error(values: Array, low: float, high: float) -> float:
@@ -232,13 +232,13 @@ def rounding_error(values: Array, low: float, high: float) -> float:
 
 
 def scale_of(low: float, high: float) -> tuple[float, int]:
-    """A range around zero -> the step, and the number from 0 to 255 that means zero."""
+    """A range around zero -> the scale and the zero point (0 .. 255)."""
     scale = max(high - low, 1e-8) / 255
     return scale, int(np.clip(round(-low / scale), 0, 255))
 
 
-def fix_scales(model: ModelProto, ranges: Mapping[str, Range]) -> None:
-    """Put fixed scales in the place of those found at run time."""
+def fix_scales(model: ModelProto, ranges: Mapping[str, ActivationRange]) -> None:
+    """Replace dynamic scales by static ones."""
     from onnx import helper, numpy_helper
 
     nodes = []
@@ -255,8 +255,8 @@ def fix_scales(model: ModelProto, ranges: Mapping[str, Range]) -> None:
     model.graph.node.extend(nodes)
 
 
-def join_products(model: ModelProto) -> None:
-    """Product of fixed scale, cast, scaling and bias -> one operation, as the runtime itself does only where scales are found at run time."""
+def fuse_static_matmuls(model: ModelProto) -> None:
+    """Fuse a matmul with static scale, its cast, scaling and bias into one operation; the runtime does so only for dynamic scales."""
     from onnx import helper
 
     constants, every = {tensor.name for tensor in model.graph.initializer}, list(model.graph.node)
@@ -267,10 +267,10 @@ def join_products(model: ModelProto) -> None:
     made = {name: node for node in every for name in node.output}
     replaced: dict[int, NodeProto] = {}
     gone: set[int] = set()
-    for product in every:
-        if product.op_type != "MatMulInteger" or product.input[2] not in constants:
+    for matmul in every:
+        if matmul.op_type != "MatMulInteger" or matmul.input[2] not in constants:
             continue
-        (cast,) = readers[product.output[0]]
+        (cast,) = readers[matmul.output[0]]
         (scaling,) = readers[cast.output[0]]
         scales = made[next(name for name in scaling.input if name != cast.output[0])]
         last, bias = scaling, []
@@ -278,10 +278,10 @@ def join_products(model: ModelProto) -> None:
         if len(after) == 1 and after[0].op_type == "Add":
             bias = [name for name in after[0].input if name in constants]
             last = after[0] if bias else scaling
-        values, weights, *zeros = product.input
+        values, weights, *zeros = matmul.input
         inputs = [values, weights, *scales.input, *zeros, *bias]
-        replaced[id(last)] = helper.make_node("MatMulIntegerToFloat", inputs, last.output, name=product.name, domain="com.microsoft")
-        gone |= {id(node) for node in (product, cast, scaling, scales, last)}
+        replaced[id(last)] = helper.make_node("MatMulIntegerToFloat", inputs, last.output, name=matmul.name, domain="com.microsoft")
+        gone |= {id(node) for node in (matmul, cast, scaling, scales, last)}
     nodes = [replaced.get(id(node), node) for node in every if id(node) not in gone or id(node) in replaced]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

@@ -1,6 +1,6 @@
 """A network -> OpenVINO's model.xml and model.bin: fp32, for bfloat16, or 8-bit by NNCF.
 
-Neither package may report home: `electra.errors.require` imports them with their telemetry shut out.
+Neither package may send telemetry: `electra.errors.require` imports them without it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ def build_fp32(job: Job) -> Mapping[str, Any]:
 
 
 def build_bf16(job: Job) -> Mapping[str, Any]:
-    """fp16 weights, bfloat16 arithmetic: only for processors that have it."""
+    """fp16 weights, bfloat16 arithmetic: only for processors with bfloat16."""
     _save(_converted(job), job, "bf16")
     return {"precision": "bf16"}
 
 
 def build_int8(job: Job) -> Mapping[str, Any]:
-    """8-bit weights (the embeddings' too) and 8-bit products whose scales come from the job's texts; the rest in fp32.
+    """8-bit weights (embeddings too) and 8-bit matmuls with static scales from the job's texts; the rest in fp32.
 
-    ModelType.TRANSFORMER keeps what attention cannot lose out of it and smooths the products' inputs.
+    ModelType.TRANSFORMER excludes the sensitive parts of attention and smooths the inputs of matmuls.
 
     Raises:
         UserError: no texts.
     """
     if not job.texts:
-        raise UserError("target openvino-int8 finds its scales on texts: give --calibrate FILE")
+        raise UserError("target openvino-int8 needs calibration texts: give --calibrate FILE")
     nncf = require("nncf", "build")
     # One text at a time: the ranges are those of real tokens, not of padding.
     feeds = list(calibration_batches(job, 1))
@@ -66,7 +66,7 @@ def _converted(job: Job) -> Any:
 
 
 def _save(model: Any, job: Job, precision: str) -> None:
-    """`precision` is what to compute in, which the file remembers; for bf16 half as many bits are stored."""
+    """`precision` of the computation, which is written into the file; bf16 weights are stored as fp16."""
     model.set_rt_info(precision, list(PRECISION_KEY))
     model.set_rt_info(str(job.graph.max_length), list(LENGTH_KEY))
     require("openvino", "openvino").save_model(model, job.folder / MODEL, compress_to_fp16=precision == "bf16")
@@ -74,7 +74,7 @@ def _save(model: Any, job: Job, precision: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without NNCF's progress bars and tables of what it left alone, and other libraries' warnings to their authors."""
+    """Without NNCF's progress bars and tables, and other libraries' warnings to their developers."""
     logger = logging.getLogger("nncf")
     before = logger.level
     logger.setLevel(logging.ERROR)

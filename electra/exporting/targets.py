@@ -1,4 +1,4 @@
-"""The table of what a checkpoint can be built for. A new target is one row here and one row in `electra.inference.backends.RUNNERS`."""
+"""The table of targets, and a checkpoint + a target -> an artifact. A new target is a row here and a row in `electra.inference.backends.RUNNERS`."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ class Job:
     """One network to build."""
 
     graph: DenseGraph
-    """What `electra.exporting.dense_graph.dense_graph` made of it."""
+    """The network on padded batches, from `electra.exporting.dense_graph.dense_graph`."""
     folder: Path
-    """Where its model files go; the names are the target's."""
+    """Folder for the model files, which the target names."""
     tokenizer: Tokenizer
     texts: Sequence[str]
-    """Texts to calibrate with; empty unless the target asks for them. 'a<TAB>b' is a pair."""
+    """Calibration texts; empty unless the target needs them. 'a<TAB>b' is a pair."""
     say: Callable[[str], None]
     """Takes a line of progress."""
 
 
 Build = Callable[[Job], Mapping[str, Any]]
-"""Writes the model files of a job -> what was done, for the manifest's build.options."""
+"""Writes the model files of a job -> build.options of the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A way to run a network outside of PyTorch's training code."""
+    """A runtime and number format to build for."""
 
     summary: str
     build: str
-    """'module:function', a `Build`, imported when it is wanted."""
+    """'module:function', a `Build`, imported when needed."""
     packages: tuple[str, ...]
-    """Modules that building needs, beside torch."""
+    """Modules that building needs in addition to torch."""
     runtime: str
     """The module that runs the result."""
     attention: str = "eager"
-    """The form of attention that its compiler wants, as in `electra.exporting.dense_graph.dense_graph`."""
+    """Form of attention for its compiler, see `electra.exporting.dense_graph.dense_graph`."""
     calibrated: bool = False
-    """Whether it needs texts to calibrate with."""
+    """Whether it needs calibration texts."""
     machine: str | None = None
-    """'module:function' that says why this machine cannot build or run it, or None where it can."""
+    """'module:function' that returns why this machine cannot build or run it; None if it can."""
 
     def require(self) -> None:
-        """Nothing, when everything needed is installed and this machine can do it.
+        """Check that everything needed is installed and that this machine can build it.
 
         Raises:
-            UserError: the line to type, or what the machine lacks.
+            UserError: a package is missing (with the line that installs it), or the machine lacks something.
         """
         for package in (*self.packages, self.runtime):
             require(package, EXTRAS[package])
@@ -74,7 +74,7 @@ class Target:
                 raise UserError(f"this target cannot be built here: {reason}; choose another")
 
     def builder(self) -> Build:
-        """The function that does it."""
+        """Import its `Build`."""
         module, function = self.build.split(":")
         found: Build = getattr(importlib.import_module(module), function)
         return found
@@ -99,11 +99,11 @@ def _openvino(summary: str, build: str, *, packages: tuple[str, ...] = (), calib
 TARGETS: dict[str, Target] = {
     "onnx": _onnx("ONNX Runtime, fp32, fused", "electra.exporting.onnx:build_fp32"),
     "onnx-fp16": _onnx("ONNX Runtime, weights in half precision", "electra.exporting.onnx:build_fp16"),
-    "onnx-int8": _onnx("ONNX Runtime, 8-bit, scales found at run time", "electra.exporting.onnx_int8:build_dynamic"),
-    "onnx-int8-static": _onnx("ONNX Runtime, 8-bit, scales from texts", "electra.exporting.onnx_int8:build_static", calibrated=True),
+    "onnx-int8": _onnx("ONNX Runtime, 8-bit, dynamic scales", "electra.exporting.onnx_int8:build_dynamic"),
+    "onnx-int8-static": _onnx("ONNX Runtime, 8-bit, static scales from calibration", "electra.exporting.onnx_int8:build_static", calibrated=True),
     "openvino": _openvino("OpenVINO, fp32", "build_fp32"),
     "openvino-bf16": _openvino("OpenVINO, bfloat16, for processors that have it", "build_bf16", reason="reason_against_bf16"),
-    "openvino-int8": _openvino("OpenVINO, 8-bit by NNCF, scales from texts", "build_int8", packages=("nncf",), calibrated=True),
+    "openvino-int8": _openvino("OpenVINO, 8-bit by NNCF, static scales from calibration", "build_int8", packages=("nncf",), calibrated=True),
 }
 """Name -> target."""
 
@@ -121,11 +121,11 @@ def target(name: str) -> Target:
     return TARGETS[name]
 
 
-# ---- A checkpoint and a target -> an artefact: everything that is not the target's own business ----
+# ---- building an artifact ----
 
 
 def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str] = (), say: Callable[[str], None] = lambda line: None) -> Description:
-    """A checkpoint, a target's name -> the artefact at `output`, its generator with it, and the manifest.
+    """Build a checkpoint, with its generator, for a target -> the artifact at `output`, and its manifest.
 
     Args:
         source: checkpoint folder, run or hub name.
@@ -147,7 +147,7 @@ def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str]
     if role == "discriminator" and (checkpoint.path / "generator" / "config.json").exists():
         generator = load_checkpoint(checkpoint.path / "generator")
         if generator.architecture != "ElectraForMaskedLM":
-            say(f"left out: generator/, an {generator.architecture}, which answers no questions by itself")
+            say(f"omitted: generator/, because {generator.architecture} cannot predict by itself")
             generator = None
 
     def make(folder: Path) -> Mapping[str, Any]:
@@ -182,7 +182,7 @@ def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str]
 def _build_part(
     checkpoint: Checkpoint, chosen: Target, folder: Path, tokenizer: Tokenizer, texts: Sequence[str], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], int]:
-    """config.json and the model's files of one network -> what was done, and the shortest input."""
+    """Write config.json and the model files of one network -> build options, and the shortest input."""
     config = {**checkpoint.hf_config, **{key: getattr(checkpoint.config, key) for key in CONFIG_KEYS}, "architectures": [checkpoint.architecture]}
     config.pop("embeddings_in_parent", None)
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -192,10 +192,10 @@ def _build_part(
 
 
 def spread(texts: Sequence[str], count: int) -> list[str]:
-    """At most `count` of them, evenly taken.
+    """At most `count` of them, sampled evenly.
 
     Raises:
-        UserError: a count below one.
+        UserError: `count` is below 1.
     """
     if count < 1:
         raise UserError(f"num_texts {count} must be at least 1")
@@ -204,7 +204,7 @@ def spread(texts: Sequence[str], count: int) -> list[str]:
 
 
 def _short(source: str) -> str:
-    """A source without the way to it on this machine."""
+    """A source without its path on this machine."""
     path = Path(source)
     return "/".join(path.parts[-3:]) if path.is_absolute() else source
 

@@ -1,10 +1,10 @@
-"""What a score is worth: what is reached on the same files without a network and without pre-training, in seconds of one core.
+"""Baselines: scores on the same files without a network and without pre-training, in seconds of one core.
 
 classification   the largest class;  TF-IDF of words and word pairs (of characters in Chinese) under a logistic regression
-multi-label      no label at all;    the same, one regression a label
+multi-label      no label;           the same, one regression per label
 regression       the mean;           for pairs the cosine of their TF-IDF vectors, else a ridge regression on them
 tagging          the most frequent tag; each word's most frequent tag in training
-questions        the whole context;  the sentence that shares most with the question, rare words counting more
+questions        the whole context;  the sentence with the largest weighted overlap with the question
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from electra.contracts import Candidate, Example, Head, Label, Prediction, SpanP
 from electra.errors import UserError, require
 
 REGULARIZATION = 4.0
-"""Inverse strength, C; SST-2's dev accuracy is then 82.0."""
+"""Inverse strength, C; gives 82.0 on SST-2's dev set."""
 ENOUGH = 100
-"""Training texts from which on a word must occur in two of them."""
+"""With this many training texts, a word must occur in at least two of them."""
 MANY_CLASSES = 20
-"""Beyond them a linear support vector machine takes the place of the regression, which would take minutes."""
+"""With more, a linear support vector machine replaces the regression, which would take minutes."""
 MOST_FEATURES = 500_000
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 SENTENCE = re.compile(r"[^.!?。!?;;\n]+[.!?。!?;;\n]*")
@@ -34,7 +34,7 @@ def baseline_scores(task: Task, train: Sequence[Example], dev: Sequence[Example]
     """Labelled training and dev examples -> name of a baseline -> its scores by the task's own metrics.
 
     Raises:
-        UserError: scikit-learn is missing, or the labels are of one class only.
+        UserError: scikit-learn is missing, or there is only one class.
     """
     answers = {"classification": _classes, "multilabel": _label_sets, "regression": _numbers, "tagging": _tags, "span": _spans}[head.kind](train, dev)
     return {name: task.score(dev, predictions, head) for name, predictions in answers.items()}
@@ -43,10 +43,10 @@ def baseline_scores(task: Task, train: Sequence[Example], dev: Sequence[Example]
 def tfidf_baseline(train: Sequence[Example], dev: Sequence[Example]) -> float:
     """Labelled training and dev examples of a classification -> dev accuracy of TF-IDF under a logistic regression, 0..1.
 
-    Words and pairs of neighbouring words that occur in at least two training texts; a pair of texts is read as one.
+    Words and bigrams that occur in at least two training texts; a pair of texts is concatenated.
 
     Raises:
-        UserError: scikit-learn is missing, or the labels are of one class only.
+        UserError: scikit-learn is missing, or there is only one class.
     """
     found = _classes(train, dev)["TF-IDF"]
     return float(np.mean([answer.label == example.label for answer, example in zip(found, dev, strict=True)]))
@@ -88,7 +88,7 @@ def _numbers(train: Sequence[Example], dev: Sequence[Example]) -> Answers:
         vectorizer.fit([_text(example) for example in train])
         first, second = (vectorizer.transform(texts) for texts in ([e.text for e in dev], [e.text_pair or "" for e in dev]))
         learned = np.asarray(first.multiply(second).sum(axis=1)).ravel()
-        # The scale of the labels, for metrics that look at it; rank and correlation do not.
+        # Scaled to the labels, for metrics other than correlations.
         learned = values.min() + learned * (values.max() - values.min())
         name = "TF-IDF cosine"
     else:
@@ -138,7 +138,7 @@ def _units(text: str) -> list[str]:
 
 
 def _vectorizer(train: Sequence[Example]) -> Any:
-    """TF-IDF of words and word pairs, of characters and their pairs where the texts are Chinese."""
+    """TF-IDF of words and bigrams; of characters and their bigrams for Chinese texts."""
     is_chinese = sum(bool(CHINESE.search(example.text)) for example in train[:ENOUGH]) > min(len(train), ENOUGH) / 2
     text = require("sklearn.feature_extraction.text", "train")
     rarest = 2 if len(train) >= ENOUGH else 1

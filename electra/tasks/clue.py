@@ -33,7 +33,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class ClueLayout:
     """Where a task's texts and labels stand."""
 
     folders: tuple[str, ...]
@@ -98,7 +98,7 @@ def mark_spans(text: str, target: Row, place: str) -> str:
 # ---- files ----
 
 
-def task_folder(data: Path, name: str, layout: Layout) -> Path:
+def task_folder(data: Path, name: str, layout: ClueLayout) -> Path:
     """The task's own folder, given either itself or the folder of all tasks.
 
     Raises:
@@ -118,7 +118,7 @@ def task_folder(data: Path, name: str, layout: Layout) -> Path:
     )
 
 
-def split_file(folder: Path, layout: Layout, split: str, fold: str | None) -> Path:
+def split_file(folder: Path, layout: ClueLayout, split: str, fold: str | None) -> Path:
     """The file of a split, of CLUE or of a fold of FewCLUE.
 
     Raises:
@@ -162,7 +162,7 @@ def rows_of(path: Path, split: str) -> Iterator[tuple[str, Row]]:
         yield f"{path}, line {line}", row
 
 
-def read_clue(name: str, layout: Layout, data: Path, split: str, fold: str | None = None) -> list[Example]:
+def read_clue(name: str, layout: ClueLayout, data: Path, split: str, fold: str | None = None) -> list[Example]:
     """(folder, split) -> examples, ids "split-0", ... or, in a test file, what its field "id" says; no labels where a test file has none.
 
     Raises:
@@ -183,7 +183,7 @@ def read_clue(name: str, layout: Layout, data: Path, split: str, fold: str | Non
     return examples
 
 
-def _label(row: Row, layout: Layout, name: str, place: str, *, required: bool) -> str | None:
+def _label(row: Row, layout: ClueLayout, name: str, place: str, *, required: bool) -> str | None:
     value = row.get("label", row.get("gold_label"))
     if value is None and not required:
         return None
@@ -197,7 +197,7 @@ def _label(row: Row, layout: Layout, name: str, place: str, *, required: bool) -
     return label
 
 
-def check_labels_file(path: Path, name: str, layout: Layout) -> None:
+def check_labels_file(path: Path, name: str, layout: ClueLayout) -> None:
     """Nothing, unless CLUE's labels.json (one object a line) lies there and names other labels than the task's.
 
     Raises:
@@ -216,15 +216,15 @@ _ENTAILMENT = ("contradiction", "entailment", "neutral")
 _BINARY = ("0", "1")
 
 LAYOUTS = {
-    "afqmc": Layout(folders=("afqmc",), labels=_BINARY, texts=_pair),
-    "tnews": Layout(folders=("tnews",), labels=tuple(str(i) for i in range(100, 117) if i not in (105, 111)), texts=_single("sentence")),
-    "iflytek": Layout(folders=("iflytek",), labels=tuple(map(str, range(119))), texts=_single("sentence")),
-    "cmnli": Layout(folders=("cmnli",), labels=_ENTAILMENT, texts=_pair),
-    "cluewsc": Layout(folders=("cluewsc", "cluewsc2020", "wsc"), labels=("true", "false"), texts=_marked),
-    "csl": Layout(folders=("csl",), labels=_BINARY, texts=_keywords),
-    "ocnli": Layout(folders=("ocnli", "ocnli50k"), labels=_ENTAILMENT, texts=_pair),
-    "bustm": Layout(folders=("bustm",), labels=_BINARY, texts=_pair),
-    "chnsenticorp": Layout(folders=("chnsenticorp",), labels=_BINARY, texts=_single("text_a"), suffix=".tsv"),
+    "afqmc": ClueLayout(folders=("afqmc",), labels=_BINARY, texts=_pair),
+    "tnews": ClueLayout(folders=("tnews",), labels=tuple(str(i) for i in range(100, 117) if i not in (105, 111)), texts=_single("sentence")),
+    "iflytek": ClueLayout(folders=("iflytek",), labels=tuple(map(str, range(119))), texts=_single("sentence")),
+    "cmnli": ClueLayout(folders=("cmnli",), labels=_ENTAILMENT, texts=_pair),
+    "cluewsc": ClueLayout(folders=("cluewsc", "cluewsc2020", "wsc"), labels=("true", "false"), texts=_marked),
+    "csl": ClueLayout(folders=("csl",), labels=_BINARY, texts=_keywords),
+    "ocnli": ClueLayout(folders=("ocnli", "ocnli50k"), labels=_ENTAILMENT, texts=_pair),
+    "bustm": ClueLayout(folders=("bustm",), labels=_BINARY, texts=_pair),
+    "chnsenticorp": ClueLayout(folders=("chnsenticorp",), labels=_BINARY, texts=_single("text_a"), suffix=".tsv"),
 }
 _DESCRIPTIONS = {
     "afqmc": "Chinese: whether two questions about finance mean the same",
@@ -239,7 +239,7 @@ _DESCRIPTIONS = {
 }
 
 
-def _clue(name: str, layout: Layout) -> Task:
+def _clue(name: str, layout: ClueLayout) -> Task:
     return Task(
         name=name,
         description=_DESCRIPTIONS[name],

@@ -1,4 +1,4 @@
-"""What a person should know of a model and its data before the work begins: lines for standard error."""
+"""Warnings printed before fine-tuning and evaluation: head, label and data problems, contamination."""
 
 from __future__ import annotations
 
@@ -14,42 +14,37 @@ from electra.contracts import Example, Head, Task
 from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
 
-# ---- What makes a dev score look better than it is: dev examples that were seen in training or in pre-training, and data that is not wh ----
-
-
-RUN = 13
-"""Word pieces in a row that are no chance (13-grams, as GPT-3's study of contamination has them; Brown et al. 2020, appendix C)."""
+NGRAM = 13
+"""Tokens of an n-gram that is not shared by chance: 13, as in GPT-3's contamination study (Brown et al. 2020, appendix C)."""
 CHUNK_TOKENS = 4_000_000
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def text_key(example: Example) -> tuple[str, ...]:
-    """An example's texts without case and white space at their ends: the same for what a person calls the same."""
+    """An example's texts with case and white space normalized: equal for duplicates."""
     texts = example.words if example.words is not None else (example.text, example.text_pair or "")
     return tuple(" ".join(text.casefold().split()) for text in texts)
 
 
 def warnings(train: Sequence[Example], dev: Sequence[Example], head: Head) -> list[str]:
-    """One line for each thing about the data that a reader of the score should know."""
-    told = []
+    """One line for each problem of the data that affects the score."""
+    lines = []
     seen = {text_key(example) for example in train}
     if shared := [example.id for example in dev if text_key(example) in seen]:
-        told.append(f"{len(shared):,} of {len(dev):,} dev examples stand in the training set too ({_first(shared)}): the score is optimistic")
+        lines.append(f"{len(shared):,} of {len(dev):,} dev examples are also in the training set ({_first(shared)}): the score is optimistic")
     for name, examples in (("training", train), ("dev", dev)):
         if twice := [key for key, count in Counter(example.id for example in examples).items() if count > 1]:
-            told.append(
-                f"{len(twice):,} ids occur more than once in the {name} set ({_first(twice)}): rows of predictions cannot be told apart by them"
-            )
+            lines.append(f"{len(twice):,} ids occur more than once in the {name} set ({_first(twice)}): predictions cannot be matched by id")
         if empty := [example.id for example in examples if not any(text_key(example))]:
-            told.append(f"{len(empty):,} of {len(examples):,} {name} examples are empty texts ({_first(empty)})")
+            lines.append(f"{len(empty):,} of {len(examples):,} {name} examples have empty texts ({_first(empty)})")
     if head.kind == "classification":
         labels = Counter(str(example.label) for example in dev)
         if len(labels) == 1 and len(head.labels) > 1:
-            told.append(f"all {len(dev):,} dev examples are labelled '{next(iter(labels))}': the score says nothing of the other classes")
+            lines.append(f"all {len(dev):,} dev examples are labelled '{next(iter(labels))}': the score does not cover the other classes")
         conflicts = _conflicts(train)
         if conflicts:
-            told.append(f"{len(conflicts):,} training texts have different labels in different rows ({_first(conflicts)})")
-    return told
+            lines.append(f"{len(conflicts):,} training texts have different labels in different rows ({_first(conflicts)})")
+    return lines
 
 
 def _conflicts(train: Sequence[Example]) -> list[str]:
@@ -67,49 +62,49 @@ def _first(ids: Sequence[str]) -> str:
 
 
 def in_pretraining(dev: Sequence[Example], folders: Sequence[Path]) -> str | None:
-    """Dev examples and the shards a model was pre-trained on -> a line that says how many share a run of word pieces, None for none.
+    """Contamination check: dev examples and the tokenized data a model was pre-trained on -> a line with the number that share an n-gram; None: none.
 
-    Texts are read by each folder's own tokenizer; a text shorter than RUN is never counted, for it proves nothing.
+    Texts are encoded by each dataset's own tokenizer; texts shorter than NGRAM are not counted.
 
     Raises:
-        UserError: no shard folder, or a damaged one.
+        UserError: not tokenized data, or damaged.
     """
     found: set[str] = set()
     long_enough: set[str] = set()
     for folder in folders:
         shards = open_shards(folder)
-        runs = dev_runs(dev, shards.tokenizer_path)
-        long_enough |= {example for examples in runs.values() for example in examples}
-        wanted = np.array(sorted(runs), dtype=np.uint64)
-        for hashes in run_hashes(shards.train.ids):
-            found |= {example for value in np.unique(hashes[_isin(hashes, wanted)]).tolist() for example in runs[value]}
+        ngrams = dev_ngrams(dev, shards.tokenizer_path)
+        long_enough |= {example for examples in ngrams.values() for example in examples}
+        wanted = np.array(sorted(ngrams), dtype=np.uint64)
+        for hashes in ngram_hashes(shards.train.ids):
+            found |= {example for value in np.unique(hashes[_isin(hashes, wanted)]).tolist() for example in ngrams[value]}
     if not found:
         return None
-    share = f"{len(found):,} of {len(dev):,} dev examples ({len(long_enough):,} are long enough to tell)"
-    return f"{share} share {RUN} word pieces in a row with the pre-training text ({_first(sorted(found))}): the score may be optimistic"
+    share = f"{len(found):,} of {len(dev):,} dev examples ({len(long_enough):,} are long enough to check)"
+    return f"{share} share a {NGRAM}-token n-gram with the pre-training text ({_first(sorted(found))}): the score may be optimistic"
 
 
-def dev_runs(dev: Sequence[Example], tokenizer: Path) -> Mapping[int, list[str]]:
-    """Hash of every run of RUN word pieces -> the ids of the examples it stands in."""
+def dev_ngrams(dev: Sequence[Example], tokenizer: Path) -> Mapping[int, list[str]]:
+    """Hash of every n-gram -> the ids of the examples that contain it."""
     opened = load_tokenizer(tokenizer)
     texts = [(example.id, text) for example in dev for text in (example.text, example.text_pair) if text]
-    runs: dict[int, list[str]] = {}
+    ngrams: dict[int, list[str]] = {}
     for (name, _), ids in zip(texts, opened.encode([text for _, text in texts]), strict=True):
-        if len(ids) >= RUN:
-            for value in set(next(run_hashes(np.asarray(ids))).tolist()):
-                runs.setdefault(value, []).append(name)
-    return runs
+        if len(ids) >= NGRAM:
+            for value in set(next(ngram_hashes(np.asarray(ids))).tolist()):
+                ngrams.setdefault(value, []).append(name)
+    return ngrams
 
 
-def run_hashes(ids: np.ndarray) -> Iterator[np.ndarray]:
-    """(T,) ids -> hashes of every RUN neighbours, some millions at a time."""
-    for start in range(0, max(1, len(ids) - RUN + 1), CHUNK_TOKENS):
-        part = np.asarray(ids[start : start + CHUNK_TOKENS + RUN - 1]).astype(np.uint64) + np.uint64(1)
-        count = len(part) - RUN + 1
+def ngram_hashes(ids: np.ndarray) -> Iterator[np.ndarray]:
+    """(T,) ids -> hashes of every NGRAM consecutive ids, some millions at a time."""
+    for start in range(0, max(1, len(ids) - NGRAM + 1), CHUNK_TOKENS):
+        part = np.asarray(ids[start : start + CHUNK_TOKENS + NGRAM - 1]).astype(np.uint64) + np.uint64(1)
+        count = len(part) - NGRAM + 1
         if count <= 0:
             return
         total = np.zeros(count, dtype=np.uint64)
-        for offset in range(RUN):
+        for offset in range(NGRAM):
             total = total * MULTIPLIER + part[offset : offset + count]
         yield total
 
@@ -132,24 +127,24 @@ def architecture_in(hf_config: Mapping[str, Any]) -> str:
 
 
 def head_line(source: str, hf_config: Mapping[str, Any], head: Head) -> str:
-    """'runs/sst2: ElectraForSequenceClassification, its head: classification into 2 classes (0, 1)'."""
-    return f"{source}: {architecture_in(hf_config)}, its head: {describe(head)}"
+    """'ngrams/sst2: ElectraForSequenceClassification, head: classification into 2 classes (0, 1)'."""
+    return f"{source}: {architecture_in(hf_config)}, head: {describe(head)}"
 
 
 def describe(head: Head) -> str:
-    """'classification into 2 classes (0, 1)', 'a number', 'a tag for each word, of 23', 'where an answer stands'."""
+    """'classification into 2 classes (0, 1)', 'a number', 'a tag for each word, of 23', 'an answer span in a text'."""
     names = ", ".join(head.labels[:SHOWN_LABELS]) + (", ..." if len(head.labels) > SHOWN_LABELS else "")
     return {
         "classification": f"classification into {len(head.labels)} classes ({names})",
         "multilabel": f"any of {len(head.labels)} labels ({names})",
         "tagging": f"a tag for each word, of {len(head.labels)} ({names})",
         "regression": "a number",
-        "span": "where an answer stands in a text",
+        "span": "an answer span in a text",
     }[head.kind]
 
 
 def start_line(source: str, hf_config: Mapping[str, Any], task: Task, head: Head, style: str) -> str:
-    """What fine-tuning begins with: whose encoder (its config.json tells), and which new head."""
+    """Which encoder (by its config.json) and which new head fine-tuning starts from."""
     architecture = architecture_in(hf_config)
     encoder = f"random weights in the shape of {source[7:]}" if source.startswith("random:") else f"{source}: encoder of its {architecture}"
     return f"{encoder}; new head for {task.name} ({'the original' if style == 'original' else style}'s form): {describe(head)}"
@@ -162,10 +157,10 @@ def tell(lines: Sequence[str]) -> None:
 
 
 def data_lines(train: Sequence[Example], dev: Sequence[Example], head: Head, pretraining: Sequence[Path]) -> list[str]:
-    """Warnings about the examples, and about dev examples that stand in the shards of the pre-training.
+    """Warnings about the examples, and about dev examples that are in the pre-training data.
 
     Raises:
-        UserError: a shard folder that cannot be read.
+        UserError: tokenized data that cannot be read.
     """
     found = warnings(train, dev, head)
     if pretraining and (line := in_pretraining(dev, pretraining)):

@@ -1,4 +1,4 @@
-"""A model's answers -> report.json, report.md and pictures: what it gets wrong, how sure it is, and which texts are hard."""
+"""Predictions -> report.json, report.md and charts: errors, calibration, scores by length."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN_CHARACTERS = 300
 
 
 def measure(found: Assessment) -> dict[str, Any]:
-    """All of the report as plain values."""
+    """The report as plain values."""
     scores = found.scores()
     out: dict[str, Any] = {"task": found.task.name, "main_metric": found.task.main_metric, "num_examples": len(found.examples), "scores": scores}
     if found.head.kind == "classification":
@@ -66,7 +66,7 @@ def _class_rows(labels: Sequence[str], counts: np.ndarray) -> list[dict[str, Any
 
 
 def slices(found: Assessment) -> list[dict[str, Any]]:
-    """Scores of the shortest to the longest quarter of the examples, by tokens; equal lengths stay together."""
+    """Scores by quartile of length in tokens; equal lengths stay together."""
     lengths = np.array(found.lengths())
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, NUM_SLICES + 1), method="lower"))
     place = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
@@ -80,7 +80,7 @@ def slices(found: Assessment) -> list[dict[str, Any]]:
 
 
 def worst_errors(found: Assessment) -> list[dict[str, Any]]:
-    """The most confident wrong classes, the numbers furthest off, or the lowest-scored examples of other kinds; the worst first."""
+    """The most confident wrong classes, the largest errors of numbers, or the lowest-scored examples of other kinds; the worst first."""
     ranked = []
     for i, (example, answer) in enumerate(zip(found.examples, found.predictions, strict=True)):
         if found.head.kind == "classification":
@@ -104,7 +104,7 @@ def worst_errors(found: Assessment) -> list[dict[str, Any]]:
 
 
 def write(found: Assessment, model: str, folder: Path) -> dict[str, Any]:
-    """Write report.json, report.md and the pictures that the kind of label has, and return the values; no pictures without matplotlib.
+    """Write report.json, report.md and the charts for the kind of label, and return the values; no charts without matplotlib.
 
     Raises:
         UserError: the folder cannot be written.
@@ -120,8 +120,7 @@ def write(found: Assessment, model: str, folder: Path) -> dict[str, Any]:
 
 
 def draw(values: dict[str, Any], found: Assessment, place: Path) -> None:
-    """The pictures, into a folder."""
-
+    """Write the charts into a folder."""
     if "confusion" in values:
         draw_confusion(values["confusion"], place / "confusion.png")
     if "calibration" in values:
@@ -132,7 +131,7 @@ def draw(values: dict[str, Any], found: Assessment, place: Path) -> None:
 
 
 def to_markdown(values: dict[str, Any], pictures: bool = True) -> str:
-    """The report people read."""
+    """report.md."""
     lines = [f"# {values['model']} on {values['task']}: {values['num_examples']:,} examples", "", "| metric | value |", "|---|---|"]
     lines += [f"| {name} | {value:.4f} |" for name, value in values["scores"].items()]
     if "classes" in values:
@@ -143,10 +142,10 @@ def to_markdown(values: dict[str, Any], pictures: bool = True) -> str:
         lines += ["", "![gold labels by predicted labels](confusion.png)"]
     if "calibration" in values:
         found = values["calibration"]
-        tendency = "surer than it is right" if found["overconfidence"] > 0 else "less sure than it is right"
+        tendency = "overconfident" if found["overconfidence"] > 0 else "underconfident"
         lines += ["", "## Calibration", "", f"Expected calibration error {found['expected_calibration_error']:.4f} (15 bins), "]
         lines[-1] += f"largest gap {found['maximum']:.4f}. On average the model is {tendency}, by {abs(found['overconfidence']):.4f}."
-        lines += [] if not pictures else ["", "![probability against share of right answers](calibration.png)"]
+        lines += [] if not pictures else ["", "![probability against accuracy](calibration.png)"]
     if values["scores"].get("pearson") is not None and pictures:
         lines += ["", "![gold against predicted numbers](scatter.png)"]
     metric = values["main_metric"]
@@ -166,16 +165,16 @@ def _cell(value: Any) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-# ---- The pictures of a report: confusions, calibration, numbers against numbers ----
+# ---- charts ----
 
 
 MOST_LABELS = 40
-"""More labels than this have no room for their names."""
+"""With more labels, names are omitted."""
 BLUE, RED, GREY = "#0072B2", "#D55E00", "#999999"
 
 
 def draw_confusion(confusion: Mapping[str, Any], path: Path) -> None:
-    """Shares of each gold label's examples by predicted label, with their counts."""
+    """Fractions of each gold label's examples by predicted label, with counts."""
     from matplotlib.figure import Figure
 
     counts, labels = np.array(confusion["counts"]), confusion["labels"]
@@ -184,7 +183,7 @@ def draw_confusion(confusion: Mapping[str, Any], path: Path) -> None:
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the gold label's examples")
+    figure.colorbar(picture, ax=axes, shrink=0.8, label="fraction of the gold label's examples")
     if len(labels) <= MOST_LABELS:
         names = [label if len(label) <= 18 else label[:17] + "…" for label in labels]
         axes.set_xticks(range(len(labels)), names, rotation=45 if len(labels) > 2 else 0, ha="right" if len(labels) > 2 else "center", fontsize=8)
@@ -198,17 +197,17 @@ def draw_confusion(confusion: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_reliability(found: Mapping[str, Any], path: Path) -> None:
-    """Mean probability of each bin against its share of right answers, over how many answers each holds."""
+    """Mean probability of each bin against its accuracy, above the number of answers in each."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.0, 5.6), dpi=130, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     bins = found["bins"]
-    above.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as sure as right")
+    above.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
     for row in bins:
         above.plot([row["probability"]] * 2, [row["probability"], row["accuracy"]], color=RED, linewidth=1.4)
     above.plot([row["probability"] for row in bins], [row["accuracy"] for row in bins], "o", color=BLUE, markersize=5, label="answers of a bin")
-    above.set_ylabel("share of right answers")
+    above.set_ylabel("accuracy")
     above.set_ylim(-0.02, 1.02)
     above.set_title(f"expected calibration error {found['expected_calibration_error']:.3f}", fontsize=10)
     above.legend(fontsize=8, frameon=False, loc="upper left")

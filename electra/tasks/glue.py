@@ -23,7 +23,7 @@ from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class GlueLayout:
     """Where a task's columns stand."""
 
     folder: str
@@ -49,7 +49,7 @@ class Layout:
         return self.files.get(split, (f"{split}.tsv",))
 
 
-def task_folder(data: Path, layout: Layout) -> Path:
+def task_folder(data: Path, layout: GlueLayout) -> Path:
     """The task's own folder, given either itself or GLUE's root (names compared without case).
 
     Raises:
@@ -67,7 +67,7 @@ def task_folder(data: Path, layout: Layout) -> Path:
     raise UserError(f"{data} holds neither train.tsv nor a folder {folder}; give GLUE's folder {folder}, or the folder that holds it")
 
 
-def read_glue(layout: Layout, data: Path, split: str) -> list[Example]:
+def read_glue(layout: GlueLayout, data: Path, split: str) -> list[Example]:
     """(folder, split) -> examples, ids "split-0", "split-1", ...; labels are None in a file without that column.
 
     A row of too few columns is left out where the layout knows of such, and counted on standard error; in a file without labels it stays,
@@ -117,7 +117,7 @@ class _Columns:
         return max(self.text, -1 if self.text_pair is None else self.text_pair, -1 if self.label is None else self.label) + 1
 
 
-def _columns(layout: Layout, path: Path, rows: list[tuple[int, list[str]]], split: str) -> _Columns:
+def _columns(layout: GlueLayout, path: Path, rows: list[tuple[int, list[str]]], split: str) -> _Columns:
     header = rows[0][1]
     if isinstance(layout.text, int):
         assert isinstance(layout.label, int)
@@ -136,7 +136,7 @@ def _columns(layout: Layout, path: Path, rows: list[tuple[int, list[str]]], spli
     return _Columns(find(layout.text), pair, label, 1)
 
 
-def _label(layout: Layout, value: str, place: str) -> str | float:
+def _label(layout: GlueLayout, value: str, place: str) -> str | float:
     if not layout.labels:
         found = number(value, place)
         if not layout.minimum <= found <= layout.maximum:
@@ -148,7 +148,7 @@ def _label(layout: Layout, value: str, place: str) -> str | float:
     return value
 
 
-def _glue(name: str, description: str, layout: Layout, score: metrics.Score, main_metric: str, *, unordered_pairs: bool = False) -> Task:
+def _glue(name: str, description: str, layout: GlueLayout, score: metrics.Score, main_metric: str, *, unordered_pairs: bool = False) -> Task:
     if layout.labels:
         head = Head(kind="classification", labels=layout.labels)
     else:
@@ -196,21 +196,21 @@ _BINARY = ("0", "1")
 SST2 = _glue(
     "sst2",
     "sentiment of film review sentences",
-    Layout(folder="SST-2", text="sentence", label="label", labels=_BINARY),
+    GlueLayout(folder="SST-2", text="sentence", label="label", labels=_BINARY),
     metrics.score_accuracy,
     "accuracy",
 )
 COLA = _glue(
     "cola",
     "linguistic acceptability",
-    Layout(folder="CoLA", text=3, label=1, test_text="sentence", labels=_BINARY),
+    GlueLayout(folder="CoLA", text=3, label=1, test_text="sentence", labels=_BINARY),
     metrics.score_matthews,
     "matthews",
 )
 MRPC = _glue(
     "mrpc",
     "paraphrase of two sentences",
-    Layout(folder="MRPC", text="#1 String", text_pair="#2 String", label="Quality", labels=_BINARY),
+    GlueLayout(folder="MRPC", text="#1 String", text_pair="#2 String", label="Quality", labels=_BINARY),
     metrics.score_paraphrase,
     "accuracy",
     unordered_pairs=True,
@@ -218,7 +218,7 @@ MRPC = _glue(
 STSB = _glue(
     "stsb",
     "similarity of two sentences, 0 to 5",
-    Layout(folder="STS-B", text="sentence1", text_pair="sentence2", label="score", maximum=5.0),
+    GlueLayout(folder="STS-B", text="sentence1", text_pair="sentence2", label="score", maximum=5.0),
     metrics.score_similarity,
     "spearman",
     unordered_pairs=True,
@@ -226,32 +226,32 @@ STSB = _glue(
 RTE = _glue(
     "rte",
     "entailment",
-    Layout(folder="RTE", text="sentence1", text_pair="sentence2", label="label", labels=("entailment", "not_entailment")),
+    GlueLayout(folder="RTE", text="sentence1", text_pair="sentence2", label="label", labels=("entailment", "not_entailment")),
     metrics.score_accuracy,
     "accuracy",
 )
 WNLI = _glue(
     "wnli",
     "entailment by resolving a pronoun",
-    Layout(folder="WNLI", text="sentence1", text_pair="sentence2", label="label", labels=_BINARY),
+    GlueLayout(folder="WNLI", text="sentence1", text_pair="sentence2", label="label", labels=_BINARY),
     metrics.score_accuracy,
     "accuracy",
 )
 QQP = _glue(
     "qqp",
     "whether two questions mean the same",
-    Layout(folder="QQP", text="question1", text_pair="question2", label="is_duplicate", labels=_BINARY, has_broken_rows=True),
+    GlueLayout(folder="QQP", text="question1", text_pair="question2", label="is_duplicate", labels=_BINARY, has_broken_rows=True),
     metrics.score_paraphrase,
     "accuracy",
 )
 QNLI = _glue(
     "qnli",
     "whether a sentence answers a question",
-    Layout(folder="QNLI", text="question", text_pair="sentence", label="label", labels=("entailment", "not_entailment")),
+    GlueLayout(folder="QNLI", text="question", text_pair="sentence", label="label", labels=("entailment", "not_entailment")),
     metrics.score_accuracy,
     "accuracy",
 )
-_MNLI = Layout(
+_MNLI = GlueLayout(
     folder="MNLI",
     text="sentence1",
     text_pair="sentence2",

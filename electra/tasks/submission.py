@@ -1,7 +1,7 @@
-"""Answers to the unlabelled test sets of GLUE and CLUE -> the files their sites take, in one zip.
+"""Predictions for the unlabelled test sets of GLUE and CLUE -> the files that their sites accept, in one zip.
 
 GLUE (gluebenchmark.com): a tsv for each task, header "index<TAB>prediction", rows numbered from 0 in the order of the test file; entailment in
-words, similarity as a number from 0 to 5 with three decimals; every task is wanted. CLUE (cluebenchmarks.com): JSON lines with the test
+words, similarity as a number from 0 to 5 with three decimals; every task is required. CLUE (cluebenchmarks.com): JSON lines with the test
 file's own ids and the label as text; tasks may be missing.
 """
 
@@ -22,52 +22,52 @@ from electra.tasks.registry import find_task
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SubmissionFile:
     """One file of a submission."""
 
     task: str
     split: str
     name: str
     num_rows: int | None
-    """Rows of the official test file, as the data set's card tells; None: not told, so not checked, and never filled."""
+    """Rows of the official test file, from the data set's card; None: not known, so not checked and never filled."""
     optional: bool = False
     """Whether its test file may be missing although its task has a model (GLUE's diagnostic set)."""
 
 
 GLUE = (
-    Wanted("cola", "test", "CoLA.tsv", 1063),
-    Wanted("sst2", "test", "SST-2.tsv", 1821),
-    Wanted("mrpc", "test", "MRPC.tsv", 1725),
-    Wanted("stsb", "test", "STS-B.tsv", 1379),
-    Wanted("qqp", "test", "QQP.tsv", 390965),
-    Wanted("mnli", "test_matched", "MNLI-m.tsv", 9796),
-    Wanted("mnli", "test_mismatched", "MNLI-mm.tsv", 9847),
-    Wanted("qnli", "test", "QNLI.tsv", 5463),
-    Wanted("rte", "test", "RTE.tsv", 3000),
-    Wanted("wnli", "test", "WNLI.tsv", 146),
-    Wanted("mnli", "ax", "AX.tsv", 1104, optional=True),
+    SubmissionFile("cola", "test", "CoLA.tsv", 1063),
+    SubmissionFile("sst2", "test", "SST-2.tsv", 1821),
+    SubmissionFile("mrpc", "test", "MRPC.tsv", 1725),
+    SubmissionFile("stsb", "test", "STS-B.tsv", 1379),
+    SubmissionFile("qqp", "test", "QQP.tsv", 390965),
+    SubmissionFile("mnli", "test_matched", "MNLI-m.tsv", 9796),
+    SubmissionFile("mnli", "test_mismatched", "MNLI-mm.tsv", 9847),
+    SubmissionFile("qnli", "test", "QNLI.tsv", 5463),
+    SubmissionFile("rte", "test", "RTE.tsv", 3000),
+    SubmissionFile("wnli", "test", "WNLI.tsv", 146),
+    SubmissionFile("mnli", "ax", "AX.tsv", 1104, optional=True),
 )
 _CLUE = (
-    Wanted("afqmc", "test", "afqmc_predict.json", 3861),
-    Wanted("iflytek", "test", "iflytek_predict.json", None),
-    Wanted("csl", "test", "csl_predict.json", None),
+    SubmissionFile("afqmc", "test", "afqmc_predict.json", 3861),
+    SubmissionFile("iflytek", "test", "iflytek_predict.json", None),
+    SubmissionFile("csl", "test", "csl_predict.json", None),
 )
 CLUE_1_1 = (
     *_CLUE,
-    Wanted("tnews", "test", "tnews11_predict.json", 10000),
-    Wanted("cluewsc", "test", "cluewsc11_predict.json", 2574),
-    Wanted("ocnli", "test", "ocnli_50k_predict.json", None),
+    SubmissionFile("tnews", "test", "tnews11_predict.json", 10000),
+    SubmissionFile("cluewsc", "test", "cluewsc11_predict.json", 2574),
+    SubmissionFile("ocnli", "test", "ocnli_50k_predict.json", None),
 )
 CLUE_1_0 = (
     *_CLUE,
-    Wanted("tnews", "test1.0", "tnews10_predict.json", 10000),
-    Wanted("cluewsc", "test1.0", "cluewsc10_predict.json", None),
-    Wanted("cmnli", "test", "cmnli_predict.json", None),
+    SubmissionFile("tnews", "test1.0", "tnews10_predict.json", 10000),
+    SubmissionFile("cluewsc", "test1.0", "cluewsc10_predict.json", None),
+    SubmissionFile("cmnli", "test", "cmnli_predict.json", None),
 )
-BENCHMARKS: dict[str, tuple[Wanted, ...]] = {"glue": GLUE, "clue": CLUE_1_1, "clue1.0": CLUE_1_0}
+BENCHMARKS: dict[str, tuple[SubmissionFile, ...]] = {"glue": GLUE, "clue": CLUE_1_1, "clue1.0": CLUE_1_0}
 
 
-def files_of(benchmark: str) -> tuple[Wanted, ...]:
+def files_of(benchmark: str) -> tuple[SubmissionFile, ...]:
     """The files of a benchmark's submission.
 
     Raises:
@@ -78,7 +78,7 @@ def files_of(benchmark: str) -> tuple[Wanted, ...]:
     return BENCHMARKS[benchmark]
 
 
-def parse_models(words: Sequence[str], wanted: Sequence[Wanted]) -> dict[str, str]:
+def parse_models(words: Sequence[str], wanted: Sequence[SubmissionFile]) -> dict[str, str]:
     """'sst2=RUN', ... -> task -> where its model is.
 
     Raises:
@@ -100,31 +100,31 @@ def parse_models(words: Sequence[str], wanted: Sequence[Wanted]) -> dict[str, st
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What every file of the submission will be made of."""
+class SubmissionPlan:
+    """What goes into every file of a submission."""
 
-    answered: dict[Wanted, list[Example]]
+    answered: dict[SubmissionFile, list[Example]]
     """By a model: the test examples."""
-    filled: dict[Wanted, list[Example]]
-    """By one constant answer, for want of a model."""
-    left_out: tuple[Wanted, ...] = ()
+    filled: dict[SubmissionFile, list[Example]]
+    """By one constant answer, without a model."""
+    omitted: tuple[SubmissionFile, ...] = ()
 
 
-def plan(benchmark: str, models: Mapping[str, str], data: Path, *, fill: bool) -> Plan:
+def plan(benchmark: str, models: Mapping[str, str], data: Path, *, fill: bool) -> SubmissionPlan:
     """Read every test file that a model will answer, before any model is opened.
 
     Raises:
-        UserError: a task without a model (GLUE, without `fill`), a missing test file, one with labels missing their model, or one that does
-            not have the official number of rows.
+        UserError: a task without a model (GLUE, without `fill`), a missing test file, or one
+            without the official number of rows.
     """
-    made = Plan({}, {})
-    left_out = []
+    made = SubmissionPlan({}, {})
+    omitted = []
     for file in files_of(benchmark):
         if file.task not in models:
             if fill and file.num_rows is not None:
                 made.filled[file] = _unanswered(file)
             else:
-                left_out.append(file)
+                omitted.append(file)
             continue
         try:
             examples = (task := find_task(file.task)).read(hub_datasets.local(task, data), file.split)
@@ -135,18 +135,18 @@ def plan(benchmark: str, models: Mapping[str, str], data: Path, *, fill: bool) -
             continue
         if file.num_rows is not None and len(examples) != file.num_rows:
             raise UserError(
-                f"the {file.split} split of {file.task} in {data} has {len(examples):,} rows, the official one {file.num_rows:,}; get it whole"
+                f"the {file.split} split of {file.task} in {data} has {len(examples):,} rows, the official one {file.num_rows:,}; download it again"
             )
         made.answered[file] = examples
     if not made.answered:
         raise UserError("no task has a model; give one by --models TASK=MODEL")
-    if left_out and benchmark == "glue":
-        missing = ", ".join(sorted({file.task for file in left_out}))
-        raise UserError(f"GLUE takes all tasks at once, and there is no model for {missing}; give them by --models, or constant answers by --fill")
-    return Plan(made.answered, made.filled, tuple(left_out))
+    if omitted and benchmark == "glue":
+        missing = ", ".join(sorted({file.task for file in omitted}))
+        raise UserError(f"GLUE takes complete submissions only, and there is no model for {missing}; give them by --models, or use --fill")
+    return SubmissionPlan(made.answered, made.filled, tuple(omitted))
 
 
-def _unanswered(file: Wanted) -> list[Example]:
+def _unanswered(file: SubmissionFile) -> list[Example]:
     return [Example(id=f"{file.split}-{i}", text="") for i in range(file.num_rows or 0)]
 
 
@@ -158,7 +158,7 @@ def constant_answer(task: Task, data: Path) -> tuple[Prediction, str]:
         train = task.read(hub_datasets.local(task, data), "train")
     except UserError:
         guess = head.labels[0] if head.labels else head.offset + head.scale / 2
-        return Prediction(label=guess), "a guess: no training file of it is here"
+        return Prediction(label=guess), "a guess: there is no training file"
     if head.kind == "regression":
         return Prediction(label=sum(float(str(e.label)) for e in train) / len(train)), "the mean of its training labels"
     counts = Counter(str(example.label) for example in train)
@@ -187,6 +187,6 @@ def write_zip(path: Path, files: Mapping[str, str]) -> None:
     """Name -> content, as one zip; the same contents give the same bytes."""
     with atomic.atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
-            member = zipfile.ZipInfo(name)  # of 1980, whatever the clock says
+            member = zipfile.ZipInfo(name)  # dated 1980, whatever the time
             member.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(member, files[name])

@@ -79,7 +79,7 @@ def rows_for(entries: list[object]) -> list[Row]:
 def test_fastest_within_the_drop_is_kept_with_the_table(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(auto_target, "compete", lambda entries, *_: rows_for(entries))
+    monkeypatch.setattr(auto_target, "measure_candidates", lambda entries, *_: rows_for(entries))
     out = tmp_path / "best.zip"
     line = f"build {checkpoints()['classifier']} --target auto {COMMON} --data {table} --skip onnx-fp16 --output {out}"
     code, told, _ = run(capsys, line)
@@ -87,7 +87,7 @@ def test_fastest_within_the_drop_is_kept_with_the_table(
     names = [name for name in TARGETS if name != "onnx-fp16"]
     dropped = dict(part.strip().split(maxsplit=1) for part in told.splitlines()[:-1])
     assert {*dropped, "openvino"} == {*TARGETS}
-    assert dropped["onnx-fp16"] == "left out by --skip"
+    assert dropped["onnx-fp16"] == "skipped by --skip"
     assert "loses 2.00 points" in dropped["openvino-bf16"] or "bfloat16" in dropped["openvino-bf16"]
     assert dropped["openvino-int8"] == auto_target.NO_TEXTS and dropped["onnx"].startswith("slower: ")
     manifest = read_manifest(out)
@@ -109,9 +109,9 @@ def test_nothing_within_the_drop_leaves_nothing(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(auto_target, "build_all", lambda *_, **__: {name: "not today" for name in TARGETS})
-    monkeypatch.setattr(auto_target, "compete", lambda entries, *_: rows_for(entries))
+    monkeypatch.setattr(auto_target, "measure_candidates", lambda entries, *_: rows_for(entries))
     code, _, error = run(capsys, f"build {checkpoints()['classifier']} --target auto {COMMON} --data {table} --output {tmp_path / 'out'}")
-    assert code == 2 and "no target stays within --max-drop 0.5: onnx: not today" in error
+    assert code == 2 and "no target is within --max-drop 0.5: onnx: not today" in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dev.csv"]
 
 
@@ -137,5 +137,5 @@ def test_left_out_targets_do_not_stop_the_others(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(auto_target, "build_artefact", build)
     found = auto_target.build_all("x", tmp_path, texts=["a"], skip=["openvino"])
-    assert found["onnx-int8"] == "it broke" and found["openvino"] == "left out by --skip"
+    assert found["onnx-int8"] == "it broke" and found["openvino"] == "skipped by --skip"
     assert {"onnx", "onnx-fp16", "onnx-int8-static"} <= set(done) and "openvino" not in done

@@ -1,4 +1,4 @@
-"""electra compare: one method for every implementation, every kind of head, and what happens to one that fails."""
+"""electra compare: one method for every candidate, every kind of head, and what happens to one that fails."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tiny_models import checkpoints
 
 from electra import cli, environment
 from electra.benchmark import measure
-from electra.benchmark.measure import Entry, Plan, compete, unique_names
+from electra.benchmark.measure import Candidate, MeasurementPlan, measure_candidates, unique_names
 from electra.benchmark.results import Comparison, Row, draw, to_markdown
-from electra.benchmark.worker import Answered, Contestant, Failed, Implementation, filled, open_ours
+from electra.benchmark.worker import Answered, CandidateModel, Worker, WorkerFailed, filled, open_electra
 from electra.contracts import Example, Features, Head, Prediction
 from electra.inference.artifact import read_manifest
 from electra.settings import EvaluateSettings
@@ -57,7 +57,7 @@ def test_names_are_as_short_as_they_can_be() -> None:
 
 
 class Sleeper:
-    """An implementation that takes its time and knows one answer."""
+    """A candidate that takes its time and knows one answer."""
 
     head, max_length = Head(kind="classification", labels=("0", "1")), 64
 
@@ -74,7 +74,9 @@ class Sleeper:
         return _said(["torch" if "torch" in sys.modules else "1"] * len(examples))
 
     def examine(self, examples: Sequence[Example], batch_size: int) -> Answered:
-        return Answered(predictions=self.predict(examples, batch_size), outputs=[np.array([0.0, self.milliseconds])] * len(examples), reading="same")
+        return Answered(
+            predictions=self.predict(examples, batch_size), outputs=[np.array([0.0, self.milliseconds])] * len(examples), inputs_digest="same"
+        )
 
 
 def open_sleeper(milliseconds: float, behaviour: str, threads: int) -> Sleeper:
@@ -84,11 +86,11 @@ def open_sleeper(milliseconds: float, behaviour: str, threads: int) -> Sleeper:
     return Sleeper(milliseconds, behaviour)
 
 
-def open_without_torch(source: str, asked: EvaluateSettings, device: str, threads: int) -> Implementation:
+def open_without_torch(source: str, asked: EvaluateSettings, device: str, threads: int) -> CandidateModel:
     """Whatever imports it fails, now and later."""
     assert "torch" not in sys.modules
     sys.modules.update(dict.fromkeys(("torch", "sklearn", "scipy")))  # type: ignore[arg-type]
-    return open_ours(source, asked, device, threads)
+    return open_electra(source, asked, device, threads)
 
 
 def hang(threads: int) -> Sleeper:
@@ -106,8 +108,8 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_one_method_for_all_and_a_failure_is_a_row(reviews: Path) -> None:
     wanted = {"first": (8.0, ""), "faster": (4.0, ""), "raises": (2.0, "raises"), "dies": (2.0, "dies"), "closed": (2.0, "never opens")}
-    entries = [Entry(name=name, source=name, kind="k", opener=open_sleeper, arguments=arguments) for name, arguments in wanted.items()]
-    rows = compete(entries, EvaluateSettings(model="", task="sst2", data=(str(reviews),)), Plan(calls=30, threads=1))
+    candidates = [Candidate(name=name, source=name, kind="k", opener=open_sleeper, arguments=arguments) for name, arguments in wanted.items()]
+    rows = measure_candidates(candidates, EvaluateSettings(model="", task="sst2", data=(str(reviews),)), MeasurementPlan(calls=30, threads=1))
     assert [row.name for row in rows] == list(wanted)
     first, faster, raises, dies, closed = rows
     for row in (first, faster):
@@ -130,15 +132,15 @@ def test_one_method_for_all_and_a_failure_is_a_row(reviews: Path) -> None:
 
 
 def test_one_that_hangs_is_given_up() -> None:
-    contestant = Contestant(hang, (), environment.choose_cores(1), timeout_seconds=3.0)
-    with pytest.raises(Failed, match="no answer within 3 s"):
-        contestant.ask("open")
-    contestant.close()
+    worker = Worker(hang, (), environment.choose_cores(1), timeout_seconds=3.0)
+    with pytest.raises(WorkerFailed, match="no answer within 3 s"):
+        worker.ask("open")
+    worker.close()
 
 
 def test_nothing_but_failures_is_still_a_table(reviews: Path, tmp_path: Path) -> None:
-    entry = Entry(name="closed", source="s", kind="k", opener=open_sleeper, arguments=(1.0, "never opens"))
-    rows = compete([entry], EvaluateSettings(model="", task="sst2", data=(str(reviews),)), Plan(calls=10, threads=1))
+    candidate = Candidate(name="closed", source="s", kind="k", opener=open_sleeper, arguments=(1.0, "never opens"))
+    rows = measure_candidates([candidate], EvaluateSettings(model="", task="sst2", data=(str(reviews),)), MeasurementPlan(calls=10, threads=1))
     assert rows == [Row(name="closed", source="s", kind="k", error="ValueError: bad weights")]
     found = Comparison(task="sst2", split="dev", num_examples=0, calls=10, threads=1, machine={}, rows=rows)
     assert "failed" in to_markdown(found)
@@ -154,13 +156,13 @@ def test_nothing_but_failures_is_still_a_table(reviews: Path, tmp_path: Path) ->
     ("name", "task"), [("regression", "own"), ("multilabel", "own"), ("tagging", "tagging"), ("span", "squad"), ("joint", "squad2")]
 )
 def test_every_head_answers_as_evaluate_does_and_padded(name: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In this process: what a contestant's requests do."""
+    """In this process: what a worker's requests do."""
     pytest.importorskip("torch")
     source, data = make(name, tmp_path / "model"), write_data(name, tmp_path / "data")
     assert cli.main(["evaluate", str(source), "--task", task, "--data", str(data), "--json"]) == 0
     expected = json.loads(capsys.readouterr().out)
     asked = EvaluateSettings(model="", task=task, data=(str(data),))
-    ours = open_ours(str(source), asked, "cpu", 0)
+    ours = open_electra(str(source), asked, "cpu", 0)
     known, _ = settled(named_task(asked), asked, ours.head)
     examples = read_labelled(known, data, "dev")
     questions = [dataclasses.replace(example, label=None, answers=None) for example in examples]
@@ -213,13 +215,13 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
         and saved["threads"] == 1
     )
     assert "instruction_set" in saved["machine"] and saved["machine"]["versions"]["torch"]
-    assert (tmp_path / "out" / "table.md").read_text().startswith("# own: 3 implementations")
+    assert (tmp_path / "out" / "table.md").read_text().startswith("# own: 3 candidates")
     assert (tmp_path / "out" / "compare.png").read_bytes()[:4] == b"\x89PNG"
     kept = read_manifest(built)["measured"]
     assert [row["source"] for row in kept] == ["classifier", "built.zip", "discriminator"] and kept[1]["score"] == second["score"]
     asked = EvaluateSettings(model="", task="own", data=(str(tmp_path / "new.csv"),), text="review", label="stars")
-    entry = Entry(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, asked, "auto"))
-    (row,) = compete([entry], asked, Plan(calls=10, threads=1))
+    candidate = Candidate(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, asked, "auto"))
+    (row,) = measure_candidates([candidate], asked, MeasurementPlan(calls=10, threads=1))
     assert row.error is None and row.scores == pytest.approx(expected) and row.latency is not None
 
 

@@ -79,7 +79,7 @@ def test_mistakes_are_one_line(runs: tuple[Path, Path], tmp_path: Path, capsys: 
         (str(runs[0]), "--metrics", "disc_acu"): "did you mean 'disc_auc'?",
         (str(tmp_path / "mimi"),): "did you mean 'mini'?",
         (str(tmp_path / "empty"),): "is not a run directory",
-        (str(tmp_path / "new"),): "holds no line yet",
+        (str(tmp_path / "new"),): "is still empty",
         (str(tmp_path / "odd"),): "line 1 is not a line of metrics",
         (str(runs[0]), str(runs[0])): "is given twice",
         (*map(str, runs), "--x", "flops"): "run mini-mlm has not recorded its flops",

@@ -210,7 +210,7 @@ def test_max_length_is_the_window(classifier: Predictor) -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("classifier", "ElectraForSequenceClassification, its head: classification into"),
+        ("classifier", "ElectraForSequenceClassification, head: classification into"),
         ("discriminator", "ElectraForPreTraining, its head: whether each token was replaced"),
         ("generator", "ElectraForMaskedLM, its head: words for the masked places"),
     ],
@@ -222,4 +222,4 @@ def test_the_head_that_answers_is_named(kind: str, said: str) -> None:
 def test_the_command_names_its_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "texts.txt").write_text("a film\n")
     assert main(["predict", str(checkpoints()["classifier"]), str(tmp_path / "texts.txt")]) == 0
-    assert "ElectraForSequenceClassification, its head: classification into" in capsys.readouterr().err
+    assert "ElectraForSequenceClassification, head: classification into" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 from electra import cli
 from electra.contracts import Example, Head
-from electra.tasks.data_warnings import RUN, in_pretraining, run_hashes, warnings
+from electra.tasks.data_warnings import NGRAM, in_pretraining, ngram_hashes, warnings
 
 HEAD = Head(kind="classification", labels=("0", "1"))
 
@@ -26,9 +26,9 @@ def test_clean_data_gets_no_word() -> None:
 @pytest.mark.parametrize(
     ("train", "dev", "said"),
     [
-        (rows("A  good film", "x"), rows("a good film ", "y"), r"1 of 2 dev examples stand in the training set too (r0)"),
+        (rows("A  good film", "x"), rows("a good film ", "y"), r"1 of 2 dev examples are also in the training set (r0)"),
         (rows("a", "b"), [*rows("c", "d"), Example(id="r0", text="e", label="1")], "1 ids occur more than once in the dev set (r0)"),
-        (rows("a", " "), rows("c", "d"), "1 of 2 training examples are empty texts (r1)"),
+        (rows("a", " "), rows("c", "d"), "1 of 2 training examples have empty texts (r1)"),
         (rows("a", "b"), rows("c", "d", labels="1"), "all 2 dev examples are labelled '1'"),
         (rows("a", "A"), rows("c", "d"), "1 training texts have different labels in different rows (r0)"),
     ],
@@ -42,7 +42,7 @@ def test_pairs_are_the_same_only_as_a_whole() -> None:
     train = [Example(id="a", text="x", text_pair="y", label="0"), Example(id="b", text="p", text_pair="q", label="1")]
     dev = [Example(id="c", text="x", text_pair="q", label="0"), Example(id="d", text="P", text_pair="Q", label="1")]
     (line,) = warnings(train, dev, HEAD)
-    assert line.startswith("1 of 2 dev examples stand in the training set too (d)")
+    assert line.startswith("1 of 2 dev examples are also in the training set (d)")
 
 
 def test_runs_are_found_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,13 +52,13 @@ def test_runs_are_found_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(data_warnings, "CHUNK_TOKENS", 50)
     ids = np.random.default_rng(1).integers(5, 9, size=400).astype(np.uint16)
     runs: dict[tuple[int, ...], int] = {}
-    found = np.concatenate(list(run_hashes(ids)))
-    assert len(found) == 400 - RUN + 1
+    found = np.concatenate(list(ngram_hashes(ids)))
+    assert len(found) == 400 - NGRAM + 1
     for i, value in enumerate(found.tolist()):
-        key = tuple(ids[i : i + RUN].tolist())
+        key = tuple(ids[i : i + NGRAM].tolist())
         assert runs.setdefault(key, value) == value
     assert len(set(runs.values())) == len(runs)
-    assert list(run_hashes(ids[: RUN - 1])) == []
+    assert list(ngram_hashes(ids[: NGRAM - 1])) == []
 
 
 def test_dev_examples_in_the_pretraining_text(tmp_path: Path, tiny_vocab: Path) -> None:
@@ -72,7 +72,7 @@ def test_dev_examples_in_the_pretraining_text(tmp_path: Path, tiny_vocab: Path) 
     short = Example(id="short", text=" ".join(words[50:52]), label="0")
     new = Example(id="new", text=" ".join(reversed(words[100:130])), label="1")
     line = in_pretraining([new, short, seen], [tmp_path / "shards"])
-    assert line is not None and line.startswith("1 of 3 dev examples (2 are long enough to tell)") and "(seen)" in line
+    assert line is not None and line.startswith("1 of 3 dev examples (2 are long enough to check)") and "(seen)" in line
     assert in_pretraining([new, short], [tmp_path / "shards"]) is None
 
 
@@ -86,8 +86,8 @@ def test_finetune_warns_and_says_its_head(tmp_path: Path, tiny_vocab: Path, caps
     words = ["finetune", "own", "--train", str(tmp_path / "train.jsonl"), "--dev", str(tmp_path / "dev.jsonl"), "--model", str(start)]
     assert cli.main([*words, "--output", str(tmp_path / "run"), "--num-train-steps", "1", "--device", "cpu"]) == 0
     told = capsys.readouterr().err
-    assert "warning: 6 of 6 dev examples stand in the training set too" in told
+    assert "warning: 6 of 6 dev examples are also in the training set" in told
     assert "encoder of its ElectraForPreTraining; new head for own (transformers's form): classification into 2 classes (a, b)" in told
     words = ["evaluate", str(tmp_path / "run"), "--task", "own", "--data", str(tmp_path / "dev.jsonl")]
     assert cli.main(words) == 0
-    assert "ElectraForSequenceClassification, its head: classification into 2 classes (a, b)" in capsys.readouterr().err
+    assert "ElectraForSequenceClassification, head: classification into 2 classes (a, b)" in capsys.readouterr().err

@@ -166,7 +166,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (found["first"], found["second"], found["num_examples"], found["differ"]) == (0.95, 0.5, 100, True)
     assert found["mcnemar"]["only_first_right"] == 45 and found["mcnemar"]["p_value"] < 1e-6
     assert cli.main(["significance", str(one), str(one), "--num-resamples", "1000"]) == 0
-    assert "they may be equal" in capsys.readouterr().out
+    assert "the difference is not significant" in capsys.readouterr().out
     assert cli.main(["significance", str(one), str(two), "--metric", "f1", "--positive", "neg", "--num-resamples", "500", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["second"] == 0.0
     numbers = _write(tmp_path / "c.jsonl", [1.0, 2.0, 3.5], [1.1, 2.2, 3.0]), _write(tmp_path / "d.jsonl", [1.0, 2.0, 3.5], [1, 3, 2])
@@ -194,7 +194,7 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ((good, good, "--metric", "pearson"), "is not for classes"),
         ((good, good, "--metric", "f1", "--positive", "z"), "no such class"),
         ((good, good, "--num-resamples", "5"), "at least 100"),
-        ((good, good, "--confidence", "0.2"), "expected a share"),
+        ((good, good, "--confidence", "0.2"), "--confidence 0.2: expected at least 0.5 and below 1"),
     ):
         assert cli.main(["significance", *map(str, words)]) == 2
         assert said in capsys.readouterr().err

@@ -153,7 +153,7 @@ def test_clue_keeps_the_test_files_ids(
     (tmp_path / "csl_public" / "test.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["submit", "clue", "--models", f"csl={models['sst2']}", "--data", str(tmp_path)]
     assert cli.main([*words, "--output", str(tmp_path / "a.zip")]) == 0
-    assert "tnews11_predict.json: no model, left out" in capsys.readouterr().err
+    assert "tnews11_predict.json: no model, omitted" in capsys.readouterr().err
     with zipfile.ZipFile(tmp_path / "a.zip") as opened:
         assert opened.namelist() == ["csl_predict.json"]
         answers = [json.loads(line) for line in opened.read("csl_predict.json").decode().splitlines()]
