@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from electra import environment as machine
-from electra.benchmark.worker import Answered
+from electra.benchmark.worker import Answered, Worker
 from electra.contracts import Head
 
 ROOT = Path(__file__).resolve().parent.parent
