@@ -132,6 +132,7 @@ def _extend_vocabulary(settings: VocabSettings, source: Path, report: Any) -> tu
     from electra.data.vocabulary_extension import count_words, extend_tokenizer, sample_texts
     from electra.model.huggingface import extend_network, load_checkpoint, save_checkpoint
     from electra.model.model_card import extended_card
+    from electra.tasks.input_spec import copied_record, recorded
 
     checkpoint = load_checkpoint(source)
     if checkpoint.labels:
@@ -146,8 +147,8 @@ def _extend_vocabulary(settings: VocabSettings, source: Path, report: Any) -> tu
     with remote.made_locally(settings.output) as folder:
         for place, network in networks.items():
             extended = extend_network(network, tokenizer.vocab_size, found.parts, found.log_ratios)
-            save_checkpoint(extended, folder / place, card=card if place == "." else None)
-            found.tokenizer.save(folder / place)
+            save_checkpoint(extended, folder / place, card=card if place == "." else None, extra=copied_record(network.hf_config))
+            found.tokenizer.save(folder / place, recorded(network.hf_config)[1] or network.config.max_position_embeddings)
     return found.tokenizer.vocab_size, found.description
 
 
@@ -356,7 +357,9 @@ def _build_one(settings: BuildSettings) -> BuiltArtifact:
     if settings.calibrate is not None and not chosen.calibrated:
         raise UserError(f"--calibrate is for 8-bit targets with static quantization, target {settings.target} needs no texts; leave it out")
     texts = _calibration_texts(settings) if chosen.calibrated else []
-    return BuiltArtifact(path=settings.output, manifest=build_artefact(settings.model, settings.target, settings.output, texts=texts, say=say))
+    spec = {"max_length": settings.max_length, "truncate": settings.truncate}
+    manifest = build_artefact(settings.model, settings.target, settings.output, texts=texts, **spec, say=say)  # type: ignore[arg-type]
+    return BuiltArtifact(path=settings.output, manifest=manifest)
 
 
 def _check_source(settings: BuildSettings) -> None:
@@ -395,7 +398,9 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     from electra.model.huggingface import load_checkpoint
     from electra.tasks.evaluate import data_place, named_task, read_labelled
 
-    columns = {name: value for name, value in config.given(settings).items() if name in ColumnSettings.__dataclass_fields__}
+    columns = {
+        name: value for name, value in config.given(settings).items() if name in (*ColumnSettings.__dataclass_fields__, "max_length", "truncate")
+    }
     asked = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
     # Model and data are checked before minutes of building.
     load_checkpoint(settings.model, "task")

@@ -203,6 +203,8 @@ class EvaluateArguments(TypedDict, total=False):
     """Of `electra.evaluate`."""
 
     batch_size: int
+    max_length: int
+    truncate: Literal["head", "tail", "head-tail", "windows"] | None
     constrained: bool
     text: str
     text_pair: str | None
@@ -218,7 +220,6 @@ class EvaluateArguments(TypedDict, total=False):
     per_class: bool
     report: str | Path | None
     predictions: str | Path | None
-    truncate: Literal["head", "tail", "head-tail", "windows"] | None
     num_examples: int
     sequence_length: int
     seed: int
@@ -227,6 +228,8 @@ class EvaluateArguments(TypedDict, total=False):
 class BuildArguments(TypedDict, total=False):
     """Of `electra.build`."""
 
+    max_length: int
+    truncate: Literal["head", "tail", "head-tail", "windows"] | None
     text: str
     text_pair: str | None
     label: str

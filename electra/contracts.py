@@ -170,6 +170,8 @@ class Features:
     segments: Sequence[int] | np.ndarray
     example: int
     """Index of its Example; a long one has several features, its windows, one behind the other."""
+    weight: int = 1
+    """Weight of this window's answer among those of its example: the tokens it answers for."""
     label: int | float | tuple[int, ...] | tuple[float, ...] | None = None
     """Class, target, C targets of 0 and 1, or first and last token of the answer (0, 0 where this window has none) and, where
     questions may have no answer, 1 for such a question."""
@@ -213,6 +215,14 @@ class Prediction:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     num_windows: int = 1
     """Parts a text longer than the model's limit was read in; their probabilities are averaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagPrediction(Prediction):
+    """The tags of a sentence's words."""
+
+    word_probabilities: tuple[float, ...]
+    """Probability of each word's tag."""
 
 
 @dataclass(frozen=True, kw_only=True)

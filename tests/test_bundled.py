@@ -26,7 +26,7 @@ from electra.errors import UserError
 from electra.inference.artifact import open_artefact
 from electra.inference.pipelines import pipeline
 from electra.inference.predictor import Predictor, load
-from electra.inference.text_io import Typed, may_be_text, model_and_texts
+from electra.inference.text_io import TypedText, may_be_text, model_and_texts
 from electra.model.huggingface import load_checkpoint
 from electra.serve import models
 from electra.settings import PretrainSettings, ServeSettings
@@ -247,7 +247,7 @@ def test_two_arguments_are_a_model_and_a_file(place: Path) -> None:
         (("what a film", ""), ("shipped:sentiment", "what a film")),
     ]:
         found = model_and_texts("predict", "classifier", *words, None)
-        assert found == wanted and isinstance(found[1], Typed) is (words == ("what a film", ""))
+        assert found == wanted and isinstance(found[1], TypedText) is (words == ("what a film", ""))
     assert model_and_texts("predict", "classifier", "mine", "", "film") == ("mine", "film")
 
 

@@ -131,7 +131,7 @@ def build_fastest(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
         work = Path(name)
-        unavailable = build_all(asked.model, work, texts=texts, skip=skip, say=say)
+        unavailable = build_all(asked, work, texts=texts, skip=skip, say=say)
         built = [target for target in TARGETS if target not in unavailable]
         entries = [candidate_of(asked.model, REFERENCE, asked), *(candidate_of(str(work / target), target, asked) for target in built)]
         rows = measure_candidates(entries, asked, plan, say)
@@ -141,7 +141,9 @@ def build_fastest(
     return Fastest(manifest=manifest, rows=rows, selection=selection)
 
 
-def build_all(source: str, folder: Path, *, texts: Sequence[str], skip: Sequence[str] = (), say: Say = lambda line: None) -> dict[str, str]:
+def build_all(
+    asked: EvaluateSettings, folder: Path, *, texts: Sequence[str], skip: Sequence[str] = (), say: Say = lambda line: None
+) -> dict[str, str]:
     """Build every target that this machine can build, each in a folder of its name -> name and reason of the others."""
     unavailable = {}
     for name, target in TARGETS.items():
@@ -152,7 +154,7 @@ def build_all(source: str, folder: Path, *, texts: Sequence[str], skip: Sequence
             if target.calibrated and not texts:
                 raise UserError(NO_TEXTS)
             say(f"target {name}")
-            build_artefact(source, name, folder / name, texts=texts, say=say)
+            build_artefact(asked.model, name, folder / name, texts=texts, max_length=asked.max_length, truncate=asked.truncate, say=say)
         except UserError as error:
             unavailable[name] = str(error)
             say(f"skipped target {name}: {error}")

@@ -29,7 +29,7 @@ from electra.errors import UserError
 from electra.settings import EvaluateSettings
 
 if TYPE_CHECKING:
-    from electra.tasks.evaluate import FineTuned
+    from electra.inference.answerer import Answerer
 
 WARM_UP_CALLS = 3
 """Untimed calls before the timed ones of every run: caches hold what other candidates left there."""
@@ -72,23 +72,24 @@ Open = Callable[..., CandidateModel]
 class ElectraCandidate:
     """A checkpoint or an artifact, as `electra.load` opens it."""
 
-    def __init__(self, model: FineTuned, max_length: int) -> None:
+    def __init__(self, model: Answerer, max_length: int) -> None:
         self.model, self.head, self.max_length = model, model.head, max_length
 
     def predict(self, examples: Sequence[Example], batch_size: int, padded_length: int = 0) -> list[Prediction]:
         """See `CandidateModel`."""
         if not padded_length:
-            return self.model.answer(examples, self.model.featurize(examples), batch_size)
-        model = replace(self.model, max_length=min(padded_length, self.max_length))
+            return self.model.answer(examples, batch_size)
+        model = self.model.with_max_length(min(padded_length, self.max_length))
         features = [filled(feature, padded_length, model.tokenizer.pad_id) for feature in model.featurize(examples)]
-        return model.answer(examples, features, batch_size)
+        return model.answer_features(examples, features, batch_size)
 
     def examine(self, examples: Sequence[Example], batch_size: int) -> Answered:
         """See `CandidateModel`."""
-        features = self.model.featurize(examples)
-        outputs = self.model.compute(features, batch_size)
-        predictions = self.model.task.decode(outputs, features, examples, self.head)
-        return Answered(predictions=predictions, outputs=outputs, inputs_digest=digest(feature.ids for feature in features))
+        chunks = list(self.model.run(examples, batch_size))
+        inputs = digest(feature.ids for chunk in chunks for feature in chunk.features)
+        outputs = [output for chunk in chunks for output in chunk.outputs]
+        predictions = [prediction for chunk in chunks for prediction in chunk.predictions]
+        return Answered(predictions=predictions, outputs=outputs, inputs_digest=inputs)
 
 
 def open_electra(source: str, asked: EvaluateSettings, device: str, threads: int) -> CandidateModel:
@@ -98,10 +99,10 @@ def open_electra(source: str, asked: EvaluateSettings, device: str, threads: int
         UserError: no such model, or its labels are not the task's.
     """
     from electra.inference.predictor import open_fine_tuned
-    from electra.tasks.evaluate import for_task, named_task, settled
+    from electra.tasks.evaluate import named_task, settled
 
     opened = open_fine_tuned(source, threads=threads, device=device)
-    return ElectraCandidate(for_task(opened, *settled(named_task(asked), asked, opened.head), asked), opened.max_length)
+    return ElectraCandidate(opened.for_task(*settled(named_task(asked), asked, opened.head), asked), opened.backend.max_length)
 
 
 def digest(inputs: Iterable[Iterable[int]]) -> str:

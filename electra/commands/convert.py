@@ -6,13 +6,15 @@ DST   config.json, model.safetensors, tokenizer files, README.md, and the same i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import ConvertSettings
 from electra.storage import atomic, remote, resolve
+from electra.tasks.input_spec import copied_record, recorded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,11 +25,15 @@ def run(settings: ConvertSettings) -> None:
     require("torch", "train")
     atomic.fresh_output(settings.output, remedy="choose another name")
     source = fetch_tensorflow(settings.source) or Path(settings.source)
+    values: Mapping[str, Any] = {}
     if is_tensorflow(source):
-        first, second, remarks, vocabulary_folder = from_tensorflow(source, settings)
+        first, second, remarks, source_folder = from_tensorflow(source, settings)
     else:
-        first, second, remarks, vocabulary_folder = from_huggingface(settings)
-    write(settings, first, second, vocabulary_folder, remarks)
+        from electra.model.huggingface import read_config
+
+        first, second, remarks, source_folder = from_huggingface(settings)
+        values = read_config(source_folder, or_bert=True)
+    write(settings, first, second, source_folder, remarks, values)
     for remark in remarks:
         print(remark)
     print(f"{settings.output}: {', with '.join(describe(module) for module in (first, second) if module is not None)}")
@@ -91,8 +97,10 @@ def from_huggingface(settings: ConvertSettings) -> tuple[nn.Module, nn.Module | 
     return found.module, load_checkpoint(folder / "generator").module if has_generator else None, [], folder
 
 
-def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None, vocabulary_folder: Path, remarks: list[str]) -> None:
-    """Write DST, completely or not at all."""
+def write(
+    settings: ConvertSettings, first: nn.Module, second: nn.Module | None, source_folder: Path, remarks: list[str], values: Mapping[str, Any]
+) -> None:
+    """Write DST, completely or not at all; the input spec of the source's config.json (`values`) is copied."""
     import torch
 
     from electra.model.huggingface import encoder_of, save_checkpoint
@@ -100,7 +108,7 @@ def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None,
 
     dtype = getattr(torch, settings.dtype)
     vocabulary = settings.vocab or next(
-        (str(vocabulary_folder / name) for name in ("tokenizer.json", "vocab.txt") if (vocabulary_folder / name).is_file()), None
+        (str(source_folder / name) for name in ("tokenizer.json", "vocab.txt") if (source_folder / name).is_file()), None
     )
     tokenizer = None if vocabulary is None else load_tokenizer(vocabulary, settings.lowercase)
     size = encoder_of(first).config.vocab_size
@@ -111,9 +119,10 @@ def write(settings: ConvertSettings, first: nn.Module, second: nn.Module | None,
     with atomic.atomic_folder(settings.output) as folder:
         for module, place in ((first, folder), (second, folder / "generator")):
             if module is not None:
-                save_checkpoint(module, place, dtype=dtype, card=converted_card(settings.output.name, describe(module), Path(settings.source).name))
+                described = converted_card(settings.output.name, describe(module), Path(settings.source).name)
+                save_checkpoint(module, place, dtype=dtype, card=described, extra=copied_record(values))
                 if tokenizer is not None:
-                    tokenizer.save(place)
+                    tokenizer.save(place, recorded(values)[1] or encoder_of(module).config.max_position_embeddings)
 
 
 def describe(module: nn.Module) -> str:

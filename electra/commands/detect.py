@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from electra.errors import UserError
 from electra.inference import text_io
-from electra.inference.predictor import head_said, load
+from electra.inference.predictor import describe, load
 from electra.inference.replaced_tokens import Corruption, Detection
 from electra.inference.text_io import model_and_texts
 from electra.settings import DetectSettings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: DetectSettings) -> None:
-    """Print every text with its verdicts; with --corrupt, every step that leads to them."""
+    """Print every text with the predictions for its tokens; with --corrupt, every step that leads to them."""
     if not 0 <= settings.threshold <= 1:
         raise UserError(f"--threshold {settings.threshold}: expected a probability between 0 and 1")
     name, file = model_and_texts("detect", "discriminator", settings.model, settings.file, settings.text)
@@ -31,10 +31,10 @@ def run(settings: DetectSettings) -> None:
         corruptions = model.corrupt(
             inputs, mask_prob=settings.mask_prob, temperature=settings.temperature, seed=settings.seed, threshold=settings.threshold
         )
-        for corruption in counted(corruptions, "texts", head_said(model)):
+        for corruption in counted(corruptions, "texts", describe(model)):
             print_json(corruption) if as_json else show_corruption(corruption, _console())
         return
-    for detection in counted(model.iterate_detections(inputs, threshold=settings.threshold), "texts", head_said(model)):
+    for detection in counted(model.iterate_detections(inputs, threshold=settings.threshold), "texts", describe(model)):
         print_json(detection) if as_json else show_detection(detection, _console())
 
 
@@ -72,13 +72,13 @@ def show_detection(detection: Detection, console: Console, label: str = "") -> N
 
 
 def show_corruption(corruption: Corruption, console: Console) -> None:
-    """The whole workflow: the text, masked, the generator's proposals, what was drawn, what the discriminator says."""
+    """Every step: the text, masked, the generator's proposals and samples, the discriminator's predictions."""
     from rich.table import Table
     from rich.text import Text as RichText
 
     console.print(RichText(f"{'text':<11}{_printable(corruption.text)}"))
     console.print(RichText(f"{'masked':<11}{_printable(corruption.masked)}"))
-    table = Table("original", "generator proposes", "drawn", "discriminator says", "right?")
+    table = Table("original", "generator's proposals", "sample", "discriminator", "correct?")
     for item in corruption.replacements:
         proposals = "  ".join(f"{word} {p:.2f}" for word, p in item.proposals)
         verdict = f"{'replaced' if item.verdict else 'original'} {item.probability:.2f}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from electra.errors import UserError
 from electra.inference import text_io
-from electra.inference.predictor import load
+from electra.inference.predictor import describe, load
 from electra.settings import EmbedSettings
 from electra.storage import atomic
 from electra.terminal import counted
@@ -27,7 +27,7 @@ def run(settings: EmbedSettings) -> None:
     text_io.check_readable(settings.file)
     model = load(settings.model, role="encoder", threads=settings.threads, batch_size=settings.batch_size)
     inputs = (t.text for t in text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
-    vectors = counted(model.iterate_embeddings(inputs, normalize=settings.normalize), "texts")
+    vectors = counted(model.iterate_embeddings(inputs, normalize=settings.normalize), "texts", describe(model))
     if output is None:
         for line in _json_lines(vectors):
             sys.stdout.write(line)
@@ -37,7 +37,7 @@ def run(settings: EmbedSettings) -> None:
             with temporary.open("w", encoding="utf-8") as stream:
                 stream.writelines(_json_lines(vectors))
             return
-        shape = write_npy(temporary, vectors, model.network.hidden_size)
+        shape = write_npy(temporary, vectors, model.backend.hidden_size)
     if settings.json:
         print(json.dumps({"output": str(output), "shape": shape, "dtype": "float32"}))
     else:
@@ -52,7 +52,7 @@ def _json_lines(vectors: Iterable[np.ndarray]) -> Iterable[str]:
 def write_npy(path: Path, vectors: Iterable[np.ndarray], width: int) -> tuple[int, int]:
     """Vectors (width,) one at a time -> a .npy file of all of them, in constant memory -> its shape.
 
-    The number of rows is known only at the end: the header is written again then, which numpy leaves room for.
+    The number of rows is known only at the end: the header, which numpy pads, is written again then.
     """
 
     def header(rows: int) -> None:
@@ -61,11 +61,11 @@ def write_npy(path: Path, vectors: Iterable[np.ndarray], width: int) -> tuple[in
     rows = 0
     with path.open("wb") as stream:
         header(0)
-        behind_header = stream.tell()
+        after_header = stream.tell()
         for vector in vectors:
             stream.write(vector.astype("<f4").tobytes())
             rows += 1
         stream.seek(0)
         header(rows)
-        assert stream.tell() == behind_header
+        assert stream.tell() == after_header
     return rows, width

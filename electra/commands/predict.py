@@ -1,4 +1,4 @@
-"""texts -> labels, tags of their words, or answers to questions: read, predict in windows of similar length, write in the order they came."""
+"""texts -> labels, tags of their words, or answers to questions, in the order of the texts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from electra import config
 from electra.contracts import Prediction
 from electra.errors import UserError
 from electra.inference import text_io
-from electra.inference.backends import SPAN_FINDERS, architecture_of
-from electra.inference.predictor import head_said, is_tagger, load
+from electra.inference.backends import QUESTION_ANSWERING, architecture_of
+from electra.inference.predictor import Predictor, describe, is_token_classifier, load
 from electra.inference.text_io import Text, model_and_texts
 from electra.inference.token_classification import read_sentences, tagged_columns, tagged_json
 from electra.settings import PredictSettings
@@ -21,33 +21,43 @@ from electra.terminal import counted
 
 
 def run(settings: PredictSettings) -> None:
-    """Print one line per text: label, probability, text; or a JSON object. Of a model that tags: a line per word, an empty one behind a text."""
+    """Print one line per text: label, probability, text; or a JSON object. Of a token classifier: a line per word, an empty one after a text."""
     given = config.given(settings)
     model_name, file = model_and_texts("predict", "classifier", settings.model, settings.file, settings.text)
     settings = config.replace(settings, model=model_name, file=file)
     text_io.check_readable(settings.file)
-    if architecture_of(settings.model) in SPAN_FINDERS:
+    if architecture_of(settings.model) in QUESTION_ANSWERING:
         answer_questions(settings, given)
         return
-    if is_tagger(settings.model):
-        tagger = load(settings.model, role="tagger", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
-        for tagged in counted(
-            tagger.iterate_tags(read_sentences(settings.file, settings.text_field), constrained=settings.constrained), "texts", head_said(tagger)
-        ):
+    if is_token_classifier(settings.model):
+        tagger = _load(settings, "token-classification")
+        sentences = read_sentences(settings.file, settings.text_field)
+        for tagged in counted(tagger.iterate_tags(sentences, constrained=settings.constrained), "texts", describe(tagger)):
             sys.stdout.write(tagged_json(tagged) if settings.json else tagged_columns(tagged))
         return
-    model = load(settings.model, role="classifier", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
+    model = _load(settings, "classifier")
     inputs, again = itertools.tee(text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field))
-    answers = counted(model.iterate_predictions(inputs), "texts", head_said(model))
+    answers = counted(model.iterate_predictions(inputs), "texts", describe(model))
     for line in _lines(again, answers, as_json=settings.json):
         sys.stdout.write(line + "\n")
 
 
+def _load(settings: PredictSettings, role: str) -> Predictor:
+    return load(
+        settings.model,
+        role=role,
+        threads=settings.threads,
+        max_length=settings.max_length,
+        truncate=settings.truncate,
+        batch_size=settings.batch_size,
+    )
+
+
 def answer_questions(settings: PredictSettings, given: Mapping[str, Any]) -> None:
     """Print one line per question: answer, probability, question; or a JSON object."""
-    model = load(settings.model, role="span finder", threads=settings.threads, max_length=settings.max_length, batch_size=settings.batch_size)
+    model = _load(settings, "question-answering")
     inputs, again = itertools.tee(_questions(settings.file, given.get("text_field", "question"), given.get("pair_field", "context")))
-    for (found,), (question, context) in zip(counted(model.iterate_answers(inputs), "questions", head_said(model)), again, strict=False):
+    for (found,), (question, context) in zip(counted(model.iterate_answers(inputs), "questions", describe(model)), again, strict=False):
         record = {"question": question, "context": context, "answer": found.text, "probability": found.score, "start": found.start, "end": found.end}
         columns = (found.text, f"{found.score:.4f}", question)
         line = json.dumps(record, ensure_ascii=False) if settings.json else "\t".join(" ".join(column.split()) for column in columns)

@@ -9,8 +9,8 @@ from typing import Any
 
 from electra.errors import UserError
 from electra.inference import text_io
-from electra.inference.masked_lm import Score
-from electra.inference.predictor import Predictor, load
+from electra.inference.masked_lm import TextLikelihood
+from electra.inference.predictor import Predictor, describe, load
 from electra.settings import ScoreSettings
 from electra.terminal import counted
 
@@ -24,7 +24,7 @@ def run(settings: ScoreSettings) -> None:
             print(json.dumps(record, ensure_ascii=False))
         return
     inputs = (t.text for t in text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
-    for found in counted(model.iterate_scores(inputs), "texts"):
+    for found in counted(model.iterate_scores(inputs), "texts", describe(model)):
         if settings.json:
             print(json.dumps(found.to_dict() | {"per_token": found.per_token}, ensure_ascii=False))
         else:
@@ -42,16 +42,16 @@ def rerank(settings: ScoreSettings, model: Predictor, field: str) -> Iterator[di
             waiting.append((record, found))
             yield from (item[settings.text_field] for item in found)
 
-    def ranked(answers: list[Score]) -> dict[str, Any]:
+    def ranked(answers: list[TextLikelihood]) -> dict[str, Any]:
         record, found = waiting.popleft()
         for item, answer in zip(found, answers, strict=True):
             item["likelihood"] = answer.per_token if settings.per_token else answer.score
             item["combined"] = item.get(settings.score_field, 0.0) + settings.weight * item["likelihood"]
         return record | {field: sorted(found, key=lambda item: -item["combined"])}
 
-    answers: list[Score] = []
-    for answer in counted(model.iterate_scores(hypotheses()), "hypotheses"):
-        while not waiting[0][1]:  # an empty list asks for nothing
+    answers: list[TextLikelihood] = []
+    for answer in counted(model.iterate_scores(hypotheses()), "hypotheses", describe(model)):
+        while not waiting[0][1]:  # an empty list needs no scores
             yield ranked([])
         answers.append(answer)
         if len(answers) == len(waiting[0][1]):
@@ -77,7 +77,7 @@ def hypothesis(item: Any, settings: ScoreSettings, place: str) -> dict[str, Any]
     """A hypothesis as an object with a text, and with a score where it has one.
 
     Raises:
-        UserError: it is neither text nor an object with one, or its score is no number.
+        UserError: it is neither text nor an object with one, or its score is not a number.
     """
     made = {settings.text_field: item} if isinstance(item, str) else item
     if not isinstance(made, dict) or not isinstance(made.get(settings.text_field), str):

@@ -27,15 +27,14 @@ def run(settings: SubmitSettings) -> None:
     atomic.fresh_output(settings.output, remedy="choose another --output")
     made = plan(settings.benchmark, models, settings.data, fill=settings.fill)
     from electra.inference.predictor import open_fine_tuned
-    from electra.tasks.evaluate import for_task
 
     answers: dict[SubmissionFile, list[Prediction]] = {}
     for name, files in groupby(sorted(made.answered, key=lambda file: file.task), key=lambda file: file.task):
         task = find_task(name)
-        model = for_task(open_fine_tuned(models[name]), task, task.head([]))
+        model = open_fine_tuned(models[name]).for_task(task, task.head([]))
         for file in files:
             asked = made.answered[file]
-            answers[file] = model.answer(asked, model.featurize(asked), settings.batch_size)
+            answers[file] = model.answer(asked, batch_size=settings.batch_size)
             _say(f"{file.name}: {len(answers[file]):,} answers by {models[name]}")
     for file in made.filled:
         answer, origin = constant_answer(find_task(file.task), settings.data)

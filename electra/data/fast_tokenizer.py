@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -403,7 +402,8 @@ class ChunkCache:
     def _trim(self) -> None:
         # Frequent chunks come first, so the older half is kept.
         if len(self._known) > self._limit:
-            self._known = dict(islice(self._known.items(), self._limit // 2))
+            # A list first: another thread may add chunks meanwhile.
+            self._known = dict(list(self._known.items())[: self._limit // 2])
 
     def _check_misses(self, characters: int) -> None:
         self._seen_characters += characters

@@ -211,8 +211,11 @@ class Tokenizer:
             segments += [1] * (len(b) + 1)
         return ids, segments
 
-    def save(self, folder: Path | str) -> None:
-        """Write vocab.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json: `transformers.AutoTokenizer` opens the folder."""
+    def save(self, folder: Path | str, max_length: int = 512) -> None:
+        """Write vocab.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json: `transformers.AutoTokenizer` opens the folder.
+
+        `max_length`: what `model_max_length` says, the longest input of the model in tokens.
+        """
         folder = Path(folder)
         names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_PIECES, strict=True))
         settings = {
@@ -220,7 +223,7 @@ class Tokenizer:
             "do_lower_case": self.lowercase,
             "strip_accents": self.strip_accents,
             "tokenize_chinese_chars": self.split_chinese,
-            "model_max_length": 512,
+            "model_max_length": max_length,
             **names,
         }
         atomic.write_text(folder / "vocab.txt", "".join(piece + "\n" for piece in self.pieces))

@@ -1,7 +1,7 @@
-"""Texts of any length -> overlapping windows of their tokens, so that nothing is cut off.
+"""Texts of any length -> overlapping windows that a model can read -> one result per text, in order and in constant memory.
 
-Every token belongs to exactly one window: between two neighbours the border lies in the middle of their overlap, so a token is answered
-where it has most context on both sides.
+Every token belongs to exactly one window: between two neighbours the border is in the middle of their overlap, so a token is answered
+where it has most context on both sides. Words are never split over two windows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 OVERLAP_FRACTION = 0.25
-"""Share of a window that its neighbour also reads."""
+"""Share of a window that its neighbor also reads."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,19 @@ def split(num_tokens: int, capacity: int) -> list[Window]:
 def split_pair(num_first: int, num_second: int, capacity: int) -> Iterator[tuple[Window, Window]]:
     """Numbers of tokens of two texts, longest window of both together -> every window of the first with every window of the second.
 
-    The shorter text is kept whole while it takes at most half of the room.
+    The shorter text is kept whole while it takes at most half of the capacity.
     """
     shorter = min(num_first, num_second)
     share = capacity - shorter if shorter <= capacity // 2 else capacity // 2
-    room_first = share if num_first > num_second else capacity - share
+    first_capacity = share if num_first > num_second else capacity - share
     if num_first + num_second <= capacity:
-        room_first = num_first or 1
-    for first in split(num_first, max(1, room_first)):
-        for second in split(num_second, max(1, capacity - room_first)):
+        first_capacity = num_first or 1
+    for first in split(num_first, max(1, first_capacity)):
+        for second in split(num_second, max(1, capacity - first_capacity)):
             yield first, second
 
 
-# ---- Words as pieces -> windows a network can read; a sentence is never cut ----
-
-
-"""Share of a window that its neighbour also reads."""
+# ---- words ----
 
 
 class WordWindow(NamedTuple):
@@ -83,7 +80,7 @@ class WordWindow(NamedTuple):
 
 
 def split_words(lengths: Sequence[int], capacity: int) -> list[WordWindow]:
-    """Pieces of each word, pieces a window holds -> windows that cover all words; a word above the capacity has a window's room of pieces.
+    """Tokens of each word, tokens a window holds -> windows that cover all words; of a word above the capacity a window's tokens are read.
 
     The last window reaches as far back as it can. An empty sentence has one window.
     """
@@ -113,14 +110,14 @@ def split_words(lengths: Sequence[int], capacity: int) -> list[WordWindow]:
 
 
 def _border(begins: Sequence[int], start: int, stop: int) -> int:
-    """The first word of the overlap start..stop that has more before it in the later window than behind it in the earlier one."""
+    """The first word of the overlap start..stop that has more before it in the later window than after it in the earlier one."""
     for word in range(start, stop):
         if begins[stop] - 1 - begins[word] < begins[word] - begins[start]:
             return word
     return stop
 
 
-# ---- Texts of any length -> pieces a network can read; nothing is ever cut off ----
+# ---- streams of texts ----
 
 
 S = TypeVar("S")
@@ -128,49 +125,31 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CHUNK_BATCHES = 32
-"""Batches' worth of texts among which texts of similar length are grouped."""
+"""Batches of texts among which texts of similar length are grouped."""
 CHUNK_CHARACTERS = 2_000_000
 """A chunk of texts closes at this many characters, whatever their number: memory stays bounded."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One window of a text, wrapped for the network."""
+class WindowInput:
+    """One window of a text as the model reads it."""
 
     ids: Sequence[int]
-    """Word-piece ids with [CLS] and [SEP]."""
+    """Token ids with [CLS] and [SEP]."""
     segments: Sequence[int]
     window: Window
-    weight: int = 1
-    """Weight of this piece's answer among those of its text (the tokens it answers for)."""
     queries: tuple[tuple[int, float], ...] = ()
-    """(index into ids, uniform number): where a generator is asked for words."""
+    """(index into ids, uniform number) of each position whose vocabulary logits are wanted."""
 
     @property
     def inside(self) -> slice:
-        """Where the tokens this piece answers for stand in `ids` (behind [CLS])."""
+        """The part of `ids` that this window answers for ([CLS] comes before the window's tokens)."""
         return slice(1 + self.window.first - self.window.start, 1 + self.window.last - self.window.start)
 
 
-def single_pieces(ids: Sequence[int], tokenizer: Tokenizer, max_length: int) -> list[Piece]:
-    """Ids of one text, without special tokens -> its pieces."""
-    out = []
-    for window in split(len(ids), max_length - 2):
-        wrapped, segments = tokenizer.wrap(ids[window.start : window.stop])
-        out.append(Piece(wrapped, segments, window, window.num_answered))
-    return out
-
-
-def pair_pieces(ids: Sequence[int], ids_pair: Sequence[int], tokenizer: Tokenizer, max_length: int) -> list[Piece]:
-    """Ids of two texts -> pieces; every window of the first meets every window of the second.
-
-    The shorter text is kept whole while it takes at most half of the room.
-    """
-    out = []
-    for a, b in split_pair(len(ids), len(ids_pair), max_length - 3):
-        wrapped, segments = tokenizer.wrap(ids[a.start : a.stop], ids_pair[b.start : b.stop])
-        out.append(Piece(wrapped, segments, a, a.num_answered * b.num_answered))
-    return out
+def text_windows(ids: Sequence[int], tokenizer: Tokenizer, max_length: int) -> list[WindowInput]:
+    """Ids of one text, without special tokens -> its windows of at most `max_length` tokens."""
+    return [WindowInput(*tokenizer.wrap(ids[window.start : window.stop]), window) for window in split(len(ids), max_length - 2)]
 
 
 def chunks(items: Iterable[T], size: Callable[[T], int], batch_size: int) -> Iterator[list[T]]:
@@ -197,37 +176,41 @@ def chunks(items: Iterable[T], size: Callable[[T], int], batch_size: int) -> Ite
         yield chunk
 
 
-def answer(
+def run_sorted(inputs: Sequence[T], run: Callable[[list[T]], Iterable[R]], length: Callable[[T], int], batch_size: int) -> list[R]:
+    """Inputs -> their results, in order; `run` gets at most `batch_size` of similar length, the longest first: memory runs out at once or never."""
+    order = sorted(range(len(inputs)), key=lambda i: -length(inputs[i]))
+    results: dict[int, R] = {}
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        results.update(zip(batch, run([inputs[i] for i in batch]), strict=True))
+    return [results[i] for i in range(len(inputs))]
+
+
+def run_windows(
     items: Iterable[T],
     *,
-    prepare: Callable[[list[T]], list[tuple[S, list[Piece]]]],
-    run: Callable[[list[Piece]], Sequence[R]],
+    prepare: Callable[[list[T]], list[tuple[S, list[WindowInput]]]],
+    run: Callable[[list[WindowInput]], Sequence[R]],
     size: Callable[[T], int],
     batch_size: int,
-) -> Iterator[tuple[S, list[Piece], list[R]]]:
-    """Stream items through a network in constant memory; answers come in the order of the items.
-
-    Within a chunk, pieces are sorted by length and run `batch_size` at a time, the longest first.
+) -> Iterator[tuple[S, list[WindowInput], list[R]]]:
+    """Stream items through a model in constant memory, in their order.
 
     Args:
-        items: anything, endless if need be.
-        prepare: items -> for each what its answer will need, and its pieces.
-        run: a batch of pieces -> one result per piece; called with at most `batch_size` pieces of similar length.
+        items: any number of them.
+        prepare: items -> for each what its result will need, and its windows.
+        run: a batch of windows -> one result per window.
         size: characters of an item.
-        batch_size: pieces at a time.
+        batch_size: windows at a time.
 
     Yields:
-        (what prepare gave, pieces, results) of each item.
+        (what `prepare` returned, windows, results) of each item.
     """
     for chunk in chunks(items, size, batch_size):
         prepared = prepare(chunk)
-        pieces = list(chain.from_iterable(part for _, part in prepared))
-        order = sorted(range(len(pieces)), key=lambda i: -len(pieces[i].ids))
-        results: dict[int, R] = {}
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            results.update(zip(batch, run([pieces[i] for i in batch]), strict=True))
+        inputs = list(chain.from_iterable(part for _, part in prepared))
+        results = run_sorted(inputs, run, lambda item: len(item.ids), batch_size)
         position = 0
         for source, part in prepared:
-            yield source, part, [results[position + i] for i in range(len(part))]
+            yield source, part, results[position : position + len(part)]
             position += len(part)

@@ -194,7 +194,7 @@ def calibration_batches(job: Job, batch_size: int = BATCH) -> Iterator[dict[str,
     for text in job.texts:
         first, _, second = text.partition("\t")
         encoded = job.tokenizer.encode([first, second] if second else [first])
-        wrapped.append(job.tokenizer.wrap(encoded[0], encoded[1] if second else None, max_length=job.graph.max_length))
+        wrapped.append(job.tokenizer.wrap(encoded[0], encoded[1] if second else None, max_length=job.max_length))
     wrapped.sort(key=lambda item: len(item[0]))
     for start in range(0, len(wrapped), batch_size):
         rows = wrapped[start : start + batch_size]

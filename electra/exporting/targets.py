@@ -6,7 +6,7 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import dense_graph, role_of
 from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artefact
 from electra.model.huggingface import CONFIG_KEYS, Checkpoint, load_checkpoint
+from electra.tasks.input_spec import RECORD, find_record, recorded, tokenizer_limit
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
@@ -36,6 +37,8 @@ class Job:
     """Calibration texts; empty unless the target needs them. 'a<TAB>b' is a pair."""
     say: Callable[[str], None]
     """Takes a line of progress."""
+    max_length: int
+    """Longest input of calibration in tokens: the length that the network was trained at."""
 
 
 Build = Callable[[Job], Mapping[str, Any]]
@@ -124,7 +127,16 @@ def target(name: str) -> Target:
 # ---- building an artifact ----
 
 
-def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str] = (), say: Callable[[str], None] = lambda line: None) -> Description:
+def build_artefact(
+    source: str,
+    name: str,
+    output: Path,
+    *,
+    texts: Sequence[str] = (),
+    max_length: int = 0,
+    truncate: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Description:
     """Build a checkpoint, with its generator, for a target -> the artifact at `output`, and its manifest.
 
     Args:
@@ -132,6 +144,8 @@ def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str]
         name: a target of `electra.exporting.targets`.
         output: folder, or .zip.
         texts: for targets that are calibrated; 'a<TAB>b' is a pair.
+        max_length: longest input in tokens, in place of the recorded one; 0: as trained.
+        truncate: in place of the recorded one; None: as trained.
         say: takes lines of progress.
 
     Raises:
@@ -140,7 +154,7 @@ def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str]
     chosen = target(name)
     chosen.require()
     start = time.perf_counter()
-    checkpoint = load_checkpoint(source)
+    checkpoint = with_input_spec(load_checkpoint(source), max_length, truncate)
     role = role_of(checkpoint)
     tokenizer = load_tokenizer(checkpoint.path)
     generator = None
@@ -151,7 +165,7 @@ def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str]
             generator = None
 
     def make(folder: Path) -> Mapping[str, Any]:
-        tokenizer.save(folder)
+        tokenizer.save(folder, trained_length(checkpoint))
         say(f"building the {role} for {name}")
         options, shortest = _build_part(checkpoint, chosen, folder, tokenizer, texts, say)
         if generator is not None:
@@ -179,6 +193,29 @@ def build_artefact(source: str, name: str, output: Path, *, texts: Sequence[str]
     return write_artefact(output, make)
 
 
+def trained_length(checkpoint: Checkpoint) -> int:
+    """Longest input of a checkpoint in tokens: as trained where that is recorded, at most its positions."""
+    limit = min(checkpoint.config.max_position_embeddings, tokenizer_limit(checkpoint.path) or checkpoint.config.max_position_embeddings)
+    return min(recorded(checkpoint.hf_config)[1] or limit, limit)
+
+
+def with_input_spec(checkpoint: Checkpoint, max_length: int, truncate: str | None) -> Checkpoint:
+    """A checkpoint whose config.json records another length or truncation.
+
+    Raises:
+        UserError: a truncation for something else than a classifier of texts.
+    """
+    changes: dict[str, Any] = {"max_length": max_length} if max_length else {}
+    if truncate is not None:
+        if role_of(checkpoint) != "classifier":
+            raise UserError(f"--truncate is for classifiers of texts, this is an {checkpoint.architecture}; leave it out")
+        changes["truncate"] = truncate
+    if not changes:
+        return checkpoint
+    old = {"max_length": trained_length(checkpoint), **find_record(checkpoint.hf_config)}
+    return replace(checkpoint, hf_config={**checkpoint.hf_config, RECORD: {**old, **changes}})
+
+
 def _build_part(
     checkpoint: Checkpoint, chosen: Target, folder: Path, tokenizer: Tokenizer, texts: Sequence[str], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], int]:
@@ -187,7 +224,8 @@ def _build_part(
     config.pop("embeddings_in_parent", None)
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     graph = dense_graph(checkpoint, chosen.attention)  # type: ignore[arg-type]
-    options = chosen.builder()(Job(graph=graph, folder=folder, tokenizer=tokenizer, texts=texts, say=say))
+    job = Job(graph=graph, folder=folder, tokenizer=tokenizer, texts=texts, say=say, max_length=trained_length(checkpoint))
+    options = chosen.builder()(job)
     return dict(options), graph.shortest
 
 

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
-from electra.inference.backends import TorchNetwork
-from electra.inference.predictor import compute_outputs
+from electra.inference.answerer import answerer
+from electra.inference.backends import TorchBackend
 from electra.model.encoder import Encoder
 from electra.model.huggingface import Checkpoint, as_electra, encoder_config, from_hf, load_checkpoint, read_config, read_weights
 from electra.model.task_models import Classifier
 from electra.settings import FinetuneSettings, LoopSettings
 from electra.storage import atomic, remote, resolve
+from electra.tasks.input_spec import InputSpec, input_spec
 from electra.tasks.text_tasks import read_text
 from electra.train.distributed import choose_device
 
@@ -68,11 +69,11 @@ def teacher_answers(teacher: str, task: Task, examples: Sequence[Example], head:
     """
     checkpoint = open_teacher(teacher)
     names = matching_labels(teacher, checkpoint, head)
-    length = min(settings.max_length, checkpoint.config.max_position_embeddings)
-    kept = remote.cache_folder() / "teachers" / f"{_fingerprint(checkpoint.path, task, examples, names, length)}.npy"
+    spec = teacher_spec(checkpoint, task, settings.max_length)
+    kept = remote.cache_folder() / "teachers" / f"{_fingerprint(checkpoint.path, task, examples, names, spec)}.npy"
     if kept.exists():
         return np.asarray(np.load(kept, allow_pickle=False), dtype=np.float64)
-    answers = _rows(_predict(checkpoint, task, examples, replace(head, labels=names), length, settings.loop), names)
+    answers = _rows(_predict(checkpoint, task, examples, replace(head, labels=names), spec, settings.loop), names)
     with atomic.atomic_file(kept) as temporary, open(temporary, "wb") as file:
         np.save(file, answers)
     return answers
@@ -112,13 +113,19 @@ def matching_labels(teacher: str, checkpoint: Checkpoint, head: Head) -> tuple[s
     )
 
 
-def _predict(checkpoint: Checkpoint, task: Task, examples: Sequence[Example], head: Head, length: int, loop: LoopSettings) -> list[Prediction]:
+def teacher_spec(checkpoint: Checkpoint, task: Task, max_length: int) -> InputSpec:
+    """A teacher reads as it was trained, or as the task does where its config.json does not say; never more than `max_length` tokens."""
+    limit = min(max_length, checkpoint.config.max_position_embeddings)
+    spec = input_spec(checkpoint.hf_config, task, limit)
+    return spec if spec.recorded else replace(spec, max_length=limit, options=task.options)
+
+
+def _predict(checkpoint: Checkpoint, task: Task, examples: Sequence[Example], head: Head, spec: InputSpec, loop: LoopSettings) -> list[Prediction]:
     """The teacher uses its own tokenizer, and answers in the label's unit."""
     unlabelled = [replace(example, label=None) for example in examples]
     theirs = replace(head, labels=checkpoint.labels if head.labels else (), offset=0.0, scale=1.0)
-    features = task.featurize(unlabelled, load_tokenizer(checkpoint.path), length, theirs)
-    network = TorchNetwork(checkpoint, str(choose_device(loop.device)))
-    return task.decode(compute_outputs(network, features, theirs, loop.batch_size), features, unlabelled, theirs)
+    backend = TorchBackend(checkpoint, str(choose_device(loop.device)))
+    return answerer(backend, load_tokenizer(checkpoint.path), task, theirs, spec).answer(unlabelled, batch_size=loop.batch_size)
 
 
 def _rows(predictions: Sequence[Prediction], names: Sequence[str]) -> np.ndarray:
@@ -127,9 +134,9 @@ def _rows(predictions: Sequence[Prediction], names: Sequence[str]) -> np.ndarray
     return np.array([[answer.probabilities[name] for name in names] for answer in predictions])
 
 
-def _fingerprint(folder: Path, task: Task, examples: Sequence[Example], names: Sequence[str], length: int) -> str:
+def _fingerprint(folder: Path, task: Task, examples: Sequence[Example], names: Sequence[str], spec: InputSpec) -> str:
     """What the teacher's answers depend on."""
-    digest = hashlib.sha256(json.dumps([task.name, names, length]).encode())
+    digest = hashlib.sha256(json.dumps([task.name, names, spec.max_length, dict(spec.options)]).encode())
     for path in sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".json", ".txt")):
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -231,7 +231,7 @@ class SeedRun:
             place = self.inputs.part(folder, name)
             extra = {"finetuning_task": data.task.name} | input_spec.record(data.task, data.settings.max_length)
             save_checkpoint(in_label_units(self.networks[name], data.head), place, labels=data.head.labels, extra=extra)
-            self.inputs.tokenizer.save(place)
+            self.inputs.tokenizer.save(place, data.settings.max_length)
 
     def finish(self, result: TrainResult) -> SeedResult:
         """Score the weights that are kept, and write predictions and scores.json; checkpoints, several times the model's size, are removed."""

@@ -1,6 +1,6 @@
-"""Pieces of text -> numbers. What a predictor asks of a network, and the one that answers with PyTorch.
+"""Token ids -> logits and hidden states: the `Backend` protocol, PyTorch's backend, and that of artifacts, which needs no torch.
 
-A built artefact will answer the same four questions without torch; nothing above this file knows which one it talks to.
+Nothing above this module knows which backend runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from electra.data.windows import Piece
+from electra.data.windows import WindowInput
 from electra.errors import UserError, did_you_mean, require
 from electra.inference.artifact import REMOVED_TARGETS, Artefact, is_artefact, open_artefact, read_manifest
 from electra.storage import resolve
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from electra.contracts import Batch
-    from electra.data.windows import Piece
     from electra.model.huggingface import Checkpoint
 
 
@@ -33,8 +32,17 @@ PRETRAINED_NAMES = frozenset(f"google/electra-{size}-{part}" for size in ("small
 """The published checkpoints: known to be without a task's head before anything is downloaded."""
 
 
-class Network(Protocol):
-    """A trained network, whatever runs it. Every question takes pieces and gives one answer per piece, float32 on the host."""
+class ModelInput(Protocol):
+    """One sequence of tokens: a task's `Features`, or a `WindowInput`."""
+
+    @property
+    def ids(self) -> Sequence[int] | Array: ...
+    @property
+    def segments(self) -> Sequence[int] | Array: ...
+
+
+class Backend(Protocol):
+    """A trained model, whatever runs it. Every method takes B inputs and returns one result for each, float32 on the host."""
 
     architecture: str
     """Name of the Hugging Face class, such as ElectraForPreTraining."""
@@ -52,37 +60,37 @@ class Network(Protocol):
     hf_config: Mapping[str, Any]
     """What config.json says."""
     token_segment: int
-    """Segment of all tokens of a tagger's input: 0, or 1 as the original's."""
+    """Segment of all tokens of a token classifier's input: 0, or 1 as in the original."""
     module: Any
-    """What runs: a torch.nn.Module here."""
+    """What runs: a torch.nn.Module, or an artifact's runner."""
 
-    def class_logits(self, pieces: Sequence[Piece]) -> Array:
-        """B pieces -> (B, C)."""
+    def class_logits(self, inputs: Sequence[ModelInput]) -> Array:
+        """B inputs -> (B, C)."""
         ...
 
-    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L, C), special tokens included."""
+    def token_logits(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L, C), special tokens included."""
         ...
 
-    def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L,), special tokens included."""
+    def replaced_logits(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L,), special tokens included."""
         ...
 
-    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces of a question and its context -> what a span head says of each (see `electra.tasks.question_answering`)."""
+    def span_outputs(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs of a question and its context -> a span head's outputs of each (see `electra.tasks.question_answering`)."""
         ...
 
-    def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L, D), special tokens included."""
+    def hidden_states(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L, D), special tokens included."""
         ...
 
-    def word_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces with M queries each -> B arrays (M, V)."""
+    def word_logits(self, inputs: Sequence[WindowInput]) -> list[Array]:
+        """B windows with M queries each -> B arrays (M, V)."""
         ...
 
 
-class TorchNetwork:
-    """A checkpoint run by PyTorch in evaluation mode: CUDA in bf16 is left to the caller, numbers here are fp32."""
+class TorchBackend:
+    """A checkpoint run by PyTorch in evaluation mode and fp32, on the CPU or CUDA."""
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
         from torch import nn
@@ -103,50 +111,50 @@ class TorchNetwork:
         self.vocab_size = checkpoint.config.vocab_size
         self.hf_config = checkpoint.hf_config
 
-    def class_logits(self, pieces: Sequence[Piece]) -> Array:
-        """B pieces -> (B, C)."""
-        with self._batch(pieces) as batch:
+    def class_logits(self, inputs: Sequence[ModelInput]) -> Array:
+        """B inputs -> (B, C)."""
+        with self._batch(inputs) as batch:
             return _host(self.module(batch))
 
-    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L, C)."""
-        with self._batch(pieces) as batch:
+    def token_logits(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L, C)."""
+        with self._batch(inputs) as batch:
             return _rows(_host(self.module(batch)), batch.lengths)
 
-    def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L,)."""
-        with self._batch(pieces) as batch:
+    def replaced_logits(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L,)."""
+        with self._batch(inputs) as batch:
             return _rows(_host(self.module(batch)), batch.lengths)
 
-    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L, 2) or (1 + N, 4)."""
-        with self._batch(pieces) as batch:
+    def span_outputs(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L, 2) or (1 + N, 4)."""
+        with self._batch(inputs) as batch:
             return [_host(output) for output in self.module.outputs(batch)]
 
-    def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L, D)."""
-        with self._batch(pieces) as batch:
+    def hidden_states(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L, D)."""
+        with self._batch(inputs) as batch:
             return _rows(_host(self.encoder(batch)), batch.lengths)
 
-    def word_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces with M queries each -> B arrays (M, V); only those positions go through the vocabulary."""
+    def word_logits(self, inputs: Sequence[WindowInput]) -> list[Array]:
+        """B windows with M queries each -> B arrays (M, V); only those positions go through the vocabulary."""
         import torch
 
-        with self._batch(pieces) as batch:
+        with self._batch(inputs) as batch:
             starts = np.concatenate([[0], np.cumsum(batch.lengths)[:-1]])
-            at = [int(start) + index for start, piece in zip(starts, pieces, strict=True) for index, _ in piece.queries]
+            at = [int(start) + index for start, item in zip(starts, inputs, strict=True) for index, _ in item.queries]
             logits = self.module(batch, at=torch.tensor(at, dtype=torch.int64, device=self.device))
-            return _rows(_host(logits), [len(piece.queries) for piece in pieces])
+            return _rows(_host(logits), [len(item.queries) for item in inputs])
 
     @contextmanager
-    def _batch(self, pieces: Sequence[Piece]) -> Iterator[Batch]:
+    def _batch(self, inputs: Sequence[ModelInput]) -> Iterator[Batch]:
         import torch
 
         from electra.cpu_kernels import onednn_matmuls
         from electra.data.pretraining_batches import collate
 
         with torch.inference_mode(), onednn_matmuls(torch.device(self.device)):
-            yield collate([(piece.ids, piece.segments) for piece in pieces], keys=[0] * len(pieces)).to(self.device)
+            yield collate([(item.ids, item.segments) for item in inputs], keys=[0] * len(inputs)).to(self.device)
 
 
 def _host(values: Tensor) -> Array:
@@ -157,20 +165,20 @@ def _rows(values: Array, lengths: Sequence[int]) -> list[Array]:
     return np.split(values, np.cumsum(lengths)[:-1])
 
 
-def open_network(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0) -> Network:
-    """Checkpoint folder, run directory, hub name or artefact -> network.
+def open_backend(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0) -> Backend:
+    """Checkpoint folder, run directory, hub name or artifact -> backend.
 
     Args:
         source: where the weights are.
-        role: what is wanted of it, as in `electra.model.huggingface.load_checkpoint`.
+        role: what it must do, as in `electra.model.huggingface.load_checkpoint`.
         device: 'auto' takes CUDA, then the CPU.
-        threads: CPU threads; 0 leaves the choice to PyTorch or the artefact's runtime.
+        threads: CPU threads; 0 leaves the choice to PyTorch or the artifact's runtime.
 
     Raises:
         UserError: no such checkpoint, a damaged one, torch or the device is missing.
     """
     if is_artefact(source):
-        return open_built_network(source, role=role, device=device, threads=threads)
+        return open_artifact_backend(source, role=role, device=device, threads=threads)
     torch = require("torch", "train")
     from electra.model.huggingface import load_checkpoint
 
@@ -182,7 +190,7 @@ def open_network(source: str | Path, *, role: str = "any", device: str = "auto",
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device '{device}' is not available: {str(error).splitlines()[0]}; use 'cpu'") from None
-    return TorchNetwork(load_checkpoint(source, role), device)
+    return TorchBackend(load_checkpoint(source, role), device)
 
 
 def architecture_of(source: str | Path) -> str:
@@ -205,16 +213,18 @@ def architecture_in(folder: Path) -> str:
     return str((read_config(folder).get("architectures") or ["ElectraModel"])[0])
 
 
-SPAN_FINDERS = ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering")
+ROLE_ALIASES = {"tagger": "token-classification", "span finder": "question-answering"}
+"""Roles as version 0.1 named them, in artifacts and arguments."""
+QUESTION_ANSWERING = ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering")
 
 
-def require_span_finder(name: str, architecture: str) -> None:
-    """Nothing, when a checkpoint of this architecture answers questions.
+def require_question_answering(name: str, architecture: str) -> None:
+    """Check that a checkpoint of this architecture answers questions.
 
     Raises:
-        UserError: it does not; the command that makes one of it that does is part of the message.
+        UserError: it does not; the message names the command that fine-tunes it.
     """
-    if architecture not in SPAN_FINDERS:
+    if architecture not in QUESTION_ANSWERING:
         raise UserError(
             f"{name} answers no questions (it is an {architecture}); fine-tune it first: "
             f"electra finetune squad --model {name} --data squad --output runs/squad, then use runs/squad/best"
@@ -222,10 +232,10 @@ def require_span_finder(name: str, architecture: str) -> None:
 
 
 def require_classifier(name: str, architecture: str) -> None:
-    """Nothing, when a checkpoint of this architecture gives labels.
+    """Check that a checkpoint of this architecture predicts labels.
 
     Raises:
-        UserError: it does not; the command that makes one of it that does is part of the message.
+        UserError: it does not; the message names the command that fine-tunes it.
     """
     if architecture in ("ElectraForSequenceClassification", "ElectraOriginalClassifier"):
         return
@@ -235,16 +245,16 @@ def require_classifier(name: str, architecture: str) -> None:
     )
 
 
-# ---- An artefact -> a `Network`: the answers of `TorchNetwork` without torch, whatever runs the model file ----
+# ---- artifacts ----
 
 
 Inputs = Mapping[str, Array]
 
 IDS, MASK, SEGMENTS, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "positions"
 LOGITS, STATES, SPANS = "logits", "last_hidden_state", "spans"
-"""What inputs and outputs of a built network are called, as in `electra.exporting.dense_graph`."""
+"""Names of the inputs and outputs of an artifact's model, as in `electra.exporting.dense_graph`."""
 NEGLIGIBLE = -500.0
-"""Log-probability below which a span stands outside of the context, as in `electra.model.heads`."""
+"""Log-probability below which a span is outside of the context, as in `electra.model.heads`."""
 
 
 class Runner(Protocol):
@@ -259,20 +269,20 @@ RUNNERS = {
     "onnx": ("electra.inference.onnx_runtime", "onnxruntime"),
     "openvino": ("electra.inference.openvino_runtime", "openvino"),
 }
-"""Target, up to its first '-' or whole -> the module whose `open_runner(folder, threads)` opens its files, and the package that needs."""
+"""Target, up to its first '-' or whole -> the module whose `open_runner(folder, threads)` opens its files, and the package it needs."""
 
 
-def open_built_network(source: str | Path | Artefact, *, role: str = "any", device: str = "auto", threads: int = 0) -> BuiltNetwork:
-    """An artefact -> its network; of one with a generator that one, where `role` asks for it.
+def open_artifact_backend(source: str | Path | Artefact, *, role: str = "any", device: str = "auto", threads: int = 0) -> ArtifactBackend:
+    """An artifact -> its model; its generator where `role` is 'generator' and it has one.
 
     Args:
-        source: folder, .zip, or what `open_artefact` gave.
-        role: what is wanted, as in `electra.model.huggingface.load_checkpoint`.
-        device: 'auto' or 'cpu'; a built network runs where it was built for.
+        source: folder, .zip, or what `open_artefact` returned.
+        role: what it must do, as in `electra.model.huggingface.load_checkpoint`.
+        device: 'auto' or 'cpu'; an artifact runs where it was built for.
         threads: CPU threads; 0: one per core.
 
     Raises:
-        UserError: not an artefact, damaged, without what `role` asks for, or its runtime is not installed.
+        UserError: not an artifact, damaged, without what `role` needs, or its runtime is not installed.
     """
     artefact = source if isinstance(source, Artefact) else open_artefact(source)
     if device not in ("auto", "cpu"):
@@ -282,16 +292,16 @@ def open_built_network(source: str | Path | Artefact, *, role: str = "any", devi
             f"{artefact.name} was built for target '{artefact.target}', which was removed; "
             "build it again: electra build CHECKPOINT --target onnx --output ARTIFACT"
         )
-    folder, own_role = artefact.path, artefact.role
+    folder, own_role, role = artefact.path, ROLE_ALIASES.get(artefact.role, artefact.role), ROLE_ALIASES.get(role, role)
     if role == "generator" and own_role != "generator" and artefact.has_generator:
         folder, own_role = folder / "generator", "generator"
     _require_role(artefact, own_role, role)
     config = _config(folder)
-    return BuiltNetwork(_open_runner(artefact.target, folder, threads), config, artefact, role=own_role, threads=threads)
+    return ArtifactBackend(_open_runner(artefact.target, folder, threads), config, artefact, role=own_role, threads=threads)
 
 
-class BuiltNetwork:
-    """An artefact's network: pads to the longest piece of a batch, asks the runner, cuts the padding off again."""
+class ArtifactBackend:
+    """The model of an artifact: pads a batch to its longest input, runs the model file, and removes the padding from the outputs."""
 
     device = "cpu"
 
@@ -302,7 +312,7 @@ class BuiltNetwork:
         self.threads = threads
         self.hf_config = hf_config
         self.architecture = str((hf_config.get("architectures") or ["ElectraModel"])[0])
-        self.labels = artefact.labels if role in ("classifier", "tagger") else ()
+        self.labels = artefact.labels if role in ("classifier", "token-classification") else ()
         problem = hf_config.get("problem_type")
         self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
         self.is_multilabel = problem == "multi_label_classification"
@@ -313,23 +323,23 @@ class BuiltNetwork:
         self.vocab_size = int(hf_config["vocab_size"])
         self.shortest = int(artefact.manifest["limits"].get("min_length", 1))
 
-    def class_logits(self, pieces: Sequence[Piece]) -> Array:
-        """B pieces -> (B, C)."""
-        return self._run(pieces, [LOGITS])[0]
+    def class_logits(self, inputs: Sequence[ModelInput]) -> Array:
+        """B inputs -> (B, C)."""
+        return self._run(inputs, [LOGITS])[0]
 
-    def token_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L, C)."""
-        return _cut(self._run(pieces, [LOGITS])[0], pieces)
+    def token_logits(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L, C)."""
+        return _cut(self._run(inputs, [LOGITS])[0], inputs)
 
-    def replaced_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L,)."""
-        return _cut(self._run(pieces, [LOGITS])[0], pieces)
+    def replaced_logits(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L,)."""
+        return _cut(self._run(inputs, [LOGITS])[0], inputs)
 
-    def span_outputs(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L, 2) or (1 + N, 4)."""
+    def span_outputs(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L, 2) or (1 + N, 4)."""
         if self.architecture != "ElectraOriginalQuestionAnswering":
-            return _cut(self._run(pieces, [LOGITS])[0], pieces)
-        logits, spans = self._run(pieces, [LOGITS, SPANS])
+            return _cut(self._run(inputs, [LOGITS])[0], inputs)
+        logits, spans = self._run(inputs, [LOGITS, SPANS])
         out = []
         for logit, beam in zip(logits, spans, strict=True):
             row = np.zeros((1, 4), dtype=np.float32)
@@ -337,37 +347,37 @@ class BuiltNetwork:
             out.append(np.concatenate([row, beam[(beam[:, 2:] > NEGLIGIBLE).all(-1)]]))
         return out
 
-    def hidden_states(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces -> B arrays (L, D)."""
-        return _cut(self._run(pieces, [STATES])[0], pieces)
+    def hidden_states(self, inputs: Sequence[ModelInput]) -> list[Array]:
+        """B inputs -> B arrays (L, D)."""
+        return _cut(self._run(inputs, [STATES])[0], inputs)
 
-    def word_logits(self, pieces: Sequence[Piece]) -> list[Array]:
-        """B pieces with M queries each -> B arrays (M, V)."""
-        length = max(self.shortest, max(len(piece.ids) for piece in pieces))
-        asked = [row * length + index for row, piece in enumerate(pieces) for index, _ in piece.queries]
-        logits = self._run(pieces, [LOGITS], np.array(asked, dtype=np.int64))[0]
-        return np.split(logits, np.cumsum([len(piece.queries) for piece in pieces])[:-1])
+    def word_logits(self, inputs: Sequence[WindowInput]) -> list[Array]:
+        """B windows with M queries each -> B arrays (M, V)."""
+        length = max(self.shortest, max(len(item.ids) for item in inputs))
+        positions = [row * length + index for row, item in enumerate(inputs) for index, _ in item.queries]
+        logits = self._run(inputs, [LOGITS], np.array(positions, dtype=np.int64))[0]
+        return np.split(logits, np.cumsum([len(item.queries) for item in inputs])[:-1])
 
-    def _run(self, pieces: Sequence[Piece], wanted: Sequence[str], positions: Array | None = None) -> list[Array]:
-        length = max(self.shortest, max(len(piece.ids) for piece in pieces))
-        ids, mask, segments = (np.zeros((len(pieces), length), dtype=np.int64) for _ in range(3))
-        for row, piece in enumerate(pieces):
-            count = len(piece.ids)
-            ids[row, :count], mask[row, :count], segments[row, :count] = piece.ids, 1, piece.segments
-        inputs: dict[str, Array] = {IDS: ids, MASK: mask, SEGMENTS: segments}
+    def _run(self, inputs: Sequence[ModelInput], wanted: Sequence[str], positions: Array | None = None) -> list[Array]:
+        length = max(self.shortest, max(len(item.ids) for item in inputs))
+        ids, mask, segments = (np.zeros((len(inputs), length), dtype=np.int64) for _ in range(3))
+        for row, item in enumerate(inputs):
+            count = len(item.ids)
+            ids[row, :count], mask[row, :count], segments[row, :count] = item.ids, 1, item.segments
+        grids: dict[str, Array] = {IDS: ids, MASK: mask, SEGMENTS: segments}
         if self.role == "generator":
-            # A masked LM that is asked for states alone still wants its fourth input.
-            inputs[POSITIONS] = np.zeros(0, dtype=np.int64) if positions is None else positions
-        return [np.asarray(values, dtype=np.float32) for values in self.module(inputs, wanted)]
+            # A masked LM has this fourth input even where only its states are wanted.
+            grids[POSITIONS] = np.zeros(0, dtype=np.int64) if positions is None else positions
+        return [np.asarray(values, dtype=np.float32) for values in self.module(grids, wanted)]
 
 
-def _cut(values: Array, pieces: Sequence[Piece]) -> list[Array]:
-    return [row[: len(piece.ids)] for row, piece in zip(values, pieces, strict=True)]
+def _cut(values: Array, inputs: Sequence[ModelInput]) -> list[Array]:
+    return [row[: len(item.ids)] for row, item in zip(values, inputs, strict=True)]
 
 
 def _require_role(artefact: Artefact, own: str, wanted: str) -> None:
     """Nothing, when an artefact of one role can play another."""
-    if wanted in ("any", "encoder", own) or (wanted == "task" and own in ("classifier", "tagger", "span finder")):
+    if wanted in ("any", "encoder", own) or (wanted == "task" and own in ("classifier", "token-classification", "question-answering")):
         return
     remedies = {
         "generator": "build it from a checkpoint with its generator (CKPT/generator)",

@@ -1,4 +1,4 @@
-"""A text with [MASK] in it -> words for every mask, by a masked LM."""
+"""A masked LM's predictions: a text with [MASK] -> words for every mask; texts -> pseudo-log-likelihoods (also by an Electric)."""
 
 from __future__ import annotations
 
@@ -8,56 +8,57 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from electra.data.windows import Piece, answer, single_pieces
+from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError
-from electra.inference.replaced_tokens import likeliest, probabilities_of
+from electra.inference.replaced_tokens import EncodedText, encoded, likeliest
+from electra.tasks.text_tasks import softmax
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
-    from electra.inference.backends import Network
+    from electra.inference.backends import Backend
 
 
 Proposal = tuple[str, int, float, str]
-"""Word piece, its id, its probability, the text filled with it."""
+"""Token, its id, its probability, the text filled with it."""
 
 
 def require_mask(text: str) -> None:
-    """Nothing, when there is something to fill.
+    """Check that there is something to fill.
 
     Raises:
         UserError: no [MASK].
     """
     if "[MASK]" not in text:
-        raise UserError(f"no [MASK] in {text if len(text) <= 60 else text[:57] + '...'!r}; write [MASK] where a word is wanted")
+        raise UserError(f"no [MASK] in {text if len(text) <= 60 else text[:57] + '...'!r}; write [MASK] where a word is missing")
 
 
 def fill(
-    network: Network, tokenizer: Tokenizer, text: str, max_length: int, top_k: int, targets: Sequence[str] | None = None
+    backend: Backend, tokenizer: Tokenizer, text: MarkedText, max_length: int, top_k: int, targets: Sequence[str] | None = None
 ) -> list[list[Proposal]]:
     """A text -> per mask, the best proposals. The filled text is the decoded one, with every other mask left as it is.
 
-    With `targets` only these words are proposed, each as its first word piece; probabilities stay those among all pieces.
+    With `targets` only these words are proposed, each as its first token; probabilities stay those among the whole vocabulary.
     """
-    ids, marks = encode_marked(text, tokenizer)
+    ids, marks = text.ids, text.marks
     allowed = None if targets is None else _target_ids(targets, tokenizer)
     out = []
-    for piece in single_pieces(ids, tokenizer, min(max_length, network.max_length)):
-        window = piece.window
+    for item in text_windows(ids, tokenizer, max_length):
+        window = item.window
         here = [mark for mark in marks if window.first <= mark < window.last]
         if not here:
             continue
-        asked = Piece(piece.ids, piece.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
-        for mark, row in zip(here, probabilities_of(network.word_logits([asked])[0]), strict=True):
+        query = WindowInput(item.ids, item.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
+        for mark, row in zip(here, softmax(backend.word_logits([query])[0]), strict=True):
             ranked = likeliest(row, top_k) if allowed is None else sorted(allowed, key=lambda i: -row[i])
             out.append([(tokenizer.pieces[i], i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]])) for i in ranked[:top_k]])
     return out
 
 
 def _target_ids(targets: Sequence[str], tokenizer: Tokenizer) -> list[int]:
-    """Words -> the ids of their pieces, or of their first pieces; none twice.
+    """Words -> the ids of their first tokens; none twice.
 
     Raises:
-        UserError: no word among them has a piece.
+        UserError: no word among them has a token.
     """
     found = [tokenizer.backend.token_to_id(word) for word in targets]
     ids = [number if number is not None else next(iter(tokenizer.encode([word])[0]), None) for word, number in zip(targets, found, strict=True)]
@@ -67,8 +68,23 @@ def _target_ids(targets: Sequence[str], tokenizer: Tokenizer) -> list[int]:
     return known
 
 
-def encode_marked(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """A text with [MASK] in it -> its ids, and where in them the masks stand."""
+@dataclass(frozen=True)
+class MarkedText:
+    """A text with [MASK] in it, tokenized."""
+
+    ids: list[int]
+    """Without [CLS] and [SEP]."""
+    marks: list[int]
+    """Index of each mask in `ids`."""
+
+
+def encode_marked(text: str, tokenizer: Tokenizer) -> MarkedText:
+    """A text with [MASK] in it -> its tokens.
+
+    Raises:
+        UserError: no [MASK].
+    """
+    require_mask(text)
     ids: list[int] = []
     marks: list[int] = []
     for number, part in enumerate(tokenizer.encode(text.split("[MASK]"))):
@@ -76,28 +92,28 @@ def encode_marked(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]
             marks.append(len(ids))
             ids.append(tokenizer.mask_id)
         ids.extend(part)
-    return ids, marks
+    return MarkedText(ids, marks)
 
 
-# ---- How likely is a text? Its pseudo-log-likelihood: the sum over its tokens of log p(token | all the others) ----
+# ---- pseudo-log-likelihood: the sum over a text's tokens of log p(token | all the others) ----
 
 
 @dataclass(frozen=True)
 class ScoredToken:
-    """One word piece of a text."""
+    """One token of a text."""
 
     token: str
     start: int
     """First character in the text."""
     end: int
-    """Character behind the last."""
+    """Character after the last."""
     score: float
     """log p(token | all the others), natural; of an Electric up to a constant."""
 
 
 @dataclass(frozen=True)
-class Score:
-    """A text and how likely it is."""
+class TextLikelihood:
+    """A text and its pseudo-log-likelihood."""
 
     text: str
     score: float
@@ -115,49 +131,48 @@ class Score:
 
 
 @dataclass(frozen=True)
-class _Asked(Piece):
-    """A piece with one token masked, whose original it asks for."""
+class _MaskedWindow(WindowInput):
+    """A window with one token masked, and the original one."""
 
     target: int = 0
 
 
-def score(network: Network, tokenizer: Tokenizer, texts: Iterable[str], *, batch_size: int = 32) -> Iterator[Score]:
-    """Texts, any number and length -> one Score each, in order; long texts through overlapping windows, each token where it has most context."""
+def score(backend: Backend, tokenizer: Tokenizer, texts: Iterable[str], *, max_length: int, batch_size: int = 32) -> Iterator[TextLikelihood]:
+    """Texts, any number and length -> their likelihoods in order; long texts in overlapping windows, each token where it has most context."""
 
-    def energies(pieces: list[Piece]) -> list[np.ndarray]:
-        return [-logits[piece.inside] for piece, logits in zip(pieces, network.replaced_logits(pieces), strict=True)]
+    def energies(windows: list[WindowInput]) -> list[np.ndarray]:
+        return [-logits[window.inside] for window, logits in zip(windows, backend.replaced_logits(windows), strict=True)]
 
-    def masked(pieces: list[Piece]) -> list[np.ndarray]:
+    def masked(windows: list[WindowInput]) -> list[np.ndarray]:
         out = []
-        for piece, logits in zip(pieces, network.word_logits(pieces), strict=True):
-            assert isinstance(piece, _Asked)
+        for window, logits in zip(windows, backend.word_logits(windows), strict=True):
+            assert isinstance(window, _MaskedWindow)
             row = logits[0].astype(np.float64)
             top = row.max()
-            out.append(np.array([row[piece.target] - top - np.log(np.exp(row - top).sum())]))
+            out.append(np.array([row[window.target] - top - np.log(np.exp(row - top).sum())]))
         return out
 
-    def prepare(chunk: list[str]) -> list[tuple[Any, list[Piece]]]:
-        encoded = [(text, *tokenizer.encode_offsets(text)) for text in chunk]
-        whole = [(item, single_pieces(item[1], tokenizer, network.max_length)) for item in encoded]
-        if network.is_electric:
+    def prepare(chunk: list[str]) -> list[tuple[EncodedText, list[WindowInput]]]:
+        whole = [(item, text_windows(item.ids, tokenizer, max_length)) for item in (encoded(text, tokenizer) for text in chunk)]
+        if backend.is_electric:
             return whole
-        return [(item, [asked for piece in pieces for asked in _one_at_a_time(piece, tokenizer.mask_id)]) for item, pieces in whole]
+        return [(item, [one for window in windows for one in _one_at_a_time(window, tokenizer.mask_id)]) for item, windows in whole]
 
     def size(text: str) -> int:
         # A masked LM reads a text as many times as it has tokens.
-        return len(text) if network.is_electric else len(text) * (1 + len(text) // 8)
+        return len(text) if backend.is_electric else len(text) * (1 + len(text) // 8)
 
-    run = energies if network.is_electric else masked
-    for (text, ids, spans), _, results in answer(texts, prepare=prepare, run=run, size=size, batch_size=batch_size):
+    run = energies if backend.is_electric else masked
+    for item, _, results in run_windows(texts, prepare=prepare, run=run, size=size, batch_size=batch_size):
         values = np.concatenate([*results, np.zeros(0)]).tolist()
-        rows = zip(ids, spans, values, strict=True)
+        rows = zip(item.ids, item.spans, values, strict=True)
         tokens = tuple(ScoredToken(tokenizer.pieces[i], start, end, value) for i, (start, end), value in rows)
-        yield Score(text, sum(values), tokens)
+        yield TextLikelihood(item.text, sum(values), tokens)
 
 
-def _one_at_a_time(piece: Piece, mask_id: int) -> Iterator[Piece]:
-    """A piece -> for every token it answers for, the piece with that token masked."""
-    inside = piece.inside
+def _one_at_a_time(item: WindowInput, mask_id: int) -> Iterator[WindowInput]:
+    """A window -> for every token it answers for, the window with that token masked."""
+    inside = item.inside
     for at in range(inside.start, inside.stop):
-        ids = [*piece.ids[:at], mask_id, *piece.ids[at + 1 :]]
-        yield _Asked(ids, piece.segments, piece.window, queries=((at, 0.0),), target=piece.ids[at])
+        ids = [*item.ids[:at], mask_id, *item.ids[at + 1 :]]
+        yield _MaskedWindow(ids, item.segments, item.window, queries=((at, 0.0),), target=item.ids[at])

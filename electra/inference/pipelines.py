@@ -1,4 +1,4 @@
-"""Task names as users of `transformers` write them -> callables on texts."""
+"""Task names as in `transformers` -> callables on texts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
+from electra.contracts import Features, Prediction
+from electra.data.windows import chunks
 from electra.errors import UserError, did_you_mean
+from electra.inference.answerer import Answerer
+from electra.inference.masked_lm import Proposal
 from electra.inference.predictor import Input, Predictor, load
+from electra.inference.question_answering import FoundAnswer
+from electra.inference.replaced_tokens import Detection
 from electra.inference.text_io import Text
-from electra.inference.token_classification import Units, piece_units, tag, unit_probabilities
+from electra.inference.token_classification import Units, tag_units, token_units, unit_features, unit_probabilities, word_units
 from electra.tasks.tag_schemes import marks_spans
 
 TextClassificationName: TypeAlias = Literal["sentiment-analysis", "text-classification"]
 TokenClassificationName: TypeAlias = Literal["token-classification", "ner"]
+Record: TypeAlias = dict[str, Any]
 
 
 class TextClassification:
@@ -39,15 +46,17 @@ class TextClassification:
         Returns:
             {"label", "score"} per text, the score a probability; for a regression the score is the predicted value.
         """
-        out: list[Any] = []
-        for answer in self.predictor.predict([texts] if isinstance(texts, str | tuple | Text) else texts):
-            if not answer.probabilities:
-                rows = [{"label": (self.predictor.network.labels or ("value",))[0], "score": float(str(answer.label))}]
-            else:
-                ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])
-                rows = [{"label": label, "score": score} for label, score in ranked]
-            out.append(rows[0] if top_k == 1 else rows[:top_k])
-        return out
+        predictions = self.predictor.predict([texts] if isinstance(texts, str | tuple | Text) else texts)
+        ranked = [label_records(prediction, self.predictor.backend.labels) for prediction in predictions]
+        return [rows[0] if top_k == 1 else rows[:top_k] for rows in ranked]
+
+
+def label_records(prediction: Prediction, labels: Sequence[str]) -> list[Record]:
+    """A text's prediction -> {"label", "score"} of every class, the best first; of a regression the value, under its only label."""
+    if not prediction.probabilities:
+        return [{"label": (labels or ("value",))[0], "score": float(str(prediction.label))}]
+    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    return [{"label": label, "score": score} for label, score in ranked]
 
 
 class ReplacedTokenDetection:
@@ -58,11 +67,12 @@ class ReplacedTokenDetection:
 
     def __call__(self, texts: str | Sequence[str], *, threshold: float = 0.5) -> list[list[dict[str, Any]]]:
         """One text or a list of texts -> a list of tokens for each."""
-        found = self.predictor.detect([texts] if isinstance(texts, str) else texts, threshold=threshold)
-        return [
-            [{"token": t.token, "start": t.start, "end": t.end, "score": t.probability, "replaced": t.replaced} for t in detection.tokens]
-            for detection in found
-        ]
+        return [token_records(found) for found in self.predictor.detect([texts] if isinstance(texts, str) else texts, threshold=threshold)]
+
+
+def token_records(detection: Detection) -> list[Record]:
+    """A detection -> {"token", "start", "end", "score", "replaced"} of every token."""
+    return [{"token": t.token, "start": t.start, "end": t.end, "score": t.probability, "replaced": t.replaced} for t in detection.tokens]
 
 
 class FeatureExtraction:
@@ -84,27 +94,26 @@ class FillMask:
 
     def __call__(self, texts: str | Sequence[str], *, top_k: int = 5, targets: Sequence[str] | None = None) -> list[Any]:
         """A text -> its mask's proposals, of `targets` alone if given (a list of lists where it has several); texts -> a list of those."""
-        answers = []
-        for text in [texts] if isinstance(texts, str) else texts:
-            marks = [
-                [{"score": score, "token": number, "token_str": word, "sequence": filled} for word, number, score, filled in mark]
-                for mark in self.predictor.fill(text, top_k=top_k, targets=targets)
-            ]
-            answers.append(marks[0] if len(marks) == 1 else marks)
+        answers = [mask_records(self.predictor.fill(text, top_k=top_k, targets=targets)) for text in ([texts] if isinstance(texts, str) else texts)]
         return answers[0] if isinstance(texts, str) else answers
 
 
+def mask_records(masks: Sequence[Sequence[Proposal]]) -> list[Any]:
+    """The proposals of a text's masks -> records; a list of lists where it has several masks."""
+    records = [[{"score": score, "token": number, "token_str": word, "sequence": filled} for word, number, score, filled in mask] for mask in masks]
+    return records[0] if len(records) == 1 else records
+
+
 AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max", "spans"]
-Record: TypeAlias = dict[str, Any]
 
 
 class TokenClassification:
-    """Texts -> for each, its word pieces with their tags, or with a strategy its entities; those outside of any are left out.
+    """Texts -> for each, its tokens with their tags, or with a strategy its entities; those outside of any are left out.
 
-    'none' gives every piece ("entity", "score", "index", "word", "start", "end"); the others give "entity_group" in place of "entity" and
-    "index". 'simple' joins neighbouring pieces of one type; 'first', 'average' and 'max' first agree on one tag for all pieces of a word.
-    So does `transformers`, which knows B- and I- alone. 'spans' is ours: each word by its first piece, as taggers are trained, joined by the
-    rules of the tags' scheme (BIO, BIES and the like); words alone where tags mark no spans.
+    'none' gives every token ("entity", "score", "index", "word", "start", "end"); the others give "entity_group" in place of "entity" and
+    "index". 'simple' joins neighboring tokens of one type; 'first', 'average' and 'max' first agree on one tag for all tokens of a word.
+    So does `transformers`, which knows B- and I- alone. 'spans' is ours: each word by its first token, as token classifiers are trained, joined
+    by the rules of the tags' scheme (BIO, BIES and the like); words alone where tags mark no spans.
     """
 
     def __init__(self, predictor: Predictor, aggregation_strategy: AggregationStrategy = "none") -> None:
@@ -120,24 +129,44 @@ class TokenClassification:
             UserError: an unknown strategy.
         """
         strategy = self.aggregation_strategy if aggregation_strategy is None else _checked(aggregation_strategy)
-        if strategy == "spans":
-            found = self._spans([texts] if isinstance(texts, str) else texts, ignore_labels)
-            return found[0] if isinstance(texts, str) else found
-        units = (piece_units(text, self.predictor.tokenizer) for text in ([texts] if isinstance(texts, str) else texts))
-        out = []
-        for source, rows, _ in unit_probabilities(self.predictor, units):
-            records = self._pieces(source, rows) if strategy in ("none", "simple") else self._words(source, rows, strategy)
-            if strategy != "none":
-                records = self._groups(records)
-            kept = [r for r in records if r.get("entity") not in ignore_labels and r.get("entity_group") not in ignore_labels]
-            out.append(kept)
+        model, batch_size = self.predictor.token_classifier(), self.predictor.batch_size
+        out: list[list[Record]] = []
+        for chunk in chunks([texts] if isinstance(texts, str) else texts, len, batch_size):
+            units = [self.units(text, strategy) for text in chunk]
+            out += self.records(model, units, unit_features(model, units), strategy, ignore_labels, batch_size)
         return out[0] if isinstance(texts, str) else out
 
-    def _spans(self, texts: Sequence[str], ignore_labels: Sequence[str]) -> list[list[Record]]:
+    def units(self, text: str, strategy: AggregationStrategy) -> Units:
+        """What is tagged in a text: its words with 'spans', else its tokens."""
+        return (word_units if strategy == "spans" else token_units)(text, self.predictor.tokenizer)
+
+    def records(
+        self,
+        model: Answerer,
+        units: Sequence[Units],
+        features: Sequence[Features],
+        strategy: AggregationStrategy,
+        ignore_labels: Sequence[str],
+        batch_size: int,
+    ) -> list[list[Record]]:
+        """Units of texts and their inputs -> the records of each text."""
+        if strategy == "spans":
+            return self._spans(model, units, features, ignore_labels, batch_size)
+        out = []
+        for source, rows in zip(units, unit_probabilities(model, units, features, batch_size), strict=True):
+            records = self._tokens(source, rows) if strategy in ("none", "simple") else self._words(source, rows, strategy)
+            if strategy != "none":
+                records = self._groups(records)
+            out.append([r for r in records if r.get("entity") not in ignore_labels and r.get("entity_group") not in ignore_labels])
+        return out
+
+    def _spans(
+        self, model: Answerer, units: Sequence[Units], features: Sequence[Features], ignore_labels: Sequence[str], batch_size: int
+    ) -> list[list[Record]]:
         """Entities as `electra predict` finds them; a word each where tags are plain."""
         out = []
-        spanned = marks_spans(self.predictor.network.labels)
-        for tagged in tag(self.predictor, texts):
+        spanned = marks_spans(model.head.labels)
+        for tagged in tag_units(model, units, features, batch_size):
             spans = [(span.kind, span.probability, span.start, span.end) for span in tagged.entities]
             words = [(word.tag, word.probability, word.start, word.end) for word in tagged.words]
             records = [
@@ -147,19 +176,19 @@ class TokenClassification:
             out.append([record for record in records if record["entity_group"] not in ignore_labels])
         return out
 
-    def _pieces(self, source: Units, rows: np.ndarray) -> list[Record]:
-        """A record for every piece of a text."""
-        tokenizer, labels = self.predictor.tokenizer, self.predictor.network.labels
+    def _tokens(self, source: Units, rows: np.ndarray) -> list[Record]:
+        """A record for every token of a text."""
+        tokenizer, labels = self.predictor.tokenizer, self.predictor.backend.labels
         records = []
-        for index, ((piece,), (start, end), row) in enumerate(zip(source.pieces, source.places, rows, strict=True), start=1):
-            word = source.text[start:end] if piece == tokenizer.unk_id else tokenizer.pieces[piece]
+        for index, ((token,), (start, end), row) in enumerate(zip(source.ids, source.places, rows, strict=True), start=1):
+            word = source.text[start:end] if token == tokenizer.unk_id else tokenizer.pieces[token]
             best = int(row.argmax())
             records.append({"entity": labels[best], "score": float(row[best]), "index": index, "word": word, "start": start, "end": end})
         return records
 
     def _words(self, source: Units, rows: np.ndarray, strategy: str) -> Iterator[Record]:
-        """A record for every word: a piece and those behind it that continue it."""
-        records = self._pieces(source, rows)
+        """A record for every word: a token and those after it that continue it."""
+        records = self._tokens(source, rows)
         begins = [i for i, record in enumerate(records) if not i or not record["word"].startswith("##")]
         for first, end in pairwise([*begins, len(records)]):
             if strategy == "first":
@@ -171,10 +200,10 @@ class TokenClassification:
             best = int(row.argmax())
             word = self._join(records[first:end])
             place = {"start": records[first]["start"], "end": records[end - 1]["end"]}
-            yield {"entity": self.predictor.network.labels[best], "score": float(row[best]), "word": word, **place}
+            yield {"entity": self.predictor.backend.labels[best], "score": float(row[best]), "word": word, **place}
 
     def _groups(self, records: Sequence[Record] | Iterator[Record]) -> list[Record]:
-        """Neighbouring records of one type, where the later is no B-, -> one record each."""
+        """Neighboring records of one type, where the later is no B-, -> one record each."""
         groups: list[list[Record]] = []
         for record in records:
             letter, kind = _parts(record["entity"])
@@ -209,7 +238,7 @@ def _checked(strategy: str) -> AggregationStrategy:
     raise UserError(f"unknown aggregation_strategy '{strategy}'; {did_you_mean(str(strategy), get_args(AggregationStrategy))}")
 
 
-Asked: TypeAlias = Mapping[str, str]
+Question: TypeAlias = Mapping[str, str]
 
 
 class QuestionAnswering:
@@ -220,7 +249,7 @@ class QuestionAnswering:
 
     def __call__(
         self,
-        inputs: Asked | Sequence[Asked] | None = None,
+        inputs: Question | Sequence[Question] | None = None,
         *,
         question: str | Sequence[str] | None = None,
         context: str | Sequence[str] | None = None,
@@ -248,15 +277,18 @@ class QuestionAnswering:
         """
         pairs, single = _pairs(inputs, question, context)
         choices = {"top_k": top_k, "handle_impossible": handle_impossible_answer, "max_answer_length": max_answer_len, "stride": doc_stride}
-        out = []
-        for found in self.predictor.iterate_answers(pairs, **choices):
-            rows = [{"score": one.score, "start": one.start, "end": one.end, "answer": one.text} for one in found]
-            out.append(rows[0] if top_k == 1 else rows)
+        out = [answer_records(found, top_k) for found in self.predictor.iterate_answers(pairs, **choices)]
         return out[0] if single else out
 
 
+def answer_records(found: Sequence[FoundAnswer], top_k: int) -> Any:
+    """A question's answers -> {"score", "start", "end", "answer"}, or a list of these with top_k above 1."""
+    rows = [{"score": one.score, "start": one.start, "end": one.end, "answer": one.text} for one in found]
+    return rows[0] if top_k == 1 else rows
+
+
 def _pairs(
-    inputs: Asked | Sequence[Asked] | None, question: str | Sequence[str] | None, context: str | Sequence[str] | None
+    inputs: Question | Sequence[Question] | None, question: str | Sequence[str] | None, context: str | Sequence[str] | None
 ) -> tuple[list[tuple[str, str]], bool]:
     """The forms of a call -> (question, context) pairs, and whether there is just one question."""
     if inputs is not None:
@@ -281,14 +313,14 @@ Pipeline: TypeAlias = TextClassification | TokenClassification | ReplacedTokenDe
 PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
     "sentiment-analysis": (TextClassification, "classifier"),
     "text-classification": (TextClassification, "classifier"),
-    "ner": (TokenClassification, "tagger"),
-    "token-classification": (TokenClassification, "tagger"),
+    "ner": (TokenClassification, "token-classification"),
+    "token-classification": (TokenClassification, "token-classification"),
     "replaced-token-detection": (ReplacedTokenDetection, "discriminator"),
     "feature-extraction": (FeatureExtraction, "encoder"),
     "fill-mask": (FillMask, "any"),
-    "question-answering": (QuestionAnswering, "span finder"),
+    "question-answering": (QuestionAnswering, "question-answering"),
 }
-"""Task name -> what answers it, and the role a checkpoint must play for it."""
+"""Task name -> its class, and the role that its model needs."""
 
 
 @overload
@@ -311,8 +343,8 @@ def pipeline(task: str, model: str | Path | Predictor | None = None, **options: 
     Args:
         task: 'sentiment-analysis' or 'text-classification', 'token-classification' or 'ner', 'question-answering',
             'replaced-token-detection', 'feature-extraction', 'fill-mask'.
-        model: checkpoint folder, run directory, hub name, or what `load` returned; None: the one that comes with electra, where one does.
-        options: passed to `load` (device, threads, max_length, batch_size); aggregation_strategy of 'token-classification'.
+        model: checkpoint folder, run directory, hub name, or what `load` returned; None: the bundled one, where there is one.
+        options: passed to `load` (device, threads, max_length, truncate, batch_size); aggregation_strategy of 'token-classification'.
 
     Raises:
         UserError: an unknown task, no such model, or a model without the head the task needs; the message says how to make one.
@@ -326,5 +358,5 @@ def pipeline(task: str, model: str | Path | Predictor | None = None, **options: 
     if task not in PIPELINES:
         raise UserError(f"unknown task '{task}'; {did_you_mean(task, PIPELINES)}")
     kind, role = PIPELINES[task]
-    own = {name: options.pop(name) for name in ("aggregation_strategy",) if kind is TokenClassification and name in options}
-    return kind(model if isinstance(model, Predictor) else load(model, role=role, **options), **own)
+    extra = {name: options.pop(name) for name in ("aggregation_strategy",) if kind is TokenClassification and name in options}
+    return kind(model if isinstance(model, Predictor) else load(model, role=role, **options), **extra)

@@ -1,12 +1,11 @@
-"""Texts -> labels, verdicts, vectors, words: one face for everything a trained network can say.
+"""A checkpoint or artifact -> a `Predictor`: labels, tags, answers, replaced tokens, vectors, likelihoods and words for masks.
 
-Nothing here imports torch; the network does, when it is one of PyTorch's.
+Nothing here imports torch; the backend does where it is PyTorch's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,86 +13,154 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra import bundled
-from electra.contracts import Features, Head, Prediction
+from electra.contracts import Example, Head, Prediction, Task
 from electra.data.tokenizer import load_tokenizer
-from electra.data.windows import Piece, Window, answer, pair_pieces, single_pieces
-from electra.errors import UserError
+from electra.data.windows import WindowInput, run_windows, text_windows
+from electra.errors import UserError, did_you_mean
 from electra.inference import masked_lm, replaced_tokens, token_classification
+from electra.inference.answerer import Answerer, answerer, describe_head, head_of, model_spec, require_head, task_of
 from electra.inference.artifact import Artefact, is_artefact, open_artefact
-from electra.inference.backends import PRETRAINED_NAMES, Network, architecture_of, open_network, require_classifier, require_span_finder
-from electra.inference.masked_lm import Score
-from electra.inference.question_answering import QuestionAnswerer
-from electra.inference.replaced_tokens import Corruption, Detection, probabilities_of
+from electra.inference.backends import (
+    PRETRAINED_NAMES,
+    ROLE_ALIASES,
+    Array,
+    Backend,
+    architecture_of,
+    open_artifact_backend,
+    open_backend,
+    require_classifier,
+    require_question_answering,
+)
+from electra.inference.masked_lm import MarkedText, TextLikelihood
+from electra.inference.question_answering import FoundAnswer, answer_questions, with_choices
+from electra.inference.replaced_tokens import Corruption, Detection, EncodedText, text_size
 from electra.inference.text_io import Text
-from electra.inference.token_classification import ARCHITECTURE, Sentence, Tagged
+from electra.inference.token_classification import Sentence, Tagged
+from electra.settings import EvaluateSettings
 from electra.storage import resolve
-from electra.tasks.data_warnings import head_line
-from electra.tasks.evaluate import Opened
+from electra.tasks.evaluate import matched_head, task_input_spec
+from electra.tasks.input_spec import tokenizer_limit
+from electra.tasks.text_tasks import TRUNCATIONS
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
-    from electra.inference.backends import Array, Network
 
 
 Input = str | tuple[str, str] | Text
 
 
-class Predictor(QuestionAnswerer):
-    """A loaded checkpoint and its tokenizer. Make one with `electra.load`.
+class Predictor:
+    """A loaded model and its tokenizer. Make one with `electra.load`.
 
-    Texts may have any length: what does not fit is read in overlapping windows and joined. Token-wise answers come from the
-    window in which a token has most context; labels average the windows' probabilities and vectors the tokens, so that every
-    token counts once.
+    Inputs are made as the model was trained (its input spec); `max_length` and `truncate` of `load` override that. Where a text is read in
+    overlapping windows, token-wise answers come from the window in which a token has most context, labels average the windows' probabilities and
+    vectors the tokens, so that every token counts once.
 
     Attributes:
-        network: answers for pieces of text.
-        tokenizer: text -> word-piece ids.
+        backend: token ids -> logits and states.
+        tokenizer: text -> token ids.
         name: where it came from.
+        spec: how inputs are made.
+        batch_size: inputs at a time.
     """
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, name: str, *, max_length: int = 0, batch_size: int = 32) -> None:
-        """Put a network and its tokenizer together.
+    def __init__(
+        self,
+        backend: Backend,
+        tokenizer: Tokenizer,
+        name: str,
+        *,
+        max_length: int = 0,
+        batch_size: int = 32,
+        truncate: str | None = None,
+        limit: int = 0,
+    ) -> None:
+        """Combine a backend and its tokenizer.
 
         Args:
-            network: answers for pieces of text.
+            backend: runs the model.
             tokenizer: the one it was trained with.
-            name: what messages call it.
-            max_length: longest window in tokens; 0, or more than the network's limit: that limit.
-            batch_size: pieces at a time.
+            name: used in messages.
+            max_length: longest input in tokens; 0: as trained.
+            batch_size: inputs at a time.
+            truncate: 'head', 'tail', 'head-tail' or 'windows' of longer texts; None: as trained.
+            limit: longest input that the tokenizer allows; 0: the model's positions.
+
+        Raises:
+            UserError: a length below eight.
         """
-        self.network = network
+        self.backend = backend
         self.tokenizer = tokenizer
         self.name = name
-        self.max_length = min(max_length or network.max_length, network.max_length)
         self.batch_size = batch_size
-        if self.max_length < 8:
-            raise UserError(f"max_length {self.max_length} leaves no room for text; expected at least 8")
+        self.limit = min(limit or backend.max_length, backend.max_length)
+        self.spec = model_spec(backend.hf_config, head_of(backend), self.limit, max_length=max_length, truncate=truncate)
+
+    @property
+    def network(self) -> Backend:
+        """The backend, under its name of version 0.1."""
+        return self.backend
 
     @property
     def model(self) -> Any:
-        """What runs: a torch.nn.Module in evaluation mode, or what opens an artefact's model file."""
-        return self.network.module
+        """What runs: a torch.nn.Module in evaluation mode, or an artifact's runner."""
+        return self.backend.module
+
+    @property
+    def max_length(self) -> int:
+        """Longest input in tokens."""
+        return self.spec.max_length
+
+    @property
+    def hf_config(self) -> Mapping[str, Any]:
+        """config.json."""
+        return self.backend.hf_config
+
+    @property
+    def head(self) -> Head:
+        """The head of a fine-tuned model.
+
+        Raises:
+            UserError: it is pre-trained only.
+        """
+        return require_head(self.name, self.backend)
 
     @cached_property
-    def generator(self) -> Network:
-        """The generator beside this discriminator (CKPT/generator), or this checkpoint where it is one.
+    def answerer(self) -> Answerer:
+        """What answers with labels, numbers, tags or spans.
+
+        Raises:
+            UserError: the model is pre-trained only.
+        """
+        return answerer(self.backend, self.tokenizer, task_of(self.head), self.head, self.spec)
+
+    def for_task(self, task: Task, wanted: Head, asked: EvaluateSettings | None = None) -> Answerer:
+        """What answers a task with its head `wanted`, by the input spec of the model or, where given, the flags of `asked`.
+
+        Raises:
+            UserError: the model answers with something else than the task wants, or a flag that is not an option of the task.
+        """
+        head = matched_head(self.name, self.hf_config, self.head, task, wanted)
+        return answerer(self.backend, self.tokenizer, task, head, task_input_spec(self.hf_config, task, self.limit, asked))
+
+    @cached_property
+    def generator(self) -> Backend:
+        """The generator of this discriminator (CKPT/generator), or this model where it is a generator.
 
         Raises:
             UserError: there is none.
         """
-        if self.network.architecture == "ElectraForMaskedLM":
-            return self.network
+        if self.backend.architecture == "ElectraForMaskedLM":
+            return self.backend
         source: str | Path = self.name
-        threads = getattr(self.network, "threads", 0)
-        if isinstance(artefact := getattr(self.network, "artefact", None), Artefact):
-            from electra.inference.backends import open_built_network
-
-            return open_built_network(artefact, role="generator", threads=threads)
+        threads = getattr(self.backend, "threads", 0)
+        if isinstance(artefact := getattr(self.backend, "artefact", None), Artefact):
+            return open_artifact_backend(artefact, role="generator", threads=threads)
         if self.name in PRETRAINED_NAMES:
             source = self.name.replace("discriminator", "generator")
         elif not (resolve.resolve(self.name) / "generator" / "config.json").exists():
             raise UserError(f"{self.name} comes without its generator; give a checkpoint of 'electra pretrain' (it has a generator/ folder)")
-        found = open_network(source, role="generator", device=getattr(self.network, "device", "auto"))
+        found = open_backend(source, role="generator", device=getattr(self.backend, "device", "auto"))
         if found.vocab_size != self.tokenizer.vocab_size:
             raise UserError(f"the generator of {self.name} has another vocabulary than its discriminator; give a checkpoint of one run")
         return found
@@ -104,7 +171,7 @@ class Predictor(QuestionAnswerer):
         """Texts, or (text, text) pairs -> label and probabilities of each; a number for a regression.
 
         Raises:
-            UserError: the checkpoint has no classification head.
+            UserError: the model has no classification head.
 
         Examples:
             >>> load("runs/sst2/best").predict(["what a film"])[0].label  # doctest: +SKIP
@@ -114,47 +181,26 @@ class Predictor(QuestionAnswerer):
 
     def iterate_predictions(self, texts: Iterable[Input]) -> Iterator[Prediction]:
         """`predict` for any number of texts, in constant memory and in order."""
-        require_classifier(self.name, self.network.architecture)
-        stream = answer((_text(t) for t in texts), prepare=self._prepare_texts, run=self._classify, size=lambda t: t.size, batch_size=self.batch_size)
-        for _, pieces, results in stream:
-            weights = np.array([piece.weight for piece in pieces], dtype=np.float64)
-            yield self._prediction(np.average(np.stack(results), axis=0, weights=weights), len(pieces))
+        return self.classifier().stream(map(as_example, texts), self.batch_size)
 
-    def _prepare_texts(self, texts: list[Text]) -> list[tuple[Text, list[Piece]]]:
-        first = self.tokenizer.encode([t.text for t in texts])
-        pairs = iter(self.tokenizer.encode([t.pair for t in texts if t.pair]))
-        out = []
-        for text, ids in zip(texts, first, strict=True):
-            if not text.pair:  # an empty second text is none, as in the original and in `transformers`
-                out.append((text, single_pieces(ids, self.tokenizer, self.max_length)))
-            else:
-                out.append((text, pair_pieces(ids, next(pairs), self.tokenizer, self.max_length)))
-        return out
+    def classifier(self) -> Answerer:
+        """What answers with labels or numbers.
 
-    def _classify(self, pieces: list[Piece]) -> list[Array]:
-        logits = self.network.class_logits(pieces).astype(np.float64)
-        if self.network.is_multilabel:
-            return list(0.5 + 0.5 * np.tanh(logits / 2))
-        return list(logits if self.network.is_regression else probabilities_of(logits))
-
-    def _prediction(self, values: Array, num_windows: int) -> Prediction:
-        if self.network.is_regression:
-            return Prediction(label=float(values[0]), num_windows=num_windows)
-        table = {label: float(p) for label, p in zip(self.network.labels, values, strict=True)}
-        if self.network.is_multilabel:
-            return Prediction(label=tuple(name for name, p in table.items() if p > 0.5), probabilities=table, num_windows=num_windows)
-        best = int(values.argmax())
-        return Prediction(label=self.network.labels[best], probability=float(values[best]), probabilities=table, num_windows=num_windows)
+        Raises:
+            UserError: the model has no classification head.
+        """
+        require_classifier(self.name, self.backend.architecture)
+        return self.answerer
 
     # ---- tags ----
 
     def tag(self, sentences: Iterable[Sentence], *, constrained: bool = False) -> list[Tagged]:
-        """Texts, or lists of words -> a tag with its probability for each word, and the spans the tags mark.
+        """Texts, or lists of words -> a tag with its probability for each word, and the spans that the tags mark.
 
         Each word has its likeliest tag; `constrained`: the likeliest sequence that the scheme of the tags allows.
 
         Raises:
-            UserError: the checkpoint has no head for tags.
+            UserError: the model is not a token classifier.
 
         Examples:
             >>> [(e.text, e.kind) for e in load("runs/ner/best").tag(["Ada Lovelace lived in London."])[0].entities]  # doctest: +SKIP
@@ -164,15 +210,60 @@ class Predictor(QuestionAnswerer):
 
     def iterate_tags(self, sentences: Iterable[Sentence], *, constrained: bool = False) -> Iterator[Tagged]:
         """`tag` for any number of sentences, in constant memory and in order."""
-        return token_classification.tag(self, sentences, constrained=constrained)
+        model = self.token_classifier()
+        return token_classification.tag(model.with_options(constrained=True) if constrained else model, sentences, self.batch_size)
+
+    def token_classifier(self) -> Answerer:
+        """What answers with tags.
+
+        Raises:
+            UserError: the model is not a token classifier.
+        """
+        if self.backend.architecture != TOKEN_CLASSIFICATION:
+            remedy = f"fine-tune it first: electra finetune tagging --model {self.name} --train FILE --dev FILE --output RUN"
+            raise UserError(f"{self.name} tags no words (it is an {self.backend.architecture}); {remedy}")
+        return self.answerer
+
+    # ---- answers to questions ----
+
+    def answer(self, question: str, context: str, **choices: Any) -> list[FoundAnswer]:
+        """A question and a text -> the `top_k` likeliest answers, the best first.
+
+        Args:
+            question: the question.
+            context: the text that may answer it, of any length.
+            choices: top_k, handle_impossible, null_threshold, max_answer_length (tokens), stride (tokens); None: as the model was trained.
+
+        Raises:
+            UserError: the model is not a question-answering model, or a number out of range.
+
+        Examples:
+            >>> load("runs/squad/best").answer("Who cooked?", "The chef cooked the meal.")[0].text  # doctest: +SKIP
+            'The chef'
+        """
+        return next(self.iterate_answers([(question, context)], **choices))
+
+    def iterate_answers(self, questions: Iterable[tuple[str, str]], **choices: Any) -> Iterator[list[FoundAnswer]]:
+        """`answer` for any number of (question, context), in constant memory and in order."""
+        model, top_k = with_choices(self.question_answerer(), choices)
+        return answer_questions(model, questions, top_k, self.batch_size)
+
+    def question_answerer(self) -> Answerer:
+        """What answers questions.
+
+        Raises:
+            UserError: the model is not a question-answering model.
+        """
+        require_question_answering(self.name, self.backend.architecture)
+        return self.answerer
 
     # ---- replaced tokens ----
 
-    def detect(self, texts: Iterable[str], *, threshold: float = 0.5) -> list[Detection]:
+    def detect(self, texts: Iterable[str | EncodedText], *, threshold: float = 0.5) -> list[Detection]:
         """Texts -> every token with the probability that it was replaced, and its place in the text.
 
         Raises:
-            UserError: the checkpoint is no discriminator.
+            UserError: the model is not a discriminator.
 
         Examples:
             >>> [t.token for t in load("runs/mini/final").detect(["the chef ate the meal"])[0].tokens if t.replaced]  # doctest: +SKIP
@@ -180,14 +271,15 @@ class Predictor(QuestionAnswerer):
         """
         return list(self.iterate_detections(texts, threshold=threshold))
 
-    def iterate_detections(self, texts: Iterable[str], *, threshold: float = 0.5) -> Iterator[Detection]:
+    def iterate_detections(self, texts: Iterable[str | EncodedText], *, threshold: float = 0.5, batch_size: int = 0) -> Iterator[Detection]:
         """`detect` for any number of texts, in constant memory and in order."""
         self._require_detector()
-        return replaced_tokens.detect(self.network, self.tokenizer, texts, threshold=threshold, batch_size=self.batch_size)
+        sizes = {"max_length": self.max_length, "batch_size": batch_size or self.batch_size}
+        return replaced_tokens.detect(self.backend, self.tokenizer, texts, threshold=threshold, **sizes)
 
     def corrupt(
         self,
-        texts: Iterable[str],
+        texts: Iterable[str | EncodedText],
         *,
         mask_prob: float = 0.15,
         temperature: float = 1.0,
@@ -195,23 +287,24 @@ class Predictor(QuestionAnswerer):
         threshold: float = 0.5,
         num_proposals: int = 5,
     ) -> Iterator[Corruption]:
-        """Texts -> masked, filled by the generator, judged by the discriminator (see `electra.inference.replaced_tokens.corrupt`).
+        """Texts -> masked, filled by the generator, read by the discriminator (see `electra.inference.replaced_tokens.corrupt`).
 
         Raises:
-            UserError: no discriminator, no generator, or a share or temperature out of range.
+            UserError: no discriminator, no generator, or a probability or temperature out of range.
         """
         self._require_detector()
         if not 0 < mask_prob <= 1:
-            raise UserError(f"mask_prob {mask_prob}: expected a share above 0, at most 1")
+            raise UserError(f"mask_prob {mask_prob}: expected a probability above 0, at most 1")
         if not temperature > 0:
             raise UserError(f"temperature {temperature}: expected a number above 0")
         if seed < 0:
             raise UserError(f"seed {seed}: expected 0 or more")
         return replaced_tokens.corrupt(
-            self.network,
+            self.backend,
             self.generator,
             self.tokenizer,
             texts,
+            max_length=min(self.max_length, self.generator.max_length),
             mask_prob=mask_prob,
             temperature=temperature,
             seed=seed,
@@ -220,13 +313,19 @@ class Predictor(QuestionAnswerer):
             batch_size=self.batch_size,
         )
 
+    def _require_detector(self) -> None:
+        if self.backend.is_electric:
+            raise UserError(f"{self.name} is an Electric: it says how likely tokens are, not which were replaced; use 'electra score'")
+        if self.backend.architecture != "ElectraForPreTraining":
+            raise UserError(f"{self.name} detects no replaced tokens (it is an {self.backend.architecture}); give a pre-trained discriminator")
+
     # ---- likelihoods ----
 
-    def score(self, texts: Iterable[str]) -> list[Score]:
+    def score(self, texts: Iterable[str]) -> list[TextLikelihood]:
         """Texts -> their pseudo-log-likelihoods, by an Electric in one pass or by a masked LM (an ELECTRA's generator is one) token by token.
 
         Raises:
-            UserError: the checkpoint is neither, and has no generator.
+            UserError: the model is neither, and has no generator.
 
         Examples:
             >>> [s.score for s in load("runs/electric/final").score(["the chef ate", "the chef eight"])]  # doctest: +SKIP
@@ -234,19 +333,19 @@ class Predictor(QuestionAnswerer):
         """
         return list(self.iterate_scores(texts))
 
-    def iterate_scores(self, texts: Iterable[str]) -> Iterator[Score]:
+    def iterate_scores(self, texts: Iterable[str]) -> Iterator[TextLikelihood]:
         """`score` for any number of texts, in constant memory and in order."""
-        network = self.network
-        if network.architecture == "ElectraForPreTraining" and not network.is_electric:
-            network = self.generator
-        elif network.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
+        backend = self.backend
+        if backend.architecture == "ElectraForPreTraining" and not backend.is_electric:
+            backend = self.generator
+        elif backend.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
             remedy = "give an Electric (pre-trained with --objective electric), a masked LM, or an ELECTRA with its generator"
-            raise UserError(f"{self.name} gives no likelihoods (it is an {network.architecture}); {remedy}")
-        return masked_lm.score(network, self.tokenizer, texts, batch_size=self.batch_size)
+            raise UserError(f"{self.name} gives no likelihoods (it is an {backend.architecture}); {remedy}")
+        return masked_lm.score(backend, self.tokenizer, texts, max_length=min(self.max_length, backend.max_length), batch_size=self.batch_size)
 
     # ---- vectors ----
 
-    def embed(self, texts: Iterable[str], *, normalize: bool = False) -> Array:
+    def embed(self, texts: Iterable[str | EncodedText], *, normalize: bool = False) -> Array:
         """N texts -> (N, D) float32: the mean of a text's last hidden states, [CLS] and [SEP] included, each token once.
 
         Examples:
@@ -254,83 +353,83 @@ class Predictor(QuestionAnswerer):
             (2, 128)
         """
         rows = list(self.iterate_embeddings(texts, normalize=normalize))
-        return np.stack(rows) if rows else np.zeros((0, self.network.hidden_size), dtype=np.float32)
+        return np.stack(rows) if rows else np.zeros((0, self.backend.hidden_size), dtype=np.float32)
 
-    def iterate_embeddings(self, texts: Iterable[str], *, normalize: bool = False) -> Iterator[Array]:
+    def iterate_embeddings(self, texts: Iterable[str | EncodedText], *, normalize: bool = False, batch_size: int = 0) -> Iterator[Array]:
         """`embed` for any number of texts, in constant memory: one (D,) vector each, in order."""
 
-        def run(pieces: list[Piece]) -> list[tuple[Array, int]]:
-            kept = [_kept(piece, states) for piece, states in zip(pieces, self.network.hidden_states(pieces), strict=True)]
-            return [(states.sum(0, dtype=np.float64), len(states)) for states in kept]
+        def run(windows: list[WindowInput]) -> list[tuple[Array, int]]:
+            return [(states.sum(0, dtype=np.float64), len(states)) for states in self._states(windows)]
 
-        for _, _, results in answer(texts, prepare=self._prepare_singles, run=run, size=len, batch_size=self.batch_size):
+        for results in self._run_texts(texts, run, batch_size):
             vector = np.sum([total for total, _ in results], axis=0) / sum(count for _, count in results)
             if normalize:
                 vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
             yield vector.astype(np.float32)
 
-    def token_vectors(self, texts: Iterable[str]) -> Iterator[Array]:
+    def token_vectors(self, texts: Iterable[str | EncodedText], *, batch_size: int = 0) -> Iterator[Array]:
         """Texts -> (L, D) float32 each: the last hidden state of [CLS], every token, [SEP]."""
+        return (np.concatenate(results) for results in self._run_texts(texts, self._states, batch_size))
 
-        def run(pieces: list[Piece]) -> list[Array]:
-            return [_kept(piece, states) for piece, states in zip(pieces, self.network.hidden_states(pieces), strict=True)]
+    def _states(self, windows: list[WindowInput]) -> list[Array]:
+        return [_answered(window, states) for window, states in zip(windows, self.backend.hidden_states(windows), strict=True)]
 
-        for _, _, results in answer(texts, prepare=self._prepare_singles, run=run, size=len, batch_size=self.batch_size):
-            yield np.concatenate(results)
+    def _run_texts(self, texts: Iterable[str | EncodedText], run: Any, batch_size: int) -> Iterator[list[Any]]:
+        """Texts -> what `run` makes of each of their windows."""
 
-    def _prepare_singles(self, texts: list[str]) -> list[tuple[int, list[Piece]]]:
-        out = []
-        for ids in self.tokenizer.encode(texts):
-            pieces = single_pieces(ids, self.tokenizer, self.max_length)
-            out.append((len(ids), pieces))
-        return out
+        def prepare(chunk: list[str | EncodedText]) -> list[tuple[None, list[WindowInput]]]:
+            plain = iter(self.tokenizer.encode([item for item in chunk if isinstance(item, str)]))
+            ids = [item.ids if isinstance(item, EncodedText) else next(plain) for item in chunk]
+            return [(None, text_windows(row, self.tokenizer, self.max_length)) for row in ids]
 
-    # ---- words ----
+        found = run_windows(texts, prepare=prepare, run=run, size=text_size, batch_size=batch_size or self.batch_size)
+        return (results for _, _, results in found)
 
-    def fill(self, text: str, *, top_k: int = 5, targets: Sequence[str] | None = None) -> list[list[tuple[str, int, float, str]]]:
-        """A text with [MASK] in it -> per mask, the generator's best (word piece, id, probability, filled text); of `targets` alone if given.
+    # ---- words for masks ----
+
+    def fill(self, text: str | MarkedText, *, top_k: int = 5, targets: Sequence[str] | None = None) -> list[list[tuple[str, int, float, str]]]:
+        """A text with [MASK] in it -> per mask, the generator's best (token, id, probability, filled text); of `targets` alone if given.
 
         The filled text is the decoded one, with every other mask left as it is.
 
         Raises:
             UserError: no [MASK], or no generator.
         """
-        masked_lm.require_mask(text)
-        return masked_lm.fill(self.generator, self.tokenizer, text, self.max_length, top_k, targets)
-
-    def _require_detector(self) -> None:
-        if self.network.is_electric:
-            raise UserError(f"{self.name} is an Electric: it says how likely tokens are, not which were replaced; use 'electra score'")
-        if self.network.architecture != "ElectraForPreTraining":
-            raise UserError(f"{self.name} detects no replaced tokens (it is an {self.network.architecture}); give a pre-trained discriminator")
+        marked = masked_lm.encode_marked(text, self.tokenizer) if isinstance(text, str) else text
+        return masked_lm.fill(self.generator, self.tokenizer, marked, min(self.max_length, self.generator.max_length), top_k, targets)
 
 
-def _text(item: Input) -> Text:
-    if isinstance(item, Text):
-        return item
-    if isinstance(item, str):
-        return Text(item)
-    if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item):
-        return Text(item[0], item[1])
-    raise UserError(f"expected a text or a (text, text) pair, got {type(item).__name__} {_short(repr(item))}")
+TOKEN_CLASSIFICATION = "ElectraForTokenClassification"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+def as_example(item: Input) -> Example:
+    """A text or a (text, text) pair -> an unlabelled example; an empty second text is none, as in the original and in `transformers`.
 
-
-def _kept(piece: Piece, states: Array) -> Array:
-    """(L, D) of a piece -> the rows it answers for: its own tokens, [CLS] with a text's first token, [SEP] with its last.
-
-    A window begins with the text when nothing comes before it, and ends with it when it answers for all it reads behind.
+    Raises:
+        UserError: something else.
     """
-    inside = piece.inside
-    first = 0 if piece.window.first == 0 else inside.start
+    if isinstance(item, str):
+        return Example(id="", text=item)
+    if isinstance(item, Text):
+        return Example(id="", text=item.text, text_pair=item.pair or None)
+    if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item):
+        return Example(id="", text=item[0], text_pair=item[1] or None)
+    shown = repr(item)
+    raise UserError(f"expected a text or a (text, text) pair, got {type(item).__name__} {shown if len(shown) <= 60 else shown[:57] + '...'}")
+
+
+def _answered(item: WindowInput, states: Array) -> Array:
+    """(L, D) of a window -> the rows it answers for: its own tokens, [CLS] with a text's first token, [SEP] with its last.
+
+    A window starts with the text when nothing comes before it, and ends with it when it answers for all the rest.
+    """
+    inside = item.inside
+    first = 0 if item.window.first == 0 else inside.start
     last = len(states) if inside.stop == len(states) - 1 else inside.stop
     return states[first:last]
 
 
-# ---- A checkpoint folder, run directory, shipped model, hub name or artefact -> a predictor ----
+# ---- loading ----
 
 
 def load(
@@ -341,21 +440,23 @@ def load(
     threads: int = 0,
     max_length: int = 0,
     batch_size: int = 32,
+    truncate: str | None = None,
 ) -> Predictor:
-    """A checkpoint folder, run directory, hub name or artefact -> its network and tokenizer, ready to answer.
+    """A checkpoint folder, run directory, hub name or artifact -> its model and tokenizer, ready to predict.
 
     Args:
         source: a folder made here or by `transformers`, a run directory, a name on the Hugging Face hub (through its cache), or what
-            'electra build' made (a folder or .zip), which needs no torch; 'shipped:NAME' for what comes with electra (see `electra.shipped`).
-            None: the shipped one that plays the role, which without a role is the detector of replaced tokens.
-        role: 'any', or what is needed: 'discriminator', 'generator', 'classifier', 'tagger', 'span finder', 'encoder'.
+            'electra build' made (a folder or .zip), which needs no torch; 'shipped:NAME' for a bundled model (see `electra.bundled`).
+            None: the bundled one for the role, which without a role is the detector of replaced tokens.
+        role: 'any', or what it must do: 'discriminator', 'generator', 'classifier', 'token-classification', 'question-answering', 'encoder'.
         device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
-        threads: CPU threads; 0 leaves the choice to PyTorch or the artefact's runtime.
-        max_length: longest window in tokens; 0: the model's limit.
-        batch_size: pieces of text at a time.
+        threads: CPU threads; 0 leaves the choice to PyTorch or the artifact's runtime.
+        max_length: longest input in tokens, at most the model's positions; 0: as trained.
+        batch_size: inputs at a time.
+        truncate: what is read of longer texts by a classifier: 'head', 'tail', 'head-tail', or all in 'windows'; None: as trained.
 
     Raises:
-        UserError: no such checkpoint, a damaged one, or it lacks what `role` asks for.
+        UserError: no such checkpoint, a damaged one, or it cannot do what `role` says.
 
     Examples:
         >>> from electra import load  # doctest: +SKIP
@@ -363,135 +464,47 @@ def load(
         >>> for token in electra.detect(["The quick brown fox fake over the lazy dog"])[0].tokens:  # doctest: +SKIP
         ...     print(f"{token.token:10} {'fake' if token.replaced else 'real'} {token.probability:.2f}")
     """
+    role = ROLE_ALIASES.get(role, role)
     if source is None:
         source = bundled.default(role)
     name = str(source)
-    if role in ("classifier", "span finder"):
-        require = require_classifier if role == "classifier" else require_span_finder
+    if truncate is not None and truncate not in TRUNCATIONS:
+        raise UserError(f"unknown truncate '{truncate}'; {did_you_mean(truncate, TRUNCATIONS)}")
+    if role in ("classifier", "question-answering"):
+        require = require_classifier if role == "classifier" else require_question_answering
         require(name, architecture_of(source))
-    network: Network
+    backend: Backend
     if is_artefact(source):
-        from electra.inference.backends import open_built_network
-
         artefact = open_artefact(source)
-        network, folder = open_built_network(artefact, role=role, device=device, threads=threads), artefact.path
+        backend, folder = open_artifact_backend(artefact, role=role, device=device, threads=threads), artefact.path
     else:
-        network = open_network(source, role=role, device=device, threads=threads)
+        backend = open_backend(source, role=role, device=device, threads=threads)
         folder = resolve.resolve(source)
     tokenizer = load_tokenizer(folder)
-    if tokenizer.vocab_size > network.vocab_size:
-        sizes = f"its tokenizer has {tokenizer.vocab_size} word pieces, its network only {network.vocab_size}"
+    if tokenizer.vocab_size > backend.vocab_size:
+        sizes = f"its tokenizer has {tokenizer.vocab_size} tokens, its network only {backend.vocab_size}"
         raise UserError(f"{name}: {sizes}; they do not belong together")
-    return Predictor(network, tokenizer, name, max_length=max_length, batch_size=batch_size)
+    return Predictor(backend, tokenizer, name, max_length=max_length, batch_size=batch_size, truncate=truncate, limit=tokenizer_limit(folder))
 
 
-def is_tagger(source: str | Path) -> bool:
+def is_token_classifier(source: str | Path) -> bool:
     """Whether a checkpoint tags words.
 
     Raises:
         UserError: no such checkpoint.
     """
-    return architecture_of(source) == ARCHITECTURE
+    return architecture_of(source) == TOKEN_CLASSIFICATION
 
 
-# ---- Which of a model's heads answers, in words: a checkpoint of somebody else's may hold another than one thinks ----
+def describe(model: Predictor) -> str:
+    """'m: ElectraForSequenceClassification, its head: classification into 2 classes (0, 1); input: the first 128 tokens (as trained)'."""
+    return f"{describe_head(model.name, model.backend)}; {model.spec.describe()}"
 
 
-OTHER_HEADS = {
-    "ElectraForPreTraining": "whether each token was replaced",
-    "ElectraForMaskedLM": "words for the masked places",
-    "ElectraModel": "none, its last hidden states",
-}
-
-
-def task_head(model: Predictor) -> Head | None:
-    """The head of a fine-tuned model; None for one that is pre-trained only."""
-    network = model.network
-    if network.architecture in ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering"):
-        return Head(kind="span")
-    if network.architecture == "ElectraForTokenClassification":
-        return Head(kind="tagging", labels=network.labels)
-    if network.architecture in OTHER_HEADS:
-        return None
-    if network.is_regression:
-        return Head(kind="regression")
-    return Head(kind="multilabel" if network.is_multilabel else "classification", labels=network.labels)
-
-
-def head_said(model: Predictor) -> str:
-    """'runs/sst2/best: ElectraForSequenceClassification, its head: classification into 2 classes (0, 1)'."""
-    head = task_head(model)
-    if head is not None:
-        return head_line(model.name, {"architectures": [model.network.architecture]}, head)
-    what = "how likely each token is (Electric)" if model.network.is_electric else OTHER_HEADS[model.network.architecture]
-    return f"{model.name}: {model.network.architecture}, its head: {what}"
-
-
-# ---- A task's examples through a network, whatever runs it: checkpoints and built artefacts are asked in the same words. Needs no torch ----
-
-
-KINDS = {"ElectraForTokenClassification": "tagging", "ElectraForQuestionAnswering": "span", "ElectraOriginalQuestionAnswering": "span"}
-
-
-def open_fine_tuned(source: str, *, threads: int = 0, device: str = "auto") -> Opened:
-    """A checkpoint folder, run, hub name or artefact -> a fine-tuned model.
-
-    Args:
-        source: what `electra.load` opens.
-        threads: CPU threads; 0 leaves the library's choice.
-        device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
+def open_fine_tuned(source: str, *, threads: int = 0, device: str = "auto") -> Predictor:
+    """`load` of a model that is fine-tuned for some task.
 
     Raises:
-        UserError: no such model, or one that was not fine-tuned.
+        UserError: no such model, or one that is pre-trained only.
     """
-    predictor = load(source, role="task", threads=threads, device=device)
-    network, head = predictor.network, head_of(predictor.network)
-
-    def compute(features: Sequence[Features], batch_size: int) -> list[np.ndarray]:
-        return compute_outputs(network, features, head, batch_size)
-
-    return Opened(
-        name=str(source),
-        head=head,
-        tokenizer=predictor.tokenizer,
-        max_length=network.max_length,
-        hf_config=network.hf_config,
-        compute=compute,
-    )
-
-
-def head_of(network: Network) -> Head:
-    """What a network's head is for; a regression answers in the label's own unit, so nothing is left to scale."""
-    if (kind := KINDS.get(network.architecture)) is not None:
-        return Head(kind=kind, labels=tuple(network.labels) if kind == "tagging" else ())
-    if network.is_regression:
-        return Head(kind="regression")
-    return Head(kind="multilabel" if network.is_multilabel else "classification", labels=tuple(network.labels))
-
-
-def compute_outputs(network: Network, features: Sequence[Features], head: Head, batch_size: int) -> list[np.ndarray]:
-    """Features -> (C,) logits of a text, (L, C) of its tokens or what a span head says of each, float32, in their order.
-
-    Similar lengths share a batch, the longest first: memory runs out at once or never.
-    """
-    pieces = [Piece(feature.ids, feature.segments, Window(0, 0, 0, 0)) for feature in features]  # type: ignore[arg-type]
-    ask = {"tagging": network.token_logits, "span": network.span_outputs}.get(head.kind, network.class_logits)
-    order = sorted(range(len(pieces)), key=lambda i: -len(pieces[i].ids))
-    found: dict[int, np.ndarray] = {}
-    with _precision(network):
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            found.update(zip(batch, ask([pieces[i] for i in batch]), strict=True))
-    return [found[i] for i in range(len(pieces))]
-
-
-def _precision(network: Network) -> AbstractContextManager[object]:
-    """On CUDA that of training's own evaluations, so that a checkpoint scores as it did there."""
-    device = getattr(network, "device", "cpu")
-    if not str(device).startswith("cuda"):
-        return nullcontext()
-    import torch
-
-    from electra.train.evaluation import autocast
-
-    return autocast(torch.device(device), "auto")
+    return load(source, role="task", threads=threads, device=device)

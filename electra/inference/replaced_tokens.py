@@ -1,4 +1,4 @@
-"""Which tokens of a text were replaced: the discriminator's answer, and the whole workflow beside the generator."""
+"""Texts -> which of their tokens were replaced: the discriminator's probabilities, and replaced-token detection step by step with its generator."""
 
 from __future__ import annotations
 
@@ -8,25 +8,47 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from electra.data.windows import Piece, answer, single_pieces
+from electra.data.windows import WindowInput, run_windows, text_windows
+from electra.tasks.text_tasks import sigmoid, softmax
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
-    from electra.inference.backends import Array, Network
+    from electra.inference.backends import Array, Backend
 
 Spans = Sequence[tuple[int, int]]
+"""Characters (first, end) of each token."""
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text and its tokens, so that it is tokenized once."""
+
+    text: str
+    ids: list[int]
+    """Without special tokens."""
+    spans: Spans
+
+
+def encoded(item: str | EncodedText, tokenizer: Tokenizer) -> EncodedText:
+    """A text -> its tokens; what is encoded already stays as it is."""
+    return item if isinstance(item, EncodedText) else EncodedText(item, *tokenizer.encode_offsets(item))
+
+
+def text_size(item: str | EncodedText) -> int:
+    """Characters."""
+    return len(item.text if isinstance(item, EncodedText) else item)
 
 
 @dataclass(frozen=True)
 class Token:
-    """One word piece of a text and the discriminator's opinion of it."""
+    """One token of a text and the discriminator's prediction for it."""
 
     token: str
-    """The word piece; '##' marks one that continues a word."""
+    """'##' marks one that continues a word."""
     start: int
     """First character in the text."""
     end: int
-    """Character behind the last."""
+    """Character after the last."""
     probability: float
     """Probability that the token was replaced."""
     replaced: bool
@@ -46,8 +68,8 @@ class Detection:
 
 
 @dataclass(frozen=True)
-class Replacement:
-    """One masked token: what stood there, what the generator proposed, what was drawn, what the discriminator said."""
+class MaskedToken:
+    """One masked token: the original, the generator's proposals and sample, the discriminator's prediction."""
 
     index: int
     """Index among the tokens of the text."""
@@ -56,15 +78,15 @@ class Replacement:
     end: int
     original: str
     proposals: tuple[tuple[str, float], ...]
-    """The generator's most probable word pieces, with probabilities."""
+    """The generator's most probable tokens, with probabilities."""
     sampled: str
-    """The word piece drawn from all of them."""
+    """The token sampled from its whole distribution."""
     changed: bool
     """Whether it differs from the original: only then is it a replacement."""
     probability: float
     """The discriminator's probability of 'replaced'."""
     verdict: bool
-    """Whether the discriminator calls it replaced."""
+    """Whether the discriminator predicts that it was replaced."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +96,9 @@ class Corruption:
     text: str
     masked: str
     """The text with [MASK] where tokens were hidden."""
-    replacements: tuple[Replacement, ...]
+    replacements: tuple[MaskedToken, ...]
     corrupted: Detection
-    """What the discriminator read and answered; offsets count in `corrupted.text`."""
+    """The discriminator's input and predictions; offsets count in `corrupted.text`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -86,25 +108,26 @@ class Corruption:
         return out
 
 
-def detect(network: Network, tokenizer: Tokenizer, texts: Iterable[str], *, threshold: float = 0.5, batch_size: int = 32) -> Iterator[Detection]:
+def detect(
+    backend: Backend, tokenizer: Tokenizer, texts: Iterable[str | EncodedText], *, max_length: int, threshold: float = 0.5, batch_size: int = 32
+) -> Iterator[Detection]:
     """Texts, any number and length -> one Detection each, in order.
 
-    A text longer than the network reads is seen through overlapping windows; each token is answered by the window in which
-    it has most context on both sides.
+    A text longer than `max_length` is read in overlapping windows; each token is predicted in the window in which it has most context on both
+    sides.
     """
 
-    def prepare(chunk: list[str]) -> list[tuple[tuple[str, list[int], Spans], list[Piece]]]:
-        encoded = [(text, *tokenizer.encode_offsets(text)) for text in chunk]
-        return [(item, single_pieces(item[1], tokenizer, network.max_length)) for item in encoded]
+    def prepare(chunk: list[str | EncodedText]) -> list[tuple[EncodedText, list[WindowInput]]]:
+        found = [encoded(item, tokenizer) for item in chunk]
+        return [(item, text_windows(item.ids, tokenizer, max_length)) for item in found]
 
-    for (text, ids, spans), pieces, results in answer(texts, prepare=prepare, run=network.replaced_logits, size=len, batch_size=batch_size):
-        yield _detection(text, [tokenizer.pieces[i] for i in ids], spans, _join(pieces, results), threshold)
+    for item, windows, results in run_windows(texts, prepare=prepare, run=backend.replaced_logits, size=text_size, batch_size=batch_size):
+        yield _detection(item.text, [tokenizer.pieces[i] for i in item.ids], item.spans, _join(windows, results), threshold)
 
 
-def _join(pieces: Sequence[Piece], results: Sequence[Array]) -> Array:
-    """Logits of every piece, special tokens included -> probabilities of the text's tokens."""
-    logits = np.concatenate([result[piece.inside] for piece, result in zip(pieces, results, strict=True)])
-    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+def _join(windows: Sequence[WindowInput], results: Sequence[Array]) -> Array:
+    """Logits of every window, special tokens included -> probabilities of the text's tokens."""
+    return sigmoid(np.concatenate([result[window.inside] for window, result in zip(windows, results, strict=True)]))
 
 
 def _detection(text: str, words: Sequence[str], spans: Spans, probabilities: Array, threshold: float) -> Detection:
@@ -112,39 +135,40 @@ def _detection(text: str, words: Sequence[str], spans: Spans, probabilities: Arr
     return Detection(text, tuple(Token(word, start, end, p, p >= threshold) for word, (start, end), p in rows))
 
 
-# ---- the whole workflow ----
+# ---- corruption ----
 
 
 @dataclass(frozen=True)
 class _Masked:
-    """A text whose `chosen` tokens are hidden; `chances` are the random numbers that will draw the replacements."""
+    """A text whose `chosen` tokens are masked; `uniform` are the random numbers that choose the samples."""
 
     text: str
     ids: list[int]
     spans: Spans
     chosen: list[int]
-    chances: list[float]
+    uniform: list[float]
 
 
-Draw = tuple[list[tuple[int, float]], int]
-"""The generator's most probable ids with their probabilities, and the id drawn."""
+Sample = tuple[list[tuple[int, float]], int]
+"""The generator's most probable ids with their probabilities, and the id sampled."""
 
 
 @dataclass(frozen=True)
 class _Filled:
-    """A masked text, what was drawn at each mask, and the ids the discriminator reads."""
+    """A masked text, the sample at each mask, and the ids that the discriminator reads."""
 
     masked: _Masked
-    draws: list[Draw]
+    samples: list[Sample]
     ids: list[int]
 
 
 def corrupt(
-    discriminator: Network,
-    generator: Network,
+    discriminator: Backend,
+    generator: Backend,
     tokenizer: Tokenizer,
-    texts: Iterable[str],
+    texts: Iterable[str | EncodedText],
     *,
+    max_length: int,
     mask_prob: float = 0.15,
     temperature: float = 1.0,
     seed: int = 1,
@@ -154,66 +178,58 @@ def corrupt(
 ) -> Iterator[Corruption]:
     """Texts -> the workflow of replaced-token detection on each (paper, figure 2).
 
-    `mask_prob` of a text's tokens, at least one, become [MASK]; the generator's distribution over the vocabulary, at
-    `temperature`, is drawn from once at each; the discriminator reads the result. What is hidden and drawn depends on the
-    seed and the text's number alone.
+    `mask_prob` of a text's tokens, at least one, become [MASK]; each is sampled from the generator's distribution over the
+    vocabulary at `temperature`; the discriminator reads the result. Masks and samples depend on the seed and the text's number
+    alone.
     """
-    limit = min(discriminator.max_length, generator.max_length)
     numbered = enumerate(texts)
 
-    def prepare(chunk: list[tuple[int, str]]) -> list[tuple[_Masked, list[Piece]]]:
+    def prepare(chunk: list[tuple[int, str | EncodedText]]) -> list[tuple[_Masked, list[WindowInput]]]:
         out = []
         for number, text in chunk:
-            ids, spans = tokenizer.encode_offsets(text)
-            eligible = [i for i, word in enumerate(ids) if word not in tokenizer.special_ids]
-            masked = _choose(text, ids, spans, eligible, mask_prob, np.random.default_rng([seed, number]))
-            hidden = list(ids)
+            item = encoded(text, tokenizer)
+            eligible = [i for i, word in enumerate(item.ids) if word not in tokenizer.special_ids]
+            masked = _choose(item, eligible, mask_prob, np.random.default_rng([seed, number]))
+            hidden = list(item.ids)
             for index in masked.chosen:
                 hidden[index] = tokenizer.mask_id
-            pieces = [_ask(piece, masked) for piece in single_pieces(hidden, tokenizer, limit)]
-            out.append((masked, [piece for piece in pieces if piece.queries]))
+            windows = [_with_queries(window, masked) for window in text_windows(hidden, tokenizer, max_length)]
+            out.append((masked, [window for window in windows if window.queries]))
         return out
 
-    def run(pieces: list[Piece]) -> list[list[Draw]]:
+    def run(windows: list[WindowInput]) -> list[list[Sample]]:
         return [
-            [_draw(logits, chance, temperature, num_proposals) for logits, (_, chance) in zip(rows, piece.queries, strict=True)]
-            for piece, rows in zip(pieces, generator.word_logits(pieces), strict=True)
+            [_sample(logits, uniform, temperature, num_proposals) for logits, (_, uniform) in zip(rows, window.queries, strict=True)]
+            for window, rows in zip(windows, generator.word_logits(windows), strict=True)
         ]
 
-    def judge(chunk: list[_Filled]) -> list[tuple[_Filled, list[Piece]]]:
-        return [(filled, single_pieces(filled.ids, tokenizer, discriminator.max_length)) for filled in chunk]
+    def discriminate(chunk: list[_Filled]) -> list[tuple[_Filled, list[WindowInput]]]:
+        return [(filled, text_windows(filled.ids, tokenizer, max_length)) for filled in chunk]
 
     def fill() -> Iterator[_Filled]:
-        for masked, _, results in answer(numbered, prepare=prepare, run=run, size=lambda item: len(item[1]), batch_size=batch_size):
-            draws = [draw for result in results for draw in result]
-            sampled = {index: drawn for index, (_, drawn) in zip(masked.chosen, draws, strict=True)}
-            yield _Filled(masked, draws, [sampled.get(index, word) for index, word in enumerate(masked.ids)])
+        for masked, _, results in run_windows(numbered, prepare=prepare, run=run, size=lambda item: text_size(item[1]), batch_size=batch_size):
+            samples = [sample for result in results for sample in result]
+            sampled = {index: new for index, (_, new) in zip(masked.chosen, samples, strict=True)}
+            yield _Filled(masked, samples, [sampled.get(index, word) for index, word in enumerate(masked.ids)])
 
-    for filled, pieces, logits in answer(
-        fill(), prepare=judge, run=discriminator.replaced_logits, size=lambda f: len(f.masked.text), batch_size=batch_size
+    for filled, windows, logits in run_windows(
+        fill(), prepare=discriminate, run=discriminator.replaced_logits, size=lambda f: len(f.masked.text), batch_size=batch_size
     ):
-        yield _tell(filled.masked, filled.draws, _join(pieces, logits), tokenizer, threshold)
+        yield _corruption(filled.masked, filled.samples, _join(windows, logits), tokenizer, threshold)
 
 
-def _choose(text: str, ids: list[int], spans: Spans, eligible: list[int], mask_prob: float, random: np.random.Generator) -> _Masked:
+def _choose(item: EncodedText, eligible: list[int], mask_prob: float, random: np.random.Generator) -> _Masked:
     """`mask_prob` of the text's tokens, at least one, never a special one (nor an unknown word, as in pre-training)."""
-    count = min(len(eligible), max(1, round(len(ids) * mask_prob)))
+    count = min(len(eligible), max(1, round(len(item.ids) * mask_prob)))
     chosen = sorted(eligible[i] for i in random.permutation(len(eligible))[:count])
-    return _Masked(text, ids, spans, chosen, random.random(count).tolist())
+    return _Masked(item.text, item.ids, item.spans, chosen, random.random(count).tolist())
 
 
-def _ask(piece: Piece, masked: _Masked) -> Piece:
-    """The piece with a query at each hidden token it answers for."""
-    window = piece.window
-    here = [(c, u) for c, u in zip(masked.chosen, masked.chances, strict=True) if window.first <= c < window.last]
-    return replace(piece, queries=tuple((1 + c - window.start, u) for c, u in here))
-
-
-def probabilities_of(logits: Array, temperature: float = 1.0) -> Array:
-    """(..., N) logits -> softmax of logits / temperature over the last axis, float64."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(-1, keepdims=True))
-    return scaled / scaled.sum(-1, keepdims=True)
+def _with_queries(item: WindowInput, masked: _Masked) -> WindowInput:
+    """The window with a query at each masked token it answers for."""
+    window = item.window
+    here = [(c, u) for c, u in zip(masked.chosen, masked.uniform, strict=True) if window.first <= c < window.last]
+    return replace(item, queries=tuple((1 + c - window.start, u) for c, u in here))
 
 
 def likeliest(values: Array, count: int) -> list[int]:
@@ -224,45 +240,45 @@ def likeliest(values: Array, count: int) -> list[int]:
     return ranked
 
 
-def _draw(logits: Array, chance: float, temperature: float, num_proposals: int) -> Draw:
-    """(V,) logits, a uniform number -> the most probable ids with probabilities, and the id drawn by the inverse CDF."""
-    probabilities = probabilities_of(logits, temperature)
+def _sample(logits: Array, uniform: float, temperature: float, num_proposals: int) -> Sample:
+    """(V,) logits, a uniform number -> the most probable ids with probabilities, and the id sampled by the inverse CDF."""
+    probabilities = softmax(logits, temperature)
     cumulative = probabilities.cumsum()
-    sampled = min(int(np.searchsorted(cumulative, chance * cumulative[-1], side="right")), len(probabilities) - 1)
+    sampled = min(int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right")), len(probabilities) - 1)
     return [(i, float(probabilities[i])) for i in likeliest(probabilities, num_proposals)], sampled
 
 
-def _tell(
+def _corruption(
     masked: _Masked,
-    draws: Sequence[Draw],
+    samples: Sequence[Sample],
     probabilities: Array,
     tokenizer: Tokenizer,
     threshold: float,
 ) -> Corruption:
     words = [tokenizer.pieces[i] for i in masked.ids]
-    sampled = dict(zip(masked.chosen, (tokenizer.pieces[drawn] for _, drawn in draws), strict=True))
+    sampled = dict(zip(masked.chosen, (tokenizer.pieces[new] for _, new in samples), strict=True))
     hidden_text, _ = _rewrite(masked.text, masked.spans, words, dict.fromkeys(masked.chosen, "[MASK]"))
     changed = {i: word for i, word in sampled.items() if word != words[i]}
     corrupted_text, spans = _rewrite(masked.text, masked.spans, words, changed)
     detection = _detection(corrupted_text, [sampled.get(i, word) for i, word in enumerate(words)], spans, probabilities, threshold)
     replacements = []
-    for index, (proposals, _) in zip(masked.chosen, draws, strict=True):
+    for index, (proposals, _) in zip(masked.chosen, samples, strict=True):
         verdict = detection.tokens[index]
         best = tuple((tokenizer.pieces[i], p) for i, p in proposals)
         start, end = masked.spans[index]
-        shown = Replacement(index, start, end, words[index], best, sampled[index], index in changed, verdict.probability, verdict.replaced)
+        shown = MaskedToken(index, start, end, words[index], best, sampled[index], index in changed, verdict.probability, verdict.replaced)
         replacements.append(shown)
     return Corruption(masked.text, hidden_text, tuple(replacements), detection)
 
 
 def _rewrite(text: str, spans: Spans, words: Sequence[str], put: dict[int, str]) -> tuple[str, list[tuple[int, int]]]:
-    """The text with other words at some tokens -> new text, and where each token now stands in it.
+    """The text with other words at some tokens -> new text, and the place of each token in it.
 
-    A drawn piece that starts a word, put where one continued, is set off by a space; '##' stays visible only where a
-    continuation was put at the start of a word, as the discriminator too reads it there.
+    A sample that starts a word in place of one that continued is set off by a space; '##' stays visible only where a
+    continuation was sampled at the start of a word, as the discriminator reads it there too.
     """
     out: list[str] = []
-    length = behind = 0
+    length = done = 0
     places = []
 
     def add(part: str) -> None:
@@ -271,8 +287,8 @@ def _rewrite(text: str, spans: Spans, words: Sequence[str], put: dict[int, str])
         length += len(part)
 
     for index, (start, end) in enumerate(spans):
-        # Two pieces may share a character (one that normalization expands): its text is written once.
-        add(text[behind:start])
+        # Two tokens may share a character (one that normalization expands): its text is written once.
+        add(text[done:start])
         word = put.get(index)
         continues = words[index].startswith("##")
         if word is not None and continues and word.startswith("##"):
@@ -280,8 +296,8 @@ def _rewrite(text: str, spans: Spans, words: Sequence[str], put: dict[int, str])
         elif word is not None and continues and word != "[MASK]":
             add(" ")
         where = length
-        add(text[max(start, behind) : end] if word is None else word)
+        add(text[max(start, done) : end] if word is None else word)
         places.append((where if length > where else max(0, where - (end - start)), length))
-        behind = max(behind, end)
-    add(text[behind:])
+        done = max(done, end)
+    add(text[done:])
     return "".join(out), places

@@ -23,7 +23,7 @@ LONGEST_LINE = 64 << 20
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
-class Typed(str):
+class TypedText(str):
     """A text that was typed where the name of a file could stand."""
 
 
@@ -46,9 +46,9 @@ def check_readable(file: str) -> None:
     Raises:
         UserError: missing, a folder, empty or not readable.
     """
-    if isinstance(file, Typed) and not file.strip():
+    if isinstance(file, TypedText) and not file.strip():
         raise UserError("the text is empty: there is nothing to read in it")
-    if file == "-" or isinstance(file, Typed):
+    if file == "-" or isinstance(file, TypedText):
         return
     path = atomic.existing_path(file, "text file")
     if path.is_dir():
@@ -74,7 +74,7 @@ def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = 
         UserError: missing, empty, binary, not UTF-8, not JSON, or a field that is not there; the line's number is named.
     """
     check_readable(file)
-    if isinstance(file, Typed):
+    if isinstance(file, TypedText):
         yield _from_line(str(file), "the text") if pairs else Text(str(file))
         return
     name = "standard input" if file == "-" else file
@@ -181,7 +181,7 @@ NEAR = 0.8
 
 
 def model_and_texts(command: str, role: str, model: str, file: str, text: str | None) -> tuple[str, str]:
-    """The arguments of a command, '' where there was none -> source of the model, and file name, '-' or `Typed` text.
+    """The arguments of a command, '' where there was none -> source of the model, and file name, '-' or `TypedText` text.
 
     Args:
         command: 'predict' or 'detect', for messages.
@@ -196,7 +196,7 @@ def model_and_texts(command: str, role: str, model: str, file: str, text: str | 
     if text is not None:
         if file:
             raise UserError(f"both a file ({file}) and --text; give one of them")
-        return model or bundled.default(role), Typed(text)
+        return model or bundled.default(role), TypedText(text)
     if file:
         _refuse_loose_words(command, model, file)
         return model, file
@@ -206,7 +206,7 @@ def model_and_texts(command: str, role: str, model: str, file: str, text: str | 
     if model == "-":
         return bundled.default(role), "-"
     if may_be_text(model):
-        return bundled.default(role), Typed(model)
+        return bundled.default(role), TypedText(model)
     _require_model(command, role, model)
     return model, "-"
 

@@ -1,42 +1,41 @@
-"""Texts, or lists of words -> a tag for every word, with its place; and the spans that the tags mark."""
+"""Texts, or lists of words -> a tag for every word with its place, and the entities that the tags mark; files of sentences, and output lines."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from electra.data.windows import Piece, Window, answer, split_words
+from electra.contracts import Example, Features, TagPrediction
+from electra.data.windows import chunks
 from electra.errors import UserError, did_you_mean
-from electra.inference.replaced_tokens import probabilities_of
-from electra.inference.text_io import JSON_SUFFIXES, Typed, read_records, read_texts
-from electra.tasks.tag_schemes import best_path, find_spans, marks_spans, scheme_rules
-from electra.tasks.tagging import window_ids, word_pieces
+from electra.inference.answerer import Answerer
+from electra.inference.text_io import JSON_SUFFIXES, TypedText, read_records, read_texts
+from electra.tasks.tag_schemes import find_spans, marks_spans
+from electra.tasks.tagging import word_pieces, word_probabilities, word_windows
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
-    from electra.inference.backends import Array
-    from electra.inference.predictor import Predictor
 
 
 Sentence: TypeAlias = str | Sequence[str]
 """A text, or its words."""
-ARCHITECTURE = "ElectraForTokenClassification"
 
 
 @dataclass(frozen=True)
 class TaggedWord:
-    """A word and what the model says of it."""
+    """A word and its predicted tag."""
 
     word: str
     tag: str
     probability: float
     start: int
-    """Its first character in the text; given words stand in a text with a blank between them."""
+    """Its first character in the text; words that were given as a list are joined by single blanks."""
     end: int
 
 
@@ -54,7 +53,7 @@ class Entity:
     end: int
     first_word: int
     end_word: int
-    """Index behind its last word."""
+    """Index after its last word."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +69,48 @@ class Tagged:
 
 @dataclass(frozen=True)
 class Units:
-    """What a text is made of when it is tagged: words, or single word pieces."""
+    """What is tagged in a text: its words, or its single tokens."""
 
     text: str
-    pieces: Sequence[Sequence[int]]
-    """Ids of each unit."""
+    ids: Sequence[Sequence[int]]
+    """Token ids of each unit."""
     places: Sequence[tuple[int, int]]
     """Characters (first, end) of each unit in the text."""
 
 
-def tag(predictor: Predictor, sentences: Iterable[Sentence], *, constrained: bool = False) -> Iterator[Tagged]:
-    """Sentences -> their tags, in constant memory and in order; each word is answered at its first piece, where it has most context.
+def tag(model: Answerer, sentences: Iterable[Sentence], batch_size: int) -> Iterator[Tagged]:
+    """Sentences -> their tags, in constant memory and in order; each word is tagged at its first token, where it has most context.
 
     Raises:
-        UserError: the checkpoint has no head for tags, or a sentence is neither a text nor a list of words.
+        UserError: a sentence is neither a text nor a list of words.
     """
-    labels, spanned = predictor.network.labels, marks_spans(predictor.network.labels)
-    rules = scheme_rules(labels) if constrained else None
-    for units, rows, num_windows in unit_probabilities(predictor, (word_units(s, predictor.tokenizer) for s in sentences)):
-        words = []
-        with np.errstate(divide="ignore"):
-            path = best_path(np.log(rows), rules)
-        for (start, end), row, best in zip(units.places, rows, path, strict=True):
-            words.append(TaggedWord(units.text[start:end], labels[best], float(row[best]), start, end))
-        yield Tagged(units.text, tuple(words), tuple(entities(units.text, words) if spanned else ()), num_windows)
+    units = (word_units(sentence, model.tokenizer) for sentence in sentences)
+    for chunk in chunks(units, lambda unit: len(unit.text), batch_size):
+        yield from tag_units(model, chunk, unit_features(model, chunk), batch_size)
+
+
+def tag_units(model: Answerer, chunk: Sequence[Units], features: Sequence[Features], batch_size: int) -> Iterator[Tagged]:
+    """Sentences in units and their inputs -> their tags."""
+    spanned = marks_spans(model.head.labels)
+    examples = [Example(id="", text=unit.text) for unit in chunk]
+    for unit, prediction in zip(chunk, model.answer_features(examples, features, batch_size), strict=True):
+        assert isinstance(prediction, TagPrediction) and isinstance(prediction.label, tuple)
+        rows = zip(unit.places, prediction.label, prediction.word_probabilities, strict=True)
+        words = [TaggedWord(unit.text[start:end], name, probability, start, end) for (start, end), name, probability in rows]
+        yield Tagged(unit.text, tuple(words), tuple(entities(unit.text, words) if spanned else ()), prediction.num_windows)
+
+
+def unit_features(model: Answerer, chunk: Sequence[Units], most: int | None = None) -> list[Features]:
+    """Sentences in units -> the model's inputs, at most `most`."""
+    segment, length = int(model.spec.options.get("token_segment", 0)), model.spec.max_length
+    windows = (window for i, unit in enumerate(chunk) for window in word_windows(unit.ids, model.tokenizer, length, i, segment))
+    return list(islice(windows, most))
+
+
+def unit_probabilities(model: Answerer, chunk: Sequence[Units], features: Sequence[Features], batch_size: int) -> Iterator[np.ndarray]:
+    """Units of texts and their inputs -> (N, C) probabilities of their tags."""
+    for rows, _ in word_probabilities(model.outputs(features, batch_size), features, len(chunk)):
+        yield rows
 
 
 def entities(text: str, words: Sequence[TaggedWord]) -> list[Entity]:
@@ -108,7 +125,7 @@ def entities(text: str, words: Sequence[TaggedWord]) -> list[Entity]:
 
 
 def word_units(sentence: Sentence, tokenizer: Tokenizer) -> Units:
-    """A text -> its words by the tokenizer's own rules, so that pieces are those of the whole text; or given words, each by itself.
+    """A text -> its words by the tokenizer's own rules, so that tokens are those of the whole text; or given words, each by itself.
 
     Raises:
         UserError: neither.
@@ -125,52 +142,22 @@ def word_units(sentence: Sentence, tokenizer: Tokenizer) -> Units:
     return Units(" ".join(sentence), word_pieces(sentence, tokenizer), places)
 
 
-def piece_units(text: str, tokenizer: Tokenizer) -> Units:
-    """A text -> its word pieces, each a unit of its own."""
+def token_units(text: str, tokenizer: Tokenizer) -> Units:
+    """A text -> its tokens, each a unit."""
     ids, offsets = tokenizer.encode_offsets(text)
     return Units(text, [[index] for index in ids], offsets)
 
 
-def unit_probabilities(predictor: Predictor, texts: Iterable[Units]) -> Iterator[tuple[Units, Array, int]]:
-    """Units of texts -> (them, (N, C) probabilities of their tags, number of windows), in order.
-
-    Raises:
-        UserError: the checkpoint has no head for tags.
-    """
-    network, tokenizer, max_length = predictor.network, predictor.tokenizer, predictor.max_length
-    if network.architecture != ARCHITECTURE:
-        remedy = f"fine-tune it first: electra finetune tagging --model {predictor.name} --train FILE --dev FILE --output RUN"
-        raise UserError(f"{predictor.name} tags no words (it is an {network.architecture}); {remedy}")
-
-    def prepare(chunk: list[Units]) -> list[tuple[Units, list[Piece]]]:
-        out = []
-        for units in chunk:
-            pieces = []
-            for window in split_words([len(ids) for ids in units.pieces], max_length - 2):
-                ids, word_ids = window_ids(units.pieces, window, tokenizer, max_length)
-                asked = tuple((token, 0.0) for token, word in enumerate(word_ids) if window.first <= word < window.last)
-                pieces.append(Piece(ids, [network.token_segment] * len(ids), Window(*window), queries=asked))
-            out.append((units, pieces))
-        return out
-
-    def run(pieces: list[Piece]) -> list[Array]:
-        logits = network.token_logits(pieces)
-        return [probabilities_of(rows[[token for token, _ in piece.queries]]) for piece, rows in zip(pieces, logits, strict=True)]
-
-    for units, pieces, results in answer(texts, prepare=prepare, run=run, size=lambda units: len(units.text), batch_size=predictor.batch_size):
-        yield units, np.concatenate(results), len(pieces)
-
-
-# ---- A file or standard input -> sentences to tag; tagged sentences -> columns or JSON lines ----
+# ---- files and output ----
 
 
 def read_sentences(file: str, text_field: str = "text") -> Iterator[Sentence]:
     """A file name or '-' -> texts, one a line; from JSON lines the named field, a text or a list of words.
 
     Raises:
-        UserError: missing, empty, binary, not UTF-8, not JSON, or a field that is not there; the line's number is named.
+        UserError: missing, empty, binary, not UTF-8, not JSON, or a missing field; the message has the line's number.
     """
-    if isinstance(file, Typed) or Path(file).suffix.lower() not in JSON_SUFFIXES:
+    if isinstance(file, TypedText) or Path(file).suffix.lower() not in JSON_SUFFIXES:
         yield from (text.text for text in read_texts(file, text_field=text_field, pair_field=None, pairs=False))
         return
     for place, record in read_records(file):
@@ -183,7 +170,7 @@ def read_sentences(file: str, text_field: str = "text") -> Iterator[Sentence]:
 
 
 def tagged_columns(tagged: Tagged) -> str:
-    """A line per word, its tag behind a tab, and an empty line."""
+    """A line per word with its tag after a tab, and an empty line."""
     # White space inside a given word would break the columns.
     return "".join(f"{' '.join(word.word.split()) or '_'}\t{word.tag}\n" for word in tagged.words) + "\n"
 

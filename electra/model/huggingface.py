@@ -307,20 +307,20 @@ ROLES = {
     "discriminator": ("ElectraForPreTraining",),
     "generator": ("ElectraForMaskedLM",),
     "classifier": ("ElectraForSequenceClassification", "ElectraOriginalClassifier"),
-    "tagger": ("ElectraForTokenClassification",),
-    "span finder": ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering"),
+    "token-classification": ("ElectraForTokenClassification",),
+    "question-answering": ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering"),
 }
-ROLES["task"] = (*ROLES["classifier"], *ROLES["tagger"], *ROLES["span finder"])
-_LABELLED = (*ROLES["classifier"], *ROLES["tagger"])
+ROLES["task"] = (*ROLES["classifier"], *ROLES["token-classification"], *ROLES["question-answering"])
+_LABELLED = (*ROLES["classifier"], *ROLES["token-classification"])
 _FINE_TUNE = "fine-tune it first: electra finetune {task} --model {source} --data DIR --output RUN"
 
 
 def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
     """A checkpoint folder, run directory or hub name -> the model in it, on the CPU, in evaluation mode, fp32.
 
-    `role` is what the caller needs: 'discriminator', 'generator' (looked for in CKPT/generator too), 'classifier', 'tagger', 'span finder',
-    'task' (one of these three), 'encoder' (the encoder of whatever is there) or 'any'. For the last two a BERT will do: it becomes a masked LM
-    of ELECTRA's shape.
+    `role` is what the caller needs: 'discriminator', 'generator' (looked for in CKPT/generator too), 'classifier', 'token-classification',
+    'question-answering', 'task' (one of these three), 'encoder' (the encoder of whatever is there) or 'any'. For the last two a BERT will do:
+    it becomes a masked LM of ELECTRA's shape.
 
     Raises:
         UserError: not found, damaged, or it has no such part; the message says what to do.
@@ -339,8 +339,8 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
             "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
             "generator": "give a checkpoint with its generator (CKPT/generator, or an ElectraForMaskedLM)",
             "classifier": _FINE_TUNE.format(task="TASK", source=source),
-            "tagger": _FINE_TUNE.format(task="conll2000", source=source),
-            "span finder": _FINE_TUNE.format(task="squad", source=source),
+            "token-classification": _FINE_TUNE.format(task="conll2000", source=source),
+            "question-answering": _FINE_TUNE.format(task="squad", source=source),
             "task": _FINE_TUNE.format(task="TASK", source=source),
         }
         raise UserError(f"{source} is an {architecture}: it has no {role} head; {remedies[role]}")
@@ -423,10 +423,12 @@ def save_checkpoint(
     extra: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     embeddings_in_parent: bool = False,
+    max_length: int = 0,
 ) -> None:
     """Write a module as a Hugging Face directory into an existing (usually still temporary) folder.
 
     `tokenizer` is a folder whose tokenizer files are copied; `card` becomes README.md; `extra` is added to config.json.
+    `max_length`, where given, is written as the tokenizer's `model_max_length`.
     `embeddings_in_parent` leaves out a generator's embeddings, which its discriminator's folder above holds too: a smaller
     file that only this package opens.
     """
@@ -444,6 +446,9 @@ def save_checkpoint(
         for name in TOKENIZER_FILES:
             if (tokenizer / name).exists():
                 shutil.copyfile(tokenizer / name, folder / name)
+        if max_length and (place := folder / "tokenizer_config.json").exists():
+            settings = json.loads(place.read_text(encoding="utf-8")) | {"model_max_length": max_length}
+            atomic.write_text(place, json.dumps(settings, indent=2) + "\n")
     if card is not None:
         atomic.write_text(folder / "README.md", card)
 

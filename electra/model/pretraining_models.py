@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -129,12 +130,21 @@ def generator_alone(objective: MaskedLanguageModel | CorruptionObjective) -> fro
     return frozenset(name for name, parameter in objective.named_parameters() if id(parameter) in its)
 
 
-def save(objective: MaskedLanguageModel | CorruptionObjective, folder: Path, *, tokenizer: Path, card: str) -> None:
-    """Write an objective's networks: what it is for at the top, and the generator below it."""
+def save(
+    objective: MaskedLanguageModel | CorruptionObjective,
+    folder: Path,
+    *,
+    tokenizer: Path,
+    card: str,
+    extra: Mapping[str, Any] | None = None,
+    max_length: int = 0,
+) -> None:
+    """Write an objective's networks: the main one at the top, the generator below it; `extra` goes into both config.json."""
     network = main_network(objective)
-    save_checkpoint(plain(network), folder, tokenizer=tokenizer, card=card)
+    shared: dict[str, Any] = {"tokenizer": tokenizer, "extra": extra, "max_length": max_length}
+    save_checkpoint(plain(network), folder, card=card, **shared)
     if isinstance(objective, CorruptionObjective) and objective.generator is not None:
-        save_checkpoint(objective.generator, folder / "generator", tokenizer=tokenizer)
+        save_checkpoint(objective.generator, folder / "generator", **shared)
 
 
 def plain(network: Discriminator | Generator) -> Discriminator | Generator:

@@ -12,6 +12,7 @@ from electra.errors import UserError
 from electra.pretraining.setup import after_restart, check, check_data, recorded, with_absolute_paths, write_run
 from electra.settings import PretrainSettings, phases
 from electra.storage import atomic
+from electra.tasks import input_spec
 
 if TYPE_CHECKING:
     from electra.model.generators import MaskedLanguageModel
@@ -141,7 +142,10 @@ def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, d
         return dict(metrics)
 
     def save(folder: Path) -> None:
-        pretraining_models.save(objective, folder, tokenizer=corpus.tokenizer_path, card=pretraining_card(settings, corpus.describe(), metrics))
+        length, card = settings.data.sequence_length, pretraining_card(settings, corpus.describe(), metrics)
+        pretraining_models.save(
+            objective, folder, tokenizer=corpus.tokenizer_path, card=card, extra=input_spec.record(None, length), max_length=length
+        )
 
     run = loop.Run(
         objective=objective,

@@ -1,4 +1,4 @@
-"""Models -> an ASGI application: routes, refusals in one shape, the gate around them."""
+"""Models -> an ASGI application: routes, errors in one shape, middleware."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 
 from electra import __version__
 from electra.serve import routes
-from electra.serve.limits import Refused, error_body
-from electra.serve.middleware import PASSAGE, Gate
+from electra.serve.limits import RequestError, error_body
+from electra.serve.middleware import CONTEXT, AccessMiddleware
 from electra.serve.page import page_router
-from electra.serve.routes import REFUSALS
-from electra.serve.schemas import ModelCard
+from electra.serve.routes import ERROR_RESPONSES
+from electra.serve.schemas import ServedModel
 from electra.serve.service import Serving
 
 # ---- The OpenAPI document as one plain page: nothing is fetched from elsewhere, nothing runs in the browser ----
@@ -72,7 +72,7 @@ def _text(value: str) -> str:
 DESCRIPTION = """Models made with electra. Routes at the root ask the first model; each model has the same routes under /models/NAME."""
 
 
-def create_app(serving: Serving, *, docs: bool = True) -> Gate:
+def create_app(serving: Serving, *, docs: bool = True) -> AccessMiddleware:
     """Models with their queues -> the application that a server runs; its lifespan starts and stops the models' threads."""
 
     @asynccontextmanager
@@ -95,11 +95,11 @@ def create_app(serving: Serving, *, docs: bool = True) -> Gate:
     _add_routes(app, serving)
     if docs:
         app.add_route("/docs", docs_page, methods=["GET"], include_in_schema=False)
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _broken)
-    return Gate(app, serving)
+    return AccessMiddleware(app, serving)
 
 
 def _add_routes(app: FastAPI, serving: Serving) -> None:
@@ -113,31 +113,36 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
     for router in (routes.tei_router, routes.own_router, routes.hf_router):
         app.include_router(router)
         app.include_router(router, **named)
-    answer: dict[str, Any] = {"methods": ["POST"], "response_model": list[Any] | dict[str, Any], "responses": REFUSALS, "tags": ["Hugging Face"]}
+    answer: dict[str, Any] = {
+        "methods": ["POST"],
+        "response_model": list[Any] | dict[str, Any],
+        "responses": ERROR_RESPONSES,
+        "tags": ["Hugging Face"],
+    }
     app.add_api_route("/", routes.infer, **answer)
     app.add_api_route("/models/{name}", routes.infer, dependencies=[Depends(name_of)], **answer)
-    about: dict[str, Any] = {"methods": ["GET"], "response_model": ModelCard, "responses": {code: REFUSALS[code] for code in (401, 404)}}
+    about: dict[str, Any] = {"methods": ["GET"], "response_model": ServedModel, "responses": {code: ERROR_RESPONSES[code] for code in (401, 404)}}
     app.add_api_route("/models/{name}", routes.describe_model, dependencies=[Depends(name_of)], tags=["server"], **about)
     app.include_router(page_router())
 
 
-# ---- refusals ----
+# ---- errors ----
 
 
 def _respond(status: int, message: str, headers: Any = None) -> Response:
     return Response(error_body(status, message), status_code=status, media_type="application/json", headers=headers)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    request.scope[PASSAGE].reason = error.reason
+async def _request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    request.scope[CONTEXT].reason = error.reason
     return _respond(error.status, error.message, error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     """The first thing that was not as expected: where, and what was; what was sent instead is not repeated."""
     assert isinstance(error, RequestValidationError)
-    request.scope[PASSAGE].reason = "question"
+    request.scope[CONTEXT].reason = "question"
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")
     return _respond(422, f"{place[:100]}: {first['msg'][:200]}" if place else "expected a JSON object with `inputs`")
@@ -145,9 +150,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    request.scope[PASSAGE].reason = "route"
+    request.scope[CONTEXT].reason = "route"
     return _respond(error.status_code, f"{error.detail}: see /openapi.json" if error.status_code in (404, 405) else str(error.detail), error.headers)
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return _respond(500, "Inference failed")  # the gate writes it into the log
+    return _respond(500, "Inference failed")  # the middleware writes it into the log

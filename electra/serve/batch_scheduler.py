@@ -1,7 +1,7 @@
 """Texts of many requests -> batches of one model, in the order they came.
 
-Each model has a queue and one thread. The thread takes what waits longest, adds what asks the same, up to a budget of tokens, and answers
-it in one call. While it computes, the next batch gathers; an idle model waits a moment for company. A request's texts may end up in
+Each model has a queue and one thread. The thread takes the oldest text, adds others of the same operation up to a budget of tokens, and
+answers them in one call. While it computes, the next batch gathers; an idle model waits a moment for more texts. A request's texts may be in
 different batches; it is answered when the last one is.
 """
 
@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from electra.serve.limits import Limits, Refused
+from electra.serve.limits import Limits, RequestError
 from electra.serve.observability import Metrics
-from electra.serve.operations import Cost, Operation
+from electra.serve.operations import Operation, PreparedText, TextCost
 
 LONGEST_RETRY = 60
 """Seconds; the most that Retry-After says."""
@@ -27,7 +27,7 @@ LONGEST_RETRY = 60
 
 @dataclass(eq=False)
 class Ticket:
-    """A request's place in the queue: its answers, one per text, when `done` is."""
+    """A queued request: its answers, one per text, once `done` is set."""
 
     done: asyncio.Future[list[Any]]
     answers: list[Any]
@@ -36,19 +36,23 @@ class Ticket:
 
 
 @dataclass(eq=False)
-class Entry:
+class QueuedText:
     """One text in the queue."""
 
     ticket: Ticket
     index: int
     operation: Operation
-    item: Any
-    cost: Cost
+    text: PreparedText
     arrived: float = field(default_factory=time.monotonic)
 
+    @property
+    def cost(self) -> TextCost:
+        """What answering it takes."""
+        return self.text.cost
 
-Run = Callable[[Operation, list[Any], int], list[Any]]
-"""(what is asked, texts, pieces at a time) -> one answer per text."""
+
+Run = Callable[[Operation, Sequence[PreparedText], int], list[Any]]
+"""(operation, texts, inputs at a time) -> one answer per text."""
 
 
 class Batcher:
@@ -59,7 +63,7 @@ class Batcher:
         self.run = run
         self.limits = limits
         self.metrics = metrics
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[QueuedText] = deque()
         self._queued_tokens = 0
         self._running_tokens = 0
         self._changed = threading.Condition()
@@ -78,44 +82,44 @@ class Batcher:
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Take nothing more; what was taken is still answered."""
+        """Take no more texts; those that were taken are still answered."""
         self._closed = True
 
     def stop(self) -> None:
-        """Answer what waits, then end the thread."""
+        """Answer the queued texts, then end the thread."""
         with self._changed:
             self._closed = self._stopping = True
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join()
 
-    # ---- the side of the requests (the event loop's thread) ----
+    # ---- called by requests (the event loop's thread) ----
 
-    def submit(self, operation: Operation, items: Sequence[tuple[Any, Cost]]) -> Ticket:
-        """Texts with their costs -> a ticket. Either all of them are taken or none is.
+    def submit(self, operation: Operation, texts: Sequence[PreparedText]) -> Ticket:
+        """Texts -> a ticket. Either all of them are queued or none is.
 
         Raises:
-            Refused: 503 while shutting down, 429 where the queue has no room for them.
+            RequestError: 503 while shutting down, 429 where the queue is full.
         """
-        ticket = Ticket(asyncio.get_running_loop().create_future(), [None] * len(items), len(items))
-        entries = [Entry(ticket, index, operation, item, cost) for index, (item, cost) in enumerate(items)]
+        ticket = Ticket(asyncio.get_running_loop().create_future(), [None] * len(texts), len(texts))
+        entries = [QueuedText(ticket, index, operation, text) for index, text in enumerate(texts)]
         with self._changed:
-            self.check_room(len(items))
+            self.check_queue(len(texts))
             self._queue.extend(entries)
             self._queued_tokens += sum(entry.cost.read for entry in entries)
             self._changed.notify()
         return ticket
 
-    def check_room(self, count: int) -> None:
-        """Nothing, when `count` texts would be taken now.
+    def check_queue(self, count: int) -> None:
+        """Check that `count` texts would be taken now.
 
         Raises:
-            Refused: as `submit`.
+            RequestError: as `submit`.
         """
         if self._closed:
-            raise Refused(503, "shutting down; ask again in a moment", "closing", self.retry_after())
+            raise RequestError(503, "shutting down; ask again in a moment", "closing", self.retry_after())
         if len(self._queue) + count > self.limits.max_queue:
-            raise Refused(429, "Model is overloaded", "queue", self.retry_after())
+            raise RequestError(429, "Model is overloaded", "queue", self.retry_after())
 
     def withdraw(self, ticket: Ticket) -> None:
         """Take a ticket's texts out of the queue: nobody waits for them any more."""
@@ -126,11 +130,11 @@ class Batcher:
         ticket.done.cancel()
 
     def retry_after(self) -> int:
-        """Seconds until the queue of now will be empty, at the pace of late; 1 to 60."""
+        """Seconds until the queue of now is empty at the recent speed; 1 to 60."""
         waiting = (self._queued_tokens + self._running_tokens) / self._tokens_per_second
         return min(LONGEST_RETRY, max(1, math.ceil(waiting)))
 
-    # ---- the side of the model (its own thread) ----
+    # ---- the model's thread ----
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -141,8 +145,8 @@ class Batcher:
             self._answer(batch)
             self._note(batch, tokens, time.monotonic() - started)
 
-    def _next_batch(self) -> list[Entry]:
-        """Wait for texts, then for company, and take a batch; nothing when the queue is empty and no more will come."""
+    def _next_batch(self) -> list[QueuedText]:
+        """Wait for texts, then a moment for more, and take a batch; empty when the queue is empty and no more will come."""
         while True:
             with self._changed:
                 while not self._queue:
@@ -162,16 +166,16 @@ class Batcher:
                     self._queued_tokens -= self._running_tokens
                     return batch
 
-    def _answer(self, batch: list[Entry]) -> None:
-        pieces = sum(entry.cost.pieces for entry in batch)
+    def _answer(self, batch: list[QueuedText]) -> None:
+        windows = sum(entry.cost.windows for entry in batch)
         longest = max(entry.cost.longest for entry in batch)
-        at_a_time = pieces if pieces * longest <= self.limits.max_batch_tokens else max(1, self.limits.max_batch_tokens // longest)
+        batch_size = windows if windows * longest <= self.limits.max_batch_tokens else max(1, self.limits.max_batch_tokens // longest)
         try:
-            answers = self.run(batch[0].operation, [entry.item for entry in batch], at_a_time)
+            answers = self.run(batch[0].operation, [entry.text for entry in batch], batch_size)
             assert len(answers) == len(batch)
         except Exception as error:
             if len(batch) > 1:
-                # One text that cannot be answered takes no others with it.
+                # One text that cannot be answered does not fail the others.
                 for entry in batch:
                     self._answer([entry])
                 return
@@ -188,7 +192,7 @@ class Batcher:
             with contextlib.suppress(RuntimeError):  # the loop was closed by force
                 finished[0].done.get_loop().call_soon_threadsafe(_hand_over, finished)
 
-    def _note(self, batch: list[Entry], tokens: int, seconds: float) -> None:
+    def _note(self, batch: list[QueuedText], tokens: int, seconds: float) -> None:
         self._running_tokens = 0
         pace = tokens / max(seconds, 1e-6)
         self._tokens_per_second = 0.8 * self._tokens_per_second + 0.2 * pace
@@ -199,22 +203,22 @@ class Batcher:
         self.metrics.tokens.labels(self.name).inc(tokens)
 
 
-def choose(queue: Sequence[Entry] | deque[Entry], max_tokens: int) -> tuple[list[Entry], list[Entry]]:
-    """A queue -> (the next batch, what stays): the first entry, and those behind it that ask the same and fit.
+def choose(queue: Sequence[QueuedText] | deque[QueuedText], max_tokens: int) -> tuple[list[QueuedText], list[QueuedText]]:
+    """A queue -> (the next batch, the rest): the first entry, and later ones of the same operation that fit.
 
-    A batch costs what a network that pads computes: its pieces times the longest of them. The first entry is taken whatever it costs.
+    A batch costs what a model that pads computes: its inputs times the longest of them. The first entry is taken whatever it costs.
     """
-    batch: list[Entry] = []
-    kept: list[Entry] = []
-    pieces = longest = 0
+    batch: list[QueuedText] = []
+    kept: list[QueuedText] = []
+    windows = longest = 0
     for entry in queue:
         if batch:
-            fits = (pieces + entry.cost.pieces) * max(longest, entry.cost.longest) <= max_tokens
+            fits = (windows + entry.cost.windows) * max(longest, entry.cost.longest) <= max_tokens
             if entry.operation.alone or entry.operation != batch[0].operation or not fits:
                 kept.append(entry)
                 continue
         batch.append(entry)
-        pieces += entry.cost.pieces
+        windows += entry.cost.windows
         longest = max(longest, entry.cost.longest)
     return batch, kept
 

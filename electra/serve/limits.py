@@ -1,4 +1,4 @@
-"""How much one request may ask for, and how many requests are taken at a time. Every limit is a flag of 'electra serve'."""
+"""Limits of one request and of all requests at a time, each a flag of 'electra serve'; and the errors sent where one is exceeded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from electra.settings import ServeSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a server takes. The defaults are those of the command line."""
+    """What a server accepts. The defaults are those of the command line."""
 
     max_body_bytes: int = 2_000_000
     max_texts: int = 32
@@ -40,7 +40,7 @@ def limits_of(settings: ServeSettings) -> Limits:
     return Limits(**values)
 
 
-# ---- What a server says instead of an answer: a status and {"error", "error_type"}, the shape of text-embeddings-inference ----
+# ---- errors: a status and {"error", "error_type"}, as in text-embeddings-inference ----
 
 
 ERROR_TYPES = {
@@ -59,16 +59,16 @@ ERROR_TYPES = {
     504: "timeout",
 }
 CLIENT_GONE = 499
-"""What logs and metrics call a request whose client left before its answer; nothing is sent."""
+"""Status in logs and metrics of a request whose client disconnected before its answer; nothing is sent."""
 
 
 @dataclass(eq=False)
-class Refused(Exception):
+class RequestError(Exception):
     """A request that gets no answer."""
 
     status: int
     message: str
-    """What was wrong and what to do; never a path of this machine."""
+    """What was wrong and what to do; never a path on the server."""
     reason: str
     """One word for the metrics."""
     retry_after: int | None = None
@@ -81,7 +81,7 @@ class Refused(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Those that the status asks for."""
+        """Those that the status needs."""
         out = {"retry-after": str(self.retry_after)} if self.retry_after is not None else {}
         return out | ({"www-authenticate": "Bearer"} if self.status == 401 else {})
 

@@ -1,4 +1,4 @@
-"""What stands before the routes: who may ask, how much at a time, and whether it is JSON at all; and behind them: a line in the log."""
+"""Middleware around the routes: access token, limits, valid JSON; afterwards a line in the log and the metrics."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
-from electra.serve.limits import Refused
+from electra.serve.limits import RequestError
 from electra.serve.page import PAGE_PREFIX
-from electra.serve.service import Passage, Serving
+from electra.serve.service import RequestContext, Serving
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-PASSAGE = "electra.passage"
-"""Key of a request's Passage in its ASGI scope."""
+CONTEXT = "electra.context"
+"""Key of a request's RequestContext in its ASGI scope."""
 
 
-class Gate:
+class AccessMiddleware:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: Any, serving: Serving) -> None:
@@ -30,7 +30,7 @@ class Gate:
         self._in_flight = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Let a request pass, or refuse it; count and log it either way."""
+        """Pass a request on, or reject it; count and log it either way."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
@@ -39,8 +39,8 @@ class Gate:
             await send({"type": "websocket.close"})
 
     async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
-        passage = Passage(receive, time.monotonic() + self.serving.limits.timeout)
-        scope[PASSAGE] = passage
+        context = RequestContext(receive, time.monotonic() + self.serving.limits.timeout)
+        scope[CONTEXT] = context
         status = 0
 
         async def counted(message: Message) -> None:
@@ -53,42 +53,42 @@ class Gate:
         self.serving.metrics.in_flight.set(self._in_flight)
         try:
             await self.app(scope, await self._admit(scope, receive), counted)
-        except Refused as refused:
-            passage.reason = refused.reason
-            await _refuse(counted, refused)
+        except RequestError as error:
+            context.reason = error.reason
+            await _reject(counted, error)
         except Exception as error:
             self.serving.log.failure("request", error, route=_route(scope))
             if not status:
-                await _refuse(counted, Refused(500, "Inference failed", "failure"))
+                await _reject(counted, RequestError(500, "Inference failed", "failure"))
         finally:
             self._in_flight -= 1
             self.serving.metrics.in_flight.set(self._in_flight)
-            self._note(scope, passage, status)
+            self._note(scope, context, status)
 
     async def _admit(self, scope: Message, receive: Receive) -> Receive:
-        """The request's `receive` for the routes behind; its body is read and is JSON.
+        """The request's `receive` for the routes; its body is read and is JSON.
 
         Raises:
-            Refused: no token (401), too many at once (429), not JSON (415, 400), too large (413), too slow (408).
+            RequestError: no token (401), too many at once (429), not JSON (415, 400), too large (413), too slow (408).
         """
         headers = {name: value for name, value in scope["headers"] if name in (b"authorization", b"content-type", b"content-length")}
         if self.serving.token is not None and not is_open(scope) and not self._knows_token(headers.get(b"authorization", b"")):
-            raise Refused(401, "this server asks for a token: send 'Authorization: Bearer TOKEN'", "token")
+            raise RequestError(401, "this server asks for a token: send 'Authorization: Bearer TOKEN'", "token")
         if scope["method"] != "POST":
             return receive
         if self.serving.closing:
-            raise Refused(503, "shutting down; ask again in a moment", "closing", 1)
+            raise RequestError(503, "shutting down; ask again in a moment", "closing", 1)
         if self._in_flight > self.serving.limits.max_requests:
-            raise Refused(429, "Model is overloaded", "requests", max(b.retry_after() for b in self.serving.batchers.values()))
+            raise RequestError(429, "Model is overloaded", "requests", max(b.retry_after() for b in self.serving.batchers.values()))
         if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
-            raise Refused(415, "send JSON, with the header 'Content-Type: application/json'", "json")
+            raise RequestError(415, "send JSON, with the header 'Content-Type: application/json'", "json")
         limit = self.serving.limits.max_body_bytes
         if headers.get(b"content-length", b"0").isdigit() and int(headers.get(b"content-length", b"0")[:18]) > limit:
-            raise Refused(413, f"the body is longer than {limit} bytes", "body")
+            raise RequestError(413, f"the body is longer than {limit} bytes", "body")
         try:
             body = await asyncio.wait_for(_read(receive, limit), self.serving.limits.timeout)
         except TimeoutError:
-            raise Refused(408, "the body did not arrive in time", "slow") from None
+            raise RequestError(408, "the body did not arrive in time", "slow") from None
         check_json(body)
         return replayed(body, receive)
 
@@ -97,24 +97,24 @@ class Gate:
         assert self.serving.token is not None
         return hmac.compare_digest(token.strip(), self.serving.token) and scheme.lower() == b"bearer"
 
-    def _note(self, scope: Message, passage: Passage, status: int) -> None:
-        route, model = _route(scope), passage.model or ""
-        status = 499 if passage.reason == "left" else status
-        seconds = time.monotonic() - passage.started
+    def _note(self, scope: Message, context: RequestContext, status: int) -> None:
+        route, model = _route(scope), context.model or ""
+        status = 499 if context.reason == "left" else status
+        seconds = time.monotonic() - context.started
         metrics = self.serving.metrics
         metrics.requests.labels(model, route, str(status)).inc()
         metrics.duration.labels(model, route).observe(seconds)
-        if passage.reason:
-            metrics.rejected.labels(model, passage.reason).inc()
+        if context.reason:
+            metrics.rejected.labels(model, context.reason).inc()
         if route in QUIET and status == 200:
             return
-        counts = {"texts": passage.texts or None, "tokens": passage.tokens or None}
-        more = {"model": passage.model, "reason": passage.reason, "text": passage.shown, **counts}
+        counts = {"texts": context.texts or None, "tokens": context.tokens or None}
+        more = {"model": context.model, "reason": context.reason, "text": context.shown, **counts}
         self.serving.log.write("request", method=scope["method"][:10], route=route, status=status, ms=round(1000 * seconds, 2), **more)
 
 
 QUIET = ("/health", "/metrics")
-"""Asked every few seconds by machines: no line in the log while all is well."""
+"""Requested every few seconds by monitors: no line in the log while all is well."""
 
 
 def is_open(scope: Message) -> bool:
@@ -124,15 +124,15 @@ def is_open(scope: Message) -> bool:
 
 
 def check_json(body: bytes) -> None:
-    """Nothing, when a body is JSON as the standard has it: UTF-8, no NaN, no half surrogates, not nested without end.
+    """Check that a body is standard JSON: UTF-8, no NaN, no lone surrogates, limited nesting.
 
     Raises:
-        Refused: 400, it is not.
+        RequestError: 400, it is not.
     """
     try:
         from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise Refused(400, f"the body is not valid JSON: {str(error)[:120]}", "json") from None
+        raise RequestError(400, f"the body is not valid JSON: {str(error)[:120]}", "json") from None
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
@@ -150,21 +150,21 @@ async def _read(receive: Receive, limit: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(499, "the client has left", "left")
+            raise RequestError(499, "the client has left", "left")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:
-            raise Refused(413, f"the body is longer than {limit} bytes", "body")
+            raise RequestError(413, f"the body is longer than {limit} bytes", "body")
         more = message.get("more_body", False)
     return b"".join(parts)
 
 
-async def _refuse(send: Send, refused: Refused) -> None:
-    headers = {"content-type": "application/json", "content-length": str(len(refused.body)), **refused.headers}
-    if refused.status in (401, 408, 413, 415, 429, 503):
+async def _reject(send: Send, error: RequestError) -> None:
+    headers = {"content-type": "application/json", "content-length": str(len(error.body)), **error.headers}
+    if error.status in (401, 408, 413, 415, 429, 503):
         headers["connection"] = "close"  # a body that nobody reads may follow
-    await send({"type": "http.response.start", "status": refused.status, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
-    await send({"type": "http.response.body", "body": refused.body})
+    await send({"type": "http.response.start", "status": error.status, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
+    await send({"type": "http.response.body", "body": error.body})
 
 
 def _route(scope: Message) -> str:

@@ -11,39 +11,40 @@ from typing import Any
 from electra import bundled
 from electra.errors import UserError
 from electra.inference.artifact import is_artefact, read_manifest
-from electra.inference.backends import SPAN_FINDERS
+from electra.inference.backends import QUESTION_ANSWERING
 from electra.inference.predictor import Predictor, load
 from electra.inference.text_io import Text
-from electra.serve.operations import Answer, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, Tag
+from electra.serve.operations import AnswerQuestion, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, PreparedText, Tag
 from electra.settings import ServeSettings
 from electra.storage import remote, resolve
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHIPPED = ("shipped:sentiment", "shipped:detector")
-"""What is served where no model was named."""
-UNTOLD = ("best", "final")
-"""Folders of a run whose own name says nothing: the run's is taken."""
+"""What is served where no model is named."""
+GENERIC_FOLDERS = ("best", "final")
+"""Folders of a run; a model in one is named after the run."""
 ROLES = {
     "ElectraForSequenceClassification": "classifier",
     "ElectraOriginalClassifier": "classifier",
     "ElectraForTokenClassification": "tagger",
     "ElectraForPreTraining": "discriminator",
     "ElectraForMaskedLM": "generator",
-    **dict.fromkeys(SPAN_FINDERS, "span finder"),
+    **dict.fromkeys(QUESTION_ANSWERING, "span finder"),
 }
+"""Roles in /models, with the names of version 0.1."""
 TASKS = {"classifier": "text-classification", "tagger": "token-classification", "span finder": "question-answering", "generator": "fill-mask"}
 """Role -> the task that Hugging Face's payloads mean; of another role it depends on the text."""
-TRIALS: dict[type[Operation], tuple[Operation, Any]] = {
+WARM_UP: dict[type[Operation], tuple[Operation, Any]] = {
     Classify: (Classify(), Text("a")),
     Tag: (Tag(), "a"),
-    Answer: (Answer(), ("a", "a")),
+    AnswerQuestion: (AnswerQuestion(), ("a", "a")),
     Fill: (Fill(), "[MASK]"),
     Embed: (Embed(), "a"),
     EmbedAll: (EmbedAll(), "a"),
     Detect: (Detect(), "a"),
     Corrupt: (Corrupt(), "a"),
 }
-"""What a model is asked once before it serves: it warms up, and what it cannot do is known."""
+"""Every operation is tried once before a model serves: it warms up, and its abilities are known."""
 
 
 @dataclass
@@ -56,21 +57,21 @@ class Model:
     task: str | None
     """What it was fine-tuned on, where that is recorded."""
     target: str
-    """What runs it: 'pytorch', or what an artefact was built for."""
+    """What runs it: 'pytorch', or the target of an artifact."""
     measured: list[Any] = field(default_factory=list)
-    """Rows of a comparison that an artefact carries."""
+    """Rows of a comparison in an artifact."""
     abilities: dict[str, type[Operation]] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        """What /models says of it; no path of this machine."""
-        labels = list(self.predictor.network.labels) if self.role in ("classifier", "tagger") else []
-        out = {"name": self.name, "role": self.role, "task": self.task, "labels": labels, "max_length": self.predictor.max_length}
+        """Its entry in /models; no path of this machine."""
+        labels = list(self.predictor.backend.labels) if self.role in ("classifier", "tagger") else []
+        spec = {"max_length": self.predictor.max_length, "truncate": self.predictor.spec.truncate}
+        out = {"name": self.name, "role": self.role, "task": self.task, "labels": labels, **spec}
         return out | {"target": self.target, "measured": self.measured, "abilities": sorted(self.abilities)}
 
-    def run(self, operation: Operation, items: list[Any], at_a_time: int) -> list[Any]:
+    def run(self, operation: Operation, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Answer a batch; only the model's own thread calls this."""
-        self.predictor.batch_size = at_a_time
-        return operation.run(self.predictor, items)
+        return operation.run(self.predictor, prepared, batch_size)
 
 
 def named_sources(words: Sequence[str]) -> dict[str, str]:
@@ -85,7 +86,7 @@ def named_sources(words: Sequence[str]) -> dict[str, str]:
         if not source:
             raise UserError(f"'{word}' names no model; give NAME=FOLDER")
         if not NAME.fullmatch(name):
-            raise UserError(f"'{name}' is no name for a model; use letters, digits, '_', '.' and '-', as in sentiment={source}")
+            raise UserError(f"'{name}' cannot be a model's name; use letters, digits, '_', '.' and '-', as in sentiment={source}")
         if name in out:
             raise UserError(f"two models are called '{name}' ({out[name]} and {source}); name them: first={out[name]} second={source}")
         out[name] = source
@@ -104,11 +105,11 @@ def default_name(source: str) -> str:
     path = source if remote.is_url(source) or not Path(source).exists() else str(Path(source).resolve())
     parts = [part for part in path.split("/") if part] or [source]
     name = parts[-1].removesuffix(".zip")
-    return parts[-2] if name in UNTOLD and len(parts) > 1 else name
+    return parts[-2] if name in GENERIC_FOLDERS and len(parts) > 1 else name
 
 
 def check_sources(sources: dict[str, str]) -> None:
-    """Nothing, when there is something at every source: asked before the first is loaded.
+    """Check that there is something at every source, before the first is loaded.
 
     Raises:
         UserError: the first that is not there.
@@ -127,28 +128,28 @@ def open_models(sources: dict[str, str], settings: ServeSettings) -> dict[str, M
     check_sources(sources)
     out = {}
     for name, source in sources.items():
-        predictor = load(source, device=settings.device, threads=settings.threads, max_length=settings.max_length)
+        predictor = load(source, device=settings.device, threads=settings.threads, max_length=settings.max_length, truncate=settings.truncate)
         out[name] = as_model(name, predictor, artefact_record(source))
     return out
 
 
 def as_model(name: str, predictor: Predictor, record: dict[str, Any] | None = None) -> Model:
-    """A predictor under a name; it is asked everything once."""
+    """A predictor under a name, warmed up."""
     record = record or {}
-    role = ROLES.get(predictor.network.architecture, "encoder")
-    task = record.get("task") or predictor.network.hf_config.get("finetuning_task")
+    role = ROLES.get(predictor.backend.architecture, "encoder")
+    task = record.get("task") or predictor.backend.hf_config.get("finetuning_task")
     model = Model(name, predictor, role, str(task) if task else None, str(record.get("target", "pytorch")), list(record.get("measured") or []))
-    for kind, (operation, item) in TRIALS.items():
+    for kind, (operation, item) in WARM_UP.items():
         try:
-            operation.run(predictor, [item])
+            operation.run(predictor, [operation.prepare(predictor, item, predictor.max_length)], 1)
         except UserError:
             continue
         model.abilities[kind.name] = kind
-    # Messages name it from here on: a client learns no path.
+    # Messages use the name from here on: a client learns no path.
     predictor.name = name
     return model
 
 
 def artefact_record(source: str) -> dict[str, Any]:
-    """What an artefact says of itself; nothing for a checkpoint."""
+    """The manifest of an artifact; empty for a checkpoint."""
     return dict(read_manifest(source)) if is_artefact(source) else {}

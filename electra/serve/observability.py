@@ -68,7 +68,7 @@ def redirect_uvicorn(log: RequestLog) -> None:
         logger.setLevel(logging.WARNING)
 
 
-# ---- What Prometheus reads at /metrics: requests, latencies, batches, queues, refusals; each server has a registry of its own ----
+# ---- Prometheus metrics (/metrics); each server has its own registry ----
 
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -84,9 +84,9 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         route = ("model", "route", "status")
-        self.requests = Counter("electra_requests", "Requests answered or refused.", route, registry=registry)
+        self.requests = Counter("electra_requests", "Requests answered or rejected.", route, registry=registry)
         self.duration = Histogram("electra_request_seconds", "Arrival to answer.", ("model", "route"), buckets=SECONDS, registry=registry)
-        self.rejected = Counter("electra_rejected", "Requests refused, by reason.", ("model", "reason"), registry=registry)
+        self.rejected = Counter("electra_rejected", "Requests rejected, by reason.", ("model", "reason"), registry=registry)
         self.texts = Counter("electra_texts", "Texts answered.", ("model",), registry=registry)
         self.tokens = Counter("electra_tokens", "Tokens answered.", ("model",), registry=registry)
         self.batch_texts = Histogram("electra_batch_texts", "Texts answered together.", ("model",), buckets=COUNTS, registry=registry)

@@ -1,49 +1,42 @@
-"""What can be asked of a model: how much a question costs, and the call of the predictor that answers a batch of them.
+"""What a model can be asked over HTTP: a text -> its inputs and their cost (`prepare`), a batch of prepared texts -> JSON answers (`run`).
 
-Operations are values: two requests that ask the same way are equal, and their texts may share a batch.
+A text is tokenized once: what is measured is what is run. Operations are values: two requests with equal operations may share a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
-from electra.data.tokenizer import encodable
-from electra.data.windows import pair_pieces, single_pieces, split, split_pair
-from electra.inference.pipelines import (
-    AggregationStrategy,
-    FillMask,
-    QuestionAnswering,
-    ReplacedTokenDetection,
-    TextClassification,
-    TokenClassification,
-)
-from electra.inference.replaced_tokens import probabilities_of
+from electra.contracts import Features
+from electra.data.windows import split
+from electra.inference.answerer import Answerer
+from electra.inference.masked_lm import encode_marked
+from electra.inference.pipelines import AggregationStrategy, TokenClassification, answer_records, label_records, mask_records, token_records
+from electra.inference.predictor import as_example
+from electra.inference.question_answering import as_question, best_answers, with_choices
+from electra.inference.replaced_tokens import EncodedText
 from electra.inference.text_io import Text
-from electra.tasks.question_answering import longest_question, recorded_reading
+from electra.inference.token_classification import unit_features
 
 if TYPE_CHECKING:
-    from electra.data.tokenizer import Tokenizer
     from electra.inference.predictor import Predictor
 
 Transform = Literal["default", "softmax", "sigmoid", "none"]
 Record = dict[str, Any]
-MOST_WINDOWS = 100_000
-"""More windows of a pair are not counted: no limit lets them through."""
+SHORTEST_WINDOW = 8
+"""Tokens; a text of more than so many windows is above any limit of tokens, and no more of them are made."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class TextCost:
     """What answering one text takes."""
 
     tokens: int
-    """Word pieces of the text, without special ones."""
-    pieces: int
-    """Windows the network reads."""
+    """Tokens read, without special ones."""
+    windows: int
+    """Inputs of the model."""
     longest: int
     """Tokens of the longest of them, special ones included."""
     written: int = 0
@@ -51,13 +44,24 @@ class Cost:
 
     @property
     def read(self) -> int:
-        """Tokens that go through the network, at most."""
-        return self.pieces * self.longest
+        """Tokens that go through the model, at most."""
+        return self.windows * self.longest
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """A text as an operation runs it."""
+
+    item: Any
+    """An example, the units of a text, or its tokens."""
+    cost: TextCost
+    features: Sequence[Features] = field(default=(), repr=False)
+    """The inputs of a fine-tuned model."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One way of asking. Subclasses say how a text is answered."""
+    """One way of asking a model."""
 
     name: ClassVar[str] = ""
     """As in the metrics and the log."""
@@ -67,12 +71,12 @@ class Operation:
         """Whether each text needs a call of its own."""
         return False
 
-    def measure(self, predictor: Predictor, item: Any) -> Cost:
-        """What an item costs; of a plain text its windows."""
-        return single_cost(count_tokens(predictor.tokenizer, item), predictor.max_length)
+    def prepare(self, predictor: Predictor, item: Any, max_tokens: int) -> PreparedText:
+        """A text -> its inputs and their cost; above `max_tokens` not all inputs need be made. Several threads may call this at once."""
+        raise NotImplementedError
 
-    def run(self, predictor: Predictor, items: list[Any]) -> list[Any]:
-        """Items -> an answer for each, ready for JSON."""
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
+        """Prepared texts -> an answer for each, ready for JSON."""
         raise NotImplementedError
 
 
@@ -83,40 +87,47 @@ class Classify(Operation):
     name: ClassVar[str] = "classify"
     transform: Transform = "default"
     """How logits become scores; 'default': as the model was trained, which for a regression is not at all."""
+    truncate: bool = False
+    """Whether a longer text is cut at its end, whatever the model's input spec says."""
 
-    def measure(self, predictor: Predictor, item: Text) -> Cost:
-        """A pair too long is read as every window of one text with every window of the other."""
-        first = count_tokens(predictor.tokenizer, item.text)
-        if not item.pair:
-            return single_cost(first, predictor.max_length)
-        second = count_tokens(predictor.tokenizer, item.pair)
-        if first + second + 3 <= predictor.max_length:
-            return Cost(first + second, 1, first + second + 3)
-        windows = islice(split_pair(first, second, predictor.max_length - 3), MOST_WINDOWS)
-        return Cost(first + second, sum(1 for _ in windows), predictor.max_length)
+    def _model(self, predictor: Predictor) -> Answerer:
+        return predictor.classifier().with_options(truncate="head") if self.truncate else predictor.classifier()
 
-    def run(self, predictor: Predictor, items: list[Text]) -> list[list[Record]]:
+    def prepare(self, predictor: Predictor, item: Text, max_tokens: int) -> PreparedText:
+        """A pair that is read in windows has every window of one text with every window of the other."""
+        example = as_example(item)
+        features = self._model(predictor).featurize([example], max_tokens // SHORTEST_WINDOW + 1)
+        return PreparedText(example, _cost(features, 3 if example.text_pair else 2), features)
+
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[Record]]:
         """Every class of every text."""
-        if self.transform == "default":
-            return [answers for answers in TextClassification(predictor)(items, top_k=None)]  # type: ignore[misc]
-        return [_ranked(predictor.network.labels, _transformed(row, self.transform)) for row in mean_logits(predictor, items)]
+        examples = [text.item for text in prepared]
+        predictions = predictor.classifier().answer_features(examples, joined(prepared), batch_size, transform=self.transform)
+        return [label_records(prediction, predictor.backend.labels) for prediction in predictions]
 
 
 @dataclass(frozen=True)
 class Tag(Operation):
-    """Text -> its entities, or its pieces with their tags."""
+    """Text -> its entities, or its tokens with their tags."""
 
     name: ClassVar[str] = "tag"
     strategy: AggregationStrategy = "simple"
     ignore_labels: tuple[str, ...] = ("O",)
 
-    def run(self, predictor: Predictor, items: list[str]) -> list[list[Record]]:
-        """Records as the pipeline 'token-classification' gives them."""
-        return TokenClassification(predictor)(items, aggregation_strategy=self.strategy, ignore_labels=self.ignore_labels)
+    def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
+        """Words or tokens, after the strategy."""
+        units = TokenClassification(predictor).units(item, self.strategy)
+        features = unit_features(predictor.token_classifier(), [units], max_tokens // SHORTEST_WINDOW + 1)
+        return PreparedText(units, _cost(features, 2), features)
+
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[Record]]:
+        """Records as the pipeline 'token-classification' returns them."""
+        asked = predictor.token_classifier(), [text.item for text in prepared], joined(prepared)
+        return TokenClassification(predictor).records(*asked, self.strategy, self.ignore_labels, batch_size)
 
 
 @dataclass(frozen=True)
-class Answer(Operation):
+class AnswerQuestion(Operation):
     """(question, context) -> the answer, or with top_k above 1 a list of them."""
 
     name: ClassVar[str] = "answer"
@@ -125,21 +136,27 @@ class Answer(Operation):
     max_answer_len: int | None = None
     doc_stride: int | None = None
 
-    def measure(self, predictor: Predictor, item: tuple[str, str]) -> Cost:
-        """A context is read in windows that begin every `doc_stride` tokens, or closer where a question leaves less room than that."""
-        reading, trained = recorded_reading(predictor.network.hf_config)
-        longest = min(predictor.max_length, trained or predictor.max_length)
-        question, context = (count_tokens(predictor.tokenizer, part) for part in item)
-        asked = min(question, longest_question(reading, longest))
-        room = longest - asked - 3
-        windows = 1 + max(0, -((room - context) // min(room, self.doc_stride or reading.stride)))
-        return Cost(question + context, windows, min(longest, asked + context + 3))
+    def _model(self, predictor: Predictor) -> Answerer:
+        choices = {
+            "top_k": self.top_k,
+            "handle_impossible": self.handle_impossible_answer,
+            "max_answer_length": self.max_answer_len,
+            "stride": self.doc_stride,
+        }
+        return with_choices(predictor.question_answerer(), choices)[0]
 
-    def run(self, predictor: Predictor, items: list[tuple[str, str]]) -> list[Any]:
-        """Records as the pipeline 'question-answering' gives them."""
-        asked = [{"question": question, "context": context} for question, context in items]
-        options = {"handle_impossible_answer": self.handle_impossible_answer, "max_answer_len": self.max_answer_len, "doc_stride": self.doc_stride}
-        return list(QuestionAnswering(predictor)(asked, top_k=self.top_k, **options))  # type: ignore[arg-type]
+    def prepare(self, predictor: Predictor, item: tuple[str, str], max_tokens: int) -> PreparedText:
+        """A context is read in windows that begin every `doc_stride` tokens, or closer where the question is long."""
+        example = as_question(*item)
+        features = self._model(predictor).featurize([example], max_tokens // SHORTEST_WINDOW + 1)
+        return PreparedText(example, _cost(features, 3), features)
+
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
+        """Records as the pipeline 'question-answering' returns them."""
+        model = self._model(predictor)
+        predictions = model.answer_features([text.item for text in prepared], joined(prepared), batch_size)
+        unanswerable = bool(model.spec.options["unanswerable"])
+        return [answer_records(best_answers(prediction, unanswerable, self.top_k), self.top_k) for prediction in predictions]
 
 
 @dataclass(frozen=True)
@@ -150,59 +167,76 @@ class Fill(Operation):
     top_k: int = 5
     targets: tuple[str, ...] = ()
 
-    def measure(self, predictor: Predictor, item: str) -> Cost:
+    def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
         """Each proposal of each mask is the whole text again."""
-        cost = super().measure(predictor, item)
-        return replace(cost, written=cost.tokens * item.count("[MASK]") * (len(self.targets) or self.top_k))
+        text = encode_marked(item, predictor.tokenizer)
+        cost = single_cost(len(text.ids), predictor.max_length)
+        return PreparedText(text, replace(cost, written=cost.tokens * len(text.marks) * (len(self.targets) or self.top_k)))
 
-    def run(self, predictor: Predictor, items: list[str]) -> list[Any]:
-        """Records as the pipeline 'fill-mask' gives them."""
-        return list(FillMask(predictor)(items, top_k=self.top_k, targets=self.targets or None))
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
+        """Records as the pipeline 'fill-mask' returns them."""
+        return [mask_records(predictor.fill(text.item, top_k=self.top_k, targets=self.targets or None)) for text in prepared]
 
 
 @dataclass(frozen=True)
-class Embed(Operation):
+class TokensOperation(Operation):
+    """An operation on the tokens of one text, read in windows."""
+
+    truncate: bool = False
+    """Whether a longer text is cut at its end."""
+
+    def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
+        """The text's tokens."""
+        ids, spans = predictor.tokenizer.encode_offsets(item)
+        length = predictor.max_length - 2 if self.truncate else len(ids)
+        return PreparedText(EncodedText(item, ids[:length], spans[:length]), single_cost(min(len(ids), length), predictor.max_length))
+
+
+@dataclass(frozen=True)
+class Embed(TokensOperation):
     """Text -> one vector."""
 
     name: ClassVar[str] = "embed"
     normalize: bool = True
 
-    def run(self, predictor: Predictor, items: list[str]) -> list[list[float]]:
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[float]]:
         """(D,) numbers each."""
-        return [row.tolist() for row in predictor.embed(items, normalize=self.normalize)]
+        texts = (text.item for text in prepared)
+        return [row.tolist() for row in predictor.iterate_embeddings(texts, normalize=self.normalize, batch_size=batch_size)]
 
 
 @dataclass(frozen=True)
-class EmbedAll(Operation):
+class EmbedAll(TokensOperation):
     """Text -> a vector for every token, [CLS] and [SEP] included."""
 
     name: ClassVar[str] = "embed_all"
 
-    def measure(self, predictor: Predictor, item: str) -> Cost:
+    def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
         """`hidden_size` numbers for each token."""
-        cost = super().measure(predictor, item)
-        return replace(cost, written=(cost.tokens + 2) * predictor.network.hidden_size)
+        text = super().prepare(predictor, item, max_tokens)
+        return replace(text, cost=replace(text.cost, written=(text.cost.tokens + 2) * predictor.backend.hidden_size))
 
-    def run(self, predictor: Predictor, items: list[str]) -> list[list[list[float]]]:
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[list[float]]]:
         """(L, D) numbers each."""
-        return [rows.tolist() for rows in predictor.token_vectors(items)]
+        return [rows.tolist() for rows in predictor.token_vectors((text.item for text in prepared), batch_size=batch_size)]
 
 
 @dataclass(frozen=True)
-class Detect(Operation):
+class Detect(TokensOperation):
     """Text -> its tokens with the probability that each was replaced."""
 
     name: ClassVar[str] = "detect"
     threshold: float = 0.5
 
-    def run(self, predictor: Predictor, items: list[str]) -> list[list[Record]]:
-        """Records as the pipeline 'replaced-token-detection' gives them."""
-        return ReplacedTokenDetection(predictor)(items, threshold=self.threshold)
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[Record]]:
+        """Records as the pipeline 'replaced-token-detection' returns them."""
+        texts = (text.item for text in prepared)
+        return [token_records(found) for found in predictor.iterate_detections(texts, threshold=self.threshold, batch_size=batch_size)]
 
 
 @dataclass(frozen=True)
-class Corrupt(Operation):
-    """Text -> masked, filled by the generator, judged by the discriminator."""
+class Corrupt(TokensOperation):
+    """Text -> masked, filled by the generator, read by the discriminator."""
 
     name: ClassVar[str] = "corrupt"
     mask_prob: float = 0.15
@@ -211,84 +245,38 @@ class Corrupt(Operation):
 
     @property
     def alone(self) -> bool:
-        """What is drawn depends on the seed and a text's number: in a batch it would depend on the other requests."""
+        """Masks and samples depend on the seed and a text's number: in a batch they would depend on the other requests."""
         return True
 
-    def run(self, predictor: Predictor, items: list[str]) -> list[Record]:
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Record]:
         """{"text", "corrupted", "tokens"} each; the offsets count in the corrupted text."""
         out = []
-        for text in items:
-            (found,) = predictor.corrupt([text], mask_prob=self.mask_prob, temperature=self.temperature, seed=self.seed)
+        for text in prepared:
+            (found,) = predictor.corrupt([text.item], mask_prob=self.mask_prob, temperature=self.temperature, seed=self.seed)
             masked = {item.index: item for item in found.replacements}
             tokens = []
             for index, token in enumerate(found.corrupted.tokens):
                 hidden = masked.get(index)
                 record: Record = {"token": token.token, "original": hidden.original if hidden else token.token}
                 record |= {"start": token.start, "end": token.end, "masked": hidden is not None, "changed": hidden is not None and hidden.changed}
-                proposals = [{"token": piece, "score": probability} for piece, probability in hidden.proposals] if hidden else []
+                proposals = [{"token": word, "score": probability} for word, probability in hidden.proposals] if hidden else []
                 tokens.append({**record, "score": token.probability, "proposals": proposals})
             out.append({"text": found.text, "corrupted": found.corrupted.text, "tokens": tokens})
         return out
 
 
-# ---- numbers ----
+def joined(prepared: Sequence[PreparedText]) -> list[Features]:
+    """The inputs of several texts, each with the number of its text."""
+    return [replace(feature, example=number) for number, text in enumerate(prepared) for feature in text.features]
 
 
-def count_tokens(tokenizer: Tokenizer, text: str) -> int:
-    """Word pieces of a text. Asked of the backend itself, which several threads may use, past the cache, which one may."""
-    return len(tokenizer.backend.encode(encodable(text), add_special_tokens=False).ids)
+def _cost(features: Sequence[Features], num_special: int) -> TextCost:
+    lengths = [len(feature.ids) for feature in features]
+    return TextCost(sum(lengths) - num_special * len(lengths), len(lengths), max(lengths))
 
 
-def single_cost(num_tokens: int, max_length: int) -> Cost:
+def single_cost(num_tokens: int, max_length: int) -> TextCost:
     """Number of tokens of one text -> its cost."""
     if num_tokens + 2 <= max_length:
-        return Cost(num_tokens, 1, num_tokens + 2)
-    return Cost(num_tokens, len(split(num_tokens, max_length - 2)), max_length)
-
-
-def mean_logits(predictor: Predictor, texts: Sequence[Text]) -> list[np.ndarray]:
-    """Texts -> (C,) logits each, the mean over a long text's windows weighted by the tokens they answer for."""
-    tokenizer, length = predictor.tokenizer, predictor.max_length
-    parts = []
-    for text in texts:
-        first, *second = tokenizer.encode([text.text, *([text.pair] if text.pair else [])])
-        parts.append(pair_pieces(first, second[0], tokenizer, length) if second else single_pieces(first, tokenizer, length))
-    pieces = [piece for part in parts for piece in part]
-    rows = np.concatenate(
-        [predictor.network.class_logits(pieces[i : i + predictor.batch_size]) for i in range(0, len(pieces), predictor.batch_size)]
-    ).astype(np.float64)
-    out, start = [], 0
-    for part in parts:
-        out.append(np.average(rows[start : start + len(part)], axis=0, weights=[piece.weight for piece in part]))
-        start += len(part)
-    return out
-
-
-def _transformed(logits: np.ndarray, transform: Transform) -> np.ndarray:
-    if transform == "softmax":
-        return probabilities_of(logits)
-    return 0.5 + 0.5 * np.tanh(logits / 2) if transform == "sigmoid" else logits
-
-
-def _ranked(labels: Sequence[str], scores: np.ndarray) -> list[Record]:
-    rows = sorted(zip(labels, scores.tolist(), strict=True), key=lambda row: -row[1])
-    return [{"label": label, "score": score} for label, score in rows]
-
-
-def truncated(predictor: Predictor, item: Text) -> Text:
-    """A text, or pair, cut to what the network reads at once, as text-embeddings-inference's `truncate` does: a pair loses from its longer end."""
-    tokenizer = predictor.tokenizer
-    parts = [item.text, item.pair] if item.pair else [item.text]
-    offsets = [tokenizer.encode_offsets(part)[1] for part in parts]
-    kept = [len(places) for places in offsets]
-    room = predictor.max_length - 1 - len(parts)
-    if len(kept) == 1:
-        kept = [min(room, *kept)]
-    elif sum(kept) > room:
-        shorter = min(room // 2, *kept)
-        kept = [shorter, room - shorter] if kept[0] <= kept[1] else [room - shorter, shorter]
-    cut = [
-        part if count == len(places) else part[: places[count - 1][1] if count else 0]
-        for part, places, count in zip(parts, offsets, kept, strict=True)
-    ]
-    return Text(cut[0], cut[1] if len(cut) > 1 else None)
+        return TextCost(num_tokens, 1, num_tokens + 2)
+    return TextCost(num_tokens, len(split(num_tokens, max_length - 2)), max_length)

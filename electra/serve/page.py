@@ -83,7 +83,7 @@ def page_router() -> APIRouter:
 
 
 def takes_html(accept: str) -> bool:
-    """Whether an Accept header allows HTML (weights left aside, a weight of zero is a refusal)."""
+    """Whether an Accept header allows HTML (weights are ignored, but a weight of zero excludes)."""
     for part in accept.lower().split(","):
         kind, _, parameters = part.partition(";")
         if kind.strip() in ("text/html", "text/*", "*/*") and parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000"):

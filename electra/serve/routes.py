@@ -1,4 +1,4 @@
-"""The routes of text-embeddings-inference: /predict, /embed, /embed_all, /info."""
+"""The routes: text-embeddings-inference's (/predict, /embed, /embed_all, /info), Hugging Face's payloads (POST /), /detect, /corrupt, /models."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pydantic_core import to_json
 
 from electra import __version__
 from electra.inference.text_io import Text
-from electra.serve.limits import Refused
-from electra.serve.middleware import PASSAGE
+from electra.serve.limits import RequestError
+from electra.serve.middleware import CONTEXT
 from electra.serve.models import TASKS, Model
-from electra.serve.operations import Answer, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, Tag
+from electra.serve.operations import AnswerQuestion, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, Tag
 from electra.serve.schemas import (
-    Corruption,
+    ClassScore,
+    CorruptedText,
     CorruptRequest,
     DetectedToken,
     DetectRequest,
@@ -27,15 +28,14 @@ from electra.serve.schemas import (
     Pair,
     Parameters,
     PredictRequest,
-    Question,
-    Score,
+    QuestionWithContext,
 )
 from electra.serve.service import Serving
 
-# ---- What the routes share: which model was asked, the way to its answer, and the refusals they declare ----
+# ---- shared by the routes ----
 
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {"model": Error, "description": "Not valid JSON"},
     401: {"model": Error, "description": "No token, or a wrong one"},
     404: {"model": Error, "description": "No model of that name"},
@@ -60,14 +60,14 @@ def model_of(request: Request) -> Model:
     """The model a request's path names, or the first.
 
     Raises:
-        Refused: 404.
+        RequestError: 404.
     """
     return serving_of(request).find(request.path_params.get("name"))
 
 
-async def ask(request: Request, operation: Operation, items: Sequence[Any], *, truncate: bool = False) -> list[Any]:
+async def ask(request: Request, operation: Operation, items: Sequence[Any]) -> list[Any]:
     """A request's texts -> their answers (see `Serving.ask`)."""
-    return await serving_of(request).ask(request.scope[PASSAGE], model_of(request), operation, items, truncate=truncate)
+    return await serving_of(request).ask(request.scope[CONTEXT], model_of(request), operation, items)
 
 
 def as_json(value: Any) -> Response:
@@ -75,34 +75,34 @@ def as_json(value: Any) -> Response:
     return Response(to_json(value), media_type="application/json")
 
 
-tei_router = APIRouter(tags=["text-embeddings-inference"], responses=REFUSALS)
+tei_router = APIRouter(tags=["text-embeddings-inference"], responses=ERROR_RESPONSES)
 
 
-@tei_router.post("/predict", response_model=list[Score] | list[list[Score]])
+@tei_router.post("/predict", response_model=list[ClassScore] | list[list[ClassScore]])
 async def predict(body: PredictRequest, request: Request) -> Response:
     """Classify a text, a pair of texts, or a batch of them: every class with its score, the best first."""
     items, single = sequences(body.inputs)
-    answers = await ask(request, Classify(transform="none" if body.raw_scores else "default"), items, truncate=body.truncate)
+    answers = await ask(request, Classify(transform="none" if body.raw_scores else "default", truncate=body.truncate), items)
     return as_json(answers[0] if single else answers)
 
 
 @tei_router.post("/embed", response_model=list[list[float]])
 async def embed(body: EmbedRequest, request: Request) -> Response:
     """One vector for each text: the mean of its last hidden states."""
-    return as_json(await ask(request, Embed(normalize=body.normalize), as_list(body.inputs), truncate=body.truncate))
+    return as_json(await ask(request, Embed(normalize=body.normalize, truncate=body.truncate), as_list(body.inputs)))
 
 
 @tei_router.post("/embed_all", response_model=list[list[list[float]]])
 async def embed_all(body: EmbedRequest, request: Request) -> Response:
     """One vector for each token of each text, [CLS] and [SEP] included."""
-    return as_json(await ask(request, EmbedAll(), as_list(body.inputs), truncate=body.truncate))
+    return as_json(await ask(request, EmbedAll(truncate=body.truncate), as_list(body.inputs)))
 
 
 @tei_router.get("/info", response_model=Info)
 async def info(request: Request) -> Response:
-    """What is served, and how much may be asked at once."""
+    """The model, its input spec, and the limits of a request."""
     model, limits = model_of(request), serving_of(request).limits
-    labels = list(model.predictor.network.labels)
+    labels = list(model.predictor.backend.labels)
     kind: dict[str, Any] = {"embedding": {"pooling": "mean"}}
     if model.role == "classifier":
         kind = {
@@ -114,6 +114,8 @@ async def info(request: Request) -> Response:
             "model_type": kind,
             "max_concurrent_requests": limits.max_requests,
             "max_input_length": model.predictor.max_length,
+            "max_length": model.predictor.max_length,
+            "truncate": model.predictor.spec.truncate,
             "max_batch_tokens": limits.max_batch_tokens,
             "max_client_batch_size": limits.max_texts,
             "auto_truncate": False,
@@ -123,21 +125,21 @@ async def info(request: Request) -> Response:
 
 
 def sequences(inputs: Any) -> tuple[list[Text], bool]:
-    """`inputs` of /predict -> texts and pairs, and whether it is just one: the reading of text-embeddings-inference.
+    """`inputs` of /predict -> texts and pairs, and whether it is just one, by the rules of text-embeddings-inference.
 
     A flat list is one input, of one text or two; a batch is a list of such lists.
 
     Raises:
-        Refused: 422, a flat list of more than two, or lists and texts mixed.
+        RequestError: 422, a flat list of more than two, or lists and texts mixed.
     """
     if isinstance(inputs, str):
         return [Text(inputs)], True
     if inputs and all(isinstance(part, str) for part in inputs):
         if len(inputs) > 2:
-            raise Refused(422, '`inputs` is one flat list: write a batch as [["first text"], ["second text"], ["a", "pair"]]', "question")
+            raise RequestError(422, '`inputs` is one flat list: write a batch as [["first text"], ["second text"], ["a", "pair"]]', "question")
         return [Text(*inputs)], True
     if any(isinstance(part, str) for part in inputs):
-        raise Refused(422, '`inputs` mixes texts and lists: write a batch as [["first text"], ["second text"], ["a", "pair"]]', "question")
+        raise RequestError(422, '`inputs` mixes texts and lists: write a batch as [["first text"], ["second text"], ["a", "pair"]]', "question")
     return [Text(*part) for part in inputs], False
 
 
@@ -146,10 +148,10 @@ def as_list(inputs: str | list[str]) -> list[str]:
     return [inputs] if isinstance(inputs, str) else inputs
 
 
-# ---- Hugging Face's inference payloads: {"inputs", "parameters", "options"}, as `huggingface_hub.InferenceClient` sends them ----
+# ---- Hugging Face's payloads: {"inputs", "parameters", "options"}, as `huggingface_hub.InferenceClient` sends them ----
 
 
-hf_router = APIRouter(tags=["Hugging Face"], responses=REFUSALS)
+hf_router = APIRouter(tags=["Hugging Face"], responses=ERROR_RESPONSES)
 TaskName = Literal["text-classification", "token-classification", "question-answering", "fill-mask", "feature-extraction", "replaced-token-detection"]
 
 
@@ -169,13 +171,12 @@ async def answered(request: Request, task: str, body: InferenceRequest) -> Respo
     """A payload -> the task's answer: of one input, or a list of those of several.
 
     Raises:
-        Refused: 422, the inputs are not those of the task; or as `Serving.ask`.
+        RequestError: 422, the inputs are not those of the task; or as `Serving.ask`.
     """
     given = body.parameters
     operation = operation_for(task, body)
     items = [_item(task, part) for part in (body.inputs if isinstance(body.inputs, list) else [body.inputs])]
-    truncate = bool(body.truncate or given.truncate) and task in ("text-classification", "feature-extraction")
-    answers: list[Any] = await ask(request, operation, items, truncate=truncate)
+    answers: list[Any] = await ask(request, operation, items)
     if task == "text-classification":
         # The clients expect a list of lists, of one text too.
         return as_json([answer[: given.top_k] for answer in answers])
@@ -184,32 +185,33 @@ async def answered(request: Request, task: str, body: InferenceRequest) -> Respo
 
 
 def operation_for(task: str, body: InferenceRequest) -> Operation:
-    """A task and its parameters -> what the model is asked."""
+    """A task and its parameters -> the operation."""
     given: Parameters = body.parameters
+    truncate = bool(body.truncate or given.truncate)
     if task == "text-classification":
-        return Classify(transform=given.function_to_apply or "default")
+        return Classify(transform=given.function_to_apply or "default", truncate=truncate)
     if task == "token-classification":
         ignored = ("O",) if given.ignore_labels is None else tuple(given.ignore_labels)
         return Tag(strategy=given.aggregation_strategy or "simple", ignore_labels=ignored)
     if task == "question-answering":
-        return Answer(given.top_k or 1, given.handle_impossible_answer, given.max_answer_len, given.doc_stride)
+        return AnswerQuestion(given.top_k or 1, given.handle_impossible_answer, given.max_answer_len, given.doc_stride)
     if task == "fill-mask":
         return Fill(top_k=given.top_k or 5, targets=tuple(given.targets or ()))
     if task == "replaced-token-detection":
         return Detect()
-    asked = given.normalize if body.normalize is None else body.normalize
-    return Embed(normalize=True if asked is None else asked)
+    normalize = given.normalize if body.normalize is None else body.normalize
+    return Embed(normalize=normalize is not False, truncate=truncate)
 
 
 def _item(task: str, part: Any) -> Any:
     if task == "question-answering":
-        if isinstance(part, Question):
+        if isinstance(part, QuestionWithContext):
             return part.question, part.context
-        raise Refused(422, '`inputs` of question-answering: {"question": text, "context": text}, or a list of these', "question")
+        raise RequestError(422, '`inputs` of question-answering: {"question": text, "context": text}, or a list of these', "question")
     if task == "text-classification" and isinstance(part, Pair):
         return Text(part.text, part.text_pair)
     if not isinstance(part, str):
-        raise Refused(422, f"`inputs` of {task}: a text, or a list of texts", "question")
+        raise RequestError(422, f"`inputs` of {task}: a text, or a list of texts", "question")
     return Text(part) if task == "text-classification" else part
 
 
@@ -218,11 +220,11 @@ def _task_of(body: InferenceRequest, fills: bool) -> str:
     return "fill-mask" if fills and any(isinstance(text, str) and "[MASK]" in text for text in texts) else "feature-extraction"
 
 
-# ---- What ELECTRA can do and others have no route for: /detect, /corrupt; and what is served: /models ----
+# ---- /detect, /corrupt, /models, /health, /metrics ----
 
 
-own_router = APIRouter(tags=["electra"], responses=REFUSALS)
-server = APIRouter(tags=["server"], responses={401: REFUSALS[401]})
+own_router = APIRouter(tags=["electra"], responses=ERROR_RESPONSES)
+server = APIRouter(tags=["server"], responses={401: ERROR_RESPONSES[401]})
 
 
 @own_router.post("/detect", response_model=list[list[DetectedToken]])
@@ -231,10 +233,10 @@ async def detect(body: DetectRequest, request: Request) -> Response:
     return as_json(await ask(request, Detect(threshold=body.threshold), as_list(body.inputs)))
 
 
-@own_router.post("/corrupt", response_model=Corruption)
+@own_router.post("/corrupt", response_model=CorruptedText)
 async def corrupt(body: CorruptRequest, request: Request) -> Response:
-    """Mask a text, fill it by the generator, and ask the discriminator; the same seed gives the same answer."""
-    (answer,) = await ask(request, Corrupt(body.mask_prob, body.temperature, body.seed), [body.inputs])
+    """Mask a text, fill it by the generator, and detect by the discriminator; the same seed gives the same answer."""
+    (answer,) = await ask(request, Corrupt(mask_prob=body.mask_prob, temperature=body.temperature, seed=body.seed), [body.inputs])
     return as_json(answer)
 
 
@@ -253,7 +255,7 @@ async def describe_model(request: Request) -> Response:
 async def health(request: Request) -> Response:
     """Whether requests are taken. Needs no token."""
     if not serving_of(request).healthy:
-        raise Refused(503, "unhealthy", "unhealthy", 1)
+        raise RequestError(503, "unhealthy", "unhealthy", 1)
     return as_json({"status": "ok"})
 
 

@@ -1,4 +1,4 @@
-"""Requests and answers as the OpenAPI document shows them. Keys that are not known are left aside, as the servers spoken like here do."""
+"""JSON bodies of requests and answers, as the OpenAPI document shows them; unknown keys are ignored, as in the servers whose routes these are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TopK: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Request(BaseModel):
-    """What every request is: an object whose known keys have the right types."""
+    """An object whose known keys have the right types."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -30,7 +30,7 @@ class PredictRequest(Request):
         ),
     ]
     raw_scores: bool = Field(default=False, description="Logits in place of probabilities.")
-    truncate: bool = Field(default=False, description="Cut what is longer than the model's limit; otherwise it is read in windows.")
+    truncate: bool = Field(default=False, description="Cut a longer text at its end, whatever the model's input spec says.")
 
 
 class EmbedRequest(Request):
@@ -41,7 +41,7 @@ class EmbedRequest(Request):
     truncate: bool = False
 
 
-class Score(BaseModel):
+class ClassScore(BaseModel):
     """A class and its score."""
 
     label: str
@@ -51,7 +51,7 @@ class Score(BaseModel):
 # ---- Hugging Face ----
 
 
-class Question(Request):
+class QuestionWithContext(Request):
     """A question and the text that answers it."""
 
     question: str
@@ -66,7 +66,7 @@ class Pair(Request):
 
 
 class Parameters(Request):
-    """Options of the tasks, each under the name that `transformers` and `InferenceClient` give it; those of other tasks are left aside."""
+    """Options of the tasks, with the names of `transformers` and `InferenceClient`; those of other tasks are ignored."""
 
     top_k: TopK | None = None
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
@@ -83,16 +83,16 @@ class Parameters(Request):
 class InferenceRequest(Request):
     """POST / and /models/NAME."""
 
-    inputs: str | list[str] | Question | list[Question] | Pair | list[Pair] = Field(
+    inputs: str | list[str] | QuestionWithContext | list[QuestionWithContext] | Pair | list[Pair] = Field(
         examples=["a gripping film", {"question": "Who cooked?", "context": "The chef cooked the meal."}]
     )
     parameters: Parameters = Field(default_factory=Parameters)
-    options: dict[str, Any] = Field(default_factory=dict, description="Taken and left aside: nothing is cached here, and models are always loaded.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Accepted and ignored: nothing is cached here, and models are always loaded.")
     normalize: bool | None = None
     truncate: bool | None = None
 
 
-# ---- ours ----
+# ---- /detect, /corrupt, /models ----
 
 
 class DetectRequest(Request):
@@ -103,7 +103,7 @@ class DetectRequest(Request):
 
 
 class DetectedToken(BaseModel):
-    """One word piece of a text; `text[start:end]` is what it was read from."""
+    """One token of a text, `text[start:end]`."""
 
     token: str
     start: int
@@ -121,15 +121,15 @@ class CorruptRequest(Request):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 1
 
 
-class Proposal(BaseModel):
-    """A word piece of the generator, with its probability."""
+class MaskProposal(BaseModel):
+    """A token proposed by the generator, with its probability."""
 
     token: str
     score: float
 
 
 class CorruptedToken(BaseModel):
-    """One token of the corrupted text, where it stands in it, and what stood there before."""
+    """One token of the corrupted text, its place in it, and the original token."""
 
     token: str
     original: str
@@ -138,10 +138,10 @@ class CorruptedToken(BaseModel):
     masked: bool
     changed: bool
     score: float = Field(description="The discriminator's probability of 'replaced'.")
-    proposals: list[Proposal]
+    proposals: list[MaskProposal]
 
 
-class Corruption(BaseModel):
+class CorruptedText(BaseModel):
     """Replaced-token detection on one text, step by step."""
 
     text: str
@@ -149,7 +149,7 @@ class Corruption(BaseModel):
     tokens: list[CorruptedToken]
 
 
-class ModelCard(BaseModel):
+class ServedModel(BaseModel):
     """A served model."""
 
     name: str
@@ -157,6 +157,7 @@ class ModelCard(BaseModel):
     task: str | None
     labels: list[str]
     max_length: int
+    truncate: str
     target: str
     measured: list[Any]
     abilities: list[str]
@@ -165,16 +166,18 @@ class ModelCard(BaseModel):
 class Models(BaseModel):
     """GET /models."""
 
-    models: list[ModelCard]
+    models: list[ServedModel]
 
 
 class Info(BaseModel):
-    """GET /info, in the words of text-embeddings-inference."""
+    """GET /info, as in text-embeddings-inference, and the input spec."""
 
     model_id: str
     model_type: dict[str, Any]
     max_concurrent_requests: int
     max_input_length: int
+    max_length: int
+    truncate: str
     max_batch_tokens: int
     max_client_batch_size: int
     auto_truncate: bool

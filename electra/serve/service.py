@@ -1,4 +1,4 @@
-"""A server's models with their queues, and the way of one request through them."""
+"""A server's models and their queues; one request: its texts -> prepared, checked against the limits, queued -> answers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any
 from electra.errors import UserError, did_you_mean
 from electra.inference.text_io import Text
 from electra.serve.batch_scheduler import Batcher
-from electra.serve.limits import CLIENT_GONE, Limits, Refused
+from electra.serve.limits import CLIENT_GONE, Limits, RequestError
 from electra.serve.models import Model
 from electra.serve.observability import Metrics, RequestLog
-from electra.serve.operations import Cost, Operation, truncated
+from electra.serve.operations import Operation, PreparedText
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 LONG_REQUEST = 8_192
-"""Characters; the tokens of more are counted in a thread, so that other requests are heard meanwhile."""
+"""Characters; more are tokenized in a thread, so that other requests are served meanwhile."""
 WRITTEN_PER_TOKEN = 64
 """An answer may have this many tokens or numbers for each token of --max-tokens."""
 
 
 @dataclass
-class Passage:
-    """One request on its way: what the log and the metrics will say of it."""
+class RequestContext:
+    """A request while it is served, for the log and the metrics."""
 
     receive: Receive
     deadline: float
@@ -38,10 +38,10 @@ class Passage:
     tokens: int = 0
     shown: list[str] | None = None
     reason: str | None = None
-    """Why it was refused."""
+    """Why it was rejected."""
 
     async def left(self) -> None:
-        """Return when the client has gone."""
+        """Return when the client has disconnected."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
@@ -57,7 +57,7 @@ class Serving:
         self.metrics = Metrics()
         self.batchers = {name: Batcher(name, model.run, limits, self.metrics) for name, model in models.items()}
         self.closing = False
-        self._counting = ThreadPoolExecutor(1, thread_name_prefix="count tokens")
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
 
     def start(self) -> None:
         """Start the models' threads."""
@@ -65,17 +65,17 @@ class Serving:
             batcher.start()
 
     def close(self) -> None:
-        """Take no more requests; what was taken is still answered."""
+        """Take no more requests; those that were taken are still answered."""
         self.closing = True
         for batcher in self.batchers.values():
             batcher.close()
 
     def stop(self) -> None:
-        """Answer what waits, then end the threads."""
+        """Answer the queued requests, then end the threads."""
         self.close()
         for batcher in self.batchers.values():
             batcher.stop()
-        self._counting.shutdown(wait=False, cancel_futures=True)
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
 
     @property
     def healthy(self) -> bool:
@@ -86,72 +86,75 @@ class Serving:
         """A model by name, or the first.
 
         Raises:
-            Refused: 404, there is none of that name.
+            RequestError: 404, there is none of that name.
         """
         if name is None:
             return next(iter(self.models.values()))
         if name not in self.models:
-            raise Refused(404, f"no model '{name[:64]}' is served here; {did_you_mean(name[:64], self.models)}", "model")
+            raise RequestError(404, f"no model '{name[:64]}' is served here; {did_you_mean(name[:64], self.models)}", "model")
         return self.models[name]
 
-    async def ask(self, passage: Passage, model: Model, operation: Operation, items: Sequence[Any], *, truncate: bool = False) -> list[Any]:
+    async def ask(self, context: RequestContext, model: Model, operation: Operation, items: Sequence[Any]) -> list[Any]:
         """Texts of one request -> their answers, in order.
 
         Raises:
-            Refused: the model cannot answer that (424), too much at once (413), no room (429), closing (503), too late (504), nobody waits (499),
-                or the texts cannot be answered (422).
+            RequestError: the model has no such ability (424), too much at once (413), a full queue (429), shutting down (503), too late (504), the
+                client has left (499), or the texts cannot be answered (422).
         """
-        passage.model = model.name
-        passage.shown = self.log.quoted([" ".join(filter(None, _parts(item))) for item in items])
+        context.model = model.name
+        context.shown = self.log.quoted([" ".join(filter(None, _parts(item))) for item in items])
         self._check(model, operation, items)
         batcher = self.batchers[model.name]
-        batcher.check_room(len(items))
-        measured = await self._measure(passage, model, operation, items, truncate)
-        read, written = sum(cost.read for _, cost in measured), sum(cost.written for _, cost in measured)
-        passage.texts, passage.tokens = len(items), sum(cost.tokens for _, cost in measured)
+        batcher.check_queue(len(items))
+        texts = await self._prepare(context, model, operation, items)
+        read, written = sum(text.cost.read for text in texts), sum(text.cost.written for text in texts)
+        context.texts, context.tokens = len(items), sum(text.cost.tokens for text in texts)
         if read > self.limits.max_tokens:
-            raise Refused(413, f"{read} tokens to read, at most {self.limits.max_tokens} at once; send less, or fewer texts", "tokens")
+            raise RequestError(413, f"{read} tokens to read, at most {self.limits.max_tokens} at once; send less, or fewer texts", "tokens")
         if written > self.limits.max_tokens * WRITTEN_PER_TOKEN:
-            raise Refused(413, "the answer would be too long; send a shorter text, or ask for fewer proposals", "tokens")
-        return await self._wait(passage, batcher, operation, measured)
+            raise RequestError(413, "the answer would be too long; send a shorter text, or request fewer proposals", "tokens")
+        return await self._wait(context, batcher, operation, texts)
 
     def _check(self, model: Model, operation: Operation, items: Sequence[Any]) -> None:
         if operation.name not in model.abilities:
             able = ", ".join(sorted(model.abilities))
-            raise Refused(424, f"model '{model.name}' (a {model.role}) has no answer to '{operation.name}'; it can: {able}", "ability")
+            raise RequestError(424, f"model '{model.name}' (a {model.role}) has no answer to '{operation.name}'; it can: {able}", "ability")
         if not items:
-            raise Refused(422, "`inputs` cannot be empty", "empty")
+            raise RequestError(422, "`inputs` cannot be empty", "empty")
         if len(items) > self.limits.max_texts:
-            raise Refused(413, f"batch size {len(items)} > maximum allowed batch size {self.limits.max_texts}; split the request", "texts")
+            raise RequestError(413, f"batch size {len(items)} > maximum allowed batch size {self.limits.max_texts}; split the request", "texts")
 
-    async def _measure(self, passage: Passage, model: Model, operation: Operation, items: Sequence[Any], truncate: bool) -> list[tuple[Any, Cost]]:
-        count = partial(_measured, model, operation, items, truncate)
-        if sum(len(part) for item in items for part in _parts(item)) <= LONG_REQUEST:
-            return count()
-        counted = asyncio.get_running_loop().run_in_executor(self._counting, count)
-        return await self._first(passage, counted, self.batchers[model.name])
-
-    async def _wait(self, passage: Passage, batcher: Batcher, operation: Operation, items: list[tuple[Any, Cost]]) -> list[Any]:
-        ticket = batcher.submit(operation, items)
+    async def _prepare(self, context: RequestContext, model: Model, operation: Operation, items: Sequence[Any]) -> list[PreparedText]:
+        prepare = partial(_prepared, model, operation, items, self.limits.max_tokens)
         try:
-            return await self._first(passage, ticket.done, batcher)
+            if sum(len(part) for item in items for part in _parts(item)) <= LONG_REQUEST:
+                return prepare()
+            prepared = asyncio.get_running_loop().run_in_executor(self._tokenizing, prepare)
+            return await self._first(context, prepared, self.batchers[model.name])
         except UserError as error:
-            raise Refused(422, str(error), "question") from None
+            raise RequestError(422, str(error), "question") from None
+
+    async def _wait(self, context: RequestContext, batcher: Batcher, operation: Operation, texts: list[PreparedText]) -> list[Any]:
+        ticket = batcher.submit(operation, texts)
+        try:
+            return await self._first(context, ticket.done, batcher)
+        except UserError as error:
+            raise RequestError(422, str(error), "question") from None
         finally:
             if not ticket.done.done() or ticket.done.cancelled():
                 batcher.withdraw(ticket)
 
-    async def _first(self, passage: Passage, wanted: asyncio.Future[list[Any]], batcher: Batcher) -> list[Any]:
-        """What a future gives, unless the client leaves or the request's time is over before; nothing then waits for the future."""
-        left = asyncio.ensure_future(passage.left())
+    async def _first(self, context: RequestContext, wanted: asyncio.Future[list[Any]], batcher: Batcher) -> list[Any]:
+        """The result of a future, unless the client disconnects or the request's time is over first."""
+        left = asyncio.ensure_future(context.left())
         either: set[asyncio.Future[Any]] = {wanted, left}
         try:
-            await asyncio.wait(either, timeout=max(0.0, passage.deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=max(0.0, context.deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED)
             if wanted.done():
                 return wanted.result()
             if left.done():
-                raise Refused(CLIENT_GONE, "the client has left", "left")
-            raise Refused(504, f"no answer within {self.limits.timeout:g} s; try again later, or send less", "timeout", batcher.retry_after())
+                raise RequestError(CLIENT_GONE, "the client has left", "left")
+            raise RequestError(504, f"no answer within {self.limits.timeout:g} s; try again later, or send less", "timeout", batcher.retry_after())
         finally:
             wanted.cancel()
             left.cancel()
@@ -159,10 +162,8 @@ class Serving:
                 await left
 
 
-def _measured(model: Model, operation: Operation, items: Sequence[Any], truncate: bool) -> list[tuple[Any, Cost]]:
-    if truncate:
-        items = [truncated(model.predictor, item) if isinstance(item, Text) else truncated(model.predictor, Text(item)).text for item in items]
-    return [(item, operation.measure(model.predictor, item)) for item in items]
+def _prepared(model: Model, operation: Operation, items: Sequence[Any], max_tokens: int) -> list[PreparedText]:
+    return [operation.prepare(model.predictor, item, max_tokens) for item in items]
 
 
 def _parts(item: Any) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from electra.config import Settings, argument, flag
-from electra.settings.sections import MAX_SEED, ColumnSettings, PairFieldSettings
+from electra.settings.sections import MAX_SEED, ColumnSettings, InputSpecSettings, PairFieldSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class PushSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildSettings(PairFieldSettings, ColumnSettings):
+class BuildSettings(PairFieldSettings, ColumnSettings, InputSpecSettings):
     """Export a checkpoint to an artifact: model, tokenizer, labels and hashes in one folder or .zip, run without PyTorch.
 
     predict, detect, embed, inspect, pipeline and load accept an artifact like a checkpoint, on any machine with

@@ -13,13 +13,14 @@ from electra.settings.sections import (
     ColumnSettings,
     DecodingSettings,
     InferenceSettings,
+    InputSpecSettings,
     PairFieldSettings,
     TextFieldSettings,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(ColumnSettings, DecodingSettings, BatchSettings):
+class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, BatchSettings):
     """Measure a model: pre-training metrics on held-out data, or a task's metrics.
 
     Examples:
@@ -47,12 +48,10 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, BatchSettings):
     """New folder for report.md, report.json and figures: confusion matrix, calibration, scores by length, worst errors. Default: none."""
     predictions: Path | None = None
     """File for the predictions: JSON lines with id, label, prediction, probability, probabilities, as 'electra significance' reads. Default: none."""
-    truncate: Literal["head", "tail", "head-tail", "windows"] | None = None
-    """Part of a longer text to read; default: as the model was fine-tuned."""
     num_examples: int = flag(2000, minimum=1)
     """Held-out examples to measure (pre-training metrics)."""
     sequence_length: int = flag(128, minimum=4)
-    """Longest example in tokens; for a task, if not given: as the model was fine-tuned."""
+    """Longest example in tokens (pre-training metrics); for a task the same as --max-length."""
     seed: int = flag(1, minimum=0, maximum=MAX_SEED)
     """Seed of masks and samples."""
     json: bool = False
@@ -113,7 +112,7 @@ class SubmitSettings(BatchSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(PairFieldSettings, DecodingSettings, InferenceSettings):
+class PredictSettings(PairFieldSettings, DecodingSettings, InputSpecSettings, InferenceSettings):
     """Predict the label of a text, or of every line of a file, with a fine-tuned model; a QA model answers a question about a context (separated by
     a tab, or jsonl fields).
 
@@ -138,8 +137,6 @@ class PredictSettings(PairFieldSettings, DecodingSettings, InferenceSettings):
     """Text file (one text per line; a tab between the two texts of a pair) or jsonl; '-': standard input, the default."""
     text: str | None = None
     """A text, instead of the file; default: read the file."""
-    max_length: int = flag(0, minimum=0)
-    """Longest input in tokens; 0: the model's own."""
     json: bool = False
     """Print JSON lines instead of tab-separated text."""
 
@@ -276,7 +273,7 @@ class PlotSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeSettings(Settings):
+class ServeSettings(InputSpecSettings):
     """Serve models over HTTP, with dynamic batching.
 
     Routes of text-embeddings-inference (/predict, /embed, /health, /info, /metrics), of Hugging Face's inference API (POST /), and /detect,
@@ -301,8 +298,6 @@ class ServeSettings(Settings):
     """CPU threads per model; 0: one per core."""
     device: str = "auto"
     """Device for checkpoints: 'auto' (CUDA if available), 'cpu', 'cuda'."""
-    max_length: int = flag(0, minimum=0)
-    """Longest window in tokens; 0: the model's own. Longer texts are split into windows."""
     max_batch_tokens: int = flag(4096, minimum=1)
     """Maximum tokens per batch, padding included."""
     max_wait_ms: float = flag(2.0, minimum=0)

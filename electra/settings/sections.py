@@ -56,6 +56,16 @@ class DecodingSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputSpecSettings(Settings):
+    """Inputs."""
+
+    max_length: int = flag(0, minimum=0)
+    """Longest input in tokens; 0: as the model was trained."""
+    truncate: Literal["head", "tail", "head-tail", "windows"] | None = None
+    """Part of a longer text that a classifier reads; default: as the model was trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchSettings(Settings):
     """Compute."""
 

@@ -1,17 +1,15 @@
-"""A fine-tuned model and a labelled file -> its answers, side by side with what it was asked."""
+"""A fine-tuned model and a labelled file -> its predictions next to the labels. Needs no torch; the model is passed in by the caller."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
-import numpy as np
-
+from electra import config
 from electra.contracts import Example, Features, Head, Prediction, Task
-from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.storage import atomic
@@ -19,87 +17,97 @@ from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns
 from electra.tasks.custom import SUFFIXES, Columns, own_task, settle
-from electra.tasks.input_spec import as_trained
+from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec
 from electra.tasks.registry import find_task
 from electra.tasks.tagging import tagging_task
 
-# ---- A fine-tuned model, whatever runs it, and its task -> answers to examples, read as they were in training. Needs no torch ----
+# ---- models ----
 
 
-Compute: TypeAlias = Callable[[Sequence[Features], int], list[np.ndarray]]
-"""(features, batch size) -> what `Task.decode` reads of each, float32, in their order."""
+class AnsweredExamples(Protocol):
+    """Some of the examples (see `electra.inference.answerer.AnsweredChunk`)."""
+
+    @property
+    def features(self) -> Sequence[Features]: ...
+    @property
+    def predictions(self) -> Sequence[Prediction]: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A model that was fine-tuned, for whatever task."""
+class TaskAnswerer(Protocol):
+    """A model that answers a task (see `electra.inference.answerer.Answerer`)."""
 
-    name: str
-    """What messages call it."""
-    head: Head
-    tokenizer: Tokenizer
-    max_length: int
-    """Longest input in tokens."""
-    hf_config: Mapping[str, Any]
-    """What config.json says."""
-    compute: Compute
+    @property
+    def task(self) -> Task: ...
+    @property
+    def head(self) -> Head: ...
+    @property
+    def spec(self) -> InputSpec: ...
+    def run(self, examples: Sequence[Example], batch_size: int) -> Iterable[AnsweredExamples]: ...
 
 
-OpenModel: TypeAlias = Callable[[str], Opened]
-"""A checkpoint's or an artefact's name -> the model.
+class TaskModel(Protocol):
+    """A fine-tuned model, before it is known which task it is to answer (see `electra.inference.predictor.Predictor`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def head(self) -> Head: ...
+    @property
+    def hf_config(self) -> Mapping[str, Any]: ...
+    def for_task(self, task: Task, wanted: Head, asked: EvaluateSettings | None = None) -> TaskAnswerer: ...
+
+
+OpenModel: TypeAlias = Callable[[str], TaskModel]
+"""The name of a checkpoint or an artifact -> the model.
 
 Raises:
     UserError: no such model, or one that was not fine-tuned.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class FineTuned:
-    """A model that answers a task."""
-
-    task: Task
-    head: Head
-    tokenizer: Tokenizer
-    max_length: int
-    compute: Compute
-
-    def featurize(self, examples: Sequence[Example]) -> list[Features]:
-        """Examples -> what the network reads of them."""
-        return self.task.featurize(examples, self.tokenizer, self.max_length, self.head)
-
-    def answer(self, examples: Sequence[Example], features: Sequence[Features], batch_size: int = 32) -> list[Prediction]:
-        """Examples and their features -> one prediction per example, in their order."""
-        return self.task.decode(self.compute(features, batch_size), features, examples, self.head)
-
-
-def for_task(opened: Opened, task: Task, wanted: Head, asked: EvaluateSettings | None = None) -> FineTuned:
-    """A fine-tuned model as the one that answers a task, reading as it learned to, or as `asked` for by flags.
+def matched_head(name: str, hf_config: Mapping[str, Any], head: Head, task: Task, wanted: Head) -> Head:
+    """A model's head -> the same with the task's names of its labels.
 
     Raises:
-        UserError: it answers with something else than the task wants, or a flag that is not the task's.
+        UserError: it answers with something else than the task wants.
     """
-    head = opened.head
     if wanted.kind != head.kind:
-        raise UserError(f"{opened.name} is made for {head.kind}, {task.name} asks for {wanted.kind}; fine-tune on it")
-    if opened.hf_config.get("finetuning_task") == task.name and len(head.labels) == len(wanted.labels):
-        # Its classes may have been given names to read; they still stand in the task's order.
+        raise UserError(f"{name} is made for {head.kind}, {task.name} asks for {wanted.kind}; fine-tune on it")
+    if hf_config.get("finetuning_task") == task.name and len(head.labels) == len(wanted.labels):
+        # Its classes may have been renamed for readers; they are still in the task's order.
         head = replace(head, labels=head.labels if set(head.labels) == set(wanted.labels) else wanted.labels)
     if set(head.labels) != set(wanted.labels):
         theirs, ours = ", ".join(head.labels[:10]), ", ".join(wanted.labels[:10])
-        raise UserError(f"{opened.name} answers with {theirs}, {task.name} with {ours}; fine-tune on it")
-    task, length = as_trained(task, opened.hf_config, asked)
-    return FineTuned(task=task, head=head, tokenizer=opened.tokenizer, max_length=min(length, opened.max_length), compute=opened.compute)
+        raise UserError(f"{name} answers with {theirs}, {task.name} with {ours}; fine-tune on it")
+    return head
+
+
+def task_input_spec(hf_config: Mapping[str, Any], task: Task, limit: int, asked: EvaluateSettings | None) -> InputSpec:
+    """The input spec of a model for a task: as trained, unless a flag of `asked` changes it.
+
+    Raises:
+        UserError: a flag that is not an option of the task.
+    """
+    if asked is None:
+        return input_spec(hf_config, task, limit)
+    check_asked(task, asked)
+    given = config.given(asked)
+    length = asked.sequence_length if "sequence_length" in given else asked.max_length
+    return input_spec(hf_config, task, limit, max_length=length, **{name: getattr(asked, name) for name in OPTIONS if name in given})
+
+
+# ---- evaluation ----
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """N examples, and what a model said of them."""
+    """N examples, and a model's predictions of them."""
 
     task: Task
     head: Head
     examples: Sequence[Example]
     features: Sequence[Features]
-    """Windows of a long example stand one behind the other."""
+    """Windows of a long example follow each other."""
     predictions: Sequence[Prediction]
 
     def scores(self) -> dict[str, float]:
@@ -115,7 +123,7 @@ class Assessment:
 
 
 def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
-    """Read the labelled file or folder, open the model and ask it.
+    """Read the labelled file or folder, open the model, and predict.
 
     Raises:
         UserError: no such task, split, file or model; no labels; or a model of other labels.
@@ -126,16 +134,19 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
             atomic.fresh_output(place, remedy="choose another place")
     place = data_place(task, settings.data[0])
     if task.name != "own":
-        # Read before the model is opened: a wrong path is told at once.
+        # Read before the model is opened: a wrong path is reported at once.
         examples = read_labelled(task, place, settings.split)
     opened = open_model(settings.model)
     task, wanted = settled(task, settings, opened.head)
     if task.name == "own":
         examples = read_labelled(task, place, settings.split)
-    model = for_task(opened, task, wanted, settings)
-    features = model.featurize(examples)
-    data_warnings.tell([data_warnings.head_line(opened.name, opened.hf_config, opened.head)])
-    predictions = model.answer(examples, features, settings.batch_size)
+    model = opened.for_task(task, wanted, settings)
+    data_warnings.tell([data_warnings.head_line(opened.name, opened.hf_config, opened.head), f"{opened.name}: {model.spec.describe()}"])
+    features: list[Features] = []
+    predictions: list[Prediction] = []
+    for chunk in model.run(examples, settings.batch_size):
+        features += [replace(feature, example=len(predictions) + feature.example) for feature in chunk.features]
+        predictions += chunk.predictions
     return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
 
 
@@ -150,10 +161,10 @@ def data_place(task: Task, given: str | Path) -> Path:
 
 
 def named_task(settings: EvaluateSettings) -> Task:
-    """The task asked for, with its draw or columns; one's own is not complete before the model's head is known (`settled`).
+    """The task of the settings, with its fold or columns; a custom one is complete once the model's head is known (`settled`).
 
     Raises:
-        UserError: no such task, split or draw, or not one place of data.
+        UserError: no such task, split or fold, or not one place of data.
     """
     task = choose_fold(find_task(settings.task or ""), settings.fold)
     if task.name == "tagging":
@@ -168,7 +179,7 @@ def named_task(settings: EvaluateSettings) -> Task:
 def settled(task: Task, settings: EvaluateSettings, head: Head) -> tuple[Task, Head]:
     """A task and the head of the model that answers it -> the task, complete, and the head it wants.
 
-    One's own labels and tags are those the model has learned; a file need not hold all of them.
+    Custom labels and tags are those the model has learned; a file need not hold all of them.
     """
     if task.name == "own":
         return own_with(settings, data_place(task, settings.data[0]), head), head
@@ -194,7 +205,7 @@ def read_labelled(task: Task, place: Path, split: str) -> list[Example]:
     if task.name != "own" and place.is_file() and place.suffix in SUFFIXES:
         if place.stem not in task.splits:
             raise UserError(
-                f"{place} is no file of {task.name}'s own ({', '.join(task.splits)}); for another file use --task own --text COLUMN --label COLUMN"
+                f"{place} is not one of {task.name}'s files ({', '.join(task.splits)}); for another file use --task own --text COLUMN --label COLUMN"
             )
         place, split = place.parent, place.stem
     examples = task.read(place, split)
@@ -204,7 +215,7 @@ def read_labelled(task: Task, place: Path, split: str) -> list[Example]:
 
 
 def answer_rows(found: Assessment) -> list[dict[str, Any]]:
-    """One row per example: id, label, prediction, and how sure the model was."""
+    """One row per example: id, label, prediction and its probability."""
     rows = []
     for example, answer in zip(found.examples, found.predictions, strict=True):
         row: dict[str, Any] = {"id": example.id, "label": example.gold, "prediction": answer.label}

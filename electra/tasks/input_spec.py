@@ -1,14 +1,21 @@
-"""How a task reads its inputs and chooses its answers: options that flags set and a fine-tuned checkpoint's config.json remembers.
+"""The input spec of a model: how texts become inputs and outputs become answers, recorded in config.json and the default everywhere.
 
-A task names its options with their usual values (`Task.options`); `featurize` and `decode` take by keyword those they know.
+`pretrain` records the length it trained at; `finetune` records that and its task's options (truncation or windows, segments, stride and lengths
+of questions); `build` copies the record. A flag overrides it, and the answer says so. Models without a record, which other people made, read
+windows as long as their positions and their tokenizer's `model_max_length` allow.
+
+A task names its options with their usual values (`Task.options`); its `featurize` and `decode` take by keyword those they know.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from electra import config
@@ -16,14 +23,79 @@ from electra.contracts import Task
 from electra.errors import UserError
 from electra.settings import EvaluateSettings, FinetuneSettings
 
-RECORD = "electra_reading"
-"""Our key of config.json: a task's options, and max_length."""
+RECORD = "electra_input_spec"
+"""Key in config.json: max_length and, of a fine-tuned model, the options of its task."""
+OLD_RECORD = "electra_reading"
+"""The same key until version 0.1."""
 OPTIONS = ("truncate", "token_segment", "constrained", "stride", "max_query_length", "max_answer_length", "null_threshold")
-"""Those that a flag may set. Others are the task's own, such as whether a question may have no answer."""
+"""Options that a flag may set. Others are the task's own, such as whether a question may have no answer."""
+SHORTEST = 8
+"""Tokens of the shortest input a model is used with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """How a model's inputs are made."""
+
+    max_length: int
+    """Longest input in tokens."""
+    options: Mapping[str, Any]
+    """Options of the task; empty for a model that is only pre-trained."""
+    recorded: bool
+    """Whether the model's config.json says it."""
+    overridden: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What a flag or argument changed -> what was recorded."""
+
+    @property
+    def truncate(self) -> str:
+        """'head', 'tail' or 'head-tail' of a longer text is read, or all of it in 'windows'."""
+        return str(self.options.get("truncate", "windows"))
+
+    def describe(self) -> str:
+        """'input: the first 128 tokens, as trained'."""
+        parts = {"head": "the first", "tail": "the last", "head-tail": "from beginning and end", "windows": "windows of"}
+        origin = "as trained" if self.recorded else "the model's limit, its training length is not recorded"
+        if self.overridden:
+            origin = "by request; " + ("trained with " if self.recorded else "otherwise ")
+            origin += ", ".join(f"{name} {value}" for name, value in self.overridden.items())
+        return f"input: {parts[self.truncate]} {self.max_length} tokens ({origin})"
+
+
+def input_spec(
+    values: Mapping[str, Any], task: Task | None, limit: int, *, max_length: int = 0, names: Collection[str] = OPTIONS, **changes: Any
+) -> InputSpec:
+    """A model's config.json -> its input spec.
+
+    Args:
+        values: config.json.
+        task: the task it answers; None for a model that is only pre-trained.
+        limit: longest input that its positions and its tokenizer allow.
+        max_length: in place of the recorded length, at most `limit`; 0: as recorded.
+        names: options that are taken from the record; others are the task's.
+        changes: options in place of the recorded ones; those that the task does not have, or None, are ignored.
+
+    Raises:
+        UserError: a length below eight.
+    """
+    record, length = recorded(values)
+    known = dict(task.options) if task is not None else {}
+    if not length:
+        # Questions: the length `transformers` uses. Texts: nothing is cut off.
+        length = task.usual_length if task is not None and "stride" in known else limit
+        known |= {"truncate": "windows"} if "truncate" in known else {}
+    known |= {name: value for name, value in record.items() if name in known and name in names}
+    length = min(length, limit)
+    wanted = {name: value for name, value in changes.items() if value is not None and name in known}
+    chosen = min(max_length or length, limit)
+    if max_length and chosen < SHORTEST:
+        raise UserError(f"max_length {chosen} is too short for a text; expected at least {SHORTEST}")
+    overridden = {name: known[name] for name, value in wanted.items() if known[name] != value}
+    overridden |= {"max_length": length} if chosen != length else {}
+    return InputSpec(max_length=chosen, options=known | wanted, recorded=bool(recorded(values)[1]), overridden=overridden)
 
 
 def with_options(task: Task, changes: Mapping[str, Any]) -> Task:
-    """The task with some of its options changed; changes of options that it does not have are left aside."""
+    """The task with some of its options changed; changes of options that it does not have are ignored."""
     options = {name: changes.get(name, value) for name, value in task.options.items()}
     return dataclasses.replace(task, options=options, featurize=_bound(task.featurize, options), decode=_bound(task.decode, options))
 
@@ -36,7 +108,7 @@ def _bound(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable
 
 
 def set_by(task: Task, settings: FinetuneSettings | EvaluateSettings, asked: FinetuneSettings | EvaluateSettings) -> Task:
-    """The task reading as the settings say; `asked` are those of the command line alone, before any preset.
+    """The task with the options of the settings; `asked` are those of the command line alone, before any preset.
 
     Raises:
         UserError: a flag for an option that the task does not have.
@@ -46,12 +118,12 @@ def set_by(task: Task, settings: FinetuneSettings | EvaluateSettings, asked: Fin
 
 
 def as_set(task: Task, settings: FinetuneSettings | EvaluateSettings) -> Task:
-    """The task reading as the settings say, where it has the options they name."""
+    """The task with those of its options that the settings name."""
     return with_options(task, {name: value for name in OPTIONS if (value := getattr(settings, name, None)) is not None})
 
 
 def check_asked(task: Task, asked: FinetuneSettings | EvaluateSettings) -> None:
-    """Nothing, when every option asked for is one of the task's.
+    """Check that every option given is one of the task's.
 
     Raises:
         UserError: the first that is not.
@@ -59,37 +131,37 @@ def check_asked(task: Task, asked: FinetuneSettings | EvaluateSettings) -> None:
     for name in OPTIONS:
         if name in config.given(asked) and name not in task.options:
             known = ", ".join(f"--{option.replace('_', '-')}" for option in task.options if option in OPTIONS)
-            raise UserError(
-                f"--{name.replace('_', '-')} is not for {task.name}, which reads its inputs in its own way; it has {known or 'no such flag'}"
-            )
+            raise UserError(f"--{name.replace('_', '-')} is not an option of {task.name}; it has {known or 'none'}")
 
 
-def record(task: Task, max_length: int) -> dict[str, Any]:
-    """What config.json of a fine-tuned checkpoint says of its reading."""
-    return {RECORD: {**task.options, "max_length": max_length}}
+def record(task: Task | None, max_length: int) -> dict[str, Any]:
+    """What is added to config.json: of a pre-trained model (no task) the length, of a fine-tuned one its task's options too."""
+    return {RECORD: {**(task.options if task is not None else {}), "max_length": max_length}}
+
+
+def find_record(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The record in a config.json, under the key of today or that of version 0.1; empty where there is none."""
+    found = values.get(RECORD, values.get(OLD_RECORD))
+    return found if isinstance(found, dict) else {}
+
+
+def copied_record(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is added to config.json of a checkpoint made from one with config.json `values`."""
+    found = find_record(values)
+    return {RECORD: found} if found else {}
 
 
 def recorded(values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     """config.json -> the options its model was fine-tuned with, and the longest input (0: not known, as of someone else's checkpoint)."""
-    found = values.get(RECORD)
-    options = dict(found) if isinstance(found, dict) else {}
+    options = dict(find_record(values))
     length = options.pop("max_length", 0)
     return options, length if isinstance(length, int) and length > 3 else 0
 
 
-def as_trained(task: Task, values: Mapping[str, Any], asked: EvaluateSettings | None = None) -> tuple[Task, int]:
-    """A task, a checkpoint's config.json -> the task reading as the model learned to, and the longest input.
-
-    What was asked for by a flag stands above that; without a record the task's usual length is taken.
-
-    Raises:
-        UserError: a flag for an option that the task does not have.
-    """
-    learned, length = recorded(values)
-    task = with_options(task, {name: value for name, value in learned.items() if name in OPTIONS})
-    if asked is not None:
-        check_asked(task, asked)
-        given = config.given(asked)
-        task = with_options(task, {name: getattr(asked, name) for name in OPTIONS if name in given})
-        length = asked.sequence_length if "sequence_length" in given else length
-    return task, length or task.usual_length
+def tokenizer_limit(folder: Path) -> int:
+    """A checkpoint's folder -> its tokenizer's `model_max_length`; 0 where it is not given, or is the huge number of 'no limit'."""
+    try:
+        length = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length", 0)
+    except (OSError, ValueError, AttributeError):
+        return 0
+    return length if isinstance(length, int) and 3 < length < 1 << 20 else 0

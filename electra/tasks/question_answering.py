@@ -1,4 +1,7 @@
-"""Question answering: SQuAD 1.1 and 2.0, CMRC 2018, and the sets of MRQA 2019."""
+"""Question answering: questions and contexts -> windows -> logits -> n-best answers; SQuAD 1.1 and 2.0, CMRC 2018, the sets of MRQA 2019.
+
+This is the one place where a question-answering head's outputs become answers.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +32,16 @@ if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
 
 
-# ---- Questions and contexts -> [CLS] question [SEP] window of the context [SEP], as the original's qa_tasks.py makes them ----
+# ---- inputs: [CLS] question [SEP] window of the context [SEP], as in the original's qa_tasks.py ----
 
 
 SHORTEST = 16
-"""Tokens; in a shorter input a question leaves no room for a context."""
+"""Tokens; a shorter input does not hold a question and a context."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How questions are read and answers are chosen; a fine-tuned checkpoint remembers it in its config.json."""
+class QuestionOptions:
+    """How questions become inputs and how answers are chosen; part of a fine-tuned model's input spec."""
 
     stride: int = 128
     """Tokens from one window's start to the next one's."""
@@ -51,13 +55,13 @@ class Reading:
     """No answer is given where the null odds are above this."""
 
     def check(self, max_length: int) -> None:
-        """Nothing, when a context can be read.
+        """Check the numbers.
 
         Raises:
-            UserError: no room, or a number below one.
+            UserError: an input too short for a question and a context, or a number below one.
         """
         if max_length < SHORTEST:
-            raise UserError(f"max_length {max_length} leaves no room for a question and its context; expected at least {SHORTEST}")
+            raise UserError(f"max_length {max_length} is too short for a question and its context; expected at least {SHORTEST}")
         for name in ("stride", "max_query_length", "max_answer_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)} must be at least 1")
@@ -92,7 +96,7 @@ def encode_context(text: str, tokenizer: Tokenizer) -> Context:
 
 
 def _take_marks(text: str, offsets: np.ndarray) -> None:
-    """Let tokens end behind accents that stand as characters of their own and were taken off."""
+    """Extend tokens over combining accents, which normalization removed."""
     following = [*offsets[1:, 0].tolist(), len(text)]
     for row, limit in zip(offsets, following, strict=False):
         while row[1] < limit and unicodedata.category(text[row[1]]) in ("Mn", "Me"):
@@ -121,18 +125,18 @@ def answer_tokens(context: Context, answer: Answer, ids: Sequence[int]) -> tuple
     return first, last
 
 
-def windows(num_tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
-    """Number of tokens -> (first, end) of windows of at most `room` tokens that cover them; an empty context has one."""
-    spans = [(0, min(room, num_tokens))]
+def windows(num_tokens: int, capacity: int, stride: int) -> list[tuple[int, int]]:
+    """Number of tokens -> (first, end) of windows of at most `capacity` tokens that cover them; an empty context has one."""
+    spans = [(0, min(capacity, num_tokens))]
     while spans[-1][1] < num_tokens:
-        start = spans[-1][0] + min(room, stride)
-        spans.append((start, min(start + room, num_tokens)))
+        start = spans[-1][0] + min(capacity, stride)
+        spans.append((start, min(start + capacity, num_tokens)))
     return spans
 
 
-def longest_question(reading: Reading, max_length: int) -> int:
+def longest_question(options: QuestionOptions, max_length: int) -> int:
     """Tokens of a question that are read: `max_query_length`, and never more than three quarters of a short input."""
-    return min(reading.max_query_length, max_length - 3 - max_length // 4)
+    return min(options.max_query_length, max_length - 3 - max_length // 4)
 
 
 def most_context(spans: Sequence[tuple[int, int]], num_tokens: int) -> np.ndarray:
@@ -146,33 +150,46 @@ def most_context(spans: Sequence[tuple[int, int]], num_tokens: int) -> np.ndarra
     return chosen
 
 
-def featurize_questions(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, *, reading: Reading) -> list[Features]:
-    """Examples -> their windows, with (first, last) token of the first answer known: (0, 0) in a window without it.
+def featurize_questions(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, *, options: QuestionOptions, most: int | None = None
+) -> list[Features]:
+    """Examples -> their windows (at most `most`), with (first, last) token of the first answer known: (0, 0) in a window without it.
 
     Where there are questions without answer a third number says that the question is one of them.
 
     Raises:
-        UserError: a question without a context, or settings that leave no room.
+        UserError: a question without a context, or options that do not fit the length.
     """
-    reading.check(max_length)
-    limit = longest_question(reading, max_length)
+    options.check(max_length)
+    return list(islice(_question_inputs(examples, tokenizer, max_length, options, most), most))
+
+
+def _question_inputs(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, options: QuestionOptions, most: int | None
+) -> Iterator[Features]:
+    limit = longest_question(options, max_length)
     questions = tokenizer.encode([example.text for example in examples])
     known: dict[str, Context] = {}
-    features: list[Features] = []
     for number, (example, question) in enumerate(zip(examples, questions, strict=True)):
         if example.text_pair is None:
             raise UserError(f"question {example.id} has no context to look for an answer in; give both")
         if example.text_pair not in known:
-            # Questions about a context stand together, so one is enough to remember.
+            # Questions about one context follow each other, so one is enough to remember.
             known = {example.text_pair: encode_context(example.text_pair, tokenizer)}
-        features += _windows_of(example, number, question[:limit], known[example.text_pair], tokenizer, max_length, reading)
-    return features
+        yield from _windows_of(example, number, question[:limit], known[example.text_pair], tokenizer, max_length, options, most)
 
 
 def _windows_of(
-    example: Example, number: int, question: Sequence[int], context: Context, tokenizer: Tokenizer, max_length: int, reading: Reading
+    example: Example,
+    number: int,
+    question: Sequence[int],
+    context: Context,
+    tokenizer: Tokenizer,
+    max_length: int,
+    options: QuestionOptions,
+    most: int | None,
 ) -> Iterator[Features]:
-    spans = windows(len(context.ids), max_length - len(question) - 3, reading.stride)
+    spans = windows(len(context.ids), max_length - len(question) - 3, options.stride)[:most]
     chosen = most_context(spans, len(context.ids))
     before = len(question) + 2
     answer = next((answer for answer in example.answers or () if answer.start >= 0), None)
@@ -182,7 +199,7 @@ def _windows_of(
         if place is not None or example.answers == ():
             inside = place is not None and start <= place[0] and place[1] < end
             label = (place[0] - start + before, place[1] - start + before) if place is not None and inside else (0, 0)
-            label += (int(example.answers == ()),) if reading.unanswerable else ()
+            label += (int(example.answers == ()),) if options.unanswerable else ()
         length = before + end - start + 1
         offsets = np.full((length, 2), -1, np.int32)
         offsets[before:-1] = context.offsets[start:end]
@@ -200,7 +217,7 @@ def _windows_of(
         )
 
 
-# ---- What a span head says of a question's windows -> its n-best answers, as parts of the context ----
+# ---- answers: outputs of a question's windows -> n-best spans of its context ----
 
 
 NUM_BEST = 20
@@ -210,8 +227,8 @@ NO_CANDIDATE = 1e4
 
 
 @dataclass(frozen=True)
-class Spans:
-    """What a window says: S spans, and 'no answer'."""
+class WindowSpans:
+    """The S candidate spans of a window, and 'no answer'."""
 
     first: np.ndarray
     """(S,) token of each span's start."""
@@ -226,7 +243,7 @@ class Spans:
     """Whether 'no answer' has a logit of its own."""
 
 
-def window_spans(output: np.ndarray, feature: Features, max_answer_length: int) -> Spans:
+def window_spans(output: np.ndarray, feature: Features, max_answer_length: int) -> WindowSpans:
     """A head's output for a window -> the spans that may be answers, in no order."""
     output = np.asarray(output, np.float64)
     offsets = np.asarray(feature.offsets)
@@ -248,14 +265,14 @@ def window_spans(output: np.ndarray, feature: Features, max_answer_length: int) 
         scores = np.exp(log_probs[first, 0] + log_probs[last, 1])
         null, null_score = float(output[0].sum()), float(np.exp(log_probs[0].sum()))
     good = shown[first] & context[last] & (last >= first) & (last - first < max_answer_length)
-    return Spans(first[good], last[good], start_logits[good], end_logits[good], scores[good], null, null_score, joint)
+    return WindowSpans(first[good], last[good], start_logits[good], end_logits[good], scores[good], null, null_score, joint)
 
 
 def decode_answers(
-    outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, *, reading: Reading
+    outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, *, options: QuestionOptions
 ) -> list[Prediction]:
     """Outputs of all windows -> a prediction per question: the best answer, or "" where there may be none and the null odds are too high."""
-    return [_decode_windows(windows, examples[number], reading) for number, windows in _grouped(outputs, features)]
+    return [_decode_windows(windows, examples[number], options) for number, windows in _grouped(outputs, features)]
 
 
 def _grouped(outputs: Sequence[np.ndarray], features: Sequence[Features]) -> Iterator[tuple[int, list[tuple[np.ndarray, Features]]]]:
@@ -269,14 +286,14 @@ def _grouped(outputs: Sequence[np.ndarray], features: Sequence[Features]) -> Ite
         yield group[0][1].example, group
 
 
-def _decode_windows(windows: Sequence[tuple[np.ndarray, Features]], example: Example, reading: Reading) -> SpanPrediction:
-    spans = [window_spans(output, feature, reading.max_answer_length) for output, feature in windows]
+def _decode_windows(windows: Sequence[tuple[np.ndarray, Features]], example: Example, options: QuestionOptions) -> SpanPrediction:
+    spans = [window_spans(output, feature, options.max_answer_length) for output, feature in windows]
     candidates = _best_candidates(spans, [np.asarray(feature.offsets) for _, feature in windows], example.text_pair or "")
     null = min(s.null_logit for s in spans)
     best = candidates[0] if candidates else Candidate(text="", start=0, end=0, score=0.0, start_logit=0.0, end_logit=0.0)
     against = null - best.start_logit - best.end_logit if candidates else NO_CANDIDATE
     odds = null if spans[0].joint else against
-    empty = reading.unanswerable and odds > reading.null_threshold
+    empty = options.unanswerable and odds > options.null_threshold
     null_score = min(s.null_score for s in spans)
     return SpanPrediction(
         label="" if empty else best.text,
@@ -288,7 +305,7 @@ def _decode_windows(windows: Sequence[tuple[np.ndarray, Features]], example: Exa
     )
 
 
-def _best_candidates(spans: Sequence[Spans], offsets: Sequence[np.ndarray], context: str) -> list[Candidate]:
+def _best_candidates(spans: Sequence[WindowSpans], offsets: Sequence[np.ndarray], context: str) -> list[Candidate]:
     """The spans of all windows -> at most NUM_BEST of different texts."""
     totals = np.concatenate([s.start_logits + s.end_logits for s in spans])
     owners = np.concatenate([np.full(len(s.first), number) for number, s in enumerate(spans)])
@@ -308,6 +325,9 @@ def _best_candidates(spans: Sequence[Spans], offsets: Sequence[np.ndarray], cont
 def _log_sum_exp(values: np.ndarray) -> np.ndarray:
     peak = values.max(axis=0)
     return np.asarray(peak + np.log(np.exp(values - peak).sum(axis=0)))
+
+
+# ---- tasks ----
 
 
 PREDICTION_FILES = ("predictions.json", "nbest_predictions.json", "null_odds.json")
@@ -338,22 +358,24 @@ def question_task(
         score=score,
         main_metric="f1",
         splits=tuple(file_names),
-        options=dataclasses.asdict(Reading(unanswerable=unanswerable)),
+        options=dataclasses.asdict(QuestionOptions(unanswerable=unanswerable)),
         usual_length=USUAL_LENGTH,
     )
     return input_spec.with_options(task, {})
 
 
-def _featurize(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, **options: Any) -> list[Features]:
-    return featurize_questions(examples, tokenizer, max_length, head, reading=Reading(**options))
+def _featurize(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, *, most: int | None = None, **options: Any
+) -> list[Features]:
+    return featurize_questions(examples, tokenizer, max_length, head, options=QuestionOptions(**options), most=most)
 
 
 def _decode(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, **options: Any) -> list[Prediction]:
-    return decode_answers(outputs, features, examples, head, reading=Reading(**options))
+    return decode_answers(outputs, features, examples, head, options=QuestionOptions(**options))
 
 
 def with_files(task: Task, data: Path | None, train: Path | None, dev: Path | None) -> Task:
-    """The task with files of one's own for training and dev, each in place of the folder's.
+    """The task with custom files for training and dev, each in place of the folder's.
 
     Raises:
         UserError: a split is neither in a folder nor given, or both are to come from one file.
@@ -373,18 +395,8 @@ def keep_threshold(folder: Path, task: Task, scores: Mapping[str, float]) -> Non
     if not task.options["unanswerable"] or not path.exists() or scores["f1"] >= scores["best_f1"] - 1e-9:
         return
     values = json.loads(path.read_text(encoding="utf-8"))
-    values[input_spec.RECORD]["null_threshold"] = scores["best_f1_threshold"]
+    input_spec.find_record(values)["null_threshold"] = scores["best_f1_threshold"]
     atomic.write_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def recorded_reading(values: Mapping[str, Any]) -> tuple[Reading, int]:
-    """config.json -> how its model reads questions, and the longest input it was trained on (0: not known).
-
-    A checkpoint of someone else gives the usual numbers, and no 'no answer'.
-    """
-    found, length = input_spec.recorded(values)
-    fields = {field.name for field in dataclasses.fields(Reading)}
-    return Reading(**{key: value for key, value in found.items() if key in fields}), length
 
 
 def write_predictions(folder: Path, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:

@@ -1,31 +1,33 @@
-"""Tagging words: features, decoding and scores; the task of CoNLL-2000 chunking, and that of one's own tags.
+"""Tags of words: sentences -> features, logits -> tags, tags -> scores; CoNLL-2000 chunking, and custom tags.
 
-A word is learned from and answered at its first piece (original: `tagging_tasks.py`). Sentences above the limit are read in overlapping windows.
+A word is trained and predicted at its first token (original: `tagging_tasks.py`). Longer sentences are read in overlapping windows. This is the
+one place where a token classifier's logits become tags and probabilities.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from electra.contracts import Example, Features, Head, Prediction, Task
-from electra.data.windows import WordWindow, split_words
+from electra.contracts import Example, Features, Head, Prediction, TagPrediction, Task
+from electra.data.windows import split_words
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
 from electra.tasks.conll_files import SUFFIXES, TagColumns, read_tagged
 from electra.tasks.custom import split_file
 from electra.tasks.tag_schemes import best_path, class_scores, marks_spans, scheme_rules, span_scores, split_tag, to_bioes
-from electra.tasks.text_tasks import fixed_head
+from electra.tasks.text_tasks import fixed_head, softmax
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
 
 NO_TAG = -100
-"""What stands in `Features.token_labels` where no tag is asked for."""
+"""In `Features.token_labels`: this token has no tag."""
 OPTIONS = {"token_segment": 0, "constrained": False}
 CHUNK_TYPES = {
     "B": "ADJP ADVP CONJP INTJ LST NP PP PRT SBAR UCP VP",
@@ -42,44 +44,52 @@ def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
     return [ids or [tokenizer.unk_id] for ids in tokenizer.encode(words)]
 
 
-def window_ids(pieces: Sequence[Sequence[int]], window: WordWindow, tokenizer: Tokenizer, max_length: int) -> tuple[list[int], list[int]]:
-    """A sentence's pieces -> ([CLS] the window's pieces [SEP], for each token the word whose first piece it is, else -1)."""
-    ids, word_ids = [tokenizer.cls_id], [-1]
-    for word in range(window.start, window.stop):
-        kept = pieces[word][: max_length - 2]
-        ids += kept
-        word_ids += [word, *[-1] * (len(kept) - 1)]
-    return [*ids, tokenizer.sep_id], [*word_ids, -1]
+def word_windows(words: Sequence[Sequence[int]], tokenizer: Tokenizer, max_length: int, example: int, token_segment: int = 0) -> Iterator[Features]:
+    """The ids of each word of a sentence -> its windows, [CLS] words [SEP]; all tokens are of `token_segment` (the original's are 1)."""
+    windows = split_words([len(part) for part in words], max_length - 2)
+    for window in windows:
+        ids, word_ids = [tokenizer.cls_id], [-1]
+        for word in range(window.start, window.stop):
+            kept = words[word][: max_length - 2]
+            ids += kept
+            word_ids += [word, *[-1] * (len(kept) - 1)]
+        word_ids.append(-1)
+        decides = [window.first <= word < window.last for word in word_ids] if len(windows) > 1 else None
+        ids.append(tokenizer.sep_id)
+        yield Features(ids=ids, segments=[token_segment] * len(ids), example=example, word_ids=word_ids, has_most_context=decides)
 
 
-def featurize_words(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, token_segment: int = 0) -> list[Features]:
-    """Examples with words -> the windows of each, one behind the other; all tokens are of `token_segment` (the original's are 1).
+def featurize_words(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, token_segment: int = 0, most: int | None = None
+) -> list[Features]:
+    """Examples with words -> the windows of each, in order, at most `most`.
 
     Raises:
         UserError: a tag that the head does not know, unless other tags of its span's type are known: such a one is not learned from.
     """
     numbers = {label: number for number, label in enumerate(head.labels)}
     kinds = {split_tag(label)[1] for label in head.labels} if marks_spans(head.labels) else set()
-    features = []
-    for index, example in enumerate(examples):
-        assert example.words is not None
-        pieces = word_pieces(example.words, tokenizer)
-        tags = None if example.label is None else _tag_ids(example, numbers, kinds)
-        windows = split_words([len(part) for part in pieces], max_length - 2)
-        for window in windows:
-            ids, word_ids = window_ids(pieces, window, tokenizer, max_length)
-            decides = [window.first <= word < window.last for word in word_ids]
-            features.append(
-                Features(
-                    ids=ids,
-                    segments=[token_segment] * len(ids),
-                    example=index,
-                    token_labels=None if tags is None else [tags[w] if mine else NO_TAG for w, mine in zip(word_ids, decides, strict=True)],
-                    word_ids=word_ids,
-                    has_most_context=decides if len(windows) > 1 else None,
-                )
-            )
-    return features
+
+    def inputs() -> Iterator[Features]:
+        for index, example in enumerate(examples):
+            assert example.words is not None
+            tags = None if example.label is None else _tag_ids(example, numbers, kinds)
+            for window in word_windows(word_pieces(example.words, tokenizer), tokenizer, max_length, index, token_segment):
+                yield window if tags is None else dataclasses.replace(window, token_labels=_token_labels(window, tags))
+
+    return list(islice(inputs(), most))
+
+
+def _token_labels(window: Features, tags: Sequence[int]) -> list[int]:
+    """A tag's id for each token that this window decides on, else NO_TAG."""
+    assert window.word_ids is not None
+    return [tags[word] if word >= 0 and decides else NO_TAG for word, decides in zip(window.word_ids, _decides(window), strict=True)]
+
+
+def _decides(window: Features) -> Sequence[bool]:
+    """For each token, whether its word is predicted from this window."""
+    assert window.word_ids is not None
+    return [True] * len(window.word_ids) if window.has_most_context is None else list(window.has_most_context)
 
 
 def _tag_ids(example: Example, numbers: Mapping[str, int], kinds: set[str]) -> list[int]:
@@ -100,21 +110,30 @@ def _tag_ids(example: Example, numbers: Mapping[str, int], kinds: set[str]) -> l
 def decode_words(
     outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, constrained: bool = False
 ) -> list[Prediction]:
-    """(L, C) logits of each window -> a tag for each word, from the window in which it has most context.
+    """(L, C) logits of each window -> a tag for each word with its probability, from the window in which it has most context.
 
     Each word has its own best tag; `constrained`: the likeliest sequence that the scheme (BIO2, BIOES, BILOU) allows.
     """
-    rows = [np.zeros((len(example.words or ()), len(head.labels)), np.float32) for example in examples]
-    windows = [0] * len(examples)
+    rules = scheme_rules(head.labels) if constrained else None
+    found = []
+    for rows, count in word_probabilities(outputs, features, len(examples)):
+        with np.errstate(divide="ignore"):
+            path = best_path(np.log(rows), rules)
+        tags = tuple(head.labels[best] for best in path)
+        certain = tuple(float(row[best]) for row, best in zip(rows, path, strict=True))
+        found.append(TagPrediction(label=tags, num_windows=count, word_probabilities=certain))
+    return list(found)
+
+
+def word_probabilities(outputs: Sequence[np.ndarray], features: Sequence[Features], num_examples: int) -> Iterator[tuple[np.ndarray, int]]:
+    """(L, C) logits of each window -> of each sentence the (N, C) probabilities of its words' tags, and its number of windows."""
+    grouped: list[list[np.ndarray]] = [[] for _ in range(num_examples)]
     for logits, feature in zip(outputs, features, strict=True):
         assert feature.word_ids is not None
-        windows[feature.example] += 1
-        for token, word in enumerate(feature.word_ids):
-            if word >= 0 and (feature.has_most_context is None or feature.has_most_context[token]):
-                rows[feature.example][word] = logits[token]
-    rules = scheme_rules(head.labels) if constrained else None
-    tags = (tuple(head.labels[best] for best in best_path(row, rules)) for row in rows)
-    return [Prediction(label=label, num_windows=count) for label, count in zip(tags, windows, strict=True)]
+        decided = [token for token, (word, decides) in enumerate(zip(feature.word_ids, _decides(feature), strict=True)) if word >= 0 and decides]
+        grouped[feature.example].append(softmax(logits[decided]))
+    for rows in grouped:
+        yield np.concatenate(rows), len(rows)
 
 
 def score_words(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> dict[str, float]:
@@ -189,11 +208,6 @@ def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -
         main_metric="f1",
         options=OPTIONS,
     )
-
-
-def is_tagging(task: Task) -> bool:
-    """Whether a task asks for a tag of each word."""
-    return task.score is score_words
 
 
 def read_chunks(data: Path, split: str) -> list[Example]:

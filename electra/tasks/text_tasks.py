@@ -1,4 +1,8 @@
-"""What tasks of one or two texts share: features, decoding, and reading text files line by line."""
+"""Tasks of one or two texts: files -> lines, texts -> features, logits -> predictions.
+
+This is the one place where the logits of a classifier become labels and probabilities: training's evaluations, `electra evaluate`, `predict`,
+`compare`, `serve` and pipelines all call `featurize_texts` and `decode_texts`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,38 +25,42 @@ if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
 
 
-# ---- One or two texts' ids -> what a network of limited length reads of them ----
+# ---- truncation ----
 
 
 TRUNCATIONS = ("head", "tail", "head-tail", "windows")
 SHORTEST_WINDOW = 8
 
 
-def fit(first: Sequence[int], second: Sequence[int] | None, tokenizer: Tokenizer, max_length: int, how: str) -> list[tuple[list[int], list[int]]]:
-    """Ids of one or two texts -> (ids, segments) of each part that is read: one, or the windows.
+def fit(
+    first: Sequence[int], second: Sequence[int] | None, tokenizer: Tokenizer, max_length: int, how: str
+) -> Iterator[tuple[list[int], list[int], int]]:
+    """Ids of one or two texts -> (ids, segments, weight) of each input: one, or the windows, whose weights are the tokens they answer for.
 
     Raises:
         UserError: windows of fewer than eight tokens.
     """
     if len(first) + len(second or ()) + (2 if second is None else 3) <= max_length or how == "head":
-        return [tokenizer.wrap(first, second, max_length)]
-    if how == "windows":
-        if max_length < SHORTEST_WINDOW:
-            raise UserError(f"--max-length {max_length} leaves no room for windows; give at least {SHORTEST_WINDOW}")
-        if second is None:
-            return [tokenizer.wrap(first[window.start : window.stop]) for window in split(len(first), max_length - 2)]
-        pairs = split_pair(len(first), len(second), max_length - 3)
-        return [tokenizer.wrap(first[a.start : a.stop], second[b.start : b.stop]) for a, b in pairs]
-    kept_first, kept_second = kept_lengths(len(first), None if second is None else len(second), max_length)
-    return [tokenizer.wrap(shorten(first, kept_first, how), None if second is None else shorten(second, kept_second, how))]
+        yield *tokenizer.wrap(first, second, max_length), 1
+    elif how != "windows":
+        kept_first, kept_second = kept_lengths(len(first), None if second is None else len(second), max_length)
+        yield *tokenizer.wrap(shorten(first, kept_first, how), None if second is None else shorten(second, kept_second, how)), 1
+    elif max_length < SHORTEST_WINDOW:
+        raise UserError(f"--max-length {max_length} is too short for windows; give at least {SHORTEST_WINDOW}")
+    elif second is None:
+        for window in split(len(first), max_length - 2):
+            yield *tokenizer.wrap(first[window.start : window.stop]), window.num_answered
+    else:
+        for a, b in split_pair(len(first), len(second), max_length - 3):
+            yield *tokenizer.wrap(first[a.start : a.stop], second[b.start : b.stop]), a.num_answered * b.num_answered
 
 
 def kept_lengths(first: int, second: int | None, max_length: int) -> tuple[int, int]:
     """Tokens of one or two texts -> how many of each are kept: tokens leave the longer one, the second where both are equal."""
     if second is None:
         return min(first, max(0, max_length - 2)), 0
-    room = max(0, max_length - 3)
-    while first + second > room:
+    capacity = max(0, max_length - 3)
+    while first + second > capacity:
         if first > second:
             first -= 1
         else:
@@ -68,30 +77,39 @@ def shorten(ids: Sequence[int], kept: int, how: str) -> Sequence[int]:
     return [*ids[:before], *ids[len(ids) - (kept - before) :]]
 
 
+# ---- features ----
+
+
 TEXT_OPTIONS = {"truncate": "head"}
-"""Of tasks that read texts with `featurize_texts` (see `reading.py`)."""
+"""Options of the tasks that use `featurize_texts` (see `input_spec.py`)."""
 
 
-def featurize_texts(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, truncate: str = "head") -> list[Features]:
-    """Examples -> [CLS] text [SEP] (pair [SEP]) of at most `max_length` tokens; what is left out is chosen by `truncate` (see `truncation`):
-    'head' cuts the longer text's end, as the original.
+def featurize_texts(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, truncate: str = "head", most: int | None = None
+) -> list[Features]:
+    """Examples -> [CLS] text [SEP] (pair [SEP]) of at most `max_length` tokens; `truncate` says what of a longer text is read: its 'head'
+    (of a pair the longer text loses tokens, as in the original), 'tail', both ('head-tail') or all of it in 'windows'.
+
+    An empty second text counts as none, as in the original. No more than `most` inputs are made.
 
     Raises:
         UserError: a label the head does not know.
     """
+    return list(islice(_text_inputs(examples, tokenizer, max_length, head, truncate), most))
+
+
+def _text_inputs(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, truncate: str) -> Iterator[Features]:
     first = tokenizer.encode([example.text for example in examples])
-    paired = [i for i, example in enumerate(examples) if example.text_pair is not None]
+    paired = [i for i, example in enumerate(examples) if example.text_pair]
     second = dict(zip(paired, tokenizer.encode([examples[i].text_pair or "" for i in paired]), strict=True))
-    features = []
     for i, example in enumerate(examples):
         label = target(example, head)
-        for ids, segments in fit(first[i], second.get(i), tokenizer, max_length, truncate):
-            features.append(Features(ids=ids, segments=segments, example=i, label=label))
-    return features
+        for ids, segments, weight in fit(first[i], second.get(i), tokenizer, max_length, truncate):
+            yield Features(ids=ids, segments=segments, example=i, label=label, weight=weight)
 
 
 def target(example: Example, head: Head) -> int | float | tuple[float, ...] | None:
-    """What the network learns: the class's index, C zeros and ones for several labels at once, or the number moved and scaled to the head's
+    """What the model learns: the class's index, C zeros and ones for several labels at once, or the number moved and scaled to the head's
     range; None without a label.
 
     Raises:
@@ -113,7 +131,7 @@ def number(text: str, place: str, remedy: str = "correct it, or use --kind class
     """A finite number.
 
     Raises:
-        UserError: `text` is none; `place` says where it stands, `remedy` what to do.
+        UserError: `text` is not a number; `place` says where it is, `remedy` what to do.
     """
     try:
         value = float(text)
@@ -124,30 +142,48 @@ def number(text: str, place: str, remedy: str = "correct it, or use --kind class
     return value
 
 
-def decode_texts(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head) -> list[Prediction]:
-    """(C,) logits of each feature -> a prediction per example; those of an example's windows are averaged, a window weighing as it is long."""
-    values = window_values(outputs, head)
+# ---- predictions ----
+
+
+def decode_texts(
+    outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, transform: str = "default"
+) -> list[Prediction]:
+    """(C,) logits of each input -> a prediction per example; the values of an example's windows are averaged by their weights, so that every
+    token counts once.
+
+    `transform`: 'softmax', 'sigmoid' or 'none' (raw logits) in place of what the head was trained with.
+    """
+    values = window_values(outputs, head, transform)
     total, weight, windows = np.zeros((len(examples), values.shape[1])), np.zeros((len(examples), 1)), [0] * len(examples)
     for row, feature in zip(values, features, strict=True):
-        total[feature.example] += row * len(feature.ids)
-        weight[feature.example] += len(feature.ids)
+        total[feature.example] += row * feature.weight
+        weight[feature.example] += feature.weight
         windows[feature.example] += 1
     return [predicted(row, head, count) for row, count in zip(total / weight, windows, strict=True)]
 
 
-def window_values(outputs: Sequence[np.ndarray], head: Head) -> np.ndarray:
-    """N arrays (C,) of logits -> (N, C) probabilities, each by itself for several labels at once; a regression's numbers stay as they are."""
+def window_values(outputs: Sequence[np.ndarray], head: Head, transform: str = "default") -> np.ndarray:
+    """N arrays (C,) of logits -> (N, C) float64: probabilities of classes, of each label by itself, or a regression's numbers as they are."""
     logits = np.stack(outputs).astype(np.float64)
-    if head.kind == "regression":
-        return logits
-    if head.kind == "multilabel":
-        return 0.5 + 0.5 * np.tanh(logits / 2)
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    if transform == "default":
+        transform = {"regression": "none", "multilabel": "sigmoid"}.get(head.kind, "softmax")
+    return {"softmax": softmax, "sigmoid": sigmoid}.get(transform, np.asarray)(logits)
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """(..., C) logits -> probabilities over the last axis, float64."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(-1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(-1, keepdims=True))
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Logits -> probabilities, each by itself, float64."""
+    return np.asarray(0.5 + 0.5 * np.tanh(logits.astype(np.float64) / 2))
 
 
 def predicted(values: np.ndarray, head: Head, num_windows: int = 1) -> Prediction:
-    """(C,) probabilities -> the likeliest class, or all labels above one half; a number where the head is a regression's."""
+    """(C,) values -> the likeliest class, or all labels above one half; a number where the head is a regression's."""
     if head.kind == "regression":
         return Prediction(label=float(values[0]), num_windows=num_windows)
     table = dict(zip(head.labels, values.tolist(), strict=True))
@@ -157,8 +193,11 @@ def predicted(values: np.ndarray, head: Head, num_windows: int = 1) -> Predictio
     return Prediction(label=head.labels[best], probability=float(values[best]), probabilities=table, num_windows=num_windows)
 
 
+# ---- examples and files ----
+
+
 def fixed_head(head: Head) -> Callable[[Sequence[Example]], Head]:
-    """The `Task.head` of a benchmark, whose labels are known beforehand."""
+    """The `Task.head` of a benchmark, whose labels are known in advance."""
     return lambda examples: head
 
 
@@ -172,7 +211,7 @@ def swapped_copies(examples: Sequence[Example]) -> list[Example]:
 
 
 def choose_examples(examples: Sequence[Example], limit: int, *, swapped: bool) -> list[Example]:
-    """At most `limit` of the training examples (0: all; always the same random choice), then their swapped copies if asked for."""
+    """At most `limit` of the training examples (0: all; always the same random choice), then their swapped copies where `swapped`."""
     chosen = list(examples)
     if 0 < limit < len(chosen):
         chosen = [chosen[i] for i in sorted(np.random.default_rng(17).permutation(len(chosen))[:limit].tolist())]

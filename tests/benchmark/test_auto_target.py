@@ -16,6 +16,7 @@ from electra.errors import UserError
 from electra.exporting.targets import TARGETS
 from electra.inference.artifact import open_artefact, read_manifest
 from electra.inference.predictor import load
+from electra.settings import EvaluateSettings
 
 TABLE = "review,stars\nthe film was good,positive\nthe chef ate,neutral\nit was boring,negative\nthe old city,neutral\n"
 COMMON = "--task own --text review --label stars"
@@ -116,7 +117,6 @@ def test_nothing_within_the_drop_leaves_nothing(
 
 
 def test_scales_are_never_found_on_what_is_measured(tmp_path: Path) -> None:
-    from electra.settings import EvaluateSettings
 
     for split, label in (("train", 0), ("dev", 1)):
         (tmp_path / f"{split}.tsv").write_text(f"sentence\tlabel\na {split} text\t{label}\n", encoding="utf-8")
@@ -136,6 +136,6 @@ def test_left_out_targets_do_not_stop_the_others(tmp_path: Path, monkeypatch: py
             raise UserError("it broke")
 
     monkeypatch.setattr(auto_target, "build_artefact", build)
-    found = auto_target.build_all("x", tmp_path, texts=["a"], skip=["openvino"])
+    found = auto_target.build_all(EvaluateSettings(model="x"), tmp_path, texts=["a"], skip=["openvino"])
     assert found["onnx-int8"] == "it broke" and found["openvino"] == "skipped by --skip"
     assert {"onnx", "onnx-fp16", "onnx-int8-static"} <= set(done) and "openvino" not in done

@@ -17,13 +17,13 @@ from tiny_models import TEXTS, checkpoints, oracle
 from electra import cli
 from electra.data.pretraining_batches import collate
 from electra.data.tokenizer import load_tokenizer
-from electra.data.windows import Piece, Window
+from electra.data.windows import Window, WindowInput
 from electra.exporting import onnx_int8
 from electra.exporting.dense_graph import dense_graph
 from electra.exporting.onnx import fused_model, operations
 from electra.exporting.targets import TARGETS, build_artefact, spread
 from electra.inference.artifact import open_artefact
-from electra.inference.backends import Network
+from electra.inference.backends import Backend
 from electra.inference.predictor import Predictor, load
 from electra.model.encoder import EncoderConfig
 from electra.model.huggingface import encoder_of, load_checkpoint, new_module, reinitialize, save_checkpoint
@@ -33,18 +33,18 @@ RANDOM_TEXTS = tuple(
 )
 
 
-def pieces_of(lengths: list[int], size: int) -> list[Piece]:
-    """Random pieces of given lengths, each asked at two places; the second half of each is of the second segment."""
+def inputs_of(lengths: list[int], size: int) -> list[WindowInput]:
+    """Random inputs of given lengths, each with two queries; the second half of each is of the second segment."""
     random = np.random.default_rng(sum(lengths))
     out = []
     for length in lengths:
         ids = [2, *random.integers(5, size, length - 2).tolist(), 3]
         asked = tuple((int(at), 0.0) for at in sorted({0, length // 2}))
-        out.append(Piece(ids, [0] * (length - length // 2) + [1] * (length // 2), Window(0, length, 0, length), queries=asked))
+        out.append(WindowInput(ids, [0] * (length - length // 2) + [1] * (length // 2), Window(0, length, 0, length), queries=asked))
     return out
 
 
-def answers(network: Network, pieces: list[Piece]) -> dict[str, list[np.ndarray]]:
+def answers(network: Backend, pieces: list[WindowInput]) -> dict[str, list[np.ndarray]]:
     """Everything a network says of pieces, by what its architecture can say."""
     asked = {
         "ElectraForSequenceClassification": "class_logits",
@@ -95,7 +95,7 @@ def test_onnx_equals_pytorch_on_odd_lengths_and_batches(architecture: str) -> No
     for name in ("architecture", "labels", "is_regression", "is_multilabel", "max_length", "hidden_size", "vocab_size", "token_segment"):
         assert getattr(built, name) == getattr(ours, name), name
     for lengths in ([2], [64], [7, 7, 7], [33, 12, 3, 2, 64], [1 + 5 * i for i in range(1, 12)]):
-        pieces = pieces_of(lengths, ours.vocab_size)
+        pieces = inputs_of(lengths, ours.vocab_size)
         assert_close(answers(built, pieces), answers(ours, pieces), atol=1e-4)
 
 
@@ -104,7 +104,7 @@ def test_onnx_equals_transformers() -> None:
     network = load(artefact(checkpoints()["classifier"])).network
     tokenizer = load_tokenizer(checkpoints()["classifier"])
     for text in TEXTS:
-        piece = Piece(*tokenizer.wrap(tokenizer.encode([text])[0]), Window(0, 1, 0, 1))
+        piece = WindowInput(*tokenizer.wrap(tokenizer.encode([text])[0]), Window(0, 1, 0, 1))
         np.testing.assert_allclose(network.class_logits([piece])[0], reference.logits(text), atol=1e-4)
 
 
@@ -172,7 +172,7 @@ def test_attention_norms_gelus_and_embeddings_are_one_operation_each(architectur
 
 def drift(target: str, source: Path, **options: Any) -> float:
     """Largest difference of logits between a build and PyTorch, as a share of the logits' spread."""
-    pieces = pieces_of([12, 30, 5, 64, 21, 9, 40, 2], 60)
+    pieces = inputs_of([12, 30, 5, 64, 21, 9, 40, 2], 60)
     ours = load(source, device="cpu").network.class_logits(pieces)
     return float(np.abs(load(artefact(source, target, **options)).network.class_logits(pieces) - ours).max() / (ours.max() - ours.min()))
 
@@ -190,7 +190,7 @@ def test_every_head_can_be_built_with_fewer_bits(architecture: str, target: str)
     source = checkpoint(architecture)
     built = load(artefact(source, target, texts=RANDOM_TEXTS[:8] if TARGETS[target].calibrated else ())).network
     ours = load(source, device="cpu").network
-    pieces = pieces_of([40, 21, 64], ours.vocab_size)
+    pieces = inputs_of([40, 21, 64], ours.vocab_size)
     for mine, theirs in zip(answers(built, pieces)["hidden_states"], answers(ours, pieces)["hidden_states"], strict=True):
         assert np.corrcoef(mine.ravel(), theirs.ravel())[0, 1] > 0.98
     assert len(answers(built, pieces)) == len(answers(ours, pieces))
@@ -214,7 +214,7 @@ def test_int8_quantizes_products_attention_and_embeddings_and_says_what_not(monk
 def test_static_scales_make_an_answer_independent_of_its_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_int8, "WORSE", math.inf)
     source = checkpoint("ElectraForSequenceClassification")
-    pieces = pieces_of([12, 12, 12, 12], 60)
+    pieces = inputs_of([12, 12, 12, 12], 60)
 
     def apart(target: str, texts: tuple[str, ...]) -> float:
         network = load(artefact(source, target, texts=texts)).network

@@ -18,7 +18,7 @@ from electra.errors import UserError
 from electra.exporting.targets import target
 from electra.inference import artifact as module
 from electra.inference.artifact import is_artefact, open_artefact, read_manifest, write_artefact, write_measurements
-from electra.inference.backends import open_built_network
+from electra.inference.backends import open_artifact_backend
 
 CONFIG = {"architectures": ["ElectraModel"], "model_type": "electra", "max_position_embeddings": 64, "hidden_size": 32, "vocab_size": 100}
 
@@ -254,17 +254,17 @@ def test_an_encrypted_zip_is_named(archive: Path) -> None:
 def test_what_is_asked_of_an_artefact_it_must_have(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(UserError, match="no classifier head"):
-        open_built_network(folder, role="classifier")
+        open_artifact_backend(folder, role="classifier")
     with pytest.raises(UserError, match="built for the CPU"):
-        open_built_network(folder, device="cuda")
+        open_artifact_backend(folder, device="cuda")
     with pytest.raises(UserError, match="cannot be run by ONNX Runtime"):
-        open_built_network(folder)
+        open_artifact_backend(folder)
 
 
 def test_a_target_of_another_world_is_named(tmp_path: Path) -> None:
     write_artefact(tmp_path / "built", lambda folder: {**make(folder), "target": "tpu-v9"})
     with pytest.raises(UserError, match="nothing here runs artefacts of target 'tpu-v9'"):
-        open_built_network(tmp_path / "built")
+        open_artifact_backend(tmp_path / "built")
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"max_position_embeddings": 64, "hidden_size": "wide", "vocab_size": 3}'])
@@ -278,7 +278,7 @@ def test_settings_that_are_none_are_named(content: str, tmp_path: Path) -> None:
 
     write_artefact(tmp_path / "built", other)
     with pytest.raises(UserError, match=r"config.json"):
-        open_built_network(tmp_path / "built")
+        open_artifact_backend(tmp_path / "built")
 
 
 def test_a_full_disk_while_unpacking_is_told(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

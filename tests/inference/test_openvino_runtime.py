@@ -31,7 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def job(source: Path, folder: Path, texts: tuple[str, ...] = ()) -> Job:
     tokenizer = load_tokenizer(source if (source / "vocab.txt").exists() else source.parent)
-    return Job(graph=dense_graph(load_checkpoint(source), "sdpa"), folder=folder, tokenizer=tokenizer, texts=texts, say=lambda line: None)
+    return Job(
+        graph=dense_graph(load_checkpoint(source), "sdpa"), folder=folder, tokenizer=tokenizer, texts=texts, say=lambda line: None, max_length=64
+    )
 
 
 def largest_difference(made: Job, session: OpenVinoRunner, num_rows: int, length: int) -> float:
@@ -205,7 +207,7 @@ from electra.model.huggingface import load_checkpoint
 source, folder = Path(sys.argv[1]), Path(sys.argv[2])
 TARGETS["openvino-int8"].require()
 graph = dense_graph(load_checkpoint(source), "sdpa")
-building.build_int8(Job(graph=graph, folder=folder, tokenizer=load_tokenizer(source), texts=["the chef"], say=lambda line: None))
+building.build_int8(Job(graph=graph, folder=folder, tokenizer=load_tokenizer(source), texts=["the chef"], say=lambda line: None, max_length=64))
 time.sleep(0.5)  # reports are sent from a thread
 print(json.dumps(asked))
 """

@@ -12,10 +12,12 @@ from scipy.special import softmax
 from tiny_models import TEXTS, checkpoints, oracle
 
 from electra.cli import main
+from electra.contracts import Features
 from electra.data import windows
-from electra.data.windows import Piece, pair_pieces, split
+from electra.data.windows import split
 from electra.errors import UserError
-from electra.inference.predictor import Predictor, head_said, load
+from electra.inference.predictor import Predictor, describe, load
+from electra.tasks.text_tasks import fit
 
 PAIRS = (("the chef cooked", "she ate the meal"), ("", "rain"), ("a film", ""), ("the old city " * 8, "it was good"))
 
@@ -74,14 +76,13 @@ def test_windows_answer_every_token_once(num_tokens: int, capacity: int) -> None
 @pytest.mark.parametrize(("first", "second"), [(3, 4), (0, 5), (200, 10), (10, 200), (100, 100), (61, 0), (30, 31), (31, 31)])
 def test_pairs_of_any_length_are_read_whole(classifier: Predictor, first: int, second: int) -> None:
     a, b = list(range(1000, 1000 + first)), list(range(5000, 5000 + second))
-    pieces = pair_pieces(a, b, classifier.tokenizer, 64)
-    assert all(len(piece.ids) <= 64 for piece in pieces)
-    read = {i for piece in pieces for i in piece.ids}
-    assert read >= {*a, *b}
+    windows = [ids for ids, _, _ in fit(a, b, classifier.tokenizer, 64, "windows")]
+    assert all(len(ids) <= 64 for ids in windows)
+    assert {i for ids in windows for i in ids} >= {*a, *b}
     if first + second <= 61:
-        assert len(pieces) == 1
+        assert len(windows) == 1
     if (first, second) == (200, 10):  # the short text is whole in every window
-        assert all(set(b) <= set(piece.ids) for piece in pieces)
+        assert all(set(b) <= set(ids) for ids in windows)
 
 
 def test_answers_keep_their_order_and_lengths_are_grouped(classifier: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +91,9 @@ def test_answers_keep_their_order_and_lengths_are_grouped(classifier: Predictor,
     batches: list[list[int]] = []
     run = classifier.network.class_logits
 
-    def watch(pieces: list[Piece]) -> np.ndarray:
-        batches.append([len(piece.ids) for piece in pieces])
-        return run(pieces)
+    def watch(features: list[Features]) -> np.ndarray:
+        batches.append([len(feature.ids) for feature in features])
+        return run(features)
 
     monkeypatch.setattr(classifier.network, "class_logits", watch)
     together = classifier.predict(texts)
@@ -212,11 +213,11 @@ def test_max_length_is_the_window(classifier: Predictor) -> None:
     [
         ("classifier", "ElectraForSequenceClassification, head: classification into"),
         ("discriminator", "ElectraForPreTraining, its head: whether each token was replaced"),
-        ("generator", "ElectraForMaskedLM, its head: words for the masked places"),
+        ("generator", "ElectraForMaskedLM, its head: words for the masked tokens"),
     ],
 )
 def test_the_head_that_answers_is_named(kind: str, said: str) -> None:
-    assert said in head_said(load(checkpoints()[kind]))
+    assert said in describe(load(checkpoints()[kind]))
 
 
 def test_the_command_names_its_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,14 +109,14 @@ def test_evaluate_gives_the_same(name: str, task: str, data: Path, request: pyte
 
 
 def test_the_threshold_found_is_kept(joint: Path, start: Path, data: Path, tmp_path: Path) -> None:
-    record = _read(joint / "best" / "config.json")["electra_reading"]
+    record = _read(joint / "best" / "config.json")["electra_input_spec"]
     assert record["unanswerable"] and record["max_length"] == 64
     # Refusing every answer, so that the search on dev must find better.
     words = ["finetune", "squad2", "--model", str(start), "--data", str(data), "--output", str(tmp_path / "run"), *LEARN]
     assert cli.main([*words, "--null-threshold", "-1000", "--epochs", "4"]) == 0
     scores = {metric: score["mean"] for metric, score in _read(tmp_path / "run" / "scores.json")["scores"].items()}
     assert scores["f1"] == pytest.approx(1 / 3) and scores["accuracy_no_answer"] == 1 and scores["best_f1"] > 0.4
-    kept = _read(tmp_path / "run" / "best" / "config.json")["electra_reading"]["null_threshold"]
+    kept = _read(tmp_path / "run" / "best" / "config.json")["electra_input_spec"]["null_threshold"]
     assert kept == pytest.approx(scores["best_f1_threshold"])
 
 
@@ -258,7 +258,7 @@ def test_presets(preset: str, task: str) -> None:
         (["squad", "--data", "{data}/dev-v1.1.json"], "is one file; give two"),
         (["squad", "--train", "{data}/train-v2.0.json", "--dev", "{data}/dev-v2.0.json"], "use the task squad2"),
         (["squad", "--data", "{data}", "--stride", "0"], "stride 0 must be at least 1"),
-        (["squad", "--data", "{data}", "--max-length", "12"], "leaves no room for a question"),
+        (["squad", "--data", "{data}", "--max-length", "12"], "max_length 12 is too short for a question and its context; expected at least 16"),
         (["cmrc2018", "--data", "{data}"], "holds none of cmrc2018_train.json"),
         (["sqad", "--data", "{data}"], "did you mean 'squad'"),
     ],

@@ -174,4 +174,4 @@ def test_a_terminal_is_coloured_and_cannot_be_steered(discriminator: Predictor) 
     assert "[bold]" in shown.replace("\x1b[0m", "").replace("\x1b[1;37;41m", ""), "a text is not markup"
     assert "\x1b[31m" not in shown
     assert "\x1b[1;37;41mthe" in shown
-    assert "generator proposes" in shown and "masked" in shown
+    assert "generator's proposals" in shown and "masked" in shown

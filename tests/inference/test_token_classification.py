@@ -104,7 +104,7 @@ def test_pipeline_options(folder: Path, tagger: Predictor) -> None:
     assert len(ner(TEXTS[0], ignore_labels=())) == 5 and [r["entity_group"] for r in ner(TEXTS[0], aggregation_strategy="simple")]
     with pytest.raises(UserError, match=r"unknown aggregation_strategy 'frist'; did you mean 'first'"):
         pipeline("ner", model=tagger, aggregation_strategy="frist")
-    with pytest.raises(UserError, match="has no tagger head"):
+    with pytest.raises(UserError, match="has no token-classification head"):
         pipeline("ner", model=checkpoints()["classifier"])
     with pytest.raises(UserError, match="tags no words"):
         load(checkpoints()["classifier"]).tag(["a"])
@@ -168,7 +168,7 @@ def test_long_sentences_are_tagged_as_they_are_evaluated(folder: Path, tagger: P
     example = Example(id="0", text=" ".join(words), words=words)
     for max_length in (16, 64):
         features = featurize_words([example], tagger.tokenizer, max_length, head)
-        network: Any = load_checkpoint(folder, "tagger").module
+        network: Any = load_checkpoint(folder, "token-classification").module
         outputs = compute_outputs(network, features, head, LoopSettings(batch_size=4), torch.device("cpu"))
         (wanted,) = decode_words(outputs, features, [example], head)
         model = load(folder, device="cpu", max_length=max_length, batch_size=3)

@@ -136,7 +136,7 @@ def test_beam_equals_the_original(beam: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_it_is_saved_and_opens_again(tmp_path: Path) -> None:
     network, batch = _network(), _batch()
     save_checkpoint(network, tmp_path)
-    for role in ("task", "span finder"):
+    for role in ("task", "question-answering"):
         again = load_checkpoint(tmp_path, role)
         assert again.architecture == "ElectraOriginalQuestionAnswering" and isinstance(again.module, JointQAModel) and again.labels == ()
         with torch.no_grad():

@@ -19,10 +19,10 @@ import pytest
 from served_models import call, in_process, in_thread, metric, sources, wait_until
 
 from electra import load
-from electra.serve.batch_scheduler import LONGEST_RETRY, Batcher, Entry, choose
-from electra.serve.limits import Limits, Refused
+from electra.serve.batch_scheduler import LONGEST_RETRY, Batcher, QueuedText, choose
+from electra.serve.limits import Limits, RequestError
 from electra.serve.observability import Metrics
-from electra.serve.operations import Classify, Corrupt, Cost, Detect, Operation
+from electra.serve.operations import Classify, Corrupt, Detect, Operation, PreparedText, TextCost
 
 WORDS = "the chef cooked a good meal in the old house near the river one cold morning".split()
 
@@ -35,8 +35,8 @@ def texts(count: int, seed: int = 1) -> list[str]:
 # ---- batches ----
 
 
-def entry(operation: Operation, tokens: int, pieces: int = 1) -> Entry:
-    return Entry(None, 0, operation, "", Cost(tokens * pieces, pieces, tokens))  # type: ignore[arg-type]
+def entry(operation: Operation, tokens: int, windows: int = 1) -> QueuedText:
+    return QueuedText(None, 0, operation, PreparedText("", TextCost(tokens * windows, windows, tokens)))  # type: ignore[arg-type]
 
 
 def test_a_batch_is_what_asks_the_same_and_fits() -> None:
@@ -106,14 +106,14 @@ def test_retry_after_is_the_time_that_the_queue_will_take() -> None:
     batcher = Batcher("a model", lambda *_: [], Limits(max_queue=4), Metrics())  # never started: nothing leaves the queue
 
     async def ask(tokens: int) -> None:
-        batcher.submit(Classify(), [("a text", Cost(tokens=tokens, pieces=1, longest=tokens))])
+        batcher.submit(Classify(), [PreparedText("a text", TextCost(tokens=tokens, windows=1, longest=tokens))])
 
     found = [batcher.retry_after()]
     for tokens in (7_000, 5_000, 40_000, 200_000):
         asyncio.run(ask(tokens))
         found.append(batcher.retry_after())
     assert found == [1, 4, 6, 26, LONGEST_RETRY]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestError) as refused:
         asyncio.run(ask(1))
     assert refused.value.headers == {"retry-after": "60"}
 

@@ -15,23 +15,23 @@ from electra import load
 from electra.inference.replaced_tokens import likeliest
 from electra.serve import service as serving_module
 from electra.serve.batch_scheduler import Batcher
-from electra.serve.limits import Limits, Refused
+from electra.serve.limits import Limits, RequestError
 from electra.serve.observability import Metrics
-from electra.serve.operations import Answer, Classify, Cost
+from electra.serve.operations import AnswerQuestion, Classify, PreparedText, TextCost
 
 LONG = "the chef cooked the meal " * 400
 
 
 def test_counting_a_long_text_is_part_of_the_time_that_a_request_has(monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[float] = []
-    measured = serving_module._measured
+    measured = serving_module._prepared
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.7)
         counted.append(time.monotonic())
         return measured(*arguments)
 
-    monkeypatch.setattr(serving_module, "_measured", slow)
+    monkeypatch.setattr(serving_module, "_prepared", slow)
     with in_thread("classifier", timeout=1.0) as served, ThreadPoolExecutor(6) as pool:
 
         def ask(_: int) -> tuple[int, float]:
@@ -65,10 +65,10 @@ def test_windows_of_a_passage_are_counted_as_they_are_read() -> None:
         ("", "", None),
     ):
         read.clear()
-        operation = Answer(doc_stride=stride)
-        cost = operation.measure(finder, (question, context))
-        operation.run(finder, [(question, context)])
-        assert (cost.pieces, cost.longest) == (len(read), max(read)), (question[:10], stride)
+        operation = AnswerQuestion(doc_stride=stride)
+        prepared = operation.prepare(finder, (question, context), 1_000_000)
+        operation.run(finder, [prepared], 32)
+        assert (prepared.cost.windows, prepared.cost.longest) == (len(read), max(read)), (question[:10], stride)
 
 
 def test_the_likeliest_are_those_of_a_stable_sort() -> None:
@@ -82,8 +82,8 @@ def test_a_client_that_leaves_while_its_text_is_counted_is_noticed(monkeypatch: 
     import http.client
     import json
 
-    measured = serving_module._measured
-    monkeypatch.setattr(serving_module, "_measured", lambda *arguments: (time.sleep(0.6), measured(*arguments))[1])
+    measured = serving_module._prepared
+    monkeypatch.setattr(serving_module, "_prepared", lambda *arguments: (time.sleep(0.6), measured(*arguments))[1])
     with in_thread("classifier") as served:
         connection = http.client.HTTPConnection("127.0.0.1", int(served.url.rpartition(":")[2]), timeout=10)
         connection.request("POST", "/predict", json.dumps({"inputs": LONG}), {"Content-Type": "application/json"})
@@ -99,12 +99,12 @@ def test_a_request_fits_into_the_queue_whole_or_is_refused() -> None:
     batcher = Batcher("a model", lambda *_: [], Limits(max_queue=8), Metrics())  # never started: nothing leaves the queue
 
     async def ask(count: int) -> None:
-        batcher.submit(Classify(), [("a text", Cost(tokens=1, pieces=1, longest=3))] * count)
+        batcher.submit(Classify(), [PreparedText("a text", TextCost(tokens=1, windows=1, longest=3))] * count)
 
     def refused(count: int) -> bool:
         try:
             asyncio.run(ask(count))
-        except Refused as error:
+        except RequestError as error:
             assert (error.status, error.reason) == (429, "queue")
             return True
         return False

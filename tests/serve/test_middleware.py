@@ -347,7 +347,7 @@ def token_file(tmp_path: Path) -> Path:
         ("x={a} x={b}", "two models are called 'x'"),
         ("{a} {none}", "not found"),
         ("x={none}", "not found"),
-        ("a/b={a}", "is no name for a model"),
+        ("a/b={a}", "cannot be a model's name"),
         ("x=", "names no model"),
         ("{a} --max-queue 4", "below --max-texts 32"),
         ("{a} --max-texts 0", "--max-texts 0"),

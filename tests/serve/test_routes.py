@@ -12,6 +12,7 @@ from served_models import Served, call, in_thread, metric, sources, wait_until
 from tiny_models import oracle
 
 from electra import load, pipeline
+from electra.contracts import Example
 from electra.data.windows import split
 
 TEXTS = ["the chef cooked the meal", "an Épic film , was it ?", "", "she walked home again in the rain .", "the river " * 60]
@@ -59,10 +60,9 @@ def test_the_hubs_client_classifies(served: Served, text: str) -> None:
 
 
 def raw(text: str) -> list[float]:
-    from electra.inference.text_io import Text
-    from electra.serve.operations import mean_logits
-
-    return list(mean_logits(load(sources()["classifier"]), [Text(text)])[0])
+    model, asked = load(sources()["classifier"]).classifier(), [Example(id="", text=text)]
+    found = model.answer_features(asked, model.featurize(asked), transform="none")
+    return list(found[0].probabilities.values())
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -153,7 +153,11 @@ def test_predict_gives_raw_scores_and_truncates(served: Served) -> None:
     long, other, short = "the river " * 60, "a cold rain " * 40, "a film"
     for pair in ((long, short), (short, long), (long, other), (other, long), (long, "rain " * 120), ("she ate " * 16, long), (short, short)):
         cut = call(served.url, "/predict", {"inputs": pair, "raw_scores": True, "truncate": True}).json
-        encoded = reference.tokenizer(*pair, truncation="longest_first", max_length=64, return_tensors="pt")
+        first, second = (reference.tokenizer(part, add_special_tokens=False)["input_ids"] for part in pair)
+        while len(first) + len(second) > 61:  # the original's rule, which models are trained with
+            (first if len(first) > len(second) else second).pop()
+        encoded = reference.tokenizer(reference.tokenizer.decode(first), reference.tokenizer.decode(second), return_tensors="pt")
+        assert encoded["input_ids"].shape[1] <= 64
         near([row["score"] for row in cut], sorted(reference.model(**encoded).logits[0].tolist(), reverse=True))
 
 

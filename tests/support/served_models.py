@@ -86,8 +86,10 @@ class Served:
 
 
 @contextmanager
-def in_thread(*names: str, delay: float = 0.0, token: str | None = None, log_text: bool = False, **limits: Any) -> Iterator[Served]:
-    """Serve tiny models from a thread; each batch takes `delay` seconds longer."""
+def in_thread(
+    *names: str, places: dict[str, Path] | None = None, delay: float = 0.0, token: str | None = None, log_text: bool = False, **limits: Any
+) -> Iterator[Served]:
+    """Serve models (tiny ones, or those at `places`) from a thread; each batch takes `delay` seconds longer."""
     import uvicorn
 
     from electra.inference.predictor import load
@@ -98,7 +100,7 @@ def in_thread(*names: str, delay: float = 0.0, token: str | None = None, log_tex
     from electra.serve.server import GracefulServer, bind
     from electra.serve.service import Serving
 
-    models: dict[str, Model] = {name: as_model(name, load(sources()[name], threads=1)) for name in names}
+    models: dict[str, Model] = {name: as_model(name, load((places or sources())[name], threads=1)) for name in names}
     log = io.StringIO()
     serving = Serving(models, Limits(**limits), token=token, log=RequestLog(log, log_text=log_text))
     for batcher in serving.batchers.values():

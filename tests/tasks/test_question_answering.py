@@ -19,7 +19,7 @@ from electra.errors import UserError
 from electra.tasks.input_spec import with_options
 from electra.tasks.question_answering import (
     QUESTION_TASKS,
-    Reading,
+    QuestionOptions,
     answer_tokens,
     decode_answers,
     encode_context,
@@ -210,17 +210,17 @@ def test_unanswerable_windows_say_so(tokenizer: Tokenizer) -> None:
         Example(id="2", text="where ?", text_pair="the old city"),
         Example(id="3", text="where ? " * 50, text_pair="", answers=(Answer("lost", -1),)),
     ]
-    found = featurize_questions(examples, tokenizer, 32, SPAN, reading=Reading(unanswerable=True, stride=16))
+    found = featurize_questions(examples, tokenizer, 32, SPAN, options=QuestionOptions(unanswerable=True, stride=16))
     labels = [feature.label for feature in found if feature.example == 0]
     assert labels[:-1] == [(0, 0, 0)] * (len(labels) - 1) and len(labels) == 4
     place = labels[-1]
     assert isinstance(place, tuple) and [tokenizer.pieces[found[3].ids[int(i)]] for i in place[:2]] == ["river", "river"] and place[2] == 0
     assert [feature.label for feature in found[4:]] == [(0, 0, 1), None, None]
     assert all(len(feature.ids) <= 32 for feature in found)
-    with pytest.raises(UserError, match="leaves no room"):
-        featurize_questions(examples, tokenizer, 10, SPAN, reading=Reading())
+    with pytest.raises(UserError, match="is too short"):
+        featurize_questions(examples, tokenizer, 10, SPAN, options=QuestionOptions())
     with pytest.raises(UserError, match="stride 0 must be at least 1"):
-        featurize_questions(examples, tokenizer, 32, SPAN, reading=Reading(stride=0))
+        featurize_questions(examples, tokenizer, 32, SPAN, options=QuestionOptions(stride=0))
 
 
 # ---- answers ----
@@ -249,10 +249,10 @@ def test_n_best_equal_brute_force(tokenizer: Tokenizer) -> None:
     for count in (4, 60):
         context = " ".join(words.choices("the a chef city river walked cooked meals".split(), k=count))
         example = Example(id="0", text="where ?", text_pair=context)
-        reading = Reading(stride=9, max_answer_length=5, unanswerable=True)
-        features = featurize_questions([example], tokenizer, 32, SPAN, reading=reading)
+        reading = QuestionOptions(stride=9, max_answer_length=5, unanswerable=True)
+        features = featurize_questions([example], tokenizer, 32, SPAN, options=reading)
         outputs = [rng.normal(size=(len(feature.ids), 2)).astype(np.float32) for feature in features]
-        (found,) = decode_answers(outputs, features, [example], SPAN, reading=reading)
+        (found,) = decode_answers(outputs, features, [example], SPAN, options=reading)
         assert isinstance(found, SpanPrediction)
         wanted = _brute_force(outputs, features, context, 5)
         assert [c.text for c in found.candidates] == [text for text, _ in wanted]
@@ -262,14 +262,14 @@ def test_n_best_equal_brute_force(tokenizer: Tokenizer) -> None:
         assert found.null_odds == pytest.approx(odds, abs=1e-5) and found.num_windows == len(features)
         assert found.label == ("" if odds > 0 else wanted[0][0])
         for threshold, label in ((odds - 0.01, ""), (odds + 0.01, wanted[0][0])):
-            reading = Reading(stride=9, max_answer_length=5, unanswerable=True, null_threshold=threshold)
-            assert decode_answers(outputs, features, [example], SPAN, reading=reading)[0].label == label
+            reading = QuestionOptions(stride=9, max_answer_length=5, unanswerable=True, null_threshold=threshold)
+            assert decode_answers(outputs, features, [example], SPAN, options=reading)[0].label == label
 
 
 def test_no_possible_span_is_an_empty_answer(tokenizer: Tokenizer) -> None:
     example = Example(id="0", text="where ?", text_pair="")
-    features = featurize_questions([example], tokenizer, 32, SPAN, reading=Reading())
-    (found,) = decode_answers([np.zeros((len(features[0].ids), 2), np.float32)], features, [example], SPAN, reading=Reading())
+    features = featurize_questions([example], tokenizer, 32, SPAN, options=QuestionOptions())
+    (found,) = decode_answers([np.zeros((len(features[0].ids), 2), np.float32)], features, [example], SPAN, options=QuestionOptions())
     assert found.label == "" and isinstance(found, SpanPrediction) and len(found.candidates) == 1
 
 

@@ -365,7 +365,7 @@ def test_chunking_end_to_end(data_root: Path, tmp_path: Path, capsys: pytest.Cap
     )
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["scores"]["accuracy"]["mean"] > 0.45 and scores["scores"]["f1"]["mean"] > 0.3, "the most frequent tag alone: 0.2 and 0.1"
-    assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["electra_reading"]["token_segment"] == 1
+    assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["electra_input_spec"]["token_segment"] == 1
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), "--task", "chunk", "--data", str(tmp_path), "--json", "--sequence-length", "64"]) == 0
     assert json.loads(capsys.readouterr().out) == {name: pytest.approx(s["mean"]) for name, s in scores["scores"].items()}

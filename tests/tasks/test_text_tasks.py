@@ -163,10 +163,10 @@ def decode(logits: np.ndarray, head: Head) -> list[Prediction]:
     return decode_texts(list(logits), [Features(ids=[2, 3], segments=[0, 0], example=i) for i in range(len(logits))], examples, head)
 
 
-def test_windows_are_averaged_by_their_lengths() -> None:
+def test_windows_are_averaged_by_the_tokens_they_answer_for() -> None:
     head = Head(kind="classification", labels=("a", "b"))
     outputs = [np.log(np.array([p, 1 - p], np.float32)) for p in (0.9, 0.1, 0.3)]
-    features = [Features(ids=[0] * length, segments=[0] * length, example=i) for length, i in ((6, 0), (2, 0), (5, 1))]
+    features = [Features(ids=[0] * 9, segments=[0] * 9, example=i, weight=weight) for weight, i in ((6, 0), (2, 0), (5, 1))]
     (first, second) = decode_texts(outputs, features, [Example(id="0", text=""), Example(id="1", text="")], head)
     assert first.probabilities["a"] == pytest.approx(0.75 * 0.9 + 0.25 * 0.1) and first.num_windows == 2
     assert second.label == "b" and second.num_windows == 1

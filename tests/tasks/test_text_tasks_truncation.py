@@ -11,9 +11,11 @@ from tiny_models import random_start
 
 from electra import cli
 from electra.contracts import Example, Head
+from electra.data import windows
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 from electra.tasks import input_spec
+from electra.tasks.evaluate import task_input_spec
 from electra.tasks.registry import find_task
 from electra.tasks.text_tasks import decode_texts, featurize_texts, fit
 
@@ -36,7 +38,7 @@ def test_head_and_tail_of_one_text(tokenizer: Tokenizer) -> None:
         "tail": ids[-510:],
         "head-tail": ids[:128] + ids[-382:],  # Sun et al. 2019, of 512 tokens
     }.items():
-        ((found, segments),) = fit(ids, None, tokenizer, 512, how)
+        ((found, segments, _),) = fit(ids, None, tokenizer, 512, how)
         assert body(found) == expected and len(found) == len(segments) == 512
         assert (found[0], found[-1]) == (tokenizer.cls_id, tokenizer.sep_id)
 
@@ -44,7 +46,7 @@ def test_head_and_tail_of_one_text(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("how", ["head", "tail", "head-tail", "windows"])
 def test_what_fits_stays_whole(how: str, tokenizer: Tokenizer) -> None:
     for first, second in (([7] * 30, None), ([7] * 10, [8] * 19), ([], None)):
-        assert fit(first, second, tokenizer, 32, how) == [tokenizer.wrap(first, second)]
+        assert list(fit(first, second, tokenizer, 32, how)) == [(*tokenizer.wrap(first, second), 1)]
 
 
 @pytest.mark.parametrize("how", ["tail", "head-tail"])
@@ -53,7 +55,7 @@ def test_pairs_keep_as_many_tokens_of_each_as_the_original(how: str, tokenizer: 
     for _ in range(50):
         first, second = (list(range(start, start + rng.randrange(40))) for start in (100, 200))
         wanted, segments = tokenizer.wrap(first, second, 24)
-        ((found, kinds),) = fit(first, second, tokenizer, 24, how)
+        ((found, kinds, _),) = fit(first, second, tokenizer, 24, how)
         assert kinds == segments and len(found) == len(wanted)
         one, two = (sum(start <= i < start + 100 for i in found) for start in (100, 200))
         kept = [i for i in found if 100 <= i < 200], [i for i in found if 200 <= i < 300]
@@ -65,14 +67,14 @@ def test_pairs_keep_as_many_tokens_of_each_as_the_original(how: str, tokenizer: 
 @pytest.mark.parametrize("pair", [False, True])
 def test_windows_read_everything(pair: bool, tokenizer: Tokenizer) -> None:
     first, second = list(range(100, 190)), list(range(300, 337)) if pair else None
-    parts = fit(first, second, tokenizer, 24, "windows")
-    assert len(parts) > 3 and all(len(ids) <= 24 for ids, _ in parts)
-    assert {i for ids, _ in parts for i in ids} >= {*first, *(second or ())}
+    parts = list(fit(first, second, tokenizer, 24, "windows"))
+    assert len(parts) > 3 and all(len(ids) <= 24 for ids, _, _ in parts)
+    assert {i for ids, _, _ in parts for i in ids} >= {*first, *(second or ())}
 
 
 def test_a_window_needs_room(tokenizer: Tokenizer) -> None:
-    with pytest.raises(UserError, match="--max-length 7 leaves no room for windows; give at least 8"):
-        fit([5] * 20, None, tokenizer, 7, "windows")
+    with pytest.raises(UserError, match="--max-length 7 is too short for windows; give at least 8"):
+        list(fit([5] * 20, None, tokenizer, 7, "windows"))
 
 
 def test_windows_carry_the_label_and_are_averaged(tokenizer: Tokenizer) -> None:
@@ -86,8 +88,8 @@ def test_windows_carry_the_label_and_are_averaged(tokenizer: Tokenizer) -> None:
     first, second = decode_texts(outputs, features, examples, HEAD)
     assert first.num_windows == len(features) - 1 and second.num_windows == 1
     chances = [1 / (1 + np.exp(-(i % 3))) for i in range(len(features) - 1)]
-    lengths = [len(f.ids) for f in features[:-1]]
-    assert first.probabilities["b"] == pytest.approx(np.average(chances, weights=lengths))
+    answered = [window.last - window.first for window in windows.split(60, 14)]  # every token counts once
+    assert first.probabilities["b"] == pytest.approx(np.average(chances, weights=answered))
 
 
 def test_options_are_set_recorded_and_read_again() -> None:
@@ -97,17 +99,22 @@ def test_options_are_set_recorded_and_read_again() -> None:
     asked = FinetuneSettings(task="sst2", model="m", output=Path("o"), truncate="windows")
     task = input_spec.set_by(find_task("sst2"), asked, asked)
     assert task.options == {"truncate": "windows"}
-    with pytest.raises(UserError, match=r"--truncate is not for chunk.*--token-segment, --constrained"):
+    with pytest.raises(UserError, match=r"--truncate is not an option of chunk; it has --token-segment, --constrained"):
         input_spec.set_by(find_task("chunk"), asked, asked)
     written = input_spec.record(task, 64)
-    again, length = input_spec.as_trained(find_task("sst2"), written)
-    assert (again.options, length) == ({"truncate": "windows"}, 64)
+    for values in (written, {"electra_reading": written["electra_input_spec"]}):
+        again = input_spec.input_spec(values, find_task("sst2"), 512)
+        assert (again.options, again.max_length, again.overridden) == ({"truncate": "windows"}, 64, {}), "the key of version 0.1 too"
     flags = EvaluateSettings(model="m", task="sst2", truncate="tail", sequence_length=32)
-    again, length = input_spec.as_trained(find_task("sst2"), written, flags)
-    assert (again.options, length) == ({"truncate": "tail"}, 32)
-    plain, length = input_spec.as_trained(find_task("squad"), {})
-    assert plain.options["stride"] == 128 and length == 384, "a checkpoint of someone else"
-    assert not input_spec.as_trained(find_task("squad"), {"electra_reading": {"unanswerable": True}})[0].options["unanswerable"]
+    again = task_input_spec(written, find_task("sst2"), 512, flags)
+    assert (again.options, again.max_length) == ({"truncate": "tail"}, 32)
+    assert again.describe() == "input: the last 32 tokens (by request; trained with truncate windows, max_length 64)"
+    plain = input_spec.input_spec({}, find_task("squad"), 512)
+    assert plain.options["stride"] == 128 and plain.max_length == 384, "a checkpoint of someone else, as `transformers` reads questions"
+    assert input_spec.input_spec({}, find_task("sst2"), 512).describe() == (
+        "input: windows of 512 tokens (the model's limit, its training length is not recorded)"
+    )
+    assert not input_spec.input_spec({"electra_reading": {"unanswerable": True}}, find_task("squad"), 512).options["unanswerable"]
 
 
 def test_evaluation_reads_as_the_model_learned_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +135,7 @@ def test_evaluation_reads_as_the_model_learned_to(tmp_path: Path, capsys: pytest
     trained = json.loads(capsys.readouterr().out)["scores"]["accuracy"]["mean"]
     assert trained > 0.9
     written = json.loads((tmp_path / "run" / "best" / "config.json").read_text())
-    assert written["electra_reading"] == {"truncate": "tail", "max_length": 12}
+    assert written["electra_input_spec"] == {"truncate": "tail", "max_length": 12}
     evaluate = ["evaluate", str(tmp_path / "run" / "best"), "--task", "sst2", "--data", str(tmp_path), "--json"]
     scores = {}
     for name, more in {"recorded": [], "head": ["--truncate", "head"], "whole": ["--sequence-length", "40"]}.items():
@@ -153,4 +160,8 @@ def test_a_document_of_two_hundred_thousand_words(how: str, tmp_path: Path, tiny
     assert cli.main(["predict", str(tmp_path / "run"), str(tmp_path / "dev.jsonl"), "--json"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"text"')]
     tokens = len(load_tokenizer(tiny_vocab).encode([long])[0])
-    assert answers[0]["windows"] >= tokens / 126 and answers[1]["windows"] == 1
+    assert answers[1]["windows"] == 1
+    assert answers[0]["windows"] >= tokens / 126 if how == "windows" else answers[0]["windows"] == 1, "as it was trained"
+    assert cli.main(["predict", str(tmp_path / "run"), str(tmp_path / "dev.jsonl"), "--truncate", "windows"]) == 0
+    said = capsys.readouterr().err
+    assert "input: windows of 40 tokens (" in said and ("trained with truncate head" in said) == (how == "head")

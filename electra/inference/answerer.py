@@ -1,0 +1,165 @@
+"""A fine-tuned model and a task -> predictions: the one way from texts to labels, numbers, tags and answers.
+
+examples -> Task.featurize -> Backend (batches of similar length) -> Task.decode -> predictions
+
+`electra evaluate`, `predict`, `compare`, `submit`, the accuracy check of `build --target auto`, `serve` and pipelines all go through here. Nothing
+here imports torch; the backend does where it is PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from electra.contracts import Example, Features, Head, Prediction, Task
+from electra.data.windows import chunks, run_sorted
+from electra.errors import UserError
+from electra.inference.backends import Backend
+from electra.tasks.data_warnings import head_line
+from electra.tasks.input_spec import InputSpec, input_spec, with_options
+from electra.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from electra.data.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class AnsweredChunk:
+    """Neighboring examples of a stream, which were run together."""
+
+    examples: Sequence[Example]
+    features: Sequence[Features]
+    """Their inputs; `Features.example` counts from 0 in this chunk."""
+    outputs: Sequence[np.ndarray]
+    """Of each input."""
+    predictions: Sequence[Prediction]
+    """Of each example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answerer:
+    """A model that answers a task."""
+
+    backend: Backend
+    tokenizer: Tokenizer
+    task: Task
+    """With the options of the input spec."""
+    head: Head
+    spec: InputSpec
+
+    def featurize(self, examples: Sequence[Example], most: int | None = None) -> list[Features]:
+        """Examples -> the model's inputs, at most `most` of them (a custom task's: all)."""
+        limit: dict[str, Any] = {} if most is None else {"most": most}
+        return self.task.featurize(examples, self.tokenizer, self.spec.max_length, self.head, **limit)
+
+    def outputs(self, features: Sequence[Features], batch_size: int = 32) -> list[np.ndarray]:
+        """Inputs -> what `Task.decode` takes: (C,) logits of a text, (L, C) of its tokens, or a span head's outputs; float32, in order."""
+        run = {"tagging": self.backend.token_logits, "span": self.backend.span_outputs}.get(self.head.kind, self.backend.class_logits)
+        return run_sorted(features, run, lambda feature: len(feature.ids), batch_size)
+
+    def run(self, examples: Iterable[Example], batch_size: int = 32) -> Iterator[AnsweredChunk]:
+        """Any number of examples -> all that is known of them, chunk by chunk, in order and in constant memory.
+
+        Every interface chunks alike: the answers of an 8-bit model, whose scales depend on the batch, are the same for the same texts.
+        """
+        for chunk in chunks(examples, example_size, batch_size):
+            features = self.featurize(chunk)
+            outputs = self.outputs(features, batch_size)
+            yield AnsweredChunk(chunk, features, outputs, self.task.decode(outputs, features, chunk, self.head))
+
+    def stream(self, examples: Iterable[Example], batch_size: int = 32) -> Iterator[Prediction]:
+        """Any number of examples -> a prediction of each, in order and in constant memory."""
+        return (prediction for chunk in self.run(examples, batch_size) for prediction in chunk.predictions)
+
+    def answer(self, examples: Sequence[Example], batch_size: int = 32) -> list[Prediction]:
+        """Examples -> a prediction of each, in order."""
+        return list(self.stream(examples, batch_size))
+
+    def answer_features(self, examples: Sequence[Example], features: Sequence[Features], batch_size: int = 32, **decoding: Any) -> list[Prediction]:
+        """Examples whose inputs are made already -> a prediction of each; `decoding`: further arguments of `Task.decode`."""
+        return self.task.decode(self.outputs(features, batch_size), features, examples, self.head, **decoding) if features else []
+
+    def with_options(self, **changes: Any) -> Answerer:
+        """The same model with other options of its task."""
+        task = with_options(self.task, {**self.task.options, **changes})
+        return replace(self, task=task, spec=replace(self.spec, options=task.options))
+
+    def with_max_length(self, max_length: int) -> Answerer:
+        """The same model with inputs of at most so many tokens."""
+        return replace(self, spec=replace(self.spec, max_length=max_length))
+
+
+def answerer(backend: Backend, tokenizer: Tokenizer, task: Task, head: Head, spec: InputSpec) -> Answerer:
+    """A model, a task and an input spec -> what answers it."""
+    return Answerer(backend=backend, tokenizer=tokenizer, task=with_options(task, spec.options), head=head, spec=spec)
+
+
+def example_size(example: Example) -> int:
+    """Characters of an example."""
+    return len(example.text) + len(example.text_pair or "")
+
+
+# ---- heads ----
+
+
+KINDS = {
+    "ElectraForTokenClassification": "tagging",
+    "ElectraForQuestionAnswering": "span",
+    "ElectraOriginalQuestionAnswering": "span",
+    "ElectraForPreTraining": "",
+    "ElectraForMaskedLM": "",
+    "ElectraModel": "",
+}
+"""Hugging Face class -> the kind of its head; '' where it is pre-trained only; any other is a classifier of some kind."""
+PRETRAINED_OUTPUTS = {
+    "ElectraForPreTraining": "whether each token was replaced",
+    "ElectraForMaskedLM": "words for the masked tokens",
+    "ElectraModel": "none, its last hidden states",
+}
+
+
+def head_of(backend: Backend) -> Head | None:
+    """The head of a fine-tuned model; None for one that is pre-trained only. A regression answers in the label's unit."""
+    kind = KINDS.get(backend.architecture)
+    if kind == "":
+        return None
+    if kind is not None:
+        return Head(kind=kind, labels=tuple(backend.labels) if kind == "tagging" else ())
+    if backend.is_regression:
+        return Head(kind="regression")
+    return Head(kind="multilabel" if backend.is_multilabel else "classification", labels=tuple(backend.labels))
+
+
+def require_head(name: str, backend: Backend) -> Head:
+    """The head of a fine-tuned model.
+
+    Raises:
+        UserError: it is pre-trained only.
+    """
+    head = head_of(backend)
+    if head is None:
+        raise UserError(f"{name} has no task head (it is an {backend.architecture}, pre-trained only); fine-tune it first: electra finetune --help")
+    return head
+
+
+def task_of(head: Head) -> Task:
+    """The task that stands for a kind of head: whatever a model of it was fine-tuned on, its texts are featurized and its outputs decoded alike."""
+    return TASKS[{"tagging": "tagging", "span": "squad"}.get(head.kind, "own")]
+
+
+def model_spec(values: Mapping[str, Any], head: Head | None, limit: int, *, max_length: int = 0, truncate: str | None = None) -> InputSpec:
+    """A model's config.json and head -> its input spec (see `electra.tasks.input_spec`), with all options of its record."""
+    task = None if head is None else task_of(head)
+    return input_spec(values, task, limit, max_length=max_length, names=() if task is None else tuple(task.options), truncate=truncate)
+
+
+def describe_head(name: str, backend: Backend) -> str:
+    """'runs/sst2/best: ElectraForSequenceClassification, its head: classification into 2 classes (0, 1)'."""
+    head = head_of(backend)
+    if head is not None:
+        return head_line(name, {"architectures": [backend.architecture]}, head)
+    what = "how likely each token is (Electric)" if backend.is_electric else PRETRAINED_OUTPUTS[backend.architecture]
+    return f"{name}: {backend.architecture}, its head: {what}"
