@@ -199,7 +199,7 @@ def told(*arguments, **named):
     raise OSError("no network here")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = told
 from pathlib import Path
-from electra.build import openvino as building
+from electra.exporting import openvino as building
 from electra.exporting.dense_graph import dense_graph
 from electra.exporting.targets import TARGETS, Job
 from electra.data.tokenizer import load_tokenizer
