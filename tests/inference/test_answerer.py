@@ -21,7 +21,7 @@ from served_models import Served, call, in_thread
 from task_models import HEADS, WORDS, make
 
 from electra import cli
-from electra.benchmark.worker import open_ours
+from electra.benchmark.worker import open_electra
 from electra.contracts import Example, Prediction, SpanPrediction, TagPrediction
 from electra.inference.pipelines import pipeline
 from electra.inference.predictor import load, open_fine_tuned
@@ -185,7 +185,7 @@ def pipelines(name: str, model: Path, rows: list[Example], served: Served) -> li
 def compare(name: str, model: Path, rows: list[Example], served: Served) -> list[Answer]:
     """What a worker of `electra compare` and of `build --target auto` measures."""
     settings = labelled_file(name, rows, Path(mkdtemp()))
-    worker = open_ours(str(model), EvaluateSettings(**{**settings.__dict__, "model": str(model)}), "cpu", 1)
+    worker = open_electra(str(model), EvaluateSettings(**{**settings.__dict__, "model": str(model)}), "cpu", 1)
     return [of_prediction(prediction) for prediction in worker.examine(rows, 1).predictions]
 
 
