@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from electra import config
@@ -82,20 +83,17 @@ def recorded_values(settings: FinetuneSettings, input_specs: Mapping[str, Mappin
     return config.to_values(settings) | ({"for_task": own} if own else {})
 
 
-def check_same_run(settings: FinetuneSettings, values: Mapping[str, Any] | None = None) -> None:
-    """Check that a run that is resumed began with the same settings, or with the same `values` of config.toml.
+def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str] = FREE_TO_CHANGE) -> None:
+    """Check that the run in `output`, which is resumed, began with the same settings; both as nested values or flattened.
 
     Raises:
         UserError: the first setting that differs.
     """
-    path = settings.output / "config.toml"
-    if not path.exists():
-        return
-    before, now = flatten(config.read_toml(path)), flatten(dict(config.to_values(settings) if values is None else values))
-    for name in sorted((before.keys() | now.keys()) - FREE_TO_CHANGE):
+    before, now = flatten(before), flatten(now)
+    for name in sorted((before.keys() | now.keys()) - set(may_change)):
         if before.get(name) != now.get(name):
             raise UserError(
-                f"{settings.output} began with {name} = {before.get(name)}, now it is {now.get(name)}; repeat its flags, or choose another --output"
+                f"{output} began with {name} = {before.get(name)}, now it is {now.get(name)}; repeat its flags, or choose another --output"
             )
 
 

@@ -139,6 +139,13 @@ def summarize(settings: FinetuneSettings, facts: Mapping[str, Mapping[str, Any]]
     return out | {key: [getattr(result, key) for result in results] for key in ("steps", "tokens", "seconds")}
 
 
+def of_task(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """RUN/scores.json -> what it says of one of its tasks, as in the file of a single task."""
+    if "tasks" not in summary:
+        return {**summary}
+    return {**summary, "seeds": summary["seed"], "selected_steps": summary["selected_step"], **summary["tasks"][name]}
+
+
 def _spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
     """Scores of each seed -> mean, standard deviation and every value, by metric."""
     out = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from electra import config
 from electra.contracts import Example, Features, Head, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
@@ -122,7 +123,8 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     check_layers(whole.freeze_layers, start.config.num_hidden_layers)
     specs = {name: {key: getattr(own[name], key) for key in ("max_length", *input_spec.OPTIONS)} for name in names}
     recorded = recorded_values(whole, specs)
-    check_same_run(whole, recorded)
+    if (path := settings.output / "config.toml").exists():
+        check_same_run(settings.output, config.read_toml(path), recorded)
     tasks, warnings = {}, []
     for name, (task, training, dev) in read.items():
         task = settle(task, heads[name])

@@ -27,7 +27,7 @@ from electra.command_line import from_command_line
 from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stopped, find_places, read_ended, stoppable
 from electra.errors import UserError, did_you_mean, require
 from electra.finetuning import results_table
-from electra.finetuning.hyperparameters import FREE_TO_CHANGE, flatten
+from electra.finetuning.hyperparameters import check_same_run, flatten
 from electra.finetuning.results import FinetuneResult
 from electra.finetuning.results_table import Point, SweepStep
 from electra.settings import FinetuneSettings, SuiteSettings
@@ -120,13 +120,7 @@ def write_config(settings: FinetuneSettings, search: Sequence[str]) -> None:
         values["suite"] = {**values.get("suite", {}), "search": list(search)}
     if path.exists():
         defaults = flatten(config.to_values(FinetuneSettings(task="", model="", output=Path())))
-        before, now = defaults | flatten(config.read_toml(path)), flatten(config.to_values(settings))
-        for name in sorted((before.keys() | now.keys()) - FREE_TO_CHANGE):
-            if before.get(name) != now.get(name):
-                raise UserError(
-                    f"{settings.output} began with {name} = {before.get(name)}, now it is {now.get(name)}; "
-                    "repeat its flags, or choose another --output"
-                )
+        check_same_run(settings.output, defaults | flatten(config.read_toml(path)), config.to_values(settings))
     atomic.write_text(path, tomli_w.dumps(values))
 
 

@@ -47,6 +47,7 @@ from electra.finetuning.results import (
     best_seed,
     finetuning_card,
     main_score,
+    of_task,
     read_seed,
     summarize,
     write_seed,
@@ -139,12 +140,9 @@ def keep_best(inputs: FinetuneInputs, results: Sequence[SeedResult]) -> None:
         for file in inputs.prediction_files(name):
             (output / file).parent.mkdir(exist_ok=True)
             shutil.copyfile(folder / file, output / file)
-        mine = {"seeds": summary.get("seeds", summary.get("seed")), "selected_steps": summary.get("selected_step"), **summary, **inputs.facts()[name]}
-        card = finetuning_card(data.task, data.head, data.settings, mine | summary.get("tasks", {}).get(name, {}), run_environment())
+        card = finetuning_card(data.task, data.head, data.settings, of_task(summary, name), run_environment())
         if others := ", ".join(other for other in inputs.tasks if other != name):
-            card += (
-                f"\nIts encoder was trained on this task and {others} together (mixing: {inputs.settings.mixing}); seconds and tokens are of all.\n"
-            )
+            card += f"\nIts encoder was trained on this task and {others} (mixing: {inputs.settings.mixing}); seconds and tokens are of all.\n"
         atomic.write_text(inputs.part(output / "best", name) / "README.md", card)
     for result in results:
         shutil.rmtree(output / f"seed-{result.seed}" / "final", ignore_errors=True)

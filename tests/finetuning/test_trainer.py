@@ -252,7 +252,7 @@ def test_all_tasks_are_learned_by_one_encoder(both: Path) -> None:
     shared = [key for key in weights["sst2"] if key.startswith("electra.")]
     assert shared and all(torch.equal(weights["sst2"][key], weights["rte"][key]) for key in shared)
     assert not torch.equal(weights["sst2"]["classifier.dense.weight"], weights["rte"]["classifier.dense.weight"])
-    assert "sst2 together" in (both / "best" / "rte" / "README.md").read_text()
+    assert "this task and sst2 (mixing: all)" in (both / "best" / "rte" / "README.md").read_text()
 
 
 def test_each_opens_in_transformers_and_answers_the_same(both: Path, glue: Path) -> None:

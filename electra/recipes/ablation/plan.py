@@ -18,7 +18,7 @@ from electra import config
 from electra.command_line import from_command_line
 from electra.command_runner import Step
 from electra.errors import UserError, did_you_mean
-from electra.finetuning.hyperparameters import flatten
+from electra.finetuning.hyperparameters import check_same_run
 from electra.model import flops
 from electra.pretraining.setup import DETECTORS, check
 from electra.settings import AblateSettings, PretrainSettings, phases
@@ -335,12 +335,7 @@ def check_same(settings: AblateSettings) -> None:
     path = settings.output / "config.toml"
     if not path.exists():
         raise UserError(f"--resume: {settings.output} holds no ablation (no config.toml); start it without --resume")
-    before, now = flatten(config.read_toml(path)), flatten(config.to_values(settings))
-    for name in sorted((before.keys() | now.keys()) - FREE):
-        if before.get(name) != now.get(name):
-            raise UserError(
-                f"{settings.output} began with {name} = {before.get(name)}, now it is {now.get(name)}; repeat its flags, or choose another --output"
-            )
+    check_same_run(settings.output, config.read_toml(path), config.to_values(settings), FREE)
 
 
 # ---- steps ----
