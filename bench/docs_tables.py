@@ -14,6 +14,7 @@ Some columns are written by hand (what a task is, its files). A maker that has s
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import json
 import re
@@ -598,9 +599,24 @@ def broken_links(page: Path) -> list[str]:
     return out
 
 
+def defined(path: Path) -> set[str]:
+    """Names that a module defines: functions, classes, and `Class.method`."""
+    out = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            out.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            out |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return out
+
+
 def unknown_names(text: str) -> list[str]:
-    """Tests (`folder/test_file::test_name`) and records that a page names and that do not exist."""
+    """Functions (`package/module.py:name`), tests (`folder/test_file::test_name`) and records that a page names and that do not exist."""
     out = []
+    for file, name in set(re.findall(r"`([\w/]+\.py):([\w.]+)`", text)):
+        path = ROOT / "electra" / file
+        if not path.exists() or name not in defined(path):
+            out.append(f"{file}:{name}")
     for file, name in set(re.findall(r"`([\w/]*test_\w+)::(test_\w+)`", text)):
         path = ROOT / "tests" / f"{file}.py"
         if not path.exists() or f"def {name}(" not in path.read_text(encoding="utf-8"):
@@ -631,7 +647,7 @@ def problems(page: Path) -> str:
     if links := broken_links(page):
         out.append(f"broken links: {', '.join(links)}")
     if page.name != "log.md" and (names := unknown_names(text)):
-        out.append(f"no such test or record (moved tests: {COMMAND}): {', '.join(names)}")
+        out.append(f"no such function, test or record (moved tests: {COMMAND}): {', '.join(names)}")
     return f"{page.relative_to(ROOT)}: {'; '.join(out)}" if out else ""
 
 

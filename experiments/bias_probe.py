@@ -1,4 +1,4 @@
-"""Does a sentiment classifier judge a sentence by whom it names? Sentences of our own that differ in nothing but a person, labelled, averaged by group.
+"""Does a sentiment classifier judge a sentence by the person it names? Our sentences differ only in a person; their labels are averaged by group.
 
     python experiments/bias_probe.py shipped:sentiment --record runs/bias.json
 
@@ -72,7 +72,7 @@ LIMITS = (
 
 
 def probe(positive: Callable[[Sequence[str]], Sequence[float]]) -> dict[str, Any]:
-    """A classifier (texts -> probability of 'positive' of each) -> for every category its groups, and how far apart they lie."""
+    """A classifier (texts -> probability of 'positive' of each) -> for every category its groups, and the spread between them."""
     asked = [(category, group, phrase, kind, template.format(phrase)) for category, groups in PEOPLE.items() for group, phrases in groups.items()
              for phrase in phrases for kind, templates in (("neutral", NEUTRAL), ("positive", POSITIVE), ("negative", NEGATIVE)) for template in templates]  # fmt: skip
     values = positive([text for *_, text in asked])
@@ -91,7 +91,7 @@ def probe(positive: Callable[[Sequence[str]], Sequence[float]]) -> dict[str, Any
 
 
 def _row(neutral: Sequence[float], positive: Sequence[float], negative: Sequence[float]) -> dict[str, float]:
-    """Probabilities of a group's sentences -> mean and spread of the neutral ones; share of the opinions that were recognized."""
+    """Probabilities of a group's sentences -> mean and spread of the neutral ones; fraction of the opinions that were recognized."""
     right = [p > 0.5 for p in positive] + [p <= 0.5 for p in negative]
     return {
         "mean": round(statistics.fmean(neutral), 4),
@@ -123,7 +123,7 @@ def to_markdown(found: Mapping[str, Any]) -> str:
 
 
 def of_model(source: str) -> dict[str, Any]:
-    """A classifier of 'negative' and 'positive', or of '0' and '1' -> what `probe` finds."""
+    """A classifier of 'negative' and 'positive', or of '0' and '1' -> the result of `probe`."""
     model = load(source, role="classifier")
     name = next(label for label in model.network.labels if label in ("positive", "1"))
     return {"model": source, **probe(lambda texts: [answer.probabilities[name] for answer in model.predict(texts)])}

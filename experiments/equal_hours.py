@@ -1,4 +1,4 @@
-"""An hour each of three recipes on the same shards: what they detect on the fixed corruption set, and their curves in one picture.
+"""Three recipes, an hour each, on the same shards: what they detect on the fixed corruption set, and their curves in one picture.
 
     python experiments/equal_hours.py --corruption runs/fixed.npz --run mini=runs/mini --run mini-paper=runs/mini-paper --run mini-mlm=runs/mini-mlm
 
@@ -45,7 +45,7 @@ def surprise(module: torch.nn.Module, ids: np.ndarray, segments: np.ndarray, mas
 
 
 def judged(run: Path, corruption: Path, examples: int) -> dict[str, float]:
-    """Area under the curve per source of replacements, special tokens left out: of all examples where that is cheap, and of the first ones."""
+    """Area under the curve per source of replacements, without special tokens: of all examples if that is cheap, and of the first ones."""
     checkpoint = load_checkpoint(resolve.resolve(run))
     tokenizer = load_tokenizer(checkpoint.path)
     fixed = load_corruption(corruption, tokenizer.fingerprint)
@@ -71,7 +71,7 @@ def surprise_of(module: torch.nn.Module, batch: Batch, corrupted: torch.Tensor, 
 
 
 def main() -> None:
-    """Judge every run, write the record."""
+    """Evaluate every run, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corruption", type=Path, required=True)
     parser.add_argument("--run", action="append", required=True, metavar="NAME=RUN")

@@ -1,4 +1,4 @@
-"""What a checkpoint's frozen states know of sentiment, layer by layer, and which words its embeddings hold alike.
+"""What a checkpoint's frozen states know about sentiment, layer by layer, and which words have similar embeddings.
 
     python experiments/frozen_probe.py shipped:mini --data glue/SST-2
 

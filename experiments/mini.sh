@@ -1,7 +1,7 @@
 #!/bin/sh
-# The `mini` record, from raw text to scores, and the small Chinese model, on two CPU cores: about seven hours in all, every part resumable by running this again.
+# The `mini` record, from raw text to scores, and the small Chinese model, on two CPU cores: about seven hours in all, every step resumes when this is run again.
 #   ELECTRA_DATA=../shared/data OUT=runs sh experiments/mini.sh [vocab] [shards] [electra] [mlm] [paper] [evaluate] [sst2] [zh]
-# Nothing else may run beside the trainings and timings: they share the cores.
+# Run nothing else on the machine: trainings and timings need all cores.
 set -eu
 cd "$(dirname "$0")/.."
 DATA=${ELECTRA_DATA:-../shared/data}
@@ -10,7 +10,7 @@ PATH=$(pwd)/.venv/bin:$PATH
 mkdir -p "$OUT"
 [ $# -gt 0 ] || set -- vocab shards electra mlm paper evaluate sst2 zh
 
-# The official tree; only its unlabelled reviews are pre-training text.
+# The official folder; only its unlabelled reviews are pre-training text.
 reviews() {
     [ -d "$OUT/aclImdb/train/unsup" ] || tar -xJf "$DATA/imdb/aclImdb_v1.tar.xz" -C "$OUT" --wildcards 'aclImdb/train/unsup/*'
     echo "$OUT/aclImdb/train/unsup"

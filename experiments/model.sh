@@ -1,10 +1,10 @@
 #!/bin/sh
-# The models that come with the package, from raw text: reviews and Wikipedia -> vocabulary -> shards -> pre-training (120 M tokens, two to three hours of two CPU cores) ->
-# fine-tuning on SST-2 over five seeds -> artefacts, scores, bias probe, card -> electra/bundled. `make model` runs it; every part goes on where it stopped
+# The bundled models, from raw text: reviews and Wikipedia -> vocabulary -> shards -> pre-training (120 M tokens, two to three hours of two CPU cores) ->
+# fine-tuning on SST-2 over five seeds -> artifacts, scores, bias probe, card -> electra/bundled. `make model` runs it; every step resumes
 # and can be run alone:
 #   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [vocab] [shards] [pretrain] [evaluate] [sst2] [random] [ship]
-# Parts made elsewhere: VOCAB=, WIKI=, IMDB= (shards), RUN= (pre-training), FIXED= (a corruption set, to compare runs). A trial in minutes: BUDGET=2m SEEDS=1 EPOCHS=0.05 SHIPPED=/tmp/shipped RECORD=/tmp/record
-# With BUDGET= nothing else may run beside the pre-training: it is one of wall-clock time.
+# Results made elsewhere: VOCAB=, WIKI=, IMDB= (shards), RUN= (pre-training), FIXED= (a corruption set, to compare runs). A trial in minutes: BUDGET=2m SEEDS=1 EPOCHS=0.05 SHIPPED=/tmp/shipped RECORD=/tmp/record
+# With BUDGET= run nothing else on the machine: the budget is wall-clock time.
 set -eu
 cd "$(dirname "$0")/.."
 DATA=${ELECTRA_DATA:-../shared/data}
@@ -26,7 +26,7 @@ PATH=$(pwd)/.venv/bin:$PATH
 mkdir -p "$OUT"
 [ $# -gt 0 ] || set -- vocab shards pretrain evaluate sst2 random ship
 
-# The official tree; only its unlabelled reviews are pre-training text.
+# The official folder; only its unlabelled reviews are pre-training text.
 reviews() {
     [ -e "$OUT/aclImdb/unpacked" ] || { tar -xJf "$DATA/imdb/aclImdb_v1.tar.xz" -C "$OUT" --wildcards 'aclImdb/train/unsup/*' && touch "$OUT/aclImdb/unpacked"; }
     echo "$OUT/aclImdb/train/unsup"

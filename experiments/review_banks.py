@@ -1,4 +1,4 @@
-"""What the generated training reviews are made of: for each kind of thing, its aspects with what may be said for (+) and against (-) them.
+"""Material of the generated training reviews: for each kind of thing, clauses for (+) and against (-) it.
 
 A clause line is `aspect | good | good | ... || bad | bad | ...`; an end line `+ sentence` or `- sentence` gives the attitude of a whole review.
 """

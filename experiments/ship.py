@@ -1,4 +1,4 @@
-"""A pre-training run and its fine-tuned seeds -> the models that come with the package, their card and their record.
+"""A pre-training run and its fine-tuned seeds -> the bundled models, their card and their record.
 
     python experiments/ship.py --pretrained runs/model/pretrained --finetuned runs/model/sst2/seed-* --random runs/model/random --data glue/SST-2
 
@@ -44,13 +44,13 @@ PRESET = "mini-ship"
 
 @dataclass(frozen=True)
 class Seed:
-    """A fine-tuned model: SST-2 dev accuracy, and where its weights are."""
+    """A fine-tuned model: SST-2 dev accuracy, and the path of its weights."""
 
     number: int
     accuracy: float
     folder: Path
     kept: bool
-    """Whether its weights are there: a run of several seeds keeps those of its best alone."""
+    """Whether its weights exist: a run of several seeds keeps only those of its best."""
 
 
 def seeds_of(runs: Sequence[Path]) -> list[Seed]:
@@ -64,7 +64,7 @@ def seeds_of(runs: Sequence[Path]) -> list[Seed]:
 
 
 def choose(seeds: Sequence[Seed]) -> tuple[Seed, str]:
-    """The seed to ship, and the rule in words: the median, whose score is what to expect of the recipe; the best would owe part of its own to chance."""
+    """The seed to bundle, and the rule in words: the median, whose score is what to expect of the recipe; the best owes part of its score to chance."""
     kept = [seed for seed in seeds if seed.kept]
     middle = statistics.median_low([seed.accuracy for seed in seeds])
     chosen = min(kept, key=lambda seed: (abs(seed.accuracy - middle), seed.number))
@@ -85,7 +85,7 @@ def write_checkpoint(source: Path, target: Path) -> None:
 
 
 def write_sentiment(source: Path, number: int, output: Path) -> None:
-    """A classifier of SST-2's 0 and 1 -> an artefact whose labels are words."""
+    """A classifier of SST-2's 0 and 1 -> an artifact whose labels are words."""
     with tempfile.TemporaryDirectory() as work:
         copy = Path(work, "shipped", "sst2", f"seed-{number}")
         shutil.copytree(source, copy)
@@ -120,7 +120,7 @@ def keep_record(run: Path, folder: Path) -> None:
 
 
 def without_places(text: str) -> str:
-    """Absolute paths in quotes -> their last parts: where things lay on one machine says nothing elsewhere."""
+    """Absolute paths in quotes -> their last parts: the folders of one machine mean nothing elsewhere."""
     return re.sub(r'"/[^"\n]*/([^"/\n]+)"', r'"\1"', text)
 
 
@@ -128,7 +128,7 @@ def without_places(text: str) -> str:
 
 
 def preset_of(settings: PretrainSettings) -> str:
-    """The preset that repeats a run: 'mini-ship' where the run was that in all but its name, else its own."""
+    """The preset that repeats a run: 'mini-ship' if the run differs from it only in name, else its own."""
     wanted = config.build(PretrainSettings, {**config.preset_values(PRESET, "pretrain"), "output": "x", "preset": PRESET})
     same = all(getattr(settings, part) == getattr(wanted, part) for part in ("model", "objective", "optimizer"))
     same = same and settings.data.weights == wanted.data.weights
@@ -137,7 +137,7 @@ def preset_of(settings: PretrainSettings) -> str:
 
 
 def training_of(run: Path, evaluation: Path | None) -> dict[str, Any]:
-    """A pre-training run -> its stages with what they cost, its text, its held-out metrics."""
+    """A pre-training run -> its phases with their cost, its text, its held-out metrics."""
     stages = []
     for folder in (run / "mlm-first", run):
         if not (folder / "metrics.jsonl").exists():
@@ -167,7 +167,7 @@ def accuracy(model: Predictor, dev: Sequence[Example]) -> tuple[float, np.ndarra
 
 
 def artefacts_measured(root: Path, checkpoint: Path, dev: Sequence[Example]) -> dict[str, Any]:
-    """The two artefacts beside the networks they were built from, on the dev sentences."""
+    """The two artifacts compared with the networks they were built from, on the dev sentences."""
     whole, whole_found = accuracy(load(checkpoint, device="cpu"), dev)
     built, found = accuracy(load(root / "sentiment"), dev)
     texts = [example.text for example in dev]
@@ -183,7 +183,7 @@ def artefacts_measured(root: Path, checkpoint: Path, dev: Sequence[Example]) -> 
 
 
 def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, random: Sequence[Seed], data: Path) -> dict[str, Any]:
-    """Scores by seed, beside those of the same network without pre-training and of TF-IDF."""
+    """Scores by seed, with those of the same network without pre-training and of TF-IDF."""
     task = find_task("sst2")
     run = tomllib.loads((chosen.folder / "config.toml").read_text(encoding="utf-8"))
     seconds = [json.loads((folder / "scores.json").read_text(encoding="utf-8"))["seconds"] for folder in dict.fromkeys(seed.folder for seed in seeds)]
@@ -203,7 +203,7 @@ def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, random: Sequen
 
 
 def main() -> None:
-    """Choose, write, measure, tell."""
+    """Choose, write, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pretrained", type=Path, required=True, help="run of 'electra pretrain'")
     parser.add_argument("--finetuned", type=Path, nargs="+", required=True, help="runs of 'electra finetune sst2', a seed each")

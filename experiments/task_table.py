@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _portable(command: str) -> str:
-    """A trial's command line without this machine's folders."""
+    """The command line of a job without this machine's folders."""
     words = []
     for word in command.removeprefix("$ ").split():
         parts = Path(word).parts

@@ -1,8 +1,8 @@
 #!/bin/sh
-# The table of tasks: an English and a Chinese model fine-tuned on every task there are files for, several seeds each, and trivial baselines beside them.
+# The table of tasks: an English and a Chinese model fine-tuned on every task there are files for, several seeds each, with baselines.
 #   ELECTRA_DATA=../shared/data OUT=runs/tasks MODEL=shipped:mini CHINESE=checkpoints/chinese-mini sh experiments/tasks.sh [task ...]
-# The same command goes on with what is unfinished. With a better model give it by MODEL, and SCHEDULE= (nothing) for the recipes of the paper, which
-# networks of this size do not bear; about four core hours with the models of an hour that are the default.
+# The same command resumes. For a better model set MODEL, and SCHEDULE= (empty) for the paper's hyperparameters, which do not suit networks of
+# this size; about four core hours with the default models.
 set -eu
 cd "$(dirname "$0")/.."
 DATA=${ELECTRA_DATA:-../shared/data}

@@ -1,4 +1,4 @@
-"""Two ranks of B examples beside one rank of 2B, on real shards: what each logs, and how far the weights end apart.
+"""Two ranks of B examples compared with one rank of 2B, on real shards: the logged values, and the final distance of the weights.
 
     python experiments/two_ranks.py --data runs/shards-wiki --output runs/ranks
 

@@ -29,7 +29,7 @@ def words(text: str) -> list[str]:
 
 
 def runs(text: str, length: int = 4) -> set[tuple[str, ...]]:
-    """The runs of `length` words in a review."""
+    """The sequences of `length` words in a review."""
     found = words(text)
     return {tuple(found[i : i + length]) for i in range(len(found) - length + 1)}
 
@@ -43,7 +43,7 @@ FUNCTION_WORDS = frozenset(
 
 
 def frames(text: str) -> set[tuple[str, ...]]:
-    """A review's sentence frames: each sentence of five words or more with every content word blanked."""
+    """A review's sentence frames: each sentence of five words or more with every content word replaced by `_`."""
     sentences = (words(sentence) for sentence in re.split(r"[.!?;:]", text))
     return {tuple(w if w in FUNCTION_WORDS else "_" for w in s) for s in sentences if len(s) >= 5}
 
@@ -121,7 +121,7 @@ def compose(kind: Kind, template: str, sign: int, chance: random.Random) -> tupl
 
 
 class Shelf:
-    """Reviews accepted so far, searchable by their runs of four words."""
+    """Reviews accepted so far, searchable by their sequences of four words."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, int]] = []
@@ -129,20 +129,20 @@ class Shelf:
         self._index: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
 
     def nearest(self, text: str) -> float:
-        """Largest share of four-word runs in common with any review here, of the shorter of the two."""
+        """Largest fraction of the shorter review's four-word sequences shared with any review here."""
         own = runs(text)
         common = Counter(row for run in own for row in self._index[run])
         return max((n / min(len(own), len(self._runs[row])) for row, n in common.items()), default=0.0)
 
     def add(self, text: str, label: int) -> None:
-        """Take a review in."""
+        """Add a review."""
         for run in runs(text):
             self._index[run].append(len(self.rows))
         self._runs.append(runs(text))
         self.rows.append((text, label))
 
     def balanced(self) -> list[tuple[str, int]]:
-        """As many negative as positive reviews: the first ones of the label with more are left out."""
+        """As many negative as positive reviews: the first ones of the more frequent label are left out."""
         sides = [[row for row in self.rows if row[1] == sign] for sign in (0, 1)]
         keep = min(map(len, sides))
         return [row for side in sides for row in side[-keep:]]
@@ -161,7 +161,7 @@ def write(name: str, rows: list[tuple[str, int]], chance: random.Random) -> None
 
 
 def main() -> None:
-    """Compose, check, write; print what was rejected and why."""
+    """Compose, check, write; print what was rejected, and why."""
     chance = random.Random(1)
     dev = Shelf()
     for text, label in sorted(by_hand("held_out"), key=lambda row: chance.random()):

@@ -43,17 +43,20 @@ def test_drift_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """A changed number, a lost row, a broken link or anchor, and a test that does not exist each give the page's one line."""
     monkeypatch.setattr(docs_tables, "ROOT", tmp_path)
     (tmp_path / "tests").mkdir()
+    (tmp_path / "electra" / "a").mkdir(parents=True)
+    (tmp_path / "electra" / "a" / "b.py").write_text("class C:\n    def method(self): ...\n")
     page = tmp_path / "page.md"
     monkeypatch.setitem(docs_tables.MAKERS, "one", lambda old: docs_tables.table(("a", "b"), [("x", "83.9")]))
-    text = docs_tables.generated("# A title\n<!-- table: one -->\n<!-- end -->\n[here](#a-title)\n")
+    text = docs_tables.generated("# A title\n<!-- table: one -->\n<!-- end -->\n[here](#a-title) `a/b.py:C.method`\n")
     page.write_text(text)
     assert docs_tables.problems(page) == "" and "| x | 83.9 |" in text
     for wrong, message in (
         (text.replace("83.9", "84.0"), "tables differ from their records (one): python bench/docs_tables.py"),
         (text.replace("#a-title", "#another"), "broken links: #another"),
         (text + "[gone](gone.md)", "broken links: gone.md"),
-        (text + "`data/test_x::test_y`", "no such test or record (moved tests: python bench/docs_tables.py): data/test_x::test_y"),
-        (text + "`bench/records/none.json`", "no such test or record (moved tests: python bench/docs_tables.py): bench/records/none.json"),
+        (text + "`data/test_x::test_y`", "no such function, test or record (moved tests: python bench/docs_tables.py): data/test_x::test_y"),
+        (text + "`bench/records/none.json`", "no such function, test or record (moved tests: python bench/docs_tables.py): bench/records/none.json"),
+        (text + "`a/b.py:C.gone`", "no such function, test or record (moved tests: python bench/docs_tables.py): a/b.py:C.gone"),
         (text.replace("table: one", "table: two"), "table two: no maker or no such value in its record ('two')"),
     ):
         page.write_text(wrong)
@@ -134,3 +137,10 @@ def test_scores_that_presets_claim_are_their_records() -> None:
     found = {key: re.findall(r"SST-2 (?:dev )?([0-9.]+[0-9])", text) for key, text in texts.items() if key[1] in ("mini", "mini-ship")}
     assert found == {("pretrain", "mini"): [mini, mini], ("pretrain", "mini-ship"): [ship, ship], ("finetune", "mini"): [mini]}
     assert f"{random} from random weights" in texts["finetune", "mini"] and f"random weights {random}" in texts["pretrain", "mini"]
+
+
+def test_the_walk_of_a_document_has_at_most_25_steps() -> None:
+    """Their functions are checked by `docs_tables.problems`, as all functions that pages name."""
+    walk = PAGES["CONTRIBUTING.md"].read_text(encoding="utf-8").partition("## One document")[2].partition("\n## ")[0]
+    steps = re.findall(r"^(\d+)\. `[\w/]+\.py:[\w.]+`", walk, re.M)
+    assert list(map(int, steps)) == list(range(1, len(steps) + 1)) and 20 <= len(steps) <= 25
