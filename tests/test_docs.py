@@ -6,6 +6,7 @@ import importlib
 import re
 import statistics
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,14 @@ def test_the_walk_of_a_document_has_at_most_25_steps() -> None:
     walk = PAGES["CONTRIBUTING.md"].read_text(encoding="utf-8").partition("## One document")[2].partition("\n## ")[0]
     steps = re.findall(r"^(\d+)\. `[\w/]+\.py:[\w.]+`", walk, re.M)
     assert list(map(int, steps)) == list(range(1, len(steps) + 1)) and 20 <= len(steps) <= 25
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md"])
+def test_the_layers_of_a_page_are_those_of_the_import_contract(name: str) -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
+    layers = [word for layer in contract["layers"] if layer != "__main__" for word in layer.split(" | ")]
+    block = PAGES[name].read_text(encoding="utf-8").partition("## Layers")[2].split("```")[1]
+    shown = re.findall(r"\w+", block) if name == "CONTRIBUTING.md" else re.findall(r"^(\w+)", block, re.M)
+    assert set(shown) == set(layers)
+    groups = {word: i for i, layer in enumerate(contract["layers"]) for word in layer.split(" | ")}
+    assert [groups[word] for word in shown] == sorted(groups[word] for word in shown)
