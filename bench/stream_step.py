@@ -22,7 +22,7 @@ def main() -> None:
             from electra.train.distributed import Ranks
 
             torch.set_num_threads(1)
-            settings = from_command_line(PretrainSettings, ["small", "--data", *request["folders"]], "bench", preset_kind="pretrain")
+            settings = from_command_line(PretrainSettings, ["small", "--data", *request["folders"]], "bench")
             started = time.perf_counter()
             held["stream"] = open_stream(settings, open_corpus(settings), 32, Ranks(0, 1, torch.device("cpu")))
             next(held["stream"])

@@ -18,48 +18,58 @@ class Command:
     settings: str
     module: str
     summary: str
-    preset_kind: str | None = None
 
 
-COMMANDS = {
-    "vocab": Command("VocabSettings", "electra.commands.vocab", "train a WordPiece vocabulary from a corpus"),
-    "prepare": Command("PrepareSettings", "electra.commands.prepare", "tokenize a corpus into shards"),
-    "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced-token detection or masked LM", "pretrain"),
-    "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
-    "finetune": Command("FinetuneSettings", "electra.commands.finetune", "fine-tune on a task, over several seeds"),
-    "compare": Command("CompareSettings", "electra.commands.compare", "a model and its artefacts: how right and how fast each is"),
-    "significance": Command("SignificanceSettings", "electra.commands.significance", "whether two models differ by more than chance"),
-    "submit": Command("SubmitSettings", "electra.commands.submit", "answer a benchmark's test sets: the zip its site takes"),
-    "dataset": Command("DatasetSettings", "electra.commands.dataset", "a data set's official files to csv"),
-    "predict": Command("PredictSettings", "electra.commands.predict", "label a text or every line of a file"),
-    "detect": Command("DetectSettings", "electra.commands.detect", "probability of being replaced for every token"),
-    "score": Command("ScoreSettings", "electra.commands.score", "how likely texts are; re-rank n-best lists"),
-    "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
-    "build": Command("BuildSettings", "electra.commands.build", "a checkpoint for another runtime: ONNX Runtime, OpenVINO; fp32 to int8"),
-    "inspect": Command("InspectSettings", "electra.commands.inspect", "what a corpus, shard folder, checkpoint or run is"),
-    "plot": Command("PlotSettings", "electra.commands.plot", "learning curves to PNG"),
-    "convert": Command("ConvertSettings", "electra.commands.convert", "TensorFlow or other checkpoint to a Hugging Face directory"),
-    "push": Command("PushSettings", "electra.commands.push", "upload a checkpoint to the Hugging Face hub"),
-    "serve": Command("ServeSettings", "electra.commands.serve", "answer over HTTP: batching, several models, a page"),
-    "ablate": Command("AblateSettings", "electra.recipes.ablation.run", "ELECTRA beside BERT at equal FLOPs and equal time, over seeds"),
-    "demo": Command("DemoSettings", "electra.recipes.demo.run", "raw text to fine-tuned model and report, in minutes"),
+GROUPS = {
+    "train": {
+        "vocab": Command("VocabSettings", "electra.commands.vocab", "train a WordPiece vocabulary on a corpus"),
+        "prepare": Command("PrepareSettings", "electra.commands.prepare", "tokenize a corpus into shards"),
+        "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced token detection or masked LM"),
+        "finetune": Command("FinetuneSettings", "electra.commands.finetune", "fine-tune on one task, several, or a benchmark"),
+        "ablate": Command("AblateSettings", "electra.recipes.ablation.run", "compare ELECTRA with BERT at equal FLOPs and equal time"),
+        "demo": Command("DemoSettings", "electra.recipes.demo.run", "raw text to fine-tuned model and report, in minutes"),
+    },
+    "use": {
+        "predict": Command("PredictSettings", "electra.commands.predict", "label a text or every line of a file"),
+        "detect": Command("DetectSettings", "electra.commands.detect", "probability that each token was replaced"),
+        "score": Command("ScoreSettings", "electra.commands.score", "likelihood of texts; re-rank n-best lists"),
+        "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
+    },
+    "measure": {
+        "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
+        "significance": Command("SignificanceSettings", "electra.commands.significance", "test whether two models differ significantly"),
+        "compare": Command("CompareSettings", "electra.commands.compare", "accuracy, speed and size of a model and its artifacts"),
+        "inspect": Command("InspectSettings", "electra.commands.inspect", "describe a corpus, tokenized data, checkpoint, artifact or run"),
+        "plot": Command("PlotSettings", "electra.commands.plot", "plot learning curves"),
+    },
+    "deploy": {
+        "build": Command("BuildSettings", "electra.commands.build", "export a checkpoint to ONNX Runtime or OpenVINO, fp32 to int8"),
+        "serve": Command("ServeSettings", "electra.commands.serve", "serve models over HTTP, with dynamic batching and a web page"),
+        "convert": Command("ConvertSettings", "electra.commands.convert", "convert a TensorFlow or other checkpoint to a Hugging Face directory"),
+        "push": Command("PushSettings", "electra.commands.push", "upload a checkpoint to the Hugging Face hub"),
+        "submit": Command("SubmitSettings", "electra.commands.submit", "predict a benchmark's test sets and write the zip to submit"),
+        "dataset": Command("DatasetSettings", "electra.commands.dataset", "convert a data set's official files to csv"),
+    },
 }
+"""Group of the help -> name -> command."""
+COMMANDS = {name: command for commands in GROUPS.values() for name, command in commands.items()}
 
 
 def _usage() -> str:
-    rows = "\n".join(f"  {name:<14}{command.summary}" for name, command in COMMANDS.items())
+    rows = "\n".join(
+        f"{group}:\n" + "\n".join(f"  {name:<14}{command.summary}" for name, command in commands.items()) for group, commands in GROUPS.items()
+    )
     return f"""usage: electra COMMAND ...
 
-From raw text to a served text encoder: ELECTRA pre-training, fine-tuning and prediction.
+From raw text to a served text encoder: ELECTRA pre-training, fine-tuning and inference.
 
-commands:
 {rows}
 
-at once, with models that come with it:
+try the bundled models:
   electra predict "what a wonderful film"
   electra detect "the chef ate the meal"
 
-the journey:
+from text to server:
   electra vocab corpus/ --size 8192 --output vocab
   electra prepare corpus/ --tokenizer vocab --output shards
   electra pretrain mini --data shards --output runs/mini --budget 1h
@@ -68,7 +78,7 @@ the journey:
   electra predict runs/sst2/best reviews.txt
   electra serve runs/sst2/best
 
-'electra COMMAND --help' shows a command's flags and examples."""
+'electra COMMAND --help' shows a command's main flags and examples, '--help-all' all its flags."""
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -90,7 +100,7 @@ def dispatch(argv: Sequence[str]) -> int:
     from electra.command_line import from_command_line
 
     command = COMMANDS[name]
-    settings = from_command_line(getattr(all_settings, command.settings), argv[1:], f"electra {name}", preset_kind=command.preset_kind)
+    settings = from_command_line(getattr(all_settings, command.settings), argv[1:], f"electra {name}")
     try:
         return importlib.import_module(command.module).run(settings) or 0
     except ModuleNotFoundError as error:
@@ -100,7 +110,7 @@ def dispatch(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; a user's mistake becomes one line on standard error and exit code 2."""
+    """Run one command line -> exit code; a `UserError` becomes one line on standard error and code 2."""
     try:
         code = dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -110,11 +120,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"electra: {' '.join(str(error).split()).removeprefix('electra ')}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader of our output (head, less) has left: not an error. Point stdout elsewhere so that the flush at exit is quiet.
+        # The reader of the output (head, less) has exited: not an error. stdout is redirected so that the flush at exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        # A path of the user's that no command foresaw (read-only, a folder where a file was meant, a full disk).
+        # A path that no command checked: read-only, a folder instead of a file, a full disk.
         if error.filename is None:
             raise
         print(f"electra: {error.filename}: {error.strerror}; check the path and its permissions", file=sys.stderr)

@@ -209,14 +209,13 @@ def parser(cls: type, prog: str, default: Any = None, *, everything: bool = Fals
 # ---- words -> settings ----
 
 
-def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind: str | None = None) -> Any:
+def from_command_line(cls: type, argv: Sequence[str], prog: str) -> Any:
     """Flags, over a preset or (with --resume) a run's recorded settings -> a settings instance.
 
     Raises:
         UserError: any mistake in the flags, the preset or its values.
         SystemExit: after `--help` or `--help-all`.
     """
-    del preset_kind
     argv = list(argv)
     typed = argv[: argv.index("--")] if "--" in argv else argv
     if asked := [HELP[word] for word in typed if word in HELP]:
@@ -232,16 +231,7 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str, *, preset_kind:
     for dotted, value in flags.items():
         *sections, leaf = dotted.split(".")
         functools.reduce(lambda table, name: table.setdefault(name, {}), sections, above)[leaf] = value
-    if resumable is not None and above.pop("resume", False) is not False:
-        return resumed(cls, _run_folder(flags, resumable.metadata["run"], prog), above | ({"preset": preset} if preset else {}), prog)
-    below: dict[str, Any] = {}
-    if (named := _preset_field(cls)) and named.metadata.get("positional"):
-        kind = named.metadata["preset"]
-        if not preset:
-            raise UserError(f"{prog}: give a preset or a config.toml; presets: {', '.join(descriptions(kind))}")
-        below = preset_values(preset, kind) | {"preset": preset}
-    scale_warmup(below, above)
-    settings = build(cls, merge(below, above), prog)
+    settings = _over_preset(cls, above | ({"preset": preset} if preset else {}), prog)
     _warn_of_toml_only(cls, flags, prog)
     return settings
 
@@ -271,16 +261,20 @@ def from_arguments(cls: type, arguments: Mapping[str, Any], where: str) -> Any:
         if plain is str:
             value = [str(each) for each in value] if many else str(value) if isinstance(value, Path) else value
         functools.reduce(lambda table, section: table.setdefault(section, {}), path[:-1], above)[path[-1]] = value
-    resumable = next((each for each in dataclasses.fields(cls) if each.metadata.get("run")), None)
-    if resumable is not None and (asked := above.pop("resume", False)) is not False:
-        flags = {"resume": asked, resumable.metadata["run"]: above.get(resumable.metadata["run"])}
-        return resumed(cls, _run_folder(flags, resumable.metadata["run"], where), above, where)
+    return _over_preset(cls, above, where)
+
+
+def _over_preset(cls: type, above: dict[str, Any], where: str) -> Any:
+    """Given values (nested), over the preset that they name or the run that they resume -> a settings instance."""
+    resumable = next((field for field in dataclasses.fields(cls) if field.metadata.get("run")), None)
+    if resumable is not None and (run := above.pop("resume", False)) is not False:
+        return resumed(cls, _run_folder(run, above.get(resumable.metadata["run"]), flag_name(resumable.metadata["run"]), where), above, where)
     below: dict[str, Any] = {}
     if (named := _preset_field(cls)) and named.metadata.get("positional"):
-        preset = str(above.pop("preset", ""))
+        kind, preset = named.metadata["preset"], str(above.pop(named.name, ""))
         if not preset:
-            raise UserError(f"{where}: give a preset or a config.toml; presets: {', '.join(descriptions(named.metadata['preset']))}")
-        below = preset_values(preset, named.metadata["preset"]) | {"preset": preset}
+            raise UserError(f"{where}: give a preset or a config.toml; presets: {', '.join(descriptions(kind))}")
+        below = preset_values(preset, kind) | {named.name: preset}
     scale_warmup(below, above)
     return build(cls, merge(below, above), where)
 
@@ -314,13 +308,13 @@ def _take_preset(cls: type, flags: dict[str, Any], prog: str) -> str:
     return str(preset or by_flag)
 
 
-def _run_folder(flags: dict[str, Any], name: str, prog: str) -> Path:
-    """The run that '--resume RUN' or '--output RUN --resume' names."""
-    named = [Path(folder) for folder in (flags["resume"], flags.get(name)) if folder not in (True, None)]
+def _run_folder(run: Any, output: Any, name: str, where: str) -> Path:
+    """The run of '--resume RUN', or of '--output RUN --resume', where `run` is True."""
+    named = [Path(folder) for folder in (run, output) if folder not in (True, None)]
     if not named:
-        raise UserError(f"{prog}: --resume needs the run directory: give --resume RUN")
+        raise UserError(f"{where}: --resume needs the run directory: give --resume RUN")
     if named[0] != named[-1]:
-        raise UserError(f"{prog}: --resume {named[0]} and {flag_name(name)} {named[-1]} differ; give the run once")
+        raise UserError(f"{where}: --resume {named[0]} and {name} {named[-1]} differ; give the run once")
     return named[0]
 
 

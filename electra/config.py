@@ -382,11 +382,6 @@ def to_toml(settings: Any) -> str:
     return tomli_w.dumps(to_values(settings))
 
 
-def replace(settings: Any, **changes: Any) -> Any:
-    """`dataclasses.replace`, kept here so that callers need one import."""
-    return dataclasses.replace(settings, **changes)
-
-
 # ---- numbers as typed: '0.5%', '30M', '1h30m' ----
 
 

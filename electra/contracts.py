@@ -1,4 +1,4 @@
-"""What the floors hand each other.
+"""Types that pass between packages: batches, losses, objectives; examples, features, heads, predictions, tasks.
 
 Shape legend, used everywhere: B batch, L sequence, T real tokens of a batch, D hidden, E embedding, H heads,
 K head size, V vocabulary, M masked positions, C classes.
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """B sequences without padding: their T real tokens laid end to end.
+    """B sequences without padding: their T real tokens, concatenated.
 
-    Padding is never computed: token-wise layers see (T, D). Lengths are kept on the host, so nothing has to wait
-    for the device to know a shape.
+    Padding is never computed: token-wise layers see (T, D). Lengths are kept on the host, so that no shape has to wait for
+    the device.
     """
 
     ids: torch.Tensor
-    """(T,) int64 word-piece ids, [CLS] and [SEP] included."""
+    """(T,) int64 token ids, [CLS] and [SEP] included."""
     segments: torch.Tensor
     """(T,) int64 segment (token type) ids."""
     positions: torch.Tensor
@@ -34,24 +34,24 @@ class Batch:
     rows: torch.Tensor
     """(T,) int64 index of its sequence, 0..B-1."""
     keys: torch.Tensor
-    """(B,) int64 key of all randomness about a sequence: made from the seed and its global example index."""
+    """(B,) int64 per-example seed, made from the run's seed and the global example index."""
     lengths: tuple[int, ...]
     """Length of each of the B sequences, on the host."""
     labels: torch.Tensor | None = None
-    """Task labels: (B,) int64 classes or float32 targets, (B, C) float32 of several labels at once, (B, 2 or 3) int64 first and last token
-    of an answer (and whether there is none), or (T,) int64 tags (-100 where none is asked for); None in pre-training."""
+    """Task labels: (B,) int64 classes or float32 targets, (B, C) float32 for multi-label, (B, 2 or 3) int64 first and last token of an answer
+    (and whether there is none), or (T,) int64 tags (-100: ignored); None in pre-training."""
     classes: tuple[int, ...] | None = None
-    """The B classes once more, on the host, where labels are classes."""
+    """The B classes again, on the host, if labels are classes."""
     num_tags: int = 0
-    """Tags asked for among (T,) labels, on the host."""
+    """Number of tags that are not ignored, on the host."""
     soft_targets: torch.Tensor | None = None
-    """(B, C) float32 of a teacher: probabilities of classes or of labels, or a regression's (scaled) number; None without a teacher."""
+    """(B, C) float32 of a teacher: probabilities, or a regression's (scaled) number; None without a teacher."""
     task: str = ""
-    """The one task of all B sequences, where several are trained together."""
+    """The task of all B sequences, if several are trained together."""
     word_starts: torch.Tensor | None = None
-    """(T,) bool, whether a token begins a word: then whole words are chosen for masking; None: word pieces are."""
+    """(T,) bool, whether a token begins a word, for whole-word masking; None: mask single tokens."""
     mask_weights: torch.Tensor | None = None
-    """(T,) float32 above zero, how readily a token is chosen for masking relative to others; None: all alike."""
+    """(T,) float32 above zero, relative weight of a token in the choice for masking; None: uniform."""
 
     @property
     def num_tokens(self) -> int:
@@ -64,7 +64,7 @@ class Batch:
         return max(self.lengths)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on `device` (asynchronously where they are pinned)."""
+        """The same batch with its tensors on `device` (asynchronously if pinned)."""
         moved: dict[str, Any] = {}
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
@@ -86,7 +86,7 @@ class Loss:
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutput:
-    """What an objective says of one microbatch."""
+    """Losses and metrics of one microbatch."""
 
     losses: Mapping[str, Loss]
     """Name -> loss; the training loss is the sum of weight * total / count."""
@@ -97,14 +97,14 @@ class StepOutput:
 
 
 class Objective(Protocol):
-    """A torch.nn.Module that turns a Batch into a StepOutput. It owns the networks it trains."""
+    """A torch.nn.Module: Batch -> StepOutput. It owns the networks it trains."""
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """Loss name -> count of this microbatch, from host lengths alone (the loop sums these before the forward pass)."""
         ...
 
     def advance(self, done: float) -> None:
-        """The share of the run that is over, before every update: for what changes as a run goes on."""
+        """Called before every update with the finished fraction of the run, for schedules."""
         ...
 
     def __call__(self, batch: Batch) -> StepOutput: ...
@@ -116,7 +116,7 @@ class BatchStream(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
     def __next__(self) -> Batch: ...
     def state(self) -> dict[str, Any]:
-        """JSON-able position: the next batch after `load_state(state())` is the one that would have come."""
+        """JSON-able position: after `load_state(state())`, the next batch is the one that would have come."""
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None: ...
@@ -129,11 +129,11 @@ Label: TypeAlias = str | float | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a question: a part of the context."""
+    """An answer to a question: a span of the context."""
 
     text: str
     start: int
-    """Index of its first character in the context; -1 where it is not known."""
+    """Index of its first character in the context; -1 if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,78 +143,78 @@ class Example:
     id: str
     """Stable within its split."""
     text: str
-    """The text; a question; a sentence of words joined by blanks."""
+    """The text; a question; a sentence of words joined by spaces."""
     text_pair: str | None = None
     """The second text; a question's context."""
     label: Label | None = None
-    """Class name, target of a regression, the names that hold of several labels, or a tag for each word."""
+    """Class name, regression target, names of all labels that apply (multi-label), or a tag for each word."""
     words: tuple[str, ...] | None = None
     """The words to tag."""
     answers: tuple[Answer, ...] | None = None
-    """What a question's context says, as several people marked it; empty where it says nothing, None where that is not known."""
+    """Annotated answers; empty if unanswerable, None if unlabelled."""
     task: str = ""
-    """The task it is of, where several are trained together."""
+    """Its task, if several are trained together."""
 
     @property
     def gold(self) -> Label | list[str] | None:
-        """What a prediction is compared with: the label, or the texts of a question's answers."""
+        """The reference of a prediction: the label, or the texts of a question's answers."""
         return self.label if self.answers is None else [answer.text for answer in self.answers]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """An example as the network reads it."""
+    """An example as input of the network; a long text has several, its windows."""
 
     ids: Sequence[int] | np.ndarray
-    """Word-piece ids with [CLS] and [SEP]."""
+    """Token ids with [CLS] and [SEP]."""
     segments: Sequence[int] | np.ndarray
     example: int
-    """Index of its Example; a long one has several features, its windows, one behind the other."""
+    """Index of its Example; the windows of one example follow each other."""
     weight: int = 1
-    """Weight of this window's answer among those of its example: the tokens it answers for."""
+    """Weight of this window's output among those of its example: the tokens it is responsible for."""
     label: int | float | tuple[int, ...] | tuple[float, ...] | None = None
-    """Class, target, C targets of 0 and 1, or first and last token of the answer (0, 0 where this window has none) and, where
-    questions may have no answer, 1 for such a question."""
+    """Class, target, C targets of 0 and 1, or first and last token of the answer (0, 0 if this window has none) and, if questions may be
+    unanswerable, 1 for such a question."""
     soft_targets: Sequence[float] | None = None
-    """A teacher's C probabilities, or its (scaled) number."""
+    """A teacher's C probabilities, or (scaled) number."""
     token_labels: Sequence[int] | None = None
-    """Tagging: a tag's id for each token, -100 where none is asked for."""
+    """Tagging: a tag id for each token; -100: ignored."""
     word_ids: Sequence[int] | None = None
-    """Tagging: for each token the index of the word whose first piece it is, else -1."""
+    """Tagging: for each token the index of the word it begins, else -1."""
     offsets: Sequence[tuple[int, int]] | np.ndarray | None = None
-    """Questions: for each token its characters (first, end) in the context, (-1, -1) outside of it."""
+    """Questions: for each token its (start, end) characters in the context; (-1, -1) outside."""
     has_most_context: Sequence[bool] | np.ndarray | None = None
-    """For each token, whether no other window of its example sees more around it; None: there is but one window."""
+    """For each token, whether no other window of its example has more context around it; None: there is only one window."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What is put on the encoder for a task."""
+    """The head on the encoder for a task."""
 
     kind: str
     """'classification', 'regression', 'multilabel', 'tagging' or 'span'."""
     labels: tuple[str, ...] = ()
-    """Class names in id order; empty for a regression and for spans."""
+    """Class names in id order; empty for regression and spans."""
     offset: float = 0.0
-    """Regression: training targets are (label - offset) / scale, about 0..1; a saved model answers in the label's unit."""
+    """Regression: training targets are (label - offset) / scale, about 0..1; a saved model predicts in the label's unit."""
     scale: float = 1.0
 
     @property
     def num_outputs(self) -> int:
-        """C: one logit per class, one for a regression, first and last token for spans."""
+        """C: one logit per class, one for regression, start and end for spans."""
         return 2 if self.kind == "span" else max(1, len(self.labels))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A model's answer for one example."""
+    """A model's prediction for one example."""
 
     label: Label
-    """Class, number, names that hold, a tag for each word, or the answer's text."""
+    """Class, number, names of the labels that apply, a tag for each word, or the answer's text."""
     probability: float | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
     num_windows: int = 1
-    """Parts a text longer than the model's limit was read in; their probabilities are averaged."""
+    """Windows that a text longer than the model's limit was split into; their probabilities are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,30 +227,30 @@ class TagPrediction(Prediction):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A possible answer to a question."""
+    """A candidate answer to a question."""
 
     text: str
-    """Exactly what stands in the context."""
+    """Exactly as in the context."""
     start: int
-    """Its first character in the context."""
+    """First character in the context."""
     end: int
-    """Behind its last character."""
+    """One past the last character."""
     score: float
-    """Probability of its first times that of its last token, among the tokens of its window's context and [CLS]."""
+    """Probability of its first token times that of its last, over the window's context and [CLS]."""
     start_logit: float
     end_logit: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpanPrediction(Prediction):
-    """The answer to a question, and what else it might be."""
+    """The answer to a question, with alternatives."""
 
     candidates: tuple[Candidate, ...]
-    """Different texts, the best first; at least one."""
+    """Distinct texts, best first; at least one."""
     null_odds: float = 0.0
-    """How much likelier 'no answer' is than the best candidate, as a difference of logits."""
+    """Logit difference between 'no answer' and the best candidate."""
     null_score: float = 0.0
-    """Probability of 'no answer' in the window where it is least likely."""
+    """Lowest probability of 'no answer' over the windows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,10 +264,10 @@ class Task:
     featurize: Callable[[Sequence[Example], Any, int, Head], list[Features]]
     """(examples, `data.tokenizer.Tokenizer`, max_length, head) -> features."""
     head: Callable[[Sequence[Example]], Head]
-    """Training examples -> head (fixed for benchmarks, found for one's own data)."""
+    """Training examples -> head (fixed for benchmarks, inferred for custom data)."""
     decode: Callable[[Sequence[np.ndarray], Sequence[Features], Sequence[Example], Head], list[Prediction]]
     """(outputs of the features, features, examples, head) -> one prediction per example. An output is (C,) logits of a text, (L, C) of its
-    tokens, or what a span head says (L, ...)."""
+    tokens, or a span head's output (L, ...)."""
     score: Callable[[Sequence[Example], Sequence[Prediction], Head], dict[str, float]]
     """Labelled examples and predictions -> metric name -> value (0..1, correlations -1..1)."""
     main_metric: str
@@ -275,18 +275,18 @@ class Task:
     """Whether the two texts may be swapped (MRPC, STS-B)."""
     splits: tuple[str, ...] = ("train", "dev", "test")
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Name -> usual value of what `featurize` and `decode` also take by keyword (see `tasks/input_spec.py`)."""
+    """Keyword arguments of `featurize` and `decode` -> defaults (see `tasks/input_spec.py`)."""
     usual_length: int = 128
-    """Longest input in tokens where nothing else is known."""
+    """Default of the longest input, in tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WordStatistics:
-    """What counting says of every piece of a vocabulary."""
+    """Statistics of every token of a vocabulary."""
 
     log_frequencies: np.ndarray
     """(V,) float32 natural logarithms of relative frequencies, smoothed by one occurrence; their mean is zero."""
     vectors: np.ndarray
-    """(V, dimensions) float32 of unit length; zero for a piece too rare to have company."""
+    """(V, dimensions) float32 of unit length; zero for a token too rare to have co-occurrences."""
     num_tokens: int
     """Tokens counted."""

@@ -365,7 +365,7 @@ def test_a_comparison_writes_nothing_into_them(copied: Path, monkeypatch: pytest
 
 def test_the_preset_is_mini_for_longer() -> None:
     def read(*words: str) -> dict[str, Any]:
-        found = from_command_line(PretrainSettings, [*words, "--data", "a", "b", "--output", "o"], "electra pretrain", preset_kind="pretrain")
+        found = from_command_line(PretrainSettings, [*words, "--data", "a", "b", "--output", "o"], "electra pretrain")
         return {key: value for key, value in to_values(found).items() if key != "preset"}
 
     assert read("mini-ship") == read("mini", "--num-train-tokens", "120M", "--weights", "1", "1")
@@ -373,7 +373,7 @@ def test_the_preset_is_mini_for_longer() -> None:
 
 def test_a_run_is_known_by_what_it_was(experiment: Any) -> None:
     def preset(*words: str) -> str:
-        found = from_command_line(PretrainSettings, [*words, "--data", "a", "b", "--output", "o"], "electra pretrain", preset_kind="pretrain")
+        found = from_command_line(PretrainSettings, [*words, "--data", "a", "b", "--output", "o"], "electra pretrain")
         return str(experiment("ship").preset_of(found))
 
     assert preset("mini", "--num-train-tokens", "120M", "--weights", "1", "1") == preset("mini-ship") == "mini-ship"

@@ -85,7 +85,7 @@ def test_examples_are_valid(name: str, capsys: pytest.CaptureFixture[str], with_
 
 
 def test_the_journey_is_valid(with_a_run: None) -> None:
-    journey = list(lines_of_commands(cli._usage().partition("the journey:")[2]))
+    journey = list(lines_of_commands(cli._usage().partition("from text to server:")[2]))
     assert len(journey) == 7
     for words in journey:
         parse(words)
@@ -101,12 +101,13 @@ def test_json_where_a_program_reads(name: str) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """`electra --help` and every `electra X --help`, in one fresh process: only the standard library and our lowest floors."""
+    """`electra --help` and every `electra X --help`, in one fresh process: only the standard library and the lowest packages."""
     code = f"""
 import contextlib, io, json, sys
 from electra.cli import main
 heavy = ["torch", "numpy", "tokenizers", "transformers", "rich", "huggingface_hub"]
-heavy += ["electra." + floor for floor in ("commands", "recipes", "deploy", "tasks", "model", "train", "data", "contracts")]
+heavy += ["electra." + name for name in ("api", "commands", "recipes", "inference", "tasks", "finetuning", "pretraining", "model", "train", "data")]
+heavy += ["electra.contracts"]
 seen = {{}}
 for argv in [["--help"], *[[name, "--help"] for name in {list(COMMANDS)!r}]]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import sys
@@ -24,7 +25,7 @@ def run(settings: PredictSettings) -> None:
     """Print one line per text: label, probability, text; or a JSON object. Of a token classifier: a line per word, an empty one after a text."""
     given = config.given(settings)
     model_name, file = model_and_texts("predict", "classifier", settings.model, settings.file, settings.text)
-    settings = config.replace(settings, model=model_name, file=file)
+    settings = dataclasses.replace(settings, model=model_name, file=file)
     text_io.check_readable(settings.file)
     if architecture_of(settings.model) in QUESTION_ANSWERING:
         answer_questions(settings, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -343,7 +344,7 @@ def test_flags_of_a_trial_are_those_given() -> None:
     words += ["--learning-rate", "2e-5", "--seeds", "4", "--workers", "3", "--preset", "original-code", "--num-train-tokens", "30M"]
     given = from_command_line(FinetuneSettings, words, "electra finetune")
     again = from_command_line(FinetuneSettings, ["sst2", "--output", "o", "--data", "d", *as_flags(given)], "electra finetune")
-    assert again == config.replace(given, seeds=1, suite=again.suite) and "--workers" not in as_flags(given)
+    assert again == dataclasses.replace(given, seeds=1, suite=again.suite) and "--workers" not in as_flags(given)
 
 
 def test_folders_are_found_by_name(tmp_path: Path) -> None:

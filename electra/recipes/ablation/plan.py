@@ -80,7 +80,7 @@ def find_methods(settings: AblateSettings, shape: Sequence[str]) -> list[Method]
             raise UserError(f"--match {name}: unknown; {did_you_mean(name, MATCHES)}")
     if not settings.match or len(set(settings.match)) != len(settings.match):
         raise UserError("--match: give flops, seconds, or both, each once")
-    base = from_command_line(PretrainSettings, [settings.preset], "electra ablate --preset", preset_kind="pretrain")
+    base = from_command_line(PretrainSettings, [settings.preset], "electra ablate --preset")
     if base.objective.objective != "electra":
         raise UserError(f"--preset {settings.preset} has the objective '{base.objective.objective}'; give ELECTRA's preset, such as mini")
     return [_method(name, settings, shape) for name in settings.methods]
@@ -97,7 +97,7 @@ def _method(name: str, settings: AblateSettings, shape: Sequence[str]) -> Method
         # A checkpoint is past the masked LM phase.
         words += ["--init", start, *shape, "--mlm-first", "0"]
     words += ["--precision", settings.precision]
-    found = from_command_line(PretrainSettings, [*words, "--num-train-steps", "1000"], "electra ablate", preset_kind="pretrain")
+    found = from_command_line(PretrainSettings, [*words, "--num-train-steps", "1000"], "electra ablate")
     check(found)
     return Method(name=name, argv=tuple(words), settings=found)
 
