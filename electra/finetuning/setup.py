@@ -26,7 +26,7 @@ from electra.model.task_models import check_layers
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
 from electra.tasks import data_warnings, input_spec, question_answering
-from electra.tasks.custom import settle
+from electra.tasks.custom import resolve_metric
 from electra.tasks.registry import read_task, task_names
 from electra.tasks.text_tasks import choose_examples
 from electra.train.checkpoint import split_global_batch
@@ -127,7 +127,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         check_same_run(settings.output, config.read_toml(path), recorded)
     tasks, warnings = {}, []
     for name, (task, training, dev) in read.items():
-        task = settle(task, heads[name])
+        task = resolve_metric(task, heads[name])
         if len(names) == 1:
             input_spec.check_asked(task, settings)
         tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, replace(whole, **specs[name]))

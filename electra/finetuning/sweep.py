@@ -34,7 +34,7 @@ from electra.settings import FinetuneSettings, SuiteSettings
 from electra.storage import atomic
 from electra.tasks.baselines import baseline_scores
 from electra.tasks.clue import has_folds
-from electra.tasks.custom import settle
+from electra.tasks.custom import resolve_metric
 from electra.tasks.hub_datasets import is_hub_name
 from electra.tasks.registry import choose_task, find_files, find_task, read_splits, suites
 
@@ -139,7 +139,7 @@ def write_baselines(settings: FinetuneSettings, trials: Sequence[SweepStep]) -> 
         task = choose_task(alone)
         train, dev = read_splits(task, alone)
         head = task.head(train)
-        atomic.write_text(path, json.dumps(baseline_scores(settle(task, head), train, dev, head), indent=1) + "\n")
+        atomic.write_text(path, json.dumps(baseline_scores(resolve_metric(task, head), train, dev, head), indent=1) + "\n")
 
 
 # ---- which trials ----

@@ -1,11 +1,11 @@
 """CLUE's and FewCLUE's single files: a task's folder (or the folder of all tasks) -> examples.
 
     train.json dev.json test.json                          CLUE: one object a line (OCNLI's training file is train.50k.json)
-    train_0.json .. train_4.json train_few_all.json ...    FewCLUE: five small draws and their union (`choose_fold`), test_public.json
+    train_0.json .. train_4.json train_few_all.json ...    FewCLUE: five small splits and their union (`choose_fold`), test_public.json
     train.tsv dev.tsv test.tsv                             ChnSentiCorp: header "label", "text_a"
 
-The label sets are the official ones, in the baselines' order (CLUEbenchmark/CLUE, `processors/clue.py`), not what a small draw happens
-to hold: IFLYTEK's draws lack classes that its test set has. Texts are put together as there, too:
+The label sets are the official ones, in the baselines' order (CLUEbenchmark/CLUE, `processors/clue.py`), not those that occur in a
+small split: IFLYTEK's splits lack classes of its test set. Texts are composed as there, too:
 TNEWS and IFLYTEK give the sentence alone; CSL gives the keywords, joined by blanks, and then the abstract; CLUEWSC2020 gives one text
 in which the noun stands between underscores and the pronoun between brackets: "_noun_ ... [pronoun]".
 """
@@ -27,14 +27,14 @@ from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts
 
 FOLDS = ("0", "1", "2", "3", "4", "few_all")
 NO_AGREEMENT = "-"
-"""Label of a pair whose annotators did not agree (CMNLI, OCNLI): such rows are left out."""
+"""Label of a pair whose annotators did not agree (CMNLI, OCNLI): such rows are skipped."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClueLayout:
-    """Where a task's texts and labels stand."""
+    """Folders, labels and texts of a task."""
 
     folders: tuple[str, ...]
     """Names its folder goes by, without "_public", capitals, "-" and "_"."""
@@ -77,7 +77,7 @@ def _marked(row: Row, place: str) -> tuple[str, str | None]:
 
 
 def mark_spans(text: str, target: Row, place: str) -> str:
-    """A text and where its noun (span1) and pronoun (span2) stand -> the text with "_" around the one and "[", "]" around the other.
+    """A text and its noun (span1) and pronoun (span2) -> the text with "_" around the one and "[", "]" around the other.
 
     Raises:
         UserError: a span is missing, or is not at its index, or the two overlap.
@@ -86,7 +86,7 @@ def mark_spans(text: str, target: Row, place: str) -> str:
     for name, marks in (("span1", "__"), ("span2", "[]")):
         words, start = target.get(f"{name}_text"), target.get(f"{name}_index")
         if not isinstance(words, str) or not isinstance(start, int) or start < 0 or text[start : start + len(words)] != words:
-            raise UserError(f"{place}: {name} '{words}' does not stand at character {start} of the text; correct the row")
+            raise UserError(f"{place}: {name} '{words}' is not at character {start} of the text; correct the row")
         spans.append((start, start + len(words), marks))
     (first, end, opening), (second, last, closing) = sorted(spans)
     if end > second:
@@ -106,23 +106,21 @@ def task_folder(data: Path, name: str, layout: ClueLayout) -> Path:
     """
     atomic.existing_path(data, f"the folder of {name}")
     if data.is_file():
-        raise UserError(f"{data} is a file; give the folder of {name} with its train and dev files (or the folder that holds it)")
+        raise UserError(f"{data} is a file; give the folder of {name} with its train and dev files (or its parent)")
     if any(data.glob(f"train*{layout.suffix}")) or any(data.glob(f"dev*{layout.suffix}")) or any(data.glob(f"test*{layout.suffix}")):
         return data
     for inner in sorted(data.iterdir()):
         plain = inner.name.lower().removesuffix("_public").replace("-", "").replace("_", "")
         if inner.is_dir() and plain in layout.folders:
             return inner
-    raise UserError(
-        f"{data} holds neither train{layout.suffix} nor a folder {layout.folders[0]}; give the folder of {name}, or the one that holds it"
-    )
+    raise UserError(f"{data} contains neither train{layout.suffix} nor a folder {layout.folders[0]}; give the folder of {name}, or its parent")
 
 
 def split_file(folder: Path, layout: ClueLayout, split: str, fold: str | None) -> Path:
     """The file of a split, of CLUE or of a fold of FewCLUE.
 
     Raises:
-        UserError: there is none; where the folder holds folds, the message says how to name one.
+        UserError: there is none; if the folder contains FewCLUE's splits, the message says how to choose one.
     """
     end = layout.suffix
     if fold is not None and split in ("train", "dev"):
@@ -137,7 +135,7 @@ def split_file(folder: Path, layout: ClueLayout, split: str, fold: str | None) -
     if found is not None:
         return found
     if fold is None and any(folder.glob(f"{split}_*{end}")):
-        raise UserError(f"{folder} holds FewCLUE's draws of {split}, not {names[0]}; choose one by --fold 0 .. 4 or few_all")
+        raise UserError(f"{folder} contains FewCLUE's splits of {split}, not {names[0]}; choose one by --fold 0 .. 4 or few_all")
     if fold is not None:
         raise UserError(f"{folder} has no {names[0]}; it is not in FewCLUE's layout, leave --fold out")
     raise UserError(f"{folder} has no {names[0]}; give the task's complete folder")
@@ -147,7 +145,7 @@ def rows_of(path: Path, split: str) -> Iterator[tuple[str, Row]]:
     """(place for messages, row) of a file of JSON lines, or of a tab-separated one with a header.
 
     Raises:
-        UserError: a line that is no JSON object, or has another number of columns than the header.
+        UserError: a line that is not a JSON object, or with another number of columns than the header.
     """
     text = read_text(path, f"the {split} split")
     if path.suffix == ".tsv":
@@ -198,15 +196,15 @@ def _label(row: Row, layout: ClueLayout, name: str, place: str, *, required: boo
 
 
 def check_labels_file(path: Path, name: str, layout: ClueLayout) -> None:
-    """Nothing, unless CLUE's labels.json (one object a line) lies there and names other labels than the task's.
+    """Check CLUE's labels.json (one object a line), if it exists.
 
     Raises:
-        UserError: it does.
+        UserError: its labels are not the task's.
     """
     if not path.exists():
         return
-    told = {str(row["label"]) for _, row in rows_of(path, "labels") if "label" in row}
-    if told and (odd := sorted(told ^ set(layout.labels))):
+    found = {str(row["label"]) for _, row in rows_of(path, "labels") if "label" in row}
+    if found and (odd := sorted(found ^ set(layout.labels))):
         raise UserError(f"{path} and {name} differ in the label '{odd[0]}'; for other labels use the task 'own'")
 
 
@@ -257,12 +255,12 @@ CLUE: dict[str, Task] = {name: _clue(name, layout) for name, layout in LAYOUTS.i
 
 
 def has_folds(name: str) -> bool:
-    """Whether a task may come in FewCLUE's draws."""
+    """Whether FewCLUE has the task."""
     return name in LAYOUTS and LAYOUTS[name].suffix == ".json"
 
 
 def choose_fold(task: Task, fold: str | None) -> Task:
-    """The task reading one of FewCLUE's draws, "0" .. "4" or "few_all"; None: the whole files.
+    """The task on one of FewCLUE's splits, "0" .. "4" or "few_all"; None: the full files.
 
     Raises:
         UserError: no such fold, or the task has none.

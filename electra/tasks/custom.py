@@ -1,7 +1,7 @@
-"""A task of one's own from csv, tsv, jsonl or parquet, named by its columns; no code needed.
+"""Custom tasks (`own`) from csv, tsv, jsonl or parquet files, by the names of their columns.
 
-csv is read by its usual quoting rules; in tsv quotes are ordinary characters; jsonl has one object a line. Several labels at once stand in
-one column, between separators or as a list.
+csv has the usual quoting rules; in tsv quotes are ordinary characters; jsonl has one object a line. Multiple labels are in one column, with
+separators or as a list.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which column is what."""
+    """Names of the columns."""
 
     text: str = "text"
     text_pair: str | None = None
@@ -37,10 +37,10 @@ class Columns:
 
 
 def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
-    """Columns, and where each split stands (unset: the folder given to `read` holds train.csv, dev.csv, ...) -> Task.
+    """Columns, and the file of each split (default: train.csv, dev.csv, ... in the folder given to `read`) -> Task.
 
-    The main metric is accuracy, Pearson's correlation where `columns.kind` is regression, or micro F1 of several labels at once; with
-    'auto' ask the task made by `settle` once the training examples are known.
+    The main metric is accuracy, Pearson's correlation where `columns.kind` is regression, or micro F1 of multiple labels; with
+    'auto' it is known after `resolve_metric`, from the training examples.
     """
 
     def read(data: Path, split: str) -> list[Example]:
@@ -60,8 +60,8 @@ def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
     )
 
 
-def settle(task: Task, head: Head) -> Task:
-    """The task with the main metric its head asks for (only one's own tasks leave that open: numbers, and tags that mark no spans)."""
+def resolve_metric(task: Task, head: Head) -> Task:
+    """The task with the main metric of its head (open only for custom tasks: numbers, and tags that do not mark spans)."""
     if task.name == "own" and head.kind == "regression":
         return dataclasses.replace(task, main_metric="pearson")
     return dataclasses.replace(task, main_metric="accuracy") if task.name == "tagging" and not marks_spans(head.labels) else task
@@ -111,13 +111,13 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
 
 
 def _labels(row: Mapping[str, Any], columns: Columns, place: str) -> tuple[str, ...]:
-    """Several labels at once: a list (of jsonl or parquet, or as JSON in a cell), or text between separators; an empty cell is none of them.
+    """Multiple labels: a list (of jsonl or parquet, or as JSON in a cell), or text with separators; an empty cell has none.
 
     Raises:
-        UserError: no such column, a list of something else than labels, or an empty label.
+        UserError: no such column, a list of other values than labels, or an empty label.
     """
     if not columns.label_separator:
-        raise UserError("--label-separator is empty; give what stands between the labels, such as '|'")
+        raise UserError("--label-separator is empty; give the text between labels, such as '|'")
     value = row.get(columns.label)
     if not isinstance(value, list):
         text = _field(row, columns.label, place, "--label").strip()
@@ -135,7 +135,7 @@ def _labels(row: Mapping[str, Any], columns: Columns, place: str) -> tuple[str, 
 def _field(row: Mapping[str, Any], name: str, place: str, flag: str) -> str:
     if name not in row:
         known = [k for k in row if k]
-        raise UserError(f"{place}: no column '{name}' ({did_you_mean(name, known)} columns: {', '.join(known)[:200]}); name it by {flag}")
+        raise UserError(f"{place}: no column '{name}' ({did_you_mean(name, known)} columns: {', '.join(known)[:200]}); choose one by {flag}")
     value = row[name]
     if isinstance(value, (dict, list)) or value is None:
         raise UserError(f"{place}: column '{name}' holds {value!r:.60}, expected text; correct the row")
@@ -219,7 +219,7 @@ def json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def find_head(examples: Sequence[Example], columns: Columns) -> Head:
     """Training labels -> head: classes in sorted (or numeric) order, or a regression scaled to 0..1 in training.
 
-    'auto' takes a regression where the labels are more than ten different numbers, not all whole.
+    'auto': a regression if the labels are more than ten different numbers, not all integers.
 
     Raises:
         UserError: a single class, or so many that the column cannot be a label.
@@ -238,7 +238,7 @@ def find_head(examples: Sequence[Example], columns: Columns) -> Head:
         raise UserError(f"column '{columns.label}' has the single label '{labels[0]}'; a task needs at least two")
     if len(labels) > max(20, len(examples) / 2):
         raise UserError(
-            f"column '{columns.label}' has {len(labels)} different labels in {len(examples)} rows; name another by --label, or use --kind regression"
+            f"column '{columns.label}' has {len(labels)} different labels in {len(examples)} rows; choose another --label, or --kind regression"
         )
     if values is not None:
         labels = [label for _, label in sorted(zip(values, labels, strict=True))]
@@ -249,11 +249,9 @@ def _several(examples: Sequence[Example], columns: Columns) -> Head:
     names = sorted({name for example in examples if isinstance(example.label, tuple) for name in example.label})
     if len(names) < 2:
         what = f"the single label '{names[0]}'" if names else "no label in any row"
-        raise UserError(
-            f"column '{columns.label}' has {what}; a task of several labels needs at least two (--label-separator '{columns.label_separator}')"
-        )
+        raise UserError(f"column '{columns.label}' has {what}; multiple labels need at least two (--label-separator '{columns.label_separator}')")
     if len(names) > max(20, len(examples) / 2):
-        raise UserError(f"column '{columns.label}' has {len(names)} different labels in {len(examples)} rows; name another by --label")
+        raise UserError(f"column '{columns.label}' has {len(names)} different labels in {len(examples)} rows; choose another by --label")
     return Head(kind="multilabel", labels=tuple(names))
 
 

@@ -16,7 +16,7 @@ from electra.storage import atomic
 from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns
-from electra.tasks.custom import SUFFIXES, Columns, own_task, settle
+from electra.tasks.custom import SUFFIXES, Columns, own_task, resolve_metric
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec
 from electra.tasks.registry import find_task
 from electra.tasks.tagging import tagging_task
@@ -184,7 +184,7 @@ def settled(task: Task, settings: EvaluateSettings, head: Head) -> tuple[Task, H
     if task.name == "own":
         return own_with(settings, data_place(task, settings.data[0]), head), head
     if task.name == "tagging":
-        return settle(task, head), head if head.kind == "tagging" else Head(kind="tagging")
+        return resolve_metric(task, head), head if head.kind == "tagging" else Head(kind="tagging")
     return task, task.head([])
 
 
@@ -193,7 +193,7 @@ def own_with(settings: EvaluateSettings, place: Path, head: Head) -> Task:
     names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "label_separator")}
     columns = Columns(**names, kind=cast("Literal['classification', 'regression', 'multilabel']", head.kind))
     task = own_task(columns, {settings.split: place} if place.is_file() else None)
-    return settle(task, head)
+    return resolve_metric(task, head)
 
 
 def read_labelled(task: Task, place: Path, split: str) -> list[Example]:

@@ -24,7 +24,7 @@ from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts
 
 @dataclass(frozen=True, kw_only=True)
 class GlueLayout:
-    """Where a task's columns stand."""
+    """Files and columns of a task."""
 
     folder: str
     """Name of its folder under GLUE's root."""
@@ -40,12 +40,12 @@ class GlueLayout:
     maximum: float = 1.0
     """Range of a regression's label."""
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Split -> places of its file below (or beside) the task's folder, where they are not SPLIT.tsv; the first that exists counts."""
+    """Split -> paths of its file relative to the task's folder, if not SPLIT.tsv; the first that exists is read."""
     has_broken_rows: bool = False
-    """Whether the official files hold rows of too few columns: they are left out and counted aloud, not refused."""
+    """Whether the official files have rows with too few columns, which are skipped and counted."""
 
     def places(self, split: str) -> tuple[str, ...]:
-        """Where a split's file may lie."""
+        """Possible paths of a split's file."""
         return self.files.get(split, (f"{split}.tsv",))
 
 
@@ -53,25 +53,25 @@ def task_folder(data: Path, layout: GlueLayout) -> Path:
     """The task's own folder, given either itself or GLUE's root (names compared without case).
 
     Raises:
-        UserError: neither; the message lists what was looked for.
+        UserError: neither.
     """
     folder = layout.folder
     atomic.existing_path(data, f"the folder of {folder}")
     if data.is_file():
-        raise UserError(f"{data} is a file; give the folder {folder} with train.tsv and dev.tsv (or the folder that holds it)")
+        raise UserError(f"{data} is a file; give the folder {folder} with train.tsv and dev.tsv (or its parent)")
     if any((data / layout.places(split)[0]).exists() for split in ("train", "dev", "test", *layout.files)):
         return data
     for inner in sorted(data.iterdir()):
         if inner.is_dir() and inner.name.lower().replace("-", "") == folder.lower().replace("-", ""):
             return inner
-    raise UserError(f"{data} holds neither train.tsv nor a folder {folder}; give GLUE's folder {folder}, or the folder that holds it")
+    raise UserError(f"{data} contains neither train.tsv nor a folder {folder}; give GLUE's folder {folder}, or its parent")
 
 
 def read_glue(layout: GlueLayout, data: Path, split: str) -> list[Example]:
     """(folder, split) -> examples, ids "split-0", "split-1", ...; labels are None in a file without that column.
 
-    A row of too few columns is left out where the layout knows of such, and counted on standard error; in a file without labels it stays,
-    with empty text, because a submission answers every row.
+    Rows with too few columns are skipped and counted on standard error if the layout allows them; in a file without labels they are kept,
+    with empty text, because a submission needs every row.
 
     Raises:
         UserError: missing file, missing column, a row that is too short, or a label outside the task's.

@@ -1,8 +1,8 @@
-"""Data of a task that is no folder: an archive -> its folder, unpacked once into the cache; a data set of the Hugging Face hub -> Examples.
+"""Task data that is not a folder: an archive -> a folder in the cache; a data set of the Hugging Face hub -> Examples.
 
-    rows of a split -> Examples, with the texts as they are and the labels as the official files spell them
+    rows of a split -> Examples, with the texts unchanged and the labels as in the official files
 
-What the hub hides (labels of test sets) is None.
+Labels that the hub hides (of test sets) are None.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from electra.tasks.tagging import chunk_examples
 
 ENDINGS = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 MOST_BYTES = 4 << 30
-"""More than any benchmark has (MRQA's largest file is below 1 GB); an archive that unpacks to more is refused on the way."""
+"""More than any benchmark has (MRQA's largest file is below 1 GB); unpacking stops with an error beyond it."""
 BLOCK = 1 << 20
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError, RuntimeError)
-"""What a broken archive of one kind or another raises (RuntimeError: one with a password)."""
+"""Exceptions of broken archives (RuntimeError: with a password)."""
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is a file with an archive's ending."""
+    """Whether a path is a file with the ending of an archive."""
     return path.name.lower().endswith(ENDINGS) and path.is_file()
 
 
 def unpacked(path: Path) -> Path:
-    """An archive -> the folder of the cache with its files; the innermost where folders hold nothing but one folder.
+    """Unpack an archive into the cache, once -> its folder; the innermost one where a folder contains only one folder.
 
     Raises:
-        UserError: it is damaged, has names that lead outside or more than MOST_BYTES, or holds no file.
+        UserError: it is damaged, has unsafe names or more than MOST_BYTES, or is empty.
     """
-    told = path.stat()
-    key = hashlib.sha256(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode()).hexdigest()[:16]
+    stat = path.stat()
+    key = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
     place = remote.cache_folder() / "datasets" / f"{path.name}-{key}"
     if not place.is_dir():
         with atomic.atomic_folder(place) as folder:
             try:
                 _write(path, folder)
             except DAMAGED as error:
-                raise UserError(f"{path} is damaged or no archive ({str(error)[:100] or type(error).__name__}); download it again") from None
+                raise UserError(f"{path} is damaged or not an archive ({str(error)[:100] or type(error).__name__}); download it again") from None
     while len(inner := list(place.iterdir())) == 1 and inner[0].is_dir():
         place = inner[0]
     return place
@@ -69,8 +69,8 @@ def _write(path: Path, folder: Path) -> None:
     for name, stream in _members(path):
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in name:
-            raise UserError(f"{path} holds '{name[:80]}', a name that leads outside; it is no benchmark's archive")
-        # What macOS adds to an archive is nobody's data.
+            raise UserError(f"{path} contains the unsafe name '{name[:80]}'; download the benchmark's official archive")
+        # Added by macOS.
         if parts.parts[0] == "__MACOSX" or parts.name.startswith("."):
             continue
         target = folder / parts
@@ -79,14 +79,14 @@ def _write(path: Path, folder: Path) -> None:
             while block := stream.read(BLOCK):
                 written += len(block)
                 if written > MOST_BYTES:
-                    raise UserError(f"{path} unpacks to more than {MOST_BYTES >> 30} GB; it is no benchmark's archive")
+                    raise UserError(f"{path} unpacks to more than {MOST_BYTES >> 30} GB; download the benchmark's official archive")
                 file.write(block)
     if not written:
-        raise UserError(f"{path} holds no file with anything in it; download it again")
+        raise UserError(f"{path} contains no data; download it again")
 
 
 def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """(name, contents) of every regular file; links and devices are left out."""
+    """(name, contents) of every regular file; links and devices are skipped."""
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as bundle:
             for entry in bundle.infolist():
@@ -98,7 +98,7 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
         for member in archive:
             if member.isreg() and (content := archive.extractfile(member)) is not None:
                 yield member.name, content
-        # What follows the last member is the compressed file's checksum: read to it, so that a cut file is noticed.
+        # The checksum of the compressed file follows the last member: read it, so that a truncated file is detected.
         while archive.fileobj is not None and archive.fileobj.read(BLOCK):
             pass
 
@@ -106,29 +106,29 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
 # ---- the hub ----
 
 HUB = "hub"
-"""--data hub: wherever the task's data set is."""
+"""--data hub: the task's data set, whatever its name."""
 CONVERTED = "refs/convert/parquet"
-"""Where the hub keeps, as plain files, data sets that were once made by a script, which is never run."""
+"""Branch with plain files of data sets that have a loading script, which is never run."""
 
 Row = Mapping[str, Any]
 Rows = Iterable[Row]
 Label = Callable[[Row], str | float | None]
-"""A row -> its label as the official files spell it; None where it is hidden."""
+"""A row -> its label as in the official files; None if hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubDataset:
-    """Where a task's rows are, and how they become Examples."""
+    """A task's data set on the hub, and how its rows become Examples."""
 
     name: str
     """OWNER/NAME."""
     splits: Mapping[str, str]
-    """Our split -> theirs; 'CONFIG:SPLIT' where it is part of another configuration; 'A+B' where it is two of ours."""
+    """Our split -> the hub's; 'CONFIG:SPLIT' for one of another configuration; 'A+B' for two of ours."""
     examples: Callable[[Rows, Label, str], list[Example]]
     """(rows, label of a row, our split) -> the examples."""
     config: str | None = None
     short: str = ""
-    """The name without its owner that the data set once had."""
+    """Its former name without an owner."""
     only: tuple[str, str] | None = None
     """(column, value) of the rows that are the task's."""
 
@@ -153,7 +153,7 @@ def _reviews(rows: Rows, label: Label, split: str) -> list[Example]:
 
 
 def _clue_texts(name: str, rows: Rows, label: Label, split: str) -> list[Example]:
-    """Texts are put together as from CLUE's own files; rows whose annotators did not agree are left out."""
+    """Texts are composed as for CLUE's own files; rows without agreement of annotators are skipped."""
     out = []
     for i, row in enumerate(rows):
         text, pair = LAYOUTS[name].texts(row, f"row {i} of {split}")
@@ -163,7 +163,7 @@ def _clue_texts(name: str, rows: Rows, label: Label, split: str) -> list[Example
 
 
 def _questions(name: str, rows: Rows, label: Label, split: str, *, unanswerable: bool = False) -> list[Example]:
-    """SQuAD's: an answer's text and its first character."""
+    """SQuAD: answers with text and first character."""
     counts: Counter[str] = Counter()
     out = []
     for row in rows:
@@ -174,7 +174,7 @@ def _questions(name: str, rows: Rows, label: Label, split: str, *, unanswerable:
 
 
 def _mrqa_questions(rows: Rows, label: Label, split: str) -> list[Example]:
-    """MRQA 2019's: what people answered, and where that was found in the context."""
+    """MRQA 2019: answers, and where they were found in the context."""
     counts: Counter[str] = Counter()
     out = []
     for row in rows:
@@ -189,7 +189,7 @@ def _mrqa_questions(rows: Rows, label: Label, split: str) -> list[Example]:
 
 
 def _chunks(rows: Rows, label: Label, split: str) -> list[Example]:
-    """CoNLL-2000's words and chunks."""
+    """CoNLL-2000: words and chunk tags."""
     sentences = [(list(row["tokens"]), list(row["chunk_tags"])) for row in rows if len(row["tokens"])]
     return chunk_examples([tagged_example(f"{split}-{i}", words, tags) for i, (words, tags) in enumerate(sentences)], "the hub's CoNLL-2000")
 
@@ -243,13 +243,13 @@ DATASETS: dict[str, HubDataset] = {
 
 
 def is_hub_name(task: str, data: Path | None) -> bool:
-    """Whether --data names the task's data set on the hub: its name, its old short name, or 'hub'. A file or folder of that name comes first."""
+    """Whether --data names the task's data set on the hub: its name, its former short name, or 'hub'. An existing file or folder has priority."""
     found = DATASETS.get(task)
     return found is not None and data is not None and not data.exists() and str(data) in {HUB, found.name, found.short or HUB}
 
 
 def with_hub(task: Task) -> Task:
-    """The task, whose `read` also takes a name of its data set on the hub for the folder."""
+    """The task with a `read` that also accepts a hub name in place of the folder."""
 
     def read(data: Path, split: str) -> list[Example]:
         return read_hub(task, split) if is_hub_name(task.name, Path(data)) else task.read(data, split)
@@ -258,20 +258,20 @@ def with_hub(task: Task) -> Task:
 
 
 def local(task: Task, data: Path) -> Path:
-    """--data as given -> what the task reads: an archive's folder in the cache, all else as it is.
+    """--data -> what the task reads: the unpacked folder of an archive, anything else unchanged.
 
     Raises:
         UserError: the archive is damaged.
     """
-    # IMDb's archive of a hundred thousand small files is read as it is.
+    # IMDb's archive of a hundred thousand small files is read without unpacking.
     return unpacked(data) if task.name != "imdb" and is_archive(data) else data
 
 
 def read_hub(task: Task, split: str) -> list[Example]:
-    """Examples of a split, with the ids that the official files' have.
+    """Examples of a split, with the same ids as those of the official files.
 
     Raises:
-        UserError: the hub has no such data set or split, cannot be reached, or its rows are not what they were.
+        UserError: the hub cannot be reached, or has no such data set, split or columns.
     """
     found = DATASETS[task.name]
     if split not in found.splits:
@@ -304,15 +304,15 @@ def _load(name: str, config: str | None) -> Any:
                 raise
             return datasets.load_dataset(name, config, revision=CONVERTED)
     except Exception as error:
-        # Whatever goes wrong in a network ends in the same remedy.
+        # All network errors have the same remedy.
         reason = f"offline: {type(error).__name__}" if offline else type(error).__name__
         raise UserError(
-            f"{name} could not be read from the hub ({reason}); fetch it with a network, or give the folder of its official files"
+            f"{name} could not be read from the hub ({reason}); try again with a network, or give the folder of its official files"
         ) from None
 
 
 def _rows(found: HubDataset, loaded: Any) -> Rows:
-    """The task's rows, tags by their names."""
+    """The task's rows, with names of tags."""
     tags: dict[str, Any] = {column: getattr(feature, "feature", None) for column, feature in loaded.features.items()}
     named = {column: feature.names for column, feature in tags.items() if hasattr(feature, "names")}
     for row in loaded:
@@ -321,7 +321,7 @@ def _rows(found: HubDataset, loaded: Any) -> Rows:
 
 
 def _labeller(loaded: Any, head: Head) -> Label:
-    """How to read a row's label: a number; a class by its name where the official files have names, by its number elsewhere; -1 is hidden."""
+    """A function from rows to labels: a number; the name of a class if the official files have names, otherwise its number; -1 is hidden."""
     names = getattr(loaded.features.get("label"), "names", None)
 
     def label(row: Row) -> str | float | None:

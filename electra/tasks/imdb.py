@@ -25,7 +25,7 @@ from electra.tasks import metrics
 from electra.tasks.custom import read_rows
 from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head
 
-# ---- Movie reviews as csv: as Electra_small's data set builder writes them, and as others do ----
+# ---- csv files, of Electra_small's data set builder and others ----
 
 
 TEXT_COLUMNS = ("text", "review", "sentences", "sentence")
@@ -39,7 +39,7 @@ PLACES = {
 
 
 def csv_file(folder: Path, split: str) -> Path | None:
-    """The csv file of a split in a folder of such; 'dev' is a held-out part where there is one, else the test half."""
+    """The csv file of a split in a folder; 'dev' is a validation file if there is one, else the test half."""
     return next((path for place in PLACES[split] if (path := folder / place).is_file()), None)
 
 
@@ -74,24 +74,24 @@ def to_csv(examples: Sequence[Example]) -> str:
 
 
 def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Reviews -> (those to learn from, a random share of each class), each in their order.
+    """Reviews -> (training, validation), a random fraction of each class, each in their order.
 
     Raises:
-        UserError: a share that leaves one of the two without a class.
+        UserError: one of the two would lack a class.
     """
     chosen: set[int] = set()
     for label in sorted({str(example.label) for example in examples}):
         members = [i for i, example in enumerate(examples) if example.label == label]
         count = round(share * len(members))
         if not 0 < count < len(members):
-            raise UserError(f"--valid {share:g} of {len(members)} reviews '{label}' are {count}; give a share that leaves some on both sides")
+            raise UserError(f"--valid {share:g} of {len(members)} reviews '{label}' are {count}; give a fraction that leaves some in both")
         chosen |= set(np.random.default_rng([seed, len(members)]).permutation(members)[:count].tolist())
     return [e for i, e in enumerate(examples) if i not in chosen], [e for i, e in enumerate(examples) if i in chosen]
 
 
 LABELS = ("neg", "pos")
 _HALF = {"train": "train", "dev": "test", "test": "test"}
-# A climbing name ("../x", "/x") does not match, nor does the unlabelled part.
+# Unsafe names ("../x", "/x") do not match, nor does the unsupervised split.
 _REVIEW = re.compile(r"(?:\./)?(?:aclImdb/)?(train|test)/(pos|neg)/(\d+)_(\d+)\.txt")
 _LARGEST_REVIEW = 1 << 20
 
@@ -108,7 +108,7 @@ def read_imdb(data: Path, split: str) -> list[Example]:
     if split not in _HALF:
         raise UserError(f"IMDb has no split '{split}'; use train or dev (its official test half)")
     if data.suffix.lower() == ".csv" and data.is_file():
-        raise UserError(f"{data} is one file, and nothing says which reviews are held out; give the folder with train.csv and test.csv")
+        raise UserError(f"{data} is one file without a held-out part; give the folder with train.csv and test.csv")
     if data.is_dir() and csv_file(data, "train") is not None:
         if (file := csv_file(data, split)) is None:
             raise UserError(f"{data} has no {split}.csv; give the folder with train.csv and test.csv")
@@ -120,7 +120,7 @@ def read_imdb(data: Path, split: str) -> list[Example]:
 
 @functools.lru_cache(maxsize=1)
 def _read_archive(path: Path, modified_ns: int) -> Reviews:
-    """Both halves in one pass: a stream has no way back, and a second pass would cost the decompression again."""
+    """Both halves in one pass: a stream cannot go back, and a second pass would decompress again."""
     try:
         with tarfile.open(path, mode="r|*") as archive:
             return _gather(_archive_members(archive), str(path), ("train", "test"))
@@ -137,7 +137,7 @@ def _archive_members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
     for member in archive:
         if member.isreg() and _REVIEW.fullmatch(member.name):
             if member.size > _LARGEST_REVIEW:
-                raise UserError(f"{archive.name!s}: {member.name} has {member.size} bytes, more than any review; is this the IMDb archive?")
+                raise UserError(f"{archive.name!s}: {member.name} has {member.size} bytes, more than any review; give the IMDb archive")
             file = archive.extractfile(member)
             assert file is not None
             yield member.name, file.read()
@@ -165,7 +165,7 @@ def _gather(members: Iterator[tuple[str, bytes]], place: str, halves: tuple[str,
         found[match[1]].append((LABELS.index(match[2]), int(match[3]), example))
     for half, reviews in found.items():
         if len({label for label, _, _ in reviews}) < 2:
-            raise UserError(f"{place}: no reviews under {half}/pos and {half}/neg; give aclImdb, the folder that holds it, or its archive")
+            raise UserError(f"{place}: no reviews under {half}/pos and {half}/neg; give aclImdb, its parent, or its archive")
     return {half: [example for _, _, example in sorted(reviews, key=lambda r: r[:2])] for half, reviews in found.items()}
 
 
@@ -182,7 +182,7 @@ IMDB = Task(
 )
 
 
-# ---- The unlabelled half of the Large Movie Review data set -> plain text to pre-train on ----
+# ---- the unsupervised split, as text for pre-training ----
 
 
 _UNLABELLED = re.compile(r"(?:\./)?(?:aclImdb/)?train/unsup/(\d+)_\d+\.txt")
@@ -190,7 +190,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])")
 
 
 def read_unlabelled(data: Path) -> list[str]:
-    """aclImdb's folder, one that holds it, or the archive -> its unlabelled reviews, in the order of their numbers.
+    """aclImdb's folder, its parent, or the archive -> the reviews of the unsupervised split, in the order of their numbers.
 
     Raises:
         UserError: no such path, a damaged archive, no unlabelled reviews, or one that is not UTF-8.
@@ -207,15 +207,15 @@ def read_unlabelled(data: Path) -> list[str]:
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"{data} is not a complete tar archive ({error}); download it again") from None
     if not found:
-        raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, the folder that holds it, or its archive")
+        raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, its parent, or its archive")
     return [text for _, text in sorted(found)]
 
 
 def check_reviews(data: Path) -> None:
-    """Refuse a path without unlabelled reviews, as far as that is seen without reading an archive.
+    """Check that a path has unlabelled reviews, without reading a whole archive.
 
     Raises:
-        UserError: no such path, a folder without them, or a file that is no archive.
+        UserError: no such path, a folder without them, or a file that is not an archive.
     """
     data = atomic.existing_path(data, "the IMDb folder or archive")
     try:
@@ -223,7 +223,7 @@ def check_reviews(data: Path) -> None:
             return
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"{data} is not a complete tar archive ({error}); download it again") from None
-    raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, the folder that holds it, or its archive")
+    raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, its parent, or its archive")
 
 
 def _members(data: Path) -> Iterator[tuple[str, bytes]]:
@@ -242,6 +242,6 @@ def _members(data: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def as_document(review: str) -> str:
-    """A review -> its lines: no empty one, for an empty line ends a document."""
+    """A review -> its lines, without empty ones, which would end the document."""
     parts = (sentence for part in review.split("<br />") for sentence in _SENTENCE_END.split(part))
     return "\n".join(line for part in parts if (line := " ".join(part.split())))

@@ -191,7 +191,7 @@ def find_tags(examples: Sequence[Example]) -> Head:
 def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -> Task:
     """Columns, and where each split stands (unset: the folder given to `read` holds train.txt, dev.txt, ...) -> Task.
 
-    The main metric is F1 of spans; where tags mark none, `settle` makes it accuracy.
+    The main metric is F1 of spans; where tags mark none, `resolve_metric` makes it accuracy.
     """
 
     def read(data: Path, split: str) -> list[Example]:

@@ -1,4 +1,4 @@
-"""CLUE's tasks in their official layouts: real draws of FewCLUE, and small files made here."""
+"""CLUE's tasks in their official layouts: real splits of FewCLUE, and small files made here."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_labels_file_must_agree(tmp_path: Path) -> None:
         ("tnews", {"sentence": "x"}, "label 'None' is not one of tnews's"),
         ("csl", {"abst": "x", "keyword": "a,b", "label": "1"}, "'keyword' is not a list"),
         ("cluewsc", {"text": "他", "label": "true"}, "no object 'target'"),
-        ("cluewsc", {"text": "猫和它们", "label": "true", "target": WSC}, "span1 '猫' does not stand at character 2"),
+        ("cluewsc", {"text": "猫和它们", "label": "true", "target": WSC}, "span1 '猫' is not at character 2"),
         ("cmnli", {"sentence1": "x", "sentence2": "y", "label": "entails"}, "did you mean 'entailment'"),
     ],
 )
@@ -106,7 +106,7 @@ def test_wrong_folders_and_folds(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither train\.json nor a folder tnews"):
         task.read(tmp_path, "train")
     lines(tmp_path / "train_0.json", ROWS["tnews"][0])
-    with pytest.raises(UserError, match=r"FewCLUE's draws of train.*--fold 0"):
+    with pytest.raises(UserError, match=r"FewCLUE's splits of train.*--fold 0"):
         task.read(tmp_path, "train")
     with pytest.raises(UserError, match=r"has no train_1\.json"):
         choose_fold(task, "1").read(tmp_path, "train")

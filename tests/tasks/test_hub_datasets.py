@@ -206,7 +206,7 @@ def test_reviews_and_sentiments(hub: dict[Any, Any]) -> None:
 def test_a_hub_that_is_not_there_or_has_changed(hub: dict[Any, Any], tmp_path: Path) -> None:
     read = TASKS["sst2"].read
     with pytest.raises(
-        UserError, match=r"nyu-mll/glue could not be read from the hub \(.*ConnectionError\); fetch it with a network, or give the folder"
+        UserError, match=r"nyu-mll/glue could not be read from the hub \(.*ConnectionError\); try again with a network, or give the folder"
     ):
         read(Path("hub"), "train")
     loaded = datasets.Dataset.from_dict({"text": ["a"], "label": [0]})
@@ -227,7 +227,7 @@ def test_a_hub_that_is_not_there_or_has_changed(hub: dict[Any, Any], tmp_path: P
     with pytest.raises(UserError, match=r"has other rows than expected \(label 7, expected one of 0, 1\)"):
         read(Path("hub"), "train")
     (tmp_path / "glue").mkdir()
-    with pytest.raises(UserError, match=r"glue holds neither train\.tsv nor a folder SST-2"):
+    with pytest.raises(UserError, match=r"glue contains neither train\.tsv nor a folder SST-2"):
         read(Path("glue"), "train")  # what lies here comes first
     assert hub_datasets.local(TASKS["sst2"], Path("elsewhere")) == Path("elsewhere")
     assert set(hub_datasets.DATASETS) < set(TASKS)

@@ -233,7 +233,7 @@ def test_other_peoples_csv_files(tmp_path: Path) -> None:
         (tmp_path / "train.csv").write_text(content)
         with pytest.raises(UserError, match=message):
             task.read(tmp_path, "train")
-    with pytest.raises(UserError, match="nothing says which reviews are held out"):
+    with pytest.raises(UserError, match="is one file without a held-out part"):
         task.read(tmp_path / "train.csv", "train")
     (tmp_path / "test.csv").unlink()
     with pytest.raises(UserError, match=r"has no test\.csv"):

@@ -15,7 +15,7 @@ from electra.data.task_batches import FeatureStream, evaluation_batches
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
 from electra.tasks.baselines import tfidf_baseline
-from electra.tasks.custom import Columns, own_task, settle
+from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.text_tasks import choose_examples, decode_texts, featurize_texts
 
@@ -278,7 +278,11 @@ def test_own_files(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "reviews,stars\ngood,1\n", r"line 2: no column 'review' \(did you mean 'reviews'\? columns: reviews, stars\); name it by --text"),
+        (
+            "a.csv",
+            "reviews,stars\ngood,1\n",
+            r"line 2: no column 'review' \(did you mean 'reviews'\? columns: reviews, stars\); choose one by --text",
+        ),
         ("a.csv", "review,star\ngood,1\n", r"no column 'stars'.*--label"),
         ("a.csv", "review,stars\ngood\n", r"line 2: 1 columns, the header has 2"),
         ("a.csv", 'review,stars\n"good,1\n', r"not valid csv"),
@@ -307,7 +311,7 @@ def test_own_labels_decide_the_head() -> None:
     assert task.head(_labelled(["10", "9", "10"])).labels == ("9", "10")
     assert task.head(_labelled(["yes", "no"])).labels == ("no", "yes")
     numbers = task.head(_labelled([str(i / 4) for i in range(12)]))
-    assert (numbers.kind, numbers.offset, numbers.scale) == ("regression", 0.0, 2.75) and settle(task, numbers).main_metric == "pearson"
+    assert (numbers.kind, numbers.offset, numbers.scale) == ("regression", 0.0, 2.75) and resolve_metric(task, numbers).main_metric == "pearson"
     assert _own(kind="classification").head(_labelled([str(i / 4) for i in range(12)])).num_outputs == 12
     assert _own(kind="regression").head(_labelled(["1", "3"])).scale == 2.0
     for labels, message in ((["1", "1"], "single label"), ([str(i) for i in range(50)], "50 different labels in 50 rows")):
