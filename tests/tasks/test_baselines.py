@@ -9,7 +9,7 @@ import pytest
 
 from electra.contracts import Answer, Example, Head
 from electra.tasks.baselines import baseline_scores
-from electra.tasks.custom import Columns, own_task, settle
+from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.registry import TASKS
 
 pytest.importorskip("sklearn")
@@ -52,7 +52,7 @@ def test_ones_own_numbers_and_several_labels(kind: str) -> None:
     label: list[object] = [1.0, 2.0] if kind == "regression" else [("a",), ("a", "b")]
     train = [Example(id=str(i), text=["cold", "hot"][i % 2], label=label[i % 2]) for i in range(20)]  # type: ignore[arg-type]
     head = Head(kind=kind, labels=() if kind == "regression" else ("a", "b"))
-    task = settle(own_task(Columns(kind=kind), {}), head)  # type: ignore[arg-type]
+    task = resolve_metric(own_task(Columns(kind=kind), {}), head)  # type: ignore[arg-type]
     found = baseline_scores(task, train, train, head)
     worst, best = found.values()
     assert best[task.main_metric] == pytest.approx(1.0, abs=1e-6) and worst[task.main_metric] < 0.9

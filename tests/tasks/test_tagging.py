@@ -19,7 +19,7 @@ from electra.errors import UserError
 from electra.finetuning.hyperparameters import resolve
 from electra.settings import FinetuneSettings
 from electra.tasks.conll_files import TagColumns
-from electra.tasks.custom import settle
+from electra.tasks.custom import resolve_metric
 from electra.tasks.input_spec import with_options
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.tag_schemes import find_spans
@@ -230,8 +230,8 @@ def test_recipes_for_chunking() -> None:
     settings = FinetuneSettings(task="chunk", model="m", output=Path("o"))
     paper, code = resolve(settings, "chunk", 256), resolve(replace(settings, preset="original-code"), "chunk", 256)
     assert (paper.max_length, paper.token_segment, code.max_length, code.token_segment) == (256, 0, 256, 1)
-    assert settle(TASKS["tagging"], Head(kind="tagging", labels=("NN", "VB"))).main_metric == "accuracy"
-    assert settle(TASKS["tagging"], Head(kind="tagging", labels=("B-X", "O"))).main_metric == "f1"
+    assert resolve_metric(TASKS["tagging"], Head(kind="tagging", labels=("NN", "VB"))).main_metric == "accuracy"
+    assert resolve_metric(TASKS["tagging"], Head(kind="tagging", labels=("B-X", "O"))).main_metric == "f1"
 
 
 NAMES = {"chef": "B-PER", "actor": "B-PER", "london": "B-LOC", "paris": "B-LOC"}
