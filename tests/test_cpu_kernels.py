@@ -168,7 +168,7 @@ def test_the_vocabulary_by_chunks(num: int, rows: int, fast: bool, changes: dict
     draw = None
     if changes is not None:
         chance = torch.rand(num, generator=generator)
-        draw = Sampling(chance=chance, temperature=changes.get("temperature", 1.0), forbidden=wanted if "forbidden" in changes else None)
+        draw = Sampling(uniform=chance, temperature=changes.get("temperature", 1.0), forbidden=wanted if "forbidden" in changes else None)
     ours, theirs = ([values.clone().requires_grad_() for values in start] for _ in range(2))
     with cpu_kernels.onednn_matmuls(CPU) if fast else nullcontext():
         found = vocabulary.vocabulary_output(*ours, wanted, draw)
@@ -183,7 +183,7 @@ def test_the_vocabulary_by_chunks(num: int, rows: int, fast: bool, changes: dict
     if draw is None:
         assert found.sampled is None
     else:
-        assert torch.equal(found.sampled, masking.sample_tokens(logits.detach(), draw.chance, draw.temperature, draw.forbidden))
+        assert torch.equal(found.sampled, masking.sample_tokens(logits.detach(), draw.uniform, draw.temperature, draw.forbidden))
     with torch.no_grad():
         assert torch.allclose(vocabulary.vocabulary_output(*ours, wanted, draw).total, expected)
 
@@ -269,7 +269,7 @@ def test_the_vocabulary_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(4)
     start = [torch.randn(shape, generator=generator) for shape in ((70, 16), (90, 16), (90,))]
     wanted = torch.randint(90, (70,), generator=generator)
-    draw = Sampling(chance=torch.rand(70, generator=generator))
+    draw = Sampling(uniform=torch.rand(70, generator=generator))
     monkeypatch.setattr(vocabulary, "CHUNK_BYTES", 32 * 90 * 4)
     found = []
     for half in (False, True):

@@ -32,7 +32,7 @@ _BRACKET, _NEWLINE, _SPACE = (ord(character) for character in "[\n ")
 
 
 @dataclass(frozen=True)
-class Units:
+class CharacterUnits:
     """The U units of a text, in order: single-character tokens and the R runs between them."""
 
     starts: NDArray[np.int64]
@@ -57,7 +57,7 @@ class CharacterTable:
         self._ids = np.zeros(NUM_CODES, dtype)
         self._kinds[[_NEWLINE, _SPACE]] = _GAP
 
-    def units(self, text: bytes) -> Units:
+    def units(self, text: bytes) -> CharacterUnits:
         """UTF-8 lines -> their units. A chunk with a '[' may contain a special token and stays whole."""
         codes = np.frombuffer((text + b"\n").decode("utf-8").encode("utf-32-le"), "<u4")
         kinds = self._kinds[codes]
@@ -79,7 +79,7 @@ class CharacterTable:
         is_run = first[unit]
         starts = ends[unit[is_run]] - _width(codes[unit[is_run]])
         line = np.cumsum(newline)
-        return Units(starts, ends[last] - starts, is_run, self._ids[codes[unit[~is_run]]], line[unit], int(line[-1]))
+        return CharacterUnits(starts, ends[last] - starts, is_run, self._ids[codes[unit[~is_run]]], line[unit], int(line[-1]))
 
     def _learn(self, codes: list[int]) -> None:
         for code in codes:

@@ -1,17 +1,17 @@
-"""Settings -> floating-point operations and parameters, by arithmetic alone; no torch.
+"""Settings -> FLOPs and parameters, by arithmetic alone; without torch.
 
-Two ways of counting. Both take a matrix product of (m, k) and (k, n) as 2mkn operations, and count the small work on activations with the
-constants of the original's `flops_computation.py`.
+Two ways of counting. Both count a matmul of (m, k) and (k, n) as 2mkn operations, and other operations on activations with the constants of
+the original's `flops_computation.py`.
 
-Ours counts what is done: a step is three forward passes (the backward pass makes two products of each), the vocabulary's logits are made at
-the masked positions only, as is what follows the attention of a masked LM's last layer, and looking up an embedding costs nothing. MFU is this
-number over a stated peak.
+`per_token` counts what is done: a step is three forward passes (the backward pass has two matmuls for each of the forward pass), the
+vocabulary's logits and what follows attention in a masked LM's last layer are computed at the masked positions only, and embedding lookups
+are free. MFU is this number divided by the peak.
 
-The original's (google-research/electra; the totals in the paper's tables are of this kind) counts a step as two forward passes, takes
-every embedding lookup for a product with one-hot vectors, and assumes 64-wide heads, a feed-forward layer of four widths and 15.625% masked
-tokens whatever the settings. Use it to compare with the paper and with nothing else.
+`per_token_original` (google-research/electra; used for the totals in the paper's tables) counts a step as two forward passes and every
+embedding lookup as a matmul with one-hot vectors, and assumes heads of size 64, a feed-forward size of 4D and 15.625% masked tokens for all
+settings. Use it only to compare with the paper.
 
-Every sequence is taken to have the full length.
+Every sequence is assumed to have the full length.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from electra.settings import ModelSettings, ObjectiveSettings
-
-# ---- Which values of a config.json say whether weights fit a network, and the generator's shape; no torch ----
-
 
 SHAPE = (
     "vocab_size",
@@ -32,13 +29,23 @@ SHAPE = (
     "intermediate_size",
     "max_position_embeddings",
 )
+"""The values of a config.json that decide whether weights fit a network."""
+DROPOUT, LAYER_NORM, GELU, SOFTMAX = 4, 5, 8, 5
+"""Operations per activation."""
+ORIGINAL_MASKED = 0.15625
+"""Fraction of tokens that reach the softmax in the original's count: 20 of 128."""
+"""The values of a config.json that decide whether weights fit a network."""
+DROPOUT, LAYER_NORM, GELU, SOFTMAX = 4, 5, 8, 5
+"""Operations per activation."""
+ORIGINAL_MASKED = 0.15625
+"""Fraction of tokens that reach the softmax in the original's count: 20 of 128."""
 
 
 def generator_sizes(settings: ModelSettings) -> dict[str, int]:
-    """What of the generator's shape differs from the discriminator's: width, heads and depth scaled; feed-forward 4 x its own width.
+    """The sizes of the generator that differ from the discriminator's: width, heads and depth scaled; feed-forward 4 x its width.
 
-    Heads keep the discriminator's size. The original makes them 64 wide, which is the same at the paper's sizes; of a discriminator with other
-    heads its generator has another number (312 wide with 12 heads: one of 78 there, three of 26 here).
+    Heads keep the discriminator's size. The original uses heads of size 64, which is the same at the paper's sizes; for other sizes the number
+    of heads differs (width 312 with 12 heads: one head of 78 there, three of 26 here).
 
     Source: `get_generator_config` of the original's `run_pretraining.py`.
     """
@@ -53,15 +60,9 @@ def generator_sizes(settings: ModelSettings) -> dict[str, int]:
     }
 
 
-DROPOUT, LAYER_NORM, GELU, SOFTMAX = 4, 5, 8, 5
-"""Operations per activation."""
-ORIGINAL_MASKED = 0.15625
-"""Share of tokens that reach the softmax in the original's count: 20 of 128."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class NetworkShape:
-    """One encoder and its head, as far as counting goes."""
+    """The sizes of an encoder and its head that are needed for counting."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -70,20 +71,20 @@ class NetworkShape:
     embedding_size: int
     dropout: float
     predicts: float = 0.0
-    """Share of its tokens with logits over the vocabulary."""
+    """Fraction of its tokens with logits over the vocabulary."""
     detects: bool = False
     """Whether it has a replaced-token head."""
     towers: int = 1
-    """Encoders side by side, whose states its head reads together."""
+    """Number of encoders, whose states the head concatenates."""
 
     @property
-    def unasked(self) -> float:
-        """Share of its tokens that nobody asks of its last layer, which then ends with their attention."""
+    def skipped(self) -> float:
+        """Fraction of its tokens for which nothing after attention is computed in the last layer."""
         return 1.0 - self.predicts if 0 < self.predicts < 1 and not self.detects and self.towers == 1 else 0.0
 
 
 def network_shapes(model: ModelSettings, objective: ObjectiveSettings) -> list[NetworkShape]:
-    """The networks that every token of a run passes through."""
+    """The networks that every token of a run passes through; the main one first."""
     large = NetworkShape(
         hidden_size=model.hidden_size,
         num_hidden_layers=model.num_hidden_layers,
@@ -96,7 +97,7 @@ def network_shapes(model: ModelSettings, objective: ObjectiveSettings) -> list[N
     if objective.objective in ("mlm", "replace-mlm"):
         large = replace(large, predicts=masked)
     elif objective.objective == "all-tokens-mlm":
-        large = replace(large, predicts=1.0, detects=True)  # its copy head is one
+        large = replace(large, predicts=1.0, detects=True)  # its copy head has the same size
     else:
         large = replace(large, detects=True)
     if objective.objective == "mlm" or model.generator == "uniform":
@@ -108,27 +109,27 @@ def network_shapes(model: ModelSettings, objective: ObjectiveSettings) -> list[N
     return [large, replace(small, predicts=1.0 if two else masked, towers=2 if two else 1)]
 
 
-# ---- ours ----
+# ---- what is done ----
 
 
 def per_token(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int, length: int) -> float:
-    """Operations of training per token: three times the forward pass."""
+    """FLOPs of training per token: three forward passes."""
     return 3 * sum(matmuls(net, vocab_size, length) + other_operations(net, vocab_size, length) for net in network_shapes(model, objective))
 
 
 def matmuls(net: NetworkShape, vocab_size: int, length: int) -> float:
-    """Matrix products of the forward pass, operations per token."""
+    """Matmuls of the forward pass, FLOPs per token."""
     width, embedding = net.hidden_size, net.embedding_size
     weights = 4 * width * width + 2 * width * net.intermediate_size
-    attention = 2 * length * width  # every query with every key, and every weight with its value
+    attention = 2 * length * width  # queries with keys, probabilities with values
     projection = embedding * width if embedding != width else 0
     head = net.predicts * (net.towers * width * embedding + embedding * vocab_size) + net.detects * (width * width + width)
-    saved = net.unasked * (width * width + 2 * width * net.intermediate_size)
+    saved = net.skipped * (width * width + 2 * width * net.intermediate_size)
     return 2.0 * (net.towers * (net.num_hidden_layers * (weights + attention) + projection) - saved + head)
 
 
 def other_operations(net: NetworkShape, vocab_size: int, length: int) -> float:
-    """Everything else of the forward pass: biases, softmax, dropout, residuals, LayerNorm, gelu; operations per token."""
+    """The rest of the forward pass: biases, softmax, dropout, residuals, LayerNorm, gelu; FLOPs per token."""
     width, embedding, inner = net.hidden_size, net.embedding_size, net.intermediate_size
     dropout = DROPOUT if net.dropout else 0
     scores = length * net.num_attention_heads * (1 + SOFTMAX + dropout)
@@ -137,14 +138,14 @@ def other_operations(net: NetworkShape, vocab_size: int, length: int) -> float:
     below = embedding * (2 + LAYER_NORM + dropout) + (width if embedding != width else 0)
     vocabulary = net.predicts * (embedding * (1 + GELU + LAYER_NORM) + vocab_size * (1 + SOFTMAX))
     detection = net.detects * (width * (1 + GELU) + 1 + SOFTMAX)
-    return float(net.towers * (net.num_hidden_layers * layer + below) - net.unasked * above + vocabulary + detection)
+    return float(net.towers * (net.num_hidden_layers * layer + below) - net.skipped * above + vocabulary + detection)
 
 
-# ---- the original's ----
+# ---- the original's count ----
 
 
 def per_token_original(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int, length: int) -> float:
-    """Operations of training per token as the original's script counts them: twice a forward pass with dense lookups."""
+    """FLOPs of training per token as in the original's script: two forward passes with dense lookups."""
     return 2 * sum(_forward_original(net, vocab_size, length) for net in network_shapes(model, objective))
 
 
@@ -152,7 +153,7 @@ def _forward_original(net: NetworkShape, vocab_size: int, length: int) -> float:
     width, embedding, inner, heads = net.hidden_size, net.embedding_size, 4 * net.hidden_size, max(net.hidden_size // 64, 1)
     weights = 2 * (4 * width * width + 2 * width * inner)
     scores = length * (4 * width + heads * (1 + SOFTMAX + DROPOUT))
-    # Its first LayerNorm is counted once a token, not once an activation.
+    # Its first LayerNorm is counted per token, not per activation.
     small = 5 * width + inner + GELU * inner + 2 * width * (1 + DROPOUT) + LAYER_NORM * (1 + width)
     lookups = 2 * embedding * (vocab_size + length + 2)
     below = embedding * (2 + LAYER_NORM + DROPOUT) + (2 * width * embedding + width if embedding != width else 0)
@@ -166,7 +167,7 @@ def _forward_original(net: NetworkShape, vocab_size: int, length: int) -> float:
 
 
 def num_parameters(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int) -> dict[str, int]:
-    """Weights, tied ones once: 'kept' what a checkpoint is for (the discriminator, or a masked LM), 'beside' what training adds, 'all'."""
+    """Number of weights, tied ones once: 'kept' (the discriminator or masked LM), 'beside' (what training adds), 'all'."""
     embeddings = model.embedding_size * (vocab_size + model.max_position_embeddings + 2 + 2)
     large, *others = network_shapes(model, objective)
     kept = embeddings + _encoder(large) + _heads(replace(large, detects=large.detects and not large.predicts), vocab_size)

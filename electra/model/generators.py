@@ -1,4 +1,8 @@
-"""Networks that say what could stand at a position: encoder(s) and a masked-LM head."""
+"""Batches -> positions to replace and sampled replacements, with the generator's own losses.
+
+Generators are encoders with a masked-LM head (`Generator`, `TwoTowerGenerator`). A `ReplacementSource` chooses positions and proposes tokens
+for them: uniformly, from a masked LM (BERT's objective, ELECTRA's generator), or from a cloze model (Electric's generator).
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,11 @@ from electra.model.heads import MaskedLanguageHead, Sampling, VocabularyOutput
 from electra.settings import ObjectiveSettings
 
 CHUNK = 1024
-"""Positions that go through the vocabulary at a time where all of them must: (T, V) never exists."""
+"""Positions that go through the vocabulary at a time if all must: (T, V) never exists."""
 
 
 class Generator(nn.Module):
-    """Encoder and masked-LM head: also what a BERT is."""
+    """Encoder and masked-LM head: ELECTRA's generator, and a BERT."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -30,20 +34,20 @@ class Generator(nn.Module):
         self.head = MaskedLanguageHead(encoder.config, encoder.words)
 
     def forward(
-        self, batch: Batch, ids: Tensor | None = None, at: Tensor | None = None, wanted: Tensor | None = None, draw: Sampling | None = None
+        self, batch: Batch, ids: Tensor | None = None, at: Tensor | None = None, targets: Tensor | None = None, sampling: Sampling | None = None
     ) -> Tensor | VocabularyOutput:
-        """Logits (M, V) at the token indices `at` (M,), or (T, V) at all of them.
+        """Logits (M, V) at the token indices `at` (M,), or (T, V) at all tokens.
 
-        With `wanted`, the right ids there, what the logits say of these instead, and where a `draw` is given samples.
+        With `targets`, the right ids there, their loss and accuracy instead; with `sampling` also samples.
         """
-        return self.head(self.encoder(batch, ids, at=at), wanted, draw)
+        return self.head(self.encoder(batch, ids, at=at), targets, sampling)
 
 
 class TwoTowerGenerator(nn.Module):
-    """q(token | all others) at every position in one pass over unmasked text: one encoder reads from the left, one from the right.
+    """q(token | all others) at every position in one pass over unmasked text, with a left-to-right and a right-to-left encoder.
 
-    A token is predicted from the left encoder's state of the token before it and the right one's of the token after it, so every
-    token but a sequence's first and last has a prediction. Both share their embeddings.
+    A token is predicted from the left-to-right state of the token before it and the right-to-left state of the token after it, so all tokens
+    but the first and last of a sequence have a prediction. The encoders share their embeddings.
 
     Source: Electric (Clark et al. 2020b, "Pre-Training Transformers as Energy-Based Cloze Models"); the original's `TwoTowerClozeTransformer`.
     """
@@ -55,11 +59,11 @@ class TwoTowerGenerator(nn.Module):
 
     @property
     def encoder(self) -> Encoder:
-        """The tower that owns the embeddings; the other has its shape."""
+        """The encoder that owns the embeddings; the other has the same shape."""
         return self.left
 
     def forward(self, batch: Batch) -> Tensor:
-        """(N, 2D) states of the N = T - 2B inner tokens, in their order, for `head`."""
+        """(N, 2D) states of the N = T - 2B inner tokens, in order, for `head`."""
         inner = inner_tokens(batch.lengths).to(batch.ids.device, non_blocking=True)
         before, after = self.left(batch, reads="left"), self.right(batch, reads="right")
         return torch.cat([before[inner - 1], after[inner + 1]], dim=-1)
@@ -72,38 +76,38 @@ def inner_tokens(lengths: tuple[int, ...]) -> Tensor:
     return torch.cat([torch.arange(first + 1, first + length - 1) for first, length in zip(firsts, lengths, strict=True)])
 
 
-def log_likelihoods(head: nn.Module, states: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, D) states, (N,) token ids -> (N,) log-probabilities of those tokens, (N,) bool: is it the likeliest one?
+def log_likelihoods(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, D) states, (N,) token ids -> (N,) log-probabilities of these tokens, (N,) bool whether each is the most likely one.
 
-    By chunks, whose logits are made again in the backward pass instead of being kept.
+    Computed in chunks, whose logits are recomputed in the backward pass instead of kept.
     """
 
-    def part(states: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def part(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(states).float()
-        return -F.cross_entropy(logits, wanted, reduction="none"), logits.argmax(-1) == wanted
+        return -F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
 
-    chunks = zip(states.split(CHUNK), wanted.split(CHUNK), strict=True)
+    chunks = zip(states.split(CHUNK), targets.split(CHUNK), strict=True)
     parts = [checkpoint(part, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
     return torch.cat([p for p, _ in parts]), torch.cat([hit for _, hit in parts])
 
 
-# ---- Where replacements come from: positions are chosen, and a generator says what may stand there ----
+# ---- replacements ----
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replacements:
-    """What a generator offers."""
+    """Chosen positions of a batch and sampled tokens for them."""
 
     chosen: Tensor
     """(M,) indices of the chosen tokens, among the T of the batch."""
     output: StepOutput
     """The generator's own losses and metrics."""
     sampled: Tensor | None = None
-    """(M,) ids to stand there, where a draw was asked for."""
+    """(M,) sampled ids; None if no temperature was given."""
     sampled_log_q: Tensor | None = None
-    """(M,) their log-probabilities, where `log_q` is known."""
+    """(M,) their log-probabilities, if `log_q` is known."""
     log_q: Tensor | None = None
-    """(T,) log-probability of every original token given all the others, zero at the ends of a sequence; only a cloze model knows it."""
+    """(T,) log-probability of every original token given all others, zero at the ends of a sequence; only of a cloze model."""
 
 
 def ratios(**pairs: tuple[Tensor, Tensor | int]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -111,16 +115,16 @@ def ratios(**pairs: tuple[Tensor, Tensor | int]) -> dict[str, tuple[Tensor, Tens
     out = {}
     for name, (total, count) in pairs.items():
         total = total.detach().float()
-        # A number becomes a tensor by a fill on the device, which the host need not wait for.
+        # `full` fills on the device, so the host does not wait.
         counted = count.detach().float() if isinstance(count, Tensor) else torch.full((), float(count), device=total.device)
         out[name] = (total, counted)
     return out
 
 
 class ReplacementSource(nn.Module):
-    """Chooses `mask_prob` of the tokens of each sequence, never special ones. Here every piece is then equally likely to stand there.
+    """Chooses `mask_prob` of the tokens of each sequence, never special ones, and proposes replacements: here uniformly over the vocabulary.
 
-    Source of the uniform one: the original's `uniform_generator`; like there it may draw any piece of the vocabulary.
+    Source: the original's `uniform_generator`.
     """
 
     generator: Generator | TwoTowerGenerator | None
@@ -144,25 +148,25 @@ class ReplacementSource(nn.Module):
         return {}
 
     def advance(self, done: float) -> None:
-        """Nothing here changes as a run goes on."""
+        """Nothing depends on the progress of the run."""
 
-    def draw(self, batch: Batch, chosen: Tensor, temperature: float | Tensor | None) -> Sampling | None:
-        """How to sample at the chosen positions; None where no temperature says so."""
+    def sampling(self, batch: Batch, chosen: Tensor, temperature: float | Tensor | None) -> Sampling | None:
+        """How to sample at the chosen positions; None without a temperature."""
         if temperature is None:
             return None
-        chance = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
-        return Sampling(chance=chance, temperature=temperature, forbidden=batch.ids[chosen] if self.settings.disallow_correct else None)
+        uniform = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
+        return Sampling(uniform=uniform, temperature=temperature, forbidden=batch.ids[chosen] if self.settings.disallow_correct else None)
 
     def forward(self, batch: Batch) -> StepOutput:
         return self.propose(batch).output
 
     def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Replacements:
-        """Chosen positions, and with a `temperature` samples to stand there."""
+        """Chosen positions, and with a `temperature` samples for them."""
         chosen = self.choose(batch)
         sampled = None
-        if draw := self.draw(batch, chosen, temperature):
+        if sampling := self.sampling(batch, chosen, temperature):
             logits = torch.zeros((), device=chosen.device).expand(len(chosen), self.vocab_size)
-            sampled = masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
+            sampled = masking.sample_tokens(logits, sampling.uniform, sampling.temperature, sampling.forbidden)
         return Replacements(chosen=chosen, sampled=sampled, output=StepOutput(losses={}))
 
 
@@ -186,7 +190,7 @@ class MaskedLanguageModel(ReplacementSource):
         """The masked LM's loss at masked positions, and with a `temperature` samples of its predictions."""
         chosen = self.choose(batch)
         masked = masking.mask_positions(batch, chosen, self.mask_id, self.settings.mask_token_prob)
-        found = self.generator(batch, masked, chosen, batch.ids[chosen], self.draw(batch, chosen, temperature))
+        found = self.generator(batch, masked, chosen, batch.ids[chosen], self.sampling(batch, chosen, temperature))
         num = len(chosen)
         loss = Loss(total=found.total, count=num, weight=self.settings.generator_weight)
         output = StepOutput(losses={"masked_lm_loss": loss}, metrics=ratios(masked_lm_accuracy=(found.hits.sum(), num)))
@@ -194,7 +198,7 @@ class MaskedLanguageModel(ReplacementSource):
 
 
 class ClozeModel(ReplacementSource):
-    """A two-tower generator: nothing is masked, and it learns from every token but a sequence's first and last.
+    """A two-tower generator: nothing is masked, and every token but the first and last of a sequence is learned from.
 
     Loss: `cloze_loss`, per token. Metrics: `masked_lm_loss` and `masked_lm_accuracy`, at the chosen tokens alone.
 
@@ -212,22 +216,22 @@ class ClozeModel(ReplacementSource):
         return {"cloze_loss": batch.num_tokens - 2 * len(batch.lengths)}
 
     def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Replacements:
-        """The loss of all tokens, what each one's probability was, and with a `temperature` samples at the chosen positions."""
+        """The loss and log-probability of all tokens, and with a `temperature` samples at the chosen positions."""
         chosen = self.choose(batch)
         states = self.generator(batch)
         inner = inner_tokens(batch.lengths).to(chosen.device, non_blocking=True)
         log_q, hits = log_likelihoods(self.generator.head, states, batch.ids[inner])
-        # The inner tokens leave out both ends of every earlier sequence and the first of their own.
-        places = chosen - 2 * batch.rows[chosen] - 1
+        # Index among the inner tokens, which exclude both ends of every earlier sequence and the first token of their own.
+        at = chosen - 2 * batch.rows[chosen] - 1
         sampled = sampled_log_q = None
-        if draw := self.draw(batch, chosen, temperature):
+        if sampling := self.sampling(batch, chosen, temperature):
             with torch.no_grad():
-                logits = self.generator.head(states[places]).float()
-                sampled = masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
+                logits = self.generator.head(states[at]).float()
+                sampled = masking.sample_tokens(logits, sampling.uniform, sampling.temperature, sampling.forbidden)
                 sampled_log_q = -F.cross_entropy(logits, sampled, reduction="none")
         loss = Loss(total=-log_q.sum(), count=len(inner), weight=self.settings.generator_weight)
         num = len(chosen)
-        metrics = ratios(masked_lm_loss=(-log_q[places].sum(), num), masked_lm_accuracy=(hits[places].sum(), num))
+        metrics = ratios(masked_lm_loss=(-log_q[at].sum(), num), masked_lm_accuracy=(hits[at].sum(), num))
         everywhere = log_q.new_zeros(batch.num_tokens).index_copy(0, inner, log_q.detach())
         output = StepOutput(losses={"cloze_loss": loss}, metrics=metrics)
         return Replacements(chosen=chosen, output=output, sampled=sampled, sampled_log_q=sampled_log_q, log_q=everywhere)

@@ -1,9 +1,13 @@
-"""hidden states -> logits."""
+"""Hidden states -> logits: masked-LM, replaced-token, classification, token and question-answering heads.
+
+The vocabulary's logits are computed in chunks of positions on a CPU, so that (M, V) never exists; a chunk stays in cache, and its gradients
+are computed with it (`vocabulary_output`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,122 +20,136 @@ from electra.contracts import Batch
 from electra.model import masking
 from electra.model.encoder import Encoder, EncoderConfig, first_tokens
 
-# ---- States at masked positions -> loss, hits and samples, some positions at a time: (M, V) logits never exist, and what is made stays  ----
-
-
 CHUNK_BYTES = 16 << 20
-"""Of logits at a time: within a processor's last cache, and enough rows for its products."""
+"""Logits of a chunk: fits into a processor's last cache, with enough rows for its matmuls."""
 _MULTIPLE = 32
-"""Of rows in a chunk on a CPU."""
+"""Rows of a chunk are a multiple of this on a CPU."""
+PAIR_SIZE = 512
+"""Width of the layer between two states and a logit."""
+BEAM_SIZE = 20
+"""Starts tried in a window, and ends tried after each."""
+MASKED = -1000.0
+"""Added to the logits of tokens outside the context and [CLS]."""
+ANSWERABLE_WEIGHT = 0.5
+"""Weight of the answerability loss."""
+
+# ---- masked LM ----
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a sample is drawn at each of M positions."""
+    """How to sample a token at each of M positions."""
 
-    chance: Tensor
-    """(M,) uniform numbers."""
+    uniform: Tensor
+    """(M,) uniform random numbers."""
     temperature: float | Tensor = 1.0
     forbidden: Tensor | None = None
-    """(M,) ids never to be drawn."""
+    """(M,) ids that are never sampled."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether samples follow the plain softmax."""
+        return isinstance(self.temperature, float | int) and self.temperature == 1 and self.forbidden is None
 
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyOutput:
-    """What the vocabulary's logits were wanted for."""
+    """Loss, accuracy and samples from the vocabulary's logits at M positions."""
 
     total: Tensor
-    """() cross-entropy, summed."""
+    """() sum of the cross-entropies."""
     hits: Tensor
-    """(M,) bool: is the likeliest one right?"""
+    """(M,) bool: whether the most likely token is the target."""
     sampled: Tensor | None
-    """(M,) ids, where a draw was asked for."""
+    """(M,) sampled ids; None without `Sampling`."""
 
 
-def vocabulary_output(states: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, draw: Sampling | None) -> VocabularyOutput:
-    """(M, E) states, (V, E), (V,), (M,) ids -> what their logits say."""
+def vocabulary_output(states: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, sampling: Sampling | None) -> VocabularyOutput:
+    """(M, E) states, (V, E) and (V,) output weights, (M,) target ids -> loss, accuracy, samples; on a CPU, by chunks."""
     num, rows = len(states), max(16, CHUNK_BYTES // (4 * len(weight)))
-    spare = 0
+    extra = 0
     if cpu_kernels.wants_repeated_sizes():
-        # Chunks of one size, of which there are but few: blocks as large as these else find no place where others were.
+        # Few chunks of one size: blocks of memory this large otherwise do not fit where earlier ones were.
         num_chunks = max(1, -(-num // rows))
         rows = max(1, -(-num // (num_chunks * _MULTIPLE))) * _MULTIPLE
-        spare = -num % rows
+        extra = -num % rows
 
-    def filled(values: Tensor) -> Tensor:
-        return F.pad(values, (0, 0) * (values.dim() - 1) + (0, spare)) if spare else values
+    def padded(values: Tensor) -> Tensor:
+        return F.pad(values, (0, 0) * (values.dim() - 1) + (0, extra)) if extra else values
 
-    drawn: tuple[Any, ...] = ()
-    if draw is not None:
-        drawn = (filled(draw.chance), draw.temperature, None if draw.forbidden is None else filled(draw.forbidden))
-    half = cpu_kernels.uses_bf16()
+    chunks = _Chunks(num=num, rows=rows, learns=torch.is_grad_enabled(), half=cpu_kernels.uses_bf16(), sampling=None)
+    if sampling is not None:
+        forbidden = None if sampling.forbidden is None else padded(sampling.forbidden)
+        chunks = replace(chunks, sampling=Sampling(uniform=padded(sampling.uniform), temperature=sampling.temperature, forbidden=forbidden))
     with cpu_kernels.no_autocast():
-        found = _Predict.apply(filled(states), weight, bias, filled(wanted), num, rows, torch.is_grad_enabled(), half, *drawn)  # type: ignore[no-untyped-call]
-    total, hits, sampled = found
-    return VocabularyOutput(total=total, hits=hits[:num], sampled=None if draw is None else sampled[:num])
+        total, hits, sampled = _Vocabulary.apply(padded(states), weight, bias, padded(targets), chunks)  # type: ignore[no-untyped-call]
+    return VocabularyOutput(total=total, hits=hits[:num], sampled=None if sampling is None else sampled[:num])
 
 
-class _Predict(torch.autograd.Function):
+@dataclass(frozen=True, kw_only=True)
+class _Chunks:
+    """How the padded positions are processed."""
+
+    num: int
+    """Positions before padding."""
+    rows: int
+    """Positions of a chunk."""
+    learns: bool
+    half: bool
+    """Whether matmuls are in bf16."""
+    sampling: Sampling | None
+
+
+class _Vocabulary(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any,
-        states: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        wanted: Tensor,
-        num: int,
-        rows: int,
-        learns: bool,
-        half: bool,
-        chance: Tensor | None = None,
-        temperature: float | Tensor = 1.0,
-        forbidden: Tensor | None = None,
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, chunks: _Chunks
     ) -> tuple[Tensor, Tensor, Tensor]:
-        learns = learns and any(ctx.needs_input_grad)
-        of_states = torch.empty_like(states) if learns else None
-        of_weight, of_bias = (torch.zeros_like(weight), torch.zeros_like(bias)) if learns else (None, None)
-        # Rounded once; logits, softmax and the sums of gradients are fp32 in any case.
-        taken, words = (states.to(torch.bfloat16), weight.to(torch.bfloat16)) if half else (states, weight)
-        total, hits, sampled = states.new_zeros(()), torch.empty_like(wanted, dtype=torch.bool), torch.empty_like(wanted)
-        for start in range(0, len(states), rows):
-            part = slice(start, start + rows)
-            logits, right = cpu_kernels.linear(taken[part], words, bias).float(), wanted[part, None]
-            hits[part] = logits.argmax(-1) == wanted[part]
-            plain = isinstance(temperature, float | int) and temperature == 1 and forbidden is None
-            if chance is not None and not plain:
-                sampled[part] = masking.sample_tokens(logits, chance[part], temperature, None if forbidden is None else forbidden[part])
-            of_right, most = logits.gather(1, right), logits.amax(-1, keepdim=True)
+        learns, half, sampling = chunks.learns and any(ctx.needs_input_grad), chunks.half, chunks.sampling
+        grad_states = torch.empty_like(states) if learns else None
+        grad_weight, grad_bias = (torch.zeros_like(weight), torch.zeros_like(bias)) if learns else (None, None)
+        # Rounded once; logits, softmax and the sums of gradients are always fp32.
+        inputs, words = (states.to(torch.bfloat16), weight.to(torch.bfloat16)) if half else (states, weight)
+        total, hits, sampled = states.new_zeros(()), torch.empty_like(targets, dtype=torch.bool), torch.empty_like(targets)
+        for start in range(0, len(states), chunks.rows):
+            part = slice(start, start + chunks.rows)
+            logits, right = cpu_kernels.linear(inputs[part], words, bias).float(), targets[part, None]
+            hits[part] = logits.argmax(-1) == targets[part]
+            if sampling is not None and not sampling.is_plain:
+                forbidden = None if sampling.forbidden is None else sampling.forbidden[part]
+                sampled[part] = masking.sample_tokens(logits, sampling.uniform[part], sampling.temperature, forbidden)
+            right_logits, most = logits.gather(1, right), logits.amax(-1, keepdim=True)
             weights = logits.sub_(most).exp_()
             sums = weights.sum(-1, keepdim=True)
-            total += (sums.log() + most - of_right)[: num - start].sum()
-            if chance is not None and plain:
-                sampled[part] = masking.draw_by_weight(weights, chance[part])
-            if of_states is not None and of_weight is not None and of_bias is not None:
-                wrong = weights.div_(sums).scatter_add_(1, right, right.new_full((), -1, dtype=weights.dtype).expand_as(right))
-                wrong[num - start :] = 0
-                of_bias += wrong.sum(0)
-                wrong = wrong.to(words.dtype)
+            total += (sums.log() + most - right_logits)[: chunks.num - start].sum()
+            if sampling is not None and sampling.is_plain:
+                sampled[part] = masking.sample_by_weight(weights, sampling.uniform[part])
+            if grad_states is not None and grad_weight is not None and grad_bias is not None:
+                grad = weights.div_(sums).scatter_add_(1, right, right.new_full((), -1, dtype=weights.dtype).expand_as(right))
+                grad[chunks.num - start :] = 0
+                grad_bias += grad.sum(0)
+                grad = grad.to(words.dtype)
                 if half:
-                    of_states[part] = wrong @ words
-                    of_weight += wrong.t() @ taken[part]
+                    grad_states[part] = grad @ words
+                    grad_weight += grad.t() @ inputs[part]
                 else:
-                    torch.mm(wrong, words, out=of_states[part])
-                    torch.addmm(of_weight, wrong.t(), taken[part], out=of_weight)
-        ctx.save_for_backward(of_states, of_weight, of_bias)
+                    torch.mm(grad, words, out=grad_states[part])
+                    torch.addmm(grad_weight, grad.t(), inputs[part], out=grad_weight)
+        ctx.save_for_backward(grad_states, grad_weight, grad_bias)
         ctx.mark_non_differentiable(hits, sampled)
         return total, hits, sampled
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        of_states, of_weight, of_bias = ctx.saved_tensors
-        return of_states * gradient, of_weight * gradient, of_bias * gradient, *(None,) * 8
+        grad_states, grad_weight, grad_bias = ctx.saved_tensors
+        return grad_states * gradient, grad_weight * gradient, grad_bias * gradient, None, None
 
 
 class MaskedLanguageHead(nn.Module):
     """(M, D) states of masked positions -> (M, V) logits over the vocabulary, tied to the word embeddings.
 
-    `input_size` is D where that is not the encoder's width.
+    `input_size` is D if it differs from the encoder's width.
 
     Source: `get_masked_lm_output` of the original's `run_pretraining.py`.
     """
@@ -143,19 +161,22 @@ class MaskedLanguageHead(nn.Module):
         self.output = nn.Linear(config.embedding_size, config.vocab_size)
         self.output.weight = word_embeddings.weight
 
-    def forward(self, states: Tensor, wanted: Tensor | None = None, draw: Sampling | None = None) -> Tensor | VocabularyOutput:
-        """Logits, or with `wanted` (M,) ids what they say of these, and where a `draw` is given samples."""
+    def forward(self, states: Tensor, targets: Tensor | None = None, sampling: Sampling | None = None) -> Tensor | VocabularyOutput:
+        """Logits; with `targets` (M,) ids their loss and accuracy instead, and with `sampling` samples."""
         states = self.norm(F.gelu(self.dense(states)))
-        if wanted is None:
+        if targets is None:
             return self.output(states)
-        plain = cpu_kernels.uses_bf16() or not torch.is_autocast_enabled("cpu")
-        if states.device.type == "cpu" and self.output.weight.dtype == torch.float32 and plain:
-            return vocabulary_output(states, self.output.weight, self.output.bias, wanted, draw)
+        by_chunks = cpu_kernels.uses_bf16() or not torch.is_autocast_enabled("cpu")
+        if states.device.type == "cpu" and self.output.weight.dtype == torch.float32 and by_chunks:
+            return vocabulary_output(states, self.output.weight, self.output.bias, targets, sampling)
         logits = self.output(states)
-        total = F.cross_entropy(logits.float(), wanted, reduction="sum")
+        total = F.cross_entropy(logits.float(), targets, reduction="sum")
         with torch.no_grad():
-            sampled = None if draw is None else masking.sample_tokens(logits, draw.chance, draw.temperature, draw.forbidden)
-            return VocabularyOutput(total=total, hits=logits.argmax(-1) == wanted, sampled=sampled)
+            sampled = None if sampling is None else masking.sample_tokens(logits, sampling.uniform, sampling.temperature, sampling.forbidden)
+            return VocabularyOutput(total=total, hits=logits.argmax(-1) == targets, sampled=sampled)
+
+
+# ---- token and text heads ----
 
 
 class ReplacedTokenHead(nn.Module):
@@ -213,17 +234,7 @@ def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> C
     return (OriginalClassificationHead if kind == "original" else ClassificationHead)(config, num_outputs)
 
 
-# ---- The original's head for questions: where an answer begins, where it ends given that, and whether there is one ----
-
-
-HIDDEN_SIZE = 512
-"""Width of the layer between two states and a logit."""
-BEAM_SIZE = 20
-"""Starts tried in a window, and ends tried after each."""
-MASKED = -1000.0
-"""Added to the logits of tokens outside of the context and [CLS]."""
-ANSWERABLE_WEIGHT = 0.5
-"""Weight of the answerability loss."""
+# ---- the original's question-answering head: start, end given the start, answerability ----
 
 
 class PairLayer(nn.Module):
@@ -231,21 +242,21 @@ class PairLayer(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(2 * config.hidden_size, HIDDEN_SIZE)
-        self.output = nn.Linear(HIDDEN_SIZE, 1)
+        self.dense = nn.Linear(2 * config.hidden_size, PAIR_SIZE)
+        self.output = nn.Linear(PAIR_SIZE, 1)
 
     def halves(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, D), (M, D) -> each state's share of the hidden layer before gelu, (N, 512) and (M, 512): a start's is the same for all tokens."""
+        """(N, D), (M, D) -> each state's part of the hidden layer before gelu, (N, 512) and (M, 512): a start's is computed once for all ends."""
         width = first.shape[-1]
         return F.linear(first, self.dense.weight[:, :width]), F.linear(second, self.dense.weight[:, width:], self.dense.bias)
 
     def logit(self, hidden: Tensor) -> Tensor:
-        """(N, 512) sums of halves -> (N,) float32."""
+        """(N, 512) sums of two halves -> (N,) float32."""
         return self.output(F.gelu(hidden)).squeeze(-1).float()
 
 
 class JointSpanHead(nn.Module):
-    """The three parts of the head; see the module's text."""
+    """Logits of a start, of an end given the start, and of 'no answer' (original: `QATaskBase`)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -265,7 +276,7 @@ class JointLosses:
 
 
 class JointQAModel(nn.Module):
-    """An encoder under the original's head for questions."""
+    """An encoder with the original's question-answering head."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -277,7 +288,7 @@ class JointQAModel(nn.Module):
         return self.encoder(batch)
 
     def losses(self, batch: Batch) -> JointLosses:
-        """Labels (B, 2 or 3) -> the losses; ends are judged after the true start."""
+        """Labels (B, 2 or 3: first token, last token, unanswerable) -> the losses; ends are predicted given the true start."""
         assert batch.labels is not None
         hidden = self(batch)
         starts, outside = _row_starts(batch), _outside(batch)
@@ -297,7 +308,7 @@ class JointQAModel(nn.Module):
         starts, outside = _row_starts(batch), _outside(batch)
         start_log_probs = self._start_log_probs(hidden, batch, outside)
         best, places = _grid(start_log_probs, batch).topk(min(BEAM_SIZE, batch.max_length), dim=1)
-        # A short window has fewer tokens than the longest: what is tried beyond them has no probability and is dropped below.
+        # A window shorter than the longest has fewer tokens; candidates beyond them have no probability and are dropped below.
         lengths = torch.tensor(batch.lengths, device=hidden.device)
         states = hidden[starts[:, None] + torch.minimum(places, lengths[:, None] - 1)]
         begun, ended = self.head.end.halves(states.flatten(0, 1), hidden)
@@ -317,7 +328,7 @@ class JointQAModel(nn.Module):
         return row_log_softmax(self.head.start(hidden).float() + outside, batch)[:, 0]
 
     def _no_answer_logits(self, hidden: Tensor, start_log_probs: Tensor, batch: Batch) -> Tensor:
-        """(B,) from the state of [CLS] and the mean state by the probability of being a start."""
+        """(B,) from the state of [CLS] and the mean state weighted by the probability of being the start."""
         weighted = hidden * start_log_probs.exp()[:, None].to(hidden.dtype)
         expected = torch.zeros(len(batch.lengths), hidden.shape[1], dtype=weighted.dtype, device=hidden.device).index_add(0, batch.rows, weighted)
         first, second = self.head.answerable.halves(hidden[first_tokens(batch)], expected)
@@ -325,7 +336,7 @@ class JointQAModel(nn.Module):
 
 
 def row_log_softmax(logits: Tensor, batch: Batch) -> Tensor:
-    """(T, C) logits -> their log-softmax over the tokens of each sequence, column by column."""
+    """(T, C) logits -> (T, C) their log-softmax over the tokens of each sequence, per column."""
     count, index = len(batch.lengths), batch.rows[:, None].expand_as(logits)
     peak = torch.full((count, logits.shape[1]), float("-inf"), device=logits.device)
     peak = peak.scatter_reduce(0, index, logits.detach(), "amax")
@@ -347,6 +358,6 @@ def _outside(batch: Batch) -> Tensor:
 
 
 def _grid(values: Tensor, batch: Batch) -> Tensor:
-    """(T,) -> (B, L), -inf where there is no token."""
+    """(T,) -> (B, L), -inf at padding."""
     grid = torch.full((len(batch.lengths), batch.max_length), float("-inf"), device=values.device)
     return grid.index_put((batch.rows, batch.positions), values)

@@ -1,7 +1,7 @@
-"""model <-> Hugging Face directory.
+"""Module <-> Hugging Face directory (config.json, model.safetensors, tokenizer files) that `transformers` opens.
 
-A checkpoint of ours is a directory that `transformers` opens: config.json, model.safetensors, tokenizer files. The names
-of its weights are in `hf_keys.py`.
+Also: BERT checkpoints as ELECTRA, and checkpoints extended by rows for new word pieces. One table maps our parameters to the names of Hugging
+Face's ELECTRA classes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from electra.model.objectives import Discriminator
 from electra.model.task_models import Classifier, QAModel, TokenClassifier
 from electra.storage import atomic, resolve
 
-# ---- The one key table: our parameters <-> the names of Hugging Face's ELECTRA classes ----
-
+# ---- names of weights ----
 
 ENCODER_KEYS = {
     "embeddings.word.weight": "embeddings.word_embeddings.weight",
@@ -56,7 +55,7 @@ MASKED_LM_KEYS = {
 HEAD_KEYS = {
     "ElectraForPreTraining": {"head.dense": "discriminator_predictions.dense", "head.output": "discriminator_predictions.dense_prediction"},
     "ElectraForMaskedLM": MASKED_LM_KEYS,
-    # Not a class of transformers: Electric's generator, whose right tower is under names of its own.
+    # Not a class of transformers: Electric's generator, whose right tower has its own names.
     "ElectraTwoTowerGenerator": MASKED_LM_KEYS,
     "ElectraForSequenceClassification": {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
     # Not a class of transformers: the original's head has no counterpart there.
@@ -76,7 +75,7 @@ HEAD_KEYS = {
 
 
 def architecture_of(module: nn.Module) -> str:
-    """The class of `transformers` that opens a module."""
+    """The name of the `transformers` class of a module, or of ours where there is none."""
     if isinstance(module, Classifier):
         return "ElectraOriginalClassifier" if module.head_kind == "original" else "ElectraForSequenceClassification"
     names = {
@@ -92,11 +91,11 @@ def architecture_of(module: nn.Module) -> str:
 
 
 TOWERS = {"ElectraModel": {"": ""}, "ElectraTwoTowerGenerator": {"left.": "electra.", "right.": "electra_right."}}
-"""Where the encoders of an architecture are: ours -> theirs."""
+"""Prefixes of an architecture's encoders: ours -> theirs."""
 
 
 def parameter_names(architecture: str, num_layers: int, projected: bool) -> list[tuple[str, tuple[str, ...]]]:
-    """(our parameter, its one name there or three for q, k, v), for every parameter of an architecture."""
+    """(our parameter, its one name there or three for q, k, v) for every parameter of an architecture."""
     table: list[tuple[str, tuple[str, ...]]] = []
 
     def add(mine: str, names: Sequence[str]) -> None:
@@ -119,7 +118,7 @@ def parameter_names(architecture: str, num_layers: int, projected: bool) -> list
 
 
 def to_hf(module: nn.Module) -> dict[str, Tensor]:
-    """A module's weights under Hugging Face's names."""
+    """A module's weights, with Hugging Face's names."""
     config = encoder_of(module).config
     state = module.state_dict()
     out: dict[str, Tensor] = {}
@@ -130,7 +129,7 @@ def to_hf(module: nn.Module) -> dict[str, Tensor]:
 
 
 def from_hf(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Fill a module from Hugging Face's names.
+    """Load weights with Hugging Face's names into a module.
 
     Raises:
         UserError: a weight is missing or has another shape.
@@ -150,12 +149,11 @@ def from_hf(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> No
 
 
 def encoder_of(module: nn.Module) -> Encoder:
-    """The encoder of a module, whatever stands on it."""
+    """The encoder of a module, for any head."""
     return module if isinstance(module, Encoder) else module.encoder  # type: ignore[return-value]
 
 
-# ---- A BERT of Hugging Face -> the same network under ELECTRA's names: a masked LM where it has that head, else an encoder ----
-
+# ---- BERT ----
 
 RENAMED = (
     (r"^bert\.", "electra."),
@@ -166,7 +164,7 @@ LEFT_OUT = ("pooler.", "electra.pooler.", "cls.seq_relationship.", "cls.predicti
 
 
 def as_electra(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json's values and weights of a BERT -> those of an ELECTRA; `architectures` says which."""
+    """config.json's values and weights of a BERT -> those of the same network as ELECTRA: a masked LM if it has that head, else an encoder."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         for pattern, replacement in RENAMED:
@@ -176,37 +174,41 @@ def as_electra(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tupl
     has_head = "generator_predictions.dense.weight" in renamed
     if not has_head:
         renamed = {name.removeprefix("electra."): tensor for name, tensor in renamed.items()}
-    # What a BERT's config.json leaves out are the values of BertConfig.
+    # Defaults of transformers' BertConfig, which a config.json may omit.
     defaults = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
     changes = {"model_type": "electra", "architectures": ["ElectraForMaskedLM" if has_head else "ElectraModel"]}
     found = {**defaults, **values, **changes}
     return found | {"embedding_size": found["hidden_size"]}, renamed
 
 
+# ---- checkpoints ----
+
+# ---- checkpoints ----
+
 EMBEDDINGS = "electra.embeddings."
 TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 OBJECTIVE = "electra_objective"
-"""Our key of config.json: 'electric' where a discriminator's logits are energies."""
+"""Our key in config.json: 'electric' if a discriminator's logits are energies."""
 CONFIG_KEYS = (*SHAPE, "type_vocab_size", "layer_norm_eps", "initializer_range")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A loaded model and what its directory says of it."""
+    """A loaded model and its config.json."""
 
     module: nn.Module
     """Discriminator, Generator, Classifier, TokenClassifier, QAModel, JointQAModel or Encoder, after `architecture`."""
     config: EncoderConfig
     architecture: str
-    """Name of the class of `transformers` that opens it."""
+    """Name of the `transformers` class that opens it."""
     labels: tuple[str, ...]
-    """Class names in id order; empty unless it is a classifier."""
+    """Class names in id order; empty unless it classifies texts or tokens."""
     path: Path
     hf_config: Mapping[str, Any]
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder, whatever stands on it."""
+        """The encoder, for any head."""
         return encoder_of(self.module)
 
 
@@ -215,11 +217,8 @@ def is_electric(checkpoint: Checkpoint) -> bool:
     return isinstance(checkpoint.module, Discriminator) and checkpoint.module.electric
 
 
-# ---- reading ----
-
-
 def read_config(folder: Path, *, or_bert: bool = False) -> dict[str, Any]:
-    """config.json of a checkpoint folder: an ELECTRA's, or where that will do a BERT's.
+    """config.json of a checkpoint folder: of an ELECTRA, or with `or_bert` of a BERT.
 
     Raises:
         UserError: missing, not JSON, or of another model.
@@ -243,9 +242,9 @@ def encoder_config(values: Mapping[str, Any], where: Path) -> EncoderConfig:
     """config.json's values -> EncoderConfig.
 
     Raises:
-        UserError: a size is missing or absurd.
+        UserError: a size is out of range.
     """
-    # What `transformers` leaves out of a config.json are the values of its ElectraConfig.
+    # Defaults of transformers' ElectraConfig, which a config.json may omit.
     defaults = dict(zip(CONFIG_KEYS, (30522, 128, 256, 12, 4, 1024, 512, 2, 1e-12, 0.02), strict=True))
     sizes = {key: values.get(key, defaults[key]) for key in CONFIG_KEYS}
     for key, value in sizes.items():
@@ -260,10 +259,10 @@ def encoder_config(values: Mapping[str, Any], where: Path) -> EncoderConfig:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """model.safetensors, else pytorch_model.bin (tensors only, never pickled code) -> name -> tensor, old names made new.
+    """model.safetensors, else pytorch_model.bin (tensors only, never pickled code) -> name -> tensor, with current names.
 
     Raises:
-        UserError: neither is there, or the file is damaged.
+        UserError: neither exists, or the file is damaged.
     """
     path, legacy = folder / "model.safetensors", folder / "pytorch_model.bin"
     try:
@@ -273,22 +272,22 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             path = legacy
             tensors = torch.load(legacy, map_location="cpu", weights_only=True)
         else:
-            built = ": it is an artefact, made to answer; give the checkpoint it was built from" if (folder / "artefact.json").exists() else ""
+            built = ": it is an artifact for inference; give the checkpoint it was built from" if (folder / "artefact.json").exists() else ""
             raise UserError(f"{folder} has no model.safetensors or pytorch_model.bin{built}")
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); it is damaged or incomplete: fetch it again") from None
     except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike
         if type(error).__name__ != "UnpicklingError":
             raise
-        raise UserError(f"{path} is damaged, or holds more than plain tensors, which is never loaded") from None
+        raise UserError(f"{path} is damaged, or contains more than plain tensors, which is never loaded") from None
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise UserError(f"{path} holds no table of tensors")
+        raise UserError(f"{path} contains no table of tensors")
     renamed = {re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", k)): v for k, v in tensors.items()}
     return {k: v.float() if v.is_floating_point() else v for k, v in renamed.items()}
 
 
 def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *, electric: bool = False, multilabel: bool = False) -> nn.Module:
-    """An uninitialized module of an architecture."""
+    """A module of an architecture, not yet initialized."""
     builders: dict[str, Callable[[Encoder], nn.Module]] = {
         "ElectraForPreTraining": lambda e: Discriminator(e, electric=electric),
         "ElectraForMaskedLM": Generator,
@@ -318,12 +317,11 @@ _FINE_TUNE = "fine-tune it first: electra finetune {task} --model {source} --dat
 def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
     """A checkpoint folder, run directory or hub name -> the model in it, on the CPU, in evaluation mode, fp32.
 
-    `role` is what the caller needs: 'discriminator', 'generator' (looked for in CKPT/generator too), 'classifier', 'token-classification',
-    'question-answering', 'task' (one of these three), 'encoder' (the encoder of whatever is there) or 'any'. For the last two a BERT will do:
-    it becomes a masked LM of ELECTRA's shape.
+    `role`: 'discriminator', 'generator' (also in CKPT/generator), 'classifier', 'token-classification', 'question-answering', 'task' (one of
+    these three), 'encoder' (of any model) or 'any'. For the last two a BERT is accepted too, and becomes a masked LM of ELECTRA.
 
     Raises:
-        UserError: not found, damaged, or it has no such part; the message says what to do.
+        UserError: not found, damaged, or without such a head; the message names the remedy.
     """
     folder = resolve.resolve(source)
     values = read_config(folder, or_bert=role in ("encoder", "any"))
@@ -372,7 +370,7 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
 
 
 def reinitialize(module: nn.Module, seed: int) -> None:
-    """Random weights again, from `seed`: the same network without pre-training."""
+    """Random weights from `seed`: the same network without pre-training."""
     initialize(module, torch.Generator().manual_seed(seed))
 
 
@@ -381,11 +379,8 @@ def with_dropout(config: EncoderConfig, dropout: float) -> EncoderConfig:
     return replace(config, dropout=dropout)
 
 
-# ---- writing ----
-
-
 def config_values(module: nn.Module, labels: Sequence[str] = ()) -> dict[str, Any]:
-    """What config.json says of a module."""
+    """The values of a module's config.json."""
     config = encoder_of(module).config
     values: dict[str, Any] = {
         "architectures": [architecture_of(module)],
@@ -428,9 +423,8 @@ def save_checkpoint(
     """Write a module as a Hugging Face directory into an existing (usually still temporary) folder.
 
     `tokenizer` is a folder whose tokenizer files are copied; `card` becomes README.md; `extra` is added to config.json.
-    `max_length`, where given, is written as the tokenizer's `model_max_length`.
-    `embeddings_in_parent` leaves out a generator's embeddings, which its discriminator's folder above holds too: a smaller
-    file that only this package opens.
+    `max_length`, if given, is written as the tokenizer's `model_max_length`. `embeddings_in_parent` omits a generator's embeddings, which are
+    also in the discriminator's folder above it: a smaller file that only this package opens.
     """
     folder.mkdir(parents=True, exist_ok=True)
     values = config_values(module, labels) | {"dtype": str(dtype).removeprefix("torch.")} | dict(extra or {})
@@ -446,32 +440,31 @@ def save_checkpoint(
         for name in TOKENIZER_FILES:
             if (tokenizer / name).exists():
                 shutil.copyfile(tokenizer / name, folder / name)
-        if max_length and (place := folder / "tokenizer_config.json").exists():
-            settings = json.loads(place.read_text(encoding="utf-8")) | {"model_max_length": max_length}
-            atomic.write_text(place, json.dumps(settings, indent=2) + "\n")
+        if max_length and (config_file := folder / "tokenizer_config.json").exists():
+            settings = json.loads(config_file.read_text(encoding="utf-8")) | {"model_max_length": max_length}
+            atomic.write_text(config_file, json.dumps(settings, indent=2) + "\n")
     if card is not None:
         atomic.write_text(folder / "README.md", card)
 
 
-# ---- A network + new words made of old pieces -> the same network with a row for each of them ----
-
+# ---- extension by new word pieces ----
 
 ROWS = ("embeddings.word.weight", "head.output.weight", "head.output.bias")
-"""Ends of the names of what has a row per word piece."""
+"""Suffixes of the parameters with a row per word piece."""
 
 
 def extend_network(checkpoint: Checkpoint, num_kept: int, parts: Sequence[Sequence[int]], log_ratios: np.ndarray) -> nn.Module:
     """A pre-trained checkpoint, the old vocabulary's size, the old ids (per new word) and (N,) log ratios -> a network with N more rows.
 
-    A new embedding is the mean of its pieces'. A generator's output bias, which follows frequency, is the mean of theirs shifted by
-    how much rarer the word is than they (`data.extension.Extension.log_ratios`). What is known of the old pieces is unchanged, to the bit.
+    A new embedding is the mean of its parts' embeddings. A generator's output bias, which follows frequency, is the mean of theirs plus the
+    log ratio of frequencies (`data.vocabulary_extension.Extension.log_ratios`). The rows of old pieces are unchanged, to the bit.
 
     Raises:
         UserError: the vocabulary is larger than the network's.
     """
     size = checkpoint.config.vocab_size
     if num_kept > size:
-        raise UserError(f"{checkpoint.path}: the vocabulary has {num_kept} pieces, the network rows for {size}; they do not belong together")
+        raise UserError(f"{checkpoint.path}: the vocabulary has {num_kept} pieces, but the network has {size} rows; they do not belong together")
     extended = new_module(checkpoint.architecture, replace(checkpoint.config, vocab_size=num_kept + len(parts)), electric=is_electric(checkpoint))
     state = {}
     for name, value in checkpoint.module.state_dict().items():

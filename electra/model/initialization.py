@@ -1,14 +1,14 @@
-"""Initial weights: the paper's; and for short runs a start on local attention and on counted words.
+"""Module -> initial weights: the paper's; and for short runs local attention and counted words.
 
-The paper's: normal of standard deviation `initializer_range`, cut at two of them; biases zero; LayerNorms one.
+The paper's: normal with standard deviation `initializer_range`, truncated at two of them; biases zero, LayerNorm weights one.
 
-`local`: post-norm encoders first learn word frequencies and stay there until some heads have found their
-neighbours, tens of millions of tokens later in a small run. Here positions start as sinusoids in a block of the
-embedding, and the lower layers' heads start by looking at fixed offsets: with P the sinusoids of a position,
-W_q P(p) = s R_offset P(p) and W_k P(p') = s P(p'), their product peaks at p' = p + offset. Half of a layer's heads stay
-wide: a network of neighbours alone learns syntax, takes 'good' for 'bad', and its [CLS] sees two or three words
-(docs/log.md). Everything stays trainable, and the result is an ordinary ELECTRA checkpoint.
-(In the spirit of Trockman & Kolter 2023, "Mimetic initialization of self-attention layers".)
+`local`: post-norm encoders first learn word frequencies, and nothing else until some heads have found neighbouring tokens, in a small run
+tens of millions of tokens later. Here positions start as sinusoids in a block of the embedding, and heads of the lower layers start by
+attending to fixed offsets: with P the sinusoids of a position, W_q P(p) = s R_offset P(p) and W_k P(p') = s P(p'), whose product peaks at
+p' = p + offset. Half of the heads of a layer stay global: a network of local heads alone learns syntax, confuses 'good' and 'bad', and its
+[CLS] sees two or three words (docs/log.md). All weights stay trainable, and the result is an ordinary ELECTRA checkpoint.
+
+Source: in the spirit of Trockman & Kolter 2023, "Mimetic initialization of self-attention layers".
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from electra.model.heads import MaskedLanguageHead
 OFFSETS = (-1, 1, -2, 2, -3, 3, 0, -4)
 """Offsets of the local heads, in this order through the layers."""
 POSITION_SHARE = 0.25
-"""Share of the embedding's width that starts as sinusoids."""
+"""Fraction of the embedding's width that starts as sinusoids."""
 PEAK = 10.0
-"""Attention logit of a head at its own offset; far away it is near zero."""
+"""Attention logit of a head at its offset; far away it is near zero."""
 SCALE = 0.05
-"""Standard deviation of a word embedding's entries: small, for it is the output matrix too."""
+"""Standard deviation of a word embedding's entries: small, because it is also the output matrix."""
 
 
 def initialize(module: nn.Module, generator: torch.Generator, *, attention: str = "normal", words: WordStatistics | None = None) -> None:
-    """Fill every parameter of `module` from `generator`; `attention` is 'normal' or 'local', `words` what was counted of them."""
+    """Fill every parameter of `module` from `generator`; `attention` is 'normal' or 'local', `words` are counts to start from."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             std = next((m.config.initializer_range for m in module.modules() if isinstance(m, Encoder)), 0.02)
@@ -53,12 +53,12 @@ def initialize(module: nn.Module, generator: torch.Generator, *, attention: str 
 
 
 def word_dimensions(embedding_size: int, attention: str) -> int:
-    """How many dimensions of a word embedding are free for its vector: all, or those beside the sinusoids."""
+    """Dimensions of a word embedding available for its vector: all, or those without sinusoids."""
     return embedding_size - (_position_block(embedding_size) if attention == "local" else 0)
 
 
 def _start_words(module: nn.Module, words: WordStatistics) -> None:
-    """Vectors at the end of the word embeddings, in the size these began with; frequencies as the masked-LM head's bias."""
+    """Vectors in the last dimensions of the word embeddings, scaled to their initial size; log frequencies as the masked-LM head's bias."""
     known = torch.from_numpy(words.vectors.any(1))
     vectors = torch.from_numpy(words.vectors)[known]
     dimensions = words.vectors.shape[1]
@@ -82,11 +82,11 @@ def _start_local(encoder: Encoder, generator: torch.Generator) -> None:
     config, embeddings = encoder.config, encoder.embeddings
     block = _position_block(config.embedding_size)
     pairs = block // 2
-    if isinstance(embeddings, Embeddings):  # those with changes of their own begin as the ones they change
+    if isinstance(embeddings, Embeddings):  # disentangled ones start as the generator's
         _start_positions(embeddings, block, generator)
     layers = [layer for layer in encoder.layers if isinstance(layer, Layer)]
     for layer in layers:
-        # What a layer adds starts below what it was given, or words and positions drown within a few layers of LayerNorm.
+        # What a layer adds must start smaller than its input, or words and positions vanish within a few layers of LayerNorm.
         for linear, gain in ((layer.qkv, 1.0), (layer.attention_output, 0.5), (layer.up, 1.0), (layer.down, 0.25)):
             nn.init.normal_(linear.weight, std=gain / math.sqrt(linear.in_features), generator=generator)
     if encoder.projection is not None:
@@ -106,7 +106,7 @@ def _start_positions(embeddings: Embeddings, block: int, generator: torch.Genera
     table = torch.zeros(num_positions, width)
     table[:, 0:block:2], table[:, 1:block:2] = angles.sin(), angles.cos()
     table *= SCALE * math.sqrt(2.0)
-    # Words and sinusoids share the width without overlap at the start, and LayerNorm then keeps their shares.
+    # Words and sinusoids start in disjoint dimensions, and LayerNorm keeps their proportions.
     embeddings.position.weight.copy_(table)
     word = torch.randn(embeddings.word.weight.shape, generator=generator) * SCALE
     word[:, :block] = 0
@@ -115,12 +115,12 @@ def _start_positions(embeddings: Embeddings, block: int, generator: torch.Genera
 
 
 def _aim_heads(layer: Layer, head_size: int, block: int, pairs: int, index: int) -> None:
-    """Give the first half of a layer's heads their offsets: rotate the sinusoids in the query, keep them in the key."""
+    """Give the first half of a layer's heads their offsets: sinusoids are rotated in the query, unchanged in the key."""
     heads = layer.num_heads
     num_local = (heads + 1) // 2
     width = heads * head_size
     used = min(pairs, head_size // 2)
-    # Spread over the frequencies when a head has fewer dimensions than the block has sinusoids.
+    # Spread over all frequencies if a head has fewer dimensions than the block.
     chosen = torch.linspace(0, pairs - 1, used).round().long()
     frequencies = _frequencies(pairs)[chosen]
     # LayerNorm makes every entry's variance one, so a sinusoid's pair has the squared radius 2.

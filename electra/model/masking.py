@@ -1,7 +1,7 @@
-"""Pure functions: choose positions, mask them, sample replacements, label the result.
+"""Batch -> chosen positions -> masked ids; logits -> samples -> corrupted ids and labels. Pure functions.
 
-All randomness is a hash of (a sequence's key, a position, what the number is for). It does not depend on the rank, on
-the batch a sequence came in, or on the device, and needs no generator state to be saved.
+All randomness is a hash of (a sequence's seed, a position, a purpose). It does not depend on rank, batch or device, and there is no
+generator state to save.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 from electra.contracts import Batch
 
 CHOOSE, KEEP, SAMPLE = 1, 2, 3
-"""What a random number is for."""
+"""Purposes of random numbers."""
 FITTING_ROUNDS = 3
-"""How often the words left out for want of room are gone through once more for those that fit."""
+"""How many times the words that did not fit are tried again."""
 
 
 def _mix(values: Tensor) -> Tensor:
-    """The finalizer of splitmix64 (Steele et al. 2014) on int64 tensors, which wrap around as it wants."""
+    """The finalizer of splitmix64 (Steele et al. 2014) on int64 tensors, which wrap around."""
 
     def shift(v: Tensor, n: int) -> Tensor:
         return (v >> n) & ((1 << (64 - n)) - 1)
@@ -31,13 +31,13 @@ def _mix(values: Tensor) -> Tensor:
 
 
 def uniforms(keys: Tensor, positions: Tensor, purpose: int) -> Tensor:
-    """(N,) int64 keys and positions -> (N,) float32 in [0, 1)."""
+    """(N,) int64 seeds and positions -> (N,) float32 in [0, 1)."""
     state = _mix(keys + (positions + 1) * -7046029254386353131 + purpose * 3202034522624059733)
     return ((_mix(state) >> 40) & 0xFFFFFF).to(torch.float32) * (1.0 / (1 << 24))
 
 
 def num_masked(lengths: tuple[int, ...], mask_prob: float) -> tuple[int, ...]:
-    """How many positions of each sequence are chosen: `mask_prob` of its tokens, at least one.
+    """The number of positions to choose in each sequence: `mask_prob` of its tokens, at least one.
 
     Source: the original's `pretrain_helpers.mask`, which counts [CLS] and [SEP] among the tokens but never chooses them.
     """
@@ -55,48 +55,47 @@ def _chosen_grid(counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 def choose_positions(batch: Batch, counts: tuple[int, ...], special_ids: Tensor) -> Tensor:
     """Exactly `counts[b]` distinct positions of each sequence, never a special token -> (M,) indices into the T tokens.
 
-    The original draws positions with replacement (so sometimes fewer); drawing without is the same up to that. With
-    `batch.mask_weights` a position is drawn in proportion to its weight among those left; with `batch.word_starts` whole
-    words are drawn, see `_whole_words`.
+    The original samples positions with replacement (so sometimes fewer). With `batch.mask_weights` positions are sampled in proportion to
+    their weights, without replacement; with `batch.word_starts` whole words are sampled, see `_whole_words`.
     """
     special = torch.isin(batch.ids, special_ids)
-    chance = uniforms(batch.keys[batch.rows], batch.positions, CHOOSE)
+    uniform = uniforms(batch.keys[batch.rows], batch.positions, CHOOSE)
     first = None if batch.word_starts is None else _first_tokens(batch.word_starts, special, batch.positions)
     if batch.mask_weights is not None:
-        chance = _favour(chance, batch.mask_weights, first)
+        uniform = _by_weight(uniform, batch.mask_weights, first)
     if first is not None:
-        chance = chance[first]
-    chance = torch.where(special, chance + 2.0, chance)
+        uniform = uniform[first]
+    uniform = torch.where(special, uniform + 2.0, uniform)
     length = batch.max_length
-    grid = chance.new_full((len(batch.lengths) * length,), 9.0)
-    places = batch.rows * length + batch.positions
-    grid[places] = chance
-    # The pieces of one word have one chance, and a stable order keeps them side by side.
+    grid = uniform.new_full((len(batch.lengths) * length,), 9.0)
+    cells = batch.rows * length + batch.positions
+    grid[cells] = uniform
+    # The pieces of a word have the same random number, and a stable sort keeps them together.
     order = grid.view(-1, length).argsort(dim=1, stable=first is not None)
     rows, ranks = (t.to(batch.ids.device, non_blocking=True) for t in _chosen_grid(counts))
     if first is not None:
-        tokens = torch.full_like(grid, len(chance), dtype=torch.int64)
-        tokens[places] = torch.arange(len(chance), device=chance.device)
+        tokens = torch.full_like(grid, len(uniform), dtype=torch.int64)
+        tokens[cells] = torch.arange(len(uniform), device=uniform.device)
         return _whole_words(tokens.view(-1, length).gather(1, order), first, special, counts)[rows, ranks]
     lengths = torch.tensor(batch.lengths)
     starts = (torch.cumsum(lengths, 0) - lengths).to(batch.ids.device, non_blocking=True)
     return starts[rows] + order[rows, ranks]
 
 
-def _favour(chance: Tensor, weights: Tensor, first: Tensor | None) -> Tensor:
-    """Uniform numbers in [0, 1) -> others in [0, 1) whose k smallest are a draw of k by weight, without replacement.
+def _by_weight(uniform: Tensor, weights: Tensor, first: Tensor | None) -> Tensor:
+    """Uniform numbers in [0, 1) -> others in [0, 1) whose k smallest are a sample of k by weight, without replacement.
 
-    Each becomes an exponential waiting time of its weight as rate (Efraimidis & Spirakis 2006), mapped back to [0, 1). A word
-    has the weight of its rarest piece, for it occurs no more often than that.
+    Each becomes an exponential waiting time with its weight as rate (Efraimidis & Spirakis 2006), mapped back to [0, 1). A word has the
+    weight of its rarest piece.
     """
     if first is not None:
         weights = torch.zeros_like(weights).scatter_reduce_(0, first, weights, "amax")
-    waiting = -torch.log1p(-chance) / weights.clamp_min(1e-9)
+    waiting = -torch.log1p(-uniform) / weights.clamp_min(1e-9)
     return waiting / (1.0 + waiting)
 
 
 def _first_tokens(word_starts: Tensor, special: Tensor, positions: Tensor) -> Tensor:
-    """(T,) -> (T,) index of the first token of each token's word; a special token is a word, and so is what follows one."""
+    """(T,) -> (T,) index of the first token of each token's word. A special token is a word, and a word starts after it."""
     starts = word_starts | special | (positions == 0)
     starts[1:] |= special[:-1]
     index = torch.arange(len(starts), device=starts.device)
@@ -104,12 +103,12 @@ def _first_tokens(word_starts: Tensor, special: Tensor, positions: Tensor) -> Te
 
 
 def _whole_words(tokens: Tensor, first: Tensor, special: Tensor, counts: tuple[int, ...]) -> Tensor:
-    """(B, L) token indices, words in random order (T stands for none) -> the same, those to choose in front.
+    """(B, L) token indices, words in random order (T: no token) -> the same, the chosen ones first.
 
-    Words are taken in that order while the sequence's count is not passed; one that no longer fits is left out for the next
-    that does. What then is left to fill, seldom anything, is filled by words of one piece, and where there are none of these by
-    pieces of the next word. So every sequence has its exact count, known on the host before. The price is that of BERT's own
-    whole-word code: a long word fits less often (in Chinese text 16% of single characters are chosen, 15% of words of two, 13% of four).
+    Words are taken in that order up to the sequence's count; one that does not fit is skipped for the next that does. What remains, rarely
+    anything, is filled by words of one piece, or else by pieces of the next word. So every sequence has its exact count, known on the host.
+    As in BERT's whole-word masking a long word fits less often (in Chinese text 16% of single characters are chosen, 15% of words of two,
+    13% of four).
     """
     num, length = len(first), tokens.shape[1]
     index = torch.arange(num, device=first.device)
@@ -121,7 +120,7 @@ def _whole_words(tokens: Tensor, first: Tensor, special: Tensor, counts: tuple[i
     taken = torch.zeros_like(tokens, dtype=torch.bool)
     for _ in range(FITTING_ROUNDS):
         fitting = ~taken & (size <= left)
-        # Where the running count would stand after a word's last piece, known at each of its pieces.
+        # The running count after a word's last piece, at each of its pieces.
         whole = fitting & (fitting.cumsum(1) - within + size - 1 <= left)
         taken |= whole
         left = left - whole.sum(1, keepdim=True)
@@ -131,32 +130,32 @@ def _whole_words(tokens: Tensor, first: Tensor, special: Tensor, counts: tuple[i
 
 
 def mask_positions(batch: Batch, chosen: Tensor, mask_id: int, mask_token_prob: float) -> Tensor:
-    """(T,) ids with the chosen positions masked: each becomes [MASK] with `mask_token_prob`, else stays as it is."""
-    chance = uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], KEEP)
+    """(T,) ids with the chosen positions masked: each becomes [MASK] with `mask_token_prob`, else is unchanged."""
+    uniform = uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], KEEP)
     kept = batch.ids[chosen]
-    return batch.ids.index_copy(0, chosen, torch.where(chance < mask_token_prob, torch.full_like(kept, mask_id), kept))
+    return batch.ids.index_copy(0, chosen, torch.where(uniform < mask_token_prob, torch.full_like(kept, mask_id), kept))
 
 
-def sample_tokens(logits: Tensor, chance: Tensor, temperature: float | Tensor = 1.0, forbidden: Tensor | None = None) -> Tensor:
-    """(M, V) logits and one uniform number each, (M,) -> (M,) ids drawn from softmax(logits / temperature), never those of `forbidden` (M,).
+def sample_tokens(logits: Tensor, uniform: Tensor, temperature: float | Tensor = 1.0, forbidden: Tensor | None = None) -> Tensor:
+    """(M, V) logits, (M,) uniform numbers -> (M,) ids sampled from softmax(logits / temperature), never those of `forbidden` (M,).
 
-    By the inverse of the cumulative distribution: one random number a sample, where the Gumbel trick needs V.
+    By the inverse of the cumulative distribution: one random number per sample, where the Gumbel trick needs V.
     """
     scaled = logits.float() if isinstance(temperature, float | int) and temperature == 1 else logits.float() / temperature
     if forbidden is not None:
         scaled = scaled.scatter(1, forbidden[:, None], -torch.inf)
-    return draw_by_weight(torch.softmax(scaled, dim=-1), chance)
+    return sample_by_weight(torch.softmax(scaled, dim=-1), uniform)
 
 
-def draw_by_weight(weights: Tensor, chance: Tensor) -> Tensor:
-    """(M, V) weights, not below zero, and one uniform number each, (M,) -> (M,) ids drawn in proportion to them."""
+def sample_by_weight(weights: Tensor, uniform: Tensor) -> Tensor:
+    """(M, V) non-negative weights, (M,) uniform numbers -> (M,) ids sampled in proportion to the weights."""
     cumulative = weights.cumsum(dim=-1)
-    # Scaled by the sum as it came out, so that rounding can never push a sample past the vocabulary.
-    target = chance[:, None] * cumulative[:, -1:]
+    # Scaled by the computed sum, so that rounding cannot push a sample past the vocabulary.
+    target = uniform[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_(max=weights.shape[-1] - 1)
 
 
 def replace_tokens(batch: Batch, chosen: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
-    """Sampled tokens put in their places -> (T,) corrupted ids, (T,) bool labels: True where the token now differs."""
+    """Sampled tokens at their positions -> (T,) corrupted ids, (T,) bool labels: True where the token differs from the original."""
     corrupted = batch.ids.index_copy(0, chosen, sampled)
     return corrupted, corrupted != batch.ids

@@ -1,4 +1,4 @@
-"""Replaced-token detection and Electric: batch -> StepOutput. (BERT's objective is in `noise.py`, the paper's ablations in `ablations.py`.)"""
+"""Batch -> StepOutput: replaced-token detection (ELECTRA), Electric, and the paper's masked-LM ablations. (BERT's objective: `generators`.)"""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ class Discriminator(nn.Module):
 
 
 class CorruptionObjective(nn.Module):
-    """Noise put into the text, and a network that learns from the result: what ELECTRA, Electric and the ablations share.
+    """Replacements put into the text, and a network that learns from the result: the base of ELECTRA, Electric and the ablations.
 
-    The samples' temperature may follow the share of the run that is over.
+    The samples' temperature may change linearly over the run.
     Metric: `sampled_masked_lm_accuracy`, how often a sample is the original token.
     """
 
     done: Tensor
 
-    def __init__(self, noise: ReplacementSource, settings: ObjectiveSettings) -> None:
+    def __init__(self, source: ReplacementSource, settings: ObjectiveSettings) -> None:
         super().__init__()
-        self.noise, self.settings = noise, settings
+        # Its name is part of the parameters' names in checkpoints.
+        self.noise, self.settings = source, settings
         self.register_buffer("done", torch.zeros(()), persistent=False)
 
     @property
     def generator(self) -> Generator | TwoTowerGenerator | None:
-        """The noise's network; None where it has none."""
+        """The network that replacements come from; None if they are uniform."""
         return self.noise.generator
 
     @property
@@ -58,37 +59,37 @@ class CorruptionObjective(nn.Module):
         return self.noise.counts(batch)
 
     def forward(self, batch: Batch) -> StepOutput:
-        proposal = self.noise.propose(batch, self.temperature())
-        sampled = proposal.sampled
-        assert sampled is not None, "a temperature asks for samples"
-        right = (sampled == batch.ids[proposal.chosen]).sum()
-        learned = self.learn(batch, proposal, sampled)
+        replacements = self.noise.propose(batch, self.temperature())
+        sampled = replacements.sampled
+        assert sampled is not None, "a temperature gives samples"
+        right = (sampled == batch.ids[replacements.chosen]).sum()
+        learned = self.learn(batch, replacements, sampled)
         metrics = ratios(sampled_masked_lm_accuracy=(right, len(sampled)))
         return StepOutput(
-            losses={**proposal.output.losses, **learned.losses},
-            metrics={**proposal.output.metrics, **metrics, **learned.metrics},
+            losses={**replacements.output.losses, **learned.losses},
+            metrics={**replacements.output.metrics, **metrics, **learned.metrics},
             scores=learned.scores,
         )
 
     def advance(self, done: float) -> None:
-        """The share of the run that is over."""
+        """`done` is the fraction of the run that is over."""
         self.done.fill_(done)
 
     def temperature(self) -> float | Tensor:
-        """Of the samples, now."""
+        """The current sampling temperature."""
         start, end = self.settings.temperature, self.settings.temperature_end
         return start if end is None else start + (end - start) * self.done
 
-    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
-        """(M,) samples for the chosen positions -> the losses and metrics of the network that reads them."""
+    def learn(self, batch: Batch, replacements: Replacements, sampled: Tensor) -> StepOutput:
+        """(M,) samples at the chosen positions -> losses and metrics of the network that reads the corrupted text."""
         raise NotImplementedError
 
 
 class ReplacedTokenObjective(CorruptionObjective):
-    """ELECTRA's objective (paper, section 2): a generator fills chosen positions, the discriminator finds what it changed.
+    """ELECTRA's objective (paper, section 2): a generator fills the chosen positions, the discriminator detects which tokens were replaced.
 
     loss = generator_weight * masked_lm_loss + disc_weight * disc_loss, the first per masked token, the second per real
-    token. The generator is not trained through its samples. A sample equal to the original counts as original.
+    token. The generator gets no gradient through its samples. A sample equal to the original counts as original.
     With `objective = "electra-masked"` the discriminator learns from the chosen positions alone (paper, section 3.5: "ELECTRA 15%").
 
     Metrics, under the names of the original and the Chinese seed: `masked_lm_accuracy`, `sampled_masked_lm_accuracy`,
@@ -97,8 +98,8 @@ class ReplacedTokenObjective(CorruptionObjective):
     original's evaluation did.
     """
 
-    def __init__(self, discriminator: Discriminator, noise: ReplacementSource, settings: ObjectiveSettings, *, sequence_length: int = 0) -> None:
-        super().__init__(noise, settings)
+    def __init__(self, discriminator: Discriminator, source: ReplacementSource, settings: ObjectiveSettings, *, sequence_length: int = 0) -> None:
+        super().__init__(source, settings)
         self.discriminator = discriminator
         self.sequence_length = sequence_length
         self.only_chosen = settings.objective == "electra-masked"
@@ -108,27 +109,27 @@ class ReplacedTokenObjective(CorruptionObjective):
         num = sum(self.noise.num_chosen(batch)) if self.only_chosen else batch.num_tokens
         return super().counts(batch) | {"disc_loss": num}
 
-    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
-        """The discriminator's verdicts on the text with the samples in it."""
-        corrupted, replaced = masking.replace_tokens(batch, proposal.chosen, sampled)
+    def learn(self, batch: Batch, replacements: Replacements, sampled: Tensor) -> StepOutput:
+        """The discriminator's loss on the corrupted text."""
+        corrupted, replaced = masking.replace_tokens(batch, replacements.chosen, sampled)
         logits = self.discriminator(batch, corrupted).float()
         if self.only_chosen:
-            chosen = proposal.chosen
-            return self.judge(logits[chosen], replaced[chosen], batch.rows[chosen], self.noise.num_chosen(batch))
-        return self.judge(logits, replaced, batch.rows, batch.lengths)
+            chosen = replacements.chosen
+            return self.detection_output(logits[chosen], replaced[chosen], batch.rows[chosen], self.noise.num_chosen(batch))
+        return self.detection_output(logits, replaced, batch.rows, batch.lengths)
 
-    def judge(self, logits: Tensor, replaced: Tensor, rows: Tensor, lengths: tuple[int, ...]) -> StepOutput:
+    def detection_output(self, logits: Tensor, replaced: Tensor, rows: Tensor, lengths: tuple[int, ...]) -> StepOutput:
         """(N,) logits, (N,) bool labels, (N,) sequence of each, tokens per sequence -> the discriminator's loss and metrics."""
         each = F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="none")
         num = sum(lengths)
         with torch.no_grad():
-            said = logits > 0
-            hits = (said & replaced).sum()
+            predicted = logits > 0
+            hits = (predicted & replaced).sum()
             sizes = torch.tensor(lengths).to(logits.device, non_blocking=True)
             per_sequence = logits.new_zeros(len(lengths)).index_add_(0, rows, each.detach()) / sizes
         metrics = ratios(
-            disc_accuracy=((said == replaced).sum(), num),
-            disc_precision=(hits, said.sum()),
+            disc_accuracy=((predicted == replaced).sum(), num),
+            disc_precision=(hits, predicted.sum()),
             disc_recall=(hits, replaced.sum()),
             disc_loss_original=(per_sequence.sum(), len(lengths)),
         )
@@ -143,50 +144,50 @@ class ReplacedTokenObjective(CorruptionObjective):
 class Electric(ReplacedTokenObjective):
     """Electric (Clark et al. 2020b): the discriminator's logit is an energy E of a token in its text, learned by noise-contrastive estimation.
 
-    p(token | others) is proportional to exp(-E). Of the tokens `mask_prob` are drawn from the two-tower generator's q; that a token is
-    noise has the logit E + log q + log(mask_prob / (1 - mask_prob)), and every chosen position counts as noise, also where the sample
-    is the original token. Minus the sum of a text's energies is its pseudo-log-likelihood, up to a constant per token (`electra score`).
+    p(token | others) is proportional to exp(-E). A fraction `mask_prob` of the tokens is sampled from the two-tower generator's q; the logit of
+    'this token is noise' is E + log q + log(mask_prob / (1 - mask_prob)), and every chosen position counts as noise, even if the sample is
+    the original token. Minus the sum of a text's energies is its pseudo-log-likelihood, up to a constant per token (`electra score`).
 
-    As in the original special tokens take part (as text, never noise); their q is set to one, for it has no meaning at a sequence's ends.
+    As in the original, special tokens take part (as data, never noise), with q = 1, because q is undefined at the ends of a sequence.
 
     Source: `_get_discriminator_output` of the original's `run_pretraining.py`, with `electric_objective`.
     """
 
-    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
-        """Noise or text? for every token."""
-        of_samples = proposal.sampled_log_q
-        assert proposal.log_q is not None and of_samples is not None, "Electric needs a generator that knows the probability of every token"
-        chosen, mask_prob = proposal.chosen, self.settings.mask_prob
+    def learn(self, batch: Batch, replacements: Replacements, sampled: Tensor) -> StepOutput:
+        """For every token: noise or data?"""
+        of_samples = replacements.sampled_log_q
+        assert replacements.log_q is not None and of_samples is not None, "Electric needs a generator that knows the probability of every token"
+        chosen, mask_prob = replacements.chosen, self.settings.mask_prob
         corrupted, _ = masking.replace_tokens(batch, chosen, sampled)
         noise = torch.zeros_like(batch.ids, dtype=torch.bool).index_fill(0, chosen, True)
         with torch.no_grad():
-            log_q = proposal.log_q.index_copy(0, chosen, of_samples)
+            log_q = replacements.log_q.index_copy(0, chosen, of_samples)
             log_q = torch.where(torch.isin(batch.ids, self.special_ids), 0.0, log_q)
         energies = self.discriminator(batch, corrupted).float()
-        return self.judge(energies + log_q + math.log(mask_prob / (1 - mask_prob)), noise, batch.rows, batch.lengths)
+        return self.detection_output(energies + log_q + math.log(mask_prob / (1 - mask_prob)), noise, batch.rows, batch.lengths)
 
 
-# ---- The masked-LM side of the paper's ablations (section 3.5, Table 5): what lies between BERT and ELECTRA ----
+# ---- masked-LM ablations between BERT and ELECTRA (paper, section 3.5 and Table 5) ----
 
 
 class ReplaceMaskedLM(CorruptionObjective):
-    """ "Replace MLM": the original tokens are predicted at the chosen positions, where samples stand instead of [MASK].
+    """ "Replace MLM": the original tokens are predicted at the chosen positions, which hold samples instead of [MASK].
 
     Loss: `replaced_lm_loss`, per chosen token. Metric: `replaced_lm_accuracy`.
     """
 
-    def __init__(self, model: Generator, noise: ReplacementSource, settings: ObjectiveSettings) -> None:
-        super().__init__(noise, settings)
+    def __init__(self, model: Generator, source: ReplacementSource, settings: ObjectiveSettings) -> None:
+        super().__init__(source, settings)
         self.model = model
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """The generator's predictions, and this network's."""
         return super().counts(batch) | {"replaced_lm_loss": sum(self.noise.num_chosen(batch))}
 
-    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
-        """The original tokens, from the text with the samples in it."""
-        corrupted, _ = masking.replace_tokens(batch, proposal.chosen, sampled)
-        found, num = self.model(batch, corrupted, proposal.chosen, batch.ids[proposal.chosen]), len(proposal.chosen)
+    def learn(self, batch: Batch, replacements: Replacements, sampled: Tensor) -> StepOutput:
+        """Predict the original tokens from the corrupted text."""
+        corrupted, _ = masking.replace_tokens(batch, replacements.chosen, sampled)
+        found, num = self.model(batch, corrupted, replacements.chosen, batch.ids[replacements.chosen]), len(replacements.chosen)
         metrics = ratios(replaced_lm_accuracy=(found.hits.sum(), num))
         return StepOutput(losses={"replaced_lm_loss": Loss(total=found.total, count=num)}, metrics=metrics)
 
@@ -194,42 +195,42 @@ class ReplaceMaskedLM(CorruptionObjective):
 class AllTokensMaskedLM(ReplaceMaskedLM):
     """ "All-tokens MLM": the same for every token, with a copy mechanism.
 
-    A sigmoid says how likely a token is still the original; the prediction is that much of the token itself, and of the masked LM's
-    softmax for the rest. The copy head stays with the run's training state: the saved network is the masked LM.
+    A sigmoid gives the probability that a token is the original; the prediction mixes the token itself with this probability and the masked
+    LM's softmax with the rest. The copy head is only in the training state: the saved network is the masked LM.
 
     Loss: `replaced_lm_loss`, per real token. Metrics: `replaced_lm_accuracy` at the chosen tokens, `copy_auc` of the copy head.
     """
 
-    def __init__(self, model: Generator, noise: ReplacementSource, settings: ObjectiveSettings) -> None:
-        super().__init__(model, noise, settings)
+    def __init__(self, model: Generator, source: ReplacementSource, settings: ObjectiveSettings) -> None:
+        super().__init__(model, source, settings)
         self.copy_head = ReplacedTokenHead(model.encoder.config)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """The generator's predictions, and real tokens."""
         return super().counts(batch) | {"replaced_lm_loss": batch.num_tokens}
 
-    def learn(self, batch: Batch, proposal: Replacements, sampled: Tensor) -> StepOutput:
-        """Every original token, from the text with the samples in it."""
-        corrupted, replaced = masking.replace_tokens(batch, proposal.chosen, sampled)
+    def learn(self, batch: Batch, replacements: Replacements, sampled: Tensor) -> StepOutput:
+        """Predict every original token from the corrupted text."""
+        corrupted, replaced = masking.replace_tokens(batch, replacements.chosen, sampled)
         hidden = self.model.encoder(batch, corrupted)
         changed = self.copy_head(hidden).float()
         chunks = zip(*(values.split(CHUNK) for values in (hidden, changed, corrupted, batch.ids)), strict=True)
         parts = [checkpoint(_mixture, self.model.head, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
         each, hits = (torch.cat(values) for values in zip(*parts, strict=True))
         loss = Loss(total=each.sum(), count=batch.num_tokens)
-        metrics = ratios(replaced_lm_accuracy=(hits[proposal.chosen].sum(), len(proposal.chosen)))
+        metrics = ratios(replaced_lm_accuracy=(hits[replacements.chosen].sum(), len(replacements.chosen)))
         return StepOutput(losses={"replaced_lm_loss": loss}, metrics=metrics, scores={"copy_auc": (changed.detach(), replaced)})
 
 
-def _mixture(head: nn.Module, hidden: Tensor, changed: Tensor, read: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, D) states, (N,) logits of 'changed', (N,) tokens read and wanted -> (N,) losses, (N,) bool: is the likeliest one wanted?
+def _mixture(head: nn.Module, hidden: Tensor, replaced: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, D) states, (N,) logits of 'replaced', (N,) input and target tokens -> (N,) losses, (N,) bool whether the most likely token is the target.
 
-    Copying the token read and predicting it are one event, whose probabilities add up.
+    Copying the input token and predicting it are the same event, so their probabilities add up.
     """
     log_p = F.log_softmax(head(hidden).float(), -1)
-    predicted = F.logsigmoid(changed) + log_p.gather(1, wanted[:, None]).squeeze(1)
-    copied = torch.where(read == wanted, F.logsigmoid(-changed), -torch.inf)
+    predicted = F.logsigmoid(replaced) + log_p.gather(1, targets[:, None]).squeeze(1)
+    copied = torch.where(inputs == targets, F.logsigmoid(-replaced), -torch.inf)
     with torch.no_grad():
-        mixed = (F.logsigmoid(changed)[:, None] + log_p).exp()
-        likeliest = mixed.scatter_add(1, read[:, None], torch.sigmoid(-changed)[:, None]).argmax(-1)
-    return -torch.logaddexp(predicted, copied), likeliest == wanted
+        mixed = (F.logsigmoid(replaced)[:, None] + log_p).exp()
+        likeliest = mixed.scatter_add(1, inputs[:, None], torch.sigmoid(-replaced)[:, None]).argmax(-1)
+    return -torch.logaddexp(predicted, copied), likeliest == targets

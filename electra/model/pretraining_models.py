@@ -1,4 +1,4 @@
-"""Settings -> the networks of a run in their objective; checkpoints in and out of them."""
+"""Settings -> the networks of a run in their objective; checkpoints -> their weights; their networks -> checkpoints."""
 
 from __future__ import annotations
 
@@ -58,20 +58,20 @@ def build_objective(
     seed: int,
     words: WordStatistics | None = None,
 ) -> MaskedLanguageModel | CorruptionObjective:
-    """Networks with initial weights from `seed`, and from `words` where they were counted, in their objective."""
+    """The objective and its networks, with initial weights from `seed` and, if given, from counted `words`."""
     config = discriminator_config(model, vocab_size)
     built: MaskedLanguageModel | CorruptionObjective
     if objective.objective == "mlm":
         built = MaskedLanguageModel(Generator(Encoder(config)), objective, mask_id=mask_id, special_ids=special_ids)
     else:
-        encoder, noise = encoder_and_source(model, objective, config, mask_id=mask_id, special_ids=special_ids)
+        encoder, source = encoder_and_source(model, objective, config, mask_id=mask_id, special_ids=special_ids)
         if objective.objective == "replace-mlm":
-            built = ReplaceMaskedLM(Generator(encoder), noise, objective)
+            built = ReplaceMaskedLM(Generator(encoder), source, objective)
         elif objective.objective == "all-tokens-mlm":
-            built = AllTokensMaskedLM(Generator(encoder), noise, objective)
+            built = AllTokensMaskedLM(Generator(encoder), source, objective)
         else:
             kind = Electric if objective.objective == "electric" else ReplacedTokenObjective
-            built = kind(Discriminator(encoder, electric=kind is Electric), noise, objective, sequence_length=sequence_length)
+            built = kind(Discriminator(encoder, electric=kind is Electric), source, objective, sequence_length=sequence_length)
     initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init, words=words)
     for part in built.modules():
         if isinstance(part, DisentangledEmbeddings):
@@ -82,7 +82,7 @@ def build_objective(
 def encoder_and_source(
     model: ModelSettings, objective: ObjectiveSettings, config: EncoderConfig, *, mask_id: int, special_ids: Collection[int]
 ) -> tuple[Encoder, ReplacementSource]:
-    """The encoder that is trained for, and where its text's replacements come from."""
+    """The main encoder, and the source of replacements."""
     if model.generator in ("uniform", "shared"):
         encoder = Encoder(config)
         if model.generator == "uniform":
@@ -102,7 +102,7 @@ def encoder_and_source(
 
 
 def start_from(objective: MaskedLanguageModel | CorruptionObjective, source: str | Path) -> list[str]:
-    """`--init`: fill an objective from a checkpoint folder, run directory or hub name -> remarks on what was not there.
+    """`--init`: fill an objective from a checkpoint folder, run directory or hub name -> warnings about what was missing.
 
     Raises:
         UserError: not found, or its shape is not the preset's.
@@ -113,7 +113,7 @@ def start_from(objective: MaskedLanguageModel | CorruptionObjective, source: str
 
 
 def main_network(objective: MaskedLanguageModel | CorruptionObjective) -> Discriminator | Generator:
-    """What a run is for, and a checkpoint holds at its top: the discriminator or the masked LM."""
+    """The network that a run is for, at the top of its checkpoints: the discriminator or the masked LM."""
     if isinstance(objective, ReplacedTokenObjective):
         return objective.discriminator
     network = objective.model if isinstance(objective, ReplaceMaskedLM) else objective.generator
@@ -122,7 +122,7 @@ def main_network(objective: MaskedLanguageModel | CorruptionObjective) -> Discri
 
 
 def generator_alone(objective: MaskedLanguageModel | CorruptionObjective) -> frozenset[str]:
-    """Names of the parameters that only the generator beside a network has: not those both share."""
+    """Names of the generator's parameters that it does not share with the main network."""
     if not isinstance(objective, CorruptionObjective) or objective.generator is None:
         return frozenset()
     shared = {id(parameter) for parameter in main_network(objective).parameters()}
@@ -139,7 +139,7 @@ def save(
     extra: Mapping[str, Any] | None = None,
     max_length: int = 0,
 ) -> None:
-    """Write an objective's networks: the main one at the top, the generator below it; `extra` goes into both config.json."""
+    """Write an objective's networks: the main one to `folder`, the generator to `folder`/generator; `extra` goes into both config.json."""
     network = main_network(objective)
     shared: dict[str, Any] = {"tokenizer": tokenizer, "extra": extra, "max_length": max_length}
     save_checkpoint(plain(network), folder, card=card, **shared)
@@ -148,11 +148,11 @@ def save(
 
 
 def plain(network: Discriminator | Generator) -> Discriminator | Generator:
-    """The network itself, or one with the same answers and embeddings of its own where its embeddings are another's with changes."""
+    """The network itself, or if its embeddings are disentangled an equivalent one with plain embeddings."""
     embeddings = network.encoder.embeddings
     if not isinstance(embeddings, DisentangledEmbeddings):
         return network
-    assert isinstance(network, Discriminator), "a masked LM has word embeddings of its own"
+    assert isinstance(network, Discriminator), "a masked LM has its own word embeddings"
     prefix = "encoder.embeddings."
     state = {name: value for name, value in network.state_dict().items() if not name.startswith(prefix)}
     copy = Discriminator(Encoder(network.encoder.config), electric=network.electric)
@@ -161,34 +161,34 @@ def plain(network: Discriminator | Generator) -> Discriminator | Generator:
 
 
 def load_weights(objective: MaskedLanguageModel | CorruptionObjective, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:
-    """Fill an objective from a checkpoint (`--init`), and its generator's where there is one -> remarks on what was not there.
+    """Fill an objective from a checkpoint (`--init`), and its generator's where there is one -> warnings about what was missing.
 
-    A masked-LM checkpoint starts the encoder, and where it has the generator's shape, the generator too.
+    A masked-LM checkpoint initializes the encoder, and if it has the generator's shape, the generator too.
 
     Raises:
         UserError: the checkpoint's shape is not the preset's.
     """
     network, target = main_network(objective), objective.generator
-    remarks: list[str] = []
+    warnings: list[str] = []
     if isinstance(objective, CorruptionObjective) and target is not None and target.encoder is not network.encoder:
         if generator is None and type(checkpoint.module) is type(target) and same_shape(checkpoint.config, target.encoder.config):
             generator = checkpoint
         if generator is None:
-            remarks.append("no generator in the checkpoint: it starts from the discriminator's embeddings and random layers")
+            warnings.append("no generator in the checkpoint: the generator starts from the discriminator's embeddings and random layers")
             target.encoder.embeddings.load_state_dict(checkpoint.encoder.embeddings.state_dict())
         else:
-            remarks += _fill(target, generator)
-    # The generator first: a discriminator with changes of its own on shared embeddings must know them.
-    return _fill(network, checkpoint) + remarks
+            warnings += _fill(target, generator)
+    # The generator first: disentangled embeddings are relative to the generator's.
+    return _fill(network, checkpoint) + warnings
 
 
 def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:
-    """Whether weights of one fit the other: all but dropout and initial values."""
+    """Whether weights of one fit the other."""
     return all(getattr(one, name) == getattr(other, name) for name in SHAPE)
 
 
 def _fill(target: Discriminator | Generator | TwoTowerGenerator, source: Checkpoint) -> list[str]:
-    """A network's weights from a checkpoint: all of them where it is of the same kind, else the encoder's."""
+    """Load a network's weights from a checkpoint: all if it has the same architecture, else the encoder's."""
     check_shape(source.config, target.encoder.config)
     same = type(source.module) is type(target)
     state = source.module.state_dict() if same else {f"encoder.{name}": value for name, value in source.encoder.state_dict().items()}
@@ -200,17 +200,17 @@ def _fill(target: Discriminator | Generator | TwoTowerGenerator, source: Checkpo
     assert not same or all("embeddings" in name for name in missing), missing
     if same:
         return []
-    return [f"{source.path} is an {source.architecture}: the encoder starts from it, the {type(target).__name__.lower()}'s head from random weights"]
+    return [f"{source.path} is an {source.architecture}: the encoder starts from it, the {type(target).__name__.lower()}'s head is random"]
 
 
 def check_shape(theirs: EncoderConfig, ours: EncoderConfig) -> None:
-    """Refuse weights of another shape than the network's.
+    """Check that weights have the network's shape.
 
     Raises:
-        UserError: names the first difference and the flag that mends it.
+        UserError: names the first difference and the flag to change.
     """
     for name in SHAPE:
         if getattr(ours, name) != getattr(theirs, name):
             flag = f"set --{name.replace('_', '-')} {getattr(theirs, name)}"
-            remedy = "prepare the data with the checkpoint's own vocabulary" if name == "vocab_size" else flag
-            raise UserError(f"--init: {name} of the checkpoint is {getattr(theirs, name)}, of this network {getattr(ours, name)}; {remedy}")
+            remedy = "prepare the data with the checkpoint's vocabulary" if name == "vocab_size" else flag
+            raise UserError(f"--init: {name} is {getattr(theirs, name)} in the checkpoint, {getattr(ours, name)} in this run; {remedy}")

@@ -1,8 +1,9 @@
 """Original TensorFlow checkpoint -> discriminator and generator, without TensorFlow.
 
-Names follow google-research/electra's `model/modeling.py`: the discriminator under `electra/`, the generator under `generator/` (its embeddings
-only where they are its own), heads beside them; BERT's own under `bert/` and `cls/predictions/`. Sizes are read off the variables'
-shapes; the number of heads leaves no trace in them, so it is taken to be one per 64 of width, as in every released model.
+`TensorBundle` reads TensorFlow's format: PREFIX.index, a sorted table of entries, and PREFIX.data-*, the values. Names follow
+google-research/electra's `model/modeling.py`: the discriminator in `electra/`, the generator in `generator/` (with embeddings only if it does
+not share them), heads next to them; BERT in `bert/` and `cls/predictions/`. Sizes are taken from the variables' shapes; these do not show the
+number of heads, which is assumed to be one per 64 of width, as in every released model.
 """
 
 from __future__ import annotations
@@ -24,20 +25,47 @@ from electra.model.huggingface import from_hf, new_module
 from electra.model.objectives import Discriminator
 from electra.protobuf import Damaged, fields, masked_crc, varint
 
-# ---- PREFIX.index + PREFIX.data-00000-of-00001 -> arrays: TensorFlow's checkpoint format, read without TensorFlow ----
-
-
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 MOST_INDEX_BYTES = 256 << 20
 DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 6: "i1", 9: "<i8", 10: "?", 19: "<f2"}
-"""TensorFlow's DataType -> numpy's; 14, bfloat16, is widened by hand."""
+"""TensorFlow's DataType -> numpy's; bfloat16 is converted separately."""
 BFLOAT16 = 14
+HEAD_WIDTH = 64
+RENAMED = (
+    (r"/", "."),
+    (r"\.layer_(\d+)\.", r".layer.\1."),
+    (r"\.(kernel|gamma)$", ".weight"),
+    (r"\.beta$", ".bias"),
+    (r"_embeddings$", "_embeddings.weight"),
+    (r"^(generator|bert)\.", "electra."),
+    (r"^discriminator_predictions\.dense_1\.", "discriminator_predictions.dense_prediction."),
+    (r"^cls\.predictions\.transform\.", "generator_predictions."),
+    (r"^(generator_predictions|cls\.predictions)\.output_bias$", "generator_lm_head.bias"),
+)
+"""Pattern -> replacement, in this order, from the original's names to Hugging Face's."""
+
+# ---- the checkpoint format ----
+HEAD_WIDTH = 64
+RENAMED = (
+    (r"/", "."),
+    (r"\.layer_(\d+)\.", r".layer.\1."),
+    (r"\.(kernel|gamma)$", ".weight"),
+    (r"\.beta$", ".bias"),
+    (r"_embeddings$", "_embeddings.weight"),
+    (r"^(generator|bert)\.", "electra."),
+    (r"^discriminator_predictions\.dense_1\.", "discriminator_predictions.dense_prediction."),
+    (r"^cls\.predictions\.transform\.", "generator_predictions."),
+    (r"^(generator_predictions|cls\.predictions)\.output_bias$", "generator_lm_head.bias"),
+)
+"""Pattern -> replacement, in this order, from the original's names to Hugging Face's."""
+
+# ---- the checkpoint format ----
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorEntry:
-    """Where a tensor lies."""
+    """Position and type of a tensor in the data files."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -56,21 +84,21 @@ class TensorBundle:
         """Read the index of the checkpoint `prefix` (without .index).
 
         Raises:
-            UserError: not there, or damaged.
+            UserError: not found, or damaged.
         """
         require("google_crc32c", "train")
         self.prefix = prefix
         path = prefix.with_name(prefix.name + ".index")
         try:
             if path.stat().st_size > MOST_INDEX_BYTES:
-                raise Damaged(f"{path.stat().st_size:,} bytes are too many for an index")
+                raise Damaged(f"{path.stat().st_size:,} bytes are too large for an index")
             self._table = dict(_read_table(path.read_bytes()))
             self._num_shards = _header(self._table.pop(b"", b""))
             self.entries = {key.decode(): _entry(value) for key, value in self._table.items() if not key.startswith(b"\0")}
         except FileNotFoundError:
             raise UserError(f"{path} not found; give the checkpoint's name without .index, such as model.ckpt-1000000") from None
         except (Damaged, UnicodeDecodeError, OverflowError, IndexError) as error:
-            raise UserError(f"{path} is damaged or no TensorFlow checkpoint ({error}); fetch it again") from None
+            raise UserError(f"{path} is damaged or not a TensorFlow checkpoint ({error}); download it again") from None
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -78,7 +106,7 @@ class TensorBundle:
         """The variable `name`.
 
         Raises:
-            UserError: it is not there, its data are damaged or missing, or of a type that is no number.
+            UserError: it does not exist, or its data are damaged, missing or not numeric.
         """
         if name not in self.entries:
             raise UserError(f"{self.prefix} has no variable '{name}'")
@@ -86,16 +114,16 @@ class TensorBundle:
         try:
             return self._read(entry) if not entry.slices else self._assemble(name, entry)
         except Damaged as error:
-            raise UserError(f"{self.prefix}: variable '{name}' is damaged ({error}); fetch the checkpoint again") from None
+            raise UserError(f"{self.prefix}: variable '{name}' is damaged ({error}); download the checkpoint again") from None
 
     def _read(self, entry: TensorEntry) -> np.ndarray:
         if entry.dtype not in DTYPES and entry.dtype != BFLOAT16:
             raise Damaged(f"TensorFlow's data type {entry.dtype} is not supported")
         kind = np.dtype("<u2" if entry.dtype == BFLOAT16 else DTYPES[entry.dtype])
         if math.prod(entry.shape) * kind.itemsize != entry.size:
-            raise Damaged(f"shape {entry.shape} does not take {entry.size:,} bytes")
+            raise Damaged(f"shape {entry.shape} does not need {entry.size:,} bytes")
         if not 0 <= entry.shard < self._num_shards:
-            raise Damaged(f"it lies in file {entry.shard} of {self._num_shards}")
+            raise Damaged(f"it is in file {entry.shard} of {self._num_shards}")
         path = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self._num_shards:05d}")
         try:
             if entry.offset + entry.size > path.stat().st_size:
@@ -123,7 +151,7 @@ class TensorBundle:
             part = self._read(_entry(self._table[key]))
             where = tuple(slice(None) if length < 0 else slice(start, start + length) for start, length in extents)
             if whole is None:
-                # No slice is larger than the file, so neither is an honest whole.
+                # Slices are as large as the file at most; a declared shape far above that is damage, not to be allocated.
                 if math.prod(entry.shape) > part.size * len(entry.slices) * 2 + 1:
                     raise Damaged(f"its slices do not fill shape {entry.shape}")
                 whole = np.zeros(entry.shape, part.dtype)
@@ -137,7 +165,7 @@ class TensorBundle:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """A folder, an .index or a data file, or a prefix -> the prefix. In a folder: the one that its file `checkpoint` names, else the only one.
+    """A folder, an .index or a data file, or a prefix -> the prefix. In a folder: the one named in its file `checkpoint`, else the only one.
 
     Raises:
         UserError: none, or several.
@@ -150,7 +178,7 @@ def find_checkpoint(path: Path) -> Path:
     if record.is_file():
         for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model_checkpoint_path:"):
-                # Only its last part: the file may name another machine's path, or climb out of the folder.
+                # Only the last part: the path may be of another computer, or outside the folder.
                 name = line.partition(":")[2].strip().strip('"').replace("\\", "/").rsplit("/", 1)[-1]
                 if name in found:
                     return path / name
@@ -160,12 +188,9 @@ def find_checkpoint(path: Path) -> Path:
     return path / found[0]
 
 
-# ---- the table ----
-
-
 def _read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(data) < FOOTER or int.from_bytes(data[-8:], "little") != MAGIC:
-        raise Damaged("it does not end as an index does")
+        raise Damaged("it does not end like an index")
     footer = data[-FOOTER:]
     _, at = _handle(footer, 0)
     index, _ = _handle(footer, at)
@@ -268,37 +293,25 @@ def _extent(data: bytes) -> tuple[int, int]:
     return start, length
 
 
-HEAD_WIDTH = 64
-RENAMED = (
-    (r"/", "."),
-    (r"\.layer_(\d+)\.", r".layer.\1."),
-    (r"\.(kernel|gamma)$", ".weight"),
-    (r"\.beta$", ".bias"),
-    (r"_embeddings$", "_embeddings.weight"),
-    (r"^(generator|bert)\.", "electra."),
-    (r"^discriminator_predictions\.dense_1\.", "discriminator_predictions.dense_prediction."),
-    (r"^cls\.predictions\.transform\.", "generator_predictions."),
-    (r"^(generator_predictions|cls\.predictions)\.output_bias$", "generator_lm_head.bias"),
-)
-"""Pattern -> replacement, in this order, from the original's names to Hugging Face's."""
+# ---- networks ----
 
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """What a checkpoint holds."""
+    """The networks of a checkpoint."""
 
     discriminator: Discriminator | None
     generator: Generator | None
     """The generator; of a BERT checkpoint, the BERT."""
     unused: tuple[str, ...]
-    """Variables that belong to neither, without the optimizer's."""
+    """Variables of neither, except the optimizer's."""
 
 
 def read_networks(prefix: Path, num_attention_heads: int | None = None) -> Networks:
-    """The networks of the checkpoint `prefix`; `num_attention_heads` are the discriminator's, unset: one per 64 of width.
+    """The networks of the checkpoint `prefix`; `num_attention_heads` are the discriminator's, by default one per 64 of width.
 
     Raises:
-        UserError: damaged, no ELECTRA and no BERT, or incomplete; the message names what is missing.
+        UserError: damaged, neither ELECTRA nor BERT, or incomplete; the message names what is missing.
     """
     bundle = TensorBundle(prefix)
     used: set[str] = set()
@@ -308,7 +321,7 @@ def read_networks(prefix: Path, num_attention_heads: int | None = None) -> Netwo
         bert = _fill(bundle, "ElectraForMaskedLM", config, ("bert/", "cls/predictions/"), used)
         return Networks(discriminator=None, generator=bert, unused=_unused(bundle, used))  # type: ignore[arg-type]
     if "electra" not in scopes and "generator" not in scopes:
-        raise UserError(f"{prefix} is no ELECTRA and no BERT: its variables begin with {', '.join(sorted(scopes)[:5]) or 'nothing'}")
+        raise UserError(f"{prefix} is neither an ELECTRA nor a BERT: its variables begin with {', '.join(sorted(scopes)[:5]) or 'nothing'}")
     discriminator: nn.Module | None = None
     generator: nn.Module | None = None
     heads, width = num_attention_heads, None
@@ -320,12 +333,12 @@ def read_networks(prefix: Path, num_attention_heads: int | None = None) -> Netwo
         embeddings = "generator" if "generator/embeddings/word_embeddings" in bundle.entries else "electra"
         own = _config(bundle, "generator", embeddings, None)
         if heads is not None and width is not None:
-            # The original's rule (`get_generator_config`): heads shrink with the width.
+            # The original's rule (`get_generator_config`): heads are scaled with the width.
             own = _config(bundle, "generator", embeddings, max(1, heads * own.hidden_size // width))
         parts = ("generator/", f"{embeddings}/embeddings/", "generator_predictions/")
         generator = _fill(bundle, "ElectraForMaskedLM", own, parts, used)
     if discriminator is None and generator is None:
-        raise UserError(f"{prefix} holds no encoder: neither electra/encoder nor generator/encoder is among its variables")
+        raise UserError(f"{prefix} has no encoder: neither electra/encoder nor generator/encoder is among its variables")
     return Networks(discriminator=discriminator, generator=generator, unused=_unused(bundle, used))  # type: ignore[arg-type]
 
 
@@ -373,7 +386,7 @@ def hf_name(name: str) -> str:
 
 
 def _fill(bundle: TensorBundle, architecture: str, config: EncoderConfig, parts: tuple[str, ...], used: set[str]) -> nn.Module:
-    """A module from the variables below `parts`; an encoder's own embeddings stand before another's."""
+    """A module from the variables in `parts`; an encoder's own embeddings take precedence over shared ones."""
     tensors: dict[str, Tensor] = {}
     for name in bundle.entries:
         if not name.startswith(parts) or name.endswith(("/adam_m", "/adam_v")) or hf_name(name) in tensors:

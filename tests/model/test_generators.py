@@ -314,7 +314,7 @@ WRONG = {
     "--objective electric": "two-tower",
     "--objective electric --generator two-tower --temperature 2": "temperature 1",
     "--objective replace-mlm --mlm-first 30%": "mlm_first",
-    "--temperature 0": "temperature 0.0",
+    "--temperature 0": "--temperature 0: expected above 0",
     "--embedding-sharing disentangled --generator uniform": "disentangled",
 }
 
@@ -322,5 +322,5 @@ WRONG = {
 @pytest.mark.parametrize("flags", WRONG)
 def test_what_does_not_go_together_is_one_line(flags: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pretrain("small", shards, tmp_path / "run", *flags.split()) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and WRONG[flags] in err and not (tmp_path / "run").exists()
+    errors = [line for line in capsys.readouterr().err.splitlines() if "is deprecated" not in line]
+    assert len(errors) == 1 and WRONG[flags] in errors[0] and not (tmp_path / "run").exists()
