@@ -34,11 +34,6 @@ DROPOUT, LAYER_NORM, GELU, SOFTMAX = 4, 5, 8, 5
 """Operations per activation."""
 ORIGINAL_MASKED = 0.15625
 """Fraction of tokens that reach the softmax in the original's count: 20 of 128."""
-"""The values of a config.json that decide whether weights fit a network."""
-DROPOUT, LAYER_NORM, GELU, SOFTMAX = 4, 5, 8, 5
-"""Operations per activation."""
-ORIGINAL_MASKED = 0.15625
-"""Fraction of tokens that reach the softmax in the original's count: 20 of 128."""
 
 
 def generator_sizes(settings: ModelSettings) -> dict[str, int]:

@@ -183,8 +183,6 @@ def as_electra(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tupl
 
 # ---- checkpoints ----
 
-# ---- checkpoints ----
-
 EMBEDDINGS = "electra.embeddings."
 TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 OBJECTIVE = "electra_objective"

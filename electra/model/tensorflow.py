@@ -46,21 +46,6 @@ RENAMED = (
 """Pattern -> replacement, in this order, from the original's names to Hugging Face's."""
 
 # ---- the checkpoint format ----
-HEAD_WIDTH = 64
-RENAMED = (
-    (r"/", "."),
-    (r"\.layer_(\d+)\.", r".layer.\1."),
-    (r"\.(kernel|gamma)$", ".weight"),
-    (r"\.beta$", ".bias"),
-    (r"_embeddings$", "_embeddings.weight"),
-    (r"^(generator|bert)\.", "electra."),
-    (r"^discriminator_predictions\.dense_1\.", "discriminator_predictions.dense_prediction."),
-    (r"^cls\.predictions\.transform\.", "generator_predictions."),
-    (r"^(generator_predictions|cls\.predictions)\.output_bias$", "generator_lm_head.bias"),
-)
-"""Pattern -> replacement, in this order, from the original's names to Hugging Face's."""
-
-# ---- the checkpoint format ----
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -312,7 +312,7 @@ def test_every_kind_from_the_command_line(kind: str, shards: Path, tmp_path: Pat
 
 WRONG = {
     "--objective electric": "two-tower",
-    "--objective electric --generator two-tower --temperature 2": "temperature 1",
+    "--objective electric --generator two-tower --temperature 2": "requires temperature=1",
     "--objective replace-mlm --mlm-first 30%": "mlm_first",
     "--temperature 0": "--temperature 0: expected above 0",
     "--embedding-sharing disentangled --generator uniform": "disentangled",

@@ -88,12 +88,12 @@ def test_the_command_writes_what_transformers_opens(reference: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        ("short index", "damaged or no TensorFlow checkpoint"),
-        ("flipped bit in index", "damaged or no TensorFlow checkpoint"),
+        ("short index", "damaged or not a TensorFlow checkpoint"),
+        ("flipped bit in index", "damaged or not a TensorFlow checkpoint"),
         ("short data", "ends before byte"),
         ("flipped bit in data", "wrong checksum"),
         ("no data", "No such file"),
-        ("empty index", "damaged or no TensorFlow checkpoint"),
+        ("empty index", "damaged or not a TensorFlow checkpoint"),
         ("wrong heads", "do not divide"),
         ("no heads", "give --num-attention-heads"),
         ("no checkpoint", "not found"),
@@ -233,7 +233,7 @@ def test_a_folder_names_its_checkpoint_and_cannot_climb(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "../../etc/passwd"\n')
     with pytest.raises(UserError, match="several"):
         find_checkpoint(tmp_path)
-    with pytest.raises(UserError, match="no ELECTRA and no BERT"):
+    with pytest.raises(UserError, match="neither an ELECTRA nor a BERT"):
         read_networks(tmp_path / "a")
 
 
