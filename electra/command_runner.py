@@ -1,7 +1,7 @@
 """A list of steps, each an `electra` command, -> their outputs; what is done is skipped, what was interrupted continues.
 
 steps -> `run_here`:      one after the other in this process; the first error ends the run
-steps -> `run_processes`: each in a process of its own, several at a time, on this machine or a Ray cluster; a failure is reported, the rest goes on
+steps -> `run_processes`: each in a process of its own, several at a time, on this machine or a Ray cluster; a failure is reported, the rest continues
 signal -> `Stopped`, with exit code 128 + its number: commands that are running save themselves, and the same run continues later
 
 A step in a process of its own leaves trial.log (its command line and output) and trial.json (seconds, peak memory, how it ended) in its folder.
@@ -95,6 +95,8 @@ class Step:
     """One command of a recipe, or a function for what no command does."""
 
     title: str
+    description: str = ""
+    """More about it, shown when it starts."""
     folder: Path
     """Where it writes."""
     output: Path
@@ -152,7 +154,7 @@ class StepProgress(ProgressDisplay):
             self.update(done / max(1, len(self.runner.steps)), f"{self.state()}, {duration(self.seconds)} so far")
 
     def seconds_left(self) -> float | None:
-        """None before the first step ended."""
+        """None before the first step ended, and when none is left."""
         actual, predicted = defaultdict[str, float](float), defaultdict[str, float](float)
         for step, ended in self.runner.outcomes.items():
             if not ended.returncode:
@@ -162,9 +164,11 @@ class StepProgress(ProgressDisplay):
         if not predicted["all kinds"]:
             return None
         left = [step for step in self.runner.steps if not step.done and step not in self.runner.outcomes]
+        if not left:
+            return None
         kinds = [step.kind if predicted[step.kind] else "all kinds" for step in left]
         work = sum(step.seconds * actual[kind] / predicted[kind] for step, kind in zip(left, kinds, strict=True))
-        return work / max(1, min(self.workers, len(left)))
+        return work / min(self.workers, len(left))
 
     def state(self) -> str:
         """'3 of 10 trials, 1 failed, 2 at a time, about 1 min 10 s left'."""
@@ -200,7 +204,7 @@ class CommandRunner:
             if step.done:
                 continue
             label = f"[{index + 1} of {len(self.steps)}] {step.title}"
-            progress.say(f"\n{label}")
+            progress.say(f"\n{label}{f': {step.description}' if step.description else ''}")
             try:
                 _ = call(*step.command_line()) if step.action is None else step.action()
             except UserError as error:
@@ -210,7 +214,7 @@ class CommandRunner:
             progress.say(f"{label}: {f'{words}, ' if words else ''}{duration(time.monotonic() - start)}; {progress.state()}")
 
     def run_processes(self, places: Places, *, ray_address: str | None = None) -> None:
-        """Each in a process of its own, `places.workers` at a time; a failed one is in `outcomes` and the rest goes on.
+        """Each in a process of its own, `places.workers` at a time; a failed one is in `outcomes`, the rest continues.
 
         Raises:
             Stopped: a signal came; the steps that were running have saved themselves.

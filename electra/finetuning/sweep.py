@@ -1,7 +1,7 @@
 """A suite of tasks, a search, or one task's seeds in parallel -> trials -> one table and the best models.
 
 settings     -> trials: task x point of the search x seed      (every flag checked before any is run)
-trials       -> processes, several at a time                   (what is finished stays; a failure is reported, the rest goes on)
+trials       -> processes, several at a time                   (what is finished stays; a failure is reported, the rest continues)
 task files   -> baselines.json                                 (with --baselines)
 every trial  -> RUN/best, of several tasks RUN/best/TASK       (the best trial's model; the other trials' weights are removed)
 all trials   -> RUN/results.json, table.md, results.png; of one task also scores.json and predictions.jsonl, as a run without trials
@@ -66,7 +66,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
     suite, left = settings.suite, sum(not trial.done for trial in trials)
     places = find_places(left, workers=suite.workers, threads=settings.loop.threads, device=settings.loop.device, ray=suite.engine == "ray")
     if left and settings.task not in suites():
-        # A suite reports a task that cannot be read and goes on with the others; here nothing would be left to do.
+        # A suite reports a task that cannot be read and continues with the others; here nothing would be left to do.
         setup.read_inputs(from_command_line(FinetuneSettings, trials[0].argv[1:], "electra finetune"))
     write_config(settings, search)
     for name in missing:

@@ -102,9 +102,9 @@ def test_the_best_model_of_each_task_is_kept(done: Path) -> None:
     from electra.model.huggingface import load_checkpoint
 
     for task in ("sst2", "mrpc"):
-        told = _read(done / task / "best.json")
+        record = _read(done / task / "best.json")
         scores = [_read(done / task / f"seed-{seed}" / "scores.json")["scores"]["accuracy"]["mean"] for seed in (1, 2)]
-        assert told["score"] == max(scores) and scores[int(told["trial"][-1]) - 1] == max(scores)
+        assert record["score"] == max(scores) and scores[int(record["trial"][-1]) - 1] == max(scores)
         assert load_checkpoint(done / "best" / task, "classifier").labels == ("0", "1")
         assert "best of all trials" in (done / "best" / task / "README.md").read_text()
     assert len(list(done.rglob("model.safetensors"))) == 2
@@ -130,7 +130,7 @@ def test_a_suite_of_an_earlier_version_continues(done: Path, start: Path, glue: 
     assert _read(output / "results.json")["tasks"] == _read(done / "results.json")["tasks"]
 
 
-def test_baselines_stand_beside_the_scores(done: Path, start: Path, glue: Path, tmp_path: Path) -> None:
+def test_baselines_are_next_to_the_scores(done: Path, start: Path, glue: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(done, tmp_path / done.name)
     more = ("--seeds", "2", "--workers", "2")
     assert cli.main(_command(start, glue, copy, *more, "--baselines", "--resume")) == 0
@@ -169,14 +169,14 @@ def test_resume_runs_only_what_is_new(done: Path, start: Path, glue: Path, tmp_p
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_failing_task_is_told_and_the_rest_go_on(start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_task_is_reported_and_the_rest_continues(start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(glue, tmp_path / "glue")
     (tmp_path / "glue" / "MRPC" / "train.tsv").write_text("Quality\t#1 String\n1\tone\n")
     assert cli.main(_command(start, tmp_path / "glue", tmp_path / "run", "--workers", "1")) == 1
-    told, results = capsys.readouterr(), _read(tmp_path / "run" / "results.json")
+    printed, results = capsys.readouterr(), _read(tmp_path / "run" / "results.json")
     assert set(results["tasks"]) == {"sst2"} and results["average"] is None
     assert [item["trial"] for item in results["failed"]] == ["mrpc seed 1"] and "no column '#2 String'" in results["failed"][0]["error"]
-    assert "**failed**" in told.out and "mrpc seed 1: failed" in told.err and "\n" not in results["failed"][0]["error"]
+    assert "**failed**" in printed.out and "mrpc seed 1: failed" in printed.err and "\n" not in results["failed"][0]["error"]
     shutil.copy(glue / "MRPC" / "train.tsv", tmp_path / "glue" / "MRPC" / "train.tsv")
     assert cli.main(_command(start, tmp_path / "glue", tmp_path / "run", "--workers", "1", "--resume")) == 0
     assert set(_read(tmp_path / "run" / "results.json")["tasks"]) == {"sst2", "mrpc"}
@@ -192,8 +192,8 @@ def _wait_for(path: Path, seconds: float = 60) -> None:
 LONG = ("--num-train-steps", "4000", "--checkpoint-every", "5", "--evaluate-every", "4000", "--log-every", "5")
 
 
-def test_a_killed_trial_is_told_and_a_stopped_suite_goes_on(start: Path, glue: Path, tmp_path: Path) -> None:
-    """One trial is killed: the suite says so and goes on. Then the suite itself is stopped: its trials save themselves."""
+def test_a_killed_trial_is_reported_and_a_stopped_suite_saves_its_trials(start: Path, glue: Path, tmp_path: Path) -> None:
+    """One trial is killed: the suite reports it and continues. Then the suite itself is stopped: its trials save themselves."""
     output = tmp_path / "run"
     words = [sys.executable, "-m", "electra", *_command(start, glue, output, *LONG, "--workers", "1", task="sst2"), "--seeds", "2"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -204,12 +204,12 @@ def test_a_killed_trial_is_told_and_a_stopped_suite_goes_on(start: Path, glue: P
                 trial = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "seed-1"], capture_output=True, text=True).stdout.split()
                 os.kill(int(trial[0]), signal.SIGKILL)
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 128 + signal.SIGTERM, told
-    assert "sst2 seed 1: failed: killed by SIGKILL" in told and "with --resume continues" in told
-    assert "sst2 seed 2: stopped after step" in told
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "sst2 seed 1: failed: killed by SIGKILL" in err and "with --resume continues" in err
+    assert "sst2 seed 2: stopped after step" in err
     kept = sorted((output / "search" / "seed-2" / "seed-2" / "checkpoints").iterdir())[-1]
     assert "stopped after step" in (output / "search" / "seed-2" / "trial.log").read_text()
     assert int(kept.name.split("-")[-1]) >= 5 and not (output / "search" / "seed-2" / "scores.json").exists()
@@ -224,14 +224,14 @@ def test_a_trial_that_still_runs_is_not_started_twice(tmp_path: Path) -> None:
     assert command_runner.run_process(["--version"], tmp_path, {}).returncode == 0
 
 
-def test_ray_is_asked_for_every_trial(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
-    """With a stand-in for Ray: each trial goes through one remote call, a lost worker is a failed trial, and the cluster is left at the end."""
+def test_ray_runs_every_trial(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
+    """With a replacement of Ray: each trial goes through one remote call, a lost worker is a failed trial, and the cluster is left at the end."""
     from electra.data import ray_backend
 
     class RayError(Exception):
         pass
 
-    asked: list[dict[str, Any]] = []
+    options_given: list[dict[str, Any]] = []
     left: list[bool] = []
 
     class Ray:
@@ -241,7 +241,7 @@ def test_ray_is_asked_for_every_trial(start: Path, glue: Path, tmp_path: Path, m
             return {"CPU": 4.0}
 
         def remote(self, **options: Any) -> Any:
-            asked.append(options)
+            options_given.append(options)
             return lambda function: type("Remote", (), {"remote": lambda _, *values: (function, values)})()
 
         def get(self, call: Any) -> Any:
@@ -258,7 +258,7 @@ def test_ray_is_asked_for_every_trial(start: Path, glue: Path, tmp_path: Path, m
     assert cli.main(_command(start, glue, tmp_path / "run", "--engine", "ray", "--workers", "1", "--seeds", "2", task="sst2")) == 1
     results = _read(tmp_path / "run" / "results.json")
     assert results["tasks"]["sst2"]["seeds"] == [1] and "Ray worker was lost" in results["failed"][0]["error"]
-    assert asked == [{"num_cpus": 1, "num_gpus": 0, "max_retries": 0}] and left == [True]
+    assert options_given == [{"num_cpus": 1, "num_gpus": 0, "max_retries": 0}] and left == [True]
 
 
 # ---- search ----
@@ -303,7 +303,7 @@ def test_a_run_without_trials_is_not_resumed_with_them(start: Path, glue: Path, 
 
 
 @pytest.mark.parametrize(
-    ("search", "said"),
+    ("search", "message"),
     [
         (("lr",), "expected NAME=VALUE"),
         (("lr=1e-4,",), "expected NAME=VALUE"),
@@ -312,8 +312,8 @@ def test_a_run_without_trials_is_not_resumed_with_them(start: Path, glue: Path, 
         (("epochs=1", "epochs=2"), "given twice"),
     ],
 )
-def test_wrong_searches(search: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_wrong_searches(search: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         sweep.read_search(search)
 
 
@@ -322,7 +322,7 @@ def test_every_combination_is_tried() -> None:
     assert len(points) == 6 and points[1] == (("learning_rate", "1e-4"), ("epochs", "5"))
 
 
-def test_a_value_its_flag_does_not_take_is_told_before_anything_runs(
+def test_a_value_its_flag_does_not_take_is_reported_before_anything_runs(
     start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(_command(start, glue, tmp_path / "run", "--search", "epochs=3,many", task="sst2")) == 2
@@ -332,7 +332,7 @@ def test_a_value_its_flag_does_not_take_is_told_before_anything_runs(
 # ---- parts ----
 
 
-def test_a_draw_is_for_the_tasks_that_have_some(tmp_path: Path) -> None:
+def test_a_fold_is_for_the_tasks_that_have_some(tmp_path: Path) -> None:
     """--fold in a suite reaches FewCLUE's tasks and not ChnSentiCorp, which would refuse it."""
     settings = from_command_line(FinetuneSettings, ["clue", "--model", "m", "--data", str(tmp_path), "--output", "o", "--fold", "1"], "finetune")
     trials = sweep.plan(settings, {"tnews": tmp_path, "chnsenticorp": tmp_path}, [()])
@@ -366,7 +366,7 @@ def test_the_interval_is_students() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["glue", "--data", "{none}"], "not found"),
         (["glue", "--data", "{empty}"], "holds no folder of the suite 'glue'"),
@@ -374,8 +374,8 @@ def test_the_interval_is_students() -> None:
         (["glu", "--data", "{empty}"], "unknown task 'glu'"),
     ],
 )
-def test_suites_that_cannot_be(words: list[str], said: str, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_suites_that_cannot_be(words: list[str], message: str, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     words = [word.format(none=tmp_path / "none", empty=tmp_path / "empty") for word in words]
     assert cli.main(["finetune", *words, "--model", str(start), "--output", str(tmp_path / "run")]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The ablation: equal compute, arithmetic of the budget, whole runs, going on after a stop, what the sentence says, bad input."""
+"""The ablation: equal compute, arithmetic of the budget, whole runs, resuming, the conclusions, bad input."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_matched_runs_have_equal_flops_within_a_step(preset: str, num_steps: int
     assert sum(runs["mlm-flops"].stage_steps) > num_steps
 
 
-def test_every_pretraining_has_the_precision_asked_for() -> None:
+def test_every_pretraining_has_the_given_precision() -> None:
     methods = find_methods(settings_of("scratch", "--data", "x", "--precision", "bf16"), ())
     assert [stage.loop.precision for method in methods for stage, _ in method.phase_shares()] == ["bf16"] * 3
     assert all("bf16" in method.argv for method in methods)
@@ -141,16 +141,16 @@ def test_twice_the_budget_is_twice_the_training() -> None:
 
 
 def test_a_budget_too_short_says_what_is_enough() -> None:
-    with pytest.raises(UserError, match="too short for 3 seeds and 30 fine-tunings") as told:
+    with pytest.raises(UserError, match="too short for 3 seeds and 30 fine-tunings") as raised:
         ablation_plan.split_budget(settings_of("scratch", "--budget", "30s"), 1.0, COST, 1, 20.0)
-    enough = int(str(told.value).split("at least ")[1].split("s")[0])
+    enough = int(str(raised.value).split("at least ")[1].split("s")[0])
     ablation_plan.split_budget(settings_of("scratch", "--budget", f"{enough}s"), 1.0, COST, 1, 20.0)
 
 
-# ---- what the data says ----
+# ---- conclusions ----
 
 
-def told(first: list[float], second: list[float], examples: list[float] | None = None) -> str:
+def conclusion(first: list[float], second: list[float], examples: list[float] | None = None) -> str:
     difference = compare(dict(enumerate(first)), dict(enumerate(second)))
     assert difference is not None
     if examples:
@@ -159,7 +159,7 @@ def told(first: list[float], second: list[float], examples: list[float] | None =
 
 
 def test_a_clear_win_is_called_one() -> None:
-    text = told([0.85, 0.852, 0.848], [0.82, 0.823, 0.821], [0.01, 0.05])
+    text = conclusion([0.85, 0.852, 0.848], [0.82, 0.823, 0.821], [0.01, 0.05])
     differences = [0.03, 0.029, 0.027]
     reach = 4.302653 * statistics.stdev(differences) / 3**0.5  # Student's t of two degrees of freedom
     low, high = (100 * (statistics.fmean(differences) + sign * reach) for sign in (-1, 1))
@@ -168,7 +168,7 @@ def test_a_clear_win_is_called_one() -> None:
 
 
 def test_a_clear_loss_is_called_one() -> None:
-    assert told([0.82, 0.823, 0.821], [0.85, 0.852, 0.848]).startswith("BERT beats ELECTRA at equal FLOPs by 2.9 points")
+    assert conclusion([0.82, 0.823, 0.821], [0.85, 0.852, 0.848]).startswith("BERT beats ELECTRA at equal FLOPs by 2.9 points")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_clear_loss_is_called_one() -> None:
     ],
 )
 def test_no_winner_is_named_where_there_is_none(first: list[float], second: list[float], examples: list[float] | None, reason: str) -> None:
-    text = told(first, second, examples)
+    text = conclusion(first, second, examples)
     assert reason in text and "beats" not in text
 
 
@@ -328,7 +328,7 @@ def test_recorded_flops_are_equal_within_a_step(whole: Path) -> None:
         assert spent["electra"]["tokens"] == both[0]["tokens"] + both[1]["tokens"]
 
 
-def test_runs_of_equal_time_are_settled_by_recorded_seconds(whole: Path, tmp_path: Path) -> None:
+def test_the_length_of_runs_of_equal_time_comes_from_recorded_seconds(whole: Path, tmp_path: Path) -> None:
     plan = ablation_plan.read_plan(whole)
     assert plan is not None and [run.settled for run in plan.runs] == [False, False, True]
     for name, stage_seconds in (("electra/mlm-first", 3.0), ("electra", 5.0), ("mlm-flops", 4.0)):
@@ -364,7 +364,7 @@ def begin_like(shop: Path, whole: Path, output: Path) -> None:
     (output / "config.toml").write_text(config.to_toml(settings_of(*scratch(shop, output)[1:])))
 
 
-def test_what_was_stopped_goes_on_to_the_same_results(
+def test_a_stopped_ablation_resumes_to_the_same_results(
     shop: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stopped in a pre-training, in a fine-tuning, before a command, and once killed without a word."""
@@ -375,7 +375,7 @@ def test_what_was_stopped_goes_on_to_the_same_results(
     update, call = loop.Run.update, command_runner.call
     place, calls = "", 0
 
-    def update_and_stop(run: Any, asked: list[int]) -> bool:
+    def update_and_stop(run: Any, signals: list[int]) -> bool:
         folder = str(run.log.folder)
         if place == "pre-training" and folder.endswith("seed-1/mlm-flops") and run.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -383,7 +383,7 @@ def test_what_was_stopped_goes_on_to_the_same_results(
             raise KeyError("killed")
         if place == "fine-tuning" and "seed-2/electra-point-2" in folder and run.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return update(run, asked)
+        return update(run, signals)
 
     def call_and_stop(*argv: object) -> str:
         nonlocal calls
@@ -425,7 +425,7 @@ def test_more_seeds_come_later_with_the_same_sizes(shop: Path, whole: Path, tmp_
     assert (tmp_path / "more" / "plan.json").read_text() == (whole / "plan.json").read_text()
 
 
-def test_imdb_from_random_weights_and_going_on(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_imdb_from_random_weights_and_from_a_checkpoint(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--data", shop / "aclImdb", "--preset", shop / "preset.toml", "--num-train-steps", 6, "--points", 1, "--seeds", 1, "--device", "cpu"]
     assert main([str(word) for word in ["ablate", "imdb", *common, "--output", tmp_path / "one", "--json"]]) == 0
     results = json.loads(capsys.readouterr().out)
@@ -490,7 +490,7 @@ def test_a_dry_run_writes_nothing(shop: Path, tmp_path: Path, capsys: pytest.Cap
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --sedes 3", "did you mean '--seeds'"),
     ],
 )
-def test_bad_input_is_told_in_one_line(words: str, says: str, shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_reported_in_one_line(words: str, says: str, shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ablate", *words.format(shop=shop, out=tmp_path / "out").split()]) == 2
     err = capsys.readouterr().err
     assert err.splitlines()[-1].startswith("electra: ") and says in err, err
@@ -500,7 +500,7 @@ def test_bad_input_is_told_in_one_line(words: str, says: str, shop: Path, tmp_pa
 
 
 def test_a_budget_too_short_for_reviews_keeps_their_shards(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Making them took time: a longer budget goes on with them."""
+    """Making them took time: a longer budget uses them."""
     words = ["ablate", "imdb", "--data", shop / "aclImdb", "--preset", shop / "preset.toml", "--output", tmp_path / "out"]
     assert main([*map(str, words), "--budget", "2s"]) == 2
     assert "too short" in capsys.readouterr().err
@@ -508,7 +508,7 @@ def test_a_budget_too_short_for_reviews_keeps_their_shards(shop: Path, tmp_path:
     assert main([*map(str, words), "--resume", "--budget", "2s"]) == 2 and list((tmp_path / "out").glob("shards/manifest.json"))
 
 
-def test_another_ablation_is_not_gone_on_with(shop: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_ablation_is_not_resumed(shop: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (whole / "results.json").read_bytes()
     assert main([*scratch(shop, whole), "--resume", "--points", "3"]) == 2
     assert "began with points = 2, now it is 3" in capsys.readouterr().err

@@ -133,7 +133,7 @@ def test_what_was_not_done_is_not_shown() -> None:
 
 @pytest.mark.parametrize(("text", "word", "other"), run.PAIRS)
 def test_the_exchanged_word_is_found_though_others_are_like_it(text: str, word: str, other: str) -> None:
-    """'the' put where another 'the' stands before it: its own place counts."""
+    """'the' is replaced after another 'the': its own position counts."""
     changed = text.replace(word, other, 1)
     place = text.find(word)
     assert report.replaced_word({"original": {"text": text}, "changed": {"text": changed}, "word": other}) == (place, word, other)

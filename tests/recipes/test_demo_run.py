@@ -61,7 +61,7 @@ def test_docstrings_become_sentences_without_code_or_markup(tmp_path: Path) -> N
     ]
 
 
-def test_long_texts_beside_docstrings_are_read_too(tmp_path: Path) -> None:
+def test_long_strings_are_read_like_docstrings(tmp_path: Path) -> None:
     text = "This is a long help text that is kept in a variable and is printed for the users of the tool. " * 3
     (tmp_path / "m.py").write_text(f'"""The tools that are in this module."""\nHELP = {{"a": """{text}"""}}\n')
     assert any("kept in a variable" in sentence for sentence in corpus.sentences_of(tmp_path / "m.py"))
@@ -195,7 +195,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         run.run(DemoSettings(output=tmp_path / "new", data=tmp_path / "SST-3"))
 
 
-def test_the_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundled_model_is_fine_tuned_too_and_then_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
     def finetune(place: run.Workspace, command: str, *argv: object, quiet: bool = False) -> str:
@@ -215,7 +215,7 @@ def test_the_shipped_model_is_fine_tuned_beside_the_others_and_then_answers(tmp_
     found = run.sentiment(run.Workspace(DemoSettings(output=tmp_path), {}))
     assert started == [final, f"random:{final}", "shipped:mini"] and located(started[-1]).is_dir()
     assert found["answers"] == "sentiment-shipped" and (tmp_path / found["answers"]).is_dir() and found["shipped"] == pytest.approx(0.8)
-    # What comes with the package is really asked, and knows more than one answer for all.
+    # The package's classifier is really run, and is better than one answer for all.
     assert found["classifier"] > found["majority"] + 0.1
 
 

@@ -206,7 +206,7 @@ def check(settings: AblateSettings) -> Checked:
     tokenizer = known_tokenizer(settings)
     model = methods[0].settings.model
     labelled = open_task(settings)
-    asked: FinetuneSettings = config.build(
+    given: FinetuneSettings = config.build(
         FinetuneSettings,
         {
             "task": labelled.task.name,
@@ -215,14 +215,14 @@ def check(settings: AblateSettings) -> Checked:
             "preset": settings.finetune_preset or ("mini" if model.hidden_size < 256 else "paper"),
         },
     )
-    recipe = fit_length(resolve(asked, labelled.task.name, model.hidden_size), asked, model.max_position_embeddings)
+    hyperparameters = fit_length(resolve(given, labelled.task.name, model.hidden_size), given, model.max_position_embeddings)
     return Checked(
         settings=settings,
         methods=methods,
         labelled=labelled,
         tokenizer=tokenizer,
         vocab_size=tokenizer.vocab_size if tokenizer is not None else methods[0].settings.data.vocab_size,
-        finetuning=recipe,
+        finetuning=hyperparameters,
     )
 
 

@@ -215,16 +215,18 @@ def picture(title: str, width: float, height: float, draw: Callable[[Axes], None
 
 def curves_picture(title: str, named: Sequence[Curve], level: tuple[float, str] | None) -> Markup:
     """Curves over steps; `level`: a dashed line at a value, with its name."""
+    from matplotlib.ticker import MaxNLocator
 
     def draw(axes: Axes) -> None:
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
         axes.grid(color=LINE, linewidth=0.8)
         for (name, points), colour in zip(named, (ONE, TWO), strict=False):
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=name)
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, marker="o" if len(points) < 3 else None, markersize=5, label=name)
         if level is not None:
             axes.axhline(level[0], color=SOFT, linestyle=(0, (4, 4)), linewidth=1.0, label=level[1])
         axes.legend(frameon=False, labelcolor=SOFT, fontsize=9)
         axes.set_xlabel("steps", color=SOFT)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.xaxis.set_major_formatter("{x:,.0f}")
 
     return picture(title, 4.6, 2.6, draw)

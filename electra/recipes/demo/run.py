@@ -186,7 +186,8 @@ def run(settings: DemoSettings) -> int:
     place = open_workspace(settings)
     steps = [
         Step(
-            title=f"{name}: {step.__doc__}",
+            title=name,
+            description=step.__doc__ or "",
             folder=place.folder,
             output=result_file(place.folder, name),
             action=partial(place.run_step, name),
