@@ -112,6 +112,11 @@ def test_python_of_a_page_compiles_and_its_imports_exist(name: str) -> None:
                 assert hasattr(importlib.import_module(module), each), f"{module}.{each}"
 
 
+def test_readme_names_every_package() -> None:
+    packages = {f"electra/{path.parent.name}" for path in (ROOT / "electra").glob("*/__init__.py")} | {"electra/presets"}
+    assert packages <= set(re.findall(r"`(electra/\w+)`", PAGES["README.md"].read_text(encoding="utf-8")))
+
+
 def test_readme_is_short() -> None:
     assert len(PAGES["README.md"].read_text(encoding="utf-8").splitlines()) <= 130
 
