@@ -122,7 +122,7 @@ def main() -> int:
     """Measure, print, and write bench/records/DATE-NAME.json and .md; exit code 1 where one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="our fine-tuned checkpoint, with the head of transformers")
-    parser.add_argument("artefacts", nargs="*", help="artifacts built from it")
+    parser.add_argument("artifacts", nargs="*", help="artifacts built from it")
     parser.add_argument("--task", required=True)
     parser.add_argument("--data", required=True, help="the task's folder")
     parser.add_argument("--calls", type=int, default=200, help="timed calls of each kind")
@@ -140,7 +140,7 @@ def main() -> int:
     if json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"] != ["ElectraForSequenceClassification"]:
         raise UserError(f"{options.model}: transformers opens no such model for text classification; fine-tune with --head transformers")
     before = environment.describe()
-    sources = [options.model, *options.artefacts]
+    sources = [options.model, *options.artifacts]
     place, other = str(folder), options.optimum or options.peers
     known = [(EAGER, place, open_eager, options.peers), (PIPELINE, place, open_pipeline, options.peers)] if options.peers else []
     known += [(EXPORTED, options.exported, open_exported, other)] if options.exported else []
@@ -198,12 +198,12 @@ def measure(work: Work) -> dict[str, Any]:
     """A classifier, what is built from it, and the peers, by this script."""
     data, model = models.sst2(work), models.classifier(work)
     targets = BUILT[:2] if work.quick else BUILT
-    artefacts = []
+    artifacts = []
     failed: dict[str, str] = {}
     for index, target in enumerate(targets):
         work.progress(0.05 * index, f"building {target}")
         try:
-            artefacts.append(str(models.artefact(work, target)))
+            artifacts.append(str(models.artifact(work, target)))
         except RuntimeError as error:
             failed[target] = str(error)
     exported, why = export(work)
@@ -211,10 +211,10 @@ def measure(work: Work) -> dict[str, Any]:
         failed[EXPORTED] = why
     if not work.peers:
         failed[EAGER] = failed[PIPELINE] = work.peers_problem
-    words = [str(HERE / "deployment.py"), str(model), *artefacts, "--task", "sst2", "--data", str(data), "--threads", str(work.threads)]
+    words = [str(HERE / "deployment.py"), str(model), *artifacts, "--task", "sst2", "--data", str(data), "--threads", str(work.threads)]
     words += ["--peers", work.peers, "--exported", exported, "--optimum", work.optimum, "--records", str(work.folder), "--name", "section"]
     words += ["--calls", "10", "--num-examples", "10"] if work.quick else []
-    seen, total = 0, 2 * (len(artefacts) + 1 + 3) + 7
+    seen, total = 0, 2 * (len(artifacts) + 1 + 3) + 7
 
     def take(line: str) -> None:
         nonlocal seen

@@ -132,7 +132,7 @@ def classifier(work: Work) -> Path:
     return folder
 
 
-def artefact(work: Work, target: str) -> Path:
+def artifact(work: Work, target: str) -> Path:
     """What `electra build` makes of the classifier."""
     folder = work.folder / target
     if not folder.exists():

@@ -129,7 +129,7 @@ def machine() -> dict[str, Any]:
 def parse() -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", help="a classifier: checkpoint or artefact")
+    parser.add_argument("model", help="a classifier: checkpoint or artifact")
     parser.add_argument("--texts", type=Path, required=True, help="texts to send: lines, or a .tsv with a header")
     parser.add_argument("--minutes", type=float, default=5.0, help="minutes at twice the capacity")
     parser.add_argument("--capacity-seconds", type=float, default=30.0, help="seconds of each capacity measurement")

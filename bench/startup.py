@@ -31,17 +31,17 @@ def call(name: str, work: Work, places: dict[str, Path]) -> tuple[float, str]:
         return run([sys.executable, "-c", "pass"], threads=work.threads)
     if name == PIPELINE:
         return run([work.peers, "-c", SCRIPT, str(places["checkpoint"])], threads=work.threads, peer=True, text=models.SENTENCE)
-    place = places["checkpoint" if name == TORCH else "artefact"]
+    place = places["checkpoint" if name == TORCH else "artifact"]
     return electra("predict", place, "-", "--threads", str(work.threads), threads=work.threads, text=models.SENTENCE)
 
 
 def measure(work: Work) -> dict[str, Any]:
     """Every command once, then in turns."""
-    work.progress(0.0, "a classifier and its onnx-int8 artefact")
+    work.progress(0.0, "a classifier and its onnx-int8 artifact")
     places = {"checkpoint": models.classifier(work)}
     failed: dict[str, str] = {}
     try:
-        places["artefact"] = models.artefact(work, "onnx-int8")
+        places["artifact"] = models.artifact(work, "onnx-int8")
     except RuntimeError as error:
         failed[BUILT] = str(error)
     names = [BARE, HELP, TORCH, *([] if BUILT in failed else [BUILT]), *([PIPELINE] if work.peers else [])]
@@ -80,6 +80,6 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def targets(result: dict[str, Any]) -> list[Target]:
-    """One sentence, with torch and from an artefact."""
+    """One sentence, with torch and from an artifact."""
     found = result["summary"]
     return [at_most(f"start-up: {name}", found[name]["warm"]["median"] if name in found else None, asked, " s") for name, asked in ASKED.items()]

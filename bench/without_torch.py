@@ -1,9 +1,9 @@
-"""A built artefact in an environment without torch, beside its checkpoint in this one: the seed's two machines on one.
+"""A built artifact in an environment without torch, beside its checkpoint in this one: the seed's two machines on one.
 
-    python bench/without_torch.py CHECKPOINT ARTEFACT... --task sst2 --data glue/SST-2 --name without-torch
+    python bench/without_torch.py CHECKPOINT ARTIFACT... --task sst2 --data glue/SST-2 --name without-torch
 
 Makes a virtual environment, installs `electra[runtime]` into it with the pins of constraints.txt, and runs there, as a user would, `electra
-evaluate ARTEFACT` and 'electra predict'; `electra evaluate CHECKPOINT` runs here. Written down: packages and size of both environments, the
+evaluate ARTIFACT` and 'electra predict'; `electra evaluate CHECKPOINT` runs here. Written down: packages and size of both environments, the
 scores, how many answers are the same and how far probabilities lie apart, and how long a command takes from its start to its only answer.
 """
 
@@ -105,9 +105,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     del environments["with_torch"]["packages"]
     scores, wanted = answers_of(here, given.checkpoint.resolve(), given, folder)
     rows = [row_of(here, given.checkpoint, scores)]
-    for artefact in given.artefacts:
-        scores, answers = answers_of(there, artefact.resolve(), given, folder)
-        rows.append(row_of(there, artefact, scores) | {"agreement": agreement(answers, wanted)})
+    for artifact in given.artifacts:
+        scores, answers = answers_of(there, artifact.resolve(), given, folder)
+        rows.append(row_of(there, artifact, scores) | {"agreement": agreement(answers, wanted)})
     return {"environments": environments, "checkpoint": rows[0], "artefacts": rows[1:]}
 
 
@@ -121,7 +121,7 @@ def main() -> None:
     """Measure and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="fine-tuned checkpoint, run here")
-    parser.add_argument("artefacts", type=Path, nargs="+", help="what was built from it, run there")
+    parser.add_argument("artifacts", type=Path, nargs="+", help="what was built from it, run there")
     parser.add_argument("--task", default="sst2")
     parser.add_argument("--data", type=Path, required=True, help="the task's folder")
     parser.add_argument("--name", default="without-torch", help="of the record")
@@ -130,7 +130,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(given, Path(folder))
     words = (
-        f"{given.checkpoint.name} {' '.join(path.name for path in given.artefacts)} --task {given.task} --data {given.data.name} --name {given.name}"
+        f"{given.checkpoint.name} {' '.join(path.name for path in given.artifacts)} --task {given.task} --data {given.data.name} --name {given.name}"
     )
     record = {"date": str(date.today()), "task": given.task, "command": f"python bench/without_torch.py {words}", "machine": describe(), **found}
     file = ROOT / "bench" / "records" / f"{date.today()}-{given.name}.json"

@@ -346,7 +346,7 @@ def build(model: Place | BuildSettings, **arguments: Unpack[BuildArguments]) -> 
 
 
 def _build_one(settings: BuildSettings) -> BuiltArtifact:
-    from electra.exporting.targets import build_artefact, target
+    from electra.exporting.targets import build_artifact, target
 
     for name in ("task", "data", "max_drop", "split", "calls", "threads", "skip"):
         if name in config.given(settings):
@@ -358,15 +358,15 @@ def _build_one(settings: BuildSettings) -> BuiltArtifact:
         raise UserError(f"--calibrate is for 8-bit targets with static quantization, target {settings.target} needs no texts; leave it out")
     texts = _calibration_texts(settings) if chosen.calibrated else []
     spec = {"max_length": settings.max_length, "truncate": settings.truncate}
-    manifest = build_artefact(settings.model, settings.target, settings.output, texts=texts, **spec, say=say)  # type: ignore[arg-type]
+    manifest = build_artifact(settings.model, settings.target, settings.output, texts=texts, **spec, say=say)  # type: ignore[arg-type]
     return BuiltArtifact(path=settings.output, manifest=manifest)
 
 
 def _check_source(settings: BuildSettings) -> None:
-    from electra.inference.artifact import is_artefact
+    from electra.inference.artifact import is_artifact
 
     atomic.fresh_output(settings.output, remedy="choose another name, or remove it first")
-    if is_artefact(settings.model):
+    if is_artifact(settings.model):
         raise UserError(f"{settings.model} is an artifact already; give the checkpoint it was built from")
     require("torch", "train")
 
@@ -474,7 +474,7 @@ def _keep_comparison(found: Comparison, settings: CompareSettings) -> None:
     """Write table.md, results.json and compare.png (`output`), and the rows into the artifacts themselves (`keep`)."""
     from electra.benchmark import results
     from electra.bundled import is_shipped
-    from electra.inference.artifact import is_artefact, write_measurements
+    from electra.inference.artifact import is_artifact, write_measurements
 
     if settings.output is not None:
         with atomic.atomic_folder(settings.output) as folder:
@@ -486,6 +486,6 @@ def _keep_comparison(found: Comparison, settings: CompareSettings) -> None:
         # Without paths: they mean nothing on another machine.
         rows = [row.to_dict() | {"source": row.name} for row in found.rows]
         for source, row in zip(settings.models, found.rows, strict=True):
-            if row.error is None and is_artefact(source) and not is_shipped(source):
+            if row.error is None and is_artifact(source) and not is_shipped(source):
                 write_measurements(source, rows)
                 say(f"{source}: measurements kept")

@@ -19,9 +19,9 @@ STAGES = {"mlm": "masked language model", "electra": "replaced-token detection"}
 
 def card(record: Mapping[str, Any]) -> str:
     """A record of `experiments/ship.py` -> Markdown with the hub's front matter; every figure comes from the record."""
-    pre, tuned, artefacts = record["pretraining"], record["finetuning"], record["artefacts"]
-    shape, sizes = pre["shape"], {name: f"{size / 1e6:.1f} MB" for name, size in artefacts["size_bytes"].items()}
-    sentiment, detector = artefacts["sentiment"], artefacts["detector"]
+    pre, tuned, artifacts = record["pretraining"], record["finetuning"], record["artefacts"]
+    shape, sizes = pre["shape"], {name: f"{size / 1e6:.1f} MB" for name, size in artifacts["size_bytes"].items()}
+    sentiment, detector = artifacts["sentiment"], artifacts["detector"]
     return f"""---
 language: en
 license: apache-2.0

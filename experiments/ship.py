@@ -2,7 +2,7 @@
 
     python experiments/ship.py --pretrained runs/model/pretrained --finetuned runs/model/sst2/seed-* --random runs/model/random --data glue/SST-2
 
-Writes electra/bundled/ (mini: fp16 checkpoint; detector, sentiment: int8 artefacts; README.md; shipped.json with a hash of every file) and
+Writes electra/bundled/ (mini: fp16 checkpoint; detector, sentiment: int8 artifacts; README.md; shipped.json with a hash of every file) and
 experiments/records/shipped/. Minutes; run it again with another run and everything is replaced.
 """
 
@@ -28,7 +28,7 @@ import torch
 from electra import bundled, config
 from electra.contracts import Example
 from electra.errors import UserError
-from electra.exporting.targets import build_artefact
+from electra.exporting.targets import build_artifact
 from electra.inference.predictor import Predictor, load
 from electra.model import flops, huggingface
 from electra.settings import PretrainSettings
@@ -92,7 +92,7 @@ def write_sentiment(source: Path, number: int, output: Path) -> None:
         values = json.loads((copy / "config.json").read_text(encoding="utf-8"))
         values |= {"id2label": {str(i): name for i, name in enumerate(LABELS)}, "label2id": {name: i for i, name in enumerate(LABELS)}}
         (copy / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        build_artefact(str(copy), TARGET, output, texts=[], say=print)
+        build_artifact(str(copy), TARGET, output, texts=[], say=print)
 
 
 def write_manifest(root: Path, card: str) -> int:
@@ -166,7 +166,7 @@ def accuracy(model: Predictor, dev: Sequence[Example]) -> tuple[float, np.ndarra
     return float(np.mean(found == np.array([example.label == "1" for example in dev]))), found
 
 
-def artefacts_measured(root: Path, checkpoint: Path, dev: Sequence[Example]) -> dict[str, Any]:
+def artifacts_measured(root: Path, checkpoint: Path, dev: Sequence[Example]) -> dict[str, Any]:
     """The two artifacts compared with the networks they were built from, on the dev sentences."""
     whole, whole_found = accuracy(load(checkpoint, device="cpu"), dev)
     built, found = accuracy(load(root / "sentiment"), dev)
@@ -223,12 +223,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.output, prefix=".new-") as work:
         root = Path(work)
         write_checkpoint(source, root / "mini")
-        build_artefact(str(source.resolve()), TARGET, root / "detector", texts=[], say=print)
+        build_artifact(str(source.resolve()), TARGET, root / "detector", texts=[], say=print)
         write_sentiment(classifier, chosen.number, root / "sentiment")
         record = {
             "pretraining": pretraining,
             "finetuning": finetuning_of(seeds, chosen, rule, random, options.data),
-            "artefacts": artefacts_measured(root, classifier, find_task("sst2").read(options.data, "dev")),
+            "artefacts": artifacts_measured(root, classifier, find_task("sst2").read(options.data, "dev")),
             "bias": bias_probe.of_model(str(root / "sentiment")) | {"model": "shipped:sentiment"},
         }
         for name in bundled.NAMES:

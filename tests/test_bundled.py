@@ -23,7 +23,7 @@ from electra.cli import main
 from electra.command_line import from_command_line
 from electra.config import to_values
 from electra.errors import UserError
-from electra.inference.artifact import open_artefact
+from electra.inference.artifact import open_artifact
 from electra.inference.pipelines import pipeline
 from electra.inference.predictor import Predictor, load
 from electra.inference.text_io import TypedText, may_be_text, model_and_texts
@@ -143,7 +143,7 @@ def test_what_does_not_come_with_it_is_said(task: str) -> None:
 def test_they_are_served_where_none_is_named() -> None:
     assert models.named_sources(ServeSettings().models or models.SHIPPED) == {"sentiment": "shipped:sentiment", "detector": "shipped:detector"}
     assert models.named_sources(["shipped:mini", "feeling=shipped:sentiment"]) == {"mini": "shipped:mini", "feeling": "shipped:sentiment"}
-    model = models.as_model("sentiment", load("shipped:sentiment"), models.artefact_record("shipped:sentiment"))
+    model = models.as_model("sentiment", load("shipped:sentiment"), models.artifact_record("shipped:sentiment"))
     assert (model.role, model.task, model.target) == ("classifier", "sst2", "onnx-int8")
 
 
@@ -343,7 +343,7 @@ def test_every_file_is_described_and_all_are_small() -> None:
     size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     assert size <= 20_000_000, f"{size:,} bytes"
     for name in ("sentiment", "detector"):
-        assert open_artefact(f"shipped:{name}").target == "onnx-int8"
+        assert open_artifact(f"shipped:{name}").target == "onnx-int8"
 
 
 def test_no_place_of_one_machine_is_in_them() -> None:

@@ -1,6 +1,6 @@
 """--target auto: build every target this machine can run, measure each as 'electra compare' does, keep the fastest within a score drop.
 
-checkpoint -> an artefact per target -> a row each, the checkpoint's the first -> the chosen one at `output`, with the whole table in it
+checkpoint -> an artifact per target -> a row each, the checkpoint's the first -> the chosen one at `output`, with the whole table in it
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from electra.benchmark.measure import MeasurementPlan, candidate_of, measure_candidates
 from electra.benchmark.results import Row
 from electra.errors import UserError
-from electra.exporting.targets import TARGETS, build_artefact
-from electra.inference.artifact import read_manifest, write_artefact
+from electra.exporting.targets import TARGETS, build_artifact
+from electra.inference.artifact import read_manifest, write_artifact
 from electra.settings import EvaluateSettings
 from electra.tasks.evaluate import data_place, named_task, read_labelled
 
@@ -154,7 +154,7 @@ def build_all(
             if target.calibrated and not texts:
                 raise UserError(NO_TEXTS)
             say(f"target {name}")
-            build_artefact(asked.model, name, folder / name, texts=texts, max_length=asked.max_length, truncate=asked.truncate, say=say)
+            build_artifact(asked.model, name, folder / name, texts=texts, max_length=asked.max_length, truncate=asked.truncate, say=say)
         except UserError as error:
             unavailable[name] = str(error)
             say(f"skipped target {name}: {error}")
@@ -194,4 +194,4 @@ def _keep(chosen: Path, output: Path, selection: Selection, table: list[dict[str
         kept = {key: value for key, value in found.items() if key not in ("format", "version", "files")}
         return {**kept, "build": {**found["build"], "command": command, "selection": record}, "measured": table}
 
-    return write_artefact(output, make)
+    return write_artifact(output, make)

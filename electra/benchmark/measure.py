@@ -29,7 +29,7 @@ from electra.benchmark.results import Latency, Row, Throughput
 from electra.benchmark.worker import Answered, Open, Worker, WorkerFailed, open_electra
 from electra.contracts import Example, Head, Prediction, Task
 from electra.errors import UserError
-from electra.inference.artifact import is_artefact, read_manifest
+from electra.inference.artifact import is_artifact, read_manifest
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
 from electra.tasks import significance
@@ -224,7 +224,7 @@ def candidate_of(source: str, name: str, asked: EvaluateSettings, device: str = 
     size, kind, seconds = None, "checkpoint", None
     # Errors are reported when it is opened.
     with contextlib.suppress(UserError, OSError, TypeError, ValueError):
-        if is_artefact(path := bundled.located(source)):
+        if is_artifact(path := bundled.located(source)):
             manifest = read_manifest(path)
             kind, seconds = str(manifest["target"]), manifest["build"].get("seconds")
             size = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

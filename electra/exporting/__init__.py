@@ -1,1 +1,1 @@
-"""CHECKPOINT -> ARTEFACT: export, quantize, measure, compare."""
+"""CHECKPOINT -> ARTIFACT: export, quantize, measure, compare."""

@@ -14,7 +14,7 @@ from electra import environment
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import dense_graph, role_of
-from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artefact
+from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artifact
 from electra.model.huggingface import CONFIG_KEYS, Checkpoint, load_checkpoint
 from electra.tasks.input_spec import RECORD, find_record, recorded, tokenizer_limit
 
@@ -127,7 +127,7 @@ def target(name: str) -> Target:
 # ---- building an artifact ----
 
 
-def build_artefact(
+def build_artifact(
     source: str,
     name: str,
     output: Path,
@@ -190,7 +190,7 @@ def build_artefact(
             },
         }
 
-    return write_artefact(output, make)
+    return write_artifact(output, make)
 
 
 def trained_length(checkpoint: Checkpoint) -> int:

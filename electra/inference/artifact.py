@@ -1,12 +1,13 @@
-"""A built model: one folder, or one .zip, with everything an answer needs. Written whole or not at all; believed only when every hash fits.
+"""An artifact: an exported model in one folder or one .zip, with everything inference needs. Written completely or not at all; opened only if
+every hash matches.
 
     artefact.json      what it is: target, role, labels, limits, source, how it was built, sha256 and size of every file, measurements
-    config.json        the checkpoint's
+    config.json        of the checkpoint
     vocab.txt ...      the tokenizer's files
-    model.onnx ...     what runs
-    generator/...      config.json and model of the generator, where there is one
+    model.onnx ...     the model
+    generator/...      config.json and model of the generator, if there is one
 
-Nothing here, or in what opens it, imports torch.
+Neither this module nor the runtimes import torch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from electra import bundled
 from electra.errors import UserError
 from electra.storage import atomic
 
-# ---- What artefact.json must say to be believed ----
+# ---- the manifest, artefact.json ----
 
 
 MANIFEST = "artefact.json"
@@ -45,28 +46,28 @@ KEYS: dict[str, type] = {
     "build": dict,
     "files": dict,
 }
-"""What a manifest must have, and of which kind."""
+"""Required keys of a manifest and their types."""
 
 Description = dict[str, Any]
 
 
 def validated(content: bytes, where: str) -> Description:
-    """The bytes of artefact.json -> its values, of the kinds they must be; names that lead nowhere but into the artefact.
+    """The bytes of artefact.json -> its values, after checking keys, types, sizes, hashes and file names.
 
     Raises:
-        UserError: not JSON, not ours, of a newer version, or something is missing or absurd.
+        UserError: not JSON, not a manifest, of a newer version, or a value is missing or invalid.
     """
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: {MANIFEST} is not valid JSON ({str(error)[:100]}); it is damaged or incomplete") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise UserError(f"{where} is no artefact of electra: its {MANIFEST} does not say format '{FORMAT}'")
+        raise UserError(f"{where} is not an artifact of electra: its {MANIFEST} does not have format '{FORMAT}'")
     version = values.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise UserError(f"{where}: {MANIFEST} has version {version!r:.40}; expected {VERSION}")
     if version > VERSION:
-        raise UserError(f"{where} was built by a newer electra (artefact version {version}, this one reads {VERSION}); upgrade, or build it again")
+        raise UserError(f"{where} was built by a newer electra (artifact version {version}, this one reads {VERSION}); upgrade, or build it again")
     for key, kind in KEYS.items():
         if not isinstance(values.get(key), kind):
             raise UserError(f"{where}: {MANIFEST} has no usable '{key}'; it is damaged: build it again")
@@ -75,37 +76,37 @@ def validated(content: bytes, where: str) -> Description:
         raise UserError(f"{where}: {MANIFEST} has limits max_length {length!r:.40}; expected a number of tokens")
     for name, entry in values["files"].items():
         if not SAFE_NAME.fullmatch(name) or ".." in name or name == MANIFEST:
-            raise UserError(f"{where}: {MANIFEST} names a file {name[:80]!r}, which no artefact has; not opened")
+            raise UserError(f"{where}: {MANIFEST} lists a file {name[:80]!r}, which no artifact has; not opened")
         size, digest = (entry.get("size_bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
         if not isinstance(size, int) or not 0 <= size <= LARGEST_FILE or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
             raise UserError(f"{where}: {MANIFEST} has no usable size and sha256 of {name}; it is damaged: build it again")
     if "config.json" not in values["files"]:
-        raise UserError(f"{where}: {MANIFEST} names no config.json; it is damaged: build it again")
+        raise UserError(f"{where}: {MANIFEST} lists no config.json; it is damaged: build it again")
     return values
 
 
 REMOVED_TARGETS = {"torch-export": "AOTInductor was slower than ONNX Runtime and ran native code from a file"}
 """Targets of earlier versions -> why they were removed. Their artifacts can be inspected, but not run."""
 LARGEST_EXPANSION = 200
-"""Times a file in a .zip may grow; weights hardly do, a bomb must."""
+"""Largest compression ratio of a file in a .zip; weights hardly compress, zip bombs must."""
 MOST_FILES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Artefact:
-    """An opened artefact: every file is there, and is what was written."""
+class Artifact:
+    """An opened artifact: every file exists and is unchanged."""
 
     name: str
-    """What was opened, for messages."""
+    """The source, for messages."""
     path: Path
-    """Folder with its files; of a .zip a temporary one, which lives as long as this object."""
+    """Folder with its files; for a .zip a temporary one, which is removed with this object."""
     manifest: Mapping[str, Any]
     keep: Any = field(default=None, repr=False)
-    """Holds the temporary folder."""
+    """Keeps the temporary folder alive."""
 
     @property
     def target(self) -> str:
-        """What it was built for, a name of `electra.exporting.targets.TARGETS`."""
+        """Its target, a name of `electra.exporting.targets.TARGETS`."""
         return str(self.manifest["target"])
 
     @property
@@ -125,7 +126,7 @@ class Artefact:
 
     @property
     def has_generator(self) -> bool:
-        """Whether a generator came with its discriminator."""
+        """Whether it contains the generator of its discriminator."""
         return "generator/config.json" in self.manifest["files"]
 
     @property
@@ -134,8 +135,8 @@ class Artefact:
         return sum(entry["size_bytes"] for entry in self.manifest["files"].values())
 
 
-def is_artefact(source: str | Path) -> bool:
-    """Whether a path is meant as an artefact: a folder with artefact.json, or a .zip (which may still turn out to be something else)."""
+def is_artifact(source: str | Path) -> bool:
+    """Whether a path looks like an artifact: a folder with artefact.json, or a .zip (which `open_artifact` may reject)."""
     path = bundled.located(source)
     if path.is_dir():
         return (path / MANIFEST).exists()
@@ -143,10 +144,10 @@ def is_artefact(source: str | Path) -> bool:
 
 
 def read_manifest(source: str | Path) -> Description:
-    """What an artefact says of itself, without its files being looked at.
+    """Read the manifest of an artifact without checking its files.
 
     Raises:
-        UserError: no artefact, damaged, or of a newer version.
+        UserError: not an artifact, damaged, or of a newer version.
     """
     path = bundled.located(source)
     if path.is_dir():
@@ -155,33 +156,33 @@ def read_manifest(source: str | Path) -> Description:
         return _zip_manifest(archive, path)[0]
 
 
-def open_artefact(source: str | Path) -> Artefact:
-    """A folder or .zip -> the artefact, after the size and sha256 of every file were compared with what artefact.json says.
+def open_artifact(source: str | Path) -> Artifact:
+    """Open a folder or .zip after checking the size and sha256 of every file.
 
     Raises:
-        UserError: no artefact, made by a newer version, incomplete, changed since it was built, or a name that leads outside.
+        UserError: not an artifact, made by a newer version, incomplete, changed since it was built, or with unsafe names.
     """
     path = bundled.located(source)
     if path.is_dir():
         manifest = _folder_manifest(path)
-        _refuse_strangers({str(p.relative_to(path)) for p in path.rglob("*") if not p.is_dir()}, manifest, path)
+        _reject_unknown_files({str(p.relative_to(path)) for p in path.rglob("*") if not p.is_dir()}, manifest, path)
         for name in manifest["files"]:
             if not (path / name).is_file():
                 raise UserError(f"{path} is incomplete: {name} is missing; copy it again, or build it again")
             with (path / name).open("rb") as stream:
                 _checked(stream, manifest["files"][name], f"{path / name}", None)
-        return Artefact(name=str(source), path=path, manifest=manifest)
+        return Artifact(name=str(source), path=path, manifest=manifest)
     with _opened_zip(path) as archive:
         manifest, top = _zip_manifest(archive, path)
         present = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-        _refuse_strangers({name.removeprefix(top) for name in present}, manifest, path)
+        _reject_unknown_files({name.removeprefix(top) for name in present}, manifest, path)
         folder = tempfile.TemporaryDirectory(prefix="electra-artefact-")
         for name, entry in manifest["files"].items():
             if (info := present.get(top + name)) is None:
                 raise UserError(f"{path} is incomplete: {name} is missing; copy it again, or build it again")
             bomb = info.file_size > 1 << 20 and info.file_size > LARGEST_EXPANSION * max(1, info.compress_size)
             if bomb or info.file_size != entry["size_bytes"]:
-                raise UserError(f"{path}: {name} would unpack to {info.file_size:,} bytes, artefact.json says {entry['size_bytes']:,}; not opened")
+                raise UserError(f"{path}: {name} would unpack to {info.file_size:,} bytes, artefact.json lists {entry['size_bytes']:,}; not opened")
             target = Path(folder.name) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -190,21 +191,21 @@ def open_artefact(source: str | Path) -> Artefact:
             except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
                 raise UserError(f"{path}: {name} cannot be unpacked ({str(error)[:100]}); copy it again, or build it again") from None
             except OSError as error:
-                raise UserError(f"{path}: {name} cannot be unpacked to {target.parent} ({error.strerror}); set TMPDIR to another place") from None
-    return Artefact(name=str(source), path=Path(folder.name), manifest=manifest, keep=folder)
+                raise UserError(f"{path}: {name} cannot be unpacked to {target.parent} ({error.strerror}); set TMPDIR to another folder") from None
+    return Artifact(name=str(source), path=Path(folder.name), manifest=manifest, keep=folder)
 
 
 def damaged_files(source: str | Path) -> list[str]:
     """Compare every file of an artifact with its manifest -> a line for each that is missing or was changed (of a .zip the first one).
 
     Raises:
-        UserError: no artifact, or made by a newer version.
+        UserError: not an artifact, or made by a newer version.
     """
     path = bundled.located(source)
     if not path.is_dir():
         read_manifest(path)
         try:
-            open_artefact(path)
+            open_artifact(path)
         except UserError as error:
             return [str(error).partition("; ")[0]]
         return []
@@ -220,19 +221,19 @@ def damaged_files(source: str | Path) -> list[str]:
     return found
 
 
-def write_artefact(output: str | Path, make: Callable[[Path], Mapping[str, Any]]) -> Description:
-    """Make a folder's files and describe them -> an artefact at `output` (a .zip where the name ends so), and its manifest.
+def write_artifact(output: str | Path, make: Callable[[Path], Mapping[str, Any]]) -> Description:
+    """Write an artifact (a .zip if `output` ends in .zip) -> its manifest.
 
     Args:
-        output: where to; what is there is replaced.
-        make: fills the folder given to it, and returns the manifest without format, version and files.
+        output: folder or .zip; an existing one is replaced.
+        make: writes the files into the folder given to it, and returns the manifest without format, version and files.
 
     Raises:
         UserError: it cannot be written.
     """
     output = Path(output)
     if output.suffix == ".zip":
-        # Made beside the archive: a temporary folder elsewhere may be smaller than a model.
+        # Next to the archive: another disk may be too small for a model.
         with atomic.atomic_file(output) as temporary, tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as work:
             manifest = _describe(Path(work), make(Path(work)))
             _pack(Path(work), temporary)
@@ -242,19 +243,19 @@ def write_artefact(output: str | Path, make: Callable[[Path], Mapping[str, Any]]
 
 
 def write_measurements(source: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Put rows of measurements into an artefact's manifest; its files stay as they are.
+    """Write rows of measurements into an artifact's manifest; its files are unchanged.
 
     Raises:
-        UserError: no artefact, or it cannot be written.
+        UserError: not an artifact, or it cannot be written.
     """
     path = Path(source)
     if path.is_dir():
         atomic.write_text(path / MANIFEST, _as_text(_folder_manifest(path) | {"measured": list(rows)}))
         return
-    artefact = open_artefact(path)
-    (artefact.path / MANIFEST).write_text(_as_text({**artefact.manifest, "measured": list(rows)}), encoding="utf-8")
+    artifact = open_artifact(path)
+    (artifact.path / MANIFEST).write_text(_as_text({**artifact.manifest, "measured": list(rows)}), encoding="utf-8")
     with atomic.atomic_file(path) as temporary:
-        _pack(artefact.path, temporary)
+        _pack(artifact.path, temporary)
 
 
 def hash_file(path: Path) -> str:
@@ -263,7 +264,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-# ---- inside ----
+# ---- reading and writing ----
 
 
 def _describe(folder: Path, description: Mapping[str, Any]) -> Description:
@@ -280,11 +281,11 @@ def _as_text(manifest: Mapping[str, Any]) -> str:
 
 
 def _pack(folder: Path, archive: Path) -> None:
-    """Not compressed: weights hardly shrink, and starting up would pay for it."""
+    """Not compressed: weights hardly shrink, and opening would be slower."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, allowZip64=True) as out:
         for path in sorted(folder.rglob("*"), key=lambda p: (p.name != MANIFEST, str(p))):
             if path.is_file():
-                # A fixed date: the same build gives the same bytes.
+                # A fixed date, so that equal builds give equal bytes.
                 info = zipfile.ZipInfo(str(path.relative_to(folder)), (1980, 1, 1, 0, 0, 0))
                 info.external_attr = 0o644 << 16
                 with path.open("rb") as stream, out.open(info, "w", force_zip64=path.stat().st_size > 1 << 31) as copy:
@@ -295,49 +296,49 @@ def _pack(folder: Path, archive: Path) -> None:
 def _folder_manifest(path: Path) -> Description:
     file = path / MANIFEST
     if not file.is_file():
-        raise UserError(f"{path} is no artefact: it has no {MANIFEST}; make one with: electra build CHECKPOINT --target onnx --output {path}")
+        raise UserError(f"{path} is not an artifact: it has no {MANIFEST}; make one with: electra build CHECKPOINT --target onnx --output {path}")
     if file.stat().st_size > LARGEST_MANIFEST:
-        raise UserError(f"{file} has {file.stat().st_size:,} bytes, more than any manifest; not opened")
+        raise UserError(f"{file} has {file.stat().st_size:,} bytes, too many for a manifest; not opened")
     return validated(file.read_bytes(), str(path))
 
 
 def _zip_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Description, str]:
-    """The manifest, and the folder inside the archive that holds it ('' or 'name/': packed again by hand, it often has one)."""
+    """The manifest, and its folder in the archive ('', or 'name/' if it was packed by hand)."""
     infos = archive.infolist()
     if len(infos) > MOST_FILES:
-        raise UserError(f"{path} holds {len(infos):,} files, more than any artefact; not opened")
+        raise UserError(f"{path} contains {len(infos):,} files, more than any artifact; not opened")
     found = sorted(
         (info for info in infos if info.filename.split("/")[-1] == MANIFEST and info.filename.count("/") < 2), key=lambda i: len(i.filename)
     )
     if not found:
-        raise UserError(f"{path} is no artefact: it has no {MANIFEST}; make one with: electra build CHECKPOINT --target onnx --output {path}")
+        raise UserError(f"{path} is not an artifact: it has no {MANIFEST}; make one with: electra build CHECKPOINT --target onnx --output {path}")
     try:
         with archive.open(found[0]) as stream:
             content = stream.read(LARGEST_MANIFEST + 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise UserError(f"{path}: {MANIFEST} cannot be unpacked ({str(error)[:100]}); copy it again, or build it again") from None
     if len(content) > LARGEST_MANIFEST:
-        raise UserError(f"{path}: {MANIFEST} has more than {LARGEST_MANIFEST:,} bytes, more than any manifest; not opened")
+        raise UserError(f"{path}: {MANIFEST} has more than {LARGEST_MANIFEST:,} bytes, too many for a manifest; not opened")
     return validated(content, str(path)), found[0].filename.removesuffix(MANIFEST)
 
 
 def _opened_zip(path: Path) -> zipfile.ZipFile:
-    atomic.existing_path(path, "artefact")
+    atomic.existing_path(path, "artifact")
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise UserError(f"{path} is no artefact, or is incomplete: not a readable .zip ({str(error)[:100]}); copy it again") from None
+        raise UserError(f"{path} is not an artifact, or is incomplete: not a readable .zip ({str(error)[:100]}); copy it again") from None
 
 
-def _refuse_strangers(present: set[str], manifest: Description, path: Path) -> None:
-    """A file that the manifest does not know might be read in place of one that it does."""
-    strange = sorted(name for name in present - {MANIFEST, *manifest["files"]} if not os.path.basename(name).startswith("."))
-    if strange:
-        raise UserError(f"{path} holds {strange[0][:80]!r}, which its {MANIFEST} does not name; remove it, or build it again")
+def _reject_unknown_files(present: set[str], manifest: Description, path: Path) -> None:
+    """A file that is not in the manifest might be read in place of one that is."""
+    unknown = sorted(name for name in present - {MANIFEST, *manifest["files"]} if not os.path.basename(name).startswith("."))
+    if unknown:
+        raise UserError(f"{path} contains {unknown[0][:80]!r}, which is not in its {MANIFEST}; remove it, or build it again")
 
 
 def _checked(stream: IO[bytes], entry: Mapping[str, Any], where: str, copy: IO[bytes] | None) -> None:
-    """Read a file through, at most one block beyond its size; write it to `copy` where there is one."""
+    """Check size and hash of a file, reading at most one block beyond its size; copy it to `copy`, if given."""
     digest, size = hashlib.sha256(), 0
     while block := stream.read(1 << 20):
         size += len(block)
@@ -347,8 +348,8 @@ def _checked(stream: IO[bytes], entry: Mapping[str, Any], where: str, copy: IO[b
         if copy is not None:
             copy.write(block)
     if size != entry["size_bytes"]:
-        told = f"{size:,}" if size < entry["size_bytes"] else f"more than {entry['size_bytes']:,}"
-        raise UserError(f"{where} has {told} bytes, {MANIFEST} says {entry['size_bytes']:,}; copy it again, or build it again")
+        actual = f"{size:,}" if size < entry["size_bytes"] else f"more than {entry['size_bytes']:,}"
+        raise UserError(f"{where} has {actual} bytes, {MANIFEST} lists {entry['size_bytes']:,}; copy it again, or build it again")
     if digest.hexdigest() != entry["sha256"]:
         raise UserError(
             f"{where} was changed since it was built (sha256 {digest.hexdigest()[:12]}..., expected {entry['sha256'][:12]}...); build it again"

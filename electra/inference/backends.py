@@ -16,7 +16,7 @@ import numpy as np
 
 from electra.data.windows import WindowInput
 from electra.errors import UserError, did_you_mean, require
-from electra.inference.artifact import REMOVED_TARGETS, Artefact, is_artefact, open_artefact, read_manifest
+from electra.inference.artifact import REMOVED_TARGETS, Artifact, is_artifact, open_artifact, read_manifest
 from electra.storage import resolve
 from electra.tasks.input_spec import recorded
 
@@ -177,7 +177,7 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
     Raises:
         UserError: no such checkpoint, a damaged one, torch or the device is missing.
     """
-    if is_artefact(source):
+    if is_artifact(source):
         return open_artifact_backend(source, role=role, device=device, threads=threads)
     torch = require("torch", "train")
     from electra.model.huggingface import load_checkpoint
@@ -194,14 +194,14 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
 
 
 def architecture_of(source: str | Path) -> str:
-    """Checkpoint folder, run directory, hub name or artefact -> the name of its Hugging Face class, without loading the weights.
+    """Checkpoint folder, run directory, hub name or artifact -> the name of its Hugging Face class, without loading the weights.
 
     Raises:
         UserError: no such model.
     """
     if str(source) in PRETRAINED_NAMES:
         return "ElectraForPreTraining" if str(source).endswith("discriminator") else "ElectraForMaskedLM"
-    if is_artefact(source):
+    if is_artifact(source):
         return str(read_manifest(source)["architecture"])
     return architecture_in(resolve.resolve(source))
 
@@ -272,11 +272,11 @@ RUNNERS = {
 """Target, up to its first '-' or whole -> the module whose `open_runner(folder, threads)` opens its files, and the package it needs."""
 
 
-def open_artifact_backend(source: str | Path | Artefact, *, role: str = "any", device: str = "auto", threads: int = 0) -> ArtifactBackend:
+def open_artifact_backend(source: str | Path | Artifact, *, role: str = "any", device: str = "auto", threads: int = 0) -> ArtifactBackend:
     """An artifact -> its model; its generator where `role` is 'generator' and it has one.
 
     Args:
-        source: folder, .zip, or what `open_artefact` returned.
+        source: folder, .zip, or what `open_artifact` returned.
         role: what it must do, as in `electra.model.huggingface.load_checkpoint`.
         device: 'auto' or 'cpu'; an artifact runs where it was built for.
         threads: CPU threads; 0: one per core.
@@ -284,20 +284,20 @@ def open_artifact_backend(source: str | Path | Artefact, *, role: str = "any", d
     Raises:
         UserError: not an artifact, damaged, without what `role` needs, or its runtime is not installed.
     """
-    artefact = source if isinstance(source, Artefact) else open_artefact(source)
+    artifact = source if isinstance(source, Artifact) else open_artifact(source)
     if device not in ("auto", "cpu"):
-        raise UserError(f"{artefact.name} is built for the CPU ({artefact.target}); leave out device '{device}'")
-    if artefact.target in REMOVED_TARGETS:
+        raise UserError(f"{artifact.name} is built for the CPU ({artifact.target}); leave out device '{device}'")
+    if artifact.target in REMOVED_TARGETS:
         raise UserError(
-            f"{artefact.name} was built for target '{artefact.target}', which was removed; "
+            f"{artifact.name} was built for target '{artifact.target}', which was removed; "
             "build it again: electra build CHECKPOINT --target onnx --output ARTIFACT"
         )
-    folder, own_role, role = artefact.path, ROLE_ALIASES.get(artefact.role, artefact.role), ROLE_ALIASES.get(role, role)
-    if role == "generator" and own_role != "generator" and artefact.has_generator:
+    folder, own_role, role = artifact.path, ROLE_ALIASES.get(artifact.role, artifact.role), ROLE_ALIASES.get(role, role)
+    if role == "generator" and own_role != "generator" and artifact.has_generator:
         folder, own_role = folder / "generator", "generator"
-    _require_role(artefact, own_role, role)
+    _require_role(artifact, own_role, role)
     config = _config(folder)
-    return ArtifactBackend(_open_runner(artefact.target, folder, threads), config, artefact, role=own_role, threads=threads)
+    return ArtifactBackend(_open_runner(artifact.target, folder, threads), config, artifact, role=own_role, threads=threads)
 
 
 class ArtifactBackend:
@@ -305,14 +305,14 @@ class ArtifactBackend:
 
     device = "cpu"
 
-    def __init__(self, runner: Runner, hf_config: Mapping[str, Any], artefact: Artefact, *, role: str, threads: int) -> None:
+    def __init__(self, runner: Runner, hf_config: Mapping[str, Any], artifact: Artifact, *, role: str, threads: int) -> None:
         self.module: Any = runner
-        self.artefact = artefact
+        self.artifact = artifact
         self.role = role
         self.threads = threads
         self.hf_config = hf_config
         self.architecture = str((hf_config.get("architectures") or ["ElectraModel"])[0])
-        self.labels = artefact.labels if role in ("classifier", "token-classification") else ()
+        self.labels = artifact.labels if role in ("classifier", "token-classification") else ()
         problem = hf_config.get("problem_type")
         self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
         self.is_multilabel = problem == "multi_label_classification"
@@ -321,7 +321,7 @@ class ArtifactBackend:
         self.max_length = int(hf_config["max_position_embeddings"])
         self.hidden_size = int(hf_config["hidden_size"])
         self.vocab_size = int(hf_config["vocab_size"])
-        self.shortest = int(artefact.manifest["limits"].get("min_length", 1))
+        self.shortest = int(artifact.manifest["limits"].get("min_length", 1))
 
     def class_logits(self, inputs: Sequence[ModelInput]) -> Array:
         """B inputs -> (B, C)."""
@@ -375,8 +375,8 @@ def _cut(values: Array, inputs: Sequence[ModelInput]) -> list[Array]:
     return [row[: len(item.ids)] for row, item in zip(values, inputs, strict=True)]
 
 
-def _require_role(artefact: Artefact, own: str, wanted: str) -> None:
-    """Nothing, when an artefact of one role can play another."""
+def _require_role(artifact: Artifact, own: str, wanted: str) -> None:
+    """Nothing, when an artifact of one role can play another."""
     if wanted in ("any", "encoder", own) or (wanted == "task" and own in ("classifier", "token-classification", "question-answering")):
         return
     remedies = {
@@ -384,7 +384,7 @@ def _require_role(artefact: Artefact, own: str, wanted: str) -> None:
         "discriminator": "build one from a pre-trained discriminator",
     }
     remedy = remedies.get(wanted, "fine-tune a checkpoint first (electra finetune), then build that")
-    raise UserError(f"{artefact.name} is an artefact of an {artefact.architecture}: it has no {wanted} head; {remedy}")
+    raise UserError(f"{artifact.name} is an artifact of an {artifact.architecture}: it has no {wanted} head; {remedy}")
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -393,16 +393,16 @@ def _config(folder: Path) -> dict[str, Any]:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         sizes = [values[key] for key in ("max_position_embeddings", "hidden_size", "vocab_size")]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}/config.json is not that of a network ({type(error).__name__}: {error}); build the artefact again") from None
+        raise UserError(f"{folder}/config.json is not that of a network ({type(error).__name__}: {error}); build the artifact again") from None
     if not all(isinstance(size, int) and 0 < size <= 10_000_000 for size in sizes):
-        raise UserError(f"{folder}/config.json has sizes {sizes}; expected whole numbers above 0; build the artefact again")
+        raise UserError(f"{folder}/config.json has sizes {sizes}; expected whole numbers above 0; build the artifact again")
     return dict(values)
 
 
 def _open_runner(target: str, folder: Path, threads: int) -> Runner:
     row = RUNNERS.get(target) or RUNNERS.get(target.split("-")[0])
     if row is None:
-        raise UserError(f"nothing here runs artefacts of target '{target}'; {did_you_mean(target, RUNNERS)}; upgrade, or build it again")
+        raise UserError(f"nothing here runs artifacts of target '{target}'; {did_you_mean(target, RUNNERS)}; upgrade, or build it again")
     module, package = row
     # Named first, so that a missing runtime is told by the line that installs it.
     from electra.errors import EXTRAS

@@ -11,7 +11,7 @@ from typing import Any
 
 from electra import bundled, config
 from electra.errors import UserError, did_you_mean
-from electra.inference.artifact import damaged_files, is_artefact, open_artefact
+from electra.inference.artifact import damaged_files, is_artifact, open_artifact
 from electra.model import flops
 from electra.model.flops import SHAPE
 from electra.settings import PretrainSettings, phases
@@ -39,8 +39,8 @@ def describe(source: str) -> Description:
         if guess.startswith("did") and "/" not in source:
             raise UserError(f"'{source}' is no file, folder or preset; {guess} (a model of the hub is OWNER/NAME)")
         return {"name": source, **_checkpoint(resolve.resolve(source))}
-    if is_artefact(path):
-        return _artefact(path)
+    if is_artifact(path):
+        return _artifact(path)
     if path.is_file():
         return _file(path)
     for marks, reader in FOLDERS:
@@ -62,7 +62,7 @@ def verify(source: str) -> list[str]:
         return open_shards(source).verify()
     if not path.exists():
         path = resolve.resolve(source)
-    if is_artefact(path):
+    if is_artifact(path):
         return damaged_files(path)
     folders = [path, *(path / name for name in ("final", "best", "mlm-first/final")), *sorted(path.glob("checkpoints/step-*"))]
     if not (found := [folder for folder in folders if (folder / "config.json").exists()]):
@@ -135,11 +135,11 @@ def _checkpoint(folder: Path) -> Description:
     return out
 
 
-def _artefact(path: Path) -> Description:
+def _artifact(path: Path) -> Description:
     """What `electra build` made, every hash compared."""
-    found = open_artefact(path)
+    found = open_artifact(path)
     manifest = found.manifest
-    out: Description = {"kind": "artefact", "path": str(path), "size_bytes": found.size_bytes}
+    out: Description = {"kind": "artifact", "path": str(path), "size_bytes": found.size_bytes}
     out |= {key: manifest[key] for key in ("version", "target", "architecture", "role", "task", "labels", "limits", "source") if manifest.get(key)}
     out |= {"generator": found.has_generator, "num_files": len(manifest["files"]), "intact": True}
     out["build"] = {key: value for key, value in manifest["build"].items() if key != "options"} | dict(manifest["build"].get("options") or {})

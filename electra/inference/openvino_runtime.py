@@ -1,7 +1,7 @@
 """model.xml and model.bin run by OpenVINO on the CPU. Imports no torch.
 
 Answers do not depend on the machine where that can be had: left alone, OpenVINO computes in bfloat16 on processors that know it, which moves
-logits by a hundredth; here the artefact says which arithmetic it was built for.
+logits by a hundredth; here the artifact says which arithmetic it was built for.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError, did_you_mean
 from electra.inference import masked_lm, replaced_tokens, token_classification
 from electra.inference.answerer import Answerer, answerer, describe_head, head_of, model_spec, require_head, task_of
-from electra.inference.artifact import Artefact, is_artefact, open_artefact
+from electra.inference.artifact import Artifact, is_artifact, open_artifact
 from electra.inference.backends import (
     PRETRAINED_NAMES,
     ROLE_ALIASES,
@@ -154,8 +154,8 @@ class Predictor:
             return self.backend
         source: str | Path = self.name
         threads = getattr(self.backend, "threads", 0)
-        if isinstance(artefact := getattr(self.backend, "artefact", None), Artefact):
-            return open_artifact_backend(artefact, role="generator", threads=threads)
+        if isinstance(artifact := getattr(self.backend, "artifact", None), Artifact):
+            return open_artifact_backend(artifact, role="generator", threads=threads)
         if self.name in PRETRAINED_NAMES:
             source = self.name.replace("discriminator", "generator")
         elif not (resolve.resolve(self.name) / "generator" / "config.json").exists():
@@ -474,9 +474,9 @@ def load(
         require = require_classifier if role == "classifier" else require_question_answering
         require(name, architecture_of(source))
     backend: Backend
-    if is_artefact(source):
-        artefact = open_artefact(source)
-        backend, folder = open_artifact_backend(artefact, role=role, device=device, threads=threads), artefact.path
+    if is_artifact(source):
+        artifact = open_artifact(source)
+        backend, folder = open_artifact_backend(artifact, role=role, device=device, threads=threads), artifact.path
     else:
         backend = open_backend(source, role=role, device=device, threads=threads)
         folder = resolve.resolve(source)

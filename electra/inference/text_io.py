@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from electra import bundled
 from electra.errors import UserError, did_you_mean
-from electra.inference.artifact import is_artefact
+from electra.inference.artifact import is_artifact
 from electra.inference.backends import architecture_of
 from electra.storage import atomic, remote
 
@@ -239,7 +239,7 @@ def _require_model(command: str, role: str, argument: str) -> None:
     Raises:
         UserError: it is not; what else it may have been meant as is part of the message.
     """
-    if os.path.isfile(argument) and not is_artefact(argument):
+    if os.path.isfile(argument) and not is_artifact(argument):
         raise UserError(f"{argument} is a file, not a model; for the texts in it: electra {command} {bundled.default(role)} {shlex.quote(argument)}")
     if os.path.exists(argument) or bundled.is_shipped(argument):
         return

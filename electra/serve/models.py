@@ -10,7 +10,7 @@ from typing import Any
 
 from electra import bundled
 from electra.errors import UserError
-from electra.inference.artifact import is_artefact, read_manifest
+from electra.inference.artifact import is_artifact, read_manifest
 from electra.inference.backends import QUESTION_ANSWERING
 from electra.inference.predictor import Predictor, load
 from electra.inference.text_io import Text
@@ -115,7 +115,7 @@ def check_sources(sources: dict[str, str]) -> None:
         UserError: the first that is not there.
     """
     for source in sources.values():
-        if not is_artefact(source):
+        if not is_artifact(source):
             resolve.resolve(source)
 
 
@@ -129,7 +129,7 @@ def open_models(sources: dict[str, str], settings: ServeSettings) -> dict[str, M
     out = {}
     for name, source in sources.items():
         predictor = load(source, device=settings.device, threads=settings.threads, max_length=settings.max_length, truncate=settings.truncate)
-        out[name] = as_model(name, predictor, artefact_record(source))
+        out[name] = as_model(name, predictor, artifact_record(source))
     return out
 
 
@@ -150,6 +150,6 @@ def as_model(name: str, predictor: Predictor, record: dict[str, Any] | None = No
     return model
 
 
-def artefact_record(source: str) -> dict[str, Any]:
+def artifact_record(source: str) -> dict[str, Any]:
     """The manifest of an artifact; empty for a checkpoint."""
-    return dict(read_manifest(source)) if is_artefact(source) else {}
+    return dict(read_manifest(source)) if is_artifact(source) else {}

@@ -1,4 +1,4 @@
-"""Gold labels and predictions -> scores, as scikit-learn and scipy define them, without either: an artefact's scores need only numpy.
+"""Gold labels and predictions -> scores, as scikit-learn and scipy define them, without either: an artifact's scores need only numpy.
 
 Every score is a fraction (0..1) or a correlation (-1..1); times a hundred they are what GLUE prints.
 """

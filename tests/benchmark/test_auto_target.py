@@ -14,7 +14,7 @@ from electra.benchmark.results import Latency, Row
 from electra.cli import main
 from electra.errors import UserError
 from electra.exporting.targets import TARGETS
-from electra.inference.artifact import open_artefact, read_manifest
+from electra.inference.artifact import open_artifact, read_manifest
 from electra.inference.predictor import load
 from electra.settings import EvaluateSettings
 
@@ -99,7 +99,7 @@ def test_fastest_within_the_drop_is_kept_with_the_table(
         *[name for name in ("openvino-bf16",) if "loses" in dropped[name]],
     ]
     assert str(tmp_path) not in json.dumps(manifest)
-    open_artefact(out)  # every hash fits
+    open_artifact(out)  # every hash fits
     mine, theirs = (load(source, threads=1).predict(["the film was good", "the chef ate"]) for source in (out, checkpoints()["classifier"]))
     for one, other in zip(mine, theirs, strict=True):
         np.testing.assert_allclose([*one.probabilities.values()], [*other.probabilities.values()], rtol=0, atol=1e-4)
@@ -135,7 +135,7 @@ def test_left_out_targets_do_not_stop_the_others(tmp_path: Path, monkeypatch: py
         if name == "onnx-int8":
             raise UserError("it broke")
 
-    monkeypatch.setattr(auto_target, "build_artefact", build)
+    monkeypatch.setattr(auto_target, "build_artifact", build)
     found = auto_target.build_all(EvaluateSettings(model="x"), tmp_path, texts=["a"], skip=["openvino"])
     assert found["onnx-int8"] == "it broke" and found["openvino"] == "skipped by --skip"
     assert {"onnx", "onnx-fp16", "onnx-int8-static"} <= set(done) and "openvino" not in done

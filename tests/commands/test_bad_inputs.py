@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from built_models import artefact
+from built_models import artifact
 from tiny_models import checkpoints
 
 from electra.cli import COMMANDS, main
@@ -172,8 +172,8 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("a file as model", "{texts.txt} {texts.txt}", "file"),
         ("window", "{classifier} {texts.txt} --max-length 4", "at least 8"),
         ("another zip", "{there.zip} {texts.txt}", "not a readable .zip"),
-        ("a changed artefact", "{artefact-changed} {texts.txt}", "was changed since it was built"),
-        ("an artefact of a newer version", "{artefact-newer} {texts.txt}", "newer electra"),
+        ("a changed artifact", "{artifact-changed} {texts.txt}", "was changed since it was built"),
+        ("an artifact of a newer version", "{artifact-newer} {texts.txt}", "newer electra"),
     ],
     "detect": [
         ("missing", "{model} {none}.txt", "not found"),
@@ -186,7 +186,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("wrong column", "{model} {reviews.jsonl} --text-field reviw", "did you mean 'review'"),
         ("truncated", "{cut} {texts.txt}", "damaged"),
         ("wrong model", "{classifier} {texts.txt}", "discriminator"),
-        ("wrong artefact", "{artefact} {texts.txt}", "no discriminator head"),
+        ("wrong artifact", "{artifact} {texts.txt}", "no discriminator head"),
         ("no generator", "{lone} {texts.txt} --corrupt", "generator"),
         ("share", "{model} {texts.txt} --corrupt --mask-prob 2", "--mask-prob 2: expected above 0 and below 1"),
         ("threshold", "{model} {texts.txt} --threshold 7", "--threshold 7: expected at least 0 and at most 1"),
@@ -237,7 +237,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
             "--num-texts 0: expected at least 1",
         ),
         ("texts for nothing", "{model} --target onnx --calibrate {texts.txt} --output {out}", "needs no texts"),
-        ("an artefact", "{artefact} --target onnx --output {out}", "is an artifact already"),
+        ("an artifact", "{artifact} --target onnx --output {out}", "is an artifact already"),
     ],
     "inspect": [
         ("missing", "{none}", "not found"),
@@ -251,7 +251,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("damaged settings", "{badconfig}", "not valid JSON"),
         ("another model", "{bert}", "bert"),
         ("binary", "{binary.toml-run}", "not valid TOML"),
-        ("a changed artefact", "{artefact-changed}", "was changed since it was built"),
+        ("a changed artifact", "{artifact-changed}", "was changed since it was built"),
     ],
     "plot": [
         ("missing", "{none}", "not found"),
@@ -368,13 +368,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
     for name in ("cut", "cut-classifier"):
         weights = root / name / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-1000])
-    for name in ("artefact", "artefact-changed", "artefact-newer"):
-        shutil.copytree(artefact(checkpoints()["classifier"]), root / name)
-    with (root / "artefact-changed" / "model.onnx").open("r+b") as stream:
+    for name in ("artifact", "artifact-changed", "artifact-newer"):
+        shutil.copytree(artifact(checkpoints()["classifier"]), root / name)
+    with (root / "artifact-changed" / "model.onnx").open("r+b") as stream:
         stream.seek(1000)
         stream.write(b"harm")
-    manifest = (root / "artefact-newer" / "artefact.json").read_text(encoding="utf-8")
-    (root / "artefact-newer" / "artefact.json").write_text(manifest.replace('"version": 1', '"version": 99', 1), encoding="utf-8")
+    manifest = (root / "artifact-newer" / "artefact.json").read_text(encoding="utf-8")
+    (root / "artifact-newer" / "artefact.json").write_text(manifest.replace('"version": 1', '"version": 99', 1), encoding="utf-8")
     argv = ["prepare", str(root / "corpus.txt"), "--tokenizer", str(root / "vocab.txt"), "--output", str(root / "shards"), "--workers", "1"]
     assert main([*argv, "--held-out", "10%"]) == 0
     shutil.copytree(root / "shards", root / "shards-cut")

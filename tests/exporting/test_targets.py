@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from built_models import ARCHITECTURES, artefact, checkpoint
+from built_models import ARCHITECTURES, artifact, checkpoint
 from tiny_models import TEXTS, checkpoints, oracle
 
 from electra import cli
@@ -21,8 +21,8 @@ from electra.data.windows import Window, WindowInput
 from electra.exporting import onnx_int8
 from electra.exporting.dense_graph import dense_graph
 from electra.exporting.onnx import fused_model, operations
-from electra.exporting.targets import TARGETS, build_artefact, spread
-from electra.inference.artifact import open_artefact
+from electra.exporting.targets import TARGETS, build_artifact, spread
+from electra.inference.artifact import open_artifact
 from electra.inference.backends import Backend
 from electra.inference.predictor import Predictor, load
 from electra.model.encoder import EncoderConfig
@@ -91,7 +91,7 @@ def test_a_grid_gives_what_packed_tokens_give(architecture: str, attention: Any)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_onnx_equals_pytorch_on_odd_lengths_and_batches(architecture: str) -> None:
     source = checkpoint(architecture)
-    ours, built = load(source, device="cpu").network, load(artefact(source)).network
+    ours, built = load(source, device="cpu").network, load(artifact(source)).network
     for name in ("architecture", "labels", "is_regression", "is_multilabel", "max_length", "hidden_size", "vocab_size", "token_segment"):
         assert getattr(built, name) == getattr(ours, name), name
     for lengths in ([2], [64], [7, 7, 7], [33, 12, 3, 2, 64], [1 + 5 * i for i in range(1, 12)]):
@@ -101,7 +101,7 @@ def test_onnx_equals_pytorch_on_odd_lengths_and_batches(architecture: str) -> No
 
 def test_onnx_equals_transformers() -> None:
     reference = oracle("ElectraForSequenceClassification", "classifier")
-    network = load(artefact(checkpoints()["classifier"])).network
+    network = load(artifact(checkpoints()["classifier"])).network
     tokenizer = load_tokenizer(checkpoints()["classifier"])
     for text in TEXTS:
         piece = WindowInput(*tokenizer.wrap(tokenizer.encode([text])[0]), Window(0, 1, 0, 1))
@@ -120,15 +120,15 @@ def test_classifiers_of_every_kind_through_windows_and_pairs(kind: str) -> None:
     source = {"several": checkpoints()["classifier"], "regression": checkpoints()["regression"]}.get(kind)
     source = source or checkpoint("ElectraForSequenceClassification", multilabel=True)
     inputs = [*TEXTS, ("the chef cooked", "she ate"), ("the old city " * 30, "it was good"), "good bad rain " * 60]
-    ours, built = load(source, device="cpu", batch_size=4), load(artefact(source, zipped=True), batch_size=3)
+    ours, built = load(source, device="cpu", batch_size=4), load(artifact(source, zipped=True), batch_size=3)
     same_predictions(built, ours, inputs)
     assert built.predict(inputs)[-1].num_windows == 4
 
 
 def test_a_pretrained_checkpoint_detects_corrupts_scores_and_fills_as_before() -> None:
     source = checkpoints()["discriminator"]
-    ours, built = load(source, device="cpu"), load(artefact(source))
-    assert open_artefact(artefact(source)).has_generator
+    ours, built = load(source, device="cpu"), load(artifact(source))
+    assert open_artifact(artifact(source)).has_generator
     texts = [*TEXTS, "the old city " * 50]
     for mine, theirs in zip(built.detect(texts), ours.detect(texts), strict=True):
         assert [t.token for t in mine.tokens] == [t.token for t in theirs.tokens]
@@ -145,14 +145,14 @@ def test_questions_are_answered_as_before(architecture: str) -> None:
     source = checkpoint(architecture)
     questions = [("who cooked ?", "the chef cooked the meal ."), ("what ?", "a film"), ("where was it ?", "she walked home in the old city . " * 20)]
     ours = list(load(source, device="cpu").iterate_answers(questions, top_k=3))
-    built = list(load(artefact(source)).iterate_answers(questions, top_k=3))
+    built = list(load(artifact(source)).iterate_answers(questions, top_k=3))
     assert [[a.text for a in row] for row in built] == [[a.text for a in row] for row in ours]
     assert [a.score for row in built for a in row] == pytest.approx([a.score for row in ours for a in row], abs=1e-4)
 
 
 def test_tags_are_as_before() -> None:
     source = checkpoint("ElectraForTokenClassification")
-    ours, built = load(source, device="cpu").tag(TEXTS), load(artefact(source)).tag(TEXTS)
+    ours, built = load(source, device="cpu").tag(TEXTS), load(artifact(source)).tag(TEXTS)
     assert [[w.tag for w in t.words] for t in built] == [[w.tag for w in t.words] for t in ours]
     assert [w.probability for t in built for w in t.words] == pytest.approx([w.probability for t in ours for w in t.words], abs=1e-4)
 
@@ -174,7 +174,7 @@ def drift(target: str, source: Path, **options: Any) -> float:
     """Largest difference of logits between a build and PyTorch, as a share of the logits' spread."""
     pieces = inputs_of([12, 30, 5, 64, 21, 9, 40, 2], 60)
     ours = load(source, device="cpu").network.class_logits(pieces)
-    return float(np.abs(load(artefact(source, target, **options)).network.class_logits(pieces) - ours).max() / (ours.max() - ours.min()))
+    return float(np.abs(load(artifact(source, target, **options)).network.class_logits(pieces) - ours).max() / (ours.max() - ours.min()))
 
 
 @pytest.mark.parametrize(("target", "most"), [("onnx-fp16", 0.005), ("onnx-int8", 0.08), ("onnx-int8-static", 0.15)])
@@ -188,7 +188,7 @@ def test_fewer_bits_move_logits_little(target: str, most: float) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_head_can_be_built_with_fewer_bits(architecture: str, target: str) -> None:
     source = checkpoint(architecture)
-    built = load(artefact(source, target, texts=RANDOM_TEXTS[:8] if TARGETS[target].calibrated else ())).network
+    built = load(artifact(source, target, texts=RANDOM_TEXTS[:8] if TARGETS[target].calibrated else ())).network
     ours = load(source, device="cpu").network
     pieces = inputs_of([40, 21, 64], ours.vocab_size)
     for mine, theirs in zip(answers(built, pieces)["hidden_states"], answers(ours, pieces)["hidden_states"], strict=True):
@@ -199,7 +199,7 @@ def test_every_head_can_be_built_with_fewer_bits(architecture: str, target: str)
 def test_int8_quantizes_products_attention_and_embeddings_and_says_what_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(onnx_int8, "SMALLEST_TABLE", 100)
     folder = tmp_path / "built"
-    build_artefact(str(checkpoint("ElectraForMaskedLM")), "onnx-int8", folder)
+    build_artifact(str(checkpoint("ElectraForMaskedLM")), "onnx-int8", folder)
     options = json.loads((folder / "artefact.json").read_text())["build"]["options"]
     assert options["operations"]["QAttention"] == 2 and "Attention" not in options["operations"]
     assert options["excluded"] and all("/head/" in name for name in options["excluded"])
@@ -217,7 +217,7 @@ def test_static_scales_make_an_answer_independent_of_its_neighbours(monkeypatch:
     pieces = inputs_of([12, 12, 12, 12], 60)
 
     def apart(target: str, texts: tuple[str, ...]) -> float:
-        network = load(artefact(source, target, texts=texts)).network
+        network = load(artifact(source, target, texts=texts)).network
         return float(np.abs(network.class_logits(pieces) - np.concatenate([network.class_logits([piece]) for piece in pieces])).max())
 
     assert apart("onnx-int8-static", RANDOM_TEXTS[:16]) < 1e-5 < apart("onnx-int8", ())
@@ -226,7 +226,7 @@ def test_static_scales_make_an_answer_independent_of_its_neighbours(monkeypatch:
 def test_an_activation_that_a_fixed_scale_rounds_badly_keeps_that_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_int8, "WORSE", 0.0)
     source = checkpoint("ElectraForSequenceClassification")
-    options = open_artefact(artefact(source, "onnx-int8-static", texts=RANDOM_TEXTS[:4])).manifest["build"]["options"]
+    options = open_artifact(artifact(source, "onnx-int8-static", texts=RANDOM_TEXTS[:4])).manifest["build"]["options"]
     assert options["num_scales"] == 0 and len(options["scales_at_run_time"]) == 8 + 1
     assert drift("onnx-int8-static", source, texts=RANDOM_TEXTS[:4]) == pytest.approx(drift("onnx-int8", source), abs=1e-6)
 
@@ -240,7 +240,7 @@ def test_the_best_range_cuts_a_rare_extreme_off() -> None:
 
 
 def test_an_int8_small_is_below_16_mb(tmp_path: Path) -> None:
-    """`small` with 30,522 word pieces: the artefact with its tokenizer."""
+    """`small` with 30,522 word pieces: the artifact with its tokenizer."""
     config = EncoderConfig(vocab_size=30522, embedding_size=128, hidden_size=256, num_hidden_layers=12, num_attention_heads=4, intermediate_size=1024)
     module = new_module("ElectraForSequenceClassification", config, 2)
     reinitialize(module, 1)
@@ -249,7 +249,7 @@ def test_an_int8_small_is_below_16_mb(tmp_path: Path) -> None:
     words += [f"word{i}" for i in range(30522 - len(words))]
     (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
     load_tokenizer(tmp_path / "vocab.txt").save(tmp_path / "small")
-    build_artefact(str(tmp_path / "small"), "onnx-int8", tmp_path / "small.zip")
+    build_artifact(str(tmp_path / "small"), "onnx-int8", tmp_path / "small.zip")
     assert 13_000_000 < (tmp_path / "small.zip").stat().st_size < 16_000_000
 
 
@@ -269,7 +269,7 @@ def test_build_then_predict_prints_what_the_checkpoint_prints(tmp_path: Path, ca
     assert printed[0] == printed[1] and len(printed[0].splitlines()) == 2
     assert cli.main(["inspect", str(output), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["kind"] == "artefact" and found["target"] == "onnx" and found["intact"] is True
+    assert found["kind"] == "artifact" and found["target"] == "onnx" and found["intact"] is True
 
 
 def test_a_static_build_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

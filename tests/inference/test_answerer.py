@@ -16,7 +16,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
-from built_models import artefact
+from built_models import artifact
 from served_models import Served, call, in_thread
 from task_models import HEADS, WORDS, make
 
@@ -72,7 +72,7 @@ def checkpoint(name: str) -> Path:
 def source(name: str, backend: str) -> Path:
     if backend == "openvino":
         pytest.importorskip("openvino")
-    return checkpoint(name) if backend == "pytorch" else artefact(checkpoint(name), backend)
+    return checkpoint(name) if backend == "pytorch" else artifact(checkpoint(name), backend)
 
 
 def examples(name: str) -> list[Example]:

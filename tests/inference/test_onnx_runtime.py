@@ -1,4 +1,4 @@
-"""A machine without torch: every command that takes an artefact works where importing torch fails, and in an environment that never had it."""
+"""A machine without torch: every command that takes an artifact works where importing torch fails, and in an environment that never had it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from built_models import artefact, checkpoint
+from built_models import artifact, checkpoint
 from conftest import ROOT
 from tiny_models import checkpoints
 
@@ -46,16 +46,16 @@ def test_commands_answer_without_torch(capsys: pytest.CaptureFixture[str], tmp_p
     (tmp_path / "texts.txt").write_text("the chef cooked the meal\n")
     classifier, pretrained = checkpoints()["classifier"], checkpoints()["discriminator"]
     assert main(["predict", str(classifier), str(tmp_path / "texts.txt")]) == 0
-    assert command("predict", str(artefact(classifier)), "-") == capsys.readouterr().out
-    detected = json.loads(command("detect", str(artefact(pretrained, zipped=True)), "-", "--corrupt", "--json"))
+    assert command("predict", str(artifact(classifier)), "-") == capsys.readouterr().out
+    detected = json.loads(command("detect", str(artifact(pretrained, zipped=True)), "-", "--corrupt", "--json"))
     assert detected["text"] == "the chef cooked the meal" and detected["corrupted"]["tokens"]
-    vector = np.array(json.loads(command("embed", str(artefact(pretrained)), "-")))
+    vector = np.array(json.loads(command("embed", str(artifact(pretrained)), "-")))
     np.testing.assert_allclose(vector, load(pretrained, device="cpu").embed(["the chef cooked the meal"])[0], atol=1e-4)
-    assert json.loads(command("inspect", str(artefact(classifier)), "--json"))["kind"] == "artefact"
-    assert float(command("score", str(artefact(pretrained)), "-").split("\t")[0]) < 0
-    tagged = command("predict", str(artefact(checkpoint("ElectraForTokenClassification"))), "-")
+    assert json.loads(command("inspect", str(artifact(classifier)), "--json"))["kind"] == "artifact"
+    assert float(command("score", str(artifact(pretrained)), "-").split("\t")[0]) < 0
+    tagged = command("predict", str(artifact(checkpoint("ElectraForTokenClassification"))), "-")
     assert [line.split("\t")[0] for line in tagged.splitlines() if line] == "the chef cooked the meal".split()
-    assert command("predict", str(artefact(checkpoint("ElectraOriginalQuestionAnswering"))), "-", text="who ?\tthe chef\n")
+    assert command("predict", str(artifact(checkpoint("ElectraOriginalQuestionAnswering"))), "-", text="who ?\tthe chef\n")
 
 
 def test_the_library_answers_without_torch() -> None:
@@ -68,11 +68,11 @@ def test_the_library_answers_without_torch() -> None:
         "import electra.storage.resolve, electra.data.tokenizer, electra.inference.predictor\n"
         "assert not [name for name in sys.modules if name.split('.')[0] == 'torch']\n"
     )
-    done = run(code, str(artefact(checkpoints()["classifier"])), str(artefact(checkpoints()["discriminator"])))
+    done = run(code, str(artifact(checkpoints()["classifier"])), str(artifact(checkpoints()["discriminator"])))
     assert done.returncode == 0, done.stderr
 
 
-def test_a_checkpoint_without_torch_and_an_artefact_without_its_runtime_name_the_line_to_type() -> None:
+def test_a_checkpoint_without_torch_and_an_artifact_without_its_runtime_name_the_line_to_type() -> None:
     code = "from electra.cli import main\nsys.exit(main(sys.argv[1:]))"
     done = run(WITHOUT_TORCH + code, "detect", str(checkpoints()["discriminator"]), "-", text="a film\n")
     assert (
@@ -80,7 +80,7 @@ def test_a_checkpoint_without_torch_and_an_artefact_without_its_runtime_name_the
         and done.stderr.strip() == "electra: this needs the package 'torch' of the extra 'train': pip install -e '.[train]' in the clone of electra"
     )
     done = run(
-        WITHOUT_TORCH.replace('"torch",', '"onnxruntime",') + code, "predict", str(artefact(checkpoints()["classifier"])), "-", text="a film\n"
+        WITHOUT_TORCH.replace('"torch",', '"onnxruntime",') + code, "predict", str(artifact(checkpoints()["classifier"])), "-", text="a film\n"
     )
     assert (
         done.returncode == 2
@@ -91,7 +91,7 @@ def test_a_checkpoint_without_torch_and_an_artefact_without_its_runtime_name_the
 
 def test_predict_starts_fast() -> None:
     """Processor time of a whole 'electra predict': what a quiet machine shows as wall-clock time."""
-    arguments = ["-m", "electra", "predict", str(artefact(checkpoints()["classifier"])), "-"]
+    arguments = ["-m", "electra", "predict", str(artifact(checkpoints()["classifier"])), "-"]
     spent = []
     for _ in range(3):
         before = os.times()
@@ -118,7 +118,7 @@ def test_a_second_machine_without_torch(tmp_path: Path) -> None:
     assert "ModuleNotFoundError" in there.stderr
     source = checkpoints()["classifier"]
     texts = "the chef cooked the meal\nit was good\n"
-    for model in (artefact(source), artefact(source, "onnx-int8", zipped=True)):
+    for model in (artifact(source), artifact(source, "onnx-int8", zipped=True)):
         arguments = [python, "-m", "electra", "predict", str(model), "-"]
         done = subprocess.run(arguments, input=texts, capture_output=True, text=True, cwd=tmp_path, env=alone)
         assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from electra.errors import UserError
 from electra.exporting import openvino as building
 from electra.exporting.dense_graph import dense_graph
 from electra.exporting.onnx_int8 import calibration_batches
-from electra.exporting.targets import TARGETS, Job, build_artefact, spread
+from electra.exporting.targets import TARGETS, Job, build_artifact, spread
 from electra.inference import openvino_runtime
 from electra.inference.openvino_runtime import MODEL, WEIGHTS, OpenVinoRunner, open_runner
 from electra.inference.predictor import load
@@ -171,7 +171,7 @@ def test_real_sentences_keep_their_labels(data_root: Path, tmp_path: Path) -> No
     gold = [example.label for example in split["dev"]]
     wanted = load(tuned, threads=1).predict(texts)
     for name in ("openvino", "openvino-int8"):
-        build_artefact(tuned, name, tmp_path / name, texts=spread([example.text for example in split["train"]], 256))
+        build_artifact(tuned, name, tmp_path / name, texts=spread([example.text for example in split["train"]], 256))
         found = load(tmp_path / name, threads=1).predict(texts)
         agreement = np.mean([one.label == other.label for one, other in zip(found, wanted, strict=True)])
         right, before = (np.mean([answer.label == label for answer, label in zip(answers, gold, strict=True)]) for answers in (found, wanted))

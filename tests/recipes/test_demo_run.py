@@ -242,7 +242,7 @@ def test_what_make_demo_installs_is_enough_to_build() -> None:
     assert {*target(TARGET).packages, target(TARGET).runtime, "psutil", "torch"} <= named
 
 
-def test_an_artefact_that_cannot_be_built_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_an_artifact_that_cannot_be_built_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(run, "TARGET", "openvino-bf16")
     monkeypatch.setattr("electra.exporting.targets.require", lambda *_: (_ for _ in ()).throw(UserError("needs openvino")))
     assert run.build(run.Workspace(DemoSettings(output=tmp_path), {})) == {"left_out": "needs openvino"}

@@ -326,7 +326,7 @@ def test_the_document_names_every_flag_with_its_default() -> None:
 
 
 def test_serving_itself_needs_no_torch() -> None:
-    """A built artefact is served where there is none."""
+    """A built artifact is served where there is none."""
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""Small random checkpoints of every head, and artefacts built from them: what the tests of building and serving share."""
+"""Small random checkpoints of every head, and artifacts built from them: what the tests of building and serving share."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def checkpoint(architecture: str, *, multilabel: bool = False) -> Path:
 
 
 @functools.cache
-def artefact(source: Path, target: str = "onnx", *, zipped: bool = False, texts: tuple[str, ...] = ()) -> Path:
+def artifact(source: Path, target: str = "onnx", *, zipped: bool = False, texts: tuple[str, ...] = ()) -> Path:
     """What `electra build` makes of a checkpoint."""
-    from electra.exporting.targets import build_artefact
+    from electra.exporting.targets import build_artifact
 
     output = Path(tempfile.mkdtemp()) / ("built.zip" if zipped else "built")
-    build_artefact(str(source), target, output, texts=texts)
+    build_artifact(str(source), target, output, texts=texts)
     return output

@@ -44,7 +44,7 @@ function offer() {
     try {
       showComparison(byId("compare"), page.models);
     } catch (error) {
-      // An artefact says what it likes of itself.
+      // An artifact says what it likes of itself.
       byId("compare").append(make("p", { class: "notice" }, `The measurements of an artifact could not be read (${error.message}).`));
     }
   }

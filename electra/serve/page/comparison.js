@@ -47,7 +47,7 @@ function perSecond(row, size) {
   return [`${Math.round(found.texts_per_second)} /s`, found.speedup != null && (found.within_noise ? "within noise" : `${found.speedup.toPrecision(2)}×`)];
 }
 
-/** Models -> their measured rows, each once (the artefacts of one comparison carry the same rows). */
+/** Models -> their measured rows, each once (the artifacts of one comparison carry the same rows). */
 export function measuredRows(models) {
   const seen = new Map();
   for (const model of models) for (const row of model.measured ?? []) seen.set(JSON.stringify([row.name, row.source, row.score, row.latency]), row);
