@@ -6,68 +6,12 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
+from demo_results import FOUND, LINES
 
 from electra.recipes.demo import report, run
 
-TOKENS = [
-    {"token": "a", "start": 0, "end": 1, "probability": 0.1, "replaced": False},
-    {"token": "<b>", "start": 2, "end": 5, "probability": 0.9, "replaced": True},
-]
-DETECTION = {"text": "a <b>", "tokens": TOKENS}
-BEFORE = {"text": "a cat", "tokens": [TOKENS[0], {"token": "cat", "start": 2, "end": 5, "probability": 0.2, "replaced": False}]}
-REPLACEMENT = {
-    "index": 1,
-    "original": "x", "proposals": [{"token": "y", "probability": 0.5}], "sampled": "y", "verdict": True, "changed": True, "probability": 0.8,
-}  # fmt: skip
-FOUND: dict[str, dict[str, Any]] = {
-    "collect": {
-        "seconds": 9.0, "size_bytes": 12_345_678, "num_documents": 5000, "num_sentences": 160000, "num_duplicates": 60000,
-        "samples": ["One & <two>."],
-    },
-    "vocab": {"seconds": 5.0, "size": 4096, "examples": [("a film", ["a", "film"])], "commands": ['electra vocab "a b.txt"']},
-    "prepare": {"seconds": 4.0, "train_tokens": 3000000, "held_out_tokens": 30000},
-    "pretrain": {"seconds": 200.0, "steps": 2000, "tokens": 3000000, "train_seconds": 190.0, "shape": "2 layers"},
-    "evaluate": {"seconds": 8.0, "metrics": {"disc_auc": 0.612, "masked_lm_loss": 5.1, "disc_loss": 0.4}},
-    "detect": {
-        "seconds": 3.0,
-        "pairs": [{"original": BEFORE, "changed": DETECTION, "word": "<b>"}],
-        "corruption": {
-            "masked": "a [MASK]",
-            "replacements": [REPLACEMENT],
-            "corrupted": DETECTION,
-        },
-    },
-    "sentiment": {
-        "seconds": 60.0, "pretrained": 0.684, "random": 0.6, "tfidf": 0.7056, "majority": 0.5, "num_train": 2262, "num_dev": 316, "epochs": 8.0,
-        "source": "reviews", "data": "x",
-    },
-    "predict": {"seconds": 2.0, "answers": [{"text": "<script>alert(1)</script>", "label": "1", "probability": 0.7, "expected": "0"}]},
-    "build": {
-        "seconds": 9.0,
-        "rows": [
-            {"name": "checkpoint", "size_bytes": 3_900_000, "p50_ms": 2.0, "speedup": [], "accuracy": 0.684, "agreement": None,
-             "load_seconds": 2.0},
-            {"name": "built", "size_bytes": 1_300_000, "p50_ms": 0.25, "speedup": [8.0, 7.1, 9.2], "accuracy": 0.681, "agreement": 0.997,
-             "load_seconds": 0.2},
-        ],
-    },
-}  # fmt: skip
-LINES = [
-    {
-        "kind": kind,
-        "step": step,
-        "tokens": step * 100,
-        "seconds": step / 10,
-        "masked_lm_loss": 8 - step / 1000,
-        "disc_loss": 0.4,
-        "disc_auc": 0.5 + step / 9000,
-    }
-    for step in range(50, 2001, 50)
-    for kind in (("train", "evaluation") if step % 200 == 0 else ("train",))
-]
 ABOUT = {"version": "0", "date": "2026-01-01", "machine": "two cores", "folder": "demo"}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from test_demo_report import FOUND, LINES
+from demo_results import FOUND, LINES
 
 from electra.bundled import located
 from electra.errors import UserError
