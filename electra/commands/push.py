@@ -23,7 +23,7 @@ def run(settings: PushSettings) -> None:
     folder = settings.path
     found = describe(str(folder)) if any((folder / name).is_file() for name in ("config.json", "config.toml")) else {}
     if found.get("kind") == "run":
-        best = found.get("best") or found.get("final") or "its checkpoint folder"
+        best = found.get("best") or found.get("final") or " or ".join(found.get("models", ["its checkpoint folder"]))
         raise UserError(f"{folder} is a run, not a checkpoint; push {best}")
     if found.get("kind") != "checkpoint":
         raise UserError(f"{folder} is not a checkpoint folder (config.json, model.safetensors); give one such as runs/mini/final")
