@@ -13,6 +13,7 @@ from pretraining_runs import TINY, pretrain
 from pretraining_runs import shards as shards  # a fixture
 from safetensors.torch import load_file
 
+from electra import load
 from electra.cli import main
 from electra.model import huggingface
 
@@ -28,6 +29,12 @@ def test_two_stages_leave_a_checkpoint_that_transformers_opens(shards: Path, tmp
     assert transformers.AutoModelForPreTraining.from_pretrained(run / "final").config.num_hidden_layers == 4
     assert transformers.AutoModelForMaskedLM.from_pretrained(run / "final" / "generator").config.num_hidden_layers == 2
     assert transformers.AutoTokenizer.from_pretrained(run / "final")("the cat").input_ids[0] == 2
+    length = 32  # of 128 positions
+    for folder in (run / "final", run / "final" / "generator"):
+        config = json.loads((folder / "config.json").read_text())
+        assert config["electra_input_spec"] == {"max_length": length} and config["max_position_embeddings"] > length
+        assert transformers.AutoTokenizer.from_pretrained(folder).model_max_length == length
+    assert load(run).max_length == length, "the length that was trained, not all positions"
     first = [json.loads(line) for line in (run / "mlm-first" / "metrics.jsonl").read_text().splitlines()]
     second = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert max(line["step"] for line in first) == 4 and max(line["step"] for line in second) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,41 @@ def test_max_length_is_the_window(classifier: Predictor) -> None:
     assert short.predict(["rain " * 40])[0].num_windows > classifier.predict(["rain " * 40])[0].num_windows == 1
     with pytest.raises(UserError, match="at least 8"):
         load(checkpoints()["classifier"], max_length=3)
+
+
+def test_a_pretrained_model_reads_the_length_it_was_trained_at(tmp_path: Path) -> None:
+    """Positions beyond it hold initial noise: tokens, vectors, likelihoods and words for masks come from windows of that length."""
+    folder = shutil.copytree(checkpoints()["discriminator"], tmp_path / "model")
+    for place in (folder, folder / "generator"):
+        values = json.loads((place / "config.json").read_text())
+        (place / "config.json").write_text(json.dumps(values | {"electra_input_spec": {"max_length": 20}}))
+    trained, whole = load(folder), load(checkpoints()["discriminator"])
+    explicit = load(checkpoints()["discriminator"], max_length=20)
+    assert (trained.max_length, whole.max_length) == (20, 64) and trained.spec.describe() == "input: windows of 20 tokens (as trained)"
+    text = "the chef cooked the meal and it was good " * 4
+
+    def numbers(model: Predictor) -> list[float]:
+        found = [token.probability for token in model.detect([text])[0].tokens] + model.embed([text])[0].tolist()
+        return [*found, model.score([text])[0].score, model.fill(text + "[MASK]", top_k=1)[0][0][2]]
+
+    np.testing.assert_allclose(numbers(trained), numbers(explicit), atol=1e-6)
+    assert not np.allclose(numbers(trained), numbers(whole), atol=1e-3)
+
+
+def test_a_tokenizer_limits_a_model_without_a_record(tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoints()["classifier"], tmp_path / "model")
+    values = json.loads((folder / "tokenizer_config.json").read_text())
+    for length, wanted in ((24, 24), (512, 64), (1_000_000_000_000_000_019_884_624_838_656, 64)):
+        (folder / "tokenizer_config.json").write_text(json.dumps(values | {"model_max_length": length}))
+        assert load(folder).max_length == wanted
+
+
+def test_an_artifact_keeps_the_input_spec_or_the_one_it_is_built_with(tmp_path: Path) -> None:
+    from electra.exporting.targets import build_artefact
+
+    build_artefact(str(checkpoints()["classifier"]), "onnx", tmp_path / "built", max_length=16, truncate="tail")
+    assert load(tmp_path / "built").spec.describe() == "input: the last 16 tokens (as trained)"
+    assert json.loads((tmp_path / "built" / "tokenizer_config.json").read_text())["model_max_length"] == 16
 
 
 @pytest.mark.parametrize(
