@@ -226,7 +226,7 @@ class TagPrediction(Prediction):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class SpanCandidate:
     """A candidate answer to a question."""
 
     text: str
@@ -245,7 +245,7 @@ class Candidate:
 class SpanPrediction(Prediction):
     """The answer to a question, with alternatives."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[SpanCandidate, ...]
     """Distinct texts, best first; at least one."""
     null_odds: float = 0.0
     """Logit difference between 'no answer' and the best candidate."""

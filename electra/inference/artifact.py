@@ -1,7 +1,7 @@
 """An artifact: an exported model in one folder or one .zip, with everything inference needs. Written completely or not at all; opened only if
 every hash matches.
 
-    artefact.json      what it is: target, role, labels, limits, source, how it was built, sha256 and size of every file, measurements
+    artefact.json      target, role, labels, limits, source, build, sha256 and size of every file, measurements
     config.json        of the checkpoint
     vocab.txt ...      the tokenizer's files
     model.onnx ...     the model
@@ -85,6 +85,8 @@ def validated(content: bytes, where: str) -> Description:
     return values
 
 
+ROLE_ALIASES = {"tagger": "token-classification", "span finder": "question-answering"}
+"""Roles as version 0.1 named them, in artifacts and arguments."""
 REMOVED_TARGETS = {"torch-export": "AOTInductor was slower than ONNX Runtime and ran native code from a file"}
 """Targets of earlier versions -> why they were removed. Their artifacts can be inspected, but not run."""
 LARGEST_EXPANSION = 200
@@ -116,8 +118,8 @@ class Artifact:
 
     @property
     def role(self) -> str:
-        """'classifier', 'tagger', 'span finder', 'discriminator', 'generator' or 'encoder'."""
-        return str(self.manifest["role"])
+        """'classifier', 'token-classification', 'question-answering', 'discriminator', 'generator' or 'encoder'."""
+        return ROLE_ALIASES.get(str(self.manifest["role"]), str(self.manifest["role"]))
 
     @property
     def labels(self) -> tuple[str, ...]:

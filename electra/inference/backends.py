@@ -16,7 +16,7 @@ import numpy as np
 
 from electra.data.windows import WindowInput
 from electra.errors import UserError, did_you_mean, require
-from electra.inference.artifact import REMOVED_TARGETS, Artifact, is_artifact, open_artifact, read_manifest
+from electra.inference.artifact import REMOVED_TARGETS, ROLE_ALIASES, Artifact, is_artifact, open_artifact, read_manifest
 from electra.storage import resolve
 from electra.tasks.input_spec import recorded
 
@@ -213,8 +213,6 @@ def architecture_in(folder: Path) -> str:
     return str((read_config(folder).get("architectures") or ["ElectraModel"])[0])
 
 
-ROLE_ALIASES = {"tagger": "token-classification", "span finder": "question-answering"}
-"""Roles as version 0.1 named them, in artifacts and arguments."""
 QUESTION_ANSWERING = ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering")
 
 
@@ -292,7 +290,7 @@ def open_artifact_backend(source: str | Path | Artifact, *, role: str = "any", d
             f"{artifact.name} was built for target '{artifact.target}', which was removed; "
             "build it again: electra build CHECKPOINT --target onnx --output ARTIFACT"
         )
-    folder, own_role, role = artifact.path, ROLE_ALIASES.get(artifact.role, artifact.role), ROLE_ALIASES.get(role, role)
+    folder, own_role, role = artifact.path, artifact.role, ROLE_ALIASES.get(role, role)
     if role == "generator" and own_role != "generator" and artifact.has_generator:
         folder, own_role = folder / "generator", "generator"
     _require_role(artifact, own_role, role)

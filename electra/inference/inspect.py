@@ -34,7 +34,7 @@ def describe(source: str) -> Description:
     if not path.exists() and source in config.presets("pretrain"):
         return _preset(source)
     if not path.exists():
-        # Asked before the hub is, which may be far away: a word of one's own is likelier a preset's name than a model's.
+        # Before the hub, which may be slow: a single word is more likely a preset's name than a model's.
         guess = did_you_mean(source, config.presets("pretrain"))
         if guess.startswith("did") and "/" not in source:
             raise UserError(f"'{source}' is no file, folder or preset; {guess} (a model of the hub is OWNER/NAME)")
@@ -207,7 +207,7 @@ def _preset(name: str) -> Description:
 
 
 def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
-    """Floating-point operations of a pre-training, counted both ways; of its stages where it has several."""
+    """Floating-point operations of a pre-training, counted both ways; of its phases where it has several."""
     out: Description = {}
     for stage in phases(settings):
         loop, length = stage.loop, stage.data.sequence_length
@@ -223,7 +223,7 @@ def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
 
 
 def _in_store(url: str) -> Description:
-    """What lies at a URL, told without fetching more than it must: of shards the manifest and the files' sizes, of a corpus all."""
+    """The contents of a URL, without fetching more than needed: of shards the manifest and the files' sizes, of a corpus all."""
     _, _, files = remote.list_files(url, "corpus, tokenizer or shard folder")
     if "manifest.json" in files:
         from electra.data import shards as shard_store
@@ -266,7 +266,7 @@ def _run(path: Path) -> Description:
 
 
 def _run_cost(path: Path, settings: Description) -> Description:
-    """What a pre-training run's plan costs; nothing for other runs, or before a checkpoint says how large the vocabulary is."""
+    """What a pre-training run's plan costs; empty for other runs, or before a checkpoint with the vocabulary's size."""
     found = [path / "final", *sorted((path / "checkpoints").glob("step-*"), reverse=True)]
     known = next((folder / "config.json" for folder in found if (folder / "config.json").exists()), None)
     if known is None or not {"model", "objective", "data"} <= {key for key, value in settings.items() if isinstance(value, dict)}:
@@ -279,7 +279,7 @@ def _run_cost(path: Path, settings: Description) -> Description:
 
 
 def _lines(path: Path) -> list[Description]:
-    """Lines of metrics.jsonl; one a killed run has left half written is passed over."""
+    """Lines of metrics.jsonl; a half-written last line of a killed run is ignored."""
     if not path.exists():
         return []
     found = []
@@ -329,4 +329,4 @@ FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
     (("config.json", "model.safetensors", "pytorch_model.bin"), _checkpoint),
     (("tokenizer.json", "vocab.txt"), _tokenizer),
 ]
-"""What a folder's files say of it, the first that fits."""
+"""Kinds of folders, the first that fits."""

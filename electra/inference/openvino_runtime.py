@@ -19,17 +19,17 @@ from electra.errors import UserError, require
 Array = np.ndarray
 MODEL, WEIGHTS = "model.xml", "model.bin"
 PRECISION_KEY = ("electra", "precision")
-"""Where model.xml says what to compute in."""
+"""Place in model.xml of the precision."""
 LENGTH_KEY = ("electra", "max_length")
-"""Where it says how long a row may be."""
+"""Place in model.xml of the longest row."""
 STRIDE = 8
-"""Rows are filled up to a multiple of this: OpenVINO prepares anew for every length it has not seen, which takes as long as several answers."""
+"""Rows are filled up to a multiple of this: OpenVINO compiles again for every new length, which takes as long as several answers."""
 PRECISIONS = ("f32", "bf16")
-"""What everything that is not 8-bit is computed in."""
+"""Precision of everything that is not 8-bit."""
 
 
 def cpu_abilities() -> tuple[str, ...]:
-    """What OpenVINO's CPU plugin can compute in here: 'FP32', 'INT8', 'BF16', ...; nothing where it has no CPU plugin for this processor.
+    """What OpenVINO's CPU plugin can compute in here: 'FP32', 'INT8', 'BF16', ...; empty where it has no CPU plugin for this processor.
 
     Raises:
         UserError: OpenVINO is not installed.
@@ -89,7 +89,7 @@ class OpenVinoRunner:
             return [np.array(found[name][:, :length] if name in self._token_wise else found[name]) for name in wanted]
 
     def _fill(self, name: str, values: Array, length: int, filled: int) -> Array:
-        """A grid (B, L) with padding behind; positions (M,), row * L + column, for grids of the new length."""
+        """A grid (B, L) with padding at the end; positions (M,), row * L + column, for grids of the new length."""
         if values.ndim == 1:
             return values + values // length * (filled - length)
         return np.pad(values, ((0, 0), (0, filled - length))) if filled > length else values

@@ -18,7 +18,7 @@ from electra.inference.predictor import Input, Predictor, load
 from electra.inference.question_answering import FoundAnswer
 from electra.inference.replaced_tokens import Detection
 from electra.inference.text_io import Text
-from electra.inference.token_classification import Units, tag_units, token_units, unit_features, unit_probabilities, word_units
+from electra.inference.token_classification import TaggingUnits, tag_units, token_units, unit_features, unit_probabilities, word_units
 from electra.tasks.tag_schemes import marks_spans
 
 TextClassificationName: TypeAlias = Literal["sentiment-analysis", "text-classification"]
@@ -136,20 +136,20 @@ class TokenClassification:
             out += self.records(model, units, unit_features(model, units), strategy, ignore_labels, batch_size)
         return out[0] if isinstance(texts, str) else out
 
-    def units(self, text: str, strategy: AggregationStrategy) -> Units:
+    def units(self, text: str, strategy: AggregationStrategy) -> TaggingUnits:
         """What is tagged in a text: its words with 'spans', else its tokens."""
         return (word_units if strategy == "spans" else token_units)(text, self.predictor.tokenizer)
 
     def records(
         self,
         model: Answerer,
-        units: Sequence[Units],
+        units: Sequence[TaggingUnits],
         features: Sequence[Features],
         strategy: AggregationStrategy,
         ignore_labels: Sequence[str],
         batch_size: int,
     ) -> list[list[Record]]:
-        """Units of texts and their inputs -> the records of each text."""
+        """TaggingUnits of texts and their inputs -> the records of each text."""
         if strategy == "spans":
             return self._spans(model, units, features, ignore_labels, batch_size)
         out = []
@@ -161,7 +161,7 @@ class TokenClassification:
         return out
 
     def _spans(
-        self, model: Answerer, units: Sequence[Units], features: Sequence[Features], ignore_labels: Sequence[str], batch_size: int
+        self, model: Answerer, units: Sequence[TaggingUnits], features: Sequence[Features], ignore_labels: Sequence[str], batch_size: int
     ) -> list[list[Record]]:
         """Entities as `electra predict` finds them; a word each where tags are plain."""
         out = []
@@ -176,7 +176,7 @@ class TokenClassification:
             out.append([record for record in records if record["entity_group"] not in ignore_labels])
         return out
 
-    def _tokens(self, source: Units, rows: np.ndarray) -> list[Record]:
+    def _tokens(self, source: TaggingUnits, rows: np.ndarray) -> list[Record]:
         """A record for every token of a text."""
         tokenizer, labels = self.predictor.tokenizer, self.predictor.backend.labels
         records = []
@@ -186,7 +186,7 @@ class TokenClassification:
             records.append({"entity": labels[best], "score": float(row[best]), "index": index, "word": word, "start": start, "end": end})
         return records
 
-    def _words(self, source: Units, rows: np.ndarray, strategy: str) -> Iterator[Record]:
+    def _words(self, source: TaggingUnits, rows: np.ndarray, strategy: str) -> Iterator[Record]:
         """A record for every word: a token and those after it that continue it."""
         records = self._tokens(source, rows)
         begins = [i for i, record in enumerate(records) if not i or not record["word"].startswith("##")]

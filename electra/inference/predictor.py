@@ -19,10 +19,9 @@ from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError, did_you_mean
 from electra.inference import masked_lm, replaced_tokens, token_classification
 from electra.inference.answerer import Answerer, answerer, describe_head, head_of, model_spec, require_head, task_of
-from electra.inference.artifact import Artifact, is_artifact, open_artifact
+from electra.inference.artifact import ROLE_ALIASES, Artifact, is_artifact, open_artifact
 from electra.inference.backends import (
     PRETRAINED_NAMES,
-    ROLE_ALIASES,
     Array,
     Backend,
     architecture_of,

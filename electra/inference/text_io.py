@@ -1,4 +1,4 @@
-"""A file or standard input -> texts, one at a time, whatever its size."""
+"""A file or standard input -> texts, one at a time, whatever its size; the arguments of a command -> a model and its texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
 class TypedText(str):
-    """A text that was typed where the name of a file could stand."""
+    """A text that was typed in place of a file name."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Text:
 
 
 def check_readable(file: str) -> None:
-    """Nothing, when `file` is '-', a typed text or a file that can be read: asked before a model is loaded.
+    """Check, before a model is loaded, that `file` is '-', a typed text or a readable file.
 
     Raises:
         UserError: missing, a folder, empty or not readable.
     """
     if isinstance(file, TypedText) and not file.strip():
-        raise UserError("the text is empty: there is nothing to read in it")
+        raise UserError("the text is empty; give one with words")
     if file == "-" or isinstance(file, TypedText):
         return
     path = atomic.existing_path(file, "text file")
@@ -59,7 +59,7 @@ def check_readable(file: str) -> None:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     if not start:
-        raise UserError(f"{path} is empty: there is no text in it")
+        raise UserError(f"{path} is empty; give a file with texts")
     if b"\0" in start:
         raise UserError(f"{path} is a binary file, not text; give plain text (UTF-8) or jsonl")
 
@@ -67,11 +67,11 @@ def check_readable(file: str) -> None:
 def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = "text_pair", pairs: bool = True) -> Iterator[Text]:
     """A file name or '-' -> its texts, in constant memory; of a typed text that one.
 
-    A line is a text; a tab in it separates the two texts of a pair (where `pairs`). Files named .jsonl, and standard input that
+    A line is a text; a tab separates the two texts of a pair (where `pairs`). Files named .jsonl, and standard input that
     begins with a JSON object, are JSON lines with the named fields. An empty line is an empty text: one answer per line.
 
     Raises:
-        UserError: missing, empty, binary, not UTF-8, not JSON, or a field that is not there; the line's number is named.
+        UserError: missing, empty, binary, not UTF-8, not JSON, or a missing field; the message has the line's number.
     """
     check_readable(file)
     if isinstance(file, TypedText):
@@ -91,14 +91,14 @@ def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = 
         else:
             yield _from_line(line, place) if pairs else Text(line)
     if not number:
-        raise UserError(f"{name} is empty: there is no text in it")
+        raise UserError(f"{name} is empty; give a file with texts")
 
 
 def read_records(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """A file of JSON lines or '-' -> (place for messages, object) of each line that is not empty.
 
     Raises:
-        UserError: missing, empty, binary, not UTF-8 or not JSON; the line's number is named.
+        UserError: missing, empty, binary, not UTF-8 or not JSON; the message has the line's number.
     """
     check_readable(file)
     name, number = "standard input" if file == "-" else file, 0
@@ -106,7 +106,7 @@ def read_records(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if line.strip():
             yield f"{name}, line {number}", _record(line, f"{name}, line {number}")
     if not number:
-        raise UserError(f"{name} is empty: there is no text in it")
+        raise UserError(f"{name} is empty; give a file with texts")
 
 
 def _numbered_lines(file: str, name: str) -> Iterator[tuple[int, str]]:
@@ -171,27 +171,27 @@ def _from_json(line: str, place: str, text_field: str, pair_field: str | None) -
     return Text(values[0], values[1])
 
 
-# ---- What was typed behind 'electra predict' or 'electra detect' -> a model and where its texts are ----
+# ---- arguments of 'electra predict' and 'electra detect' -> a model and its texts ----
 
 
 ENDINGS = frozenset(".zip .txt .tsv .csv .json .jsonl .ndjson .parquet .gz .xz .zst .toml .safetensors .bin .onnx .pt".split())
-"""Of files that people have; a text hardly ends so."""
+"""Suffixes of files; a text hardly ends so."""
 NEAR = 0.8
-"""Likeness, as difflib counts it, from which the name of something here may have been meant."""
+"""Similarity, as difflib counts it, from which a file or folder here may have been meant."""
 
 
 def model_and_texts(command: str, role: str, model: str, file: str, text: str | None) -> tuple[str, str]:
-    """The arguments of a command, '' where there was none -> source of the model, and file name, '-' or `TypedText` text.
+    """The arguments of a command, '' where there is none -> source of the model, and file name, '-' or `TypedText` text.
 
     Args:
         command: 'predict' or 'detect', for messages.
-        role: what the model must do; the shipped one that does is taken where none was named.
+        role: what the model must do; the bundled one for it is used where none is named.
         model: the first argument.
         file: the second argument.
-        text: what --text gave.
+        text: the value of --text.
 
     Raises:
-        UserError: nothing to read, two things to read, or a single argument that is no model and need not be a text.
+        UserError: nothing to read, two things to read, or a single argument that is neither a model nor surely a text.
     """
     if text is not None:
         if file:
@@ -212,7 +212,7 @@ def model_and_texts(command: str, role: str, model: str, file: str, text: str | 
 
 
 def may_be_text(argument: str) -> bool:
-    """Whether a single argument can only be meant as a text: white space in it, and nothing that a path has."""
+    """Whether a single argument can only be a text: white space in it, and nothing that a path has."""
     if os.path.lexists(argument) or len(argument.split()) < 2 or bundled.is_shipped(argument):
         return False
     if any(sign in argument for sign in "/\\") or argument.startswith("~") or Path(argument.strip()).suffix.lower() in ENDINGS:
@@ -222,10 +222,10 @@ def may_be_text(argument: str) -> bool:
 
 
 def _refuse_loose_words(command: str, model: str, file: str) -> None:
-    """Nothing, unless two arguments are both plain words that name nothing here: a text without its quotes.
+    """Check that two arguments are not a text without its quotes: plain words that name nothing here.
 
     Raises:
-        UserError: they are.
+        UserError: they are such words.
     """
     if not any(os.path.lexists(word) or not word.isalpha() for word in (model, file)):
         raise UserError(
@@ -234,10 +234,10 @@ def _refuse_loose_words(command: str, model: str, file: str) -> None:
 
 
 def _require_model(command: str, role: str, argument: str) -> None:
-    """Nothing, where a single argument is a model.
+    """Check that a single argument is a model.
 
     Raises:
-        UserError: it is not; what else it may have been meant as is part of the message.
+        UserError: it is not; the message says what else it may be.
     """
     if os.path.isfile(argument) and not is_artifact(argument):
         raise UserError(f"{argument} is a file, not a model; for the texts in it: electra {command} {bundled.default(role)} {shlex.quote(argument)}")

@@ -68,7 +68,7 @@ class Tagged:
 
 
 @dataclass(frozen=True)
-class Units:
+class TaggingUnits:
     """What is tagged in a text: its words, or its single tokens."""
 
     text: str
@@ -89,7 +89,7 @@ def tag(model: Answerer, sentences: Iterable[Sentence], batch_size: int) -> Iter
         yield from tag_units(model, chunk, unit_features(model, chunk), batch_size)
 
 
-def tag_units(model: Answerer, chunk: Sequence[Units], features: Sequence[Features], batch_size: int) -> Iterator[Tagged]:
+def tag_units(model: Answerer, chunk: Sequence[TaggingUnits], features: Sequence[Features], batch_size: int) -> Iterator[Tagged]:
     """Sentences in units and their inputs -> their tags."""
     spanned = marks_spans(model.head.labels)
     examples = [Example(id="", text=unit.text) for unit in chunk]
@@ -100,15 +100,15 @@ def tag_units(model: Answerer, chunk: Sequence[Units], features: Sequence[Featur
         yield Tagged(unit.text, tuple(words), tuple(entities(unit.text, words) if spanned else ()), prediction.num_windows)
 
 
-def unit_features(model: Answerer, chunk: Sequence[Units], most: int | None = None) -> list[Features]:
+def unit_features(model: Answerer, chunk: Sequence[TaggingUnits], most: int | None = None) -> list[Features]:
     """Sentences in units -> the model's inputs, at most `most`."""
     segment, length = int(model.spec.options.get("token_segment", 0)), model.spec.max_length
     windows = (window for i, unit in enumerate(chunk) for window in word_windows(unit.ids, model.tokenizer, length, i, segment))
     return list(islice(windows, most))
 
 
-def unit_probabilities(model: Answerer, chunk: Sequence[Units], features: Sequence[Features], batch_size: int) -> Iterator[np.ndarray]:
-    """Units of texts and their inputs -> (N, C) probabilities of their tags."""
+def unit_probabilities(model: Answerer, chunk: Sequence[TaggingUnits], features: Sequence[Features], batch_size: int) -> Iterator[np.ndarray]:
+    """TaggingUnits of texts and their inputs -> (N, C) probabilities of their tags."""
     for rows, _ in word_probabilities(model.outputs(features, batch_size), features, len(chunk)):
         yield rows
 
@@ -124,7 +124,7 @@ def entities(text: str, words: Sequence[TaggedWord]) -> list[Entity]:
     return out
 
 
-def word_units(sentence: Sentence, tokenizer: Tokenizer) -> Units:
+def word_units(sentence: Sentence, tokenizer: Tokenizer) -> TaggingUnits:
     """A text -> its words by the tokenizer's own rules, so that tokens are those of the whole text; or given words, each by itself.
 
     Raises:
@@ -132,20 +132,20 @@ def word_units(sentence: Sentence, tokenizer: Tokenizer) -> Units:
     """
     if isinstance(sentence, str):
         found = tokenizer.encode_words(sentence)
-        return Units(sentence, [ids for ids, _ in found], [place for _, place in found])
+        return TaggingUnits(sentence, [ids for ids, _ in found], [place for _, place in found])
     if not isinstance(sentence, list | tuple) or not all(isinstance(word, str) for word in sentence):
         raise UserError(f"expected a text or a list of words, got {type(sentence).__name__} {str(sentence)[:60]!r}; split it into words")
     places, start = [], 0
     for word in sentence:
         places.append((start, start + len(word)))
         start += len(word) + 1
-    return Units(" ".join(sentence), word_pieces(sentence, tokenizer), places)
+    return TaggingUnits(" ".join(sentence), word_pieces(sentence, tokenizer), places)
 
 
-def token_units(text: str, tokenizer: Tokenizer) -> Units:
+def token_units(text: str, tokenizer: Tokenizer) -> TaggingUnits:
     """A text -> its tokens, each a unit."""
     ids, offsets = tokenizer.encode_offsets(text)
-    return Units(text, [[index] for index in ids], offsets)
+    return TaggingUnits(text, [[index] for index in ids], offsets)
 
 
 # ---- files and output ----

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from electra.contracts import Candidate, Example, Head, Label, Prediction, SpanPrediction, Task
+from electra.contracts import Example, Head, Label, Prediction, SpanCandidate, SpanPrediction, Task
 from electra.errors import UserError, require
 
 REGULARIZATION = 4.0
@@ -129,7 +129,7 @@ def _spans(train: Sequence[Example], dev: Sequence[Example]) -> Answers:
 
 def _span(example: Example, start: int, end: int) -> Prediction:
     text = (example.text_pair or "")[start:end]
-    found = Candidate(text=text.strip(), start=start, end=end, score=1.0, start_logit=0.0, end_logit=0.0)
+    found = SpanCandidate(text=text.strip(), start=start, end=end, score=1.0, start_logit=0.0, end_logit=0.0)
     return SpanPrediction(label=found.text, candidates=(found,))
 
 

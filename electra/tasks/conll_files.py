@@ -25,7 +25,7 @@ _DOCUMENT = "-DOCSTART-"
 
 @dataclass(frozen=True, kw_only=True)
 class TagColumns:
-    """Where words and tags stand; None: the first and the last column, or jsonl's usual names."""
+    """Columns of words and tags; None: the first and the last column, or jsonl's usual names."""
 
     word: str | None = None
     """A column's number from 1, 'last', or a field of jsonl."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from electra.contracts import Answer, Candidate, Example, Features, Head, Prediction, SpanPrediction, Task
+from electra.contracts import Answer, Example, Features, Head, Prediction, SpanCandidate, SpanPrediction, Task
 from electra.errors import UserError
 from electra.storage import atomic
 from electra.tasks import input_spec
@@ -69,7 +69,7 @@ class QuestionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """A context in word pieces."""
+    """A context in tokens."""
 
     ids: np.ndarray
     """(N,) int32."""
@@ -83,7 +83,7 @@ class Context:
 
 
 def encode_context(text: str, tokenizer: Tokenizer) -> Context:
-    """A context -> its word pieces, their characters, and the words (between white space) that they are of."""
+    """A context -> its tokens, their characters, and the words (between white space) that they are of."""
     ids, places = tokenizer.encode_offsets(text)
     offsets = np.array(places, np.int32).reshape(-1, 2)
     if not text.isascii():
@@ -104,8 +104,8 @@ def _take_marks(text: str, offsets: np.ndarray) -> None:
 
 
 def answer_tokens(context: Context, answer: Answer, ids: Sequence[int]) -> tuple[int, int]:
-    """First and last token of an answer: those of its characters where their pieces are the answer's `ids`, else those of its words, or the
-    part of them whose pieces are `ids`.
+    """First and last token of an answer: those of its characters where their ids are the answer's `ids`, else those of its words, or the
+    part of them whose ids are `ids`.
 
     Source: `_improve_answer_span` of the original's qa_tasks.py, which takes the first such part of the words: not always the marked one, and
     in a language without spaces, where a sentence is one word, rarely.
@@ -290,7 +290,7 @@ def _decode_windows(windows: Sequence[tuple[np.ndarray, Features]], example: Exa
     spans = [window_spans(output, feature, options.max_answer_length) for output, feature in windows]
     candidates = _best_candidates(spans, [np.asarray(feature.offsets) for _, feature in windows], example.text_pair or "")
     null = min(s.null_logit for s in spans)
-    best = candidates[0] if candidates else Candidate(text="", start=0, end=0, score=0.0, start_logit=0.0, end_logit=0.0)
+    best = candidates[0] if candidates else SpanCandidate(text="", start=0, end=0, score=0.0, start_logit=0.0, end_logit=0.0)
     against = null - best.start_logit - best.end_logit if candidates else NO_CANDIDATE
     odds = null if spans[0].joint else against
     empty = options.unanswerable and odds > options.null_threshold
@@ -305,18 +305,18 @@ def _decode_windows(windows: Sequence[tuple[np.ndarray, Features]], example: Exa
     )
 
 
-def _best_candidates(spans: Sequence[WindowSpans], offsets: Sequence[np.ndarray], context: str) -> list[Candidate]:
+def _best_candidates(spans: Sequence[WindowSpans], offsets: Sequence[np.ndarray], context: str) -> list[SpanCandidate]:
     """The spans of all windows -> at most NUM_BEST of different texts."""
     totals = np.concatenate([s.start_logits + s.end_logits for s in spans])
     owners = np.concatenate([np.full(len(s.first), number) for number, s in enumerate(spans)])
     places = np.concatenate([np.arange(len(s.first)) for s in spans])
-    found: dict[str, Candidate] = {}
+    found: dict[str, SpanCandidate] = {}
     for index in np.argsort(-totals, kind="stable").tolist():
         window, at = spans[owners[index]], places[index]
         start, end = int(offsets[owners[index]][window.first[at], 0]), int(offsets[owners[index]][window.last[at], 1])
         if (text := context[start:end]) not in found:
             numbers = {"score": float(window.scores[at]), "start_logit": float(window.start_logits[at]), "end_logit": float(window.end_logits[at])}
-            found[text] = Candidate(text=text, start=start, end=end, **numbers)
+            found[text] = SpanCandidate(text=text, start=start, end=end, **numbers)
             if len(found) == NUM_BEST:
                 break
     return list(found.values())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from electra.contracts import Candidate, Example, Head, Prediction, SpanPrediction
+from electra.contracts import Example, Head, Prediction, SpanCandidate, SpanPrediction
 from electra.errors import UserError
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -48,7 +48,7 @@ def gold_texts(example: Example) -> list[str]:
     """What people answered.
 
     Raises:
-        UserError: nobody did.
+        UserError: there are none.
     """
     if example.answers is None:
         raise UserError("this split has no answers, so it cannot be scored; use the dev split")
@@ -75,8 +75,8 @@ def mean_scores(
         raise UserError("there are no questions to score; give a file that has some")
     pairs = [(gold_texts(example), str(prediction.label)) for example, prediction in zip(examples, predictions, strict=True)]
     return {
-        "exact_match": float(np.mean([best_of(match, gold, said) if gold else 0.0 for gold, said in pairs])),
-        "f1": float(np.mean([best_of(f1, gold, said) if gold else 0.0 for gold, said in pairs])),
+        "exact_match": float(np.mean([best_of(match, gold, predicted) if gold else 0.0 for gold, predicted in pairs])),
+        "f1": float(np.mean([best_of(f1, gold, predicted) if gold else 0.0 for gold, predicted in pairs])),
     }
 
 
@@ -140,7 +140,7 @@ def score_with_no_answers(examples: Sequence[Example], predictions: Sequence[Pre
     return out
 
 
-def first_answer(prediction: Prediction) -> Candidate:
+def first_answer(prediction: Prediction) -> SpanCandidate:
     """The best answer whether or not 'no answer' is likelier."""
     assert isinstance(prediction, SpanPrediction)
     return prediction.candidates[0]
@@ -170,7 +170,7 @@ def segment(text: str) -> list[str]:
 
 
 def longest_run(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest run of units that stands in both."""
+    """Length of the longest run of units that is in both."""
     best, before = 0, [0] * (len(b) + 1)
     for unit in a:
         row = [0] * (len(b) + 1)

@@ -23,7 +23,7 @@ from electra.tasks.question_metrics import normalize_answer
 from electra.tasks.text_tasks import read_text
 
 WHITE_SPACE = " \t\r\n\u202f"
-"""What separates words in the original's reading of a context."""
+"""What separates words of a context in the original."""
 
 
 def find_file(data: Path, names: Sequence[str], what: str) -> Path:
@@ -42,7 +42,7 @@ def find_file(data: Path, names: Sequence[str], what: str) -> Path:
 
 
 def read_squad(path: Path, split: str, *, unanswerable: bool = False) -> list[Example]:
-    """A SQuAD json -> examples in the file's order. In 'train' those whose answer cannot be found are left out; the number is said.
+    """A SQuAD json -> examples in the file's order. In 'train' those whose answer cannot be found are left out and counted on standard error.
 
     Raises:
         UserError: no such layout, no question, or questions without answer where `unanswerable` does not allow them.
@@ -134,7 +134,7 @@ def mrqa_answers(question: Mapping[str, Any], context: str, place: str, split: s
 
 
 def locate(context: str, text: str, start: int, counts: Counter[str]) -> Answer:
-    """An answer where it is said to stand, or where it is found; -1 where it is not. `counts` learns of 'moved' and 'lost' ones.
+    """An answer at its given place, or where it is found; -1 where it is not. `counts` counts 'moved' and 'lost' ones.
 
     It is looked for as it is written, then without regard to case. At last the original's rule holds: an offset is right when the words it
     touches hold the answer, whatever the white space.
@@ -174,7 +174,7 @@ def _plain(text: str) -> str:
 
 
 def usable(examples: list[Example], split: str, path: Path, counts: Counter[str]) -> list[Example]:
-    """What can be used of the examples; what was wrong is said on standard error."""
+    """The usable examples; problems are counted on standard error."""
     if counts["moved"] or counts["lost"]:
         moved = f"{counts['moved']:,} of {counts['answers']:,} answers stand elsewhere than their offsets say and were found in the text"
         print(f"{path.name}: {moved}, {counts['lost']:,} are not in it", file=sys.stderr, flush=True)
@@ -195,7 +195,7 @@ def _plain_text(path: Path) -> str:
     try:
         return gzip.decompress(path.read_bytes()).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is no complete gzip file ({error}); fetch it again") from None
+        raise UserError(f"{path} is not a complete gzip file ({error}); fetch it again") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); convert it, or give another file") from None
 

@@ -1,7 +1,7 @@
 """Tags of words -> spans, whatever the scheme: BIO1, BIO2, BIOES (IOBES), BILOU; or plain tags, which have none.
 
 A span begins and ends by the rules of CoNLL's script `conlleval` (seqeval's default mode), which also say what sequences mean that no scheme
-allows: I-NP behind O or behind I-VP begins a span.
+allows: I-NP after O or after I-VP begins a span.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Span:
     first: int
     """Index of its first word."""
     end: int
-    """Index behind its last word."""
+    """Index after its last word."""
     kind: str
     """The type, such as NP; empty where tags are bare letters."""
 
 
 def marks_spans(tags: Iterable[str]) -> bool:
-    """Whether these tags are a scheme of spans: every one is O or a scheme's letter, alone or with a type behind a hyphen."""
+    """Whether these tags are a scheme of spans: every one is O or a scheme's letter, alone or with a type after a hyphen."""
     names = set(tags)
     return all(_TAG.fullmatch(name) for name in names) and any("-" in name or name in ("B", "I") for name in names)
 

@@ -189,7 +189,7 @@ def find_tags(examples: Sequence[Example]) -> Head:
 
 
 def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -> Task:
-    """Columns, and where each split stands (unset: the folder given to `read` holds train.txt, dev.txt, ...) -> Task.
+    """Columns, and the place of each split (unset: the folder given to `read` holds train.txt, dev.txt, ...) -> Task.
 
     The main metric is F1 of spans; where tags mark none, `resolve_metric` makes it accuracy.
     """
@@ -230,7 +230,7 @@ def chunk_examples(sentences: Sequence[Example], place: str) -> list[Example]:
     """
     tags = {tag for sentence in sentences if isinstance(sentence.label, tuple) for tag in sentence.label}
     known = {"O", *(f"{letter}-{kind}" for letter in "BIES" for kind in CHUNK_TYPES["B"].split())}
-    # What is no tag of a chunk would pass for one outside of all.
+    # An unknown tag would pass for one outside of all chunks.
     if strange := sorted(tags - known):
         raise UserError(f"{place}: tag '{strange[0]}' is none of CoNLL-2000's; is it another file? other tags are learned by the task 'tagging'")
     return [dataclasses.replace(s, label=tuple(to_bioes(s.label)) if isinstance(s.label, tuple) else None) for s in sentences]

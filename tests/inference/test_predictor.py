@@ -237,9 +237,9 @@ def test_a_tokenizer_limits_a_model_without_a_record(tmp_path: Path) -> None:
 
 
 def test_an_artifact_keeps_the_input_spec_or_the_one_it_is_built_with(tmp_path: Path) -> None:
-    from electra.exporting.targets import build_artefact
+    from electra.exporting.targets import build_artifact
 
-    build_artefact(str(checkpoints()["classifier"]), "onnx", tmp_path / "built", max_length=16, truncate="tail")
+    build_artifact(str(checkpoints()["classifier"]), "onnx", tmp_path / "built", max_length=16, truncate="tail")
     assert load(tmp_path / "built").spec.describe() == "input: the last 16 tokens (as trained)"
     assert json.loads((tmp_path / "built" / "tokenizer_config.json").read_text())["model_max_length"] == 16
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from electra.contracts import Answer, Candidate, Example, Head, SpanPrediction
+from electra.contracts import Answer, Example, Head, SpanCandidate, SpanPrediction
 from electra.errors import UserError
 from electra.tasks.question_metrics import best_threshold, exact_match, longest_run, run_f1, same_text, segment, token_f1
 from electra.tasks.registry import find_task
@@ -60,7 +60,7 @@ def test_scores_equal_the_official_rules() -> None:
 
 
 def _prediction(text: str, best: str | None = None, odds: float = 0.0) -> SpanPrediction:
-    candidate = Candidate(text=text if best is None else best, start=0, end=0, score=1.0, start_logit=0.0, end_logit=0.0)
+    candidate = SpanCandidate(text=text if best is None else best, start=0, end=0, score=1.0, start_logit=0.0, end_logit=0.0)
     return SpanPrediction(label=text, candidates=(candidate,), null_odds=odds)
 
 
