@@ -1,4 +1,4 @@
-"""Settings of a pre-training -> what it will cost here: parameters, memory, FLOPs, tokens/s, hours. Nothing is written."""
+"""Pre-training settings -> what the run would cost on this machine: parameters, memory, FLOPs, tokens/s, time. Nothing is written."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from electra.train.loop import EVALUATIONS, fit_length
 from electra.train.timing import Timing, activation_bytes, measured_tflops, time_updates
 
 CLS_ID, SEP_ID = 2, 3
-"""Of random ids, whose first five are special."""
+"""Ids of [CLS] and [SEP] in random batches; the first five ids are special."""
 BUSY = 1.5
 """Slowdown of trial updates from which a dry run reports a busy machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pieces:
-    """A vocabulary of which only the size is known."""
+class VocabularySize:
+    """A vocabulary known by its size alone."""
 
     vocab_size: int
     mask_id: int = 4
@@ -36,9 +36,9 @@ class Pieces:
 
 
 class RandomStream:
-    """Endless batches of full length and random ids, where there are no shards."""
+    """Endless batches of full length with random ids, if there is no data."""
 
-    def __init__(self, vocabulary: Pieces, length: int, batch_size: int, seed: int) -> None:
+    def __init__(self, vocabulary: VocabularySize, length: int, batch_size: int, seed: int) -> None:
         self.vocabulary, self.length, self.batch_size, self.seed, self.index = vocabulary, length, batch_size, seed, 0
 
     def state(self) -> dict[str, Any]:
@@ -62,34 +62,34 @@ class RandomStream:
 
 
 def report(settings: PretrainSettings, here: Ranks) -> list[str]:
-    """Try the run's stages for half a minute each -> the lines to print."""
+    """Time each phase of the run for about half a minute -> the lines to print."""
     parts = phases(replace(settings, init=None))
     lines = [f"pretrain {settings.preset}: a dry run, nothing is written"]
     seconds = 0.0
     for number, part in enumerate(parts, 1):
         if len(parts) > 1:
-            what = "masked LM first" if part.objective.objective == "mlm" else "then the discriminator"
-            lines.append(f"stage {number} of {len(parts)}, {what}")
-        found, taken = _stage(part, here)
+            what = "masked LM" if part.objective.objective == "mlm" else "discriminator"
+            lines.append(f"phase {number} of {len(parts)}: {what}")
+        found, taken = _phase(part, here)
         lines += [f"  {name:<12}{text}" for name, text in found]
         seconds += taken
     if len(parts) > 1:
-        lines.append(f"all stages: {duration(seconds)}")
+        lines.append(f"all phases: {duration(seconds)}")
     return lines
 
 
-def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str]], float]:
-    """One stage -> named lines, its whole time."""
+def _phase(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str]], float]:
+    """One phase -> named lines, its total time in seconds."""
     settings = replace(settings, loop=split_global_batch(settings.loop, None, here.world_size))
     loop, length = settings.loop, settings.data.sequence_length
     corpus = open_corpus(settings) if settings.data.data else None
-    pieces = corpus.tokenizer if corpus is not None else Pieces(vocab_size=settings.data.vocab_size)
+    pieces = corpus.tokenizer if corpus is not None else VocabularySize(vocab_size=settings.data.vocab_size)
     objective = initial_objective(settings, pieces)
 
     def open_batches(batch_size: int) -> BatchStream:
         if corpus is not None:
             return open_stream(settings, corpus, batch_size, here)
-        return RandomStream(Pieces(vocab_size=pieces.vocab_size), length, batch_size, loop.seed + here.rank)
+        return RandomStream(VocabularySize(vocab_size=pieces.vocab_size), length, batch_size, loop.seed + here.rank)
 
     objective.to(here.device)
     if loop.activation_checkpointing:
@@ -98,7 +98,7 @@ def _stage(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str
     with autocast(here.device, loop.precision):
         activations = activation_bytes(objective, next(open_batches(few)).to(here.device)) / few * loop.batch_size
     timing = time_updates(objective, open_batches, loop, settings.optimizer, here)
-    return _lines(settings, timing, pieces.vocab_size, activations, "the shards' examples" if corpus is not None else "random ids", here)
+    return _lines(settings, timing, pieces.vocab_size, activations, "the data's examples" if corpus is not None else "random ids", here)
 
 
 def _lines(
@@ -117,28 +117,26 @@ def _lines(
         steps = fit_length(seconds, timing.seconds_per_update, evaluating, 0.0, loop).num_steps
     known = cost(settings, vocab_size, here)
     peak = known.peak_flops or here.world_size * 1e12 * measured_tflops(here.device, loop.precision)
-    source = "stated" if known.peak_flops else "the rate of matrix products here, just measured"
+    source = "stated" if known.peak_flops else "measured here on matmuls"
     original = flops.per_token_original(settings.model, settings.objective, vocab_size, length)
     tokens = steps * timing.tokens_per_update
     trial = f"{timing.num_updates} updates of {loop.batch_size * loop.accumulation} examples"
     if not timing.whole:
-        trial = (
-            f"put together from {timing.num_updates} updates of {timing.examples_per_microbatch} and {2 * timing.examples_per_microbatch} examples"
-        )
+        trial = f"computed from {timing.num_updates} updates of {timing.examples_per_microbatch} and {2 * timing.examples_per_microbatch} examples"
     if timing.slowdown > BUSY:
-        trial += f", the fastest; the mean is {timing.slowdown:.1f} times as long, other processes keep this machine busy"
+        trial += f", the fastest; the mean is {timing.slowdown:.1f} times as long, the machine is busy with other processes"
     kept = 16 * timing.num_parameters / (here.world_size if loop.parallel == "fsdp" else 1)
     memory = f"weights, gradients, moments {_bytes(kept)} + activations {_bytes(activations)} (computed)"
     if timing.examples_per_microbatch == loop.batch_size:
-        memory += f"; {_bytes(timing.peak_bytes)} at most, measured ({'the GPU' if here.device.type == 'cuda' else 'this whole process'})"
+        memory += f"; measured peak {_bytes(timing.peak_bytes)} ({'the GPU' if here.device.type == 'cuda' else 'this whole process'})"
     return [
-        ("parameters", f"{timing.num_parameters:,} trained, tied ones once; vocabulary of {vocab_size:,} pieces"),
+        ("parameters", f"{timing.num_parameters:,} trained, tied ones once; vocabulary of {vocab_size:,} tokens"),
         ("memory", memory),
-        ("FLOPs", f"{known.flops_per_token / 1e6:,.1f} MFLOP per token (as the original's script counts: {original / 1e6:,.1f})"),
-        ("speed", f"{speed:,.0f} tokens/s, {timing.seconds_per_update:.3g} s an update ({trial}; {data}; {here.world_size} rank(s))"),
+        ("FLOPs", f"{known.flops_per_token / 1e6:,.1f} MFLOP per token (original ELECTRA's count: {original / 1e6:,.1f})"),
+        ("speed", f"{speed:,.0f} tokens/s, {timing.seconds_per_update:.3g} s per update ({trial}; {data}; {here.world_size} rank(s))"),
         ("MFU", f"{known.flops_per_token * speed / peak:.1%} of {peak / 1e12:.3g} TFLOP/s ({source})"),
         ("steps", f"{steps:,} of {timing.tokens_per_update:,.0f} tokens, {tokens:.3g} in all, {known.flops_per_token * tokens:.3g} FLOP"),
-        ("time", f"{duration(seconds)}, {EVALUATIONS if not loop.evaluate_every else 'its'} evaluations included; checkpoints and start not"),
+        ("time", f"{duration(seconds)}, {EVALUATIONS if not loop.evaluate_every else 'the'} evaluations included, checkpoints and start-up not"),
     ], seconds
 
 

@@ -1,4 +1,4 @@
-"""A pre-trained checkpoint -> its metrics on held-out text and on a fixed corruption set."""
+"""Pre-trained checkpoint -> metrics on held-out text and on a fixed corruption set; linear probes; previews of corrupted examples."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from electra.train.evaluation import area_under_curve, autocast, evaluate
 
 
 def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
-    """The nine pre-training metrics on the held-out part of shard folders."""
+    """The nine pre-training metrics on held-out data."""
     shards, tokenizer, checkpoint = open_all(settings)
     objective: MaskedLanguageModel | ReplacedTokenObjective
     if isinstance(checkpoint.module, Discriminator):
@@ -49,7 +49,7 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
 
 
 def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_length: int, tokenizer: Tokenizer) -> ReplacedTokenObjective:
-    """A discriminator and the generator beside it in the objective they were trained with."""
+    """A discriminator and its generator in the objective they were trained with."""
     folder = checkpoint.path / "generator"
     found = load_checkpoint(folder) if (folder / "config.json").exists() else load_checkpoint(checkpoint.path, "generator")
     generator = found.module
@@ -65,7 +65,7 @@ def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_len
 
 
 def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
-    """The detector, and the one without context, on a fixed corruption set; it is made when the file is missing."""
+    """Metrics of the discriminator and of a context-free detector on a fixed corruption set, which is made if the file is missing."""
     assert settings.corruption is not None
     checkpoint = load_checkpoint(settings.model, "discriminator")
     tokenizer = load_tokenizer(checkpoint.path)
@@ -84,7 +84,7 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
         score, label = np.concatenate(scores), np.concatenate(labels)
         metrics[f"{source}_disc_auc"] = area_under_curve(score, label)
         metrics[f"{source}_context_free_auc"] = area_under_curve(*fixed.context_free_scores(source))
-        if not is_electric(checkpoint):  # whose energies rank tokens, but are no probabilities of 'replaced'
+        if not is_electric(checkpoint):  # an Electric's energies rank tokens but are not probabilities
             metrics[f"{source}_disc_loss"] = loss / len(label)
             metrics[f"{source}_disc_accuracy"] = float(((score > 0) == label).mean())
         metrics[f"{source}_replaced_fraction"] = float(label.mean())
@@ -92,7 +92,7 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
 
 
 def make_set(settings: EvaluateSettings) -> CorruptionSet:
-    """A new corruption set from --data's held-out text with this model's generator."""
+    """Make a corruption set from --data's held-out text with this model's generator."""
     if not settings.data:
         raise UserError(f"{settings.corruption} not found; give --data SHARDS to make it")
     shards, tokenizer, _ = open_all(settings)
@@ -113,13 +113,13 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
 
 
 def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Checkpoint]:
-    """The shard folders, the model's tokenizer, the model: all with one vocabulary."""
+    """The data, the model's tokenizer and the model, which share a vocabulary."""
     shards = {str(path): open_shards(path) for path in settings.data}
     same_vocabulary(shards)
     checkpoint = load_checkpoint(settings.model)
     if checkpoint.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
         raise UserError(
-            f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained checkpoint, a fine-tuned one wants --task"
+            f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained one; score a fine-tuned one with --task"
         )
     tokenizer = load_tokenizer(checkpoint.path)
     for path, folder in shards.items():
@@ -129,7 +129,7 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
 
 
 def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokenizer) -> list[Batch]:
-    """The measured examples, as batches."""
+    """The held-out examples, as batches."""
     data = DataSettings(data=tuple(str(s.path) for s in shards), sequence_length=settings.sequence_length)
     batches = held_out_batches(
         [s.held_out for s in shards], ExampleBuilder(data, tokenizer), settings.batch_size, settings.num_examples, settings.seed
@@ -139,18 +139,17 @@ def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokeni
     return batches
 
 
-# ---- An encoder as it is now -> what its frozen states know of a task: a logistic regression on mean states, scored on dev ----
-
+# ---- linear probe: logistic regression on frozen mean states, scored on dev ----
 
 TRAIN_EXAMPLES = 4000
-"""A fixed choice of the training set: enough for a regression on some hundred numbers, and seconds of work."""
+"""Size of the fixed sample of the training set: enough for a regression on some hundred features, in seconds."""
 MAX_LENGTH = 128
 STRENGTH = 0.1
-"""scikit-learn's C: the penalty is strong, for the states are many and alike."""
+"""scikit-learn's C; a strong penalty, since the features are many and correlated."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Questions:
+class ProbeData:
     """A task's labelled examples."""
 
     task: Task
@@ -159,41 +158,41 @@ class Questions:
     dev: Sequence[Example]
 
 
-def read_probe(settings: WatchSettings) -> Questions | None:
-    """The task that --probe names and a fixed choice of its training examples; None without one.
+def read_probe(settings: WatchSettings) -> ProbeData | None:
+    """The task of --probe and a fixed sample of its training examples; None without --probe.
 
     Raises:
-        UserError: unknown task, one that has no classes, or no data.
+        UserError: an unknown task, one without classes, or no data.
     """
     if settings.probe is None:
         if settings.probe_data is not None or settings.probe_every:
-            raise UserError("--probe-data and --probe-every want --probe TASK")
+            raise UserError("--probe-data and --probe-every need --probe TASK")
         return None
     task = find_task(settings.probe)
     if settings.probe_data is None:
-        raise UserError(f"--probe {settings.probe} needs its data: give --probe-data FOLDER, as 'electra finetune {task.name} --data' takes it")
+        raise UserError(f"--probe {settings.probe} needs data: give --probe-data FOLDER, as for 'electra finetune {task.name} --data'")
     require("sklearn", "train")
     train, dev = task.read(settings.probe_data, "train"), task.read(settings.probe_data, "dev")
     head = task.head(train)
     if head.kind != "classification":
         classes = ", ".join(name for name, known in TASKS.items() if known.main_metric in ("accuracy", "matthews"))
-        raise UserError(f"--probe {settings.probe}: a probe answers with classes, and {task.name} has none; choose one of {classes}")
+        raise UserError(f"--probe {settings.probe}: {task.name} has no classes; choose one of {classes}")
     if len({example.label for example in train}) < 2:
         raise UserError(f"--probe {settings.probe}: the training examples in {settings.probe_data} all have one label; give the whole set")
-    return Questions(task=task, head=head, train=choose_examples(train, TRAIN_EXAMPLES, swapped=False), dev=dev)
+    return ProbeData(task=task, head=head, train=choose_examples(train, TRAIN_EXAMPLES, swapped=False), dev=dev)
 
 
 def open_probe(
     settings: WatchSettings, tokenizer: Tokenizer, objective: MaskedLanguageModel | CorruptionObjective, device: torch.device, precision: str
 ) -> Callable[[], dict[str, float]] | None:
-    """The probe that --probe names -> () -> {"probe_TASK": the task's main metric on dev}; None without one.
+    """The probe of --probe: () -> {"probe_TASK": the task's main metric on dev}; None without --probe.
 
-    The states are those of the last layer, averaged over a text's tokens as `electra embed` does; nothing is trained but the regression.
+    The features are the last layer's states, averaged over a text's tokens as in `electra embed`; only the regression is trained.
     """
-    questions = read_probe(settings)
-    if questions is None:
+    data = read_probe(settings)
+    if data is None:
         return None
-    task, head, train, dev = questions.task, questions.head, questions.train, questions.dev
+    task, head, train, dev = data.task, data.head, data.train, data.dev
     known, unseen = (task.featurize(examples, tokenizer, MAX_LENGTH, head) for examples in (train, dev))
     wanted = np.array([feature.label for feature in known])
 
@@ -213,7 +212,7 @@ def open_probe(
 
 
 def mean_states(encoder: Encoder, features: Sequence[Features], device: torch.device, precision: str) -> np.ndarray:
-    """Features -> (N, D) means of the last layer's states over each text's tokens. The encoder's mode is kept."""
+    """Features -> (N, D) means of the last layer's states over each text's tokens; leaves the encoder's mode unchanged."""
     means = np.zeros((len(features), encoder.config.hidden_size), np.float32)
     was_training = encoder.training
     encoder.eval()
@@ -228,20 +227,19 @@ def mean_states(encoder: Encoder, features: Sequence[Features], device: torch.de
     return means
 
 
-# ---- A batch as the networks of an objective read it: masked text, the generator's samples, labels; for the eye ----
-
+# ---- preview of corrupted examples ----
 
 WIDTH = 110
-"""Columns of a line."""
+"""Width in columns."""
 LINES = 2
-"""Rows of tokens shown of an example."""
+"""Rows of tokens per example."""
 
 
 def examples_shown(objective: MaskedLanguageModel | CorruptionObjective, batch: Batch, tokenizer: Tokenizer) -> list[str]:
-    """What the networks are given for `batch`, token under token; the objective's mode and gradients are left alone.
+    """The inputs of an objective's networks for `batch`, aligned by token; leaves the objective's mode and gradients unchanged.
 
-    `masked` is what the generator (or a BERT) reads, `corrupted` what the discriminator reads; `label` is R where that token was replaced
-    and = where the generator's sample is the original.
+    `masked` is the generator's (or a BERT's) input, `corrupted` the discriminator's; `label` is R for a replaced token and = if the
+    generator's sample is the original.
     """
     networks: dict[str, nn.Module] = {} if objective.generator is None else {"masked": objective.generator}
     if isinstance(objective, CorruptionObjective):
@@ -269,17 +267,17 @@ def examples_shown(objective: MaskedLanguageModel | CorruptionObjective, batch: 
 
 @contextlib.contextmanager
 def _read_ids(networks: dict[str, nn.Module], batch: Batch) -> Iterator[dict[str, Tensor]]:
-    """Notes the (T,) ids that each network is called with."""
+    """Record the (T,) ids that each network is called with."""
     found: dict[str, Tensor] = {}
 
-    def note(name: str) -> Any:
+    def record(name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             given = [value for value in inputs if isinstance(value, Tensor) and value.shape == batch.ids.shape and value.dtype == torch.int64]
             found[name] = given[0] if given else batch.ids
 
         return hook
 
-    handles = [network.register_forward_pre_hook(note(name)) for name, network in networks.items()]
+    handles = [network.register_forward_pre_hook(record(name)) for name, network in networks.items()]
     try:
         yield found
     finally:
@@ -288,7 +286,7 @@ def _read_ids(networks: dict[str, nn.Module], batch: Batch) -> Iterator[dict[str
 
 
 def _rows(pieces: dict[str, list[str]]) -> list[str]:
-    """Aligned rows of tokens, as many as fit into LINES."""
+    """Aligned rows of tokens, at most LINES."""
     label = max(map(len, pieces))
     widths = [max(map(_columns, column)) for column in zip(*pieces.values(), strict=True)]
     lines: list[str] = []
@@ -308,5 +306,5 @@ def _rows(pieces: dict[str, list[str]]) -> list[str]:
 
 
 def _columns(text: str) -> int:
-    """Columns a text takes in a terminal: Chinese characters take two."""
+    """Terminal columns of a text; Chinese characters take two."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

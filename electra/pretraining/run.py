@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainResult:
-    """How a pre-training ended."""
+    """How a pre-training run ended."""
 
     output: Path
     """The run directory."""
@@ -39,18 +39,18 @@ class PretrainResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The last evaluation on held-out text."""
     signal: int | None = None
-    """The signal that stopped it; None: it is finished."""
+    """The signal that stopped it; None if finished."""
     first: bool = True
     """Whether this process is rank 0, which reports."""
     estimate: tuple[str, ...] = ()
-    """With `dry_run`: parameters, memory, FLOPs and time, a line each."""
+    """With `dry_run`: lines with parameters, memory, FLOPs and time."""
 
 
 def pretrain(settings: PretrainSettings) -> PretrainResult:
     """Pre-train an encoder, or continue a run (`resume`); progress goes to standard error.
 
     Raises:
-        UserError: settings, shards or weights that do not fit together; nothing was written.
+        UserError: settings, data or weights that do not fit together (nothing is written), or a loss that is not finite.
     """
     from electra.train import checkpoint, distributed
 
@@ -107,7 +107,7 @@ def _finished_phase(settings: PretrainSettings) -> list[float]:
 
 
 def estimate(settings: PretrainSettings) -> PretrainResult:
-    """What the run would cost, from some trial steps; writes nothing."""
+    """What the run would cost, from some trial updates; writes nothing."""
     from electra.pretraining.dry_run import report
     from electra.train import distributed
 
@@ -130,10 +130,10 @@ def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, d
     corpus = open_corpus(settings)
     resume_from = here.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
     settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, here.world_size))
-    objective, remarks = build(settings, corpus, here, fresh=resume_from is None)
+    objective, messages = build(settings, corpus, here, fresh=resume_from is None)
     measured = held_out(settings, corpus)
     probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, settings.loop.precision)
-    log = open_log(settings, corpus, objective, here, remarks, fresh=resume_from is None)
+    log = open_log(settings, corpus, objective, here, messages, fresh=resume_from is None)
     metrics: dict[str, float] = {}
 
     def evaluate() -> dict[str, float]:
@@ -163,9 +163,9 @@ def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, d
 
 
 def open_log(
-    settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | CorruptionObjective, here: Ranks, remarks: list[str], *, fresh: bool
+    settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | CorruptionObjective, here: Ranks, messages: list[str], *, fresh: bool
 ) -> RunLog:
-    """The run directory's log; it begins with remarks on the start and, in a fresh run, some corrupted examples."""
+    """The run directory's log; it starts with `messages` and, in a new run, some corrupted examples."""
     from electra.pretraining.evaluate import examples_shown
     from electra.pretraining.setup import cost, open_stream
     from electra.train.distributed import Ranks
@@ -173,8 +173,8 @@ def open_log(
 
     price = cost(settings, corpus.tokenizer.vocab_size, here)
     log = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
-    for remark in remarks:
-        log.message(remark)
+    for message in messages:
+        log.message(message)
     if here.first and fresh and settings.watch.show_examples > 0:
         first = next(open_stream(settings, corpus, settings.watch.show_examples, Ranks(0, 1, here.device)))
         log.message("\n".join(examples_shown(objective, first, corpus.tokenizer)))

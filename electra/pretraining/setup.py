@@ -163,12 +163,12 @@ def check_new_length(settings: PretrainSettings) -> None:
 
 EVALUATION_EXAMPLES = {"short": 128, "long": 512}
 SHORT_SECONDS = 1200.0
-"""A budget below this is a short run, whose evaluations must not eat it."""
+"""A run with a smaller budget is short: its evaluations take fewer examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """The shard folders of a run and what they share."""
+    """The tokenized data of a run, and its tokenizer."""
 
     shards: dict[str, Shards]
     tokenizer: Tokenizer
@@ -177,19 +177,19 @@ class Corpus:
 
     @property
     def train(self) -> list[Split]:
-        """Each folder's text to learn from."""
+        """Training split of each folder."""
         return [shards.train for shards in self.shards.values()]
 
     def describe(self) -> list[str]:
-        """A line per folder, for the model card."""
+        """One line per folder, for the model card."""
         return [f"{Path(path).name}: {shards.num_tokens:,} tokens" for path, shards in self.shards.items()]
 
 
 def open_corpus(settings: PretrainSettings) -> Corpus:
-    """The shard folders of --data.
+    """Open the folders of --data.
 
     Raises:
-        UserError: missing or damaged ones, or of different vocabularies.
+        UserError: one is missing or damaged, or their vocabularies differ.
     """
     shards = {str(path): open_shards(path) for path in settings.data.data}
     same_vocabulary(shards)
@@ -200,18 +200,18 @@ def open_corpus(settings: PretrainSettings) -> Corpus:
 
 
 def open_stream(settings: PretrainSettings, corpus: Corpus, batch_size: int, here: Ranks) -> PretrainingStream:
-    """The run's examples from their start, as this rank's batches."""
+    """This rank's batches, from the first example on."""
     return PretrainingStream(corpus.train, corpus.examples, batch_size, settings.loop.seed, rank=here.rank, world_size=here.world_size)
 
 
 def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
-    """The examples of every evaluation."""
+    """The batches of every evaluation."""
     splits, size = [shards.held_out for shards in corpus.shards.values()], settings.loop.batch_size
     return held_out_batches(splits, corpus.examples, size, num_evaluation_examples(settings), seed=0)
 
 
 def cost(settings: PretrainSettings, vocab_size: int, here: Ranks) -> TrainingCost:
-    """What a token costs, and the peak of all ranks' devices where it is known."""
+    """FLOPs per token, and the peak FLOP/s of all ranks' devices if known."""
     peak = stated_tflops(settings.watch.peak_tflops, here.device, settings.loop.precision != "fp32")
     return TrainingCost(
         flops_per_token=flops.per_token(settings.model, settings.objective, vocab_size, settings.data.sequence_length),
@@ -220,12 +220,12 @@ def cost(settings: PretrainSettings, vocab_size: int, here: Ranks) -> TrainingCo
 
 
 def num_evaluation_examples(settings: PretrainSettings) -> int:
-    """Held-out examples of an evaluation."""
+    """Number of held-out examples per evaluation."""
     return EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
 
 
 class Vocabulary(Protocol):
-    """What an objective must know of a tokenizer."""
+    """What an objective needs of a tokenizer."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -238,7 +238,7 @@ class Vocabulary(Protocol):
 def initial_objective(
     settings: PretrainSettings, vocabulary: Vocabulary, words: WordStatistics | None = None
 ) -> MaskedLanguageModel | CorruptionObjective:
-    """The objective of a run with its initial weights, from its seed and from `words` where they were counted."""
+    """The objective of a run with its initial weights, from its seed and, if counted, the statistics of its words."""
     return pretraining_models.build_objective(
         settings.model,
         settings.objective,
@@ -252,16 +252,16 @@ def initial_objective(
 
 
 def build(settings: PretrainSettings, corpus: Corpus, here: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | CorruptionObjective, list[str]]:
-    """The objective with initial weights (or, in a fresh run, those of --init), and remarks about them."""
-    words, remarks, tokenizer = None, [], corpus.tokenizer
+    """The objective with initial weights (in a new run, those of --init), and messages about them."""
+    words, messages, tokenizer = None, [], corpus.tokenizer
     if fresh and settings.model.embedding_init == "cooccurrence":
-        # Weights of --init bring their own vectors; only a new generator's output has to learn the frequencies.
+        # Weights of --init have their own vectors; only a new generator's output needs the frequencies.
         dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
         counted = word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, dimensions) if here.first else None
         words = here.agree(counted)
         assert words is not None
-        remarks.append(f"word embeddings start from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
+        messages.append(f"word embeddings initialized from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
     objective = initial_objective(settings, tokenizer, words)
     if settings.init is not None and fresh:
-        remarks += pretraining_models.start_from(objective, settings.init)
-    return objective, [remark for remark in remarks if remark]
+        messages += pretraining_models.start_from(objective, settings.init)
+    return objective, [message for message in messages if message]

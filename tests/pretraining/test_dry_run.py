@@ -159,7 +159,7 @@ def test_the_probe_reads_what_mean_states_know(shards: Path, sentiment: Path) ->
         ("--probe sst2", "give --probe-data"),
         ("--probe ssst2 --probe-data x", "did you mean 'sst2'?"),
         ("--probe sst2 --probe-data missing", "not found"),
-        ("--probe-every 5", "want --probe TASK"),
+        ("--probe-every 5", "need --probe TASK"),
         ("--probe stsb --probe-data {stsb}", "has none"),
     ],
 )
@@ -182,7 +182,7 @@ def test_a_dry_run_writes_nothing(
     assert main(["pretrain", "mini", "--data", str(shards), "--output", "run", "--num-train-steps", "8", "--dry-run", *TINY]) == 0
     out = capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
-    assert out.count("parameters") == 2 and "stage 2 of 2, then the discriminator" in out and "the shards' examples" in out
+    assert out.count("parameters") == 2 and "phase 2 of 2: discriminator" in out and "the data's examples" in out
     model, objective = (getattr(config.build(PretrainSettings, config.preset_values("mini", "pretrain")), name) for name in ("model", "objective"))
     shape = {"hidden_size": 16, "embedding_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     found = flops.num_parameters(dataclasses.replace(model, **shape), objective, load_tokenizer(open_shards(shards).tokenizer_path).vocab_size)
@@ -196,7 +196,7 @@ def test_a_long_update_is_put_together_from_short_ones(monkeypatch: pytest.Monke
     """With a clock that microbatches and optimizer move by known amounts the result is exact."""
     now = [0.0]
     monkeypatch.setattr(trial.time, "perf_counter", lambda: now[0])
-    vocabulary = dry_run.Pieces(vocab_size=60)
+    vocabulary = dry_run.VocabularySize(vocab_size=60)
     model = ModelSettings(hidden_size=8, embedding_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     objective = pretraining_models.build_objective(
         model, ObjectiveSettings(), vocab_size=60, mask_id=4, special_ids=range(5), sequence_length=16, seed=1
@@ -229,7 +229,7 @@ def test_activations_grow_with_the_batch() -> None:
     objective = pretraining_models.build_objective(
         model, ObjectiveSettings(), vocab_size=60, mask_id=4, special_ids=range(5), sequence_length=32, seed=1
     )
-    one, four = (trial.activation_bytes(objective, next(dry_run.RandomStream(dry_run.Pieces(vocab_size=60), 32, size, 1))) for size in (1, 4))
+    one, four = (trial.activation_bytes(objective, next(dry_run.RandomStream(dry_run.VocabularySize(vocab_size=60), 32, size, 1))) for size in (1, 4))
     # Of each layer at least its input, q, k, v, attention's result and both sides of the feed-forward are kept.
     assert 3.5 < four / one < 4.5 and one > 4 * 32 * 2 * (32 + 96 + 32 + 2 * 64)
 

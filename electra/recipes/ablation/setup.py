@@ -25,7 +25,7 @@ from electra.model.encoder import Encoder
 from electra.model.flops import SHAPE
 from electra.model.huggingface import load_checkpoint, with_dropout
 from electra.model.task_models import task_network, task_objective
-from electra.pretraining.dry_run import Pieces, RandomStream
+from electra.pretraining.dry_run import RandomStream, VocabularySize
 from electra.pretraining.setup import initial_objective
 from electra.recipes.ablation import plan
 from electra.recipes.ablation.plan import AblationPlan, FinetuneCost, Method, PhaseCost, examples_per_step, find_methods, flops_per_step
@@ -356,7 +356,7 @@ def _key(settings: PretrainSettings) -> str:
 
 def time_update(settings: PretrainSettings, vocab_size: int, here: Ranks) -> float:
     """Seconds of one update of pre-training."""
-    pieces, length = Pieces(vocab_size=vocab_size), settings.data.sequence_length
+    pieces, length = VocabularySize(vocab_size=vocab_size), settings.data.sequence_length
     objective = initial_objective(settings, pieces)
     timing = time_updates(
         objective.to(here.device), lambda size: RandomStream(pieces, length, size, 1), settings.loop, settings.optimizer, here, SECONDS
