@@ -571,8 +571,8 @@ def test_every_default_is_visible(cls: type) -> None:
 
 
 def test_a_setting_of_presets_is_deprecated_as_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    found = from_command_line(settings.PretrainSettings, ["mini", "--lr-decay-power", "2"], "electra pretrain")
-    assert found.optimizer.lr_decay_power == 2
+    found = from_command_line(settings.PretrainSettings, ["mini", "--mask-frequency-power", "2"], "electra pretrain")
+    assert found.objective.mask_frequency_power == 2
     assert capsys.readouterr().err == (
-        "electra pretrain: --lr-decay-power is deprecated; set lr_decay_power under [optimizer] in a TOML file given as preset\n"
+        "electra pretrain: --mask-frequency-power is deprecated; set mask_frequency_power under [objective] in a TOML file given as preset\n"
     )

@@ -121,6 +121,8 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
         raise UserError(
             f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained one; score a fine-tuned one with --task"
         )
+    if settings.sequence_length > (limit := checkpoint.config.max_position_embeddings):
+        raise UserError(f"--sequence-length {settings.sequence_length} is above the {limit} positions of {settings.model}; lower it")
     tokenizer = load_tokenizer(checkpoint.path)
     for path, folder in shards.items():
         if folder.fingerprint != tokenizer.fingerprint:

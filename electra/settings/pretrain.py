@@ -34,7 +34,7 @@ class ModelSettings(Settings):
     generator: Literal["masked", "two-tower", "uniform", "shared"] = flag("masked", advanced=True)
     """What proposes replacements: 'masked', a small masked LM (the paper's); 'two-tower', a left-to-right and a right-to-left model (Electric's);
     'uniform', a random token; 'shared', the discriminator's own encoder."""
-    embedding_sharing: Literal["tied", "disentangled", "untied"] = flag("tied", toml_only=True)
+    embedding_sharing: Literal["tied", "disentangled", "untied"] = flag("tied", advanced=True)
     """Embeddings of generator and discriminator: 'tied' (paper, section 3.2); 'disentangled', gradient-disentangled sharing (DeBERTaV3,
     section 3); 'untied', two separate sets."""
     dropout: float = flag(0.1, minimum=0, below=1, advanced=True)
@@ -95,7 +95,7 @@ class OptimizerSettings(Settings):
     """Fraction of all steps for linear warm-up, if warmup_steps is not set."""
     schedule: Literal["linear", "cosine", "constant", "trapezoidal"] = flag("linear", advanced=True)
     """Learning-rate decay to zero at the last step, multiplied with the warm-up. 'trapezoidal' stays at the peak until the last decay_fraction."""
-    lr_decay_power: float = flag(1.0, above=0, toml_only=True)
+    lr_decay_power: float = flag(1.0, above=0, advanced=True)
     """Power of the linear decay, (1 - done) ** power (original ELECTRA's lr_decay_power)."""
     decay_fraction: float = flag(0.2, minimum=0, maximum=1, parse=fraction, metavar="20%", toml_only=True)
     """Fraction of the steps in which the trapezoidal schedule decays."""

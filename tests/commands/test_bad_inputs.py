@@ -69,6 +69,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("missing data", "{model} --data {none}", "not found"),
         ("wrong type", "{model} --data {corpus.txt}", "is not a shard folder (no manifest.json)"),
         ("truncated data", "{model} --data {shards-cut}", "held_out/ids.npy cannot be read"),
+        ("beyond the positions", "{model} --data {shards} --sequence-length 1000", "--sequence-length 1000 is above the "),
         ("task typo", "{classifier} --task sst3 --data {glue}", "sst2"),
         ("other labels", "{classifier} --task sst2 --data {glue} --split train", "fine-tune on it"),
         ("no report of that", "{model} --data {shards} --report {out}", "name its task by --task"),

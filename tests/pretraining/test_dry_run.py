@@ -160,7 +160,7 @@ def test_the_probe_reads_what_mean_states_know(shards: Path, sentiment: Path) ->
         ("--probe ssst2 --probe-data x", "did you mean 'sst2'?"),
         ("--probe sst2 --probe-data missing", "not found"),
         ("--probe-every 5", "need --probe TASK"),
-        ("--probe stsb --probe-data {stsb}", "has none"),
+        ("--probe stsb --probe-data {stsb}", "stsb has no classes; choose one of "),
     ],
 )
 def test_a_wrong_probe_is_told_in_one_line(shards: Path, tmp_path: Path, words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
