@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from electra import config
 from electra.contracts import Batch, Example, Features, Head, Prediction, Task
 from electra.data.corruption_set import CorruptionSet, load_corruption, make_corruption
 from electra.data.pretraining_batches import ExampleBuilder, held_out_batches
@@ -38,14 +39,14 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
     shards, tokenizer, checkpoint = open_all(settings)
     objective: MaskedLanguageModel | ReplacedTokenObjective
     if isinstance(checkpoint.module, Discriminator):
-        objective = detection(checkpoint, checkpoint.module, settings.sequence_length, tokenizer)
+        objective = detection(checkpoint, checkpoint.module, example_length(settings, checkpoint), tokenizer)
     else:
         assert isinstance(checkpoint.module, Generator)
         objective = MaskedLanguageModel(
             checkpoint.module, ObjectiveSettings(objective="mlm"), mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids
         )
     device = choose_device()
-    return evaluate(objective.to(device), held_out(settings, shards, tokenizer), device)
+    return evaluate(objective.to(device), held_out(settings, shards, tokenizer, checkpoint), device)
 
 
 def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_length: int, tokenizer: Tokenizer) -> ReplacedTokenObjective:
@@ -95,7 +96,7 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
     """Make a corruption set from --data's held-out text with this model's generator."""
     if not settings.data:
         raise UserError(f"{settings.corruption} not found; give --data SHARDS to make it")
-    shards, tokenizer, _ = open_all(settings)
+    shards, tokenizer, checkpoint = open_all(settings)
     generator = load_checkpoint(settings.model, "generator")
     special = torch.tensor(sorted(tokenizer.special_ids))
 
@@ -109,7 +110,9 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
         return masking.sample_tokens(logits, chance)
 
     counts = sum(np.bincount(s.train.ids[:20_000_000], minlength=tokenizer.vocab_size) for s in shards)
-    return make_corruption(held_out(settings, shards, tokenizer), choose, generate, np.asarray(counts, float), tokenizer.fingerprint, settings.seed)
+    return make_corruption(
+        held_out(settings, shards, tokenizer, checkpoint), choose, generate, np.asarray(counts, float), tokenizer.fingerprint, settings.seed
+    )
 
 
 def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Checkpoint]:
@@ -121,7 +124,7 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
         raise UserError(
             f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained one; score a fine-tuned one with --task"
         )
-    if settings.sequence_length > (limit := checkpoint.config.max_position_embeddings):
+    if "sequence_length" in config.given(settings) and settings.sequence_length > (limit := checkpoint.config.max_position_embeddings):
         raise UserError(f"--sequence-length {settings.sequence_length} is above the {limit} positions of {settings.model}; lower it")
     tokenizer = load_tokenizer(checkpoint.path)
     for path, folder in shards.items():
@@ -130,9 +133,14 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
     return list(shards.values()), tokenizer, checkpoint
 
 
-def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokenizer) -> list[Batch]:
+def example_length(settings: EvaluateSettings, checkpoint: Checkpoint) -> int:
+    """The longest example in tokens; without --sequence-length, no longer than the model's positions."""
+    return min(settings.sequence_length, checkpoint.config.max_position_embeddings)
+
+
+def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokenizer, checkpoint: Checkpoint) -> list[Batch]:
     """The held-out examples, as batches."""
-    data = DataSettings(data=tuple(str(s.path) for s in shards), sequence_length=settings.sequence_length)
+    data = DataSettings(data=tuple(str(s.path) for s in shards), sequence_length=example_length(settings, checkpoint))
     batches = held_out_batches(
         [s.held_out for s in shards], ExampleBuilder(data, tokenizer), settings.batch_size, settings.num_examples, settings.seed
     )

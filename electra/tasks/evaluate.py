@@ -141,10 +141,12 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
     if task.name == "own":
         examples = read_labelled(task, place, settings.split)
     model = opened.for_task(task, wanted, settings)
-    data_warnings.tell([data_warnings.head_line(opened.name, opened.hf_config, opened.head), f"{opened.name}: {model.spec.describe()}"])
+    lines = [data_warnings.head_line(opened.name, opened.hf_config, opened.head), f"{opened.name}: {model.spec.describe()}"]
     features: list[Features] = []
     predictions: list[Prediction] = []
     for chunk in model.run(examples, settings.batch_size):
+        if not predictions:  # an example that cannot be read is the only line
+            data_warnings.tell(lines)
         features += [replace(feature, example=len(predictions) + feature.example) for feature in chunk.features]
         predictions += chunk.predictions
     return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
