@@ -353,13 +353,13 @@ def test_no_place_of_one_machine_is_in_them() -> None:
 
 
 def test_a_comparison_writes_nothing_into_them(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from electra.commands.compare import keep
+    from electra.api import _keep_comparison
     from electra.settings import CompareSettings
 
     row: Any = type("Row", (), {"error": None, "name": "a", "to_dict": lambda self: {}})()
     before = bundled.described(copied)
     found: Any = type("Found", (), {"rows": [row]})()
-    keep(found, CompareSettings(models=("shipped:sentiment",), task="sst2", data=("x",)))
+    _keep_comparison(found, CompareSettings(models=("shipped:sentiment",), task="sst2", data=("x",)))
     assert bundled.described(copied) == before
 
 
