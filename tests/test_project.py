@@ -108,7 +108,7 @@ def test_wheel_holds_everything_but_the_tests(wheel: Path) -> None:
 def test_wheel_works_in_an_empty_environment(empty_environment: Path) -> None:
     """The help needs nothing but Python itself."""
     electra = empty_environment / "bin" / "electra"
-    assert "the journey:" in run(electra, "--help")
+    assert "from text to server:" in run(electra, "--help")
     for name in COMMANDS:
         assert "examples:" in run(electra, name, "--help")
     assert "hidden_size" in run(

@@ -62,7 +62,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
     file = atomic.existing_path(path, "run directory") / "metrics.jsonl"
     if not file.is_file():
-        raise UserError(f"{path} is not a run directory (no metrics.jsonl); give the --output of 'electra pretrain' or 'electra finetune'")
+        seeds = sorted(str(seed.parent) for seed in path.glob("seed-*/metrics.jsonl"))
+        remedy = f"give its seeds: {' '.join(seeds)}" if seeds else "give the --output of 'electra pretrain', or RUN/seed-1 of 'electra finetune'"
+        raise UserError(f"{path} has no metrics.jsonl; {remedy}")
     lines = read_metrics(file)
     if not lines:
         raise UserError(f"{file} is still empty; wait for the first lines of the run")

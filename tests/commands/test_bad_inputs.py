@@ -256,8 +256,8 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
     ],
     "plot": [
         ("missing", "{none}", "not found"),
-        ("empty", "{empty}", "is not a run directory (no metrics.jsonl)"),
-        ("wrong type", "{corpus.txt}", "is not a run directory (no metrics.jsonl)"),
+        ("empty", "{empty}", "has no metrics.jsonl; give the --output of"),
+        ("wrong type", "{corpus.txt}", "has no metrics.jsonl; give the --output of"),
         ("no such metric", "{run} --metrics losss", "loss"),
         ("no place to write", "{run} --output {blocked}.png", "cannot write"),
     ],

@@ -73,12 +73,16 @@ def test_mistakes_are_one_line(runs: tuple[Path, Path], tmp_path: Path, capsys: 
     (tmp_path / "empty").mkdir()
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "metrics.jsonl").write_text("")
+    for seed in ("seed-1", "seed-2"):
+        (tmp_path / "tuned" / seed).mkdir(parents=True)
+        (tmp_path / "tuned" / seed / "metrics.jsonl").write_text("")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "metrics.jsonl").write_bytes(b"\x00\xff\n" * 5)
     told = {
         (str(runs[0]), "--metrics", "disc_acu"): "did you mean 'disc_auc'?",
         (str(tmp_path / "mimi"),): "did you mean 'mini'?",
-        (str(tmp_path / "empty"),): "is not a run directory",
+        (str(tmp_path / "empty"),): "has no metrics.jsonl; give the --output of 'electra pretrain', or RUN/seed-1 of 'electra finetune'",
+        (str(tmp_path / "tuned"),): f"has no metrics.jsonl; give its seeds: {tmp_path / 'tuned' / 'seed-1'} {tmp_path / 'tuned' / 'seed-2'}",
         (str(tmp_path / "new"),): "is still empty",
         (str(tmp_path / "odd"),): "line 1 is not a line of metrics",
         (str(runs[0]), str(runs[0])): "is given twice",
