@@ -359,7 +359,7 @@ def test_a_comparison_writes_nothing_into_them(copied: Path, monkeypatch: pytest
     row: Any = type("Row", (), {"error": None, "name": "a", "to_dict": lambda self: {}})()
     before = bundled.described(copied)
     found: Any = type("Found", (), {"rows": [row]})()
-    _keep_comparison(found, CompareSettings(models=("shipped:sentiment",), task="sst2", data=("x",)))
+    _keep_comparison(found, CompareSettings(models=("shipped:sentiment",), task="sst2", data="x", keep=True))
     assert bundled.described(copied) == before
 
 
