@@ -31,7 +31,7 @@ from section import HERE, Target, Work, at_least, run, stream
 
 from electra import environment
 from electra.benchmark import results
-from electra.benchmark.measure import Candidate, MeasurementPlan, candidate_of, measure_candidates, unique_names
+from electra.benchmark.measure import CandidateSpec, MeasurementPlan, candidate_of, measure_candidates, unique_names
 from electra.benchmark.results import Comparison, Interval, Latency, Row, to_markdown
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
@@ -145,7 +145,7 @@ def main() -> int:
     known = [(EAGER, place, open_eager, options.peers), (PIPELINE, place, open_pipeline, options.peers)] if options.peers else []
     known += [(EXPORTED, options.exported, open_exported, other)] if options.exported else []
     entries = [
-        Candidate(name=name, source=source, kind="peer", opener=opener, arguments=(source,), python="" if python == sys.executable else python)
+        CandidateSpec(name=name, source=source, kind="peer", opener=opener, arguments=(source,), python="" if python == sys.executable else python)
         for name, source, opener, python in known
     ]
     entries += [candidate_of(source, name, asked) for source, name in zip(sources, unique_names(sources), strict=True)]

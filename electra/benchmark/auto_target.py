@@ -133,8 +133,8 @@ def build_fastest(
         work = Path(name)
         unavailable = build_all(asked, work, texts=texts, skip=skip, say=say)
         built = [target for target in TARGETS if target not in unavailable]
-        entries = [candidate_of(asked.model, REFERENCE, asked), *(candidate_of(str(work / target), target, asked) for target in built)]
-        rows = measure_candidates(entries, asked, plan, say)
+        candidates = [candidate_of(asked.model, REFERENCE, asked), *(candidate_of(str(work / target), target, asked) for target in built)]
+        rows = measure_candidates(candidates, asked, plan, say)
         selection = select(rows, max_drop, unavailable)
         table = [row.to_dict() | {"source": row.name} for row in rows]
         manifest = _keep(work / selection.chosen, output, selection, table, max_drop)

@@ -161,7 +161,7 @@ class MeasurementPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class CandidateSpec:
     """A model to measure."""
 
     name: str
@@ -180,7 +180,7 @@ class Candidate:
 class _Measured:
     """A candidate while it is measured."""
 
-    candidate: Candidate
+    candidate: CandidateSpec
     worker: Worker
     error: str | None = None
     head: Head | None = None
@@ -219,7 +219,7 @@ def measure(sources: Sequence[str], asked: EvaluateSettings, plan: MeasurementPl
     return measure_candidates([candidate_of(source, name, asked, plan.device) for source, name in zip(sources, names, strict=True)], asked, plan, say)
 
 
-def candidate_of(source: str, name: str, asked: EvaluateSettings, device: str = "cpu") -> Candidate:
+def candidate_of(source: str, name: str, asked: EvaluateSettings, device: str = "cpu") -> CandidateSpec:
     """A checkpoint or artifact, before it is opened."""
     size, kind, seconds = None, "checkpoint", None
     # Errors are reported when it is opened.
@@ -231,7 +231,7 @@ def candidate_of(source: str, name: str, asked: EvaluateSettings, device: str = 
         else:
             size = sum(file.stat().st_size for file in resolve.resolve(source).iterdir() if file.is_file())
     seconds = float(seconds) if isinstance(seconds, int | float) else None
-    return Candidate(
+    return CandidateSpec(
         name=name, source=source, kind=kind, opener=open_electra, arguments=(source, asked, device), size_bytes=size, build_seconds=seconds
     )
 
@@ -246,7 +246,9 @@ def unique_names(sources: Sequence[str]) -> list[str]:
     return [f"{name} ({names[:i].count(name) + 1})" if name in names[:i] else name for i, name in enumerate(names)]
 
 
-def measure_candidates(candidates: Sequence[Candidate], asked: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None) -> list[Row]:
+def measure_candidates(
+    candidates: Sequence[CandidateSpec], asked: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None
+) -> list[Row]:
     """`measure` for candidates of any kind.
 
     Raises:

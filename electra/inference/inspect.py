@@ -1,4 +1,4 @@
-"""A path or a hub name -> what it is and what is in it, as plain values. Needs no torch."""
+"""A path or a hub name -> a description of its kind and contents, as plain values; the damaged files in it. Needs no torch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LARGEST_HEADER = 100_000_000
 
 
 def describe(source: str) -> Description:
-    """A corpus, tokenizer, shard folder, checkpoint, run directory, preset or hub name -> {"kind": ..., "path": ..., ...}.
+    """A corpus, tokenizer, tokenized data, checkpoint, run directory, preset or hub name -> {"kind": ..., "path": ..., ...}.
 
     Raises:
-        UserError: nothing there, or it is damaged, or none of these.
+        UserError: not found, damaged, or none of these.
     """
     if remote.is_url(source):
         return _in_store(source)
@@ -34,10 +34,10 @@ def describe(source: str) -> Description:
     if not path.exists() and source in config.presets("pretrain"):
         return _preset(source)
     if not path.exists():
-        # Before the hub, which may be slow: a single word is more likely a preset's name than a model's.
+        # Before asking the hub: a single word is more likely a preset than a model.
         guess = did_you_mean(source, config.presets("pretrain"))
         if guess.startswith("did") and "/" not in source:
-            raise UserError(f"'{source}' is no file, folder or preset; {guess} (a model of the hub is OWNER/NAME)")
+            raise UserError(f"'{source}' is not a file, folder or preset; {guess} (hub models are OWNER/NAME)")
         return {"name": source, **_checkpoint(resolve.resolve(source))}
     if is_artifact(path):
         return _artifact(path)
@@ -53,7 +53,7 @@ def verify(source: str) -> list[str]:
     """Read everything in tokenized data, an artifact, a checkpoint or a run -> a line for each damaged file.
 
     Raises:
-        UserError: nothing there, or something that has no hashes or sizes to compare with.
+        UserError: not found, or something without recorded sizes or hashes.
     """
     path = Path(source) if remote.is_url(source) else bundled.located(source)
     if remote.is_url(source) or (path / "manifest.json").exists():
@@ -136,7 +136,7 @@ def _checkpoint(folder: Path) -> Description:
 
 
 def _artifact(path: Path) -> Description:
-    """What `electra build` made, every hash compared."""
+    """Of an artifact, after checking every hash."""
     found = open_artifact(path)
     manifest = found.manifest
     out: Description = {"kind": "artifact", "path": str(path), "size_bytes": found.size_bytes}
@@ -168,7 +168,7 @@ def _weights(path: Path) -> Description:
     return {"file": path.name, "num_parameters": num_parameters, "num_tensors": len(shapes), "dtype": ", ".join(types), "size_bytes": size}
 
 
-# ---- tokenizer, shards, run, corpus ----
+# ---- tokenizer, tokenized data, run, corpus ----
 
 
 def _tokenizer(path: Path | str) -> Description:
@@ -191,13 +191,13 @@ def _shards(path: Path) -> Description:
 
     shards = open_shards(path)
     for name in shards.manifest["splits"]:
-        shards.split(name)  # refuses arrays that do not fit the manifest
+        shards.split(name)  # checks that its arrays fit the manifest
     small = {key: value for key, value in shards.manifest.items() if not isinstance(value, list)}
     return {"kind": "shards", **small, "path": str(path)}
 
 
 def _preset(name: str) -> Description:
-    """What a pre-training preset is and costs."""
+    """Shape and cost of a pre-training preset."""
     settings = config.build(PretrainSettings, config.preset_values(name, "pretrain"), f"preset {name}")
     model = {key: getattr(settings.model, key) for key in SHAPE if hasattr(settings.model, key)}
     parameters = flops.num_parameters(settings.model, settings.objective, settings.data.vocab_size)
@@ -207,7 +207,7 @@ def _preset(name: str) -> Description:
 
 
 def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
-    """Floating-point operations of a pre-training, counted both ways; of its phases where it has several."""
+    """FLOPs of a pre-training run, counted both ways, by phase if it has several."""
     out: Description = {}
     for stage in phases(settings):
         loop, length = stage.loop, stage.data.sequence_length
@@ -223,7 +223,7 @@ def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
 
 
 def _in_store(url: str) -> Description:
-    """The contents of a URL, without fetching more than needed: of shards the manifest and the files' sizes, of a corpus all."""
+    """Describe a URL. Of tokenized data only the manifest is fetched; a corpus is read completely."""
     _, _, files = remote.list_files(url, "corpus, tokenizer or shard folder")
     if "manifest.json" in files:
         from electra.data import shards as shard_store
@@ -231,11 +231,11 @@ def _in_store(url: str) -> Description:
         content = shard_store.read_manifest(url)
         hashes, manifest = shard_store.expected_hashes(content, url), json.loads(content)
         if missing := [name for name in hashes if name not in files]:
-            raise UserError(f"{url} has no {missing[0]}, its manifest names it; run 'electra prepare' again")
+            raise UserError(f"{url} has no {missing[0]}, which is in its manifest; run 'electra prepare' again")
         small = {key: value for key, value in manifest.items() if not isinstance(value, list)}
         return {"kind": "shards", **small, "path": url, "size_bytes": sum(size for _, size in files.values())}
     if {"config.json", "config.toml"} & set(files):
-        raise UserError(f"{url} is a checkpoint or run in a store; copy it to this machine first")
+        raise UserError(f"{url} is a checkpoint or run in an object store; copy it to a local folder first")
     if {"tokenizer.json", "vocab.txt"} & {*files, url.rpartition("/")[2]}:
         return _tokenizer(url)
     return _corpus(url)
@@ -251,7 +251,7 @@ def _run(path: Path) -> Description:
         raise UserError(f"{path / 'config.toml'} is not valid TOML: {error}") from None
     out |= {key: settings[key] for key in ("preset", "task", "model") if isinstance(settings.get(key), str)}
     models = resolve.local_models(path)
-    out["status"] = "finished" if models or (path / "final").is_dir() or (path / "best").is_dir() else "unfinished: go on with --resume"
+    out["status"] = "finished" if models or (path / "final").is_dir() or (path / "best").is_dir() else "unfinished: continue with --resume"
     last: Description = {}
     for line in _lines(path / "metrics.jsonl"):
         last[line.pop("kind", "train")] = line
@@ -266,7 +266,7 @@ def _run(path: Path) -> Description:
 
 
 def _run_cost(path: Path, settings: Description) -> Description:
-    """What a pre-training run's plan costs; empty for other runs, or before a checkpoint with the vocabulary's size."""
+    """FLOPs of a whole pre-training run; empty for other runs, or before a checkpoint has the size of the vocabulary."""
     found = [path / "final", *sorted((path / "checkpoints").glob("step-*"), reverse=True)]
     known = next((folder / "config.json" for folder in found if (folder / "config.json").exists()), None)
     if known is None or not {"model", "objective", "data"} <= {key for key, value in settings.items() if isinstance(value, dict)}:
@@ -274,12 +274,12 @@ def _run_cost(path: Path, settings: Description) -> Description:
     try:
         found_settings = config.build(PretrainSettings, settings, str(path / "config.toml"))
     except UserError:
-        return {}  # of another version, whose settings had other names
+        return {}  # written by another version with other settings
     return _cost(found_settings, read_json(known)["vocab_size"])
 
 
 def _lines(path: Path) -> list[Description]:
-    """Lines of metrics.jsonl; a half-written last line of a killed run is ignored."""
+    """Lines of metrics.jsonl; a half-written line of a killed run is skipped."""
     if not path.exists():
         return []
     found = []
@@ -307,7 +307,7 @@ def _corpus(path: Path | str) -> Description:
         counts["num_words"] += sum(len(line.split()) for line in document.lines)
         first = first or next((line for line in document.lines if line.strip()), "")[:200]
     if not counts["num_documents"]:
-        raise UserError(f"{path} holds no text; expected a corpus, tokenizer, shard folder, checkpoint or run")
+        raise UserError(f"{path} contains no text; expected a corpus, tokenizer, tokenized data, checkpoint or run")
     if isinstance(path, str):
         sizes = [size for _, size in remote.list_files(path)[2].values()]
     else:
@@ -329,4 +329,4 @@ FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
     (("config.json", "model.safetensors", "pytorch_model.bin"), _checkpoint),
     (("tokenizer.json", "vocab.txt"), _tokenizer),
 ]
-"""Kinds of folders, the first that fits."""
+"""Files in a folder -> its description; the first row that matches."""

@@ -26,10 +26,10 @@ METRICS = (
 DETECT = 'from electra import load\n\nload("PATH").detect(["the chef ate the meal"])'
 KINDS = {
     "electra": ("ELECTRA discriminator", "replaced-token-detection", DETECT),
-    "electra-masked": ("ELECTRA discriminator, trained on chosen positions alone", "replaced-token-detection", DETECT),
+    "electra-masked": ("ELECTRA discriminator, trained on the masked positions only", "replaced-token-detection", DETECT),
     "electric": ("Electric", "pseudo-log-likelihood", 'from electra import load\n\nload("PATH").score(["the chef ate the meal"])'),
 }
-"""Objective -> what its network is, the hub's tag, how it is used; the others are masked LMs."""
+"""Objective -> network, tag of the hub, usage; the others are masked LMs."""
 MASKED_LM = (
     "masked language model of ELECTRA's shape (BERT)",
     "fill-mask",

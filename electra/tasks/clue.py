@@ -7,7 +7,7 @@
 The label sets are the official ones, in the baselines' order (CLUEbenchmark/CLUE, `processors/clue.py`), not those that occur in a
 small split: IFLYTEK's splits lack classes of its test set. Texts are composed as there, too:
 TNEWS and IFLYTEK give the sentence alone; CSL gives the keywords, joined by blanks, and then the abstract; CLUEWSC2020 gives one text
-in which the noun stands between underscores and the pronoun between brackets: "_noun_ ... [pronoun]".
+with the noun between underscores and the pronoun between brackets: "_noun_ ... [pronoun]".
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ columns in another order still reads right. CoLA has a header only in its test f
 half, scored apart; its diagnostic set (AX) is a split without labels.
 
 The main metrics are those of the ELECTRA paper (section 3.1): Matthews correlation for CoLA, Spearman for STS-B,
-accuracy for the others; F1, Pearson and GLUE's own means (`glue_score`) are reported beside them.
+accuracy for the others; F1, Pearson and GLUE's own means (`glue_score`) are reported as well.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _glue(name: str, description: str, layout: GlueLayout, score: metrics.Score,
 
 
 def read_mnli(data: Path, split: str) -> list[Example]:
-    """`read_glue`, but 'dev' is the matched half and, where its file is there, the mismatched one behind it."""
+    """`read_glue`, but 'dev' is the matched half followed by the mismatched one, if its file exists."""
     if split != "dev":
         return read_glue(_MNLI, data, split)
     matched = read_glue(_MNLI, data, "dev_matched")
@@ -264,7 +264,7 @@ _MNLI = GlueLayout(
         "test": ("test_matched.tsv",),
         "test_matched": ("test_matched.tsv",),
         "test_mismatched": ("test_mismatched.tsv",),
-        # The two scripts that download GLUE put the diagnostic set into a folder beside the tasks', under one name or the other.
+        # The two scripts that download GLUE put the diagnostic set next to the tasks' folders, under different names.
         "ax": ("diagnostic.tsv", "AX.tsv", "diagnostic/diagnostic.tsv", "../diagnostic/diagnostic.tsv", "../AX/AX.tsv", "../AX.tsv"),
     },
 )

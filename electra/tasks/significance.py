@@ -63,16 +63,16 @@ def read_answers(path: Path) -> dict[str, tuple[Any, Any]]:
         if label is None:
             raise UserError(f"{path}, line {number}: example {key} has no label; compare answers to labelled examples")
         if key in found:
-            raise UserError(f"{path}, line {number}: id {key} is there twice; give one answer for each example")
+            raise UserError(f"{path}, line {number}: id {key} occurs twice; give one answer per example")
         found[key] = (label, prediction)
     return found
 
 
 def pair(first: Path, second: Path) -> Answers:
-    """Two files of answers -> the answers side by side, in the first file's order.
+    """Two files of answers -> the answers to each example, in the first file's order.
 
     Raises:
-        UserError: they are not of the same examples (the first id that differs is named), or of kinds that cannot be compared.
+        UserError: they are not of the same examples (the first id that differs is named).
     """
     ours, theirs = read_answers(first), read_answers(second)
     for here, there, place in ((ours, theirs, second), (theirs, ours, first)):
@@ -102,7 +102,7 @@ def metric_named(name: str, answers: Answers, positive: str | None) -> Metric:
     """A metric's name -> its function of resamples.
 
     Raises:
-        UserError: one for numbers asked of classes or the other way round, or an unknown positive class.
+        UserError: a metric of numbers for classes or vice versa, or an unknown positive class.
     """
     if name not in (OF_CLASSES if answers.classes else OF_NUMBERS):
         known = ", ".join(OF_CLASSES if answers.classes else OF_NUMBERS)

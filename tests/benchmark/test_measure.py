@@ -20,7 +20,7 @@ from tiny_models import checkpoints
 
 from electra import cli, environment
 from electra.benchmark import measure
-from electra.benchmark.measure import Candidate, MeasurementPlan, measure_candidates, unique_names
+from electra.benchmark.measure import CandidateSpec, MeasurementPlan, measure_candidates, unique_names
 from electra.benchmark.results import Comparison, Row, draw, to_markdown
 from electra.benchmark.worker import Answered, CandidateModel, Worker, WorkerFailed, filled, open_electra
 from electra.contracts import Example, Features, Head, Prediction
@@ -108,7 +108,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_one_method_for_all_and_a_failure_is_a_row(reviews: Path) -> None:
     wanted = {"first": (8.0, ""), "faster": (4.0, ""), "raises": (2.0, "raises"), "dies": (2.0, "dies"), "closed": (2.0, "never opens")}
-    candidates = [Candidate(name=name, source=name, kind="k", opener=open_sleeper, arguments=arguments) for name, arguments in wanted.items()]
+    candidates = [CandidateSpec(name=name, source=name, kind="k", opener=open_sleeper, arguments=arguments) for name, arguments in wanted.items()]
     rows = measure_candidates(candidates, EvaluateSettings(model="", task="sst2", data=(str(reviews),)), MeasurementPlan(calls=30, threads=1))
     assert [row.name for row in rows] == list(wanted)
     first, faster, raises, dies, closed = rows
@@ -139,7 +139,7 @@ def test_one_that_hangs_is_given_up() -> None:
 
 
 def test_nothing_but_failures_is_still_a_table(reviews: Path, tmp_path: Path) -> None:
-    candidate = Candidate(name="closed", source="s", kind="k", opener=open_sleeper, arguments=(1.0, "never opens"))
+    candidate = CandidateSpec(name="closed", source="s", kind="k", opener=open_sleeper, arguments=(1.0, "never opens"))
     rows = measure_candidates([candidate], EvaluateSettings(model="", task="sst2", data=(str(reviews),)), MeasurementPlan(calls=10, threads=1))
     assert rows == [Row(name="closed", source="s", kind="k", error="ValueError: bad weights")]
     found = Comparison(task="sst2", split="dev", num_examples=0, calls=10, threads=1, machine={}, rows=rows)
@@ -220,7 +220,7 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     kept = read_manifest(built)["measured"]
     assert [row["source"] for row in kept] == ["classifier", "built.zip", "discriminator"] and kept[1]["score"] == second["score"]
     asked = EvaluateSettings(model="", task="own", data=(str(tmp_path / "new.csv"),), text="review", label="stars")
-    candidate = Candidate(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, asked, "auto"))
+    candidate = CandidateSpec(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, asked, "auto"))
     (row,) = measure_candidates([candidate], asked, MeasurementPlan(calls=10, threads=1))
     assert row.error is None and row.scores == pytest.approx(expected) and row.latency is not None
 

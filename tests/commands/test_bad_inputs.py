@@ -83,7 +83,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("two lengths", "sst2 --model {model} --data {glue} --output {out} --budget 1m --num-train-steps 3", "both num_train_steps and budget"),
         ("task typo", "sst3 --model {model} --data {glue} --output {out}", "did you mean 'sst2'"),
         ("missing data", "sst2 --model {model} --data {none} --output {out}", "not found"),
-        ("empty", "sst2 --model {model} --data {empty} --output {out}", "holds neither train.tsv nor a folder SST-2"),
+        ("empty", "sst2 --model {model} --data {empty} --output {out}", "contains neither train.tsv nor a folder SST-2"),
         ("missing model", "sst2 --model {none} --data {glue} --output {out}", "not found"),
         ("truncated", "sst2 --model {cut} --data {glue} --output {out}", "cut/model.safetensors cannot be read"),
         (

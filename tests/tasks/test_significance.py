@@ -183,7 +183,7 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
         pair(good, _write(tmp_path / "s.jsonl", ["x", "y"], ["x", "x"]))
     with pytest.raises(UserError, match="example dev-1 is labelled 'y'"):
         pair(good, _write(tmp_path / "c.jsonl", ["x", "x", "x"], ["x", "x", "x"]))
-    with pytest.raises(UserError, match="dev-0 is there twice"):
+    with pytest.raises(UserError, match="dev-0 occurs twice"):
         pair(good, _write(tmp_path / "d.jsonl", ["x", "y"], ["x", "x"], ["dev-0", "dev-0"]))
     with pytest.raises(UserError, match="has no label"):
         pair(good, _write(tmp_path / "e.jsonl", [None], ["x"]))
