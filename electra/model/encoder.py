@@ -84,16 +84,16 @@ class DisentangledEmbeddings(nn.Module):
         words = F.embedding(ids, self.shared_words) + self.word_change(ids)
         return self.norm(words + self.position(positions) + self.segment(segments))
 
-    def start(self) -> None:
+    def copy_shared(self) -> None:
         """Initialize as the generator's embeddings."""
-        self.take(self._shared[0].state_dict())
+        self.load_plain(self._shared[0].state_dict())
 
-    def merged(self) -> dict[str, Tensor]:
+    def plain_state(self) -> dict[str, Tensor]:
         """The state of equivalent plain `Embeddings`."""
         state = self.state_dict()
         return {"word.weight": self.shared_words + state.pop("word_change.weight"), **state}
 
-    def take(self, plain: dict[str, Tensor]) -> None:
+    def load_plain(self, plain: dict[str, Tensor]) -> None:
         """Become equivalent to plain `Embeddings` with that state."""
         rest = {key: value for key, value in plain.items() if key != "word.weight"}
         self.load_state_dict({"word_change.weight": plain["word.weight"] - self.shared_words, **rest})
@@ -140,19 +140,19 @@ class Rows:
             mask = seen[None, None] if mask is None else (mask & seen) | torch.eye(length, dtype=torch.bool, device=seen.device)
         return Rows(num_rows, length, slots, mask, num_extra, real)
 
-    def place(self, values: Tensor) -> Tensor:
+    def expand(self, values: Tensor) -> Tensor:
         """(T,) numbers of the real tokens -> (N,), 0 for the others."""
         if self.real is not None:
             return values.new_zeros(self.num_rows * self.length).index_copy(0, self.real, values)
         return F.pad(values, (0, self.num_extra)) if self.num_extra else values
 
-    def among(self, at: Tensor) -> Tensor:
+    def indices(self, at: Tensor) -> Tensor:
         """(M,) indices of real tokens -> (M + extra,) their indices among the N, the first repeated to make sizes repeat."""
         if extra := cpu_kernels.num_extra(len(at)):
             at = torch.cat([at, at[:1].expand(extra)])
         return at if self.real is None else self.real[at]
 
-    def leave(self, hidden: Tensor) -> Tensor:
+    def select(self, hidden: Tensor) -> Tensor:
         """(N, ...) -> (T, ...) real tokens."""
         if self.real is not None:
             return hidden[self.real]
@@ -232,7 +232,7 @@ class Encoder(nn.Module):
         extra tokens are dropped: large blocks of memory then have the same size in every batch.
         """
         rows = Rows.of(batch, reads)
-        hidden = self.embeddings(*map(rows.place, (batch.ids if ids is None else ids, batch.segments, batch.positions)))
+        hidden = self.embeddings(*map(rows.expand, (batch.ids if ids is None else ids, batch.segments, batch.positions)))
         if self.config.dropout:
             hidden = F.dropout(hidden, self.config.dropout, self.training)
         if self.projection is not None:
@@ -240,11 +240,11 @@ class Encoder(nn.Module):
         if at is None:
             for layer in self.layers:
                 hidden = layer(hidden, rows)
-            return rows.leave(hidden if head is None else head(hidden))
+            return rows.select(hidden if head is None else head(hidden))
         *lower, last = self.layers
         for layer in lower:
             hidden = layer(hidden, rows)
-        return last(hidden, rows, rows.among(at))[: len(at)]
+        return last(hidden, rows, rows.indices(at))[: len(at)]
 
 
 def first_tokens(batch: Batch) -> Tensor:

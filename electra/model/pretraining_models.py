@@ -75,7 +75,7 @@ def build_objective(
     initialize(built, torch.Generator().manual_seed(seed), attention=model.attention_init, words=words)
     for part in built.modules():
         if isinstance(part, DisentangledEmbeddings):
-            part.start()
+            part.copy_shared()
     return built
 
 
@@ -156,7 +156,7 @@ def plain(network: Discriminator | Generator) -> Discriminator | Generator:
     prefix = "encoder.embeddings."
     state = {name: value for name, value in network.state_dict().items() if not name.startswith(prefix)}
     copy = Discriminator(Encoder(network.encoder.config), electric=network.electric)
-    copy.load_state_dict(state | {prefix + name: value for name, value in embeddings.merged().items()})
+    copy.load_state_dict(state | {prefix + name: value for name, value in embeddings.plain_state().items()})
     return copy
 
 
@@ -194,7 +194,7 @@ def _fill(target: Discriminator | Generator | TwoTowerGenerator, source: Checkpo
     state = source.module.state_dict() if same else {f"encoder.{name}": value for name, value in source.encoder.state_dict().items()}
     embeddings = target.encoder.embeddings
     if isinstance(embeddings, DisentangledEmbeddings):
-        embeddings.take(source.encoder.embeddings.state_dict())
+        embeddings.load_plain(source.encoder.embeddings.state_dict())
         state = {name: value for name, value in state.items() if not name.startswith("encoder.embeddings.")}
     missing = target.load_state_dict(state, strict=False).missing_keys
     assert not same or all("embeddings" in name for name in missing), missing

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from electra.errors import UserError
 from electra.settings import LoopSettings
 from electra.storage import atomic
-from electra.train.distributed import Ranks, local_part, stored_shapes
+from electra.train.distributed import Ranks, local_shard, stored_shapes
 from electra.train.optimizer import Adam
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -93,12 +93,12 @@ def _tensors(objective: nn.Module) -> dict[str, Tensor]:
 
 def local_tensors(objective: nn.Module) -> dict[str, Tensor]:
     """The same as this rank holds them: of sharded tensors its shards, in the same memory."""
-    return {name: local_part(tensor) for name, tensor in _tensors(objective).items()}
+    return {name: local_shard(tensor) for name, tensor in _tensors(objective).items()}
 
 
 def write_model(folder: Path, objective: nn.Module, save: Callable[[Path], None], ranks: Ranks) -> None:
     """Write `folder` atomically by `save(folder)` on the first rank; every rank must call it."""
-    with ranks.whole(objective):
+    with ranks.gathered(objective):
         if ranks.first:
             with atomic.atomic_folder(folder) as temporary:
                 save(temporary)
@@ -108,8 +108,8 @@ def write_checkpoint(
     folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks = ALONE
 ) -> None:
     """Write the checkpoint `folder` atomically: `save(folder)` for the model's own files, then training/. Every rank must call it."""
-    if ranks.holds_parts(objective):
-        _write_parts(folder, objective, optimizer, state, save, ranks)
+    if ranks.is_sharded(objective):
+        _write_sharded(folder, objective, optimizer, state, save, ranks)
     elif ranks.first:
         _write_whole(folder, objective, optimizer, state, save)
 
@@ -124,17 +124,17 @@ def _write_whole(folder: Path, objective: nn.Module, optimizer: Adam, state: Map
         (training / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
-def _write_parts(folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks) -> None:
+def _write_sharded(folder: Path, objective: nn.Module, optimizer: Adam, state: Mapping[str, Any], save: Callable[[Path], None], ranks: Ranks) -> None:
     """Every rank writes its shards into a folder made by the first rank, which appears when all are done."""
     with atomic.atomic_folder(folder) if ranks.first else contextlib.nullcontext(folder) as made:
         temporary = Path(ranks.agree(str(made)))
         training = temporary / "training"
-        with ranks.whole(objective):
+        with ranks.gathered(objective):
             if ranks.first:
                 save(temporary)
                 training.mkdir()
         ranks.wait()
-        ranks.write_parts(training, {**_tensors(objective), **optimizer.state()})
+        ranks.write_shards(training, {**_tensors(objective), **optimizer.state()})
         if ranks.first:
             files = sorted(path.name for path in training.glob("*.safetensors"))
             (training / "state.json").write_text(json.dumps({**state, "files": files}), encoding="utf-8")
@@ -177,7 +177,7 @@ def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, r
     """
     state = _read_state(folder)
     training, mine = Path(folder) / "training", _tensors(objective)
-    if ranks.holds_parts(objective) or "files" in state:
+    if ranks.is_sharded(objective) or "files" in state:
         everything = {**mine, **optimizer.state()}
         with _readable(folder):
             if lost := [name for name in state.get("files", ()) if not (training / name).exists()]:
@@ -185,7 +185,7 @@ def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, r
             shapes = stored_shapes(training)
         _check_same(folder, everything, shapes)
         with _readable(folder), torch.no_grad():
-            ranks.read_parts(training, everything)
+            ranks.read_shards(training, everything)
         return state
     with _readable(folder):
         weights = load_file(training / "weights.safetensors")

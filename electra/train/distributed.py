@@ -63,7 +63,7 @@ class Ranks:
         """Whether this rank writes files and progress."""
         return self.rank == 0
 
-    def place(self, batch: Batch) -> Batch:
+    def to_device(self, batch: Batch) -> Batch:
         """The batch on this rank's device; through pinned memory on CUDA, so that the copy overlaps with computation."""
         if self.device.type == "cuda":
             values = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
@@ -112,7 +112,7 @@ class Ranks:
             return objective
         return nn.parallel.DistributedDataParallel(objective, gradient_as_bucket_view=True)
 
-    def quiet(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[None]:
+    def no_sync(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Around every microbatch but the last: gradients are exchanged only once per update."""
         if _is_sharded(wrapped):
             cast(Any, wrapped).set_requires_gradient_sync(last)
@@ -138,11 +138,11 @@ class Ranks:
         fully_shard(objective, mesh=mesh, mp_policy=policy)
 
     @contextlib.contextmanager
-    def whole(self, objective: nn.Module) -> Iterator[None]:
+    def gathered(self, objective: nn.Module) -> Iterator[None]:
         """Within, a sharded objective has whole parameters on the first rank, in main memory, to be saved. Every rank must enter."""
         for module in filter(_is_sharded, objective.modules()):
             cast(Any, module).reshard()
-        places = [(m, name, p) for m in objective.modules() for name, p in m.named_parameters(recurse=False) if _is_part(p)]
+        places = [(m, name, p) for m in objective.modules() for name, p in m.named_parameters(recurse=False) if _is_shard(p)]
         full: dict[int, nn.Parameter] = {}
         for _, _, part in places:
             if id(part) not in full:
@@ -156,22 +156,22 @@ class Ranks:
             for module, name, part in places:
                 setattr(module, name, part)
 
-    def open(self, objective: nn.Module) -> None:
+    def unshard(self, objective: nn.Module) -> None:
         """Allow the networks of a sharded objective to be called on their own until the next update."""
         if _is_sharded(objective):
             cast(Any, objective).unshard()
 
-    def holds_parts(self, objective: nn.Module) -> bool:
+    def is_sharded(self, objective: nn.Module) -> bool:
         """Whether the objective was sharded."""
         return _is_sharded(objective)
 
-    def write_parts(self, folder: Path, tensors: dict[str, Tensor]) -> None:
+    def write_shards(self, folder: Path, tensors: dict[str, Tensor]) -> None:
         """Every rank writes its shards of `tensors` into its own safetensors file."""
         import torch.distributed.checkpoint as dcp
 
         dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
-    def read_parts(self, folder: Path, tensors: dict[str, Tensor]) -> None:
+    def read_shards(self, folder: Path, tensors: dict[str, Tensor]) -> None:
         """Fill `tensors`, whole or sharded, in place from the safetensors files in `folder`, for any number of ranks that wrote them.
 
         Raises:
@@ -209,18 +209,18 @@ def _is_sharded(module: nn.Module) -> bool:
     return hasattr(module, "set_requires_gradient_sync")
 
 
-def _is_part(tensor: Tensor) -> bool:
+def _is_shard(tensor: Tensor) -> bool:
     return hasattr(tensor, "to_local")
 
 
-def local_part(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """This rank's shard of a sharded tensor, in the same memory; any other tensor unchanged."""
-    return cast(Any, tensor.detach()).to_local() if _is_part(tensor) else tensor
+    return cast(Any, tensor.detach()).to_local() if _is_shard(tensor) else tensor
 
 
-def part_like(tensor: Tensor, whole: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, whole: Tensor) -> Tensor:
     """This rank's shard of a tensor laid out like `whole` -> that tensor; unchanged where `whole` is not sharded."""
-    if not _is_part(whole):
+    if not _is_shard(whole):
         return tensor
     from torch.distributed.tensor import DTensor
 

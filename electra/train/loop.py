@@ -234,7 +234,7 @@ class Run:
         checkpoints.seed_step(self.settings.seed, self.step, self.ranks.rank)
         loss = torch.zeros((), device=self.ranks.device)
         for number, batch in enumerate(batches, 1):
-            with self.ranks.quiet(self.wrapped, last=number == len(batches)):
+            with self.ranks.no_sync(self.wrapped, last=number == len(batches)):
                 loss = loss + self._backward(batch, counts)
         rate = learning_rate(self.adam.settings, self.step, self.num_steps)
         self.sums.add_value("grad_norm", self.adam.step(rate, self.ranks.sum_(loss), self.step))
@@ -245,7 +245,7 @@ class Run:
     def _backward(self, batch: Batch, counts: dict[str, int]) -> Tensor:
         """One microbatch, forward and backward -> () its part of the update's loss."""
         with autocast(self.ranks.device, self.settings.precision):
-            output: StepOutput = self.wrapped(self.ranks.place(batch))
+            output: StepOutput = self.wrapped(self.ranks.to_device(batch))
         parts = [loss.weight * loss.total.float() / counts[name] for name, loss in output.losses.items()]
         share = torch.stack(parts).sum()
         # DistributedDataParallel divides the summed gradients by the number of ranks; the counts already cover all of them.
@@ -283,7 +283,7 @@ class Run:
         """Measurements by the first rank; a sharded model computes only when all ranks do."""
         if not (self.ranks.first or self.sharded):
             return {}
-        self.ranks.open(self.objective)
+        self.ranks.unshard(self.objective)
         return {name: value for measure_steps in measures for name, value in measure_steps().items()}
 
     def _evaluate(self, measures: list[Measure]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from electra.errors import UserError
 from electra.settings import OptimizerSettings
-from electra.train.distributed import local_part, part_like
+from electra.train.distributed import local_shard, shard_like
 
 # 1 - 0.999 ** 2**30 is 1.0 in double precision, and adding 1 to it in float32 changes nothing.
 _ETERNITY = float(2**30)
@@ -105,10 +105,9 @@ class Adam:
         learning rate, clipped by their own norm.
 
         Raises:
-            UserError: `lr_decay_power` is not positive, or no parameter requires a gradient.
+            UserError: no parameter requires a gradient.
         """
-        if settings.lr_decay_power <= 0:
-            raise UserError(f"lr_decay_power {settings.lr_decay_power} must be above zero; the paper's is 1")
+
         alone = frozenset(separate if settings.generator_learning_rate is not None else ())
         groups = parameter_groups(named_parameters, settings, depth, alone)
         if not groups:
@@ -120,7 +119,7 @@ class Adam:
         if sum_ranks is not None:
             # The update is element-wise, so a shard needs nothing of the others but the norm.
             for group in groups:
-                group["params"] = [nn.Parameter(local_part(parameter)) for parameter in group["params"]]
+                group["params"] = [nn.Parameter(local_shard(parameter)) for parameter in group["params"]]
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._device = self._parameters[0].device
         self._fused = self._device.type in ("cpu", "cuda")
@@ -160,7 +159,7 @@ class Adam:
         """
         if self._sum_ranks is not None:
             for part, whole in zip(self._parameters, self._whole, strict=True):
-                part.grad, whole.grad = None if whole.grad is None else local_part(whole.grad), None
+                part.grad, whole.grad = None if whole.grad is None else local_shard(whole.grad), None
         norms = [self._norm(adam) for adam in self._adams]
         norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
         bad = ~(torch.isfinite(norm) & torch.isfinite(loss.detach()))
@@ -205,7 +204,7 @@ class Adam:
         """Moments and counters by parameter name (`NAME:exp_avg`, ...), as safetensors stores them; sharded as the parameters are."""
         states = {parameter: state for adam in self._adams for parameter, state in adam.state.items()}
         return {
-            f"{name}:{key}": value if key == "step" else part_like(value, whole)
+            f"{name}:{key}": value if key == "step" else shard_like(value, whole)
             for name, parameter, whole in zip(self._names, self._parameters, self._whole, strict=True)
             for key, value in states[parameter].items()
         }

@@ -197,7 +197,7 @@ def run_ranks(count: int, folder: Path, **values: Any) -> list[int | None]:
 def _child(folder: Path, kill_in_checkpoint: int | None, environment: dict[str, str], values: dict[str, Any]) -> None:
     os.environ.update(environment)
     os.dup2(os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
-    original, parts = checkpoint.save_file, distributed.Ranks.write_parts
+    original, parts = checkpoint.save_file, distributed.Ranks.write_shards
 
     def dying_save(tensors: Any, path: Path) -> None:
         original(tensors, path)
@@ -212,7 +212,7 @@ def _child(folder: Path, kill_in_checkpoint: int | None, environment: dict[str, 
 
     if kill_in_checkpoint is not None:
         checkpoint.save_file = dying_save
-        distributed.Ranks.write_parts = dying_parts
+        distributed.Ranks.write_shards = dying_parts
     with distributed.join("cpu", threads=1) as place:
         result, _ = run_toy(folder, place=place, **values)
     sys.exit(128 + result.signal if result.signal else 0)
