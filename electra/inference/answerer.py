@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,15 +61,27 @@ class Answerer:
         run = {"tagging": self.backend.token_logits, "span": self.backend.span_outputs}.get(self.head.kind, self.backend.class_logits)
         return run_sorted(features, run, lambda feature: len(feature.ids), batch_size)
 
-    def run(self, examples: Iterable[Example], batch_size: int = 32) -> Iterator[AnsweredChunk]:
+    def run(self, examples: Iterable[Example], batch_size: int = 32, features: Sequence[Features] | None = None) -> Iterator[AnsweredChunk]:
         """Any number of examples -> all that is known of them, chunk by chunk, in order and in constant memory.
 
         Every interface chunks alike: the answers of an 8-bit model, whose scales depend on the batch, are the same for the same texts.
+
+        Args:
+            examples: texts, pairs, sentences or questions.
+            batch_size: inputs at a time.
+            features: the inputs of all of them, where they are made already.
         """
+        start = first = 0
         for chunk in chunks(examples, example_size, batch_size):
-            features = self.featurize(chunk)
-            outputs = self.outputs(features, batch_size)
-            yield AnsweredChunk(chunk, features, outputs, self.task.decode(outputs, features, chunk, self.head))
+            if features is None:
+                inputs = self.featurize(chunk)
+            else:
+                inputs = list(takewhile(lambda feature: feature.example < start + len(chunk), islice(features, first, None)))  # noqa: B023
+                first += len(inputs)
+                inputs = [replace(feature, example=feature.example - start) for feature in inputs]
+            start += len(chunk)
+            outputs = self.outputs(inputs, batch_size)
+            yield AnsweredChunk(chunk, inputs, outputs, self.task.decode(outputs, inputs, chunk, self.head))
 
     def stream(self, examples: Iterable[Example], batch_size: int = 32) -> Iterator[Prediction]:
         """Any number of examples -> a prediction of each, in order and in constant memory."""
@@ -157,9 +170,9 @@ def model_spec(values: Mapping[str, Any], head: Head | None, limit: int, *, max_
 
 
 def describe_head(name: str, backend: Backend) -> str:
-    """'runs/sst2/best: ElectraForSequenceClassification, its head: classification into 2 classes (0, 1)'."""
+    """'runs/sst2/best: ElectraForSequenceClassification, head: classification into 2 classes (0, 1)'."""
     head = head_of(backend)
     if head is not None:
         return head_line(name, {"architectures": [backend.architecture]}, head)
     what = "how likely each token is (Electric)" if backend.is_electric else PRETRAINED_OUTPUTS[backend.architecture]
-    return f"{name}: {backend.architecture}, its head: {what}"
+    return f"{name}: {backend.architecture}, head: {what}"

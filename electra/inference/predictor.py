@@ -496,7 +496,7 @@ def is_token_classifier(source: str | Path) -> bool:
 
 
 def describe(model: Predictor) -> str:
-    """'m: ElectraForSequenceClassification, its head: classification into 2 classes (0, 1); input: the first 128 tokens (as trained)'."""
+    """'m: ElectraForSequenceClassification, head: classification into 2 classes (0, 1); input: the first 128 tokens (as trained)'."""
     return f"{describe_head(model.name, model.backend)}; {model.spec.describe()}"
 
 

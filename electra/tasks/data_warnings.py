@@ -127,7 +127,7 @@ def architecture_in(hf_config: Mapping[str, Any]) -> str:
 
 
 def head_line(source: str, hf_config: Mapping[str, Any], head: Head) -> str:
-    """'ngrams/sst2: ElectraForSequenceClassification, head: classification into 2 classes (0, 1)'."""
+    """'runs/sst2: ElectraForSequenceClassification, head: classification into 2 classes (0, 1)'."""
     return f"{source}: {architecture_in(hf_config)}, head: {describe(head)}"
 
 

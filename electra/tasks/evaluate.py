@@ -28,8 +28,6 @@ class AnsweredExamples(Protocol):
     """Some of the examples (see `electra.inference.answerer.AnsweredChunk`)."""
 
     @property
-    def features(self) -> Sequence[Features]: ...
-    @property
     def predictions(self) -> Sequence[Prediction]: ...
 
 
@@ -42,7 +40,8 @@ class TaskAnswerer(Protocol):
     def head(self) -> Head: ...
     @property
     def spec(self) -> InputSpec: ...
-    def run(self, examples: Sequence[Example], batch_size: int) -> Iterable[AnsweredExamples]: ...
+    def featurize(self, examples: Sequence[Example]) -> list[Features]: ...
+    def run(self, examples: Sequence[Example], batch_size: int, features: Sequence[Features] | None = None) -> Iterable[AnsweredExamples]: ...
 
 
 class TaskModel(Protocol):
@@ -141,14 +140,10 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
     if task.name == "own":
         examples = read_labelled(task, place, settings.split)
     model = opened.for_task(task, wanted, settings)
-    lines = [data_warnings.head_line(opened.name, opened.hf_config, opened.head), f"{opened.name}: {model.spec.describe()}"]
-    features: list[Features] = []
-    predictions: list[Prediction] = []
-    for chunk in model.run(examples, settings.batch_size):
-        if not predictions:  # an example that cannot be read is the only line
-            data_warnings.tell(lines)
-        features += [replace(feature, example=len(predictions) + feature.example) for feature in chunk.features]
-        predictions += chunk.predictions
+    features = model.featurize(examples)
+    data_warnings.tell([data_warnings.head_line(opened.name, opened.hf_config, opened.head), f"{opened.name}: {model.spec.describe()}"])
+    chunks = model.run(examples, settings.batch_size, features)
+    predictions = [prediction for chunk in chunks for prediction in chunk.predictions]
     return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)
 
 

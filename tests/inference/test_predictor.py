@@ -248,8 +248,8 @@ def test_an_artifact_keeps_the_input_spec_or_the_one_it_is_built_with(tmp_path: 
     ("kind", "said"),
     [
         ("classifier", "ElectraForSequenceClassification, head: classification into"),
-        ("discriminator", "ElectraForPreTraining, its head: whether each token was replaced"),
-        ("generator", "ElectraForMaskedLM, its head: words for the masked tokens"),
+        ("discriminator", "ElectraForPreTraining, head: whether each token was replaced"),
+        ("generator", "ElectraForMaskedLM, head: words for the masked tokens"),
     ],
 )
 def test_the_head_that_answers_is_named(kind: str, said: str) -> None:
