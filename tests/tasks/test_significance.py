@@ -198,3 +198,14 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ):
         assert cli.main(["significance", *map(str, words)]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_models_that_share_most_errors_are_compared_on_the_same_resamples() -> None:
+    """They differ in 12 of 400 examples: the standard error of the difference is sqrt(12) / 400, not that of two independent accuracies."""
+    gold = np.arange(400) % 2
+    first = np.where(np.arange(400) < 120, 1 - gold, gold)
+    second = np.where((np.arange(400) >= 120) & (np.arange(400) < 132), 1 - gold, first)
+    answers = Answers(ids=tuple(map(str, range(400))), gold=gold, first=first, second=second, classes=("0", "1"))
+    found = bootstrap(answers, metric_named("accuracy", answers, None), num_resamples=5000, confidence=0.95, seed=1)
+    width = found["interval"][1] - found["interval"][0]
+    assert found["difference"] == pytest.approx(12 / 400) and width == pytest.approx(2 * 1.96 * math.sqrt(12) / 400, rel=0.15)
