@@ -28,6 +28,7 @@ from electra.model.huggingface import Checkpoint, is_electric, load_checkpoint
 from electra.model.objectives import CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective
 from electra.model.pretraining_models import main_network
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, WatchSettings
+from electra.tasks.input_spec import recorded
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.text_tasks import choose_examples
 from electra.train.distributed import choose_device
@@ -134,8 +135,11 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
 
 
 def example_length(settings: EvaluateSettings, checkpoint: Checkpoint) -> int:
-    """The longest example in tokens; without --sequence-length, no longer than the model's positions."""
-    return min(settings.sequence_length, checkpoint.config.max_position_embeddings)
+    """The longest example in tokens; without --sequence-length the length the model was trained at (128 where that is not recorded)."""
+    length = settings.sequence_length
+    if "sequence_length" not in config.given(settings):
+        length = recorded(checkpoint.hf_config)[1] or length
+    return min(length, checkpoint.config.max_position_embeddings)
 
 
 def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokenizer, checkpoint: Checkpoint) -> list[Batch]:
@@ -193,17 +197,23 @@ def read_probe(settings: WatchSettings) -> ProbeData | None:
 
 
 def open_probe(
-    settings: WatchSettings, tokenizer: Tokenizer, objective: MaskedLanguageModel | CorruptionObjective, device: torch.device, precision: str
+    settings: WatchSettings,
+    tokenizer: Tokenizer,
+    objective: MaskedLanguageModel | CorruptionObjective,
+    device: torch.device,
+    precision: str,
+    sequence_length: int = MAX_LENGTH,
 ) -> Callable[[], dict[str, float]] | None:
     """The probe of --probe: () -> {"probe_TASK": the task's main metric on dev}; None without --probe.
 
-    The features are the last layer's states, averaged over a text's tokens as in `electra embed`; only the regression is trained.
+    The features are the last layer's states, averaged over a text's tokens as in `electra embed`; only the regression is trained. Texts are cut
+    to 128 tokens, and to the `sequence_length` of the pre-training.
     """
     data = read_probe(settings)
     if data is None:
         return None
     task, head, train, dev = data.task, data.head, data.train, data.dev
-    known, unseen = (task.featurize(examples, tokenizer, MAX_LENGTH, head) for examples in (train, dev))
+    known, unseen = (task.featurize(examples, tokenizer, min(MAX_LENGTH, sequence_length), head) for examples in (train, dev))
     wanted = np.array([feature.label for feature in known])
 
     def probe() -> dict[str, float]:

@@ -132,7 +132,8 @@ def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, d
     settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, here.world_size))
     objective, messages = build(settings, corpus, here, fresh=resume_from is None)
     measured = held_out(settings, corpus)
-    probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, settings.loop.precision)
+    length, precision = settings.data.sequence_length, settings.loop.precision
+    probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, precision, length)
     log = open_log(settings, corpus, objective, here, messages, fresh=resume_from is None)
     metrics: dict[str, float] = {}
 
@@ -142,7 +143,7 @@ def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, d
         return dict(metrics)
 
     def save(folder: Path) -> None:
-        length, card = settings.data.sequence_length, pretraining_card(settings, corpus.describe(), metrics)
+        card = pretraining_card(settings, corpus.describe(), metrics)
         pretraining_models.save(
             objective, folder, tokenizer=corpus.tokenizer_path, card=card, extra=input_spec.record(None, length), max_length=length
         )

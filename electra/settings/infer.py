@@ -51,7 +51,7 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     num_examples: int = flag(2000, minimum=1)
     """Held-out examples to measure (pre-training metrics)."""
     sequence_length: int = flag(128, minimum=4)
-    """Longest example in tokens (pre-training metrics); for a task the same as --max-length."""
+    """Longest example in tokens (pre-training metrics), if not given as trained or 128; for a task the same as --max-length."""
     seed: int = flag(1, minimum=0, maximum=MAX_SEED)
     """Seed of masks and samples."""
     json: bool = False
