@@ -75,7 +75,8 @@ class ObjectiveSettings(Settings):
     """Never sample the original token, so that every chosen position is replaced (original ELECTRA's disallow_correct)."""
     mlm_first: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="35%")
     """Fraction of the run that trains the discriminator's encoder as a masked LM first. At small scale, a discriminator trained from random weights
-    stays at the entropy of the replacement rate for millions of tokens (docs/log.md; the paper's two-stage training, section 3.2)."""
+    stays at the entropy of the replacement rate for millions of tokens (docs/log.md; the paper's two-stage training, section 3.2).
+    With --init, a preset's value is not used."""
     mlm_first_learning_rate: float | None = flag(None, above=0, advanced=True)
     """Peak learning rate of the masked-LM phase; default: learning_rate."""
 
