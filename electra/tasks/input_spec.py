@@ -107,16 +107,6 @@ def _bound(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable
     return partial(plain, **{name: value for name, value in options.items() if takes_all or name in known})
 
 
-def set_by(task: Task, settings: FinetuneSettings | EvaluateSettings, asked: FinetuneSettings | EvaluateSettings) -> Task:
-    """The task with the options of the settings; `asked` are those of the command line alone, before any preset.
-
-    Raises:
-        UserError: a flag for an option that the task does not have.
-    """
-    check_asked(task, asked)
-    return as_set(task, settings)
-
-
 def as_set(task: Task, settings: FinetuneSettings | EvaluateSettings) -> Task:
     """The task with those of its options that the settings name."""
     return with_options(task, {name: value for name in OPTIONS if (value := getattr(settings, name, None)) is not None})

@@ -97,10 +97,11 @@ def test_options_are_set_recorded_and_read_again() -> None:
     from electra.settings import EvaluateSettings, FinetuneSettings
 
     asked = FinetuneSettings(task="sst2", model="m", output=Path("o"), truncate="windows")
-    task = input_spec.set_by(find_task("sst2"), asked, asked)
+    input_spec.check_asked(find_task("sst2"), asked)
+    task = input_spec.as_set(find_task("sst2"), asked)
     assert task.options == {"truncate": "windows"}
     with pytest.raises(UserError, match=r"--truncate is not an option of chunk; it has --token-segment, --constrained"):
-        input_spec.set_by(find_task("chunk"), asked, asked)
+        input_spec.check_asked(find_task("chunk"), asked)
     written = input_spec.record(task, 64)
     for values in (written, {"electra_reading": written["electra_input_spec"]}):
         again = input_spec.input_spec(values, find_task("sst2"), 512)
