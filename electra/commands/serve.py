@@ -1,4 +1,4 @@
-"""models -> HTTP: check the flags, take the port, load, serve until told to stop."""
+"""models -> HTTP: check the flags, bind the port, load, serve until a signal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHORTEST_TOKEN = 16
 
 
 def run(settings: ServeSettings) -> None:
-    """Serve; what can be wrong with flags, names, files and the port is told before a model is loaded."""
+    """Serve; errors in flags, names, files and the port are reported before a model is loaded."""
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         require(package, "serve")
     from electra.serve import app, server
@@ -33,7 +33,7 @@ def run(settings: ServeSettings) -> None:
         models = catalog.open_models(sources, settings)
         log = RequestLog(log_text=settings.log_text)
         if token is None and not is_loopback(settings.host):
-            log.write("warning", message=f"{settings.host} can be reached from other machines and no token is asked for; see --token-file")
+            log.write("warning", message=f"{settings.host} can be reached from other machines without a token; see --token-file")
         serving = Serving(models, limits, token=token, log=log)
         server.run(app.create_app(serving, docs=settings.docs), serving, bound)
 
@@ -42,7 +42,7 @@ def read_token(settings: ServeSettings) -> str | None:
     """The token of --token-file, else of the environment, else none.
 
     Raises:
-        UserError: no such file, or what is in it is too short or cannot stand in a header.
+        UserError: no such file, or its content is too short or not valid in a header.
     """
     token, place = os.environ.get(TOKEN_VARIABLE), f"the environment variable {TOKEN_VARIABLE}"
     if settings.token_file is not None:
@@ -61,7 +61,7 @@ def read_token(settings: ServeSettings) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether an address is reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

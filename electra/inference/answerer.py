@@ -159,7 +159,7 @@ def require_head(name: str, backend: Backend) -> Head:
 
 
 def task_of(head: Head) -> Task:
-    """The task that stands for a kind of head: whatever a model of it was fine-tuned on, its texts are featurized and its outputs decoded alike."""
+    """The task of a kind of head: all models of that kind featurize texts and decode outputs alike, whatever they were fine-tuned on."""
     return TASKS[{"tagging": "tagging", "span": "squad"}.get(head.kind, "own")]
 
 

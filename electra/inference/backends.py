@@ -374,7 +374,7 @@ def _cut(values: Array, inputs: Sequence[ModelInput]) -> list[Array]:
 
 
 def _require_role(artifact: Artifact, own: str, wanted: str) -> None:
-    """Nothing, when an artifact of one role can play another."""
+    """Check that an artifact of one role can do the work of another."""
     if wanted in ("any", "encoder", own) or (wanted == "task" and own in ("classifier", "token-classification", "question-answering")):
         return
     remedies = {
@@ -386,7 +386,7 @@ def _require_role(artifact: Artifact, own: str, wanted: str) -> None:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """config.json, whose hash was just compared; still, someone may have written both."""
+    """config.json; its hash fits, but someone may have written both."""
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         sizes = [values[key] for key in ("max_position_embeddings", "hidden_size", "vocab_size")]
@@ -400,9 +400,9 @@ def _config(folder: Path) -> dict[str, Any]:
 def _open_runner(target: str, folder: Path, threads: int) -> Runner:
     row = RUNNERS.get(target) or RUNNERS.get(target.split("-")[0])
     if row is None:
-        raise UserError(f"nothing here runs artifacts of target '{target}'; {did_you_mean(target, RUNNERS)}; upgrade, or build it again")
+        raise UserError(f"no runtime here for artifacts of target '{target}'; {did_you_mean(target, RUNNERS)}; upgrade, or build it again")
     module, package = row
-    # Named first, so that a missing runtime is told by the line that installs it.
+    # Checked first, so that the error about a missing runtime has the line that installs it.
     from electra.errors import EXTRAS
 
     require(package, EXTRAS[package])

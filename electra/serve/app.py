@@ -22,7 +22,7 @@ from electra.serve.routes import ERROR_RESPONSES
 from electra.serve.schemas import ServedModel
 from electra.serve.service import Serving
 
-# ---- The OpenAPI document as one plain page: nothing is fetched from elsewhere, nothing runs in the browser ----
+# ---- the OpenAPI document as one plain page, without scripts or files from elsewhere ----
 
 
 STYLE = """
@@ -39,7 +39,7 @@ async def docs_page(request: Request) -> HTMLResponse:
 
 
 def render(document: dict[str, Any]) -> str:
-    """An OpenAPI document -> HTML: every route with what it takes and gives."""
+    """An OpenAPI document -> HTML: every route with its request and answer."""
     schemas = document.get("components", {}).get("schemas", {})
     parts = [f"<h1>{_text(document['info']['title'])} {_text(document['info']['version'])}</h1><p>{_text(document['info']['description'])}</p>"]
     parts.append('<p>For programs: <a href="/openapi.json">/openapi.json</a></p>')
@@ -140,7 +140,7 @@ async def _request_error(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """The first thing that was not as expected: where, and what was; what was sent instead is not repeated."""
+    """The first error: its place and the expected value; the value that was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
     request.scope[CONTEXT].reason = "question"
     first = error.errors()[0]

@@ -1,4 +1,4 @@
-"""One JSON object a line on standard error: what happened, never what a user wrote unless --log-text asks for it."""
+"""The log, one JSON object per line on standard error without users' texts (unless --log-text); metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_TEXT = 2_000
 
 
 class RequestLog:
-    """Writes lines; also takes those of uvicorn."""
+    """Writes lines; also those of uvicorn."""
 
     def __init__(self, stream: IO[str] | None = None, *, log_text: bool = False) -> None:
         self.stream = stream if stream is not None else sys.stderr
@@ -34,13 +34,13 @@ class RequestLog:
             pass  # a full disk or a closed pipe stops no answers
 
     def failure(self, where: str, error: BaseException, **fields: Any) -> None:
-        """An error of ours: its type and the lines of code it came through. Its message may quote a text and is kept back."""
+        """An internal error: its type and the lines of code it came through. Its message may quote a text and is left out."""
         frames = traceback.extract_tb(error.__traceback__)
         code = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames][-12:]
         self.write("failure", where=where, type=type(error).__name__, message=str(error) if self.log_text else None, code=code, **fields)
 
     def quoted(self, texts: list[str]) -> list[str] | None:
-        """Texts as the log may show them: not at all by default."""
+        """Texts for the log; None by default."""
         return [text[:LONGEST_TEXT] for text in texts] if self.log_text else None
 
 
@@ -97,7 +97,7 @@ class Metrics:
         self.in_flight = Gauge("electra_requests_in_flight", "Requests being received, waiting or answered.", registry=registry)
 
     def watch(self, model: str, waiting: Callable[[], int]) -> None:
-        """Read a model's queue length whenever metrics are asked for."""
+        """Read a model's queue length whenever metrics are requested."""
         self.queue.labels(model).set_function(waiting)
 
     def exposition(self) -> bytes:

@@ -17,7 +17,7 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 PAGE_PREFIX = "/page/"
-"""Where the page's files are. They and GET / hold no answers of a model: a server that asks for a token gives them without one."""
+"""Where the page's files are. They and GET / hold no answers of a model and need no token."""
 HEADERS = {
     # Nothing from elsewhere, nothing inline: text that a model or a user wrote can never become a script.
     "Content-Security-Policy": (
@@ -27,7 +27,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # The browser asks each time and is told "unchanged": a newer server never meets an older script.
+    # The browser asks each time whether a file changed: a newer server never gets an older script.
     "Cache-Control": "no-cache",
 }
 
@@ -73,10 +73,10 @@ def page_router() -> APIRouter:
     async def file(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in assets:
-            return Response("the page has no such file\n", status_code=404, media_type="text/plain")
+            return Response("no such file\n", status_code=404, media_type="text/plain")
         return answer(assets[name], request)
 
-    # Plain routes: what they take and give is no part of the API document.
+    # Plain routes: they are not part of the API document.
     router.add_route("/", index, methods=["GET"], include_in_schema=False)
     router.add_route(PAGE_PREFIX + "{name}", file, methods=["GET"], include_in_schema=False)
     return router

@@ -1,4 +1,4 @@
-"""An application -> a running server: the port before the models, signals that let what was accepted finish."""
+"""An application -> a running server: the port is bound before models load; on a signal accepted requests are finished."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from electra.serve.observability import redirect_uvicorn
 from electra.serve.service import Serving
 
 KEEP_ALIVE_SECONDS = 75
-"""An idle connection is kept longer than the 60 s for which proxies commonly keep theirs, so that none asks on one that is just closing."""
+"""An idle connection is kept longer than the 60 s for which proxies commonly keep theirs, so that none sends on one that is just closing."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -54,20 +54,20 @@ def _taken(port: int) -> UserError:
 
 
 class GracefulServer(uvicorn.Server):
-    """Uvicorn's server, whose first SIGTERM or Ctrl-C stops taking requests and whose end is a clean one."""
+    """Uvicorn's server; the first SIGTERM or Ctrl-C stops accepting requests, and the exit code is 0."""
 
     def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
         super().__init__(config)
         self.serving = serving
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take no more; the second Ctrl-C ends at once."""
+        """Accept no more requests; the second Ctrl-C ends at once."""
         self.serving.close()
         super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, without raising the signal again afterwards: having finished what was accepted is a success."""
+        """As uvicorn's, without raising the signal again afterwards: finishing the accepted requests is a success."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -80,7 +80,7 @@ class GracefulServer(uvicorn.Server):
 
 
 def run(app: Any, serving: Serving, bound: socket.socket) -> None:
-    """Serve until a signal comes, then finish what was accepted, for at most the time one request has.
+    """Serve until a signal comes, then finish the accepted requests, for at most the time limit of one.
 
     Raises:
         UserError: another program took the port meanwhile.

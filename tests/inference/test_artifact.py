@@ -263,7 +263,7 @@ def test_what_is_asked_of_an_artifact_it_must_have(folder: Path) -> None:
 
 def test_a_target_of_another_world_is_named(tmp_path: Path) -> None:
     write_artifact(tmp_path / "built", lambda folder: {**make(folder), "target": "tpu-v9"})
-    with pytest.raises(UserError, match="nothing here runs artifacts of target 'tpu-v9'"):
+    with pytest.raises(UserError, match="no runtime here for artifacts of target 'tpu-v9'"):
         open_artifact_backend(tmp_path / "built")
 
 
