@@ -124,7 +124,7 @@ def test_wrong_files_are_one_clear_line(content: str, said: str, tmp_path: Path)
 
 def test_a_damaged_gzip_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "dev.jsonl.gz").write_bytes(gzip.compress(b"{}" * 999)[:-9])
-    with pytest.raises(UserError, match="no complete gzip file"):
+    with pytest.raises(UserError, match="not a complete gzip file"):
         find_task("triviaqa").read(tmp_path, "dev")
 
 
