@@ -60,8 +60,8 @@ TRIAL_NUM_STEPS = 1_000_000
 _MARGIN = 0.98  # of the remaining time, for what the trial could not see
 _RESERVED = 0.25
 """Largest fraction of a budget for evaluations and checkpoints."""
-FEWEST_STEPS = 10
-"""A budget that allows fewer steps is refused."""
+FEWEST_STEPS = 3
+"""A budget that allows fewer steps is refused: the learning rate is zero at the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
