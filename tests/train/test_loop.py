@@ -116,8 +116,8 @@ def test_a_short_budget_evaluates_and_saves_less_often() -> None:
 
 def test_a_budget_too_short_to_train_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "trial_seconds", lambda *_: [0.5])
-    with pytest.raises(UserError, match=r"the budget of 3 s is too short to train: a step takes 0\.5 s, .*; give at least \d+ s"):
-        run_toy(tmp_path, steps=None, budget=3.0)
+    with pytest.raises(UserError, match=r"the budget of 1 s is too short to train: a step takes 0\.5 s, .*; give at least \d+ s"):
+        run_toy(tmp_path, steps=None, budget=1.0)
 
 
 @pytest.mark.parametrize("length", [{"steps": 30}, {"steps": None, "num_train_tokens": 600}])
