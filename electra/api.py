@@ -401,16 +401,16 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     columns = {
         name: value for name, value in config.given(settings).items() if name in (*ColumnSettings.__dataclass_fields__, "max_length", "truncate")
     }
-    asked = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
+    evaluation = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
     # Model and data are checked before minutes of building.
     load_checkpoint(settings.model, "task")
-    task = named_task(asked)
+    task = named_task(evaluation)
     place = data_place(task, settings.data)
     if task.name != "own":
         read_labelled(task, place, settings.split)
-    texts = training_texts(asked, say) if settings.calibrate is None else _calibration_texts(settings)
+    texts = training_texts(evaluation, say) if settings.calibrate is None else _calibration_texts(settings)
     found = build_fastest(
-        asked,
+        evaluation,
         settings.output,
         max_drop=settings.max_drop,
         plan=MeasurementPlan(calls=settings.calls, threads=len(environment.choose_cores(settings.threads))),

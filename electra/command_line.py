@@ -218,8 +218,8 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str) -> Any:
     """
     argv = list(argv)
     typed = argv[: argv.index("--")] if "--" in argv else argv
-    if asked := [HELP[word] for word in typed if word in HELP]:
-        _print_help(cls, [word for word in argv if word not in HELP], prog, everything=any(asked))
+    if chosen := [HELP[word] for word in typed if word in HELP]:
+        _print_help(cls, [word for word in argv if word not in HELP], prog, everything=any(chosen))
         raise SystemExit(0)
     resumable = next((field for field in dataclasses.fields(cls) if field.metadata.get("run")), None)
     resuming = resumable is not None and any(word.split("=")[0] == "--resume" for word in typed)
@@ -284,7 +284,7 @@ def _print_help(cls: type, argv: Sequence[str], prog: str, *, everything: bool) 
     """Print the help; with a PRESET among the words, its values are the defaults."""
     default = None
     with contextlib.suppress(UserError):
-        flags = vars(parser(cls, prog, complete=False).parse_intermixed_args(argv))
+        flags = vars(parser(cls, prog, complete=False).parse_intermixed_args(argv)) if argv else {}
         preset = _take_preset(cls, flags, prog)
         if preset and (named := _preset_field(cls)):
             required = {field.name: None for field in dataclasses.fields(cls) if _required(field)}

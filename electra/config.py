@@ -193,10 +193,13 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    known = [*sorted(PRESETS.glob("*/deprecated/*.toml")), *sorted(PRESETS.glob("*/*.toml")), *sorted(path.parent.glob("*.toml"))]
-    below = {file.stem: file for file in known if not file.samefile(path)}.get(str(base))
+    # Nearest first: next to the file, else packaged, else deprecated.
+    folders = [path.parent, *sorted(PRESETS.glob("*/"), reverse=True), *sorted(PRESETS.glob("*/deprecated/"), reverse=True)]
+    files = (folder / f"{base}.toml" for folder in folders)
+    below = next((file for file in files if file.stem == base and file.is_file() and not file.samefile(path)), None)
     if below is None:
-        raise UserError(f"{path}: base '{base}' not found; {did_you_mean(str(base), [file.stem for file in known])}")
+        known = sorted({file.stem for folder in folders for file in folder.glob("*.toml")})
+        raise UserError(f"{path}: base '{base}' not found; {did_you_mean(str(base), known)}")
     if str(below) in _above:
         raise UserError(f"{path}: base '{base}' leads back to itself; remove one of them")
     return merge(read_toml(below, (*_above, str(path))), values)
@@ -273,14 +276,14 @@ def build(cls: type, values: dict[str, Any], where: str = "settings") -> Any:
 
 
 def given(settings: Any) -> dict[str, Any]:
-    """What was said rather than left at its default, as nested plain values, so that a recipe chosen later leaves it alone.
+    """What was given rather than left at its default, as nested plain values, so that a recipe chosen later leaves it alone.
 
     Of settings from a command line: the flags (over the preset). Of settings made in Python: what differs from the defaults.
     """
-    said: dict[str, Any] | None = getattr(settings, "_given", None)
+    typed: dict[str, Any] | None = getattr(settings, "_given", None)
     values = to_values(settings)
-    if said is not None:
-        return _restrict(values, said)
+    if typed is not None:
+        return _restrict(values, typed)
     out = {}
     for field in dataclasses.fields(settings):
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

@@ -124,6 +124,27 @@ class BatchStream(Protocol):
 
 # ---- tasks ----
 
+
+class TaskTokenizer(Protocol):
+    """What tasks need of a tokenizer (`data.tokenizer.Tokenizer`)."""
+
+    unk_id: int
+    cls_id: int
+    sep_id: int
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts -> ids without special tokens, not truncated."""
+        ...
+
+    def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Text -> (ids, their (start, end) characters), without special tokens."""
+        ...
+
+    def wrap(self, ids_a: Sequence[int], ids_b: Sequence[int] | None = None, max_length: int | None = None) -> tuple[list[int], list[int]]:
+        """One or two texts' ids -> ids and segments with [CLS] and [SEP], at most `max_length` of them."""
+        ...
+
+
 Label: TypeAlias = str | float | tuple[str, ...]
 
 
@@ -261,8 +282,8 @@ class Task:
     description: str
     read: Callable[[Path, str], list[Example]]
     """(folder or archive, split) -> examples."""
-    featurize: Callable[[Sequence[Example], Any, int, Head], list[Features]]
-    """(examples, `data.tokenizer.Tokenizer`, max_length, head) -> features."""
+    featurize: Callable[[Sequence[Example], TaskTokenizer, int, Head], list[Features]]
+    """(examples, tokenizer, max_length, head) -> features."""
     head: Callable[[Sequence[Example]], Head]
     """Training examples -> head (fixed for benchmarks, inferred for custom data)."""
     decode: Callable[[Sequence[np.ndarray], Sequence[Features], Sequence[Example], Head], list[Prediction]]

@@ -1,4 +1,4 @@
-"""Mistakes of the user, told in one line: the value, the place, the remedy.
+"""Mistakes of the user, reported in one line: the value, the place, the remedy.
 
 Everything here is raised as `UserError`; `electra.cli` prints it as one line and leaves with exit code 2.
 """

@@ -105,7 +105,7 @@ class Fastest:
 
 
 def build_fastest(
-    asked: EvaluateSettings,
+    settings: EvaluateSettings,
     output: Path,
     *,
     max_drop: float,
@@ -117,7 +117,7 @@ def build_fastest(
     """The artifact of a checkpoint with the lowest latency on this machine, among those that lose at most `max_drop`.
 
     Args:
-        asked: checkpoint, task, labelled data and split.
+        settings: checkpoint, task, labelled data and split.
         output: the artifact: a folder, or a .zip.
         max_drop: largest drop of the task's main metric, in points.
         plan: how much is measured.
@@ -131,10 +131,10 @@ def build_fastest(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
         work = Path(name)
-        unavailable = build_all(asked, work, texts=texts, skip=skip, say=say)
+        unavailable = build_all(settings, work, texts=texts, skip=skip, say=say)
         built = [target for target in TARGETS if target not in unavailable]
-        candidates = [candidate_of(asked.model, REFERENCE, asked), *(candidate_of(str(work / target), target, asked) for target in built)]
-        rows = measure_candidates(candidates, asked, plan, say)
+        candidates = [candidate_of(settings.model, REFERENCE, settings), *(candidate_of(str(work / target), target, settings) for target in built)]
+        rows = measure_candidates(candidates, settings, plan, say)
         selection = select(rows, max_drop, unavailable)
         table = [row.to_dict() | {"source": row.name} for row in rows]
         manifest = _keep(work / selection.chosen, output, selection, table, max_drop)
@@ -142,7 +142,7 @@ def build_fastest(
 
 
 def build_all(
-    asked: EvaluateSettings, folder: Path, *, texts: Sequence[str], skip: Sequence[str] = (), say: Say = lambda line: None
+    settings: EvaluateSettings, folder: Path, *, texts: Sequence[str], skip: Sequence[str] = (), say: Say = lambda line: None
 ) -> dict[str, str]:
     """Build every target that this machine can build, each in a folder of its name -> name and reason of the others."""
     unavailable = {}
@@ -154,14 +154,14 @@ def build_all(
             if target.calibrated and not texts:
                 raise UserError(NO_TEXTS)
             say(f"target {name}")
-            build_artifact(asked.model, name, folder / name, texts=texts, max_length=asked.max_length, truncate=asked.truncate, say=say)
+            build_artifact(settings.model, name, folder / name, texts=texts, max_length=settings.max_length, truncate=settings.truncate, say=say)
         except UserError as error:
             unavailable[name] = str(error)
             say(f"skipped target {name}: {error}")
     return unavailable
 
 
-def training_texts(asked: EvaluateSettings, say: Say = lambda line: None) -> list[str]:
+def training_texts(settings: EvaluateSettings, say: Say = lambda line: None) -> list[str]:
     """Texts of the data's train split, 'a<TAB>b' for pairs; none where there is no such split.
 
     Never those of the measured split: calibration on them would inflate the score.
@@ -169,9 +169,9 @@ def training_texts(asked: EvaluateSettings, say: Say = lambda line: None) -> lis
     Raises:
         UserError: no such task.
     """
-    task = named_task(asked)
-    place = data_place(task, asked.data[0])
-    if not place.is_dir() or task.name == "own" or "train" not in task.splits or asked.split == "train":
+    task = named_task(settings)
+    place = data_place(task, settings.data[0])
+    if not place.is_dir() or task.name == "own" or "train" not in task.splits or settings.split == "train":
         return []
     try:
         examples = read_labelled(task, place, "train")

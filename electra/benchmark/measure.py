@@ -33,7 +33,7 @@ from electra.inference.artifact import is_artifact, read_manifest
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
 from electra.tasks import significance
-from electra.tasks.evaluate import data_place, named_task, read_labelled, settled
+from electra.tasks.evaluate import data_place, named_task, read_labelled, resolved_task
 from electra.tasks.significance import Interval
 
 # ---- agreement and scores ----
@@ -203,12 +203,12 @@ class _Measured:
         return None
 
 
-def measure(sources: Sequence[str], asked: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None) -> list[Row]:
+def measure(sources: Sequence[str], settings: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None) -> list[Row]:
     """Sources that `electra.load` opens (the first is the reference) -> a row each, in their order.
 
     Args:
         sources: checkpoints and artifacts.
-        asked: task, data, split and columns, as for `electra evaluate`; its `model` is ignored.
+        settings: task, data, split and columns, as for `electra evaluate`; its `model` is ignored.
         plan: how much is measured.
         say: takes a line of progress.
 
@@ -216,10 +216,12 @@ def measure(sources: Sequence[str], asked: EvaluateSettings, plan: MeasurementPl
         UserError: no such task, data, or number of threads. A candidate that fails is a row with an `error`.
     """
     names = unique_names(sources)
-    return measure_candidates([candidate_of(source, name, asked, plan.device) for source, name in zip(sources, names, strict=True)], asked, plan, say)
+    return measure_candidates(
+        [candidate_of(source, name, settings, plan.device) for source, name in zip(sources, names, strict=True)], settings, plan, say
+    )
 
 
-def candidate_of(source: str, name: str, asked: EvaluateSettings, device: str = "cpu") -> CandidateSpec:
+def candidate_of(source: str, name: str, settings: EvaluateSettings, device: str = "cpu") -> CandidateSpec:
     """A checkpoint or artifact, before it is opened."""
     size, kind, seconds = None, "checkpoint", None
     # Errors are reported when it is opened.
@@ -232,7 +234,7 @@ def candidate_of(source: str, name: str, asked: EvaluateSettings, device: str = 
             size = sum(file.stat().st_size for file in resolve.resolve(source).iterdir() if file.is_file())
     seconds = float(seconds) if isinstance(seconds, int | float) else None
     return CandidateSpec(
-        name=name, source=source, kind=kind, opener=open_electra, arguments=(source, asked, device), size_bytes=size, build_seconds=seconds
+        name=name, source=source, kind=kind, opener=open_electra, arguments=(source, settings, device), size_bytes=size, build_seconds=seconds
     )
 
 
@@ -247,17 +249,17 @@ def unique_names(sources: Sequence[str]) -> list[str]:
 
 
 def measure_candidates(
-    candidates: Sequence[CandidateSpec], asked: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None
+    candidates: Sequence[CandidateSpec], settings: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None
 ) -> list[Row]:
     """`measure` for candidates of any kind.
 
     Raises:
         UserError: as there.
     """
-    task, cores = named_task(asked), environment.choose_cores(plan.threads)
-    place = data_place(task, asked.data[0])
+    task, cores = named_task(settings), environment.choose_cores(plan.threads)
+    place = data_place(task, settings.data[0])
     # Read before a model is opened: a wrong path fails at once.
-    examples = [] if task.name == "own" else read_labelled(task, place, asked.split)
+    examples = [] if task.name == "own" else read_labelled(task, place, settings.split)
     with contextlib.ExitStack() as stack:
         measured = []
         for candidate in candidates:
@@ -271,9 +273,9 @@ def measure_candidates(
         head = next((one.head for one in measured if one.head is not None), None)
         if head is None:
             return [_row(one, measured[0]) for one in measured]
-        task, _ = settled(task, asked, head)
+        task, _ = resolved_task(task, settings, head)
         if task.name == "own":
-            examples = read_labelled(task, place, asked.split)
+            examples = read_labelled(task, place, settings.split)
         return _measure_all(measured, task, head, _choose(examples, plan), plan, say)
 
 

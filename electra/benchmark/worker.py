@@ -92,17 +92,17 @@ class ElectraCandidate:
         return Answered(predictions=predictions, outputs=outputs, inputs_digest=inputs)
 
 
-def open_electra(source: str, asked: EvaluateSettings, device: str, threads: int) -> CandidateModel:
+def open_electra(source: str, settings: EvaluateSettings, device: str, threads: int) -> CandidateModel:
     """A source that `electra.load` opens, with the input spec it was trained with.
 
     Raises:
         UserError: no such model, or its labels are not the task's.
     """
     from electra.inference.predictor import open_fine_tuned
-    from electra.tasks.evaluate import named_task, settled
+    from electra.tasks.evaluate import named_task, resolved_task
 
     opened = open_fine_tuned(source, threads=threads, device=device)
-    return ElectraCandidate(opened.for_task(*settled(named_task(asked), asked, opened.head), asked), opened.backend.max_length)
+    return ElectraCandidate(opened.for_task(*resolved_task(named_task(settings), settings, opened.head), settings), opened.backend.max_length)
 
 
 def digest(inputs: Iterable[Iterable[int]]) -> str:
@@ -181,19 +181,19 @@ def _latency(model: CandidateModel, examples: Sequence[Example], chosen: Sequenc
         model.predict([examples[index]], 1, padded_length)
     seconds = []
     for index in chosen:
-        asked = [examples[index]]
+        one = [examples[index]]
         started = time.perf_counter()
-        model.predict(asked, 1, padded_length)
+        model.predict(one, 1, padded_length)
         seconds.append(time.perf_counter() - started)
     return seconds
 
 
 def _throughput(model: CandidateModel, examples: Sequence[Example], chosen: Sequence[int], batch_size: int) -> float:
     """Seconds for all."""
-    asked = [examples[index] for index in chosen]
-    model.predict(asked[:batch_size], batch_size)
+    examples = [examples[index] for index in chosen]
+    model.predict(examples[:batch_size], batch_size)
     started = time.perf_counter()
-    model.predict(asked, batch_size)
+    model.predict(examples, batch_size)
     return time.perf_counter() - started
 
 

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def run(settings: ConvertSettings) -> None:
-    """Read, write, print remarks and a summary."""
+    """Read, write, print notes and a summary."""
     require("torch", "train")
     atomic.fresh_output(settings.output, remedy="choose another name")
     source = fetch_tensorflow(settings.source) or Path(settings.source)
     values: Mapping[str, Any] = {}
     if is_tensorflow(source):
-        first, second, remarks, source_folder = from_tensorflow(source, settings)
+        first, second, notes, source_folder = from_tensorflow(source, settings)
     else:
         from electra.model.huggingface import read_config
 
-        first, second, remarks, source_folder = from_huggingface(settings)
+        first, second, notes, source_folder = from_huggingface(settings)
         values = read_config(source_folder, or_bert=True)
-    write(settings, first, second, source_folder, remarks, values)
-    for remark in remarks:
-        print(remark)
+    write(settings, first, second, source_folder, notes, values)
+    for note in notes:
+        print(note)
     print(f"{settings.output}: {', with '.join(describe(module) for module in (first, second) if module is not None)}")
 
 
@@ -67,22 +67,22 @@ def is_tensorflow(source: Path) -> bool:
 
 
 def from_tensorflow(source: Path, settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
-    """The network for DST, the one for DST/generator, remarks, and the folder that may hold a vocabulary."""
+    """The network for DST, the one for DST/generator, notes, and the folder that may hold a vocabulary."""
     from electra.model.tensorflow import find_checkpoint, read_networks
 
     prefix = find_checkpoint(source)
     found = read_networks(prefix, settings.num_attention_heads)
-    remarks = []
+    notes = []
     if found.unused:
         names = ", ".join(found.unused[:3]) + (", ..." if len(found.unused) > 3 else "")
-        remarks.append(f"ignored, because they belong to neither network: {len(found.unused)} variables ({names})")
+        notes.append(f"ignored, because they belong to neither network: {len(found.unused)} variables ({names})")
     if found.discriminator is None:
-        remarks.append("no discriminator in the checkpoint: the output is a masked language model")
+        notes.append("no discriminator in the checkpoint: the output is a masked language model")
         assert found.generator is not None
-        return found.generator, None, remarks, prefix.parent
+        return found.generator, None, notes, prefix.parent
     if found.generator is None:
-        remarks.append("no generator in the checkpoint: only the discriminator was written")
-    return found.discriminator, found.generator, remarks, prefix.parent
+        notes.append("no generator in the checkpoint: only the discriminator was written")
+    return found.discriminator, found.generator, notes, prefix.parent
 
 
 def from_huggingface(settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
@@ -98,7 +98,7 @@ def from_huggingface(settings: ConvertSettings) -> tuple[nn.Module, nn.Module | 
 
 
 def write(
-    settings: ConvertSettings, first: nn.Module, second: nn.Module | None, source_folder: Path, remarks: list[str], values: Mapping[str, Any]
+    settings: ConvertSettings, first: nn.Module, second: nn.Module | None, source_folder: Path, notes: list[str], values: Mapping[str, Any]
 ) -> None:
     """Write DST, completely or not at all; the input spec of the source's config.json (`values`) is copied."""
     import torch
@@ -113,7 +113,7 @@ def write(
     tokenizer = None if vocabulary is None else load_tokenizer(vocabulary, settings.lowercase)
     size = encoder_of(first).config.vocab_size
     if tokenizer is None:
-        remarks.append("no vocabulary next to the checkpoint: the output has no tokenizer; give --vocab vocab.txt to add one")
+        notes.append("no vocabulary next to the checkpoint: the output has no tokenizer; give --vocab vocab.txt to add one")
     elif tokenizer.vocab_size > size:
         raise UserError(f"{vocabulary} has {tokenizer.vocab_size} tokens, the checkpoint {size}; give the vocabulary that belongs to it")
     with atomic.atomic_folder(settings.output) as folder:

@@ -63,12 +63,12 @@ def show_detection(detection: Detection, console: Console, label: str = "") -> N
     found = [f"{token.token} {token.probability:.2f}" for token in detection.tokens if token.replaced]
     likely = max(detection.tokens, key=lambda t: t.probability, default=None)
     if found:
-        verdict = "replaced: " + ", ".join(found)
+        result = "replaced: " + ", ".join(found)
     elif likely is not None:
-        verdict = f"nothing replaced (most suspicious: {likely.token} {likely.probability:.2f})"
+        result = f"nothing replaced (most suspicious: {likely.token} {likely.probability:.2f})"
     else:
-        verdict = "no tokens"
-    console.print(RichText(" " * (11 if label else 2) + _printable(verdict), style="dim"))
+        result = "no tokens"
+    console.print(RichText(" " * (11 if label else 2) + _printable(result), style="dim"))
 
 
 def show_corruption(corruption: Corruption, console: Console) -> None:
@@ -81,8 +81,8 @@ def show_corruption(corruption: Corruption, console: Console) -> None:
     table = Table("original", "generator's proposals", "sample", "discriminator", "correct?")
     for item in corruption.replacements:
         proposals = "  ".join(f"{word} {p:.2f}" for word, p in item.proposals)
-        verdict = f"{'replaced' if item.verdict else 'original'} {item.probability:.2f}"
-        cells = [item.original, proposals, item.sampled, verdict, "yes" if item.verdict == item.changed else "no"]
+        result = f"{'replaced' if item.verdict else 'original'} {item.probability:.2f}"
+        cells = [item.original, proposals, item.sampled, result, "yes" if item.verdict == item.changed else "no"]
         table.add_row(*(RichText(_printable(cell)) for cell in cells), style="bold" if item.changed else "dim")
     console.print(table)
     show_detection(corruption.corrupted, console, "corrupted")

@@ -6,7 +6,7 @@ import ipaddress
 import os
 
 from electra.errors import UserError, require
-from electra.serve import models as catalog
+from electra.serve import models as served_models
 from electra.serve.limits import limits_of
 from electra.settings import ServeSettings
 from electra.storage import atomic
@@ -27,10 +27,10 @@ def run(settings: ServeSettings) -> None:
         raise UserError(f"--threads {settings.threads}: expected a number of threads, or 0 for one per core")
     limits = limits_of(settings)
     token = read_token(settings)
-    sources = catalog.named_sources(settings.models or catalog.SHIPPED)
-    catalog.check_sources(sources)
+    sources = served_models.named_sources(settings.models or served_models.SHIPPED)
+    served_models.check_sources(sources)
     with server.bind(settings.host, settings.port) as bound:
-        models = catalog.open_models(sources, settings)
+        models = served_models.open_models(sources, settings)
         log = RequestLog(log_text=settings.log_text)
         if token is None and not is_loopback(settings.host):
             log.write("warning", message=f"{settings.host} can be reached from other machines without a token; see --token-file")

@@ -31,8 +31,8 @@ def sentence(found: dict[str, Any], first: str, second: str) -> str:
     one = 1.0 if found["metric"] == "root_mean_squared_error" else 100.0
     low, high = (end * one for end in found["interval"])
     scores = f"{first} has {found['metric']} {found['first'] * one:.2f}, {second} {found['second'] * one:.2f} on {found['num_examples']:,} examples"
-    verdict = "the difference is significant" if found["differ"] else "the difference is not significant"
-    text = f"{scores}; {verdict} (difference {found['difference'] * one:+.2f}, {found['confidence']:.0%} interval {low:+.2f} to {high:+.2f}, "
+    conclusion = "the difference is significant" if found["differ"] else "the difference is not significant"
+    text = f"{scores}; {conclusion} (difference {found['difference'] * one:+.2f}, {found['confidence']:.0%} interval {low:+.2f} to {high:+.2f}, "
     text += f"{p_text(found['p_value'])}, paired bootstrap)."
     if (test := found.get("mcnemar")) is not None:
         text += f" {test['only_first_right']} examples only the first has right, {test['only_second_right']} only the second: "

@@ -33,8 +33,8 @@ def run(settings: SubmitSettings) -> None:
         task = find_task(name)
         model = open_fine_tuned(models[name]).for_task(task, task.head([]))
         for file in files:
-            asked = made.answered[file]
-            answers[file] = model.answer(asked, batch_size=settings.batch_size)
+            unlabelled = made.answered[file]
+            answers[file] = model.answer(unlabelled, batch_size=settings.batch_size)
             _say(f"{file.name}: {len(answers[file]):,} answers by {models[name]}")
     for file in made.filled:
         answer, origin = constant_answer(find_task(file.task), settings.data)

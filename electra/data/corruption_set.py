@@ -2,7 +2,7 @@
 
 Replaced-token metrics depend on the generator that made the replacements: a weak generator makes its discriminator look good. Here the
 replacements come from a frozen generator (`generator`) and from word frequencies (`frequency`), and the baseline for every detector is
-one without context, which knows only how often each word piece was a replacement.
+one without context, which knows only how often each token was a replacement.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class CorruptionSet:
             yield batch, corrupted, corrupted != batch.ids
 
     def context_free_scores(self, source: str) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) scores of a detector that sees one word piece at a time, and (N,) labels.
+        """(N,) scores of a detector that sees one token at a time, and (N,) labels.
 
         A score is the fraction of a piece's occurrences that were replacements, counted on one half of the examples and applied to the
         other, both ways; pieces that do not occur in that half get the average.

@@ -63,7 +63,7 @@ class Split:
 
     @property
     def num_tokens(self) -> int:
-        """Word pieces."""
+        """Tokens."""
         return len(self.ids)
 
     @property
@@ -112,7 +112,7 @@ class Shards:
 
     @property
     def num_tokens(self) -> int:
-        """Word pieces of the train split."""
+        """Tokens of the train split."""
         return int(self.manifest["splits"]["train"]["tokens"])
 
     @property

@@ -182,7 +182,7 @@ def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.nd
     ids = ids[:num]
     if ids.min() < 0 or ids.max() >= tokenizer.vocab_size:
         raise UserError(
-            f"id {ids.max()} of the records is outside the tokenizer's {tokenizer.vocab_size} pieces; give the vocabulary they were made with"
+            f"id {ids.max()} of the records is outside the tokenizer's {tokenizer.vocab_size} tokens; give the vocabulary they were made with"
         )
     seps = [first - 1] if first == num else [first - 1, num - 1]
     if ids[0] != tokenizer.cls_id or any(ids[at] != tokenizer.sep_id for at in seps):

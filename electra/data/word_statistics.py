@@ -1,4 +1,4 @@
-"""Tokenized datasets -> counts of word pieces: frequencies and vectors to start a network from, and information for masking.
+"""Tokenized datasets -> counts of tokens: frequencies and vectors to start a network from, and information for masking.
 
 Initialization: what a masked LM learns first, and slowly in a short run, can be counted in seconds: word frequencies (the output bias)
 and co-occurrence (the embeddings). Vectors are the leading singular vectors of the positive pointwise mutual information of pieces within
@@ -102,7 +102,7 @@ def _vectors(ids: np.ndarray, documents: np.ndarray, counts: np.ndarray, dimensi
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskingInfo:
-    """What masking needs to know of every word piece."""
+    """What masking needs to know of every token."""
 
     starts: np.ndarray | None = None
     """(V,) bool: whether it begins a word, by its spelling; None where single pieces are masked."""

@@ -100,7 +100,7 @@ class DenseGraph(nn.Module):
     """A checkpoint's network on padded batches: named inputs -> named outputs, in the order of `inputs` and `outputs`.
 
     Attributes:
-        role: 'classifier', 'tagger', 'span finder', 'discriminator', 'generator' or 'encoder'.
+        role: 'classifier', 'token-classification', 'question-answering', 'discriminator', 'generator' or 'encoder'.
         inputs: names of forward's arguments; a generator has POSITIONS as its fourth.
         outputs: names of what forward returns; every graph returns STATES (B, L, D), as the last one.
         vocab_size, max_length: upper limits of ids and of L.

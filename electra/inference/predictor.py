@@ -133,14 +133,14 @@ class Predictor:
         """
         return answerer(self.backend, self.tokenizer, task_of(self.head), self.head, self.spec)
 
-    def for_task(self, task: Task, wanted: Head, asked: EvaluateSettings | None = None) -> Answerer:
-        """What answers a task with its head `wanted`, by the input spec of the model or, where given, the flags of `asked`.
+    def for_task(self, task: Task, wanted: Head, settings: EvaluateSettings | None = None) -> Answerer:
+        """What answers a task with its head `wanted`, by the input spec of the model or, where given, the flags of `settings`.
 
         Raises:
             UserError: the model answers with something else than the task wants, or a flag that is not an option of the task.
         """
         head = matched_head(self.name, self.hf_config, self.head, task, wanted)
-        return answerer(self.backend, self.tokenizer, task, head, task_input_spec(self.hf_config, task, self.limit, asked))
+        return answerer(self.backend, self.tokenizer, task, head, task_input_spec(self.hf_config, task, self.limit, settings))
 
     @cached_property
     def generator(self) -> Backend:

@@ -162,16 +162,16 @@ def _forward_original(net: NetworkShape, vocab_size: int, length: int) -> float:
 
 
 def num_parameters(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int) -> dict[str, int]:
-    """Number of weights, tied ones once: 'kept' (the discriminator or masked LM), 'beside' (what training adds), 'all'."""
+    """Number of weights, tied ones once: 'kept' (the discriminator or masked LM), 'training_only' (what training adds), 'all'."""
     embeddings = model.embedding_size * (vocab_size + model.max_position_embeddings + 2 + 2)
     large, *others = network_shapes(model, objective)
     kept = embeddings + _encoder(large) + _heads(replace(large, detects=large.detects and not large.predicts), vocab_size)
-    beside = _heads(replace(large, predicts=0.0), vocab_size) if large.predicts else 0
+    extra = _heads(replace(large, predicts=0.0), vocab_size) if large.predicts else 0
     for small in others:
         shared = model.generator == "shared"
         own = 0 if shared or model.embedding_sharing == "tied" else embeddings
-        beside += own + _heads(small, vocab_size) + (0 if shared else small.towers * _encoder(small))
-    return {"kept": kept, "beside": beside, "all": kept + beside}
+        extra += own + _heads(small, vocab_size) + (0 if shared else small.towers * _encoder(small))
+    return {"kept": kept, "training_only": extra, "all": kept + extra}
 
 
 def _encoder(net: NetworkShape) -> int:

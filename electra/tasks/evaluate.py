@@ -53,7 +53,7 @@ class TaskModel(Protocol):
     def head(self) -> Head: ...
     @property
     def hf_config(self) -> Mapping[str, Any]: ...
-    def for_task(self, task: Task, wanted: Head, asked: EvaluateSettings | None = None) -> TaskAnswerer: ...
+    def for_task(self, task: Task, wanted: Head, settings: EvaluateSettings | None = None) -> TaskAnswerer: ...
 
 
 OpenModel: TypeAlias = Callable[[str], TaskModel]
@@ -81,18 +81,18 @@ def matched_head(name: str, hf_config: Mapping[str, Any], head: Head, task: Task
     return head
 
 
-def task_input_spec(hf_config: Mapping[str, Any], task: Task, limit: int, asked: EvaluateSettings | None) -> InputSpec:
-    """The input spec of a model for a task: as trained, unless a flag of `asked` changes it.
+def task_input_spec(hf_config: Mapping[str, Any], task: Task, limit: int, settings: EvaluateSettings | None) -> InputSpec:
+    """The input spec of a model for a task: as trained, unless a flag of `settings` changes it.
 
     Raises:
         UserError: a flag that is not an option of the task.
     """
-    if asked is None:
+    if settings is None:
         return input_spec(hf_config, task, limit)
-    check_asked(task, asked)
-    given = config.given(asked)
-    length = asked.sequence_length if "sequence_length" in given else asked.max_length
-    return input_spec(hf_config, task, limit, max_length=length, **{name: getattr(asked, name) for name in OPTIONS if name in given})
+    check_asked(task, settings)
+    given = config.given(settings)
+    length = settings.sequence_length if "sequence_length" in given else settings.max_length
+    return input_spec(hf_config, task, limit, max_length=length, **{name: getattr(settings, name) for name in OPTIONS if name in given})
 
 
 # ---- evaluation ----
@@ -136,7 +136,7 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
         # Read before the model is opened: a wrong path is reported at once.
         examples = read_labelled(task, place, settings.split)
     opened = open_model(settings.model)
-    task, wanted = settled(task, settings, opened.head)
+    task, wanted = resolved_task(task, settings, opened.head)
     if task.name == "own":
         examples = read_labelled(task, place, settings.split)
     model = opened.for_task(task, wanted, settings)
@@ -158,7 +158,7 @@ def data_place(task: Task, given: str | Path) -> Path:
 
 
 def named_task(settings: EvaluateSettings) -> Task:
-    """The task of the settings, with its fold or columns; a custom one is complete once the model's head is known (`settled`).
+    """The task of the settings, with its fold or columns; a custom one is complete once the model's head is known (`resolved_task`).
 
     Raises:
         UserError: no such task, split or fold, or not one place of data.
@@ -173,7 +173,7 @@ def named_task(settings: EvaluateSettings) -> Task:
     return task
 
 
-def settled(task: Task, settings: EvaluateSettings, head: Head) -> tuple[Task, Head]:
+def resolved_task(task: Task, settings: EvaluateSettings, head: Head) -> tuple[Task, Head]:
     """A task and the head of the model that answers it -> the task, complete, and the head it wants.
 
     Custom labels and tags are those the model has learned; a file need not hold all of them.

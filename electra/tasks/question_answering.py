@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from electra.contracts import Answer, Example, Features, Head, Prediction, SpanCandidate, SpanPrediction, Task
+from electra.contracts import Answer, Example, Features, Head, Prediction, SpanCandidate, SpanPrediction, Task, TaskTokenizer
 from electra.errors import UserError
 from electra.storage import atomic
 from electra.tasks import input_spec
@@ -27,10 +27,6 @@ from electra.tasks.metrics import Score
 from electra.tasks.question_metrics import score_answers, score_chinese, score_with_no_answers
 from electra.tasks.squad_files import WHITE_SPACE, find_file, read_mrqa, read_squad
 from electra.tasks.text_tasks import fixed_head
-
-if TYPE_CHECKING:
-    from electra.data.tokenizer import Tokenizer
-
 
 # ---- inputs: [CLS] question [SEP] window of the context [SEP], as in the original's qa_tasks.py ----
 
@@ -82,7 +78,7 @@ class Context:
     num_words: int
 
 
-def encode_context(text: str, tokenizer: Tokenizer) -> Context:
+def encode_context(text: str, tokenizer: TaskTokenizer) -> Context:
     """A context -> its tokens, their characters, and the words (between white space) that they are of."""
     ids, places = tokenizer.encode_offsets(text)
     offsets = np.array(places, np.int32).reshape(-1, 2)
@@ -151,7 +147,7 @@ def most_context(spans: Sequence[tuple[int, int]], num_tokens: int) -> np.ndarra
 
 
 def featurize_questions(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, *, options: QuestionOptions, most: int | None = None
+    examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, head: Head, *, options: QuestionOptions, most: int | None = None
 ) -> list[Features]:
     """Examples -> their windows (at most `most`), with (first, last) token of the first answer known: (0, 0) in a window without it.
 
@@ -165,7 +161,7 @@ def featurize_questions(
 
 
 def _question_inputs(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, options: QuestionOptions, most: int | None
+    examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, options: QuestionOptions, most: int | None
 ) -> Iterator[Features]:
     limit = longest_question(options, max_length)
     questions = tokenizer.encode([example.text for example in examples])
@@ -184,7 +180,7 @@ def _windows_of(
     number: int,
     question: Sequence[int],
     context: Context,
-    tokenizer: Tokenizer,
+    tokenizer: TaskTokenizer,
     max_length: int,
     options: QuestionOptions,
     most: int | None,
@@ -365,7 +361,7 @@ def question_task(
 
 
 def _featurize(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, *, most: int | None = None, **options: Any
+    examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, head: Head, *, most: int | None = None, **options: Any
 ) -> list[Features]:
     return featurize_questions(examples, tokenizer, max_length, head, options=QuestionOptions(**options), most=most)
 

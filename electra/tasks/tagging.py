@@ -10,11 +10,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from electra.contracts import Example, Features, Head, Prediction, TagPrediction, Task
+from electra.contracts import Example, Features, Head, Prediction, TagPrediction, Task, TaskTokenizer
 from electra.data.windows import split_words
 from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
@@ -22,9 +21,6 @@ from electra.tasks.conll_files import SUFFIXES, TagColumns, read_tagged
 from electra.tasks.custom import split_file
 from electra.tasks.tag_schemes import best_path, class_scores, marks_spans, scheme_rules, span_scores, split_tag, to_bioes
 from electra.tasks.text_tasks import fixed_head, softmax
-
-if TYPE_CHECKING:
-    from electra.data.tokenizer import Tokenizer
 
 NO_TAG = -100
 """In `Features.token_labels`: this token has no tag."""
@@ -39,12 +35,14 @@ CHUNK_TAGS = tuple(sorted(["O", *(f"{letter}-{kind}" for letter, kinds in CHUNK_
 """All tags of CoNLL-2000 in BIOES, in the original's order."""
 
 
-def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+def word_pieces(words: Sequence[str], tokenizer: TaskTokenizer) -> list[list[int]]:
     """Words -> the ids of each; [UNK] for one of which nothing is left (control characters)."""
     return [ids or [tokenizer.unk_id] for ids in tokenizer.encode(words)]
 
 
-def word_windows(words: Sequence[Sequence[int]], tokenizer: Tokenizer, max_length: int, example: int, token_segment: int = 0) -> Iterator[Features]:
+def word_windows(
+    words: Sequence[Sequence[int]], tokenizer: TaskTokenizer, max_length: int, example: int, token_segment: int = 0
+) -> Iterator[Features]:
     """The ids of each word of a sentence -> its windows, [CLS] words [SEP]; all tokens are of `token_segment` (the original's are 1)."""
     windows = split_words([len(part) for part in words], max_length - 2)
     for window in windows:
@@ -60,7 +58,7 @@ def word_windows(words: Sequence[Sequence[int]], tokenizer: Tokenizer, max_lengt
 
 
 def featurize_words(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, token_segment: int = 0, most: int | None = None
+    examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, head: Head, token_segment: int = 0, most: int | None = None
 ) -> list[Features]:
     """Examples with words -> the windows of each, in order, at most `most`.
 

@@ -12,18 +12,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from electra.contracts import Example, Features, Head, Prediction
+from electra.contracts import Example, Features, Head, Prediction, TaskTokenizer
 from electra.data.windows import split, split_pair
 from electra.errors import UserError
 from electra.storage import atomic
-
-if TYPE_CHECKING:
-    from electra.data.tokenizer import Tokenizer
-
 
 # ---- truncation ----
 
@@ -33,7 +28,7 @@ SHORTEST_WINDOW = 8
 
 
 def fit(
-    first: Sequence[int], second: Sequence[int] | None, tokenizer: Tokenizer, max_length: int, how: str
+    first: Sequence[int], second: Sequence[int] | None, tokenizer: TaskTokenizer, max_length: int, how: str
 ) -> Iterator[tuple[list[int], list[int], int]]:
     """Ids of one or two texts -> (ids, segments, weight) of each input: one, or the windows, whose weights are the tokens they answer for.
 
@@ -85,7 +80,7 @@ TEXT_OPTIONS = {"truncate": "head"}
 
 
 def featurize_texts(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, truncate: str = "head", most: int | None = None
+    examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, head: Head, truncate: str = "head", most: int | None = None
 ) -> list[Features]:
     """Examples -> [CLS] text [SEP] (pair [SEP]) of at most `max_length` tokens; `truncate` says what of a longer text is read: its 'head'
     (of a pair the longer text loses tokens, as in the original), 'tail', both ('head-tail') or all of it in 'windows'.
@@ -98,7 +93,7 @@ def featurize_texts(
     return list(islice(_text_inputs(examples, tokenizer, max_length, head, truncate), most))
 
 
-def _text_inputs(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, head: Head, truncate: str) -> Iterator[Features]:
+def _text_inputs(examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, head: Head, truncate: str) -> Iterator[Features]:
     first = tokenizer.encode([example.text for example in examples])
     paired = [i for i, example in enumerate(examples) if example.text_pair]
     second = dict(zip(paired, tokenizer.encode([examples[i].text_pair or "" for i in paired]), strict=True))

@@ -27,7 +27,7 @@ from electra.contracts import Example, Features, Head, Prediction
 from electra.inference.artifact import read_manifest
 from electra.settings import EvaluateSettings
 from electra.tasks import significance
-from electra.tasks.evaluate import named_task, read_labelled, settled
+from electra.tasks.evaluate import named_task, read_labelled, resolved_task
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -163,7 +163,7 @@ def test_every_head_answers_as_evaluate_does_and_padded(name: str, task: str, tm
     expected = json.loads(capsys.readouterr().out)
     asked = EvaluateSettings(model="", task=task, data=(str(data),))
     ours = open_electra(str(source), asked, "cpu", 0)
-    known, _ = settled(named_task(asked), asked, ours.head)
+    known, _ = resolved_task(named_task(asked), asked, ours.head)
     examples = read_labelled(known, data, "dev")
     questions = [dataclasses.replace(example, label=None, answers=None) for example in examples]
     said = ours.examine(questions, 7)

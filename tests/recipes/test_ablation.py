@@ -24,7 +24,7 @@ from electra.recipes.ablation import plan as ablation_plan
 from electra.recipes.ablation import results as ablation_results
 from electra.recipes.ablation import setup
 from electra.recipes.ablation.plan import FinetuneCost, Method, PhaseCost, find_methods, flops_per_step
-from electra.recipes.ablation.results import compare, over_examples, sentence, verdict
+from electra.recipes.ablation.results import compare, outcome, over_examples, sentence
 from electra.recipes.ablation.run import match_recorded_time
 from electra.settings import AblateSettings
 from electra.tasks.imdb import as_document, read_unlabelled
@@ -187,7 +187,7 @@ def test_no_winner_is_named_where_there_is_none(first: list[float], second: list
 def test_seeds_that_only_one_has_do_not_count() -> None:
     difference = compare({1: 0.8, 2: 0.9}, {2: 0.7, 3: 0.1})
     assert difference is not None and difference["seeds"] == [2] and difference["mean"] == pytest.approx(0.2)
-    assert verdict(difference) == "one" and compare({1: 0.5}, {2: 0.5}) is None
+    assert outcome(difference) == "one" and compare({1: 0.5}, {2: 0.5}) is None
 
 
 def test_the_interval_over_examples_is_that_of_the_mean_over_seeds(tmp_path: Path) -> None:

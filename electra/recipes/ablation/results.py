@@ -44,7 +44,7 @@ def _right(path: Path) -> np.ndarray:
     return np.array([float(label == prediction) for _, (label, prediction) in sorted(read_answers(path).items())])
 
 
-def verdict(difference: Mapping[str, Any]) -> str:
+def outcome(difference: Mapping[str, Any]) -> str:
     """'better', 'worse', 'seeds' or 'examples' (zero is in that interval), or 'one' (a single seed has no interval)."""
     if difference["interval"] is None:
         return "one"
@@ -59,7 +59,7 @@ def verdict(difference: Mapping[str, Any]) -> str:
 def sentence(first: str, second: str, where: str, metric: str, difference: Mapping[str, Any]) -> str:
     """What the data supports: 'ELECTRA beats BERT at equal FLOPs by 2.1 points of accuracy on sst2 (95% ...).'"""
     points, count = 100 * difference["mean"], len(difference["seeds"])
-    found = verdict(difference)
+    found = outcome(difference)
     if found == "one":
         return (
             f"{first} {points:+.1f} points of {metric} against {second}{where}, with one seed: one seed has no spread, "
