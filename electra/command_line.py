@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from electra.config import (
     resumed,
 )
 from electra.errors import UserError, did_you_mean
+from electra.terminal import say
 
 _PRESET_FLAG = "--preset"
 """Where the parser keeps --preset of a command whose PRESET is positional."""
@@ -323,7 +323,7 @@ def _warn_of_toml_only(cls: type, flags: dict[str, Any], prog: str) -> None:
     for path, _, field in leaves(cls):
         if field.metadata.get("toml_only") and ".".join(path) in flags:
             where = f" under [{path[-2]}]" if len(path) > 1 else ""
-            print(f"{prog}: {flag_name(field.name)} is deprecated; set {field.name}{where} in a TOML file given as preset", file=sys.stderr)
+            say(f"{prog}: {flag_name(field.name)} is deprecated; set {field.name}{where} in a TOML file given as preset")
 
 
 def start_without_mlm_phase(below: dict[str, Any], above: dict[str, Any]) -> None:

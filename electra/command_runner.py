@@ -33,7 +33,7 @@ from electra.data import ray_backend
 from electra.environment import RSS_UNIT, allowed_cores
 from electra.errors import UserError, require
 from electra.storage import atomic
-from electra.terminal import ProgressDisplay, duration
+from electra.terminal import ProgressDisplay, duration, say
 
 SIGNALLED = 128
 """Exit codes above it: ended by a signal, with its work saved."""
@@ -75,7 +75,7 @@ def call(*argv: object) -> str:
         UserError: it failed.
     """
     words = [str(word) for word in argv]
-    print(f"$ electra {shlex.join(words)}", file=sys.stderr, flush=True)
+    say(f"$ electra {shlex.join(words)}")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         # By name: the command table is above this module.

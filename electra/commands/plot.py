@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electra.errors import UserError, did_you_mean, require
 from electra.settings import PlotSettings
 from electra.storage import atomic
+from electra.terminal import say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def run(settings: PlotSettings) -> None:
         raise UserError(f"run {without[0]} has not recorded its {settings.x}; choose another --x, such as tokens")
     output = settings.output or settings.runs[0] / "curves.png"
     draw(runs, metrics, x, output)
-    print(f"{output}: {len(metrics)} metrics of {len(runs)} run{'s' if len(runs) > 1 else ''}", file=sys.stderr)
+    say(f"{output}: {len(metrics)} metrics of {len(runs)} run{'s' if len(runs) > 1 else ''}")
 
 
 def run_names(paths: tuple[Path, ...]) -> list[str]:

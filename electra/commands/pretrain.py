@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from electra import api
 from electra.settings import PretrainSettings
-from electra.terminal import duration
+from electra.terminal import duration, say
 
 SHOWN = ("masked_lm_loss", "disc_loss", "disc_auc")
 
@@ -19,5 +17,5 @@ def run(settings: PretrainSettings) -> int:
     elif not result.signal and result.first:
         shown = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in SHOWN if name in result.metrics)
         scores = f"; held out: {shown}" if shown else ""
-        print(f"{result.checkpoint}: {result.steps:,} steps, {result.tokens:,} tokens, {duration(result.seconds)}{scores}", file=sys.stderr)
+        say(f"{result.checkpoint}: {result.steps:,} steps, {result.tokens:,} tokens, {duration(result.seconds)}{scores}")
     return 128 + result.signal if result.signal else 0

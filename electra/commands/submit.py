@@ -8,7 +8,6 @@ predictions           -> tsv or JSON lines -> zip
 
 from __future__ import annotations
 
-import sys
 from itertools import groupby
 
 from electra.contracts import Prediction
@@ -17,6 +16,7 @@ from electra.settings import SubmitSettings
 from electra.storage import atomic
 from electra.tasks.registry import find_task
 from electra.tasks.submission import SubmissionFile, clue_file, constant_answer, files_of, glue_file, parse_models, plan, write_zip
+from electra.terminal import say
 
 
 def run(settings: SubmitSettings) -> None:
@@ -53,4 +53,4 @@ def run(settings: SubmitSettings) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    say(line)

@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -39,7 +38,7 @@ from electra.environment import main_not_imported
 from electra.errors import UserError
 from electra.settings import PrepareSettings
 from electra.storage import atomic
-from electra.terminal import ReadingProgress
+from electra.terminal import ReadingProgress, say
 
 
 def prepare(settings: PrepareSettings, tokenizer: Tokenizer, *, report: CorpusReport | None = None, chunk_bytes: int = CHUNK_BYTES) -> Shards:
@@ -58,7 +57,7 @@ def prepare(settings: PrepareSettings, tokenizer: Tokenizer, *, report: CorpusRe
         raise UserError("--words chinese: TFRecords hold ids without the text that words are found in; prepare the text itself")
     words, warning = resolve_words(settings.words, tokenizer)
     if warning:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}")
     plan = PreparePlan(
         sources=tuple(map(str, settings.corpus)),
         fingerprint=tokenizer.fingerprint,
@@ -105,9 +104,9 @@ def _make(
     shutil.rmtree(output / "parts")
     (output / "plan.json").unlink(missing_ok=True)
     if plan.held_out > 0 and not splits["held_out"]["documents"]:
-        print(f"warning: none of {splits['train']['documents']:,} documents was held out; give a larger --held-out to evaluate", file=sys.stderr)
+        say(f"warning: none of {splits['train']['documents']:,} documents was held out; give a larger --held-out to evaluate")
     for line in report.lines():
-        print(f"warning: {line}", file=sys.stderr)
+        say(f"warning: {line}")
     return open_shards(output)
 
 
@@ -147,7 +146,7 @@ def _tokenize_all(
         except BaseException as error:
             engine.close(failed=True)
             if isinstance(error, KeyboardInterrupt):
-                print(f"stopped; finished chunks are kept, run the same command to continue ({num_chunks} chunks begun)", file=sys.stderr)
+                say(f"stopped; finished chunks are kept, run the same command to continue ({num_chunks} chunks begun)")
             raise
         engine.close(failed=False)
     return num_chunks

@@ -19,7 +19,6 @@ import itertools
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from electra.data.tokenizer import load_tokenizer
 from electra.data.word_boundaries import PackedBits, packed_size
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic, remote
-from electra.terminal import ReadingProgress
+from electra.terminal import ReadingProgress, say
 
 FORMAT = 1
 SPLITS = ("train", "held_out")
@@ -314,7 +313,7 @@ def _fetch(url: str, manifest: bytes, folder: Path) -> None:
     free, needed = shutil.disk_usage(part).free, report.total_bytes or 0
     if needed > free + sum(f.stat().st_size for f in part.rglob("*") if f.is_file()):
         raise UserError(f"{url} needs {needed / 1e9:.1f} GB, the cache {part.parent} has {free / 1e9:.1f} GB free; {CHANGE_CACHE}")
-    print(f"fetching {url} ({needed / 1e6:,.1f} MB) to {folder}; {CHANGE_CACHE}", file=sys.stderr)
+    say(f"fetching {url} ({needed / 1e6:,.1f} MB) to {folder}; {CHANGE_CACHE}")
     with ReadingProgress(report, f"fetching {url}") as progress:
         for name in names:
             target = part / name
@@ -355,7 +354,7 @@ def make_shards(output: str | Path, make: Callable[[Path], Shards]) -> Shards:
             raise UserError(f"{url} already holds finished shards; choose another --output, or delete it first")
         if not folder.exists():
             remote.fresh_output(url, remedy="choose another --output")
-            print(f"making {url} in {folder}, then uploading; {CHANGE_CACHE}", file=sys.stderr)
+            say(f"making {url} in {folder}, then uploading; {CHANGE_CACHE}")
         # Finished before but not uploaded completely: `make` would reject it.
         if not (folder / MANIFEST).is_file():
             make(folder)

@@ -15,7 +15,6 @@ import functools
 import itertools
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from electra.tasks.clue import has_folds
 from electra.tasks.custom import resolve_metric
 from electra.tasks.hub_datasets import is_hub_name
 from electra.tasks.registry import choose_task, find_files, find_task, read_splits, suites
+from electra.terminal import say
 
 SHORT_NAMES = {"lr": "learning_rate", "layer_decay": "layerwise_lr_decay", "warmup": "warmup_fraction", "length": "max_length"}
 SET_BY_SWEEP = {"task", "data", "output", "resume", "json", "seeds", "seed", "threads"}
@@ -70,7 +70,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
         setup.read_inputs(from_command_line(FinetuneSettings, trials[0].argv[1:], "electra finetune"))
     write_config(settings, search)
     for name in missing:
-        print(f"{name}: not found under {settings.data}", file=sys.stderr)
+        say(f"{name}: not found under {settings.data}")
 
     def after(step: Step, ended: Ended) -> str:
         assert isinstance(step, SweepStep)
@@ -90,7 +90,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
             runner.run_processes(places, ray_address=suite.ray_address)
             results = results_table.write(settings, trials, runner.outcomes, missing)
     except Stopped as stopped:
-        print(f"stopped; the same command with --resume continues {settings.output}", file=sys.stderr)
+        say(f"stopped; the same command with --resume continues {settings.output}")
         return FinetuneResult(output=settings.output, best={}, scores={}, seeds=(), signal=stopped.code - SIGNALLED)
     several = settings.task in suites()
     best = {trial.task: settings.output / "best" / (trial.task if several else "") for trial in trials}
@@ -134,7 +134,7 @@ def write_baselines(settings: FinetuneSettings, trials: Sequence[SweepStep]) -> 
         path = results_table.task_folder(settings, trial.task) / results_table.BASELINES
         if path.exists() or "+" in trial.task:
             continue
-        print(f"{trial.task}: baselines", file=sys.stderr)
+        say(f"{trial.task}: baselines")
         alone = from_command_line(FinetuneSettings, trial.argv[1:], "electra finetune")
         task = choose_task(alone)
         train, dev = read_splits(task, alone)

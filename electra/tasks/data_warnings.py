@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from electra.contracts import Example, Head, Task
 from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
+from electra.terminal import say
 
 NGRAM = 13
 """Tokens of an n-gram that is not shared by chance: 13, as in GPT-3's contamination study (Brown et al. 2020, appendix C)."""
@@ -153,7 +153,7 @@ def start_line(source: str, hf_config: Mapping[str, Any], task: Task, head: Head
 def tell(lines: Sequence[str]) -> None:
     """Print lines to standard error."""
     for line in lines:
-        print(line, file=sys.stderr)
+        say(line)
 
 
 def data_lines(train: Sequence[Example], dev: Sequence[Example], head: Head, pretraining: Sequence[Path]) -> list[str]:

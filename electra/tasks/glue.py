@@ -10,7 +10,6 @@ accuracy for the others; F1, Pearson and GLUE's own means (`glue_score`) are rep
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from electra.errors import UserError, did_you_mean
 from electra.storage import atomic
 from electra.tasks import metrics
 from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, number, read_text, tab_separated
+from electra.terminal import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def read_glue(layout: GlueLayout, data: Path, split: str) -> list[Example]:
     if broken:
         what = "skipped" if columns.label is not None else "read as empty texts"
         first = ", ".join(map(str, broken[:5])) + (", ..." if len(broken) > 5 else "")
-        print(f"{path}: {len(broken):,} rows with fewer than {columns.width} columns {what} (lines {first})", file=sys.stderr)
+        say(f"{path}: {len(broken):,} rows with fewer than {columns.width} columns {what} (lines {first})")
     return examples
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from electra.errors import UserError
 from electra.storage import atomic
 from electra.tasks.question_metrics import normalize_answer
 from electra.tasks.text_tasks import read_text
+from electra.terminal import say
 
 WHITE_SPACE = " \t\r\n\u202f"
 """What separates words of a context in the original."""
@@ -177,12 +177,12 @@ def usable(examples: list[Example], split: str, path: Path, counts: Counter[str]
     """The usable examples; problems are counted on standard error."""
     if counts["moved"] or counts["lost"]:
         moved = f"{counts['moved']:,} of {counts['answers']:,} answers stand elsewhere than their offsets say and were found in the text"
-        print(f"{path.name}: {moved}, {counts['lost']:,} are not in it", file=sys.stderr, flush=True)
+        say(f"{path.name}: {moved}, {counts['lost']:,} are not in it")
     kept = examples
     if split == "train":
         kept = [e for e in examples if e.answers is not None and (not e.answers or any(answer.start >= 0 for answer in e.answers))]
         if len(kept) < len(examples):
-            print(f"{path.name}: {len(examples) - len(kept):,} of {len(examples):,} questions left out: no answer found", file=sys.stderr, flush=True)
+            say(f"{path.name}: {len(examples) - len(kept):,} of {len(examples):,} questions left out: no answer found")
     if not kept:
         raise UserError(f"{path} has no questions" + (" with an answer in their contexts" if examples else "") + "; give a file with some")
     return kept

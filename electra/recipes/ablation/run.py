@@ -10,7 +10,6 @@ finished steps      -> results.json, table.md, results.png           (after ever
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ from electra.recipes.ablation.plan import (
 from electra.recipes.ablation.setup import Checked
 from electra.settings import AblateSettings
 from electra.storage import atomic
+from electra.terminal import say
 
 
 def match_recorded_time(plan: AblationPlan, methods: Sequence[Method], output: Path, num_points: int) -> AblationPlan:
@@ -86,7 +86,7 @@ def run(settings: AblateSettings) -> int:
             plan = run_steps(checked, plan)
             found = results.write(checked, plan, setup.describe_shards(settings))
     except Stopped as stopped:
-        print(f"electra ablate: stopped; the same command with --resume continues {settings.output}", file=sys.stderr)
+        say(f"electra ablate: stopped; the same command with --resume continues {settings.output}")
         return stopped.code
     print(json.dumps(found, indent=1) if settings.json else (settings.output / "table.md").read_text(encoding="utf-8").rstrip())
     return 0
@@ -103,7 +103,7 @@ def prepare(checked: Checked, plan: AblationPlan | None, started: float) -> Abla
         plan = setup.make_plan(checked, time.monotonic() - started)
     if not (settings.output / "plan.json").exists():
         write_plan(plan, settings.output)
-        print("\n".join(results.plan_lines(checked, plan, list_steps(checked, plan))), file=sys.stderr, flush=True)
+        say("\n".join(results.plan_lines(checked, plan, list_steps(checked, plan))))
     setup.write_labelled(checked.labelled, plan.num_train, plan.num_dev, settings.output)
     return plan
 

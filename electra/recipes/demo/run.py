@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import shutil
-import sys
 import threading
 import time
 from collections import Counter
@@ -30,6 +29,7 @@ from electra.settings import DemoSettings
 from electra.storage import atomic
 from electra.tasks.baselines import tfidf_baseline
 from electra.tasks.registry import find_task
+from electra.terminal import say
 from electra.train.run_log import run_environment
 
 # ---- labelled sentences ----
@@ -49,7 +49,7 @@ def choose(data: Path | None, folder: Path) -> tuple[Path, str]:
         return data, f"the files in {data}"
     if (folder / "train.tsv").exists() or (reason := _download(folder)) is None:
         return folder, f"SST-2 (film reviews) from the Hugging Face hub, {HUB_NAME}"
-    print(f"SST-2 on the hub cannot be reached ({reason}): using the reviews that come with electra", file=sys.stderr)
+    say(f"SST-2 on the hub cannot be reached ({reason}): using the reviews that come with electra")
     return REVIEWS, f"short reviews written for this project (SST-2 on the hub could not be reached: {reason})"
 
 
@@ -201,7 +201,7 @@ def run(settings: DemoSettings) -> int:
             page, pretrained = place.folder / "report.html", place.folder / "pretrained"
             atomic.write_text(page, report.render(place.found, _metrics(pretrained), _metrics(pretrained / "mlm-first")))
     except Stopped as stopped:
-        print(f"electra demo: stopped; the same command continues: electra demo --output {place.folder}", file=sys.stderr)
+        say(f"electra demo: stopped; the same command continues: electra demo --output {place.folder}")
         return stopped.code
     scores = place.found["sentiment"]
     others = f"electra's own model, fine-tuned {scores['shipped']:.1%}; " if "shipped" in scores else ""
@@ -251,7 +251,7 @@ def _machine() -> str:
 
 def collect(place: Workspace) -> dict[str, Any]:
     """English text from this Python installation"""
-    done = corpus.collect(place.folder / "text.txt", report=lambda size, limit: print(f"  {size / 1e6:.1f} MB", file=sys.stderr, flush=True))
+    done = corpus.collect(place.folder / "text.txt", report=lambda size, limit: say(f"  {size / 1e6:.1f} MB"))
     print(f"{done.path}: {done.size_bytes / 1e6:.1f} MB, {done.num_sentences:,} sentences of {done.num_documents:,} files")
     lines = done.path.read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines[:: max(1, len(lines) // 400)] if 60 < len(line) < 160 and line.endswith(".")]
@@ -358,7 +358,7 @@ def bundled_classifier(place: Workspace, data: Path) -> dict[str, float]:
     try:
         require("onnxruntime", "runtime")
     except UserError as missing:
-        print(f"left out: {CLASSIFIER}: {missing}", file=sys.stderr)
+        say(f"left out: {CLASSIFIER}: {missing}")
         return {}
     printed = place.electra("evaluate", CLASSIFIER, "--task", "sst2", "--data", data, "--json", quiet=True)
     return {"classifier": json.loads(printed)["accuracy"]}
@@ -383,7 +383,7 @@ def build(place: Workspace) -> dict[str, Any]:
         target(TARGET).require()
     except UserError as missing:
         # The rest is worth its report without this.
-        print(f"left out: {missing}", file=sys.stderr)
+        say(f"left out: {missing}")
         return {"left_out": str(missing)}
     artifact = place.folder / f"sentiment-{TARGET}"
     shutil.rmtree(artifact, ignore_errors=True)
