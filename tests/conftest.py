@@ -47,16 +47,16 @@ def data_root() -> Path:
 
 @pytest.fixture(scope="session")
 def reference_root() -> Path:
-    """What the original TensorFlow code computed: the folder 'reference' beside the data."""
+    """What the original TensorFlow code computed: the folder 'reference' next to the data."""
     path = _data().parent / "reference"
     if not path.is_dir():
-        pytest.skip(f"no references at {path} (set ELECTRA_DATA; they lie beside it)")
+        pytest.skip(f"no references at {path} (set ELECTRA_DATA; they are next to it)")
     return path
 
 
 @pytest.fixture(scope="session")
 def tiny_vocab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A vocab.txt: BERT's special pieces, letters and digits alone and continued, punctuation, some hundred words and endings."""
+    """A vocab.txt: BERT's special tokens, letters and digits alone and continued, punctuation, some hundred words and endings."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     pieces = [*SPECIALS, *letters, *(f"##{c}" for c in letters), *".,!?;:'\"()-", "##s", "##ed", "##ing", "##ly", *WORDS]
     path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
@@ -84,7 +84,7 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked gpu where there is no CUDA device; torch is imported only where such a test was collected."""
+    """Skip tests marked gpu without a CUDA device; torch is imported only if such a test was collected."""
     wanting = [item for item in items if item.get_closest_marker("gpu")]
     if wanting:
         import torch

@@ -19,7 +19,7 @@ from electra.inference.predictor import load
 
 
 def test_importing_is_light() -> None:
-    """No torch, no numpy, no tokenizers until something is asked for; the deploy floor's modules load without torch."""
+    """No torch, no numpy, no tokenizers until an attribute is used; the modules of the deployment layers load without torch."""
     code = (
         "import sys, electra; assert electra.__version__; "
         "heavy = {'torch', 'numpy', 'tokenizers', 'huggingface_hub', 'transformers'} & set(sys.modules); assert not heavy, heavy; "
@@ -41,7 +41,7 @@ def test_everything_promised_is_there() -> None:
 
 
 def test_the_tutorial() -> None:
-    """The tutorial's own lines, on a model that has a sentiment head."""
+    """The tutorial's lines, on a model that has a sentiment head."""
     classifier = pipeline("sentiment-analysis", model=checkpoints()["classifier"])
     texts = ["ELECTRA is surprisingly fast and accurate.", "The training time was a bit too long for my liking."]
     results = classifier(texts)
@@ -69,7 +69,7 @@ def test_a_checkpoint_without_a_classification_head_is_refused(kind: str) -> Non
 
 
 def test_the_model_card() -> None:
-    """Load discriminator and tokenizer, tell real from fake tokens: equal to the card's own code with `transformers`."""
+    """Load discriminator and tokenizer, tell real from fake tokens: equal to the card's code with `transformers`."""
     discriminator = load(checkpoints()["discriminator"])
     reference = oracle("ElectraForPreTraining", "discriminator")
     sentence = "the quick brown fox fake over the lazy dog"
@@ -106,7 +106,7 @@ def test_feature_extraction_equals_transformers() -> None:
 
 @pytest.mark.parametrize(("kind", "text"), [("masked", "the chef [MASK] the meal ."), ("discriminator", "[MASK] walked [MASK] again")])
 def test_fill_mask_equals_transformers(kind: str, text: str) -> None:
-    """Also with a discriminator whose generator lies beside it."""
+    """Also with a discriminator whose generator is saved next to it."""
     import transformers
 
     name = "generator" if kind == "discriminator" else kind
@@ -144,7 +144,7 @@ def test_mistakes_name_their_remedy() -> None:
     assert set(PIPELINES) >= {"sentiment-analysis", "text-classification", "replaced-token-detection", "feature-extraction", "fill-mask"}
 
 
-def test_a_name_goes_through_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_resolved_through_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a network: a name in the cache opens, another is one clear error."""
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""The bench: what it counts and concludes, that it goes on where it stopped, and that it runs. Never how fast anything is."""
+"""The bench: what it counts and concludes, that it resumes, and that it runs. Never how fast anything is."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Told:
         return Answered(predictions=[])
 
 
-def test_a_candidate_runs_under_its_own_interpreter(tmp_path: Path) -> None:
+def test_a_candidate_runs_under_another_interpreter(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nBENCH_SIDE=theirs exec {sys.executable} "$@"\n')
     python.chmod(0o755)
@@ -101,7 +101,7 @@ def test_a_candidate_runs_under_its_own_interpreter(tmp_path: Path) -> None:
 
 
 def test_a_steps_products_are_those_that_torch_counts() -> None:
-    """FLOPs of a profiled step beside torch's own counter; products with `out=` and in place are among them."""
+    """FLOPs of a profiled step against torch's counter; products with `out=` and in place are among them."""
     import torch
     import training_step
     from torch.utils.flop_counter import FlopCounterMode
@@ -205,7 +205,7 @@ def test_a_token_that_costs_more_is_seen() -> None:
     assert scaling.rises(speeds, "MB") == pytest.approx(25.0) and scaling.rises(speeds, "shards") is None
 
 
-def test_of_a_gpus_runs_the_faster_counts_and_failures_are_told() -> None:
+def test_of_a_gpus_runs_the_faster_counts_and_failures_are_reported() -> None:
     import gpu
 
     def row(preset: str, length: int, speed: float, **more: Any) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def test_a_section_that_is_done_is_not_repeated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--sections", "everything"), "invalid choice: 'everything'"),
         (("--threads", "1000"), "--threads 1000: this machine has"),
@@ -264,9 +264,9 @@ def test_a_section_that_is_done_is_not_repeated(tmp_path: Path) -> None:
         (("--steps", "0"), "--steps 0: at least 1"),
     ],
 )
-def test_a_wrong_word_is_told_before_anything_runs(words: tuple[str, ...], told: str) -> None:
+def test_a_wrong_argument_is_reported_before_anything_runs(words: tuple[str, ...], message: str) -> None:
     done = bench(*words)
-    assert done.returncode == 2 and told in done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1]
 
 
 def test_a_broken_record_is_not_overwritten(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_broken_record_is_not_overwritten(tmp_path: Path) -> None:
     assert done.returncode == 1 and "is not a record of this bench" in done.stderr and (tmp_path / "trial.json").read_text() == "[]"
 
 
-def test_peers_that_cannot_be_made_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_peers_that_cannot_be_installed_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import environments
 
     pins = BENCH / "peers.txt"
@@ -292,7 +292,7 @@ def test_peers_that_cannot_be_made_are_told(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.slow
-def test_a_quick_run_measures_beside_peers(tmp_path: Path) -> None:
+def test_a_quick_run_measures_with_peers(tmp_path: Path) -> None:
     import training_step
 
     words = ("--quick", "--sections", "machine", "pretraining", "startup", "--dropout", "0", "--threads", "1", "--peers", sys.executable)

@@ -1,4 +1,4 @@
-"""The models that come with the package: they answer at once, without a network or torch, are what was shipped, and are what their card says."""
+"""The models that come with the package: they answer at once, without a network or torch, are what was shipped, and match their card."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ RECORD = json.loads((ROOT / "experiments" / "records" / "shipped" / "record.json
 ALONE = """
 import socket, sys
 
-def told(*arguments, **named):
-    raise SystemExit("asked the network: " + str(arguments)[:80])
+def refuse(*arguments, **named):
+    raise SystemExit("a connection to the network: " + str(arguments)[:80])
 
-socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = told
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
@@ -135,7 +135,7 @@ def test_without_its_runtime_the_line_to_type_is_named() -> None:
 
 
 @pytest.mark.parametrize("task", ["ner", "question-answering"])
-def test_what_does_not_come_with_it_is_said(task: str) -> None:
+def test_what_is_not_bundled_is_refused(task: str) -> None:
     with pytest.raises(UserError, match="is bundled with electra; give a fine-tuned checkpoint"):
         pipeline(task)
 
@@ -175,7 +175,7 @@ def test_it_is_fine_tuned(start: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "give the checkpoint" in capsys.readouterr().err
 
 
-def test_a_text_of_ones_own_is_pre_trained_on_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pretraining_continues_from_it_on_user_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     documents = [f"The chef of house {number} ate the meal.\nThen {number} old birds sang in the rain." for number in range(40)]
     (tmp_path / "text.txt").write_text("\n\n".join(documents), encoding="utf-8")
     prepare = ["prepare", str(tmp_path / "text.txt"), "--output", str(tmp_path / "shards"), "--held-out", "10%", "--tokenizer"]
@@ -276,8 +276,8 @@ def test_a_mistake_is_never_read_as_a_text(case: str, place: Path, capsys: pytes
 
     words, message = MISTAKES[case]
     assert main(["predict", *shlex.split(words)]) == 2
-    told = capsys.readouterr()
-    assert message in told.err and told.err.count("\n") == 1 and told.out == ""
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and captured.out == ""
 
 
 def test_a_text_may_be_given_to_any_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -380,7 +380,7 @@ def test_a_run_is_known_by_what_it_was(experiment: Any) -> None:
     assert preset("mini", "--budget", "1h", "--weights", "1", "1") == preset("mini", "--num-train-tokens", "120M", "--weights", "1", "2") == "mini"
 
 
-# ---- they are what their card says ----
+# ---- they match their card ----
 
 
 def test_the_card_is_the_record(experiment: Any) -> None:
@@ -461,12 +461,12 @@ def test_the_probe_finds_a_bias_that_is_there(experiment: Any) -> None:
 
 def test_the_probe_is_of_sentences_that_differ_in_the_person_alone(experiment: Any) -> None:
     probe = experiment("bias_probe")
-    asked: list[str] = []
-    found = probe.probe(lambda texts: asked.extend(texts) or [0.5] * len(texts))
-    assert found["num_texts"] == len(asked) == len(set(asked)), "no sentence is asked twice"
+    probed: list[str] = []
+    found = probe.probe(lambda texts: probed.extend(texts) or [0.5] * len(texts))
+    assert found["num_texts"] == len(probed) == len(set(probed)), "no sentence is probed twice"
     for groups in probe.PEOPLE.values():
         assert len({len(phrases) for phrases in groups.values()}) == 1, "as many sentences in every group of a category"
-    assert not any("{" in text for text in asked)
+    assert not any("{" in text for text in probed)
 
 
 def test_the_record_of_the_probe_is_of_the_shipped_model(experiment: Any) -> None:
@@ -476,6 +476,6 @@ def test_the_record_of_the_probe_is_of_the_shipped_model(experiment: Any) -> Non
         assert values["spread"] == pytest.approx(recorded["categories"][category]["spread"], abs=0.1), category
 
 
-def test_the_package_says_where_they_are() -> None:
+def test_the_package_gives_their_paths() -> None:
     assert isinstance(load(), Predictor) and load().name == "shipped:detector"
     assert "shipped" in (electra.bundled.__doc__ or "")

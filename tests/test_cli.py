@@ -175,7 +175,7 @@ def test_an_unforeseen_path_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "electra: /locked/file: Permission denied; check the path and its permissions\n"
 
 
-def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, AssertionError("ours"))
     with pytest.raises(AssertionError, match="ours"):
         main(["demo"])
@@ -201,7 +201,7 @@ def test_a_missing_package_is_the_line_to_type() -> None:
         require("nosuchpackage", "train")
 
 
-def test_the_optional_file_may_stand_behind_flags() -> None:
+def test_the_optional_file_may_follow_flags() -> None:
     from electra.command_line import from_command_line
     from electra.settings import ScoreSettings
 

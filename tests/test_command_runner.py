@@ -176,7 +176,7 @@ def test_a_process_leaves_its_log_and_how_it_ended(tmp_path: Path) -> None:
     assert read_ended(tmp_path / "good") == ended and json.loads((tmp_path / "good" / "trial.json").read_text())["returncode"] == 0
     failed = command_runner.run_process(["predikt"], tmp_path / "bad", {})
     assert failed.returncode == 2 and failed.error == "unknown command 'predikt'; did you mean 'predict'?"
-    # A done step has ended well, whatever its record says.
+    # A completed step has succeeded, whatever its record contains.
     assert read_ended(tmp_path / "bad").returncode == 0 and read_ended(tmp_path / "none") == Ended(returncode=0, seconds=0.0)
 
 
@@ -200,7 +200,7 @@ def script(folder: Path, name: str, code: str) -> Step:
 
 
 @pytest.mark.usefixtures("scripts")
-def test_a_failed_process_is_reported_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_process_is_reported_and_the_rest_continues(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     steps = [
         script(tmp_path, "good", WRITE),
         script(tmp_path, "bad", "import sys; print('electra: no such file; give another'); print('bye'); sys.exit(2)"),

@@ -116,7 +116,7 @@ def test_every_leaf_is_a_flag(name: str) -> None:
             word = given(item, value)
         flags = [w for _, f in required if f not in positional and f is not item for w in given(f, getattr(full, f.name))]
         words = [w for f in positional for w in (word if f is item else given(f, getattr(full, f.name)))]
-        # What stands before an optional argument must be given for it to be reached.
+        # Arguments before an optional one must be given for it to be reached.
         optional = [f for _, f in leaves[:index] if item.metadata.get("positional") and f.metadata.get("positional") and f not in positional]
         words = [*(w for f in optional for w in given(f, getattr(full, f.name))), *words]
         order = (
@@ -206,7 +206,7 @@ def test_base_is_laid_underneath(tmp_path: Path) -> None:
         ("[loop]\naccumulation = 4\n", "[loop]\ntotal_batch_size = 8\n", {"loop": {"total_batch_size": 8}}),
     ],
 )
-def test_what_says_the_same_in_another_way_takes_the_place_of_the_presets(parent: str, child: str, wanted: dict[str, object], tmp_path: Path) -> None:
+def test_an_equivalent_setting_replaces_the_presets(parent: str, child: str, wanted: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / "parent.toml").write_text(parent)
     (tmp_path / "child.toml").write_text('base = "parent"\n' + child)
     assert config.read_toml(tmp_path / "child.toml") == wanted
@@ -241,14 +241,14 @@ def test_what_is_no_count(text: str) -> None:
 
 
 def test_base_may_be_a_packaged_preset(tmp_path: Path) -> None:
-    """Also for a file of the preset's own name."""
+    """Also for a file with the preset's name."""
     for name in ("mine.toml", "small.toml"):
         (tmp_path / name).write_text('base = "small"\n[model]\nhidden_size = 4\n')
         assert config.read_toml(tmp_path / name)["model"] == {**config.preset_values("small", "pretrain")["model"], "hidden_size": 4}
         (tmp_path / name).unlink()
 
 
-def test_base_that_is_its_own_ancestor(tmp_path: Path) -> None:
+def test_a_cycle_of_bases_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('base = "b"\n')
     (tmp_path / "b.toml").write_text('base = "a"\n')
     with pytest.raises(UserError, match="leads back to itself"):

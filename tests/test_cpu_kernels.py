@@ -57,8 +57,8 @@ def test_several_threads_may_hold_it() -> None:
     assert not cpu_kernels.uses_onednn() and torch.get_float32_matmul_precision() == "highest"
 
 
-def test_a_user_who_asked_for_less_precision_keeps_it() -> None:
-    """Whether it was asked for before the first look at this processor or after it."""
+def test_a_users_choice_of_less_precision_is_kept() -> None:
+    """Whether it was set before or after the processor is first inspected."""
     for look_first in (False, True):
         cpu_kernels.onednn_is_exact.cache_clear()
         if look_first:
@@ -285,7 +285,7 @@ def test_the_vocabulary_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
         assert one.dtype == torch.float32 and 0 < (one - two).norm() < 0.01 * two.norm()
 
 
-def test_half_is_for_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_is_used_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_kernels, "has_bf16", lambda: True)
     assert not cpu_kernels.uses_bf16()
     with torch.autocast("cpu", torch.float16):

@@ -33,8 +33,8 @@ def test_the_description_names_neither_the_machine_nor_its_folders() -> None:
 def test_the_commit_is_gits() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout")
-    told = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    assert environment.commit() in (told, f"{told}+changes")
+    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert environment.commit() in (commit, f"{commit}+changes")
 
 
 def test_peak_memory_is_of_this_process_alone() -> None:

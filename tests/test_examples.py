@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
 
 
 def run(name: str, folder: Path, *words: str) -> str:
-    """An example in a fresh process, from its own folder -> what it printed."""
+    """An example in a fresh process, run in its folder -> what it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py"), *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300

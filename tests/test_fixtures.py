@@ -1,7 +1,7 @@
 """What version 0.1 wrote is read by this version, with the same answers: shards, runs, an interrupted run, fine-tuned models, artifacts.
 
-tests/fixtures/make_v0_1.py made the files and says how. Only the command line and the public API are used here. All texts are shorter than the models
-were trained on, so how long texts are read does not matter.
+tests/fixtures/make_v0_1.py made the files and documents how. Only the command line and the public API are used here. All texts are shorter than
+the models were trained on, so how long texts are read does not matter.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def tolerance(name: str) -> float:
 
 
 def differences(found: Any, wanted: Any, allowed: float, where: str = "") -> list[str]:
-    """Where an answer is not the recorded one; what is new in an answer is no difference."""
+    """Where an answer differs from the recorded one; new keys in an answer are not a difference."""
     if isinstance(wanted, dict):
         left_out = set()
         if allowed > 1e-4 and "probabilities" in wanted:
@@ -103,7 +103,7 @@ def test_load_answers_as_the_commands() -> None:
     assert [answer.label for answer in classifier.predict(reviews)] == labels
 
 
-def test_an_interrupted_run_goes_on_to_the_recorded_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_resumes_to_the_recorded_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed while it wrote the checkpoint of step 9 in its second stage; the run repeats steps 7 to 9 and ends at step 12."""
     for folder in ("shards", "runs/interrupted"):
         shutil.copytree(FIXTURES / folder, tmp_path / folder)

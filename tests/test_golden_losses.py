@@ -14,7 +14,7 @@ import pytest
 
 
 def load_golden() -> ModuleType:
-    """tests/golden/make.py, which is no part of a package."""
+    """tests/golden/make.py, which is not part of a package."""
     spec = importlib.util.spec_from_file_location("golden", Path(__file__).parent / "golden" / "make.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

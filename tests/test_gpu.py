@@ -1,4 +1,4 @@
-"""The same on CUDA as on the CPU; skipped where there is no GPU."""
+"""The same on CUDA as on the CPU; skipped without a GPU."""
 
 from __future__ import annotations
 

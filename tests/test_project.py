@@ -44,7 +44,7 @@ def run(*words: str | Path, **environment: str) -> str:
 
 
 def tracked() -> list[Path]:
-    """The project's own files as git knows them."""
+    """The project's files as git knows them."""
     done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         pytest.skip("not a git checkout")

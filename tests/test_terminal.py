@@ -13,7 +13,7 @@ from electra.terminal import ProgressDisplay, ReadingProgress, counted, duration
 
 
 class Clock:
-    """`time.monotonic` that moves when told to."""
+    """`time.monotonic` that moves on command."""
 
     now = 100.0
 
@@ -53,21 +53,21 @@ def test_a_log_gets_a_line_every_ten_seconds(clock: Clock, capsys: pytest.Captur
             clock.now += 1
             progress.update(done / 25, f"{done} of 25")
         progress.update(1.0, "25 of 25", now=True)
-        progress.say("a remark")
-    assert capsys.readouterr().err.splitlines() == ["trials: 10 of 25", "trials: 20 of 25", "trials: 25 of 25", "a remark"]
+        progress.say("a message")
+    assert capsys.readouterr().err.splitlines() == ["trials: 10 of 25", "trials: 20 of 25", "trials: 25 of 25", "a message"]
 
 
 def test_a_person_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the captured stream for a terminal
     with ProgressDisplay("trials [x]", bar=True) as progress:
         progress.update(0.5, "5 of 10 [b]", now=True)
-        progress.say("a remark [b] of one trial")
+        progress.say("a message [b] of one trial")
         progress.update(None, "how many is not known", now=True)
     shown = capsys.readouterr().err
-    assert "trials [x]" in shown and "5 of 10 [b]" in shown and "a remark [b] of one trial\n" in shown
+    assert "trials [x]" in shown and "5 of 10 [b]" in shown and "a message [b] of one trial\n" in shown
 
 
-def test_reading_shows_speed_and_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_shows_speed_and_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     report = CorpusReport(text_bytes=40_000_000, done_bytes=25, total_bytes=100, documents=1234)
     with ReadingProgress(report, "preparing") as progress:
         progress.show()
@@ -81,7 +81,7 @@ def test_counted_is_silent_for_short_work(clock: Clock, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "labels by the head\n"
 
 
-def test_counted_says_how_many_and_how_fast(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counted_shows_number_and_speed(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in counted(range(3), "texts"):
         clock.now += 6
     assert capsys.readouterr().err.splitlines() == ["texts: 2, 0/s", "texts: 3, 0/s"]

@@ -31,8 +31,8 @@ def table(tmp_path: Path) -> Path:
 
 def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
     code = main(line.split())
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 CASES = [
@@ -53,11 +53,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "told"), CASES, ids=[told for _, told in CASES])
-def test_bad_input_is_one_line(line: str, told: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("line", "message"), CASES, ids=[message for _, message in CASES])
+def test_bad_input_is_one_line(line: str, message: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = {"out": tmp_path / "out", "none": tmp_path / "none", "table": table, "own": f"{COMMON} --data {table}"}
     code, _, error = run(capsys, f"build {checkpoints()['classifier']} --target " + line.format(**words))
-    assert code == 2 and error.startswith("electra: ") and error.count("\n") == 1 and told in error, error
+    assert code == 2 and error.startswith("electra: ") and error.count("\n") == 1 and message in error, error
     assert not (tmp_path / "out").exists() and table.read_text(encoding="utf-8") == TABLE
 
 
@@ -83,10 +83,10 @@ def test_fastest_within_the_drop_is_kept_with_the_table(
     monkeypatch.setattr(auto_target, "measure_candidates", lambda entries, *_: rows_for(entries))
     out = tmp_path / "best.zip"
     line = f"build {checkpoints()['classifier']} --target auto {COMMON} --data {table} --skip onnx-fp16 --output {out}"
-    code, told, _ = run(capsys, line)
+    code, output, _ = run(capsys, line)
     assert code == 0
     names = [name for name in TARGETS if name != "onnx-fp16"]
-    dropped = dict(part.strip().split(maxsplit=1) for part in told.splitlines()[:-1])
+    dropped = dict(part.strip().split(maxsplit=1) for part in output.splitlines()[:-1])
     assert {*dropped, "openvino"} == {*TARGETS}
     assert dropped["onnx-fp16"] == "skipped by --skip"
     assert "loses 2.00 points" in dropped["openvino-bf16"] or "bfloat16" in dropped["openvino-bf16"]
@@ -120,11 +120,11 @@ def test_scales_are_never_found_on_what_is_measured(tmp_path: Path) -> None:
 
     for split, label in (("train", 0), ("dev", 1)):
         (tmp_path / f"{split}.tsv").write_text(f"sentence\tlabel\na {split} text\t{label}\n", encoding="utf-8")
-    asked = EvaluateSettings(model="x", task="sst2", data=(str(tmp_path),))
-    assert auto_target.training_texts(asked) == ["a train text"]
+    settings = EvaluateSettings(model="x", task="sst2", data=(str(tmp_path),))
+    assert auto_target.training_texts(settings) == ["a train text"]
     assert auto_target.training_texts(EvaluateSettings(model="x", task="sst2", data=(str(tmp_path),), split="train")) == []
     (tmp_path / "train.tsv").unlink()
-    assert auto_target.training_texts(asked) == []
+    assert auto_target.training_texts(settings) == []
 
 
 def test_left_out_targets_do_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

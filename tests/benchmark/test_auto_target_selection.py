@@ -57,7 +57,7 @@ def test_what_failed_is_dropped_with_its_reason() -> None:
     assert found.chosen == "whole" and found.dropped["broken"] == "could not be measured: ended by signal 9"
 
 
-def test_nothing_left_is_told_with_every_reason() -> None:
+def test_nothing_left_is_reported_with_every_reason() -> None:
     with pytest.raises(UserError, match=r"within --max-drop 0\.5: gone: no such package; worse: loses 10\.00 points"):
         select([REFERENCE, row("worse", 1.0, 0.8)], 0.5, {"gone": "no such package"})
     with pytest.raises(UserError, match="model cannot be measured: cut"):

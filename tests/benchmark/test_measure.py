@@ -36,7 +36,7 @@ def _said(labels: Sequence[Any]) -> list[Prediction]:
     return [Prediction(label=label) for label in labels]
 
 
-def test_padding_stands_behind_and_is_never_answered_for() -> None:
+def test_padding_comes_last_and_is_never_answered() -> None:
     plain = Features(
         ids=[2, 7, 3], segments=[0, 0, 0], example=0, word_ids=[-1, 0, -1], has_most_context=[True] * 3, offsets=[(-1, -1), (0, 2), (-1, -1)]
     )
@@ -86,11 +86,11 @@ def open_sleeper(milliseconds: float, behaviour: str, threads: int) -> Sleeper:
     return Sleeper(milliseconds, behaviour)
 
 
-def open_without_torch(source: str, asked: EvaluateSettings, device: str, threads: int) -> CandidateModel:
+def open_without_torch(source: str, settings: EvaluateSettings, device: str, threads: int) -> CandidateModel:
     """Whatever imports it fails, now and later."""
     assert "torch" not in sys.modules
     sys.modules.update(dict.fromkeys(("torch", "sklearn", "scipy")))  # type: ignore[arg-type]
-    return open_electra(source, asked, device, threads)
+    return open_electra(source, settings, device, threads)
 
 
 def hang(threads: int) -> Sleeper:
@@ -161,19 +161,19 @@ def test_every_head_answers_as_evaluate_does_and_padded(name: str, task: str, tm
     source, data = make(name, tmp_path / "model"), write_data(name, tmp_path / "data")
     assert cli.main(["evaluate", str(source), "--task", task, "--data", str(data), "--json"]) == 0
     expected = json.loads(capsys.readouterr().out)
-    asked = EvaluateSettings(model="", task=task, data=(str(data),))
-    ours = open_electra(str(source), asked, "cpu", 0)
-    known, _ = resolved_task(named_task(asked), asked, ours.head)
+    settings = EvaluateSettings(model="", task=task, data=(str(data),))
+    ours = open_electra(str(source), settings, "cpu", 0)
+    known, _ = resolved_task(named_task(settings), settings, ours.head)
     examples = read_labelled(known, data, "dev")
     questions = [dataclasses.replace(example, label=None, answers=None) for example in examples]
-    said = ours.examine(questions, 7)
+    examined = ours.examine(questions, 7)
     if name != "regression":
-        assert [answer.label for answer in ours.predict(questions, 3)] == [answer.label for answer in said.predictions]
-    (scored, again) = measure.score(known, ours.head, examples, [said.predictions, said.predictions])
+        assert [answer.label for answer in ours.predict(questions, 3)] == [answer.label for answer in examined.predictions]
+    (scored, again) = measure.score(known, ours.head, examples, [examined.predictions, examined.predictions])
     assert scored.scores == pytest.approx(expected) and again.drop_interval == (0.0, 0.0)
     assert scored.interval[0] <= scored.scores[known.main_metric] <= scored.interval[1]
-    assert measure.agreement(ours.head, examples, said.predictions, said.predictions) == 1.0
-    assert measure.largest_difference(said, ours.head, said, ours.head) == 0.0
+    assert measure.agreement(ours.head, examples, examined.predictions, examined.predictions) == 1.0
+    assert measure.largest_difference(examined, ours.head, examined, ours.head) == 0.0
     padded = ours.predict(questions[:6], 1, 64)
     assert len(padded) == 6
     for example, prediction in zip(examples, padded, strict=False):
@@ -219,9 +219,9 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "out" / "compare.png").read_bytes()[:4] == b"\x89PNG"
     kept = read_manifest(built)["measured"]
     assert [row["source"] for row in kept] == ["classifier", "built.zip", "discriminator"] and kept[1]["score"] == second["score"]
-    asked = EvaluateSettings(model="", task="own", data=(str(tmp_path / "new.csv"),), text="review", label="stars")
-    candidate = CandidateSpec(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, asked, "auto"))
-    (row,) = measure_candidates([candidate], asked, MeasurementPlan(calls=10, threads=1))
+    settings = EvaluateSettings(model="", task="own", data=(str(tmp_path / "new.csv"),), text="review", label="stars")
+    candidate = CandidateSpec(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, settings, "auto"))
+    (row,) = measure_candidates([candidate], settings, MeasurementPlan(calls=10, threads=1))
     assert row.error is None and row.scores == pytest.approx(expected) and row.latency is not None
 
 
@@ -237,8 +237,8 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
         (["--data", "/nowhere/at/all"], "not found"),
     ],
 )
-def test_mistakes_are_told_in_one_line(more: list[str], message: str, reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line_errors(more: list[str], message: str, reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["compare", "nowhere", "--task", "sst2", "--data", str(reviews), *(word.format(reviews=reviews) for word in more)]
     assert cli.main(argv) == 2
-    said = capsys.readouterr().err
-    assert message in said and said.startswith("electra: ") and said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("electra: ") and error.count("\n") == 1

@@ -54,14 +54,14 @@ def test_agreement_of_every_kind() -> None:
 
 
 def test_logits_are_compared_by_label_and_only_of_the_same_tokens() -> None:
-    def said(rows: list[list[float]], inputs_digest: str = "r") -> Answered:
+    def answered(rows: list[list[float]], inputs_digest: str = "r") -> Answered:
         return Answered(predictions=[], outputs=[np.array(row, np.float32) for row in rows], inputs_digest=inputs_digest)
 
     one, other = Head(kind="classification", labels=("a", "b")), Head(kind="classification", labels=("b", "a"))
-    assert measure.largest_difference(said([[1, 2], [3, 4]]), one, said([[1, 2.5], [3, 4]]), one) == 0.5
-    assert measure.largest_difference(said([[1, 2]]), one, said([[2, 1]]), other) == 0.0
-    assert measure.largest_difference(said([[1, 2]]), one, said([[1, 2]], "another"), one) is None
-    assert measure.largest_difference(said([[1, 2]]), one, Answered(predictions=[], inputs_digest="r"), one) is None
+    assert measure.largest_difference(answered([[1, 2], [3, 4]]), one, answered([[1, 2.5], [3, 4]]), one) == 0.5
+    assert measure.largest_difference(answered([[1, 2]]), one, answered([[2, 1]]), other) == 0.0
+    assert measure.largest_difference(answered([[1, 2]]), one, answered([[1, 2]], "another"), one) is None
+    assert measure.largest_difference(answered([[1, 2]]), one, Answered(predictions=[], inputs_digest="r"), one) is None
     # The beam of the original's head for questions comes in the order of its scores.
     beams = [np.array([[0.5, 0, 0, 0], [1, 2, -0.1, -0.2], [3, 4, -1, -1]]), np.array([[0.4, 0, 0, 0], [3, 4, -1, -1], [1, 2, -0.1, -0.5]])]
     answers = [Answered(predictions=[], outputs=[beam], inputs_digest="r") for beam in beams]

@@ -409,9 +409,9 @@ def test_the_table_covers_every_command() -> None:
     assert set(CASES) == set(COMMANDS)
 
 
-@pytest.mark.parametrize(("command", "arguments", "said"), TABLE)
+@pytest.mark.parametrize(("command", "arguments", "message"), TABLE)
 def test_a_mistake_is_one_line(
-    command: str, arguments: str, said: str, shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: str, arguments: str, message: str, shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if importlib.util.find_spec(COMMANDS[command].module) is None:
         pytest.skip(f"no command '{command}' yet")
@@ -426,7 +426,7 @@ def test_a_mistake_is_one_line(
     lines = captured.err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("electra: "), captured.err
     assert "Traceback" not in captured.err
-    assert said and said in lines[0], lines[0]
+    assert message and message in lines[0], lines[0]
     after = contents(shop)
     assert {name: after.get(name) for name in before} == before, "a file made before is gone or changed"
     assert not [name for name in after if name.endswith(".part")], "a half-written file was left"
@@ -438,12 +438,12 @@ def test_a_mistake_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"), [(["predcit"], "did you mean 'predict'"), (["detct", "x"], "did you mean 'detect'"), (["xyzzy"], "known:")]
+    ("argv", "message"), [(["predcit"], "did you mean 'predict'"), (["detct", "x"], "did you mean 'detect'"), (["xyzzy"], "known:")]
 )
-def test_a_mistyped_command_is_named(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_command_is_named(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 2
     error = capsys.readouterr().err
-    assert error.startswith("electra: ") and error.count("\n") == 1 and said in error
+    assert error.startswith("electra: ") and error.count("\n") == 1 and message in error
 
 
 @pytest.mark.parametrize("command", ["predict", "detect", "embed"])

@@ -1,4 +1,4 @@
-"""Learning curves: what is drawn, and the mistakes told."""
+"""Learning curves: what is drawn, and the errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_smoothing_keeps_a_constant_and_halves_noise() -> None:
     assert plot.smooth([]) == [] and plot.smooth([1.0, 9.0]) == [1.0, 9.0]
 
 
-def test_runs_are_named_by_what_tells_them_apart() -> None:
+def test_runs_are_named_by_what_differs() -> None:
     assert plot.run_names((Path("/x/mini"), Path("/x/small"))) == ["mini", "small"]
     assert plot.run_names((Path("/x/seed-1"), Path("/y/seed-1"))) == ["x/seed-1", "y/seed-1"]
 
@@ -78,7 +78,7 @@ def test_mistakes_are_one_line(runs: tuple[Path, Path], tmp_path: Path, capsys: 
         (tmp_path / "tuned" / seed / "metrics.jsonl").write_text("")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "metrics.jsonl").write_bytes(b"\x00\xff\n" * 5)
-    told = {
+    cases = {
         (str(runs[0]), "--metrics", "disc_acu"): "did you mean 'disc_auc'?",
         (str(tmp_path / "mimi"),): "did you mean 'mini'?",
         (str(tmp_path / "empty"),): "has no metrics.jsonl; give the --output of 'electra pretrain', or RUN/seed-1 of 'electra finetune'",
@@ -89,7 +89,7 @@ def test_mistakes_are_one_line(runs: tuple[Path, Path], tmp_path: Path, capsys: 
         (*map(str, runs), "--x", "flops"): "run mini-mlm has not recorded its flops",
         (str(runs[0]), "--output", str(runs[0] / "metrics.jsonl" / "c.png")): "choose another path",
     }
-    for words, message in told.items():
+    for words, message in cases.items():
         assert cli.main(["plot", *words]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1

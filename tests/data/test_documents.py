@@ -49,7 +49,7 @@ def test_two_streams_end_to_end(ending: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".gz", ".xz", ".bz2", ".zst"])
-def test_a_truncated_file_is_told_and_the_others_are_read(ending: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported_and_the_others_are_read(ending: str, tmp_path: Path) -> None:
     whole = COMPRESS[ending]("".join(f"line {i} {i * 7919 % 1009}\n\n" for i in range(3000)).encode())
     (tmp_path / f"a.txt{ending}").write_bytes(whole[: len(whole) * 2 // 3])
     (tmp_path / "b.txt").write_text(TEXT)
@@ -110,7 +110,7 @@ def test_blocks_cut_anywhere_give_the_same_lines(tmp_path: Path, monkeypatch: py
         assert read(tmp_path / "a.txt") == whole
 
 
-def test_endless_lines_and_documents_are_cut_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_lines_and_documents_are_cut_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "BLOCK_BYTES", 50)
     monkeypatch.setattr(sources, "MAX_LINE_BYTES", 200)
     monkeypatch.setattr(documents, "MAX_DOCUMENT_CHARACTERS", 300)

@@ -44,7 +44,7 @@ def check(found: tuple[np.ndarray, np.ndarray], tokenizer: Tokenizer, text: str)
 
 
 def test_random_text(tokenizer: Tokenizer) -> None:
-    """Letters, marks, digits, white space of all kinds, control characters, special pieces, Chinese, accents; short and long chunks."""
+    """Letters, marks, digits, white space of all kinds, control characters, special tokens, Chinese, accents; short and long chunks."""
     rng = random.Random(3)
     pieces = [*"abcXYZ019.,;:!?'\"-_/\\()[]{}<>@#$%^&*~`|+= \n\t\r\x0b\x0c\x1c\x7f\x01é中文，。\u3000\u00a0\u0301İßǅ🙂"]
     pieces += ["[MASK]", "[CLS]", "[mask]", "the", "Fox", "un", "aff", "able", " ", " ", " ", "\n", "x" * 17, "y" * 120]
@@ -98,16 +98,16 @@ def test_slots_that_many_keys_want() -> None:
     assert not pool.find((known, known)).any()
 
 
-def test_of_chinese_only_what_stands_between_is_asked_for(tokenizer: Tokenizer) -> None:
-    asked: list[str] = []
-    held = table(tokenizer, encode_batch=lambda texts: asked.extend(texts) or tokenizer._encode_directly(texts))
+def test_of_chinese_only_the_text_between_is_encoded(tokenizer: Tokenizer) -> None:
+    encoded: list[str] = []
+    held = table(tokenizer, encode_batch=lambda texts: encoded.extend(texts) or tokenizer._encode_directly(texts))
     text = "\n".join(f"没有空格的一行文字，没有空格的一行文字{i % 10}fox。" for i in range(50))
     check(held.encode(text.encode()), tokenizer, text)
-    assert sorted(asked) == [f"{i}fox" for i in range(10)]
+    assert sorted(encoded) == [f"{i}fox" for i in range(10)]
 
 
 def test_text_without_spaces(tokenizer: Tokenizer) -> None:
-    """Every character's neighbours of every kind: what stands alone, what joins, what vanishes, what may open a special piece."""
+    """Every character's neighbours of every kind: what is a token alone, what joins, what vanishes, what may open a special token."""
     rng = random.Random(5)
     pieces = [*"abZ09.,[]()中文的，。「」·—\u3000\u00a0\u0301\u0338\u200b\ufeff\ufffd\x01\tİßǅ🙂🈶\U0002f800豈か゚カﾟａ１ー々〇"]
     pieces += ["[MASK]", "[CLS]", "fox", "\n", "x" * 101]
@@ -126,7 +126,7 @@ def test_every_character_without_spaces(accents: bool, chinese: bool) -> None:
     check(tokenizer.encode_lines(text.encode()), tokenizer, text)
 
 
-def test_an_added_piece_without_brackets_is_seen_as_a_whole(tmp_path: Path) -> None:
+def test_an_added_token_without_brackets_is_found_whole(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(iter(TEXTS * 20), 300)
     tokenizer.save(tmp_path)
     rules = json.loads((tmp_path / "tokenizer.json").read_text())

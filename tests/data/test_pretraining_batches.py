@@ -111,7 +111,7 @@ def test_shares_of_single_segments_and_short_examples() -> None:
     for i in range(len(plan)):
         _, segments = pretraining_batches.example_layout(plan, i, 64, np.random.default_rng(i), 0.1).fill(split.ids, CLS, SEP)
         single += int(segments.max() == 0)
-    # Very short targets leave no room for a second segment either.
+    # Very short targets have no second segment either.
     assert 0.08 < single / len(plan) < 0.16
 
 

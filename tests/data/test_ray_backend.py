@@ -120,7 +120,7 @@ def test_killed_workers_change_nothing(cluster: Cluster, corpus: Path, tokenizer
     assert content(made.path) == expected
 
 
-def test_interrupted_work_goes_on(
+def test_interrupted_work_is_resumed(
     cluster: Cluster, corpus: Path, tokenizer: Tokenizer, tmp_path: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored: list[Path] = []
@@ -164,7 +164,7 @@ def test_another_version_on_the_cluster_is_refused(
         make(corpus, tokenizer, tmp_path / "s", engine="ray", ray_address=cluster.address)
 
 
-def test_command_starts_a_cluster_of_its_own(tiny_corpus: Path, tiny_vocab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_starts_a_cluster(tiny_corpus: Path, tiny_vocab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray")
     words = ["prepare", str(tiny_corpus), "--tokenizer", str(tiny_vocab), "--held-out", "10%", "--json"]
     manifests = []

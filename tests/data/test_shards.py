@@ -74,7 +74,7 @@ def test_order_makes_no_difference_to_the_split(made: Shards, tiny_corpus: Path,
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 3])
-def test_interrupted_work_goes_on(
+def test_interrupted_work_is_resumed(
     stop_after: int, made: Shards, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, done = preparation.ThisProcess.submit, []

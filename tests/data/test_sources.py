@@ -1,4 +1,4 @@
-"""Archives, nested as OpenWebText is: the documents put in come out, damage is told once with its place, nothing is written."""
+"""Archives, nested as OpenWebText is: the documents put in come out, damage is reported once with its place, nothing is written."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ CUT = [(ending, harm) for ending in (".tar", ".tar.gz", ".tar.xz") for harm in (
 
 # gzip notices garbled bytes at its very end alone.
 @pytest.mark.parametrize(("ending", "harm"), [*CUT, (".tar", "garbled"), (".tar.xz", "garbled")])
-def test_a_damaged_archive_is_told_once_and_read_up_to_there(ending: str, harm: str, tmp_path: Path) -> None:
+def test_a_damaged_archive_is_reported_once_and_read_up_to_the_damage(ending: str, harm: str, tmp_path: Path) -> None:
     texts = [f"text {i} " + " ".join(str(i * j * 7919 % 10007) for j in range(1, 150)) for i in range(40)]
     whole = PACK[ending](openwebtext(texts, each=10) if "nested" in harm else {f"{i}.txt": text.encode() for i, text in enumerate(texts)})
     (tmp_path / "last.txt").write_text("the last")
@@ -162,7 +162,7 @@ def test_a_damaged_archive_is_told_once_and_read_up_to_there(ending: str, harm: 
     assert found or ending == ".tar.xz"  # xz gives a small archive's only block whole or not at all
 
 
-def test_a_tar_cut_between_members_is_told(tmp_path: Path) -> None:
+def test_a_tar_cut_between_members_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar({"1.txt": b"x" * 512, "2.txt": b"y"})[:1024])
     report = CorpusReport()
     assert read(tmp_path, report) == [["x" * 512]]

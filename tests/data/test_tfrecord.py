@@ -1,4 +1,4 @@
-"""The original's own pre-training shards: read as TensorFlow wrote them, then trained on as they are."""
+"""The original's pre-training shards: read as TensorFlow wrote them, then trained on as they are."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_negative_and_unpacked_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (framed(b"abc")[:-1], "ends within a record"),
         (framed(b"abc")[:6], "length is damaged"),
@@ -101,14 +101,14 @@ def test_negative_and_unpacked_numbers() -> None:
         (b"not a record at all", "length is damaged"),
     ],
 )
-def test_damaged_files_are_told(content: bytes, said: str, tmp_path: Path) -> None:
+def test_damaged_files_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.tfrecord").write_bytes(content)
-    with pytest.raises(Damaged, match=said):
+    with pytest.raises(Damaged, match=message):
         list(read_records(tmp_path / "a.tfrecord"))
 
 
 @pytest.mark.realdata
-def test_what_stands_before_a_damage_is_kept(records: Path, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_before_the_damage_are_kept(records: Path, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "in"
     source.mkdir()
     files = find_records([records])

@@ -190,7 +190,7 @@ def test_training_is_repeatable_in_another_process(tmp_path: Path) -> None:
     assert len(prints) == 1
 
 
-def test_special_pieces_come_first_and_every_letter_has_a_piece(uncased: Tokenizer) -> None:
+def test_special_tokens_come_first_and_every_letter_has_a_token(uncased: Tokenizer) -> None:
     assert uncased.pieces[:5] == list(SPECIAL_PIECES)
     assert uncased.vocab_size <= 300
     assert uncased.unk_id not in uncased.encode([TEXTS[0]])[0]

@@ -1,4 +1,4 @@
-"""electra vocab --extend: new words are pieces for us and for `tokenizers`; old rows stay; `transformers` and --init take the result."""
+"""electra vocab --extend: new words are tokens for us and for `tokenizers`; old rows stay; `transformers` and --init take the result."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def test_words_are_counted_as_the_pretokenizer_splits_them() -> None:
     assert expected["zebrafish"] == 4
 
 
-def test_what_spares_most_pieces_comes_first() -> None:
+def test_words_that_save_most_tokens_come_first() -> None:
     tokenizer = load_tokenizer(checkpoints()["lone"])
     counts = Counter({"the": 1000, "zebrafish": 3, "walks": 30, "walking": 20, "cooked": 50, "embryos": 1, "😀": 4, "x" * 200: 99})
     found = extend_tokenizer(tokenizer, counts, 10)
-    # walk is no piece of this vocabulary, so walks and walking are letters and an ending.
+    # walk is not in this vocabulary, so walks and walking are letters and an ending.
     pieces = {word: len(ids) for word, ids in zip(counts, tokenizer.encode(list(counts)), strict=True)}
     worth = {word: counts[word] * (pieces[word] - 1) for word in ("walks", "walking", "zebrafish")} | {"😀": 4}
     assert list(found.words) == sorted(worth, key=lambda word: -worth[word])
@@ -78,7 +78,7 @@ def test_new_words_are_whole_for_us_and_for_tokenizers(extended: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "place"), [("ElectraForPreTraining", "."), ("ElectraForMaskedLM", "generator")])
 def test_old_rows_stay_and_new_ones_are_means(kind: str, place: str, extended: Path) -> None:
-    """`transformers` opens both; on text of old pieces the answers are the old ones, to the bit where rows alone decide."""
+    """`transformers` opens both; on text of old tokens the answers are unchanged, to the bit where rows alone decide."""
     before, after = Oracle(kind, checkpoints()["discriminator"] / place), Oracle(kind, extended / place)
     old, new = load_tokenizer(checkpoints()["discriminator"]), load_tokenizer(extended)
     rows, grown = before.model.electra.embeddings.word_embeddings.weight, after.model.electra.embeddings.word_embeddings.weight
@@ -98,7 +98,7 @@ def test_old_rows_stay_and_new_ones_are_means(kind: str, place: str, extended: P
     assert np.allclose(one, two[..., : one.shape[-1]], atol=1e-6)
 
 
-def test_pretraining_goes_on_from_it_and_refuses_another_vocabulary(
+def test_pretraining_continues_from_it_and_refuses_another_vocabulary(
     extended: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--workers", "1", "--held-out", "0", "--documents", "blank-line"]

@@ -41,7 +41,7 @@ def words_rules(pieces: dict[str, None]) -> tokenizers.Tokenizer:
 
 
 def random_batch(rows: int = 50, seed: int = 0, *, longest_word: int = 5, shortest: int = 2, length: int = 60) -> Batch:
-    """Rows of words of 1..longest_word pieces; ids from 5 up."""
+    """Rows of words of 1..longest_word tokens; ids from 5 up."""
     rng = np.random.default_rng(seed)
     features, starts = [], []
     for _ in range(rows):
@@ -61,7 +61,7 @@ def words_of(batch: Batch) -> np.ndarray:
 
 
 def cut_words(batch: Batch, chosen: torch.Tensor) -> int:
-    """Words of which some pieces are chosen and some not."""
+    """Words of which some tokens are chosen and some not."""
     number = words_of(batch)
     mask = np.zeros(len(number), bool)
     mask[chosen.numpy()] = True
@@ -216,7 +216,7 @@ def test_ids_are_the_tokenizers_and_words_are_the_segmenters(chinese: Tokenizer)
     assert [len(s) for s in starts] == [len(f) // 2 for f in found]
 
 
-def test_every_chinese_character_is_one_token_wherever_it_stands(chinese: Tokenizer) -> None:
+def test_every_chinese_character_is_one_token_everywhere(chinese: Tokenizer) -> None:
     pytest.importorskip("rjieba")
     edges = [code for first, last in word_boundaries.CHINESE for code in (first - 1, first, last, last + 1)] + list(range(0x2B81F, 0x2B922))
     texts = [f"a{chr(c)}b中{chr(c)}{chr(c)}\u0301a" for c in edges]
@@ -306,16 +306,16 @@ def test_batches_carry_the_words_to_their_tokens(chinese_shards: dict[str, Shard
     whole = {np.frombuffer(ids, np.uint16).astype(int).tobytes(): starts.tolist() for ids, starts in known.values()}
     matched = 0
     for _ in range(20):
-        plain, told = next(streams[0]), next(streams[1])
-        assert plain.word_starts is None and torch.equal(plain.ids, told.ids) and told.word_starts is not None
-        values = told.ids.numpy()
+        plain, marked = next(streams[0]), next(streams[1])
+        assert plain.word_starts is None and torch.equal(plain.ids, marked.ids) and marked.word_starts is not None
+        values = marked.ids.numpy()
         for tokens, starts in whole.items():
             ids = np.frombuffer(tokens, int)
             for at in range(len(values) - len(ids) + 1):
                 if len(ids) > 4 and np.array_equal(values[at : at + len(ids)], ids):
-                    assert told.word_starts[at : at + len(ids)].tolist() == starts
+                    assert marked.word_starts[at : at + len(ids)].tolist() == starts
                     matched += 1
-        assert cut_words(told, choose(told)) <= cut_words(told, choose(plain))
+        assert cut_words(marked, choose(marked)) <= cut_words(marked, choose(plain))
     assert matched > 50
     assert all(b.word_starts is not None for b in held_out_batches([kept.held_out], ExampleBuilder(settings, chinese, hints), 8, 9, 0))
 
@@ -329,7 +329,9 @@ def test_spelled_words_need_no_boundaries(made: Shards, tokenizer: Tokenizer) ->
     assert batch.word_starts.tolist() == [not tokenizer.pieces[i].startswith("##") for i in batch.ids.tolist()]
 
 
-def test_chinese_words_asked_of_shards_without_them(chinese_shards: dict[str, Shards], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_chinese_words_from_shards_without_them_are_refused(
+    chinese_shards: dict[str, Shards], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = ["--mask-unit", "word", "--num-train-steps", "1", "--sequence-length", "32"]
     assert main(["pretrain", "tiny", "--data", str(chinese_shards["none"].path), "--output", str(tmp_path / "run"), *flags]) == 2
     error = capsys.readouterr().err
@@ -342,7 +344,7 @@ def test_chinese_words_asked_of_shards_without_them(chinese_shards: dict[str, Sh
 @pytest.mark.realdata
 @pytest.mark.parametrize(("language", "vocabulary"), [("en", "uncased-en.txt"), ("zh", "zh.txt")])
 def test_share_of_words_cut_in_real_text(language: str, vocabulary: str, data_root: Path, tmp_path: Path) -> None:
-    """Of the words of several pieces that are touched, pieces cut nearly all, whole words nearly none."""
+    """Of the masked words of several tokens, masking by token cuts nearly all, by whole word nearly none."""
     if language == "zh":
         pytest.importorskip("rjieba")
     with lzma.open(data_root / f"corpus-{language}" / "wikipedia-0.txt.xz", "rt", encoding="utf-8") as stream:

@@ -39,14 +39,14 @@ def inputs_of(lengths: list[int], size: int) -> list[WindowInput]:
     out = []
     for length in lengths:
         ids = [2, *random.integers(5, size, length - 2).tolist(), 3]
-        asked = tuple((int(at), 0.0) for at in sorted({0, length // 2}))
-        out.append(WindowInput(ids, [0] * (length - length // 2) + [1] * (length // 2), Window(0, length, 0, length), queries=asked))
+        queries = tuple((int(at), 0.0) for at in sorted({0, length // 2}))
+        out.append(WindowInput(ids, [0] * (length - length // 2) + [1] * (length // 2), Window(0, length, 0, length), queries=queries))
     return out
 
 
 def answers(network: Backend, pieces: list[WindowInput]) -> dict[str, list[np.ndarray]]:
-    """Everything a network says of pieces, by what its architecture can say."""
-    asked = {
+    """Everything a network computes for pieces, by architecture."""
+    method = {
         "ElectraForSequenceClassification": "class_logits",
         "ElectraOriginalClassifier": "class_logits",
         "ElectraForTokenClassification": "token_logits",
@@ -56,7 +56,7 @@ def answers(network: Backend, pieces: list[WindowInput]) -> dict[str, list[np.nd
         "ElectraOriginalQuestionAnswering": "span_outputs",
     }.get(network.architecture)
     out = {"hidden_states": list(network.hidden_states(pieces))}
-    return out if asked is None else out | {asked: list(getattr(network, asked)(pieces))}
+    return out if method is None else out | {method: list(getattr(network, method)(pieces))}
 
 
 def assert_close(found: dict[str, list[np.ndarray]], wanted: dict[str, list[np.ndarray]], atol: float) -> None:
@@ -163,7 +163,7 @@ def test_attention_norms_gelus_and_embeddings_are_one_operation_each(architectur
     assert found["Attention"] == 2 and found["BiasGelu"] >= 2 and found["EmbedLayerNormalization"] == 1
     assert found["LayerNormalization"] >= 4 and "SkipLayerNormalization" not in found
     assert not {"Softmax", "ReduceMean", "Pow", "Sqrt", "Tanh"} & found.keys()
-    if architecture != "ElectraOriginalQuestionAnswering":  # whose beam has gelus of its own
+    if architecture != "ElectraOriginalQuestionAnswering":  # whose beam has additional gelus
         assert "Erf" not in found
 
 
@@ -196,7 +196,7 @@ def test_every_head_can_be_built_with_fewer_bits(architecture: str, target: str)
     assert len(answers(built, pieces)) == len(answers(ours, pieces))
 
 
-def test_int8_quantizes_products_attention_and_embeddings_and_says_what_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_int8_quantizes_products_attention_and_embeddings_and_records_what_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(onnx_int8, "SMALLEST_TABLE", 100)
     folder = tmp_path / "built"
     build_artifact(str(checkpoint("ElectraForMaskedLM")), "onnx-int8", folder)
@@ -260,8 +260,8 @@ def test_build_then_predict_prints_what_the_checkpoint_prints(tmp_path: Path, ca
     source, output = str(checkpoints()["classifier"]), tmp_path / "built.zip"
     (tmp_path / "texts.txt").write_text("the chef cooked the meal\nit was good\tso was she\n")
     assert cli.main(["build", source, "--target", "onnx", "--output", str(output)]) == 0
-    said = capsys.readouterr()
-    assert "building the classifier for onnx" in said.err and "classifier for onnx" in said.out
+    captured = capsys.readouterr()
+    assert "building the classifier for onnx" in captured.err and "classifier for onnx" in captured.out
     printed = []
     for model in (source, str(output)):
         assert cli.main(["predict", model, str(tmp_path / "texts.txt")]) == 0

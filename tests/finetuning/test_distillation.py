@@ -62,8 +62,8 @@ def test_a_teacher_alone_is_enough(both: Path, start: Path, glue: Path, tmp_path
     assert _read(tmp_path / "run" / "scores.json")["scores"]["accuracy"]["mean"] > 0.9
     (kept,) = cache.glob("*.npy")
     answers, before = np.load(kept), kept.stat().st_mtime_ns
-    said = _probabilities(both / "best" / "sst2", [row.split("\t")[0] for row in turned])
-    np.testing.assert_allclose(answers, said, atol=1e-5)
+    probabilities = _probabilities(both / "best" / "sst2", [row.split("\t")[0] for row in turned])
+    np.testing.assert_allclose(answers, probabilities, atol=1e-5)
     # Asked a second time, the answers come from the cache: other ones put there are believed.
     np.save(kept, answers[:, ::-1])
     assert finetune("sst2", start, tmp_path / "glue", tmp_path / "again", *more) == 0
@@ -105,7 +105,7 @@ def test_a_regressions_teacher_is_scaled_like_the_labels(start: Path) -> None:
         assert feature.label == pytest.approx(float(str(example.label)) / 5.0)
 
 
-def test_a_bert_teaches_with_its_own_vocabulary(start: Path, tiny_vocab: Path, tmp_path: Path) -> None:
+def test_a_bert_teaches_with_another_vocabulary(start: Path, tiny_vocab: Path, tmp_path: Path) -> None:
 
     transformers = pytest.importorskip("transformers")
     pieces = tiny_vocab.read_text().splitlines()
@@ -129,7 +129,7 @@ def test_a_bert_teaches_with_its_own_vocabulary(start: Path, tiny_vocab: Path, t
 
 def test_wrong_teachers(both: Path, start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pairs.txt").write_text("one\ttwo\n")
-    for more, said in (
+    for more, message in (
         (("--teacher", str(both / "best" / "rte")), "answers with entailment"),
         (("--teacher", str(both / "best" / "sst2"), "--distill-weight", "2"), "--distill-weight 2: expected at least 0 and at most 1"),
         (("--teacher", str(both / "best" / "sst2"), "--unlabelled", str(tmp_path / "pairs.txt")), "line 1: 2 texts"),
@@ -137,4 +137,4 @@ def test_wrong_teachers(both: Path, start: Path, glue: Path, tmp_path: Path, cap
         (("--teacher", str(start)), "no classifier head"),
     ):
         assert finetune("sst2", start, glue, tmp_path / "run", *more) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err

@@ -41,7 +41,7 @@ def test_presets_by_size_and_task(preset: str, hidden: int, task: str, expected:
 
 
 def test_what_was_given_stays() -> None:
-    # The very defaults, too: 3e-4 said for a large model is not the preset's business.
+    # Values equal to the defaults, too: 3e-4 given for a large model overrides the preset.
     made = resolve(_settings("--learning-rate", "3e-4", "--epochs", "3", task="rte"), "rte", 1024)
     assert (made.optimizer.learning_rate, made.epochs, made.optimizer.layerwise_lr_decay, made.preset) == (3e-4, 3.0, 0.9, "paper")
     in_python = FinetuneSettings(task="rte", model="m", output=Path("o"), epochs=2.0)

@@ -265,7 +265,7 @@ def test_ray_runs_every_trial(start: Path, glue: Path, tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_search_says_where_it_chose(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_reports_how_it_chose(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing is learned at 1e-9, everything at 1e-2.
     more = ("--search", "lr=1e-9,1e-2", "dropout=0", "--seeds", "2", "--num-train-steps", "80", "--workers", "1", "--layerwise-lr-decay", "1")
     assert cli.main(_command(start, glue, tmp_path / "run", *more, task="SST-2")) == 0

@@ -1,4 +1,4 @@
-"""A task's examples through `Network`: the numbers that training's own evaluation computes, for every kind of head, and without torch in `tasks`."""
+"""A task's examples through `Network`: the numbers that the evaluation in training computes, for every kind of head, and without torch in `tasks`."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_answers_are_those_of_trainings_evaluation(name: str, tmp_path: Path) ->
     opened = open_fine_tuned(str(source), device="cpu")
     assert (opened.head.kind, opened.head.labels) == (head.kind, head.labels)
     model = opened.for_task(find_task(task_name), head)
-    asked = examples(model.task)
-    features = model.featurize(asked)
+    questions = examples(model.task)
+    features = model.featurize(questions)
     assert max(len(feature.ids) for feature in features) <= 40
     network = load_checkpoint(source, "task").module
     with onednn_matmuls(torch.device("cpu")):
@@ -44,15 +44,17 @@ def test_answers_are_those_of_trainings_evaluation(name: str, tmp_path: Path) ->
     assert len(ours) == len(theirs) and all(one.dtype == np.float32 for one in ours)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, other)
-    wanted = model.task.decode(theirs, features, asked, head)
-    assert model.answer_features(asked, features, 7) == wanted
+    wanted = model.task.decode(theirs, features, questions, head)
+    assert model.answer_features(questions, features, 7) == wanted
     # In chunks of other batches only the last digits differ.
-    assert [p.label for p in model.answer(asked, 7)] == [pytest.approx(p.label, abs=1e-5) if head.kind == "regression" else p.label for p in wanted]
+    assert [p.label for p in model.answer(questions, 7)] == [
+        pytest.approx(p.label, abs=1e-5) if head.kind == "regression" else p.label for p in wanted
+    ]
 
 
 def test_another_kind_and_other_labels_are_refused(tmp_path: Path) -> None:
     opened = open_fine_tuned(str(make("classification", tmp_path / "model")), device="cpu")
-    opened.for_task(find_task("sst2"), Head(kind="classification", labels=("0", "1")))  # another order is no other label
+    opened.for_task(find_task("sst2"), Head(kind="classification", labels=("0", "1")))  # another order means the same labels
     with pytest.raises(UserError, match="is made for classification, squad asks for span"):
         opened.for_task(find_task("squad"), Head(kind="span"))
     with pytest.raises(UserError, match="answers with 1, 0, mnli with"):

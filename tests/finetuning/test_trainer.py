@@ -109,11 +109,11 @@ def test_best_opens_in_transformers_and_answers_the_same(done: Path, reviews: Pa
         assert row["probability"] == pytest.approx(float(answer.max()), abs=2e-5)
 
 
-def test_model_card_tells_the_run(done: Path) -> None:
+def test_model_card_describes_the_run(done: Path) -> None:
     card = (done / "best" / "README.md").read_text()
     scores = _read(done / "scores.json")["scores"]["accuracy"]
-    for said in ("96 training examples", "30 held-out", "10 epochs", "0.001", "neg, pos", f"{scores['mean']:.4f} ± {scores['sd']:.4f}", "## Limits"):
-        assert said in card, said
+    for text in ("96 training examples", "30 held-out", "10 epochs", "0.001", "neg, pos", f"{scores['mean']:.4f} ± {scores['sd']:.4f}", "## Limits"):
+        assert text in card, text
     assert str(done.parent.parent) not in card
 
 
@@ -126,13 +126,13 @@ def test_resume_skips_finished_seeds(done: Path, start: Path, reviews: Path, tmp
     assert cli.main(_command(start, reviews, output, "--resume", "--seeds", "3", *LEARN, "--weight-decay", "0.1")) == 2
     assert "began with weight_decay = 0.0, now it is 0.1" in capsys.readouterr().err
     assert cli.main(_command(start, reviews, output, "--resume", "--seeds", "3", "--json", *LEARN)) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == _read(output / "scores.json") and told["seeds"] == [1, 2, 3]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == _read(output / "scores.json") and printed["seeds"] == [1, 2, 3]
     after = (output / "seed-1" / "scores.json").stat().st_mtime_ns, (output / "best" / "model.safetensors").read_bytes()
-    assert after[0] == before[0] and (after[1] == before[1] or told["best_seed"] == 3)
+    assert after[0] == before[0] and (after[1] == before[1] or printed["best_seed"] == 3)
 
 
-def test_an_interrupted_seed_goes_on_bit_by_bit(start: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_seed_resumes_bit_by_bit(start: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = ("--epochs", "4", "--learning-rate", "1e-3")
     assert cli.main(_command(start, reviews, tmp_path / "whole", *short)) == 0
     score = metrics.macro_f1
@@ -265,13 +265,13 @@ def test_each_opens_in_transformers_and_answers_the_same(both: Path, glue: Path)
         texts = [[row[0] for row in rows], *([[row[1] for row in rows]] if name == "rte" else [])]
         with torch.no_grad():
             p = model(**tokenizer(*texts, padding=True, return_tensors="pt")).logits.softmax(-1)
-        said = [json.loads(line) for line in (both / f"predictions-{name}.jsonl").read_text().splitlines()]
-        assert [row["prediction"] for row in said] == [labels[int(i)] for i in p.argmax(-1)]
-        assert [row["probability"] for row in said] == pytest.approx(p.max(-1).values.tolist(), abs=2e-5)
-        assert said == [json.loads(line) for line in (both / f"seed-{best}" / f"predictions-{name}.jsonl").read_text().splitlines()]
+        predictions = [json.loads(line) for line in (both / f"predictions-{name}.jsonl").read_text().splitlines()]
+        assert [row["prediction"] for row in predictions] == [labels[int(i)] for i in p.argmax(-1)]
+        assert [row["probability"] for row in predictions] == pytest.approx(p.max(-1).values.tolist(), abs=2e-5)
+        assert predictions == [json.loads(line) for line in (both / f"seed-{best}" / f"predictions-{name}.jsonl").read_text().splitlines()]
 
 
-def test_an_interrupted_run_of_several_tasks_goes_on_bit_by_bit(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_of_several_tasks_resumes_bit_by_bit(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from electra.tasks import metrics
 
     more = ("--epochs", "3", "--mixing", "size0.75")
@@ -389,10 +389,10 @@ def test_early_stopping_keeps_the_best_evaluation(start: Path, glue: Path, tmp_p
     from electra.model.huggingface import load_checkpoint
     from electra.tasks import metrics
 
-    told = iter([0.2, 0.6, 0.9, 0.5, 0.9, 0.3, 0.1, 0.1, 0.1])
+    accuracies = iter([0.2, 0.6, 0.9, 0.5, 0.9, 0.3, 0.1, 0.1, 0.1])
     weights: list[bytes] = []
     accuracy = metrics.accuracy
-    monkeypatch.setattr(metrics, "accuracy", lambda gold, predicted: next(told))
+    monkeypatch.setattr(metrics, "accuracy", lambda gold, predicted: next(accuracies))
     assert finetune("sst2", start, glue, tmp_path / "run", "--epochs", "20", "--early-stopping", "3") == 0
     evaluations = _evaluations(tmp_path / "run" / "seed-1")
     # The third is the best (the fifth only equals it), so three more are waited for; six steps an epoch.
@@ -423,7 +423,7 @@ def test_early_stopping_keeps_the_best_evaluation(start: Path, glue: Path, tmp_p
 def test_early_stopping_survives_an_interruption(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from electra.tasks import metrics
 
-    def told(values: list[float], stop_at: int = -1) -> Any:
+    def scripted(values: list[float], stop_at: int = -1) -> Any:
         numbered = iter(enumerate(values))
 
         def accuracy(gold: Any, predicted: Any) -> float:
@@ -435,9 +435,9 @@ def test_early_stopping_survives_an_interruption(start: Path, glue: Path, tmp_pa
         return accuracy
 
     more = ("--epochs", "20", "--early-stopping", "3")
-    monkeypatch.setattr(metrics, "accuracy", told([0.2, 0.9, 0.5], stop_at=2))
+    monkeypatch.setattr(metrics, "accuracy", scripted([0.2, 0.9, 0.5], stop_at=2))
     assert finetune("sst2", start, glue, tmp_path / "run", *more) == 128 + signal.SIGTERM
-    monkeypatch.setattr(metrics, "accuracy", told([0.6, 0.1, 0.9]))
+    monkeypatch.setattr(metrics, "accuracy", scripted([0.6, 0.1, 0.9]))
     assert finetune("sst2", start, glue, tmp_path / "run", *more, "--resume") == 0
     scores = _read(tmp_path / "run" / "scores.json")
     assert scores["selected_steps"] == [12] and scores["steps"] == [30]

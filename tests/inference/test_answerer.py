@@ -42,7 +42,7 @@ INTERFACES: dict[str, Callable[[str, Path, list[Example], Served], list[Any]]] =
 
 @dataclass(frozen=True)
 class Answer:
-    """What an interface says of one example: values to compare to 1e-4, and a label that counts where `margin` is above 1e-3."""
+    """What an interface returns for one example: values to compare to 1e-4, and a label that counts where `margin` is above 1e-3."""
 
     label: Any
     values: tuple[float, ...]
@@ -97,8 +97,10 @@ def labelled_file(name: str, rows: list[Example], folder: Path) -> EvaluateSetti
     if name in ("span", "joint"):
         impossible = name == "joint"
         answers = [[] if impossible else [{"text": (row.text_pair or "").split()[0], "answer_start": 0}] for row in rows]
-        asked = [{"id": row.id, "question": row.text, "answers": one, "is_impossible": impossible} for row, one in zip(rows, answers, strict=True)]
-        paragraphs = [{"context": row.text_pair, "qas": [one]} for row, one in zip(rows, asked, strict=True)]
+        questions = [
+            {"id": row.id, "question": row.text, "answers": one, "is_impossible": impossible} for row, one in zip(rows, answers, strict=True)
+        ]
+        paragraphs = [{"context": row.text_pair, "qas": [one]} for row, one in zip(rows, questions, strict=True)]
         (folder / "dev.json").write_text(json.dumps({"version": "v2.0", "data": [{"title": "a", "paragraphs": paragraphs}]}))
         return EvaluateSettings(task="squad2" if name == "joint" else "squad", data=(str(folder),), **common)
     lines = [{"text": row.text, "text_pair": row.text_pair, "label": list(row.label) if isinstance(row.label, tuple) else row.label} for row in rows]

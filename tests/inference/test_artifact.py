@@ -142,14 +142,14 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_bad_artifact_is_refused_with_the_reason(name: str, zipped: bool, folder: Path, tmp_path: Path) -> None:
-    break_it, said = FOLDERS[name]
+    break_it, message = FOLDERS[name]
     break_it(folder)
     path = pack(folder, tmp_path / "bad.zip") if zipped else folder
     with pytest.raises(UserError) as error:
         open_artifact(path)
     if zipped and name in ("cut weights", "longer weights"):
-        said = "artefact.json lists 7,000"
-    assert said in str(error.value) and str(path) in str(error.value)
+        message = "artefact.json lists 7,000"
+    assert message in str(error.value) and str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -185,12 +185,12 @@ def test_a_zip_bomb_is_not_unpacked(declared: int, tmp_path: Path) -> None:
 
 
 def test_a_bomb_that_lies_about_its_size_is_cut_short(tmp_path: Path) -> None:
-    """Sizes in the archive itself are changed to what the manifest says: reading must still stop."""
+    """Sizes in the archive itself are changed to those of the manifest: reading must still stop."""
     path = bomb(tmp_path, 5_000_000, 7000)
     data = bytearray(path.read_bytes())
-    real, told = (5_000_000).to_bytes(4, "little"), (7000).to_bytes(4, "little")
+    real, claimed = (5_000_000).to_bytes(4, "little"), (7000).to_bytes(4, "little")
     assert data.count(real) >= 2
-    path.write_bytes(bytes(data).replace(real, told))
+    path.write_bytes(bytes(data).replace(real, claimed))
     with pytest.raises(UserError, match=r"model\.onnx"):
         open_artifact(path)
 
@@ -251,7 +251,7 @@ def test_an_encrypted_zip_is_named(archive: Path) -> None:
 # ---- opened as a network ----
 
 
-def test_what_is_asked_of_an_artifact_it_must_have(folder: Path) -> None:
+def test_what_an_artifact_lacks_is_refused(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(UserError, match="no classifier head"):
         open_artifact_backend(folder, role="classifier")
@@ -281,7 +281,7 @@ def test_settings_that_are_none_are_named(content: str, tmp_path: Path) -> None:
         open_artifact_backend(tmp_path / "built")
 
 
-def test_a_full_disk_while_unpacking_is_told(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_unpacking_is_reported(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(stream: io.BytesIO, entry: Any, where: str, copy: Any) -> None:
         raise OSError(28, "No space left on device")
 

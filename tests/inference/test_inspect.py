@@ -1,4 +1,4 @@
-"""inspect: every kind of path is recognized and counted right; push says what is missing before anything is sent."""
+"""inspect: every kind of path is recognized and counted right; push reports what is missing before anything is sent."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_push_uploads_with_a_model_card(monkeypatch: pytest.MonkeyPatch, capsys:
     assert card.startswith("---\n") and "negative, neutral, positive" in card and 'pipeline("text-classification", model="me/model")' in card
 
 
-def test_push_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_push_reports_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fails(*argv: str) -> str:
         assert main(["push", *argv]) == 2
         error = capsys.readouterr().err

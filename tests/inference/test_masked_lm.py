@@ -54,7 +54,7 @@ def test_a_masked_lms_score_masks_one_token_at_a_time() -> None:
         assert found.score == pytest.approx(sum(expected), abs=1e-3)
 
 
-def test_an_electra_is_asked_through_its_generator() -> None:
+def test_an_electra_answers_through_its_generator() -> None:
     texts = ["the chef cooked the meal", "she walked home"]
     whole, alone = load(checkpoints()["discriminator"]), load(checkpoints()["generator"])
     assert [s.score for s in whole.score(texts)] == [s.score for s in alone.score(texts)]
@@ -124,7 +124,7 @@ def test_wrong_lists_are_one_line(line: str, electric: Path, tmp_path: Path, cap
     assert err.count("\n") == 1 and WRONG[line] in err and "line 1" in err
 
 
-def test_who_gives_no_likelihoods_says_so(electric: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_without_likelihoods_are_refused(electric: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.txt").write_text("the chef\n")
     assert main(["score", str(checkpoints()["classifier"]), str(tmp_path / "t.txt")]) == 2
     assert "gives no likelihoods" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_fp32_equals_pytorch_at_any_batch_and_length(converted: Job) -> None:
         assert largest_difference(converted, session, num_rows, length) < 1e-4
 
 
-def test_masked_lm_is_asked_at_positions(tmp_path: Path) -> None:
+def test_masked_lm_is_evaluated_at_positions(tmp_path: Path) -> None:
     made = job(checkpoints()["generator"], tmp_path)
     building.build_fp32(made)
     session = open_runner(tmp_path, 1)
@@ -99,7 +99,7 @@ def with_precision(converted: Job, folder: Path, precision: str) -> Path:
     return folder
 
 
-def test_processors_without_bfloat16_are_told(converted: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processors_without_bfloat16_are_refused(converted: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_runtime, "cpu_abilities", lambda: ("FP32", "INT8"))
     with pytest.raises(UserError, match="cannot be built here: this processor has no bfloat16"):
         TARGETS["openvino-bf16"].require()
@@ -114,8 +114,8 @@ def test_processors_without_bfloat16_are_told(converted: Job, tmp_path: Path, mo
         open_runner(tmp_path)
 
 
-def test_bfloat16_is_what_it_says(converted: Job, tmp_path: Path) -> None:
-    """Half the size; and that fp32 stays fp32 on this same processor is no accident."""
+def test_bfloat16_is_really_bfloat16(converted: Job, tmp_path: Path) -> None:
+    """Half the size; and fp32 stays fp32 on the same processor."""
     if reason := openvino_runtime.reason_against("bf16"):
         pytest.skip(reason)
     made = job(checkpoints()["classifier"], tmp_path)
@@ -141,7 +141,7 @@ def test_int8_is_near_and_small(converted: Job, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [MODEL, WEIGHTS])
-def test_damaged_files_are_told(name: str, converted: Job, tmp_path: Path) -> None:
+def test_damaged_files_are_refused(name: str, converted: Job, tmp_path: Path) -> None:
     for file in converted.folder.iterdir():
         content = file.read_bytes()
         (tmp_path / file.name).write_bytes(content[: len(content) // 2] if file.name == name else content)
@@ -149,20 +149,20 @@ def test_damaged_files_are_told(name: str, converted: Job, tmp_path: Path) -> No
         open_runner(tmp_path)
 
 
-def test_unknown_precisions_are_told(converted: Job, tmp_path: Path) -> None:
+def test_unknown_precisions_are_refused(converted: Job, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="precision 'f8'; known: f32, bf16"):
         open_runner(with_precision(converted, tmp_path, "f8"))
 
 
-def test_int8_without_texts_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is calibrated on texts: give --calibrate FILE"):
+def test_int8_without_texts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs calibration texts: give --calibrate FILE"):
         building.build_int8(job(checkpoints()["classifier"], tmp_path))
 
 
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_real_sentences_keep_their_labels(data_root: Path, tmp_path: Path) -> None:
-    """fp32 says what PyTorch says; 8-bit nearly always the same label, and is as right within half a point."""
+    """fp32 equals PyTorch; int8 nearly always gives the same label, and its accuracy is within half a point."""
     tuned = os.environ.get("ELECTRA_TUNED")
     if tuned is None or not (Path(tuned) / "config.json").exists():
         pytest.skip("set ELECTRA_TUNED to a checkpoint fine-tuned on SST-2")
@@ -193,11 +193,11 @@ def test_telemetry_is_out_of_reach(tmp_path: Path) -> None:
 
 SILENT = """
 import json, socket, sys, time
-asked = []
-def told(*arguments, **named):
-    asked.append(str(arguments)[:80])
+connections = []
+def refuse(*arguments, **named):
+    connections.append(str(arguments)[:80])
     raise OSError("no network here")
-socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = told
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 from pathlib import Path
 from electra.exporting import openvino as building
 from electra.exporting.dense_graph import dense_graph
@@ -209,7 +209,7 @@ TARGETS["openvino-int8"].require()
 graph = dense_graph(load_checkpoint(source), "sdpa")
 building.build_int8(Job(graph=graph, folder=folder, tokenizer=load_tokenizer(source), texts=["the chef"], say=lambda line: None, max_length=64))
 time.sleep(0.5)  # reports are sent from a thread
-print(json.dumps(asked))
+print(json.dumps(connections))
 """
 
 

@@ -181,7 +181,7 @@ def test_predict_reads_standard_input(content: str, monkeypatch: pytest.MonkeyPa
     assert run(capsys, "predict", str(checkpoints()["classifier"]))[0].endswith("\tgood film")
 
 
-def test_what_stands_before_a_bad_line_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_before_a_bad_line_are_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "texts.txt"
     file.write_bytes(b"good\nbad\n\xff\xfe\n")
     assert main(["predict", str(checkpoints()["classifier"]), str(file)]) == 2
@@ -245,15 +245,15 @@ def test_an_artifact_keeps_the_input_spec_or_the_one_it_is_built_with(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "description"),
     [
         ("classifier", "ElectraForSequenceClassification, head: classification into"),
         ("discriminator", "ElectraForPreTraining, head: whether each token was replaced"),
         ("generator", "ElectraForMaskedLM, head: words for the masked tokens"),
     ],
 )
-def test_the_head_that_answers_is_named(kind: str, said: str) -> None:
-    assert said in describe(load(checkpoints()[kind]))
+def test_the_head_that_answers_is_named(kind: str, description: str) -> None:
+    assert description in describe(load(checkpoints()[kind]))
 
 
 def test_the_command_names_its_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

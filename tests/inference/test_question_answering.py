@@ -178,7 +178,7 @@ def test_answers_equal_transformers(context: str, theirs: Path) -> None:
         assert (found["start"], found["end"]) in ((start, end), (start, end + 1))
 
 
-def test_a_plain_head_may_say_that_there_is_no_answer(theirs: Path) -> None:
+def test_a_plain_head_may_give_no_answer(theirs: Path) -> None:
     model = load(theirs)
     found = model.answer("where ?", "rain at the river", top_k=100, handle_impossible=True, null_threshold=-1e9)
     assert found[0].text == "" and (found[0].start, found[0].end) == (0, 0)
@@ -196,27 +196,27 @@ def test_long_contexts_are_read_to_their_end(plain: Path) -> None:
 
 def test_call_forms(plain: Path) -> None:
     answerer = pipeline("question-answering", model=plain)
-    asked = {"question": "where ?", "context": "he was at the city one"}
-    one = answerer(asked)
-    assert one == answerer(question=asked["question"], context=asked["context"]) and set(one) == {"score", "start", "end", "answer"}
-    assert answerer([asked, asked]) == [one, one] == answerer(question=["where ?"] * 2, context=asked["context"])
-    assert answerer(question=["where ?"], context=[asked["context"]]) == [one]
-    assert answerer(asked, top_k=3)[0] == one and len(answerer(asked, top_k=3)) == 3
-    assert answerer([asked], top_k=2) == [answerer(asked, top_k=2)]
-    for wrong, said in (
+    example = {"question": "where ?", "context": "he was at the city one"}
+    one = answerer(example)
+    assert one == answerer(question=example["question"], context=example["context"]) and set(one) == {"score", "start", "end", "answer"}
+    assert answerer([example, example]) == [one, one] == answerer(question=["where ?"] * 2, context=example["context"])
+    assert answerer(question=["where ?"], context=[example["context"]]) == [one]
+    assert answerer(example, top_k=3)[0] == one and len(answerer(example, top_k=3)) == 3
+    assert answerer([example], top_k=2) == [answerer(example, top_k=2)]
+    for wrong, message in (
         ({"question": ["a", "b"], "context": ["c"]}, "2 questions and 1 contexts"),
         ({"question": "a"}, "nothing to answer"),
         ({"inputs": [{"question": "a"}]}, "expected {'question'"),
-        ({"inputs": asked, "top_k": 0}, "top_k 0 must be at least 1"),
+        ({"inputs": example, "top_k": 0}, "top_k 0 must be at least 1"),
     ):
         with pytest.raises(UserError) as caught:
             answerer(**wrong)
-        assert said in str(caught.value)
+        assert message in str(caught.value)
     with pytest.raises(UserError, match="unknown choice 'topk'"):
         answerer.predictor.answer("a", "b", topk=1)
 
 
-def test_a_model_without_the_head_says_how_to_get_it(start: Path) -> None:
+def test_a_model_without_the_head_is_refused_with_a_remedy(start: Path) -> None:
     for task in (lambda: pipeline("question-answering", model=start), lambda: load(start).answer("a", "b")):
         with pytest.raises(UserError, match="electra finetune squad --model"):
             task()
@@ -251,21 +251,21 @@ def test_presets(preset: str, task: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["squad"], "squad needs --data DIR"),
         (["squad", "--train", "x.json"], "squad needs --data DIR"),
         (["squad", "--data", "{data}/dev-v1.1.json"], "is one file; give two"),
         (["squad", "--train", "{data}/train-v2.0.json", "--dev", "{data}/dev-v2.0.json"], "use the task squad2"),
-        (["squad", "--data", "{data}", "--stride", "0"], "stride 0 must be at least 1"),
+        (["squad", "--data", "{data}", "--stride", "0"], "--stride 0: expected at least 1"),
         (["squad", "--data", "{data}", "--max-length", "12"], "max_length 12 is too short for a question and its context; expected at least 16"),
         (["cmrc2018", "--data", "{data}"], "holds none of cmrc2018_train.json"),
         (["sqad", "--data", "{data}"], "did you mean 'squad'"),
     ],
 )
-def test_mistakes_are_one_line(words: list[str], said: str, start: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line(words: list[str], message: str, start: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [word.replace("{data}", str(data)) for word in words]
     assert cli.main(["finetune", given[0], "--model", str(start), "--output", str(tmp_path / "run"), *given[1:]]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()

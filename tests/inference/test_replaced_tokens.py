@@ -43,7 +43,7 @@ def test_offsets_cut_the_word_out_of_the_text(discriminator: Predictor) -> None:
 
 
 def test_a_long_text_is_answered_token_by_token(discriminator: Predictor) -> None:
-    """Each token's probability is that of the window in which it stands farthest from the border."""
+    """Each token's probability is that of the window in which it is farthest from the border."""
     words = ["good", "bad", "rain", "chef", "old"] * 40
     tokens = discriminator.detect([" ".join(words)])[0].tokens
     assert [t.token for t in tokens] == words

@@ -110,7 +110,7 @@ def test_pipeline_options(folder: Path, tagger: Predictor) -> None:
         load(checkpoints()["classifier"]).tag(["a"])
 
 
-def test_words_are_found_with_exact_places_and_tagged_at_their_first_piece(folder: Path, tagger: Predictor) -> None:
+def test_words_are_found_with_exact_offsets_and_tagged_at_their_first_token(folder: Path, tagger: Predictor) -> None:
     import transformers
 
     model, tokenizer = transformers.ElectraForTokenClassification.from_pretrained(folder).eval(), transformers.AutoTokenizer.from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""FLOPs and parameters by arithmetic, against PyTorch's own counter, the built networks, and the original script's printed totals."""
+"""FLOPs and parameters by arithmetic, against PyTorch's counter, the built networks, and the original script's printed totals."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_products_are_those_that_pytorch_counts(kind: str) -> None:
         sum(loss.total for loss in output.losses.values()).backward()
     mine = sum(flops.matmuls(net, vocab_size, length) for net in flops.network_shapes(TINY, objective)) * rows * length
     assert forward == pytest.approx(mine, rel=1e-9)
-    # The backward pass is two products for each; nothing asks for the gradient of a lookup.
+    # The backward pass is two products for each; a lookup needs no gradient of its input.
     assert counter.get_total_flops() - forward == pytest.approx(3 * mine, rel=1e-9)
 
 

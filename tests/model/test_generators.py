@@ -148,7 +148,7 @@ def test_electric_learns_likelihoods() -> None:
     assert np.allclose(found - found.mean(), np.log(frequencies) - np.log(frequencies).mean(), atol=0.35), found
 
 
-def test_the_uniform_generator_draws_every_piece_alike() -> None:
+def test_the_uniform_generator_draws_every_token_alike() -> None:
     objective = make(model=shaped(generator="uniform"), mask_prob=0.5)
     assert objective.generator is None and objective.counts(some_batches(1)[0]).keys() == {"disc_loss"}
     drawn = []
@@ -194,7 +194,7 @@ def test_what_the_generator_has_alone(kind: str) -> None:
     assert any("layers" in name for name in alone) and any("word" in name for name in alone) == (kind != "tied")
 
 
-def test_the_temperature_falls_as_the_run_goes_on() -> None:
+def test_the_temperature_falls_during_the_run() -> None:
     objective = make(temperature=2.0, temperature_end=0.5)
     found = []
     for done in (0.0, 0.5, 1.0):

@@ -39,8 +39,8 @@ def _network() -> JointQAModel:
 def _batch() -> Batch:
     rng = np.random.default_rng(2)
     rows = [
-        Features(ids=rng.integers(5, 40, length), segments=[0] * asked + [1] * (length - asked), example=i, label=label)
-        for i, (length, asked, label) in enumerate(zip(LENGTHS, QUESTIONS, LABELS, strict=True))
+        Features(ids=rng.integers(5, 40, length), segments=[0] * question + [1] * (length - question), example=i, label=label)
+        for i, (length, question, label) in enumerate(zip(LENGTHS, QUESTIONS, LABELS, strict=True))
     ]
     return collate_features(rows, [0, 1, 2])
 

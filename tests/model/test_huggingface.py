@@ -129,7 +129,7 @@ def test_old_bin_files_are_read_and_pickled_code_is_not(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_checkpoint_that_does_not_fit_says_which_weight(tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_names_the_weight(tmp_path: Path) -> None:
     reference = theirs("ElectraForPreTraining", dict(embedding_size=16, hidden_size=32, num_attention_heads=2))
     reference.save_pretrained(tmp_path)
     config = (tmp_path / "config.json").read_text()

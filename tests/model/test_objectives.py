@@ -48,17 +48,17 @@ def test_metrics_equal_scikit_learn_on_the_same_predictions() -> None:
             per_sequence.append(F.binary_cross_entropy_with_logits(scores[at], replaced[at].float()).item())
             padded_truth += replaced[at].tolist() + [False] * (40 - length)
             padded_scores += torch.sigmoid(scores[at]).tolist() + [0.0] * (40 - length)
-    said = np.array(logits_all) > 0
+    detected = np.array(logits_all) > 0
     probability = 1 / (1 + np.exp(-np.array(logits_all)))
     expected = {
         "masked_lm_accuracy": sk.accuracy_score(wanted, predicted),
         "masked_lm_loss": np.mean(mlm),
         "sampled_masked_lm_accuracy": sk.accuracy_score(wanted, drawn),
-        "disc_accuracy": sk.accuracy_score(truth, said),
+        "disc_accuracy": sk.accuracy_score(truth, detected),
         "disc_auc": sk.roc_auc_score(truth, probability),
         "disc_loss": sk.log_loss(truth, np.stack([1 - probability, probability], 1)),
-        "disc_precision": sk.precision_score(truth, said),
-        "disc_recall": sk.recall_score(truth, said),
+        "disc_precision": sk.precision_score(truth, detected),
+        "disc_recall": sk.recall_score(truth, detected),
         "disc_loss_original": np.mean(per_sequence),
         "disc_auc_original": sk.roc_auc_score(padded_truth, padded_scores),
     }
@@ -148,7 +148,7 @@ def test_local_attention_starts_on_its_offsets() -> None:
 
 
 def test_counted_words_start_as_companions() -> None:
-    """Pieces that keep the same company start near each other, frequencies become the output bias, the rest of the embedding stays random."""
+    """Tokens with the same neighbours start near each other, frequencies become the output bias, the rest of the embedding stays random."""
     from electra.contracts import WordStatistics
     from electra.data.shards import Split
     from electra.data.word_statistics import word_statistics

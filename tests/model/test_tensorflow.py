@@ -1,4 +1,4 @@
-"""Original TensorFlow checkpoints: equality with the original's own answers, and files that are damaged or hostile."""
+"""Original TensorFlow checkpoints: equality with the original's answers, and files that are damaged or hostile."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_command_writes_what_transformers_opens(reference: Path, tmp_path: P
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         ("short index", "damaged or not a TensorFlow checkpoint"),
         ("flipped bit in index", "damaged or not a TensorFlow checkpoint"),
@@ -99,7 +99,7 @@ def test_the_command_writes_what_transformers_opens(reference: Path, tmp_path: P
         ("no checkpoint", "not found"),
     ],
 )
-def test_damaged_checkpoints_end_in_one_line(reference: Path, tmp_path: Path, damage: str, said: str) -> None:
+def test_damaged_checkpoints_end_in_one_line(reference: Path, tmp_path: Path, damage: str, message: str) -> None:
     for file in reference.glob("model.ckpt.*"):
         shutil.copyfile(file, tmp_path / file.name)
     index, data = tmp_path / "model.ckpt.index", tmp_path / "model.ckpt.data-00000-of-00001"
@@ -123,7 +123,7 @@ def test_damaged_checkpoints_end_in_one_line(reference: Path, tmp_path: Path, da
         prefix = tmp_path / "model.ckp"
     with pytest.raises(UserError) as caught:
         read_networks(prefix, heads)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 # ---- the format, on bundles written here ----

@@ -1,4 +1,4 @@
-"""What a pre-training shows and measures beside itself: dry runs, corrupted examples, probes, costs, Weights & Biases; and every preset's promise."""
+"""What pre-training shows and measures along the way: dry runs, corrupted examples, probes, costs, Weights & Biases; and every preset's promise."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_the_probe_reads_what_mean_states_know(shards: Path, sentiment: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("--probe sst2", "give --probe-data"),
         ("--probe ssst2 --probe-data x", "did you mean 'sst2'?"),
@@ -163,13 +163,13 @@ def test_the_probe_reads_what_mean_states_know(shards: Path, sentiment: Path) ->
         ("--probe stsb --probe-data {stsb}", "stsb has no classes; choose one of "),
     ],
 )
-def test_a_wrong_probe_is_told_in_one_line(shards: Path, tmp_path: Path, words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_probe_is_a_one_line_error(shards: Path, tmp_path: Path, words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "dev"):
         (tmp_path / f"{split}.tsv").write_text("sentence1\tsentence2\tscore\na\tb\t2.5\nc\td\t1.0\n", encoding="utf-8")
     flags = words.format(stsb=tmp_path).split()
     assert main(["pretrain", "mini", "--data", str(shards), "--output", str(tmp_path / "run"), *TINY, "--num-train-steps", "1", *flags]) == 2
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1 and not (tmp_path / "run").exists()
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
 # ---- dry run ----
@@ -238,7 +238,7 @@ def test_activations_grow_with_the_batch() -> None:
 
 
 @pytest.mark.parametrize("name", PRETRAIN)
-def test_a_preset_says_what_it_is(name: str) -> None:
+def test_a_preset_has_a_description(name: str) -> None:
     header = "".join(line for line in PRETRAIN[name].read_text(encoding="utf-8").splitlines(keepends=True) if line.startswith("#"))
     assert header.startswith(f"# electra pretrain {name} ")
     for word in ("Hardware", "Expected", "Source"):
@@ -271,7 +271,7 @@ def networks_of(settings: PretrainSettings) -> torch.nn.Module:
         )
 
 
-def test_inspect_tells_a_presets_cost(capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_shows_a_presets_cost(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "small", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["kind"] == "preset" and found["training"]["flops_in_all_original"] == pytest.approx(1.2937e18, rel=1e-4)
@@ -342,12 +342,12 @@ def test_a_missing_wandb_becomes_the_line_to_type(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_wandb_offline_gets_every_line_and_goes_on_in_one_run(shards: Path, tmp_path: Path) -> None:
+def test_wandb_offline_gets_every_line_and_resumes_in_one_run(shards: Path, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     run = tmp_path / "run"
 
     def electra(*words: str) -> None:
-        # In a process of its own: W&B completes an offline run's file when the process ends.
+        # In a separate process: W&B completes an offline run's file when the process ends.
         environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
         command = [sys.executable, "-m", "electra.cli", "pretrain", "mini", "--output", str(run), *words]
         subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True)

@@ -140,7 +140,7 @@ def test_twice_the_budget_is_twice_the_training() -> None:
     assert two[0] == pytest.approx(2 * one[0], abs=2) and two[1] == pytest.approx(2 * one[1], abs=2)
 
 
-def test_a_budget_too_short_says_what_is_enough() -> None:
+def test_a_budget_too_short_names_what_is_enough() -> None:
     with pytest.raises(UserError, match="too short for 3 seeds and 30 fine-tunings") as raised:
         ablation_plan.split_budget(settings_of("scratch", "--budget", "30s"), 1.0, COST, 1, 20.0)
     enough = int(str(raised.value).split("at least ")[1].split("s")[0])

@@ -1,4 +1,4 @@
-"""Batches, queues, overload, timeouts, clients that leave, signals: what happens when many ask at once."""
+"""Batches, queues, overload, timeouts, clients that leave, signals: what happens under many simultaneous requests."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def test_a_batch_is_what_asks_the_same_and_fits() -> None:
     assert len(choose([entry(Detect(), 8, 4), entry(Detect(), 8, 4), entry(Detect(), 8, 1)], 64)[0]) == 2, "windows count"
 
 
-def test_requests_at_once_share_batches_and_get_their_own_answers() -> None:
-    asked = texts(60)
-    wanted = [p.probabilities for p in load(sources()["classifier"]).predict(asked)]
+def test_simultaneous_requests_share_batches_and_get_the_right_answers() -> None:
+    sent = texts(60)
+    wanted = [p.probabilities for p in load(sources()["classifier"]).predict(sent)]
     with in_thread("classifier", delay=0.05) as served, ThreadPoolExecutor(20) as pool:
-        replies = list(pool.map(lambda text: call(served.url, "/predict", {"inputs": text}), asked))
+        replies = list(pool.map(lambda text: call(served.url, "/predict", {"inputs": text}), sent))
         batches = metric(served.url, 'electra_batch_texts_count{model="classifier"}')
         assert metric(served.url, 'electra_batch_texts_sum{model="classifier"}') == 60
         assert batches <= 12, f"{batches:.0f} batches for 60 texts of 20 clients"
@@ -63,7 +63,7 @@ def test_requests_at_once_share_batches_and_get_their_own_answers() -> None:
         assert {row["label"]: row["score"] for row in reply.json} == pytest.approx(dict(scores), abs=1e-5)
 
 
-def test_an_idle_model_waits_for_company_no_longer_than_told() -> None:
+def test_an_idle_model_waits_no_longer_than_set() -> None:
     with in_thread("classifier", max_wait_ms=400.0) as served, ThreadPoolExecutor(3) as pool:
         start = time.monotonic()
         list(pool.map(lambda text: call(served.url, "/predict", {"inputs": text}), texts(3)))
@@ -72,15 +72,15 @@ def test_an_idle_model_waits_for_company_no_longer_than_told() -> None:
     with in_thread("classifier", max_wait_ms=60_000.0, max_batch_tokens=8) as served:
         start = time.monotonic()
         assert call(served.url, "/predict", {"inputs": "the chef cooked the good meal"}).status == 200
-        assert time.monotonic() - start < 10, "a full batch waits for nobody"
+        assert time.monotonic() - start < 10, "a full batch does not wait"
 
 
 def test_a_request_is_spread_over_batches() -> None:
-    asked = texts(16)
+    sent = texts(16)
     with in_thread("classifier", max_batch_tokens=32, max_wait_ms=0.0) as served:
-        found = call(served.url, "/predict", {"inputs": [[text] for text in asked]}).json
+        found = call(served.url, "/predict", {"inputs": [[text] for text in sent]}).json
         assert metric(served.url, "electra_batch_texts_count") >= 4
-    for rows, one in zip(found, load(sources()["classifier"]).predict(asked), strict=True):
+    for rows, one in zip(found, load(sources()["classifier"]).predict(sent), strict=True):
         assert {row["label"]: row["score"] for row in rows} == pytest.approx(dict(one.probabilities), abs=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_models_do_not_wait_for_each_other() -> None:
     with in_thread("classifier", "masked") as served, ThreadPoolExecutor(1) as pool:
         gate = threading.Event()
         run = served.serving.batchers["classifier"].run
-        served.serving.batchers["classifier"].run = lambda *asked: (gate.wait(20), run(*asked))[1]
+        served.serving.batchers["classifier"].run = lambda *arguments: (gate.wait(20), run(*arguments))[1]
         slow = pool.submit(call, served.url, "/predict", {"inputs": "rain"})
         assert call(served.url, "/models/masked", {"inputs": "[MASK]"}).status == 200
         assert not slow.done()
@@ -181,7 +181,7 @@ def test_closing_refuses_what_comes_and_answers_what_came() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_under_load_answers_what_was_accepted(number: int) -> None:
-    """Every request got an answer, or found nobody at the port; none was cut off."""
+    """Every request was answered or refused at the port; none was cut off."""
     with in_process(str(sources()["classifier"]), "--max-wait-ms", "50") as (process, url):
         outcomes: list[Any] = []
 
@@ -224,13 +224,13 @@ def test_killed_and_started_again_at_the_same_port() -> None:
 def test_a_model_file_lost_while_serving_does_no_harm(tmp_path: Path) -> None:
     for name in ("removed", "cut"):
         shutil.copytree(sources()["discriminator"], tmp_path / name)
-    asked = {"inputs": "the chef [MASK] the meal"}
+    request = {"inputs": "the chef [MASK] the meal"}
     paths = [f"/models/{name}{route}" for name in ("removed", "cut") for route in ("", "/detect", "/corrupt")]
     with in_process(str(tmp_path / "removed"), str(tmp_path / "cut")) as (process, url):
-        before = [call(url, path, asked).json for path in paths]
+        before = [call(url, path, request).json for path in paths]
         shutil.rmtree(tmp_path / "removed")
         for file in (tmp_path / "cut").rglob("*"):
             if file.is_file():
                 os.truncate(file, 0)
-        assert [call(url, path, asked).json for path in paths] == before
+        assert [call(url, path, request).json for path in paths] == before
         assert process.poll() is None

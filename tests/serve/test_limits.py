@@ -40,14 +40,14 @@ def test_counting_a_long_text_is_part_of_the_time_that_a_request_has(monkeypatch
 
         replies = list(pool.map(ask, range(6)))
         assert sorted(status for status, _ in replies) == [200, 504, 504, 504, 504, 504]
-        assert max(seconds for _, seconds in replies) < 2.0, "six times 0.7 s when nobody looks at the clock"
+        assert max(seconds for _, seconds in replies) < 2.0, "six times 0.7 s without a time limit"
         time.sleep(1.0)
         assert len(counted) <= 2, "what was given up before its turn is not counted any more"
         assert metric(served.url, 'electra_rejected_total{model="classifier",reason="timeout"}') == 5
 
 
 def test_windows_of_a_passage_are_counted_as_they_are_read() -> None:
-    """A long question leaves little room, and windows then begin closer to each other than `doc_stride`."""
+    """A long question leaves few tokens for the context, and windows then begin closer to each other than `doc_stride`."""
     finder = load(sources()["finder"], threads=1)
     read: list[int] = []
     outputs = finder.network.span_outputs
@@ -91,7 +91,7 @@ def test_a_client_that_leaves_while_its_text_is_counted_is_noticed(monkeypatch: 
         connection.close()
         wait_until(lambda: [line["status"] for line in served.lines()] == [499], 5)
         time.sleep(0.6)
-        assert metric(served.url, 'electra_batch_texts_sum{model="classifier"}') == 0, "nothing is computed for nobody"
+        assert metric(served.url, 'electra_batch_texts_sum{model="classifier"}') == 0, "nothing is computed for a client that left"
 
 
 def test_a_request_fits_into_the_queue_whole_or_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""What nobody should send: bodies, tokens, sizes, paths. Never a 5xx that is not declared, never a path or a stack in an answer."""
+"""Hostile requests: bodies, tokens, sizes, paths. Never an undeclared 5xx, never a path or a stack trace in an answer."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_strange_texts_are_texts(served: Served, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "value", "said"),
+    ("route", "value", "message"),
     [
         ("/predict", {"inputs": [["a"]] * 9}, "batch size 9 > maximum allowed batch size 8"),
         ("/predict", {"inputs": "the " * 3000}, "tokens to read, at most 2000"),
@@ -139,15 +139,15 @@ def test_strange_texts_are_texts(served: Served, text: str) -> None:
         ("/models/discriminator", {"inputs": "[MASK] " * 600, "parameters": {"top_k": 1000}}, "the answer would be too long"),
     ],
 )
-def test_too_much_is_told_before_it_costs_anything(served: Served, route: str, value: Any, said: str) -> None:
+def test_too_much_is_refused_before_it_costs_anything(served: Served, route: str, value: Any, message: str) -> None:
     start = time.monotonic()
     reply = call(served.url, route, value)
-    assert (reply.status, reply.json["error_type"]) == (413, "validation") and said in reply.json["error"], reply.body
+    assert (reply.status, reply.json["error_type"]) == (413, "validation") and message in reply.json["error"], reply.body
     assert time.monotonic() - start < 1.5
 
 
 def test_a_body_without_end_is_cut(served: Served) -> None:
-    """Chunks without a length: refused at the limit, however long it goes on."""
+    """Chunks without a length: refused at the limit, however long the body is."""
     with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         try:
@@ -209,10 +209,10 @@ def test_a_request_never_names_a_model_by_path(served: Served) -> None:
         assert call(served.url, "/", value).json == call(served.url, "/", {"inputs": "a"}).json
 
 
-def test_an_error_of_ours_is_a_line_in_the_log_and_tells_no_text() -> None:
+def test_an_internal_error_is_logged_without_the_text() -> None:
     with in_thread("classifier") as served:
 
-        def broken(*asked: Any) -> Any:
+        def broken(*arguments: Any) -> Any:
             raise RuntimeError("tensor of 'a secret film' broke")  # fmt: skip
 
         served.serving.batchers["classifier"].run = broken
@@ -229,7 +229,7 @@ def test_an_error_of_ours_is_a_line_in_the_log_and_tells_no_text() -> None:
 TOKEN = "5f0c" * 8
 
 
-def test_a_token_is_asked_for_everywhere_but_at_health() -> None:
+def test_a_token_is_required_everywhere_but_at_health() -> None:
     with in_thread("classifier", token=TOKEN) as served:
         wrong = [
             {},
@@ -337,7 +337,7 @@ def token_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("{a} --port 70000", "--port 70000"),
         ("{a} --port {taken}", "in use by another program"),
@@ -357,8 +357,8 @@ def token_file(tmp_path: Path) -> Path:
         ("{a} --token-file {none}", "not found"),
     ],
 )
-def test_mistakes_are_told_before_a_model_is_loaded(
-    words: str, said: str, token_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_mistakes_are_reported_before_a_model_is_loaded(
+    words: str, message: str, token_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("electra.serve.models.load", lambda *a, **k: pytest.fail("a model was loaded"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -369,7 +369,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(
         arguments = words.format(taken=taken.getsockname()[1], **places).split()
         assert main(["serve", *([] if "--port" in words else ["--port", "0"]), *arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("electra: ") and error.count("\n") == 1 and said in error, error
+    assert error.startswith("electra: ") and error.count("\n") == 1 and message in error, error
 
 
 def test_names_come_from_folders(tmp_path: Path) -> None:
@@ -387,8 +387,8 @@ def test_names_come_from_folders(tmp_path: Path) -> None:
 
 def test_many_hostile_clients_at_once(served: Served) -> None:
     bodies = [*MALFORMED.values(), *(json.dumps(value).encode() for value in WRONG), *(json.dumps({"inputs": text}).encode() for text in STRANGE)]
-    asked = [(route, body) for body in bodies for route in ROUTES]
+    requests = [(route, body) for body in bodies for route in ROUTES]
     with ThreadPoolExecutor(16) as pool:
-        statuses = {reply.status for reply in pool.map(lambda one: call(served.url, one[0], body=one[1]), asked)}
+        statuses = {reply.status for reply in pool.map(lambda one: call(served.url, one[0], body=one[1]), requests)}
     assert statuses <= DECLARED | {200}
     assert not served.lines("failure")

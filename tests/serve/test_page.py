@@ -1,4 +1,4 @@
-"""The page in a real browser: what it asks, shows, says when the server refuses, and whether everyone can use it."""
+"""The page in a real browser: what it requests, what it shows, also when the server refuses, and accessibility."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def test_typing_shows_every_token(browser: Any, server: PageServer) -> None:
         assert not visit.complaints and not visit.foreign
 
 
-def test_the_threshold_changes_verdicts_without_a_question(browser: Any, server: PageServer) -> None:
+def test_the_threshold_changes_decisions_without_a_request(browser: Any, server: PageServer) -> None:
     with Visit(browser, server.url) as visit:
         page = visit.page
         page.fill("#detect-text", SENTENCE)
         page.wait_for_selector("#detect .token.fake")
-        asked = len(server.seen)
+        num_requests = len(server.seen)
         assert texts(page, "#detect h3") == ["2 tokens of 8 judged replaced"]
         page.click("#detect summary >> nth=0")
         page.fill("#detect-threshold", "90")
@@ -102,7 +102,7 @@ def test_the_threshold_changes_verdicts_without_a_question(browser: Any, server:
         until(page, "[...document.querySelectorAll('#detect .number')].filter(n => n.checkVisibility()).length === 8")
         page.click("#detect .result summary")
         until(page, "document.querySelectorAll('#detect tbody tr').length === 8")
-        assert len(server.seen) == asked
+        assert len(server.seen) == num_requests
         page.click("#detect .examples button >> nth=2")
         until(page, "document.querySelector('#detect h3').textContent === '2 tokens of 13 judged replaced'")
         assert page.input_value("#detect-text").endswith("on the because"), "an example is written into the field"

@@ -67,7 +67,7 @@ def test_the_line_of_a_latency_does_not_dwarf_its_bars(browser: Any, extreme: Pa
         assert shares == [pytest.approx(pair) for pair in wanted]
 
 
-def test_a_text_that_the_field_cut_is_told(browser: Any, extreme: PageServer) -> None:
+def test_a_text_cut_by_the_field_is_reported(browser: Any, extreme: PageServer) -> None:
     with Visit(browser, extreme.url) as visit:
         page = visit.page
         page.click("#detect-text")

@@ -35,7 +35,7 @@ def shown(share: float) -> str:
     return "<1 %" if share < 0.005 else ">99 %" if share > 0.995 else f"{int(100 * share + 0.5)} %"
 
 
-def test_what_the_models_say_is_on_the_page(browser: Any, served: Served) -> None:
+def test_the_models_answers_are_on_the_page(browser: Any, served: Served) -> None:
     with Visit(browser, served.url + "/") as visit:
         page = visit.page
         page.wait_for_selector("#token-form:not([hidden])")

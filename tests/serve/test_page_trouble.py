@@ -21,7 +21,7 @@ REFUSALS: list[tuple[int, dict[str, str], dict[str, Any], list[str]]] = [
 ]
 
 
-def test_a_refusal_is_told_in_words_and_the_text_stays(browser: Any, server: PageServer) -> None:
+def test_a_refusal_is_shown_and_the_text_stays(browser: Any, server: PageServer) -> None:
     with Visit(browser, server.url) as visit:
         page = visit.page
         page.fill("#detect-text", SENTENCE)
@@ -30,8 +30,8 @@ def test_a_refusal_is_told_in_words_and_the_text_stays(browser: Any, server: Pag
             server.refuse = (status, headers, body)
             page.fill("#detect-text", f"words {number}")
             page.wait_for_selector("#detect .notice:not([hidden])")
-            said = page.inner_text("#detect .notice")
-            assert all(word in said for word in words), said
+            notice = page.inner_text("#detect .notice")
+            assert all(word in notice for word in words), notice
             assert page.input_value("#detect-text") == f"words {number}"
             assert "of the text before" in page.evaluate("getComputedStyle(document.querySelector('#detect .result h3'), '::after').content")
             server.refuse = None
@@ -41,7 +41,7 @@ def test_a_refusal_is_told_in_words_and_the_text_stays(browser: Any, server: Pag
         assert [line for line in visit.complaints if "Failed to load resource" not in line] == []
 
 
-def test_a_busy_server_is_asked_again_when_it_said(browser: Any, server: PageServer) -> None:
+def test_a_busy_server_is_retried_after_the_time_it_named(browser: Any, server: PageServer) -> None:
     server.refuse = (429, {"Retry-After": "1"}, {})
     with Visit(browser, server.url) as visit:
         visit.page.fill("#detect-text", SENTENCE)
@@ -69,7 +69,7 @@ def test_a_server_that_went_away_and_came_back(browser: Any) -> None:
         again.stop()
 
 
-def test_a_token_is_asked_for_and_kept(browser: Any) -> None:
+def test_a_token_is_requested_and_kept(browser: Any) -> None:
     server = PageServer(token="secret").start()
     with Visit(browser, server.url) as visit:
         page = visit.page

@@ -60,8 +60,8 @@ def test_the_hubs_client_classifies(served: Served, text: str) -> None:
 
 
 def raw(text: str) -> list[float]:
-    model, asked = load(sources()["classifier"]).classifier(), [Example(id="", text=text)]
-    found = model.answer_features(asked, model.featurize(asked), transform="none")
+    model, examples = load(sources()["classifier"]).classifier(), [Example(id="", text=text)]
+    found = model.answer_features(examples, model.featurize(examples), transform="none")
     return list(found[0].probabilities.values())
 
 
@@ -87,7 +87,7 @@ def test_the_hubs_client_answers_questions(served: Served, top_k: Any, impossibl
 @pytest.mark.parametrize("name", ["masked", "discriminator"])
 @pytest.mark.parametrize(("top_k", "targets"), [(None, None), (3, None), (None, ["good", "Bad", "rain"])])
 def test_the_hubs_client_fills_masks(served: Served, name: str, top_k: Any, targets: Any) -> None:
-    """Also by the generator beside a discriminator, and among given words."""
+    """Also by the generator saved with a discriminator, and among given words."""
     text = "the chef [MASK] the meal ."
     wanted = pipeline("fill-mask", model=sources()[name])(text, top_k=top_k or 5, targets=targets)
     found = client(served, name).fill_mask(text, top_k=top_k, targets=targets)
@@ -233,7 +233,7 @@ def test_models_are_listed_without_paths(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "status", "said"),
+    ("path", "value", "status", "message"),
     [
         ("/detect", {"inputs": "a"}, 424, "a classifier"),
         ("/models/finder/predict", {"inputs": "a"}, 424, "it can: answer"),
@@ -253,10 +253,10 @@ def test_models_are_listed_without_paths(served: Served) -> None:
         ("/predict/", {"inputs": "a"}, 404, "Not Found"),
     ],
 )
-def test_refusals_have_one_shape(served: Served, path: str, value: Any, status: int, said: str) -> None:
+def test_refusals_have_one_shape(served: Served, path: str, value: Any, status: int, message: str) -> None:
     reply = call(served.url, path, value)
     assert reply.status == status, reply.body
-    assert reply.json.keys() == {"error", "error_type"} and said in reply.json["error"], reply.json
+    assert reply.json.keys() == {"error", "error_type"} and message in reply.json["error"], reply.json
     assert str(sources()["masked"].parent) not in reply.json["error"]
 
 
@@ -281,7 +281,7 @@ def test_metrics_and_log_count(served: Served) -> None:
     assert "secret" not in served.log.getvalue()
 
 
-def test_texts_are_logged_only_when_asked_for() -> None:
+def test_texts_are_logged_only_on_request() -> None:
     with in_thread("classifier", log_text=True) as served:
         call(served.url, "/predict", {"inputs": "a secret film"})
         wait_until(served.lines)

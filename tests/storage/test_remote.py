@@ -232,7 +232,7 @@ def test_fetched_once_and_whole(
 
 
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
-def test_damage_in_the_store_is_told(store: str, cache: Path, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_damage_in_the_store_is_reported(store: str, cache: Path, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     url = f"{store}/shards"
     local = make(tiny_corpus, tokenizer, tmp_path / "local")
     put(local.path, url)
@@ -256,16 +256,16 @@ def test_damage_in_the_store_is_told(store: str, cache: Path, tiny_corpus: Path,
     assert content(open_shards(url).path) == content(local.path)
 
 
-def test_no_room_is_told_before_fetching(
+def test_a_full_disk_is_reported_before_fetching(
     cache: Path, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(make(tiny_corpus, tokenizer, tmp_path / "local").path, "memory://room/shards")
+    put(make(tiny_corpus, tokenizer, tmp_path / "local").path, "memory://full/shards")
     monkeypatch.setattr(shards.shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(UserError, match="GB free; set the environment variable ELECTRA_CACHE"):
-        open_shards("memory://room/shards")
+        open_shards("memory://full/shards")
     monkeypatch.setenv("ELECTRA_CACHE", str(tiny_corpus))
     with pytest.raises(UserError, match="cannot write the cache"):
-        open_shards("memory://room/shards")
+        open_shards("memory://full/shards")
 
 
 def test_a_failing_store_does_not_pass_for_a_short_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,6 +393,6 @@ def test_checkpoints_of_a_store_are_fetched_once(store: str, reference_root: Pat
     assert resolve.resolve(f"{store}/runs/y") == resolve.resolve(f"{store}/runs/y/best/sst2")
     put(run / "final", f"{store}/runs/y/best/rte")
     wanted = [(f"{store}/runs/y", f"has the models of 2 tasks; give one of {store}/runs/y/best/rte, ")]
-    for wrong, said in (*wanted, (f"{store}/runs", "is not a checkpoint"), (f"{store}/nothing", "model not found")):
-        with pytest.raises(UserError, match=said):
+    for wrong, message in (*wanted, (f"{store}/runs", "is not a checkpoint"), (f"{store}/nothing", "model not found")):
+        with pytest.raises(UserError, match=message):
             resolve.resolve(wrong)

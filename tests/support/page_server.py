@@ -1,4 +1,4 @@
-"""A server of the documented shapes without a model: what the page is tested against, and can be told to refuse."""
+"""A server of the documented shapes without a model: what the page is tested against; it refuses on request."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def tokens_of(text: str) -> list[dict[str, Any]]:
 
 
 class PageServer:
-    """Runs in a thread on a free port. `refuse`: (status, headers, body) for every question to a model; `seen`: what was asked."""
+    """Runs in a thread on a free port. `refuse`: (status, headers, body) for every request to a model; `seen`: the requests."""
 
     def __init__(self, models: list[dict[str, Any]] | None = None, token: str = "", port: int = 0) -> None:
         self.models = MODELS if models is None else models
@@ -125,8 +125,8 @@ class PageServer:
             if not known(request):
                 return JSONResponse({"error": "token"}, 401)
             if self.refuse:
-                status, headers, said = self.refuse
-                return JSONResponse(said, status, headers)
+                status, headers, content = self.refuse
+                return JSONResponse(content, status, headers)
             inputs = body["inputs"]
             time.sleep(self.delays.get(inputs if isinstance(inputs, str) else "", 0))
             return getattr(self, route or {"ner": "tag", "squad": "ask"}.get(name, "fill"))(inputs, body)

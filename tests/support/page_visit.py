@@ -93,7 +93,7 @@ class Visit:
 
 
 def until(page: Any, condition: str, seconds: float = 5.0) -> None:
-    """Playwright's own wait_for_function needs 'unsafe-eval', which the page's policy refuses."""
+    """Playwright's wait_for_function needs 'unsafe-eval', which the page's policy refuses."""
     limit = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < limit, f"never came true: {condition}"

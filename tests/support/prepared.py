@@ -17,5 +17,5 @@ def prepare_shards(
     corpus: Sequence[str | Path], tokenizer: Tokenizer, output: str | Path, *, chunk_bytes: int = CHUNK_BYTES, **settings: Any
 ) -> Shards:
     values = {"words": "none", **settings}
-    asked = PrepareSettings(corpus=tuple(map(str, corpus)), tokenizer="in memory", output=str(output), **values)
-    return prepare(asked, tokenizer, chunk_bytes=chunk_bytes)
+    settings = PrepareSettings(corpus=tuple(map(str, corpus)), tokenizer="in memory", output=str(output), **values)
+    return prepare(settings, tokenizer, chunk_bytes=chunk_bytes)

@@ -1,4 +1,4 @@
-"""Small files of questions whose answers a tiny network can learn: where somebody is, said by 'at the PLACE'."""
+"""Small files of questions whose answers a tiny network can learn: where a person is, given by 'at the PLACE'."""
 
 from __future__ import annotations
 

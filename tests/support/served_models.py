@@ -1,4 +1,4 @@
-"""Tiny checkpoints behind a real server on a free port, in a thread or in a process of its own; and a client of the standard library."""
+"""Tiny checkpoints served by a real server on a free port, in a thread or in a process; and a client of the standard library."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def in_process(*words: str, **environment: str) -> Iterator[tuple[subprocess.Pop
 
 
 def ready_url(process: subprocess.Popen[str], seconds: float = 60.0) -> str:
-    """The URL in the line that says a server is ready."""
+    """The URL in the line that a ready server prints."""
     assert process.stderr is not None
     seen = []
     end = time.monotonic() + seconds

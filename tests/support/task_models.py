@@ -51,7 +51,7 @@ def examples(task: Task) -> list[Example]:
 
 
 def write_data(name: str, folder: Path) -> Path:
-    """Labelled examples of a head's task in its own layout -> what --data is given."""
+    """Labelled examples of a head's task in its layout -> the value of --data."""
     rng = random.Random(8)
     texts = [" ".join(rng.choices(WORDS, k=1 + i)) for i in range(30)]
     if name == "classification":

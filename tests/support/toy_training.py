@@ -56,7 +56,7 @@ class ToyStream:
 
 
 def make_batch(indices: range, ends: bool = False) -> Batch:
-    """`ends`: ids 0 and 1 are special tokens, and a 0 stands at either end of a sequence."""
+    """`ends`: ids 0 and 1 are special tokens, and a sequence starts and ends with a 0."""
     rows = [np.random.default_rng(index).integers(2 if ends else 0, VOCABULARY, 3 + index % 5) for index in indices]
     for row in rows if ends else []:
         row[[0, -1]] = 0
@@ -170,7 +170,7 @@ def run_toy(
 
 
 def launch(folder: Path, *, kill_in_checkpoint: int | None = None, environment: Mapping[str, str] | None = None, **values: Any) -> ForkServerProcess:
-    """Start a process of its own that does `run_toy(folder, **values)`; what it says goes to FOLDER.log.
+    """Start a process that does `run_toy(folder, **values)`; its output goes to FOLDER.log.
 
     Forked from a server that has imported everything, because importing PyTorch takes longer than training the toy.
     """

@@ -1,4 +1,4 @@
-"""Baselines of every kind of head, against scikit-learn's own dummies and counts made here."""
+"""Baselines of every kind of head, against scikit-learn's dummies and counts made here."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_similar_pairs_are_those_that_share_words() -> None:
 
 
 @pytest.mark.parametrize("kind", ["regression", "multilabel"])
-def test_ones_own_numbers_and_several_labels(kind: str) -> None:
+def test_user_regression_and_several_labels(kind: str) -> None:
     label: list[object] = [1.0, 2.0] if kind == "regression" else [("a",), ("a", "b")]
     train = [Example(id=str(i), text=["cold", "hot"][i % 2], label=label[i % 2]) for i in range(20)]  # type: ignore[arg-type]
     head = Head(kind=kind, labels=() if kind == "regression" else ("a", "b"))
@@ -77,8 +77,8 @@ def test_each_words_tag_by_seqeval(data_root: Path) -> None:
 
 def test_the_closest_sentence() -> None:
     context = "The chef cooked soup. Rain fell on the hills! Nobody saw the old ship."
-    asked = [Example(id="1", text="Where did rain fall?", text_pair=context, answers=(Answer("the hills", 34),))]
-    found = baseline_scores(TASKS["squad"], asked, asked, Head(kind="span"))
+    questions = [Example(id="1", text="Where did rain fall?", text_pair=context, answers=(Answer("the hills", 34),))]
+    found = baseline_scores(TASKS["squad"], questions, questions, Head(kind="span"))
     assert found["closest sentence"]["f1"] == pytest.approx(2 * 1 / (4 + 1))  # rain fell on hills | hills
     assert found["whole context"]["exact_match"] == 0.0
     empty = [Example(id="1", text="?", text_pair="", answers=(Answer("", -1),))]

@@ -1,4 +1,4 @@
-"""One's own data of further kinds: several labels at once, parquet, weighted classes; against scikit-learn, PyTorch and transformers."""
+"""User data of further kinds: several labels at once, parquet, weighted classes; against scikit-learn, PyTorch and transformers."""
 
 from __future__ import annotations
 

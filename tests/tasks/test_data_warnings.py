@@ -24,7 +24,7 @@ def test_clean_data_gets_no_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "dev", "said"),
+    ("train", "dev", "message"),
     [
         (rows("A  good film", "x"), rows("a good film ", "y"), r"1 of 2 dev examples are also in the training set (r0)"),
         (rows("a", "b"), [*rows("c", "d"), Example(id="r0", text="e", label="1")], "1 ids occur more than once in the dev set (r0)"),
@@ -33,9 +33,9 @@ def test_clean_data_gets_no_word() -> None:
         (rows("a", "A"), rows("c", "d"), "1 training texts have different labels in different rows (r0)"),
     ],
 )
-def test_each_fault_is_told(train: list[Example], dev: list[Example], said: str) -> None:
+def test_each_fault_is_reported(train: list[Example], dev: list[Example], message: str) -> None:
     found = warnings(train, dev, HEAD)
-    assert len(found) == 1 and said in found[0]
+    assert len(found) == 1 and message in found[0]
 
 
 def test_pairs_are_the_same_only_as_a_whole() -> None:
@@ -45,7 +45,7 @@ def test_pairs_are_the_same_only_as_a_whole() -> None:
     assert line.startswith("1 of 2 dev examples are also in the training set (d)")
 
 
-def test_runs_are_found_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_found_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a plain search, over the borders of chunks too."""
     from electra.tasks import data_warnings
 
@@ -76,7 +76,7 @@ def test_dev_examples_in_the_pretraining_text(tmp_path: Path, tiny_vocab: Path) 
     assert in_pretraining([new, short], [tmp_path / "shards"]) is None
 
 
-def test_finetune_warns_and_says_its_head(tmp_path: Path, tiny_vocab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finetune_warns_and_prints_its_head(tmp_path: Path, tiny_vocab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tiny_models import random_start
 
     sizes = {"embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
@@ -85,9 +85,9 @@ def test_finetune_warns_and_says_its_head(tmp_path: Path, tiny_vocab: Path, caps
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": f"film {i}", "label": "ab"[i % 2]}) + "\n" for i in range(6)))
     words = ["finetune", "own", "--train", str(tmp_path / "train.jsonl"), "--dev", str(tmp_path / "dev.jsonl"), "--model", str(start)]
     assert cli.main([*words, "--output", str(tmp_path / "run"), "--num-train-steps", "1", "--device", "cpu"]) == 0
-    told = capsys.readouterr().err
-    assert "warning: 6 of 6 dev examples are also in the training set" in told
-    assert "encoder of its ElectraForPreTraining; new head for own (transformers's form): classification into 2 classes (a, b)" in told
+    error = capsys.readouterr().err
+    assert "warning: 6 of 6 dev examples are also in the training set" in error
+    assert "encoder of its ElectraForPreTraining; new head for own (transformers's form): classification into 2 classes (a, b)" in error
     words = ["evaluate", str(tmp_path / "run"), "--task", "own", "--data", str(tmp_path / "dev.jsonl")]
     assert cli.main(words) == 0
     assert "ElectraForSequenceClassification, head: classification into 2 classes (a, b)" in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_calibration_equals_an_independent_computation(written: Path) -> None:
     p = rng.uniform(0.5, 1.0, 500).tolist()
     right = (rng.random(500) < 0.8).tolist()
     assert reliability(p, right)["expected_calibration_error"] == pytest.approx(_calibration_error(p, right))
-    # Right as often as it says: calibrated but for chance. Always sure and always wrong: as bad as can be.
+    # Right as often as its probabilities claim: calibrated up to chance. Always sure and always wrong: as bad as can be.
     honest = rng.uniform(0.0, 1.0, 200_000)
     assert reliability(honest.tolist(), (rng.random(200_000) < honest).tolist())["expected_calibration_error"] < 0.01
     assert reliability([1.0, 1.0], [False, False])["expected_calibration_error"] == 1.0
@@ -162,7 +162,7 @@ def test_other_kinds_of_label() -> None:
     }
 
 
-def test_a_file_of_the_tasks_own_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_in_the_layout_of_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import transformers
 
     labels = {"id2label": {0: "0", 1: "1"}, "label2id": {"0": 0, "1": 1}}

@@ -71,7 +71,7 @@ def test_mnli_scores_its_halves_apart(mnli: Path) -> None:
         task.read(mnli, "dev_mismatched")
 
 
-def test_qqp_leaves_broken_rows_out_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_qqp_skips_and_reports_broken_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ["0\t1\t2\tWhat?\tWhat is it?\t1", "1\t3\t4\tHow did the row", "2\t5\t6\tWhy?\tWho?\t0", "cut"]
     write(tmp_path / "QQP" / "train.tsv", QQP, *rows)
     task = find_task("qqp")

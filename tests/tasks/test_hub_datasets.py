@@ -233,7 +233,7 @@ def test_a_hub_that_is_not_there_or_has_changed(hub: dict[Any, Any], tmp_path: P
     assert set(hub_datasets.DATASETS) < set(TASKS)
 
 
-def test_the_command_says_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_next_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finetune", "sst2", "--model", "none", "--output", str(tmp_path / "out")]) == 2
     assert "--data hub" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Scores against formulas written out here (the code asks scikit-learn and scipy) and against known values."""
+"""Scores against formulas written out here (the code uses scikit-learn and scipy) and against known values."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def _paragraph(context: str, *answers: tuple[str, int]) -> dict[str, Any]:
     return {"context": context, "qas": [{"id": context, "question": "q", "answers": [{"text": t, "answer_start": s} for t, s in answers]}]}
 
 
-def test_wrong_offsets_are_looked_for_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_offsets_are_corrected_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         _paragraph("a film, a film, a film", ("film", 12)),  # the nearest is the second
         _paragraph("The old  City", ("the old city", 0)),  # the words there say it but for case and white space
@@ -104,7 +104,7 @@ def test_mrqa(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("{", "not valid JSON"),
         ("[]", "no list 'data'"),
@@ -114,9 +114,9 @@ def test_mrqa(name: str, tmp_path: Path) -> None:
         ('{"data": []}', "has no questions"),
     ],
 )
-def test_wrong_files_are_one_clear_line(content: str, said: str, tmp_path: Path) -> None:
+def test_wrong_files_are_one_clear_line(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "dev.json").write_text(content)
-    with pytest.raises(UserError, match=re.escape(said)):
+    with pytest.raises(UserError, match=re.escape(message)):
         find_task("squad").read(tmp_path, "dev")
     with pytest.raises(UserError, match=r"holds none of train-v1\.1\.json"):
         find_task("squad").read(tmp_path, "train")
@@ -135,8 +135,8 @@ def test_a_damaged_gzip_is_one_clear_line(tmp_path: Path) -> None:
 def test_features_equal_the_originals(data_root: Path, reference_root: Path) -> None:
     reference = json.loads((reference_root / "tf1-features" / "squadv1.json").read_text())
     rows, settings = reference["features"], reference["settings"]
-    asked = {row["question_id"] for row in rows}
-    examples = [example for example in read_squad(data_root / "squad" / "dev-v1.1.json", "train") if example.id in asked]
+    question_ids = {row["question_id"] for row in rows}
+    examples = [example for example in read_squad(data_root / "squad" / "dev-v1.1.json", "train") if example.id in question_ids]
     task = with_options(find_task("squad"), {"stride": settings["doc_stride"]})
     found = task.featurize(examples, load_tokenizer(data_root / "vocab" / "uncased-en.txt"), settings["max_seq_length"], SPAN)
     assert len(found) == len(rows) == 334 and sum(row["start_position"] == 0 for row in rows) > 30
@@ -203,7 +203,7 @@ def test_windows_and_most_context_equal_the_originals_rule() -> None:
             assert chosen[token] == -max(rated)[1]
 
 
-def test_unanswerable_windows_say_so(tokenizer: Tokenizer) -> None:
+def test_unanswerable_windows_are_marked(tokenizer: Tokenizer) -> None:
     examples = [
         Example(id="0", text="where ?", text_pair="the old city " * 20 + "river", answers=(Answer("river", 260),)),
         Example(id="1", text="where ?", text_pair="the old city", answers=()),

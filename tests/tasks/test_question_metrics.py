@@ -25,16 +25,16 @@ def _official_normalize(s: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", s).split())
 
 
-def _official_f1(gold: str, said: str) -> float:
+def _official_f1(gold: str, predicted: str) -> float:
     """SQuAD 2.0's compute_f1, written again."""
-    gold_words, said_words = _official_normalize(gold).split(), _official_normalize(said).split()
-    common = collections.Counter(gold_words) & collections.Counter(said_words)
+    gold_words, predicted_words = _official_normalize(gold).split(), _official_normalize(predicted).split()
+    common = collections.Counter(gold_words) & collections.Counter(predicted_words)
     same = sum(common.values())
-    if len(gold_words) == 0 or len(said_words) == 0:
-        return float(gold_words == said_words)
+    if len(gold_words) == 0 or len(predicted_words) == 0:
+        return float(gold_words == predicted_words)
     if same == 0:
         return 0.0
-    precision, recall = same / len(said_words), same / len(gold_words)
+    precision, recall = same / len(predicted_words), same / len(gold_words)
     return 2 * precision * recall / (precision + recall)
 
 
@@ -43,20 +43,20 @@ TEXTS = ["the Old city", "Old city!", "an old-city", "A", "", "river, river", "t
 
 def test_scores_equal_the_official_rules() -> None:
     for gold in TEXTS:
-        for said in TEXTS:
-            assert token_f1(gold, said) == pytest.approx(_official_f1(gold, said))
-            assert exact_match(gold, said) == float(_official_normalize(gold) == _official_normalize(said))
+        for predicted in TEXTS:
+            assert token_f1(gold, predicted) == pytest.approx(_official_f1(gold, predicted))
+            assert exact_match(gold, predicted) == float(_official_normalize(gold) == _official_normalize(predicted))
     task = find_task("squad")
     examples = [Example(id=str(i), text="q", answers=(Answer("the old city", 0), Answer(gold, 0))) for i, gold in enumerate(TEXTS)]
-    said = [_prediction(TEXTS[(i + 1) % len(TEXTS)]) for i in range(len(TEXTS))]
-    scores = task.score(examples, said, SPAN)
+    predicted = [_prediction(TEXTS[(i + 1) % len(TEXTS)]) for i in range(len(TEXTS))]
+    scores = task.score(examples, predicted, SPAN)
     each = []
-    for example, prediction in zip(examples, said, strict=True):
+    for example, prediction in zip(examples, predicted, strict=True):
         text = str(prediction.label)
         each.append(max(_official_f1(a.text, text) if _official_normalize(text) else 0.0 for a in example.answers or ()))
     assert scores["f1"] == pytest.approx(np.mean(each)) and 0 < scores["exact_match"] < scores["f1"] < 1
     with pytest.raises(UserError, match="has no answers, so it cannot be scored"):
-        task.score([Example(id="0", text="q")], said[:1], SPAN)
+        task.score([Example(id="0", text="q")], predicted[:1], SPAN)
 
 
 def _prediction(text: str, best: str | None = None, odds: float = 0.0) -> SpanPrediction:
@@ -64,12 +64,12 @@ def _prediction(text: str, best: str | None = None, odds: float = 0.0) -> SpanPr
     return SpanPrediction(label=text, candidates=(candidate,), null_odds=odds)
 
 
-def _official_best(has: list[bool], raw: list[float], said: list[str], odds: list[float]) -> float:
+def _official_best(has: list[bool], raw: list[float], predicted: list[str], odds: list[float]) -> float:
     """The best mean score over every threshold, by trying them all."""
     best = 0.0
     for threshold in [min(odds) - 1, *odds]:
         total = 0.0
-        for one, score, text, odd in zip(has, raw, said, odds, strict=True):
+        for one, score, text, odd in zip(has, raw, predicted, odds, strict=True):
             answered = odd <= threshold and bool(text)
             total += score if one and odd <= threshold else (0.0 if one else float(not answered))
         best = max(best, total / len(has))
@@ -77,8 +77,8 @@ def _official_best(has: list[bool], raw: list[float], said: list[str], odds: lis
 
 
 @pytest.mark.realdata
-def test_scores_of_squad2_on_questions_beside_other_paragraphs(data_root: Path) -> None:
-    """A third of the questions stand beside a paragraph of another article, where nothing answers them."""
+def test_scores_of_squad2_on_questions_with_other_paragraphs(data_root: Path) -> None:
+    """A third of the questions are paired with a paragraph of another article, which does not answer them."""
     read = read_squad(data_root / "squad" / "dev-v1.1.json", "dev")[:3000:10]
     rng = random.Random(1)
     examples, predictions = [], []
@@ -122,9 +122,9 @@ def test_chinese_rules() -> None:
     assert find_task("cmrc2018").score(examples, [_prediction("北京大学，")], SPAN) == {"exact_match": 1.0, "f1": 1.0}
 
 
-def _official_chinese_f1(gold: str, said: str) -> float:
+def _official_chinese_f1(gold: str, predicted: str) -> float:
     """CMRC's calc_f1_score for texts without other writing than digits, written again: every common substring tried."""
-    a, b = ([c for c in text.lower() if c not in "，。：？！“”；’《》·、「」（）－～『』-:_*^/\\~`+="] for text in (gold, said))
+    a, b = ([c for c in text.lower() if c not in "，。：？！“”；’《》·、「」（）－～『』-:_*^/\\~`+="] for text in (gold, predicted))
     best = 0
     for i in range(len(a)):
         for j in range(i + 1, len(a) + 1):
@@ -136,8 +136,8 @@ def _official_chinese_f1(gold: str, said: str) -> float:
 def test_chinese_f1_equals_the_official_rule() -> None:
     rng = random.Random(4)
     for _ in range(200):
-        gold, said = ("".join(rng.choices("北京大学的，。", k=rng.randrange(1, 9))) for _ in range(2))
-        assert run_f1(gold, said) == pytest.approx(_official_chinese_f1(gold, said))
+        gold, predicted = ("".join(rng.choices("北京大学的，。", k=rng.randrange(1, 9))) for _ in range(2))
+        assert run_f1(gold, predicted) == pytest.approx(_official_chinese_f1(gold, predicted))
 
 
 @pytest.mark.realdata

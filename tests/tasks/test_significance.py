@@ -89,7 +89,7 @@ def test_the_bootstrap_is_paired_and_counts_every_resample() -> None:
     assert two_rows.shape == (2, 50) and resample(lambda drawn: drawn.sum(axis=-1), 1, num_resamples=7).tolist() == [0] * 7
 
 
-def test_bootstrap_interval_is_near_scipys_own_pairs() -> None:
+def test_bootstrap_interval_is_near_scipys() -> None:
     """scipy.stats.bootstrap over the pairs themselves, with other numbers; with many of both the intervals agree."""
     answers = _classes(np.random.default_rng(5), 300, ("0", "1"), (0.7, 0.6))
     found = bootstrap(answers, metric_named("accuracy", answers, None), num_resamples=20_000, confidence=0.95, seed=1)
@@ -109,16 +109,16 @@ def test_no_p_value_is_shown_as_zero(tmp_path: Path, capsys: pytest.CaptureFixtu
     gold = ["pos", "neg"] * 100
     one, two = _write(tmp_path / "a.jsonl", gold, gold), _write(tmp_path / "b.jsonl", gold, ["pos"] * 200)
     assert cli.main(["significance", str(one), str(two), "--num-resamples", "20000"]) == 0
-    said = capsys.readouterr().out
-    assert "p < 0.0001, paired bootstrap" in said and "McNemar's exact test: p < 0.0001." in said and "0.0000" not in said
+    output = capsys.readouterr().out
+    assert "p < 0.0001, paired bootstrap" in output and "McNemar's exact test: p < 0.0001." in output and "0.0000" not in output
 
 
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "scipy", None)
     file = _write(tmp_path / "a.jsonl", ["x", "y"], ["x", "x"])
     assert cli.main(["significance", str(file), str(file)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "scipy" in said and "train" in said
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "scipy" in error and "train" in error
 
 
 @pytest.mark.parametrize("name", ["accuracy", "matthews", "pearson"])
@@ -188,7 +188,7 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(UserError, match="has no label"):
         pair(good, _write(tmp_path / "e.jsonl", [None], ["x"]))
     (tmp_path / "f.jsonl").write_text('{"id": 1}\n')
-    for words, said in (
+    for words, message in (
         ((good, tmp_path / "none.jsonl"), "not found"),
         ((good, tmp_path / "f.jsonl"), "line 1: expected JSON with id"),
         ((good, good, "--metric", "pearson"), "is not for classes"),
@@ -197,7 +197,7 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ((good, good, "--confidence", "0.2"), "--confidence 0.2: expected at least 0.5 and below 1"),
     ):
         assert cli.main(["significance", *map(str, words)]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_models_that_share_most_errors_are_compared_on_the_same_resamples() -> None:

@@ -98,11 +98,11 @@ def test_a_glue_submission(glue: Path, models: dict[str, Path], tmp_path: Path, 
     assert cli.main([*words, "--output", str(tmp_path / "none.zip")]) == 2
     assert "no model for cola, mrpc, qnli, qqp, rte, stsb, wnli" in capsys.readouterr().err and not (tmp_path / "none.zip").exists()
     assert cli.main([*words, "--output", str(tmp_path / "a.zip"), "--fill"]) == 0
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     answers = check_glue(tmp_path / "a.zip", {"SST-2": 5, "MNLI-m": 3, "MNLI-mm": 4, "AX": 2, "QQP": 30})
     assert set(answers["RTE"]) == {"not_entailment"} and set(answers["STS-B"]) == {"2.750"} and set(answers["QQP"]) == {"0"}
-    assert "RTE.tsv: no model, 3,000 times 'not_entailment' (the majority of its training labels)" in said
-    assert "WNLI.tsv: no model, 146 times '0' (a guess" in said and f"SST-2.tsv: 5 answers by {models['sst2']}" in said
+    assert "RTE.tsv: no model, 3,000 times 'not_entailment' (the majority of its training labels)" in error
+    assert "WNLI.tsv: no model, 146 times '0' (a guess" in error and f"SST-2.tsv: 5 answers by {models['sst2']}" in error
     from electra.inference.predictor import load
 
     assert answers["SST-2"] == [answer.label for answer in load(models["sst2"]).predict(["the film was good"] * 5)]

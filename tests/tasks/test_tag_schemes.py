@@ -84,7 +84,7 @@ def test_all_schemes_mean_the_same(scheme: str) -> None:
     assert marks_spans(tags)
 
 
-def test_a_type_may_hold_hyphens_and_letters_may_stand_alone() -> None:
+def test_a_type_may_contain_hyphens_and_letters_may_come_alone() -> None:
     assert find_spans(["B-a-b", "I-a-b", "I-a"]) == [Span(0, 2, "a-b"), Span(2, 3, "a")]
     assert find_spans(["B", "I", "O", "I"]) == [Span(0, 2, ""), Span(3, 4, "")] and find_spans([]) == []
 
@@ -92,7 +92,7 @@ def test_a_type_may_hold_hyphens_and_letters_may_stand_alone() -> None:
 @pytest.mark.parametrize(
     ("tags", "spans"), [("NN DT VB", False), ("O PER LOC", False), ("B I O", True), ("O", False), ("B-X O", True), ("S-BAR X", False), ("S O", False)]
 )
-def test_plain_tags_are_told_from_spans(tags: str, spans: bool) -> None:
+def test_plain_tags_are_distinguished_from_spans(tags: str, spans: bool) -> None:
     assert marks_spans(tags.split()) == spans
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_scored_or_learned_is_refused() -> None:
     "labels", [("O", "B-X", "I-X", "B-Y", "I-Y"), ("O", "B-X", "E-X", "S-X", "I-X", "S-Y"), ("O", "B-X", "L-X", "U-Y"), ("B", "I", "O")]
 )
 def test_constrained_tags_are_the_likeliest_sequence_allowed(labels: tuple[str, ...]) -> None:
-    """Against all sequences, allowed where the scheme's own encoding of their spans gives them back."""
+    """Against all sequences, allowed where the scheme's encoding of their spans gives them back."""
     closing = any(label[0] in "ESLU" for label in labels)
     names = {"L": "E", "U": "S"}
 
@@ -157,7 +157,7 @@ def test_constrained_tags_are_the_likeliest_sequence_allowed(labels: tuple[str, 
     assert differed > 5
 
 
-def test_without_a_scheme_or_a_way_each_word_has_its_own_best_tag() -> None:
+def test_without_a_scheme_or_a_path_each_word_gets_its_best_tag() -> None:
     assert scheme_rules(("NN", "VB")) is None and best_path(np.zeros((0, 3)), scheme_rules(("O", "B-X", "I-X"))) == []
     assert best_path(np.array([[0.0, 1.0]]), scheme_rules(("B-X", "I-X"))) == [0]
     assert best_path(np.array([[0.0, 1.0]]), scheme_rules(("I-X", "E-X"))) == [1], "no sequence of these alone is allowed"
@@ -172,7 +172,7 @@ def test_scores_equal_seqeval_itself(letters: str) -> None:
     for _ in range(60):
         lengths = [rng.randrange(1, 12) for _ in range(5)]
         gold, predicted = ([rng.choices(tags, k=length) for length in lengths] for _ in range(2))
-        # seqeval knows the letters of BIOES; BILOU's stand for the same.
+        # seqeval knows the letters of BIOES; BILOU's mean the same.
         theirs = [[[tag.translate({76: "E", 85: "S"}) if tag[:1] in "LU" else tag for tag in row] for row in side] for side in (gold, predicted)]
         found = span_scores([tuple(row) for row in gold], [tuple(row) for row in predicted])
         for name in ("precision", "recall", "f1"):

@@ -125,15 +125,15 @@ def test_chunking_features_equal_the_originals(data_root: Path, reference_root: 
     features = task.featurize(examples[: len(expected["features"])], tokenizer, length, head)
     for example, feature, wanted in zip(examples[: len(features)], features, expected["features"], strict=True):
         assert list(example.words or ()) == wanted["words"] and feature.word_ids is not None and feature.token_labels is not None
-        asked = [token for token, word in enumerate(feature.word_ids) if word >= 0]
-        ids, labels = list(feature.ids), [feature.token_labels[token] for token in asked]
+        positions = [token for token, word in enumerate(feature.word_ids) if word >= 0]
+        ids, labels = list(feature.ids), [feature.token_labels[token] for token in positions]
         kept = len(wanted["input_ids"])
         if len(ids) > kept:
-            # The original counts the sentence's words beside the pieces written so far, and so cuts some that would fit.
+            # The original counts the sentence's words on top of the tokens written so far, and so cuts some that would fit.
             assert len(wanted["words"]) + 2 + kept > length
-            ids, asked, labels = [*ids[: kept - 1], tokenizer.sep_id], asked[: len(wanted["labels"])], labels[: len(wanted["labels"])]
+            ids, positions, labels = [*ids[: kept - 1], tokenizer.sep_id], positions[: len(wanted["labels"])], labels[: len(wanted["labels"])]
             cut += 1
-        assert (ids, asked, labels) == (wanted["input_ids"], wanted["labeled_positions"], wanted["labels"])
+        assert (ids, positions, labels) == (wanted["input_ids"], wanted["labeled_positions"], wanted["labels"])
         assert list(feature.segments)[:kept] == wanted["segment_ids"]
     assert cut == 1
     assert set(TASKS["chunk"].featurize(examples[:1], tokenizer, length, head)[0].segments) == {0}, "a segment of 1 is asked for"
@@ -199,7 +199,7 @@ def test_windows_decide_words_where_they_have_most_context() -> None:
                 assert contexts[0] == max(contexts)
 
 
-def test_a_word_without_pieces_is_learned_and_answered(tiny_vocab: Path) -> None:
+def test_a_word_without_tokens_is_learned_and_answered(tiny_vocab: Path) -> None:
     tokenizer = load_tokenizer(tiny_vocab)
     head = Head(kind="tagging", labels=("X", "Y"))
     example = Example(id="0", text="", words=("the", "\x01", "cooking", ""), label=("X", "Y", "X", "Y"))
@@ -268,13 +268,13 @@ def finetune(output: Path, *more: str, start: Path | None = None) -> int:
 
 @pytest.fixture(scope="module")
 def done(names: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of one's own tags."""
+    """A finished run on user-defined tags."""
     output = tmp_path_factory.mktemp("runs") / "ner"
     assert finetune(output, "tagging", "--train", str(names / "train.txt"), "--dev", str(names / "dev.txt"), "--epochs", "4") == 0
     return output
 
 
-def test_own_tags_are_learned_from_sentences_of_any_length(done: Path, names: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_tags_are_learned_from_sentences_of_any_length(done: Path, names: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = json.loads((done / "scores.json").read_text())
     assert scores["main_metric"] == "f1" and scores["scores"]["f1"]["mean"] > 0.95
     rows = [json.loads(line) for line in (done / "predictions.jsonl").read_text().splitlines()]

@@ -130,8 +130,8 @@ def test_data_of_evaluate_compare_and_build_may_be_an_archive(tmp_path: Path) ->
     path = tarred(tmp_path / "SST-2.tar.gz", {"SST-2/train.tsv": ROWS, "SST-2/dev.tsv": ROWS})
     place = evaluate.data_place(TASKS["sst2"], str(path))
     assert (place / "dev.tsv").read_text() == ROWS
-    said: list[str] = []
-    asked = EvaluateSettings(model="unused", task="sst2", data=(str(path),))
-    assert auto_target.training_texts(asked, said.append) == ["a good film", "a bad film"] and not said
+    lines: list[str] = []
+    settings = EvaluateSettings(model="unused", task="sst2", data=(str(path),))
+    assert auto_target.training_texts(settings, lines.append) == ["a good film", "a bad film"] and not lines
     (place / "train.tsv").write_text("no header of GLUE\n")
-    assert auto_target.training_texts(asked, said.append) == [] and "train.tsv" in said[0]
+    assert auto_target.training_texts(settings, lines.append) == [] and "train.tsv" in lines[0]

@@ -268,7 +268,7 @@ def _own(**columns: str) -> Task:
 
 
 @pytest.mark.parametrize("name", OWN_FILES)
-def test_own_files(name: str, tmp_path: Path) -> None:
+def test_user_files(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(OWN_FILES[name])
     examples = _own().read(tmp_path / name, "train")
     assert [(e.text.replace("\\n", "\n"), e.label) for e in examples] == [('good, "very" good', "5"), ("two\nlines", "1")]
@@ -296,7 +296,7 @@ def test_own_files(name: str, tmp_path: Path) -> None:
         ("a.txt", "good\n", r"expected a file ending in .csv, .tsv, .jsonl"),
     ],
 )
-def test_wrong_own_files_are_named(name: str, content: str, message: str, tmp_path: Path) -> None:
+def test_wrong_user_files_are_named(name: str, content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         _own().read(tmp_path / name, "train")
@@ -306,7 +306,7 @@ def _labelled(labels: list[str]) -> list[Example]:
     return [Example(id=str(i), text="x", label=label) for i, label in enumerate(labels)]
 
 
-def test_own_labels_decide_the_head() -> None:
+def test_user_labels_decide_the_head() -> None:
     task = _own()
     assert task.head(_labelled(["10", "9", "10"])).labels == ("9", "10")
     assert task.head(_labelled(["yes", "no"])).labels == ("no", "yes")

@@ -72,7 +72,7 @@ def test_windows_read_everything(pair: bool, tokenizer: Tokenizer) -> None:
     assert {i for ids, _, _ in parts for i in ids} >= {*first, *(second or ())}
 
 
-def test_a_window_needs_room(tokenizer: Tokenizer) -> None:
+def test_a_window_too_short_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(UserError, match="--max-length 7 is too short for windows; give at least 8"):
         list(fit([5] * 20, None, tokenizer, 7, "windows"))
 
@@ -93,15 +93,15 @@ def test_windows_carry_the_label_and_are_averaged(tokenizer: Tokenizer) -> None:
 
 
 def test_options_are_set_recorded_and_read_again() -> None:
-    """A flag for a task that has no such option is refused; what a checkpoint's config.json says stands below what is asked for."""
+    """A flag for a task that has no such option is refused; a flag overrides a checkpoint's config.json."""
     from electra.settings import EvaluateSettings, FinetuneSettings
 
-    asked = FinetuneSettings(task="sst2", model="m", output=Path("o"), truncate="windows")
-    input_spec.check_asked(find_task("sst2"), asked)
-    task = input_spec.as_set(find_task("sst2"), asked)
+    settings = FinetuneSettings(task="sst2", model="m", output=Path("o"), truncate="windows")
+    input_spec.check_asked(find_task("sst2"), settings)
+    task = input_spec.as_set(find_task("sst2"), settings)
     assert task.options == {"truncate": "windows"}
     with pytest.raises(UserError, match=r"--truncate is not an option of chunk; it has --token-segment, --constrained"):
-        input_spec.check_asked(find_task("chunk"), asked)
+        input_spec.check_asked(find_task("chunk"), settings)
     written = input_spec.record(task, 64)
     for values in (written, {"electra_reading": written["electra_input_spec"]}):
         again = input_spec.input_spec(values, find_task("sst2"), 512)
@@ -164,5 +164,5 @@ def test_a_document_of_two_hundred_thousand_words(how: str, tmp_path: Path, tiny
     assert answers[1]["windows"] == 1
     assert answers[0]["windows"] >= tokens / 126 if how == "windows" else answers[0]["windows"] == 1, "as it was trained"
     assert cli.main(["predict", str(tmp_path / "run"), str(tmp_path / "dev.jsonl"), "--truncate", "windows"]) == 0
-    said = capsys.readouterr().err
-    assert "input: windows of 40 tokens (" in said and ("trained with truncate head" in said) == (how == "head")
+    error = capsys.readouterr().err
+    assert "input: windows of 40 tokens (" in error and ("trained with truncate head" in error) == (how == "head")

@@ -85,7 +85,7 @@ def test_killed_again_and_again(unbroken: Path, tmp_path: Path) -> None:
     assert not [path for path in (folder / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
-def test_sigterm_and_ctrl_c_save_and_tell_how_to_go_on(unbroken: Path, tmp_path: Path) -> None:
+def test_sigterm_and_ctrl_c_save_and_print_how_to_resume(unbroken: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     for number, step, go_on in ((signal.SIGTERM, 7, False), (signal.SIGINT, 21, True)):
         process = launch(folder, pause=0.05, go_on=go_on)
@@ -94,8 +94,8 @@ def test_sigterm_and_ctrl_c_save_and_tell_how_to_go_on(unbroken: Path, tmp_path:
         os.kill(process.pid, number)
         process.join()
         assert process.exitcode == 128 + number
-    told = folder.with_suffix(".log").read_text()
-    assert told.count("--resume to continue") == 2
+    log = folder.with_suffix(".log").read_text()
+    assert log.count("--resume to continue") == 2
     run_here(folder, go_on=True)
     final = outcome(folder)
     wanted = outcome(unbroken)

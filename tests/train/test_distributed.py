@@ -69,7 +69,7 @@ def test_two_ranks_are_one_rank_with_twice_the_batch(alone: Path, way: str, tmp_
     assert_equal(alone, tmp_path / "run")
 
 
-def test_a_generator_with_an_optimizer_of_its_own_is_sharded_as_well(tmp_path: Path) -> None:
+def test_a_generator_with_a_separate_optimizer_is_sharded_as_well(tmp_path: Path) -> None:
     values = {"steps": STEPS, "dropout": 0.0, "electra": {}, "generator_rate": 0.03}
     run_toy(tmp_path / "alone", batch_size=8, **values)
     assert run_ranks(2, tmp_path / "run", batch_size=4, parallel="fsdp", **values) == [0, 0]
@@ -149,7 +149,7 @@ def test_ranks_of_one_start_never_meet_those_of_an_earlier_one() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the ranks' processes in /proc")
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_torchrun_starts_a_lost_rank_again_and_the_run_goes_on(parallel: str, tiny_corpus: Path, tiny_vocab: Path, tmp_path: Path) -> None:
+def test_torchrun_restarts_a_lost_rank_and_the_run_continues(parallel: str, tiny_corpus: Path, tiny_vocab: Path, tmp_path: Path) -> None:
     assert main(["prepare", str(tiny_corpus), "--tokenizer", str(tiny_vocab), "--output", str(tmp_path / "shards"), "--workers", "1"]) == 0
     shape = "--hidden-size 16 --embedding-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 32 --sequence-length 32"
     rest = "--batch-size 4 --num-train-steps 30 --warmup-steps 3 --checkpoint-every 10 --evaluate-every 30 --device cpu --threads 1 --parallel"
@@ -163,11 +163,11 @@ def test_torchrun_starts_a_lost_rank_again_and_the_run_goes_on(parallel: str, ti
             time.sleep(0.005)
         children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
         os.kill(int(children[1]), signal.SIGKILL)
-        told = agent.communicate(timeout=600)[1]
+        error = agent.communicate(timeout=600)[1]
     finally:
         agent.terminate()  # it ends its ranks
-    assert agent.returncode == 0, told
-    assert len(json.loads((folder / "environment.json").read_text())["earlier"]) == 1, told
+    assert agent.returncode == 0, error
+    assert len(json.loads((folder / "environment.json").read_text())["earlier"]) == 1, error
     subprocess.run([*torchrun, *flags, str(tmp_path / "undisturbed")], check=True, capture_output=True)
     for model in ("final", "final/generator"):
         one, two = (load_file(path / model / "model.safetensors") for path in (folder, tmp_path / "undisturbed"))
@@ -258,8 +258,8 @@ def test_an_update_keeps_its_number_of_examples(examples: int, batch_size: int, 
     folder = checkpoint_of(tmp_path / "c", positions=[{}] * 2, examples_per_update=examples)
     found = checkpoint.split_global_batch(LoopSettings(batch_size=batch_size), folder, world_size)
     assert (found.batch_size, found.accumulation) == wanted
-    asked = checkpoint.split_global_batch(LoopSettings(batch_size=batch_size, total_batch_size=examples), None, world_size)
-    assert (asked.batch_size, asked.accumulation) == wanted
+    split = checkpoint.split_global_batch(LoopSettings(batch_size=batch_size, total_batch_size=examples), None, world_size)
+    assert (split.batch_size, split.accumulation) == wanted
 
 
 def test_ranks_that_cannot_share_an_update_are_refused(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_fine_tuning_refuses_another_number_of_ranks() -> None:
         FeatureStream(features, 4, seed=1).load_state(state)
 
 
-def test_a_restart_goes_on_only_with_its_own_run(tmp_path: Path) -> None:
+def test_a_restart_resumes_only_the_same_run(tmp_path: Path) -> None:
     mine = PretrainSettings(preset="mini", output=tmp_path / "run", data=DataSettings(data=(str(tmp_path / "shards"),)))
     assert after_restart(mine) == mine
     write_settings(mine.output, mine)

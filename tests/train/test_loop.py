@@ -80,7 +80,7 @@ def test_bf16_on_a_cpu_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"steps": None}, "give --num-train-steps, --num-train-tokens or --budget"),
         ({"steps": 0}, "--num-train-steps 0: expected at least 1"),
@@ -89,8 +89,8 @@ def test_bf16_on_a_cpu_trains(tmp_path: Path) -> None:
         ({"steps": None, "num_train_tokens": 0}, "--num-train-tokens 0: expected at least 1"),
     ],
 )
-def test_how_long_must_be_said_once(tmp_path: Path, values: dict[str, float], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_the_length_of_the_run_is_given_exactly_once(tmp_path: Path, values: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         run_toy(tmp_path, **values)  # type: ignore[arg-type]
 
 

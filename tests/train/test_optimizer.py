@@ -1,4 +1,4 @@
-"""The optimizer against the original's own numbers, and what PyTorch's optimizer gives where they should agree."""
+"""The optimizer against the original's numbers, and what PyTorch's optimizer gives where they should agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from electra.train.optimizer import Adam, has_weight_decay, learning_rate, param
 
 
 def original_depth(num_layers: int) -> Any:
-    """The original's depths by its own parameter names."""
+    """The original's depths by its parameter names."""
 
     def depth(name: str) -> int:
         if "task_specific/" in name:
@@ -101,7 +101,7 @@ def test_the_norm_is_of_all_gradients_together() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_an_optimizer_of_its_own_is_one_alone() -> None:
+def test_a_separate_optimizer_equals_one_alone() -> None:
     """In one Adam but separate, two sets of parameters go as each would with an Adam, a rate and a clip norm of its own."""
 
     def made() -> dict[str, nn.Parameter]:

@@ -47,7 +47,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         read_metrics(path)
 
 
-def test_environment_says_what_matters_and_names_no_machine(tmp_path: Path) -> None:
+def test_environment_records_what_matters_and_names_no_machine(tmp_path: Path) -> None:
     found = run_environment()
     assert found["versions"]["torch"] == torch.__version__
     assert found["cores"] >= 1
@@ -80,8 +80,8 @@ def test_plain_progress_is_a_line_now_and_then(tmp_path: Path, capsys: pytest.Ca
     log = RunLog(tmp_path, title="mini", tensorboard=False)
     for step in range(1, 101):
         log.progress(step, 100, loss=2.5, rate=1e-3, tokens_per_second=12345.6, seconds_left=100 - step)
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
         "mini: step 1/100  loss 2.5000  lr 1.00e-03  12,346 tokens/s  ETA 1 min 39 s",
         "mini: step 100/100  loss 2.5000  lr 1.00e-03  12,346 tokens/s  ETA 0 s",
     ]
@@ -96,7 +96,7 @@ def test_a_bar_where_a_person_watches(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "100/100" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another path"):
         RunLog(tmp_path / "file" / "run")
