@@ -138,6 +138,15 @@ def _reader(kind: Any, parse: Callable[[str], Any] | None) -> Callable[[str], An
     return read
 
 
+def _value_options(plain: Any, field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """What argparse needs to know of a flag's value."""
+    if typing.get_origin(plain) is typing.Literal:
+        choices = typing.get_args(plain)
+        return {"choices": choices, "type": type(choices[0])}
+    metavar = field.metadata.get("metavar") or (plain.__name__.upper() if plain is not str else field.name.upper())
+    return {"metavar": metavar, "type": _reader(plain, field.metadata.get("parse"))}
+
+
 def parser(cls: type, prog: str, default: Any = None, *, everything: bool = False, complete: bool = True) -> _Parser:
     """The parser of a settings class.
 
@@ -194,14 +203,7 @@ def parser(cls: type, prog: str, default: Any = None, *, everything: bool = Fals
         if plain is bool:
             target.add_argument(name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, **options)
             continue
-        if typing.get_origin(plain) is typing.Literal:
-            options["choices"] = typing.get_args(plain)
-            options["type"] = type(typing.get_args(plain)[0])
-        else:
-            options |= {
-                "type": _reader(plain, parse),
-                "metavar": field.metadata.get("metavar") or (plain.__name__.upper() if plain is not str else field.name.upper()),
-            }
+        options |= _value_options(plain, field)
         target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **options)
     return out
 

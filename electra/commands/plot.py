@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from electra.errors import UserError, did_you_mean, require
 from electra.settings import PlotSettings
 from electra.storage import atomic
@@ -97,13 +99,9 @@ def smooth(values: list[float]) -> list[float]:
     reach = len(values) / 80
     if reach < 1:
         return values
-    near = range(-math.ceil(3 * reach), math.ceil(3 * reach) + 1)
-    weights = {offset: math.exp(-0.5 * (offset / reach) ** 2) for offset in near}
-    out = []
-    for place in range(len(values)):
-        inside = [offset for offset in near if 0 <= place + offset < len(values)]
-        out.append(sum(weights[o] * values[place + o] for o in inside) / sum(weights[o] for o in inside))
-    return out
+    end = math.ceil(3 * reach)
+    weights = np.exp(-0.5 * (np.arange(-end, end + 1) / reach) ** 2)
+    return list(np.convolve(values, weights, "same") / np.convolve(np.ones(len(values)), weights, "same"))
 
 
 def draw(runs: dict[str, list[dict[str, Any]]], metrics: list[str], x: str, output: Path) -> None:

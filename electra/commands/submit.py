@@ -35,14 +35,14 @@ def run(settings: SubmitSettings) -> None:
         for file in files:
             unlabelled = made.answered[file]
             answers[file] = model.answer(unlabelled, batch_size=settings.batch_size)
-            _say(f"{file.name}: {len(answers[file]):,} answers by {models[name]}")
+            say(f"{file.name}: {len(answers[file]):,} answers by {models[name]}")
     for file in made.filled:
         answer, origin = constant_answer(find_task(file.task), settings.data)
         answers[file] = [answer] * len(made.filled[file])
         shown = f"{answer.label:.3f}" if isinstance(answer.label, float) else answer.label
-        _say(f"{file.name}: no model, {len(answers[file]):,} times '{shown}' ({origin})")
+        say(f"{file.name}: no model, {len(answers[file]):,} times '{shown}' ({origin})")
     for file in made.omitted:
-        _say(f"{file.name}: no model, omitted")
+        say(f"{file.name}: no model, omitted")
     examples = made.answered | made.filled
     contents = {}
     for file, predictions in answers.items():
@@ -50,7 +50,3 @@ def run(settings: SubmitSettings) -> None:
         contents[file.name] = glue_file(predictions, find_task(file.task).head([])) if is_glue else clue_file(predictions, examples[file])
     write_zip(settings.output, contents)
     print(f"{settings.output}: {', '.join(sorted(contents))}")
-
-
-def _say(line: str) -> None:
-    say(line)

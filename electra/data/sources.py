@@ -163,7 +163,7 @@ class Source:
     """One file, on disk, in a store or in an archive, or one hub dataset."""
 
     kind: str
-    """'text', 'records' (jsonl), 'parquet', 'archive', 'compressed' (its name does not tell its content) or 'hub'."""
+    """'text', 'records' (jsonl), 'parquet', 'archive', 'compressed' (its name does not show its content) or 'hub'."""
     name: str
     """Short name for messages: the path relative to the given folder."""
     path: Path | None = None
@@ -379,7 +379,7 @@ class _Member(io.RawIOBase):
 
 
 def open_sniffed(source: Source, report: CorpusReport) -> tuple[str, BinaryIO | None]:
-    """A compressed file whose name does not tell its content -> ('archive' or 'text', its decompressed stream, or None if it is damaged)."""
+    """A compressed file whose name does not show its content -> ('archive' or 'text', its decompressed stream, or None if it is damaged)."""
     try:
         head, stream = peek(decompressed(source.open(), source.ending), 262)
     except ArchiveBroken:

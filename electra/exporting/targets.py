@@ -157,12 +157,7 @@ def build_artifact(
     checkpoint = with_input_spec(load_checkpoint(source), max_length, truncate)
     role = role_of(checkpoint)
     tokenizer = load_tokenizer(checkpoint.path)
-    generator = None
-    if role == "discriminator" and (checkpoint.path / "generator" / "config.json").exists():
-        generator = load_checkpoint(checkpoint.path / "generator")
-        if generator.architecture != "ElectraForMaskedLM":
-            say(f"omitted: generator/, because {generator.architecture} cannot predict by itself")
-            generator = None
+    generator = _generator(checkpoint, say) if role == "discriminator" else None
 
     def make(folder: Path) -> Mapping[str, Any]:
         tokenizer.save(folder, trained_length(checkpoint))
@@ -191,6 +186,18 @@ def build_artifact(
         }
 
     return write_artifact(output, make)
+
+
+def _generator(checkpoint: Checkpoint, say: Callable[[str], None]) -> Checkpoint | None:
+    """The generator next to a discriminator, if it is a masked LM."""
+    folder = checkpoint.path / "generator"
+    if not (folder / "config.json").exists():
+        return None
+    found = load_checkpoint(folder)
+    if found.architecture == "ElectraForMaskedLM":
+        return found
+    say(f"omitted: generator/, because {found.architecture} cannot predict by itself")
+    return None
 
 
 def trained_length(checkpoint: Checkpoint) -> int:

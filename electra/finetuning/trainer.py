@@ -68,7 +68,8 @@ from electra.model.task_models import (
 )
 from electra.settings import FinetuneSettings, LoopSettings
 from electra.storage import atomic
-from electra.tasks import data_warnings, input_spec, question_answering
+from electra.tasks import input_spec, question_answering
+from electra.terminal import say
 from electra.train import distributed
 from electra.train.checkpoint import checkpoints, latest_checkpoint
 from electra.train.distributed import Ranks
@@ -93,7 +94,8 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         inputs = for_ranks(inputs, ranks)
         if ranks.first:
             atomic.write_text(output / "config.toml", tomli_w.dumps(inputs.recorded))
-            data_warnings.tell(inputs.warnings)
+            for line in inputs.warnings:
+                say(line)
         signal = None
         for seed in range(settings.loop.seed, settings.loop.seed + settings.seeds):
             folder = output / f"seed-{seed}"

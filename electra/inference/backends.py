@@ -203,14 +203,9 @@ def architecture_of(source: str | Path) -> str:
         return "ElectraForPreTraining" if str(source).endswith("discriminator") else "ElectraForMaskedLM"
     if is_artifact(source):
         return str(read_manifest(source)["architecture"])
-    return architecture_in(resolve.resolve(source))
-
-
-def architecture_in(folder: Path) -> str:
-    """Checkpoint folder -> the name of its Hugging Face class, without loading the weights."""
     from electra.model.huggingface import read_config
 
-    return str((read_config(folder).get("architectures") or ["ElectraModel"])[0])
+    return resolve.architecture_in(read_config(resolve.resolve(source)))
 
 
 QUESTION_ANSWERING = ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering")
@@ -309,7 +304,7 @@ class ArtifactBackend:
         self.role = role
         self.threads = threads
         self.hf_config = hf_config
-        self.architecture = str((hf_config.get("architectures") or ["ElectraModel"])[0])
+        self.architecture = resolve.architecture_in(hf_config)
         self.labels = artifact.labels if role in ("classifier", "token-classification") else ()
         problem = hf_config.get("problem_type")
         self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)

@@ -116,7 +116,7 @@ def _checkpoint(folder: Path) -> Description:
     if not isinstance(config, dict) or config.get("model_type") != "electra":
         kind = config.get("model_type") if isinstance(config, dict) else None
         raise UserError(f"{folder} holds a model of type '{kind}', not an ELECTRA")
-    architecture = (config.get("architectures") or ["ElectraModel"])[0]
+    architecture = resolve.architecture_in(config)
     out: Description = {"kind": "checkpoint", "path": str(folder), "architecture": architecture}
     out |= {key: config[key] for key in SHAPE if key in config}
     if "Classif" in architecture and config.get("id2label"):

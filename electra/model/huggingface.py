@@ -326,7 +326,7 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
     tensors = None
     if values["model_type"] == "bert":
         values, tensors = as_electra(values, read_weights(folder))
-    architecture = (values.get("architectures") or ["ElectraModel"])[0]
+    architecture = resolve.architecture_in(values)
     if role == "generator" and architecture != "ElectraForMaskedLM" and (folder / "generator" / "config.json").exists():
         return load_checkpoint(folder / "generator", role)
     wanted = ROLES.get(role)

@@ -61,7 +61,7 @@ class RandomStream:
         return collate([(row, np.zeros(self.length, np.int64)) for row in ids], keys)
 
 
-def report(settings: PretrainSettings, here: Ranks) -> list[str]:
+def report(settings: PretrainSettings, ranks: Ranks) -> list[str]:
     """Time each phase of the run for about half a minute -> the lines to print."""
     parts = phases(replace(settings, init=None))
     lines = [f"pretrain {settings.preset}: a dry run, nothing is written"]
@@ -70,7 +70,7 @@ def report(settings: PretrainSettings, here: Ranks) -> list[str]:
         if len(parts) > 1:
             what = "masked LM" if part.objective.objective == "mlm" else "discriminator"
             lines.append(f"phase {number} of {len(parts)}: {what}")
-        found, taken = _phase(part, here)
+        found, taken = _phase(part, ranks)
         lines += [f"  {name:<12}{text}" for name, text in found]
         seconds += taken
     if len(parts) > 1:
@@ -78,9 +78,9 @@ def report(settings: PretrainSettings, here: Ranks) -> list[str]:
     return lines
 
 
-def _phase(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str]], float]:
+def _phase(settings: PretrainSettings, ranks: Ranks) -> tuple[list[tuple[str, str]], float]:
     """One phase -> named lines, its total time in seconds."""
-    settings = replace(settings, loop=split_global_batch(settings.loop, None, here.world_size))
+    settings = replace(settings, loop=split_global_batch(settings.loop, None, ranks.world_size))
     loop, length = settings.loop, settings.data.sequence_length
     corpus = open_corpus(settings) if settings.data.data else None
     pieces = corpus.tokenizer if corpus is not None else VocabularySize(vocab_size=settings.data.vocab_size)
@@ -88,21 +88,21 @@ def _phase(settings: PretrainSettings, here: Ranks) -> tuple[list[tuple[str, str
 
     def open_batches(batch_size: int) -> BatchStream:
         if corpus is not None:
-            return open_stream(settings, corpus, batch_size, here)
-        return RandomStream(VocabularySize(vocab_size=pieces.vocab_size), length, batch_size, loop.seed + here.rank)
+            return open_stream(settings, corpus, batch_size, ranks)
+        return RandomStream(VocabularySize(vocab_size=pieces.vocab_size), length, batch_size, loop.seed + ranks.rank)
 
-    objective.to(here.device)
+    objective.to(ranks.device)
     if loop.activation_checkpointing:
         recompute(objective)
     few = min(4, loop.batch_size)
-    with autocast(here.device, loop.precision):
-        activations = activation_bytes(objective, next(open_batches(few)).to(here.device)) / few * loop.batch_size
-    timing = time_updates(objective, open_batches, loop, settings.optimizer, here)
-    return _lines(settings, timing, pieces.vocab_size, activations, "the data's examples" if corpus is not None else "random ids", here)
+    with autocast(ranks.device, loop.precision):
+        activations = activation_bytes(objective, next(open_batches(few)).to(ranks.device)) / few * loop.batch_size
+    timing = time_updates(objective, open_batches, loop, settings.optimizer, ranks)
+    return _lines(settings, timing, pieces.vocab_size, activations, "the data's examples" if corpus is not None else "random ids", ranks)
 
 
 def _lines(
-    settings: PretrainSettings, timing: Timing, vocab_size: int, activations: float, data: str, here: Ranks
+    settings: PretrainSettings, timing: Timing, vocab_size: int, activations: float, data: str, ranks: Ranks
 ) -> tuple[list[tuple[str, str]], float]:
     loop, length = settings.loop, settings.data.sequence_length
     speed = timing.tokens_per_update / timing.seconds_per_update
@@ -115,8 +115,8 @@ def _lines(
     else:
         seconds = loop.budget
         steps = fit_length(seconds, timing.seconds_per_update, evaluating, 0.0, loop).num_steps
-    known = cost(settings, vocab_size, here)
-    peak = known.peak_flops or here.world_size * 1e12 * measured_tflops(here.device, loop.precision)
+    known = cost(settings, vocab_size, ranks)
+    peak = known.peak_flops or ranks.world_size * 1e12 * measured_tflops(ranks.device, loop.precision)
     source = "stated" if known.peak_flops else "measured here on matmuls"
     original = flops.per_token_original(settings.model, settings.objective, vocab_size, length)
     tokens = steps * timing.tokens_per_update
@@ -125,15 +125,15 @@ def _lines(
         trial = f"computed from {timing.num_updates} updates of {timing.examples_per_microbatch} and {2 * timing.examples_per_microbatch} examples"
     if timing.slowdown > BUSY:
         trial += f", the fastest; the mean is {timing.slowdown:.1f} times as long, the machine is busy with other processes"
-    kept = 16 * timing.num_parameters / (here.world_size if loop.parallel == "fsdp" else 1)
+    kept = 16 * timing.num_parameters / (ranks.world_size if loop.parallel == "fsdp" else 1)
     memory = f"weights, gradients, moments {_bytes(kept)} + activations {_bytes(activations)} (computed)"
     if timing.examples_per_microbatch == loop.batch_size:
-        memory += f"; measured peak {_bytes(timing.peak_bytes)} ({'the GPU' if here.device.type == 'cuda' else 'this whole process'})"
+        memory += f"; measured peak {_bytes(timing.peak_bytes)} ({'the GPU' if ranks.device.type == 'cuda' else 'this whole process'})"
     return [
         ("parameters", f"{timing.num_parameters:,} trained, tied ones once; vocabulary of {vocab_size:,} tokens"),
         ("memory", memory),
         ("FLOPs", f"{known.flops_per_token / 1e6:,.1f} MFLOP per token (original ELECTRA's count: {original / 1e6:,.1f})"),
-        ("speed", f"{speed:,.0f} tokens/s, {timing.seconds_per_update:.3g} s per update ({trial}; {data}; {here.world_size} rank(s))"),
+        ("speed", f"{speed:,.0f} tokens/s, {timing.seconds_per_update:.3g} s per update ({trial}; {data}; {ranks.world_size} rank(s))"),
         ("MFU", f"{known.flops_per_token * speed / peak:.1%} of {peak / 1e12:.3g} TFLOP/s ({source})"),
         ("steps", f"{steps:,} of {timing.tokens_per_update:,.0f} tokens, {tokens:.3g} in all, {known.flops_per_token * tokens:.3g} FLOP"),
         ("time", f"{duration(seconds)}, {EVALUATIONS if not loop.evaluate_every else 'the'} evaluations included, checkpoints and start-up not"),

@@ -62,21 +62,21 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     if not settings.data.data:
         raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
     check(settings)
-    with distributed.join(settings.loop.device, settings.loop.threads) as here:
+    with distributed.join(settings.loop.device, settings.loop.threads) as ranks:
         # A machine that lost no rank counts no restart of its own.
-        if not settings.resume and any(here.gather(distributed.restarted())):
+        if not settings.resume and any(ranks.gather(distributed.restarted())):
             settings = after_restart(settings)
         check_data(settings)
         if not settings.resume:
-            checkpoint.split_global_batch(settings.loop, None, here.world_size)  # refuses before anything is written
+            checkpoint.split_global_batch(settings.loop, None, ranks.world_size)  # refuses before anything is written
             atomic.fresh_output(settings.output, remedy="continue it with --resume, or choose another --output")
-        here.wait()
-        with atomic.new_folder(settings.output, keep=lambda: _has_checkpoint(settings.output)) if here.first else nullcontext():
-            if here.first:
+        ranks.wait()
+        with atomic.new_folder(settings.output, keep=lambda: _has_checkpoint(settings.output)) if ranks.first else nullcontext():
+            if ranks.first:
                 write_run(settings)
             spent = _finished_phase(settings) if settings.resume else [0, 0, 0.0]
             for phase in phases(settings):
-                result, metrics = train_phase(phase, here)
+                result, metrics = train_phase(phase, ranks)
                 spent = [spent[0] + result.step, spent[1] + result.tokens, spent[2] + result.seconds]
                 if result.signal:
                     break
@@ -88,7 +88,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
             seconds=spent[2],
             metrics=metrics,
             signal=result.signal,
-            first=here.first,
+            first=ranks.first,
         )
 
 
@@ -114,12 +114,12 @@ def estimate(settings: PretrainSettings) -> PretrainResult:
     if settings.resume:
         raise UserError("--dry-run is for new runs; leave out --resume")
     check(settings)
-    with distributed.join(settings.loop.device, settings.loop.threads) as here:
-        lines = report(settings, here)
-        return PretrainResult(output=settings.output, checkpoint=settings.output / "final", estimate=tuple(lines), first=here.first)
+    with distributed.join(settings.loop.device, settings.loop.threads) as ranks:
+        lines = report(settings, ranks)
+        return PretrainResult(output=settings.output, checkpoint=settings.output / "final", estimate=tuple(lines), first=ranks.first)
 
 
-def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, dict[str, float]]:
+def train_phase(settings: PretrainSettings, ranks: Ranks) -> tuple[TrainResult, dict[str, float]]:
     """One phase: tokenized data -> batches -> objective -> the loop -> how it ended, and the last evaluation."""
     from electra.model import pretraining_models
     from electra.model.model_card import pretraining_card
@@ -128,18 +128,18 @@ def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, d
     from electra.train import checkpoint, evaluation, loop
 
     corpus = open_corpus(settings)
-    resume_from = here.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
-    settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, here.world_size))
-    objective, messages = build(settings, corpus, here, fresh=resume_from is None)
+    resume_from = ranks.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
+    settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, ranks.world_size))
+    objective, messages = build(settings, corpus, ranks, fresh=resume_from is None)
     measured = held_out(settings, corpus)
     length, precision = settings.data.sequence_length, settings.loop.precision
-    probe = open_probe(settings.watch, corpus.tokenizer, objective, here.device, precision, length)
-    log = open_log(settings, corpus, objective, here, messages, fresh=resume_from is None)
+    probe = open_probe(settings.watch, corpus.tokenizer, objective, ranks.device, precision, length)
+    log = open_log(settings, corpus, objective, ranks, messages, fresh=resume_from is None)
     metrics: dict[str, float] = {}
 
     def evaluate() -> dict[str, float]:
         metrics.clear()
-        metrics.update(evaluation.evaluate(objective, measured, here.device, settings.loop.precision))
+        metrics.update(evaluation.evaluate(objective, measured, ranks.device, settings.loop.precision))
         return dict(metrics)
 
     def save(folder: Path) -> None:
@@ -150,7 +150,7 @@ def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, d
 
     run = loop.Run(
         objective=objective,
-        stream=open_stream(settings, corpus, settings.loop.batch_size, here),
+        stream=open_stream(settings, corpus, settings.loop.batch_size, ranks),
         settings=settings.loop,
         optimizer=settings.optimizer,
         log=log,
@@ -158,13 +158,19 @@ def train_phase(settings: PretrainSettings, here: Ranks) -> tuple[TrainResult, d
         evaluate=evaluate if measured else None,
         probes=[] if probe is None else [(settings.watch.probe_every, probe)],
         separate_parameters=pretraining_models.generator_alone(objective),
-        ranks=here,
+        ranks=ranks,
     )
     return run.train(resume_from), metrics
 
 
 def open_log(
-    settings: PretrainSettings, corpus: Corpus, objective: MaskedLanguageModel | CorruptionObjective, here: Ranks, messages: list[str], *, fresh: bool
+    settings: PretrainSettings,
+    corpus: Corpus,
+    objective: MaskedLanguageModel | CorruptionObjective,
+    ranks: Ranks,
+    messages: list[str],
+    *,
+    fresh: bool,
 ) -> RunLog:
     """The run directory's log; it starts with `messages` and, in a new run, some corrupted examples."""
     from electra.pretraining.evaluate import examples_shown
@@ -172,11 +178,11 @@ def open_log(
     from electra.train.distributed import Ranks
     from electra.train.run_log import RunLog
 
-    price = cost(settings, corpus.tokenizer.vocab_size, here)
-    log = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=here.first, cost=price, wandb=settings.watch.wandb)
+    price = cost(settings, corpus.tokenizer.vocab_size, ranks)
+    log = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=ranks.first, cost=price, wandb=settings.watch.wandb)
     for message in messages:
         log.message(message)
-    if here.first and fresh and settings.watch.show_examples > 0:
-        first = next(open_stream(settings, corpus, settings.watch.show_examples, Ranks(0, 1, here.device)))
+    if ranks.first and fresh and settings.watch.show_examples > 0:
+        first = next(open_stream(settings, corpus, settings.watch.show_examples, Ranks(0, 1, ranks.device)))
         log.message("\n".join(examples_shown(objective, first, corpus.tokenizer)))
     return log

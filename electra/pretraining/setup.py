@@ -199,9 +199,9 @@ def open_corpus(settings: PretrainSettings) -> Corpus:
     return Corpus(shards=shards, tokenizer=tokenizer, tokenizer_path=tokenizer_path, examples=examples)
 
 
-def open_stream(settings: PretrainSettings, corpus: Corpus, batch_size: int, here: Ranks) -> PretrainingStream:
+def open_stream(settings: PretrainSettings, corpus: Corpus, batch_size: int, ranks: Ranks) -> PretrainingStream:
     """This rank's batches, from the first example on."""
-    return PretrainingStream(corpus.train, corpus.examples, batch_size, settings.loop.seed, rank=here.rank, world_size=here.world_size)
+    return PretrainingStream(corpus.train, corpus.examples, batch_size, settings.loop.seed, rank=ranks.rank, world_size=ranks.world_size)
 
 
 def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
@@ -210,12 +210,12 @@ def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
     return held_out_batches(splits, corpus.examples, size, num_evaluation_examples(settings), seed=0)
 
 
-def cost(settings: PretrainSettings, vocab_size: int, here: Ranks) -> TrainingCost:
+def cost(settings: PretrainSettings, vocab_size: int, ranks: Ranks) -> TrainingCost:
     """FLOPs per token, and the peak FLOP/s of all ranks' devices if known."""
-    peak = stated_tflops(settings.watch.peak_tflops, here.device, settings.loop.precision != "fp32")
+    peak = stated_tflops(settings.watch.peak_tflops, ranks.device, settings.loop.precision != "fp32")
     return TrainingCost(
         flops_per_token=flops.per_token(settings.model, settings.objective, vocab_size, settings.data.sequence_length),
-        peak_flops=None if peak is None else peak * 1e12 * here.world_size,
+        peak_flops=None if peak is None else peak * 1e12 * ranks.world_size,
     )
 
 
@@ -251,14 +251,14 @@ def initial_objective(
     )
 
 
-def build(settings: PretrainSettings, corpus: Corpus, here: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | CorruptionObjective, list[str]]:
+def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | CorruptionObjective, list[str]]:
     """The objective with initial weights (in a new run, those of --init), and messages about them."""
     words, messages, tokenizer = None, [], corpus.tokenizer
     if fresh and settings.model.embedding_init == "cooccurrence":
         # Weights of --init have their own vectors; only a new generator's output needs the frequencies.
         dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
-        counted = word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, dimensions) if here.first else None
-        words = here.agree(counted)
+        counted = word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, dimensions) if ranks.first else None
+        words = ranks.agree(counted)
         assert words is not None
         messages.append(f"word embeddings initialized from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
     objective = initial_objective(settings, tokenizer, words)

@@ -78,7 +78,7 @@ def named_sources(words: Sequence[str]) -> dict[str, str]:
     """'NAME=SOURCE' or 'SOURCE' -> name -> source, in their order; without a name it is the folder's.
 
     Raises:
-        UserError: a name that cannot stand in a URL, or two models of one name.
+        UserError: a name that is invalid in a URL, or two models of one name.
     """
     out: dict[str, str] = {}
     for word in words:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from electra import bundled
 from electra.errors import UserError, did_you_mean
@@ -24,6 +24,11 @@ FILES = [
     "special_tokens_map.json",
     "generator/*",
 ]
+
+
+def architecture_in(hf_config: Mapping[str, Any]) -> str:
+    """config.json -> the name of its Hugging Face class."""
+    return str((hf_config.get("architectures") or ["ElectraModel"])[0])
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -1,7 +1,7 @@
 """Files of tagged words -> examples: columns (CoNLL-2000, CoNLL-2003, CoNLL-U, ...) or jsonl with lists.
 
-A line of a column file is a word, an empty line ends a sentence. Columns stand between tabs where the first word's line has one, else
-between blanks; every line has as many. Lines of -DOCSTART- are passed over, and so are lines of # without a tab in a file of tabs.
+A line of a column file is a word, an empty line ends a sentence. Columns are separated by tabs where the first word's line has one, else
+by blanks; every line has as many. Lines of -DOCSTART- are passed over, and so are lines of # without a tab in a file of tabs.
 """
 
 from __future__ import annotations

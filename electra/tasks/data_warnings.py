@@ -12,7 +12,7 @@ import numpy as np
 from electra.contracts import Example, Head, Task
 from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
-from electra.terminal import say
+from electra.storage.resolve import architecture_in
 
 NGRAM = 13
 """Tokens of an n-gram that is not shared by chance: 13, as in GPT-3's contamination study (Brown et al. 2020, appendix C)."""
@@ -121,11 +121,6 @@ def _isin(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 SHOWN_LABELS = 6
 
 
-def architecture_in(hf_config: Mapping[str, Any]) -> str:
-    """config.json -> the name of its Hugging Face class."""
-    return str((hf_config.get("architectures") or ["ElectraModel"])[0])
-
-
 def head_line(source: str, hf_config: Mapping[str, Any], head: Head) -> str:
     """'runs/sst2: ElectraForSequenceClassification, head: classification into 2 classes (0, 1)'."""
     return f"{source}: {architecture_in(hf_config)}, head: {describe(head)}"
@@ -148,12 +143,6 @@ def start_line(source: str, hf_config: Mapping[str, Any], task: Task, head: Head
     architecture = architecture_in(hf_config)
     encoder = f"random weights in the shape of {source[7:]}" if source.startswith("random:") else f"{source}: encoder of its {architecture}"
     return f"{encoder}; new head for {task.name} ({'the original' if style == 'original' else style}'s form): {describe(head)}"
-
-
-def tell(lines: Sequence[str]) -> None:
-    """Print lines to standard error."""
-    for line in lines:
-        say(line)
 
 
 def data_lines(train: Sequence[Example], dev: Sequence[Example], head: Head, pretraining: Sequence[Path]) -> list[str]:

@@ -20,6 +20,7 @@ from electra.tasks.custom import SUFFIXES, Columns, own_task, resolve_metric
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec
 from electra.tasks.registry import find_task
 from electra.tasks.tagging import tagging_task
+from electra.terminal import say
 
 # ---- models ----
 
@@ -141,7 +142,8 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
         examples = read_labelled(task, place, settings.split)
     model = opened.for_task(task, wanted, settings)
     features = model.featurize(examples)
-    data_warnings.tell([data_warnings.head_line(opened.name, opened.hf_config, opened.head), f"{opened.name}: {model.spec.describe()}"])
+    say(data_warnings.head_line(opened.name, opened.hf_config, opened.head))
+    say(f"{opened.name}: {model.spec.describe()}")
     chunks = model.run(examples, settings.batch_size, features)
     predictions = [prediction for chunk in chunks for prediction in chunk.predictions]
     return Assessment(task=model.task, head=model.head, examples=examples, features=features, predictions=predictions)

@@ -176,7 +176,7 @@ def _plain(text: str) -> str:
 def usable(examples: list[Example], split: str, path: Path, counts: Counter[str]) -> list[Example]:
     """The usable examples; problems are counted on standard error."""
     if counts["moved"] or counts["lost"]:
-        moved = f"{counts['moved']:,} of {counts['answers']:,} answers stand elsewhere than their offsets say and were found in the text"
+        moved = f"{counts['moved']:,} of {counts['answers']:,} answers were not at their offsets and were found elsewhere in the text"
         say(f"{path.name}: {moved}, {counts['lost']:,} are not in it")
     kept = examples
     if split == "train":

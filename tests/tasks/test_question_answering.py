@@ -77,7 +77,7 @@ def test_wrong_offsets_are_corrected_and_reported(tmp_path: Path, capsys: pytest
     path = write_squad(tmp_path / "x.json", rows)
     starts = [example.answers[0].start for example in read_squad(path, "dev") if example.answers]
     assert starts == [10, 0, -1, 4]
-    assert "2 of 4 answers stand elsewhere than their offsets say and were found in the text, 1 are not in it" in capsys.readouterr().err
+    assert "2 of 4 answers were not at their offsets and were found elsewhere in the text, 1 are not in it" in capsys.readouterr().err
     assert [example.id for example in read_squad(path, "train")] == [rows[i]["context"] for i in (0, 1, 3)]
     assert "1 of 4 questions left out" in capsys.readouterr().err
 

@@ -307,9 +307,9 @@ def make_plan(checked: Checked, setup_seconds: float) -> AblationPlan:
     """
     settings, labelled, begun = checked.settings, checked.labelled, time.monotonic()
     lengths = token_lengths(labelled.train, checked.tokenizer, checked.finetuning.max_length)
-    with distributed.join(settings.device, settings.threads) as here:
-        costs = time_phases(checked.methods, checked.vocab_size, here)
-        measured = time_finetuning(checked.finetuning, checked.methods[0], checked.vocab_size, labelled.head, lengths, here)
+    with distributed.join(settings.device, settings.threads) as ranks:
+        costs = time_phases(checked.methods, checked.vocab_size, ranks)
+        measured = time_finetuning(checked.finetuning, checked.methods[0], checked.vocab_size, labelled.head, lengths, ranks)
     cost = FinetuneCost(**measured, num_train=len(labelled.train), num_dev=len(labelled.dev), dev_can_shrink=labelled.can_shrink)
     setup_seconds += time.monotonic() - begun
     per_step = plan.seconds_per_step(checked.methods, costs, settings)
@@ -326,7 +326,7 @@ def make_plan(checked: Checked, setup_seconds: float) -> AblationPlan:
     )
 
 
-def time_phases(methods: Sequence[Method], vocab_size: int, here: Ranks) -> dict[str, list[PhaseCost]]:
+def time_phases(methods: Sequence[Method], vocab_size: int, ranks: Ranks) -> dict[str, list[PhaseCost]]:
     """Every phase of every method, on random ids of full length -> its cost; the same network with the same objective is timed once."""
     found: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
@@ -335,7 +335,7 @@ def time_phases(methods: Sequence[Method], vocab_size: int, here: Ranks) -> dict
             for settings, _ in method.phase_shares():
                 if (key := _key(settings)) not in timed:
                     timed.add(key)
-                    found.setdefault(key, []).append(time_update(settings, vocab_size, here))
+                    found.setdefault(key, []).append(time_update(settings, vocab_size, ranks))
     return {
         method.name: [
             PhaseCost(share=share, flops=flops_per_step(settings, vocab_size), seconds=float(np.mean(found[_key(settings)])))
@@ -354,17 +354,19 @@ def _key(settings: PretrainSettings) -> str:
     return repr((model, objective.objective, objective.mask_prob, settings.data.sequence_length, examples_per_step(settings)))
 
 
-def time_update(settings: PretrainSettings, vocab_size: int, here: Ranks) -> float:
+def time_update(settings: PretrainSettings, vocab_size: int, ranks: Ranks) -> float:
     """Seconds of one update of pre-training."""
     pieces, length = VocabularySize(vocab_size=vocab_size), settings.data.sequence_length
     objective = initial_objective(settings, pieces)
     timing = time_updates(
-        objective.to(here.device), lambda size: RandomStream(pieces, length, size, 1), settings.loop, settings.optimizer, here, SECONDS
+        objective.to(ranks.device), lambda size: RandomStream(pieces, length, size, 1), settings.loop, settings.optimizer, ranks, SECONDS
     )
     return timing.seconds_per_update * examples_per_step(settings) / (settings.loop.batch_size * settings.loop.accumulation)
 
 
-def time_finetuning(settings: FinetuneSettings, method: Method, vocab_size: int, head: Head, lengths: Sequence[int], here: Ranks) -> dict[str, float]:
+def time_finetuning(
+    settings: FinetuneSettings, method: Method, vocab_size: int, head: Head, lengths: Sequence[int], ranks: Ranks
+) -> dict[str, float]:
     """Seconds per training example (all epochs) and per dev example: a forward pass is a third of an update."""
     shape = pretraining_models.discriminator_config(method.settings.model, vocab_size)
     network = task_network(Encoder(with_dropout(shape, settings.dropout)), head, settings.head)
@@ -378,7 +380,7 @@ def time_finetuning(settings: FinetuneSettings, method: Method, vocab_size: int,
         return FeatureStream(features, size, 1)
 
     optimizer = replace(settings.optimizer, layerwise_lr_decay=1.0)
-    timing = time_updates(task_objective(network, head).to(here.device), open_stream, settings.loop, optimizer, here, SECONDS)
+    timing = time_updates(task_objective(network, head).to(ranks.device), open_stream, settings.loop, optimizer, ranks, SECONDS)
     each = timing.seconds_per_update / (settings.loop.batch_size * settings.loop.accumulation)
     reading = 1 / FEATURES_PER_SECOND
     return {"per_train_example": settings.epochs * each + reading, "per_dev_example": each / 3 + reading, "fixed": FIXED_SECONDS}
