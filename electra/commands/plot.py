@@ -67,8 +67,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         seeds = sorted(str(seed.parent) for seed in path.glob("seed-*/metrics.jsonl"))
         remedy = f"give its seeds: {' '.join(seeds)}" if seeds else "give the --output of 'electra pretrain', or RUN/seed-1 of 'electra finetune'"
         raise UserError(f"{path} has no metrics.jsonl; {remedy}")
-    lines = read_metrics(file)
-    if not lines:
+    if not (lines := read_metrics(file)):
         raise UserError(f"{file} is still empty; wait for the first lines of the run")
     return lines
 
@@ -80,9 +79,8 @@ def choose(runs: dict[str, list[dict[str, Any]]], wanted: tuple[str, ...]) -> li
         UserError: no run has a given metric.
     """
     there = {name for lines in runs.values() for line in lines for name in line if name not in PLACE}
-    for name in wanted:
-        if name not in there:
-            raise UserError(f"no run has the metric '{name}'; {did_you_mean(name, there)}")
+    if unknown := [name for name in wanted if name not in there]:
+        raise UserError(f"no run has the metric '{unknown[0]}'; {did_you_mean(unknown[0], there)}")
     between = sorted(there - set(FIRST) - set(LAST))
     return list(wanted) or [name for name in (*FIRST, *between, *LAST) if name in there]
 
