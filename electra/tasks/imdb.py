@@ -6,6 +6,7 @@ task's dev split (the data set has no other held-out part; csv files may have on
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
@@ -121,16 +122,17 @@ def read_imdb(data: Path, split: str) -> list[Example]:
 @functools.lru_cache(maxsize=1)
 def _read_archive(path: Path, modified_ns: int) -> Reviews:
     """Both halves in one pass: a stream cannot go back, and a second pass would decompress again."""
+    with _archive_errors(path), tarfile.open(path, mode="r|*") as archive:
+        return _gather(_archive_members(archive), str(path), ("train", "test"))
+
+
+@contextlib.contextmanager
+def _archive_errors(path: Path) -> Iterator[None]:
+    """Whatever tarfile and the decompressors raise for damaged bytes -> `UserError`."""
     try:
-        with tarfile.open(path, mode="r|*") as archive:
-            return _gather(_archive_members(archive), str(path), ("train", "test"))
-    except (tarfile.TarError, EOFError, OSError) as error:
+        yield
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"{path} is not a complete tar archive ({error}); download it again") from None
-    except Exception as error:
-        # Each compression raises its own class for damaged bytes (lzma.LZMAError, zlib.error, ...).
-        if type(error).__module__ in ("lzma", "_lzma", "zlib", "bz2"):
-            raise UserError(f"{path} is damaged ({error}); download it again") from None
-        raise
 
 
 def _archive_members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
@@ -186,6 +188,7 @@ IMDB = Task(
 
 
 _UNLABELLED = re.compile(r"(?:\./)?(?:aclImdb/)?train/unsup/(\d+)_\d+\.txt")
+_NO_REVIEWS = "no reviews under train/unsup; give aclImdb, its parent, or its archive"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])")
 
 
@@ -198,16 +201,15 @@ def read_unlabelled(data: Path) -> list[str]:
     data = atomic.existing_path(data, "the IMDb folder or archive")
     found: list[tuple[int, str]] = []
     try:
-        for name, content in _members(data):
-            match = _UNLABELLED.fullmatch(name)
-            assert match is not None
-            found.append((int(match[1]), content.decode("utf-8")))
+        with _archive_errors(data):
+            for name, content in _members(data):
+                match = _UNLABELLED.fullmatch(name)
+                assert match is not None
+                found.append((int(match[1]), content.decode("utf-8")))
     except UnicodeDecodeError as error:
         raise UserError(f"{data}: an unlabelled review is not UTF-8 text ({error.reason}); download the data again") from None
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"{data} is not a complete tar archive ({error}); download it again") from None
     if not found:
-        raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, its parent, or its archive")
+        raise UserError(f"{data}: {_NO_REVIEWS}")
     return [text for _, text in sorted(found)]
 
 
@@ -218,12 +220,10 @@ def check_reviews(data: Path) -> None:
         UserError: no such path, a folder without them, or a file that is not an archive.
     """
     data = atomic.existing_path(data, "the IMDb folder or archive")
-    try:
+    with _archive_errors(data):
         for _ in _members(data):
             return
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"{data} is not a complete tar archive ({error}); download it again") from None
-    raise UserError(f"{data}: no reviews under train/unsup; give aclImdb, its parent, or its archive")
+    raise UserError(f"{data}: {_NO_REVIEWS}")
 
 
 def _members(data: Path) -> Iterator[tuple[str, bytes]]:
