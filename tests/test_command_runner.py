@@ -107,11 +107,21 @@ def test_call_returns_what_was_printed_and_a_signal_ends_the_run(tmp_path: Path,
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_between_commands_stops_and_handlers_are_put_back(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(Stopped) as stopped, stoppable():
-        os.kill(os.getpid(), number)
-        time.sleep(5)
-    assert stopped.value.code == 128 + number and signal.getsignal(number) is before
+    """In a process of its own: a signal must not reach the threads and handlers that other tests left in this one."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from electra.command_runner import Stopped, stoppable\n"
+        "number = int(sys.argv[1])\n"
+        "before = signal.getsignal(number)\n"
+        "try:\n"
+        "    with stoppable():\n"
+        "        os.kill(os.getpid(), number)\n"
+        "        time.sleep(60)\n"
+        "except Stopped as stopped:\n"
+        "    print(stopped.code, signal.getsignal(number) is before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(int(number))], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{128 + number} True\n"), done.stderr
 
 
 def test_outside_of_the_main_thread_signals_are_left_alone() -> None:

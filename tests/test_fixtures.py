@@ -132,4 +132,7 @@ def test_inspect_knows_what_it_is(path: str, capsys: pytest.CaptureFixture[str])
 def test_native_code_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Its library was removed from the fixture; an artifact of this target is not opened, and the message names the target."""
     assert main(["predict", "artefacts/torch-export", "inputs/reviews.txt"]) == 2
-    assert "torch-export" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "electra: artefacts/torch-export was built for target 'torch-export', which was removed; "
+        "build it again: electra build CHECKPOINT --target onnx --output ARTIFACT\n"
+    )

@@ -35,9 +35,21 @@ def _rows(values: dict[str, Any], indent: str = "") -> list[tuple[str, str]]:
         label = indent + name.replace("_", " ")
         if isinstance(value, dict):
             out += [(label, ""), *_rows(value, indent + "  ")]
+        elif name == "measured" and value:
+            out += [(label, ""), *((f"{indent}  {row['name']}", _measured(row)) for row in value)]
         else:
             out.append((label, _shown(name, value)))
     return out
+
+
+def _measured(row: dict[str, Any]) -> str:
+    """A row of `electra compare` in a few words; --json has all of it."""
+    if row.get("error") is not None:
+        return str(row["error"])
+    latency = row.get("latency") or {}
+    words = [f"{row['metric']} {row['score']:.4g}"] if row.get("score") is not None else []
+    words += [f"{latency['p50_ms']:.3g} ms a text"] if latency.get("p50_ms") is not None else []
+    return ", ".join([*words, *([_shown("size_bytes", row["size_bytes"])] if row.get("size_bytes") is not None else [])])
 
 
 def _shown(name: str, value: Any) -> str:

@@ -16,7 +16,8 @@ from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import dense_graph, role_of
 from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artifact
 from electra.model.huggingface import CONFIG_KEYS, Checkpoint, load_checkpoint
-from electra.tasks.input_spec import RECORD, find_record, recorded, tokenizer_limit
+from electra.tasks.input_spec import RECORD, find_record, input_spec, recorded, tokenizer_limit
+from electra.tasks.question_answering import QuestionOptions
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
@@ -149,10 +150,12 @@ def build_artifact(
         say: takes lines of progress.
 
     Raises:
-        UserError: no such checkpoint or target, a package is missing, or the network cannot be built for it.
+        UserError: no such checkpoint or target, no calibration texts, a package is missing, or the network cannot be built for it.
     """
     chosen = target(name)
     chosen.require()
+    if chosen.calibrated and not texts:
+        raise UserError(f"target {name} is calibrated on texts: give --calibrate FILE with texts like those the model will read")
     start = time.perf_counter()
     checkpoint = with_input_spec(load_checkpoint(source), max_length, truncate)
     role = role_of(checkpoint)
@@ -202,17 +205,28 @@ def _generator(checkpoint: Checkpoint, say: Callable[[str], None]) -> Checkpoint
 
 def trained_length(checkpoint: Checkpoint) -> int:
     """Longest input of a checkpoint in tokens: as trained where that is recorded, at most its positions."""
-    limit = min(checkpoint.config.max_position_embeddings, tokenizer_limit(checkpoint.path) or checkpoint.config.max_position_embeddings)
+    limit = _limit(checkpoint)
     return min(recorded(checkpoint.hf_config)[1] or limit, limit)
+
+
+def _limit(checkpoint: Checkpoint) -> int:
+    """Longest input that positions and tokenizer allow."""
+    positions = checkpoint.config.max_position_embeddings
+    return min(positions, tokenizer_limit(checkpoint.path) or positions)
 
 
 def with_input_spec(checkpoint: Checkpoint, max_length: int, truncate: str | None) -> Checkpoint:
     """A checkpoint whose config.json records another length or truncation.
 
     Raises:
-        UserError: a truncation for something else than a classifier of texts.
+        UserError: a length that is too short, or a truncation for something else than a classifier of texts.
     """
-    changes: dict[str, Any] = {"max_length": max_length} if max_length else {}
+    changes: dict[str, Any] = {}
+    if max_length:
+        # As `predict` takes it: at most the model's positions, at least what a text or a question needs.
+        changes["max_length"] = input_spec(checkpoint.hf_config, None, _limit(checkpoint), max_length=max_length).max_length
+        if role_of(checkpoint) == "question-answering":
+            QuestionOptions().check(changes["max_length"])
     if truncate is not None:
         if role_of(checkpoint) != "classifier":
             raise UserError(f"--truncate is for classifiers of texts, this is an {checkpoint.architecture}; leave it out")

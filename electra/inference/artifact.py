@@ -167,7 +167,7 @@ def open_artifact(source: str | Path) -> Artifact:
     path = bundled.located(source)
     if path.is_dir():
         manifest = _folder_manifest(path)
-        _reject_unknown_files({str(p.relative_to(path)) for p in path.rglob("*") if not p.is_dir()}, manifest, path)
+        _reject_unknown_files(_names(path), manifest, path)
         for name in manifest["files"]:
             if not (path / name).is_file():
                 raise UserError(f"{path} is incomplete: {name} is missing; copy it again, or build it again")
@@ -198,7 +198,7 @@ def open_artifact(source: str | Path) -> Artifact:
 
 
 def damaged_files(source: str | Path) -> list[str]:
-    """Compare every file of an artifact with its manifest -> a line for each that is missing or was changed (of a .zip the first one).
+    """Compare every file of an artifact with its manifest -> a line for each that is missing, changed or added (of a .zip the first one).
 
     Raises:
         UserError: not an artifact, or made by a newer version.
@@ -212,6 +212,10 @@ def damaged_files(source: str | Path) -> list[str]:
             return [str(error).partition("; ")[0]]
         return []
     manifest, found = _folder_manifest(path), []
+    try:
+        _reject_unknown_files(_names(path), manifest, path)
+    except UserError as error:
+        found.append(str(error).partition("; ")[0])
     for name, entry in manifest["files"].items():
         try:
             with (path / name).open("rb") as stream:
@@ -330,6 +334,10 @@ def _opened_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise UserError(f"{path} is not an artifact, or is incomplete: not a readable .zip ({str(error)[:100]}); copy it again") from None
+
+
+def _names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
 def _reject_unknown_files(present: set[str], manifest: Description, path: Path) -> None:

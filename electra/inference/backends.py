@@ -277,14 +277,15 @@ def open_artifact_backend(source: str | Path | Artifact, *, role: str = "any", d
     Raises:
         UserError: not an artifact, damaged, without what `role` needs, or its runtime is not installed.
     """
+    manifest = source.manifest if isinstance(source, Artifact) else read_manifest(source)
+    if manifest["target"] in REMOVED_TARGETS:
+        raise UserError(
+            f"{source.name if isinstance(source, Artifact) else source} was built for target '{manifest['target']}', which was removed; "
+            "build it again: electra build CHECKPOINT --target onnx --output ARTIFACT"
+        )
     artifact = source if isinstance(source, Artifact) else open_artifact(source)
     if device not in ("auto", "cpu"):
         raise UserError(f"{artifact.name} is built for the CPU ({artifact.target}); leave out device '{device}'")
-    if artifact.target in REMOVED_TARGETS:
-        raise UserError(
-            f"{artifact.name} was built for target '{artifact.target}', which was removed; "
-            "build it again: electra build CHECKPOINT --target onnx --output ARTIFACT"
-        )
     folder, own_role, role = artifact.path, artifact.role, ROLE_ALIASES.get(role, role)
     if role == "generator" and own_role != "generator" and artifact.has_generator:
         folder, own_role = folder / "generator", "generator"

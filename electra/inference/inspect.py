@@ -64,8 +64,9 @@ def verify(source: str) -> list[str]:
         path = resolve.resolve(source)
     if is_artifact(path):
         return damaged_files(path)
-    folders = [path, *(path / name for name in ("final", "best", "mlm-first/final")), *sorted(path.glob("checkpoints/step-*"))]
-    if not (found := [folder for folder in folders if (folder / "config.json").exists()]):
+    # Everywhere in a run: several tasks, seeds, trials and suites have folders of their own. A checkpoint's generator is checked with it.
+    folders = sorted(file.parent for file in path.rglob("config.json") if path == file.parent or not (file.parent.parent / "config.json").exists())
+    if not (found := [folder for folder in folders if not any(part.startswith(".") for part in folder.relative_to(path).parts)]):
         raise UserError(f"--verify reads tokenized data, artifacts, checkpoints and runs; {source} is none of these")
     return [line for folder in found for line in _damaged_checkpoint(folder)]
 

@@ -19,7 +19,7 @@ from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError, did_you_mean
 from electra.inference import masked_lm, replaced_tokens, token_classification
 from electra.inference.answerer import Answerer, answerer, describe_head, head_of, model_spec, require_head, task_of
-from electra.inference.artifact import ROLE_ALIASES, Artifact, is_artifact, open_artifact
+from electra.inference.artifact import ROLE_ALIASES, Artifact, is_artifact
 from electra.inference.backends import (
     PRETRAINED_NAMES,
     Array,
@@ -474,8 +474,8 @@ def load(
         require(name, architecture_of(source))
     backend: Backend
     if is_artifact(source):
-        artifact = open_artifact(source)
-        backend, folder = open_artifact_backend(artifact, role=role, device=device, threads=threads), artifact.path
+        opened = open_artifact_backend(source, role=role, device=device, threads=threads)
+        backend, folder = opened, opened.artifact.path
     else:
         backend = open_backend(source, role=role, device=device, threads=threads)
         folder = resolve.resolve(source)

@@ -142,8 +142,12 @@ class Batcher:
             for entry in batch:
                 self.metrics.queue_seconds.labels(self.name).observe(started - entry.arrived)
             tokens = sum(entry.cost.read for entry in batch)
-            self._answer(batch)
+            finished = self._answer(batch)
+            # Counted before it is handed over: whoever has an answer finds it in the metrics.
             self._note(batch, tokens, time.monotonic() - started)
+            if finished:
+                with contextlib.suppress(RuntimeError):  # the loop was closed by force
+                    finished[0].done.get_loop().call_soon_threadsafe(_hand_over, finished)
 
     def _next_batch(self) -> list[QueuedText]:
         """Wait for texts, then a moment for more, and take a batch; empty when the queue is empty and no more will come."""
@@ -166,7 +170,8 @@ class Batcher:
                     self._queued_tokens -= self._running_tokens
                     return batch
 
-    def _answer(self, batch: list[QueuedText]) -> None:
+    def _answer(self, batch: list[QueuedText]) -> list[Ticket]:
+        """Answer a batch -> the tickets that are complete now."""
         windows = sum(entry.cost.windows for entry in batch)
         longest = max(entry.cost.longest for entry in batch)
         batch_size = windows if windows * longest <= self.limits.max_batch_tokens else max(1, self.limits.max_batch_tokens // longest)
@@ -176,9 +181,7 @@ class Batcher:
         except Exception as error:
             if len(batch) > 1:
                 # One text that cannot be answered does not fail the others.
-                for entry in batch:
-                    self._answer([entry])
-                return
+                return [ticket for entry in batch for ticket in self._answer([entry])]
             answers = [None]
             batch[0].ticket.failure = error
         finished = []
@@ -188,9 +191,7 @@ class Batcher:
             ticket.missing -= 1
             if not ticket.missing:
                 finished.append(ticket)
-        if finished:
-            with contextlib.suppress(RuntimeError):  # the loop was closed by force
-                finished[0].done.get_loop().call_soon_threadsafe(_hand_over, finished)
+        return finished
 
     def _note(self, batch: list[QueuedText], tokens: int, seconds: float) -> None:
         self._running_tokens = 0

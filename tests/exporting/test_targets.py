@@ -18,6 +18,7 @@ from electra import cli
 from electra.data.pretraining_batches import collate
 from electra.data.tokenizer import load_tokenizer
 from electra.data.windows import Window, WindowInput
+from electra.errors import UserError
 from electra.exporting import onnx_int8
 from electra.exporting.dense_graph import dense_graph
 from electra.exporting.onnx import fused_model, operations
@@ -28,9 +29,24 @@ from electra.inference.predictor import Predictor, load
 from electra.model.encoder import EncoderConfig
 from electra.model.huggingface import encoder_of, load_checkpoint, new_module, reinitialize, save_checkpoint
 
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "v0.1"
 RANDOM_TEXTS = tuple(
     " ".join(np.random.default_rng(i).choice("the chef cooked a meal in old city film was good bad".split(), 3 + i % 40)) for i in range(48)
 )
+
+
+@pytest.mark.parametrize(("kind", "length"), [("classifier", 4), ("squad", 12)])
+def test_a_length_too_short_to_read_is_refused_before_building(kind: str, length: int, tmp_path: Path) -> None:
+    source = FIXTURES / "runs" / {"classifier": "classification", "squad": "squad"}[kind]
+    with pytest.raises(UserError, match=rf"max_length {length} is too short for a (text|question and its context); expected at least"):
+        build_artifact(str(source), "onnx", tmp_path / "built", max_length=length)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_length_beyond_the_positions_is_recorded_as_the_positions(tmp_path: Path) -> None:
+    build_artifact(str(FIXTURES / "runs" / "classification"), "onnx", tmp_path / "built", max_length=999)
+    config = json.loads((tmp_path / "built" / "config.json").read_text(encoding="utf-8"))
+    assert config["electra_input_spec"]["max_length"] == config["max_position_embeddings"] == 64
 
 
 def inputs_of(lengths: list[int], size: int) -> list[WindowInput]:

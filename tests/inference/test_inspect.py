@@ -12,6 +12,7 @@ from tiny_models import checkpoints, oracle, vocabulary
 
 from electra.cli import main
 from electra.errors import UserError
+from electra.inference.artifact import write_measurements
 from electra.inference.inspect import describe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,3 +197,25 @@ def test_verify_of_artifacts_names_every_changed_file(tmp_path: Path, capsys: py
     (place / "vocab.txt").unlink()
     lines = verified(place, capsys)
     assert len(lines) == 2 and str(place / "config.json") in lines[0] and f"{place / 'vocab.txt'} cannot be read" in lines[1]
+    (place / "more.bin").write_bytes(b"x")
+    assert verified(place, capsys)[0] == f"{place} contains 'more.bin', which is not in its artefact.json"
+
+
+def test_measurements_of_an_artifact_are_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "built"
+    shutil.copytree(ROOT / "tests" / "fixtures" / "v0.1" / "artefacts" / "onnx", place)
+    row = {"name": "fast", "error": None, "metric": "accuracy", "score": 0.8125, "latency": {"p50_ms": 0.1578}, "size_bytes": 2_500_000}
+    write_measurements(place, [row, {"name": "broken", "error": "it ended with code 1", "score": None, "latency": None, "size_bytes": None}])
+    assert main(["inspect", str(place)]) == 0
+    lines = [line.split("  ", 2)[-1].split(maxsplit=1) for line in capsys.readouterr().out.partition("measured")[2].splitlines()[1:]]
+    assert lines == [["fast", "accuracy 0.8125, 0.158 ms a text, 2.5 MB"], ["broken", "it ended with code 1"]]
+
+
+@pytest.mark.parametrize(("name", "inside"), [("several", "best/rte"), ("suite", "sst2/best"), ("search", "")])
+def test_verify_of_runs_with_several_models(name: str, inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / name
+    shutil.copytree(ROOT / "tests" / "fixtures" / "v0.1" / "runs" / name, run)
+    assert verified(run, capsys) == []
+    weights = run / inside / "model.safetensors" if inside else next(run.rglob("model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert verified(run, capsys) == [f"{weights} is damaged or incomplete"]

@@ -155,8 +155,9 @@ def test_unknown_precisions_are_refused(converted: Job, tmp_path: Path) -> None:
 
 
 def test_int8_without_texts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="needs calibration texts: give --calibrate FILE"):
-        building.build_int8(job(checkpoints()["classifier"], tmp_path))
+    with pytest.raises(UserError, match="target openvino-int8 is calibrated on texts: give --calibrate FILE"):
+        build_artifact(str(checkpoints()["classifier"]), "openvino-int8", tmp_path / "built")
+    assert not (tmp_path / "built").exists()
 
 
 @pytest.mark.slow

@@ -75,6 +75,20 @@ def test_an_idle_model_waits_no_longer_than_set() -> None:
         assert time.monotonic() - start < 10, "a full batch does not wait"
 
 
+def test_whoever_has_an_answer_finds_it_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting takes its time here: an answer that were handed over first would be missing from the metrics."""
+    count = Batcher._note
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.3)
+        count(*arguments)
+
+    monkeypatch.setattr(Batcher, "_note", slow)
+    with in_thread("classifier", max_wait_ms=0.0) as served:
+        assert call(served.url, "/predict", {"inputs": "rain"}).status == 200
+        assert metric(served.url, 'electra_texts_total{model="classifier"}') == 1
+
+
 def test_a_request_is_spread_over_batches() -> None:
     sent = texts(16)
     with in_thread("classifier", max_batch_tokens=32, max_wait_ms=0.0) as served:
