@@ -207,7 +207,7 @@ def test_measurements_of_an_artifact_are_a_line_each(tmp_path: Path, capsys: pyt
     row = {"name": "fast", "error": None, "metric": "accuracy", "score": 0.8125, "latency": {"p50_ms": 0.1578}, "size_bytes": 2_500_000}
     write_measurements(place, [row, {"name": "broken", "error": "it ended with code 1", "score": None, "latency": None, "size_bytes": None}])
     assert main(["inspect", str(place)]) == 0
-    lines = [line.split("  ", 2)[-1].split(maxsplit=1) for line in capsys.readouterr().out.partition("measured")[2].splitlines()[1:]]
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.partition("measured")[2].splitlines()[1:]]
     assert lines == [["fast", "accuracy 0.8125, 0.158 ms a text, 2.5 MB"], ["broken", "it ended with code 1"]]
 
 
