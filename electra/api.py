@@ -231,12 +231,12 @@ def pretrain(preset: Place | PretrainSettings | None = None, **arguments: Unpack
     return run.pretrain(settings)
 
 
-def finetune(task: str | FinetuneSettings, **arguments: Unpack[FinetuneArguments]) -> FinetuneResult:
+def finetune(task: str | FinetuneSettings | None = None, **arguments: Unpack[FinetuneArguments]) -> FinetuneResult:
     """Fine-tune a checkpoint on a task, on several together ('sst2+rte'), or on a suite, over one or several seeds.
 
     Args:
-        task: name of a task, 'own' (labelled files), 'tagging', several joined by '+', or a suite.
-        **arguments: as flags of `electra finetune`; `model` and `output` are required.
+        task: name of a task, 'own' (labelled files), 'tagging', several joined by '+', or a suite; None together with `resume=RUN`.
+        **arguments: as flags of `electra finetune`; `model` and `output` are required, unless a run is resumed.
 
     Raises:
         UserError: anything wrong with the settings, the files or the model.

@@ -269,7 +269,9 @@ def from_arguments(cls: type, arguments: Mapping[str, Any], where: str) -> Any:
 def _over_preset(cls: type, above: dict[str, Any], where: str) -> Any:
     """Given values (nested), over the preset that they name or the run that they resume -> a settings instance."""
     resumable = next((field for field in dataclasses.fields(cls) if field.metadata.get("run")), None)
-    if resumable is not None and (run := above.pop("resume", False)) is not False:
+    run = above.get("resume", False) if resumable is not None else False
+    if resumable is not None and run is not False and not _repeats_command(cls, above):
+        del above["resume"]
         return resumed(cls, _run_folder(run, above.get(resumable.metadata["run"]), flag_name(resumable.metadata["run"]), where), above, where)
     below: dict[str, Any] = {}
     if (named := _preset_field(cls)) and named.metadata.get("positional"):
@@ -309,6 +311,12 @@ def _take_preset(cls: type, flags: dict[str, Any], prog: str) -> str:
     if preset and by_flag and preset != by_flag:
         raise UserError(f"{prog}: PRESET '{preset}' and --preset '{by_flag}' differ; give one of them")
     return str(preset or by_flag)
+
+
+def _repeats_command(cls: type, above: dict[str, Any]) -> bool:
+    """Whether --resume comes with all required settings instead of a run: they are compared with the run's, if there is one."""
+    required = {field.name for field in dataclasses.fields(cls) if _required(field)}
+    return above["resume"] is True and bool(required) and required <= above.keys()
 
 
 def _run_folder(run: Any, output: Any, name: str, where: str) -> Path:

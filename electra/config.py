@@ -19,7 +19,7 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def flag(
     metavar: str | None = None,
     advanced: bool = False,
     toml_only: bool = False,
-    may_change: bool = False,
+    may_change: bool | Collection[str] = False,
     **metadata: Any,
 ) -> Any:
     """A field with more than a default.
@@ -82,7 +82,7 @@ def flag(
         metavar: how the value is shown in the help.
         advanced: shown by --help-all, not by --help.
         toml_only: meant for presets; the flag still works, with a deprecation line, and is in no help.
-        may_change: may be given with --resume.
+        may_change: may be given with --resume. On the field of --resume: the names of all that may, instead of their own marks.
         metadata: `preset` (kind of preset that the field names) and `run` (field that --resume's optional value sets).
     """
     if allowed is None and any(limit is not None for limit in (minimum, maximum, above, below)):
@@ -305,8 +305,13 @@ def resumed(cls: type, run: Path, typed: dict[str, Any], where: str) -> Any:
     file = run / "config.toml"
     if not file.exists():
         raise UserError(f"--resume: {run} is not a run directory (no config.toml); start it without --resume")
-    folder = next(field.metadata["run"] for field in dataclasses.fields(cls) if field.metadata.get("run"))
+    resume = next(field for field in dataclasses.fields(cls) if field.metadata.get("run"))
+    folder, named = resume.metadata["run"], resume.metadata["may_change"]
     recorded = read_toml(file) | {folder: str(run)}
+    # The preset chose for each task what differs by task (several tasks fine-tuned together), and does so again.
+    differing = {name for spec in recorded.pop("for_task", {}).values() for name in spec}
+    recorded = {name: value for name, value in recorded.items() if name not in differing}
+    changeable = [f.name for _, _, f in leaves(cls) if (f.metadata.get("may_change") if named is True else f.name in named)]
     before = build(cls, recorded, str(file))
     preset = typed.pop("preset", None)
     if preset is not None and preset != recorded.get("preset") and not (Path(preset).is_file() and file.samefile(preset)):
@@ -318,11 +323,11 @@ def resumed(cls: type, run: Path, typed: dict[str, Any], where: str) -> Any:
         value: Any = functools.reduce(lambda table, name: table.get(name, {}), path[:-1], typed).get(path[-1])
         if value is None or old == new or field.name == "resume":
             continue
-        if not field.metadata.get("may_change"):
-            allowed = [flag_name(f.name) for _, _, f in leaves(cls) if f.metadata.get("may_change") and f.name not in ("resume", folder)]
+        if field.name not in changeable:
+            allowed = [flag_name(name) for name in changeable if name not in ("resume", folder)]
             raise UserError(
                 f"{where} --resume {run}: {flag_name(field.name)} {as_typed(new, field.metadata.get('parse'))} would change the run (it has "
-                f"{as_typed(old, field.metadata.get('parse'))}); start a new run, or change only: {', '.join(allowed)}"
+                f"{'none' if old is None else as_typed(old, field.metadata.get('parse'))}); start a new run, or change only: {', '.join(allowed)}"
             )
         functools.reduce(lambda table, name: table.setdefault(name, {}), path[:-1], changes)[path[-1]] = value
     return build(cls, merge(recorded, changes) | {"resume": True}, where)

@@ -541,6 +541,46 @@ def test_resume_refuses(words: list[str], message: str, a_run: Path) -> None:
         resume(*[a_run if word == "RUN" else word for word in words])
 
 
+@pytest.fixture
+def a_finetuning(tmp_path: Path) -> Path:
+    """A run directory of two tasks; the preset chose 512 tokens for one of them."""
+    words = ["sst2+squad", "--model", "m", "--data", "glue", "--output", "elsewhere", "--learning-rate", "1e-4"]
+    made = from_command_line(settings.FinetuneSettings, words, "electra finetune")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(config.to_toml(made) + "\n[for_task.squad]\nmax_length = 512\n")
+    return tmp_path / "run"
+
+
+def resume_finetuning(*words: object) -> settings.FinetuneSettings:
+    return from_command_line(settings.FinetuneSettings, [str(word) for word in words], "electra finetune")
+
+
+def test_a_finetuning_resumes_by_its_run_alone(a_finetuning: Path) -> None:
+    found = resume_finetuning("--resume", a_finetuning, "--seeds", "3")
+    assert (found.task, found.model, found.output, found.resume, found.seeds) == ("sst2+squad", "m", a_finetuning, True, 3)
+    assert config.given(found)["optimizer"]["learning_rate"] == 1e-4 and "max_length" not in config.given(found)
+
+
+def test_resume_with_the_whole_command_may_be_its_first_start(tmp_path: Path) -> None:
+    found = resume_finetuning("sst2", "--model", "m", "--output", tmp_path / "new", "--resume")
+    assert found.resume and config.given(found) == {"task": "sst2", "model": "m", "output": str(tmp_path / "new"), "resume": True}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resume", "RUN", "--epochs", "9"], r"--epochs 9 would change the run \(it has 3\).*only: .*--seeds, "),
+        (["--resume", "RUN", "--num-train-steps", "9"], r"--num-train-steps 9 would change the run \(it has none\)"),
+        (["--resume"], "give --resume RUN"),
+        (["sst2", "--resume"], "give --resume RUN"),
+        (["--resume", "nowhere"], "nowhere is not a run directory"),
+    ],
+)
+def test_resume_of_a_finetuning_refuses(words: list[str], message: str, a_finetuning: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        resume_finetuning(*[a_finetuning if word == "RUN" else word for word in words])
+
+
 # ---- help ----
 
 

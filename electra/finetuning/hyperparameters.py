@@ -17,12 +17,10 @@ from electra import config
 from electra.contracts import Features, Head
 from electra.errors import UserError
 from electra.settings import FinetuneSettings, LoopSettings
+from electra.settings.finetune import CHANGE_ON_RESUME
 from electra.tasks.text_tasks import number
 
 DEFAULT_PRESET = "paper"
-FREE_TO_CHANGE = {"seeds", "resume", "json", "output", "device", "threads", "log_every", "checkpoint_every", "keep_checkpoints", "keep_steps"}
-FREE_TO_CHANGE |= {"workers", "engine", "ray_address", "search", "baselines", "pretraining_data"}
-"""Settings that may change when a run is resumed."""
 LENGTHS = ("num_train_steps", *config.INSTEAD_OF["num_train_steps"])
 """The settings that give the length of a run, instead of epochs."""
 ONE_TASK = ("teacher", "class_weights", "fold")
@@ -80,10 +78,10 @@ def recorded_values(settings: FinetuneSettings, input_specs: Mapping[str, Mappin
     """
     own = {task: {name: value for name, value in spec.items() if value != getattr(settings, name)} for task, spec in input_specs.items()}
     own = {task: spec for task, spec in own.items() if spec}
-    return config.to_values(settings) | ({"for_task": own} if own else {})
+    return config.to_values(replace(settings, resume=False)) | ({"for_task": own} if own else {})
 
 
-def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str] = FREE_TO_CHANGE) -> None:
+def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str] = CHANGE_ON_RESUME) -> None:
     """Check that the run in `output`, which is resumed, began with the same settings; both as nested values or flattened.
 
     Raises:

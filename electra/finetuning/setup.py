@@ -128,7 +128,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     tasks, warnings = {}, []
     for name, (task, training, dev) in read.items():
         task = resolve_metric(task, heads[name])
-        if len(names) == 1:
+        if len(names) == 1 and not path.exists():
             input_spec.check_asked(task, settings)
         tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, replace(whole, **specs[name]))
         warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], settings.head))

@@ -16,6 +16,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,14 @@ def write_config(settings: FinetuneSettings, search: Sequence[str]) -> None:
         raise UserError(
             f"{settings.output} was started without --workers, --engine, --search and --baselines; resume it without them, or choose another --output"
         )
-    values = {**config.given(settings), "task": settings.task, "model": settings.model, "seeds": settings.seeds, "output": str(settings.output)}
+    values = {
+        **given_values(settings),
+        "resume": False,
+        "task": settings.task,
+        "model": settings.model,
+        "seeds": settings.seeds,
+        "output": str(settings.output),
+    }
     if search:
         values["suite"] = {**values.get("suite", {}), "search": list(search)}
     if path.exists():
@@ -214,9 +222,15 @@ def plan(settings: FinetuneSettings, found: dict[str, Path | None], points: Sequ
     return trials
 
 
+def given_values(settings: FinetuneSettings) -> dict[str, Any]:
+    """What was given, nested. Version 0.1 recorded every setting of a suite or search: of such a run what differs from the defaults."""
+    found = config.given(settings)
+    return config.given(replace(settings)) if settings.resume and found.keys() >= {"json", "kind", "mixing"} else found
+
+
 def as_flags(settings: FinetuneSettings, *left_out: str) -> list[str]:
     """What was given, as flags of a trial: all but what the sweep itself chooses, and the fields left out."""
-    given, words = config.given(settings), []
+    given, words = given_values(settings), []
     for path, owner, field in config.leaves(FinetuneSettings):
         if owner is SuiteSettings or field.name in SET_BY_SWEEP or field.name in left_out:
             continue

@@ -24,6 +24,11 @@ def mixing(text: str) -> str:
     return text
 
 
+CHANGE_ON_RESUME = {"seeds", "resume", "json", "output", "device", "threads", "log_every", "checkpoint_every", "keep_checkpoints", "keep_steps"}
+CHANGE_ON_RESUME |= {"workers", "engine", "ray_address", "search", "baselines", "pretraining_data"}
+"""Settings of fine-tuning that may change when a run is resumed. Finished seeds have the others, also those that a pre-training may change."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SuiteSettings(Settings):
     """Many trials: suites of tasks, searches."""
@@ -75,6 +80,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
       electra finetune sst2 --model runs/mini/final --teacher runs/large/best --data glue --output runs/student
       electra finetune imdb --model runs/mini/final --data aclImdb --output runs/imdb --truncate head-tail --freeze-encoder-epochs 1
       electra finetune own --train a.jsonl --dev b.jsonl --label topics --kind multilabel --model runs/mini/final --output runs/topics
+      electra finetune --resume runs/sst2
       electra finetune tnews --preset clue --fold 0 --model runs/zh/final --data FewCLUE --output runs/tnews
     """
 
@@ -128,8 +134,9 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     """squad2: answer 'no answer' if the null odds exceed this; the best threshold on dev is reported and stored in the model's config.json."""
     double_unordered: bool = flag(True, advanced=True)
     """Also train on the swapped copy of each pair in tasks of unordered pairs (MRPC, STS-B), as original ELECTRA."""
-    resume: bool = False
-    """Skip finished seeds and continue an interrupted one."""
+    resume: bool = flag(False, run="output", may_change=CHANGE_ON_RESUME)
+    """Skip finished seeds and trials and continue interrupted ones: --resume RUN with the run's own settings, or the same command with --resume.
+    Only seeds, search, workers, threads, device, and logging and checkpoint intervals may change."""
     json: bool = False
     """Print the scores as JSON."""
     early_stopping: int = flag(0, minimum=0)

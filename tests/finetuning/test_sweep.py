@@ -124,8 +124,11 @@ def test_a_suite_of_an_earlier_version_continues(done: Path, start: Path, glue: 
     (output / "best").rmdir()
     words = _command(start, glue, output, "--seeds", "2", "--workers", "1")
     (output / "config.toml").write_text(config.to_toml(from_command_line(FinetuneSettings, words[1:], "electra finetune")))
+    resumed = from_command_line(FinetuneSettings, ["--resume", str(output)], "electra finetune")
+    given = from_command_line(FinetuneSettings, words[1:], "electra finetune")
+    assert sorted(sweep.as_flags(resumed)) == sorted(sweep.as_flags(given))
     assert cli.main([*words, "--resume", "--dropout", "0.3"]) == 2
-    assert cli.main([*words, "--resume"]) == 0
+    assert cli.main(["finetune", "--resume", str(output)]) == 0
     assert (output / "best" / "sst2" / "config.json").exists() and not (output / "sst2" / "best").exists()
     assert _read(output / "results.json")["tasks"] == _read(done / "results.json")["tasks"]
 

@@ -128,6 +128,8 @@ def test_resume_skips_finished_seeds(done: Path, start: Path, reviews: Path, tmp
     assert cli.main(_command(start, reviews, output, "--resume", "--seeds", "3", "--json", *LEARN)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == _read(output / "scores.json") and printed["seeds"] == [1, 2, 3]
+    assert cli.main(["finetune", "--resume", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == printed and "resume = false" in (output / "config.toml").read_text()
     after = (output / "seed-1" / "scores.json").stat().st_mtime_ns, (output / "best" / "model.safetensors").read_bytes()
     assert after[0] == before[0] and (after[1] == before[1] or printed["best_seed"] == 3)
 
