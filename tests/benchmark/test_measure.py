@@ -32,7 +32,7 @@ from electra.tasks.evaluate import named_task, read_labelled, resolved_task
 LABELS = ("negative", "neutral", "positive")
 
 
-def _said(labels: Sequence[Any]) -> list[Prediction]:
+def _predictions(labels: Sequence[Any]) -> list[Prediction]:
     return [Prediction(label=label) for label in labels]
 
 
@@ -71,7 +71,7 @@ class Sleeper:
         if self.behaviour == "dies" and padded_length:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self.milliseconds * (2 if padded_length else 1) / 1000 * -(-len(examples) // batch_size))
-        return _said(["torch" if "torch" in sys.modules else "1"] * len(examples))
+        return _predictions(["torch" if "torch" in sys.modules else "1"] * len(examples))
 
     def examine(self, examples: Sequence[Example], batch_size: int) -> Answered:
         return Answered(

@@ -38,19 +38,19 @@ def _examples(labels: Sequence[Any]) -> list[Example]:
     return [Example(id=str(number), text="x", label=label) for number, label in enumerate(labels)]
 
 
-def _said(labels: Sequence[Any]) -> list[Prediction]:
+def _predictions(labels: Sequence[Any]) -> list[Prediction]:
     return [Prediction(label=label) for label in labels]
 
 
 def test_agreement_of_every_kind() -> None:
     classes = Head(kind="classification", labels=("a", "b"))
-    assert measure.agreement(classes, [], _said(["a", "b", "a", "a"]), _said(["a", "a", "a", "a"])) == 0.75
+    assert measure.agreement(classes, [], _predictions(["a", "b", "a", "a"]), _predictions(["a", "a", "a", "a"])) == 0.75
     numbers = _examples([0.0, 5.0, 2.0])  # within 0.05 of each other is the same
-    assert measure.agreement(Head(kind="regression"), numbers, _said([1.0, 2.0, 3.0]), _said([1.04, 2.06, 3.0])) == pytest.approx(2 / 3)
+    assert measure.agreement(Head(kind="regression"), numbers, _predictions([1.0, 2.0, 3.0]), _predictions([1.04, 2.06, 3.0])) == pytest.approx(2 / 3)
     tags = Head(kind="tagging", labels=("O", "B-X"))
-    assert measure.agreement(tags, [], _said([("O", "B-X"), ("O",)]), _said([("O", "O"), ("O",)])) == pytest.approx(2 / 3)
+    assert measure.agreement(tags, [], _predictions([("O", "B-X"), ("O",)]), _predictions([("O", "O"), ("O",)])) == pytest.approx(2 / 3)
     several = Head(kind="multilabel", labels=("a", "b"))
-    assert measure.agreement(several, [], _said([("a", "b"), ()]), _said([("b", "a"), ("a",)])) == 0.5
+    assert measure.agreement(several, [], _predictions([("a", "b"), ()]), _predictions([("b", "a"), ("a",)])) == 0.5
 
 
 def test_logits_are_compared_by_label_and_only_of_the_same_tokens() -> None:
@@ -73,7 +73,7 @@ def test_scores_and_their_intervals() -> None:
     gold = rng.normal(size=150)
     near, far = gold + rng.normal(size=150), gold + 2 * rng.normal(size=150)
     task = dataclasses.replace(OWN, main_metric="pearson")
-    found = measure.score(task, Head(kind="regression"), _examples(gold.tolist()), [_said(near.tolist()), _said(far.tolist())])
+    found = measure.score(task, Head(kind="regression"), _examples(gold.tolist()), [_predictions(near.tolist()), _predictions(far.tolist())])
     assert found[0].scores["pearson"] == pytest.approx(stats.pearsonr(gold, near).statistic)
     options: dict[str, Any] = {"paired": True, "vectorized": False, "method": "percentile", "n_resamples": 1000, "rng": 5}
     theirs = stats.bootstrap((gold, near), lambda a, b: stats.pearsonr(a, b).statistic, **options).confidence_interval
@@ -81,5 +81,5 @@ def test_scores_and_their_intervals() -> None:
     drop = stats.bootstrap((gold, near, far), lambda a, b, c: stats.pearsonr(a, b).statistic - stats.pearsonr(a, c).statistic, **options)
     assert found[1].drop_interval == pytest.approx(tuple(drop.confidence_interval), abs=0.03)
     classes = Head(kind="classification", labels=("0", "1"))
-    (accuracy,) = measure.score(find_task("sst2"), classes, _examples(["1"] * 50), [_said(["1"] * 40 + ["0"] * 10)])
+    (accuracy,) = measure.score(find_task("sst2"), classes, _examples(["1"] * 50), [_predictions(["1"] * 40 + ["0"] * 10)])
     assert accuracy.scores == {"accuracy": 0.8} and accuracy.interval == significance.wilson(40, 50)

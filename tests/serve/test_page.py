@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from page_server import MODELS, PageServer
-from page_visit import Visit, browser, server, shared_server, texts, until, until_asked
+from page_visit import Visit, browser, server, shared_server, texts, until, until_requested
 
 from electra.serve import page as page_module
 from electra.serve.page import read_assets, takes_html
@@ -113,7 +113,7 @@ def test_a_slow_answer_to_an_older_text_is_dropped(browser: Any, server: PageSer
     with Visit(browser, server.url) as visit:
         page = visit.page
         page.fill("#detect-text", "the river")
-        until_asked(server, "the river")
+        until_requested(server, "the river")
         page.fill("#detect-text", "the chef ate")
         page.wait_for_selector("#detect .token.fake")
         page.wait_for_timeout(900)
@@ -151,7 +151,7 @@ def test_answers_of_the_other_panels(browser: Any, server: PageServer) -> None:
         until(page, "document.querySelector('#classify .facts').textContent.includes('onnx-int8')")
         page.check("#classify [name=paired]")
         page.fill("#classify-pair", "another")
-        until_asked(server, [["a wonderful film, warm and quietly funny", "another"]])
+        until_requested(server, [["a wonderful film, warm and quietly funny", "another"]])
         assert server.seen[-1] == ("sst2-int8/predict", {"inputs": [["a wonderful film, warm and quietly funny", "another"]]})
         page.click("#tab-tag")
         page.click("#tag .examples button >> nth=0")

@@ -100,7 +100,7 @@ def until(page: Any, condition: str, seconds: float = 5.0) -> None:
         page.wait_for_timeout(30)
 
 
-def until_asked(server: Any, inputs: Any) -> None:
+def until_requested(server: Any, inputs: Any) -> None:
     limit = time.monotonic() + 5
     while not any(body["inputs"] == inputs for _, body in server.seen):
         assert time.monotonic() < limit, server.seen
