@@ -224,7 +224,7 @@ def num_evaluation_examples(settings: PretrainSettings) -> int:
     return EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
 
 
-class SpecialTokens(Protocol):
+class VocabularyInfo(Protocol):
     """What an objective needs of a tokenizer."""
 
     @property
@@ -236,7 +236,7 @@ class SpecialTokens(Protocol):
 
 
 def initial_objective(
-    settings: PretrainSettings, vocabulary: SpecialTokens, words: WordStatistics | None = None
+    settings: PretrainSettings, vocabulary: VocabularyInfo, words: WordStatistics | None = None
 ) -> MaskedLanguageModel | CorruptionObjective:
     """The objective of a run with its initial weights, from its seed and, if counted, the statistics of its words."""
     return pretraining_models.build_objective(
