@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -347,7 +348,7 @@ def pipeline(task: str, model: str | Path | Predictor | None = None, **options: 
         options: passed to `load` (device, threads, max_length, truncate, batch_size); aggregation_strategy of 'token-classification'.
 
     Raises:
-        UserError: an unknown task, no such model, or a model without the head the task needs; the message says how to make one.
+        UserError: an unknown task or option, no such model, or a model without the head the task needs; the message says how to make one.
 
     Examples:
         >>> from electra import pipeline  # doctest: +SKIP
@@ -359,4 +360,11 @@ def pipeline(task: str, model: str | Path | Predictor | None = None, **options: 
         raise UserError(f"unknown task '{task}'; {did_you_mean(task, PIPELINES)}")
     kind, role = PIPELINES[task]
     extra = {name: options.pop(name) for name in ("aggregation_strategy",) if kind is TokenClassification and name in options}
+    for name in options:
+        if name in inspect.signature(kind.__call__).parameters:
+            raise UserError(f"{name} is an option of the call; give it with the texts: pipeline('{task}')(texts, {name}=...)")
+        if name not in (known := set(inspect.signature(load).parameters) - {"source", "role"}):
+            raise UserError(f"unknown option '{name}' of a pipeline; {did_you_mean(name, known)}")
+        if isinstance(model, Predictor):
+            raise UserError(f"{name} is an option of load, and the model is loaded already; give it there: load(..., {name}=...)")
     return kind(model if isinstance(model, Predictor) else load(model, role=role, **options), **extra)

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from electra.contracts import Features
 from electra.data import windows
 from electra.data.windows import split
 from electra.errors import UserError
+from electra.inference.pipelines import pipeline
 from electra.inference.predictor import Predictor, describe, load
 from electra.tasks.text_tasks import fit
 
@@ -260,3 +262,16 @@ def test_the_command_names_its_head(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "texts.txt").write_text("a film\n")
     assert main(["predict", str(checkpoints()["classifier"]), str(tmp_path / "texts.txt")]) == 0
     assert "ElectraForSequenceClassification, head: classification into" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": None}, r"top_k is an option of the call; give it with the texts: pipeline\('text-classification'\)\(texts, top_k=\.\.\.\)"),
+        ({"max_lenght": 8}, r"unknown option 'max_lenght' of a pipeline; did you mean 'max_length'\?"),
+        ({"max_length": 16}, r"max_length is an option of load, and the model is loaded already; give it there: load\(\.\.\., max_length=\.\.\.\)"),
+    ],
+)
+def test_options_that_a_pipeline_cannot_use_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        pipeline("text-classification", model=load(checkpoints()["classifier"]), **options)
