@@ -264,6 +264,10 @@ MISTAKES = {
     "a file alone": ("reviews.txt", "reviews.txt is a file, not a model; for the texts in it: electra predict shipped:sentiment reviews.txt"),
     "no quotes": ("wonderful film", 'a text of several words needs quotes: electra predict "wonderful film"'),
     "no such file": ("mine revuews.txt", "text file not found: revuews.txt; did you mean 'reviews.txt'"),
+    "a text as a file": (
+        "mine 'a fine film'",
+        "text file not found: a fine film; a text itself is given by standard input: echo 'a fine film' | electra",
+    ),
     "a shipped typo": ("shipped:sentimnt -", "'shipped:sentimnt': no such model is bundled with electra; did you mean 'sentiment'?"),
     "both": ("mine reviews.txt --text film", "both a file (reviews.txt) and --text; give one of them"),
     "an empty text": ("--text ' '", "the text is empty"),

@@ -129,6 +129,20 @@ def test_inspect_knows_what_it_is(path: str, capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("run", ["classification", "seeds", "several", "multilabel", "regression", "tagging", "squad2"])
+def test_a_finished_finetuning_resumes_without_training(run: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = json.loads((copy / "runs" / run / "scores.json").read_text())
+    assert main(["finetune", "--resume", f"runs/{run}", "--json"]) == 0, capsys.readouterr().err
+    found = json.loads(capsys.readouterr().out)
+    assert found["seconds"] == before["seconds"] and found["best_seed"] == before["best_seed"]
+
+
+def test_inspect_shows_what_is_not_there_as_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "runs/several"]) == 0
+    found = capsys.readouterr().out
+    assert "selected step" in found and "None" not in found
+
+
 def test_native_code_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Its library was removed from the fixture; an artifact of this target is not opened, and the message names the target."""
     assert main(["predict", "artefacts/torch-export", "inputs/reviews.txt"]) == 2

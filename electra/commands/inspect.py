@@ -62,5 +62,5 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) if value else "-"
+        return ", ".join("-" if one is None else str(one) for one in value) if value else "-"
     return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())

@@ -50,6 +50,8 @@ def check_readable(file: str) -> None:
         raise UserError("the text is empty; give one with words")
     if file == "-" or isinstance(file, TypedText):
         return
+    if " " in file.strip() and not Path(file).exists():
+        raise UserError(f"text file not found: {file}; a text itself is given by standard input: echo {shlex.quote(file)} | electra COMMAND MODEL -")
     path = atomic.existing_path(file, "text file")
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a text file; give one of its files")

@@ -118,13 +118,13 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
 
 def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Checkpoint]:
     """The data, the model's tokenizer and the model, which share a vocabulary."""
-    shards = {str(path): open_shards(path) for path in settings.data}
-    same_vocabulary(shards)
     checkpoint = load_checkpoint(settings.model)
     if checkpoint.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
         raise UserError(
             f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained one; score a fine-tuned one with --task"
         )
+    shards = {str(path): open_shards(path) for path in settings.data}
+    same_vocabulary(shards)
     if "sequence_length" in config.given(settings) and settings.sequence_length > (limit := checkpoint.config.max_position_embeddings):
         raise UserError(f"--sequence-length {settings.sequence_length} is above the {limit} positions of {settings.model}; lower it")
     tokenizer = load_tokenizer(checkpoint.path)

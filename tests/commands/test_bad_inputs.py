@@ -68,6 +68,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("truncated", "{cut} --data {shards}", "cut/model.safetensors cannot be read"),
         ("missing data", "{model} --data {none}", "not found"),
         ("wrong type", "{model} --data {corpus.txt}", "is not a shard folder (no manifest.json)"),
+        ("no task", "{classifier} --data {table.csv}", "score a fine-tuned one with --task"),
         ("truncated data", "{model} --data {shards-cut}", "held_out/ids.npy cannot be read"),
         ("beyond the positions", "{model} --data {shards} --sequence-length 1000", "--sequence-length 1000 is above the "),
         ("task typo", "{classifier} --task sst3 --data {glue}", "sst2"),
