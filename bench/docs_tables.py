@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
 MACHINE = BENCH + "2026-11-22-amd-epyc-2-cores.json"
+PAIRED = "bench/records/2026-11-29-paired.json"
 COMMAND = "python bench/docs_tables.py"
 MARK = re.compile(r"^<!-- table: ([\w-]+) -->\n(.*?)^<!-- end -->$", re.M | re.S)
 START_NAMES = {"electra": "`mini`: ELECTRA, one hour", "mlm": "`mini-mlm`: masked LM, one hour", "random": "random weights"}
@@ -433,6 +434,17 @@ def startup(old: list[str]) -> list[str]:
     """A fresh process to its answer on one sentence."""
     rows = [(name, f"{found['first']:.2f} s", f"{found['warm']['median']:.2f} s") for name, found in section("startup")["summary"].items()]
     return table(("fresh process", "first call", "later calls, median"), rows)
+
+
+@maker("paired")
+def paired(old: list[str]) -> list[str]:
+    """Two versions of electra, in turns."""
+    rows = []
+    for name, pairs in record(PAIRED)["seconds"].items():
+        ratios = sorted(after / before for after, before in pairs)
+        after, before = (statistics.median(side) * 1000 for side in zip(*pairs, strict=True))
+        rows.append((name, f"{before:.4g} ms", f"{after:.4g} ms", f"{statistics.median(ratios):.3f}", f"{ratios[0]:.3f} to {ratios[-1]:.3f}"))
+    return table(("what", "before", "after", "ratio, median", "least to most"), rows)
 
 
 @maker("deployment")

@@ -48,6 +48,9 @@ def with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "runs" / "mini"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(config.to_toml(parse(["pretrain", "mini", "--data", "shards", "--output", "runs/mini"])))
+    (tmp_path / "runs" / "sst2").mkdir()
+    words = ["finetune", "sst2", "--model", "runs/mini", "--data", "glue", "--output", "runs/sst2"]
+    (tmp_path / "runs" / "sst2" / "config.toml").write_text(config.to_toml(parse(words)))
     (tmp_path / "my-preset.toml").write_text('base = "small"\n')
     monkeypatch.chdir(tmp_path)
 

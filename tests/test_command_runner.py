@@ -235,6 +235,7 @@ def test_a_failed_process_is_reported_and_the_rest_continues(tmp_path: Path, cap
     assert "bad: failed: no such file; give another\n" in err and "2 at a time" in err
 
 
+@pytest.mark.signals
 @pytest.mark.usefixtures("scripts")
 def test_a_signal_ends_the_processes_which_save_themselves_and_starts_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saves = (
