@@ -6,7 +6,7 @@
 
 Both versions run with this interpreter and its packages, each in fresh processes that import its own checkout, the two in turns (A B, B A, ...),
 so that what else the machine does falls on both. A ratio is of one pair: the time of this checkout over the time of the base. The record is
-bench/records/DATE-paired.json (machine, commits, every raw time); the table is printed, and written next to the record as .md.
+bench/records/DATE-paired.json (machine, commits, every raw time); the table is printed.
 """
 
 from __future__ import annotations
@@ -204,9 +204,7 @@ def main() -> None:
     options.records.mkdir(parents=True, exist_ok=True)
     target = options.records / f"{datetime.date.today()}-paired.json"
     target.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
-    text = f"`{found['command']}` ({commit['this']} against {commit['base']})\n\n{table(rows)}"
-    target.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(text)
+    print(f"`{found['command']}` ({commit['this']} against {commit['base']})\n\n{table(rows)}")
 
 
 if __name__ == "__main__":
