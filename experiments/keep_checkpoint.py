@@ -13,6 +13,7 @@ import torch
 
 from electra.model import huggingface
 from electra.storage import atomic, resolve
+from electra.tasks.input_spec import copied_record
 
 
 def keep(run: Path, target: Path) -> None:
@@ -20,10 +21,21 @@ def keep(run: Path, target: Path) -> None:
     source = resolve.resolve(run)
     discriminator = huggingface.load_checkpoint(source, "discriminator")
     huggingface.save_checkpoint(
-        discriminator.module, target, tokenizer=source, dtype=torch.float16, card=(source / "README.md").read_text(encoding="utf-8")
+        discriminator.module,
+        target,
+        tokenizer=source,
+        dtype=torch.float16,
+        card=(source / "README.md").read_text(encoding="utf-8"),
+        extra=copied_record(discriminator.hf_config),
     )
     generator = huggingface.load_checkpoint(source, "generator")
-    huggingface.save_checkpoint(generator.module, target / "generator", tokenizer=None, dtype=torch.float16, embeddings_in_parent=True)
+    huggingface.save_checkpoint(
+        generator.module,
+        target / "generator",
+        dtype=torch.float16,
+        extra=copied_record(generator.hf_config),
+        embeddings_in_parent=True,
+    )
     (target / "record").mkdir(exist_ok=True)
     for folder, prefix in ((run / "mlm-first", "mlm-first-"), (run, "")):
         for name in ("config.toml", "metrics.jsonl", "environment.json"):
