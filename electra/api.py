@@ -100,8 +100,7 @@ def train_vocabulary(corpus: Place | Sequence[Place] | VocabSettings, **argument
         UserError: the corpus cannot be read or has no text, or `output` exists.
     """
     from electra.data.sources import CorpusReport
-    from electra.data.tokenizer import train_tokenizer
-    from electra.data.vocabulary_extension import sample_texts
+    from electra.data.vocabulary import sample_texts, train_tokenizer
 
     settings = _settings(VocabSettings, "train_vocabulary", "corpus", corpus, arguments)
     remote.fresh_output(settings.output, remedy="choose another --output")
@@ -129,7 +128,7 @@ def _extend_vocabulary(settings: VocabSettings, source: Path, report: Any) -> tu
     """The checkpoint in `source` with more tokens, written to the output folder complete or not at all -> its vocabulary's size, a line."""
     require("torch", "train")
     from electra.data.tokenizer import load_tokenizer
-    from electra.data.vocabulary_extension import count_words, extend_tokenizer, sample_texts
+    from electra.data.vocabulary import count_words, extend_tokenizer, sample_texts
     from electra.model.huggingface import extend_network, load_checkpoint, save_checkpoint
     from electra.model.model_card import extended_card
     from electra.tasks.input_spec import copied_record, recorded

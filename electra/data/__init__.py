@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from electra.data.documents import read_documents
     from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, held_out_batches
     from electra.data.shards import Shards, open_shards
-    from electra.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+    from electra.data.tokenizer import Tokenizer, load_tokenizer
+    from electra.data.vocabulary import train_tokenizer
 
 _MODULES = {
     "ExampleBuilder": "pretraining_batches",
@@ -33,7 +34,7 @@ _MODULES = {
     "load_tokenizer": "tokenizer",
     "open_shards": "shards",
     "read_documents": "documents",
-    "train_tokenizer": "tokenizer",
+    "train_tokenizer": "vocabulary",
 }
 __all__ = [
     "ExampleBuilder",

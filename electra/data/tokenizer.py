@@ -1,4 +1,4 @@
-"""vocab.txt or tokenizer.json -> `Tokenizer`: texts -> word-piece ids and back; and training of a WordPiece vocabulary.
+"""vocab.txt or tokenizer.json -> `Tokenizer`: texts -> word-piece ids and back.
 
 The rules are BERT's: remove control characters, separate Chinese characters, lower-case and strip accents (uncased models), split at white
 space and punctuation, then match the longest pieces from the left. `tokenizers` does the work; `fast_tokenizer` looks up repeated chunks.
@@ -7,18 +7,16 @@ space and punctuation, then match the longest pieces from the left. `tokenizers`
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import unicodedata
 from array import array
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from electra import bundled
 from electra.data.fast_tokenizer import GAP, ChunkCache, ChunkTable, concatenated
@@ -26,8 +24,6 @@ from electra.errors import UserError
 from electra.storage import atomic, remote
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-ALPHABET_COVERAGE = 0.9999
-"""Fraction of a corpus's characters that have single-letter pieces when a vocabulary is trained."""
 FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 TOKENIZER_FILES = (*FILES, *(f"tokenizer/{name}" for name in FILES))
 ONE_BY_ONE = 16
@@ -87,14 +83,6 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     if missing:
         raise UserError(f"{path} is not a WordPiece vocabulary: {missing[0]} is missing; expected one piece a line, {', '.join(SPECIAL_PIECES)} too")
     return vocabulary
-
-
-def choose_letters(counts: Counter[str], most: int) -> list[str]:
-    """The most frequent letters that cover the text, at most `most`, in code point order (equal counts: the lower code point first)."""
-    needed = ALPHABET_COVERAGE * counts.total()
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(most, 20)]
-    before = itertools.accumulate((count for _, count in ranked), initial=0)
-    return sorted(letter for (letter, _), covered in zip(ranked, before, strict=False) if covered < needed)
 
 
 # ---- the tokenizer ----
@@ -339,54 +327,3 @@ def _download_tokenizer(name: str) -> Path:
         if (folder / file).is_file():
             return folder / file
     raise UserError(f"'{name}' on the hub has neither tokenizer.json nor vocab.txt; give a model with a WordPiece tokenizer")
-
-
-# ---- training ----
-
-
-def train_tokenizer(
-    texts: Iterator[str],
-    size: int,
-    lowercase: bool = True,
-    min_frequency: int = 2,
-    *,
-    strip_accents: bool | None = None,
-    split_chinese: bool = True,
-) -> Tokenizer:
-    """Texts -> a Tokenizer of at most `size` pieces, the five special ones first.
-
-    The most frequent letters get pieces until they cover 99.99% of the first 20 million characters, but at most a quarter of the
-    vocabulary (each letter has two pieces: at the start of a word and inside); rarer letters become [UNK].
-
-    Raises:
-        UserError: no text, or `size` is too small.
-    """
-    if size < 100:
-        raise UserError(f"--size {size} is too small for a vocabulary; give at least 100")
-    backend = bert_rules({}, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
-    texts = map(encodable, texts)
-    head: list[str] = []
-    counts: Counter[str] = Counter()
-    for text in texts:
-        head.append(text)
-        counts.update(backend.normalizer.normalize_str(text))
-        if counts.total() > 20_000_000:
-            break
-    counts.pop(" ", None)
-    if not counts:
-        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text-field")
-    letters = choose_letters(counts, size // 4)
-    inner = [letter for letter in letters if len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) == 1]
-    # The trainer numbers pieces in the order of a hash map and breaks ties by number. With single letters given beforehand, their numbers
-    # are fixed, and the same corpus gives the same vocabulary.
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        min_frequency=min_frequency,
-        limit_alphabet=len(letters),
-        initial_alphabet=letters,
-        special_tokens=[*SPECIAL_PIECES, *letters, *(f"##{letter}" for letter in inner)],
-        show_progress=False,
-    )
-    backend.train_from_iterator(itertools.chain(head, texts), trainer)
-    vocabulary = backend.get_vocab(with_added_tokens=True)
-    return Tokenizer(bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))

@@ -455,7 +455,7 @@ def extend_network(checkpoint: Checkpoint, num_kept: int, parts: Sequence[Sequen
     """A pre-trained checkpoint, the old vocabulary's size, the old ids (per new word) and (N,) log ratios -> a network with N more rows.
 
     A new embedding is the mean of its parts' embeddings. A generator's output bias, which follows frequency, is the mean of theirs plus the
-    log ratio of frequencies (`data.vocabulary_extension.Extension.log_ratios`). The rows of old pieces are unchanged, to the bit.
+    log ratio of frequencies (`data.vocabulary.Extension.log_ratios`). The rows of old pieces are unchanged, to the bit.
 
     Raises:
         UserError: the vocabulary is larger than the network's.

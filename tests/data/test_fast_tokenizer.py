@@ -12,7 +12,8 @@ import pytest
 import tokenizers
 
 from electra.data.fast_tokenizer import ChunkTable, Pool, unpack
-from electra.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.vocabulary import train_tokenizer
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog.",

@@ -20,7 +20,8 @@ from electra.data import prepare as preparation
 from electra.data.documents import read_documents
 from electra.data.prepare_chunk import HashSet
 from electra.data.shards import Shards, Split, open_shards, same_vocabulary
-from electra.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.vocabulary import train_tokenizer
 from electra.errors import UserError
 
 SMALL = 2000

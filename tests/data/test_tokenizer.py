@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from electra.data import fast_tokenizer
-from electra.data.tokenizer import SPECIAL_PIECES, Tokenizer, load_tokenizer, train_tokenizer
+from electra.data.tokenizer import SPECIAL_PIECES, Tokenizer, load_tokenizer
+from electra.data.vocabulary import train_tokenizer
 from electra.errors import UserError
 
 TEXTS = [
@@ -184,7 +185,7 @@ def test_vocabulary_lines_end_at_newlines_alone(tmp_path: Path) -> None:
 
 
 def test_training_is_repeatable_in_another_process(tmp_path: Path) -> None:
-    code = "import sys; from electra.data.tokenizer import train_tokenizer; t = eval(sys.argv[1]); print(train_tokenizer(iter(t), 400).fingerprint)"
+    code = "import sys; from electra.data.vocabulary import train_tokenizer; t = eval(sys.argv[1]); print(train_tokenizer(iter(t), 400).fingerprint)"
     texts = [*TEXTS, *("".join(random.Random(i).choices("abcdef ", k=200)) for i in range(30))]
     prints = {subprocess.run([sys.executable, "-c", code, repr(texts)], capture_output=True, text=True, check=True).stdout for _ in range(3)}
     assert len(prints) == 1

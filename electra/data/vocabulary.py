@@ -1,8 +1,11 @@
-"""Tokenizer + text of a domain -> the tokenizer extended by the words that save most tokens; old ids do not change."""
+"""Text -> a new WordPiece vocabulary; tokenizer + text of a domain -> the tokenizer extended by the words that save most tokens (old ids do not
+change).
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,18 +13,105 @@ from dataclasses import dataclass
 
 import numpy as np
 import tokenizers
+from tokenizers import trainers
 
 from electra.data.documents import read_documents
 from electra.data.sources import CorpusReport, estimate_text_bytes
-from electra.data.tokenizer import Tokenizer, encodable, is_chunk_local
+from electra.data.tokenizer import SPECIAL_PIECES, Tokenizer, bert_rules, encodable, is_chunk_local
 from electra.errors import UserError
 from electra.settings import VocabSettings
 from electra.terminal import ReadingProgress
 
+ALPHABET_COVERAGE = 0.9999
+"""Fraction of a corpus's characters that have single-letter pieces when a vocabulary is trained."""
 MOST_CHUNKS = 500_000
 """Distinct chunks kept before they are split into words."""
 LONGEST_WORD = 100
 """Longest word, in characters, that BERT's rules split into pieces; a longer one is [UNK]."""
+
+
+# ---- the text ----
+
+
+def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]:
+    """Documents chosen by their hash, so that about `sample_bytes` of text come from everywhere in the corpus."""
+    expected = estimate_text_bytes(settings.corpus)
+    share = 1.0 if expected is None else min(1.0, settings.sample_bytes / max(1, expected))
+    taken = 0
+    with ReadingProgress(report, "reading for the vocabulary") as progress:
+        for document in read_documents(settings.corpus, text_field=settings.text_field, documents=settings.documents, report=report):
+            progress.show()
+            text = "\n".join(document.lines)
+            if share < 1:
+                digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
+                if int.from_bytes(digest, "little") >= share * 2**64:
+                    continue
+            taken += len(text.encode("utf-8"))
+            yield text
+            if taken >= settings.sample_bytes:
+                return
+
+
+# ---- a new vocabulary ----
+
+
+def choose_letters(counts: Counter[str], most: int) -> list[str]:
+    """The most frequent letters that cover the text, at most `most`, in code point order (equal counts: the lower code point first)."""
+    needed = ALPHABET_COVERAGE * counts.total()
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(most, 20)]
+    before = itertools.accumulate((count for _, count in ranked), initial=0)
+    return sorted(letter for (letter, _), covered in zip(ranked, before, strict=False) if covered < needed)
+
+
+def train_tokenizer(
+    texts: Iterator[str],
+    size: int,
+    lowercase: bool = True,
+    min_frequency: int = 2,
+    *,
+    strip_accents: bool | None = None,
+    split_chinese: bool = True,
+) -> Tokenizer:
+    """Texts -> a Tokenizer of at most `size` pieces, the five special ones first.
+
+    The most frequent letters get pieces until they cover 99.99% of the first 20 million characters, but at most a quarter of the
+    vocabulary (each letter has two pieces: at the start of a word and inside); rarer letters become [UNK].
+
+    Raises:
+        UserError: no text, or `size` is too small.
+    """
+    if size < 100:
+        raise UserError(f"--size {size} is too small for a vocabulary; give at least 100")
+    backend = bert_rules({}, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
+    texts = map(encodable, texts)
+    head: list[str] = []
+    counts: Counter[str] = Counter()
+    for text in texts:
+        head.append(text)
+        counts.update(backend.normalizer.normalize_str(text))
+        if counts.total() > 20_000_000:
+            break
+    counts.pop(" ", None)
+    if not counts:
+        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text-field")
+    letters = choose_letters(counts, size // 4)
+    inner = [letter for letter in letters if len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) == 1]
+    # The trainer numbers pieces in the order of a hash map and breaks ties by number. With single letters given beforehand, their numbers
+    # are fixed, and the same corpus gives the same vocabulary.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=min_frequency,
+        limit_alphabet=len(letters),
+        initial_alphabet=letters,
+        special_tokens=[*SPECIAL_PIECES, *letters, *(f"##{letter}" for letter in inner)],
+        show_progress=False,
+    )
+    backend.train_from_iterator(itertools.chain(head, texts), trainer)
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    return Tokenizer(bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
+
+
+# ---- an extended vocabulary ----
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,25 +137,6 @@ class Extension:
         tokens = f"{self.before['tokens_per_word']:.3f} -> {self.after['tokens_per_word']:.3f} tokens per word"
         split = f"{self.before['split_fraction']:.1%} -> {self.after['split_fraction']:.1%} of words split"
         return f"{len(self.words):,} tokens added ({words}): {tokens}, {split},"
-
-
-def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]:
-    """Documents chosen by their hash, so that about `sample_bytes` of text come from everywhere in the corpus."""
-    expected = estimate_text_bytes(settings.corpus)
-    share = 1.0 if expected is None else min(1.0, settings.sample_bytes / max(1, expected))
-    taken = 0
-    with ReadingProgress(report, "reading for the vocabulary") as progress:
-        for document in read_documents(settings.corpus, text_field=settings.text_field, documents=settings.documents, report=report):
-            progress.show()
-            text = "\n".join(document.lines)
-            if share < 1:
-                digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
-                if int.from_bytes(digest, "little") >= share * 2**64:
-                    continue
-            taken += len(text.encode("utf-8"))
-            yield text
-            if taken >= settings.sample_bytes:
-                return
 
 
 def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:

@@ -13,7 +13,7 @@ from tiny_models import SHAPE, Oracle, checkpoints
 
 from electra.cli import main
 from electra.data.tokenizer import Tokenizer, load_tokenizer
-from electra.data.vocabulary_extension import count_words, extend_tokenizer
+from electra.data.vocabulary import count_words, extend_tokenizer
 from electra.model.huggingface import load_checkpoint
 
 DOMAIN = "Zebrafish embryos, zebrafish larvae; the zebrafish [MASK] cooked quickly.\nembryos walk — Ünïque 数 quickly zebrafish\nthe chef quickly ate"
