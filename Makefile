@@ -56,13 +56,15 @@ check: $(DEV_READY)  ## style, types, layers and documentation only
 	$(BIN)/lint-imports
 	$(BIN)/python tools/typed_arguments.py --check
 	$(BIN)/python bench/docs_tables.py --check
+	$(BIN)/python tools/compatibility.py --check
 
 format: $(DEV_READY)  ## format every file
 	$(BIN)/ruff check --fix-only --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-docs: $(DEV_READY)  ## the generated tables of the documentation, from their records
+docs: $(DEV_READY)  ## the generated tables of the documentation, from their records and tests
 	$(BIN)/python bench/docs_tables.py
+	$(BIN)/python tools/compatibility.py
 
 wheel: $(RUN_READY)  ## dist/electra-VERSION-py3-none-any.whl, to install elsewhere: pip install 'WHEEL[runtime]'
 	$(PIP) wheel -q --no-deps --wheel-dir dist .

@@ -19,6 +19,8 @@ from electra.finetuning.hyperparameters import resolve
 from electra.settings import FinetuneSettings
 
 sys.path.insert(0, str(ROOT / "bench"))
+sys.path.insert(0, str(ROOT / "tools"))
+import compatibility
 import docs_tables
 
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in docs_tables.pages()}
@@ -161,3 +163,23 @@ def test_the_layers_of_a_page_are_those_of_the_import_contract(name: str) -> Non
     assert set(shown) == set(layers)
     groups = {word: i for i, layer in enumerate(contract["layers"]) for word in layer.split(" | ")}
     assert [groups[word] for word in shown] == sorted(groups[word] for word in shown)
+
+
+def test_the_matrix_of_forms_has_a_row_for_each_form_and_refuses_contradictions() -> None:
+    """Rows by form, columns by command, a test with its commands where a form has several; one cell has one outcome."""
+    exact, other = ("weights", "sharded", "predict", "exact", "a/test_b::test_c"), ("weights", "sharded", "HTTP", "refused", "a/test_b::test_d")
+    page = "words\n<!-- cases: weights -->\nold\n<!-- end -->\n"
+    cases = [compatibility.Case(*values) for values in (exact, other, ("tokenizers", "no row", "load", "exact", "t"))]
+    made = compatibility.written(page, cases)
+    assert made.splitlines()[1:] == [
+        "<!-- cases: weights -->",
+        "1 forms, 2 cells:",
+        "",
+        "| form | predict | HTTP | tests |",
+        "|---|---|---|---|",
+        "| sharded | exact | refused | `a/test_b::test_c` (predict), `a/test_b::test_d` (HTTP) |",
+        "<!-- end -->",
+    ]
+    assert compatibility.written(made, cases) == made
+    with pytest.raises(ValueError, match="sharded, predict: both exact and refused"):
+        compatibility.written(page, [cases[0], cases[0]._replace(outcome="refused")])

@@ -20,7 +20,8 @@ Section = Literal["weights", "tokenizers"]
 def conforms(*, form: str, where: str | tuple[str, ...], outcome: Outcome, section: Section = "weights") -> pytest.MarkDecorator:
     """The mark of a test.
 
-    form: the form of file in a few words. where: the command or interface that reads it ("predict", "pretrain --init", "Python", "HTTP", "load"), or several.
+    form: the form of file in a few words.
+    where: the command or interface that reads it ("predict", "pretrain --init", "Python", "HTTP", "load"), or several.
     outcome: "exact" where the answer equals that of the file's own library, "refused" where it is an error that names the field.
     """
     places = (where,) if isinstance(where, str) else where
