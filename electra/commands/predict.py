@@ -13,11 +13,12 @@ from electra import config
 from electra.contracts import Prediction
 from electra.errors import UserError
 from electra.inference import text_io
-from electra.inference.backends import QUESTION_ANSWERING, architecture_of
+from electra.inference.backends import architecture_of
 from electra.inference.predictor import Predictor, describe, is_token_classifier, load
 from electra.inference.text_io import Text, model_and_texts
 from electra.inference.token_classification import read_sentences, tagged_columns, tagged_json
 from electra.settings import PredictSettings
+from electra.storage import resolve
 from electra.terminal import counted
 
 
@@ -27,7 +28,7 @@ def run(settings: PredictSettings) -> None:
     model_name, file = model_and_texts("predict", "classifier", settings.model, settings.file, settings.text)
     settings = dataclasses.replace(settings, model=model_name, file=file)
     text_io.check_readable(settings.file)
-    if architecture_of(settings.model) in QUESTION_ANSWERING:
+    if resolve.head_of(architecture_of(settings.model)) == "span":
         answer_questions(settings, given)
         return
     if is_token_classifier(settings.model):

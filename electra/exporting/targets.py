@@ -16,6 +16,7 @@ from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import dense_graph, role_of
 from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artifact
 from electra.model.huggingface import CONFIG_KEYS, Checkpoint, load_checkpoint
+from electra.storage import resolve
 from electra.tasks.input_spec import RECORD, find_record, input_spec, recorded, tokenizer_limit
 from electra.tasks.question_answering import QuestionOptions
 
@@ -197,7 +198,7 @@ def _generator(checkpoint: Checkpoint, say: Callable[[str], None]) -> Checkpoint
     if not (folder / "config.json").exists():
         return None
     found = load_checkpoint(folder)
-    if found.architecture == "ElectraForMaskedLM":
+    if resolve.head_of(found.architecture) == "masked-lm":
         return found
     say(f"omitted: generator/, because {found.architecture} cannot predict by itself")
     return None

@@ -19,6 +19,7 @@ from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.windows import chunks, run_sorted
 from electra.errors import UserError
 from electra.inference.backends import Backend
+from electra.storage import resolve
 from electra.tasks.data_warnings import head_line
 from electra.tasks.input_spec import InputSpec, input_spec, with_options
 from electra.tasks.registry import TASKS
@@ -118,28 +119,21 @@ def example_size(example: Example) -> int:
 # ---- heads ----
 
 
-KINDS = {
-    "ElectraForTokenClassification": "tagging",
-    "ElectraForQuestionAnswering": "span",
-    "ElectraOriginalQuestionAnswering": "span",
-    "ElectraForPreTraining": "",
-    "ElectraForMaskedLM": "",
-    "ElectraModel": "",
-}
-"""Hugging Face class -> the kind of its head; '' where it is pre-trained only; any other is a classifier of some kind."""
 PRETRAINED_OUTPUTS = {
-    "ElectraForPreTraining": "whether each token was replaced",
-    "ElectraForMaskedLM": "words for the masked tokens",
-    "ElectraModel": "none, its last hidden states",
+    "replaced-tokens": "whether each token was replaced",
+    "masked-lm": "words for the masked tokens",
+    "encoder": "none, its last hidden states",
+    "cloze": "words for tokens from those before and after",
 }
+"""Heads of models that are pre-trained only."""
 
 
 def head_of(backend: Backend) -> Head | None:
     """The head of a fine-tuned model; None for one that is pre-trained only. A regression answers in the label's unit."""
-    kind = KINDS.get(backend.architecture)
-    if kind == "":
+    kind = resolve.head_of(backend.architecture)
+    if kind in PRETRAINED_OUTPUTS:
         return None
-    if kind is not None:
+    if kind != "classification":
         return Head(kind=kind, labels=tuple(backend.labels) if kind == "tagging" else ())
     if backend.is_regression:
         return Head(kind="regression")
@@ -174,5 +168,5 @@ def describe_head(name: str, backend: Backend) -> str:
     head = head_of(backend)
     if head is not None:
         return head_line(name, {"architectures": [backend.architecture]}, head)
-    what = "how likely each token is (Electric)" if backend.is_electric else PRETRAINED_OUTPUTS[backend.architecture]
+    what = "how likely each token is (Electric)" if backend.is_electric else PRETRAINED_OUTPUTS[resolve.head_of(backend.architecture)]
     return f"{name}: {backend.architecture}, head: {what}"

@@ -208,16 +208,13 @@ def architecture_of(source: str | Path) -> str:
     return resolve.architecture_in(read_config(resolve.resolve(source)))
 
 
-QUESTION_ANSWERING = ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering")
-
-
 def require_question_answering(name: str, architecture: str) -> None:
     """Check that a checkpoint of this architecture answers questions.
 
     Raises:
         UserError: it does not; the message names the command that fine-tunes it.
     """
-    if architecture not in QUESTION_ANSWERING:
+    if resolve.head_of(architecture) != "span":
         raise UserError(
             f"{name} answers no questions (it is an {architecture}); fine-tune it first: "
             f"electra finetune squad --model {name} --data squad --output runs/squad, then use runs/squad/best"
@@ -230,7 +227,7 @@ def require_classifier(name: str, architecture: str) -> None:
     Raises:
         UserError: it does not; the message names the command that fine-tunes it.
     """
-    if architecture in ("ElectraForSequenceClassification", "ElectraOriginalClassifier"):
+    if resolve.head_of(architecture) == "classification":
         return
     raise UserError(
         f"{name} has no classification head (it is an {architecture}, pre-trained only), so its labels would be random; fine-tune it first: "

@@ -149,7 +149,7 @@ class Predictor:
         Raises:
             UserError: there is none.
         """
-        if self.backend.architecture == "ElectraForMaskedLM":
+        if resolve.head_of(self.backend.architecture) == "masked-lm":
             return self.backend
         source: str | Path = self.name
         threads = getattr(self.backend, "threads", 0)
@@ -218,7 +218,7 @@ class Predictor:
         Raises:
             UserError: the model is not a token classifier.
         """
-        if self.backend.architecture != TOKEN_CLASSIFICATION:
+        if resolve.head_of(self.backend.architecture) != "tagging":
             remedy = f"fine-tune it first: electra finetune tagging --model {self.name} --train FILE --dev FILE --output RUN"
             raise UserError(f"{self.name} tags no words (it is an {self.backend.architecture}); {remedy}")
         return self.answerer
@@ -315,7 +315,7 @@ class Predictor:
     def _require_detector(self) -> None:
         if self.backend.is_electric:
             raise UserError(f"{self.name} is an Electric: it says how likely tokens are, not which were replaced; use 'electra score'")
-        if self.backend.architecture != "ElectraForPreTraining":
+        if resolve.head_of(self.backend.architecture) != "replaced-tokens":
             raise UserError(f"{self.name} detects no replaced tokens (it is an {self.backend.architecture}); give a pre-trained discriminator")
 
     # ---- likelihoods ----
@@ -335,9 +335,10 @@ class Predictor:
     def iterate_scores(self, texts: Iterable[str]) -> Iterator[TextLikelihood]:
         """`score` for any number of texts, in constant memory and in order."""
         backend = self.backend
-        if backend.architecture == "ElectraForPreTraining" and not backend.is_electric:
+        head = resolve.head_of(backend.architecture)
+        if head == "replaced-tokens" and not backend.is_electric:
             backend = self.generator
-        elif backend.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
+        elif head not in ("replaced-tokens", "masked-lm"):
             remedy = "give an Electric (pre-trained with --objective electric), a masked LM, or an ELECTRA with its generator"
             raise UserError(f"{self.name} gives no likelihoods (it is an {backend.architecture}); {remedy}")
         return masked_lm.score(backend, self.tokenizer, texts, max_length=min(self.max_length, backend.max_length), batch_size=self.batch_size)
@@ -396,9 +397,6 @@ class Predictor:
         """
         marked = masked_lm.encode_marked(text, self.tokenizer) if isinstance(text, str) else text
         return masked_lm.fill(self.generator, self.tokenizer, marked, min(self.max_length, self.generator.max_length), top_k, targets)
-
-
-TOKEN_CLASSIFICATION = "ElectraForTokenClassification"
 
 
 def as_example(item: Input) -> Example:
@@ -492,7 +490,7 @@ def is_token_classifier(source: str | Path) -> bool:
     Raises:
         UserError: no such checkpoint.
     """
-    return architecture_of(source) == TOKEN_CLASSIFICATION
+    return resolve.head_of(architecture_of(source)) == "tagging"
 
 
 def describe(model: Predictor) -> str:

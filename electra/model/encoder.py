@@ -25,6 +25,8 @@ Direction = Literal["both", "left", "right"]
 class EncoderConfig:
     """The shape of one encoder, in Hugging Face's names."""
 
+    model_type: Literal["electra", "bert"] = "electra"
+    """Whose classes of `transformers` open it. The encoders are the same function; names of weights and some heads differ."""
     vocab_size: int
     embedding_size: int
     hidden_size: int
@@ -36,6 +38,8 @@ class EncoderConfig:
     dropout: float = 0.1
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
+    hidden_act: str = "gelu"
+    """Activation of the feed-forward layers, in Hugging Face's names."""
 
     @property
     def head_size(self) -> int:

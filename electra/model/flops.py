@@ -17,6 +17,7 @@ Every sequence is assumed to have the full length.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from electra.settings import ModelSettings, ObjectiveSettings
 
@@ -36,7 +37,7 @@ ORIGINAL_MASKED = 0.15625
 """Fraction of tokens that reach the softmax in the original's count: 20 of 128."""
 
 
-def generator_sizes(settings: ModelSettings) -> dict[str, int]:
+def generator_sizes(settings: ModelSettings) -> dict[str, Any]:
     """The sizes of the generator that differ from the discriminator's: width, heads and depth scaled; feed-forward 4 x its width.
 
     Heads keep the discriminator's size. The original uses heads of size 64, which is the same at the paper's sizes; for other sizes the number

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from electra.settings import PretrainSettings
+from electra.storage.resolve import head_of
 
 METRICS = (
     "masked_lm_loss",
@@ -39,8 +40,8 @@ METRICS_NOTE = """Replaced-token metrics depend on the generator that made the r
 (`electra evaluate --corruption`)."""
 PRETRAINED_LIMITS = """The model knows the text it was trained on, with that text's errors and biases. It is an encoder to fine-tune, not a
 generator of text."""
-PIPELINE_TAGS = {"ElectraForSequenceClassification": "text-classification", "ElectraForMaskedLM": "fill-mask"}
-"""Architecture -> the hub's task."""
+PIPELINE_TAGS = {"classification": "text-classification", "masked-lm": "fill-mask"}
+"""Head -> the hub's task."""
 
 
 def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics: Mapping[str, float]) -> str:
@@ -82,7 +83,7 @@ def uploaded_card(name: str, found: Mapping[str, Any]) -> str:
     call = f'pipeline("text-classification", model="{name}")' if labels else f'load("{name}")'
     use = f"```python\nfrom electra import {call.partition('(')[0]}\n\nmodel = {call}\n```"
     about = "\n".join([f"{found['architecture']}, made with the electra toolkit.", "", *labels, *sizes, "", use])
-    return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(found["architecture"]))
+    return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(head_of(found["architecture"])))
 
 
 def model_card(

@@ -28,6 +28,7 @@ from electra.model.huggingface import Checkpoint, is_electric, load_checkpoint
 from electra.model.objectives import CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective
 from electra.model.pretraining_models import main_network
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, WatchSettings
+from electra.storage import resolve
 from electra.tasks.input_spec import recorded
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.text_tasks import choose_examples
@@ -119,7 +120,7 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
 def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Checkpoint]:
     """The data, the model's tokenizer and the model, which share a vocabulary."""
     checkpoint = load_checkpoint(settings.model)
-    if checkpoint.architecture not in ("ElectraForPreTraining", "ElectraForMaskedLM"):
+    if resolve.head_of(checkpoint.architecture) not in ("replaced-tokens", "masked-lm"):
         raise UserError(
             f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained one; score a fine-tuned one with --task"
         )

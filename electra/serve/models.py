@@ -11,7 +11,6 @@ from typing import Any
 from electra import bundled
 from electra.errors import UserError
 from electra.inference.artifact import is_artifact, read_manifest
-from electra.inference.backends import QUESTION_ANSWERING
 from electra.inference.predictor import Predictor, load
 from electra.inference.text_io import Text
 from electra.serve.operations import AnswerQuestion, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, PreparedText, Tag
@@ -24,14 +23,13 @@ SHIPPED = ("shipped:sentiment", "shipped:detector")
 GENERIC_FOLDERS = ("best", "final")
 """Folders of a run; a model in one is named after the run."""
 ROLES = {
-    "ElectraForSequenceClassification": "classifier",
-    "ElectraOriginalClassifier": "classifier",
-    "ElectraForTokenClassification": "tagger",
-    "ElectraForPreTraining": "discriminator",
-    "ElectraForMaskedLM": "generator",
-    **dict.fromkeys(QUESTION_ANSWERING, "span finder"),
+    "classification": "classifier",
+    "tagging": "tagger",
+    "replaced-tokens": "discriminator",
+    "masked-lm": "generator",
+    "span": "span finder",
 }
-"""Roles in /models, with the names of version 0.1."""
+"""Head -> role in /models, with the names of version 0.1."""
 TASKS = {"classifier": "text-classification", "tagger": "token-classification", "span finder": "question-answering", "generator": "fill-mask"}
 """Role -> the task that Hugging Face's payloads mean; of another role it depends on the text."""
 WARM_UP: dict[type[Operation], tuple[Operation, Any]] = {
@@ -136,7 +134,7 @@ def open_models(sources: dict[str, str], settings: ServeSettings) -> dict[str, M
 def as_model(name: str, predictor: Predictor, record: dict[str, Any] | None = None) -> Model:
     """A predictor under a name, warmed up."""
     record = record or {}
-    role = ROLES.get(predictor.backend.architecture, "encoder")
+    role = ROLES.get(resolve.head_of(predictor.backend.architecture), "encoder")
     task = record.get("task") or predictor.backend.hf_config.get("finetuning_task")
     model = Model(name, predictor, role, str(task) if task else None, str(record.get("target", "pytorch")), list(record.get("measured") or []))
     for kind, (operation, item) in WARM_UP.items():

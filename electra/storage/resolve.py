@@ -17,18 +17,52 @@ HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 FILES = [
     "config.json",
     "*.safetensors",
-    "pytorch_model.bin",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin",
+    "pytorch_model.bin.index.json",
     "vocab.txt",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "generator/*",
 ]
+HEADS = {
+    "ElectraModel": "encoder",
+    "ElectraForPreTraining": "replaced-tokens",
+    "ElectraForMaskedLM": "masked-lm",
+    "ElectraForSequenceClassification": "classification",
+    "ElectraForTokenClassification": "tagging",
+    "ElectraForQuestionAnswering": "span",
+    "BertModel": "encoder",
+    "BertForPreTraining": "masked-lm",
+    "BertForMaskedLM": "masked-lm",
+    "BertForSequenceClassification": "classification",
+    "BertForTokenClassification": "tagging",
+    "BertForQuestionAnswering": "span",
+    # Not classes of transformers: the original's heads have no counterpart there, and Electric's generator reads no masked text.
+    "ElectraOriginalClassifier": "classification",
+    "ElectraOriginalQuestionAnswering": "span",
+    "ElectraTwoTowerGenerator": "cloze",
+}
+"""Architecture -> what its head does."""
 
 
 def architecture_in(hf_config: Mapping[str, Any]) -> str:
     """config.json -> the name of its Hugging Face class."""
-    return str((hf_config.get("architectures") or ["ElectraModel"])[0])
+    bare = "BertModel" if hf_config.get("model_type") == "bert" else "ElectraModel"
+    return str((hf_config.get("architectures") or [bare])[0])
+
+
+def head_of(architecture: str) -> str:
+    """Architecture -> 'replaced-tokens', 'masked-lm', 'classification', 'tagging', 'span', 'encoder' (none) or 'cloze' (Electric's generator).
+
+    Raises:
+        UserError: an architecture whose head is not implemented.
+    """
+    if architecture not in HEADS:
+        raise UserError(f"architecture '{architecture}' is not supported; supported: {', '.join(HEADS)}")
+    return HEADS[architecture]
 
 
 def newest_checkpoint(run: Path) -> Path | None:
