@@ -20,9 +20,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
-# Tests that send signals to their own process, in a process that ran nothing else; exit code 5: ARGS selects none of them.
-ALONE := $(SINGLE) $(BIN)/python -m pytest -q
-
 .DEFAULT_GOAL := install
 .PHONY: help install demo model test test-all check format docs wheel bench browser
 
@@ -42,12 +39,10 @@ model: $(DEV_READY)  ## the bundled models again from raw text: three to four ho
 	sh experiments/model.sh $(ARGS)
 
 test: check browser  ## style, types, layers and the fast tests, with coverage
-	$(ALONE) -m "signals and not slow" $(ARGS) || test $$? -eq 5
-	$(PYTEST) -m "not slow and not signals" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: check browser  ## the same with the slow tests
-	$(ALONE) -m signals $(ARGS) || test $$? -eq 5
-	$(PYTEST) -m "not signals" $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: $(DEV_READY)  ## style, types, layers and documentation only
 	$(BIN)/ruff format --check .

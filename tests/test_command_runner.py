@@ -16,6 +16,7 @@ import pytest
 
 from electra import cli, command_runner
 from electra.command_runner import CommandRunner, Ended, Places, Step, StepProgress, Stopped, call, find_places, read_ended, stoppable
+from electra.data import ray_backend
 from electra.errors import UserError
 
 
@@ -136,6 +137,19 @@ def test_outside_of_the_main_thread_signals_are_left_alone() -> None:
     assert found == [signal.getsignal(signal.SIGTERM)]
 
 
+def test_ray_does_not_take_the_signals() -> None:
+    """`ray.init` installs handlers of its own, which would end the run before its steps are stopped."""
+
+    class Ray:
+        def init(self, **_: object) -> None:
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+
+    with stoppable():
+        before = signal.getsignal(signal.SIGTERM)
+        ray_backend.connect(Ray(), None, 1)
+        assert signal.getsignal(signal.SIGTERM) is before
+
+
 # ---- time left ----
 
 
@@ -235,7 +249,6 @@ def test_a_failed_process_is_reported_and_the_rest_continues(tmp_path: Path, cap
     assert "bad: failed: no such file; give another\n" in err and "2 at a time" in err
 
 
-@pytest.mark.signals
 @pytest.mark.usefixtures("scripts")
 def test_a_signal_ends_the_processes_which_save_themselves_and_starts_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saves = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,30 @@ PRECISIONS = ("f32", "bf16")
 """Precision of everything that is not 8-bit."""
 
 
+@cache
+def core() -> Any:
+    """This process's OpenVINO core; it is never closed.
+
+    Every core gives its thread a stack for signal handlers, and takes it away when it is closed. Of two cores that are not closed in the reverse
+    order the thread keeps one that is gone, and the next signal ends the process without a word.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    opened = require("openvino", "openvino").Core()
+    # Read, not mapped: a file that shrinks under a mapping ends the process. And nothing is left in a cache.
+    opened.set_property({"ENABLE_MMAP": False, "CACHE_DIR": ""})
+    return opened
+
+
 def cpu_abilities() -> tuple[str, ...]:
     """What OpenVINO's CPU plugin can compute in here: 'FP32', 'INT8', 'BF16', ...; empty where it has no CPU plugin for this processor.
 
     Raises:
         UserError: OpenVINO is not installed.
     """
-    openvino = require("openvino", "openvino")
     try:
-        return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        return tuple(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     except RuntimeError:
         return ()
 
@@ -112,18 +128,15 @@ def open_runner(folder: Path, threads: int = 0) -> OpenVinoRunner:
     }
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
-    core = openvino.Core()
-    # Read, not mapped: a file that shrinks under a mapping ends the process. And nothing is left in a cache.
-    core.set_property({"ENABLE_MMAP": False, "CACHE_DIR": ""})
     try:
-        model = core.read_model(folder / MODEL, folder / WEIGHTS)
+        model = core().read_model(folder / MODEL, folder / WEIGHTS)
         precision = str(model.get_rt_info(list(PRECISION_KEY)).value) if model.has_rt_info(list(PRECISION_KEY)) else "f32"
         longest = str(model.get_rt_info(list(LENGTH_KEY)).value) if model.has_rt_info(list(LENGTH_KEY)) else "0"
         if precision not in PRECISIONS:
             raise UserError(f"{folder / MODEL} asks for precision '{precision}'; known: {', '.join(PRECISIONS)}; build it again")
         if reason := reason_against(precision):
             raise UserError(f"{folder / MODEL} cannot run here: {reason}; build another target")
-        compiled = core.compile_model(model, "CPU", options | {"INFERENCE_PRECISION_HINT": precision})
+        compiled = core().compile_model(model, "CPU", options | {"INFERENCE_PRECISION_HINT": precision})
     except RuntimeError as error:
         raise UserError(f"{folder / MODEL} cannot be run by OpenVINO {openvino.__version__[:8]} ({_last_line(error)}); build it again") from None
     return OpenVinoRunner(compiled, precision, int(longest) if longest.isdecimal() else 0)

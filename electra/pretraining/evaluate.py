@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electra import config
-from electra.contracts import Batch, Example, Features, Head, Prediction, Task
+from electra.contracts import Batch, Example, Features, Head, Task
 from electra.data.corruption_set import CorruptionSet, load_corruption, make_corruption
 from electra.data.pretraining_batches import ExampleBuilder, held_out_batches
 from electra.data.shards import Shards, open_shards, same_vocabulary
@@ -213,23 +213,40 @@ def open_probe(
     data = read_probe(settings)
     if data is None:
         return None
-    task, head, train, dev = data.task, data.head, data.train, data.dev
-    known, unseen = (task.featurize(examples, tokenizer, min(MAX_LENGTH, sequence_length), head) for examples in (train, dev))
-    wanted = np.array([feature.label for feature in known])
+    task, head = data.task, data.head
+    known, unseen = (task.featurize(examples, tokenizer, min(MAX_LENGTH, sequence_length), head) for examples in (data.train, data.dev))
 
     def probe() -> dict[str, float]:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
         encoder = main_network(objective).encoder
-        regression = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=300))
-        regression.fit(mean_states(encoder, known, device, precision), wanted)
-        answers = regression.predict(mean_states(encoder, unseen, device, precision))
-        predictions = [Prediction(label=head.labels[int(answer)]) for answer in answers]
-        return {f"probe_{task.name}": task.score(dev, predictions, head)[task.main_metric]}
+        layer = fitted_layer(mean_states(encoder, known, device, precision), [feature.label for feature in known], len(head.labels))
+        logits = layer(mean_states(encoder, unseen, device, precision))
+        # Decoded and scored as by `electra evaluate`: the task's own functions.
+        predictions = task.decode([*logits], unseen, data.dev, head)
+        return {f"probe_{task.name}": task.score(data.dev, predictions, head)[task.main_metric]}
 
     return probe
+
+
+def fitted_layer(states: np.ndarray, labels: Sequence[object], num_labels: int) -> Callable[[np.ndarray], np.ndarray]:
+    """(N, D) states and their classes -> a linear layer, (M, D) states -> (M, C) logits: scikit-learn's logistic regression on standardized states.
+
+    A class that no example has is never the answer.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=300)).fit(states, np.array(labels))
+
+    def logits(unseen: np.ndarray) -> np.ndarray:
+        found = regression.decision_function(unseen)
+        # Of two classes scikit-learn gives the second one's logit; the first one's is zero.
+        found = np.stack([np.zeros_like(found), found], 1) if found.ndim == 1 else found
+        every = np.full((len(unseen), num_labels), -np.inf)
+        every[:, regression.classes_] = found
+        return every
+
+    return logits
 
 
 def mean_states(encoder: Encoder, features: Sequence[Features], device: torch.device, precision: str) -> np.ndarray:

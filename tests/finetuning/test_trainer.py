@@ -134,7 +134,6 @@ def test_resume_skips_finished_seeds(done: Path, start: Path, reviews: Path, tmp
     assert after[0] == before[0] and (after[1] == before[1] or printed["best_seed"] == 3)
 
 
-@pytest.mark.signals
 def test_an_interrupted_seed_resumes_bit_by_bit(start: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = ("--epochs", "4", "--learning-rate", "1e-3")
     assert cli.main(_command(start, reviews, tmp_path / "whole", *short)) == 0
@@ -274,7 +273,6 @@ def test_each_opens_in_transformers_and_answers_the_same(both: Path, glue: Path)
         assert predictions == [json.loads(line) for line in (both / f"seed-{best}" / f"predictions-{name}.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.signals
 def test_an_interrupted_run_of_several_tasks_resumes_bit_by_bit(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from electra.tasks import metrics
 
@@ -389,7 +387,6 @@ def test_a_presets_seeds_are_run(start: Path, glue: Path, tmp_path: Path) -> Non
 # ---- early stopping ----
 
 
-@pytest.mark.signals
 def test_early_stopping_keeps_the_best_evaluation(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from electra.model.huggingface import load_checkpoint
     from electra.tasks import metrics
@@ -425,7 +422,6 @@ def test_early_stopping_keeps_the_best_evaluation(start: Path, glue: Path, tmp_p
     assert kept.keys() == best.keys() and all(torch.equal(kept[name], best[name]) for name in kept)
 
 
-@pytest.mark.signals
 def test_early_stopping_survives_an_interruption(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from electra.tasks import metrics
 

@@ -70,7 +70,6 @@ def test_the_head_learns_first_then_everything(data: Path, tmp_path: Path, kept:
     assert same(after[5], after[10], "classifier.") == same(after[10], after[15], "classifier.") == {False}
 
 
-@pytest.mark.signals
 def test_a_run_stopped_while_the_encoder_is_frozen_resumes_bit_by_bit(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     more = ("--epochs", "4", "--freeze-encoder-epochs", "1.4", "--evaluate-every", "5")
     assert cli.main(command(data, tmp_path / "whole", *more)) == 0

@@ -184,6 +184,30 @@ def test_real_sentences_keep_their_labels(data_root: Path, tmp_path: Path) -> No
             assert agreement >= 0.99 and before - right <= 0.005
 
 
+TWO_MODELS = """
+import gc, os, signal, sys
+from pathlib import Path
+from electra.inference.openvino_runtime import open_runner
+first, second = (open_runner(Path(folder)) for folder in sys.argv[1:])
+del first
+gc.collect()
+del second
+gc.collect()
+caught = []
+signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+os.kill(os.getpid(), signal.SIGTERM)
+print(caught == [signal.SIGTERM])
+"""
+
+
+def test_signals_are_handled_after_two_models_were_closed(converted: Job) -> None:
+    """OpenVINO's own way left the thread with a stack for signal handlers that was gone: SIGTERM ended the process with SIGSEGV, and no message."""
+    folder = str(converted.folder)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", TWO_MODELS, folder, folder], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 def test_telemetry_is_out_of_reach(tmp_path: Path) -> None:
     """What OpenVINO would report by, where `require` imports it: its own stub."""
     script = "from electra.errors import require; require('openvino', 'openvino'); import sys; from openvino.tools.ovc import telemetry_utils; "

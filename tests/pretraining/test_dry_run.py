@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,17 @@ from conftest import ROOT, WORDS
 
 from electra import config
 from electra.cli import COMMANDS, main
+from electra.contracts import Example
 from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
+from electra.inference.answerer import answerer
 from electra.model import flops, masking, pretraining_models
 from electra.pretraining import dry_run, evaluate, setup
 from electra.settings import DataSettings, LoopSettings, ModelSettings, ObjectiveSettings, OptimizerSettings, PretrainSettings, WatchSettings
+from electra.tasks.evaluate import Assessment
+from electra.tasks.input_spec import InputSpec, with_options
+from electra.tasks.registry import find_task
 from electra.train import timing as trial
 from electra.train.distributed import Ranks
 
@@ -151,6 +157,49 @@ def test_the_probe_reads_what_mean_states_know(shards: Path, sentiment: Path) ->
     with torch.no_grad():
         pretraining_models.main_network(objective).encoder.layers[0].norm.weight.zero_()
     assert measure()["probe_sst2"] < 0.7
+
+
+class Layer:
+    """A backend that gives the logits of a linear layer on mean states; nothing else of a model is asked of it."""
+
+    def __init__(self, encoder: Any, layer: Any) -> None:
+        self.encoder, self.layer = encoder, layer
+
+    def class_logits(self, inputs: Any) -> np.ndarray:
+        return np.asarray(self.layer(evaluate.mean_states(self.encoder, inputs, CPU.device, "fp32")))
+
+    token_logits = span_outputs = None
+
+
+@pytest.mark.parametrize("truncate", ["head", "windows"])
+@pytest.mark.parametrize("name", ["mnli", "cola", "mrpc"])
+def test_the_probe_answers_and_scores_as_evaluate_does(name: str, truncate: str, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three classes of which the training examples have two, a correlation as the metric, pairs; long texts in windows."""
+    rng = np.random.default_rng(1)
+    task = with_options(find_task(name), {"truncate": truncate})
+    head, corpus = task.head([]), setup.open_corpus(settings_of(shards))
+
+    def examples(count: int, labels: tuple[str, ...]) -> list[Example]:
+        def text() -> str:
+            return " ".join(rng.choice(WORDS[:40], int(rng.integers(2, 40))))
+
+        pairs = name != "cola"
+        return [Example(id=str(i), text=text(), text_pair=text() if pairs else None, label=str(rng.choice(labels))) for i in range(count)]
+
+    train, dev = examples(80, head.labels[-2:]), examples(60, head.labels)
+    monkeypatch.setattr(evaluate, "read_probe", lambda _: evaluate.ProbeData(task=task, head=head, train=train, dev=dev))
+    objective, _ = setup.build(settings_of(shards), corpus, CPU, fresh=True)
+    measure = evaluate.open_probe(WatchSettings(), corpus.tokenizer, objective, CPU.device, "fp32", 32)
+    assert measure is not None
+    encoder = pretraining_models.main_network(objective).encoder
+    known = task.featurize(train, corpus.tokenizer, 32, head)
+    layer = evaluate.fitted_layer(evaluate.mean_states(encoder, known, CPU.device, "fp32"), [item.label for item in known], len(head.labels))
+    spec = InputSpec(max_length=32, options=task.options, recorded=True)
+    model = answerer(Layer(encoder, layer), corpus.tokenizer, task, head, spec)  # type: ignore[arg-type]
+    assessed = Assessment(task=model.task, head=head, examples=dev, features=model.featurize(dev), predictions=model.answer(dev))
+    assert (len(assessed.features) > len(dev)) == (truncate == "windows")
+    assert {answer.label for answer in assessed.predictions} == set(head.labels[-2:])
+    assert measure() == {f"probe_{name}": pytest.approx(assessed.scores()[task.main_metric], abs=1e-9)}
 
 
 @pytest.mark.parametrize(

@@ -364,7 +364,6 @@ def begin_like(shop: Path, whole: Path, output: Path) -> None:
     (output / "config.toml").write_text(config.to_toml(settings_of(*scratch(shop, output)[1:])))
 
 
-@pytest.mark.signals
 def test_a_stopped_ablation_resumes_to_the_same_results(
     shop: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

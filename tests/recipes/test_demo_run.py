@@ -171,7 +171,6 @@ def _stub(monkeypatch: pytest.MonkeyPatch, fail_at: str | None) -> list[str]:
     return ran
 
 
-@pytest.mark.signals
 def test_a_second_call_skips_what_is_done_and_prints_the_report_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     pytest.importorskip("torch")
     names = list(run.STEPS)

@@ -102,7 +102,6 @@ def test_sharded_bf16_keeps_whole_precision_in_what_it_stores(alone: Path, tmp_p
     assert all((value - wanted[name]).abs().mean() < 0.02 for name, value in weights.items())
 
 
-@pytest.mark.signals
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_from_two_ranks_to_one_to_two(alone: Path, parallel: str, tmp_path: Path) -> None:
     """Stopped after steps 4 and 8; the examples of every update stay the same ones. A sharded run's one rank writes whole files."""
