@@ -128,6 +128,7 @@ class FinetuneArguments(TypedDict, total=False):
     label_separator: str
     word_column: str | None
     tag_column: str | None
+    tag_names: str | Sequence[str]
     fold: str | None
     model: str | Path
     output: str | Path
@@ -212,6 +213,7 @@ class EvaluateArguments(TypedDict, total=False):
     label_separator: str
     word_column: str | None
     tag_column: str | None
+    tag_names: str | Sequence[str]
     fold: str | None
     data: str | Path | Sequence[str | Path]
     task: str | None
@@ -236,6 +238,7 @@ class BuildArguments(TypedDict, total=False):
     label_separator: str
     word_column: str | None
     tag_column: str | None
+    tag_names: str | Sequence[str]
     fold: str | None
     text_field: str
     pair_field: str
@@ -261,6 +264,7 @@ class CompareArguments(TypedDict, total=False):
     label_separator: str
     word_column: str | None
     tag_column: str | None
+    tag_names: str | Sequence[str]
     fold: str | None
     task: str
     data: str | Path

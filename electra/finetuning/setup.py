@@ -28,6 +28,7 @@ from electra.storage import atomic
 from electra.tasks import data_warnings, input_spec, question_answering
 from electra.tasks.custom import resolve_metric
 from electra.tasks.registry import read_task, task_names
+from electra.tasks.tagging import scheme_lines, with_scheme
 from electra.tasks.text_tasks import choose_examples
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks
@@ -127,11 +128,12 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         check_same_run(settings.output, config.read_toml(path), recorded)
     tasks, warnings = {}, []
     for name, (task, training, dev) in read.items():
-        task = resolve_metric(task, heads[name])
+        task = with_scheme(resolve_metric(task, heads[name]), training)
         if len(names) == 1 and not path.exists():
             input_spec.check_asked(task, settings)
         tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, replace(whole, **specs[name]))
         warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], settings.head))
+        warnings += scheme_lines(task, heads[name])
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)
         warnings += found if len(names) == 1 else [line.replace("warning: ", f"warning: {name}: ", 1) for line in found]
     return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, warnings=warnings)

@@ -27,6 +27,8 @@ class ColumnSettings(Settings):
     """Tagging: column of the words: a number from 1, 'last', or a jsonl field; default: the first, or 'words' or 'tokens'."""
     tag_column: str | None = flag(None, advanced=True)
     """Tagging: column of the tags; default: the last, or 'tags', 'ner_tags', ..."""
+    tag_names: tuple[str, ...] = flag((), advanced=True)
+    """Tagging: names of tags that are numbers, from 0 on; default: the tags are names."""
     fold: str | None = flag(None, advanced=True)
     """FewCLUE: split of a Chinese task, 0 to 4 or few_all; default: the task's full data."""
 

@@ -167,7 +167,7 @@ def named_task(settings: EvaluateSettings) -> Task:
     """
     task = choose_fold(find_task(settings.task or ""), settings.fold)
     if task.name == "tagging":
-        task = tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column))
+        task = tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column, names=settings.tag_names))
     if len(settings.data) != 1:
         raise UserError(f"--task {task.name} needs --data DIR, the folder with its files, or one labelled file")
     if settings.split not in task.splits:

@@ -29,6 +29,8 @@ OLD_RECORD = "electra_reading"
 """The same key until version 0.1."""
 OPTIONS = ("truncate", "token_segment", "constrained", "stride", "max_query_length", "max_answer_length", "null_threshold")
 """Options that a flag may set. Others are the task's own, such as whether a question may have no answer."""
+FOUND = ("tag_scheme",)
+"""Options that training finds in its data."""
 SHORTEST = 8
 """Tokens of the shortest input a model is used with."""
 
@@ -62,7 +64,7 @@ class InputSpec:
 
 
 def input_spec(
-    values: Mapping[str, Any], task: Task | None, limit: int, *, max_length: int = 0, names: Collection[str] = OPTIONS, **changes: Any
+    values: Mapping[str, Any], task: Task | None, limit: int, *, max_length: int = 0, names: Collection[str] = (*OPTIONS, *FOUND), **changes: Any
 ) -> InputSpec:
     """A model's config.json -> its input spec.
 

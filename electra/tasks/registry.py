@@ -63,7 +63,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
         raise UserError(f"{settings.data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen examples")
     files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}
     if task.name == "tagging":
-        return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column), files)
+        return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column, names=settings.tag_names), files)
     names = ("text", "text_pair", "label", "kind", "label_separator")
     return own_task(Columns(**{name: getattr(settings, name) for name in names}), files)
 

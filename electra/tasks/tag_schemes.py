@@ -1,7 +1,7 @@
-"""Tags of words -> spans, whatever the scheme: BIO1, BIO2, BIOES (IOBES), BILOU; or plain tags, which have none.
+"""Tags of words -> spans, whatever the scheme: IOB1, BIO2, IO, BIOES (IOBES), BIOS, BILOU, BMES; or plain tags, which have none.
 
-A span begins and ends by the rules of CoNLL's script `conlleval` (seqeval's default mode), which also say what sequences mean that no scheme
-allows: I-NP after O or after I-VP begins a span.
+A tag is a letter and a type: B-PER, or with the letter last (PER-B). A span begins and ends by the rules of CoNLL's script `conlleval`
+(seqeval's default mode), which also say what sequences mean that no scheme allows: I-NP after O or after I-VP begins a span.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 
-_TAG = re.compile(r"O|[BIESLU](-.*)?")
-_PREFIXES = {"L": "E", "U": "S"}
-"""BILOU's letters -> BIOES's."""
+_LETTERS = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
+"""Letters of BIOES, BILOU and BMES (BMEWO) -> those of BIOES."""
+_FIRST = re.compile(r"([BIESLUMW])(?:[-_](.*))?|([biesluwm])[-_](.*)", re.DOTALL)
+_LAST = re.compile(r"(.+)[-_]([BIESLUMW])", re.DOTALL)
+_OUTSIDE = ("O", "o")
 
 
 @dataclass(frozen=True, order=True)
@@ -32,9 +34,18 @@ class Span:
 
 
 def marks_spans(tags: Iterable[str]) -> bool:
-    """Whether these tags are a scheme of spans: every one is O or a scheme's letter, alone or with a type after a hyphen."""
-    names = set(tags)
-    return all(_TAG.fullmatch(name) for name in names) and any("-" in name or name in ("B", "I") for name in names)
+    """Whether these tags are a scheme of spans: every one is O, or a letter alone or with a type after it (B-PER) or before it (PER-B).
+
+    With the letter last, some type must have two letters: HEPATITIS-B alone is a plain tag.
+    """
+    names = {name for name in tags if name not in _OUTSIDE}
+    if all(_FIRST.fullmatch(name) for name in names):
+        return any(len(name) > 1 or name in ("B", "I") for name in names)
+    found = [match for name in names if (match := _LAST.fullmatch(name)) and not _FIRST.fullmatch(name)]
+    letters: dict[str, set[str]] = {}
+    for match in found:
+        letters.setdefault(match[1], set()).add(match[2])
+    return len(found) == len(names) and any(len(of_type) > 1 for of_type in letters.values())
 
 
 def find_spans(tags: Sequence[str]) -> list[Span]:
@@ -50,10 +61,18 @@ def find_spans(tags: Sequence[str]) -> list[Span]:
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """'B-NP' -> ('B', 'NP'); L and U of BILOU become E and S; anything without a scheme's letter is outside."""
-    letter, _, kind = tag.partition("-")
-    letter = _PREFIXES.get(letter, letter)
-    return (letter, kind) if letter in ("B", "I", "E", "S") else ("O", "")
+    """'B-NP' or 'NP-B' -> ('B', 'NP'), letters as in BIOES; anything without a scheme's letter is outside."""
+    letter, kind = _parts(tag)
+    return _LETTERS.get(letter, "O"), kind
+
+
+def _parts(tag: str) -> tuple[str, str]:
+    """A tag -> its own letter in upper case, and its type; ('O', '') outside."""
+    if match := _FIRST.fullmatch(tag):
+        return (match[1] or match[3]).upper(), match[2] or match[4] or ""
+    if match := _LAST.fullmatch(tag):
+        return match[2], match[1]
+    return "O", ""
 
 
 def to_bioes(tags: Sequence[str]) -> list[str]:
@@ -91,25 +110,62 @@ class Rules:
     """(C,) a sentence's last tag."""
 
 
-def scheme_rules(labels: Sequence[str]) -> Rules | None:
-    """Tags -> the rules of BIO2, or of BIOES (BILOU) where a letter of theirs occurs; None for plain tags, which have none."""
+PLAIN = "plain"
+MIXED = "mixed"
+"""Tags with B and I that follow neither IOB1 nor BIO2 throughout."""
+
+
+def find_scheme(rows: Sequence[Sequence[str]]) -> str:
+    """The tags of training sentences -> 'IOB1', 'BIO2', 'IO', 'BIOES', 'BIOS', 'BILOU', 'BMES', 'mixed', or 'plain' where they mark no spans.
+
+    IOB1 writes B only where a span follows another of its type, BIO2 at every beginning. As of seqeval's `auto_detect`, the letters decide;
+    IOB1 and BIO2 have the same letters, so there the sequences do.
+    """
+    labels = {tag for row in rows for tag in row}
     if not marks_spans(labels):
+        return PLAIN
+    letters = {_parts(label)[0] for label in labels}
+    if letters & set("MW"):
+        return "BMES"
+    if letters & set("LU"):
+        return "BILOU"
+    if letters & set("ES"):
+        return "BIOES" if "E" in letters else "BIOS"
+    if "B" not in letters:
+        return "IO"
+    return next((name for name in ("BIO2", "IOB1") if all(_follows(row, name) for row in rows)), MIXED)
+
+
+def _follows(row: Sequence[str], scheme: str) -> bool:
+    tags = [("O", ""), *map(split_tag, row)]
+    return all(_allowed(before, now, scheme) for before, now in pairwise(tags))
+
+
+def scheme_rules(labels: Sequence[str], scheme: str = "") -> Rules | None:
+    """Tags -> the rules of their scheme; None where everything is allowed (plain, mixed and IO tags).
+
+    Without a `scheme`, as of a model that records none: BIO2, or BIOES where a letter of it occurs.
+    """
+    if not marks_spans(labels) or scheme in (PLAIN, MIXED, "IO"):
         return None
     tags, outside = [split_tag(label) for label in labels], ("O", "")
-    closing = any(letter in "ES" for letter, _ in tags)
-    steps = [[_allowed(before, now, closing) for now in tags] for before in tags]
+    letters = {letter for letter, _ in tags}
+    name = scheme or ("BIOES" if "E" in letters else "BIOS" if "S" in letters else "BIO2")
     return Rules(
-        begins=_penalty([_allowed(outside, now, closing) for now in tags]),
-        steps=_penalty(steps),
-        ends=_penalty([_allowed(before, outside, closing) for before in tags]),
+        begins=_penalty([_allowed(outside, now, name) for now in tags]),
+        steps=_penalty([[_allowed(before, now, name) for now in tags] for before in tags]),
+        ends=_penalty([_allowed(before, outside, name) for before in tags]),
     )
 
 
-def _allowed(before: tuple[str, str], now: tuple[str, str], closing: bool) -> bool:
-    if closing and before[0] in "BI":
-        return now[0] in "IE" and now[1] == before[1]
-    inside = before[0] in "BI" and not closing
-    return now[0] not in "IE" or (inside and now[1] == before[1])
+def _allowed(before: tuple[str, str], now: tuple[str, str], scheme: str) -> bool:
+    """Whether a scheme lets one tag follow another."""
+    same = before[0] in "BI" and now[1] == before[1]
+    if scheme == "IOB1":
+        return now[0] != "B" or same
+    if before[0] in "BI" and scheme not in ("BIO2", "BIOS"):
+        return now[0] in "IE" and same
+    return now[0] not in "IE" or same
 
 
 def _penalty(allowed: Sequence[object]) -> np.ndarray:

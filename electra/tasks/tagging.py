@@ -19,12 +19,25 @@ from electra.errors import UserError, did_you_mean
 from electra.tasks import metrics
 from electra.tasks.conll_files import SUFFIXES, TagColumns, read_tagged
 from electra.tasks.custom import split_file
-from electra.tasks.tag_schemes import best_path, class_scores, marks_spans, scheme_rules, span_scores, split_tag, to_bioes
+from electra.tasks.input_spec import with_options
+from electra.tasks.tag_schemes import (
+    MIXED,
+    PLAIN,
+    best_path,
+    class_scores,
+    find_scheme,
+    marks_spans,
+    scheme_rules,
+    span_scores,
+    split_tag,
+    to_bioes,
+)
 from electra.tasks.text_tasks import fixed_head, softmax
 
 NO_TAG = -100
 """In `Features.token_labels`: this token has no tag."""
-OPTIONS = {"token_segment": 0, "constrained": False}
+OPTIONS = {"token_segment": 0, "constrained": False, "tag_scheme": ""}
+"""Segment of all tokens; whether only sequences of the scheme are answered; the scheme of the training tags ('': by the letters)."""
 CHUNK_TYPES = {
     "B": "ADJP ADVP CONJP INTJ LST NP PP PRT SBAR UCP VP",
     "E": "ADJP ADVP CONJP INTJ LST NP PP PRT SBAR UCP VP",
@@ -106,13 +119,18 @@ def _tag_ids(example: Example, numbers: Mapping[str, int], kinds: set[str]) -> l
 
 
 def decode_words(
-    outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, constrained: bool = False
+    outputs: Sequence[np.ndarray],
+    features: Sequence[Features],
+    examples: Sequence[Example],
+    head: Head,
+    constrained: bool = False,
+    tag_scheme: str = "",
 ) -> list[Prediction]:
     """(L, C) logits of each window -> a tag for each word with its probability, from the window in which it has most context.
 
-    Each word has its own best tag; `constrained`: the likeliest sequence that the scheme (BIO2, BIOES, BILOU) allows.
+    Each word has its own best tag; `constrained`: the likeliest sequence that the training tags' scheme allows.
     """
-    rules = scheme_rules(head.labels) if constrained else None
+    rules = scheme_rules(head.labels, tag_scheme) if constrained else None
     found = []
     for rows, count in word_probabilities(outputs, features, len(examples)):
         with np.errstate(divide="ignore"):
@@ -157,6 +175,32 @@ def scores_by_type(examples: Sequence[Example], predictions: Sequence[Prediction
         return {}
     found = class_scores(tag_lists(examples), [p.label if isinstance(p.label, tuple) else () for p in predictions])
     return {f"{kind}_{name}": value for kind, scores in found.items() for name, value in scores.items()}
+
+
+def with_scheme(task: Task, examples: Sequence[Example]) -> Task:
+    """A task of tags with the scheme of its training examples as an option, which decoding uses and config.json records; others unchanged."""
+    if "tag_scheme" not in task.options:
+        return task
+    return with_options(task, {**task.options, "tag_scheme": find_scheme(tag_lists(examples))})
+
+
+def scheme_lines(task: Task, head: Head) -> list[str]:
+    """'tags: BIO2, 4 types (LOC, ORG, ...)', and what to do where they mark no spans or contradict each other; nothing for other tasks."""
+    scheme = task.options.get("tag_scheme")
+    if not scheme:
+        return []
+    if scheme == PLAIN:
+        numbers = all(label.isdecimal() for label in head.labels)
+        names = "; to score spans, name the numbers in order: --tag-names O B-PER ..." if numbers else ""
+        return [f"tags: plain, scored by accuracy: {', '.join(head.labels[:6])}{', ...' if len(head.labels) > 6 else ''}{names}"]
+    kinds = sorted({split_tag(label)[1] for label in head.labels if split_tag(label)[0] != "O"})
+    found = f"tags: {scheme}, {len(kinds)} types ({', '.join(kinds[:6])}{', ...' if len(kinds) > 6 else ''}), scored by spans"
+    if scheme != MIXED:
+        return [found]
+    return [
+        found,
+        "warning: the tags follow neither IOB1 nor BIO2 throughout: spans are counted as conlleval does, and --constrained changes nothing",
+    ]
 
 
 def tag_lists(examples: Sequence[Example]) -> list[tuple[str, ...]]:

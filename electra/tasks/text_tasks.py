@@ -233,7 +233,8 @@ def read_text(path: Path, what: str) -> str:
         raise UserError(f"{path} is a binary file, not text; give a csv, tsv or jsonl file")
     if not text.strip():
         raise UserError(f"{path} is empty; give a file with examples")
-    return text
+    # Files of old Macs end their lines by a carriage return alone.
+    return text.replace("\r", "\n") if "\r" in text and "\n" not in text else text
 
 
 def tab_separated(text: str) -> Iterator[tuple[int, list[str]]]:
