@@ -18,12 +18,13 @@ from electra.data.windows import split_words
 from electra.errors import UserError
 from electra.finetuning.hyperparameters import resolve
 from electra.settings import FinetuneSettings
+from electra.tasks import input_spec
 from electra.tasks.conll_files import TagColumns
 from electra.tasks.custom import resolve_metric
 from electra.tasks.input_spec import with_options
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.tag_schemes import find_spans
-from electra.tasks.tagging import NO_TAG, decode_words, featurize_words, tagging_task
+from electra.tasks.tagging import NO_TAG, decode_words, featurize_words, find_tags, scheme_lines, tagging_task, with_scheme
 
 # ---- files ----
 
@@ -32,6 +33,10 @@ FILES = {
     "conll2003.txt": "-DOCSTART- -X- O O\n\nAda NNP I-NP B-PER\nleft VBD B-VP O\n\n-DOCSTART- -X- O O\nLondon NNP I-NP B-LOC\n\n\n",
     "windows.conll": "\ufeffAda B-PER\r\nleft O\r\n \r\nLondon B-LOC\r\n",
     "tabs.tsv": "# sent_id = 1\nAda\tB-PER\nleft\tO\n\n# 2\nLondon\tB-LOC\n",
+    "universal.conllu": "# sent_id = 1\n# text = Ada left\n1-2\tAdaleft\t_\t_\t_\t_\t_\t_\t_\t_\n1\tAda\tada\tB-PER\tX\t_\t2\ta\t_\t_\n"
+    "1.1\tnone\tnone\tVERB\t_\t_\t_\t_\t_\t_\n2\tleft\tleave\tO\tX\t_\t0\tb\t_\t_\n\n# sent_id = 2\n1\tLondon\tl\tB-LOC\tX\t_\t0\ta\t_\t_\n\n",
+    "comment-rows.tsv": "#\thttp://example.org/1\t[2009-10-17]\textra\nAda\tB-PER\nleft\tO\n\n#\thttp://example.org/2\t[2009]\textra\nLondon\tB-LOC\n",
+    "old-mac.txt": "Ada B-PER\rleft O\r\rLondon B-LOC\r",
     "words.jsonl": '{"words": ["Ada", "left"], "tags": ["B-PER", "O"]}\n\n{"words": ["London"], "tags": ["B-LOC"]}\n',
     "tokens.jsonl": '{"tokens": ["Ada", "left"], "ner_tags": ["B-PER", "O"], "id": 3}\n{"tokens": ["London"], "ner_tags": ["B-LOC"]}\n',
 }
@@ -56,6 +61,27 @@ def test_columns_are_chosen_and_odd_white_space_is_kept(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"form": ["a"], "xpos": [3]}\n')
     (example,) = tagging_task(TagColumns(word="form", tag="xpos")).read(tmp_path / "c.jsonl", "dev")
     assert example.label == ("3",)
+
+
+def test_tags_that_are_numbers_get_their_names(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["Ada", "left"], "ner_tags": [1, 0]}\n')
+    (example,) = tagging_task(TagColumns(names=("O", "B-PER"))).read(tmp_path / "a.jsonl", "train")
+    assert example.label == ("B-PER", "O")
+
+
+@pytest.mark.parametrize(
+    ("tags", "line"),
+    [
+        ("I-PER O I-PER B-PER", "tags: IOB1, 1 types (PER), scored by spans"),
+        ("0 1 1 2", "tags: plain, scored by accuracy: 0, 1, 2; to score spans, name the numbers in order: --tag-names O B-PER ..."),
+        ("I-PER O B-PER O", "tags: mixed, 1 types (PER), scored by spans"),
+    ],
+)
+def test_the_scheme_is_recorded_and_printed(tags: str, line: str) -> None:
+    examples = [Example(id="0", text="a b c d", words=("a", "b", "c", "d"), label=tuple(tags.split()))]
+    task = with_scheme(tagging_task(TagColumns()), examples)
+    assert scheme_lines(task, find_tags(examples))[0] == line
+    assert input_spec.record(task, 64)[input_spec.RECORD]["tag_scheme"] == line.split()[1].rstrip(",")
 
 
 def test_folders_and_sentences_without_tags(tmp_path: Path) -> None:
@@ -83,6 +109,9 @@ def test_folders_and_sentences_without_tags(tmp_path: Path) -> None:
         ("a\tX\n\tX\n", {}, r"line 2: the word is empty"),
         ("-DOCSTART- O\n\n", {}, r"holds no words"),
         ("", {}, r"is empty"),
+        ("Ada left\tB-PER O\n", {}, r"line 1: a whole sentence \(2 words and 2 tags\) in one line; give a word and its tag a line"),
+        ("Ada/B-PER left/O\n", {}, r"line 1: words and tags in one line, as 'Ada/B-PER'"),
+        ("a 7\n", {"names": ("O", "B-X")}, r"sentence 1: tag '7' is neither one of --tag-names nor a number from 0 to 1"),
         ("a X\0\n", {}, r"binary"),
         ('{"words": ["a", "b"], "tags": ["X"]}\n', {}, r"line 1: 2 words but 1 tags"),
         ('{"word": ["a"], "tags": ["X"]}\n', {}, r"line 1: no field 'words' \(did you mean 'word'\?\); name it by --word-column"),
