@@ -347,7 +347,7 @@ def build(model: Place | BuildSettings, **arguments: Unpack[BuildArguments]) -> 
 def _build_one(settings: BuildSettings) -> BuiltArtifact:
     from electra.exporting.targets import build_artifact, target
 
-    for name in ("task", "data", "max_drop", "split", "calls", "threads", "skip"):
+    for name in ("task", "data", "max_drop", "split", "labels", "calls", "threads", "skip"):
         if name in config.given(settings):
             raise UserError(f"--{name.replace('_', '-')} is for --target auto, target {settings.target} is not measured; leave it out")
     chosen = target(settings.target)
@@ -394,19 +394,18 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     _check_source(settings)
     from electra.benchmark.auto_target import build_fastest, training_texts
     from electra.benchmark.measure import MeasurementPlan
-    from electra.model.huggingface import load_checkpoint
-    from electra.tasks.evaluate import data_place, named_task, read_labelled
+    from electra.inference.predictor import open_fine_tuned
+    from electra.tasks.evaluate import data_place, named_task, read_labelled, resolved_task
 
-    columns = {
-        name: value for name, value in config.given(settings).items() if name in (*ColumnSettings.__dataclass_fields__, "max_length", "truncate")
-    }
+    names = (*ColumnSettings.__dataclass_fields__, "max_length", "truncate", "labels")
+    columns = {name: value for name, value in config.given(settings).items() if name in names}
     evaluation = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
     # Model and data are checked before minutes of building.
-    load_checkpoint(settings.model, "task")
-    task = named_task(evaluation)
+    model, task = open_fine_tuned(settings.model), named_task(evaluation)
     place = data_place(task, settings.data)
     if task.name != "own":
         read_labelled(task, place, settings.split)
+    model.for_task(*resolved_task(task, evaluation, model.head), evaluation)
     texts = training_texts(evaluation, say) if settings.calibrate is None else _calibration_texts(settings)
     found = build_fastest(
         evaluation,

@@ -163,6 +163,7 @@ class FinetuneArguments(TypedDict, total=False):
     search: str | Sequence[str]
     baselines: bool
     teacher: str | Path | None
+    teacher_labels: str | Sequence[str]
     distill_weight: float
     distill_temperature: float
     unlabelled: str | Path | None
@@ -219,6 +220,7 @@ class EvaluateArguments(TypedDict, total=False):
     task: str | None
     corruption: str | Path | None
     split: str
+    labels: str | Sequence[str]
     per_class: bool
     report: str | Path | None
     predictions: str | Path | None
@@ -249,6 +251,7 @@ class BuildArguments(TypedDict, total=False):
     task: str | None
     data: str | Path | None
     split: str
+    labels: str | Sequence[str]
     max_drop: float
     calls: int
     threads: int
@@ -269,6 +272,7 @@ class CompareArguments(TypedDict, total=False):
     task: str
     data: str | Path
     split: str
+    labels: str | Sequence[str]
     calls: int
     threads: int
     num_examples: int

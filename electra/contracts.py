@@ -219,6 +219,8 @@ class Head:
     offset: float = 0.0
     """Regression: training targets are (label - offset) / scale, about 0..1; a saved model predicts in the label's unit."""
     scale: float = 1.0
+    transform: str = "default"
+    """How logits become values: 'softmax', 'sigmoid' or 'none' (as they are); 'default': as the kind does."""
 
     @property
     def num_outputs(self) -> int:

@@ -33,7 +33,7 @@ from electra.inference.artifact import is_artifact, read_manifest
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
 from electra.tasks import significance
-from electra.tasks.evaluate import data_place, named_task, read_labelled, resolved_task
+from electra.tasks.evaluate import data_place, matched_labels, named_as_in_data, named_task, read_labelled, resolved_task
 from electra.tasks.significance import Interval
 
 # ---- agreement and scores ----
@@ -192,6 +192,8 @@ class _Measured:
     """'latency', 'padded' -> seconds of the calls of each run."""
     seconds: dict[int, list[float]] = field(default_factory=dict)
     """Batch size -> seconds of each repetition."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Label of the model -> the data's name of it."""
 
     def ask(self, kind: str, *values: Any) -> Any:
         """The answer; None where it failed, and the error is recorded."""
@@ -201,6 +203,29 @@ class _Measured:
             except WorkerFailed as error:
                 self.error = str(error)
         return None
+
+    def use_names_in(self, examples: Sequence[Example]) -> None:
+        """Name the labels as the examples of a custom task do, where they differ in form alone."""
+        if self.head is None:
+            return
+        try:
+            wanted = named_as_in_data(self.candidate.name, self.head, examples)
+            labels = matched_labels(self.candidate.name, self.head.labels, "the data", wanted.labels)
+        except UserError as error:
+            self.error = str(error)
+            return
+        self.names, self.head = dict(zip(self.head.labels, labels, strict=True)), replace(self.head, labels=labels)
+
+    def renamed(self, answered: Answered | None) -> Answered | None:
+        """Answers with the data's names of the labels."""
+        if answered is None or all(name == label for name, label in self.names.items()):
+            return answered
+        return replace(answered, predictions=[self._renamed(prediction) for prediction in answered.predictions])
+
+    def _renamed(self, prediction: Prediction) -> Prediction:
+        label, table = prediction.label, {self.names[name]: value for name, value in prediction.probabilities.items()}
+        named = tuple(self.names[one] for one in label) if isinstance(label, tuple) else self.names.get(str(label), label)
+        return replace(prediction, label=named, probabilities=table)
 
 
 def measure(sources: Sequence[str], settings: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None) -> list[Row]:
@@ -276,6 +301,9 @@ def measure_candidates(
         task, _ = resolved_task(task, settings, head)
         if task.name == "own":
             examples = read_labelled(task, place, settings.split)
+            for one in measured if not settings.labels else ():
+                one.use_names_in(examples)
+            head = next((one.head for one in measured if one.error is None and one.head is not None), head)
         return _measure_all(measured, task, head, _choose(examples, plan), plan, say)
 
 
@@ -298,7 +326,7 @@ def _measure_all(measured: list[_Measured], task: Task, head: Head, examples: li
         say(f"{one.candidate.name}: {len(examples):,} answers")
         one.ask("examples", questions)
         one.found["first_answer_seconds"] = one.ask("first")
-        one.answered = one.ask("examine", ANSWER_BATCH)
+        one.answered = one.renamed(one.ask("examine", ANSWER_BATCH))
     padded_length = min([task.usual_length, *(one.max_length for one in measured if one.max_length)])
     order = rng.permutation(len(examples))
     calls = np.resize(order, -(-plan.calls // CALLS_PER_RUN) * CALLS_PER_RUN).tolist()

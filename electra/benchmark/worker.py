@@ -93,7 +93,7 @@ class ElectraCandidate:
 
 
 def open_electra(source: str, settings: EvaluateSettings, device: str, threads: int) -> CandidateModel:
-    """A source that `electra.load` opens, with the input spec it was trained with.
+    """A source that `electra.load` opens, with the input spec it was trained with. --labels is for models that do not use the task's labels.
 
     Raises:
         UserError: no such model, or its labels are not the task's.
@@ -102,6 +102,8 @@ def open_electra(source: str, settings: EvaluateSettings, device: str, threads: 
     from electra.tasks.evaluate import named_task, resolved_task
 
     opened = open_fine_tuned(source, threads=threads, device=device)
+    if set(opened.head.labels) == set(settings.labels):
+        settings = replace(settings, labels=())
     return ElectraCandidate(opened.for_task(*resolved_task(named_task(settings), settings, opened.head), settings), opened.backend.max_length)
 
 

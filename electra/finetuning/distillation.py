@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
-from electra.inference.answerer import answerer
+from electra.inference.answerer import answerer, head_of
 from electra.inference.backends import TorchBackend
 from electra.model.encoder import Encoder
 from electra.model.huggingface import Checkpoint, as_electra, encoder_config, from_hf, load_checkpoint, read_config, read_weights
 from electra.model.task_models import Classifier
 from electra.settings import FinetuneSettings, LoopSettings
 from electra.storage import atomic, remote, resolve
+from electra.tasks.evaluate import matched_labels
 from electra.tasks.input_spec import InputSpec, input_spec
 from electra.tasks.text_tasks import read_text
 from electra.train.distributed import choose_device
@@ -68,7 +69,7 @@ def teacher_answers(teacher: str, task: Task, examples: Sequence[Example], head:
         UserError: it is not a classifier, or has other labels.
     """
     checkpoint = open_teacher(teacher)
-    names = matching_labels(teacher, checkpoint, head)
+    names = matching_labels(teacher, checkpoint, head, task, settings.distillation.teacher_labels)
     spec = teacher_spec(checkpoint, task, settings.max_length)
     kept = remote.cache_folder() / "teachers" / f"{_fingerprint(checkpoint.path, task, examples, names, spec)}.npy"
     if kept.exists():
@@ -91,26 +92,19 @@ def open_teacher(teacher: str) -> Checkpoint:
     return load_checkpoint(teacher, "classifier")
 
 
-def matching_labels(teacher: str, checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
-    """The teacher's names of its outputs, in the order of the head's labels.
-
-    Outputs named LABEL_0, LABEL_1, ... are taken in their order.
+def matching_labels(teacher: str, checkpoint: Checkpoint, head: Head, task: Task, given: Sequence[str] = ()) -> tuple[str, ...]:
+    """The teacher's names of its outputs, in the order of the head's labels (see `electra.tasks.evaluate.matched_labels`).
 
     Raises:
-        UserError: other names, or another number of them.
+        UserError: names that cannot be matched, or another number of them.
     """
     theirs = checkpoint.labels
     if head.kind == "regression":
         if len(theirs) == 1:
             return theirs
         raise UserError(f"--teacher {teacher} answers with {len(theirs)} classes, the task with a number; give a model of a regression")
-    if set(theirs) == set(head.labels):
-        return head.labels
-    if len(theirs) == len(head.labels) and all(name == f"LABEL_{i}" for i, name in enumerate(theirs)):
-        return theirs
-    raise UserError(
-        f"--teacher {teacher} answers with {', '.join(theirs[:10])}, the task with {', '.join(head.labels[:10])}; give a model of the task"
-    )
+    labels = matched_labels(f"--teacher {teacher}", theirs, task.name, head.labels, given, "--teacher-labels")
+    return tuple(theirs[labels.index(label)] for label in head.labels)
 
 
 def teacher_spec(checkpoint: Checkpoint, task: Task, max_length: int) -> InputSpec:
@@ -123,8 +117,10 @@ def teacher_spec(checkpoint: Checkpoint, task: Task, max_length: int) -> InputSp
 def _predict(checkpoint: Checkpoint, task: Task, examples: Sequence[Example], head: Head, spec: InputSpec, loop: LoopSettings) -> list[Prediction]:
     """The teacher uses its own tokenizer, and answers in the label's unit."""
     unlabelled = [replace(example, label=None) for example in examples]
-    theirs = replace(head, labels=checkpoint.labels if head.labels else (), offset=0.0, scale=1.0)
     backend = TorchBackend(checkpoint, str(choose_device(loop.device)))
+    found = head_of(backend)
+    transform = found.transform if found is not None and head.kind == "regression" else "default"
+    theirs = replace(head, labels=checkpoint.labels if head.labels else (), offset=0.0, scale=1.0, transform=transform)
     return answerer(backend, load_tokenizer(checkpoint.path), task, theirs, spec).answer(unlabelled, batch_size=loop.batch_size)
 
 

@@ -129,15 +129,22 @@ PRETRAINED_OUTPUTS = {
 
 
 def head_of(backend: Backend) -> Head | None:
-    """The head of a fine-tuned model; None for one that is pre-trained only. A regression answers in the label's unit."""
+    """The head of a fine-tuned model; None for one that is pre-trained only. A regression answers in the label's unit.
+
+    Outputs become scores as in the pipeline 'text-classification' of `transformers`: a regression's as they are, several labels' and a single
+    output's by a sigmoid, others' by a softmax.
+    """
     kind = resolve.head_of(backend.architecture)
     if kind in PRETRAINED_OUTPUTS:
         return None
     if kind != "classification":
         return Head(kind=kind, labels=tuple(backend.labels) if kind == "tagging" else ())
+    labels = tuple(backend.labels)
     if backend.is_regression:
-        return Head(kind="regression")
-    return Head(kind="multilabel" if backend.is_multilabel else "classification", labels=tuple(backend.labels))
+        return Head(kind="regression") if len(labels) < 2 else Head(kind="classification", labels=labels, transform="none")
+    if backend.is_multilabel:
+        return Head(kind="multilabel", labels=labels)
+    return Head(kind="classification", labels=labels) if len(labels) != 1 else Head(kind="regression", transform="sigmoid")
 
 
 def require_head(name: str, backend: Backend) -> Head:

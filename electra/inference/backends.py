@@ -49,6 +49,7 @@ class Backend(Protocol):
     labels: tuple[str, ...]
     """Class names in id order; one name for a regression."""
     is_regression: bool
+    """Whether config.json says so; one output alone does not make it one."""
     is_multilabel: bool
     """Whether several labels may hold at once."""
     is_electric: bool
@@ -102,7 +103,7 @@ class TorchBackend:
         self.architecture = checkpoint.architecture
         self.labels = tuple(checkpoint.labels)
         problem = checkpoint.hf_config.get("problem_type")
-        self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
+        self.is_regression = problem == "regression"
         self.is_multilabel = problem == "multi_label_classification"
         self.is_electric = bool(getattr(module, "electric", False))
         self.token_segment = int(recorded(checkpoint.hf_config)[0].get("token_segment", 0))
@@ -305,7 +306,7 @@ class ArtifactBackend:
         self.architecture = resolve.architecture_in(hf_config)
         self.labels = artifact.labels if role in ("classifier", "token-classification") else ()
         problem = hf_config.get("problem_type")
-        self.is_regression = problem == "regression" or (problem is None and len(self.labels) == 1)
+        self.is_regression = problem == "regression"
         self.is_multilabel = problem == "multi_label_classification"
         self.is_electric = hf_config.get("electra_objective") == "electric"
         self.token_segment = int(recorded(hf_config)[0].get("token_segment", 0))

@@ -37,7 +37,8 @@ def fill(
 ) -> list[list[Proposal]]:
     """A text -> per mask, the best proposals. The filled text is the decoded one, with every other mask left as it is.
 
-    With `targets` only these words are proposed, each as its first token; probabilities stay those among the whole vocabulary.
+    With `targets` only these words are proposed, each as its first token. Probabilities are those among all rows of the output, as in
+    `transformers`; a row without a token, of a table that is padded to a round size, is never proposed.
     """
     ids, marks = text.ids, text.marks
     allowed = None if targets is None else _target_ids(targets, tokenizer)
@@ -49,7 +50,7 @@ def fill(
             continue
         query = WindowInput(item.ids, item.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
         for mark, row in zip(here, softmax(backend.word_logits([query])[0]), strict=True):
-            ranked = likeliest(row, top_k) if allowed is None else sorted(allowed, key=lambda i: -row[i])
+            ranked = likeliest(row[: tokenizer.vocab_size], top_k) if allowed is None else sorted(allowed, key=lambda i: -row[i])
             out.append([(tokenizer.pieces[i], i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]])) for i in ranked[:top_k]])
     return out
 

@@ -134,12 +134,12 @@ class Predictor:
         return answerer(self.backend, self.tokenizer, task_of(self.head), self.head, self.spec)
 
     def for_task(self, task: Task, wanted: Head, settings: EvaluateSettings | None = None) -> Answerer:
-        """What answers a task with its head `wanted`, by the input spec of the model or, where given, the flags of `settings`.
+        """What answers a task with its head `wanted`, by the input spec of the model or, where given, the flags of `settings`, such as --labels.
 
         Raises:
             UserError: the model answers with something else than the task wants, or a flag that is not an option of the task.
         """
-        head = matched_head(self.name, self.hf_config, self.head, task, wanted)
+        head = matched_head(self.name, self.hf_config, self.head, task, wanted, () if settings is None else settings.labels)
         return answerer(self.backend, self.tokenizer, task, head, task_input_spec(self.hf_config, task, self.limit, settings))
 
     @cached_property
@@ -160,8 +160,11 @@ class Predictor:
         elif not (resolve.resolve(self.name) / "generator" / "config.json").exists():
             raise UserError(f"{self.name} comes without its generator; give a checkpoint of 'electra pretrain' (it has a generator/ folder)")
         found = open_backend(source, role="generator", device=getattr(self.backend, "device", "auto"))
-        if found.vocab_size != self.tokenizer.vocab_size:
-            raise UserError(f"the generator of {self.name} has another vocabulary than its discriminator; give a checkpoint of one run")
+        if found.vocab_size < (size := self.tokenizer.vocab_size):
+            raise UserError(
+                f"the generator of {self.name} has {found.vocab_size} tokens, its discriminator's tokenizer {size}: another vocabulary; "
+                "give a checkpoint of one run"
+            )
         return found
 
     # ---- labels ----

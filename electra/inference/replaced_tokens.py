@@ -178,9 +178,9 @@ def corrupt(
 ) -> Iterator[Corruption]:
     """Texts -> the workflow of replaced-token detection on each (paper, figure 2).
 
-    `mask_prob` of a text's tokens, at least one, become [MASK]; each is sampled from the generator's distribution over the
-    vocabulary at `temperature`; the discriminator reads the result. Masks and samples depend on the seed and the text's number
-    alone.
+    `mask_prob` of a text's tokens, at least one, become [MASK]; each is sampled from the generator's distribution over the vocabulary at
+    `temperature` (without the rows of a padded output table, which have no token); the discriminator reads the result. Masks and samples
+    depend on the seed and the text's number alone.
     """
     numbered = enumerate(texts)
 
@@ -199,7 +199,10 @@ def corrupt(
 
     def run(windows: list[WindowInput]) -> list[list[Sample]]:
         return [
-            [_sample(logits, uniform, temperature, num_proposals) for logits, (_, uniform) in zip(rows, window.queries, strict=True)]
+            [
+                _sample(logits[: tokenizer.vocab_size], uniform, temperature, num_proposals)
+                for logits, (_, uniform) in zip(rows, window.queries, strict=True)
+            ]
             for window, rows in zip(windows, generator.word_logits(windows), strict=True)
         ]
 

@@ -89,6 +89,8 @@ class BuildSettings(PairFieldSettings, ColumnSettings, InputSpecSettings):
     """auto: the task's folder, or one labelled file; default: none."""
     split: str = "dev"
     """auto: split to score on."""
+    labels: tuple[str, ...] = ()
+    """auto: the task's labels in the order of the model's outputs, for a model that says LABEL_0, LABEL_1, ... Default: by the model's names."""
     max_drop: float = flag(0.5, minimum=0, maximum=100)
     """auto: points of the task's main metric that may be lost against the checkpoint."""
     calls: int = flag(200, minimum=10)
@@ -121,6 +123,8 @@ class CompareSettings(ColumnSettings):
     """The task's folder, or one labelled file."""
     split: str = "dev"
     """Split of the task's data."""
+    labels: tuple[str, ...] = ()
+    """The task's labels in the order of a model's outputs, for models that say LABEL_0, LABEL_1, ...; default: by the models' names."""
     calls: int = flag(200, minimum=10)
     """Timed calls of each kind, and texts for throughput."""
     threads: int = flag(0, minimum=0)

@@ -51,6 +51,8 @@ class DistillationSettings(Settings):
 
     teacher: str | None = None
     """Fine-tuned checkpoint (folder, run or hub name) to distill from; its vocabulary may differ. Default: none."""
+    teacher_labels: tuple[str, ...] = flag((), advanced=True)
+    """The task's labels in the order of the teacher's outputs, for a teacher that says LABEL_0, LABEL_1, ... Default: by the teacher's names."""
     distill_weight: float = flag(0.5, minimum=0, maximum=1, advanced=True)
     """Weight of the distillation loss; the labels' loss gets the rest."""
     distill_temperature: float = flag(2.0, above=0, advanced=True)

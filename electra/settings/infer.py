@@ -42,6 +42,8 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     """A fixed corruption set (made if missing, from --data with this model's generator and from word frequencies); default: none."""
     split: str = "dev"
     """Split of the task's data."""
+    labels: tuple[str, ...] = ()
+    """The task's labels in the order of the model's outputs, for a model that says LABEL_0, LABEL_1, ... Default: by the model's names."""
     per_class: bool = False
     """Tagging: also report precision, recall and F1 of each span type."""
     report: Path | None = None

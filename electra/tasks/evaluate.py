@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns
 from electra.tasks.custom import SUFFIXES, Columns, own_task, resolve_metric
-from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec
+from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded
 from electra.tasks.registry import find_task
 from electra.tasks.tagging import tagging_task
 from electra.terminal import say
@@ -65,21 +66,117 @@ Raises:
 """
 
 
-def matched_head(name: str, hf_config: Mapping[str, Any], head: Head, task: Task, wanted: Head) -> Head:
-    """A model's head -> the same with the task's names of its labels.
+SENTIMENT = (("negative", "neg"), ("positive", "pos"))
+CLASS_NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "sst2": SENTIMENT,
+    "imdb": SENTIMENT,
+    "chnsenticorp": SENTIMENT,
+    "cola": (("unacceptable",), ("acceptable",)),
+    "mrpc": (("not_equivalent",), ("equivalent",)),
+    "qqp": (("not_duplicate",), ("duplicate",)),
+    "wnli": (("not_entailment",), ("entailment",)),
+}
+"""Task -> other names of each of its labels, in their order: those of the data sets on the Hugging Face hub."""
+
+
+def label_form(name: str) -> str:
+    """A label without case, spaces, underscores and hyphens."""
+    return re.sub(r"[\s_-]+", "", name.casefold())
+
+
+def matched_labels(
+    name: str, theirs: Sequence[str], task: str, wanted: Sequence[str], given: Sequence[str] = (), flag: str = "--labels"
+) -> tuple[str, ...]:
+    """A classifier's labels -> the task's labels in the order of the classifier's outputs; how, where they differ, is printed.
+
+    Names that differ only in form, or have the same meaning in the task's data set, are matched. LABEL_0, LABEL_1, ... say nothing: they are the
+    task's labels 0, 1, ... where these are its labels, else `given` must say what they are.
+
+    Args:
+        name: the model, for messages.
+        theirs: its labels in id order.
+        task: name of the task.
+        wanted: the task's labels in id order.
+        given: the user's mapping: the task's label of each output; empty for none.
+        flag: the flag that gives it.
+
+    Raises:
+        UserError: another number of labels, a mapping that names a label twice or one that the task does not have, or names that cannot be matched.
+    """
+    if given:
+        known = ", ".join(wanted[:20])
+        if len(given) != len(theirs):
+            raise UserError(f"{flag} {' '.join(given)}: {len(given)} labels, {name} has {len(theirs)} outputs; give one for each (known: {known})")
+        if unknown := [label for label in given if label not in wanted]:
+            raise UserError(f"{flag} {' '.join(given)}: {task} has no label '{unknown[0]}'; known: {known}")
+        if len(set(given)) < len(given):
+            raise UserError(f"{flag} {' '.join(given)}: a label is given twice; give one for each output (known: {known})")
+        return _mapped(name, theirs, task, wanted, given, f"by {flag}")
+    if set(theirs) == set(wanted):
+        return tuple(theirs)
+    numbered = all(re.fullmatch(f"label_?{i}", label.casefold()) for i, label in enumerate(theirs))
+    if len(theirs) == len(wanted):
+        if numbered and all(label == str(i) for i, label in enumerate(wanted)):
+            return _mapped(name, theirs, task, wanted, wanted, "by number")
+        names = {label_form(label): label for label in wanted}
+        names |= {label_form(other): label for label, others in zip(wanted, CLASS_NAMES.get(task, ()), strict=False) for other in others}
+        if {names.get(label_form(label)) for label in theirs} == set(wanted):
+            return _mapped(name, theirs, task, wanted, [names[label_form(label)] for label in theirs], "by name")
+    message = f"{name} answers with {', '.join(theirs[:10])}, {task} with {', '.join(wanted[:10])}"
+    if len(theirs) != len(wanted):
+        raise UserError(f"{message}; fine-tune on it")
+    example = " ".join(f"'{label}'" if " " in label else label for label in wanted[:10])
+    raise UserError(f"{message}; give the task's labels in the order of the model's outputs, for example {flag} {example}, or fine-tune on it")
+
+
+def _mapped(name: str, theirs: Sequence[str], task: str, wanted: Sequence[str], labels: Sequence[str], how: str) -> tuple[str, ...]:
+    """Print and return a mapping."""
+    meanings = {label: others[0] for label, others in zip(wanted, CLASS_NAMES.get(task, ()), strict=False)}
+    shown = []
+    for one, label in list(zip(theirs, labels, strict=True))[:20]:
+        meaning = meanings.get(label, label)
+        shown.append(f"{one} = {label}" + (f" ({meaning})" if label_form(meaning) not in (label_form(one), label_form(label)) else ""))
+    say(f"{name}: labels of {task}, {how}: {', '.join(shown)}{', ...' if len(labels) > 20 else ''}")
+    return tuple(labels)
+
+
+def matched_head(name: str, hf_config: Mapping[str, Any], head: Head, task: Task, wanted: Head, given: Sequence[str] = ()) -> Head:
+    """A model's head -> the same with the task's names of its labels (see `matched_labels`).
 
     Raises:
         UserError: it answers with something else than the task wants.
     """
     if wanted.kind != head.kind:
         raise UserError(f"{name} is made for {head.kind}, {task.name} asks for {wanted.kind}; fine-tune on it")
-    if hf_config.get("finetuning_task") == task.name and len(head.labels) == len(wanted.labels):
-        # Its classes may have been renamed for readers; they are still in the task's order.
-        head = replace(head, labels=head.labels if set(head.labels) == set(wanted.labels) else wanted.labels)
-    if set(head.labels) != set(wanted.labels):
-        theirs, ours = ", ".join(head.labels[:10]), ", ".join(wanted.labels[:10])
-        raise UserError(f"{name} answers with {theirs}, {task.name} with {ours}; fine-tune on it")
-    return head
+    if not head.labels:
+        if given:
+            raise UserError(f"--labels {' '.join(given)}: {name} answers with {data_warnings.describe(head)}, not with labels; leave it out")
+        return head
+    ours = hf_config.get("finetuning_task") == task.name and recorded(hf_config)[1] > 0
+    if ours and not given and len(head.labels) == len(wanted.labels) and set(head.labels) != set(wanted.labels):
+        # Its classes were renamed for readers; they are still in the task's order.
+        return replace(head, labels=_mapped(name, head.labels, task.name, wanted.labels, wanted.labels, "in the order it was fine-tuned in"))
+    return replace(head, labels=matched_labels(name, head.labels, task.name, wanted.labels, given))
+
+
+def named_as_in_data(name: str, head: Head, examples: Sequence[Example]) -> Head:
+    """A head for the task 'own' -> the same with its labels named as in the examples, where the names differ in form alone.
+
+    Raises:
+        UserError: the model has labels, and none of the data's is among them.
+    """
+    if head.kind not in ("classification", "multilabel"):
+        return head
+    there = dict.fromkeys(label for example in examples for label in (example.label if isinstance(example.label, tuple) else (str(example.label),)))
+    numbers = {f"label{i}": str(i) for i in range(len(head.labels))}
+    forms = {label_form(label): label for label in there}
+    if there.keys() <= set(numbers.values()):
+        forms = numbers | forms
+    labels = tuple(label if label in there else forms.get(label_form(label), label) for label in head.labels)
+    if there and not there.keys() & set(labels):
+        theirs, ours = ", ".join(head.labels[:10]), ", ".join(list(there)[:10])
+        raise UserError(f"{name} answers with {theirs}, the data with {ours}; give the data's labels in the order of the model's outputs: --labels")
+    return replace(head, labels=labels) if len(set(labels)) == len(labels) else head
 
 
 def task_input_spec(hf_config: Mapping[str, Any], task: Task, limit: int, settings: EvaluateSettings | None) -> InputSpec:
@@ -140,6 +237,7 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
     task, wanted = resolved_task(task, settings, opened.head)
     if task.name == "own":
         examples = read_labelled(task, place, settings.split)
+        wanted = wanted if settings.labels else named_as_in_data(opened.name, wanted, examples)
     model = opened.for_task(task, wanted, settings)
     features = model.featurize(examples)
     say(data_warnings.head_line(opened.name, opened.hf_config, opened.head))
@@ -178,8 +276,10 @@ def named_task(settings: EvaluateSettings) -> Task:
 def resolved_task(task: Task, settings: EvaluateSettings, head: Head) -> tuple[Task, Head]:
     """A task and the head of the model that answers it -> the task, complete, and the head it wants.
 
-    Custom labels and tags are those the model has learned; a file need not hold all of them.
+    Custom labels and tags are those the model has learned, or --labels in their place; a file need not hold all of them.
     """
+    if task.name in ("own", "tagging") and settings.labels and head.labels:
+        head = replace(head, labels=tuple(settings.labels))
     if task.name == "own":
         return own_with(settings, data_place(task, settings.data[0]), head), head
     if task.name == "tagging":

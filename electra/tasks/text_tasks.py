@@ -146,7 +146,7 @@ def decode_texts(
     """(C,) logits of each input -> a prediction per example; the values of an example's windows are averaged by their weights, so that every
     token counts once.
 
-    `transform`: 'softmax', 'sigmoid' or 'none' (raw logits) in place of what the head was trained with.
+    `transform`: 'softmax', 'sigmoid' or 'none' (raw logits) in place of the head's own.
     """
     values = window_values(outputs, head, transform)
     total, weight, windows = np.zeros((len(examples), values.shape[1])), np.zeros((len(examples), 1)), [0] * len(examples)
@@ -160,6 +160,7 @@ def decode_texts(
 def window_values(outputs: Sequence[np.ndarray], head: Head, transform: str = "default") -> np.ndarray:
     """N arrays (C,) of logits -> (N, C) float64: probabilities of classes, of each label by itself, or a regression's numbers as they are."""
     logits = np.stack(outputs).astype(np.float64)
+    transform = head.transform if transform == "default" else transform
     if transform == "default":
         transform = {"regression": "none", "multilabel": "sigmoid"}.get(head.kind, "softmax")
     return {"softmax": softmax, "sigmoid": sigmoid}.get(transform, np.asarray)(logits)
