@@ -1,0 +1,145 @@
+"""Other people's models in every interface: tables with more rows than the vocabulary, and BERTs with each head."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conformance import case, conforms
+from served_models import call, in_thread
+from tiny_models import SHAPE, checkpoints, vocabulary
+
+from electra import cli
+from electra.data.tokenizer import load_tokenizer
+from electra.exporting.targets import build_artifact
+from electra.inference.pipelines import pipeline
+from electra.inference.predictor import load
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+MARKED = ("the chef [MASK] the meal", "[MASK] was a [MASK] film")
+SIZE = len(vocabulary())
+ROWS = SIZE + 13
+"""Of a padded table."""
+
+
+def saved(folder: Path, kind: str, rows: int = ROWS, **more: Any) -> Path:
+    """A random model whose rows above the vocabulary are the likeliest of all."""
+    torch.manual_seed(21)
+    shape = {name: value for name, value in SHAPE.items() if name != "embedding_size" or kind.startswith("Electra")}
+    config = getattr(transformers, "ElectraConfig" if kind.startswith("Electra") else "BertConfig")(vocab_size=rows, **shape, **more)
+    model = getattr(transformers, kind)(config).eval()
+    for name, parameter in model.named_parameters():
+        if name in ("generator_lm_head.bias", "cls.predictions.bias") and rows > SIZE:
+            parameter.data[SIZE:] = 3.0
+    model.save_pretrained(folder)
+    load_tokenizer(checkpoints()["vocab"]).save(folder)
+    return folder
+
+
+# ---- tables with more rows than the vocabulary ----
+
+
+PADDED = [
+    case(
+        "ElectraForMaskedLM",
+        form="ElectraForMaskedLM with more rows than tokens",
+        where=("fill", "score", "build", "HTTP", "Python"),
+        outcome="exact",
+    ),
+]
+
+
+def proposals(folder: Path, text: str) -> list[list[dict[str, Any]]]:
+    """Those of `transformers` that have a token, for each mask."""
+    found = transformers.pipeline("fill-mask", model=str(folder), top_k=ROWS)(text)
+    masks = found if isinstance(found[0], list) else [found]
+    return [[row for row in rows if row["token"] < SIZE] for rows in masks]
+
+
+def as_masks(answer: list[Any]) -> list[list[dict[str, Any]]]:
+    return answer if isinstance(answer[0], list) else [answer]
+
+
+def assert_fills(answer: list[Any], expected: list[list[dict[str, Any]]], tolerance: float) -> None:
+    for ours, theirs in zip(as_masks(answer), expected, strict=True):
+        assert [row["token"] for row in ours] == [row["token"] for row in theirs[: len(ours)]]
+        assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs[: len(ours)]], abs=tolerance)
+
+
+@pytest.mark.parametrize("kind", PADDED)
+def test_rows_without_a_token_are_never_proposed(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = saved(tmp_path / "m", kind)
+    expected = {text: proposals(folder, text) for text in MARKED}
+    for target, tolerance in ((None, 1e-5), ("onnx", 1e-4), ("openvino", 1e-4)):
+        place = folder
+        if target is not None:
+            place = tmp_path / target
+            build_artifact(str(folder), target, place)
+        fill = pipeline("fill-mask", place)
+        for text, masks in expected.items():
+            assert_fills(fill(text, top_k=4), masks, tolerance)
+            assert len(as_masks(fill(text, top_k=ROWS))[0]) == SIZE
+    with in_thread("m", places={"m": folder}) as served:
+        for text, masks in expected.items():
+            assert_fills(call(served.url, "/", {"inputs": text, "parameters": {"top_k": 4}}).json, masks, 1e-5)
+
+    assert cli.main(["score", str(folder), _file(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [token["score"] for token in found["tokens"]] == pytest.approx(likelihoods(folder, kind, "the chef cooked the meal"), abs=1e-4)
+
+
+def _file(folder: Path) -> str:
+    (folder / "texts.txt").write_text("the chef cooked the meal\n")
+    return str(folder / "texts.txt")
+
+
+def likelihoods(folder: Path, kind: str, text: str) -> list[float]:
+    """log p of each token with it masked, by `transformers`."""
+    tokenizer, model = transformers.AutoTokenizer.from_pretrained(folder), getattr(transformers, kind).from_pretrained(folder).eval()
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    out = []
+    for at in range(1, ids.shape[1] - 1):
+        masked = ids.clone()
+        masked[0, at] = tokenizer.mask_token_id
+        with torch.no_grad():
+            logits = getattr(model(input_ids=masked), "logits", None)
+            logits = model(input_ids=masked).prediction_logits if logits is None else logits
+        out.append(float(logits[0, at].log_softmax(-1)[ids[0, at]]))
+    return out
+
+
+@pytest.mark.parametrize("generator_rows", [SIZE, ROWS, ROWS + 5])
+@conforms(form="ElectraForPreTraining with more rows than tokens", where=("detect", "build", "HTTP"), outcome="exact")
+def test_a_discriminator_and_its_generator_with_padded_tables(generator_rows: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their numbers of rows may differ; samples are always tokens."""
+    folder = saved(tmp_path / "m", "ElectraForPreTraining")
+    saved(folder / "generator", "ElectraForMaskedLM", generator_rows)
+    text = "the chef cooked the meal again and it was good"
+    tokenizer, model = transformers.AutoTokenizer.from_pretrained(folder), transformers.ElectraForPreTraining.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = model(**tokenizer(text, return_tensors="pt")).logits[0].sigmoid().numpy()[1:-1]
+    build_artifact(str(folder), "onnx", tmp_path / "onnx")
+    for place, tolerance in ((folder, 1e-5), (tmp_path / "onnx", 1e-4)):
+        (found,) = load(place).detect([text])
+        np.testing.assert_allclose([token.probability for token in found.tokens], expected, atol=tolerance)
+        for seed in range(6):
+            (corruption,) = load(place).corrupt([text], mask_prob=0.5, seed=seed)
+            for item in corruption.replacements:
+                assert item.sampled in vocabulary() and all(token in vocabulary() for token, _ in item.proposals)
+                assert sum(probability for _, probability in item.proposals) <= 1 + 1e-6
+    assert cli.main(["detect", str(folder), "--text", text, "--corrupt", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["replacements"]
+    with in_thread("m", places={"m": folder}) as served:
+        assert call(served.url, "/corrupt", {"inputs": text}).status == 200
+
+
+def test_a_generator_with_fewer_rows_than_tokens_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = saved(tmp_path / "m", "ElectraForPreTraining")
+    saved(folder / "generator", "ElectraForMaskedLM", SIZE - 3)
+    assert cli.main(["detect", str(folder), "--text", "the chef", "--corrupt"]) == 2
+    assert "another vocabulary" in capsys.readouterr().err

@@ -1,0 +1,147 @@
+"""Labels of other people's classifiers: matched by name, by number or by --labels, always printed; never guessed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance import case
+from tiny_models import SHAPE, checkpoints, vocabulary
+
+from electra import cli
+from electra.data.tokenizer import load_tokenizer
+from electra.inference.predictor import load
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+SENTENCES = ("the chef cooked the meal", "an old film", "it was good", "she walked home again", "the city", "a meal again", "the chef walked")
+
+
+def classifier(folder: Path, labels: tuple[str, ...], **more: Any) -> Path:
+    torch.manual_seed(5)
+    config = transformers.ElectraConfig(vocab_size=len(vocabulary()), **SHAPE, id2label=dict(enumerate(labels)), **more)
+    transformers.ElectraForSequenceClassification(config).eval().save_pretrained(folder)
+    load_tokenizer(checkpoints()["vocab"]).save(folder)
+    return folder
+
+
+def gold(folder: Path, names: tuple[str, ...], right: int) -> list[str]:
+    """The task's labels of the sentences: those of the model's outputs, if they are called `names`, for the first `right`."""
+    answers = load(folder).predict(SENTENCES)
+    ids = [load(folder).backend.labels.index(str(answer.label)) for answer in answers]
+    return [names[i if at < right else (i + 1) % len(names)] for at, i in enumerate(ids)]
+
+
+def data(folder: Path, labels: list[str], pair: bool = False) -> Path:
+    folder.mkdir()
+    if pair:
+        rows = "".join(f"{i}\t{text}\tthe film\t{label}\n" for i, (text, label) in enumerate(zip(SENTENCES, labels, strict=True)))
+        (folder / "dev.tsv").write_text(f"index\tsentence1\tsentence2\tlabel\n{rows}")
+    else:
+        (folder / "dev.tsv").write_text("sentence\tlabel\n" + "".join(f"{t}\t{label}\n" for t, label in zip(SENTENCES, labels, strict=True)))
+    return folder
+
+
+EVALUATE = {"where": "evaluate", "outcome": "exact"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "flags", "printed"),
+    [
+        case(
+            ("LABEL_0", "LABEL_1"),
+            ("0", "1"),
+            (),
+            "by number: LABEL_0 = 0 (negative), LABEL_1 = 1 (positive)",
+            form="labels LABEL_0, LABEL_1",
+            **EVALUATE,
+        ),
+        case(
+            ("LABEL_0", "LABEL_1"), ("1", "0"), ("--labels", "1", "0"), "by --labels: LABEL_0 = 1 (positive)", form="--labels for LABEL_0", **EVALUATE
+        ),
+        case(("NEGATIVE", "POSITIVE"), ("0", "1"), (), "by name: NEGATIVE = 0, POSITIVE = 1", form="labels NEGATIVE, POSITIVE", **EVALUATE),
+        case(("Pos", "Neg"), ("1", "0"), (), "by name: Pos = 1 (positive), Neg = 0 (negative)", form="labels Pos, Neg", **EVALUATE),
+        case(("bad", "good"), ("0", "1"), ("--labels", "0", "1"), "by --labels: bad = 0 (negative)", form="--labels for other names", **EVALUATE),
+    ],
+)
+def test_a_task_names_the_labels(
+    labels: tuple[str, ...], names: tuple[str, ...], flags: tuple[str, ...], printed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = classifier(tmp_path / "m", labels)
+    place = data(tmp_path / "SST-2", gold(folder, names, right=5))
+    assert cli.main(["evaluate", str(folder), "--task", "sst2", "--data", str(place), "--json", *flags]) == 0
+    out = capsys.readouterr()
+    assert json.loads(out.out)["accuracy"] == pytest.approx(5 / 7)
+    assert printed in out.err
+
+
+@pytest.mark.parametrize("labels", [("ENTAILMENT", "NOT ENTAILMENT"), ("not-entailment", "Entailment")])
+def test_names_that_differ_in_form(labels: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = classifier(tmp_path / "m", labels)
+    names = ("entailment", "not_entailment") if labels[0].startswith("ENT") else ("not_entailment", "entailment")
+    answers = load(folder).predict([(text, "the film") for text in SENTENCES])
+    place = data(tmp_path / "RTE", [names[labels.index(str(answer.label))] for answer in answers], pair=True)
+    assert cli.main(["evaluate", str(folder), "--task", "rte", "--data", str(place), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == 1.0
+
+
+REFUSED = {"where": "evaluate", "outcome": "refused"}
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "flags", "message"),
+    [
+        case("rte", ("LABEL_0", "LABEL_1"), (), "--labels entailment not_entailment", form="labels LABEL_0, LABEL_1 of a task with names", **REFUSED),
+        case("sst2", ("bad", "good"), (), "--labels 0 1", form="labels with other names", **REFUSED),
+        case("sst2", ("neg", "neutral", "pos"), (), "fine-tune on it", form="another number of labels", **REFUSED),
+        case("sst2", ("bad", "good"), ("--labels", "1"), "1 labels, ", form="--labels with another number of labels", **REFUSED),
+        case("sst2", ("bad", "good"), ("--labels", "1", "2"), "sst2 has no label '2'; known: 0, 1", form="--labels with an unknown label", **REFUSED),
+        case("sst2", ("bad", "good"), ("--labels", "1", "1"), "given twice", form="--labels with a label twice", **REFUSED),
+    ],
+)
+def test_labels_are_never_guessed(
+    task: str, labels: tuple[str, ...], flags: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = classifier(tmp_path / "m", labels)
+    place = data(tmp_path / "d", ["entailment"] * 7 if task == "rte" else ["0"] * 7, pair=task == "rte")
+    assert cli.main(["evaluate", str(folder), "--task", task, "--data", str(place), *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_finetuning_task_of_someone_else_says_nothing_about_the_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`run_glue.py` of `transformers` wrote it with labels in another order than GLUE's."""
+    folder = classifier(tmp_path / "m", ("LABEL_0", "LABEL_1"), finetuning_task="rte")
+    place = data(tmp_path / "d", ["entailment"] * 7, pair=True)
+    assert cli.main(["evaluate", str(folder), "--task", "rte", "--data", str(place)]) == 2
+    assert "--labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "theirs", "flags"),
+    [
+        (("LABEL_0", "LABEL_1"), ("0", "1"), ()),
+        (("LABEL_0", "LABEL_1"), ("bad", "good"), ("--labels", "bad", "good")),
+        (("VERY_GOOD", "BAD"), ("very good", "bad"), ()),
+    ],
+)
+def test_a_custom_file_names_the_labels(
+    labels: tuple[str, ...], theirs: tuple[str, ...], flags: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = classifier(tmp_path / "m", labels)
+    rows = zip(SENTENCES, gold(folder, theirs, right=5), strict=True)
+    (tmp_path / "new.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    words = ["--task", "own", "--data", str(tmp_path / "new.csv"), "--json", *flags]
+    assert cli.main(["evaluate", str(folder), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(5 / 7)
+    assert cli.main(["compare", str(folder), *words, "--calls", "10", "--threads", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["score"] == pytest.approx(5 / 7)
+
+
+def test_a_custom_file_of_other_labels_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = classifier(tmp_path / "m", ("LABEL_0", "LABEL_1"))
+    (tmp_path / "new.csv").write_text("text,label\nthe film,bad\na meal,good\n")
+    assert cli.main(["evaluate", str(folder), "--task", "own", "--data", str(tmp_path / "new.csv")]) == 2
+    assert "give the data's labels in the order of the model's outputs: --labels" in capsys.readouterr().err
