@@ -7,6 +7,7 @@ DST   config.json, model.safetensors, tokenizer files, README.md, and the same i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,29 +15,64 @@ from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.settings import ConvertSettings
 from electra.storage import atomic, remote, resolve
-from electra.tasks.input_spec import copied_record, recorded
+from electra.tasks.input_spec import RECORD, copied_record, recorded
 
 if TYPE_CHECKING:
     from torch import nn
 
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
+"""Files of a Hugging Face directory that is read."""
+_SAVE_AGAIN = "open it in transformers 4 with from_pretrained(DIR, {}=True) and save_pretrained(NEW), then convert NEW"
+_ORIGINAL = "give the training checkpoint it was made from (NAME.index and NAME.data-*)"
+FORMS = {
+    "*.h5": ("a Keras model of TensorFlow 2", _SAVE_AGAIN.format("from_tf")),
+    "*.keras": ("a Keras model of TensorFlow 2", _SAVE_AGAIN.format("from_tf")),
+    "*.msgpack": ("a Flax model", _SAVE_AGAIN.format("from_flax")),
+    "saved_model.pb": ("a TensorFlow SavedModel", _ORIGINAL),
+    "*.pb": ("a frozen TensorFlow graph", _ORIGINAL),
+    "*.tflite": ("a TensorFlow Lite model", _ORIGINAL),
+    "rust_model.ot": ("a model of rust-bert", "give the PyTorch model it was made from"),
+    "*.zip": ("an archive", "unpack it, and give its folder"),
+    "*.tar.gz": ("an archive", "unpack it, and give its folder"),
+    "*.tgz": ("an archive", "unpack it, and give its folder"),
+    "*.meta": ("the graph of a TensorFlow checkpoint without its weights", "NAME.index and NAME.data-* must lie next to it"),
+    "*.data-?????-of-?????": ("a part of a TensorFlow checkpoint without its index", "NAME.index must lie next to it"),
+    "*.ckpt": (
+        "no TensorFlow checkpoint that is read (NAME.index and NAME.data-*)",
+        "save it again with TensorFlow 1.x's tf.train.Saver (version V2)",
+    ),
+}
+"""Pattern of a file's name -> what it is, and the remedy: forms of weights that are not read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What is written."""
+
+    first: nn.Module
+    second: nn.Module | None
+    """For DST/generator."""
+    labels: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Added to config.json."""
+    vocabulary: str | None = None
+    notes: list[str] = field(default_factory=list)
+
 
 def run(settings: ConvertSettings) -> None:
-    """Read, write, print notes and a summary."""
+    """Read, write, print what was used and a summary."""
     require("torch", "train")
     atomic.fresh_output(settings.output, remedy="choose another name")
     source = fetch_tensorflow(settings.source) or Path(settings.source)
-    values: Mapping[str, Any] = {}
     if is_tensorflow(source):
-        first, second, notes, source_folder = from_tensorflow(source, settings)
+        found = from_tensorflow(source, settings)
     else:
-        from electra.model.huggingface import read_config
-
-        first, second, notes, source_folder = from_huggingface(settings)
-        values = read_config(source_folder, or_bert=True)
-    write(settings, first, second, source_folder, notes, values)
-    for note in notes:
+        check_form(source)
+        found = from_huggingface(settings)
+    write(settings, found)
+    for note in found.notes:
         print(note)
-    print(f"{settings.output}: {', with '.join(describe(module) for module in (first, second) if module is not None)}")
+    print(f"{settings.output}: {', with '.join(describe(module) for module in (found.first, found.second) if module is not None)}")
 
 
 def fetch_tensorflow(source: str) -> Path | None:
@@ -55,74 +91,153 @@ def fetch_tensorflow(source: str) -> Path | None:
         return None
     light = remote.fetched(folder, [name for name in names if name == "checkpoint" or name.endswith(".index")], "checkpoint")
     chosen = find_checkpoint(light if folder == source else light / source.rpartition("/")[2]).name
-    wanted = [name for name in names if name == f"{chosen}.index" or name.startswith(f"{chosen}.data-") or name in resolve.FILES]
+    of_checkpoint = (f"{chosen}.index", f"{chosen}.data-")
+    wanted = [name for name in names if name.startswith(of_checkpoint) or name.endswith(".json") or is_vocabulary(name)]
     return remote.fetched(folder, wanted, "checkpoint") / chosen
 
 
+def is_vocabulary(name: str) -> bool:
+    """Whether a file's name is that of a WordPiece vocabulary: vocab.txt, bert_vocab.txt, vocab_small.txt."""
+    return name.endswith(".txt") and "vocab" in name
+
+
 def is_tensorflow(source: Path) -> bool:
-    """Whether a path names a TensorFlow checkpoint: a folder with an index, or the name of one."""
+    """Whether a path names a TensorFlow checkpoint: a folder with an index and no weights of PyTorch, or the name of one."""
     if source.is_dir():
-        return any(source.glob("*.index")) and not (source / "config.json").exists()
-    return source.suffix in (".index", ".meta") or ".data-" in source.name or source.with_name(source.name + ".index").exists()
+        return any(source.glob("*.index")) and not any(path.match(pattern) for path in source.iterdir() for pattern in WEIGHTS)
+    if ".data-" in source.name or source.suffix == ".meta":
+        source = source.with_name(source.name.split(".data-")[0].removesuffix(".meta"))
+    return source.suffix == ".index" or source.with_name(source.name + ".index").exists()
 
 
-def from_tensorflow(source: Path, settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
-    """The network for DST, the one for DST/generator, notes, and the folder that may hold a vocabulary."""
-    from electra.model.tensorflow import find_checkpoint, read_networks
+def check_form(source: Path) -> None:
+    """Refuse weights in forms that are not read.
+
+    Raises:
+        UserError: the path is a file or folder of such a form; the message names it and the remedy.
+    """
+    files = sorted(source.iterdir()) if source.is_dir() else [source] if source.is_file() else []
+    if source.is_dir() and any(path.match(pattern) for path in files for pattern in WEIGHTS):
+        return
+    for path in files:
+        for pattern, (form, remedy) in FORMS.items():
+            if path.match(pattern):
+                raise UserError(f"{path} is {form}, which is not read; {remedy}")
+    folders = [path for path in files if path.is_dir() and any(path.glob("*.index"))]
+    if len(folders) == 1 and not (source / "config.json").exists():
+        raise UserError(f"{source}: the TensorFlow checkpoint is in {folders[0]}; give that folder")
+
+
+def from_tensorflow(source: Path, settings: ConvertSettings) -> Converted:
+    """Networks of a TensorFlow checkpoint, and the vocabulary next to it."""
+    from electra.model.huggingface import encoder_of
+    from electra.model.tensorflow import Choices, find_checkpoint, read_networks
 
     prefix = find_checkpoint(source)
-    found = read_networks(prefix, settings.num_attention_heads)
-    notes = []
+    choices = Choices(
+        num_attention_heads=settings.num_attention_heads,
+        generator_attention_heads=settings.generator_attention_heads,
+        task=settings.task,
+        head=settings.head,
+        labels=settings.labels,
+    )
+    found = read_networks(prefix, choices=choices)
+    notes = [f"checkpoint: {prefix.name}{_other_name(prefix)}", *found.notes]
     if found.unused:
         names = ", ".join(found.unused[:3]) + (", ..." if len(found.unused) > 3 else "")
-        notes.append(f"ignored, because they belong to neither network: {len(found.unused)} variables ({names})")
-    if found.discriminator is None:
-        notes.append("no discriminator in the checkpoint: the output is a masked language model")
-        assert found.generator is not None
-        return found.generator, None, notes, prefix.parent
-    if found.generator is None:
-        notes.append("no generator in the checkpoint: only the discriminator was written")
-    return found.discriminator, found.generator, notes, prefix.parent
+        notes.append(f"not converted, because they belong to no network of the output: {len(found.unused)} variables ({names})")
+    vocabulary = None if settings.vocab else find_vocabulary(prefix.parent, encoder_of(found.main).config.vocab_size)
+    if vocabulary is not None:
+        notes.append(f"vocabulary: {vocabulary}")
+    return Converted(
+        first=found.main,
+        second=found.generator,
+        labels=found.labels,
+        extra={RECORD: dict(found.options)} if found.options else {},
+        vocabulary=None if vocabulary is None else str(vocabulary),
+        notes=notes,
+    )
 
 
-def from_huggingface(settings: ConvertSettings) -> tuple[nn.Module, nn.Module | None, list[str], Path]:
+def _other_name(prefix: Path) -> str:
+    """A remark if the folder's file `checkpoint` names another checkpoint."""
+    from electra.protobuf import recorded_checkpoint
+
+    named = recorded_checkpoint(prefix.parent)
+    return "" if named in (None, prefix.name) else f" (the file 'checkpoint' names {named})"
+
+
+def find_vocabulary(folder: Path, size: int) -> Path | None:
+    """The vocabulary of a TensorFlow checkpoint: next to it, else the only one of its size in the folders where the original has it.
+
+    These are the folder above and, for the original's layouts models/NAME and NAME/finetuning_models/TASK, the one above that.
+
+    Raises:
+        UserError: several next to the checkpoint, none named vocab.txt.
+    """
+    for name in ("tokenizer.json", "vocab.txt"):
+        if (folder / name).is_file():
+            return folder / name
+    near = [path for path in sorted(folder.glob("*.txt")) if is_vocabulary(path.name)]
+    if len(near) > 1:
+        raise UserError(f"{folder} has several vocabularies ({', '.join(path.name for path in near)}); give one with --vocab")
+    if near:
+        return near[0]
+    above = folder.resolve().parent
+    folders = [above, above.parent] if above.name in ("models", "finetuning_models") else [above]
+    for place in folders:
+        fitting = [path for path in sorted(place.glob("*.txt")) if is_vocabulary(path.name) and _num_lines(path) == size]
+        if fitting:
+            return fitting[0] if len(fitting) == 1 else None
+    return None
+
+
+def _num_lines(path: Path) -> int:
+    return len(path.read_bytes().rstrip(b"\n").split(b"\n"))
+
+
+def from_huggingface(settings: ConvertSettings) -> Converted:
     """The same from a Hugging Face directory, a run, or a hub name."""
-    from electra.model.huggingface import load_checkpoint
+    from electra.model.huggingface import load_checkpoint, read_config
 
-    if settings.num_attention_heads is not None:
-        raise UserError("--num-attention-heads is for TensorFlow checkpoints; a config.json has it")
+    for name in ("num_attention_heads", "generator_attention_heads", "task", "head", "labels"):
+        if getattr(settings, name):
+            raise UserError(f"--{name.replace('_', '-')} is for TensorFlow checkpoints; a config.json has it")
     folder = resolve.resolve(settings.source)
     found = load_checkpoint(folder)
     has_generator = (folder / "generator" / "config.json").exists()
-    return found.module, load_checkpoint(folder / "generator").module if has_generator else None, [], folder
+    return Converted(
+        first=found.module,
+        second=load_checkpoint(folder / "generator").module if has_generator else None,
+        labels=found.labels,
+        extra=copied_record(read_config(folder, or_bert=True)),
+        vocabulary=next((str(folder / name) for name in ("tokenizer.json", "vocab.txt") if (folder / name).is_file()), None),
+    )
 
 
-def write(
-    settings: ConvertSettings, first: nn.Module, second: nn.Module | None, source_folder: Path, notes: list[str], values: Mapping[str, Any]
-) -> None:
-    """Write DST, completely or not at all; the input spec of the source's config.json (`values`) is copied."""
+def write(settings: ConvertSettings, found: Converted) -> None:
+    """Write DST, completely or not at all."""
     import torch
 
     from electra.model.huggingface import encoder_of, save_checkpoint
     from electra.model.model_card import converted_card
 
     dtype = getattr(torch, settings.dtype)
-    vocabulary = settings.vocab or next(
-        (str(source_folder / name) for name in ("tokenizer.json", "vocab.txt") if (source_folder / name).is_file()), None
-    )
+    vocabulary = settings.vocab or found.vocabulary
     tokenizer = None if vocabulary is None else load_tokenizer(vocabulary, settings.lowercase)
-    size = encoder_of(first).config.vocab_size
+    size = encoder_of(found.first).config.vocab_size
     if tokenizer is None:
-        notes.append("no vocabulary next to the checkpoint: the output has no tokenizer; give --vocab vocab.txt to add one")
+        found.notes.append("no vocabulary next to the checkpoint: the output has no tokenizer; give --vocab vocab.txt to add one")
     elif tokenizer.vocab_size > size:
         raise UserError(f"{vocabulary} has {tokenizer.vocab_size} tokens, the checkpoint {size}; give the vocabulary that belongs to it")
     with atomic.atomic_folder(settings.output) as folder:
-        for module, place in ((first, folder), (second, folder / "generator")):
+        for module, place in ((found.first, folder), (found.second, folder / "generator")):
             if module is not None:
                 described = converted_card(settings.output.name, describe(module), Path(settings.source).name)
-                save_checkpoint(module, place, dtype=dtype, card=described, extra=copied_record(values))
+                labels = found.labels if module is found.first else ()
+                save_checkpoint(module, place, dtype=dtype, labels=labels, card=described, extra=found.extra)
                 if tokenizer is not None:
-                    tokenizer.save(place, recorded(values)[1] or encoder_of(module).config.max_position_embeddings)
+                    tokenizer.save(place, recorded(found.extra)[1] or encoder_of(module).config.max_position_embeddings)
 
 
 def describe(module: nn.Module) -> str:

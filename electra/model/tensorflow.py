@@ -1,393 +1,468 @@
-"""Original TensorFlow checkpoint -> discriminator and generator, without TensorFlow.
+"""Original TensorFlow checkpoint of ELECTRA or BERT -> networks, without TensorFlow.
 
-`TensorBundle` reads TensorFlow's format: PREFIX.index, a sorted table of entries, and PREFIX.data-*, the values. Names follow
-google-research/electra's `model/modeling.py`: the discriminator in `electra/`, the generator in `generator/` (with embeddings only if it does
-not share them), heads next to them; BERT in `bert/` and `cls/predictions/`. Sizes are taken from the variables' shapes; these do not show the
-number of heads, which is assumed to be one per 64 of width, as in every released model.
+Names follow google-research/electra's `model/modeling.py`: the discriminator in `electra/`, the generator in `generator/` (with embeddings
+only if it does not share them), heads next to them, those of fine-tuned tasks in `task_specific/TASK/`; BERT in `bert/` and `cls/`. Sizes are
+taken from the variables' shapes. These do not show the number of heads, nor the activation: they are read from a configuration next to the
+checkpoint, which must agree with the shapes. Without one, released models have one head per 64 of width, and any other is refused.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from electra.errors import UserError, require
+from electra.errors import UserError
 from electra.model.encoder import EncoderConfig
 from electra.model.generators import Generator
-from electra.model.huggingface import from_hf, new_module
+from electra.model.huggingface import encoder_config, from_hf, new_module, to_hf
 from electra.model.objectives import Discriminator
-from electra.protobuf import Damaged, fields, masked_crc, varint
+from electra.protobuf import TensorBundle, find_checkpoint
 
-MAGIC = 0xDB4775248B80FB57
-FOOTER = 48
-MOST_INDEX_BYTES = 256 << 20
-DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 6: "i1", 9: "<i8", 10: "?", 19: "<f2"}
-"""TensorFlow's DataType -> numpy's; bfloat16 is converted separately."""
-BFLOAT16 = 14
+__all__ = ["Choices", "Networks", "TensorBundle", "find_checkpoint", "find_configurations", "read_networks"]
+
 HEAD_WIDTH = 64
-RENAMED = (
-    (r"/", "."),
-    (r"\.layer_(\d+)\.", r".layer.\1."),
-    (r"\.(kernel|gamma)$", ".weight"),
-    (r"\.beta$", ".bias"),
-    (r"_embeddings$", "_embeddings.weight"),
-    (r"^(generator|bert)\.", "electra."),
-    (r"^discriminator_predictions\.dense_1\.", "discriminator_predictions.dense_prediction."),
-    (r"^cls\.predictions\.transform\.", "generator_predictions."),
-    (r"^(generator_predictions|cls\.predictions)\.output_bias$", "generator_lm_head.bias"),
-)
-"""Pattern -> replacement, in this order, from the original's names to Hugging Face's."""
 
-# ---- the checkpoint format ----
+# ---- configurations next to a checkpoint ----
+
+SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "type_vocab_size")
+"""What the shapes of the variables say; a configuration must agree."""
+HPARAMS = ("model_size", "model_hparam_overrides", "generator_hidden_size", "generator_layers", "electra_objective")
+"""Keys by which the original's `--hparams` are recognized."""
+MODEL_SIZES = {"small": (256, 12), "base": (768, 12), "large": (1024, 24)}
+NESTED = {"bert_config": "", "discriminator_config": "", "generator_config": "generator"}
+MOST_CONFIG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorEntry:
-    """Position and type of a tensor in the data files."""
+class Configuration:
+    """Values of one network from a JSON file."""
 
-    dtype: int
-    shape: tuple[int, ...]
-    shard: int
-    offset: int
-    size: int
-    crc: int | None
-    slices: tuple[tuple[tuple[int, int], ...], ...]
-    """For a partitioned variable, each slice's (start, length) per dimension; length -1 is the whole dimension."""
+    path: Path
+    of_generator: bool
+    values: Mapping[str, Any]
 
 
-class TensorBundle:
-    """A checkpoint on disk, opened."""
-
-    def __init__(self, prefix: Path) -> None:
-        """Read the index of the checkpoint `prefix` (without .index).
-
-        Raises:
-            UserError: not found, or damaged.
-        """
-        require("google_crc32c", "train")
-        self.prefix = prefix
-        path = prefix.with_name(prefix.name + ".index")
-        try:
-            if path.stat().st_size > MOST_INDEX_BYTES:
-                raise Damaged(f"{path.stat().st_size:,} bytes are too large for an index")
-            self._table = dict(_read_table(path.read_bytes()))
-            self._num_shards = _header(self._table.pop(b"", b""))
-            self.entries = {key.decode(): _entry(value) for key, value in self._table.items() if not key.startswith(b"\0")}
-        except FileNotFoundError:
-            raise UserError(f"{path} not found; give the checkpoint's name without .index, such as model.ckpt-1000000") from None
-        except (Damaged, UnicodeDecodeError, OverflowError, IndexError) as error:
-            raise UserError(f"{path} is damaged or not a TensorFlow checkpoint ({error}); download it again") from None
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
-
-    def read(self, name: str) -> np.ndarray:
-        """The variable `name`.
-
-        Raises:
-            UserError: it does not exist, or its data are damaged, missing or not numeric.
-        """
-        if name not in self.entries:
-            raise UserError(f"{self.prefix} has no variable '{name}'")
-        entry = self.entries[name]
-        try:
-            return self._read(entry) if not entry.slices else self._assemble(name, entry)
-        except Damaged as error:
-            raise UserError(f"{self.prefix}: variable '{name}' is damaged ({error}); download the checkpoint again") from None
-
-    def _read(self, entry: TensorEntry) -> np.ndarray:
-        if entry.dtype not in DTYPES and entry.dtype != BFLOAT16:
-            raise Damaged(f"TensorFlow's data type {entry.dtype} is not supported")
-        kind = np.dtype("<u2" if entry.dtype == BFLOAT16 else DTYPES[entry.dtype])
-        if math.prod(entry.shape) * kind.itemsize != entry.size:
-            raise Damaged(f"shape {entry.shape} does not need {entry.size:,} bytes")
-        if not 0 <= entry.shard < self._num_shards:
-            raise Damaged(f"it is in file {entry.shard} of {self._num_shards}")
-        path = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self._num_shards:05d}")
-        try:
-            if entry.offset + entry.size > path.stat().st_size:
-                raise Damaged(f"{path.name} ends before byte {entry.offset + entry.size:,}")
-            with path.open("rb") as stream:
-                stream.seek(entry.offset)
-                data = stream.read(entry.size)
-        except OSError as error:
-            raise Damaged(f"{path.name}: {error.strerror}") from None
-        if entry.crc is not None and masked_crc(data) != entry.crc:
-            raise Damaged(f"wrong checksum in {path.name}")
-        values = np.frombuffer(data, kind)
-        if entry.dtype == BFLOAT16:
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-        return values.reshape(entry.shape)
-
-    def _assemble(self, name: str, entry: TensorEntry) -> np.ndarray:
-        """A partitioned variable from its slices."""
-        whole: np.ndarray | None = None
-        filled = 0
-        for extents in entry.slices:
-            key = slice_key(name, extents)
-            if key not in self._table:
-                raise Damaged(f"its slice {extents} is missing")
-            part = self._read(_entry(self._table[key]))
-            where = tuple(slice(None) if length < 0 else slice(start, start + length) for start, length in extents)
-            if whole is None:
-                # Slices are as large as the file at most; a declared shape far above that is damage, not to be allocated.
-                if math.prod(entry.shape) > part.size * len(entry.slices) * 2 + 1:
-                    raise Damaged(f"its slices do not fill shape {entry.shape}")
-                whole = np.zeros(entry.shape, part.dtype)
-            if len(where) != whole.ndim or whole[where].shape != part.shape:
-                raise Damaged(f"its slice {extents} has shape {part.shape}")
-            whole[where] = part
-            filled += part.size
-        if whole is None or filled != whole.size:
-            raise Damaged(f"its slices hold {filled:,} values, the shape {entry.shape}")
-        return whole
-
-
-def find_checkpoint(path: Path) -> Path:
-    """A folder, an .index or a data file, or a prefix -> the prefix. In a folder: the one named in its file `checkpoint`, else the only one.
+def find_configurations(folder: Path) -> list[Configuration]:
+    """The configurations in a folder: BERT's and ELECTRA's config.json under any name, and the original's `--hparams`.
 
     Raises:
-        UserError: none, or several.
+        UserError: a file named as a configuration is not valid JSON.
     """
-    if not path.is_dir():
-        name = path.name.removesuffix(".index").removesuffix(".meta")
-        return path.with_name(name.split(".data-")[0])
-    found = sorted(file.name.removesuffix(".index") for file in path.glob("*.index"))
-    record = path / "checkpoint"
-    if record.is_file():
-        for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model_checkpoint_path:"):
-                # Only the last part: the path may be of another computer, or outside the folder.
-                name = line.partition(":")[2].strip().strip('"').replace("\\", "/").rsplit("/", 1)[-1]
-                if name in found:
-                    return path / name
-    if len(found) != 1:
-        known = f"several ({', '.join(found[:5])}); name one" if found else "none: it needs NAME.index and NAME.data-*"
-        raise UserError(f"{path}: expected one TensorFlow checkpoint, found {known}")
-    return path / found[0]
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MOST_CONFIG_BYTES else None
+        except (OSError, ValueError) as error:
+            if "config" in path.name and "tokenizer" not in path.name:
+                raise UserError(f"{path} is not valid JSON ({error}); correct it, or move it away") from None
+            continue
+        if not isinstance(values, dict):
+            continue
+        generator = "generator" in path.name.lower()
+        parts = [(generator, values)] if "num_attention_heads" in values or "hidden_size" in values else []
+        parts += [(bool(role), values[key]) for key, role in NESTED.items() if isinstance(values.get(key), dict)]
+        for hparams in (values, values.get("hparams")):
+            if isinstance(hparams, dict) and any(key in hparams for key in HPARAMS) and not parts:
+                parts = list(zip((False, True), _from_hparams(hparams, path), strict=True))
+        found += [Configuration(path=path, of_generator=of_generator, values=part) for of_generator, part in parts]
+    return found
 
 
-def _read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    if len(data) < FOOTER or int.from_bytes(data[-8:], "little") != MAGIC:
-        raise Damaged("it does not end like an index")
-    footer = data[-FOOTER:]
-    _, at = _handle(footer, 0)
-    index, _ = _handle(footer, at)
-    for _, value in _block(data, *index):
-        block, _ = _handle(value, 0)
-        yield from _block(data, *block)
-
-
-def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    offset, at = varint(data, at)
-    size, at = varint(data, at)
-    return (offset, size), at
-
-
-def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) pairs of a block; after it one byte of compression and four of checksum."""
-    end = offset + size
-    if end + 5 > len(data) or size < 4:
-        raise Damaged("a block reaches beyond the end")
-    if int.from_bytes(data[end + 1 : end + 5], "little") != masked_crc(data[offset : end + 1]):
-        raise Damaged("wrong checksum of a block")
-    if data[end] != 0:
-        raise Damaged("compressed blocks are not written by TensorFlow's checkpoints")
-    block = data[offset:end]
-    limit = len(block) - 4 - 4 * int.from_bytes(block[-4:], "little")
-    if limit < 0:
-        raise Damaged("a block's table of restarts is longer than the block")
-    at, key = 0, b""
-    while at < limit:
-        shared, at = varint(block, at)
-        rest, at = varint(block, at)
-        length, at = varint(block, at)
-        if shared > len(key) or at + rest + length > limit:
-            raise Damaged("an entry reaches beyond its block")
-        key = key[:shared] + block[at : at + rest]
-        yield key, block[at + rest : at + rest + length]
-        at += rest + length
-
-
-def slice_key(name: str, extents: tuple[tuple[int, int], ...]) -> bytes:
-    """The key of a slice: TensorFlow's ordered code of 0, the name, the rank, and start and length of every dimension."""
-    escapes = {0: b"\0\xff", 255: b"\xff\0"}
-    escaped = b"".join(escapes.get(byte, bytes([byte])) for byte in name.encode()) + b"\0\x01"
-    numbers = b"".join(_ordered(start) + _ordered(length) for start, length in extents)
-    rank = len(extents)
-    return b"\0" + escaped + (bytes([1, rank]) if rank else b"\0") + numbers
-
-
-def _ordered(value: int) -> bytes:
-    """A signed number in TensorFlow's ordered code: as many leading ones as bytes, then the number, complemented below zero."""
-    size = (value if value >= 0 else ~value).bit_length() // 7 + 1
-    mask = ((1 << size) - 1) << (8 * size - size)
-    return ((value & ((1 << 8 * size) - 1)) ^ mask).to_bytes(size, "big")
-
-
-def _header(data: bytes) -> int:
-    found = dict(fields(data))
-    if found.get(2, 0) != 0:
-        raise Damaged("big-endian checkpoints are not supported")
-    shards = found.get(1, 0)
-    if not isinstance(shards, int) or not 0 < shards < 100_000:
-        raise Damaged(f"{shards!r} data files")
-    return shards
-
-
-def _entry(data: bytes) -> TensorEntry:
-    values: dict[int, int] = {}
-    shape: tuple[int, ...] = ()
-    slices = []
-    for number, value in fields(data):
-        if number == 2 and isinstance(value, bytes):
-            shape = tuple(_dimension(dim) for n, dim in fields(value) if n == 2 and isinstance(dim, bytes))
-        elif number == 7 and isinstance(value, bytes):
-            slices.append(tuple(_extent(extent) for n, extent in fields(value) if n == 1 and isinstance(extent, bytes)))
-        elif isinstance(value, int):
-            values[number] = value
-    return TensorEntry(
-        dtype=values.get(1, 0),
-        shape=shape,
-        shard=values.get(3, 0),
-        offset=values.get(4, 0),
-        size=values.get(5, 0),
-        crc=values.get(6),
-        slices=tuple(slices),
-    )
-
-
-def _dimension(data: bytes) -> int:
-    size = dict(fields(data)).get(1, 0)
-    if not isinstance(size, int) or size >= 1 << 40:
-        raise Damaged(f"a dimension of {size!r}")
-    return size
-
-
-def _extent(data: bytes) -> tuple[int, int]:
-    found = dict(fields(data))
-    start, length = found.get(1, 0), found.get(2, -1)
-    if not isinstance(start, int) or not isinstance(length, int):
-        raise Damaged("a slice without numbers")
-    return start, length
+def _from_hparams(hparams: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The original's hyperparameters -> its configurations of discriminator and generator (`get_bert_config`, `get_generator_config`)."""
+    width, layers = MODEL_SIZES.get(hparams.get("model_size", "small"), (None, None))
+    overrides = hparams.get("model_hparam_overrides") or {}
+    values: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "vocab_size": hparams.get("vocab_size"), **overrides}
+    try:
+        if values["hidden_size"]:
+            usual = {"num_attention_heads": max(1, values["hidden_size"] // HEAD_WIDTH), "intermediate_size": 4 * values["hidden_size"]}
+            values = usual | values
+        generator = {key: value for key, value in values.items() if key not in ("hidden_size", "num_hidden_layers", "embedding_size")}
+        generator |= {"intermediate_size": None, "num_attention_heads": None}
+        if values["hidden_size"]:
+            width = round(values["hidden_size"] * hparams.get("generator_hidden_size", 0.25))
+            generator |= {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": max(1, width // HEAD_WIDTH)}
+        if values["num_hidden_layers"]:
+            generator["num_hidden_layers"] = round(values["num_hidden_layers"] * hparams.get("generator_layers", 1.0))
+        embedding = hparams.get("embedding_size") or (128 if hparams.get("model_size", "small") == "small" else values["hidden_size"])
+        values["embedding_size"] = embedding
+    except (TypeError, AttributeError):
+        raise UserError(f"{path}: a size is not a number; correct it, or move the file away") from None
+    return tuple({k: v for k, v in part.items() if v is not None} for part in (values, generator))  # type: ignore[return-value]
 
 
 # ---- networks ----
+
+ENCODER = re.compile(r"(?:(.+)/)?(electra|bert|generator|generator_ltr|generator_rtl)/encoder/layer_(\d{1,4})/")
+RELEASED = {
+    "electra": {(256, 128, 12), (256, 256, 24), (768, 768, 12), (1024, 1024, 24)},
+    "bert": {(width, width, layers) for width in (128, 256, 512, 768) for layers in (2, 4, 6, 8, 10, 12)}
+    | {(768, 768, 3), (1024, 1024, 3), (1024, 1024, 24)},
+}
+"""(width, embedding width, layers) of the models that Google, HFL and others released, all with one head per 64 of width."""
+CLASSIFICATION_TASKS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("cola", "mrpc", "sst", "qqp", "sts", "bqcorpus", "chnsenticorp", "lcqmc"), ()),
+    **dict.fromkeys(("rte", "qnli"), ("entailment", "not_entailment")),
+    "mnli": ("contradiction", "entailment", "neutral"),
+    "xnli": ("contradictory", "entailment", "neutral"),
+}
+"""The original's and HFL's classification tasks -> their labels, where these are words."""
+TAGGING_TASKS = ("chunk", "ccg")
+MASKED_LM = {"dense": "generator_predictions.dense", "LayerNorm": "generator_predictions.LayerNorm", "output": "generator_lm_head"}
+JOINT_QA = {
+    "dense": "qa_start",
+    "qa_hidden": "qa_end.dense",
+    "dense_1": "qa_end.out_proj",
+    "dense_2": "qa_answerable.dense",
+    "dense_3": "qa_answerable.out_proj",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
     """The networks of a checkpoint."""
 
-    discriminator: Discriminator | None
-    generator: Generator | None
-    """The generator; of a BERT checkpoint, the BERT."""
+    main: nn.Module
+    """The discriminator, the fine-tuned model, the masked LM or the encoder."""
+    generator: nn.Module | None
+    """The generator next to a discriminator."""
+    labels: tuple[str, ...]
+    """Names of the classes of a fine-tuned model; empty where they are not known."""
+    options: Mapping[str, Any]
+    """How a fine-tuned model was trained to read its input, as in an input spec."""
+    notes: tuple[str, ...]
+    """What was used, in sentences for the user."""
     unused: tuple[str, ...]
     """Variables of neither, except the optimizer's."""
 
+    @property
+    def discriminator(self) -> Discriminator | None:
+        """The discriminator, if there is one."""
+        return self.main if isinstance(self.main, Discriminator) else None
 
-def read_networks(prefix: Path, num_attention_heads: int | None = None) -> Networks:
-    """The networks of the checkpoint `prefix`; `num_attention_heads` are the discriminator's, by default one per 64 of width.
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What a checkpoint does not say."""
+
+    num_attention_heads: int | None = None
+    """Of the discriminator, or of the only network."""
+    generator_attention_heads: int | None = None
+    task: str | None = None
+    """The fine-tuned task to convert, of several."""
+    head: str | None = None
+    """'classification' or 'tagging' for a task of an unknown name; 'encoder' to leave heads out."""
+    labels: tuple[str, ...] = ()
+
+
+def read_networks(prefix: Path, num_attention_heads: int | None = None, choices: Choices | None = None) -> Networks:
+    """The networks of the checkpoint `prefix`, with the configuration next to it; `choices` take precedence.
 
     Raises:
-        UserError: damaged, neither ELECTRA nor BERT, or incomplete; the message names what is missing.
+        UserError: damaged, neither ELECTRA nor BERT, incomplete, or with a number of heads that is not known; the message names what is missing.
     """
-    bundle = TensorBundle(prefix)
-    used: set[str] = set()
-    scopes = {name.split("/")[0] for name in bundle.entries}
-    if "bert" in scopes and "electra" not in scopes:
-        config = _config(bundle, "bert", "bert", num_attention_heads)
-        bert = _fill(bundle, "ElectraForMaskedLM", config, ("bert/", "cls/predictions/"), used)
-        return Networks(discriminator=None, generator=bert, unused=_unused(bundle, used))  # type: ignore[arg-type]
-    if "electra" not in scopes and "generator" not in scopes:
-        raise UserError(f"{prefix} is neither an ELECTRA nor a BERT: its variables begin with {', '.join(sorted(scopes)[:5]) or 'nothing'}")
-    discriminator: nn.Module | None = None
-    generator: nn.Module | None = None
-    heads, width = num_attention_heads, None
-    if _has_encoder(bundle, "electra"):
-        config = _config(bundle, "electra", "electra", num_attention_heads)
-        heads, width = config.num_attention_heads, config.hidden_size
-        discriminator = _fill(bundle, "ElectraForPreTraining", config, ("electra/", "discriminator_predictions/"), used)
-    if _has_encoder(bundle, "generator"):
-        embeddings = "generator" if "generator/embeddings/word_embeddings" in bundle.entries else "electra"
-        own = _config(bundle, "generator", embeddings, None)
-        if heads is not None and width is not None:
-            # The original's rule (`get_generator_config`): heads are scaled with the width.
-            own = _config(bundle, "generator", embeddings, max(1, heads * own.hidden_size // width))
-        parts = ("generator/", f"{embeddings}/embeddings/", "generator_predictions/")
-        generator = _fill(bundle, "ElectraForMaskedLM", own, parts, used)
-    if discriminator is None and generator is None:
-        raise UserError(f"{prefix} has no encoder: neither electra/encoder nor generator/encoder is among its variables")
-    return Networks(discriminator=discriminator, generator=generator, unused=_unused(bundle, used))  # type: ignore[arg-type]
+    choices = choices or Choices()
+    if num_attention_heads is not None:
+        choices = replace(choices, num_attention_heads=num_attention_heads)
+    return _Reader(TensorBundle(prefix), choices).networks()
 
 
-def _has_encoder(bundle: TensorBundle, scope: str) -> bool:
-    return any(name.startswith(f"{scope}/encoder/") for name in bundle.entries)
+class _Reader:
+    """The networks of one bundle."""
 
+    def __init__(self, bundle: TensorBundle, choices: Choices) -> None:
+        self.bundle, self.choices, self.prefix = bundle, choices, bundle.prefix
+        self.names = _variables(bundle)
+        self.scopes = {match[2] for name in self.names if (match := ENCODER.match(name))}
+        self.configurations = find_configurations(self.prefix.parent)
+        self.used: set[str] = set()
+        self.notes: list[str] = []
 
-def _config(bundle: TensorBundle, scope: str, embeddings: str, heads: int | None) -> EncoderConfig:
-    """Sizes from shapes."""
+    def networks(self) -> Networks:
+        """Read them."""
+        electra, choices = "electra" in self.scopes, self.choices
+        if choices.generator_attention_heads is not None and not self.scopes - {"electra", "bert"}:
+            raise UserError(f"{self.prefix} has no generator of its own: --generator-attention-heads does not apply")
+        if not electra and "bert" in self.scopes:
+            return self._result(self._bert())
+        config = self._config("electra") if electra else None
+        is_discriminator = self._has("discriminator_predictions/")
+        if config is not None and choices.head == "encoder":
+            return self._result(self._build("ElectraModel", config, {"electra": "electra"}))
+        generator = self._generator(config)
+        if config is not None and not is_discriminator and (generator is None or self.scopes != {"electra"}):
+            return self._fine_tuned(config)
+        for name in ("task", "head", "labels"):
+            if getattr(choices, name):
+                raise UserError(f"{self.prefix} is pre-trained: --{name} is for fine-tuned checkpoints")
+        if config is None or not is_discriminator:
+            if generator is None:
+                raise UserError(f"{self.prefix} has no complete network, only {', '.join(sorted(self.scopes))}")
+            return self._result(generator)
+        heads = {"dense": "discriminator_predictions.dense", "dense_1": "discriminator_predictions.dense_prediction"}
+        table = {"electra": "electra", **{f"discriminator_predictions/{key}": value for key, value in heads.items()}}
+        return self._result(self._build("ElectraForPreTraining", config, table, electric="generator_ltr" in self.scopes), generator)
 
-    def shape(name: str, rank: int = 2) -> tuple[int, ...]:
-        if name not in bundle.entries:
-            raise UserError(f"{bundle.prefix}: variable '{name}' is missing; the checkpoint is not complete")
-        found = bundle.entries[name].shape
+    def _generator(self, discriminator: EncoderConfig | None) -> nn.Module | None:
+        """The generator: an encoder of its own, two towers (Electric), or the discriminator's encoder."""
+        masked_lm = {f"generator_predictions/{key}": value for key, value in MASKED_LM.items()}
+        if "generator" in self.scopes:
+            return self._build("ElectraForMaskedLM", self._config("generator"), {"generator": "electra", **masked_lm})
+        if {"generator_ltr", "generator_rtl"} <= self.scopes:
+            cloze = {f"cloze_predictions/{key}": value for key, value in MASKED_LM.items()}
+            table = {"generator_ltr": "electra", "generator_rtl": "electra_right", **cloze}
+            return self._build("ElectraTwoTowerGenerator", self._config("generator_ltr"), table)
+        if discriminator is not None and self._has("generator_predictions/"):
+            # The original's `untied_generator: false`, and its BERT objective.
+            return self._build("ElectraForMaskedLM", discriminator, {"electra": "electra", **masked_lm})
+        return None
+
+    def _result(self, main: nn.Module, generator: nn.Module | None = None, **more: Any) -> Networks:
+        unused = tuple(sorted(set(self.names.values()) - self.used))
+        if isinstance(main, Discriminator) and generator is None:
+            self.notes.append("no generator in the checkpoint: only the discriminator is written")
+        elif isinstance(main, Generator):
+            self.notes.append("no discriminator in the checkpoint: the output is a masked language model")
+        found = {"labels": (), "options": {}, **more}
+        return Networks(main=main, generator=generator, notes=tuple(self.notes), unused=unused, **found)
+
+    def _has(self, start: str) -> bool:
+        return any(name.startswith(start) for name in self.names)
+
+    # ---- fine-tuned models ----
+
+    def _fine_tuned(self, config: EncoderConfig) -> Networks:
+        """An encoder with the head of its task, where that is known."""
+        tasks = sorted({name.split("/")[1] for name in self.names if name.startswith("task_specific/") and name.count("/") > 1})
+        task = self.choices.task or (tasks[0] if len(tasks) == 1 else None)
+        if self.choices.task and task not in tasks:
+            raise UserError(f"--task {task}: the checkpoint has {', '.join(tasks) or 'no task'}")
+        if self.choices.head == "encoder" or task is None:
+            if len(tasks) > 1 and self.choices.head is None:
+                self.notes.append(f"encoder only: the checkpoint has the heads of {', '.join(tasks)}; choose one with --task")
+            elif not tasks:
+                self.notes.append("encoder only: the checkpoint has no head")
+            return self._result(self._build("ElectraModel", config, {"electra": "electra"}))
+        scope = f"task_specific/{task}"
+        shapes = {name[len(scope) + 1 : -7]: self._shape(name) for name in self.names if name.startswith(f"{scope}/") and name.endswith("/kernel")}
+        if set(shapes) == set(JOINT_QA):
+            self.notes.append(f"head of {task}: the original's for questions (joint start and end, answerable)")
+            table = {"electra": "electra", **{f"{scope}/{key}": value for key, value in JOINT_QA.items()}}
+            return self._result(self._build("ElectraOriginalQuestionAnswering", config, table))
+        kind = self.choices.head or ("classification" if task in CLASSIFICATION_TASKS else "tagging" if task in TAGGING_TASKS else None)
+        if set(shapes) != {"dense"} or kind is None:
+            reason = "give --head classification or --head tagging to convert its head" if set(shapes) == {"dense"} else "its head is not known"
+            self.notes.append(f"encoder only: {task} is not a task of the original; {reason}")
+            return self._result(self._build("ElectraModel", config, {"electra": "electra"}))
+        num = shapes["dense"][1]
+        labels = self._labels(num, CLASSIFICATION_TASKS.get(task, ()))
+        architecture, name = {
+            "classification": ("ElectraOriginalClassifier", "classifier.original"),
+            "tagging": ("ElectraForTokenClassification", "classifier"),
+        }[kind]
+        self.notes.append(f"head of {task}: {kind if num > 1 or kind == 'tagging' else 'regression'}, {num} output{'s' * (num > 1)}")
+        if task == "sts":
+            self.notes.append("the original trains sts on scores divided by 5: the output is from 0 to 1")
+        module = self._build(architecture, config, {"electra": "electra", f"{scope}/dense": name}, num_labels=num)
+        # The original gives all tokens of a sentence to tag segment 1.
+        return self._result(module, labels=labels, options={"token_segment": 1} if kind == "tagging" else {})
+
+    def _labels(self, num: int, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of `num` classes: from --labels, the configuration, or known; empty if nothing says them."""
+        given = self.choices.labels
+        if given and (len(given) != num or len(set(given)) != num):
+            raise UserError(f"--labels gives {len(given)} names; the head has {num} outputs")
+        if given or num == 1:
+            return given
+        for configuration in self.configurations:
+            names = configuration.values.get("id2label")
+            if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(num))):
+                self.notes.append(f"labels: {', '.join(names.values())} ({configuration.path.name})")
+                return tuple(str(names[key]) for key in sorted(names, key=int))
+        if len(known) == num:
+            self.notes.append(f"labels: {', '.join(known)} (the original's)")
+            return known
+        self.notes.append(f"labels: LABEL_0 to LABEL_{num - 1}, because a TensorFlow checkpoint does not store them; give --labels")
+        return ()
+
+    # ---- BERT ----
+
+    def _bert(self) -> nn.Module:
+        transform = {f"cls/predictions/transform/{key}": value for key, value in MASKED_LM.items()}
+        table = {"bert": "electra", **transform, "cls/predictions/output": "generator_lm_head"}
+        return self._build("ElectraForMaskedLM" if self._has("cls/predictions/") else "ElectraModel", self._config("bert"), table)
+
+    # ---- shapes and configuration ----
+
+    def _shape(self, name: str, rank: int = 2) -> tuple[int, ...]:
+        if name not in self.names:
+            raise UserError(f"{self.prefix}: variable '{name}' is missing; the checkpoint is not complete")
+        found = self.bundle.entries[self.names[name]].shape
         if len(found) != rank or not all(found):
-            raise UserError(f"{bundle.prefix}: variable '{name}' has shape {found}, expected {rank} sizes above zero")
+            raise UserError(f"{self.prefix}: variable '{name}' has shape {found}, expected {rank} sizes above zero")
         return found
 
-    vocab_size, embedding_size = shape(f"{embeddings}/embeddings/word_embeddings")
-    hidden_size, intermediate_size = shape(f"{scope}/encoder/layer_0/intermediate/dense/kernel")
-    layers = {int(m[1]) for name in bundle.entries if (m := re.match(rf"{scope}/encoder/layer_(\d{{1,4}})/", name))}
-    if missing := set(range(max(layers))) - layers:
-        raise UserError(f"{bundle.prefix}: layer {min(missing)} of {scope}/encoder is missing; the checkpoint is not complete")
-    if heads is None:
-        heads = max(1, hidden_size // HEAD_WIDTH)
-    if heads < 1 or hidden_size % heads:
-        raise UserError(f"{bundle.prefix}: {heads} heads do not divide its width of {hidden_size}; give --num-attention-heads")
-    return EncoderConfig(
-        vocab_size=vocab_size,
-        embedding_size=embedding_size,
-        hidden_size=hidden_size,
-        num_hidden_layers=max(layers) + 1,
-        num_attention_heads=heads,
-        intermediate_size=intermediate_size,
-        max_position_embeddings=shape(f"{embeddings}/embeddings/position_embeddings")[0],
-        type_vocab_size=shape(f"{embeddings}/embeddings/token_type_embeddings")[0],
-    )
+    def _embeddings(self, scope: str) -> str:
+        """The scope whose embeddings an encoder uses: its own, or the shared ones."""
+        return scope if f"{scope}/embeddings/word_embeddings" in self.names or "electra" not in {n.split("/")[0] for n in self.names} else "electra"
+
+    def _config(self, scope: str) -> EncoderConfig:
+        """Sizes from shapes; heads and the rest from what the user gave, a configuration, or the released models."""
+        embeddings = self._embeddings(scope)
+        vocab_size, embedding_size = self._shape(f"{embeddings}/embeddings/word_embeddings")
+        hidden_size, intermediate_size = self._shape(f"{scope}/encoder/layer_0/intermediate/dense/kernel")
+        layers = {int(match[3]) for name in self.names if (match := ENCODER.match(name)) and match[2] == scope}
+        if missing := set(range(max(layers))) - layers:
+            raise UserError(f"{self.prefix}: layer {min(missing)} of {scope}/encoder is missing; the checkpoint is not complete")
+        positions, types = (self._shape(f"{embeddings}/embeddings/{kind}_embeddings")[0] for kind in ("position", "token_type"))
+        numbers = (vocab_size, embedding_size, hidden_size, max(layers) + 1, intermediate_size, positions, types)
+        sizes = dict(zip(SIZES, numbers, strict=True))
+        network = {"electra": "discriminator" if self._has("discriminator_predictions/") else "encoder", "bert": "BERT"}.get(scope, "generator")
+        path, values = self._configured(network, sizes)
+        heads = self._heads(network, scope, sizes, path, values)
+        if heads < 1 or hidden_size % heads:
+            raise UserError(f"{self.prefix}: {heads} heads do not divide the {network}'s width of {hidden_size}; give {self._flag(network)}")
+        if values.get("hidden_act", "gelu") != "gelu":
+            raise UserError(f"{path}: hidden_act '{values['hidden_act']}' is not supported; ELECTRA uses 'gelu'")
+        return encoder_config({**values, **sizes, "num_attention_heads": heads}, path or self.prefix)
+
+    def _flag(self, network: str) -> str:
+        return "--generator-attention-heads" if network == "generator" and self.scopes != {"generator"} else "--num-attention-heads"
+
+    def _heads(self, network: str, scope: str, sizes: Mapping[str, int], path: Path | None, values: Mapping[str, Any]) -> int:
+        """The number of attention heads; notes where it comes from."""
+        width, flag = sizes["hidden_size"], self._flag(network)
+        given = self.choices.generator_attention_heads if network == "generator" else self.choices.num_attention_heads
+        if given is None and flag == "--num-attention-heads":
+            given = self.choices.num_attention_heads
+        configured = values.get("num_attention_heads")
+        if given is not None:
+            heads, source = given, flag + (f"; {path.name} says {configured}" if path and configured not in (None, given) else "")
+        elif isinstance(configured, int) and path is not None:
+            heads, source = configured, path.name
+        elif network == "generator":
+            heads, source = (
+                max(1, width // HEAD_WIDTH),
+                f"max(1, {width} // {HEAD_WIDTH}), as the original makes generators; {flag} for another number",
+            )
+        elif (width, sizes["embedding_size"], sizes["num_hidden_layers"]) in RELEASED[scope] and sizes["intermediate_size"] == 4 * width:
+            heads, source = width // HEAD_WIDTH, f"one per {HEAD_WIDTH} of width, as in the released model of this size; {flag} for another number"
+        else:
+            shape = f"{sizes['num_hidden_layers']} layers of width {width}"
+            raise UserError(
+                f"{self.prefix}: a TensorFlow checkpoint does not store the number of attention heads, and this {network} ({shape}) is no released "
+                f"model; give {flag}, or put its bert_config.json next to it"
+            )
+        self.notes.append(f"{network}: {heads} attention head{'s' * (heads != 1)} ({source})")
+        return heads
+
+    def _configured(self, network: str, sizes: Mapping[str, int]) -> tuple[Path | None, dict[str, Any]]:
+        """The configuration of a network that agrees with its shapes: its file, and its values; (None, {}) if there is none.
+
+        Raises:
+            UserError: none agrees, or two that do contradict each other.
+        """
+        of_generator = network == "generator"
+        found = [c for c in self.configurations if c.of_generator == of_generator]
+        if of_generator and not found and self.scopes == {"generator"}:
+            found = self.configurations
+        wrong, fitting = "", []
+        for configuration in found:
+            bad = next((key for key in SIZES if configuration.values.get(key, sizes[key]) != sizes[key]), None)
+            if bad is None:
+                fitting.append(configuration)
+            elif not wrong:
+                wrong = f"{configuration.path}: {bad} is {configuration.values[bad]!r}, but the {network} has {sizes[bad]}"
+        if wrong and not fitting:
+            raise UserError(f"{wrong}; give the configuration of this checkpoint, or move it away and give {self._flag(network)}")
+        merged: dict[str, Any] = {}
+        for configuration in fitting:
+            for key in ("num_attention_heads", "hidden_act", "layer_norm_eps"):
+                value = configuration.values.get(key)
+                if value is not None and merged.get(key, value) != value:
+                    other = fitting[0].path.name
+                    raise UserError(f"{configuration.path}: {key} is {value!r}, but {other} says {merged[key]!r}; remove the one that is wrong")
+            merged = {**configuration.values, **merged}
+        path = next((c.path for c in fitting if "num_attention_heads" in c.values), fitting[0].path if fitting else None)
+        return path, merged
+
+    # ---- weights ----
+
+    def _build(self, architecture: str, config: EncoderConfig, table: Mapping[str, str], num_labels: int = 0, *, electric: bool = False) -> nn.Module:
+        """A module from the variables whose scopes are in the table: TensorFlow's -> Hugging Face's.
+
+        Raises:
+            UserError: a weight is missing, has another shape, or the encoder has variables that are not part of the architecture.
+        """
+        encoders = [scope for scope in table if scope in self.scopes]
+        shared = {f"{self._embeddings(scope)}/embeddings": f"{table[scope]}.embeddings" for scope in encoders[:1] if self._embeddings(scope) != scope}
+        module = new_module(architecture, config, num_labels, electric=electric)
+        wanted, tensors = set(to_hf(module)), {}
+        for name in self.names:
+            found = _renamed(name, {**shared, **table})
+            if found is None:
+                continue
+            weight, transposed = found
+            weight = weight.removeprefix("electra.") if architecture == "ElectraModel" else weight
+            if weight not in wanted:
+                if name.startswith(tuple(f"{scope}/{part}" for scope in encoders for part in ("embeddings", "encoder"))):
+                    raise UserError(f"{self.prefix}: variable '{name}' is not part of {architecture}; a model with it is not supported")
+                continue
+            values = self.bundle.read(self.names[name])
+            tensors[weight] = torch.tensor(values.T if transposed else values, dtype=torch.float32)
+            self.used.add(self.names[name])
+        from_hf(module, tensors, self.prefix)
+        return module.eval()
 
 
-def hf_name(name: str) -> str:
-    """A variable's name -> Hugging Face's name of that weight."""
-    for pattern, replacement in RENAMED:
-        name = re.sub(pattern, replacement, name)
-    return name
+LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias", "weights": "weight"}
+SLOTS = ("adam_m", "adam_v", "Adam", "Adam_1", "Momentum", "LAMB", "LAMB_1", "lamb_m", "lamb_v")
 
 
-def _fill(bundle: TensorBundle, architecture: str, config: EncoderConfig, parts: tuple[str, ...], used: set[str]) -> nn.Module:
-    """A module from the variables in `parts`; an encoder's own embeddings take precedence over shared ones."""
-    tensors: dict[str, Tensor] = {}
-    for name in bundle.entries:
-        if not name.startswith(parts) or name.endswith(("/adam_m", "/adam_v")) or hf_name(name) in tensors:
-            continue
-        if "pooler" in name:
-            continue
-        values = bundle.read(name)
-        if name.endswith("/kernel"):
-            values = values.T
-        tensors[hf_name(name)] = torch.tensor(values, dtype=torch.float32)
-        used.add(name)
-    module = new_module(architecture, config)
-    from_hf(module, tensors, bundle.prefix)
-    return module.eval()
+def _renamed(name: str, table: Mapping[str, str]) -> tuple[str, bool] | None:
+    """A variable -> Hugging Face's name of that weight and whether it is transposed; None if its scope is not in the table."""
+    scope, _, leaf = name.rpartition("/")
+    if leaf.startswith("output_"):
+        scope, leaf = f"{scope}/output".lstrip("/"), leaf.removeprefix("output_")
+    elif leaf.endswith("_embeddings"):
+        scope, leaf = name, "kernel"
+    for start in sorted(table, key=len, reverse=True):
+        if scope == start or scope.startswith(f"{start}/"):
+            rest = re.sub(r"\blayer_(\d+)\b", r"layer/\1", scope[len(start) :]).replace("/", ".")
+            return f"{table[start]}{rest}.{LEAVES.get(leaf, leaf)}", leaf == "kernel" and scope != name
+    return None
 
 
-def _unused(bundle: TensorBundle, used: set[str]) -> tuple[str, ...]:
-    kinds = ("/adam_m", "/adam_v")
-    return tuple(sorted(name for name in bundle.entries if name not in used and not name.endswith(kinds) and name != "global_step"))
+def _variables(bundle: TensorBundle) -> dict[str, str]:
+    """Names without the scope that all encoders are in, such as TF Hub's `module/` -> names in the file; without the optimizer's variables.
+
+    Raises:
+        UserError: a TensorFlow 2 checkpoint, none of ELECTRA or BERT, or networks in several scopes.
+    """
+    names = [name for name in bundle.entries if not (name.endswith(SLOTS) and name.rpartition("/")[0] in bundle.entries)]
+    names = [name for name in names if name not in ("global_step", "beta1_power", "beta2_power")]
+    if any(name.endswith("/.ATTRIBUTES/VARIABLE_VALUE") or name == "_CHECKPOINTABLE_OBJECT_GRAPH" for name in names):
+        raise UserError(
+            f"{bundle.prefix} is an object-based checkpoint of TensorFlow 2, which has other names; convert its model with the code that made it, "
+            "or take the release for TensorFlow 1 or for PyTorch"
+        )
+    if albert := next((name for name in names if "/encoder/transformer/group_" in name), None):
+        raise UserError(f"{bundle.prefix} is an ALBERT, whose layers share weights ('{albert}'); only ELECTRA and BERT are supported")
+    scopes = {match[1] or "" for name in names if (match := ENCODER.match(name))}
+    if len(scopes) > 1:
+        raise UserError(f"{bundle.prefix} has networks in several scopes: {', '.join(sorted(s or '(top)' for s in scopes))}; expected one")
+    if not scopes:
+        starts = sorted({name.split("/")[0] for name in names})
+        raise UserError(f"{bundle.prefix} is neither an ELECTRA nor a BERT: its variables begin with {', '.join(starts[:5]) or 'nothing'}")
+    prefix = f"{scopes.pop()}/".removeprefix("/")
+    found = {name.removeprefix(prefix): name for name in names}
+    if len(found) < len(names):
+        raise UserError(f"{bundle.prefix} has variables twice, with and without '{prefix}'; expected one network")
+    return found

@@ -14,12 +14,13 @@ from electra.settings.sections import MAX_SEED, ColumnSettings, InputSpecSetting
 class ConvertSettings(Settings):
     """Convert a checkpoint to a Hugging Face directory, its generator in the sub-folder generator/.
 
-    Reads TensorFlow checkpoints of original ELECTRA and BERT (without TensorFlow; sizes are read from the checkpoint), electra's own, and the
-    hub's.
+    Reads TensorFlow checkpoints of original ELECTRA and BERT, pre-trained and fine-tuned (without TensorFlow), electra's own, and the hub's.
+    Attention heads, which a TensorFlow checkpoint does not store, are read from a configuration next to it (bert_config.json, ...) and printed.
 
     Examples:
       electra convert electra_small/ electra-small
-      electra convert model.ckpt-1000000 out --vocab vocab.txt
+      electra convert model.ckpt-1000000 out --vocab vocab.txt --num-attention-heads 12
+      electra convert finetuning_models/mnli_model_1 mnli
       electra convert google-bert/bert-base-uncased bert --dtype float16
     """
 
@@ -32,7 +33,16 @@ class ConvertSettings(Settings):
     lowercase: bool | None = None
     """Lower-case the text; default: as the vocabulary's files say (a bare vocab.txt without capitals is uncased)."""
     num_attention_heads: int | None = flag(None, minimum=1)
-    """Attention heads of a TensorFlow discriminator, which its checkpoint does not store; default: hidden size / 64, as in every released model."""
+    """Attention heads of a TensorFlow checkpoint (of the discriminator, if there are two networks); default: from the configuration next to it,
+    else hidden size / 64 if it has the shape of a released model."""
+    generator_attention_heads: int | None = flag(None, minimum=1)
+    """Attention heads of its generator; default: from the configuration next to it, else max(1, hidden size // 64), as the original makes it."""
+    task: str | None = None
+    """Fine-tuned TensorFlow checkpoint of several tasks: the one whose head is converted."""
+    head: Literal["classification", "tagging", "encoder"] | None = None
+    """Fine-tuned TensorFlow checkpoint: the kind of its head, where the task is not the original's; encoder: leave heads out."""
+    labels: tuple[str, ...] = ()
+    """Fine-tuned TensorFlow checkpoint: class names in the order of the head's outputs; default: LABEL_0, ... or the original's."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the written weights."""
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.tensorflow_checkpoints import entry, field, shape_of, write_bundle
 
 from electra.data.pretraining_batches import collate
 from electra.errors import UserError
 from electra.model import huggingface
 from electra.model.huggingface import to_hf
-from electra.model.tensorflow import TensorBundle, _ordered, find_checkpoint, read_networks, slice_key
-from electra.protobuf import masked_crc
+from electra.model.tensorflow import TensorBundle, find_checkpoint, read_networks
+from electra.protobuf import ordered, slice_key
 
 
 @pytest.fixture(scope="module")
@@ -129,47 +129,6 @@ def test_damaged_checkpoints_end_in_one_line(reference: Path, tmp_path: Path, da
 # ---- the format, on bundles written here ----
 
 
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    return varint(number << 3) + varint(value) if isinstance(value, int) else varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def shape_of(sizes: tuple[int, ...]) -> bytes:
-    return b"".join(field(2, field(1, size)) for size in sizes)
-
-
-def entry(array: np.ndarray, offset: int, kind: int = 1, **changes: bytes | int) -> bytes:
-    data = array.tobytes()
-    values = {"dtype": kind, "shape": shape_of(array.shape), "offset": offset, "size": len(data)} | changes
-    numbers = {"dtype": 1, "shape": 2, "offset": 4, "size": 5}
-    crc = varint(6 << 3 | 5) + struct.pack("<I", masked_crc(data))
-    return b"".join(field(numbers[name], value) for name, value in values.items()) + crc
-
-
-def write_bundle(prefix: Path, entries: dict[bytes, bytes], data: bytes) -> None:
-    """A table of one data block, keys without shared prefixes."""
-
-    def block(pairs: list[tuple[bytes, bytes]]) -> bytes:
-        body = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in pairs) + struct.pack("<II", 0, 1)
-        return body + b"\0" + struct.pack("<I", masked_crc(body + b"\0"))
-
-    first = block([(b"", field(1, 1)), *sorted(entries.items())])
-    meta = block([])
-    index = block([(b"\xff", varint(0) + varint(len(first) - 5))])
-    at = len(first)
-    footer = varint(at) + varint(len(meta) - 5) + varint(at + len(meta)) + varint(len(index) - 5)
-    magic = struct.pack("<Q", 0xDB4775248B80FB57)
-    prefix.with_name(prefix.name + ".index").write_bytes(first + meta + index + footer.ljust(40, b"\0") + magic)
-    prefix.with_name(prefix.name + ".data-00000-of-00001").write_bytes(data)
-
-
 def test_partitioned_variables_are_put_together(tmp_path: Path) -> None:
     """A variable in two slices along its first dimension; each slice lies under its own key."""
     top, bottom = np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(6, 15, dtype=np.float32).reshape(3, 3)
@@ -186,12 +145,12 @@ def test_partitioned_variables_are_put_together(tmp_path: Path) -> None:
         TensorBundle(tmp_path / "d").read("w")
 
 
-def test_numbers_in_ordered_code() -> None:
+def test_numbers_inordered_code() -> None:
     """Values from the specification in ordered_code.h: a leading one per byte, two's complement below, order of bytes = order of numbers."""
-    assert [_ordered(v) for v in (0, 1, -1, 63, -64)] == [b"\x80", b"\x81", b"\x7f", b"\xbf", b"\x40"]
-    assert [_ordered(v) for v in (64, -65)] == [b"\xc0\x40", b"\x3f\xbf"]
+    assert [ordered(v) for v in (0, 1, -1, 63, -64)] == [b"\x80", b"\x81", b"\x7f", b"\xbf", b"\x40"]
+    assert [ordered(v) for v in (64, -65)] == [b"\xc0\x40", b"\x3f\xbf"]
     numbers = sorted({sign * (1 << shift) + d for shift in range(0, 40, 3) for d in (-1, 0, 1) for sign in (1, -1)})
-    assert [_ordered(n) for n in numbers] == sorted(_ordered(n) for n in numbers)
+    assert [ordered(n) for n in numbers] == sorted(ordered(n) for n in numbers)
 
 
 def test_types(tmp_path: Path) -> None:

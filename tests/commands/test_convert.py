@@ -1,0 +1,444 @@
+"""electra convert on other people's TensorFlow checkpoints: equal to `transformers` with the same weights, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.conformance import case, conforms
+from support.tensorflow_checkpoints import BFLOAT16, HALF, original_variables, random_model, write_checkpoint
+
+from electra.cli import main
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+TINY = {"vocab_size": 90, "hidden_size": 312, "num_hidden_layers": 4, "intermediate_size": 1248, "max_position_embeddings": 64}
+"""The shape of CLUE's electra-tiny, with a small vocabulary."""
+GENERATOR = {**TINY, "embedding_size": 312, "hidden_size": 78, "intermediate_size": 312, "num_attention_heads": 1}
+DISCRIMINATOR = {**TINY, "embedding_size": 312, "num_attention_heads": 12}
+SMALL = {"vocab_size": 90, "embedding_size": 16, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+
+
+def exact(*forms: str) -> list[Any]:
+    return [case(form, form=f"TF1 checkpoint, {form}", where="convert", outcome="exact") for form in forms]
+
+
+def refused(*forms: str) -> list[Any]:
+    return [case(form, form=f"TF1 checkpoint, {form}", where="convert", outcome="refused") for form in forms]
+
+
+IDS = torch.tensor([[2, 5, 9, 40, 7, 3, 11, 12, 3]])
+SEGMENTS = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]])
+
+
+def config(**values: Any) -> Any:
+    return transformers.ElectraConfig(**({"max_position_embeddings": 64} | values))
+
+
+def answers(model: Any) -> Any:
+    with torch.no_grad():
+        found = model.eval()(input_ids=IDS, token_type_ids=SEGMENTS)
+    return found.last_hidden_state if hasattr(found, "last_hidden_state") else found.logits
+
+
+def convert(source: Path, out: Path, *flags: str) -> int:
+    return main(["convert", str(source), str(out), *flags])
+
+
+def written(kind: str, folder: Path) -> Any:
+    """The output opened by transformers, without a missing or unknown weight."""
+    model, report = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"], report
+    return model
+
+
+def pretrained(folder: Path, discriminator: dict[str, Any], generator: dict[str, Any], **how: Any) -> tuple[Any, Any, Path]:
+    """Discriminator and generator of transformers, which share their embeddings, and the original's checkpoint of both."""
+    first = random_model("ElectraForPreTraining", config(**discriminator), 1)
+    second = random_model("ElectraForMaskedLM", config(**generator), 2)
+    second.electra.embeddings.load_state_dict(first.electra.embeddings.state_dict())
+    variables = {**original_variables(first), **original_variables(second, scope="generator", shared_embeddings=True)}
+    slots = {f"{name}/adam_{kind}": value * 0.5 for name, value in variables.items() for kind in "mv"}
+    prefix = write_checkpoint(folder / "model.ckpt-1000", {**variables, **slots, "global_step": np.array(1000)}, **how)
+    return first, second, prefix
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
+    return pretrained(tmp_path_factory.mktemp("tiny"), DISCRIMINATOR, GENERATOR)
+
+
+@pytest.fixture
+def release(tiny: tuple[Any, Any, Path], tmp_path: Path) -> Path:
+    """electra-tiny's checkpoint without a configuration."""
+    return shutil.copytree(tiny[2].parent, tmp_path / "release")
+
+
+# ---- the number of heads ----
+
+HPARAMS = {"model_size": "small", "vocab_size": 90, "embedding_size": 312, "model_hparam_overrides": {**TINY, "num_attention_heads": 12}}
+BESIDE: dict[str, dict[str, Any]] = {
+    "bert_config_tiny.json": {"bert_config_tiny.json": DISCRIMINATOR},
+    "bert_config.json without embedding_size": {
+        "bert_config.json": {**TINY, "num_attention_heads": 12, "hidden_act": "gelu", "pooler_type": "first"}
+    },
+    "discriminator_config.json and generator_config.json": {"discriminator_config.json": DISCRIMINATOR, "generator_config.json": GENERATOR},
+    "HFL's small_discriminator_config.json": {"small_generator_config.json": GENERATOR, "small_discriminator_config.json": DISCRIMINATOR},
+    "config.json": {"config.json": {**DISCRIMINATOR, "model_type": "electra"}},
+    "the original's hparams": {"pretraining_config.json": HPARAMS},
+    "several sizes, one of which fits": {"base_config.json": {"hidden_size": 768, "num_attention_heads": 4}, "tiny_config.json": DISCRIMINATOR},
+}
+
+
+@pytest.mark.parametrize("form", exact(*BESIDE, "--num-attention-heads"))
+def test_heads_of_electra_tiny(tiny: tuple[Any, Any, Path], release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """Discriminator (12 heads of 26) and generator (1 head of 78) answer as in transformers, whatever says the heads; both are printed."""
+    for name, values in BESIDE.get(form, {}).items():
+        (release / name).write_text(json.dumps(values))
+    flags = ("--num-attention-heads", "12") if form.startswith("--") else ()
+    assert convert(release, tmp_path / "out", *flags) == 0
+    printed = capsys.readouterr().out
+    assert "discriminator: 12 attention heads (" in printed and "generator: 1 attention head (" in printed
+    assert all(name in printed for name in (BESIDE.get(form, {}) if "several" not in form else ["tiny_config.json"]))
+    for kind, theirs, place in (("ElectraForPreTraining", tiny[0], ""), ("ElectraForMaskedLM", tiny[1], "generator")):
+        assert torch.allclose(answers(written(kind, tmp_path / "out" / place)), answers(theirs), atol=1e-5)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
+    "nothing says the heads": ({}, (), "give --num-attention-heads, or put its bert_config.json next to it"),
+    "another width": (
+        {"bert_config.json": {**DISCRIMINATOR, "hidden_size": 768}},
+        (),
+        "bert_config.json: hidden_size is 768, but the discriminator has 312",
+    ),
+    "another vocabulary": ({"bert_config.json": {**DISCRIMINATOR, "vocab_size": 21128}}, (), "bert_config.json: vocab_size is 21128"),
+    "another depth": ({"hparams.json": {**HPARAMS, "model_hparam_overrides": {"hidden_size": 312}}}, (), "hparams.json: num_hidden_layers is 12"),
+    "another generator": (
+        {"bert_config.json": DISCRIMINATOR, "generator_config.json": DISCRIMINATOR},
+        (),
+        "generator_config.json: hidden_size is 312",
+    ),
+    "two that disagree": (
+        {"a_config.json": DISCRIMINATOR, "b_config.json": {**DISCRIMINATOR, "num_attention_heads": 6}},
+        (),
+        "b_config.json: num_attention_heads is 6, but a_config.json says 12",
+    ),
+    "heads that do not divide": ({"bert_config.json": {**DISCRIMINATOR, "num_attention_heads": 7}}, (), "7 heads do not divide"),
+    "heads that are no number": ({"bert_config.json": {**DISCRIMINATOR, "num_attention_heads": "12"}}, (), "give --num-attention-heads"),
+    "generator's heads that do not divide": (
+        {},
+        ("--num-attention-heads", "12", "--generator-attention-heads", "4"),
+        "give --generator-attention-heads",
+    ),
+    "an activation": ({"bert_config.json": {**DISCRIMINATOR, "hidden_act": "tanh"}}, (), "'tanh'"),
+    "not JSON": ({"bert_config.json": "{"}, (), "bert_config.json is not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("form", refused(*REFUSED))
+def test_heads_that_are_not_known_are_refused(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    files, flags, message = REFUSED[form]
+    for name, values in files.items():
+        (release / name).write_text(values if isinstance(values, str) else json.dumps(values))
+    assert convert(release, tmp_path / "out", *flags) == 2
+    printed = capsys.readouterr().err
+    assert message in printed and "Traceback" not in printed and not (tmp_path / "out").exists()
+
+
+def test_a_flag_takes_precedence_and_says_so(tiny: tuple[Any, Any, Path], release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (release / "bert_config.json").write_text(json.dumps({**DISCRIMINATOR, "num_attention_heads": 4}))
+    assert convert(release, tmp_path / "out", "--num-attention-heads", "12", "--generator-attention-heads", "2") == 0
+    printed = capsys.readouterr().out
+    assert "discriminator: 12 attention heads (--num-attention-heads; bert_config.json says 4)" in printed
+    assert "generator: 2 attention heads (--generator-attention-heads)" in printed
+    tiny[1].config.num_attention_heads = 2
+    assert json.loads((tmp_path / "out" / "generator" / "config.json").read_text())["num_attention_heads"] == 2
+    assert torch.allclose(answers(written("ElectraForPreTraining", tmp_path / "out")), answers(tiny[0]), atol=1e-5)
+
+
+@conforms(form="TF1 checkpoint, a released shape", where="convert", outcome="exact")
+def test_a_released_shape_is_inferred_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Google's Small: 256 wide in 12 layers, embeddings of 128; its generator by the original's rule."""
+    sizes = {"vocab_size": 50, "embedding_size": 128, "num_hidden_layers": 12, "max_position_embeddings": 16}
+    small = {**sizes, "hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4}
+    first, second, prefix = pretrained(tmp_path / "small", small, {**sizes, "hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 1})
+    assert convert(prefix, tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "discriminator: 4 attention heads (one per 64 of width, as in the released model of this size" in printed
+    assert "generator: 1 attention head (max(1, 64 // 64), as the original makes generators" in printed
+    assert torch.allclose(answers(written("ElectraForPreTraining", tmp_path / "out")), answers(first), atol=1e-5)
+    assert torch.allclose(answers(written("ElectraForMaskedLM", tmp_path / "out" / "generator")), answers(second), atol=1e-5)
+
+
+# ---- forms of variables ----
+
+
+@pytest.mark.parametrize("form", exact("float16", "bfloat16", "partitioned variables", "scope module/ (TF Hub)", "without the optimizer's variables"))
+def test_variables_in_other_forms(tmp_path: Path, form: str) -> None:
+    model = random_model("ElectraForPreTraining", config(**SMALL), 3)
+    if form in ("float16", "bfloat16"):
+        model = model.to(getattr(torch, form)).float()
+    variables = original_variables(model)
+    if form.startswith("scope"):
+        variables = {f"module/{name}": value for name, value in variables.items()}
+    if form != "without the optimizer's variables":
+        variables |= {f"{name}/adam_m": value for name, value in variables.items()} | {"global_step": np.array(5)}
+    how = {
+        "float16": {"kind": HALF},
+        "bfloat16": {"kind": BFLOAT16},
+        "partitioned variables": {"partitioned": "electra/embeddings/word_embeddings"},
+    }.get(form, {})
+    prefix = write_checkpoint(tmp_path / "model.ckpt", variables, **how)
+    assert convert(prefix, tmp_path / "out", "--num-attention-heads", "4") == 0
+    assert torch.allclose(answers(written("ElectraForPreTraining", tmp_path / "out")), answers(model), atol=1e-5)
+
+
+@conforms(form="TF1 checkpoint, generator tied, untied or alone", where="convert", outcome="exact")
+def test_generators_of_other_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights tied to the discriminator's; embeddings of its own; the original's BERT objective (a masked LM in the scope electra)."""
+    first, second = random_model("ElectraForPreTraining", config(**SMALL), 4), random_model("ElectraForMaskedLM", config(**SMALL), 5)
+    head = {name: value for name, value in original_variables(second).items() if name.startswith("generator_predictions")}
+    flags = ("--num-attention-heads", "4")
+    untied = {**original_variables(first), **original_variables(second, scope="generator")}
+    assert convert(write_checkpoint(tmp_path / "untied" / "c", untied), tmp_path / "a", *flags, "--generator-attention-heads", "4") == 0
+    assert torch.allclose(answers(written("ElectraForMaskedLM", tmp_path / "a" / "generator")), answers(second), atol=1e-5)
+    assert convert(write_checkpoint(tmp_path / "bert" / "c", original_variables(second)), tmp_path / "b", *flags) == 0
+    assert torch.allclose(answers(written("ElectraForMaskedLM", tmp_path / "b")), answers(second), atol=1e-5)
+    assert convert(write_checkpoint(tmp_path / "tied" / "c", {**original_variables(first), **head}), tmp_path / "c", *flags) == 0
+    second.electra.load_state_dict(first.electra.state_dict())
+    assert torch.allclose(answers(written("ElectraForMaskedLM", tmp_path / "c" / "generator")), answers(second), atol=1e-5)
+    assert torch.allclose(answers(written("ElectraForPreTraining", tmp_path / "c")), answers(first), atol=1e-5)
+    capsys.readouterr()
+    alone = original_variables(second, scope="generator")
+    assert convert(write_checkpoint(tmp_path / "alone" / "c", alone), tmp_path / "d", *flags) == 0
+    assert "no discriminator" in capsys.readouterr().out
+    assert torch.allclose(answers(written("ElectraForMaskedLM", tmp_path / "d")), answers(second), atol=1e-5)
+
+
+def _without(name: str) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    return lambda variables: {key: value for key, value in variables.items() if key != name}
+
+
+def _with(name: str) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    return lambda variables: {**variables, name: np.zeros((4, 4), np.float32)}
+
+
+WRONG: dict[str, tuple[Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], str]] = {
+    "a missing weight": (_without("electra/encoder/layer_1/attention/self/key/bias"), "layer.1.attention.self.key.bias"),
+    "no embeddings": (_without("electra/embeddings/word_embeddings"), "electra/embeddings/word_embeddings"),
+    "a variable of another architecture": (_with("electra/encoder/layer_0/adapter/kernel"), "electra/encoder/layer_0/adapter/kernel"),
+    "relative positions": (_with("electra/embeddings/relative_embeddings"), "relative_embeddings"),
+    "two models": (lambda v: {**v, **{f"teacher/{name}": value for name, value in v.items()}}, "several scopes: (top), teacher"),
+    "an ALBERT": (_with("bert/encoder/transformer/group_0/inner_group_0/attention_1/self/key/kernel"), "is an ALBERT"),
+    "another network": (lambda v: {f"model/{i}": value for i, value in enumerate(v.values())}, "neither an ELECTRA nor a BERT"),
+    "TensorFlow 2's objects": (lambda v: {f"model/{name}/.ATTRIBUTES/VARIABLE_VALUE": value for name, value in v.items()}, "object-based checkpoint"),
+}
+
+
+@pytest.mark.parametrize("form", refused(*WRONG))
+def test_other_variables_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    change, message = WRONG[form]
+    variables = change(original_variables(random_model("ElectraForPreTraining", config(**SMALL), 3)))
+    assert convert(write_checkpoint(tmp_path / "c" / "model.ckpt", variables), tmp_path / "out", "--num-attention-heads", "4") == 2
+    printed = capsys.readouterr().err
+    assert message in printed and "Traceback" not in printed
+
+
+# ---- fine-tuned ----
+
+
+def fine_tuned(folder: Path, encoder: Any, heads: dict[str, np.ndarray]) -> Path:
+    variables = {f"electra/{name.removeprefix('electra/')}": value for name, value in original_variables(encoder).items()}
+    variables |= {f"task_specific/{name}": value for name, value in heads.items()}
+    return write_checkpoint(folder / "model.ckpt-300", {**variables, "global_step": np.array(300)})
+
+
+def matrix(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def dense(task: str, width: int, num: int, layer: str = "dense") -> dict[str, np.ndarray]:
+    return {f"{task}/{layer}/kernel": matrix(width, num), f"{task}/{layer}/bias": matrix(num)}
+
+
+QUESTIONS = {
+    **dense("squad", 32, 1),
+    **dense("squad", 64, 512, "qa_hidden"),
+    **dense("squad", 512, 1, "dense_1"),
+    **dense("squad", 64, 512, "dense_2"),
+    **dense("squad", 512, 1, "dense_3"),
+}
+FINE_TUNED = "fine-tuned, "
+KINDS: dict[str, tuple[dict[str, np.ndarray], tuple[str, ...], str, tuple[str, ...]]] = {
+    "classification": (dense("mnli", 32, 3), (), "ElectraOriginalClassifier", ("contradiction", "entailment", "neutral")),
+    "classification without names": (dense("sst", 32, 2), (), "ElectraOriginalClassifier", ("LABEL_0", "LABEL_1")),
+    "classification with --labels": (
+        dense("sst", 32, 2),
+        ("--labels", "negative", "positive"),
+        "ElectraOriginalClassifier",
+        ("negative", "positive"),
+    ),
+    "regression": (dense("sts", 32, 1), (), "ElectraOriginalClassifier", ("LABEL_0",)),
+    "an unknown task": (dense("mine", 32, 4), ("--head", "classification"), "ElectraOriginalClassifier", tuple(f"LABEL_{i}" for i in range(4))),
+    "tagging": (dense("chunk", 32, 5), (), "ElectraForTokenClassification", tuple(f"LABEL_{i}" for i in range(5))),
+    "questions": (QUESTIONS, (), "ElectraOriginalQuestionAnswering", ()),
+    "one of several tasks": (
+        {**dense("rte", 32, 2), **dense("chunk", 32, 5)},
+        ("--task", "rte"),
+        "ElectraOriginalClassifier",
+        ("entailment", "not_entailment"),
+    ),
+    "several tasks": ({**dense("rte", 32, 2), **dense("chunk", 32, 5)}, (), "ElectraModel", ()),
+    "an unknown task without --head": (dense("mine", 32, 4), (), "ElectraModel", ()),
+    "an unknown head": (dense("mine", 32, 4, "conv"), (), "ElectraModel", ()),
+    "no head": ({}, (), "ElectraModel", ()),
+    "a head that is left out": (dense("mnli", 32, 3), ("--head", "encoder"), "ElectraModel", ()),
+}
+
+
+@pytest.mark.parametrize("form", exact(*(FINE_TUNED + form for form in KINDS)))
+def test_fine_tuned_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """States as in transformers; the head computes what the original's does, from its kernels."""
+    from electra.data.pretraining_batches import collate
+    from electra.model.huggingface import load_checkpoint
+
+    form = form.removeprefix(FINE_TUNED)
+    heads, flags, architecture, labels = KINDS[form]
+    theirs = random_model("ElectraModel", config(**SMALL), 6)
+    assert convert(fine_tuned(tmp_path / "c", theirs, heads), tmp_path / "out", "--num-attention-heads", "4", *flags) == 0
+    printed = capsys.readouterr().out
+    found = load_checkpoint(tmp_path / "out")
+    assert (found.architecture, found.labels) == (architecture, labels)
+    if architecture == "ElectraModel" and heads:
+        assert "task_specific/" in printed and "not converted" in printed
+    batch = collate([(IDS[0].tolist(), SEGMENTS[0].tolist())])
+    states = answers(theirs)[0]
+    with torch.no_grad():
+        assert torch.allclose(found.encoder(batch), states, atol=1e-5)
+        if architecture in ("ElectraOriginalClassifier", "ElectraForTokenClassification"):
+            task = flags[1] if flags[:1] == ("--task",) else next(iter(heads)).split("/")[0]
+            kernel, bias = (torch.tensor(heads[f"{task}/dense/{name}"]) for name in ("kernel", "bias"))
+            wanted = (states if architecture == "ElectraForTokenClassification" else states[:1]) @ kernel + bias
+            assert torch.allclose(found.module(batch), wanted, atol=1e-4)
+        elif architecture == "ElectraOriginalQuestionAnswering":
+            state = found.module.state_dict()
+            names = {
+                "start": "dense",
+                "end.dense": "qa_hidden",
+                "end.output": "dense_1",
+                "answerable.dense": "dense_2",
+                "answerable.output": "dense_3",
+            }
+            assert all(np.array_equal(state[f"head.{ours}.weight"].numpy(), heads[f"squad/{name}/kernel"].T) for ours, name in names.items())
+    if form == "tagging":
+        assert json.loads((tmp_path / "out" / "config.json").read_text())["electra_input_spec"] == {"token_segment": 1}
+    if form == "regression":
+        assert json.loads((tmp_path / "out" / "config.json").read_text())["problem_type"] == "regression"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--task", "cola"), "--task cola: the checkpoint has mnli"),
+        (("--labels", "a", "b"), "--labels gives 2 names; the head has 3 outputs"),
+        (("--generator-attention-heads", "2"), "no generator of its own"),
+    ],
+)
+def test_flags_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], message: str) -> None:
+    prefix = fine_tuned(tmp_path / "c", random_model("ElectraModel", config(**SMALL), 6), dense("mnli", 32, 3))
+    assert convert(prefix, tmp_path / "out", "--num-attention-heads", "4", *flags) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_labels_of_a_configuration(tmp_path: Path) -> None:
+    prefix = fine_tuned(tmp_path / "c", random_model("ElectraModel", config(**SMALL), 6), dense("sst", 32, 2))
+    (tmp_path / "c" / "config.json").write_text(json.dumps({**SMALL, "id2label": {"0": "bad", "1": "good"}}))
+    assert convert(prefix.parent, tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "bad", "1": "good"}
+
+
+def test_pretrained_checkpoints_take_no_flags_of_fine_tuned_ones(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flag, value in (("--task", "sst"), ("--head", "tagging"), ("--labels", "a")):
+        assert convert(release, tmp_path / "out", "--num-attention-heads", "12", flag, value) == 2
+        assert f"{flag} is for fine-tuned checkpoints" in capsys.readouterr().err
+    assert convert(release, tmp_path / "out", "--num-attention-heads", "12", "--head", "encoder") == 0
+
+
+# ---- files ----
+
+
+def test_vocabularies_are_found_where_they_are_unambiguous(tiny_vocab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Next to the checkpoint under any name; above it only if it has as many tokens as the table has rows."""
+    size = len(tiny_vocab.read_text().split("\n")) - 1
+    prefix = write_checkpoint(
+        tmp_path / "models" / "x" / "c", original_variables(random_model("ElectraForPreTraining", config(**SMALL | {"vocab_size": size}), 3))
+    )
+    folder, flags = prefix.parent, ("--num-attention-heads", "4")
+    assert convert(folder, tmp_path / "a", *flags) == 0 and not (tmp_path / "a" / "vocab.txt").exists()
+    assert "no vocabulary" in capsys.readouterr().out
+    shutil.copyfile(tiny_vocab, tmp_path / "vocab.txt")
+    (tmp_path / "models" / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    assert convert(folder, tmp_path / "b", *flags) == 0 and (tmp_path / "b" / "vocab.txt").exists()
+    assert f"vocabulary: {tmp_path / 'vocab.txt'}" in capsys.readouterr().out
+    shutil.copyfile(tiny_vocab, folder / "bert_vocab.txt")
+    assert convert(folder, tmp_path / "c", *flags) == 0
+    assert f"vocabulary: {folder / 'bert_vocab.txt'}" in capsys.readouterr().out
+    shutil.copyfile(tiny_vocab, folder / "old_vocab.txt")
+    assert convert(folder, tmp_path / "d", *flags) == 2 and "several vocabularies" in capsys.readouterr().err
+    shutil.copyfile(tiny_vocab, folder / "vocab.txt")
+    assert convert(folder, tmp_path / "d", *flags, "--dtype", "float16") == 0
+
+
+def test_the_file_checkpoint_may_name_another(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (release / "checkpoint").write_text('model_checkpoint_path: "gs://bucket/model.ckpt-2000"\n')
+    assert convert(release, tmp_path / "out", "--num-attention-heads", "12") == 0
+    assert "checkpoint: model.ckpt-1000 (the file 'checkpoint' names model.ckpt-2000)" in capsys.readouterr().out
+
+
+OTHERS = {
+    "tf_model.h5": "a Keras model of TensorFlow 2",
+    "flax_model.msgpack": "a Flax model",
+    "saved_model.pb": "a TensorFlow SavedModel",
+    "frozen.pb": "a frozen TensorFlow graph",
+    "model.tflite": "a TensorFlow Lite model",
+    "rust_model.ot": "a model of rust-bert",
+    "electra_small.zip": "an archive",
+    "electra_small.meta": "the graph of a TensorFlow checkpoint without its weights",
+    "electra_small.data-00000-of-00001": "without its index",
+    "electra_small.ckpt": "save it again with TensorFlow",
+}
+
+
+@pytest.mark.parametrize("name", [case(name, form=f"{form} ({name})", where="convert", outcome="refused") for name, form in OTHERS.items()])
+@pytest.mark.parametrize("given", ["folder", "file"])
+def test_other_forms_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, given: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**SMALL, "model_type": "electra"}))
+    (folder / name).write_bytes(b"\x89HDF")
+    assert convert(folder if given == "folder" else folder / name, tmp_path / "out") == 2
+    printed = capsys.readouterr().err
+    assert OTHERS[name] in printed and name in printed and "Traceback" not in printed
+
+
+def test_a_release_that_was_unpacked_into_a_folder_of_its_own(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    release.rename(outer / "electra_tiny")
+    assert convert(outer, tmp_path / "out") == 2
+    assert f"the TensorFlow checkpoint is in {outer / 'electra_tiny'}" in capsys.readouterr().err
+
+
+def test_labels_of_a_hugging_face_directory_are_kept(tmp_path: Path) -> None:
+    labels = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
+    model = random_model("ElectraForSequenceClassification", config(**SMALL, **labels), 8)
+    model.save_pretrained(tmp_path / "model")
+    assert convert(tmp_path / "model", tmp_path / "out") == 0
+    again = written("ElectraForSequenceClassification", tmp_path / "out")
+    assert again.config.id2label == {0: "bad", 1: "good"} and torch.equal(answers(again), answers(model))
