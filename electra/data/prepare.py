@@ -33,12 +33,16 @@ from electra.data.shards import FORMAT, SPLITS, Shards, make_shards, open_shards
 from electra.data.sources import CorpusReport, find_sources
 from electra.data.tfrecord import RecordFile, find_records, store_records
 from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.vocabulary import UnknownWords
 from electra.data.word_boundaries import packed_size, resolve_words, write_bits
 from electra.environment import main_not_imported
 from electra.errors import UserError
 from electra.settings import PrepareSettings
 from electra.storage import atomic
 from electra.terminal import ReadingProgress, say
+
+RECORDED_WORDS = 20
+"""Unknown words in the manifest."""
 
 
 def prepare(settings: PrepareSettings, tokenizer: Tokenizer, *, report: CorpusReport | None = None, chunk_bytes: int = CHUNK_BYTES) -> Shards:
@@ -84,7 +88,7 @@ def _make(
             num_chunks = store_records(records, tokenizer, output, plan.held_out, report)
         else:
             num_chunks = _tokenize_all(settings, plan, tokenizer, output, report, counts)
-    splits, totals = _concatenate(output, num_chunks, tokenizer.dtype, plan.words)
+    splits, totals, unknown = _concatenate(output, num_chunks, tokenizer, plan.words)
     manifest = {
         "format": FORMAT,
         "tool_version": __version__,
@@ -96,6 +100,7 @@ def _make(
         **counts,
         "empty_documents": report.empty_documents,
         **totals,
+        **{key: value for key, value in unknown.record(RECORDED_WORDS).items() if key != "tokens"},
         "document_rules": report.rules,
         "problems": report.problems,
         "settings": asdict(plan),
@@ -107,6 +112,8 @@ def _make(
         say(f"warning: none of {splits['train']['documents']:,} documents was held out; give a larger --held-out to evaluate")
     for line in report.lines():
         say(f"warning: {line}")
+    for line in unknown.lines(flags=True):
+        say(line)
     return open_shards(output)
 
 
@@ -241,16 +248,17 @@ def _tokenize_in_worker(chunk: Chunk, file: Path) -> None:
 # ---- concatenation ----
 
 
-def _concatenate(output: Path, num_chunks: int, dtype: np.dtype[Any], words: str) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
-    """The chunks' files -> the arrays of each split -> (counts and hashes per split, totals)."""
+def _concatenate(output: Path, num_chunks: int, tokenizer: Tokenizer, words: str) -> tuple[dict[str, dict[str, Any]], dict[str, int], UnknownWords]:
+    """The chunks' files -> the arrays of each split -> (counts and hashes per split, totals, unknown words)."""
+    unknown = UnknownWords(tokenizer)
     files = [output / "parts" / f"{number:06}.npz" for number in range(num_chunks)]
-    totals = {"dropped_lines": 0, "unknown_tokens": 0, "text_bytes": 0}
+    totals = {"dropped_lines": 0, "text_bytes": 0}
     sizes = {(name, kind): 0 for name in SPLITS for kind in ("ids", "lines", "documents")}
     for file in files:
         with np.load(file, allow_pickle=False) as arrays:
             totals["dropped_lines"] += int(arrays["dropped"][0])
             totals["text_bytes"] += int(arrays["dropped"][1])
-            totals["unknown_tokens"] += int(arrays["unknown"][0])
+            unknown.add_record(json.loads(bytes(arrays["unknown"])))
             for name, kind in sizes:
                 sizes[name, kind] += len(arrays[f"{name}_{kind}"])
     splits: dict[str, dict[str, Any]] = {}
@@ -259,14 +267,14 @@ def _concatenate(output: Path, num_chunks: int, dtype: np.dtype[Any], words: str
         folder.mkdir(exist_ok=True)
         num_tokens, num_lines, num_documents = (sizes[name, kind] for kind in ("ids", "lines", "documents"))
         hashes = {
-            "ids": _write_ids(folder / "ids.npy", _each(files, f"{name}_ids"), num_tokens, dtype),
+            "ids": _write_ids(folder / "ids.npy", _each(files, f"{name}_ids"), num_tokens, tokenizer.dtype),
             "line_starts": _write_starts(folder / "line_starts.npy", _each(files, f"{name}_lines"), num_lines),
             "document_starts": _write_starts(folder / "document_starts.npy", _each(files, f"{name}_documents"), num_documents),
         }
         if words != "none":
             hashes["word_starts"] = _write_words(folder / "word_starts.npy", _each(files, f"{name}_words"), num_tokens)
         splits[name] = {"documents": num_documents, "lines": num_lines, "tokens": num_tokens, "sha256": hashes}
-    return splits, totals
+    return splits, totals, unknown
 
 
 def _each(files: Sequence[Path], name: str) -> Iterator[np.ndarray]:

@@ -1,13 +1,15 @@
 """Documents -> numbered chunks of about 4 MB of text -> one .npz of tokens each: the units of work of `prepare`.
 
 The .npz of a chunk holds, for each split: ids, tokens per line, lines per document, and with word boundaries which tokens begin a word;
-and once: the chunk's key, counts of dropped lines, text bytes and unknown tokens. A chunk with the key of the corpus is not made again.
+and once: the chunk's key, counts of dropped lines and text bytes, and the unknown words as JSON. A chunk with the key of the corpus is not made
+again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from electra.data.documents import read_documents
 from electra.data.shards import SPLITS
 from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer
+from electra.data.vocabulary import UnknownWords
 from electra.data.word_boundaries import ChineseWords
 
 CHUNK_BYTES = 4 << 20
@@ -140,7 +143,8 @@ def tokenize_chunk(encoder: LineEncoder, chunk: Chunk) -> bytes:
     """Chunk -> its .npz in memory. Lines without a token are left out, and counted."""
     tokenizer = encoder.tokenizer if isinstance(encoder, ChineseWords) else encoder
     arrays: dict[str, np.ndarray] = {"key": np.frombuffer(chunk.key, np.uint8)}
-    dropped = unknown = 0
+    unknown = UnknownWords(tokenizer)
+    dropped = 0
     for name, held in zip(SPLITS, (False, True), strict=True):
         chosen = [text for text, of_held in zip(chunk.documents, chunk.held_out, strict=True) if of_held == held]
         text = b"\n".join(chosen)
@@ -149,6 +153,8 @@ def tokenize_chunk(encoder: LineEncoder, chunk: Chunk) -> bytes:
             ids, lengths, starts = encoder.encode_lines(text)
         elif chosen:
             ids, lengths = tokenizer.encode_lines(text)
+        if chosen:
+            unknown.add_lines(text, ids, lengths)
         if isinstance(encoder, ChineseWords):
             arrays[f"{name}_words"] = starts
         full = lengths > 0
@@ -156,8 +162,10 @@ def tokenize_chunk(encoder: LineEncoder, chunk: Chunk) -> bytes:
         per_document = np.bincount(np.repeat(np.arange(len(chosen)), num_lines), full, len(chosen)).astype(np.int64)
         arrays |= {f"{name}_ids": ids, f"{name}_lines": lengths[full], f"{name}_documents": per_document[per_document > 0]}
         dropped += int((~full).sum())
-        unknown += int((ids == tokenizer.unk_id).sum())
-    arrays |= {"dropped": np.array([dropped, sum(map(len, chunk.documents))]), "unknown": np.array([unknown])}
+    arrays |= {
+        "dropped": np.array([dropped, sum(map(len, chunk.documents))]),
+        "unknown": np.frombuffer(json.dumps(unknown.record()).encode(), np.uint8),
+    }
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
     return stream.getvalue()
@@ -167,6 +175,6 @@ def is_tokenized(file: Path, key: bytes) -> bool:
     """Whether a chunk's file exists, is whole and was made from the same documents."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            return bytes(arrays["key"]) == key
+            return bytes(arrays["key"]) == key and arrays["unknown"].dtype == np.uint8  # it was a number once
     except (OSError, ValueError, KeyError, EOFError):
         return False

@@ -7,6 +7,7 @@ the lists `input_ids`, `input_mask`, `segment_ids`: [CLS] a [SEP] b [SEP] and pa
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -235,12 +236,13 @@ def _store_file(file: RecordFile, tokenizer: Tokenizer, target: Path, key: bytes
         key = bytes(len(key))  # matches no file: after an interruption it is read again, and its damage reported again
         report.add("TFRecord files damaged, read up to the damage", f"{file.name}, record {sum(map(len, ends.values()))}: {error}")
     arrays: dict[str, np.ndarray] = {"key": np.frombuffer(key, np.uint8), "dropped": np.array([0, file.size])}
-    unknown = 0
+    unknown = {"tokens": 0, "unknown_tokens": 0}
     for name in SPLITS:
         values = np.concatenate([np.zeros(0, dtype), *(part.astype(dtype) for part in ids[name])])
-        unknown += int((values == tokenizer.unk_id).sum())
+        unknown["tokens"] += len(values)
+        unknown["unknown_tokens"] += int((values == tokenizer.unk_id).sum())
         arrays |= {f"{name}_ids": values, f"{name}_lines": np.array([len(part) for part in ids[name]], np.int64)}
         arrays[f"{name}_documents"] = np.array(ends[name], np.int64)
-    arrays["unknown"] = np.array([unknown])
+    arrays["unknown"] = np.frombuffer(json.dumps(unknown).encode(), np.uint8)
     with atomic.atomic_file(target) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]

@@ -1,19 +1,20 @@
-"""Text -> a new WordPiece vocabulary; tokenizer + text of a domain -> the tokenizer extended by the words that save most tokens (old ids do not
-change).
-"""
+"""Text -> a new WordPiece vocabulary, or a tokenizer extended by a domain's words (old ids do not change); which words a tokenizer does not know."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
+import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import tokenizers
-from tokenizers import trainers
+from tokenizers import normalizers, trainers
 
 from electra.data.documents import read_documents
 from electra.data.sources import CorpusReport, estimate_text_bytes
@@ -24,10 +25,17 @@ from electra.terminal import ReadingProgress
 
 ALPHABET_COVERAGE = 0.9999
 """Fraction of a corpus's characters that have single-letter pieces when a vocabulary is trained."""
+MANY_UNKNOWN = 0.01
+"""Share of unknown tokens from which on a report is a warning."""
+SAMPLED_BYTES = 1 << 14
+"""Text of a call in which unknown words are looked for."""
+MOST_WORDS = 20_000
+"""Unknown words that are counted at a time: bounds the memory."""
 MOST_CHUNKS = 500_000
 """Distinct chunks kept before they are split into words."""
 LONGEST_WORD = 100
 """Longest word, in characters, that BERT's rules split into pieces; a longer one is [UNK]."""
+T = TypeVar("T", str, bytes)
 
 
 # ---- the text ----
@@ -109,6 +117,206 @@ def train_tokenizer(
     backend.train_from_iterator(itertools.chain(head, texts), trainer)
     vocabulary = backend.get_vocab(with_added_tokens=True)
     return Tokenizer(bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
+
+
+# ---- unknown words ----
+
+
+class UnknownWords:
+    """How many tokens of some text are [UNK], and which words they are.
+
+    All tokens are counted. Words are looked for in the lines that hold an unknown token; of much text, in a sample of these lines, so that the
+    report costs little. The result depends on the texts and the order of the calls alone.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._alone, self._limit = _word_rules(tokenizer)
+        self._found: dict[str, list[str]] = {}
+        self.tokens = 0
+        self.unknown = 0
+        self.words: Counter[str] = Counter()
+        """Unknown words as they are written, without the long ones."""
+        self.long_words: Counter[str] = Counter()
+        """Words that are unknown because they have more characters than the tokenizer splits (100)."""
+        self.sampled = False
+        """Whether `words` come from a sample."""
+
+    @property
+    def share(self) -> float:
+        """Fraction of the tokens."""
+        return self.unknown / self.tokens if self.tokens else 0.0
+
+    def add(self, texts: Sequence[str], ids: Sequence[Sequence[int]] | None = None) -> None:
+        """Count texts; `ids`: those of each, if they are known already."""
+        ids = self._tokenizer.encode(texts) if ids is None else ids
+        counts = [sum(index == self._tokenizer.unk_id for index in row) if self._tokenizer.unk_id in row else 0 for row in ids]
+        self.tokens += sum(map(len, ids))
+        self.unknown += sum(counts)
+        chosen = self._sample([text for text, count in zip(texts, counts, strict=True) if count])
+        self._examine(self._chunks(encodable(line) for text in chosen for line in text.split("\n")))
+
+    def add_lines(self, text: bytes, ids: np.ndarray, lengths: np.ndarray) -> None:
+        """Count UTF-8 lines: (N,) the ids of all, (lines,) how many each has; as `Tokenizer.encode_lines`."""
+        places = np.flatnonzero(ids == self._tokenizer.unk_id)
+        self.tokens += len(ids)
+        self.unknown += len(places)
+        if len(places):
+            lines = text.split(b"\n")
+            unknown = np.unique(np.searchsorted(np.cumsum(lengths), places, side="right")).tolist()
+            chosen = self._sample([lines[index] for index in unknown])
+            chunks = self._chunks(line.decode("utf-8") for line in chosen)
+            new = list(chunks)
+            found, counts = self._tokenizer.encode_lines("\n".join(new).encode("utf-8"))
+            with_unknown = np.bincount(np.repeat(np.arange(len(new)), counts), found == self._tokenizer.unk_id, len(new))
+            self._examine(Counter({new[index]: chunks[new[index]] for index in np.flatnonzero(with_unknown).tolist()}), long=False)
+            self._examine(Counter(long_runs(text, self._limit)), short=False)
+
+    def add_words(self, counts: Mapping[str, int]) -> None:
+        """Count normalized words, see `count_words`."""
+        words = list(counts)
+        for word, ids in zip(words, self._tokenizer.encode(words), strict=True):
+            self.tokens += len(ids) * counts[word]
+            if found := sum(index == self._tokenizer.unk_id for index in ids):
+                self.unknown += found * counts[word]
+                self._examine(Counter({word: counts[word]}))
+
+    def add_record(self, record: Mapping[str, Any]) -> None:
+        """Add what another one's `record` holds, or the manifest of a tokenized dataset (old ones have the number alone)."""
+        self.tokens += int(record["tokens"] if "tokens" in record else sum(split["tokens"] for split in record["splits"].values()))
+        self.unknown += int(record.get("unknown_tokens", 0))
+        self.words.update(record.get("unknown_words", {}))
+        self.long_words.update(record.get("long_words", {}))
+        self.sampled |= bool(record.get("unknown_words_sampled", False))
+
+    def record(self, most: int = 100) -> dict[str, Any]:
+        """For JSON: the counts, and the `most` frequent words."""
+        return {
+            "tokens": self.tokens,
+            "unknown_tokens": self.unknown,
+            "unknown_words": dict(ranked(self.words)[:most]),
+            "unknown_words_sampled": self.sampled,
+            "long_words": dict(ranked(self.long_words)[:most]),
+        }
+
+    def lines(self, *, flags: bool = False) -> list[str]:
+        """The report: 'unknown tokens: 0.37% (44,826 of 12,112,633)'; above 1% a warning with the five most frequent words, and another
+        case rule if it would know them; words that are too long. `flags`: whether the command has --lowercase and --strip-accents.
+        """
+        share = f"{self.share:.2%}" if self.share >= 0.0001 or not self.unknown else f"{self.share:.1g}".replace("e", " x 10^")
+        line = f"unknown tokens: {share} ({self.unknown:,} of {self.tokens:,})"
+        many = self.share > MANY_UNKNOWN
+        prefix = "warning: " if many else ""
+        out = [line]
+        frequent = ranked(self.words)[:5]
+        if many and frequent:
+            names = ", ".join(f"'{word}' ({count:,})" for word, count in frequent)
+            out = [f"{line}; the most frequent unknown words{' in a sample of the text' if self.sampled else ''}: {names}"]
+        if self.long_words:
+            words = ", ".join(f"'{word}'" for word, _ in ranked(self.long_words)[:3])
+            out.append(f"unknown words of more than {self._limit} characters: {self.long_words.total():,} ({words})")
+        if many and (hint := self._hint([word for word, _ in frequent], flags)):
+            out.append(hint)
+        return [prefix + line for line in out]
+
+    def _hint(self, words: Sequence[str], flags: bool) -> str | None:
+        """Another case rule with which the vocabulary knows one of the words, in a line."""
+        tokenizer = self._tokenizer
+        now = {"lowercase": tokenizer.lowercase, "strip_accents": tokenizer.strip_accents}
+        keys = {"lowercase": "do_lower_case", "strip_accents": "strip_accents"}
+        rules = [dict(zip(now, values, strict=True)) for values in itertools.product((False, True), repeat=2)]
+        for rule in sorted(rules, key=lambda rule: sum(rule[key] != now[key] for key in now))[1:]:
+            changed = {key: value for key, value in rule.items() if value != now[key]}
+            normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=tokenizer.split_chinese, **rule)
+            for word in words:
+                known, before = normalizer.normalize_str(word), normalized(tokenizer, word)
+                if known != before and all(token.id != tokenizer.unk_id for token in tokenizer.backend.model.tokenize(known)):
+                    flag = " ".join(f"--{'' if value else 'no-'}{key.replace('_', '-')}" for key, value in changed.items())
+                    setting = ", ".join(f'"{keys[key]}": {json.dumps(value)}' for key, value in changed.items())
+                    remedy = f"give {flag}" if flags else f"its case rule differs from the vocabulary's; set {setting} in tokenizer_config.json"
+                    return f"the vocabulary has '{known}' but not '{before}': {remedy}"
+        return None
+
+    def _sample(self, lines: list[T]) -> list[T]:
+        """About SAMPLED_BYTES of lines, spread evenly."""
+        step = 1 + sum(map(len, lines)) // SAMPLED_BYTES
+        self.sampled |= step > 1 and len(lines) > 1
+        if step == 1:
+            return lines
+        shift = random.Random(len(lines))  # a fixed step would see one kind of lines only, where kinds take turns
+        return [lines[min(first + shift.randrange(step), len(lines) - 1)] for first in range(0, len(lines), step)]
+
+    def _chunks(self, lines: Iterable[str]) -> Counter[str]:
+        """Lines -> counts of the parts that are tokenized independently of each other."""
+        return Counter(chunk for line in lines for chunk in (line.split(" ") if self._alone else [line]))
+
+    def _examine(self, chunks: Counter[str], *, long: bool = True, short: bool = True) -> None:
+        """Count the unknown words in chunks: those of a length that the tokenizer splits if `short`, longer ones if `long`."""
+        for chunk, count in chunks.items():
+            if chunk not in self._found:
+                self._found[chunk] = self._unknown_in(chunk)
+            for word in self._found[chunk]:
+                is_long = len(normalized(self._tokenizer, word)) > self._limit
+                if long if is_long else short:
+                    (self.long_words if is_long else self.words)[shortened(word)] += count
+        if len(self._found) > MOST_WORDS:
+            self._found.clear()
+        for counts in (self.words, self.long_words):
+            if len(counts) > MOST_WORDS:
+                kept = dict(ranked(counts)[: MOST_WORDS // 2])
+                counts.clear()
+                counts.update(kept)
+
+    def _unknown_in(self, chunk: str) -> list[str]:
+        encoding = self._tokenizer.backend.encode(chunk, add_special_tokens=False)
+        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        words = [chunk[start:end] for index, (start, end) in spans if index == self._tokenizer.unk_id]
+        return [word for word in words if word != "[UNK]"]
+
+
+@functools.lru_cache(maxsize=4)
+def _word_rules(tokenizer: Tokenizer) -> tuple[bool, int]:
+    """Whether text may be split at spaces, and the characters of the longest word that is split into pieces."""
+    rules = json.loads(tokenizer.backend.to_str())
+    return is_chunk_local(rules), int(rules["model"].get("max_input_chars_per_word") or LONGEST_WORD)
+
+
+def ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Words and counts, the most frequent first; equal counts in the order of code points."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def shortened(word: str) -> str:
+    """At most 40 characters of a word, and how many it has."""
+    return word if len(word) <= 40 else f"{word[:24]}... ({len(word):,} characters)"
+
+
+def normalized(tokenizer: Tokenizer, text: str) -> str:
+    """The text as the tokenizer's rules normalize it."""
+    return str(tokenizer.backend.normalizer.normalize_str(text)) if tokenizer.backend.normalizer is not None else text
+
+
+def long_runs(text: bytes, limit: int) -> list[str]:
+    """UTF-8 -> its runs of more than `limit` bytes without space or control character; at most SAMPLED_BYTES of them.
+
+    A run of 101 bytes covers a whole block of 48 aligned bytes, so that only blocks without a space are looked at: a fraction of a millisecond
+    per megabyte.
+    """
+    words = max(1, (limit + 1) // 16)
+    size = 8 * words
+    data = np.frombuffer(text + bytes(size), np.uint8) <= 32
+    blocks = functools.reduce(np.bitwise_or, data[: len(data) // size * size].view(np.uint64).reshape(-1, words).T)
+    out, last, taken = [], 0, 0
+    for start in (np.flatnonzero(blocks == 0) * size).tolist():
+        if start < last or taken > SAMPLED_BYTES:
+            continue
+        before = np.flatnonzero(data[last:start])
+        first = last + int(before[-1]) + 1 if len(before) else last
+        last = start + int(np.argmax(data[start:]))
+        if last - first > limit:
+            out.append(text[first:last].decode("utf-8"))
+            taken += last - first
+    return out
 
 
 # ---- an extended vocabulary ----

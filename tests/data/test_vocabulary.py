@@ -12,8 +12,8 @@ import torch
 from tiny_models import SHAPE, Oracle, checkpoints
 
 from electra.cli import main
-from electra.data.tokenizer import Tokenizer, load_tokenizer
-from electra.data.vocabulary import count_words, extend_tokenizer
+from electra.data.tokenizer import SPECIAL_PIECES, Tokenizer, bert_rules, load_tokenizer
+from electra.data.vocabulary import UnknownWords, count_words, extend_tokenizer
 from electra.model.huggingface import load_checkpoint
 
 DOMAIN = "Zebrafish embryos, zebrafish larvae; the zebrafish [MASK] cooked quickly.\nembryos walk — Ünïque 数 quickly zebrafish\nthe chef quickly ate"
@@ -150,3 +150,73 @@ def test_a_tokenizer_of_other_rules_is_refused() -> None:
     rules["model"] = {"type": "WordLevel", "vocab": rules["model"]["vocab"], "unk_token": "[UNK]"}
     with pytest.raises(UserError, match="WordLevel tokenizer cannot be extended"):
         extend_tokenizer(Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(rules))), Counter({"zebrafish": 9}), 1)
+
+
+# ---- unknown words ----
+
+
+def unknown_words(texts: list[str], **rules: bool) -> UnknownWords:
+    found = UnknownWords(bert(["the", "sars", "cafe", "chef", "##s"], **rules))
+    found.add(texts)
+    return found
+
+
+def bert(pieces: list[str], **rules: bool) -> Tokenizer:
+    return Tokenizer(bert_rules({piece: index for index, piece in enumerate([*SPECIAL_PIECES, *pieces])}, **({"lowercase": True} | rules)))
+
+
+def test_unknown_tokens_are_counted_and_the_five_most_frequent_words_listed() -> None:
+    texts = ["the xx xx xx chefs", "aa bb cc dd, the", "the aa aa", "b" * 101 + " " + "b" * 5000]
+    found = unknown_words(texts)
+    assert (found.tokens, found.unknown) == (17, 12)
+    assert found.lines() == [
+        "warning: unknown tokens: 70.59% (12 of 17); the most frequent unknown words: 'aa' (3), 'xx' (3), ',' (1), 'bb' (1), 'cc' (1)",
+        f"warning: unknown words of more than 100 characters: 2 ('{'b' * 24}... (101 characters)', '{'b' * 24}... (5,000 characters)')",
+    ]
+    few = unknown_words(["the chef " * 200, "xx"])
+    assert few.lines() == ["unknown tokens: 0.25% (1 of 401)"]
+    assert unknown_words(["the chef"]).lines() == ["unknown tokens: 0.00% (0 of 2)"] and unknown_words([]).lines()
+    assert unknown_words(["the " * 200_000 + "xx"]).lines() == ["unknown tokens: 5 x 10^-06 (1 of 200,001)"]
+
+
+def test_another_case_rule_that_knows_a_word_is_named() -> None:
+    assert "warning: the vocabulary has 'sars' but not 'SARS': give --lowercase" in unknown_words(["SARS"], lowercase=False).lines(flags=True)
+    assert '"do_lower_case": true in tokenizer_config.json' in unknown_words(["SARS"], lowercase=False).lines()[-1]
+    assert "'cafe' but not 'café': give --strip-accents" in unknown_words(["café"], strip_accents=False).lines(flags=True)[-1]
+    assert "'cafe' but not 'CAFÉ': give --lowercase --strip-accents" in unknown_words(["CAFÉ"], lowercase=False).lines(flags=True)[-1]
+    cased = UnknownWords(bert(["SARS"]))
+    cased.add(["SARS"])
+    assert "'SARS' but not 'sars': give --no-lowercase" in cased.lines(flags=True)[-1]
+    assert len(unknown_words(["zzz"]).lines()) == 1
+
+
+@pytest.mark.parametrize("rules", [{}, {"lowercase": False}, {"split_chinese": False}])
+def test_lines_and_texts_give_the_same_report(rules: dict[str, bool]) -> None:
+    texts = [
+        "the xx chef",
+        "",
+        "中文 the",
+        "the " + "y" * 150 + " [UNK] sars",
+        "b" * 99 + "\u00e9" * 60 + " é",
+        "the\tzz chefs,",
+        "y" * 48 + " " + "y" * 101,
+    ]
+    by_text = unknown_words(texts, **rules)
+    by_line = UnknownWords(bert(["the", "sars", "cafe", "chef", "##s"], **rules))
+    text = "\n".join(texts).encode()
+    by_line.add_lines(text, *bert(["the", "sars", "cafe", "chef", "##s"], **rules).encode_lines(text))
+    assert by_text.record() == by_line.record()
+    assert by_text.long_words.total() == 3 and "[UNK]" not in by_text.words and by_text.unknown > by_text.words.total() + 3
+    again = UnknownWords(bert(["the"]))
+    again.add_record(by_line.record())
+    assert again.record() == by_line.record()
+
+
+def test_much_text_is_sampled_evenly_and_counted_wholly() -> None:
+    lines = [f"xx word{index % 3} " * 20 for index in range(3000)]
+    found = UnknownWords(bert(["the"]))
+    text = "\n".join(lines).encode()
+    found.add_lines(text, *bert(["the"]).encode_lines(text))
+    assert found.sampled and found.unknown == 120_000 == found.tokens
+    assert [word for word, _ in found.words.most_common(1)] == ["xx"] and len(found.words) == 4
+    assert "in a sample of the text: 'xx'" in found.lines()[0]
