@@ -19,7 +19,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,7 @@ from types import FrameType
 from typing import Any
 
 from electra.data import ray_backend
-from electra.environment import RSS_UNIT, allowed_cores
+from electra.environment import RSS_UNIT, allowed_cores, signals_to
 from electra.errors import UserError, require
 from electra.storage import atomic
 from electra.terminal import ProgressDisplay, duration, say
@@ -56,15 +55,8 @@ def stoppable() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(SIGNALLED + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with signals_to(stop):
         yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def call(*argv: object) -> str:

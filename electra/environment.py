@@ -1,4 +1,4 @@
-"""The machine a measurement ran on (processor, instruction sets, cores, memory, versions, commit), and this process's peak memory."""
+"""The machine a measurement ran on (processor, instruction sets, cores, memory, versions, commit); this process's peak memory and signals."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import importlib.metadata
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
+import threading
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,25 @@ def peak_memory_bytes() -> int:
 def peak_memory_of_children_bytes() -> int:
     """Largest resident set of any ended child process."""
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * RSS_UNIT
+
+
+@contextlib.contextmanager
+def signals_to(handler: Callable[[int, Any], object] | None) -> Iterator[None]:
+    """SIGTERM and Ctrl-C call `handler` (None: whatever was set before) inside; afterwards the handlers are as before, whatever was set meanwhile.
+
+    Outside of the main thread nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before if handler else ():
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 @contextlib.contextmanager

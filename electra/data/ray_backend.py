@@ -6,11 +6,7 @@ The nodes need no shared disk, but the same version of electra. A chunk whose wo
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import tokenizers
 from electra import __version__
 from electra.data.prepare_chunk import Chunk, LineEncoder, line_encoder, tokenize_chunk
 from electra.data.tokenizer import Tokenizer
+from electra.environment import signals_to
 from electra.errors import UserError, require
 from electra.storage.atomic import write_bytes
 
@@ -96,23 +93,8 @@ class RayCluster:
         write_bytes(file, packed)
 
 
-@contextmanager
-def _kept_handlers() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, in Python and below it, and would end the process before its work is saved: our handlers are put back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            # The default would leave a cluster that was started here running; Ray's own handler ends it.
-            if callable(handler):
-                signal.signal(number, handler)
-
-
-@_kept_handlers()
+# Ray takes SIGTERM for itself, in Python and below it: it would end the process before its work is saved.
+@signals_to(None)
 def connect(ray: Any, address: str | None, workers: int) -> None:
     """Connect to the cluster at `address`, or start one with `workers` cores (0: all) on this machine; the caller's signal handlers are kept.
 

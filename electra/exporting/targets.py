@@ -171,7 +171,6 @@ def build_artifact(
             say(f"building its generator for {name}")
             (folder / "generator").mkdir()
             options = {**options, "generator": _build_part(generator, chosen, folder / "generator", tokenizer, texts, say)[0]}
-        machine = environment.describe()
         return {
             "target": name,
             "architecture": checkpoint.architecture,
@@ -180,16 +179,17 @@ def build_artifact(
             "labels": list(checkpoint.labels),
             "limits": {"max_length": checkpoint.config.max_position_embeddings, "min_length": shortest},
             "source": {"name": _short(source), "sha256": _weights_hash(checkpoint)},
-            "build": {
-                "command": f"electra build {_short(source)} --target {name} --output {output.name}",
-                "versions": machine.pop("versions"),
-                "seconds": round(time.perf_counter() - start, 1),
-                "options": options,
-                "machine": machine,
-            },
+            "build": _build_record(f"electra build {_short(source)} --target {name} --output {output.name}", start, options),
         }
 
     return write_artifact(output, make)
+
+
+def _build_record(command: str, start: float, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How an artifact was built, by a command that began at `start`."""
+    machine = environment.describe()
+    versions = machine.pop("versions")
+    return {"command": command, "versions": versions, "seconds": round(time.perf_counter() - start, 1), "options": options, "machine": machine}
 
 
 def _generator(checkpoint: Checkpoint, say: Callable[[str], None]) -> Checkpoint | None:

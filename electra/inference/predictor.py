@@ -32,7 +32,7 @@ from electra.inference.backends import (
 )
 from electra.inference.masked_lm import MarkedText, TextLikelihood
 from electra.inference.question_answering import FoundAnswer, answer_questions, with_choices
-from electra.inference.replaced_tokens import Corruption, Detection, EncodedText, text_size
+from electra.inference.replaced_tokens import Corruption, CorruptOptions, Detection, EncodedText, text_size
 from electra.inference.text_io import Text
 from electra.inference.token_classification import Sentence, Tagged
 from electra.settings import EvaluateSettings
@@ -306,12 +306,8 @@ class Predictor:
             self.generator,
             self.tokenizer,
             texts,
+            CorruptOptions(mask_prob=mask_prob, temperature=temperature, seed=seed, threshold=threshold, num_proposals=num_proposals),
             max_length=min(self.max_length, self.generator.max_length),
-            mask_prob=mask_prob,
-            temperature=temperature,
-            seed=seed,
-            threshold=threshold,
-            num_proposals=num_proposals,
             batch_size=self.batch_size,
         )
 

@@ -162,25 +162,36 @@ class _Filled:
     ids: list[int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorruptOptions:
+    """How texts are corrupted."""
+
+    mask_prob: float
+    """Share of the tokens that are masked."""
+    temperature: float
+    """Of the generator's distribution; below 1 likely tokens become likelier."""
+    seed: int
+    threshold: float
+    """Probability from which a token counts as replaced."""
+    num_proposals: int
+    """The generator's likeliest tokens that are listed for each masked one."""
+
+
 def corrupt(
     discriminator: Backend,
     generator: Backend,
     tokenizer: Tokenizer,
     texts: Iterable[str | EncodedText],
+    options: CorruptOptions,
     *,
     max_length: int,
-    mask_prob: float = 0.15,
-    temperature: float = 1.0,
-    seed: int = 1,
-    threshold: float = 0.5,
-    num_proposals: int = 5,
     batch_size: int = 32,
 ) -> Iterator[Corruption]:
     """Texts -> the workflow of replaced-token detection on each (paper, figure 2).
 
-    `mask_prob` of a text's tokens, at least one, become [MASK]; each is sampled from the generator's distribution over the vocabulary at
-    `temperature` (without the rows of a padded output table, which have no token); the discriminator reads the result. Masks and samples
-    depend on the seed and the text's number alone.
+    Some of a text's tokens, at least one, become [MASK]; each is sampled from the generator's distribution over the vocabulary (without the rows
+    of a padded output table, which have no token); the discriminator reads the result. Masks and samples depend on the seed and the text's
+    number alone.
     """
     numbered = enumerate(texts)
 
@@ -189,7 +200,7 @@ def corrupt(
         for number, text in chunk:
             item = encoded(text, tokenizer)
             eligible = [i for i, word in enumerate(item.ids) if word not in tokenizer.special_ids]
-            masked = _choose(item, eligible, mask_prob, np.random.default_rng([seed, number]))
+            masked = _choose(item, eligible, options.mask_prob, np.random.default_rng([options.seed, number]))
             hidden = list(item.ids)
             for index in masked.chosen:
                 hidden[index] = tokenizer.mask_id
@@ -198,12 +209,13 @@ def corrupt(
         return out
 
     def run(windows: list[WindowInput]) -> list[list[Sample]]:
+        found = zip(windows, generator.word_logits(windows), strict=True)
         return [
             [
-                _sample(logits[: tokenizer.vocab_size], uniform, temperature, num_proposals)
+                _sample(logits[: tokenizer.vocab_size], uniform, options.temperature, options.num_proposals)
                 for logits, (_, uniform) in zip(rows, window.queries, strict=True)
             ]
-            for window, rows in zip(windows, generator.word_logits(windows), strict=True)
+            for window, rows in found
         ]
 
     def discriminate(chunk: list[_Filled]) -> list[tuple[_Filled, list[WindowInput]]]:
@@ -218,7 +230,7 @@ def corrupt(
     for filled, windows, logits in run_windows(
         fill(), prepare=discriminate, run=discriminator.replaced_logits, size=lambda f: len(f.masked.text), batch_size=batch_size
     ):
-        yield _corruption(filled.masked, filled.samples, _join(windows, logits), tokenizer, threshold)
+        yield _corruption(filled.masked, filled.samples, _join(windows, logits), tokenizer, options.threshold)
 
 
 def _choose(item: EncodedText, eligible: list[int], mask_prob: float, random: np.random.Generator) -> _Masked:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from electra.environment import signals_to
 from electra.errors import UserError
 from electra.serve.observability import redirect_uvicorn
 from electra.serve.service import Serving
@@ -68,15 +67,8 @@ class GracefulServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, without raising the signal again afterwards: finishing the accepted requests is a success."""
-        if threading.current_thread() is not threading.main_thread():
+        with signals_to(self.handle_exit):
             yield
-            return
-        handlers = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
 
 
 def run(app: Any, serving: Serving, bound: socket.socket) -> None:

@@ -22,7 +22,6 @@ import dataclasses
 import json
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from electra.contracts import Batch, BatchStream, Objective, StepOutput
+from electra.environment import signals_to
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.storage import atomic
@@ -368,19 +368,9 @@ class Run:
         length = dataclasses.replace(length, num_steps=done + length.num_steps)
         if self.ranks.first:
             checkpoints.remove_partial(folder)
-            _write_length(
-                folder,
-                {
-                    "budget_seconds": seconds,
-                    "num_train_steps": length.num_steps,
-                    "num_evaluations": length.num_evaluations,
-                    "num_checkpoints": length.num_checkpoints,
-                    "seconds_per_step": step,
-                    "seconds_per_evaluation": evaluation,
-                    "seconds_per_checkpoint": write,
-                    "trial_steps": len(times),
-                },
-            )
+            values = {"budget_seconds": seconds, "num_train_steps": length.num_steps, "trial_steps": len(times)}
+            values |= {"num_evaluations": length.num_evaluations, "num_checkpoints": length.num_checkpoints}
+            _write_length(folder, values | {"seconds_per_step": step, "seconds_per_evaluation": evaluation, "seconds_per_checkpoint": write})
         if self.checkpoint is not None:
             self._restore(self.checkpoint)
         else:
@@ -418,15 +408,8 @@ def catch_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with signals_to(receive):
         yield caught
-        return
-    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # ---- the length of a run ----
