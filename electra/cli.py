@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from electra.errors import EXTRAS, UserError, did_you_mean, missing_package
+from electra.errors import EXTRAS, NO_SPACE, UserError, did_you_mean, missing_package
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         # A path that no command checked: read-only, a folder instead of a file, a full disk.
+        if error.errno in NO_SPACE:
+            place = f"{error.filename}: " if error.filename else ""
+            print(f"electra: {place}no space left on the disk; free some, then run the command again (runs continue with --resume)", file=sys.stderr)
+            return 2
         if error.filename is None:
             raise
         print(f"electra: {error.filename}: {error.strerror}; check the path and its permissions", file=sys.stderr)

@@ -6,6 +6,7 @@ Everything here is raised as `UserError`; `electra.cli` prints it as one line an
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import sys
 from collections.abc import Iterable
@@ -14,6 +15,10 @@ from types import ModuleType
 
 class UserError(Exception):
     """A mistake in what was given to us. The message is one line that names the value, the place and the remedy."""
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, a quota, and a limit on a file's size."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from electra.errors import UserError
+from electra.errors import NO_SPACE, UserError
 
 
 def _sync(path: Path) -> None:
@@ -23,6 +23,40 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+NO_SPACE_TEXTS = ("No space left", "quota exceeded", "File too large")
+FULL_BYTES = 1 << 16
+"""A disk with less free space counts as full."""
+
+
+class DiskFull(UserError):
+    """Nothing more can be written at a place."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"cannot write {path}: no space left on its disk; free some, then run the command again (runs continue with --resume)")
+
+
+@contextmanager
+def named_full_disk(path: Path) -> Iterator[None]:
+    """A failure to write because the disk is full, however a library reports it -> one line that names the place.
+
+    Raises:
+        UserError: the disk of `path` is full.
+    """
+    try:
+        yield
+    except DiskFull as error:
+        raise DiskFull(path) from error.__cause__  # the outer folder's name, not a temporary one
+    except UserError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # safetensors, torch and numpy raise errors of their own, without a number.
+        named = number in NO_SPACE or any(text in str(error) for text in NO_SPACE_TEXTS)
+        if not named and shutil.disk_usage(path.parent).free >= FULL_BYTES:
+            raise
+        raise DiskFull(path) from None
 
 
 @contextmanager
@@ -42,10 +76,11 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another path") from None
     temporary = Path(name)
     try:
-        yield temporary
-        os.chmod(temporary, 0o644)  # a writer may have replaced the file
-        _sync(temporary)
-        os.replace(temporary, path)
+        with named_full_disk(path):
+            yield temporary
+            os.chmod(temporary, 0o644)  # a writer may have replaced the file
+            _sync(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
@@ -78,12 +113,13 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another path") from None
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        _sync(temporary)
-        replace_folder(temporary, path)
+        with named_full_disk(path):
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            _sync(temporary)
+            replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
