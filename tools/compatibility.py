@@ -22,6 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "compatibility.md"
 MARK = re.compile(r"^<!-- cases: (\w+) -->\n(.*?)^<!-- end -->$", re.M | re.S)
+IMPORT = re.compile(r"^(?:from|import) [\w.]*\bconformance\b", re.M)
 COLUMNS = (
     "load,inspect,predict,detect,score,fill,embed,evaluate,compare,build,serve,finetune,pretrain --init,convert,vocab,prepare,Python,HTTP".split(",")
 )
@@ -56,7 +57,7 @@ class Collector:
 
 def collected() -> set[Case]:
     """The cases of every test file that names the module of their marks. Raises RuntimeError where such a file cannot be collected."""
-    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if re.search(r"^from conformance import", path.read_text("utf-8"), re.M)]
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if IMPORT.search(path.read_text("utf-8"))]
     collector, printed = Collector(), io.StringIO()
     os.chdir(ROOT)
     if files:

@@ -17,7 +17,7 @@ from electra.exporting.dense_graph import dense_graph, role_of
 from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artifact
 from electra.model.huggingface import CONFIG_KEYS, Checkpoint, load_checkpoint
 from electra.storage import resolve
-from electra.tasks.input_spec import RECORD, find_record, input_spec, recorded, tokenizer_limit
+from electra.tasks.input_spec import RECORD, check_sentence_modules, find_record, input_spec, recorded, tokenizer_limit
 from electra.tasks.question_answering import QuestionOptions
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def build_artifact(
         raise UserError(f"target {name} is calibrated on texts: give --calibrate FILE with texts like those the model will read")
     start = time.perf_counter()
     checkpoint = with_input_spec(load_checkpoint(source), max_length, truncate)
+    check_sentence_modules(checkpoint.path)
     role = role_of(checkpoint)
     tokenizer = load_tokenizer(checkpoint.path)
     generator = _generator(checkpoint, say) if role == "discriminator" else None

@@ -38,7 +38,7 @@ from electra.inference.token_classification import Sentence, Tagged
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
 from electra.tasks.evaluate import matched_head, task_input_spec
-from electra.tasks.input_spec import tokenizer_limit
+from electra.tasks.input_spec import check_sentence_modules, tokenizer_limit
 from electra.tasks.text_tasks import TRUNCATIONS
 
 if TYPE_CHECKING:
@@ -476,6 +476,7 @@ def load(
     else:
         backend = open_backend(source, role=role, device=device, threads=threads)
         folder = resolve.resolve(source)
+        check_sentence_modules(folder)
     tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size > backend.vocab_size:
         sizes = f"its tokenizer has {tokenizer.vocab_size} tokens, its network only {backend.vocab_size}"

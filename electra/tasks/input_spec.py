@@ -157,3 +157,26 @@ def tokenizer_limit(folder: Path) -> int:
     except (OSError, ValueError, AttributeError):
         return 0
     return length if isinstance(length, int) and 3 < length < 1 << 20 else 0
+
+
+def check_sentence_modules(folder: Path) -> None:
+    """Check that a sentence-transformers folder computes its vectors as we do: the mean of the encoder's last states, normalized or not.
+
+    Raises:
+        UserError: modules.json names another module, or 1_Pooling another mode.
+    """
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        for module in modules:
+            kind, path = str(module["type"]).rpartition(".")[2], str(module.get("path", ""))
+            if kind == "Pooling":
+                values = json.loads((folder / path / "config.json").read_text(encoding="utf-8"))
+                modes = [key.removeprefix("pooling_mode_") for key, value in values.items() if key.startswith("pooling_mode_") and value is True]
+                kind = {"mean_tokens": "", "mean": ""}.get(found := "+".join(modes) or str(values.get("pooling_mode", "mean")), f"Pooling {found}")
+            if kind not in ("", "Transformer", "Normalize"):
+                remedy = "use sentence-transformers, or a copy without modules.json for the mean of the encoder's states"
+                raise UserError(f"{folder}/modules.json: module {kind} ({path}) is not supported; expected the mean of all tokens; {remedy}")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{folder}/modules.json cannot be read ({error}); expected the list that sentence-transformers writes") from None

@@ -1,0 +1,169 @@
+"""Files of public reports (docs/compatibility.md): each form, made small, is answered as its own library answers, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conformance import case, conforms
+from tensorflow_checkpoints import random_model
+from tiny_models import SHAPE, TEXTS, vocabulary
+
+from electra.cli import main
+from electra.data.tokenizer import load_tokenizer
+from electra.inference.predictor import load
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+BERT = {key: value for key, value in SHAPE.items() if key != "embedding_size"}
+
+
+def write_vocabulary(folder: Path, pieces: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_bytes("".join(f"{piece}\n" for piece in pieces).encode())
+
+
+def bert(folder: Path, kind: str = "BertModel", **more: Any) -> Path:
+    """A BERT of `transformers` with random weights and a lower-casing vocab.txt."""
+    random_model(kind, transformers.BertConfig(vocab_size=len(vocabulary()), **BERT, **more), 5).save_pretrained(folder)
+    write_vocabulary(folder, vocabulary())
+    return folder
+
+
+def changed(folder: Path, **values: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return folder
+
+
+# ---- tokenizers ----
+
+
+def line_separators(folder: Path) -> None:
+    write_vocabulary(folder, [*vocabulary()[:40], "\u2028", "\u0085", *vocabulary()[40:]])
+
+
+def truncating(folder: Path) -> None:
+    write_vocabulary(folder, vocabulary())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=8)
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def added_name(folder: Path) -> None:
+    write_vocabulary(folder, vocabulary())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["Somespecialcompany"])
+    tokenizer.save_pretrained(folder)
+
+
+def accents_kept(folder: Path) -> None:
+    write_vocabulary(folder, [*vocabulary(), "é", "##é", "ö", "##ö"])
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true, "strip_accents": false}')
+
+
+def hangul(folder: Path) -> None:
+    write_vocabulary(folder, [*vocabulary(), "한", "##국", "국", "##한"])
+
+
+def token(make: Callable[[Path], None], form: str) -> Any:
+    return case(make, form=form, where="load", outcome="exact", section="tokenizers")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        token(line_separators, "vocab.txt with U+2028 and U+0085 as entries"),
+        token(truncating, "tokenizer.json with truncation and padding switched on"),
+        token(added_name, "added token with capitals, lower-casing tokenizer"),
+        token(accents_kept, "do_lower_case with strip_accents false"),
+        token(hangul, "composed Hangul, accents stripped"),
+    ],
+)
+def test_ids_of_reported_tokenizers(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """Ids of a model folder's tokenizer equal those of AutoTokenizer."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    make(folder)
+    oracle, ours = transformers.AutoTokenizer.from_pretrained(folder), load_tokenizer(folder)
+    for text in (*TEXTS, "The Chef ate\u2028soup", "Somespecialcompany ate, somespecialcompany", "schön", "한국 한", "the \x85 chef"):
+        assert ours.encode([text])[0] == oracle(text, add_special_tokens=False)["input_ids"], text
+
+
+# ---- weights ----
+
+
+@conforms(form="sentence-transformers, mean of all tokens", where="embed", outcome="exact")
+def test_the_mean_of_all_tokens(tmp_path: Path) -> None:
+    sentence_modules(tmp_path / "m", "mean_tokens", "Normalize")
+    model, tokenizer = transformers.AutoModel.from_pretrained(tmp_path / "m"), transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
+    with torch.no_grad():
+        expected = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy() for text in TEXTS[:3]]
+    np.testing.assert_allclose(load(tmp_path / "m").embed(TEXTS[:3]), expected, atol=1e-4)
+
+
+@conforms(form="sentence-transformers BERT: names without 'bert.', or with it and gamma, beta", where="embed", outcome="exact")
+@pytest.mark.parametrize("old", [False, True])
+def test_encoder_names_of_both_ages(old: bool, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = bert(tmp_path / "m", "BertForMaskedLM" if old else "BertModel")
+    if old:
+        tensors = load_file(folder / "model.safetensors")
+        renamed = {k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v for k, v in tensors.items()}
+        save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    model, tokenizer = transformers.AutoModel.from_pretrained(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    for text, states in zip(TEXTS[:2], load(folder).token_vectors(TEXTS[:2]), strict=True):
+        with torch.no_grad():
+            expected = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].numpy()
+        np.testing.assert_allclose(states, expected, atol=1e-4)
+
+
+def sentence_modules(folder: Path, mode: str, *more: str) -> None:
+    """A folder as sentence-transformers writes it: `mode` of pooling, and further modules."""
+    bert(folder)
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", **{f"{i}_{kind}": kind for i, kind in enumerate(more, start=2)}}
+    modules = [{"idx": i, "path": path, "type": f"sentence_transformers.models.{kind}"} for i, (path, kind) in enumerate(kinds.items())]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    modes = {f"pooling_mode_{name}": name == mode for name in ("cls_token", "mean_tokens", "max_tokens")}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32, **modes}))
+
+
+def dense_module(folder: Path) -> None:
+    sentence_modules(folder, "mean_tokens", "Dense", "Normalize")
+
+
+def cls_pooling(folder: Path) -> None:
+    sentence_modules(folder, "cls_token", "Normalize")
+
+
+def refused(make: Callable[[Path], None], message: str, form: str) -> Any:
+    return case(make, message, form=form, where="embed", outcome="refused")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        refused(dense_module, "2_Dense", "sentence-transformers with a Dense module"),
+        refused(cls_pooling, "Pooling cls_token", "sentence-transformers with CLS pooling"),
+    ],
+)
+def test_reported_files_that_would_be_answered_wrongly(
+    make: Callable[[Path], None], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`transformers` opens most of these with other layers or random weights; here one line names the field."""
+    make(tmp_path / "m")
+    (tmp_path / "texts.txt").write_text("the chef\n")
+    capsys.readouterr()
+    assert main(["embed", str(tmp_path / "m"), str(tmp_path / "texts.txt"), "--output", str(tmp_path / "out.npy")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error and len(error.strip().splitlines()) == 1, error
+    assert not (tmp_path / "out.npy").exists()
