@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -244,6 +246,50 @@ class TensorBundle:
         if whole is None or filled != whole.size:
             raise Damaged(f"its slices hold {filled:,} values, the shape {entry.shape}")
         return whole
+
+
+HUGGING_FACE = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
+"""Weights of a Hugging Face directory, which take precedence over a TensorFlow checkpoint in the same folder."""
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path names a TensorFlow checkpoint: a folder with an index and no weights of PyTorch, or the name of one, or one of its files."""
+    if path.is_dir():
+        return any(path.glob("*.index")) and not any(file.match(pattern) for file in path.iterdir() for pattern in HUGGING_FACE)
+    if path.suffix == ".index":
+        return True
+    prefix = find_checkpoint(path)
+    return prefix.with_name(prefix.name + ".index").exists()
+
+
+def describe_checkpoint(path: Path) -> dict[str, Any]:
+    """What a TensorFlow checkpoint contains: its networks with their sizes, fine-tuned tasks, the step, and numbers of variables.
+
+    Raises:
+        UserError: none, several, or damaged.
+    """
+    prefix = find_checkpoint(path)
+    bundle = TensorBundle(prefix)
+    own = {name: entry.shape for name, entry in bundle.entries.items() if name.rpartition("/")[0] not in bundle.entries and name != "global_step"}
+    networks: dict[str, dict[str, int]] = {}
+    for name, shape in own.items():
+        if found := re.fullmatch(r"(.+)/encoder/layer_(\d+)/intermediate/dense/kernel", name):
+            sizes = networks.setdefault(found[1], {"num_hidden_layers": 0, "hidden_size": shape[0], "intermediate_size": shape[-1]})
+            sizes["num_hidden_layers"] = max(sizes["num_hidden_layers"], int(found[2]) + 1)
+    tables = [name for name in own if name.endswith("embeddings/word_embeddings") and len(own[name]) == 2]
+    tasks = sorted({name.split("/")[1] for name in own if name.startswith("task_specific/")})
+    return {
+        "kind": "TensorFlow checkpoint",
+        "path": str(prefix),
+        **({"step": int(bundle.read("global_step"))} if "global_step" in bundle.entries else {}),
+        "networks": networks,
+        **dict(zip(("vocab_size", "embedding_size"), own[tables[0]] if tables else (), strict=False)),
+        **({"fine_tuned_tasks": tasks} if tasks else {}),
+        "num_parameters": sum(math.prod(shape) for shape in own.values()),
+        "num_variables": len(own),
+        "num_optimizer_variables": len(bundle.entries) - len(own) - ("global_step" in bundle.entries),
+        "attention_heads": "not stored; see electra convert",
+    }
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -13,36 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
+from electra.protobuf import is_checkpoint, recorded_checkpoint
 from electra.settings import ConvertSettings
 from electra.storage import atomic, remote, resolve
 from electra.tasks.input_spec import RECORD, copied_record, recorded
 
 if TYPE_CHECKING:
     from torch import nn
-
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
-"""Files of a Hugging Face directory that is read."""
-_SAVE_AGAIN = "open it in transformers 4 with from_pretrained(DIR, {}=True) and save_pretrained(NEW), then convert NEW"
-_ORIGINAL = "give the training checkpoint it was made from (NAME.index and NAME.data-*)"
-FORMS = {
-    "*.h5": ("a Keras model of TensorFlow 2", _SAVE_AGAIN.format("from_tf")),
-    "*.keras": ("a Keras model of TensorFlow 2", _SAVE_AGAIN.format("from_tf")),
-    "*.msgpack": ("a Flax model", _SAVE_AGAIN.format("from_flax")),
-    "saved_model.pb": ("a TensorFlow SavedModel", _ORIGINAL),
-    "*.pb": ("a frozen TensorFlow graph", _ORIGINAL),
-    "*.tflite": ("a TensorFlow Lite model", _ORIGINAL),
-    "rust_model.ot": ("a model of rust-bert", "give the PyTorch model it was made from"),
-    "*.zip": ("an archive", "unpack it, and give its folder"),
-    "*.tar.gz": ("an archive", "unpack it, and give its folder"),
-    "*.tgz": ("an archive", "unpack it, and give its folder"),
-    "*.meta": ("the graph of a TensorFlow checkpoint without its weights", "NAME.index and NAME.data-* must lie next to it"),
-    "*.data-?????-of-?????": ("a part of a TensorFlow checkpoint without its index", "NAME.index must lie next to it"),
-    "*.ckpt": (
-        "no TensorFlow checkpoint that is read (NAME.index and NAME.data-*)",
-        "save it again with TensorFlow 1.x's tf.train.Saver (version V2)",
-    ),
-}
-"""Pattern of a file's name -> what it is, and the remedy: forms of weights that are not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +41,10 @@ def run(settings: ConvertSettings) -> None:
     require("torch", "train")
     atomic.fresh_output(settings.output, remedy="choose another name")
     source = fetch_tensorflow(settings.source) or Path(settings.source)
-    if is_tensorflow(source):
+    if is_checkpoint(source):
         found = from_tensorflow(source, settings)
     else:
-        check_form(source)
+        resolve.check_form(source)
         found = from_huggingface(settings)
     write(settings, found)
     for note in found.notes:
@@ -99,33 +76,6 @@ def fetch_tensorflow(source: str) -> Path | None:
 def is_vocabulary(name: str) -> bool:
     """Whether a file's name is that of a WordPiece vocabulary: vocab.txt, bert_vocab.txt, vocab_small.txt."""
     return name.endswith(".txt") and "vocab" in name
-
-
-def is_tensorflow(source: Path) -> bool:
-    """Whether a path names a TensorFlow checkpoint: a folder with an index and no weights of PyTorch, or the name of one."""
-    if source.is_dir():
-        return any(source.glob("*.index")) and not any(path.match(pattern) for path in source.iterdir() for pattern in WEIGHTS)
-    if ".data-" in source.name or source.suffix == ".meta":
-        source = source.with_name(source.name.split(".data-")[0].removesuffix(".meta"))
-    return source.suffix == ".index" or source.with_name(source.name + ".index").exists()
-
-
-def check_form(source: Path) -> None:
-    """Refuse weights in forms that are not read.
-
-    Raises:
-        UserError: the path is a file or folder of such a form; the message names it and the remedy.
-    """
-    files = sorted(source.iterdir()) if source.is_dir() else [source] if source.is_file() else []
-    if source.is_dir() and any(path.match(pattern) for path in files for pattern in WEIGHTS):
-        return
-    for path in files:
-        for pattern, (form, remedy) in FORMS.items():
-            if path.match(pattern):
-                raise UserError(f"{path} is {form}, which is not read; {remedy}")
-    folders = [path for path in files if path.is_dir() and any(path.glob("*.index"))]
-    if len(folders) == 1 and not (source / "config.json").exists():
-        raise UserError(f"{source}: the TensorFlow checkpoint is in {folders[0]}; give that folder")
 
 
 def from_tensorflow(source: Path, settings: ConvertSettings) -> Converted:
@@ -161,8 +111,6 @@ def from_tensorflow(source: Path, settings: ConvertSettings) -> Converted:
 
 def _other_name(prefix: Path) -> str:
     """A remark if the folder's file `checkpoint` names another checkpoint."""
-    from electra.protobuf import recorded_checkpoint
-
     named = recorded_checkpoint(prefix.parent)
     return "" if named in (None, prefix.name) else f" (the file 'checkpoint' names {named})"
 

@@ -14,6 +14,7 @@ from electra.errors import UserError, did_you_mean
 from electra.inference.artifact import damaged_files, is_artifact, open_artifact
 from electra.model import flops
 from electra.model.flops import SHAPE
+from electra.protobuf import describe_checkpoint, is_checkpoint
 from electra.settings import PretrainSettings, phases
 from electra.storage import remote, resolve
 
@@ -31,6 +32,8 @@ def describe(source: str) -> Description:
     if remote.is_url(source):
         return _in_store(source)
     path = bundled.located(source)
+    if not path.exists() and is_checkpoint(path):
+        return describe_checkpoint(path)
     if not path.exists() and source in config.presets("pretrain"):
         return _preset(source)
     if not path.exists():
@@ -41,6 +44,8 @@ def describe(source: str) -> Description:
         return {"name": source, **_checkpoint(resolve.resolve(source))}
     if is_artifact(path):
         return _artifact(path)
+    if is_checkpoint(path):
+        return describe_checkpoint(path)
     if path.is_file():
         return _file(path)
     for marks, reader in FOLDERS:

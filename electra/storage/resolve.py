@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from electra import bundled
 from electra.errors import UserError, did_you_mean
+from electra.protobuf import HUGGING_FACE, is_checkpoint
 from electra.storage import remote
 
 Model = TypeVar("Model", Path, str)
@@ -48,6 +49,29 @@ HEADS = {
 """Architecture -> what its head does."""
 
 
+_SAVE_AGAIN = "open it in transformers 4 with from_pretrained(DIR, {}=True) and save_pretrained(NEW), then convert NEW"
+_ORIGINAL = "give the training checkpoint it was made from (NAME.index and NAME.data-*)"
+FORMS = {
+    "*.h5": ("a Keras model of TensorFlow 2", _SAVE_AGAIN.format("from_tf")),
+    "*.keras": ("a Keras model of TensorFlow 2", _SAVE_AGAIN.format("from_tf")),
+    "*.msgpack": ("a Flax model", _SAVE_AGAIN.format("from_flax")),
+    "saved_model.pb": ("a TensorFlow SavedModel", _ORIGINAL),
+    "*.pb": ("a frozen TensorFlow graph", _ORIGINAL),
+    "*.tflite": ("a TensorFlow Lite model", _ORIGINAL),
+    "rust_model.ot": ("a model of rust-bert", "give the PyTorch model it was made from"),
+    "*.zip": ("an archive", "unpack it, and give its folder"),
+    "*.tar.gz": ("an archive", "unpack it, and give its folder"),
+    "*.tgz": ("an archive", "unpack it, and give its folder"),
+    "*.meta": ("the graph of a TensorFlow checkpoint without its weights", "NAME.index and NAME.data-* must lie next to it"),
+    "*.data-?????-of-?????": ("a part of a TensorFlow checkpoint without its index", "NAME.index must lie next to it"),
+    "*.ckpt": (
+        "no TensorFlow checkpoint that is read (NAME.index and NAME.data-*)",
+        "save it again with TensorFlow 1.x's tf.train.Saver (version V2)",
+    ),
+}
+"""Pattern of a file's name -> what it is, and the remedy: forms of weights that are not read."""
+
+
 def architecture_in(hf_config: Mapping[str, Any]) -> str:
     """config.json -> the name of its Hugging Face class."""
     bare = "BertModel" if hf_config.get("model_type") == "bert" else "ElectraModel"
@@ -63,6 +87,24 @@ def head_of(architecture: str) -> str:
     if architecture not in HEADS:
         raise UserError(f"architecture '{architecture}' is not supported; supported: {', '.join(HEADS)}")
     return HEADS[architecture]
+
+
+def check_form(source: Path) -> None:
+    """Refuse weights in forms that are not read; nothing happens for a folder with weights that are, or with none.
+
+    Raises:
+        UserError: the path is a file or folder of such a form; the message names it and the remedy.
+    """
+    files = sorted(source.iterdir()) if source.is_dir() else [source] if source.is_file() else []
+    if source.is_dir() and any(path.match(pattern) for path in files for pattern in HUGGING_FACE):
+        return
+    for path in files:
+        for pattern, (form, remedy) in FORMS.items():
+            if path.match(pattern):
+                raise UserError(f"{path} is {form}, which is not read; {remedy}")
+    folders = [path for path in files if path.is_dir() and any(path.glob("*.index"))]
+    if len(folders) == 1 and not (source / "config.json").exists():
+        raise UserError(f"{source}: the TensorFlow checkpoint is in {folders[0]}; give that folder")
 
 
 def newest_checkpoint(run: Path) -> Path | None:
@@ -82,14 +124,19 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
     if remote.is_url(source):
         return fetch(str(source), marker)
     path = Path(source)
+    if is_checkpoint(path):
+        raise UserError(f"{path} is a TensorFlow checkpoint; convert it first: electra convert {path} NEW, then give NEW")
     if path.is_file():
+        check_form(path)
         raise UserError(f"{path} is a file; give the checkpoint's folder")
     if path.is_dir():
         run = [path / "best", path / "final", newest_checkpoint(path)]
         for folder in [path, *run]:
             if folder is not None and (folder / marker).exists():
                 return folder
-        return _only(local_models(path), path, marker)
+        if not (models := local_models(path)):
+            check_form(path)
+        return _only(models, path, marker)
     text = str(source)
     if text.count("/") > 1 or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text) or (path.parent != Path(".") and path.parent.is_dir()):
         hint = "check the path"

@@ -442,3 +442,36 @@ def test_labels_of_a_hugging_face_directory_are_kept(tmp_path: Path) -> None:
     assert convert(tmp_path / "model", tmp_path / "out") == 0
     again = written("ElectraForSequenceClassification", tmp_path / "out")
     assert again.config.id2label == {0: "bad", 1: "good"} and torch.equal(answers(again), answers(model))
+
+
+COMMANDS = {"predict": ("{model}", "{text}"), "detect": ("{model}", "{text}"), "embed": ("{model}", "{text}")}
+
+
+@pytest.mark.parametrize(
+    "command", [case(name, form="TF1 checkpoint, any", where=name, outcome="refused") for name in (*COMMANDS, "evaluate", "finetune")]
+)
+def test_other_commands_name_the_remedy(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    text = tmp_path / "text.csv"
+    text.write_text("text,label\nthe chef,a\nthe meal,b\n")
+    flags = {
+        "evaluate": ("{model}", "--task", "own", "--data", "{text}"),
+        "finetune": ("own", "--model", "{model}", "--train", "{text}", "--dev", "{text}", "--output", "{out}"),
+    }
+    for model in (release, release / "model.ckpt-1000"):
+        values = {"model": model, "text": text, "out": tmp_path / "out"}
+        assert main([command, *(flag.format(**values) for flag in {**COMMANDS, **flags}[command])]) == 2
+        printed = capsys.readouterr().err
+        assert f"is a TensorFlow checkpoint; convert it first: electra convert {model}" in printed and "Traceback" not in printed
+
+
+@conforms(form="TF1 checkpoint, any", where="inspect", outcome="exact")
+def test_inspect_describes_a_tensorflow_checkpoint(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Networks, sizes and the step; the same by the folder, the name, or a file of it."""
+    (release / "config.json").write_text(json.dumps(DISCRIMINATOR))
+    for source in (release, release / "model.ckpt-1000", release / "model.ckpt-1000.index"):
+        assert main(["inspect", str(source), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["kind"] == "TensorFlow checkpoint" and found["step"] == 1000 and found["vocab_size"] == 90
+        assert found["networks"]["electra"] == {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1248}
+        assert found["networks"]["generator"]["hidden_size"] == 78 and found["num_optimizer_variables"] == 2 * found["num_variables"]
+    assert main(["inspect", str(release)]) == 0 and "hidden size" in capsys.readouterr().out
