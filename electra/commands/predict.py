@@ -16,7 +16,6 @@ from electra.inference import text_io
 from electra.inference.backends import architecture_of
 from electra.inference.predictor import Predictor, describe, is_token_classifier, load
 from electra.inference.text_io import Text, model_and_texts
-from electra.inference.token_classification import read_sentences, tagged_columns, tagged_json
 from electra.settings import PredictSettings
 from electra.storage import resolve
 from electra.terminal import counted
@@ -32,6 +31,8 @@ def run(settings: PredictSettings) -> None:
         answer_questions(settings, given)
         return
     if is_token_classifier(settings.model):
+        from electra.inference.token_classification import read_sentences, tagged_columns, tagged_json
+
         tagger = _load(settings, "token-classification")
         sentences = read_sentences(settings.file, settings.text_field)
         for tagged in counted(tagger.iterate_tags(sentences, constrained=settings.constrained), "texts", describe(tagger)):

@@ -17,7 +17,7 @@ from electra.contracts import Example, Head, Prediction, Task
 from electra.data.tokenizer import load_tokenizer
 from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError, did_you_mean
-from electra.inference import masked_lm, replaced_tokens, token_classification
+from electra.inference import masked_lm, replaced_tokens
 from electra.inference.answerer import Answerer, answerer, describe_head, head_of, model_spec, require_head, task_of
 from electra.inference.artifact import ROLE_ALIASES, Artifact, is_artifact
 from electra.inference.backends import (
@@ -31,18 +31,17 @@ from electra.inference.backends import (
     require_question_answering,
 )
 from electra.inference.masked_lm import MarkedText, TextLikelihood
-from electra.inference.question_answering import FoundAnswer, answer_questions, with_choices
 from electra.inference.replaced_tokens import Corruption, CorruptOptions, Detection, EncodedText, text_size
 from electra.inference.text_io import Text
-from electra.inference.token_classification import Sentence, Tagged
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
-from electra.tasks.evaluate import matched_head, task_input_spec
 from electra.tasks.input_spec import check_sentence_modules, tokenizer_limit
 from electra.tasks.text_tasks import TRUNCATIONS
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
+    from electra.inference.question_answering import FoundAnswer
+    from electra.inference.token_classification import Sentence, Tagged
 
 
 Input = str | tuple[str, str] | Text
@@ -139,6 +138,8 @@ class Predictor:
         Raises:
             UserError: the model answers with something else than the task wants, or a flag that is not an option of the task.
         """
+        from electra.tasks.evaluate import matched_head, task_input_spec
+
         head = matched_head(self.name, self.hf_config, self.head, task, wanted, () if settings is None else settings.labels)
         return answerer(self.backend, self.tokenizer, task, head, task_input_spec(self.hf_config, task, self.limit, settings))
 
@@ -212,8 +213,10 @@ class Predictor:
 
     def iterate_tags(self, sentences: Iterable[Sentence], *, constrained: bool = False) -> Iterator[Tagged]:
         """`tag` for any number of sentences, in constant memory and in order."""
+        from electra.inference.token_classification import tag
+
         model = self.token_classifier()
-        return token_classification.tag(model.with_options(constrained=True) if constrained else model, sentences, self.batch_size)
+        return tag(model.with_options(constrained=True) if constrained else model, sentences, self.batch_size)
 
     def token_classifier(self) -> Answerer:
         """What answers with tags.
@@ -247,6 +250,8 @@ class Predictor:
 
     def iterate_answers(self, questions: Iterable[tuple[str, str]], **choices: Any) -> Iterator[list[FoundAnswer]]:
         """`answer` for any number of (question, context), in constant memory and in order."""
+        from electra.inference.question_answering import answer_questions, with_choices
+
         model, top_k = with_choices(self.question_answerer(), choices)
         return answer_questions(model, questions, top_k, self.batch_size)
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from electra.contracts import Example, Head, Task
-from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
 from electra.storage.resolve import architecture_in
 
@@ -69,6 +68,8 @@ def in_pretraining(dev: Sequence[Example], folders: Sequence[Path]) -> str | Non
     Raises:
         UserError: not tokenized data, or damaged.
     """
+    from electra.data.shards import open_shards
+
     found: set[str] = set()
     long_enough: set[str] = set()
     for folder in folders:
