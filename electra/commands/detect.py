@@ -25,7 +25,8 @@ def run(settings: DetectSettings) -> None:
     name, file = model_and_texts("detect", "discriminator", settings.model, settings.file, settings.text)
     text_io.check_readable(file)
     model = load(name, role="discriminator", threads=settings.threads, batch_size=settings.batch_size)
-    inputs = (t.text for t in text_io.read_texts(file, text_field=settings.text_field, pair_field=None, pairs=False))
+    texts = text_io.read_texts(file, text_field=settings.text_field, pair_field=None, pairs=False)
+    inputs = (text.text for text in text_io.reporting(texts, model.tokenizer))
     as_json = settings.json or not sys.stdout.isatty()
     if settings.corrupt:
         corruptions = model.corrupt(

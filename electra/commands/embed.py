@@ -26,7 +26,8 @@ def run(settings: EmbedSettings) -> None:
         atomic.fresh_output(output, remedy="give another name, or remove it first")
     text_io.check_readable(settings.file)
     model = load(settings.model, role="encoder", threads=settings.threads, batch_size=settings.batch_size)
-    inputs = (t.text for t in text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
+    texts = text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False)
+    inputs = (text.text for text in text_io.reporting(texts, model.tokenizer))
     vectors = counted(model.iterate_embeddings(inputs, normalize=settings.normalize), "texts", describe(model))
     if output is None:
         for line in _json_lines(vectors):

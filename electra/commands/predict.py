@@ -34,12 +34,13 @@ def run(settings: PredictSettings) -> None:
         from electra.inference.token_classification import read_sentences, tagged_columns, tagged_json
 
         tagger = _load(settings, "token-classification")
-        sentences = read_sentences(settings.file, settings.text_field)
+        sentences = text_io.reporting(read_sentences(settings.file, settings.text_field), tagger.tokenizer)
         for tagged in counted(tagger.iterate_tags(sentences, constrained=settings.constrained), "texts", describe(tagger)):
             sys.stdout.write(tagged_json(tagged) if settings.json else tagged_columns(tagged))
         return
     model = _load(settings, "classifier")
-    inputs, again = itertools.tee(text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field))
+    texts = text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field)
+    inputs, again = itertools.tee(text_io.reporting(texts, model.tokenizer))
     answers = counted(model.iterate_predictions(inputs), "texts", describe(model))
     for line in _lines(again, answers, as_json=settings.json):
         sys.stdout.write(line + "\n")
@@ -59,7 +60,8 @@ def _load(settings: PredictSettings, role: str) -> Predictor:
 def answer_questions(settings: PredictSettings, given: Mapping[str, Any]) -> None:
     """Print one line per question: answer, probability, question; or a JSON object."""
     model = _load(settings, "question-answering")
-    inputs, again = itertools.tee(_questions(settings.file, given.get("text_field", "question"), given.get("pair_field", "context")))
+    questions = _questions(settings.file, given.get("text_field", "question"), given.get("pair_field", "context"))
+    inputs, again = itertools.tee(text_io.reporting(questions, model.tokenizer))
     for (found,), (question, context) in zip(counted(model.iterate_answers(inputs), "questions", describe(model)), again, strict=False):
         record = {"question": question, "context": context, "answer": found.text, "probability": found.score, "start": found.start, "end": found.end}
         columns = (found.text, f"{found.score:.4f}", question)

@@ -23,7 +23,8 @@ def run(settings: ScoreSettings) -> None:
         for record in rerank(settings, model, settings.nbest):
             print(json.dumps(record, ensure_ascii=False))
         return
-    inputs = (t.text for t in text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False))
+    texts = text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False)
+    inputs = (text.text for text in text_io.reporting(texts, model.tokenizer))
     for found in counted(model.iterate_scores(inputs), "texts", describe(model)):
         if settings.json:
             print(json.dumps(found.to_dict() | {"per_token": found.per_token}, ensure_ascii=False))
@@ -50,7 +51,7 @@ def rerank(settings: ScoreSettings, model: Predictor, field: str) -> Iterator[di
         return record | {field: sorted(found, key=lambda item: -item["combined"])}
 
     answers: list[TextLikelihood] = []
-    for answer in counted(model.iterate_scores(hypotheses()), "hypotheses", describe(model)):
+    for answer in counted(model.iterate_scores(text_io.reporting(hypotheses(), model.tokenizer)), "hypotheses", describe(model)):
         while not waiting[0][1]:  # an empty list needs no scores
             yield ranked([])
         answers.append(answer)

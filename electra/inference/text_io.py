@@ -7,19 +7,27 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from electra import bundled
 from electra.errors import UserError, did_you_mean
 from electra.inference.artifact import is_artifact
 from electra.inference.backends import architecture_of
 from electra.storage import atomic, remote
+from electra.terminal import say
+
+if TYPE_CHECKING:
+    from electra.data.tokenizer import Tokenizer
+
+T = TypeVar("T")
 
 LONGEST_LINE = 64 << 20
 """Bytes; a longer line is not a line of text."""
+REPORTED_TOGETHER = 64
+"""Texts whose unknown tokens are counted at once."""
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
@@ -94,6 +102,22 @@ def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = 
             yield _from_line(line, place) if pairs else Text(line)
     if not number:
         raise UserError(f"{name} is empty; give a file with texts")
+
+
+def reporting(items: Iterable[T], tokenizer: Tokenizer) -> Iterator[T]:
+    """The same texts, pairs or lists of words; after the last the share of their tokens that are unknown, and which words, on standard error."""
+    from electra.data.vocabulary import UnknownWords
+
+    unknown, waiting = UnknownWords(tokenizer), list[str]()
+    for item in items:
+        waiting += [item] if isinstance(item, str) else [item.text, item.pair or ""] if isinstance(item, Text) else list(item)  # type: ignore[call-overload]
+        if len(waiting) >= REPORTED_TOGETHER:
+            unknown.add(waiting)
+            waiting = []
+        yield item
+    unknown.add(waiting)
+    for line in unknown.lines():
+        say(line)
 
 
 def read_records(file: str) -> Iterator[tuple[str, dict[str, Any]]]:

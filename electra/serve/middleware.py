@@ -108,7 +108,7 @@ class AccessMiddleware:
             metrics.rejected.labels(model, context.reason).inc()
         if route in QUIET and status == 200:
             return
-        counts = {"texts": context.texts or None, "tokens": context.tokens or None}
+        counts = {"texts": context.texts or None, "tokens": context.tokens or None, "unknown_tokens": context.unknown_tokens or None}
         more = {"model": context.model, "reason": context.reason, "text": context.shown, **counts}
         self.serving.log.write("request", method=scope["method"][:10], route=route, status=status, ms=round(1000 * seconds, 2), **more)
 

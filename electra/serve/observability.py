@@ -89,6 +89,7 @@ class Metrics:
         self.rejected = Counter("electra_rejected", "Requests rejected, by reason.", ("model", "reason"), registry=registry)
         self.texts = Counter("electra_texts", "Texts answered.", ("model",), registry=registry)
         self.tokens = Counter("electra_tokens", "Tokens answered.", ("model",), registry=registry)
+        self.unknown_tokens = Counter("electra_unknown_tokens", "Tokens read that are not in the vocabulary.", ("model",), registry=registry)
         self.batch_texts = Histogram("electra_batch_texts", "Texts answered together.", ("model",), buckets=COUNTS, registry=registry)
         self.batch_tokens = Histogram("electra_batch_tokens", "Tokens answered together.", ("model",), buckets=TOKENS, registry=registry)
         self.queue_seconds = Histogram("electra_queue_seconds", "A text's wait for its batch.", ("model",), buckets=SECONDS, registry=registry)

@@ -270,6 +270,11 @@ def joined(prepared: Sequence[PreparedText]) -> list[Features]:
     return [replace(feature, example=number) for number, text in enumerate(prepared) for feature in text.features]
 
 
+def unknown_tokens(text: PreparedText, unk_id: int) -> int:
+    """How many of a text's tokens, those of overlapping windows twice, are [UNK]."""
+    return sum(list(ids).count(unk_id) for ids in ([feature.ids for feature in text.features] or [text.item.ids]))
+
+
 def _cost(features: Sequence[Features], num_special: int) -> TextCost:
     lengths = [len(feature.ids) for feature in features]
     return TextCost(sum(lengths) - num_special * len(lengths), len(lengths), max(lengths))

@@ -17,7 +17,7 @@ from electra.serve.batch_scheduler import Batcher
 from electra.serve.limits import CLIENT_GONE, Limits, RequestError
 from electra.serve.models import Model
 from electra.serve.observability import Metrics, RequestLog
-from electra.serve.operations import Operation, PreparedText
+from electra.serve.operations import Operation, PreparedText, unknown_tokens
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 LONG_REQUEST = 8_192
@@ -36,6 +36,7 @@ class RequestContext:
     model: str | None = None
     texts: int = 0
     tokens: int = 0
+    unknown_tokens: int = 0
     shown: list[str] | None = None
     reason: str | None = None
     """Why it was rejected."""
@@ -109,6 +110,9 @@ class Serving:
         texts = await self._prepare(context, model, operation, items)
         read, written = sum(text.cost.read for text in texts), sum(text.cost.written for text in texts)
         context.texts, context.tokens = len(items), sum(text.cost.tokens for text in texts)
+        unk_id = model.predictor.tokenizer.unk_id
+        context.unknown_tokens = sum(unknown_tokens(text, unk_id) for text in texts)
+        self.metrics.unknown_tokens.labels(model.name).inc(context.unknown_tokens)
         if read > self.limits.max_tokens:
             raise RequestError(413, f"{read} tokens to read, at most {self.limits.max_tokens} at once; send less, or fewer texts", "tokens")
         if written > self.limits.max_tokens * WRITTEN_PER_TOKEN:

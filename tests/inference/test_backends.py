@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +145,38 @@ def test_a_generator_with_fewer_rows_than_tokens_is_refused(tmp_path: Path, caps
     saved(folder / "generator", "ElectraForMaskedLM", SIZE - 3)
     assert cli.main(["detect", str(folder), "--text", "the chef", "--corrupt"]) == 2
     assert "another vocabulary" in capsys.readouterr().err
+
+
+# ---- unknown words ----
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"), [("predict", "classifier"), ("detect", "discriminator"), ("embed", "discriminator"), ("score", "masked")]
+)
+def test_the_share_of_unknown_tokens_is_reported(command: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, long = checkpoints()[kind], "x" * 101
+    (tmp_path / "texts.txt").write_text(f"the chef ☃ cooked the meal ☃\nit was good\n\n{long}\n")
+    assert cli.main([command, str(folder), str(tmp_path / "texts.txt")]) == 0
+    err = capsys.readouterr().err
+    assert "warning: unknown tokens: 27.27% (3 of 11); the most frequent unknown words: '☃' (2)" in err
+    assert "unknown words of more than 100 characters: 1" in err
+    (tmp_path / "texts.txt").write_text("the chef cooked the meal\n")
+    assert cli.main([command, str(folder), str(tmp_path / "texts.txt")]) == 0
+    err = capsys.readouterr().err
+    assert "unknown tokens: 0.00% (0 of 5)" in err and "warning" not in err
+
+
+def test_unknown_tokens_of_requests_are_in_the_log_and_the_metrics() -> None:
+    with in_thread("classifier") as served:
+        assert call(served.url, "/predict", {"inputs": "the chef ☃ cooked ☃"}).status == 200
+        assert served.lines()[-1]["unknown_tokens"] == 2
+        assert 'electra_unknown_tokens_total{model="classifier"} 2.0' in call(served.url, "/metrics").body.decode()
+
+
+def test_an_artifact_starts_without_the_table_of_tasks(tmp_path: Path) -> None:
+    build_artifact(str(checkpoints()["classifier"]), "onnx", tmp_path / "onnx")
+    (tmp_path / "texts.txt").write_text("the chef\n")
+    heavy = ("torch", "scipy", "sklearn", "pandas", "pyarrow", "electra.tasks.registry", "electra.data.shards")
+    code = f"import sys; from electra import cli; cli.main(['predict', '{tmp_path}/onnx', '{tmp_path}/texts.txt']); print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
