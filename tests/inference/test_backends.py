@@ -177,6 +177,7 @@ def test_an_artifact_starts_without_the_table_of_tasks(tmp_path: Path) -> None:
     build_artifact(str(checkpoints()["classifier"]), "onnx", tmp_path / "onnx")
     (tmp_path / "texts.txt").write_text("the chef\n")
     heavy = ("torch", "scipy", "sklearn", "pandas", "pyarrow", "electra.tasks.registry", "electra.data.shards")
-    code = f"import sys; from electra import cli; cli.main(['predict', '{tmp_path}/onnx', '{tmp_path}/texts.txt']); print([m for m in {heavy} if m in sys.modules])"
+    words = ["predict", f"{tmp_path}/onnx", f"{tmp_path}/texts.txt"]
+    code = f"import sys; from electra import cli; cli.main({words}); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
