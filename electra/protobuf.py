@@ -262,6 +262,17 @@ def is_checkpoint(path: Path) -> bool:
     return prefix.with_name(prefix.name + ".index").exists()
 
 
+def without_slots(bundle: TensorBundle) -> list[str]:
+    """The variables of the model: without the step and the optimizer's, which are named as another variable with a last part (and maybe a scope)."""
+
+    def is_slot(name: str) -> bool:
+        parts = name.split("/")[:-1]
+        return any("/".join(parts[start:]) in bundle.entries for start in range(len(parts)))
+
+    averages = "/ExponentialMovingAverage"
+    return [n for n in bundle.entries if (n.endswith(averages) or not is_slot(n)) and n not in ("global_step", "beta1_power", "beta2_power")]
+
+
 def describe_checkpoint(path: Path) -> dict[str, Any]:
     """What a TensorFlow checkpoint contains: its networks with their sizes, fine-tuned tasks, the step, and numbers of variables.
 
@@ -270,7 +281,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     """
     prefix = find_checkpoint(path)
     bundle = TensorBundle(prefix)
-    own = {name: entry.shape for name, entry in bundle.entries.items() if name.rpartition("/")[0] not in bundle.entries and name != "global_step"}
+    own = {name: bundle.entries[name].shape for name in without_slots(bundle)}
     networks: dict[str, dict[str, int]] = {}
     for name, shape in own.items():
         if found := re.fullmatch(r"(.+)/encoder/layer_(\d+)/intermediate/dense/kernel", name):

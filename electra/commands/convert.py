@@ -33,6 +33,7 @@ class Converted:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Added to config.json."""
     vocabulary: str | None = None
+    lowercase: bool | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -105,6 +106,7 @@ def from_tensorflow(source: Path, settings: ConvertSettings) -> Converted:
         labels=found.labels,
         extra={RECORD: dict(found.options)} if found.options else {},
         vocabulary=None if vocabulary is None else str(vocabulary),
+        lowercase=found.lowercase,
         notes=notes,
     )
 
@@ -172,7 +174,7 @@ def write(settings: ConvertSettings, found: Converted) -> None:
 
     dtype = getattr(torch, settings.dtype)
     vocabulary = settings.vocab or found.vocabulary
-    tokenizer = None if vocabulary is None else load_tokenizer(vocabulary, settings.lowercase)
+    tokenizer = None if vocabulary is None else load_tokenizer(vocabulary, settings.lowercase if settings.lowercase is not None else found.lowercase)
     size = encoder_of(found.first).config.vocab_size
     if tokenizer is None:
         found.notes.append("no vocabulary next to the checkpoint: the output has no tokenizer; give --vocab vocab.txt to add one")

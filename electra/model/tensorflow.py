@@ -23,7 +23,7 @@ from electra.model.encoder import EncoderConfig
 from electra.model.generators import Generator
 from electra.model.huggingface import encoder_config, from_hf, new_module, to_hf
 from electra.model.objectives import Discriminator
-from electra.protobuf import TensorBundle, find_checkpoint
+from electra.protobuf import TensorBundle, find_checkpoint, without_slots
 
 __all__ = ["Choices", "Networks", "TensorBundle", "find_checkpoint", "find_configurations", "read_networks"]
 
@@ -35,6 +35,7 @@ SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "in
 """What the shapes of the variables say; a configuration must agree."""
 HPARAMS = ("model_size", "model_hparam_overrides", "generator_hidden_size", "generator_layers", "electra_objective")
 """Keys by which the original's `--hparams` are recognized."""
+LOWERCASE = "do_lower_case"
 MODEL_SIZES = {"small": (256, 12), "base": (768, 12), "large": (1024, 24)}
 NESTED = {"bert_config": "", "discriminator_config": "", "generator_config": "generator"}
 MOST_CONFIG_BYTES = 1 << 20
@@ -80,6 +81,7 @@ def _from_hparams(hparams: Mapping[str, Any], path: Path) -> tuple[dict[str, Any
     width, layers = MODEL_SIZES.get(hparams.get("model_size", "small"), (None, None))
     overrides = hparams.get("model_hparam_overrides") or {}
     values: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "vocab_size": hparams.get("vocab_size"), **overrides}
+    values[LOWERCASE] = hparams.get(LOWERCASE)
     try:
         if values["hidden_size"]:
             usual = {"num_attention_heads": max(1, values["hidden_size"] // HEAD_WIDTH), "intermediate_size": 4 * values["hidden_size"]}
@@ -137,6 +139,8 @@ class Networks:
     """Names of the classes of a fine-tuned model; empty where they are not known."""
     options: Mapping[str, Any]
     """How a fine-tuned model was trained to read its input, as in an input spec."""
+    lowercase: bool | None
+    """Whether the text is lower-cased, where the original's hyperparameters say so."""
     notes: tuple[str, ...]
     """What was used, in sentences for the user."""
     unused: tuple[str, ...]
@@ -230,7 +234,8 @@ class _Reader:
             self.notes.append("no generator in the checkpoint: only the discriminator is written")
         elif isinstance(main, Generator):
             self.notes.append("no discriminator in the checkpoint: the output is a masked language model")
-        found = {"labels": (), "options": {}, **more}
+        lowercase = next((value for c in self.configurations if isinstance(value := c.values.get(LOWERCASE), bool)), None)
+        found = {"labels": (), "options": {}, "lowercase": lowercase, **more}
         return Networks(main=main, generator=generator, notes=tuple(self.notes), unused=unused, **found)
 
     def _has(self, start: str) -> bool:
@@ -423,7 +428,6 @@ class _Reader:
 
 
 LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias", "weights": "weight"}
-SLOTS = ("adam_m", "adam_v", "Adam", "Adam_1", "Momentum", "LAMB", "LAMB_1", "lamb_m", "lamb_v")
 
 
 def _renamed(name: str, table: Mapping[str, str]) -> tuple[str, bool] | None:
@@ -446,8 +450,7 @@ def _variables(bundle: TensorBundle) -> dict[str, str]:
     Raises:
         UserError: a TensorFlow 2 checkpoint, none of ELECTRA or BERT, or networks in several scopes.
     """
-    names = [name for name in bundle.entries if not (name.endswith(SLOTS) and name.rpartition("/")[0] in bundle.entries)]
-    names = [name for name in names if name not in ("global_step", "beta1_power", "beta2_power")]
+    names = without_slots(bundle)
     if any(name.endswith("/.ATTRIBUTES/VARIABLE_VALUE") or name == "_CHECKPOINTABLE_OBJECT_GRAPH" for name in names):
         raise UserError(
             f"{bundle.prefix} is an object-based checkpoint of TensorFlow 2, which has other names; convert its model with the code that made it, "

@@ -64,9 +64,9 @@ FORMS = {
     "*.tgz": ("an archive", "unpack it, and give its folder"),
     "*.meta": ("the graph of a TensorFlow checkpoint without its weights", "NAME.index and NAME.data-* must lie next to it"),
     "*.data-?????-of-?????": ("a part of a TensorFlow checkpoint without its index", "NAME.index must lie next to it"),
-    "*.ckpt": (
-        "no TensorFlow checkpoint that is read (NAME.index and NAME.data-*)",
-        "save it again with TensorFlow 1.x's tf.train.Saver (version V2)",
+    **dict.fromkeys(
+        ("*.ckpt", "*.ckpt-*"),
+        ("no TensorFlow checkpoint of version V2 (NAME.index and NAME.data-*)", "save it again with TensorFlow 1.x's tf.train.Saver"),
     ),
 }
 """Pattern of a file's name -> what it is, and the remedy: forms of weights that are not read."""

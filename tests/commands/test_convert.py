@@ -179,7 +179,10 @@ def test_a_released_shape_is_inferred_and_printed(tmp_path: Path, capsys: pytest
 # ---- forms of variables ----
 
 
-@pytest.mark.parametrize("form", exact("float16", "bfloat16", "partitioned variables", "scope module/ (TF Hub)", "without the optimizer's variables"))
+@pytest.mark.parametrize(
+    "form",
+    exact("float16", "bfloat16", "partitioned variables", "scope module/ (TF Hub)", "slots of other optimizers", "without the optimizer's variables"),
+)
 def test_variables_in_other_forms(tmp_path: Path, form: str) -> None:
     model = random_model("ElectraForPreTraining", config(**SMALL), 3)
     if form in ("float16", "bfloat16"):
@@ -219,6 +222,39 @@ def test_generators_of_other_kinds(tmp_path: Path, capsys: pytest.CaptureFixture
     assert convert(write_checkpoint(tmp_path / "alone" / "c", alone), tmp_path / "d", *flags) == 0
     assert "no discriminator" in capsys.readouterr().out
     assert torch.allclose(answers(written("ElectraForMaskedLM", tmp_path / "d")), answers(second), atol=1e-5)
+
+
+@conforms(form="TF1 checkpoint, Electric (two towers)", where="convert", outcome="exact")
+def test_two_towers(tmp_path: Path) -> None:
+    """Electric's checkpoint: energies, and a generator of two towers that share the discriminator's embeddings. The oracle is the same module."""
+    from electra.model.encoder import Encoder, EncoderConfig
+    from electra.model.generators import TwoTowerGenerator
+    from electra.model.huggingface import is_electric, load_checkpoint, reinitialize, to_hf
+
+    shape = EncoderConfig(**SMALL, max_position_embeddings=64)
+    model, left = random_model("ElectraForPreTraining", config(**SMALL), 3), Encoder(shape)
+    towers = TwoTowerGenerator(left, Encoder(shape, left.embeddings))
+    reinitialize(towers, 5)
+    weights = to_hf(towers)
+    shared = {f"electra.{name}": value for name, value in model.electra.state_dict().items() if name.startswith("embeddings.")}
+    weights |= {name: value for name, value in shared.items() if name in weights}
+
+    class Towers:
+        def state_dict(self) -> dict[str, Any]:
+            return weights
+
+    found = original_variables(Towers(), scope="generator_ltr")
+    found = {name.replace("electra_right/", "generator_rtl/").replace("generator_predictions/", "cloze_predictions/"): v for name, v in found.items()}
+    found = {name: value for name, value in found.items() if "/embeddings/" not in name} | original_variables(model)
+    flags = ("--num-attention-heads", "4", "--generator-attention-heads", "4")
+    assert convert(write_checkpoint(tmp_path / "c" / "c", found), tmp_path / "out", *flags) == 0
+    discriminator = load_checkpoint(tmp_path / "out")
+    assert is_electric(discriminator) and torch.equal(
+        written("ElectraForPreTraining", tmp_path / "out").electra.state_dict()["embeddings.word_embeddings.weight"],
+        weights["electra.embeddings.word_embeddings.weight"],
+    )
+    again = to_hf(load_checkpoint(tmp_path / "out" / "generator").module)
+    assert set(again) == set(weights) and all(torch.equal(again[name], value) for name, value in weights.items())
 
 
 def _without(name: str) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
@@ -412,6 +448,7 @@ OTHERS = {
     "electra_small.meta": "the graph of a TensorFlow checkpoint without its weights",
     "electra_small.data-00000-of-00001": "without its index",
     "electra_small.ckpt": "save it again with TensorFlow",
+    "model.ckpt-1000": "save it again with TensorFlow",
 }
 
 
@@ -475,3 +512,18 @@ def test_inspect_describes_a_tensorflow_checkpoint(release: Path, capsys: pytest
         assert found["networks"]["electra"] == {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1248}
         assert found["networks"]["generator"]["hidden_size"] == 78 and found["num_optimizer_variables"] == 2 * found["num_variables"]
     assert main(["inspect", str(release)]) == 0 and "hidden size" in capsys.readouterr().out
+
+
+def test_hyperparameters_say_the_case(tiny_vocab: Path, tmp_path: Path) -> None:
+    """`do_lower_case` of the original's hyperparameters, unless a flag says otherwise."""
+    size = len(tiny_vocab.read_text().split("\n")) - 1
+    model = random_model("ElectraForPreTraining", config(**SMALL | {"vocab_size": size}), 3)
+    folder = write_checkpoint(tmp_path / "c" / "c", original_variables(model)).parent
+    shutil.copyfile(tiny_vocab, folder / "vocab.txt")
+    shape = {key: SMALL[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")}
+    hparams = {"model_size": "small", "embedding_size": 16, "do_lower_case": False, "model_hparam_overrides": shape}
+    (folder / "hparams.json").write_text(json.dumps(hparams))
+    for flags, lower in (((), False), (("--lowercase",), True)):
+        out = tmp_path / f"out-{lower}"
+        assert convert(folder, out, *flags) == 0
+        assert transformers.AutoTokenizer.from_pretrained(out).tokenize("The")[0] == ("the" if lower else "[UNK]")
