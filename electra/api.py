@@ -99,8 +99,9 @@ def train_vocabulary(corpus: Place | Sequence[Place] | VocabSettings, **argument
     Raises:
         UserError: the corpus cannot be read or has no text, or `output` exists.
     """
+    from electra.data.documents import sample_texts
     from electra.data.sources import CorpusReport
-    from electra.data.vocabulary import sample_texts, train_tokenizer
+    from electra.data.vocabulary import train_tokenizer
 
     settings = _settings(VocabSettings, "train_vocabulary", "corpus", corpus, arguments)
     remote.fresh_output(settings.output, remedy="choose another --output")
@@ -115,6 +116,7 @@ def train_vocabulary(corpus: Place | Sequence[Place] | VocabSettings, **argument
             settings.min_frequency,
             strip_accents=settings.strip_accents,
             split_chinese=settings.split_chinese,
+            explain=say,
         )
         with remote.made_locally(settings.output) as folder:
             tokenizer.save(folder)
@@ -127,8 +129,9 @@ def train_vocabulary(corpus: Place | Sequence[Place] | VocabSettings, **argument
 def _extend_vocabulary(settings: VocabSettings, source: Path, report: Any) -> tuple[int, str]:
     """The checkpoint in `source` with more tokens, written to the output folder complete or not at all -> its vocabulary's size, a line."""
     require("torch", "train")
+    from electra.data.documents import sample_texts
     from electra.data.tokenizer import load_tokenizer
-    from electra.data.vocabulary import count_words, extend_tokenizer, sample_texts
+    from electra.data.vocabulary import UnknownWords, count_words, extend_tokenizer
     from electra.model.huggingface import extend_network, load_checkpoint, save_checkpoint
     from electra.model.model_card import extended_card
     from electra.tasks.input_spec import copied_record, recorded
@@ -138,7 +141,12 @@ def _extend_vocabulary(settings: VocabSettings, source: Path, report: Any) -> tu
         raise UserError(f"{settings.extend} is fine-tuned; extend the pre-trained checkpoint, pre-train it a little longer, and fine-tune that")
     tokenizer = load_tokenizer(source)
     size = 1000 if settings.size is None else settings.size
-    found = extend_tokenizer(tokenizer, count_words(sample_texts(settings, report), tokenizer), size, settings.min_frequency)
+    counts = count_words(sample_texts(settings, report), tokenizer)
+    found = extend_tokenizer(tokenizer, counts, size, settings.min_frequency)
+    unknown = UnknownWords(found.tokenizer)
+    unknown.add_words(counts)
+    for line in unknown.lines():
+        say(line)
     networks = {".": checkpoint}
     if (source / "generator" / "config.json").exists():
         networks["generator"] = load_checkpoint(source / "generator")

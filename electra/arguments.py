@@ -16,7 +16,7 @@ class VocabularyArguments(TypedDict, total=False):
     size: int | None
     extend: str | Path | None
     lowercase: bool
-    strip_accents: bool | None
+    strip_accents: bool | str | None
     split_chinese: bool
     min_frequency: int
     sample_bytes: int
@@ -35,7 +35,7 @@ class PrepareArguments(TypedDict, total=False):
     held_out: float | str
     deduplicate: bool
     lowercase: bool | None
-    strip_accents: bool | None
+    strip_accents: bool | str | None
     split_chinese: bool | None
     words: Literal["auto", "none", "chinese"]
 

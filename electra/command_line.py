@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import itertools
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 
 from electra.config import (
     INSTEAD_OF,
+    ON_OFF,
     as_typed,
     build,
     descriptions,
@@ -23,6 +25,7 @@ from electra.config import (
     leaves,
     local_path,
     merge,
+    on_off,
     plain_type,
     preset_values,
     presets,
@@ -200,6 +203,12 @@ def parser(cls: type, prog: str, default: Any = None, *, everything: bool = Fals
             target.add_argument(name, default=argparse.SUPPRESS, nargs="?", const=True, metavar="RUN", **options)
             target.add_argument(f"--no-{field.name}", dest=options["dest"], action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
             continue
+        if parse is on_off:
+            target.add_argument(name, default=argparse.SUPPRESS, metavar="|".join(ON_OFF), type=_reader(plain, parse), **options)
+            target.add_argument(
+                name.replace("--", "--no-", 1), default=argparse.SUPPRESS, action="store_false", dest=options["dest"], help=argparse.SUPPRESS
+            )
+            continue
         if plain is bool:
             target.add_argument(name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, **options)
             continue
@@ -218,7 +227,8 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str) -> Any:
         UserError: any mistake in the flags, the preset or its values.
         SystemExit: after `--help` or `--help-all`.
     """
-    argv = list(argv)
+    switches = {flag_name(field.name) for _, _, field in leaves(cls) if field.metadata.get("parse") is on_off}
+    argv = [f"{word}=on" if word in switches and follow not in ON_OFF else word for word, follow in itertools.pairwise([*argv, ""])]
     typed = argv[: argv.index("--")] if "--" in argv else argv
     if chosen := [HELP[word] for word in typed if word in HELP]:
         _print_help(cls, [word for word in argv if word not in HELP], prog, everything=any(chosen))

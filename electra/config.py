@@ -116,6 +116,8 @@ def flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+ON_OFF = {"auto": None, "on": True, "off": False}
+
 INSTEAD_OF = {
     "num_train_steps": ("num_train_tokens", "budget"),
     "num_train_tokens": ("num_train_steps", "budget"),
@@ -391,6 +393,17 @@ def to_toml(settings: Any) -> str:
 
 
 # ---- numbers as typed: '0.5%', '30M', '1h30m' ----
+
+
+def on_off(text: str) -> bool | None:
+    """'on' -> True, 'off' -> False, 'auto' -> None. A setting with it has the flags `--name [auto|on|off]` and `--no-name`.
+
+    Raises:
+        ValueError: something else.
+    """
+    if text not in ON_OFF:
+        raise ValueError(f"expected {', '.join(ON_OFF)}")
+    return ON_OFF[text]
 
 
 def fraction(text: str) -> float:

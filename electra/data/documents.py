@@ -10,6 +10,7 @@ A record of jsonl, parquet or the hub is always one document; with 'auto' so is 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -18,8 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from electra.data.sources import UNKNOWN_ENDING, UNREADABLE, CorpusReport, Source, find_sources, open_sniffed, read_lines, read_members
+from electra.data.sources import (
+    UNKNOWN_ENDING,
+    UNREADABLE,
+    CorpusReport,
+    Source,
+    estimate_text_bytes,
+    find_sources,
+    open_sniffed,
+    read_lines,
+    read_members,
+)
 from electra.errors import UserError, did_you_mean, require
+from electra.settings import VocabSettings
+from electra.terminal import ReadingProgress
 
 MAX_DOCUMENT_CHARACTERS = 8_000_000
 """A longer document is cut in two (and reported), so that memory stays bounded."""
@@ -242,3 +255,22 @@ def _unbroken(records: Iterator[Any], name: str) -> Iterator[Any]:
             raise UserError(f"{name} breaks off after {done:,} records: {reason}; run the same command again") from None
         done += 1
         yield record
+
+
+def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]:
+    """Documents chosen by their hash, so that about `sample_bytes` of text come from everywhere in the corpus."""
+    expected = estimate_text_bytes(settings.corpus)
+    share = 1.0 if expected is None else min(1.0, settings.sample_bytes / max(1, expected))
+    taken = 0
+    with ReadingProgress(report, "reading for the vocabulary") as progress:
+        for document in read_documents(settings.corpus, text_field=settings.text_field, documents=settings.documents, report=report):
+            progress.show()
+            text = "\n".join(document.lines)
+            if share < 1:
+                digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
+                if int.from_bytes(digest, "little") >= share * 2**64:
+                    continue
+            taken += len(text.encode("utf-8"))
+            yield text
+            if taken >= settings.sample_bytes:
+                return

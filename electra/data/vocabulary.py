@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import json
 import random
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,15 +16,15 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers, trainers
 
-from electra.data.documents import read_documents
-from electra.data.sources import CorpusReport, estimate_text_bytes
 from electra.data.tokenizer import SPECIAL_PIECES, Tokenizer, bert_rules, encodable, is_chunk_local
 from electra.errors import UserError
-from electra.settings import VocabSettings
-from electra.terminal import ReadingProgress
 
 ALPHABET_COVERAGE = 0.9999
 """Fraction of a corpus's characters that have single-letter pieces when a vocabulary is trained."""
+OTHER_SCRIPTS, CHANGED, CHANGED_AND_MERGED, COMPARABLE = 0.01, 0.05, (0.02, 0.002), 20
+"""Shares of words from which on accents are kept, see `accent_rule`."""
+LOST_CASE = 0.001
+NO_WORDS = {piece: index for index, piece in enumerate(SPECIAL_PIECES)}
 MANY_UNKNOWN = 0.01
 """Share of unknown tokens from which on a report is a warning."""
 SAMPLED_BYTES = 1 << 14
@@ -38,28 +38,6 @@ LONGEST_WORD = 100
 T = TypeVar("T", str, bytes)
 
 
-# ---- the text ----
-
-
-def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]:
-    """Documents chosen by their hash, so that about `sample_bytes` of text come from everywhere in the corpus."""
-    expected = estimate_text_bytes(settings.corpus)
-    share = 1.0 if expected is None else min(1.0, settings.sample_bytes / max(1, expected))
-    taken = 0
-    with ReadingProgress(report, "reading for the vocabulary") as progress:
-        for document in read_documents(settings.corpus, text_field=settings.text_field, documents=settings.documents, report=report):
-            progress.show()
-            text = "\n".join(document.lines)
-            if share < 1:
-                digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
-                if int.from_bytes(digest, "little") >= share * 2**64:
-                    continue
-            taken += len(text.encode("utf-8"))
-            yield text
-            if taken >= settings.sample_bytes:
-                return
-
-
 # ---- a new vocabulary ----
 
 
@@ -71,6 +49,55 @@ def choose_letters(counts: Counter[str], most: int) -> list[str]:
     return sorted(letter for (letter, _), covered in zip(ranked, before, strict=False) if covered < needed)
 
 
+def accent_rule(counts: Mapping[str, int]) -> tuple[bool, str]:
+    """Counts of words with their accents -> whether a new vocabulary strips accents, and why, in a line.
+
+    Stripping is decomposition (NFD) without nonspacing marks (Mn), as `tokenizers` does it. Accents are kept if it would
+
+    - change words of other scripts than Latin (vowel signs, dakuten, Hangul, niqqud ...), 1% of all words or more,
+    - or change 5% of all words or more,
+    - or change 2% and merge 0.2% or more with another word at most 20 times as frequent.
+
+    English Wikipedia: 0.01%, 0.2%, 0.04%. German, French, Spanish, Czech, Turkish, Vietnamese: 8% to 90% of the words are changed.
+    """
+    total, changed, other = 0, 0, 0
+    groups: dict[str, list[tuple[int, str]]] = {}
+    scripts: Counter[str] = Counter()
+    for word, count in counts.items():
+        if not any(map(str.isalpha, word)):
+            continue
+        total += count
+        bare = "".join(letter for letter in unicodedata.normalize("NFD", word) if unicodedata.category(letter) != "Mn")
+        groups.setdefault(bare, []).append((count, word))
+        if bare != word:
+            script = next((unicodedata.name(letter, "other").split()[0].title() for letter in bare if letter.isalpha()), "other")
+            scripts[script] += count
+            changed, other = changed + count, other + (count if script != "Latin" else 0)
+    merged: Counter[tuple[str, str]] = Counter()
+    for group in groups.values():
+        group.sort(key=lambda item: (-item[0], item[1]))
+        merged.update({(group[0][1], word): count for count, word in group[1:] if count * COMPARABLE >= group[0][0]})
+    total = max(1, total)
+    examples = ", ".join(f"{first}/{second}" for (first, second), _ in sorted(merged.items(), key=lambda item: (-item[1], item[0]))[:4])
+    names = ", ".join(script for script, count in ranked(scripts) if count >= OTHER_SCRIPTS * total) or "Latin" * bool(changed)
+    what = f"change {changed / total:.2%} of the words{f' ({names})' if names else ''} and merge {merged.total() / total:.2%} with others"
+    reason = f"stripping them would {what}{f' ({examples})' if examples else ''}"
+    many = changed >= CHANGED * total or (changed >= CHANGED_AND_MERGED[0] * total and merged.total() >= CHANGED_AND_MERGED[1] * total)
+    keep = other >= OTHER_SCRIPTS * total or many
+    return not keep, f"accents are {'kept' if keep else 'stripped'}: {reason} (--strip-accents {'off' if keep else 'on'})"
+
+
+def case_warnings(counts: Mapping[str, int]) -> list[str]:
+    """Counts of lower-cased words with their accents -> a line for each distinction that lower-casing loses in 0.1% of the words or more."""
+    total = sum(counts.values())
+    lines = []
+    if sum(count for word, count in counts.items() if "\u0131" in word or "i\u0307" in word) > LOST_CASE * total:
+        lines.append("lower-casing makes I to i, which is another letter than \u0131, and leaves a dot above the i of \u0130 where accents are kept")
+    if sum(count for word, count in counts.items() if len(word) > 1 and word.endswith("\u03c3")) > LOST_CASE * total:
+        lines.append("lower-casing makes a capital sigma at the end of a word to \u03c3, which is another letter than \u03c2")
+    return [f"warning: {line}; --no-lowercase keeps the words apart" for line in lines]
+
+
 def train_tokenizer(
     texts: Iterator[str],
     size: int,
@@ -79,26 +106,35 @@ def train_tokenizer(
     *,
     strip_accents: bool | None = None,
     split_chinese: bool = True,
+    explain: Callable[[str], None] = lambda line: None,
 ) -> Tokenizer:
     """Texts -> a Tokenizer of at most `size` pieces, the five special ones first.
 
     The most frequent letters get pieces until they cover 99.99% of the first 20 million characters, but at most a quarter of the
     vocabulary (each letter has two pieces: at the start of a word and inside); rarer letters become [UNK].
 
+    Args:
+        strip_accents: None decides from the first two million characters, see `accent_rule`; a cased vocabulary keeps accents.
+        explain: gets the decision, what lower-casing loses, and the unknown words among the first 20 million characters, line by line.
+
     Raises:
         UserError: no text, or `size` is too small.
     """
     if size < 100:
         raise UserError(f"--size {size} is too small for a vocabulary; give at least 100")
-    backend = bert_rules({}, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
     texts = map(encodable, texts)
-    head: list[str] = []
+    head = first_texts(texts, 20_000_000)
+    words = count_words(first_texts(iter(head), 2_000_000), Tokenizer(bert_rules(NO_WORDS, lowercase=lowercase, strip_accents=False)))
+    for line in case_warnings(words) if lowercase else ():
+        explain(line)
+    if strip_accents is None:
+        strip_accents, reason = accent_rule(words) if lowercase else (False, "accents are kept, as in BERT's cased models (--strip-accents off)")
+        explain(reason)
+    rules = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
+    backend = bert_rules({}, **rules)
     counts: Counter[str] = Counter()
-    for text in texts:
-        head.append(text)
+    for text in head:
         counts.update(backend.normalizer.normalize_str(text))
-        if counts.total() > 20_000_000:
-            break
     counts.pop(" ", None)
     if not counts:
         raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text-field")
@@ -115,8 +151,23 @@ def train_tokenizer(
         show_progress=False,
     )
     backend.train_from_iterator(itertools.chain(head, texts), trainer)
-    vocabulary = backend.get_vocab(with_added_tokens=True)
-    return Tokenizer(bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
+    made = Tokenizer(bert_rules(backend.get_vocab(with_added_tokens=True), **rules))
+    unknown = UnknownWords(made)
+    for first in range(0, len(head), 1000):
+        lines = "\n".join(head[first : first + 1000]).encode("utf-8")
+        unknown.add_lines(lines, *made.encode_lines(lines))
+    for line in unknown.lines(flags=True):
+        explain(line)
+    return made
+
+
+def first_texts(texts: Iterator[str], characters: int) -> list[str]:
+    """The first texts, with about so many characters."""
+    out: list[str] = []
+    while characters > 0 and (text := next(texts, None)) is not None:
+        out.append(text)
+        characters -= len(text) + 1
+    return out
 
 
 # ---- unknown words ----
@@ -140,7 +191,7 @@ class UnknownWords:
         self.long_words: Counter[str] = Counter()
         """Words that are unknown because they have more characters than the tokenizer splits (100)."""
         self.sampled = False
-        """Whether `words` come from a sample."""
+        """Whether `words` and `long_words` come from a sample of the text."""
 
     @property
     def share(self) -> float:
@@ -170,7 +221,9 @@ class UnknownWords:
             found, counts = self._tokenizer.encode_lines("\n".join(new).encode("utf-8"))
             with_unknown = np.bincount(np.repeat(np.arange(len(new)), counts), found == self._tokenizer.unk_id, len(new))
             self._examine(Counter({new[index]: chunks[new[index]] for index in np.flatnonzero(with_unknown).tolist()}), long=False)
-            self._examine(Counter(long_runs(text, self._limit)), short=False)
+            runs = long_runs(text, self._limit)
+            self.sampled |= sum(map(len, runs)) > SAMPLED_BYTES
+            self._examine(Counter(runs), short=False)
 
     def add_words(self, counts: Mapping[str, int]) -> None:
         """Count normalized words, see `count_words`."""
@@ -214,7 +267,7 @@ class UnknownWords:
             out = [f"{line}; the most frequent unknown words{' in a sample of the text' if self.sampled else ''}: {names}"]
         if self.long_words:
             words = ", ".join(f"'{word}'" for word, _ in ranked(self.long_words)[:3])
-            out.append(f"unknown words of more than {self._limit} characters: {self.long_words.total():,} ({words})")
+            out.append(f"unknown words of more than {self._limit} characters: {'at least ' * self.sampled}{self.long_words.total():,} ({words})")
         if many and (hint := self._hint([word for word, _ in frequent], flags)):
             out.append(hint)
         return [prefix + line for line in out]
@@ -297,7 +350,7 @@ def normalized(tokenizer: Tokenizer, text: str) -> str:
 
 
 def long_runs(text: bytes, limit: int) -> list[str]:
-    """UTF-8 -> its runs of more than `limit` bytes without space or control character; at most SAMPLED_BYTES of them.
+    """UTF-8 -> its runs of more than `limit` bytes without space or control character; about SAMPLED_BYTES of them at most.
 
     A run of 101 bytes covers a whole block of 48 aligned bytes, so that only blocks without a space are looked at: a fraction of a millisecond
     per megabyte.
@@ -308,14 +361,16 @@ def long_runs(text: bytes, limit: int) -> list[str]:
     blocks = functools.reduce(np.bitwise_or, data[: len(data) // size * size].view(np.uint64).reshape(-1, words).T)
     out, last, taken = [], 0, 0
     for start in (np.flatnonzero(blocks == 0) * size).tolist():
-        if start < last or taken > SAMPLED_BYTES:
+        if taken > SAMPLED_BYTES:
+            break
+        if start < last:
             continue
         before = np.flatnonzero(data[last:start])
         first = last + int(before[-1]) + 1 if len(before) else last
         last = start + int(np.argmax(data[start:]))
         if last - first > limit:
             out.append(text[first:last].decode("utf-8"))
-            taken += last - first
+            taken += len(out[-1])
     return out
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from electra.config import Settings, argument, flag, fraction
+from electra.config import Settings, argument, flag, fraction, on_off
 from electra.settings.sections import MAX_SEED, TextFieldSettings
 
 
@@ -39,9 +39,10 @@ class VocabSettings(CorpusSettings):
     """Checkpoint (folder, run or hub name) whose vocabulary is extended with the corpus words that save most tokens, and whose embeddings get rows
     for them; its case rule is kept. Continue with 'prepare --tokenizer OUTPUT' and 'pretrain --init OUTPUT'. Default: a new vocabulary."""
     lowercase: bool = True
-    """Lower-case the text and strip accents, as BERT's uncased models."""
-    strip_accents: bool | None = None
-    """Strip accents; default: as lowercase."""
+    """Lower-case the text, as BERT's uncased models."""
+    strip_accents: bool | None = flag(None, parse=on_off)
+    """Strip accents, as BERT's uncased models; 'auto' (the default) keeps them where they tell words apart, and says what it decided and why
+    (--no-lowercase: keeps them)."""
     split_chinese: bool = True
     """Make every Chinese character a word."""
     min_frequency: int = flag(2, minimum=1)
@@ -82,8 +83,8 @@ class PrepareSettings(CorpusSettings):
     """Drop exact duplicates of documents; their number is reported."""
     lowercase: bool | None = None
     """Lower-case the text; default: as the tokenizer's files say (a bare vocab.txt without capitals is uncased)."""
-    strip_accents: bool | None = None
-    """Strip accents; default: as the tokenizer's files say, else as lowercase."""
+    strip_accents: bool | None = flag(None, parse=on_off)
+    """Strip accents; default ('auto'): as the tokenizer's files say, else as lowercase."""
     split_chinese: bool | None = None
     """Make every Chinese character a word; default: as the tokenizer's files say, else on."""
     words: Literal["auto", "none", "chinese"] = "auto"
