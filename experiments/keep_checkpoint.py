@@ -33,8 +33,7 @@ def keep(run: Path, target: Path) -> None:
         generator.module,
         target / "generator",
         dtype=torch.float16,
-        extra=copied_record(generator.hf_config),
-        embeddings_in_parent=True,
+        extra={**copied_record(generator.hf_config), "embeddings_in_parent": True},
     )
     (target / "record").mkdir(exist_ok=True)
     for folder, prefix in ((run / "mlm-first", "mlm-first-"), (run, "")):

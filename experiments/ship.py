@@ -80,7 +80,7 @@ def write_checkpoint(source: Path, target: Path) -> None:
     """The pre-trained discriminator in fp16, with generator/ (its embeddings are the discriminator's)."""
     huggingface.save_checkpoint(huggingface.load_checkpoint(source, "discriminator").module, target, tokenizer=source, dtype=torch.float16)
     huggingface.save_checkpoint(
-        huggingface.load_checkpoint(source, "generator").module, target / "generator", dtype=torch.float16, embeddings_in_parent=True
+        huggingface.load_checkpoint(source, "generator").module, target / "generator", dtype=torch.float16, extra={"embeddings_in_parent": True}
     )
 
 

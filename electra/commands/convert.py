@@ -148,7 +148,7 @@ def _num_lines(path: Path) -> int:
 
 def from_huggingface(settings: ConvertSettings) -> Converted:
     """The same from a Hugging Face directory, a run, or a hub name."""
-    from electra.model.huggingface import load_checkpoint, read_config
+    from electra.model.huggingface import load_checkpoint
 
     for name in ("num_attention_heads", "generator_attention_heads", "task", "head", "labels"):
         if getattr(settings, name):
@@ -160,7 +160,7 @@ def from_huggingface(settings: ConvertSettings) -> Converted:
         first=found.module,
         second=load_checkpoint(folder / "generator").module if has_generator else None,
         labels=found.labels,
-        extra=copied_record(read_config(folder, or_bert=True)),
+        extra=copied_record(found.hf_config),
         vocabulary=next((str(folder / name) for name in ("tokenizer.json", "vocab.txt") if (folder / name).is_file()), None),
     )
 

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from electra.errors import UserError
-from electra.model.encoder import Embeddings, Encoder, Layer
+from electra.model.encoder import ACTIVATION, Embeddings, Encoder, Layer
 from electra.model.generators import Generator
 from electra.model.heads import BEAM_SIZE, MASKED, JointQAModel
-from electra.model.huggingface import ROLES, Checkpoint, encoder_of
+from electra.model.hf_config import ROLE_HEADS
+from electra.model.huggingface import Checkpoint, encoder_of
 from electra.model.objectives import Discriminator
 from electra.model.task_models import Classifier, QAModel, TokenClassifier
+from electra.storage.resolve import head_of
 
 Attention: TypeAlias = Literal["eager", "sdpa"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -65,11 +67,12 @@ class DenseLayer(nn.Module):
         super().__init__()
         self.attention = DenseAttention(layer, attention)
         self.attention_norm, self.up, self.down, self.norm = layer.attention_norm, layer.up, layer.down, layer.norm
+        self.activation = layer.activation
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
         hidden = self.attention_norm(self.attention(hidden, mask) + hidden)
-        out: Tensor = self.norm(self.down(F.gelu(self.up(hidden))) + hidden)
+        out: Tensor = self.norm(self.down(ACTIVATION[self.activation](self.up(hidden))) + hidden)
         return out
 
 
@@ -248,8 +251,8 @@ def role_of(checkpoint: Checkpoint) -> str:
     Raises:
         UserError: a network without a form on padded batches (Electric's two-tower generator).
     """
-    for role, architectures in ROLES.items():
-        if role != "task" and checkpoint.architecture in architectures:
+    for role, heads in ROLE_HEADS.items():
+        if role != "task" and head_of(checkpoint.architecture) in heads:
             return role
     if isinstance(checkpoint.module, Encoder):
         return "encoder"

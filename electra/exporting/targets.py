@@ -15,7 +15,7 @@ from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import dense_graph, role_of
 from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artifact
-from electra.model.huggingface import CONFIG_KEYS, Checkpoint, load_checkpoint
+from electra.model.huggingface import SAME_NAME, Checkpoint, load_checkpoint
 from electra.storage import resolve
 from electra.tasks.input_spec import RECORD, check_sentence_modules, find_record, input_spec, recorded, tokenizer_limit
 from electra.tasks.question_answering import QuestionOptions
@@ -243,7 +243,7 @@ def _build_part(
     checkpoint: Checkpoint, chosen: Target, folder: Path, tokenizer: Tokenizer, texts: Sequence[str], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], int]:
     """Write config.json and the model files of one network -> build options, and the shortest input."""
-    config = {**checkpoint.hf_config, **{key: getattr(checkpoint.config, key) for key in CONFIG_KEYS}, "architectures": [checkpoint.architecture]}
+    config = {**checkpoint.hf_config, **{key: getattr(checkpoint.config, key) for key in SAME_NAME}, "architectures": [checkpoint.architecture]}
     config.pop("embeddings_in_parent", None)
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     graph = dense_graph(checkpoint, chosen.attention)  # type: ignore[arg-type]

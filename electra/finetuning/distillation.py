@@ -9,18 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
 
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 from electra.inference.answerer import answerer, head_of
 from electra.inference.backends import TorchBackend
-from electra.model.encoder import Encoder
-from electra.model.huggingface import Checkpoint, as_electra, encoder_config, from_hf, load_checkpoint, read_config, read_weights
-from electra.model.task_models import Classifier
+from electra.model.huggingface import Checkpoint, load_checkpoint
 from electra.settings import FinetuneSettings, LoopSettings
-from electra.storage import atomic, remote, resolve
+from electra.storage import atomic, remote
 from electra.tasks.evaluate import matched_labels
 from electra.tasks.input_spec import InputSpec, input_spec
 from electra.tasks.text_tasks import read_text
@@ -68,7 +65,7 @@ def teacher_answers(teacher: str, task: Task, examples: Sequence[Example], head:
     Raises:
         UserError: it is not a classifier, or has other labels.
     """
-    checkpoint = open_teacher(teacher)
+    checkpoint = load_checkpoint(teacher, "classifier")
     names = matching_labels(teacher, checkpoint, head, task, settings.distillation.teacher_labels)
     spec = teacher_spec(checkpoint, task, settings.max_length)
     kept = remote.cache_folder() / "teachers" / f"{_fingerprint(checkpoint.path, task, examples, names, spec)}.npy"
@@ -78,18 +75,6 @@ def teacher_answers(teacher: str, task: Task, examples: Sequence[Example], head:
     with atomic.atomic_file(kept) as temporary, open(temporary, "wb") as file:
         np.save(file, answers)
     return answers
-
-
-def open_teacher(teacher: str) -> Checkpoint:
-    """A fine-tuned classifier, an ELECTRA's or a BERT's.
-
-    Raises:
-        UserError: not found, damaged, or not a classifier.
-    """
-    folder = resolve.resolve(teacher)
-    if read_config(folder, or_bert=True)["model_type"] == "bert":
-        return load_bert_classifier(folder)
-    return load_checkpoint(teacher, "classifier")
 
 
 def matching_labels(teacher: str, checkpoint: Checkpoint, head: Head, task: Task, given: Sequence[str] = ()) -> tuple[str, ...]:
@@ -164,48 +149,3 @@ def read_unlabelled(path: Path, *, pairs: bool) -> list[Example]:
             raise UserError(f"{place}: {len(texts)} texts, the task reads {1 + pairs}; separate two by a tab")
         out.append(Example(id=f"unlabelled-{len(out)}", text=texts[0], text_pair=texts[1] if pairs else None))
     return out
-
-
-# ---- BERT teachers ----
-
-
-HEAD = {"dense": "bert.pooler.dense", "output": "classifier"}
-"""Our name -> BERT's."""
-
-
-class PooledHead(nn.Module):
-    """(B, D) states of [CLS] -> (B, C) logits: BERT's pooler (dense, tanh) and a projection."""
-
-    def __init__(self, hidden_size: int, num_outputs: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
-        self.output = nn.Linear(hidden_size, num_outputs)
-
-    def forward(self, states: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.dense(states).tanh())
-        return logits
-
-
-def load_bert_classifier(folder: Path) -> Checkpoint:
-    """The folder of a BertForSequenceClassification -> the same network, on the CPU, in evaluation mode.
-
-    Raises:
-        UserError: damaged, or a BERT without that head.
-    """
-    values, tensors = read_config(folder, or_bert=True), read_weights(folder)
-    head = {f"{ours}.{kind}": tensors.get(f"{theirs}.{kind}") for ours, theirs in HEAD.items() for kind in ("weight", "bias")}
-    if "BertForSequenceClassification" not in (values.get("architectures") or []) or any(tensor is None for tensor in head.values()):
-        raise UserError(f"{folder} is a BERT without a classifier (BertForSequenceClassification); give a fine-tuned model")
-    values, renamed = as_electra(values, tensors)
-    config = encoder_config(values, folder)
-    encoder = Encoder(config)
-    from_hf(encoder, {name: tensor for name, tensor in renamed.items() if not name.startswith("classifier.")}, folder)
-    names = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    labels = tuple(names[key] for key in sorted(names, key=int))
-    network = Classifier(encoder, len(labels), multilabel=values.get("problem_type") == "multi_label_classification")
-    pooled = PooledHead(config.hidden_size, len(labels))
-    pooled.load_state_dict({name: tensor for name, tensor in head.items() if tensor is not None})
-    network.add_module("head", pooled)
-    return Checkpoint(
-        module=network.eval(), config=config, architecture="BertForSequenceClassification", labels=labels, path=folder, hf_config=values
-    )

@@ -63,6 +63,7 @@ from electra.model.task_models import (
     combined_objective,
     freeze_lowest,
     share_encoder,
+    start_pooler,
     task_network,
     task_objective,
 )
@@ -266,7 +267,10 @@ def build_network(inputs: FinetuneInputs, head: Head, seed: int) -> TaskNetwork:
     encoder = Encoder(with_dropout(inputs.start.config, inputs.settings.dropout))
     encoder.load_state_dict(inputs.start.encoder.state_dict())
     network = task_network(encoder, head, inputs.settings.head)
-    reinitialize(network if inputs.settings.model.startswith(RANDOM) else network.head, seed)
+    is_random = inputs.settings.model.startswith(RANDOM)
+    reinitialize(network if is_random else network.head, seed)
+    if not is_random:
+        start_pooler(network, inputs.start.encoder)
     return network
 
 

@@ -204,7 +204,7 @@ def architecture_of(source: str | Path) -> str:
         return "ElectraForPreTraining" if str(source).endswith("discriminator") else "ElectraForMaskedLM"
     if is_artifact(source):
         return str(read_manifest(source)["architecture"])
-    from electra.model.huggingface import read_config
+    from electra.model.hf_config import read_config
 
     return resolve.architecture_in(read_config(resolve.resolve(source)))
 

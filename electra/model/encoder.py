@@ -36,15 +36,56 @@ class EncoderConfig:
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
     dropout: float = 0.1
+    attention_dropout: float | None = None
+    """Dropout of the attention weights; None: `dropout`."""
+    classifier_dropout: float | None = None
+    """Dropout in the heads of tasks; None: `dropout`."""
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
     hidden_act: str = "gelu"
-    """Activation of the feed-forward layers, in Hugging Face's names."""
+    """Activation of the feed-forward layers, one of `ACTIVATION`."""
+    tie_word_embeddings: bool = True
+    """Whether a masked LM's output matrix is the word embeddings; else it has its own."""
+    pad_token_id: int | None = 0
+
+    @property
+    def attention_prob(self) -> float:
+        """Dropout of the attention weights."""
+        return self.dropout if self.attention_dropout is None else self.attention_dropout
+
+    @property
+    def classifier_prob(self) -> float:
+        """Dropout in the heads of tasks."""
+        return self.dropout if self.classifier_dropout is None else self.classifier_dropout
 
     @property
     def head_size(self) -> int:
         """K."""
         return self.hidden_size // self.num_attention_heads
+
+
+def _gelu_tanh(values: Tensor) -> Tensor:
+    return F.gelu(values, approximate="tanh")
+
+
+ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
+    **dict.fromkeys(("gelu", "gelu_python"), F.gelu),
+    # The four differ in rounding only.
+    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"), _gelu_tanh),
+    "quick_gelu": lambda values: values * torch.sigmoid(1.702 * values),
+    "gelu_10": lambda values: F.gelu(values).clip(-10, 10),
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "relu2": lambda values: F.relu(values).square(),
+    **dict.fromkeys(("silu", "swish"), F.silu),
+    "mish": F.mish,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "linear": lambda values: values,
+    "leaky_relu": F.leaky_relu,
+    "hardswish": F.hardswish,
+}
+"""`hidden_act` of a config.json -> the function, as `transformers.activations.ACT2FN` has them."""
 
 
 class Embeddings(nn.Module):
@@ -170,7 +211,8 @@ class Layer(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
-        self.dropout = config.dropout
+        self.dropout, self.attention_dropout = config.dropout, config.attention_prob
+        self.activation = config.hidden_act
         self.qkv = cpu_kernels.Linear(width, 3 * width, bf16_output=True)
         self.attention_output = cpu_kernels.Linear(width, width, bf16_output=True)
         self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
@@ -185,7 +227,12 @@ class Layer(nn.Module):
             attended, hidden = attended[at], hidden[at]
         dropout = self.dropout if self.training else 0.0
         hidden = self.attention_norm(cpu_kernels.add_dropout(hidden, self.attention_output(attended), dropout))
-        return self.norm(cpu_kernels.add_dropout(hidden, cpu_kernels.feed_forward(hidden, self.up, self.down), dropout))
+        return self.norm(cpu_kernels.add_dropout(hidden, self._feed_forward(hidden), dropout))
+
+    def _feed_forward(self, hidden: Tensor) -> Tensor:
+        if self.activation == "gelu":
+            return cpu_kernels.feed_forward(hidden, self.up, self.down)
+        return self.down(ACTIVATION[self.activation](self.up(hidden)))  # type: ignore[no-any-return]
 
     def _attend(self, qkv: Tensor, rows: Rows) -> Tensor:
         """(T, 3D) -> (T, D)."""
@@ -194,7 +241,7 @@ class Layer(nn.Module):
             grid = qkv.new_zeros(rows.num_rows * rows.length + rows.num_extra, 3 * width)
             qkv = grid.index_copy(0, rows.slots, qkv)[: rows.num_rows * rows.length]
         heads = qkv.view(rows.num_rows, rows.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        out = cpu_kernels.attention(heads, rows.mask, self.dropout if self.training else 0.0)
+        out = cpu_kernels.attention(heads, rows.mask, self.attention_dropout if self.training else 0.0)
         out = out.transpose(1, 2).reshape(rows.num_rows * rows.length, width)
         if rows.slots is None:
             return out
@@ -214,6 +261,8 @@ class Encoder(nn.Module):
         same = config.embedding_size == config.hidden_size
         self.projection = None if same else cpu_kernels.Linear(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        # A BERT's pooler and next-sentence head, by name: nothing here computes with them, they are written again with the encoder.
+        self.kept: dict[str, Tensor] = {}
 
     @property
     def words(self) -> nn.Embedding:

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from electra import cpu_kernels
 from electra.contracts import Batch
 from electra.model import masking
-from electra.model.encoder import Encoder, EncoderConfig, first_tokens
+from electra.model.encoder import ACTIVATION, Encoder, EncoderConfig, first_tokens
 
 CHUNK_BYTES = 16 << 20
 """Logits of a chunk: fits into a processor's last cache, with enough rows for its matmuls."""
@@ -147,9 +147,9 @@ class _Vocabulary(torch.autograd.Function):
 
 
 class MaskedLanguageHead(nn.Module):
-    """(M, D) states of masked positions -> (M, V) logits over the vocabulary, tied to the word embeddings.
+    """(M, D) states of masked positions -> (M, V) logits over the vocabulary, tied to the word embeddings unless the config says otherwise.
 
-    `input_size` is D if it differs from the encoder's width.
+    `input_size` is D if it differs from the encoder's width. The activation is gelu; of a BERT, which has the same head, that of its layers.
 
     Source: `get_masked_lm_output` of the original's `run_pretraining.py`.
     """
@@ -159,11 +159,13 @@ class MaskedLanguageHead(nn.Module):
         self.dense = cpu_kernels.Linear(input_size or config.hidden_size, config.embedding_size)
         self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
         self.output = nn.Linear(config.embedding_size, config.vocab_size)
-        self.output.weight = word_embeddings.weight
+        if config.tie_word_embeddings:
+            self.output.weight = word_embeddings.weight
+        self.activation = config.hidden_act if config.model_type == "bert" else "gelu"
 
     def forward(self, states: Tensor, targets: Tensor | None = None, sampling: Sampling | None = None) -> Tensor | VocabularyOutput:
         """Logits; with `targets` (M,) ids their loss and accuracy instead, and with `sampling` samples."""
-        states = self.norm(F.gelu(self.dense(states)))
+        states = self.norm(ACTIVATION[self.activation](self.dense(states)))
         if targets is None:
             return self.output(states)
         by_chunks = cpu_kernels.uses_bf16() or not torch.is_autocast_enabled("cpu")
@@ -184,11 +186,12 @@ class ReplacedTokenHead(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        self.activation = config.hidden_act
         self.dense = cpu_kernels.Linear(config.hidden_size, config.hidden_size)
         self.output = nn.Linear(config.hidden_size, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.output(F.gelu(self.dense(hidden))).squeeze(-1)
+        return self.output(ACTIVATION[self.activation](self.dense(hidden))).squeeze(-1)
 
 
 class ClassificationHead(nn.Module):
@@ -196,7 +199,7 @@ class ClassificationHead(nn.Module):
 
     def __init__(self, config: EncoderConfig, num_outputs: int) -> None:
         super().__init__()
-        self.dropout = config.dropout
+        self.dropout = config.classifier_prob
         self.dense = cpu_kernels.Linear(config.hidden_size, config.hidden_size)
         self.output = nn.Linear(config.hidden_size, num_outputs)
 
@@ -205,12 +208,25 @@ class ClassificationHead(nn.Module):
         return self.output(F.dropout(states, self.dropout, self.training))
 
 
+class PooledHead(nn.Module):
+    """(B, D) states of [CLS] -> (B, C) logits: BERT's pooler (dense, tanh), dropout, projection."""
+
+    def __init__(self, config: EncoderConfig, num_outputs: int) -> None:
+        super().__init__()
+        self.dropout = config.classifier_prob
+        self.dense = cpu_kernels.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, num_outputs)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.output(F.dropout(self.dense(states).tanh(), self.dropout, self.training))
+
+
 class OriginalClassificationHead(nn.Module):
     """(B, D) states of [CLS] -> (B, C) logits: dropout and one projection, as the original fine-tunes."""
 
     def __init__(self, config: EncoderConfig, num_outputs: int) -> None:
         super().__init__()
-        self.dropout = config.dropout
+        self.dropout = config.classifier_prob
         self.output = nn.Linear(config.hidden_size, num_outputs)
 
     def forward(self, states: Tensor) -> Tensor:
@@ -222,16 +238,18 @@ class TokenHead(nn.Module):
 
     def __init__(self, config: EncoderConfig, num_outputs: int, dropout: float | None = None) -> None:
         super().__init__()
-        self.dropout = config.dropout if dropout is None else dropout
+        self.dropout = config.classifier_prob if dropout is None else dropout
         self.output = nn.Linear(config.hidden_size, num_outputs)
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.output(F.dropout(hidden, self.dropout, self.training))
 
 
-def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> ClassificationHead | OriginalClassificationHead:
-    """The head named 'transformers' or 'original'."""
-    return (OriginalClassificationHead if kind == "original" else ClassificationHead)(config, num_outputs)
+def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> ClassificationHead | PooledHead | OriginalClassificationHead:
+    """The head named 'transformers' (for a BERT, its own) or 'original'."""
+    if kind == "original":
+        return OriginalClassificationHead(config, num_outputs)
+    return (PooledHead if config.model_type == "bert" else ClassificationHead)(config, num_outputs)
 
 
 # ---- the original's question-answering head: start, end given the start, answerability ----

@@ -1,13 +1,12 @@
-"""Module <-> Hugging Face directory (config.json, model.safetensors, tokenizer files) that `transformers` opens.
+"""Module <-> Hugging Face directory (config.json, weights, tokenizer files) that `transformers` opens: of an ELECTRA or a BERT.
 
-Also: BERT checkpoints as ELECTRA, and checkpoints extended by rows for new word pieces. One table maps our parameters to the names of Hugging
-Face's ELECTRA classes.
+Also: checkpoints extended by rows for new word pieces. One table maps our parameters to the names of Hugging Face's classes;
+`electra.model.hf_config` reads config.json and finds the files of weights.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.flops import SHAPE
 from electra.model.generators import Generator, TwoTowerGenerator
 from electra.model.heads import JointQAModel
+from electra.model.hf_config import ROLE_HEADS, read_config, weight_files
 from electra.model.initialization import initialize
 from electra.model.objectives import Discriminator
 from electra.model.task_models import Classifier, QAModel, TokenClassifier
@@ -52,6 +52,17 @@ MASKED_LM_KEYS = {
     "head.norm": "generator_predictions.LayerNorm",
     "head.output.bias": "generator_lm_head.bias",
 }
+BERT_MASKED_LM_KEYS = {
+    "head.dense": "cls.predictions.transform.dense",
+    "head.norm": "cls.predictions.transform.LayerNorm",
+    "head.output.bias": "cls.predictions.bias",
+}
+OUTPUT_MATRIX = {"Electra": "generator_lm_head.weight", "Bert": "cls.predictions.decoder.weight"}
+"""A masked LM's own output matrix, where it is not the word embeddings."""
+DECODER_BIAS = "cls.predictions.decoder.bias"
+"""The bias that a BERT adds; 'cls.predictions.bias' is the same tensor where output and embeddings are tied."""
+POOLER = ("pooler.dense.weight", "pooler.dense.bias")
+NEXT_SENTENCE = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")
 HEAD_KEYS = {
     "ElectraForPreTraining": {"head.dense": "discriminator_predictions.dense", "head.output": "discriminator_predictions.dense_prediction"},
     "ElectraForMaskedLM": MASKED_LM_KEYS,
@@ -71,30 +82,52 @@ HEAD_KEYS = {
         "head.answerable.output": "qa_answerable.out_proj",
     },
     "ElectraModel": {},
+    "BertForPreTraining": BERT_MASKED_LM_KEYS,
+    "BertForMaskedLM": BERT_MASKED_LM_KEYS,
+    "BertForSequenceClassification": {"head.dense": "bert.pooler.dense", "head.output": "classifier"},
+    "BertForTokenClassification": {"head.output": "classifier"},
+    "BertForQuestionAnswering": {"head.output": "qa_outputs"},
+    "BertModel": {},
 }
+KEPT = {"BertModel": POOLER, "BertForPreTraining": (*POOLER, *NEXT_SENTENCE)}
+"""Weights of an architecture that our module does not compute with: `Encoder.kept`, written again when it is saved."""
+
+
+def family_of(architecture: str) -> str:
+    """'Electra' or 'Bert'."""
+    return "Bert" if architecture.startswith("Bert") else "Electra"
 
 
 def architecture_of(module: nn.Module) -> str:
     """The name of the `transformers` class of a module, or of ours where there is none."""
-    if isinstance(module, Classifier):
-        return "ElectraOriginalClassifier" if module.head_kind == "original" else "ElectraForSequenceClassification"
-    names = {
-        Discriminator: "ElectraForPreTraining",
-        Generator: "ElectraForMaskedLM",
-        TwoTowerGenerator: "ElectraTwoTowerGenerator",
-        TokenClassifier: "ElectraForTokenClassification",
-        QAModel: "ElectraForQuestionAnswering",
-        JointQAModel: "ElectraOriginalQuestionAnswering",
-        Encoder: "ElectraModel",
+    names: dict[type[nn.Module], str] = {
+        Discriminator: "ForPreTraining",
+        Generator: "ForMaskedLM",
+        TwoTowerGenerator: "TwoTowerGenerator",
+        Classifier: "ForSequenceClassification",
+        TokenClassifier: "ForTokenClassification",
+        QAModel: "ForQuestionAnswering",
+        JointQAModel: "OriginalQuestionAnswering",
+        Encoder: "Model",
     }
-    return names[type(module)]
+    encoder, name = encoder_of(module), names[type(module)]
+    if isinstance(module, Classifier) and module.head_kind == "original":
+        name = "OriginalClassifier"
+    if isinstance(module, Generator) and set(KEPT["BertForPreTraining"]) <= encoder.kept.keys():
+        name = "ForPreTraining"
+    return encoder.config.model_type.capitalize() + name
 
 
-TOWERS = {"ElectraModel": {"": ""}, "ElectraTwoTowerGenerator": {"left.": "electra.", "right.": "electra_right."}}
-"""Prefixes of an architecture's encoders: ours -> theirs."""
+def towers(architecture: str) -> dict[str, str]:
+    """Prefixes of an architecture's encoders: ours -> theirs."""
+    if architecture in ("ElectraModel", "BertModel"):
+        return {"": ""}
+    if architecture == "ElectraTwoTowerGenerator":
+        return {"left.": "electra.", "right.": "electra_right."}
+    return {"encoder.": f"{family_of(architecture).lower()}."}
 
 
-def parameter_names(architecture: str, num_layers: int, projected: bool) -> list[tuple[str, tuple[str, ...]]]:
+def parameter_names(architecture: str, num_layers: int, projected: bool, tied: bool = True) -> list[tuple[str, tuple[str, ...]]]:
     """(our parameter, its one name there or three for q, k, v) for every parameter of an architecture."""
     table: list[tuple[str, tuple[str, ...]]] = []
 
@@ -102,7 +135,7 @@ def parameter_names(architecture: str, num_layers: int, projected: bool) -> list
         ends = [""] if mine.endswith((".weight", ".bias")) else [".weight", ".bias"]
         table.extend((mine + end, tuple(n + end for n in names)) for end in ends)
 
-    for tower, (ours, theirs) in enumerate(TOWERS.get(architecture, {"encoder.": "electra."}).items()):
+    for tower, (ours, theirs) in enumerate(towers(architecture).items()):
         for mine, name in ENCODER_KEYS.items():
             # A second tower shares the embeddings of the first.
             if projected if mine == "projection" else tower == 0:
@@ -113,72 +146,83 @@ def parameter_names(architecture: str, num_layers: int, projected: bool) -> list
             for key, value in LAYER_KEYS.items():
                 add(mine + key, [name + value])
     for mine, name in HEAD_KEYS[architecture].items():
-        add(mine, [name])
+        own = not tied and name == "cls.predictions.bias"
+        add(mine, [DECODER_BIAS if own else name])
+    if not tied and "head.norm" in HEAD_KEYS[architecture]:
+        add("head.output.weight", [OUTPUT_MATRIX[family_of(architecture)]])
     return table
+
+
+def names_of(module: nn.Module) -> list[tuple[str, tuple[str, ...]]]:
+    """`parameter_names` of a module."""
+    config = encoder_of(module).config
+    projected = config.embedding_size != config.hidden_size
+    return parameter_names(architecture_of(module), config.num_hidden_layers, projected, config.tie_word_embeddings)
+
+
+def kept_name(architecture: str, name: str) -> str:
+    """The name of a weight of `KEPT` in a file of the architecture."""
+    return name if name in NEXT_SENTENCE or architecture == "BertModel" else f"bert.{name}"
 
 
 def to_hf(module: nn.Module) -> dict[str, Tensor]:
     """A module's weights, with Hugging Face's names."""
-    config = encoder_of(module).config
-    state = module.state_dict()
+    architecture, encoder, state = architecture_of(module), encoder_of(module), module.state_dict()
     out: dict[str, Tensor] = {}
-    for mine, names in parameter_names(architecture_of(module), config.num_hidden_layers, config.embedding_size != config.hidden_size):
+    for mine, names in names_of(module):
         for name, part in zip(names, state[mine].chunk(len(names)), strict=True):
             out[name] = part.detach().contiguous()
-    return out
+    if DECODER_BIAS in out:
+        # `transformers` has this parameter, too, and does not add it.
+        out["cls.predictions.bias"] = out[DECODER_BIAS]
+    return out | {kept_name(architecture, name): encoder.kept[name] for name in KEPT.get(architecture, ()) if name in encoder.kept}
 
 
-def from_hf(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Load weights with Hugging Face's names into a module.
+def from_hf(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> tuple[str, ...]:
+    """Load weights with Hugging Face's names into a module -> names of those that it has no use for.
 
     Raises:
-        UserError: a weight is missing or has another shape.
+        UserError: a weight is missing, has another shape, is not of a floating type, or has NaN in it.
     """
-    config = encoder_of(module).config
-    wanted = dict(module.state_dict())
+    architecture, wanted = architecture_of(module), dict(module.state_dict())
     state: dict[str, Tensor] = {}
-    for mine, names in parameter_names(architecture_of(module), config.num_hidden_layers, config.embedding_size != config.hidden_size):
+    used: set[str] = set()
+    for mine, names in names_of(module):
         missing = [n for n in names if n not in tensors]
         if missing:
-            raise UserError(f"{where}: weight '{missing[0]}' is missing; the file is not a complete {architecture_of(module)}")
-        value = torch.cat([tensors[n] for n in names]) if len(names) > 1 else tensors[names[0]]
+            raise UserError(f"{where}: weight '{missing[0]}' is missing; the file is not a complete {architecture}")
+        value = torch.cat([_checked(tensors[n], n, where) for n in names])
         if value.shape != wanted[mine].shape:
             raise UserError(f"{where}: weight '{names[0]}' has shape {tuple(value.shape)}, config.json says {tuple(wanted[mine].shape)}")
         state[mine] = value.to(wanted[mine].dtype)
+        used.update(names)
     module.load_state_dict(state, strict=False)
+    for name in KEPT.get("BertForPreTraining" if architecture == "BertForMaskedLM" else architecture, ()):
+        theirs = kept_name(architecture, name)
+        if theirs in tensors:
+            encoder_of(module).kept[name] = _checked(tensors[theirs], theirs, where).float()
+            used.add(theirs)
+    return tuple(name for name in tensors if name not in used and not name.endswith((".position_ids", ".token_type_ids")))
+
+
+def _checked(value: Tensor, name: str, where: Path) -> Tensor:
+    """A weight of a type that keeps its value as float32, without NaN; only a vocabulary's bias may be -inf."""
+    if value.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        kind = str(value.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{where}: weight '{name}' is of type {kind}; expected float32, float16 or bfloat16: give the weights that were not quantized"
+        )
+    value = value.float()
+    if not torch.isfinite(value).all() and not (name.endswith(("lm_head.bias", "predictions.bias", "decoder.bias")) and (value < torch.inf).all()):
+        raise UserError(
+            f"{where}: weight '{name}' contains NaN or infinity; fetch the file again, or give a checkpoint whose training did not diverge"
+        )
+    return value
 
 
 def encoder_of(module: nn.Module) -> Encoder:
     """The encoder of a module, for any head."""
     return module if isinstance(module, Encoder) else module.encoder  # type: ignore[return-value]
-
-
-# ---- BERT ----
-
-RENAMED = (
-    (r"^bert\.", "electra."),
-    (r"^cls\.predictions\.transform\.", "generator_predictions."),
-    (r"^cls\.predictions\.(decoder\.)?bias$", "generator_lm_head.bias"),
-)
-LEFT_OUT = ("pooler.", "electra.pooler.", "cls.seq_relationship.", "cls.predictions.decoder.weight")
-
-
-def as_electra(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json's values and weights of a BERT -> those of the same network as ELECTRA: a masked LM if it has that head, else an encoder."""
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        for pattern, replacement in RENAMED:
-            name = re.sub(pattern, replacement, name)
-        if not name.startswith(LEFT_OUT) and not name.endswith("position_ids"):
-            renamed[name] = tensor
-    has_head = "generator_predictions.dense.weight" in renamed
-    if not has_head:
-        renamed = {name.removeprefix("electra."): tensor for name, tensor in renamed.items()}
-    # Defaults of transformers' BertConfig, which a config.json may omit.
-    defaults = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
-    changes = {"model_type": "electra", "architectures": ["ElectraForMaskedLM" if has_head else "ElectraModel"]}
-    found = {**defaults, **values, **changes}
-    return found | {"embedding_size": found["hidden_size"]}, renamed
 
 
 # ---- checkpoints ----
@@ -188,6 +232,8 @@ TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "spec
 OBJECTIVE = "electra_objective"
 """Our key in config.json: 'electric' if a discriminator's logits are energies."""
 CONFIG_KEYS = (*SHAPE, "type_vocab_size", "layer_norm_eps", "initializer_range")
+SAME_NAME = (*CONFIG_KEYS, "model_type", "hidden_act", "tie_word_embeddings", "classifier_dropout", "pad_token_id")
+"""Fields of `EncoderConfig` with their name in config.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +249,9 @@ class Checkpoint:
     """Class names in id order; empty unless it classifies texts or tokens."""
     path: Path
     hf_config: Mapping[str, Any]
+    """config.json as `electra.model.hf_config.read_config` completes it."""
+    ignored: tuple[str, ...] = ()
+    """Names of weights in the file that the architecture has no use for; `transformers` ignores them too."""
 
     @property
     def encoder(self) -> Encoder:
@@ -215,155 +264,172 @@ def is_electric(checkpoint: Checkpoint) -> bool:
     return isinstance(checkpoint.module, Discriminator) and checkpoint.module.electric
 
 
-def read_config(folder: Path, *, or_bert: bool = False) -> dict[str, Any]:
-    """config.json of a checkpoint folder: of an ELECTRA, or with `or_bert` of a BERT.
-
-    Raises:
-        UserError: missing, not JSON, or of another model.
-    """
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} is not a checkpoint: it has no config.json") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
-    kind = values.get("model_type") if isinstance(values, dict) else None
-    if kind != "electra" and not (or_bert and kind == "bert"):
-        raise UserError(f"{path} describes a model of type '{kind}', not an ELECTRA (model_type 'electra')")
-    if values.get("hidden_act", "gelu") != "gelu":
-        raise UserError(f"{path}: activation '{values['hidden_act']}' is not supported; ELECTRA uses 'gelu'")
-    return values
-
-
-def encoder_config(values: Mapping[str, Any], where: Path) -> EncoderConfig:
-    """config.json's values -> EncoderConfig.
-
-    Raises:
-        UserError: a size is out of range.
-    """
-    # Defaults of transformers' ElectraConfig, which a config.json may omit.
-    defaults = dict(zip(CONFIG_KEYS, (30522, 128, 256, 12, 4, 1024, 512, 2, 1e-12, 0.02), strict=True))
-    sizes = {key: values.get(key, defaults[key]) for key in CONFIG_KEYS}
-    for key, value in sizes.items():
-        limit = 10_000_000 if key == "vocab_size" else 100_000
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= limit:
-            raise UserError(f"{where}/config.json: {key} is {value!r}; expected a number between 1 and {limit}")
-    if sizes["hidden_size"] % sizes["num_attention_heads"]:
-        raise UserError(
-            f"{where}/config.json: hidden_size {sizes['hidden_size']} is not a multiple of num_attention_heads {sizes['num_attention_heads']}"
-        )
-    return EncoderConfig(**sizes, dropout=float(values.get("hidden_dropout_prob", 0.1)))
+def encoder_config(values: Mapping[str, Any]) -> EncoderConfig:
+    """What `read_config` returned -> EncoderConfig."""
+    rates = {"dropout": values["hidden_dropout_prob"], "attention_dropout": values["attention_probs_dropout_prob"]}
+    return EncoderConfig(**{key: values[key] for key in SAME_NAME if key in values}, **rates)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """model.safetensors, else pytorch_model.bin (tensors only, never pickled code) -> name -> tensor, with current names.
+    """All weights of a folder (tensors only, never pickled code) -> name -> tensor as it is in the file, with current names.
 
     Raises:
-        UserError: neither exists, or the file is damaged.
+        UserError: there are none, or a file is damaged.
     """
-    path, legacy = folder / "model.safetensors", folder / "pytorch_model.bin"
+    found: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        found |= _read_file(path)
+    return {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value for name, value in found.items()}
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
     try:
-        if path.exists():
-            tensors = load_file(path)
-        elif legacy.exists():
-            path = legacy
-            tensors = torch.load(legacy, map_location="cpu", weights_only=True)
-        else:
-            built = ": it is an artifact for inference; give the checkpoint it was built from" if (folder / "artefact.json").exists() else ""
-            raise UserError(f"{folder} has no model.safetensors or pytorch_model.bin{built}")
+        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); it is damaged or incomplete: fetch it again") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"{path} cannot be read ({reason}); it is damaged or incomplete: fetch it again") from None
     except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike
         if type(error).__name__ != "UnpicklingError":
             raise
         raise UserError(f"{path} is damaged, or contains more than plain tensors, which is never loaded") from None
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise UserError(f"{path} contains no table of tensors")
-    renamed = {re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", k)): v for k, v in tensors.items()}
-    return {k: v.float() if v.is_floating_point() else v for k, v in renamed.items()}
+        raise UserError(f"{path} contains no table of tensors; expected name -> tensor, as save_pretrained writes it")
+    return dict(tensors)
+
+
+def fit_names(tensors: Mapping[str, Tensor], architecture: str, config: EncoderConfig, where: Path) -> dict[str, Tensor]:
+    """Weights of a file -> the same with the names of an architecture: with or without the family's prefix, as `transformers` fits them.
+
+    Raises:
+        UserError: two different weights of one name.
+    """
+    prefix = f"{family_of(architecture).lower()}."
+    projected = config.embedding_size != config.hidden_size
+    tables = [parameter_names(architecture, config.num_hidden_layers, projected, tied) for tied in (True, False)]
+    expected = {name for table in tables for _, names in table for name in names}
+    expected |= {kept_name(architecture, name) for name in (*POOLER, *NEXT_SENTENCE)}
+    out: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        if name.startswith(prefix) and name.removeprefix(prefix) in expected:
+            name = name.removeprefix(prefix)
+        elif prefix + name in expected:
+            name = prefix + name
+        if name in out and name in expected and not torch.equal(out[name], value):
+            raise UserError(f"{where}: weight '{name}' is there twice, with and without '{prefix}', and they differ; delete one")
+        out[name] = value
+    return out
+
+
+def tie(tensors: dict[str, Tensor], architecture: str, config: EncoderConfig, where: Path) -> bool:
+    """Whether a masked LM's output matrix is its word embeddings; the weight that a tied one lacks is added to `tensors`.
+
+    As in `transformers`: if config.json says so, they are tied unless the file holds two different ones; else it must hold both.
+
+    Raises:
+        UserError: config.json says that they are not tied, and the file has no output matrix.
+    """
+    family = family_of(architecture)
+    output, words = OUTPUT_MATRIX[family], f"{family.lower()}.embeddings.word_embeddings.weight"
+    if not config.tie_word_embeddings:
+        missing = [name for name in (output, *([DECODER_BIAS] if family == "Bert" else [])) if name not in tensors]
+        if missing:
+            raise UserError(f"{where}: tie_word_embeddings is false, and weight '{missing[0]}' is missing; set it to true if they are tied")
+        return False
+    bias = tensors.get(DECODER_BIAS, tensors.get("cls.predictions.bias"))
+    if bias is not None:
+        tensors |= {DECODER_BIAS: bias, "cls.predictions.bias": bias}
+    if output not in tensors or words not in tensors:
+        if output in tensors:
+            tensors[words] = tensors[output]
+        return True
+    return torch.equal(tensors[output], tensors[words])
 
 
 def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *, electric: bool = False, multilabel: bool = False) -> nn.Module:
     """A module of an architecture, not yet initialized."""
+    family = family_of(architecture)
     builders: dict[str, Callable[[Encoder], nn.Module]] = {
-        "ElectraForPreTraining": lambda e: Discriminator(e, electric=electric),
-        "ElectraForMaskedLM": Generator,
-        "ElectraTwoTowerGenerator": lambda e: TwoTowerGenerator(e, Encoder(config, e.embeddings)),
-        "ElectraForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers", multilabel=multilabel),
-        "ElectraOriginalClassifier": lambda e: Classifier(e, num_labels, "original", multilabel=multilabel),
-        "ElectraForTokenClassification": lambda e: TokenClassifier(e, num_labels),
-        "ElectraForQuestionAnswering": QAModel,
-        "ElectraOriginalQuestionAnswering": JointQAModel,
-        "ElectraModel": lambda e: e,
+        "ForPreTraining": Generator if family == "Bert" else lambda e: Discriminator(e, electric=electric),
+        "ForMaskedLM": Generator,
+        "TwoTowerGenerator": lambda e: TwoTowerGenerator(e, Encoder(e.config, e.embeddings)),
+        "ForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers", multilabel=multilabel),
+        "OriginalClassifier": lambda e: Classifier(e, num_labels, "original", multilabel=multilabel),
+        "ForTokenClassification": lambda e: TokenClassifier(e, num_labels),
+        "ForQuestionAnswering": QAModel,
+        "OriginalQuestionAnswering": JointQAModel,
+        "Model": lambda e: e,
     }
-    return builders[architecture](Encoder(config))
+    config = replace(config, model_type="bert" if family == "Bert" else "electra")
+    return builders[architecture.removeprefix(family)](Encoder(config))
 
 
-ROLES = {
-    "discriminator": ("ElectraForPreTraining",),
-    "generator": ("ElectraForMaskedLM",),
-    "classifier": ("ElectraForSequenceClassification", "ElectraOriginalClassifier"),
-    "token-classification": ("ElectraForTokenClassification",),
-    "question-answering": ("ElectraForQuestionAnswering", "ElectraOriginalQuestionAnswering"),
-}
-ROLES["task"] = (*ROLES["classifier"], *ROLES["token-classification"], *ROLES["question-answering"])
-_LABELLED = (*ROLES["classifier"], *ROLES["token-classification"])
 _FINE_TUNE = "fine-tune it first: electra finetune {task} --model {source} --data DIR --output RUN"
 
 
-def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
-    """A checkpoint folder, run directory or hub name -> the model in it, on the CPU, in evaluation mode, fp32.
-
-    `role`: 'discriminator', 'generator' (also in CKPT/generator), 'classifier', 'token-classification', 'question-answering', 'task' (one of
-    these three), 'encoder' (of any model) or 'any'. For the last two a BERT is accepted too, and becomes a masked LM of ELECTRA.
+def require_role(source: str | Path, architecture: str, role: str) -> None:
+    """Check that a checkpoint of an architecture has the head that a role needs.
 
     Raises:
-        UserError: not found, damaged, or without such a head; the message names the remedy.
+        UserError: it has another; the message names the remedy.
+    """
+    if role in ("any", "encoder") or resolve.HEADS.get(architecture) in ROLE_HEADS[role]:
+        return
+    remedies = {
+        "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
+        "generator": "give a checkpoint with its generator (CKPT/generator), or a masked LM (ElectraForMaskedLM, BertForMaskedLM)",
+        "classifier": _FINE_TUNE.format(task="TASK", source=source),
+        "token-classification": _FINE_TUNE.format(task="conll2000", source=source),
+        "question-answering": _FINE_TUNE.format(task="squad", source=source),
+        "task": _FINE_TUNE.format(task="TASK", source=source),
+    }
+    raise UserError(f"{source} is {'an' if architecture[0] in 'AEIOU' else 'a'} {architecture}: it has no {role} head; {remedies[role]}")
+
+
+def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
+    """A checkpoint folder, run directory or hub name, of an ELECTRA or a BERT -> the model in it, on the CPU, in evaluation mode, fp32.
+
+    `role`: 'discriminator', 'generator' (a masked LM, also in CKPT/generator), 'classifier', 'token-classification', 'question-answering',
+    'task' (one of these three), 'encoder' (of any model) or 'any'.
+
+    Raises:
+        UserError: not found, damaged, not exactly computable here, or without such a head; the message names the remedy.
     """
     folder = resolve.resolve(source)
-    values = read_config(folder, or_bert=role in ("encoder", "any"))
-    tensors = None
-    if values["model_type"] == "bert":
-        values, tensors = as_electra(values, read_weights(folder))
+    values = read_config(folder, role)
     architecture = resolve.architecture_in(values)
-    if role == "generator" and architecture != "ElectraForMaskedLM" and (folder / "generator" / "config.json").exists():
+    if role == "generator" and resolve.HEADS.get(architecture) != "masked-lm" and (folder / "generator" / "config.json").exists():
         return load_checkpoint(folder / "generator", role)
-    wanted = ROLES.get(role)
-    if wanted is not None and architecture not in wanted:
-        remedies = {
-            "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
-            "generator": "give a checkpoint with its generator (CKPT/generator, or an ElectraForMaskedLM)",
-            "classifier": _FINE_TUNE.format(task="TASK", source=source),
-            "token-classification": _FINE_TUNE.format(task="conll2000", source=source),
-            "question-answering": _FINE_TUNE.format(task="squad", source=source),
-            "task": _FINE_TUNE.format(task="TASK", source=source),
-        }
-        raise UserError(f"{source} is an {architecture}: it has no {role} head; {remedies[role]}")
-    if architecture not in HEAD_KEYS:
-        if role != "encoder":
-            raise UserError(f"{folder}: architecture '{architecture}' is not supported; supported: {', '.join(HEAD_KEYS)}")
-        architecture = "ElectraModel"
-    config = encoder_config(values, folder)
-    tensors = read_weights(folder) if tensors is None else tensors
+    require_role(source, architecture, role)
+    if role == "encoder":
+        architecture = f"{str(values['model_type']).capitalize()}Model"
+    elif architecture not in HEAD_KEYS:
+        raise UserError(
+            f"{folder}/config.json: architecture '{architecture}' is not supported; give one of {', '.join(HEAD_KEYS)}; "
+            "its encoder can be embedded and fine-tuned"
+        )
+    config = encoder_config(values)
+    tensors = read_weights(folder)
     if values.get("embeddings_in_parent"):
         tensors |= {key: value for key, value in read_weights(folder.parent).items() if key.startswith(EMBEDDINGS)}
-    if role == "encoder" or architecture == "ElectraModel":
-        architecture = "ElectraModel"
-        tensors = {k.removeprefix("electra."): v for k, v in tensors.items()}
-    names = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    labels = tuple(names[k] for k in sorted(names, key=int))
-    labelled = architecture in _LABELLED
-    options = {"electric": values.get(OBJECTIVE) == "electric", "multilabel": values.get("problem_type") == "multi_label_classification"}
-    module = new_module(architecture, config, len(labels) if labelled else 0, **options)
-    from_hf(module, tensors, folder)
+    tensors = fit_names(tensors, architecture, config, folder)
+    if resolve.head_of(architecture) == "masked-lm":
+        config = replace(config, tie_word_embeddings=tie(tensors, architecture, config, folder))
+    labelled = resolve.head_of(architecture) in ("classification", "tagging")
+    names = tuple(values["id2label"].values()) if labelled else ()
+    module = new_module(architecture, config, len(names), electric=values.get(OBJECTIVE) == "electric")
+    if isinstance(module, Classifier):
+        module.problem_type = values.get("problem_type")
+    if isinstance(module, Classifier | TokenClassifier):
+        module.labels = names
+    ignored = from_hf(module, tensors, folder)
     return Checkpoint(
         module=module.eval(),
-        config=config,
-        architecture=architecture,
-        labels=labels if labelled else (),
+        config=encoder_of(module).config,
+        architecture=architecture_of(module),
+        labels=names,
         path=folder,
         hf_config=values,
+        ignored=ignored,
     )
 
 
@@ -373,8 +439,8 @@ def reinitialize(module: nn.Module, seed: int) -> None:
 
 
 def with_dropout(config: EncoderConfig, dropout: float) -> EncoderConfig:
-    """The same shape with another dropout."""
-    return replace(config, dropout=dropout)
+    """The same shape with another dropout, everywhere."""
+    return replace(config, dropout=dropout, attention_dropout=None, classifier_dropout=None)
 
 
 def config_values(module: nn.Module, labels: Sequence[str] = ()) -> dict[str, Any]:
@@ -382,27 +448,22 @@ def config_values(module: nn.Module, labels: Sequence[str] = ()) -> dict[str, An
     config = encoder_of(module).config
     values: dict[str, Any] = {
         "architectures": [architecture_of(module)],
-        "model_type": "electra",
-        **{key: getattr(config, key) for key in CONFIG_KEYS},
-        "hidden_act": "gelu",
+        **{key: getattr(config, key) for key in SAME_NAME},
         "hidden_dropout_prob": config.dropout,
-        "attention_probs_dropout_prob": config.dropout,
-        "classifier_dropout": None,
-        "pad_token_id": 0,
-        "tie_word_embeddings": True,
+        "attention_probs_dropout_prob": config.attention_prob,
         "dtype": "float32",
     }
+    if config.model_type == "bert":
+        # BERT's configuration has no such field.
+        del values["embedding_size"]
     if isinstance(module, Discriminator) and module.electric:
         values[OBJECTIVE] = "electric"
     if isinstance(module, Classifier | TokenClassifier):
-        names = list(labels) or [f"LABEL_{i}" for i in range(module.num_outputs)]
+        names = list(labels or module.labels) or [f"LABEL_{i}" for i in range(module.num_outputs)]
         values["id2label"] = {str(i): name for i, name in enumerate(names)}
         values["label2id"] = {name: i for i, name in enumerate(names)}
-    if isinstance(module, Classifier):
-        if module.multilabel:
-            values["problem_type"] = "multi_label_classification"
-        elif module.num_outputs == 1:
-            values["problem_type"] = "regression"
+    if isinstance(module, Classifier) and module.problem_type is not None:
+        values["problem_type"] = module.problem_type
     return values
 
 
@@ -415,22 +476,19 @@ def save_checkpoint(
     card: str | None = None,
     extra: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
-    embeddings_in_parent: bool = False,
     max_length: int = 0,
 ) -> None:
     """Write a module as a Hugging Face directory into an existing (usually still temporary) folder.
 
     `tokenizer` is a folder whose tokenizer files are copied; `card` becomes README.md; `extra` is added to config.json.
-    `max_length`, if given, is written as the tokenizer's `model_max_length`. `embeddings_in_parent` omits a generator's embeddings, which are
-    also in the discriminator's folder above it: a smaller file that only this package opens.
+    `max_length`, if given, is written as the tokenizer's `model_max_length`. With `embeddings_in_parent` in `extra`, a generator's embeddings,
+    which are also in the discriminator's folder above it, are omitted: a smaller file that only this package opens.
     """
     folder.mkdir(parents=True, exist_ok=True)
     values = config_values(module, labels) | {"dtype": str(dtype).removeprefix("torch.")} | dict(extra or {})
-    if embeddings_in_parent:
-        values["embeddings_in_parent"] = True
     atomic.write_text(folder / "config.json", json.dumps(values, indent=2) + "\n")
     tensors = {k: v.to(device="cpu", dtype=dtype).clone() for k, v in to_hf(module).items()}
-    if embeddings_in_parent:
+    if values.get("embeddings_in_parent"):
         tensors = {key: value for key, value in tensors.items() if not key.startswith(EMBEDDINGS)}
     with atomic.atomic_file(folder / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
@@ -472,4 +530,5 @@ def extend_network(checkpoint: Checkpoint, num_kept: int, parts: Sequence[Sequen
             value = torch.cat([value[:num_kept], new + shift])
         state[name] = value
     extended.load_state_dict(state)
+    encoder_of(extended).kept = checkpoint.encoder.kept
     return extended.eval()

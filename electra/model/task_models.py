@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from electra.contracts import Batch, Head, Loss, StepOutput
 from electra.errors import UserError
 from electra.model.encoder import Encoder, first_tokens, parameter_depth
-from electra.model.heads import ANSWERABLE_WEIGHT, JointQAModel, TokenHead, classification_head, row_log_softmax
+from electra.model.heads import ANSWERABLE_WEIGHT, JointQAModel, PooledHead, TokenHead, classification_head, row_log_softmax
 from electra.settings import DistillationSettings
 
 NO_LABEL = -100
@@ -70,7 +70,10 @@ class Classifier(nn.Module):
         self.encoder = encoder
         self.num_outputs = num_outputs
         self.head_kind = head
-        self.multilabel = multilabel
+        self.labels: tuple[str, ...] = ()
+        self.problem_type: str | None = "regression" if num_outputs == 1 else None
+        if multilabel:
+            self.problem_type = "multi_label_classification"
         self.head: nn.Module = classification_head(encoder.config, num_outputs, head)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -88,6 +91,7 @@ class TokenClassifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.num_outputs = num_outputs
+        self.labels: tuple[str, ...] = ()
         self.head = TokenHead(encoder.config, num_outputs)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -114,11 +118,23 @@ class QAModel(nn.Module):
         return self(batch).float().split(batch.lengths)
 
 
+def start_pooler(network: nn.Module, encoder: Encoder) -> None:
+    """Start the pooled head of a BERT's classifier from the checkpoint's pooler, where it has one; the projection stays new."""
+    if isinstance(head := getattr(network, "head", None), PooledHead) and "pooler.dense.weight" in encoder.kept:
+        head.dense.load_state_dict({name: encoder.kept[f"pooler.dense.{name}"] for name in ("weight", "bias")})
+
+
 TaskNetwork: TypeAlias = Classifier | TokenClassifier | QAModel | JointQAModel
 
 
 def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> TaskNetwork:
-    """The encoder with a task's head; `style` is 'transformers' or 'original'."""
+    """The encoder with a task's head; `style` is 'transformers' (a BERT's own heads, its pooler included) or 'original'.
+
+    Raises:
+        UserError: the original's ELECTRA heads on a BERT.
+    """
+    if style == "original" and encoder.config.model_type != "electra" and head.kind != "tagging":
+        raise UserError("--head original is a head of ELECTRA's released code, the model is a BERT; leave it out")
     if head.kind == "tagging":
         return TokenClassifier(encoder, head.num_outputs)
     if head.kind == "span":

@@ -21,6 +21,7 @@ from torch import nn
 from electra.errors import UserError
 from electra.model.encoder import EncoderConfig
 from electra.model.generators import Generator
+from electra.model.hf_config import complete
 from electra.model.huggingface import encoder_config, from_hf, new_module, to_hf
 from electra.model.objectives import Discriminator
 from electra.protobuf import TensorBundle, find_checkpoint, without_slots
@@ -334,9 +335,8 @@ class _Reader:
         heads = self._heads(network, scope, sizes, path, values)
         if heads < 1 or hidden_size % heads:
             raise UserError(f"{self.prefix}: {heads} heads do not divide the {network}'s width of {hidden_size}; give {self._flag(network)}")
-        if values.get("hidden_act", "gelu") != "gelu":
-            raise UserError(f"{path}: hidden_act '{values['hidden_act']}' is not supported; ELECTRA uses 'gelu'")
-        return encoder_config({**values, **sizes, "num_attention_heads": heads}, path or self.prefix)
+        family = {"model_type": "bert" if scope == "bert" else "electra"}
+        return encoder_config(complete({**values, **sizes, "num_attention_heads": heads, **family}, path or self.prefix))
 
     def _flag(self, network: str) -> str:
         return "--generator-attention-heads" if network == "generator" and self.scopes != {"generator"} else "--num-attention-heads"

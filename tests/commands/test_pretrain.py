@@ -102,7 +102,7 @@ def test_a_generator_may_share_its_discriminators_embeddings_on_disk(shards: Pat
     whole = huggingface.load_checkpoint(final, "generator")
     small = tmp_path / "small"
     huggingface.save_checkpoint(huggingface.load_checkpoint(final).module, small)
-    huggingface.save_checkpoint(whole.module, small / "generator", embeddings_in_parent=True)
+    huggingface.save_checkpoint(whole.module, small / "generator", extra={"embeddings_in_parent": True})
     again = huggingface.load_checkpoint(small, "generator")
     assert all(torch.equal(value, again.module.state_dict()[name]) for name, value in whole.module.state_dict().items())
 

@@ -1,0 +1,367 @@
+"""config.json of an ELECTRA or a BERT -> checked values, as `transformers` resolves them: architecture, labels, sizes, activation; without torch.
+
+A field that changes the computation is implemented or refused; a field that is not known here is refused too, unless it is empty. The lists
+below name what `transformers` and the model files in circulation write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from electra.errors import UserError
+from electra.storage.resolve import HEADS
+
+SIZES: dict[str, tuple[int, int]] = {
+    "vocab_size": (30522, 30522),
+    "hidden_size": (256, 768),
+    "num_hidden_layers": (12, 12),
+    "num_attention_heads": (4, 12),
+    "intermediate_size": (1024, 3072),
+    "max_position_embeddings": (512, 512),
+    "type_vocab_size": (2, 2),
+}
+"""Field -> its default in `transformers` for an ELECTRA and a BERT, which a config.json may omit."""
+RATES = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "initializer_range": 0.02}
+ACTIVATIONS = (
+    *("gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh", "quick_gelu", "gelu_10"),
+    *("relu", "relu6", "relu2", "silu", "swish", "mish", "tanh", "sigmoid", "linear", "leaky_relu", "hardswish"),
+)
+"""Names of activations that are implemented (`electra.model.encoder.ACTIVATION`)."""
+PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "position_embedding_type": (None, "absolute"),
+    "is_decoder": (False,),
+    "add_cross_attention": (None, False),
+    "is_encoder_decoder": (None, False),
+    "pruned_heads": (None, {}),
+    "quantization_config": (None,),
+    "auto_map": (None, {}),
+    "per_layer_config": (None, {}),
+    "adapters": (None, {}),
+    "use_bfloat16": (None, False),
+}
+"""Fields that change the computation -> the values at which they do not."""
+REMEDIES = {
+    "auto_map": "the model has its own code, which is never run: give a model of plain ELECTRA or BERT",
+    "quantization_config": "give the weights that were not quantized",
+    "adapters": "merge the adapters into the weights and save the model again",
+    "pruned_heads": "give the model before its heads were pruned",
+}
+OWN = ("finetuning_task", "embeddings_in_parent")
+READ = (
+    *(*SIZES, *RATES, *OWN, "embedding_size", "hidden_act", "classifier_dropout", "pad_token_id", "tie_word_embeddings", "model_type"),
+    *("architectures", "id2label", "label2id", "num_labels", "problem_type"),
+)
+HARMLESS = frozenset(
+    # About the file and how it was made.
+    "_name_or_path name_or_path _commit_hash transformers_version dtype torch_dtype torchscript language model_max_length task_specific_params "
+    "tokenizer_class vocab_file do_lower_case sentence_transformers sbert_ce_default_activation_function sbert_ce_default_activation_fn "
+    "transformers.js_config use_cache gradient_checkpointing chunk_size_feed_forward tf_legacy_loss is_composition configuration_files "
+    # Form of what `transformers` returns.
+    "output_attentions output_hidden_states output_past return_dict use_return_dict keys_to_ignore_at_inference "
+    "_attn_implementation attn_implementation _attn_implementation_autoset _attn_implementation_internal experts_implementation "
+    # BERT's first release and other libraries; no code reads them.
+    "directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type _num_labels "
+    "summary_type summary_use_proj summary_activation summary_last_dropout summary_first_dropout summary_proj_to_labels "
+    "label_smoothing loss_type tie_encoder_decoder cross_attention_hidden_size "
+    # Generation, which these models do not do.
+    "bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id prefix "
+    "assistant_confidence_threshold assistant_lookbehind bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping "
+    "encoder_no_repeat_ngram_size encoder_repetition_penalty epsilon_cutoff eta_cutoff exponential_decay_length_penalty forced_bos_token_id "
+    "forced_eos_token_id length_penalty max_length min_length no_repeat_ngram_size num_assistant_tokens num_assistant_tokens_schedule "
+    "num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values repetition_penalty return_dict_in_generate "
+    "suppress_tokens target_lookbehind temperature top_k top_p typical_p".split()
+)
+"""Fields without influence on these networks' outputs."""
+
+
+def read_config(folder: Path, role: str = "any") -> dict[str, Any]:
+    """config.json of an ELECTRA or a BERT, checked and completed: `model_type`, `architectures` (one), sizes, a classifier's labels.
+
+    `role`, as in `electra.model.huggingface.load_checkpoint`, decides where the file names no architecture and the weights allow several.
+
+    Raises:
+        UserError: missing, not JSON, of another model, or with a field that is not implemented; the line names the field.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} is not a checkpoint: it has no config.json") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a model's: expected a JSON object, it is a {type(values).__name__}")
+    values = complete({**values, "model_type": _model_type(values, path)}, path)
+    architecture = _architecture(values, folder, role)
+    values["architectures"] = [architecture]
+    head = HEADS.get(architecture, "")
+    if head in ("classification", "tagging"):
+        names = labels(values, path)
+        values |= {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
+        values.pop("num_labels", None)
+        _check_problem(values, len(names), path)
+    elif head == "span" and (count := values.get("num_labels", len(values.get("id2label") or (0, 0)))) != 2:
+        raise UserError(f"{path}: num_labels is {count}; expected 2 for {architecture}, which scores a first and a last token")
+    return values
+
+
+def complete(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Values with a `model_type` -> the same with all sizes and rates, after checking every field; `path` is for errors.
+
+    Raises:
+        UserError: a field that is not implemented, or out of range.
+    """
+    _check_fields(values, path)
+    return {**values, **_sizes(values, path)}
+
+
+def _model_type(values: Mapping[str, Any], path: Path) -> str:
+    """'electra' or 'bert'; where the field is missing, what the architectures' names begin with."""
+    kind = values.get("model_type")
+    names = values.get("architectures")
+    if kind is None and isinstance(names, list):
+        families = {family for name in names for family in ("electra", "bert") if str(name).lower().startswith(family)}
+        kind = families.pop() if len(families) == 1 else None
+    if kind is None:
+        raise UserError(f'{path}: model_type is missing; add "model_type": "electra" or "bert", whichever the weights are of')
+    if kind not in ("electra", "bert"):
+        raise UserError(f"{path} describes a model of type '{kind}', not an ELECTRA (model_type 'electra') or a BERT ('bert'); give one of these")
+    return str(kind)
+
+
+def _check_fields(values: Mapping[str, Any], path: Path) -> None:
+    """Check that every field is implemented, has no influence, or has the value at which it has none."""
+    for key, value in values.items():
+        if key in DEFAULTS:
+            if not any(value is default or (value == default and type(value) is type(default)) for default in DEFAULTS[key]):
+                shown = json.dumps(value)[:60]
+                remedy = REMEDIES.get(key, f"only {' or '.join(json.dumps(default) for default in DEFAULTS[key])} is implemented")
+                raise UserError(f"{path}: {key} {shown} changes the computation and is not supported; {remedy}")
+        elif key not in READ and key not in HARMLESS and not key.startswith("electra_") and value is not None and value not in ({}, []):
+            raise UserError(
+                f"{path}: field '{key}' ({json.dumps(value)[:60]}) is not known, so it may change the computation; delete it if it does not"
+            )
+    if (name := values.get("hidden_act", "gelu")) not in ACTIVATIONS:
+        raise UserError(f"{path}: hidden_act {name!r} is not supported; supported activations: {', '.join(ACTIVATIONS)}")
+    if not isinstance(values.get("tie_word_embeddings", True), bool):
+        raise UserError(f"{path}: tie_word_embeddings is {values['tie_word_embeddings']!r}; expected true or false")
+
+
+def _sizes(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Sizes and rates, with the defaults of `transformers`; a BERT's embeddings have the width of its states."""
+    bert = values["model_type"] == "bert"
+    found: dict[str, Any] = {key: values.get(key, pair[bert]) for key, pair in SIZES.items()}
+    found["embedding_size"] = found["hidden_size"] if bert else values.get("embedding_size", 128)
+    for key, value in found.items():
+        limit = 10_000_000 if key == "vocab_size" else 100_000
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= limit:
+            raise UserError(f"{path}: {key} is {value!r}; expected a whole number between 1 and {limit}")
+    if found["hidden_size"] % found["num_attention_heads"]:
+        raise UserError(f"{path}: hidden_size {found['hidden_size']} is not a multiple of num_attention_heads {found['num_attention_heads']}")
+    for key, default in RATES.items():
+        found[key] = value = values.get(key, default)
+        most = 1.0 if key.endswith("prob") else 1e4
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+            raise UserError(f"{path}: {key} is {value!r}; expected a number between 0 and {most:g}")
+    rate = values.get("classifier_dropout")
+    if rate is not None and (not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate <= 1):
+        raise UserError(f"{path}: classifier_dropout is {rate!r}; expected a number between 0 and 1, or null")
+    pad = values.get("pad_token_id", 0)
+    if pad is not None and (not isinstance(pad, int) or isinstance(pad, bool) or not 0 <= pad < found["vocab_size"]):
+        raise UserError(f"{path}: pad_token_id is {pad!r}; expected null or an id below vocab_size {found['vocab_size']}")
+    return found
+
+
+# ---- architecture ----
+
+
+def _architecture(values: Mapping[str, Any], folder: Path, role: str) -> str:
+    """The first architecture that is implemented here; of an empty or missing list, what the names of the weights show.
+
+    An architecture that is not implemented is returned as it is: its encoder can be read.
+    """
+    path, family = folder / "config.json", str(values["model_type"]).capitalize()
+    given = values.get("architectures")
+    if given is not None and not (isinstance(given, list) and all(isinstance(name, str) for name in given)):
+        raise UserError(f"{path}: architectures is {json.dumps(given)[:60]}; expected a list of names")
+    known = [name for name in given or () if name in HEADS and name.startswith(family)]
+    if known:
+        return known[0]
+    if given:
+        if given[0] in HEADS:
+            raise UserError(f"{path}: architectures {given} and model_type '{values['model_type']}' contradict each other; correct one of them")
+        return str(given[0])
+    return architecture_by_names(family, weight_names(folder), path, role)
+
+
+ROLE_HEADS = {
+    "classifier": ("classification",),
+    "token-classification": ("tagging",),
+    "question-answering": ("span",),
+    "generator": ("masked-lm",),
+    "discriminator": ("replaced-tokens",),
+    "task": ("classification", "tagging", "span"),
+}
+"""What a checkpoint must do -> the heads that do it."""
+
+
+def architecture_by_names(family: str, names: Collection[str], path: Path, role: str) -> str:
+    """The architecture whose head is among the names of the weights: FamilyModel if there is no head.
+
+    Raises:
+        UserError: several are possible, and the role does not decide.
+    """
+    found: list[str] = []
+    pooled = any(name.endswith("pooler.dense.weight") for name in names)
+
+    def add(kind: str, weight: str) -> None:
+        if weight in names:
+            found.append(family + kind)
+
+    if family == "Electra":
+        add("ForPreTraining", "discriminator_predictions.dense.weight")
+        add("ForMaskedLM", "generator_predictions.dense.weight")
+        add("ForSequenceClassification", "classifier.out_proj.weight")
+        add("OriginalClassifier", "classifier.original.weight")
+        add("ForTokenClassification", "classifier.weight")
+        add("OriginalQuestionAnswering", "qa_start.weight")
+    else:
+        add("ForPreTraining" if "cls.seq_relationship.weight" in names else "ForMaskedLM", "cls.predictions.transform.dense.weight")
+        add("ForTokenClassification", "classifier.weight")
+        if pooled:
+            # Old files of a token classifier have a pooler too, which it does not use.
+            add("ForSequenceClassification", "classifier.weight")
+    add("ForQuestionAnswering", "qa_outputs.weight")
+    if len(found) > 1 and role in ROLE_HEADS:
+        found = [name for name in found if HEADS[name] in ROLE_HEADS[role]] or found
+    if len(found) > 1 and role == "encoder":
+        return f"{family}Model"
+    if len(found) > 1:
+        raise UserError(
+            f'{path}: architectures is missing, and the weights fit {" and ".join(found)}; add "architectures": ["{found[0]}"] or the other'
+        )
+    return found[0] if found else f"{family}Model"
+
+
+# ---- labels ----
+
+
+def labels(values: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    """Class names in id order, as `transformers` resolves `id2label` and `num_labels`; LABEL_0, LABEL_1, ... where they are not given.
+
+    A `num_labels` that contradicts `id2label` wins; `label2id` alone is not read.
+
+    Raises:
+        UserError: ids that are not 0, 1, ..., or names that are not unique.
+    """
+    table, count = values.get("id2label"), values.get("num_labels", 2 if values.get("id2label") is None else None)
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 1_000_000):
+        raise UserError(f"{path}: num_labels is {count!r}; expected a whole number above 0")
+    if table is not None and not isinstance(table, dict):
+        raise UserError(f"{path}: id2label is a {type(table).__name__}; expected an object with the ids 0, 1, ... as keys")
+    if table is None or (count is not None and count != len(table)):
+        return tuple(f"LABEL_{i}" for i in range(count or 2))
+    by_id = {int(key): name for key, name in table.items() if re.fullmatch(r"\s*\d+\s*", key)}
+    if not table or sorted(by_id) != list(range(len(table))):
+        raise UserError(
+            f"{path}: id2label has the ids {', '.join(list(table)[:5]) or 'of nothing'}; expected 0 to {max(0, len(table) - 1)}, each once"
+        )
+    names = []
+    for i in range(len(by_id)):
+        if isinstance(by_id[i], bool) or not isinstance(by_id[i], str | int | float):
+            raise UserError(f"{path}: id2label {i} is {by_id[i]!r}; expected a name")
+        names.append(str(by_id[i]))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path}: id2label has the name '{twice}' twice; give every id a name of its own")
+    return tuple(names)
+
+
+def _check_problem(values: Mapping[str, Any], count: int, path: Path) -> None:
+    problem = values.get("problem_type")
+    if problem is not None and problem not in PROBLEMS:
+        raise UserError(f"{path}: problem_type is {problem!r}; expected null or one of {', '.join(PROBLEMS)}")
+    if problem == "single_label_classification" and count == 1:
+        raise UserError(f"{path}: problem_type '{problem}' needs more than one label, id2label has 1; for a number use 'regression'")
+
+
+# ---- files of weights ----
+
+SINGLE = ("model.safetensors", "pytorch_model.bin")
+SAFETENSORS_INDEX, BIN_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
+LARGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header."""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint's weights, looked for as `transformers` does: safetensors, its shards, pytorch_model.bin, its shards.
+
+    Raises:
+        UserError: there are none, a shard is missing, or an index names files elsewhere.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise UserError(f"{folder}/adapter_config.json: an adapter changes these weights; merge it into the model and save that again")
+    for single, index in ((SINGLE[0], SAFETENSORS_INDEX), (SINGLE[1], BIN_INDEX)):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            return _shards(folder / index)
+    if (folder / "artefact.json").exists():
+        raise UserError(f"{folder} has no weights: it is an artifact for inference; give the checkpoint it was built from")
+    others = sorted(path.name for path in folder.glob("*") if path.suffix in (".h5", ".msgpack", ".safetensors", ".bin", ".gguf", ".ckpt"))
+    hint = f"; {', '.join(others[:3])} is not read, save the model with transformers again" if others else ""
+    raise UserError(f"{folder} has no model.safetensors or pytorch_model.bin, nor their shards{hint}")
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted({str(name) for name in table.values()})
+    except (ValueError, OSError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{index} is not an index of weights ({type(error).__name__}: {error}); fetch it again") from None
+    if not names or any("/" in name or "\\" in name or name.startswith(".") for name in names):
+        raise UserError(f"{index}: weight_map names {names[:3]}; expected files next to it")
+    for name in names:
+        if not (index.parent / name).is_file():
+            raise UserError(f"{index}: shard {name} is missing; fetch all {len(names)} files")
+    return [index.parent / name for name in names]
+
+
+def weight_names(folder: Path) -> set[str]:
+    """Names of a checkpoint's weights; of safetensors files by their headers alone.
+
+    Raises:
+        UserError: no weights, or damaged ones.
+    """
+    names: set[str] = set()
+    for path in weight_files(folder):
+        if path.suffix == ".safetensors":
+            names |= safetensors_header(path).keys()
+        else:
+            from electra.model.huggingface import read_weights
+
+            return set(read_weights(folder))
+    return names
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """Name -> {dtype, shape, data_offsets} of a safetensors file.
+
+    Raises:
+        UserError: damaged.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if length <= min(LARGEST_HEADER, path.stat().st_size) else None
+    except (OSError, ValueError):
+        header = None
+    if not isinstance(header, dict):
+        raise UserError(f"{path} is damaged or incomplete; fetch it again")
+    header.pop("__metadata__", None)
+    return header
