@@ -202,6 +202,9 @@ def from_hf(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> tu
         if theirs in tensors:
             encoder_of(module).kept[name] = _checked(tensors[theirs], theirs, where).float()
             used.add(theirs)
+    if "head.output.bias" in state:
+        # A tied output has these names in old files.
+        used |= {DECODER_BIAS, "cls.predictions.bias", OUTPUT_MATRIX[family_of(architecture)]}
     return tuple(name for name in tensors if name not in used and not name.endswith((".position_ids", ".token_type_ids")))
 
 

@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
         ("--num-attention-heads", "12", "--generator-attention-heads", "4"),
         "give --generator-attention-heads",
     ),
-    "an activation": ({"bert_config.json": {**DISCRIMINATOR, "hidden_act": "tanh"}}, (), "'tanh'"),
+    "an activation": ({"bert_config.json": {**DISCRIMINATOR, "hidden_act": "selu"}}, (), "'selu'"),
     "not JSON": ({"bert_config.json": "{"}, (), "bert_config.json is not valid JSON"),
 }
 
