@@ -1,4 +1,6 @@
-"""config.json of an ELECTRA or a BERT -> checked values, as `transformers` resolves them: architecture, labels, sizes, activation; without torch.
+"""config.json of an ELECTRA or a BERT -> checked values, as `transformers` resolves them: architecture, labels, sizes, activation.
+
+Also the files of the weights; torch is imported only to read these.
 
 A field that changes the computation is implemented or refused; a field that is not known here is refused too, unless it is empty. The lists
 below name what `transformers` and the model files in circulation write.
@@ -10,10 +12,13 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from electra.errors import UserError
 from electra.storage.resolve import HEADS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SIZES: dict[str, tuple[int, int]] = {
     "vocab_size": (30522, 30522),
@@ -343,9 +348,7 @@ def weight_names(folder: Path) -> set[str]:
         if path.suffix == ".safetensors":
             names |= safetensors_header(path).keys()
         else:
-            from electra.model.huggingface import read_weights
-
-            return set(read_weights(folder))
+            names |= _read_file(path).keys()
     return names
 
 
@@ -365,3 +368,34 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged or incomplete; fetch it again")
     header.pop("__metadata__", None)
     return header
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All weights of a folder (tensors only, never pickled code) -> name -> tensor as it is in the file, with current names.
+
+    Raises:
+        UserError: there are none, or a file is damaged.
+    """
+    found: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        found |= _read_file(path)
+    return {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value for name, value in found.items()}
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"{path} cannot be read ({reason}); it is damaged or incomplete: fetch it again") from None
+    except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise UserError(f"{path} is damaged, or contains more than plain tensors, which is never loaded") from None
+    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
+        raise UserError(f"{path} contains no table of tensors; expected name -> tensor, as save_pretrained writes it")
+    return dict(tensors)

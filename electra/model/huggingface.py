@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from electra.errors import UserError
@@ -24,7 +23,7 @@ from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.flops import SHAPE
 from electra.model.generators import Generator, TwoTowerGenerator
 from electra.model.heads import JointQAModel
-from electra.model.hf_config import ROLE_HEADS, read_config, weight_files
+from electra.model.hf_config import ROLE_HEADS, read_config, read_weights
 from electra.model.initialization import initialize
 from electra.model.objectives import Discriminator
 from electra.model.task_models import Classifier, QAModel, TokenClassifier
@@ -271,33 +270,6 @@ def encoder_config(values: Mapping[str, Any]) -> EncoderConfig:
     """What `read_config` returned -> EncoderConfig."""
     rates = {"dropout": values["hidden_dropout_prob"], "attention_dropout": values["attention_probs_dropout_prob"]}
     return EncoderConfig(**{key: values[key] for key in SAME_NAME if key in values}, **rates)
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All weights of a folder (tensors only, never pickled code) -> name -> tensor as it is in the file, with current names.
-
-    Raises:
-        UserError: there are none, or a file is damaged.
-    """
-    found: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        found |= _read_file(path)
-    return {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value for name, value in found.items()}
-
-
-def _read_file(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"{path} cannot be read ({reason}); it is damaged or incomplete: fetch it again") from None
-    except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise UserError(f"{path} is damaged, or contains more than plain tensors, which is never loaded") from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise UserError(f"{path} contains no table of tensors; expected name -> tensor, as save_pretrained writes it")
-    return dict(tensors)
 
 
 def fit_names(tensors: Mapping[str, Tensor], architecture: str, config: EncoderConfig, where: Path) -> dict[str, Tensor]:
