@@ -27,9 +27,9 @@ from electra.config import (
     merge,
     on_off,
     plain_type,
+    preset_files,
     preset_values,
     presets,
-    read_toml,
     resumed,
 )
 from electra.errors import UserError, did_you_mean
@@ -110,8 +110,9 @@ def _default(cls: type, path: tuple[str, ...]) -> Any:
 
 def _set_by_presets(kind: str) -> set[tuple[str, ...]]:
     """Paths of the leaves that at least one packaged preset sets."""
-    values = [read_toml(file) for file in presets(kind).values()]
-    return {(section, name) for preset in values for section, table in preset.items() if isinstance(table, dict) for name in table}
+    # Their bases are packaged, too.
+    tables = (item for values in preset_files(kind).values() for item in values.items())
+    return {(section, name) for section, table in tables if isinstance(table, dict) for name in table}
 
 
 def _shown_default(current: Any, parse: Callable[[str], Any] | None, by_preset: bool) -> str:

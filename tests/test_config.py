@@ -378,18 +378,20 @@ def test_not_a_fraction(text: str) -> None:
         config.fraction(text)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Below:
+    width: int = 1
+    """How wide,
+    in metres."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Above(Below):
+    height: int = field(default=2)
+    """How high."""
+
+
 def test_help_of_a_field_is_its_docstring() -> None:
-    @dataclass(frozen=True, kw_only=True)
-    class Below:
-        width: int = 1
-        """How wide,
-        in metres."""
-
-    @dataclass(frozen=True, kw_only=True)
-    class Above(Below):
-        height: int = field(default=2)
-        """How high."""
-
     assert config.field_help(Above) == {"width": "How wide, in metres.", "height": "How high."}
 
 

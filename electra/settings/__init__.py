@@ -4,32 +4,50 @@ A docstring under a field is its help on the command line; a class docstring is 
 Sizes have Hugging Face's names, ideas the paper's.
 """
 
-from electra.settings.corpus import DatasetSettings, PrepareSettings, VocabSettings
-from electra.settings.export import BuildSettings, CompareSettings, ConvertSettings, PushSettings
-from electra.settings.finetune import AblateSettings, DemoSettings, DistillationSettings, FinetuneSettings, SuiteSettings
-from electra.settings.infer import (
-    DetectSettings,
-    EmbedSettings,
-    EvaluateSettings,
-    InspectSettings,
-    PlotSettings,
-    PredictSettings,
-    ScoreSettings,
-    ServeSettings,
-    SignificanceSettings,
-    SubmitSettings,
-)
-from electra.settings.pretrain import (
-    DataSettings,
-    LoopSettings,
-    ModelSettings,
-    ObjectiveSettings,
-    OptimizerSettings,
-    PretrainSettings,
-    WatchSettings,
-    phases,
-)
-from electra.settings.sections import ColumnSettings, ComputeSettings
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from electra.settings.corpus import DatasetSettings, PrepareSettings, VocabSettings
+    from electra.settings.export import BuildSettings, CompareSettings, ConvertSettings, PushSettings
+    from electra.settings.finetune import AblateSettings, DemoSettings, DistillationSettings, FinetuneSettings, SuiteSettings
+    from electra.settings.infer import (
+        DetectSettings,
+        EmbedSettings,
+        EvaluateSettings,
+        InspectSettings,
+        PlotSettings,
+        PredictSettings,
+        ScoreSettings,
+        ServeSettings,
+        SignificanceSettings,
+        SubmitSettings,
+    )
+    from electra.settings.pretrain import (
+        DataSettings,
+        LoopSettings,
+        ModelSettings,
+        ObjectiveSettings,
+        OptimizerSettings,
+        PretrainSettings,
+        WatchSettings,
+        phases,
+    )
+    from electra.settings.sections import ColumnSettings, ComputeSettings
+
+# Imported on first use (PEP 562): a command makes the classes of its own verb, not of all.
+_NAMES = {
+    "corpus": "DatasetSettings PrepareSettings VocabSettings",
+    "export": "BuildSettings CompareSettings ConvertSettings PushSettings",
+    "finetune": "AblateSettings DemoSettings DistillationSettings FinetuneSettings SuiteSettings",
+    "infer": "DetectSettings EmbedSettings EvaluateSettings InspectSettings PlotSettings PredictSettings ScoreSettings ServeSettings SignificanceSettings "
+    "SubmitSettings",
+    "pretrain": "DataSettings LoopSettings ModelSettings ObjectiveSettings OptimizerSettings PretrainSettings WatchSettings phases",
+    "sections": "ColumnSettings ComputeSettings",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "AblateSettings",
@@ -65,3 +83,11 @@ __all__ = [
     "WatchSettings",
     "phases",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'electra.settings' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"electra.settings.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

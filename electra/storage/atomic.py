@@ -6,7 +6,6 @@ no run killed at any moment, ever sees a partial one.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -138,6 +137,8 @@ def replace_folder(source: Path, target: Path) -> None:
 
 def sha256(path: Path | str) -> str:
     """Hex digest of a file's content."""
+    import hashlib  # loads OpenSSL, which `--help` does not need
+
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
