@@ -13,6 +13,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 import re
 import sys
@@ -153,7 +154,7 @@ def field_help(cls: type) -> dict[str, str]:
         if not dataclasses.is_dataclass(base):
             continue
         body = _classes(base.__module__)[base.__name__]
-        for node, after in zip(body, body[1:], strict=False):
+        for node, after in itertools.pairwise(body):
             if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
                 assert isinstance(node.target, ast.Name)
                 found[node.target.id] = " ".join(str(after.value.value).split())

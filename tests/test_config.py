@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import subprocess
+import sys
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -628,3 +630,11 @@ def test_a_setting_of_presets_is_deprecated_as_a_flag(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == (
         "electra pretrain: --mask-frequency-power is deprecated; set mask_frequency_power under [objective] in a TOML file given as preset\n"
     )
+
+
+def test_settings_are_imported_by_verb() -> None:
+    """`electra predict` does not make the classes of pre-training; every public name is found."""
+    assert sorted(settings._MODULES) == settings.__all__ and all(getattr(settings, name) for name in settings.__all__)
+    code = "import sys; from electra.settings import PredictSettings; print(sorted(n for n in sys.modules if n.startswith('electra.settings.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['electra.settings.infer', 'electra.settings.sections']\n"

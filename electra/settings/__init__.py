@@ -42,8 +42,8 @@ _NAMES = {
     "corpus": "DatasetSettings PrepareSettings VocabSettings",
     "export": "BuildSettings CompareSettings ConvertSettings PushSettings",
     "finetune": "AblateSettings DemoSettings DistillationSettings FinetuneSettings SuiteSettings",
-    "infer": "DetectSettings EmbedSettings EvaluateSettings InspectSettings PlotSettings PredictSettings ScoreSettings ServeSettings SignificanceSettings "
-    "SubmitSettings",
+    "infer": "DetectSettings EmbedSettings EvaluateSettings InspectSettings PlotSettings PredictSettings ScoreSettings ServeSettings "
+    "SignificanceSettings SubmitSettings",
     "pretrain": "DataSettings LoopSettings ModelSettings ObjectiveSettings OptimizerSettings PretrainSettings WatchSettings phases",
     "sections": "ColumnSettings ComputeSettings",
 }
@@ -91,3 +91,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"electra.settings.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -16,12 +16,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from electra import config
 from electra.contracts import Task
 from electra.errors import UserError
-from electra.settings import EvaluateSettings, FinetuneSettings
+
+if TYPE_CHECKING:
+    from electra.settings import EvaluateSettings, FinetuneSettings
 
 RECORD = "electra_input_spec"
 """Key in config.json: max_length and, of a fine-tuned model, the options of its task."""
