@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from electra.errors import UserError, did_you_mean
 from electra.inference.artifact import damaged_files, is_artifact, open_artifact
 from electra.model import flops
 from electra.model.flops import SHAPE
+from electra.model.hf_config import BIN_INDEX, SAFETENSORS_INDEX, SINGLE, read_config, weight_files
 from electra.protobuf import describe_checkpoint, is_checkpoint
 from electra.settings import PretrainSettings, phases
 from electra.storage import remote, resolve
@@ -118,27 +119,48 @@ def read_json(path: Path) -> Any:
 
 
 def _checkpoint(folder: Path) -> Description:
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict) or config.get("model_type") != "electra":
-        kind = config.get("model_type") if isinstance(config, dict) else None
-        raise UserError(f"{folder} holds a model of type '{kind}', not an ELECTRA")
-    architecture = resolve.architecture_in(config)
-    out: Description = {"kind": "checkpoint", "path": str(folder), "architecture": architecture}
-    out |= {key: config[key] for key in SHAPE if key in config}
-    if "Classif" in architecture and config.get("id2label"):
-        out["labels"] = [config["id2label"][key] for key in sorted(config["id2label"], key=int)]
-    weights, legacy = folder / "model.safetensors", folder / "pytorch_model.bin"
-    if weights.exists():
-        out |= _weights(weights)
-    elif legacy.exists():
-        out |= {"file": legacy.name, "size_bytes": legacy.stat().st_size}
-    else:
-        raise UserError(f"{folder} has a config.json but no weights (model.safetensors or pytorch_model.bin); it is incomplete")
+    """Of an ELECTRA or a BERT with any head, and of the generator next to it."""
+    note = None
+    try:
+        values = read_config(folder)
+    except UserError as error:
+        # Without 'architectures' the head may be uncertain; the encoder, which `embed` uses, is not.
+        values, note = read_config(folder, "encoder"), str(error)
+    architecture = resolve.architecture_in(values)
+    head = resolve.HEADS.get(architecture, "not implemented; the encoder is")
+    out: Description = {"kind": "checkpoint", "path": str(folder), "architecture": architecture, "model_type": values["model_type"], "head": head}
+    out |= {key: values[key] for key in (*SHAPE, "type_vocab_size")} | {"hidden_act": values.get("hidden_act", "gelu")}
+    if head in ("classification", "tagging"):
+        out |= {"labels": list(values["id2label"].values())} | ({"problem_type": values["problem_type"]} if values.get("problem_type") else {})
+    files = [{"file": path.name, "size_bytes": path.stat().st_size} | _weights(path) for path in weight_files(folder)]
+    out |= files[0] if len(files) == 1 else _joined(files)
     if (folder / "generator" / "config.json").exists():
         out["generator"] = {key: value for key, value in _checkpoint(folder / "generator").items() if key != "kind"}
     out["tokenizer"] = any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
+    out |= _tokens(folder, values["vocab_size"]) if out["tokenizer"] else {}
     out["resumable"] = (folder / "training").is_dir()
-    return out
+    return out | ({"note": note} if note else {})
+
+
+def _joined(shards: Sequence[Description]) -> Description:
+    """The descriptions of several files of weights as one."""
+    out: Description = {"files": [shard["file"] for shard in shards]}
+    if all("num_tensors" in shard for shard in shards):
+        out |= {key: sum(shard[key] for shard in shards) for key in ("num_parameters", "num_tensors")}
+        out["dtype"] = ", ".join(sorted({name for shard in shards for name in shard["dtype"].split(", ")}))
+    return out | {"size_bytes": sum(shard["size_bytes"] for shard in shards)}
+
+
+def _tokens(folder: Path, rows: int) -> Description:
+    """A checkpoint's tokenizer: its kind, its tokens, and how many of the embedding table's rows have none."""
+    from electra.data.tokenizer import load_tokenizer
+
+    try:
+        tokenizer = load_tokenizer(folder)
+    except UserError as error:
+        return {"tokenizer_error": str(error)}
+    kind = f"{type(tokenizer.backend.model).__name__}, {'uncased' if tokenizer.lowercase else 'cased'}"
+    return {"tokenizer_kind": kind, "tokens": tokenizer.vocab_size, "rows_without_token": rows - tokenizer.vocab_size}
 
 
 def _artifact(path: Path) -> Description:
@@ -153,7 +175,9 @@ def _artifact(path: Path) -> Description:
 
 
 def _weights(path: Path) -> Description:
-    """The header of a safetensors file -> parameters, types, bytes; the file's length must agree with it."""
+    """The header of a safetensors file -> parameters, types, bytes; the file's length must agree with it. Of other files nothing."""
+    if path.suffix != ".safetensors":
+        return {}
     damaged = UserError(f"{path} is damaged or incomplete; fetch or write it again")
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -332,7 +356,7 @@ def _corpus(path: Path | str) -> Description:
 FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
     (("manifest.json",), _shards),
     (("config.toml", "metrics.jsonl", "checkpoints", "scores.json"), _run),
-    (("config.json", "model.safetensors", "pytorch_model.bin"), _checkpoint),
+    (("config.json", *SINGLE, SAFETENSORS_INDEX, BIN_INDEX), _checkpoint),
     (("tokenizer.json", "vocab.txt"), _tokenizer),
 ]
 """Files in a folder -> its description; the first row that matches."""
