@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -77,6 +78,11 @@ def same(ours: Any, theirs: Any, tolerance: float = 1e-4) -> None:
     assert numbers[0] == pytest.approx(numbers[1], abs=tolerance)
 
 
+def words(answers: Iterable[Any]) -> list[Any]:
+    """Proposals for masks -> their scores and tokens; the filled text is written otherwise by `transformers`, which keeps [CLS] and [SEP]."""
+    return [[[row["score"], row["token"]] for row in np.ravel(answer).tolist()] for answer in answers]
+
+
 def theirs(kind: str) -> Any:
     """The answers of `transformers`."""
     folder = str(saved(kind))
@@ -87,11 +93,11 @@ def theirs(kind: str) -> Any:
     if kind == "BertForQuestionAnswering":
         return span_probabilities()
     if kind == "BertForMaskedLM":
-        return [transformers.pipeline("fill-mask", model=folder, top_k=4)(text) for text in MARKED]
+        return words(transformers.pipeline("fill-mask", model=folder, top_k=4)(text) for text in MARKED)
     tokenizer, model = transformers.AutoTokenizer.from_pretrained(folder), getattr(transformers, kind).from_pretrained(folder).eval()
     if kind == "BertForPreTraining":
         # No pipeline of `transformers` reads this class.
-        return [likeliest(tokenizer, model, text) for text in MARKED]
+        return words(likeliest(tokenizer, model, text) for text in MARKED)
     with torch.no_grad():
         return [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy() for text in TEXTS]
 
@@ -125,17 +131,14 @@ def span_probabilities() -> list[float]:
 def ours(kind: str, place: Path) -> Any:
     """The same from us, by pipelines and `load`."""
     if kind == "BertForSequenceClassification":
-        return pipeline("text-classification", place)(TEXTS, top_k=None)
+        return pipeline("text-classification", place)(list(TEXTS), top_k=None)
     if kind == "BertForTokenClassification":
         return pipeline("token-classification", place)(TEXTS, ignore_labels=())
     if kind == "BertForQuestionAnswering":
         found = pipeline("question-answering", place)(question=QUESTION, context=CONTEXT)
         return [found["score"], found["start"], found["end"]]
-    if kind == "BertForMaskedLM":
-        return [pipeline("fill-mask", place)(text, top_k=4) for text in MARKED]
-    if kind == "BertForPreTraining":
-        masks = [pipeline("fill-mask", place)(text, top_k=4) for text in MARKED]
-        return [[{"score": row["score"], "token": row["token"]} for row in np.ravel(mask).tolist()] for mask in masks]
+    if kind in ("BertForMaskedLM", "BertForPreTraining"):
+        return words(pipeline("fill-mask", place)(text, top_k=4) for text in MARKED)
     return load(place).embed(TEXTS)
 
 
@@ -179,9 +182,7 @@ def test_http_answers_as_transformers(kind: str) -> None:
         elif kind == "BertModel":
             answer = call(served.url, "/embed", {"inputs": list(TEXTS), "normalize": False}).json
         else:
-            answer = [call(served.url, "/", {"inputs": text, "parameters": {"top_k": 4}}).json for text in MARKED]
-            if kind == "BertForPreTraining":
-                answer = [[{"score": row["score"], "token": row["token"]} for row in np.ravel(mask).tolist()] for mask in answer]
+            answer = words(call(served.url, "/", {"inputs": text, "parameters": {"top_k": 4}}).json for text in MARKED)
     same(answer, theirs(kind), 1e-4)
     assert "embed" in str(found)
 
@@ -264,17 +265,19 @@ def labelled(kind: str, folder: Path) -> list[str]:
         rows = "".join(f'"{text}",{label}\n' for text, label in zip(TEXTS, best, strict=True))
         (folder / "new.csv").write_text(f"text,label\n{rows}")
         return ["--task", "own", "--data", str(folder / "new.csv")]
-    sentences = [[(token["word"], token["entity"]) for token in tokens if not token["word"].startswith("##")] for tokens in found]
+    # Each word has the tag of its first token.
+    starts = [{token["start"]: token["entity"] for token in tokens} for tokens in found]
+    sentences = [[(m.group(), tags[m.start()]) for m in re.finditer(r"\S+", text)] for text, tags in zip(TEXTS, starts, strict=True)]
     (folder / "new.txt").write_text("".join("".join(f"{word} {tag}\n" for word, tag in rows) + "\n" for rows in sentences))
     return ["--task", "tagging", "--data", str(folder / "new.txt")]
 
 
 @pytest.mark.parametrize("kind", [case(kind, form=kind, where=("evaluate", "compare"), outcome="exact") for kind in list(HEADS)[:2]])
 def test_evaluate_and_compare(kind: str, run: Run, tmp_path: Path) -> None:
-    words, main = labelled(kind, tmp_path), "accuracy" if kind == "BertForSequenceClassification" else "f1"
+    data, main = labelled(kind, tmp_path), "accuracy" if kind == "BertForSequenceClassification" else "f1"
     expected = 2 / 3 if main == "accuracy" else 1.0
-    assert json.loads(run("evaluate", saved(kind), *words, "--json")[-1])[main] == pytest.approx(expected)
-    compared = json.loads(run("compare", saved(kind), built(kind, "onnx"), *words, "--calls", "10", "--threads", "1", "--json")[-1])
+    assert json.loads(run("evaluate", saved(kind), *data, "--json")[-1])[main] == pytest.approx(expected)
+    compared = json.loads(run("compare", saved(kind), built(kind, "onnx"), *data, "--calls", "10", "--threads", "1", "--json")[-1])
     for row in compared["rows"]:
         assert row["error"] is None and row["score"] == pytest.approx(expected)
     assert compared["rows"][1]["agreement"] == 1.0 and compared["rows"][1]["largest_difference"] < 1e-4
@@ -289,4 +292,4 @@ def test_finetune_keeps_a_bert(kind: str, run: Run, tmp_path: Path) -> None:
     run("finetune", "own", "--model", saved(kind), *data, "--output", tmp_path / "run", "--epochs", "1", "--device", "cpu")
     assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
     expected = transformers.pipeline("text-classification", model=str(tmp_path / "run" / "best"), top_k=None)(list(TEXTS))
-    same(pipeline("text-classification", tmp_path / "run")(TEXTS, top_k=None), expected, 1e-5)
+    same(pipeline("text-classification", tmp_path / "run")(list(TEXTS), top_k=None), expected, 1e-5)

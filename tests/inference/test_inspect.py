@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance import case
+from hf_forms import as_bin, change_weights, make, set_fields, shard, write_tokenizer
 from tiny_models import checkpoints, oracle, vocabulary
 
 from electra.cli import main
@@ -107,6 +109,79 @@ def test_hostile_header_is_refused(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(UserError, match="damaged or incomplete"):
             describe(str(file))
+
+
+# ---- checkpoints of other people ----
+
+INSPECTED = ("inspect", "embed")
+
+
+def exact(change: Any, expected: dict[str, Any], form: str, kind: str = "BertForSequenceClassification", **config: Any) -> Any:
+    return case(kind, config, change, expected, form=form, where=INSPECTED, outcome="exact")
+
+
+def in_float16(folder: Path) -> None:
+    change_weights(folder, lambda tensors: {name: value.half() for name, value in tensors.items()})
+
+
+def in_old_names(folder: Path) -> None:
+    old = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
+    change_weights(folder, lambda tensors: {name.replace(*old[0]).replace(*old[1]): value for name, value in tensors.items()})
+
+
+FORMS = [
+    exact(lambda folder: None, {"hidden_act": "gelu_new", "head": "classification"}, "hidden_act gelu_new", hidden_act="gelu_new"),
+    exact(shard, {"files": [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)], "dtype": "F32"}, "sharded safetensors"),
+    exact(lambda folder: shard(folder, "bin"), {"files": [f"pytorch_model-0000{i}-of-00003.bin" for i in (1, 2, 3)]}, "sharded pytorch_model.bin"),
+    exact(as_bin, {"file": "pytorch_model.bin"}, "pytorch_model.bin"),
+    exact(in_float16, {"dtype": "F16"}, "float16"),
+    exact(in_old_names, {"labels": ["LABEL_0", "LABEL_1"]}, "gamma and beta"),
+    exact(lambda folder: set_fields(folder, architectures=...), {"head": "span"}, "no architectures", "BertForQuestionAnswering"),
+    exact(lambda folder: set_fields(folder, architectures=...), {"architecture": "BertModel"}, "no architectures, weights that fit two heads"),
+    exact(lambda folder: None, {"vocab_size": 112, "tokens": 99, "rows_without_token": 13}, "more rows than tokens", vocab_size=112),
+    exact(lambda folder: None, {"labels": ["a", "b", "c"]}, "id2label of three", id2label={0: "a", 1: "b", 2: "c"}),
+    exact(lambda folder: None, {"type_vocab_size": 1}, "one segment type", type_vocab_size=1),
+    exact(lambda folder: None, {"head": "tagging"}, "ElectraForTokenClassification", "ElectraForTokenClassification"),
+    exact(lambda folder: None, {"head": "not implemented; the encoder is"}, "BertForMultipleChoice", "BertForMultipleChoice"),
+]
+
+
+@pytest.mark.parametrize(("kind", "config", "change", "expected"), FORMS)
+def test_what_embed_reads_is_described(
+    kind: str, config: dict[str, Any], change: Any, expected: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "m"
+    make(kind, folder, **config)
+    write_tokenizer(folder)
+    change(folder)
+    found = inspect(folder, capsys)
+    assert {key: found[key] for key in expected} == expected
+    (tmp_path / "texts.txt").write_text("w3 w4 w5\n")
+    assert main(["embed", str(folder), str(tmp_path / "texts.txt")]) == 0
+    base = "BertModel" if kind.startswith("Bert") else "ElectraModel"
+    model, tokenizer = getattr(transformers, base).from_pretrained(folder, dtype="float32").eval(), transformers.AutoTokenizer.from_pretrained(folder)
+    states = model(**tokenizer("w3 w4 w5", return_tensors="pt")).last_hidden_state[0].mean(0).tolist()
+    assert json.loads(capsys.readouterr().out) == pytest.approx(states, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        case(
+            {"position_embedding_type": "relative_key"}, "position_embedding_type", form="position_embedding_type", where="inspect", outcome="refused"
+        ),
+        case({"quantization_config": {"bits": 4}}, "quantization_config", form="quantization_config", where="inspect", outcome="refused"),
+        case({"model_type": "roberta"}, "roberta", form="another model_type", where="inspect", outcome="refused"),
+        case({"hidden_act": "snake"}, "hidden_act", form="an unknown hidden_act", where="inspect", outcome="refused"),
+    ],
+)
+def test_what_is_not_read_is_refused_by_name(fields: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make("BertModel", tmp_path)
+    write_tokenizer(tmp_path)
+    set_fields(tmp_path, **fields)
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
 
 
 # ---- push ----
