@@ -1,6 +1,6 @@
 """config.json of an ELECTRA or a BERT -> checked values, as `transformers` resolves them: architecture, labels, sizes, activation.
 
-Also the files of the weights; torch is imported only to read these.
+Also the files of the weights (torch is imported only to read these), and the configurations that lie next to TensorFlow checkpoints.
 
 A field that changes the computation is implemented or refused; a field that is not known here is refused too, unless it is empty. The lists
 below name what `transformers` and the model files in circulation write.
@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electra.errors import UserError
-from electra.storage.resolve import HEADS
+from electra.storage.resolve import HEADS, check_form
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -318,7 +319,8 @@ def weight_files(folder: Path) -> list[Path]:
             return _shards(folder / index)
     if (folder / "artefact.json").exists():
         raise UserError(f"{folder} has no weights: it is an artifact for inference; give the checkpoint it was built from")
-    others = sorted(path.name for path in folder.glob("*") if path.suffix in (".h5", ".msgpack", ".safetensors", ".bin", ".gguf", ".ckpt"))
+    check_form(folder)
+    others = sorted(path.name for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".gguf"))
     hint = f"; {', '.join(others[:3])} is not read, save the model with transformers again" if others else ""
     raise UserError(f"{folder} has no model.safetensors or pytorch_model.bin, nor their shards{hint}")
 
@@ -399,3 +401,76 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise UserError(f"{path} contains no table of tensors; expected name -> tensor, as save_pretrained writes it")
     return dict(tensors)
+
+
+# ---- configurations next to a TensorFlow checkpoint ----
+
+HEAD_WIDTH = 64
+"""Width per attention head of the original's models, unless they say otherwise."""
+SHAPES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "type_vocab_size")
+"""What the shapes of the variables say; a configuration must agree."""
+HPARAMS = ("model_size", "model_hparam_overrides", "generator_hidden_size", "generator_layers", "electra_objective")
+"""Keys by which the original's `--hparams` are recognized."""
+LOWERCASE = "do_lower_case"
+MODEL_SIZES = {"small": (256, 12), "base": (768, 12), "large": (1024, 24)}
+NESTED = {"bert_config": "", "discriminator_config": "", "generator_config": "generator"}
+MOST_CONFIG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """Values of one network from a JSON file."""
+
+    path: Path
+    of_generator: bool
+    values: Mapping[str, Any]
+
+
+def find_configurations(folder: Path) -> list[Configuration]:
+    """The configurations in a folder: BERT's and ELECTRA's config.json under any name, and the original's `--hparams`.
+
+    Raises:
+        UserError: a file named as a configuration is not valid JSON.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MOST_CONFIG_BYTES else None
+        except (OSError, ValueError) as error:
+            if "config" in path.name and "tokenizer" not in path.name:
+                raise UserError(f"{path} is not valid JSON ({error}); correct it, or move it away") from None
+            continue
+        if not isinstance(values, dict):
+            continue
+        generator = "generator" in path.name.lower()
+        parts = [(generator, values)] if "num_attention_heads" in values or "hidden_size" in values else []
+        parts += [(bool(role), values[key]) for key, role in NESTED.items() if isinstance(values.get(key), dict)]
+        for hparams in (values, values.get("hparams")):
+            if isinstance(hparams, dict) and any(key in hparams for key in HPARAMS) and not parts:
+                parts = list(zip((False, True), _from_hparams(hparams, path), strict=True))
+        found += [Configuration(path=path, of_generator=of_generator, values=part) for of_generator, part in parts]
+    return found
+
+
+def _from_hparams(hparams: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The original's hyperparameters -> its configurations of discriminator and generator (`get_bert_config`, `get_generator_config`)."""
+    width, layers = MODEL_SIZES.get(hparams.get("model_size", "small"), (None, None))
+    overrides = hparams.get("model_hparam_overrides") or {}
+    values: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "vocab_size": hparams.get("vocab_size"), **overrides}
+    values[LOWERCASE] = hparams.get(LOWERCASE)
+    try:
+        if values["hidden_size"]:
+            usual = {"num_attention_heads": max(1, values["hidden_size"] // HEAD_WIDTH), "intermediate_size": 4 * values["hidden_size"]}
+            values = usual | values
+        generator = {key: value for key, value in values.items() if key not in ("hidden_size", "num_hidden_layers", "embedding_size")}
+        generator |= {"intermediate_size": None, "num_attention_heads": None}
+        if values["hidden_size"]:
+            width = round(values["hidden_size"] * hparams.get("generator_hidden_size", 0.25))
+            generator |= {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": max(1, width // HEAD_WIDTH)}
+        if values["num_hidden_layers"]:
+            generator["num_hidden_layers"] = round(values["num_hidden_layers"] * hparams.get("generator_layers", 1.0))
+        embedding = hparams.get("embedding_size") or (128 if hparams.get("model_size", "small") == "small" else values["hidden_size"])
+        values["embedding_size"] = embedding
+    except (TypeError, AttributeError):
+        raise UserError(f"{path}: a size is not a number; correct it, or move the file away") from None
+    return tuple({k: v for k, v in part.items() if v is not None} for part in (values, generator))  # type: ignore[return-value]

@@ -8,7 +8,6 @@ checkpoint, which must agree with the shapes. Without one, released models have 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,86 +19,14 @@ from torch import nn
 
 from electra.errors import UserError
 from electra.model.encoder import EncoderConfig
-from electra.model.generators import Generator
-from electra.model.hf_config import complete
+from electra.model.generators import Generator, TwoTowerGenerator
+from electra.model.hf_config import HEAD_WIDTH, LOWERCASE, SHAPES, complete, find_configurations
 from electra.model.huggingface import encoder_config, from_hf, new_module, to_hf
 from electra.model.objectives import Discriminator
+from electra.model.task_models import Classifier
 from electra.protobuf import TensorBundle, find_checkpoint, without_slots
 
-__all__ = ["Choices", "Networks", "TensorBundle", "find_checkpoint", "find_configurations", "read_networks"]
-
-HEAD_WIDTH = 64
-
-# ---- configurations next to a checkpoint ----
-
-SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "type_vocab_size")
-"""What the shapes of the variables say; a configuration must agree."""
-HPARAMS = ("model_size", "model_hparam_overrides", "generator_hidden_size", "generator_layers", "electra_objective")
-"""Keys by which the original's `--hparams` are recognized."""
-LOWERCASE = "do_lower_case"
-MODEL_SIZES = {"small": (256, 12), "base": (768, 12), "large": (1024, 24)}
-NESTED = {"bert_config": "", "discriminator_config": "", "generator_config": "generator"}
-MOST_CONFIG_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Configuration:
-    """Values of one network from a JSON file."""
-
-    path: Path
-    of_generator: bool
-    values: Mapping[str, Any]
-
-
-def find_configurations(folder: Path) -> list[Configuration]:
-    """The configurations in a folder: BERT's and ELECTRA's config.json under any name, and the original's `--hparams`.
-
-    Raises:
-        UserError: a file named as a configuration is not valid JSON.
-    """
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            values = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MOST_CONFIG_BYTES else None
-        except (OSError, ValueError) as error:
-            if "config" in path.name and "tokenizer" not in path.name:
-                raise UserError(f"{path} is not valid JSON ({error}); correct it, or move it away") from None
-            continue
-        if not isinstance(values, dict):
-            continue
-        generator = "generator" in path.name.lower()
-        parts = [(generator, values)] if "num_attention_heads" in values or "hidden_size" in values else []
-        parts += [(bool(role), values[key]) for key, role in NESTED.items() if isinstance(values.get(key), dict)]
-        for hparams in (values, values.get("hparams")):
-            if isinstance(hparams, dict) and any(key in hparams for key in HPARAMS) and not parts:
-                parts = list(zip((False, True), _from_hparams(hparams, path), strict=True))
-        found += [Configuration(path=path, of_generator=of_generator, values=part) for of_generator, part in parts]
-    return found
-
-
-def _from_hparams(hparams: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The original's hyperparameters -> its configurations of discriminator and generator (`get_bert_config`, `get_generator_config`)."""
-    width, layers = MODEL_SIZES.get(hparams.get("model_size", "small"), (None, None))
-    overrides = hparams.get("model_hparam_overrides") or {}
-    values: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "vocab_size": hparams.get("vocab_size"), **overrides}
-    values[LOWERCASE] = hparams.get(LOWERCASE)
-    try:
-        if values["hidden_size"]:
-            usual = {"num_attention_heads": max(1, values["hidden_size"] // HEAD_WIDTH), "intermediate_size": 4 * values["hidden_size"]}
-            values = usual | values
-        generator = {key: value for key, value in values.items() if key not in ("hidden_size", "num_hidden_layers", "embedding_size")}
-        generator |= {"intermediate_size": None, "num_attention_heads": None}
-        if values["hidden_size"]:
-            width = round(values["hidden_size"] * hparams.get("generator_hidden_size", 0.25))
-            generator |= {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": max(1, width // HEAD_WIDTH)}
-        if values["num_hidden_layers"]:
-            generator["num_hidden_layers"] = round(values["num_hidden_layers"] * hparams.get("generator_layers", 1.0))
-        embedding = hparams.get("embedding_size") or (128 if hparams.get("model_size", "small") == "small" else values["hidden_size"])
-        values["embedding_size"] = embedding
-    except (TypeError, AttributeError):
-        raise UserError(f"{path}: a size is not a number; correct it, or move the file away") from None
-    return tuple({k: v for k, v in part.items() if v is not None} for part in (values, generator))  # type: ignore[return-value]
-
+__all__ = ["Choices", "Networks", "TensorBundle", "find_checkpoint", "read_networks"]
 
 # ---- networks ----
 
@@ -119,6 +46,17 @@ CLASSIFICATION_TASKS: dict[str, tuple[str, ...]] = {
 """The original's and HFL's classification tasks -> their labels, where these are words."""
 TAGGING_TASKS = ("chunk", "ccg")
 MASKED_LM = {"dense": "generator_predictions.dense", "LayerNorm": "generator_predictions.LayerNorm", "output": "generator_lm_head"}
+BERT_HEADS = {
+    "cls/predictions/transform": "cls.predictions.transform",
+    "cls/predictions/output": "cls.predictions",
+    "cls/seq_relationship/output": "cls.seq_relationship",
+}
+CLASSIFIERS = {
+    ("electra", "classification"): ("ElectraOriginalClassifier", "classifier.original"),
+    ("electra", "tagging"): ("ElectraForTokenClassification", "classifier"),
+    ("bert", "classification"): ("BertForSequenceClassification", "classifier"),
+    ("bert", "tagging"): ("BertForTokenClassification", "classifier"),
+}
 JOINT_QA = {
     "dense": "qa_start",
     "qa_hidden": "qa_end.dense",
@@ -196,17 +134,15 @@ class _Reader:
         if choices.generator_attention_heads is not None and not self.scopes - {"electra", "bert"}:
             raise UserError(f"{self.prefix} has no generator of its own: --generator-attention-heads does not apply")
         if not electra and "bert" in self.scopes:
-            return self._result(self._bert())
+            return self._bert()
         config = self._config("electra") if electra else None
         is_discriminator = self._has("discriminator_predictions/")
         if config is not None and choices.head == "encoder":
-            return self._result(self._build("ElectraModel", config, {"electra": "electra"}))
+            return self._encoder(config)
         generator = self._generator(config)
         if config is not None and not is_discriminator and (generator is None or self.scopes != {"electra"}):
             return self._fine_tuned(config)
-        for name in ("task", "head", "labels"):
-            if getattr(choices, name):
-                raise UserError(f"{self.prefix} is pre-trained: --{name} is for fine-tuned checkpoints")
+        self._check_pretrained()
         if config is None or not is_discriminator:
             if generator is None:
                 raise UserError(f"{self.prefix} has no complete network, only {', '.join(sorted(self.scopes))}")
@@ -233,7 +169,7 @@ class _Reader:
         unused = tuple(sorted(set(self.names.values()) - self.used))
         if isinstance(main, Discriminator) and generator is None:
             self.notes.append("no generator in the checkpoint: only the discriminator is written")
-        elif isinstance(main, Generator):
+        elif isinstance(main, Generator) and "bert" not in self.scopes:
             self.notes.append("no discriminator in the checkpoint: the output is a masked language model")
         lowercase = next((value for c in self.configurations if isinstance(value := c.values.get(LOWERCASE), bool)), None)
         found = {"labels": (), "options": {}, "lowercase": lowercase, **more}
@@ -242,20 +178,29 @@ class _Reader:
     def _has(self, start: str) -> bool:
         return any(name.startswith(start) for name in self.names)
 
+    def _check_pretrained(self) -> None:
+        for name in ("task", "head", "labels"):
+            if getattr(self.choices, name):
+                raise UserError(f"{self.prefix} is pre-trained: --{name} is for fine-tuned checkpoints")
+
     # ---- fine-tuned models ----
 
+    def _encoder(self, config: EncoderConfig, note: str = "") -> Networks:
+        """The encoder alone."""
+        if note:
+            self.notes.append(f"encoder only: {note}")
+        return self._result(self._build(f"{config.model_type.capitalize()}Model", config, {config.model_type: config.model_type}))
+
     def _fine_tuned(self, config: EncoderConfig) -> Networks:
-        """An encoder with the head of its task, where that is known."""
+        """An ELECTRA with the head of its task, where that is known."""
         tasks = sorted({name.split("/")[1] for name in self.names if name.startswith("task_specific/") and name.count("/") > 1})
         task = self.choices.task or (tasks[0] if len(tasks) == 1 else None)
         if self.choices.task and task not in tasks:
             raise UserError(f"--task {task}: the checkpoint has {', '.join(tasks) or 'no task'}")
-        if self.choices.head == "encoder" or task is None:
-            if len(tasks) > 1 and self.choices.head is None:
-                self.notes.append(f"encoder only: the checkpoint has the heads of {', '.join(tasks)}; choose one with --task")
-            elif not tasks:
-                self.notes.append("encoder only: the checkpoint has no head")
-            return self._result(self._build("ElectraModel", config, {"electra": "electra"}))
+        if task is None:
+            if tasks:
+                return self._encoder(config, f"the checkpoint has the heads of {', '.join(tasks)}; choose one with --task")
+            return self._plain_head(config)
         scope = f"task_specific/{task}"
         shapes = {name[len(scope) + 1 : -7]: self._shape(name) for name in self.names if name.startswith(f"{scope}/") and name.endswith("/kernel")}
         if set(shapes) == set(JOINT_QA):
@@ -264,21 +209,40 @@ class _Reader:
             return self._result(self._build("ElectraOriginalQuestionAnswering", config, table))
         kind = self.choices.head or ("classification" if task in CLASSIFICATION_TASKS else "tagging" if task in TAGGING_TASKS else None)
         if set(shapes) != {"dense"} or kind is None:
-            reason = "give --head classification or --head tagging to convert its head" if set(shapes) == {"dense"} else "its head is not known"
-            self.notes.append(f"encoder only: {task} is not a task of the original; {reason}")
-            return self._result(self._build("ElectraModel", config, {"electra": "electra"}))
-        num = shapes["dense"][1]
-        labels = self._labels(num, CLASSIFICATION_TASKS.get(task, ()))
-        architecture, name = {
-            "classification": ("ElectraOriginalClassifier", "classifier.original"),
-            "tagging": ("ElectraForTokenClassification", "classifier"),
-        }[kind]
-        self.notes.append(f"head of {task}: {kind if num > 1 or kind == 'tagging' else 'regression'}, {num} output{'s' * (num > 1)}")
+            remedy = "give --head classification or --head tagging to convert its head" if set(shapes) == {"dense"} else "its head is not known"
+            return self._encoder(config, f"{task} is not a task of the original; {remedy}")
         if task == "sts":
             self.notes.append("the original trains sts on scores divided by 5: the output is from 0 to 1")
-        module = self._build(architecture, config, {"electra": "electra", f"{scope}/dense": name}, num_labels=num)
-        # The original gives all tokens of a sentence to tag segment 1.
-        return self._result(module, labels=labels, options={"token_segment": 1} if kind == "tagging" else {})
+        return self._labelled(config, kind, f"{scope}/dense", shapes["dense"][1], CLASSIFICATION_TASKS.get(task, ()))
+
+    def _labelled(self, config: EncoderConfig, kind: str, scope: str, num: int, known: tuple[str, ...] = ()) -> Networks:
+        """A classifier of texts or tokens whose projection is in a scope."""
+        architecture, name = CLASSIFIERS[config.model_type, kind]
+        self.notes.append(f"head ({scope}): {kind if num > 1 or kind == 'tagging' else 'regression'}, {num} output{'s' * (num > 1)}")
+        labels = self._labels(num, known)
+        module = self._build(architecture, config, {config.model_type: config.model_type, scope: name}, num_labels=num)
+        if isinstance(module, Classifier) and num == 1:
+            module.problem_type = "regression"
+        # The original of ELECTRA gives all tokens of a sentence to tag segment 1.
+        return self._result(module, labels=labels, options={"token_segment": 1} if kind == "tagging" and config.model_type == "electra" else {})
+
+    def _plain_head(self, config: EncoderConfig) -> Networks:
+        """The heads of google-research/bert: `run_squad.py`'s, and `output_weights` of `run_classifier.py`, which token classifiers use too."""
+        family = config.model_type
+        if "cls/squad/output_weights" in self.names:
+            self._check_pretrained()
+            self.notes.append("head (cls/squad): questions, 2 outputs")
+            return self._result(self._build(f"{family.capitalize()}ForQuestionAnswering", config, {family: family, "cls/squad/output": "qa_outputs"}))
+        if "output_weights" not in self.names:
+            self._check_pretrained()
+            return self._encoder(config, "the checkpoint has no head")
+        if self.choices.head is None and family == "electra":
+            return self._encoder(config, "give --head classification or --head tagging to convert the head (output_weights)")
+        if self.choices.head is None:
+            self.notes.append(
+                "output_weights are taken for a classifier of texts, as run_classifier.py writes them; --head tagging if they label tokens"
+            )
+        return self._labelled(config, self.choices.head or "classification", "output", self._shape("output_weights")[0])
 
     def _labels(self, num: int, known: tuple[str, ...]) -> tuple[str, ...]:
         """Names of `num` classes: from --labels, the configuration, or known; empty if nothing says them."""
@@ -298,12 +262,22 @@ class _Reader:
         self.notes.append(f"labels: LABEL_0 to LABEL_{num - 1}, because a TensorFlow checkpoint does not store them; give --labels")
         return ()
 
-    # ---- BERT ----
-
-    def _bert(self) -> nn.Module:
-        transform = {f"cls/predictions/transform/{key}": value for key, value in MASKED_LM.items()}
-        table = {"bert": "electra", **transform, "cls/predictions/output": "generator_lm_head"}
-        return self._build("ElectraForMaskedLM" if self._has("cls/predictions/") else "ElectraModel", self._config("bert"), table)
+    def _bert(self) -> Networks:
+        """A BERT: pre-trained, fine-tuned, or its encoder."""
+        config = self._config("bert")
+        if config.embedding_size != config.hidden_size:
+            raise UserError(
+                f"{self.prefix}: a BERT's embeddings are as wide as its layers, these are {config.embedding_size} of {config.hidden_size}"
+            )
+        if self.choices.task:
+            raise UserError(f"--task {self.choices.task}: a BERT's checkpoint has one task at most")
+        if self.choices.head == "encoder":
+            return self._encoder(config)
+        if not self._has("cls/predictions/"):
+            return self._plain_head(config)
+        self._check_pretrained()
+        architecture = "BertForPreTraining" if self._has("cls/seq_relationship/") else "BertForMaskedLM"
+        return self._result(self._build(architecture, config, {"bert": "bert", **BERT_HEADS}))
 
     # ---- shapes and configuration ----
 
@@ -329,7 +303,7 @@ class _Reader:
             raise UserError(f"{self.prefix}: layer {min(missing)} of {scope}/encoder is missing; the checkpoint is not complete")
         positions, types = (self._shape(f"{embeddings}/embeddings/{kind}_embeddings")[0] for kind in ("position", "token_type"))
         numbers = (vocab_size, embedding_size, hidden_size, max(layers) + 1, intermediate_size, positions, types)
-        sizes = dict(zip(SIZES, numbers, strict=True))
+        sizes = dict(zip(SHAPES, numbers, strict=True))
         network = {"electra": "discriminator" if self._has("discriminator_predictions/") else "encoder", "bert": "BERT"}.get(scope, "generator")
         path, values = self._configured(network, sizes)
         heads = self._heads(network, scope, sizes, path, values)
@@ -380,7 +354,7 @@ class _Reader:
             found = self.configurations
         wrong, fitting = "", []
         for configuration in found:
-            bad = next((key for key in SIZES if configuration.values.get(key, sizes[key]) != sizes[key]), None)
+            bad = next((key for key in SHAPES if configuration.values.get(key, sizes[key]) != sizes[key]), None)
             if bad is None:
                 fitting.append(configuration)
             elif not wrong:
@@ -409,21 +383,22 @@ class _Reader:
         encoders = [scope for scope in table if scope in self.scopes]
         shared = {f"{self._embeddings(scope)}/embeddings": f"{table[scope]}.embeddings" for scope in encoders[:1] if self._embeddings(scope) != scope}
         module = new_module(architecture, config, num_labels, electric=electric)
-        wanted, tensors = set(to_hf(module)), {}
+        if config.model_type == "electra" and config.hidden_act != "gelu" and isinstance(module, Generator | TwoTowerGenerator):
+            raise UserError(f"{self.prefix}: hidden_act '{config.hidden_act}': a masked-LM head of ELECTRA has gelu in Hugging Face's form, always")
+        names, tensors = {}, {}
         for name in self.names:
-            found = _renamed(name, {**shared, **table})
-            if found is None:
+            if (found := _renamed(name, {**shared, **table})) is None:
                 continue
             weight, transposed = found
-            weight = weight.removeprefix("electra.") if architecture == "ElectraModel" else weight
-            if weight not in wanted:
-                if name.startswith(tuple(f"{scope}/{part}" for scope in encoders for part in ("embeddings", "encoder"))):
-                    raise UserError(f"{self.prefix}: variable '{name}' is not part of {architecture}; a model with it is not supported")
-                continue
+            weight = re.sub(r"^(electra|bert)\.", "", weight) if architecture.endswith("Model") else weight
             values = self.bundle.read(self.names[name])
-            tensors[weight] = torch.tensor(values.T if transposed else values, dtype=torch.float32)
-            self.used.add(self.names[name])
-        from_hf(module, tensors, self.prefix)
+            tensors[weight] = torch.tensor(values.T if transposed else values, dtype=torch.float32).contiguous()
+            names[weight] = name
+        unknown = from_hf(module, tensors, self.prefix)
+        parts = tuple(f"{scope}/{part}" for scope in encoders for part in ("embeddings", "encoder"))
+        if wrong := next((names[weight] for weight in unknown if names[weight].startswith(parts)), None):
+            raise UserError(f"{self.prefix}: variable '{wrong}' is not part of {architecture}; a model with it is not supported")
+        self.used |= {self.names[names[weight]] for weight in to_hf(module) if weight in names}
         return module.eval()
 
 

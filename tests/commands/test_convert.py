@@ -406,6 +406,154 @@ def test_pretrained_checkpoints_take_no_flags_of_fine_tuned_ones(release: Path, 
     assert convert(release, tmp_path / "out", "--num-attention-heads", "12", "--head", "encoder") == 0
 
 
+# ---- BERT ----
+
+BERT = {"vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
+CHINESE = {
+    "directionality": "bidi",
+    "pooler_fc_size": 768,
+    "pooler_num_attention_heads": 12,
+    "pooler_size_per_head": 128,
+    "pooler_type": "first_token_transform",
+}
+"""Fields of the released BERT-Base, Chinese that no code reads."""
+
+
+def bert_checkpoint(folder: Path, model: Any, *left_out: str) -> Path:
+    """A BERT of transformers as google-research/bert stores it, with its bert_config.json."""
+    prefix = "" if hasattr(model, "bert") else "bert/"
+    variables = {prefix + name: value for name, value in original_variables(model).items()}
+    variables = {name: value for name, value in variables.items() if not name.startswith(left_out or ("-",))}
+    slots = {f"{name}/adam_{kind}": value for name, value in variables.items() for kind in "mv"}
+    found = write_checkpoint(folder / "bert_model.ckpt", {**variables, **slots, "global_step": np.array(10)})
+    values = {key: value for key, value in model.config.to_dict().items() if key in {*BERT, "hidden_act", "hidden_dropout_prob", "initializer_range"}}
+    (folder / "bert_config.json").write_text(json.dumps({**values, **CHINESE}))
+    return found
+
+
+BERTS: dict[str, tuple[str, dict[str, Any], tuple[str, ...], str]] = {
+    "pre-trained": ("BertForPreTraining", {}, (), "BertForPreTraining"),
+    "pre-trained without next sentence": ("BertForMaskedLM", {}, (), "BertForMaskedLM"),
+    "encoder": ("BertModel", {}, (), "BertModel"),
+    "run_classifier.py": ("BertForSequenceClassification", {"num_labels": 3}, (), "BertForSequenceClassification"),
+    "run_classifier.py, names of labels": (
+        "BertForSequenceClassification",
+        {"num_labels": 3},
+        ("--labels", "x", "y", "z"),
+        "BertForSequenceClassification",
+    ),
+    "run_classifier.py, regression": ("BertForSequenceClassification", {"num_labels": 1}, (), "BertForSequenceClassification"),
+    "run_squad.py": ("BertForQuestionAnswering", {}, (), "BertForQuestionAnswering"),
+    "token classifier": ("BertForTokenClassification", {"num_labels": 5}, ("--head", "tagging"), "BertForTokenClassification"),
+    "classifier left out": ("BertForSequenceClassification", {"num_labels": 3}, ("--head", "encoder"), "BertModel"),
+    "relu": ("BertForPreTraining", {"hidden_act": "relu"}, (), "BertForPreTraining"),
+}
+
+
+@pytest.mark.parametrize("form", [case(form, form=f"TF1 checkpoint, BERT, {form}", where="convert", outcome="exact") for form in BERTS])
+def test_a_bert_stays_a_bert(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """Every output of transformers' class (logits of all heads, states, pooled state), from the configuration next to the checkpoint."""
+    kind, more, flags, wanted = BERTS[form]
+    theirs = random_model(kind, transformers.BertConfig(**BERT, **more), 9)
+    assert convert(bert_checkpoint(tmp_path / "c", theirs), tmp_path / "out", *flags) == 0
+    printed = capsys.readouterr().out
+    assert "BERT: 4 attention heads (bert_config.json)" in printed and f"{wanted} (2 layers" in printed
+    values = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert values["model_type"] == "bert" and values["architectures"] == [wanted] and values["hidden_act"] == more.get("hidden_act", "gelu")
+    ours, theirs = written(wanted, tmp_path / "out"), theirs.bert if wanted == "BertModel" and kind != "BertModel" else theirs
+    with torch.no_grad():
+        expected, found = (model.eval()(input_ids=IDS, token_type_ids=SEGMENTS) for model in (theirs, ours))
+    compared = [name for name, value in expected.items() if isinstance(value, torch.Tensor)]
+    assert compared and all(
+        torch.allclose(found[name], expected[name], atol=1e-5) for name in compared if name != "pooler_output" or wanted == "BertModel"
+    )
+    if "--labels" in flags:
+        assert values["id2label"] == {"0": "x", "1": "y", "2": "z"}
+    if form.endswith("regression"):
+        assert values["problem_type"] == "regression"
+    if wanted == "BertModel" and kind != "BertModel":
+        assert "not converted" in printed and "output_weights" in printed
+
+
+@pytest.mark.parametrize(
+    ("form", "flags", "message"),
+    [
+        case(
+            ("no configuration"),
+            (),
+            "this BERT (2 layers of width 32) is no released model",
+            form="TF1 checkpoint, BERT, no configuration",
+            where="convert",
+            outcome="refused",
+        ),
+        case(
+            ("relative positions"), (), "position_embedding_type", form="TF1 checkpoint, BERT, relative positions", where="convert", outcome="refused"
+        ),
+        case(
+            ("an unknown field"),
+            (),
+            "rotary_value",
+            form="TF1 checkpoint, BERT, unknown field of bert_config.json",
+            where="convert",
+            outcome="refused",
+        ),
+        case(("a task"), ("--task", "x"), "--task x", form="TF1 checkpoint, BERT, --task", where="convert", outcome="refused"),
+        case(
+            ("pre-trained"),
+            ("--labels", "x"),
+            "--labels is for fine-tuned",
+            form="TF1 checkpoint, BERT, --labels",
+            where="convert",
+            outcome="refused",
+        ),
+    ],
+)
+def test_berts_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, flags: tuple[str, ...], message: str) -> None:
+    prefix = bert_checkpoint(tmp_path / "c", random_model("BertForPreTraining", transformers.BertConfig(**BERT), 9))
+    path = prefix.parent / "bert_config.json"
+    values = json.loads(path.read_text())
+    values |= {"relative positions": {"position_embedding_type": "relative_key"}, "an unknown field": {"rotary_value": True}}.get(form, {})
+    path.write_text(json.dumps(values))
+    if form == "no configuration":
+        path.unlink()
+    assert convert(prefix, tmp_path / "out", *flags) == 2
+    printed = capsys.readouterr().err
+    assert message in printed and "Traceback" not in printed
+
+
+@conforms(form="TF1 checkpoint, BERT, a released shape", where="convert", outcome="exact")
+def test_a_released_bert_is_inferred(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Google's smallest: 2 layers of width 128 with 2 heads."""
+    small = {**BERT, "hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512}
+    theirs = random_model("BertForPreTraining", transformers.BertConfig(**small), 9)
+    prefix = bert_checkpoint(tmp_path / "c", theirs)
+    (prefix.parent / "bert_config.json").unlink()
+    assert convert(prefix, tmp_path / "out") == 0
+    assert "BERT: 2 attention heads (one per 64 of width" in capsys.readouterr().out
+    ours = written("BertForPreTraining", tmp_path / "out")
+    with torch.no_grad():
+        expected, found = (model.eval()(input_ids=IDS, token_type_ids=SEGMENTS) for model in (theirs, ours))
+    assert torch.allclose(found.prediction_logits, expected.prediction_logits, atol=1e-5)
+
+
+@conforms(form="TF1 checkpoint, ELECTRA with the heads of google-research/bert", where="convert", outcome="exact")
+def test_an_electra_with_berts_heads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`output_weights` next to an ELECTRA: the encoder, until --head says what they are; `cls/squad` is for questions."""
+    theirs = random_model("ElectraForQuestionAnswering", config(**SMALL), 10)
+    assert convert(write_checkpoint(tmp_path / "q" / "c", original_variables(theirs)), tmp_path / "a", "--num-attention-heads", "4") == 0
+    ours = written("ElectraForQuestionAnswering", tmp_path / "a")
+    with torch.no_grad():
+        expected, found = (model.eval()(input_ids=IDS, token_type_ids=SEGMENTS) for model in (theirs, ours))
+    assert torch.allclose(found.start_logits, expected.start_logits, atol=1e-5) and torch.allclose(found.end_logits, expected.end_logits, atol=1e-5)
+    theirs = random_model("ElectraForTokenClassification", config(**SMALL, num_labels=4), 10)
+    prefix = write_checkpoint(tmp_path / "t" / "c", original_variables(theirs))
+    capsys.readouterr()
+    assert convert(prefix, tmp_path / "b", "--num-attention-heads", "4") == 0
+    assert "encoder only: give --head classification or --head tagging" in capsys.readouterr().out
+    assert convert(prefix, tmp_path / "c", "--num-attention-heads", "4", "--head", "tagging") == 0
+    assert torch.allclose(answers(written("ElectraForTokenClassification", tmp_path / "c")), answers(theirs), atol=1e-5)
+
+
 # ---- files ----
 
 
@@ -470,6 +618,24 @@ def test_a_release_that_was_unpacked_into_a_folder_of_its_own(release: Path, tmp
     release.rename(outer / "electra_tiny")
     assert convert(outer, tmp_path / "out") == 2
     assert f"the TensorFlow checkpoint is in {outer / 'electra_tiny'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        case(kind, form=f"{kind} of transformers", where="convert", outcome="exact")
+        for kind in ("BertForSequenceClassification", "BertForPreTraining")
+    ],
+)
+def test_a_bert_of_transformers_keeps_its_heads(tmp_path: Path, kind: str) -> None:
+    """The classifier with its labels; the next-sentence head and the pooler; the same weights, bit for bit."""
+    labels = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
+    model = random_model(kind, transformers.BertConfig(**BERT, **(labels if "Sequence" in kind else {})), 8)
+    model.save_pretrained(tmp_path / "model")
+    assert convert(tmp_path / "model", tmp_path / "out") == 0
+    again = written(kind, tmp_path / "out")
+    assert again.config.id2label[1] == ("good" if "Sequence" in kind else "LABEL_1")
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_labels_of_a_hugging_face_directory_are_kept(tmp_path: Path) -> None:

@@ -194,6 +194,3 @@ def test_a_folder_names_its_checkpoint_and_cannot_climb(tmp_path: Path) -> None:
         find_checkpoint(tmp_path)
     with pytest.raises(UserError, match="neither an ELECTRA nor a BERT"):
         read_networks(tmp_path / "a")
-
-
-# ---- BERT ----

@@ -101,6 +101,8 @@ ORIGINAL_NAMES = (
     (r"^cls\.predictions\.decoder\.(weight|bias)$", ""),
     (r"^cls\.predictions\.bias$", "cls.predictions.output_bias"),
     (r"^cls\.seq_relationship\.(weight|bias)$", r"cls.seq_relationship.output_\1"),
+    (r"^classifier\.(weight|bias)$", r"output_\1"),
+    (r"^qa_outputs\.(weight|bias)$", r"cls.squad.output_\1"),
     (r"output_weight$", "output_weights"),
     (r"\.layer\.(\d+)\.", r".layer_\1."),
     (r"_embeddings\.weight$", "_embeddings"),
