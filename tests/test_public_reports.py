@@ -15,6 +15,7 @@ from tiny_models import SHAPE, TEXTS, vocabulary
 
 from electra.cli import main
 from electra.data.tokenizer import load_tokenizer
+from electra.errors import UserError
 from electra.inference.predictor import load
 
 torch = pytest.importorskip("torch")
@@ -126,6 +127,30 @@ def test_encoder_names_of_both_ages(old: bool, tmp_path: Path) -> None:
         np.testing.assert_allclose(states, expected, atol=1e-4)
 
 
+def foreign_code(folder: Path) -> None:
+    code = {"AutoModel": "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel"}
+    changed(bert(folder), architectures=["JinaBertModel"], auto_map=code, position_embedding_type="alibi")
+
+
+def pruned(folder: Path) -> None:
+    changed(bert(folder), pruned_heads={"0": [1]})
+
+
+def adapter(folder: Path) -> None:
+    bert(folder)
+    (folder / "config.json").unlink()
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "bert-base-uncased"}))
+
+
+def parallel(folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    tensors = load_file(bert(folder) / "model.safetensors")
+    torch.save({f"module.{name}": value for name, value in tensors.items()}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
 def sentence_modules(folder: Path, mode: str, *more: str) -> None:
     """A folder as sentence-transformers writes it: `mode` of pooling, and further modules."""
     bert(folder)
@@ -145,6 +170,10 @@ def cls_pooling(folder: Path) -> None:
     sentence_modules(folder, "cls_token", "Normalize")
 
 
+def quantized(folder: Path) -> None:
+    changed(bert(folder), quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+
+
 def refused(make: Callable[[Path], None], message: str, form: str) -> Any:
     return case(make, message, form=form, where="embed", outcome="refused")
 
@@ -152,8 +181,13 @@ def refused(make: Callable[[Path], None], message: str, form: str) -> Any:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        refused(foreign_code, "auto_map", "model_type bert with code of its own (auto_map)"),
+        refused(pruned, "pruned_heads", "config.json with pruned_heads"),
+        refused(adapter, "adapter_config.json", "LoRA adapter without its base model"),
+        refused(parallel, "module.", "state dict of DataParallel (module.)"),
         refused(dense_module, "2_Dense", "sentence-transformers with a Dense module"),
         refused(cls_pooling, "Pooling cls_token", "sentence-transformers with CLS pooling"),
+        refused(quantized, "quantization_config", "weights quantized by bitsandbytes"),
     ],
 )
 def test_reported_files_that_would_be_answered_wrongly(
@@ -167,3 +201,10 @@ def test_reported_files_that_would_be_answered_wrongly(
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and len(error.strip().splitlines()) == 1, error
     assert not (tmp_path / "out.npy").exists()
+
+
+@conforms(form="masked LM whose head is missing", where="fill", outcome="refused")
+def test_a_masked_lm_without_its_head(tmp_path: Path) -> None:
+    folder = changed(bert(tmp_path / "m"), architectures=["BertForMaskedLM"])
+    with pytest.raises(UserError, match=r"cls\.predictions"):
+        load(folder).fill("the [MASK] ate")

@@ -21,6 +21,7 @@ from electra.finetuning.hyperparameters import (
     recorded_values,
     resolve,
 )
+from electra.inference.backends import check_segments
 from electra.model.huggingface import Checkpoint, load_checkpoint
 from electra.model.task_models import check_layers
 from electra.settings import FinetuneSettings
@@ -132,6 +133,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         if len(names) == 1 and not path.exists():
             input_spec.check_asked(task, settings)
         tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, replace(whole, **specs[name]))
+        check_segments((*tasks[name].train, *tasks[name].dev), start.config.type_vocab_size)
         warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], settings.head))
         warnings += scheme_lines(task, heads[name])
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -110,6 +110,7 @@ class TorchBackend:
         self.max_length = checkpoint.config.max_position_embeddings
         self.hidden_size = checkpoint.config.hidden_size
         self.vocab_size = checkpoint.config.vocab_size
+        self.num_segments = checkpoint.config.type_vocab_size
         self.hf_config = checkpoint.hf_config
 
     def class_logits(self, inputs: Sequence[ModelInput]) -> Array:
@@ -154,8 +155,19 @@ class TorchBackend:
         from electra.cpu_kernels import onednn_matmuls
         from electra.data.pretraining_batches import collate
 
+        check_segments(inputs, self.num_segments)
         with torch.inference_mode(), onednn_matmuls(torch.device(self.device)):
             yield collate([(item.ids, item.segments) for item in inputs], keys=[0] * len(inputs)).to(self.device)
+
+
+def check_segments(inputs: Iterable[ModelInput], num_segments: int) -> None:
+    """Check that a model with one segment type gets no second text.
+
+    Raises:
+        UserError: it does.
+    """
+    if num_segments < 2 and any(np.any(item.segments) for item in inputs):
+        raise UserError("config.json: type_vocab_size is 1, so the model has no segment for a second text; give single texts, or another model")
 
 
 def _host(values: Tensor) -> Array:
@@ -313,6 +325,7 @@ class ArtifactBackend:
         self.max_length = int(hf_config["max_position_embeddings"])
         self.hidden_size = int(hf_config["hidden_size"])
         self.vocab_size = int(hf_config["vocab_size"])
+        self.num_segments = int(hf_config.get("type_vocab_size", 2))
         self.shortest = int(artifact.manifest["limits"].get("min_length", 1))
 
     def class_logits(self, inputs: Sequence[ModelInput]) -> Array:
@@ -351,6 +364,7 @@ class ArtifactBackend:
         return np.split(logits, np.cumsum([len(item.queries) for item in inputs])[:-1])
 
     def _run(self, inputs: Sequence[ModelInput], wanted: Sequence[str], positions: Array | None = None) -> list[Array]:
+        check_segments(inputs, self.num_segments)
         length = max(self.shortest, max(len(item.ids) for item in inputs))
         ids, mask, segments = (np.zeros((len(inputs), length), dtype=np.int64) for _ in range(3))
         for row, item in enumerate(inputs):

@@ -189,7 +189,9 @@ def from_hf(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> tu
     for mine, names in names_of(module):
         missing = [n for n in names if n not in tensors]
         if missing:
-            raise UserError(f"{where}: weight '{missing[0]}' is missing; the file is not a complete {architecture}")
+            prefix = next((n.removesuffix(missing[0]) for n in tensors if n.endswith(f".{missing[0]}")), "")
+            hint = f"; its names begin with '{prefix}': save the model without its wrapper (DataParallel, torch.compile, Lightning)" if prefix else ""
+            raise UserError(f"{where}: weight '{missing[0]}' is missing; the file is not a complete {architecture}{hint}")
         value = torch.cat([_checked(tensors[n], n, where) for n in names])
         if value.shape != wanted[mine].shape:
             raise UserError(f"{where}: weight '{names[0]}' has shape {tuple(value.shape)}, config.json says {tuple(wanted[mine].shape)}")

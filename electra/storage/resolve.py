@@ -26,6 +26,9 @@ FILES = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "adapter_config.json",
+    "modules.json",
+    "1_Pooling/config.json",
     "generator/*",
 ]
 HEADS = {
@@ -52,6 +55,7 @@ HEADS = {
 _SAVE_AGAIN = "open it in transformers 4 with from_pretrained(DIR, {}=True) and save_pretrained(NEW), then convert NEW"
 _ORIGINAL = "give the training checkpoint it was made from (NAME.index and NAME.data-*)"
 FORMS = {
+    "adapter_config.json": ("an adapter without its model", "merge it into its base model (merge_and_unload of peft), save that, and give it"),
     "*.h5": ("a Keras model of TensorFlow 2", _SAVE_AGAIN.format("from_tf")),
     "*.keras": ("a Keras model of TensorFlow 2", _SAVE_AGAIN.format("from_tf")),
     "*.msgpack": ("a Flax model", _SAVE_AGAIN.format("from_flax")),
@@ -96,7 +100,8 @@ def check_form(source: Path) -> None:
         UserError: the path is a file or folder of such a form; the message names it and the remedy.
     """
     files = sorted(source.iterdir()) if source.is_dir() else [source] if source.is_file() else []
-    if source.is_dir() and any(path.match(pattern) for path in files for pattern in HUGGING_FACE):
+    weights = [path for path in files if not path.name.startswith("adapter_") and any(path.match(pattern) for pattern in HUGGING_FACE)]
+    if source.is_dir() and weights:
         return
     for path in files:
         for pattern, (form, remedy) in FORMS.items():
