@@ -1,6 +1,8 @@
 """Results of single tasks, as `experiments/tasks.sh` leaves them -> one record, one picture; `make docs` then writes the table of docs/finetune.md.
 
 python experiments/task_table.py runs/tasks --model shipped:mini --chinese checkpoints/chinese-mini
+
+Tasks that the folder does not hold keep their rows in the record.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from electra.finetuning.results_table import draw
 from electra.storage import atomic
@@ -25,21 +28,20 @@ def main() -> None:
     parser.add_argument("--record", type=Path, default=RECORDS / "tasks.json")
     parser.add_argument("--picture", type=Path, default=Path(__file__).parents[1] / "docs" / "images" / "tasks.png")
     options = parser.parse_args()
-    tasks = {}
+    before = json.loads(options.record.read_text(encoding="utf-8")) if options.record.exists() else {"tasks": {}}
+    tasks: dict[str, Any] = dict(before["tasks"])
     for path in sorted(options.folder.glob("*/results.json")):
         for name, row in json.loads(path.read_text(encoding="utf-8"))["tasks"].items():
             # One task's trials are in RUN/search, a suite's (and those of earlier versions) in RUN/TASK.
             trials = path.parent / name if (path.parent / name).is_dir() else path.parent / "search"
             command = (trials / f"seed-{row['seeds'][0]}" / "trial.log").read_text(encoding="utf-8").splitlines()[0]
-            tasks[name] = row | {"command": _portable(command)}
+            tasks[name] = row | {"command": _portable(command), "environment": run_environment() | {"command": None}}
     order = sorted(tasks, key=lambda name: (name in CLUE_SUITE, list(tasks).index(name)))
     tasks = {name: tasks[name] for name in order}
     models = {"english": options.model, "chinese": options.chinese}
     atomic.write_text(
         options.record,
-        json.dumps(
-            {"command": "sh experiments/tasks.sh", "models": models, "tasks": tasks, "environment": {**run_environment(), "command": None}}, indent=1
-        )
+        json.dumps({"command": "sh experiments/tasks.sh", "models": models, "tasks": tasks, "environment": before.get("environment")}, indent=1)
         + "\n",
     )
     draw({"suite": "tasks", "model": f"{options.model} and {Path(options.chinese).name}", "tasks": tasks, "average": None}, options.picture)
