@@ -125,6 +125,7 @@ class FinetuneArguments(TypedDict, total=False):
     text: str
     text_pair: str | None
     label: str
+    label_columns: str | Sequence[str]
     label_separator: str
     word_column: str | None
     tag_column: str | None
@@ -211,6 +212,7 @@ class EvaluateArguments(TypedDict, total=False):
     text: str
     text_pair: str | None
     label: str
+    label_columns: str | Sequence[str]
     label_separator: str
     word_column: str | None
     tag_column: str | None
@@ -237,6 +239,7 @@ class BuildArguments(TypedDict, total=False):
     text: str
     text_pair: str | None
     label: str
+    label_columns: str | Sequence[str]
     label_separator: str
     word_column: str | None
     tag_column: str | None
@@ -264,6 +267,7 @@ class CompareArguments(TypedDict, total=False):
     text: str
     text_pair: str | None
     label: str
+    label_columns: str | Sequence[str]
     label_separator: str
     word_column: str | None
     tag_column: str | None

@@ -21,6 +21,9 @@ class ColumnSettings(Settings):
     """Column of the second text (task 'own'); default: single texts."""
     label: str = "label"
     """Column of the label (task 'own')."""
+    label_columns: tuple[str, ...] = flag((), advanced=True)
+    """Columns of 0 and 1, one for each label, in place of --label (task 'own'): several labels of a text, or with --kind classification exactly
+    one. Default: --label."""
     label_separator: str = flag("|", advanced=True)
     """Separator between several labels of one text (task 'own'); a JSON list also works."""
     word_column: str | None = flag(None, advanced=True)

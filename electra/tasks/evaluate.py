@@ -19,7 +19,7 @@ from electra.storage import atomic
 from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns
-from electra.tasks.custom import SUFFIXES, Columns, own_task, resolve_metric
+from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded
 from electra.tasks.registry import find_task
 from electra.tasks.tagging import tagging_task
@@ -61,6 +61,9 @@ class TaskModel(Protocol):
     def hf_config(self) -> Mapping[str, Any]: ...
     def for_task(self, task: Task, wanted: Head, settings: EvaluateSettings | None = None) -> TaskAnswerer: ...
 
+
+SPLIT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""Endings of a task's file of one split; .json is a whole benchmark's."""
 
 OpenModel: TypeAlias = Callable[[str], TaskModel]
 """The name of a checkpoint or an artifact -> the model.
@@ -297,7 +300,7 @@ def resolved_task(task: Task, settings: EvaluateSettings, head: Head) -> tuple[T
 
 def own_with(settings: EvaluateSettings, place: Path, head: Head) -> Task:
     """The task 'own' over one file (or a folder's), with the model's kind of label."""
-    names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "label_separator")}
+    names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "label_separator", "label_columns")}
     columns = Columns(**names, kind=cast("Literal['classification', 'regression', 'multilabel']", head.kind))
     task = own_task(columns, {settings.split: place} if place.is_file() else None)
     return resolve_metric(task, head)
@@ -309,7 +312,7 @@ def read_labelled(task: Task, place: Path, split: str) -> list[Example]:
     Raises:
         UserError: it cannot be read, or a label is missing.
     """
-    if task.name != "own" and place.is_file() and place.suffix in SUFFIXES:
+    if task.name != "own" and place.is_file() and place.suffix in SPLIT_SUFFIXES:
         if place.stem not in task.splits:
             raise UserError(
                 f"{place} is not one of {task.name}'s files ({', '.join(task.splits)}); for another file use --task own --text COLUMN --label COLUMN"

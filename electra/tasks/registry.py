@@ -64,7 +64,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
     files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}
     if task.name == "tagging":
         return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column, names=settings.tag_names), files)
-    names = ("text", "text_pair", "label", "kind", "label_separator")
+    names = ("text", "text_pair", "label", "kind", "label_separator", "label_columns")
     return own_task(Columns(**{name: getattr(settings, name) for name in names}), files)
 
 

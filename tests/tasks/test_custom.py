@@ -130,7 +130,7 @@ def test_parquet_equals_csv_and_damaged_files_are_named(tmp_path: Path) -> None:
     task = own_task(columns)
     assert task.read(tmp_path / "a.csv", "train") == task.read(tmp_path / "a.parquet", "train")
     parquet.write_table(pa.Table.from_pylist([{"review": None, "stars": 5}]), tmp_path / "none.parquet")
-    with pytest.raises(UserError, match=r"none.parquet, line 1: column 'review' holds None"):
+    with pytest.raises(UserError, match=r"none.parquet, line 1: column 'review' has no value \(null\)"):
         task.read(tmp_path / "none.parquet", "train")
     for content in (b"PAR1", (tmp_path / "a.parquet").read_bytes()[:-20], b"review,stars\n"):
         (tmp_path / "cut.parquet").write_bytes(content)
@@ -217,3 +217,113 @@ def test_weights_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     words[words.index("--output") + 1] = str(tmp_path / "other")
     assert cli.main([*words, "--class-weights", "1,2,3"]) == 2
     assert "3 weights for 2 classes (rare, usual)" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+# ---- tables of other programs ----
+
+TABLE = [{"text": 'she said "no"', "label": "a"}, {"text": "two\nlines; and, a tab\there", "label": "b"}, {"text": "plain | text", "label": "a"}]
+WANTED = [(row["text"], row["label"]) for row in TABLE]
+
+
+def table_examples(path: Path, **columns: Any) -> list[tuple[str, Any]]:
+    return [(example.text, example.label) for example in own_task(Columns(**columns)).read(path, "train")]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("form", ["plain", "byte-order mark", "index column", "windows lines", "gz", "more quotes"])
+def test_csv_of_pandas_in_any_form(separator: str, form: str, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / ("train.csv.gz" if form == "gz" else "train.csv")
+    options: dict[str, Any] = {"index": form == "index column", "quoting": 1 if form == "more quotes" else 0}
+    options |= {"encoding": "utf-8-sig"} if form == "byte-order mark" else {}
+    options |= {"lineterminator": "\r\n"} if form == "windows lines" else {}
+    pandas.DataFrame(TABLE).to_csv(path, sep=separator, **options)
+    assert table_examples(path) == WANTED
+
+
+def test_tsv_of_pandas_and_of_glue(tmp_path: Path) -> None:
+    """pandas quotes what needs it; in GLUE's files a quotation mark is text, which pandas reads only with QUOTE_NONE."""
+    pandas = pytest.importorskip("pandas")
+    pandas.DataFrame(TABLE).to_csv(tmp_path / "a.tsv", sep="\t", index=False)
+    assert table_examples(tmp_path / "a.tsv") == WANTED
+    (tmp_path / "b.tsv").write_text('text\tlabel\n"A quotation that goes on\t1\nit ends" here\t0\n')
+    plain = pandas.read_csv(tmp_path / "b.tsv", sep="\t", quoting=3)
+    assert [text for text, _ in table_examples(tmp_path / "b.tsv")] == plain["text"].tolist()
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.ndjson", "train.json", "list.json", "train.parquet", "saved", "train.arrow"])
+def test_exports_of_datasets(name: str, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_list(TABLE)
+    path = tmp_path / name
+    if name == "saved":
+        data.save_to_disk(path)
+    elif name == "train.arrow":
+        data.save_to_disk(tmp_path / "folder")
+        path = next((tmp_path / "folder").glob("*.arrow")).rename(path)
+    elif name == "train.parquet":
+        data.to_parquet(path)
+    elif name == "list.json":
+        path.write_text(json.dumps(TABLE, indent=2))
+    else:
+        data.to_json(path)
+    assert table_examples(path) == WANTED
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "saved"])
+def test_class_labels_of_datasets_are_their_names(name: str, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])})
+    data = datasets.Dataset.from_list([{"text": "x", "label": 1}, {"text": "y", "label": 0}], features=features)
+    path = tmp_path / name
+    data.to_parquet(path) if name.endswith("parquet") else data.save_to_disk(path)
+    assert table_examples(path) == [("x", data.features["label"].int2str(1)), ("y", data.features["label"].int2str(0))]
+    datasets.DatasetDict({"train": data, "dev": data}).save_to_disk(tmp_path / "both")
+    assert table_examples(tmp_path / "both") == table_examples(path)
+
+
+def test_nested_fields_and_one_name_for_a_number(tmp_path: Path) -> None:
+    rows = [{"review": {"body": "x", "stars": 1}}, {"review": {"body": "y", "stars": 1.0}}, {"review": {"body": "z", "stars": "1.0"}}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert table_examples(tmp_path / "train.jsonl", text="review.body", label="review.stars") == [("x", "1"), ("y", "1"), ("z", "1")]
+
+
+def test_columns_of_zero_and_one(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,rude,funny\nx,1,0\ny,1.0,True\nz,0,false\n")
+    columns = Columns(label_columns=("rude", "funny"))
+    task = own_task(columns)
+    examples = task.read(tmp_path / "train.csv", "train")
+    assert [example.label for example in examples] == [("rude",), ("rude", "funny"), ()]
+    assert task.head(examples) == Head(kind="multilabel", labels=("rude", "funny"))
+    one_hot = own_task(Columns(label_columns=("rude", "funny"), kind="classification"))
+    with pytest.raises(UserError, match=r"line 3: 2 of the --label-columns are 1; expected exactly one"):
+        one_hot.read(tmp_path / "train.csv", "train")
+    (tmp_path / "train.csv").write_text("text,rude,funny\nx,1,0\ny,0,1\n")
+    examples = one_hot.read(tmp_path / "train.csv", "train")
+    assert [example.label for example in examples] == ["rude", "funny"] and one_hot.head(examples).labels == ("rude", "funny")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "text,label\nx,nan\n", r"line 2: column 'label' has no value \(nan\); fill it in, or remove the row"),
+        ("a.csv", "text,label\nnan,a\n", r"column 'text' has no value \(nan\)"),
+        ("a.jsonl", '{"text": "x", "label": NaN}\n', r"line 1: column 'label' has no value \(nan\)"),
+        ("a.jsonl", '{"text": "x", "label": null}\n', r"column 'label' has no value \(null\)"),
+        ("a.jsonl", '{"text": {"body": "x"}, "label": 1}\n', r"expected text; correct the row, or name a nested field: text\.FIELD"),
+        ("a.json", "[1, 2]", r"item 1: expected a JSON object with named fields, got 1"),
+        ("a.json", "[{}", r"is not valid JSON .*; give one list of objects, or one object a line"),
+        ("a.csv", "body;stars\nx;1\n", r"no column 'text' .*columns: body, stars"),
+        ("a.csv", "text,label\nx,a,b\n", r"line 2: 3 columns, the header has 2"),
+        ("a.xlsx", "x", r"expected a file ending in \.csv, \.tsv"),
+    ],
+)
+def test_wrong_tables_are_named(name: str, content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        own_task(Columns()).read(tmp_path / name, "train")
+
+
+def test_none_and_na_are_classes_and_empty_cells_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\nx,None\ny,NA\n")
+    assert table_examples(tmp_path / "train.csv") == [("x", "None"), ("y", "NA")]
