@@ -162,14 +162,17 @@ def existing_path(path: Path | str, what: str) -> Path:
 
 
 def fresh_output(path: Path | str, *, remedy: str) -> Path:
-    """`path` if it does not exist or is an empty folder, so that nothing is overwritten.
+    """`path` if it does not exist or is an empty folder, so that nothing is overwritten, and can be made, so that no work is lost at the end.
 
     Raises:
-        UserError: it exists; the message ends with `remedy`.
+        UserError: it exists (the message ends with `remedy`), or a folder above it is a file or cannot be written.
     """
     path = Path(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UserError(f"{path} already exists; {remedy}")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {path}: {above} is {'not writable' if above.is_dir() else 'not a folder'}; choose another path")
     return path
 
 

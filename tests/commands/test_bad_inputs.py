@@ -75,7 +75,11 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("other labels", "{classifier} --task sst2 --data {glue} --split train", "fine-tune on it"),
         ("no report of that", "{model} --data {shards} --report {out}", "name its task by --task"),
         ("something is there", "{classifier} --task own --data {table.csv} --text review --label stars --report {model}", "already exists"),
-        ("unknown label", "{classifier} --task own --data {table.csv} --text review --label stars", "unknown label '1'"),
+        (
+            "unknown label",
+            "{classifier} --task own --data {table.csv} --text review --label stars",
+            "the data with 1, 0; give the data's labels in the order of the model's outputs: --labels",
+        ),
         ("another file", "{classifier} --task sst2 --data {table.csv}", "use --task own"),
         ("no such fold", "{classifier} --task tnews --data {empty} --fold 7", "expected one of 0"),
         ("no fold", "{classifier} --task sst2 --data {glue} --fold 1", "--fold is for FewCLUE"),
@@ -96,7 +100,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         (
             "wrong type",
             "own --model {model} --train {model} --dev {table.csv} --text review --label stars --output {out}",
-            "expected a file ending in .csv, .tsv, .jsonl, .parquet",
+            "expected a file ending in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .arrow",
         ),
         ("questions missing", "squad --model {model} --data {empty} --output {out}", "train-v1.1.json"),
         ("questions of one file", "squad --model {model} --data {table.csv} --output {out}", "is one file; give two"),
