@@ -120,9 +120,13 @@ def check_objective(model: ModelSettings, objective: ObjectiveSettings) -> None:
         )
 
 
-def check_data(settings: PretrainSettings) -> None:
-    """Refuse data, a probe, or weights to start from that do not fit together or to the objective, before anything is written."""
-    from electra.data.word_statistics import check_words
+def check_data(settings: PretrainSettings) -> list[str]:
+    """Refuse data, a probe, or weights to start from that do not fit together or to the objective, before anything is written.
+
+    Returns:
+        The unknown tokens of the data of a new run, in lines.
+    """
+    from electra.data.word_statistics import check_unknown, check_words
     from electra.pretraining.evaluate import read_probe
 
     shards = {str(path): open_shards(path) for path in settings.data.data}
@@ -139,6 +143,7 @@ def check_data(settings: PretrainSettings) -> None:
             )
     elif settings.init is not None:
         check_start(settings.init, resolve.resolve(settings.init), tokenizer)
+    return [] if settings.resume else check_unknown(shards)
 
 
 def check_new_length(settings: PretrainSettings) -> None:
