@@ -6,11 +6,10 @@ The nodes need no shared disk, but the same version of electra. A chunk whose wo
 from __future__ import annotations
 
 import os
+import pickle
 from collections import deque
 from pathlib import Path
 from typing import Any
-
-import tokenizers
 
 from electra import __version__
 from electra.data.prepare_chunk import Chunk, LineEncoder, line_encoder, tokenize_chunk
@@ -28,11 +27,11 @@ _encoders: dict[tuple[str, str], LineEncoder] = {}
 """Of this worker, by fingerprint and kind of words: kept, with its cache, from chunk to chunk."""
 
 
-def tokenize_remotely(rules: str, encoder: tuple[str, str], chunk: Chunk) -> bytes:
-    """`tokenize_chunk` in a worker; `encoder` is (tokenizer fingerprint, kind of words)."""
+def tokenize_remotely(tokenizer: bytes, encoder: tuple[str, str], chunk: Chunk) -> bytes:
+    """`tokenize_chunk` in a worker; `tokenizer` is pickled, `encoder` is (its fingerprint, kind of words)."""
     if encoder not in _encoders:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Ray gives a task one core
-        _encoders[encoder] = line_encoder(Tokenizer(tokenizers.Tokenizer.from_str(rules)), encoder[1])
+        _encoders[encoder] = line_encoder(pickle.loads(tokenizer), encoder[1])
     return tokenize_chunk(_encoders[encoder], chunk)
 
 
@@ -56,13 +55,13 @@ class RayCluster:
         ray = self._ray = require("ray", "ray")
         connect(ray, address, workers)
         self._workers = workers or int(ray.cluster_resources().get("CPU", 1))
-        self._rules, self._encoder = ray.put(tokenizer.backend.to_str()), (tokenizer.fingerprint, words)
+        self._tokenizer, self._encoder = ray.put(pickle.dumps(tokenizer)), (tokenizer.fingerprint, words)
         self._tokenize = ray.remote(num_cpus=1, max_retries=RETRIES)(tokenize_remotely)
         self._pending = deque[tuple[Any, Path]]()
 
     def submit(self, chunk: Chunk, file: Path) -> None:
         """Hand it to the cluster."""
-        self._pending.append((self._tokenize.remote(self._rules, self._encoder, chunk), file))
+        self._pending.append((self._tokenize.remote(self._tokenizer, self._encoder, chunk), file))
         if len(self._pending) > 2 * self._workers + 2:
             self._write_oldest()
 

@@ -1,7 +1,8 @@
-"""vocab.txt or tokenizer.json -> `Tokenizer`: texts -> word-piece ids and back.
+"""A folder of tokenizer files, a vocab.txt or a tokenizer.json -> `Tokenizer`: texts -> ids and back, equal to `transformers.AutoTokenizer`.
 
-The rules are BERT's: remove control characters, separate Chinese characters, lower-case and strip accents (uncased models), split at white
-space and punctuation, then match the longest pieces from the left. `tokenizers` does the work; `fast_tokenizer` looks up repeated chunks.
+BERT's rules: remove control characters, separate Chinese characters, lower-case and strip accents (uncased models), split at white space and
+punctuation, then match the longest pieces from the left. Other rules are those of a tokenizer.json. `tokenizers` does the work;
+`fast_tokenizer` looks up repeated chunks; `tokenizer_files` reads the files.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ from typing import Any
 
 import numpy as np
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from electra import bundled
 from electra.data.fast_tokenizer import GAP, ChunkCache, ChunkTable, concatenated
+from electra.data.tokenizer_files import INPUT_NAMES, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules
 from electra.errors import UserError
 from electra.storage import atomic, remote
 
-SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
 TOKENIZER_FILES = (*FILES, *(f"tokenizer/{name}" for name in FILES))
+OTHER_FILES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vocab.json", "merges.txt")
+"""Files of other vocabularies; without a tokenizer.json they are not read."""
 ONE_BY_ONE = 16
 """Up to this many texts are encoded one by one: waking the thread pool of `tokenizers` would cost more."""
 
-# ---- BERT's rules ----
+# ---- texts ----
 
 
 def encodable(text: str) -> str:
@@ -42,47 +44,10 @@ def encodable(text: str) -> str:
 
 
 def is_chunk_local(rules: dict[str, Any]) -> bool:
-    """Whether a tokenizer.json's rules are BERT's, which never look across a space."""
+    """Whether a tokenizer.json's rules are BERT's, which never look across a space; nor may an added token hold or match white space."""
     kinds = [(rules.get(part) or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
-    spaces = any(" " in added["content"] for added in rules.get("added_tokens", []))
-    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and not spaces
-
-
-def bert_rules(vocabulary: dict[str, int], *, lowercase: bool, strip_accents: bool | None = None, split_chinese: bool = True) -> tokenizers.Tokenizer:
-    """BERT's rules around a vocabulary (piece -> id); `strip_accents` None: as `lowercase`."""
-    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=split_chinese, strip_accents=strip_accents, lowercase=lowercase
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    if all(piece in vocabulary for piece in SPECIAL_PIECES):
-        backend.add_special_tokens(list(SPECIAL_PIECES))
-        backend.post_processor = processors.TemplateProcessing(
-            single="[CLS]:0 $A:0 [SEP]:0",
-            pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-            special_tokens=[(piece, vocabulary[piece]) for piece in ("[CLS]", "[SEP]")],
-        )
-    return backend
-
-
-def read_vocabulary(path: Path) -> dict[str, int]:
-    """vocab.txt -> piece -> line number. Lines end at newline alone: U+2028 and the like can be pieces.
-
-    Raises:
-        UserError: empty, not UTF-8, or without the special pieces.
-    """
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a vocabulary: byte {error.start} is not UTF-8; expected one piece a line") from None
-    if lines and not lines[-1]:
-        lines.pop()
-    vocabulary = {line.rstrip("\r"): index for index, line in enumerate(lines)}
-    missing = [piece for piece in SPECIAL_PIECES if piece not in vocabulary]
-    if missing:
-        raise UserError(f"{path} is not a WordPiece vocabulary: {missing[0]} is missing; expected one piece a line, {', '.join(SPECIAL_PIECES)} too")
-    return vocabulary
+    plain = all(unicodedata.category(c)[0] in "LNPS" for added in rules.get("added_tokens", []) for c in added["content"])
+    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and plain
 
 
 # ---- the tokenizer ----
@@ -91,39 +56,60 @@ def read_vocabulary(path: Path) -> dict[str, int]:
 class Tokenizer:
     """Text -> word-piece ids, and back."""
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, settings: TokenizerSettings = TokenizerSettings()) -> None:
         """`backend`: a `tokenizers.Tokenizer`; its truncation and padding are turned off.
 
         Raises:
-            UserError: one of the five special pieces is missing.
+            UserError: a token of the five roles is missing.
         """
         backend.no_truncation()
         backend.no_padding()
-        self.backend = backend
+        self.backend, self.settings = backend, settings
         rules = json.loads(backend.to_str())
         vocabulary = backend.get_vocab(with_added_tokens=True)
-        missing = [piece for piece in SPECIAL_PIECES if piece not in vocabulary]
+        missing = [piece for piece in settings.roles if piece not in vocabulary]
         if missing:
-            raise UserError(f"the vocabulary ({len(vocabulary)} pieces) lacks {missing[0]}; it must hold {' '.join(SPECIAL_PIECES)}")
-        self.pieces = [""] * (max(vocabulary.values()) + 1)
+            raise UserError(f"the vocabulary ({len(vocabulary)} pieces) lacks {missing[0]}; it must hold {' '.join(settings.roles)}")
+        # Blank lines at the end of a vocab.txt are no pieces.
+        self.pieces = [""] * (max(index for piece, index in vocabulary.items() if piece) + 1)
         for piece, index in vocabulary.items():
-            self.pieces[index] = piece
+            if piece:
+                self.pieces[index] = piece
         self.vocab_size = len(self.pieces)
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (vocabulary[piece] for piece in SPECIAL_PIECES)
-        self.special_ids = frozenset(vocabulary[piece] for piece in SPECIAL_PIECES)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (vocabulary[piece] for piece in settings.roles)
+        self.special_ids = frozenset(vocabulary[piece] for piece in settings.roles)
         normalizer = rules.get("normalizer") or {}
-        self.lowercase = bool(normalizer.get("lowercase", False))
+        is_bert = normalizer.get("type") == "BertNormalizer"
+        self.lowercase = bool(normalizer["lowercase"]) if is_bert else self._normal("A") == "a"
         accents = normalizer.get("strip_accents")
-        self.strip_accents = self.lowercase if accents is None else bool(accents)
+        self.strip_accents = (self.lowercase if accents is None else bool(accents)) if is_bert else self._normal("\u00e9") == "e"
         self.split_chinese = bool(normalizer.get("handle_chinese_chars", False))
-        case_rule = [self.lowercase, self.strip_accents, self.split_chinese, bool(normalizer.get("clean_text", False))]
-        self.fingerprint = hashlib.sha256(json.dumps([self.pieces, case_rule]).encode()).hexdigest()
+        self.fingerprint = self._fingerprint(rules, bool(normalizer.get("clean_text", False)))
         self.typecode = "H" if self.vocab_size <= 1 << 16 else "i"
         self.dtype: np.dtype[Any] = np.dtype(np.uint16 if self.typecode == "H" else np.int32)
         self._chunk_local = is_chunk_local(rules)
         self._splits_words = all("[" in added["content"] for added in rules.get("added_tokens", []))
         self._cache = ChunkCache(self._encode_directly) if self._chunk_local else None
         self._table: ChunkTable | None = None
+
+    def _normal(self, text: str) -> str:
+        return text if self.backend.normalizer is None else str(self.backend.normalizer.normalize_str(text))
+
+    def _fingerprint(self, rules: dict[str, Any], clean_text: bool) -> str:
+        """A hash that differs between tokenizers that may give different ids."""
+        parts: list[Any] = [self.pieces, [self.lowercase, self.strip_accents, self.split_chinese, clean_text]]
+        plain = json.loads(bert_rules({piece: index for index, piece in enumerate(SPECIAL_PIECES)}, lowercase=True).to_str())
+        added = [{**token, "id": 0} for token in rules["added_tokens"]]
+        same = all((rules[part] or {}).get("type") == plain[part]["type"] for part in ("normalizer", "pre_tokenizer"))
+        same &= {**rules["model"], "vocab": 0} == {**plain["model"], "vocab": 0}
+        # BERT's rules are hashed as in version 0.1, so that its datasets stay valid.
+        if not same or sorted(map(str, added)) != sorted(str({**token, "id": 0}) for token in plain["added_tokens"]):
+            parts.append([rules["normalizer"], rules["pre_tokenizer"], rules["model"], rules["added_tokens"], self.settings.roles])
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def with_backend(self, backend: tokenizers.Tokenizer) -> Tokenizer:
+        """Another backend with this tokenizer's settings."""
+        return Tokenizer(backend, self.settings)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts -> ids without special tokens, not truncated; identical to `tokenizers` (special tokens written out are recognized)."""
@@ -178,10 +164,11 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Ids -> text, pieces joined; what normalization removed (case, accents) is lost."""
-        return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
+        text = str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
+        return _cleaned(text) if self.settings.clean_up and type(self.backend.model).__name__ != "BPE" else text
 
     def wrap(self, ids_a: Sequence[int], ids_b: Sequence[int] | None = None, max_length: int | None = None) -> tuple[list[int], list[int]]:
-        """One or two texts' ids -> ([CLS] a [SEP] (b [SEP]), segments 0..0 (1..1)).
+        """One or two texts' ids -> ([CLS] a [SEP] (b [SEP]), segments 0..0 (1..1; 0 where the tokenizer's files name no token_type_ids)).
 
         A pair that is too long loses tokens from the end of the longer text, one at a time, and of b if both are equal: the original's rule.
         """
@@ -196,28 +183,50 @@ class Tokenizer:
         segments = [0] * len(ids)
         if b is not None:
             ids += [*b, self.sep_id]
-            segments += [1] * (len(b) + 1)
+            segments += [int(self.settings.segments)] * (len(b) + 1)
         return ids, segments
 
     def save(self, folder: Path | str, max_length: int = 512) -> None:
-        """Write vocab.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json: `transformers.AutoTokenizer` opens the folder.
+        """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json: `transformers.AutoTokenizer` opens the folder with equal ids.
 
+        With BERT's rules the class is ElectraTokenizer and a vocab.txt is written too; others are a PreTrainedTokenizerFast.
         `max_length`: what `model_max_length` says, the longest input of the model in tokens.
         """
         folder = Path(folder)
-        names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_PIECES, strict=True))
-        settings = {
-            "tokenizer_class": "ElectraTokenizer",
-            "do_lower_case": self.lowercase,
-            "strip_accents": self.strip_accents,
-            "tokenize_chinese_chars": self.split_chinese,
-            "model_max_length": max_length,
-            **names,
-        }
-        atomic.write_text(folder / "vocab.txt", "".join(piece + "\n" for piece in self.pieces))
-        atomic.write_text(folder / "tokenizer.json", self.backend.to_str(pretty=True))
-        atomic.write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
-        atomic.write_text(folder / "special_tokens_map.json", json.dumps(names, indent=2) + "\n")
+        rules = json.loads(self.backend.to_str())
+        names = dict(zip(ROLES, self.settings.roles, strict=True))
+        common: dict[str, Any] = {"model_max_length": max_length, **names}
+        if self.settings.clean_up:
+            common["clean_up_tokenization_spaces"] = True
+        if not self._is_bert(rules):
+            common = {"tokenizer_class": "PreTrainedTokenizerFast", **common}
+            common["model_input_names"] = [name for name in INPUT_NAMES if self.settings.segments or name != "token_type_ids"]
+        else:
+            accents = rules["normalizer"]["strip_accents"]
+            common = {
+                "tokenizer_class": "ElectraTokenizer",
+                "do_lower_case": self.lowercase,
+                "strip_accents": self.strip_accents if accents is None else accents,
+                "tokenize_chinese_chars": self.split_chinese,
+                **common,
+            }
+        written = {"tokenizer.json": self.backend.to_str(pretty=True)}
+        written["tokenizer_config.json"] = json.dumps(common, indent=2) + "\n"
+        written["special_tokens_map.json"] = json.dumps(names, indent=2) + "\n"
+        if self._is_bert(rules):
+            written["vocab.txt"] = "".join(piece + "\n" for piece in self.pieces)
+        for name, text in written.items():
+            atomic.write_text(folder / name, text)
+
+    def _is_bert(self, rules: dict[str, Any]) -> bool:
+        """Whether BertTokenizer's rules with these pieces and options are exactly the backend's, and nothing is added."""
+        normalizer, vocabulary = rules["normalizer"] or {}, rules["model"].get("vocab")
+        if normalizer.get("type") != "BertNormalizer" or rules["model"]["type"] != "WordPiece" or not self.settings.segments:
+            return False
+        if any(piece not in vocabulary for piece in (*SPECIAL_PIECES, *self.settings.roles)) or self.settings.roles != SPECIAL_PIECES:
+            return False
+        options = {"lowercase": self.lowercase, "strip_accents": normalizer["strip_accents"], "split_chinese": self.split_chinese}
+        return bool(json.loads(bert_rules(vocabulary, **options).to_str()) == rules)
 
     def _encode_directly(self, texts: list[str]) -> list[bytes]:
         try:
@@ -230,11 +239,39 @@ class Tokenizer:
         return [array(self.typecode, encoding.ids).tobytes() for encoding in encodings]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (self.backend.to_str(),)
+        return _revive, (self.backend.to_str(), self.settings)
+
+    def other_case_unknowns(self, texts: Sequence[str]) -> tuple[int, int] | None:
+        """Unknown tokens of the texts, and what they would be with the other `do_lower_case`; None: not BERT's rules."""
+        rules = json.loads(self.backend.to_str())
+        if (rules["normalizer"] or {}).get("type") != "BertNormalizer":
+            return None
+        rules["normalizer"] |= {"lowercase": not self.lowercase, "strip_accents": None}
+        other = self.with_backend(tokenizers.Tokenizer.from_str(json.dumps(rules)))
+        own_ids, other_ids = (tokenizer.encode(texts) for tokenizer in (self, other))
+        return sum(ids.count(self.unk_id) for ids in own_ids), sum(ids.count(self.unk_id) for ids in other_ids)
+
+    def case_warning(self, texts: Sequence[str]) -> str:
+        """A warning where the other `do_lower_case` would leave far fewer unknown tokens, else ''."""
+        found = self.other_case_unknowns(texts)
+        if found is None or found[0] < 10 or found[0] < 3 * found[1]:
+            return ""
+        return (
+            f"{found[0]:,} unknown tokens, but {found[1]:,} with do_lower_case {str(not self.lowercase).lower()}: the tokenizer's configuration "
+            f"says {str(self.lowercase).lower()}, its vocabulary looks {'cased' if self.lowercase else 'uncased'}; correct do_lower_case in "
+            "tokenizer_config.json if so"
+        )
 
 
-def _revive(text: str) -> Tokenizer:
-    return Tokenizer(tokenizers.Tokenizer.from_str(text))
+def _revive(text: str, settings: TokenizerSettings = TokenizerSettings()) -> Tokenizer:
+    return Tokenizer(tokenizers.Tokenizer.from_str(text), settings)
+
+
+def _cleaned(text: str) -> str:
+    """Without spaces before punctuation, as `clean_up_tokenization_spaces` does."""
+    for spaced in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
+        text = text.replace(spaced, spaced.strip())
+    return text
 
 
 def load_tokenizer(
@@ -242,10 +279,11 @@ def load_tokenizer(
 ) -> Tokenizer:
     """A folder (tokenizer, checkpoint, run, dataset), a vocab.txt, a tokenizer.json, a URL of these, 'shipped:NAME' or a hub name -> Tokenizer.
 
-    Rules that are not given are taken from the files; a bare vocab.txt is uncased if no piece has a capital letter.
+    A folder is read as `transformers.AutoTokenizer` reads it, see `tokenizer_files`. A vocab.txt without a tokenizer_config.json is judged by
+    its pieces, and `Tokenizer.settings.note` says how. Rules of BERT that are given replace those of the files.
 
     Raises:
-        UserError: not found, or not a WordPiece tokenizer.
+        UserError: not found, or rules that are not known.
     """
     if remote.is_url(source):
         with remote.local_copy(str(source), TOKENIZER_FILES, "tokenizer") as folder:
@@ -255,30 +293,27 @@ def load_tokenizer(
                 return load_tokenizer(local, lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
             except UserError as error:
                 raise UserError(str(error).replace(str(local), str(source))) from None
-    file = _find_tokenizer(source)
-    given = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
-    if file.name.endswith(".json"):
-        try:
-            tokenizer = Tokenizer(tokenizers.Tokenizer.from_file(str(file)))
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
-        except Exception as error:  # `tokenizers` raises bare Exception
-            raise UserError(f"{file} is not a tokenizer.json: {error}") from None
-        changes = {k: v for k, v in given.items() if v is not None and v != getattr(tokenizer, k)}
-        if changes:
-            rules = {k: getattr(tokenizer, k) for k in given} | changes
-            return Tokenizer(bert_rules({p: i for i, p in enumerate(tokenizer.pieces)}, **rules))
-        return tokenizer
-    vocabulary = read_vocabulary(file)
-    config = file.with_name("tokenizer_config.json")
-    stored = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    if lowercase is None:
-        lowercase = stored.get("do_lower_case")
-    if lowercase is None:
-        lowercase = not any(p != p.lower() for p in vocabulary if not (p.startswith("[") and p.endswith("]")))
-    strip_accents = stored.get("strip_accents") if strip_accents is None else strip_accents
-    split_chinese = stored.get("tokenize_chinese_chars", True) if split_chinese is None else split_chinese
-    return Tokenizer(bert_rules(vocabulary, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese))
+    path = _find_tokenizer(source)
+    backend, settings = assemble(path, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
+    tokenizer = Tokenizer(backend, settings)
+    _check_template(tokenizer, path)
+    return tokenizer
+
+
+def _check_template(tokenizer: Tokenizer, path: Path) -> None:
+    """Raise a UserError if the backend does not write [CLS] a [SEP] b [SEP]."""
+    texts = ("a b", "c")
+    single, pair = tokenizer.backend.encode(texts[0]), tokenizer.backend.encode(*texts)
+    a, b = tokenizer.encode(texts)
+    same = single.ids == tokenizer.wrap(a)[0] and pair.ids == tokenizer.wrap(a, b)[0] and not any(single.type_ids)
+    if same and (not tokenizer.settings.segments or pair.type_ids == tokenizer.wrap(a, b)[1]):
+        return
+    wanted = " ".join(tokenizer.pieces[i] if i in tokenizer.special_ids else "..." for i in tokenizer.wrap(a[:1], b[:1])[0])
+    found = " ".join(f"{token}:{kind}" for token, kind in zip(pair.tokens, pair.type_ids, strict=True))
+    raise UserError(
+        f"{path}: post_processor: two texts become {found}; this package writes {wanted} with segments 0 and 1, so correct the post_processor "
+        "of tokenizer.json"
+    )
 
 
 def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> None:
@@ -305,10 +340,10 @@ def _find_tokenizer(source: str | Path) -> Path:
         folders = [path, *(path / name for name in ("tokenizer", "final", "best"))]
         folders += sorted((path / "checkpoints").glob("step-*"), reverse=True)
         for folder in folders:
-            for name in ("tokenizer.json", "vocab.txt"):
-                if (folder / name).is_file():
-                    return folder / name
-        raise UserError(f"{path} contains no tokenizer; expected tokenizer.json or vocab.txt in it (or in tokenizer/, final/, best/)")
+            if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+                return folder
+        other = next((f" but {name}, which needs other software" for name in OTHER_FILES if (path / name).is_file()), "")
+        raise UserError(f"{path} contains no tokenizer{other}; expected tokenizer.json or vocab.txt in it (or in tokenizer/, final/, best/)")
     name = str(source)
     if name.count("/") <= 1 and not name.startswith((".", "/")) and not path.suffix:
         return _download_tokenizer(name)
@@ -323,7 +358,6 @@ def _download_tokenizer(name: str) -> Path:
     except Exception as error:  # no such name, no network, no cache: one answer for all
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"tokenizer '{name}' is not a local folder, and not on the hub ({reason}); give a folder or a vocab.txt") from None
-    for file in ("tokenizer.json", "vocab.txt"):
-        if (folder / file).is_file():
-            return folder / file
+    if any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
+        return folder
     raise UserError(f"'{name}' on the hub has neither tokenizer.json nor vocab.txt; give a model with a WordPiece tokenizer")

@@ -16,7 +16,8 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers, trainers
 
-from electra.data.tokenizer import SPECIAL_PIECES, Tokenizer, bert_rules, encodable, is_chunk_local
+from electra.data.tokenizer import Tokenizer, encodable, is_chunk_local
+from electra.data.tokenizer_files import SPECIAL_PIECES, bert_rules
 from electra.errors import UserError
 
 ALPHABET_COVERAGE = 0.9999
@@ -462,7 +463,7 @@ def extend_tokenizer(tokenizer: Tokenizer, counts: Counter[str], number: int, mi
     chosen = sorted(candidates)[:number]
     for index, (_, word, _) in enumerate(chosen, tokenizer.vocab_size):
         rules["model"]["vocab"][word] = index
-    extended = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(rules, ensure_ascii=False)))
+    extended = tokenizer.with_backend(tokenizers.Tokenizer.from_str(json.dumps(rules, ensure_ascii=False)))
     logs = np.log(_occurrences(pieces, [counts[word] for word in words], tokenizer.vocab_size) + 1.0)
     return Extension(
         tokenizer=extended,

@@ -18,7 +18,8 @@ from electra.contracts import Batch
 from electra.data import word_boundaries
 from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, collate, example_key, held_out_batches
 from electra.data.shards import Shards, Split, open_shards
-from electra.data.tokenizer import Tokenizer, bert_rules, load_tokenizer
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.tokenizer_files import bert_rules
 from electra.data.word_statistics import FREQUENT, MaskingInfo, masking_info
 from electra.errors import UserError, missing_package
 from electra.model import masking
