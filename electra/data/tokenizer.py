@@ -20,7 +20,7 @@ import tokenizers
 
 from electra import bundled
 from electra.data.fast_tokenizer import GAP, ChunkCache, ChunkTable, concatenated
-from electra.data.tokenizer_files import INPUT_NAMES, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules
+from electra.data.tokenizer_files import INPUT_NAMES, PLAIN_SETTINGS, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules
 from electra.errors import UserError
 from electra.storage import atomic, remote
 
@@ -56,7 +56,7 @@ def is_chunk_local(rules: dict[str, Any]) -> bool:
 class Tokenizer:
     """Text -> word-piece ids, and back."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, settings: TokenizerSettings = TokenizerSettings()) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, settings: TokenizerSettings = PLAIN_SETTINGS) -> None:
         """`backend`: a `tokenizers.Tokenizer`; its truncation and padding are turned off.
 
         Raises:
@@ -263,7 +263,7 @@ class Tokenizer:
         )
 
 
-def _revive(text: str, settings: TokenizerSettings = TokenizerSettings()) -> Tokenizer:
+def _revive(text: str, settings: TokenizerSettings = PLAIN_SETTINGS) -> Tokenizer:
     return Tokenizer(tokenizers.Tokenizer.from_str(text), settings)
 
 

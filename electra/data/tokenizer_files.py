@@ -57,6 +57,9 @@ class TokenizerSettings:
     """What was decided from the vocabulary's pieces, and why."""
 
 
+PLAIN_SETTINGS = TokenizerSettings()
+
+
 # ---- BERT's rules ----
 
 
@@ -421,7 +424,7 @@ def _change_normalizer(backend: tokenizers.Tokenizer, changes: dict[str, Any], w
     normalizer = rules.get("normalizer") or {}
     if normalizer.get("type") != "BertNormalizer":
         raise UserError(
-            f"{where}: its normalizer is {normalizer.get('type', 'none')}, not BERT's; --lowercase, --strip-accents and --split-chinese cannot change it"
+            f"{where}: its normalizer is {normalizer.get('type', 'none')}, not BERT's; --lowercase, --strip-accents, --split-chinese do not apply"
         )
     keys = {"do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars"}
     normalizer |= {keys[key]: value for key, value in changes.items()}

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from electra.data import fast_tokenizer
-from electra.data.tokenizer import SPECIAL_PIECES, Tokenizer, load_tokenizer
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.tokenizer_files import SPECIAL_PIECES
 from electra.data.vocabulary import train_tokenizer
 from electra.errors import UserError
 

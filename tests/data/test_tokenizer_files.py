@@ -3,118 +3,35 @@
 from __future__ import annotations
 
 import json
-import pickle
-import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers, processors
 
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.tokenizer_files import SPECIAL_PIECES, bert_rules
 from electra.errors import UserError
 from tests.support.conformance import case, conforms
-
-TEXTS = [
-    "The quick brown Fox jumps over the lazy dog, isn't it?",
-    "Crème brûlée à la carte, naïve café. ÀÉÎÕÜ",
-    "İstanbul'da ışık, iki IĞDIR",
-    "ma má mà mạ mã, Tiếng Việt rất đẹp",
-    "हिन्दी में पाठ, नमस्ते",
-    "ภาษาไทยง่าย นิดเดียว",
-    "النصّ العربيّ مُشَكَّل",
-    "한국어 각 한국어",
-    "ひらがな カタカナ がぎぐ ｶﾞ",
-    "他说中文 and English 混在一起。",
-    "👩‍👩‍👧 🏳️‍🌈 🙂",
-    "a\u200bb\tc\nd\x00e\ufeff \x85 x\u2028y",
-    "say [MASK] and[SEP] <mask> </s> [E1] [e1]x E1 [unused1]",
-    "w" * 120 + " ABC Abc abc",
-    "",
-    "  two  spaces  ",
-]
-PIECES = [*SPECIAL_PIECES, *dict.fromkeys(c for text in TEXTS[:11] for c in text.lower() + text if not c.isspace())]
-PIECES += [f"##{piece}" for piece in PIECES[5:]] + ["the", "quick", "Fox", "fox", "The", "e", "##e", "c", "##c", "ma", "má", "cafe", "café"]
-PIECES = list(dict.fromkeys(PIECES))
-VOCAB = "".join(piece + "\n" for piece in PIECES)
-CASED = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
-ELECTRA = {"model_type": "electra"}
-NAMES = {"pad_token": "<pad>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
-JSON = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
-PLAIN = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_PIECES, strict=True))
-
-
-def write(folder: Path, **files: Any) -> Path:
-    """Files by name, with '__' for the dot; dicts as JSON."""
-    for name, content in files.items():
-        data = content if isinstance(content, bytes) else (content if isinstance(content, str) else json.dumps(content)).encode()
-        (folder / name.replace("__", ".")).write_bytes(data)
-    return folder
-
-
-def check_equal(folder: Path, texts: list[str] = TEXTS, ours: Tokenizer | None = None) -> Tokenizer:
-    """Assert that ids, segments, offsets and decoded texts are those of AutoTokenizer."""
-    transformers = pytest.importorskip("transformers")
-    theirs = transformers.AutoTokenizer.from_pretrained(str(folder))
-    ours = ours or load_tokenizer(folder)
-    for text in texts:
-        expected = theirs(text, add_special_tokens=False, return_offsets_mapping=True)
-        assert ours.encode([text])[0] == expected["input_ids"]
-        assert ours.encode_offsets(text) == (expected["input_ids"], expected["offset_mapping"])
-        assert ours.decode(expected["input_ids"]) == theirs.decode(expected["input_ids"], skip_special_tokens=True)
-    assert ours.encode(texts) == theirs(texts, add_special_tokens=False)["input_ids"] if texts else True
-    lines = [text.replace("\n", " ") for text in texts]
-    ids, counts = ours.encode_lines("\n".join(lines).encode())
-    assert [ids.tolist(), counts.tolist()] == [sum(ours.encode(lines), []), [len(found) for found in ours.encode(lines)]]
-    for a, b in zip(texts, texts[1:], strict=False):
-        single, first, second = theirs(a), *ours.encode([a, b])
-        assert ours.wrap(first)[0] == single["input_ids"]
-        if b:
-            both = theirs(a, b)
-            assert ours.wrap(first, second) == (both["input_ids"], both.get("token_type_ids", [0] * len(both["input_ids"])))
-    roles = (theirs.pad_token_id, theirs.unk_token_id, theirs.cls_token_id, theirs.sep_token_id, theirs.mask_token_id)
-    assert roles == (ours.pad_id, ours.unk_id, ours.cls_id, ours.sep_id, ours.mask_id)
-    return ours
-
-
-def check_saved(ours: Tokenizer, folder: Path, texts: list[str] = TEXTS) -> None:
-    """Assert that what we save opens in AutoTokenizer and here with equal ids and a true length."""
-    transformers = pytest.importorskip("transformers")
-    folder.mkdir(exist_ok=True)
-    ours.save(folder, 64)
-    again = check_equal(folder, texts)
-    assert again.encode(texts) == ours.encode(texts)
-    assert again.fingerprint == ours.fingerprint
-    assert transformers.AutoTokenizer.from_pretrained(str(folder)).model_max_length == 64
-    assert pickle.loads(pickle.dumps(ours)).wrap(again.encode(texts)[0]) == again.wrap(ours.encode(texts)[0])
-
+from tests.support.tokenizer_folders import (
+    ADDED,
+    CASED,
+    ELECTRA,
+    JSON,
+    NAMES,
+    PIECES,
+    PLAIN,
+    VOCAB,
+    added,
+    check_equal,
+    check_saved,
+    rules,
+    with_added,
+    write,
+)
 
 # ---- WordPiece vocabularies and their configuration ----
-
-ADDED = {str(len(PIECES)): {"content": "[E1]", "lstrip": False, "rstrip": False, "normalized": False, "single_word": False, "special": True}}
-
-
-def rules(**changes: Any) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(bert_rules({piece: i for i, piece in enumerate(PIECES)}, lowercase=True).to_str())
-    for key, value in changes.items():
-        made[key] = {**made[key], **value} if isinstance(value, dict) and isinstance(made[key], dict) else value
-    return made
-
-
-def added(content: str, **options: Any) -> dict[str, Any]:
-    plain = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False, "special": False}
-    return {"content": content, **plain, **options}
-
-
-def with_added(*tokens: dict[str, Any]) -> dict[str, Any]:
-    made = rules()
-    made["added_tokens"] += [{"id": len(PIECES) + i, **token} for i, token in enumerate(tokens)]
-    return made
 
 
 def form(name: str, **files: Any) -> Any:
@@ -266,176 +183,6 @@ EXACT = [
 def test_folder_equals_autotokenizer(files: dict[str, Any], tmp_path: Path) -> None:
     ours = check_equal(write(tmp_path, **files))
     check_saved(ours, tmp_path / "saved")
-
-
-# ---- other models and normalizers ----
-
-
-def trained(model: str, pre_tokenizer: Any, normalizer: Any = None, decoder: Any = None, **options: Any) -> Backend:
-    """A small tokenizer trained on TEXTS, with the roles <s> </s> <mask> <pad> <unk>."""
-    if model == "Unigram":
-        backend = Backend(models.Unigram())
-        trainer: Any = trainers.UnigramTrainer(vocab_size=400, special_tokens=list(NAMES.values()), unk_token="<unk>", show_progress=False)
-    elif model == "WordLevel":
-        backend = Backend(models.WordLevel(unk_token="<unk>"))
-        trainer = trainers.WordLevelTrainer(special_tokens=list(NAMES.values()), show_progress=False)
-    elif model == "WordPiece":
-        prefix = options.get("continuing_subword_prefix", "##")
-        backend = Backend(models.WordPiece(unk_token="<unk>", continuing_subword_prefix=prefix))
-        trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=list(NAMES.values()), show_progress=False, **options)
-    else:
-        backend = Backend(models.BPE(unk_token="<unk>", **options))
-        trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=list(NAMES.values()), show_progress=False, **options)
-    backend.pre_tokenizer, backend.normalizer, backend.decoder = pre_tokenizer, normalizer, decoder
-    backend.train_from_iterator(TEXTS * 3, trainer)
-    backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[(t, backend.token_to_id(t)) for t in ("<s>", "</s>")]
-    )
-    return backend
-
-
-def fast_folder(folder: Path, backend: Backend, **more: Any) -> Path:
-    return write(folder, tokenizer__json=backend.to_str(), tokenizer_config__json=JSON | NAMES | more, config__json=ELECTRA)
-
-
-def kind(name: str, make: Callable[[], Backend]) -> Any:
-    return case(make, form=name, where=("load", "save"), outcome="exact", section="tokenizers")
-
-
-def precompiled() -> Any:
-    """A `Precompiled` normalizer (SentencePiece's form) whose table is empty."""
-    return normalizers.Precompiled(struct.pack("<I", 1024) + bytes(1024))
-
-
-MODELS = [
-    kind("Unigram with Metaspace", lambda: trained("Unigram", pre_tokenizers.Metaspace(), normalizers.NFKC(), decoders.Metaspace())),
-    kind(
-        "Unigram, Metaspace only before the first word",
-        lambda: trained("Unigram", pre_tokenizers.Metaspace(prepend_scheme="first"), normalizers.Lowercase(), decoders.Metaspace()),
-    ),
-    kind("byte-level BPE", lambda: trained("BPE", pre_tokenizers.ByteLevel(add_prefix_space=True), normalizers.NFC(), decoders.ByteLevel())),
-    kind("byte-level BPE without prefix space", lambda: trained("BPE", pre_tokenizers.ByteLevel(add_prefix_space=False), None, decoders.ByteLevel())),
-    kind("BPE with Metaspace", lambda: trained("BPE", pre_tokenizers.Metaspace(), normalizers.NFD(), decoders.Metaspace())),
-    kind(
-        "BPE with the suffix </w>",
-        lambda: trained("BPE", pre_tokenizers.BertPreTokenizer(), normalizers.Lowercase(), decoders.BPEDecoder(), end_of_word_suffix="</w>"),
-    ),
-    kind(
-        "BPE with the prefix ##",
-        lambda: trained("BPE", pre_tokenizers.Whitespace(), normalizers.BertNormalizer(), decoders.WordPiece(), continuing_subword_prefix="##"),
-    ),
-    kind(
-        "WordPiece with another prefix",
-        lambda: trained(
-            "WordPiece", pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(), decoders.WordPiece("@@"), continuing_subword_prefix="@@"
-        ),
-    ),
-    kind(
-        "WordPiece with NFC and Lowercase",
-        lambda: trained(
-            "WordPiece", pre_tokenizers.BertPreTokenizer(), normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()]), decoders.WordPiece()
-        ),
-    ),
-    kind(
-        "WordPiece with NFD, Lowercase, StripAccents",
-        lambda: trained(
-            "WordPiece",
-            pre_tokenizers.Whitespace(),
-            normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()]),
-            decoders.WordPiece(),
-        ),
-    ),
-    kind(
-        "WordPiece with Replace and NFKC",
-        lambda: trained(
-            "WordPiece",
-            pre_tokenizers.BertPreTokenizer(),
-            normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("Fox", "cat")]),
-            decoders.WordPiece(),
-        ),
-    ),
-    kind(
-        "WordPiece with digits split",
-        lambda: trained(
-            "WordPiece",
-            pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]),
-            None,
-            decoders.WordPiece(),
-        ),
-    ),
-    kind("Unigram with a Precompiled normalizer", lambda: trained("Unigram", pre_tokenizers.Metaspace(), precompiled(), decoders.Metaspace())),
-    kind("WordLevel", lambda: trained("WordLevel", pre_tokenizers.Whitespace(), normalizers.Lowercase())),
-    kind("WordPiece without normalizer", lambda: trained("WordPiece", pre_tokenizers.WhitespaceSplit(), None, decoders.WordPiece())),
-]
-
-
-@pytest.mark.parametrize("make", MODELS)
-def test_other_models_equal_autotokenizer_and_are_saved(make: Callable[[], Backend], tmp_path: Path) -> None:
-    ours = check_equal(fast_folder(tmp_path, make()))
-    check_saved(ours, tmp_path / "saved")
-    assert json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
-    assert not (tmp_path / "saved" / "vocab.txt").exists()
-
-
-SCRIPTS = st.one_of(
-    st.sampled_from(TEXTS),
-    st.text(max_size=30),
-    st.lists(
-        st.sampled_from(
-            [
-                *" \t\n",
-                "[MASK]",
-                "<mask>",
-                "[E1]",
-                "Fox",
-                "fox",
-                "é",
-                "e\u0301",
-                "中",
-                "한",
-                "ᄒ",
-                "が",
-                "か\u3099",
-                "İ",
-                "ß",
-                "🙂",
-                "\u200d",
-                ".",
-                "##e",
-                "▁",
-                "Ġ",
-            ]
-        ),
-        max_size=12,
-    ).map("".join),
-)
-TOKENS = st.lists(
-    st.builds(
-        lambda content, flags: AddedToken(content, lstrip=flags[0], rstrip=flags[1], normalized=flags[2], single_word=flags[3]),
-        st.sampled_from(["[E1]", "fox", "Fox", "中", "<ent>", "naïve", "lazy dog"]),
-        st.tuples(*[st.booleans()] * 4),
-    ),
-    max_size=2,
-)
-
-
-@conforms(form="any normalizer and added tokens, all scripts (random)", where=("load", "save"), outcome="exact", section="tokenizers")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(texts=st.lists(SCRIPTS, min_size=2, max_size=4), which=st.integers(0, len(MODELS)), tokens=TOKENS)
-def test_random_tokenizers(texts: list[str], which: int, tokens: list[AddedToken], tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    texts = [text for text in texts if not any("\ud800" <= c <= "\udfff" for c in text)]
-    if which == len(MODELS):
-        made = rules()
-        backend = Backend.from_str(json.dumps(made))
-        backend.add_tokens(tokens)
-        write(folder, tokenizer__json=backend.to_str(), tokenizer_config__json={"tokenizer_class": "BertTokenizer"})
-    else:
-        backend = MODELS[which].values[0]()
-        backend.add_tokens(tokens)
-        fast_folder(folder, backend)
-    ours = check_equal(folder, texts)
-    check_saved(ours, folder / "saved", texts)
 
 
 # ---- what is refused ----

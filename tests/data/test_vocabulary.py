@@ -12,7 +12,8 @@ import torch
 from tiny_models import SHAPE, Oracle, checkpoints
 
 from electra.cli import main
-from electra.data.tokenizer import SPECIAL_PIECES, Tokenizer, bert_rules, load_tokenizer
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.tokenizer_files import SPECIAL_PIECES, bert_rules
 from electra.data.vocabulary import UnknownWords, count_words, extend_tokenizer
 from electra.model.huggingface import load_checkpoint
 
