@@ -47,6 +47,7 @@ class PretrainArguments(TypedDict, total=False):
     resume: bool
     dry_run: bool
     init: str | Path | None
+    init_generator: str | None
     hidden_size: int
     embedding_size: int
     num_hidden_layers: int
@@ -57,6 +58,18 @@ class PretrainArguments(TypedDict, total=False):
     generator_layers: float
     generator: Literal["masked", "two-tower", "uniform", "shared"]
     embedding_sharing: Literal["tied", "disentangled", "untied"]
+    generator_hidden_size: int | None
+    generator_num_hidden_layers: int | None
+    generator_num_attention_heads: int | None
+    generator_intermediate_size: int | None
+    generator_embedding_size: int | None
+    generator_embedding_rows: int | None
+    embedding_rows: int | None
+    type_vocab_size: int
+    layer_norm_eps: float
+    hidden_act: str
+    tie_word_embeddings: bool
+    model_type: Literal["electra", "bert"]
     dropout: float
     attention_init: Literal["normal", "local"]
     embedding_init: Literal["normal", "cooccurrence"]

@@ -291,8 +291,9 @@ def _over_preset(cls: type, above: dict[str, Any], where: str) -> Any:
             raise UserError(f"{where}: give a preset or a config.toml; presets: {', '.join(descriptions(kind))}")
         below = preset_values(preset, kind) | {named.name: preset}
     scale_warmup(below, above)
-    start_without_mlm_phase(below, above)
-    return build(cls, merge(below, above), where)
+    settings = build(cls, merge(below, above), where)
+    object.__setattr__(settings, "_typed", above)
+    return settings
 
 
 def _print_help(cls: type, argv: Sequence[str], prog: str, *, everything: bool) -> None:
@@ -345,14 +346,6 @@ def _warn_of_toml_only(cls: type, flags: dict[str, Any], prog: str) -> None:
         if field.metadata.get("toml_only") and ".".join(path) in flags:
             where = f" under [{path[-2]}]" if len(path) > 1 else ""
             say(f"{prog}: {flag_name(field.name)} is deprecated; set {field.name}{where} in a TOML file given as preset")
-
-
-def start_without_mlm_phase(below: dict[str, Any], above: dict[str, Any]) -> None:
-    """Leave out a preset's masked-LM phase if a flag names a checkpoint to start from: it is for random weights, and would replace the checkpoint's
-    heads and generator by new ones."""
-    objective = below.get("objective", {})
-    if above.get("init") and objective.get("mlm_first") and "mlm_first" not in above.get("objective", {}):
-        below["objective"] = {name: value for name, value in objective.items() if not name.startswith("mlm_first")}
 
 
 def scale_warmup(below: dict[str, Any], above: dict[str, Any]) -> None:

@@ -306,6 +306,12 @@ def given(settings: Any) -> dict[str, Any]:
     return out
 
 
+def typed(settings: Any) -> dict[str, Any]:
+    """What was given by flags or arguments, as nested plain values, without a preset's values. Of settings made in Python: as `given`."""
+    values: dict[str, Any] | None = getattr(settings, "_typed", None)
+    return given(settings) if values is None else values
+
+
 def resumed(cls: type, run: Path, typed: dict[str, Any], where: str) -> Any:
     """The settings recorded in RUN/config.toml, with those `typed` settings that may change when a run is resumed.
 

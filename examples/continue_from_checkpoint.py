@@ -13,7 +13,7 @@ import electra
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("corpus", nargs="+")
 parser.add_argument("--checkpoint", default="shipped:mini")
-parser.add_argument("--preset", default="mini", help="the preset whose shape the checkpoint has")
+parser.add_argument("--preset", default="mini", help="objective, rates and batch size; the shape is the checkpoint's")
 parser.add_argument("--output", default="continued")
 parser.add_argument("--budget", default="30m")
 parser.add_argument("--steps", type=int, help="optimizer updates, instead of a budget")
@@ -27,7 +27,6 @@ run = electra.pretrain(
     args.preset,
     data=[dataset.path],
     init=args.checkpoint,
-    mlm_first=0.0,  # the checkpoint has learned its masked LM already
     learning_rate=1e-4,  # lower than from scratch
     output=f"{args.output}/run",
     **({"num_train_steps": args.steps} if args.steps else {"budget": args.budget}),

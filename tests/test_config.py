@@ -486,16 +486,6 @@ def test_the_preset_may_be_anywhere(words: list[str]) -> None:
     assert (found.preset, found.data.data, found.model.hidden_size) == ("mini", ("x",), 192)
 
 
-def test_a_start_from_a_checkpoint_needs_no_masked_lm_phase() -> None:
-    """`mini` begins with one, which would throw away the checkpoint's heads and generator."""
-
-    def fraction(*words: str) -> float:
-        found: settings.PretrainSettings = from_command_line(settings.PretrainSettings, ["mini", *words], "electra pretrain")
-        return found.objective.mlm_first
-
-    assert (fraction(), fraction("--init", "c"), fraction("--init", "c", "--mlm-first", "20%")) == (0.5, 0.0, 0.2)
-
-
 def test_two_presets_are_refused() -> None:
     with pytest.raises(UserError, match="PRESET 'mini' and --preset 'small' differ"):
         from_command_line(settings.PretrainSettings, ["mini", "--preset", "small"], "electra pretrain")

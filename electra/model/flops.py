@@ -17,9 +17,9 @@ Every sequence is assumed to have the full length.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from electra.settings import ModelSettings, ObjectiveSettings
+from electra.settings.pretrain import generator_sizes
 
 SHAPE = (
     "vocab_size",
@@ -35,25 +35,6 @@ DROPOUT, LAYER_NORM, GELU, SOFTMAX = 4, 5, 8, 5
 """Operations per activation."""
 ORIGINAL_MASKED = 0.15625
 """Fraction of tokens that reach the softmax in the original's count: 20 of 128."""
-
-
-def generator_sizes(settings: ModelSettings) -> dict[str, Any]:
-    """The sizes of the generator that differ from the discriminator's: width, heads and depth scaled; feed-forward 4 x its width.
-
-    Heads keep the discriminator's size. The original uses heads of size 64, which is the same at the paper's sizes; for other sizes the number
-    of heads differs (width 312 with 12 heads: one head of 78 there, three of 26 here).
-
-    Source: `get_generator_config` of the original's `run_pretraining.py`.
-    """
-    size = settings.generator_size
-    heads = max(1, int(settings.num_attention_heads * size))
-    width = max(heads, int(settings.hidden_size * size) // heads * heads)
-    return {
-        "hidden_size": width,
-        "num_attention_heads": heads,
-        "num_hidden_layers": max(1, int(settings.num_hidden_layers * settings.generator_layers)),
-        "intermediate_size": settings.intermediate_size if size == 1 else 4 * width,
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,13 +145,14 @@ def _forward_original(net: NetworkShape, vocab_size: int, length: int) -> float:
 
 def num_parameters(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int) -> dict[str, int]:
     """Number of weights, tied ones once: 'kept' (the discriminator or masked LM), 'training_only' (what training adds), 'all'."""
-    embeddings = model.embedding_size * (vocab_size + model.max_position_embeddings + 2 + 2)
+    rows = max(vocab_size, model.embedding_rows or 0) + model.max_position_embeddings + model.type_vocab_size + 2
+    embeddings = model.embedding_size * rows
     large, *others = network_shapes(model, objective)
     kept = embeddings + _encoder(large) + _heads(replace(large, detects=large.detects and not large.predicts), vocab_size)
     extra = _heads(replace(large, predicts=0.0), vocab_size) if large.predicts else 0
     for small in others:
         shared = model.generator == "shared"
-        own = 0 if shared or model.embedding_sharing == "tied" else embeddings
+        own = 0 if shared or model.embedding_sharing == "tied" else small.embedding_size * rows
         extra += own + _heads(small, vocab_size) + (0 if shared else small.towers * _encoder(small))
     return {"kept": kept, "training_only": extra, "all": kept + extra}
 

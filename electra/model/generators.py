@@ -155,7 +155,8 @@ class ReplacementSource(nn.Module):
         if temperature is None:
             return None
         uniform = masking.uniforms(batch.keys[batch.rows[chosen]], batch.positions[chosen], masking.SAMPLE)
-        return Sampling(uniform=uniform, temperature=temperature, forbidden=batch.ids[chosen] if self.settings.disallow_correct else None)
+        forbidden = batch.ids[chosen] if self.settings.disallow_correct else None
+        return Sampling(uniform=uniform, temperature=temperature, forbidden=forbidden, num_tokens=self.vocab_size)
 
     def forward(self, batch: Batch) -> StepOutput:
         return self.propose(batch).output
@@ -178,8 +179,12 @@ class MaskedLanguageModel(ReplacementSource):
 
     generator: Generator
 
-    def __init__(self, generator: Generator, settings: ObjectiveSettings, *, mask_id: int, special_ids: Collection[int]) -> None:
-        super().__init__(settings, vocab_size=generator.encoder.config.vocab_size, mask_id=mask_id, special_ids=special_ids)
+    def __init__(
+        self, generator: Generator, settings: ObjectiveSettings, *, mask_id: int, special_ids: Collection[int], vocab_size: int | None = None
+    ) -> None:
+        """`vocab_size`: the tokens that may be sampled, where the generator's table has more rows."""
+        rows = generator.encoder.config.vocab_size
+        super().__init__(settings, vocab_size=min(vocab_size or rows, rows), mask_id=mask_id, special_ids=special_ids)
         self.generator = generator
 
     def counts(self, batch: Batch) -> dict[str, int]:
@@ -207,8 +212,12 @@ class ClozeModel(ReplacementSource):
 
     generator: TwoTowerGenerator
 
-    def __init__(self, generator: TwoTowerGenerator, settings: ObjectiveSettings, *, mask_id: int, special_ids: Collection[int]) -> None:
-        super().__init__(settings, vocab_size=generator.encoder.config.vocab_size, mask_id=mask_id, special_ids=special_ids)
+    def __init__(
+        self, generator: TwoTowerGenerator, settings: ObjectiveSettings, *, mask_id: int, special_ids: Collection[int], vocab_size: int | None = None
+    ) -> None:
+        """`vocab_size`: the tokens that may be sampled, where the generator's table has more rows."""
+        rows = generator.encoder.config.vocab_size
+        super().__init__(settings, vocab_size=min(vocab_size or rows, rows), mask_id=mask_id, special_ids=special_ids)
         self.generator = generator
 
     def counts(self, batch: Batch) -> dict[str, int]:
@@ -227,7 +236,7 @@ class ClozeModel(ReplacementSource):
         if sampling := self.sampling(batch, chosen, temperature):
             with torch.no_grad():
                 logits = self.generator.head(states[at]).float()
-                sampled = masking.sample_tokens(logits, sampling.uniform, sampling.temperature, sampling.forbidden)
+                sampled = masking.sample_tokens(logits[:, : sampling.num_tokens], sampling.uniform, sampling.temperature, sampling.forbidden)
                 sampled_log_q = -F.cross_entropy(logits, sampled, reduction="none")
         loss = Loss(total=-log_q.sum(), count=len(inner), weight=self.settings.generator_weight)
         num = len(chosen)

@@ -45,6 +45,8 @@ class Sampling:
     temperature: float | Tensor = 1.0
     forbidden: Tensor | None = None
     """(M,) ids that are never sampled."""
+    num_tokens: int | None = None
+    """Tokens of the vocabulary, where the output has more rows: these are never sampled."""
 
     @property
     def is_plain(self) -> bool:
@@ -80,7 +82,7 @@ def vocabulary_output(states: Tensor, weight: Tensor, bias: Tensor, targets: Ten
     chunks = _Chunks(num=num, rows=rows, learns=torch.is_grad_enabled(), half=cpu_kernels.uses_bf16(), sampling=None)
     if sampling is not None:
         forbidden = None if sampling.forbidden is None else padded(sampling.forbidden)
-        chunks = replace(chunks, sampling=Sampling(uniform=padded(sampling.uniform), temperature=sampling.temperature, forbidden=forbidden))
+        chunks = replace(chunks, sampling=replace(sampling, uniform=padded(sampling.uniform), forbidden=forbidden))
     with cpu_kernels.no_autocast():
         total, hits, sampled = _Vocabulary.apply(padded(states), weight, bias, padded(targets), chunks)  # type: ignore[no-untyped-call]
     return VocabularyOutput(total=total, hits=hits[:num], sampled=None if sampling is None else sampled[:num])
@@ -117,13 +119,14 @@ class _Vocabulary(torch.autograd.Function):
             hits[part] = logits.argmax(-1) == targets[part]
             if sampling is not None and not sampling.is_plain:
                 forbidden = None if sampling.forbidden is None else sampling.forbidden[part]
-                sampled[part] = masking.sample_tokens(logits, sampling.uniform[part], sampling.temperature, forbidden)
+                known = logits[:, : sampling.num_tokens]
+                sampled[part] = masking.sample_tokens(known, sampling.uniform[part], sampling.temperature, forbidden)
             right_logits, most = logits.gather(1, right), logits.amax(-1, keepdim=True)
             weights = logits.sub_(most).exp_()
             sums = weights.sum(-1, keepdim=True)
             total += (sums.log() + most - right_logits)[: chunks.num - start].sum()
             if sampling is not None and sampling.is_plain:
-                sampled[part] = masking.sample_by_weight(weights, sampling.uniform[part])
+                sampled[part] = masking.sample_by_weight(weights[:, : sampling.num_tokens], sampling.uniform[part])
             if grad_states is not None and grad_weight is not None and grad_bias is not None:
                 grad = weights.div_(sums).scatter_add_(1, right, right.new_full((), -1, dtype=weights.dtype).expand_as(right))
                 grad[chunks.num - start :] = 0
@@ -174,7 +177,10 @@ class MaskedLanguageHead(nn.Module):
         logits = self.output(states)
         total = F.cross_entropy(logits.float(), targets, reduction="sum")
         with torch.no_grad():
-            sampled = None if sampling is None else masking.sample_tokens(logits, sampling.uniform, sampling.temperature, sampling.forbidden)
+            sampled = None
+            if sampling is not None:
+                known = logits[:, : sampling.num_tokens]
+                sampled = masking.sample_tokens(known, sampling.uniform, sampling.temperature, sampling.forbidden)
             return VocabularyOutput(total=total, hits=logits.argmax(-1) == targets, sampled=sampled)
 
 

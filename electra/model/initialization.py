@@ -64,10 +64,10 @@ def _start_words(module: nn.Module, words: WordStatistics) -> None:
     dimensions = words.vectors.shape[1]
     for part in module.modules():
         if isinstance(part, Embeddings) and dimensions:
-            free = part.word.weight[:, -dimensions:]
+            free = part.word.weight[: len(known), -dimensions:]
             free[known] = vectors * (free.std() * math.sqrt(dimensions))
         elif isinstance(part, MaskedLanguageHead):
-            part.output.bias.copy_(torch.from_numpy(words.log_frequencies))
+            part.output.bias[: len(known)] = torch.from_numpy(words.log_frequencies)
 
 
 def _position_block(embedding_size: int) -> int:

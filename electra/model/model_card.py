@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from electra.settings import PretrainSettings
-from electra.storage.resolve import HEADS
+from electra.storage.resolve import head_of
 
 METRICS = (
     "masked_lm_loss",
@@ -44,8 +44,8 @@ PIPELINE_TAGS = {"classification": "text-classification", "masked-lm": "fill-mas
 """Head -> the hub's task."""
 
 
-def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics: Mapping[str, float]) -> str:
-    """Settings, a line per corpus and held-out metrics -> a model card in Markdown with the hub's front matter."""
+def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics: Mapping[str, float], start: Sequence[str] = ()) -> str:
+    """Settings, a line per corpus, held-out metrics and what the networks started from -> a model card in Markdown with the hub's front matter."""
     model, objective = settings.model, settings.objective
     kind, tag, use = KINDS.get(objective.objective, MASKED_LM)
     rows = "\n".join(f"| {name} | {metrics[name]:.4f} |" for name in METRICS if name in metrics)
@@ -55,6 +55,8 @@ def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics
         f"```python\n{use}\n```"
     )
     sections = {"Data": "\n".join(f"- {line}" for line in corpora)}
+    if start:
+        sections["Start"] = "\n".join(f"- {line}" for line in start)
     if rows:
         sections["Held-out metrics"] = f"| metric | value |\n|---|---|\n{rows}\n\n{METRICS_NOTE}"
     sections["Limits"] = PRETRAINED_LIMITS
@@ -83,7 +85,7 @@ def uploaded_card(name: str, found: Mapping[str, Any]) -> str:
     call = f'pipeline("text-classification", model="{name}")' if labels else f'load("{name}")'
     use = f"```python\nfrom electra import {call.partition('(')[0]}\n\nmodel = {call}\n```"
     about = "\n".join([f"{found['architecture']}, made with the electra toolkit.", "", *labels, *sizes, "", use])
-    return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(HEADS.get(found["architecture"], "")))
+    return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(head_of(found["architecture"])))
 
 
 def model_card(

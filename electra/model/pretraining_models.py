@@ -3,48 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from electra.contracts import WordStatistics
 from electra.errors import UserError
-from electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder, EncoderConfig
-from electra.model.flops import SHAPE, generator_sizes
+from electra.model.encoder import ACTIVATION, DisentangledEmbeddings, Embeddings, Encoder, EncoderConfig
+from electra.model.flops import SHAPE
 from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
-from electra.model.huggingface import Checkpoint, load_checkpoint, save_checkpoint
+from electra.model.huggingface import Checkpoint, architecture_of, encoder_of, is_electric, load_checkpoint, save_checkpoint
 from electra.model.initialization import initialize
 from electra.model.objectives import AllTokensMaskedLM, CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective, ReplaceMaskedLM
+from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings
+from electra.settings.pretrain import DETECTORS, generator_sizes
+from electra.storage import resolve
+
+ENCODER_FIELDS = (*(name for name in SHAPE if name != "vocab_size"), "type_vocab_size", "layer_norm_eps", "hidden_act")
+"""Fields of `ModelSettings` and `EncoderConfig` that decide what an encoder computes, besides its number of tokens."""
+
+
+def is_detector(objective: ObjectiveSettings) -> bool:
+    """Whether the network of an objective is a discriminator."""
+    return objective.objective in DETECTORS
 
 
 def discriminator_config(settings: ModelSettings, vocab_size: int) -> EncoderConfig:
-    """The discriminator's (or the BERT's) shape.
+    """The discriminator's shape for a vocabulary; its table may have more rows than that.
 
     Raises:
-        UserError: the heads do not divide the width.
+        UserError: the heads do not divide the width, fewer rows than tokens, or an unknown activation.
     """
     if settings.hidden_size % settings.num_attention_heads:
         raise UserError(
             f"hidden_size {settings.hidden_size} is not a multiple of num_attention_heads {settings.num_attention_heads}; change one of them"
         )
+    rows = settings.embedding_rows or vocab_size
+    if rows < vocab_size:
+        raise UserError(f"embedding_rows {rows} is below the {vocab_size} tokens of the vocabulary; leave it out")
+    if settings.hidden_act not in ACTIVATION:
+        raise UserError(f"hidden_act '{settings.hidden_act}' is not supported; supported: {', '.join(ACTIVATION)}")
     return EncoderConfig(
-        vocab_size=vocab_size,
-        embedding_size=settings.embedding_size,
-        hidden_size=settings.hidden_size,
-        num_hidden_layers=settings.num_hidden_layers,
-        num_attention_heads=settings.num_attention_heads,
-        intermediate_size=settings.intermediate_size,
-        max_position_embeddings=settings.max_position_embeddings,
+        vocab_size=rows,
         dropout=settings.dropout,
+        tie_word_embeddings=settings.tie_word_embeddings,
+        **{name: getattr(settings, name) for name in ENCODER_FIELDS},
     )
 
 
+def masked_lm_config(settings: ModelSettings, vocab_size: int) -> EncoderConfig:
+    """The shape of a masked LM that a run is for: the same, and a BERT if it continues one.
+
+    Raises:
+        UserError: as `discriminator_config`, or a BERT with embeddings of another width.
+    """
+    if settings.model_type == "bert" and settings.embedding_size != settings.hidden_size:
+        raise UserError(f"model_type 'bert' needs embedding_size {settings.hidden_size}, its hidden_size; it is {settings.embedding_size}")
+    return replace(discriminator_config(settings, vocab_size), model_type=settings.model_type)
+
+
 def generator_config(settings: ModelSettings, config: EncoderConfig) -> EncoderConfig:
-    """The generator's shape, of a discriminator's."""
-    return replace(config, **generator_sizes(settings))
+    """The generator's shape, of a discriminator's.
+
+    Raises:
+        UserError: its heads do not divide its width, or it shares embeddings of another width.
+    """
+    sizes = generator_sizes(settings)
+    if sizes["hidden_size"] % sizes["num_attention_heads"]:
+        raise UserError(
+            f"generator_hidden_size {sizes['hidden_size']} is not a multiple of generator_num_attention_heads {sizes['num_attention_heads']}; "
+            "change one of them"
+        )
+    table = sizes["embedding_size"], settings.generator_embedding_rows or config.vocab_size
+    if table != (config.embedding_size, config.vocab_size) and settings.embedding_sharing != "untied":
+        raise UserError(
+            f"the generator's embeddings are {table[1]} x {table[0]}, the discriminator's {config.vocab_size} x {config.embedding_size}; "
+            "set --embedding-sharing untied"
+        )
+    return replace(config, **sizes, vocab_size=table[1])
 
 
 def build_objective(
@@ -59,12 +99,13 @@ def build_objective(
     words: WordStatistics | None = None,
 ) -> MaskedLanguageModel | CorruptionObjective:
     """The objective and its networks, with initial weights from `seed` and, if given, from counted `words`."""
-    config = discriminator_config(model, vocab_size)
+    config = (discriminator_config if is_detector(objective) else masked_lm_config)(model, vocab_size)
+    vocabulary: dict[str, Any] = {"vocab_size": vocab_size, "mask_id": mask_id, "special_ids": special_ids}
     built: MaskedLanguageModel | CorruptionObjective
     if objective.objective == "mlm":
-        built = MaskedLanguageModel(Generator(Encoder(config)), objective, mask_id=mask_id, special_ids=special_ids)
+        built = MaskedLanguageModel(Generator(Encoder(config)), objective, **vocabulary)
     else:
-        encoder, source = encoder_and_source(model, objective, config, mask_id=mask_id, special_ids=special_ids)
+        encoder, source = encoder_and_source(model, objective, config, **vocabulary)
         if objective.objective == "replace-mlm":
             built = ReplaceMaskedLM(Generator(encoder), source, objective)
         elif objective.objective == "all-tokens-mlm":
@@ -80,16 +121,16 @@ def build_objective(
 
 
 def encoder_and_source(
-    model: ModelSettings, objective: ObjectiveSettings, config: EncoderConfig, *, mask_id: int, special_ids: Collection[int]
+    model: ModelSettings, objective: ObjectiveSettings, config: EncoderConfig, **vocabulary: Any
 ) -> tuple[Encoder, ReplacementSource]:
-    """The main encoder, and the source of replacements."""
+    """The main encoder, and the source of replacements; `vocabulary`: `vocab_size`, `mask_id` and `special_ids`."""
     if model.generator in ("uniform", "shared"):
         encoder = Encoder(config)
         if model.generator == "uniform":
-            return encoder, ReplacementSource(objective, vocab_size=config.vocab_size, mask_id=mask_id, special_ids=special_ids)
-        return encoder, MaskedLanguageModel(Generator(encoder), objective, mask_id=mask_id, special_ids=special_ids)
-    small = generator_config(model, config)
-    own = Embeddings(config)
+            return encoder, ReplacementSource(objective, **vocabulary)
+        return encoder, MaskedLanguageModel(Generator(encoder), objective, **vocabulary)
+    small = replace(generator_config(model, config), model_type="electra")
+    own = Embeddings(small)
     first = Encoder(small, own)
     if model.embedding_sharing == "disentangled":
         encoder = Encoder(config, DisentangledEmbeddings(config, own))
@@ -97,19 +138,8 @@ def encoder_and_source(
         encoder = Encoder(config, own if model.embedding_sharing == "tied" else None)
     if model.generator == "two-tower":
         towers = TwoTowerGenerator(first, Encoder(small, own))
-        return encoder, ClozeModel(towers, objective, mask_id=mask_id, special_ids=special_ids)
-    return encoder, MaskedLanguageModel(Generator(first), objective, mask_id=mask_id, special_ids=special_ids)
-
-
-def start_from(objective: MaskedLanguageModel | CorruptionObjective, source: str | Path) -> list[str]:
-    """`--init`: fill an objective from a checkpoint folder, run directory or hub name -> warnings about what was missing.
-
-    Raises:
-        UserError: not found, or its shape is not the preset's.
-    """
-    checkpoint = load_checkpoint(source)
-    has_generator = isinstance(objective, CorruptionObjective) and (checkpoint.path / "generator" / "config.json").exists()
-    return load_weights(objective, checkpoint, load_checkpoint(checkpoint.path / "generator") if has_generator else None)
+        return encoder, ClozeModel(towers, objective, **vocabulary)
+    return encoder, MaskedLanguageModel(Generator(first), objective, **vocabulary)
 
 
 def main_network(objective: MaskedLanguageModel | CorruptionObjective) -> Discriminator | Generator:
@@ -160,26 +190,179 @@ def plain(network: Discriminator | Generator) -> Discriminator | Generator:
     return copy
 
 
-def load_weights(objective: MaskedLanguageModel | CorruptionObjective, checkpoint: Checkpoint, generator: Checkpoint | None) -> list[str]:
-    """Fill an objective from a checkpoint (`--init`), and its generator's where there is one -> warnings about what was missing.
+# ---- start from a checkpoint ----
 
-    A masked-LM checkpoint initializes the encoder, and if it has the generator's shape, the generator too.
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The networks that a run starts from (`--init`, `--init-generator`)."""
+
+    source: str
+    """As the user named it."""
+    main: Checkpoint
+    """The network at the top of the checkpoint."""
+    generator: Checkpoint | None = None
+    generator_source: str = ""
+    notes: tuple[str, ...] = ()
+    """What was read and how, in sentences for the user."""
+
+
+def read_start(source: str, generator: str | None = None) -> Start:
+    """`--init` and `--init-generator` -> networks; without the second, the generator in SOURCE/generator or in the same TensorFlow checkpoint.
 
     Raises:
-        UserError: the checkpoint's shape is not the preset's.
+        UserError: not found, damaged, or a generator without a masked-LM head.
+    """
+    start = _read_networks(source, "any")
+    if generator is None:
+        return start
+    other = _read_networks(generator, "generator")
+    found = other.generator or other.main
+    if resolve.head_of(found.architecture) not in ("masked-lm", "cloze"):
+        raise UserError(f"--init-generator {generator} is an {found.architecture}; give a masked language model (ElectraForMaskedLM)")
+    return replace(start, generator=found, generator_source=generator, notes=start.notes + other.notes)
+
+
+def _read_networks(source: str, role: str) -> Start:
+    """The networks of a folder, a name or a TensorFlow checkpoint."""
+    if is_checkpoint(Path(source)):
+        from electra.model.tensorflow import read_networks
+
+        prefix = find_checkpoint(Path(source))
+        networks = read_networks(prefix)
+        generator = None if networks.generator is None else _as_checkpoint(networks.generator, prefix)
+        notes = tuple(f"{prefix.name}: {note}" for note in networks.notes)
+        return Start(source=source, main=_as_checkpoint(networks.main, prefix), generator=generator, generator_source=source, notes=notes)
+    main = load_checkpoint(source, role)
+    folder = main.path / "generator"
+    generator = load_checkpoint(folder) if (folder / "config.json").exists() else None
+    pooled = (f"{source} is a sentence encoder (modules.json): its pooling is not used",) if (main.path / "modules.json").exists() else ()
+    return Start(source=source, main=main, generator=generator, generator_source=f"{source}/generator", notes=pooled)
+
+
+def _as_checkpoint(module: nn.Module, prefix: Path) -> Checkpoint:
+    return Checkpoint(
+        module=module, config=encoder_of(module).config, architecture=architecture_of(module), labels=(), path=prefix.parent, hf_config={}
+    )
+
+
+def usable_generator(start: Start, model: ModelSettings, objective: ObjectiveSettings) -> tuple[Checkpoint | None, str]:
+    """The checkpoint that the run's generator starts from, and why none if there is one that does not fit; ('' if there is none).
+
+    A masked LM of the generator's shape is both.
+    """
+    if objective.objective == "mlm" or model.generator in ("uniform", "shared"):
+        return None, ""
+    kind = TwoTowerGenerator if model.generator == "two-tower" else Generator
+    found = start.generator
+    if found is None and isinstance(start.main.module, kind) and generator_config(model, start.main.config) == start.main.config:
+        found = start.main
+    if found is None:
+        return None, ""
+    if not isinstance(found.module, kind):
+        return None, f"{start.generator_source} is an {found.architecture}, this run's generator is '{model.generator}'"
+    if found.config.model_type == "bert" and found.config.hidden_act not in ("gelu", "gelu_python"):
+        return None, f"{start.generator_source} is a BERT whose head has the activation {found.config.hidden_act}; a generator's has gelu"
+    return found, ""
+
+
+def shape_of(start: Start, model: ModelSettings, objective: ObjectiveSettings) -> dict[str, Any]:
+    """The values of `ModelSettings` that the networks of a start have.
+
+    Raises:
+        UserError: discriminator and generator differ in what they have in common in a run.
+    """
+    config = start.main.config
+    values: dict[str, Any] = {name: getattr(config, name) for name in ENCODER_FIELDS} | {"embedding_rows": config.vocab_size}
+    if not is_detector(objective):
+        values["model_type"] = config.model_type
+    if isinstance(start.main.module, Generator) and objective.objective == "mlm":
+        values["tie_word_embeddings"] = config.tie_word_embeddings
+    sharing: dict[str, Any] = {"embedding_sharing": "untied"} if start.generator is not None else {}
+    adopted = replace(model, **values | sharing)
+    found, _ = usable_generator(start, adopted, objective)
+    if found is None:
+        return values
+    common = ("max_position_embeddings", "type_vocab_size", "layer_norm_eps", "hidden_act")
+    if different := [name for name in common if getattr(found.config, name) != getattr(config, name)]:
+        shown = ", ".join(f"{name} {getattr(found.config, name)} (the main network: {getattr(config, name)})" for name in different)
+        raise UserError(f"{start.generator_source}: the generator has {shown}; give one that fits with --init-generator, or move it away")
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    values |= {f"generator_{name}": getattr(found.config, name) for name in sizes}
+    values["tie_word_embeddings"] = found.config.tie_word_embeddings
+    if found.config.embedding_size != config.embedding_size:
+        values["generator_embedding_size"] = found.config.embedding_size
+    if found.config.vocab_size != config.vocab_size:
+        values["generator_embedding_rows"] = found.config.vocab_size
+    if model.embedding_sharing != "untied" and not _same_embeddings(found, start.main):
+        fits = model.embedding_sharing == "disentangled" and not {"generator_embedding_size", "generator_embedding_rows"} & values.keys()
+        values["embedding_sharing"] = "disentangled" if fits else "untied"
+    return values
+
+
+def _same_embeddings(one: Checkpoint, other: Checkpoint) -> bool:
+    mine, theirs = one.encoder.embeddings.state_dict(), other.encoder.embeddings.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in mine.items())  # False for other shapes, too
+
+
+def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Start, model: ModelSettings, settings: ObjectiveSettings) -> list[str]:
+    """Fill an objective's networks from a start of its shape -> what each starts from, in sentences for the user.
+
+    Where the checkpoint brings no generator, it starts from the main network's embeddings and random layers.
     """
     network, target = main_network(objective), objective.generator
-    warnings: list[str] = []
+    found, unfit = usable_generator(start, model, settings)
+    lines: list[str] = []
     if isinstance(objective, CorruptionObjective) and target is not None and target.encoder is not network.encoder:
-        if generator is None and type(checkpoint.module) is type(target) and same_shape(checkpoint.config, target.encoder.config):
-            generator = checkpoint
-        if generator is None:
-            warnings.append("no generator in the checkpoint: the generator starts from the discriminator's embeddings and random layers")
-            target.encoder.embeddings.load_state_dict(checkpoint.encoder.embeddings.state_dict())
+        if found is not None:
+            _fill(target, found)
+            lines.append(f"the generator starts from {start.source if found is start.main else start.generator_source}, an {found.architecture}")
         else:
-            warnings += _fill(target, generator)
+            reason = unfit or f"no generator in {start.source}"
+            copied = target.encoder.config.embedding_size == start.main.config.embedding_size
+            if copied:
+                target.encoder.embeddings.load_state_dict(start.main.encoder.embeddings.state_dict())
+            begins = "the discriminator's embeddings and random layers" if copied else "random weights"
+            lines.append(f"{reason}: the generator starts from {begins}; --init-generator names one")
     # The generator first: disentangled embeddings are relative to the generator's.
-    return _fill(network, checkpoint) + warnings
+    return _fill_main(network, start) + lines
+
+
+def _fill_main(network: Discriminator | Generator, start: Start) -> list[str]:
+    """Fill the main network -> what it starts from."""
+    main, mine = start.main, "discriminator" if isinstance(network, Discriminator) else "masked LM"
+    what = f"{start.source} is {_article(main.architecture)} {main.architecture}"
+    if _fill(network, main):
+        lines = [f"{what}: the {mine} starts from it"]
+        if isinstance(network, Discriminator) and network.electric != is_electric(main):
+            lines.append(
+                f"its head was trained for {'energies (Electric)' if is_electric(main) else 'replaced tokens'}, this run's objective differs"
+            )
+    else:
+        lines = [f"{what}: the encoder starts from it, the {mine}'s head is random"]
+        if resolve.head_of(main.architecture) != "encoder":
+            lines[0] += f"; its own head ({resolve.head_of(main.architecture)}) is not used"
+    if main.encoder.kept:
+        lines.append("its pooler is dropped: nothing in pre-training uses it")
+    if main.config.model_type == "bert" and network.encoder.config.model_type == "electra":
+        lines.append(f"the run saves {_article(architecture_of(network))} {architecture_of(network)}, which computes the same encoder")
+    return lines
+
+
+def _article(name: str) -> str:
+    return "an" if name.startswith("Electra") else "a"
+
+
+def load_embeddings(objective: MaskedLanguageModel | CorruptionObjective, start: Start) -> list[str]:
+    """The warm-up of a generator: a masked LM gets the embeddings of the checkpoint -> a sentence for the user."""
+    main_network(objective).encoder.embeddings.load_state_dict(start.main.encoder.embeddings.state_dict())
+    learns = "learn as a masked LM first, on the checkpoint's embeddings, which stay as they are"
+    return [f"no generator in {start.source}: its layers start from random weights and {learns}"]
+
+
+def freeze_embeddings(objective: MaskedLanguageModel | CorruptionObjective) -> None:
+    """Train everything but the embeddings (and the output matrix, if it is tied to them)."""
+    main_network(objective).encoder.embeddings.requires_grad_(False)
 
 
 def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:
@@ -187,9 +370,8 @@ def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in SHAPE)
 
 
-def _fill(target: Discriminator | Generator | TwoTowerGenerator, source: Checkpoint) -> list[str]:
-    """Load a network's weights from a checkpoint: all if it has the same architecture, else the encoder's."""
-    check_shape(source.config, target.encoder.config)
+def _fill(target: Discriminator | Generator | TwoTowerGenerator, source: Checkpoint) -> bool:
+    """Load a network's weights from a checkpoint of its shape -> whether all, because it has the same head; else the encoder's."""
     same = type(source.module) is type(target)
     state = source.module.state_dict() if same else {f"encoder.{name}": value for name, value in source.encoder.state_dict().items()}
     embeddings = target.encoder.embeddings
@@ -198,19 +380,4 @@ def _fill(target: Discriminator | Generator | TwoTowerGenerator, source: Checkpo
         state = {name: value for name, value in state.items() if not name.startswith("encoder.embeddings.")}
     missing = target.load_state_dict(state, strict=False).missing_keys
     assert not same or all("embeddings" in name for name in missing), missing
-    if same:
-        return []
-    return [f"{source.path} is an {source.architecture}: the encoder starts from it, the {type(target).__name__.lower()}'s head is random"]
-
-
-def check_shape(theirs: EncoderConfig, ours: EncoderConfig) -> None:
-    """Check that weights have the network's shape.
-
-    Raises:
-        UserError: names the first difference and the flag to change.
-    """
-    for name in SHAPE:
-        if getattr(ours, name) != getattr(theirs, name):
-            flag = f"set --{name.replace('_', '-')} {getattr(theirs, name)}"
-            remedy = "prepare the data with the checkpoint's vocabulary" if name == "vocab_size" else flag
-            raise UserError(f"--init: {name} is {getattr(theirs, name)} in the checkpoint, {getattr(ours, name)} in this run; {remedy}")
+    return same

@@ -10,11 +10,10 @@ import numpy as np
 
 from electra.contracts import Batch, BatchStream
 from electra.data.pretraining_batches import collate, example_key
-from electra.data.shards import open_shards
-from electra.data.word_statistics import check_unknown
 from electra.model import flops
 from electra.pretraining.setup import cost, initial_objective, num_evaluation_examples, open_corpus, open_stream
 from electra.settings import PretrainSettings, phases
+from electra.settings.pretrain import GeneratorWarmUp
 from electra.terminal import duration
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks, recompute
@@ -65,13 +64,12 @@ class RandomStream:
 
 def report(settings: PretrainSettings, ranks: Ranks) -> list[str]:
     """Time each phase of the run for about half a minute -> the lines to print."""
-    parts = phases(replace(settings, init=None))
+    parts = phases(settings)
     lines = [f"pretrain {settings.preset}: a dry run, nothing is written"]
-    lines += check_unknown({str(path): open_shards(path) for path in settings.data.data})
     seconds = 0.0
     for number, part in enumerate(parts, 1):
         if len(parts) > 1:
-            what = "masked LM" if part.objective.objective == "mlm" else "discriminator"
+            what = "generator" if isinstance(part, GeneratorWarmUp) else "masked LM" if part.objective.objective == "mlm" else "discriminator"
             lines.append(f"phase {number} of {len(parts)}: {what}")
         found, taken = _phase(part, ranks)
         lines += [f"  {name:<12}{text}" for name, text in found]
@@ -86,7 +84,7 @@ def _phase(settings: PretrainSettings, ranks: Ranks) -> tuple[list[tuple[str, st
     settings = replace(settings, loop=split_global_batch(settings.loop, None, ranks.world_size))
     loop, length = settings.loop, settings.data.sequence_length
     corpus = open_corpus(settings) if settings.data.data else None
-    pieces = corpus.tokenizer if corpus is not None else VocabularySize(vocab_size=settings.data.vocab_size)
+    pieces = corpus.tokenizer if corpus is not None else VocabularySize(vocab_size=settings.model.embedding_rows or settings.data.vocab_size)
     objective = initial_objective(settings, pieces)
 
     def open_batches(batch_size: int) -> BatchStream:

@@ -44,9 +44,7 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
         objective = detection(checkpoint, checkpoint.module, example_length(settings, checkpoint), tokenizer)
     else:
         assert isinstance(checkpoint.module, Generator)
-        objective = MaskedLanguageModel(
-            checkpoint.module, ObjectiveSettings(objective="mlm"), mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids
-        )
+        objective = MaskedLanguageModel(checkpoint.module, ObjectiveSettings(objective="mlm"), **vocabulary(tokenizer))
     device = choose_device()
     return evaluate(objective.to(device), held_out(settings, shards, tokenizer, checkpoint), device)
 
@@ -60,11 +58,16 @@ def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_len
     settings = ObjectiveSettings(objective="electric" if kind is Electric else "electra")
     noise: ReplacementSource
     if isinstance(generator, TwoTowerGenerator):
-        noise = ClozeModel(generator, settings, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids)
+        noise = ClozeModel(generator, settings, **vocabulary(tokenizer))
     else:
         assert isinstance(generator, Generator)
-        noise = MaskedLanguageModel(generator, settings, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids)
+        noise = MaskedLanguageModel(generator, settings, **vocabulary(tokenizer))
     return kind(discriminator, noise, settings, sequence_length=sequence_length)
+
+
+def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What an objective needs of a tokenizer."""
+    return {"vocab_size": tokenizer.vocab_size, "mask_id": tokenizer.mask_id, "special_ids": tokenizer.special_ids}
 
 
 def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
@@ -109,7 +112,7 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
     def generate(batch: Batch, at: torch.Tensor) -> torch.Tensor:
         logits = generator.module(batch, masking.mask_positions(batch, at, tokenizer.mask_id, 1.0), at)
         chance = masking.uniforms(batch.keys[batch.rows[at]], batch.positions[at], masking.SAMPLE)
-        return masking.sample_tokens(logits, chance)
+        return masking.sample_tokens(logits[:, : tokenizer.vocab_size], chance)
 
     counts = sum(np.bincount(s.train.ids[:20_000_000], minlength=tokenizer.vocab_size) for s in shards)
     return make_corruption(

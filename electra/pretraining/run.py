@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from electra.errors import UserError
-from electra.pretraining.setup import after_restart, check, check_data, recorded, with_absolute_paths, write_run
+from electra.pretraining.setup import adopt_start, after_restart, check, check_data, recorded, with_absolute_paths, write_run
 from electra.settings import PretrainSettings, phases
+from electra.settings.pretrain import WARM_UP
 from electra.storage import atomic
 from electra.tasks import input_spec
-from electra.terminal import say
 
 if TYPE_CHECKING:
     from electra.model.generators import MaskedLanguageModel
@@ -59,7 +60,8 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         return estimate(settings)
     if settings.output == Path():
         raise UserError("no run directory: give --output RUN (or --dry-run)")
-    settings = with_absolute_paths(recorded(settings) if settings.resume else settings)
+    settings, lines = (recorded(settings), []) if settings.resume else adopt_start(settings)
+    settings = with_absolute_paths(settings)
     if not settings.data.data:
         raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
     check(settings)
@@ -67,19 +69,18 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         # A machine that lost no rank counts no restart of its own.
         if not settings.resume and any(ranks.gather(distributed.restarted())):
             settings = after_restart(settings)
-        unknown = check_data(settings)
+        check_data(settings)
         if not settings.resume:
             checkpoint.split_global_batch(settings.loop, None, ranks.world_size)  # refuses before anything is written
             atomic.fresh_output(settings.output, remedy="continue it with --resume, or choose another --output")
         ranks.wait()
         with atomic.new_folder(settings.output, keep=lambda: _has_checkpoint(settings.output)) if ranks.first else nullcontext():
-            for line in unknown if ranks.first else ():
-                say(line)
             if ranks.first:
                 write_run(settings)
             spent = _finished_phase(settings) if settings.resume else [0, 0, 0.0]
             for phase in phases(settings):
-                result, metrics = train_phase(phase, ranks)
+                result, metrics = train_phase(phase, ranks, settings.output, lines)
+                lines = []
                 spent = [spent[0] + result.step, spent[1] + result.tokens, spent[2] + result.seconds]
                 if result.signal:
                     break
@@ -116,14 +117,21 @@ def estimate(settings: PretrainSettings) -> PretrainResult:
 
     if settings.resume:
         raise UserError("--dry-run is for new runs; leave out --resume")
+    settings, found = adopt_start(settings)
     check(settings)
+    if settings.data.data:
+        check_data(settings)
     with distributed.join(settings.loop.device, settings.loop.threads) as ranks:
-        lines = report(settings, ranks)
+        first, *rest = report(settings, ranks)
+        lines = [first, *found, *rest]
         return PretrainResult(output=settings.output, checkpoint=settings.output / "final", estimate=tuple(lines), first=ranks.first)
 
 
-def train_phase(settings: PretrainSettings, ranks: Ranks) -> tuple[TrainResult, dict[str, float]]:
-    """One phase: tokenized data -> batches -> objective -> the loop -> how it ended, and the last evaluation."""
+def train_phase(settings: PretrainSettings, ranks: Ranks, folder: Path, lines: Sequence[str] = ()) -> tuple[TrainResult, dict[str, float]]:
+    """One phase of the run in `folder`: tokenized data -> batches -> objective -> the loop -> how it ended, and the last evaluation.
+
+    `lines` say how the run starts; with what its networks start from they are in the log and in the model card.
+    """
     from electra.model import pretraining_models
     from electra.model.model_card import pretraining_card
     from electra.pretraining.evaluate import open_probe
@@ -134,6 +142,10 @@ def train_phase(settings: PretrainSettings, ranks: Ranks) -> tuple[TrainResult, 
     resume_from = ranks.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
     settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, ranks.world_size))
     objective, messages = build(settings, corpus, ranks, fresh=resume_from is None)
+    messages = [*lines, *messages]
+    # The encoder that a run has trained itself as a masked LM is no start of the run.
+    starts = resume_from is None and settings.init is not None and Path(settings.init).parent != folder / WARM_UP
+    start = start_recorded(folder, messages if starts else [], ranks)
     measured = held_out(settings, corpus)
     length, precision = settings.data.sequence_length, settings.loop.precision
     probe = open_probe(settings.watch, corpus.tokenizer, objective, ranks.device, precision, length)
@@ -146,7 +158,7 @@ def train_phase(settings: PretrainSettings, ranks: Ranks) -> tuple[TrainResult, 
         return dict(metrics)
 
     def save(folder: Path) -> None:
-        card = pretraining_card(settings, corpus.describe(), metrics)
+        card = pretraining_card(settings, corpus.describe(), metrics, start)
         pretraining_models.save(
             objective, folder, tokenizer=corpus.tokenizer_path, card=card, extra=input_spec.record(None, length), max_length=length
         )
@@ -164,6 +176,16 @@ def train_phase(settings: PretrainSettings, ranks: Ranks) -> tuple[TrainResult, 
         ranks=ranks,
     )
     return run.train(resume_from), metrics
+
+
+def start_recorded(run: Path, lines: Sequence[str], ranks: Ranks) -> list[str]:
+    """Add lines to RUN/start.json, what the run's networks start from -> all of them."""
+    file = run / "start.json"
+    if ranks.first and lines:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        atomic.write_text(file, json.dumps(list(dict.fromkeys([*known, *lines])), indent=1, ensure_ascii=False) + "\n")
+    found: list[str] = json.loads(file.read_text(encoding="utf-8")) if ranks.first and file.exists() else []
+    return found
 
 
 def open_log(

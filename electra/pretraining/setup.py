@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from electra import config
 from electra.contracts import Batch, WordStatistics
@@ -19,7 +19,9 @@ from electra.data.word_statistics import masking_info, word_statistics
 from electra.errors import UserError
 from electra.model import flops, pretraining_models
 from electra.model.initialization import word_dimensions
+from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings, phases
+from electra.settings.pretrain import DETECTORS, GeneratorWarmUp, generator_sizes
 from electra.storage import atomic, remote, resolve
 from electra.train.run_log import TrainingCost
 from electra.train.timing import stated_tflops
@@ -28,10 +30,6 @@ if TYPE_CHECKING:
     from electra.model.generators import MaskedLanguageModel
     from electra.model.objectives import CorruptionObjective
     from electra.train.distributed import Ranks
-
-
-DETECTORS = ("electra", "electric", "electra-masked")
-"""Objectives whose network is a discriminator."""
 
 
 def recorded(settings: PretrainSettings) -> PretrainSettings:
@@ -60,13 +58,15 @@ def with_absolute_paths(settings: PretrainSettings) -> PretrainSettings:
     """The same settings with absolute local paths of data, start and probe, so that the run can be resumed from another working directory."""
 
     def absolute(name: str) -> str:
-        return os.path.abspath(name) if not remote.is_url(name) and Path(name).exists() else name
+        local = not remote.is_url(name) and (Path(name).exists() or is_checkpoint(Path(name)))
+        return os.path.abspath(name) if local else name
 
-    init, probe = settings.init, settings.watch.probe_data
+    init, generator, probe = settings.init, settings.init_generator, settings.watch.probe_data
     return replace(
         settings,
         data=replace(settings.data, data=tuple(map(absolute, settings.data.data))),
         init=None if init is None else absolute(init),
+        init_generator=None if generator is None else absolute(generator),
         watch=replace(settings.watch, probe_data=None if probe is None else probe.absolute()),
     )
 
@@ -120,13 +120,82 @@ def check_objective(model: ModelSettings, objective: ObjectiveSettings) -> None:
         )
 
 
-def check_data(settings: PretrainSettings) -> list[str]:
-    """Refuse data, a probe, or weights to start from that do not fit together or to the objective, before anything is written.
+# ---- start from a checkpoint ----
 
-    Returns:
-        The unknown tokens of the data of a new run, in lines.
+
+def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]]:
+    """The settings of a new run with the shape of its `--init`, and what was replaced, in sentences for the user.
+
+    Sizes of the preset are replaced; those of flags are compared.
+
+    Raises:
+        UserError: not a checkpoint, or flags that contradict it, all of which are named.
     """
-    from electra.data.word_statistics import check_unknown, check_words
+    if settings.init is None:
+        if settings.init_generator is not None:
+            raise UserError("--init-generator is the generator of --init CHECKPOINT; give both")
+        return settings, []
+    start = pretraining_models.read_start(settings.init, settings.init_generator)
+    typed, preset = config.typed(settings), settings.preset or "the settings"
+    shape = pretraining_models.shape_of(start, settings.model, settings.objective)
+    refuse_contradictions(settings, typed.get("model", {}), shape)
+    replaced = {name: value for name, value in shape.items() if value != getattr(settings.model, name)}
+    model = replace(settings.model, **shape)
+    lines = list(start.notes)
+    shown = [f"{name} {value}" for name, value in replaced.items() if name != "embedding_rows"]
+    if shown:
+        lines.append(f"shape of {settings.init}, instead of that of {preset}: {', '.join(shown)}")
+    if shape.get("embedding_sharing") == "untied":
+        lines.append("the checkpoint's generator and discriminator have different embeddings: each keeps its own (embedding_sharing untied)")
+    data, limit = settings.data, model.max_position_embeddings
+    if data.sequence_length > limit and "sequence_length" not in typed.get("data", {}):
+        lines.append(f"sequence_length {limit}, the checkpoint's positions, instead of {data.sequence_length}")
+        data = replace(data, sequence_length=limit)
+    generator, unfit = pretraining_models.usable_generator(start, model, settings.objective)
+    if settings.init_generator is not None and generator is None:
+        raise UserError(f"--init-generator {settings.init_generator}: {unfit or 'this run has no generator of its own'}; leave it out")
+    objective, line = warm_up(settings, generator is None and model.generator == "masked", "mlm_first" in typed.get("objective", {}))
+    return replace(settings, model=model, data=data, objective=objective), lines + ([line] if line else [])
+
+
+def warm_up(settings: PretrainSettings, missing: bool, explicit: bool) -> tuple[ObjectiveSettings, str]:
+    """The objective of a run with --init, whose masked-LM phase is only for a generator that is `missing`, and a sentence if it is left out.
+
+    Raises:
+        UserError: --mlm-first was given, and no network needs it.
+    """
+    objective, fraction = settings.objective, settings.objective.mlm_first
+    if not fraction or (missing and objective.objective in DETECTORS):
+        return objective, ""
+    why = f"no masked-LM phase: {settings.init} brings every network that it would train"
+    if explicit:
+        raise UserError(f"--mlm-first {fraction:g}: {why}; leave it out (--objective mlm continues a masked LM)")
+    return replace(objective, mlm_first=0.0, mlm_first_learning_rate=None), f"{why} (mlm_first {fraction:g} of {settings.preset or 'the settings'})"
+
+
+def refuse_contradictions(settings: PretrainSettings, typed: Mapping[str, Any], shape: Mapping[str, Any]) -> None:
+    """Compare flags with a checkpoint's shape.
+
+    Raises:
+        UserError: names every flag that differs, and the checkpoint's value.
+    """
+    wrong = [name for name in typed if name in shape and getattr(settings.model, name) != shape[name]]
+    remedies = [f"{config.flag_name(name)} {config.as_typed(shape[name], None)}" for name in wrong]
+    if "generator_hidden_size" in shape:
+        relative: dict[str, Any] = {name: None if name.startswith("generator_") else shape[name] for name in shape}
+        scaled = generator_sizes(replace(settings.model, **relative))
+        for name, size in (("generator_size", "hidden_size"), ("generator_layers", "num_hidden_layers")):
+            if name in typed and scaled[size] != shape[f"generator_{size}"]:
+                wrong.append(name)
+                remedies.append(f"--generator-{size.replace('_', '-')} {shape[f'generator_{size}']} instead")
+    if wrong:
+        flags = " ".join(f"{config.flag_name(name)} {config.as_typed(getattr(settings.model, name), None)}" for name in wrong)
+        raise UserError(f"--init {settings.init} brings its shape; leave out {flags}, or set {' '.join(remedies)}")
+
+
+def check_data(settings: PretrainSettings) -> None:
+    """Refuse data, a probe, or weights to start from that do not fit together or to the objective, before anything is written."""
+    from electra.data.word_statistics import check_words
     from electra.pretraining.evaluate import read_probe
 
     shards = {str(path): open_shards(path) for path in settings.data.data}
@@ -142,8 +211,25 @@ def check_data(settings: PretrainSettings) -> list[str]:
                 f"--data {' '.join(settings.data.data)}: not the data that {settings.output} was started with; give a copy of the same folders"
             )
     elif settings.init is not None:
-        check_start(settings.init, resolve.resolve(settings.init), tokenizer)
-    return [] if settings.resume else check_unknown(shards)
+        for source in filter(None, (settings.init, settings.init_generator)):
+            folder = find_checkpoint(Path(source)).parent if is_checkpoint(Path(source)) else resolve.resolve(source)
+            check_start(source, folder, tokenizer)
+        pretraining_models.discriminator_config(settings.model, tokenizer.vocab_size)
+    if not settings.resume:
+        check_learns(settings)
+
+
+def check_learns(settings: PretrainSettings) -> None:
+    """Refuse a number of steps at which every learning rate is zero: the schedule ends at zero."""
+    from electra.train.optimizer import learning_rate
+
+    for phase in phases(settings):
+        steps, optimizer = phase.loop.num_train_steps, phase.optimizer
+        if steps and optimizer.learning_rate and not any(learning_rate(optimizer, step, steps) for step in range(1, min(steps, 100) + 1)):
+            part = "" if phase.output == settings.output else f" in the phase {phase.output.name}"
+            raise UserError(
+                f"--num-train-steps {settings.loop.num_train_steps}: the learning rate is 0 at each of {steps} steps{part}; give more steps"
+            )
 
 
 def check_new_length(settings: PretrainSettings) -> None:
@@ -218,8 +304,9 @@ def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
 def cost(settings: PretrainSettings, vocab_size: int, ranks: Ranks) -> TrainingCost:
     """FLOPs per token, and the peak FLOP/s of all ranks' devices if known."""
     peak = stated_tflops(settings.watch.peak_tflops, ranks.device, settings.loop.precision != "fp32")
+    rows = max(vocab_size, settings.model.embedding_rows or 0)
     return TrainingCost(
-        flops_per_token=flops.per_token(settings.model, settings.objective, vocab_size, settings.data.sequence_length),
+        flops_per_token=flops.per_token(settings.model, settings.objective, rows, settings.data.sequence_length),
         peak_flops=None if peak is None else peak * 1e12 * ranks.world_size,
     )
 
@@ -244,7 +331,7 @@ def initial_objective(
     settings: PretrainSettings, vocabulary: VocabularyInfo, words: WordStatistics | None = None
 ) -> MaskedLanguageModel | CorruptionObjective:
     """The objective of a run with its initial weights, from its seed and, if counted, the statistics of its words."""
-    return pretraining_models.build_objective(
+    objective = pretraining_models.build_objective(
         settings.model,
         settings.objective,
         vocab_size=vocabulary.vocab_size,
@@ -254,6 +341,9 @@ def initial_objective(
         seed=settings.loop.seed,
         words=words,
     )
+    if isinstance(settings, GeneratorWarmUp):
+        pretraining_models.freeze_embeddings(objective)
+    return objective
 
 
 def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | CorruptionObjective, list[str]]:
@@ -268,5 +358,12 @@ def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bo
         messages.append(f"word embeddings initialized from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
     objective = initial_objective(settings, tokenizer, words)
     if settings.init is not None and fresh:
-        messages += pretraining_models.start_from(objective, settings.init)
+        start = pretraining_models.read_start(settings.init, settings.init_generator)
+        if isinstance(settings, GeneratorWarmUp):
+            messages += pretraining_models.load_embeddings(objective, start)
+        else:
+            messages += pretraining_models.load_start(objective, start, settings.model, settings.objective)
+        rows = settings.model.embedding_rows or tokenizer.vocab_size
+        if rows > tokenizer.vocab_size:
+            messages.append(f"{rows:,} embeddings for {tokenizer.vocab_size:,} tokens: the others are kept and never sampled")
     return objective, [message for message in messages if message]

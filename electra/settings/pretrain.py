@@ -10,6 +10,9 @@ from typing import Any, Literal
 from electra.config import Settings, argument, count, duration, flag, fraction
 from electra.settings.sections import MAX_SEED, ComputeSettings
 
+DETECTORS = ("electra", "electric", "electra-masked")
+"""Objectives whose network is a discriminator."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(Settings):
@@ -37,6 +40,31 @@ class ModelSettings(Settings):
     embedding_sharing: Literal["tied", "disentangled", "untied"] = flag("tied", advanced=True)
     """Embeddings of generator and discriminator: 'tied' (paper, section 3.2); 'disentangled', gradient-disentangled sharing (DeBERTaV3,
     section 3); 'untied', two separate sets."""
+    generator_hidden_size: int | None = flag(None, minimum=1, advanced=True)
+    """Width of the generator; default: generator_size x hidden_size. A checkpoint's generator (--init) sets this and those below."""
+    generator_num_hidden_layers: int | None = flag(None, minimum=1, advanced=True)
+    """Layers of the generator; default: generator_layers x num_hidden_layers."""
+    generator_num_attention_heads: int | None = flag(None, minimum=1, advanced=True)
+    """Attention heads of the generator; default: generator_size x num_attention_heads."""
+    generator_intermediate_size: int | None = flag(None, minimum=1, advanced=True)
+    """Width of the generator's feed-forward layers; default: 4 x its width."""
+    generator_embedding_size: int | None = flag(None, minimum=1, toml_only=True)
+    """Width of the generator's own embeddings, with embedding_sharing 'untied'; default: embedding_size."""
+    generator_embedding_rows: int | None = flag(None, minimum=6, toml_only=True)
+    """Rows of the generator's own embeddings, with embedding_sharing 'untied'; default: embedding_rows."""
+    embedding_rows: int | None = flag(None, minimum=6, toml_only=True)
+    """Rows of the word embeddings: a checkpoint's table may be larger than its vocabulary. Rows without a token are in the softmax of a masked LM,
+    as in transformers, but are never sampled. Default: the vocabulary's size."""
+    type_vocab_size: int = flag(2, minimum=2, toml_only=True)
+    """Rows of the segment embeddings."""
+    layer_norm_eps: float = flag(1e-12, minimum=0, toml_only=True)
+    """Epsilon of every LayerNorm."""
+    hidden_act: str = flag("gelu", toml_only=True)
+    """Activation of the feed-forward layers, in the names of transformers."""
+    tie_word_embeddings: bool = flag(True, toml_only=True)
+    """Whether a masked LM's output matrix is its word embeddings; else it has its own."""
+    model_type: Literal["electra", "bert"] = flag("electra", toml_only=True)
+    """Whose classes of transformers open a masked LM; a discriminator is always an ELECTRA."""
     dropout: float = flag(0.1, minimum=0, below=1, advanced=True)
     """Dropout on hidden states and attention probabilities."""
     attention_init: Literal["normal", "local"] = flag("normal", advanced=True)
@@ -76,7 +104,7 @@ class ObjectiveSettings(Settings):
     mlm_first: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="35%")
     """Fraction of the run that trains the discriminator's encoder as a masked LM first. At small scale, a discriminator trained from random weights
     stays at the entropy of the replacement rate for millions of tokens (docs/log.md; the paper's two-stage training, section 3.2).
-    With --init, a preset's value is not used."""
+    With --init only a generator that the checkpoint does not bring is trained so, on the checkpoint's embeddings, which stay as they are."""
     mlm_first_learning_rate: float | None = flag(None, above=0, advanced=True)
     """Peak learning rate of the masked-LM phase; default: learning_rate."""
 
@@ -219,7 +247,10 @@ class PretrainSettings(Settings):
     dry_run: bool = False
     """Time some updates and report parameters, memory, FLOPs, tokens/s and the duration of the whole run; write nothing."""
     init: str | None = None
-    """Start from the weights of this checkpoint (folder, URL or hub name); default: random weights."""
+    """Start from the weights of this checkpoint (folder, TensorFlow checkpoint, URL or hub name), which brings its shape: sizes of the preset are
+    replaced. Default: random weights."""
+    init_generator: str | None = None
+    """The generator's checkpoint, where it is not in CHECKPOINT/generator, as of the models on the hub; default: that folder, if it exists."""
     model: ModelSettings = field(default_factory=ModelSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     data: DataSettings = field(default_factory=lambda: DataSettings(data=()))
@@ -228,8 +259,21 @@ class PretrainSettings(Settings):
     watch: WatchSettings = field(default_factory=WatchSettings)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GeneratorWarmUp(PretrainSettings):
+    """The first phase of a run whose checkpoint brings an encoder but no generator: the generator alone learns as a masked LM, on the encoder's
+    embeddings, which stay as they are."""
+
+
+WARM_UP = "mlm-first"
+"""Folder in the run directory of the phase that trains a masked LM first."""
+
+
 def phases(settings: PretrainSettings) -> list[PretrainSettings]:
-    """The run; or with `mlm_first` two: the encoder as a masked LM in RUN/mlm-first, then the discriminator from its weights."""
+    """The run; or with `mlm_first` two: a masked LM in RUN/mlm-first, then the discriminator.
+
+    The masked LM is the encoder, which the discriminator starts from; or with `init`, the generator that the checkpoint does not bring.
+    """
     fraction_first, loop = settings.objective.mlm_first, settings.loop
     if not fraction_first:
         return [settings]
@@ -241,11 +285,46 @@ def phases(settings: PretrainSettings) -> list[PretrainSettings]:
         changed: LoopSettings = dataclasses.replace(loop, **counts, budget=None if loop.budget is None else loop.budget * fraction, seed=seed)
         return changed
 
-    folder = settings.output / "mlm-first"
+    folder = settings.output / WARM_UP
     alone = dataclasses.replace(settings.objective, objective="mlm", mlm_first=0.0, mlm_first_learning_rate=None)
     rate = settings.objective.mlm_first_learning_rate or settings.optimizer.learning_rate
     optimizer = dataclasses.replace(settings.optimizer, learning_rate=rate)
     first = dataclasses.replace(settings, output=folder, objective=alone, optimizer=optimizer, loop=part(fraction_first, loop.seed))
     # Another seed, or the second phase would read the first one's examples again.
-    second = dataclasses.replace(settings, init=str(folder / "final"), loop=part(1 - fraction_first, (loop.seed + 1) % (MAX_SEED + 1)))
+    after = part(1 - fraction_first, (loop.seed + 1) % (MAX_SEED + 1))
+    if settings.init is None:
+        second = dataclasses.replace(settings, init=str(folder / "final"), loop=after)
+    else:
+        values = {field.name: getattr(first, field.name) for field in dataclasses.fields(first)}
+        first = GeneratorWarmUp(**values | {"model": generator_settings(settings.model)})
+        second = dataclasses.replace(settings, init_generator=str(folder / "final"), loop=after)
     return [second] if (folder / "final").exists() else [first, second]
+
+
+def generator_sizes(model: ModelSettings) -> dict[str, Any]:
+    """The sizes of the generator that may differ from the discriminator's: those that are set, else width, heads and depth scaled.
+
+    Heads keep the discriminator's size. The original uses heads of size 64, which is the same at the paper's sizes; for other sizes the number
+    of heads differs (width 312 with 12 heads: one head of 78 there, three of 26 here).
+
+    Source: `get_generator_config` of the original's `run_pretraining.py`.
+    """
+    size = model.generator_size
+    heads = model.generator_num_attention_heads or max(1, int(model.num_attention_heads * size))
+    width = model.generator_hidden_size or max(heads, int(model.hidden_size * size) // heads * heads)
+    whole = size == 1 and width == model.hidden_size
+    return {
+        "embedding_size": model.generator_embedding_size or model.embedding_size,
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "num_hidden_layers": model.generator_num_hidden_layers or max(1, int(model.num_hidden_layers * model.generator_layers)),
+        "intermediate_size": model.generator_intermediate_size or (model.intermediate_size if whole else 4 * width),
+    }
+
+
+def generator_settings(model: ModelSettings) -> ModelSettings:
+    """The generator as a model of its own."""
+    unset: dict[str, Any] = {f.name: None for f in dataclasses.fields(ModelSettings) if f.name.startswith("generator_") and f.default is None}
+    rows = {"embedding_rows": model.generator_embedding_rows or model.embedding_rows}
+    changed: ModelSettings = dataclasses.replace(model, **unset | rows | generator_sizes(model))
+    return changed

@@ -294,7 +294,7 @@ def test_every_kind_from_the_command_line(kind: str, shards: Path, tmp_path: Pat
     assert main(["pretrain", "mini", "--output", str(run), "--resume"]) == 0
     after = load_file(final / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert pretrain("mini", shards, tmp_path / "next", *flags, "--mlm-first", "0", "--init", str(final), "--num-train-steps", "1") == 0
+    assert pretrain("mini", shards, tmp_path / "next", *flags, "--mlm-first", "0", "--init", str(final), "--num-train-steps", "2") == 0
     assert main(["convert", str(final), str(tmp_path / "converted")]) == 0
     for place in (".", "generator") if kind != "uniform" else (".",):
         one, other = load_file(final / place / "model.safetensors"), load_file(tmp_path / "converted" / place / "model.safetensors")

@@ -102,7 +102,7 @@ def test_a_run_records_its_cost_its_probe_and_shows_examples(
 
 
 def test_examples_can_be_turned_off(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--num-train-steps", "1", "--mlm-first", "0", "--show-examples", "0"]
+    words = ["--num-train-steps", "2", "--mlm-first", "0", "--show-examples", "0"]
     assert main(["pretrain", "mini", "--data", str(shards), "--output", str(tmp_path / "run"), *TINY, *words]) == 0
     assert "of the first batch" not in capsys.readouterr().err
 

@@ -20,8 +20,9 @@ from electra.command_runner import Step
 from electra.errors import UserError, did_you_mean
 from electra.finetuning.hyperparameters import check_same_run
 from electra.model import flops
-from electra.pretraining.setup import DETECTORS, check
+from electra.pretraining.setup import check
 from electra.settings import AblateSettings, PretrainSettings, phases
+from electra.settings.pretrain import DETECTORS
 from electra.storage import atomic
 from electra.terminal import duration
 

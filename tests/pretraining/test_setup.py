@@ -1,0 +1,304 @@
+"""pretrain --init: what a checkpoint brings, and the first evaluation's losses against `transformers` with the checkpoint's own networks."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hf_forms
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+from conformance import case
+from hf_forms import padded
+from pretraining_runs import shards as shards  # a fixture
+from safetensors.torch import load_file
+
+from electra.cli import main
+from electra.data.tokenizer import load_tokenizer
+from electra.model import masking
+from electra.pretraining.setup import held_out, open_corpus, read_run
+
+ODD: dict[str, Any] = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40, "max_position_embeddings": 40}
+NARROW: dict[str, Any] = {**ODD, "hidden_size": 10, "num_attention_heads": 1, "num_hidden_layers": 1, "intermediate_size": 36}
+QUICK = "--num-train-steps 2 --batch-size 4 --dropout 0 --sequence-length 32 --show-examples 0 --device cpu --threads 1".split()
+STILL = ("--learning-rate", "0")
+
+
+def vocabulary(shards: Path) -> Path:
+    return shards.parent / "vocab"
+
+
+def make(name: str, folder: Path, shards: Path, **config: Any) -> Any:
+    """A random model of `transformers` in a folder, with the data's tokenizer."""
+    tokenizer = load_tokenizer(vocabulary(shards))
+    made = hf_forms.make(name, folder, **{"vocab_size": tokenizer.vocab_size, **ODD, **config})
+    tokenizer.save(folder)
+    return made
+
+
+def pair(folder: Path, shards: Path, tied: bool = True, **config: Any) -> None:
+    """A discriminator and in generator/ a generator of another shape, on the same embeddings."""
+    discriminator = make("ElectraForPreTraining", folder, shards, **config)
+    generator = make("ElectraForMaskedLM", folder / "generator", shards, **{**config, **NARROW})
+    if tied:
+        generator.electra.embeddings.load_state_dict(discriminator.electra.embeddings.state_dict())
+        generator.save_pretrained(folder / "generator")
+
+
+def pretrain(preset: str, shards: Path, output: Path, init: object, *flags: object) -> int:
+    return main(["pretrain", preset, "--data", str(shards), "--output", str(output), "--init", str(init), *QUICK, *map(str, flags)])
+
+
+def first_evaluation(run: Path) -> dict[str, float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return next(line for line in lines if line["kind"] == "evaluation")
+
+
+def oracle(run: Path, source: Path, generator: Path | None = None) -> dict[str, float]:
+    """The losses of the run's evaluation, computed by `transformers` from the checkpoint that it started from."""
+    settings = read_run(run)
+    corpus = open_corpus(settings)
+    tokens = corpus.tokenizer
+    special = torch.tensor(sorted(tokens.special_ids))
+    predictor = transformers.AutoModelForMaskedLM.from_pretrained(generator or source, dtype=torch.float32).eval()
+    detector = None if generator is None else transformers.ElectraForPreTraining.from_pretrained(source, dtype=torch.float32).eval()
+    sums: dict[str, list[float]] = {"masked_lm_loss": [0.0, 0], "disc_loss": [0.0, 0]}
+
+    def logits(model: Any, batch: Any, ids: torch.Tensor) -> torch.Tensor:
+        inputs = padded(batch)
+        inputs["input_ids"][batch.rows, batch.positions] = ids
+        return model(**inputs).logits[batch.rows, batch.positions]
+
+    with torch.no_grad():
+        for batch in held_out(settings, corpus):
+            at = masking.choose_positions(batch, masking.num_masked(batch.lengths, settings.objective.mask_prob), special)
+            masked = masking.mask_positions(batch, at, tokens.mask_id, settings.objective.mask_token_prob)
+            found = logits(predictor, batch, masked)[at]
+            sums["masked_lm_loss"][0] += F.cross_entropy(found, batch.ids[at], reduction="sum").item()
+            sums["masked_lm_loss"][1] += len(at)
+            if detector is not None:
+                uniform = masking.uniforms(batch.keys[batch.rows[at]], batch.positions[at], masking.SAMPLE)
+                sampled = masking.sample_tokens(found[:, : tokens.vocab_size], uniform)
+                corrupted, replaced = masking.replace_tokens(batch, at, sampled)
+                scores = logits(detector, batch, corrupted)
+                sums["disc_loss"][0] += F.binary_cross_entropy_with_logits(scores, replaced.float(), reduction="sum").item()
+                sums["disc_loss"][1] += batch.num_tokens
+    return {name: total / count for name, (total, count) in sums.items() if count}
+
+
+def check_first_evaluation(run: Path, source: Path, generator: Path | None = None) -> None:
+    mine = first_evaluation(run)
+    for name, value in oracle(run, source, generator).items():
+        assert mine[name] == pytest.approx(value, abs=2e-5), name
+
+
+def own_output(folder: Path) -> None:
+    """The generator's own output matrix."""
+    hf_forms.set_fields(folder, tie_word_embeddings=False)
+    torch.manual_seed(3)
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["generator_lm_head.weight"] = torch.randn_like(tensors["electra.embeddings.word_embeddings.weight"]) * 0.3
+
+    hf_forms.change_weights(folder, change)
+
+
+def nothing(folder: Path) -> None:
+    """Leave the folder as it is."""
+
+
+def more_rows(folder: Path) -> None:
+    """A generator of 96 rows next to a discriminator of fewer."""
+    folder = folder / "generator"
+    torch.manual_seed(4)
+    names = ("electra.embeddings.word_embeddings.weight", "generator_lm_head.bias", "generator_lm_head.weight")
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        for name in names:
+            if name in tensors:
+                table = tensors[name]
+                tensors[name] = torch.cat([table, torch.randn(96 - len(table), *table.shape[1:])])
+
+    hf_forms.change_weights(folder, change)
+    hf_forms.set_fields(folder, vocab_size=96)
+
+
+INIT = {"where": "pretrain --init", "outcome": "exact"}
+
+
+@pytest.mark.parametrize(
+    ("config", "tied", "change"),
+    [
+        case({}, True, nothing, form="discriminator with generator/ of other heads", **INIT),
+        case({"vocab_size": 128}, True, nothing, form="padded embedding table", **INIT),
+        case({"hidden_act": "gelu_new"}, True, nothing, form="activation gelu_new", **INIT),
+        case({"hidden_act": "relu", "layer_norm_eps": 1e-5}, True, nothing, form="activation relu", **INIT),
+        case({"layer_norm_eps": 1e-3}, True, nothing, form="another layer_norm_eps", **INIT),
+        case({"type_vocab_size": 3}, True, nothing, form="three segment types", **INIT),
+        case({"embedding_size": 24}, True, nothing, form="embeddings as wide as the states", **INIT),
+        case({}, False, nothing, form="generator with its own embeddings", **INIT),
+        case({}, True, more_rows, form="generator with more rows than its discriminator", **INIT),
+        case({}, True, lambda f: own_output(f / "generator"), form="tie_word_embeddings false", **INIT),
+        case({}, True, lambda f: hf_forms.shard(f), form="sharded safetensors", **INIT),
+        case({}, True, lambda f: hf_forms.shard(f / "generator", "bin"), form="sharded pytorch_model.bin", **INIT),
+        case({}, True, hf_forms.as_bin, form="pytorch_model.bin", **INIT),
+    ],
+)
+def test_the_first_evaluation_is_the_checkpoints_own(
+    config: dict[str, Any], tied: bool, change: Callable[[Path], None], shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, run = tmp_path / "source", tmp_path / "run"
+    pair(source, shards, tied, **config)
+    change(source)
+    assert pretrain("small", shards, run, source, *STILL) == 0
+    error = capsys.readouterr().err
+    assert "instead of that of small" in error and "random" not in error
+    assert ("own (embedding_sharing untied)" in error) == (not tied or change.__qualname__ == "more_rows")
+    check_first_evaluation(run, source, source / "generator")
+    for part in ("", "generator"):
+        before, after = (transformers.AutoModelForPreTraining if not part else transformers.AutoModelForMaskedLM, None)[0], run / "final" / part
+        one, two = (before.from_pretrained(folder, dtype=torch.float32).state_dict() for folder in (source / part, after))
+        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_discriminator_and_generator_of_two_folders(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Google's models on the hub."""
+    pair(tmp_path / "source", shards)
+    (tmp_path / "source" / "generator").rename(tmp_path / "generator")
+    flags = ("--init-generator", tmp_path / "generator", *STILL)
+    assert pretrain("mini", shards, tmp_path / "run", tmp_path / "source", *flags) == 0
+    error = capsys.readouterr().err
+    assert "no masked-LM phase" in error and "mlm_first 0.5 of mini" in error
+    assert not (tmp_path / "run" / "mlm-first").exists()
+    check_first_evaluation(tmp_path / "run", tmp_path / "source", tmp_path / "generator")
+    recorded = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    model = recorded["model"]
+    assert {name: model[name] for name in ODD} == ODD and recorded["objective"]["mlm_first"] == 0
+    assert (model["generator_hidden_size"], model["generator_num_attention_heads"], model["generator_num_hidden_layers"]) == (10, 1, 1)
+    card = (tmp_path / "run" / "final" / "README.md").read_text()
+    assert "## Start" in card and f"the generator starts from {tmp_path / 'generator'}" in card and "no masked-LM phase" in card
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        case("BertForMaskedLM", {}, form="BertForMaskedLM", **INIT),
+        case("BertForPreTraining", {}, form="BertForPreTraining", **INIT),
+        case("BertForMaskedLM", {"hidden_act": "gelu_new", "vocab_size": 96}, form="BERT with a padded table and gelu_new", **INIT),
+        case("ElectraForMaskedLM", {}, form="ElectraForMaskedLM", **INIT),
+    ],
+)
+def test_a_masked_lm_continues_as_itself(name: str, config: dict[str, Any], shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, run = tmp_path / "source", tmp_path / "run"
+    make(name, source, shards, **config)
+    assert pretrain("small-mlm", shards, run, source, *STILL) == 0
+    check_first_evaluation(run, source)
+    assert "the masked LM starts from it" in capsys.readouterr().err
+    saved = transformers.AutoModelForMaskedLM.from_pretrained(run / "final", dtype=torch.float32)
+    assert type(saved).__name__ == name.replace("PreTraining", "MaskedLM")
+    before = transformers.AutoModelForMaskedLM.from_pretrained(source, dtype=torch.float32).state_dict()
+    assert all(torch.equal(value, before[key]) for key, value in saved.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        case("BertForMaskedLM", {}, "its own head (masked-lm) is not used", form="BertForMaskedLM as an ELECTRA", **INIT),
+        case("BertModel", {}, "its pooler is dropped", form="BertModel", **INIT),
+        case("BertForSequenceClassification", {"hidden_act": "relu"}, "(classification) is not used", form="BertForSequenceClassification", **INIT),
+        case("ElectraModel", {}, "an ElectraModel", form="ElectraModel", **INIT),
+        case("ElectraForTokenClassification", {}, "(tagging) is not used", form="ElectraForTokenClassification", **INIT),
+        case("ElectraForPreTraining", {}, "the discriminator starts from it", form="discriminator without a generator", **INIT),
+    ],
+)
+@pytest.mark.parametrize("preset", ["small", "mini"])
+def test_an_encoder_without_a_generator(
+    preset: str, name: str, config: dict[str, Any], said: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The encoder is the checkpoint's when the discriminator starts, with a masked-LM phase (mini) and without (small)."""
+    source, run = tmp_path / "source", tmp_path / "run"
+    make(name, source, shards, **config)
+    assert pretrain(preset, shards, run, source, *STILL, "--num-train-steps", "4") == 0
+    error = capsys.readouterr().err
+    assert said in error and "random" in error and (run / "mlm-first" / "final").exists() == (preset == "mini")
+    encoder = transformers.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
+    after = transformers.ElectraForPreTraining.from_pretrained(run / "final", dtype=torch.float32).eval().electra
+    ids = torch.tensor([[2, 9, 8, 30, 41, 3]])
+    with torch.no_grad():
+        assert torch.allclose(encoder(ids).last_hidden_state, after(ids).last_hidden_state, atol=1e-5)
+
+
+def test_the_warm_up_of_a_generator_keeps_the_encoder(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the generator learns in it, on the checkpoint's embeddings; the run resumes to the bit and repeats itself."""
+    source, run = tmp_path / "source", tmp_path / "run"
+    make("ElectraForPreTraining", source, shards)
+    flags = ("--num-train-steps", "8", "--learning-rate", "1e-2", "--checkpoint-every", "1", "--keep-checkpoints", "9")
+    assert pretrain("mini", shards, run, source, *flags) == 0
+    assert "learn as a masked LM first, on the checkpoint's embeddings" in capsys.readouterr().err
+    before, warm = load_file(source / "model.safetensors"), load_file(run / "mlm-first" / "final" / "model.safetensors")
+    embeddings = [name for name in before if ".embeddings." in name]
+    assert len(embeddings) == 5 and all(torch.equal(before[name], warm[name]) for name in embeddings)
+    assert warm["generator_predictions.dense.weight"].shape == (16, 12)
+    final = {part: load_file(run / "final" / part / "model.safetensors") for part in ("", "generator")}
+    assert not torch.equal(final[""][embeddings[0]], before[embeddings[0]]), "both learn in the second phase"
+    for folder in ("final", "checkpoints/step-00000004", "checkpoints/step-00000003"):
+        (run / folder).rename(tmp_path / folder.replace("/", "-"))
+    source.rename(tmp_path / "moved")
+    assert main(["pretrain", "--resume", str(run)]) == 0
+    for part, tensors in final.items():
+        again = load_file(run / "final" / part / "model.safetensors")
+        assert all(torch.equal(again[name], value) for name, value in tensors.items())
+    assert "learn as a masked LM first" in (run / "final" / "README.md").read_text()
+    (tmp_path / "moved").rename(source)
+    assert main(["pretrain", str(run / "config.toml"), "--output", str(tmp_path / "again")]) == 0
+    repeated = load_file(tmp_path / "again" / "final" / "model.safetensors")
+    assert all(torch.equal(repeated[name], value) for name, value in final[""].items())
+
+
+def test_rows_without_a_token_are_never_sampled(shards: Path, tmp_path: Path) -> None:
+    """A generator that would predict them alone samples tokens of the vocabulary."""
+    from electra.model.pretraining_models import build_objective
+    from electra.pretraining.setup import open_stream
+    from electra.settings import ModelSettings, ObjectiveSettings
+    from electra.train.distributed import Ranks
+
+    settings = read_run(_a_padded_run(shards, tmp_path))
+    corpus = open_corpus(settings)
+    tokens = corpus.tokenizer
+    batch = next(open_stream(settings, corpus, 4, Ranks(0, 1, torch.device("cpu"))))
+    for kind in ("masked", "two-tower", "uniform", "shared"):
+        for more in ({}, {"temperature": 2.0}, {"disallow_correct": True}):
+            model = ModelSettings(**{**ODD, "embedding_size": 16, "embedding_rows": 4096, "generator": kind})
+            objective = build_objective(
+                model,
+                ObjectiveSettings(**more),
+                vocab_size=tokens.vocab_size,
+                mask_id=tokens.mask_id,
+                special_ids=tokens.special_ids,
+                sequence_length=32,
+                seed=1,
+            )
+            found = objective.noise.propose(batch, objective.temperature())
+            assert found.sampled.max() < tokens.vocab_size, (kind, more)
+
+
+def _a_padded_run(shards: Path, folder: Path) -> Path:
+    pair(folder / "source", shards, vocab_size=128)
+    assert pretrain("small", shards, folder / "run", folder / "source") == 0
+    assert load_file(folder / "run" / "final" / "model.safetensors")["electra.embeddings.word_embeddings.weight"].shape[0] == 128
+    assert main(["evaluate", str(folder / "run"), "--data", str(shards), "--sequence-length", "32"]) == 0
+    return folder / "run"
+
+
+def test_a_sentence_encoder(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make("BertModel", tmp_path / "source", shards)
+    (tmp_path / "source" / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+    )
+    assert pretrain("small", shards, tmp_path / "run", tmp_path / "source") == 0
+    assert "is a sentence encoder (modules.json): its pooling is not used" in capsys.readouterr().err
