@@ -170,6 +170,21 @@ def cls_pooling(folder: Path) -> None:
     sentence_modules(folder, "cls_token", "Normalize")
 
 
+def adapter_inside(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(bert(folder) / "model.safetensors")
+    tensors |= {f"encoder.layer.0.attention.self.query.lora_{part}.default.weight": torch.ones(2, 32) for part in "AB"}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def norm_twice(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(bert(folder) / "model.safetensors")
+    save_file(tensors | {"embeddings.LayerNorm.gamma": torch.ones(32)}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def quantized(folder: Path) -> None:
     changed(bert(folder), quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
 
@@ -184,6 +199,8 @@ def refused(make: Callable[[Path], None], message: str, form: str) -> Any:
         refused(foreign_code, "auto_map", "model_type bert with code of its own (auto_map)"),
         refused(pruned, "pruned_heads", "config.json with pruned_heads"),
         refused(adapter, "adapter_config.json", "LoRA adapter without its base model"),
+        refused(adapter_inside, "belongs to an adapter", "LoRA matrices among the weights"),
+        refused(norm_twice, "one and the same", "a norm under both of its names"),
         refused(parallel, "module.", "state dict of DataParallel (module.)"),
         refused(dense_module, "2_Dense", "sentence-transformers with a Dense module"),
         refused(cls_pooling, "Pooling cls_token", "sentence-transformers with CLS pooling"),
@@ -208,3 +225,19 @@ def test_a_masked_lm_without_its_head(tmp_path: Path) -> None:
     folder = changed(bert(tmp_path / "m"), architectures=["BertForMaskedLM"])
     with pytest.raises(UserError, match=r"cls\.predictions"):
         load(folder).fill("the [MASK] ate")
+
+
+@conforms(form="tagger with a CRF that its class does not have", where="predict", outcome="exact")
+def test_weights_that_transformers_ignores_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = bert(tmp_path / "m", "BertForTokenClassification", id2label={0: "O", 1: "B-X"})
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors | {"crf.transitions": torch.ones(2, 2)}, folder / "model.safetensors", metadata={"format": "pt"})
+    theirs = transformers.pipeline("token-classification", model=str(folder), ignore_labels=[])("the chef ate")
+    (tmp_path / "texts.txt").write_text("the chef ate\n")
+    capsys.readouterr()
+    assert main(["predict", str(folder), str(tmp_path / "texts.txt")]) == 0
+    printed = capsys.readouterr()
+    assert "not used, as in transformers: crf.transitions" in printed.err
+    assert [line.split("\t") for line in printed.out.splitlines() if line] == [[token["word"], token["entity"]] for token in theirs][:3]

@@ -181,9 +181,11 @@ def model_spec(values: Mapping[str, Any], head: Head | None, limit: int, *, max_
 
 
 def describe_head(name: str, backend: Backend) -> str:
-    """'runs/sst2/best: ElectraForSequenceClassification, head: classification into 2 classes (0, 1)'."""
-    head = head_of(backend)
+    """'runs/sst2/best: ElectraForSequenceClassification, head: classification into 2 classes (0, 1)', and which weights are not used."""
+    head, kind = head_of(backend), resolve.head_of(backend.architecture)
+    extra = [weight for weight in getattr(backend, "ignored", ()) if kind != "encoder" and ".pooler." not in weight]
+    unused = f"; not used, as in transformers: {', '.join(extra[:3])}{', ...' if len(extra) > 3 else ''}" if extra else ""
     if head is not None:
-        return head_line(name, {"architectures": [backend.architecture]}, head)
-    what = "how likely each token is (Electric)" if backend.is_electric else PRETRAINED_OUTPUTS[resolve.head_of(backend.architecture)]
-    return f"{name}: {backend.architecture}, head: {what}"
+        return head_line(name, {"architectures": [backend.architecture]}, head) + unused
+    what = "how likely each token is (Electric)" if backend.is_electric else PRETRAINED_OUTPUTS[kind]
+    return f"{name}: {backend.architecture}, head: {what}{unused}"

@@ -111,6 +111,7 @@ class TorchBackend:
         self.hidden_size = checkpoint.config.hidden_size
         self.vocab_size = checkpoint.config.vocab_size
         self.num_segments = checkpoint.config.type_vocab_size
+        self.ignored = checkpoint.ignored
         self.hf_config = checkpoint.hf_config
 
     def class_logits(self, inputs: Sequence[ModelInput]) -> Array:

@@ -65,7 +65,7 @@ READ = (
 HARMLESS = frozenset(
     # About the file and how it was made.
     "_name_or_path name_or_path _commit_hash transformers_version dtype torch_dtype torchscript language model_max_length task_specific_params "
-    "tokenizer_class vocab_file do_lower_case sentence_transformers sbert_ce_default_activation_function sbert_ce_default_activation_fn "
+    "tokenizer_class vocab_file do_lower_case sentence_transformers sbert_ce_default_activation_function sbert_ce_default_activation_fn name license "
     "transformers.js_config use_cache gradient_checkpointing chunk_size_feed_forward tf_legacy_loss is_composition configuration_files "
     # Form of what `transformers` returns.
     "output_attentions output_hidden_states output_past return_dict use_return_dict keys_to_ignore_at_inference "
@@ -381,7 +381,13 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for path in weight_files(folder):
         found |= _read_file(path)
-    return {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value for name, value in found.items()}
+    current = {name: name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias") for name in found}
+    for name, renamed in current.items():
+        if renamed != name and renamed in found:
+            raise UserError(f"{folder}: weights '{name}' and '{renamed}' are one and the same; delete one of them")
+        if re.search(r"\blora_|\badapter", name):
+            raise UserError(f"{folder}: weight '{name}' belongs to an adapter; {REMEDIES['adapters']}")
+    return {current[name]: value for name, value in found.items()}
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
