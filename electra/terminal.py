@@ -23,6 +23,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def data_size(num_bytes: float) -> str:
+    """Bytes -> '812 bytes', '14.2 kB', '3.9 MB', '1.25 GB'."""
+    if num_bytes >= 1e9:
+        return f"{num_bytes / 1e9:,.2f} GB"
+    if num_bytes >= 1e5:
+        return f"{num_bytes / 1e6:,.1f} MB"
+    return f"{num_bytes / 1e3:,.1f} kB" if num_bytes >= 1e3 else f"{num_bytes:,.0f} bytes"
+
+
 def duration(seconds: float) -> str:
     """Seconds -> '0.4 s', '45 s', '3 min 20 s', '2 h 05 min', '3 days 4 h'."""
     seconds = max(0.0, seconds)
@@ -130,8 +139,8 @@ class ReadingProgress(ProgressDisplay):
 
     def state(self) -> str:
         """'123 MB, 6.5 MB/s, 12,345 documents, 31%, 1 min 10 s left'."""
-        megabytes = self.report.text_bytes / 1e6
-        words = [f"{megabytes:,.0f} MB", f"{megabytes / max(self.seconds, 1e-9):.1f} MB/s"]
+        read = self.report.text_bytes
+        words = [data_size(read) if read < 1e6 else f"{read / 1e6:,.0f} MB", f"{read / 1e6 / max(self.seconds, 1e-9):.1f} MB/s"]
         words += [f"{self.report.documents:,} documents"] if self.report.documents else []
         if (share := self.report.fraction) is not None:
             words.append(f"{share:.0%}")

@@ -9,7 +9,7 @@ import pytest
 
 from electra import terminal
 from electra.data.sources import CorpusReport
-from electra.terminal import ProgressDisplay, ReadingProgress, counted, duration
+from electra.terminal import ProgressDisplay, ReadingProgress, counted, data_size, duration
 
 
 class Clock:
@@ -65,6 +65,14 @@ def test_a_person_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: py
         progress.update(None, "how many is not known", now=True)
     shown = capsys.readouterr().err
     assert "trials [x]" in shown and "5 of 10 [b]" in shown and "a message [b] of one trial\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "shown"),
+    [(0, "0 bytes"), (999, "999 bytes"), (14_230, "14.2 kB"), (99_999, "100.0 kB"), (3_898_054, "3.9 MB"), (1.254e9, "1.25 GB")],
+)
+def test_sizes_are_never_zero_megabytes(num_bytes: float, shown: str) -> None:
+    assert data_size(num_bytes) == shown
 
 
 def test_progress_shows_speed_and_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from electra.storage import atomic
 from electra.tasks import significance
 from electra.tasks.significance import Interval
+from electra.terminal import data_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -277,7 +278,7 @@ def _noise(within: bool) -> str:
 
 
 def _megabytes(value: int | None) -> str:
-    return NONE if value is None else f"{value / 1e6:,.1f} MB" if value < 1e8 else f"{value / 1e6:,.0f} MB"
+    return NONE if value is None else data_size(value) if value < 1e8 else f"{value / 1e6:,.0f} MB"
 
 
 def _seconds(value: float | None) -> str:

@@ -6,6 +6,7 @@ import json
 
 from electra import api
 from electra.settings import BuildSettings
+from electra.terminal import data_size
 
 
 def run(settings: BuildSettings) -> None:
@@ -19,4 +20,4 @@ def run(settings: BuildSettings) -> None:
         print(f"{found.path}: {found.target}, {found.reason}; all measurements are in its artefact.json")
     else:
         seconds = found.manifest["build"]["seconds"]
-        print(f"{found.path}: {found.manifest['role']} for {found.target}, {found.size_bytes / 1e6:,.1f} MB, built in {seconds:.0f} s")
+        print(f"{found.path}: {found.manifest['role']} for {found.target}, {data_size(found.size_bytes)}, built in {seconds:.0f} s")

@@ -7,6 +7,7 @@ from typing import Any
 
 from electra.inference.inspect import describe, verify
 from electra.settings import InspectSettings
+from electra.terminal import data_size
 
 
 def run(settings: InspectSettings) -> int:
@@ -54,7 +55,7 @@ def _measured(row: dict[str, Any]) -> str:
 
 def _shown(name: str, value: Any) -> str:
     if name.endswith("size_bytes") and isinstance(value, int):
-        return f"{value / 1e6:,.1f} MB" if value >= 1e5 else f"{value:,} bytes"
+        return data_size(value)
     if value is None or isinstance(value, bool):
         return "-" if value is None else "yes" if value else "no"
     if isinstance(value, int):

@@ -6,6 +6,7 @@ import json
 
 from electra import api
 from electra.settings import PrepareSettings
+from electra.terminal import data_size
 
 
 def run(settings: PrepareSettings) -> None:
@@ -18,5 +19,5 @@ def run(settings: PrepareSettings) -> None:
     print(
         f"{found.path}: {train['documents']:,} documents, {train['tokens']:,} tokens to train on; "
         f"{held_out['documents']:,} documents, {held_out['tokens']:,} tokens held out; {found.manifest['duplicates']:,} duplicates dropped; "
-        f"{found.text_bytes / 1e6:,.1f} MB in {found.run['seconds']:.1f} s ({found.run['text_mb_per_s']} MB/s)"
+        f"{data_size(found.text_bytes)} in {found.run['seconds']:.1f} s ({found.run['text_mb_per_s']} MB/s)"
     )

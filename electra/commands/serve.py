@@ -34,6 +34,11 @@ def run(settings: ServeSettings) -> None:
         log = RequestLog(log_text=settings.log_text)
         if token is None and not is_loopback(settings.host):
             log.write("warning", message=f"{settings.host} can be reached from other machines without a token; see --token-file")
+        for name, model in models.items():
+            if model.predictor.spec.above_limit:
+                log.write(
+                    "warning", message=f"{name} reads {model.predictor.max_length} tokens; --max-length {settings.max_length} is above its limit"
+                )
         serving = Serving(models, limits, token=token, log=log)
         server.run(app.create_app(serving, docs=settings.docs), serving, bound)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from electra import api
 from electra.settings import VocabSettings
+from electra.terminal import data_size
 
 
 def run(settings: VocabSettings) -> None:
     """Train or extend the vocabulary and report it."""
     found = api.train_vocabulary(settings)
-    print(f"{found.path}: {found.description} from {found.text_bytes / 1e6:,.1f} MB read")
+    print(f"{found.path}: {found.description} from {data_size(found.text_bytes)} read")

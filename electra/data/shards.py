@@ -1,4 +1,4 @@
-"""A tokenized dataset (shard folder) on disk or in an object store -> memory-mapped arrays.
+"""A tokenized dataset on disk or in an object store -> memory-mapped arrays.
 
     SHARDS/manifest.json            counts, file hashes, the vocabulary's fingerprint, settings, problems met, tool version
     SHARDS/tokenizer/               the tokenizer it was made with
@@ -33,7 +33,7 @@ from electra.data.tokenizer import load_tokenizer
 from electra.data.word_boundaries import PackedBits, packed_size
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic, remote
-from electra.terminal import ReadingProgress, say
+from electra.terminal import ReadingProgress, data_size, say
 
 FORMAT = 1
 SPLITS = ("train", "held_out")
@@ -210,17 +210,17 @@ def open_shards(path: Path | str) -> Shards:
     """
     if remote.is_url(path):
         path = fetch_shards(str(path))
-    path = atomic.existing_path(path, "shard folder")
+    path = atomic.existing_path(path, "tokenized dataset")
     file = path / MANIFEST
     if not file.is_file():
         if (path / "parts").is_dir():
             raise UserError(f"{path} is unfinished; run the same 'electra prepare' again to continue where it stopped")
-        raise UserError(f"{path} is not a shard folder (no manifest.json); make one with 'electra prepare'")
+        raise UserError(f"{path} is not a tokenized dataset (no manifest.json); make one with 'electra prepare'")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         version = manifest["format"]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{file} is not the manifest of a shard folder; make one with 'electra prepare'") from None
+        raise UserError(f"{file} is not the manifest of a tokenized dataset; make one with 'electra prepare'") from None
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, this version reads format {FORMAT}; run 'electra prepare' again")
     return Shards(path, manifest)
@@ -267,8 +267,8 @@ def read_manifest(url: str) -> bytes:
         UserError: there is none.
     """
     if not remote.exists(remote.join(url, MANIFEST)):
-        found = "unfinished, or not a shard folder" if remote.exists(url) else "nothing is there"
-        raise UserError(f"shard folder not found: {url} ({found}: no {MANIFEST}); make one with 'electra prepare --output {url}'")
+        found = "unfinished, or not a tokenized dataset" if remote.exists(url) else "nothing is there"
+        raise UserError(f"tokenized dataset not found: {url} ({found}: no {MANIFEST}); make one with 'electra prepare --output {url}'")
     return remote.read_bytes(remote.join(url, MANIFEST))
 
 
@@ -282,7 +282,7 @@ def expected_hashes(manifest: bytes, url: str) -> dict[str, str]:
         splits = json.loads(manifest)["splits"]
         return {f"{name}/{array}.npy": str(value) for name, facts in splits.items() for array, value in facts["sha256"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{url}/{MANIFEST} is not the manifest of a shard folder; make one with 'electra prepare'") from None
+        raise UserError(f"{url}/{MANIFEST} is not the manifest of a tokenized dataset; make one with 'electra prepare'") from None
 
 
 def fetch_shards(url: str) -> Path:
@@ -303,7 +303,7 @@ def fetch_shards(url: str) -> Path:
 
 def _fetch(url: str, manifest: bytes, folder: Path) -> None:
     hashes = expected_hashes(manifest, url)
-    system, _, files = remote.list_files(url, "shard folder")
+    system, _, files = remote.list_files(url, "tokenized dataset")
     names = [*hashes, *sorted(name for name in files if name.startswith("tokenizer/") and ".." not in name.split("/"))]
     if missing := [name for name in names if name not in files]:
         raise UserError(f"{url} lacks {missing[0]}, which its manifest lists; run 'electra prepare' again")
@@ -313,7 +313,7 @@ def _fetch(url: str, manifest: bytes, folder: Path) -> None:
     free, needed = shutil.disk_usage(part).free, report.total_bytes or 0
     if needed > free + sum(f.stat().st_size for f in part.rglob("*") if f.is_file()):
         raise UserError(f"{url} needs {needed / 1e9:.1f} GB, the cache {part.parent} has {free / 1e9:.1f} GB free; {CHANGE_CACHE}")
-    say(f"fetching {url} ({needed / 1e6:,.1f} MB) to {folder}; {CHANGE_CACHE}")
+    say(f"fetching {url} ({data_size(needed)}) to {folder}; {CHANGE_CACHE}")
     with ReadingProgress(report, f"fetching {url}") as progress:
         for name in names:
             target = part / name

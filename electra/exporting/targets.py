@@ -159,6 +159,8 @@ def build_artifact(
         raise UserError(f"target {name} is calibrated on texts: give --calibrate FILE with texts like those the model will read")
     start = time.perf_counter()
     checkpoint = with_input_spec(load_checkpoint(source), max_length, truncate)
+    if trained_length(checkpoint) < max_length:
+        say(f"max_length {max_length} is above the model's limit; {trained_length(checkpoint)} is recorded")
     check_sentence_modules(checkpoint.path)
     role = role_of(checkpoint)
     tokenizer = load_tokenizer(checkpoint.path)

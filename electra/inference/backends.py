@@ -195,16 +195,12 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
         return open_artifact_backend(source, role=role, device=device, threads=threads)
     torch = require("torch", "train")
     from electra.model.huggingface import load_checkpoint
+    from electra.train.distributed import choose_device
 
     if threads:
         torch.set_num_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{device}' is not available: {str(error).splitlines()[0]}; use 'cpu'") from None
-    return TorchBackend(load_checkpoint(source, role), device)
+    place = choose_device(device, ("cuda", "cpu"))
+    return TorchBackend(load_checkpoint(source, role), str(place))
 
 
 def architecture_of(source: str | Path) -> str:

@@ -254,7 +254,7 @@ def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
 
 def _in_store(url: str) -> Description:
     """Describe a URL. Of tokenized data only the manifest is fetched; a corpus is read completely."""
-    _, _, files = remote.list_files(url, "corpus, tokenizer or shard folder")
+    _, _, files = remote.list_files(url, "corpus, tokenizer or tokenized dataset")
     if "manifest.json" in files:
         from electra.data import shards as shard_store
 

@@ -14,7 +14,7 @@ from electra.model import flops
 from electra.pretraining.setup import cost, initial_objective, num_evaluation_examples, open_corpus, open_stream
 from electra.settings import PretrainSettings, phases
 from electra.settings.pretrain import GeneratorWarmUp
-from electra.terminal import duration
+from electra.terminal import data_size, duration
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks, recompute
 from electra.train.evaluation import autocast
@@ -127,9 +127,9 @@ def _lines(
     if timing.slowdown > BUSY:
         trial += f", the fastest; the mean is {timing.slowdown:.1f} times as long, the machine is busy with other processes"
     kept = 16 * timing.num_parameters / (ranks.world_size if loop.parallel == "fsdp" else 1)
-    memory = f"weights, gradients, moments {_bytes(kept)} + activations {_bytes(activations)} (computed)"
+    memory = f"weights, gradients, moments {data_size(kept)} + activations {data_size(activations)} (computed)"
     if timing.examples_per_microbatch == loop.batch_size:
-        memory += f"; measured peak {_bytes(timing.peak_bytes)} ({'the GPU' if ranks.device.type == 'cuda' else 'this whole process'})"
+        memory += f"; measured peak {data_size(timing.peak_bytes)} ({'the GPU' if ranks.device.type == 'cuda' else 'this whole process'})"
     return [
         ("parameters", f"{timing.num_parameters:,} trained, tied ones once; vocabulary of {vocab_size:,} tokens"),
         ("memory", memory),
@@ -139,7 +139,3 @@ def _lines(
         ("steps", f"{steps:,} of {timing.tokens_per_update:,.0f} tokens, {tokens:.3g} in all, {known.flops_per_token * tokens:.3g} FLOP"),
         ("time", f"{duration(seconds)}, {EVALUATIONS if not loop.evaluate_every else 'the'} evaluations included, checkpoints and start-up not"),
     ], seconds
-
-
-def _bytes(value: float) -> str:
-    return f"{value / 1e9:,.2f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"

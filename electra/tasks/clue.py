@@ -22,7 +22,7 @@ from electra.contracts import Example, Head, Task
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic
 from electra.tasks import metrics
-from electra.tasks.custom import json_rows
+from electra.tasks.custom import json_rows, rows_below_header
 from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, read_text, tab_separated
 
 FOLDS = ("0", "1", "2", "3", "4", "few_all")
@@ -148,15 +148,8 @@ def rows_of(path: Path, split: str) -> Iterator[tuple[str, Row]]:
         UserError: a line that is not a JSON object, or with another number of columns than the header.
     """
     text = read_text(path, f"the {split} split")
-    if path.suffix == ".tsv":
-        lines = tab_separated(text)
-        _, header = next(lines)
-        for line, fields in lines:
-            if len(fields) != len(header):
-                raise UserError(f"{path}, line {line}: {len(fields)} columns, the header has {len(header)}; correct the row")
-            yield f"{path}, line {line}", dict(zip(header, fields, strict=True))
-        return
-    for line, row in json_rows(path, text):
+    rows = rows_below_header(path, tab_separated(text)) if path.suffix == ".tsv" else json_rows(path, text)
+    for line, row in rows:
         yield f"{path}, line {line}", row
 
 

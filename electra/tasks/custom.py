@@ -240,7 +240,15 @@ def read_rows(path: Path, split: str, wanted: Sequence[str] = ()) -> Iterator[tu
     if suffix in (".jsonl", ".ndjson", ".json"):
         yield from json_rows(path, text)
         return
-    lines = _tsv_lines(path, text) if suffix == ".tsv" else _csv_lines(path, text, _separator(text, wanted))
+    yield from rows_below_header(path, _tsv_lines(path, text) if suffix == ".tsv" else _csv_lines(path, text, _separator(text, wanted)))
+
+
+def rows_below_header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, fields), the header first -> (line number, column name -> field) of each row.
+
+    Raises:
+        UserError: two columns of one name, or a row with another number of columns than the header.
+    """
     _, header = next(lines)
     named = [name for name in header if name]
     if len(set(named)) < len(named):

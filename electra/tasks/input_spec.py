@@ -49,6 +49,8 @@ class InputSpec:
     """Whether the model's config.json says it."""
     overridden: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What a flag or argument changed -> what was recorded."""
+    above_limit: int = 0
+    """The length that was given, where the model's limit is lower."""
 
     @property
     def truncate(self) -> str:
@@ -62,6 +64,8 @@ class InputSpec:
         if self.overridden:
             origin = "by request; " + ("trained with " if self.recorded else "otherwise ")
             origin += ", ".join(f"{name} {value}" for name, value in self.overridden.items())
+        if self.above_limit:
+            origin += f"; {self.above_limit} is above the model's limit"
         return f"input: {parts[self.truncate]} {self.max_length} tokens ({origin})"
 
 
@@ -95,7 +99,8 @@ def input_spec(
         raise UserError(f"max_length {chosen} is too short for a text; expected at least {SHORTEST}")
     overridden = {name: known[name] for name, value in wanted.items() if known[name] != value}
     overridden |= {"max_length": length} if chosen != length else {}
-    return InputSpec(max_length=chosen, options=known | wanted, recorded=bool(recorded(values)[1]), overridden=overridden)
+    above = max_length if max_length > limit else 0
+    return InputSpec(max_length=chosen, options=known | wanted, recorded=bool(recorded(values)[1]), overridden=overridden, above_limit=above)
 
 
 def with_options(task: Task, changes: Mapping[str, Any]) -> Task:

@@ -16,7 +16,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -233,18 +233,21 @@ def restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """'auto', 'cpu', 'cuda' or 'mps' -> an available device.
+def choose_device(name: str = "auto", automatic: Sequence[str] = ("cuda", "mps", "cpu")) -> torch.device:
+    """'cpu', 'cuda' (this rank's GPU), 'cuda:1' or 'mps', or 'auto', the first available of `automatic` -> an available device.
 
     Raises:
         UserError: it is not available here.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind, available in there.items() if available)
-    if not there.get(name, False):
-        raise UserError(f"device '{name}' is not available here; use --device auto")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if name == "cuda" else torch.device(name)
+        name = next(kind for kind in automatic if there[kind])
+    try:
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if name == "cuda" else torch.device(name)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{name}' is not available: {str(error).splitlines()[0]}; use 'auto' or 'cpu'") from None
+    return place
 
 
 @contextlib.contextmanager

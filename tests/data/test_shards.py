@@ -189,9 +189,9 @@ def test_refusals(made: Shards, tiny_corpus: Path, tokenizer: Tokenizer, tmp_pat
     (tmp_path / "full" / "x").write_text("x")
     with pytest.raises(UserError, match="already exists"):
         prepare_shards([tiny_corpus], tokenizer, tmp_path / "full", workers=1)
-    with pytest.raises(UserError, match="not a shard folder"):
+    with pytest.raises(UserError, match="not a tokenized dataset"):
         open_shards(tmp_path / "full")
-    with pytest.raises(UserError, match="shard folder not found"):
+    with pytest.raises(UserError, match="tokenized dataset not found"):
         open_shards(tmp_path / "none")
     (tmp_path / "full" / "manifest.json").write_text("[]")
     with pytest.raises(UserError, match="not the manifest"):

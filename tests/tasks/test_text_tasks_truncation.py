@@ -110,6 +110,8 @@ def test_options_are_set_recorded_and_read_again() -> None:
     again = task_input_spec(written, find_task("sst2"), 512, flags)
     assert (again.options, again.max_length) == ({"truncate": "tail"}, 32)
     assert again.describe() == "input: the last 32 tokens (by request; trained with truncate windows, max_length 64)"
+    capped = input_spec.input_spec(written, find_task("sst2"), 64, max_length=512)
+    assert capped.max_length == 64 and capped.describe() == "input: windows of 64 tokens (as trained; 512 is above the model's limit)"
     plain = input_spec.input_spec({}, find_task("squad"), 512)
     assert plain.options["stride"] == 128 and plain.max_length == 384, "a checkpoint of someone else, as `transformers` reads questions"
     assert input_spec.input_spec({}, find_task("sst2"), 512).describe() == (

@@ -15,6 +15,7 @@ from toy_training import ToyObjective, ToyStream, make_batch, run_toy, save_toy
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.train import checkpoint, loop
+from electra.train.distributed import choose_device
 from electra.train.evaluation import area_under_curve, evaluate
 from electra.train.loop import Run
 from electra.train.optimizer import learning_rate
@@ -139,6 +140,9 @@ def test_a_device_that_is_not_here_is_refused(tmp_path: Path) -> None:
     if torch.backends.mps.is_available():
         pytest.skip("this machine has it")
     objective = ToyObjective()
+    for name in ("mps", "warp", "cuda:99"):
+        with pytest.raises(UserError, match=f"device '{name}' is not available: .*; use 'auto' or 'cpu'"):
+            choose_device(name)
     with pytest.raises(UserError, match="device 'mps' is not available"):
         settings = LoopSettings(num_train_steps=1, device="mps")
         Run(

@@ -29,7 +29,7 @@ from electra.settings import DemoSettings
 from electra.storage import atomic
 from electra.tasks.baselines import tfidf_baseline
 from electra.tasks.registry import find_task
-from electra.terminal import say
+from electra.terminal import data_size, say
 from electra.train.run_log import run_environment
 
 # ---- labelled sentences ----
@@ -251,8 +251,8 @@ def _machine() -> str:
 
 def collect(place: Workspace) -> dict[str, Any]:
     """English text from this Python installation"""
-    done = corpus.collect(place.folder / "text.txt", report=lambda size, limit: say(f"  {size / 1e6:.1f} MB"))
-    print(f"{done.path}: {done.size_bytes / 1e6:.1f} MB, {done.num_sentences:,} sentences of {done.num_documents:,} files")
+    done = corpus.collect(place.folder / "text.txt", report=lambda size, limit: say(f"  {data_size(size)}"))
+    print(f"{done.path}: {data_size(done.size_bytes)}, {done.num_sentences:,} sentences of {done.num_documents:,} files")
     lines = done.path.read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines[:: max(1, len(lines) // 400)] if 60 < len(line) < 160 and line.endswith(".")]
     samples = wanted[:: max(1, len(wanted) // 4)][:4]
