@@ -140,9 +140,8 @@ def _extend_vocabulary(settings: VocabSettings, source: Path, report: Any) -> tu
     if checkpoint.labels:
         raise UserError(f"{settings.extend} is fine-tuned; extend the pre-trained checkpoint, pre-train it a little longer, and fine-tune that")
     tokenizer = load_tokenizer(source)
-    size = 1000 if settings.size is None else settings.size
     counts = count_words(sample_texts(settings, report), tokenizer)
-    found = extend_tokenizer(tokenizer, counts, size, settings.min_frequency)
+    found = extend_tokenizer(tokenizer, counts, settings.size or 1000, settings.min_frequency)
     unknown = UnknownWords(found.tokenizer)
     unknown.add_words(counts)
     for line in unknown.lines():
@@ -403,6 +402,7 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     from electra.benchmark.auto_target import build_fastest, training_texts
     from electra.benchmark.measure import MeasurementPlan
     from electra.inference.predictor import open_fine_tuned
+    from electra.tasks.data_warnings import unknown_lines
     from electra.tasks.evaluate import data_place, named_task, read_labelled, resolved_task
 
     names = (*ColumnSettings.__dataclass_fields__, "max_length", "truncate", "labels")
@@ -413,8 +413,11 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     place = data_place(task, settings.data)
     if task.name != "own":
         read_labelled(task, place, settings.split)
-    model.for_task(*resolved_task(task, evaluation, model.head), evaluation)
+    task, wanted = resolved_task(task, evaluation, model.head)
+    opened = model.for_task(task, wanted, evaluation)
     texts = training_texts(evaluation, say) if settings.calibrate is None else _calibration_texts(settings)
+    for line in unknown_lines({"": read_labelled(task, place, settings.split)}, opened.tokenizer):
+        say(line)
     found = build_fastest(
         evaluation,
         settings.output,

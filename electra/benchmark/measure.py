@@ -327,6 +327,8 @@ def _measure_all(measured: list[_Measured], task: Task, head: Head, examples: li
         one.ask("examples", questions)
         one.found["first_answer_seconds"] = one.ask("first")
         one.answered = one.renamed(one.ask("examine", ANSWER_BATCH))
+    for line in next((one.answered.unknown for one in measured if one.answered), ()):
+        say(line)
     padded_length = min([task.usual_length, *(one.max_length for one in measured if one.max_length)])
     order = rng.permutation(len(examples))
     calls = np.resize(order, -(-plan.calls // CALLS_PER_RUN) * CALLS_PER_RUN).tolist()

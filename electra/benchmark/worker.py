@@ -27,6 +27,7 @@ from electra.contracts import Example, Features, Head, Prediction
 from electra.environment import main_not_imported
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
+from electra.tasks.data_warnings import unknown_lines
 
 if TYPE_CHECKING:
     from electra.inference.answerer import Answerer
@@ -47,6 +48,8 @@ class Answered:
     """Logits of every input, if the candidate gives them."""
     inputs_digest: str = ""
     """Of the token ids it read: logits are compared only where they are equal."""
+    unknown: Sequence[str] = ()
+    """The unknown tokens of the examples, in lines."""
 
 
 class CandidateModel(Protocol):
@@ -89,7 +92,8 @@ class ElectraCandidate:
         inputs = digest(feature.ids for chunk in chunks for feature in chunk.features)
         outputs = [output for chunk in chunks for output in chunk.outputs]
         predictions = [prediction for chunk in chunks for prediction in chunk.predictions]
-        return Answered(predictions=predictions, outputs=outputs, inputs_digest=inputs)
+        unknown = unknown_lines({"": examples}, self.model.tokenizer)
+        return Answered(predictions=predictions, outputs=outputs, inputs_digest=inputs, unknown=unknown)
 
 
 def open_electra(source: str, settings: EvaluateSettings, device: str, threads: int) -> CandidateModel:

@@ -112,7 +112,7 @@ def _make(
         say(f"warning: none of {splits['train']['documents']:,} documents was held out; give a larger --held-out to evaluate")
     for line in report.lines():
         say(f"warning: {line}")
-    for line in unknown.lines(flags=True):
+    for line in unknown.lines(give="give"):
         say(line)
     return open_shards(output)
 

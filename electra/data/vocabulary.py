@@ -28,6 +28,9 @@ LOST_CASE = 0.001
 NO_WORDS = {piece: index for index, piece in enumerate(SPECIAL_PIECES)}
 MANY_UNKNOWN = 0.01
 """Share of unknown tokens from which on a report is a warning."""
+MOSTLY_UNKNOWN = 0.5
+"""Share from which on no model is pre-trained."""
+ENCODED_TOGETHER = 1_000
 SAMPLED_BYTES = 1 << 14
 """Text of a call in which unknown words are looked for."""
 MOST_WORDS = 20_000
@@ -157,7 +160,7 @@ def train_tokenizer(
     for first in range(0, len(head), 1000):
         lines = "\n".join(head[first : first + 1000]).encode("utf-8")
         unknown.add_lines(lines, *made.encode_lines(lines))
-    for line in unknown.lines(flags=True):
+    for line in unknown.lines(give="give"):
         explain(line)
     return made
 
@@ -201,7 +204,11 @@ class UnknownWords:
 
     def add(self, texts: Sequence[str], ids: Sequence[Sequence[int]] | None = None) -> None:
         """Count texts; `ids`: those of each, if they are known already."""
-        ids = self._tokenizer.encode(texts) if ids is None else ids
+        if ids is None:
+            for first in range(0, len(texts), ENCODED_TOGETHER):
+                some = texts[first : first + ENCODED_TOGETHER]
+                self.add(some, self._tokenizer.encode(some))
+            return
         counts = [sum(index == self._tokenizer.unk_id for index in row) if self._tokenizer.unk_id in row else 0 for row in ids]
         self.tokens += sum(map(len, ids))
         self.unknown += sum(counts)
@@ -253,9 +260,11 @@ class UnknownWords:
             "long_words": dict(ranked(self.long_words)[:most]),
         }
 
-    def lines(self, *, flags: bool = False) -> list[str]:
+    def lines(self, *, give: str = "") -> list[str]:
         """The report: 'unknown tokens: 0.37% (44,826 of 12,112,633)'; above 1% a warning with the five most frequent words, and another
-        case rule if it would know them; words that are too long. `flags`: whether the command has --lowercase and --strip-accents.
+        case rule if it would know them; words that are too long.
+
+        `give`: what to do with the flags --lowercase and --strip-accents, such as "give"; '': name the keys of tokenizer_config.json instead.
         """
         share = f"{self.share:.2%}" if self.share >= 0.0001 or not self.unknown else f"{self.share:.1g}".replace("e", " x 10^")
         line = f"unknown tokens: {share} ({self.unknown:,} of {self.tokens:,})"
@@ -269,11 +278,13 @@ class UnknownWords:
         if self.long_words:
             words = ", ".join(f"'{word}'" for word, _ in ranked(self.long_words)[:3])
             out.append(f"unknown words of more than {self._limit} characters: {'at least ' * self.sampled}{self.long_words.total():,} ({words})")
-        if many and (hint := self._hint([word for word, _ in frequent], flags)):
+        if many and (hint := self._hint([word for word, _ in frequent], give)):
             out.append(hint)
+        elif self.share > MOSTLY_UNKNOWN:
+            out.append("most of the text is unknown: the vocabulary is not made for it; 'electra vocab' makes one from a corpus")
         return [prefix + line for line in out]
 
-    def _hint(self, words: Sequence[str], flags: bool) -> str | None:
+    def _hint(self, words: Sequence[str], give: str) -> str | None:
         """Another case rule with which the vocabulary knows one of the words, in a line."""
         tokenizer = self._tokenizer
         now = {"lowercase": tokenizer.lowercase, "strip_accents": tokenizer.strip_accents}
@@ -287,7 +298,7 @@ class UnknownWords:
                 if known != before and all(token.id != tokenizer.unk_id for token in tokenizer.backend.model.tokenize(known)):
                     flag = " ".join(f"--{'' if value else 'no-'}{key.replace('_', '-')}" for key, value in changed.items())
                     setting = ", ".join(f'"{keys[key]}": {json.dumps(value)}' for key, value in changed.items())
-                    remedy = f"give {flag}" if flags else f"its case rule differs from the vocabulary's; set {setting} in tokenizer_config.json"
+                    remedy = f"{give} {flag}" if give else f"its case rule differs from the vocabulary's; set {setting} in tokenizer_config.json"
                     return f"the vocabulary has '{known}' but not '{before}': {remedy}"
         return None
 
@@ -338,6 +349,11 @@ def _word_rules(tokenizer: Tokenizer) -> tuple[bool, int]:
 def ranked(counts: Counter[str]) -> list[tuple[str, int]]:
     """Words and counts, the most frequent first; equal counts in the order of code points."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def at_start(where: str, line: str) -> str:
+    """A line with its place at the start, after 'warning: '."""
+    return f"warning: {where}{line[9:]}" if line.startswith("warning: ") else where + line
 
 
 def shortened(word: str) -> str:

@@ -18,7 +18,8 @@ import torch
 
 from electra.contracts import Batch, WordStatistics
 from electra.data.shards import Shards, Split
-from electra.data.tokenizer import Tokenizer
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.vocabulary import MOSTLY_UNKNOWN, UnknownWords, at_start
 from electra.data.word_boundaries import chinese_pieces, spelled_starts
 from electra.errors import UserError
 from electra.settings import ObjectiveSettings
@@ -141,6 +142,26 @@ def masking_info(settings: ObjectiveSettings, shards: Mapping[str, Shards], weig
         frequencies = np.exp(logs) / np.exp(logs).sum()
         mask_weights = torch.from_numpy(np.minimum(1.0, (FREQUENT / frequencies) ** power).astype(np.float32))
     return MaskingInfo(starts=spelled_starts(tokenizer.pieces) if whole else None, weights=mask_weights)
+
+
+def check_unknown(shards: Mapping[str, Shards]) -> list[str]:
+    """Datasets by name -> the unknown tokens of each, in lines.
+
+    Raises:
+        UserError: most of a dataset is unknown tokens.
+    """
+    lines = []
+    for name, folder in shards.items():
+        unknown = UnknownWords(load_tokenizer(folder.tokenizer_path))
+        unknown.add_record(folder.manifest)
+        if unknown.share > MOSTLY_UNKNOWN:
+            raise UserError(
+                f"--data {name}: {unknown.share:.0%} of its tokens are [UNK], so there is little to learn; its vocabulary is not made for this text: "
+                "make one with 'electra vocab', or prepare the text with another --tokenizer"
+            )
+        where = f"{name}: " if len(shards) > 1 else ""
+        lines += [at_start(where, line) for line in unknown.lines(give="prepare the text again with")]
+    return lines
 
 
 def check_words(settings: ObjectiveSettings, shards: Mapping[str, Shards], tokenizer: Tokenizer) -> None:

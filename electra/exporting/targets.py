@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import time
@@ -15,6 +16,7 @@ from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import dense_graph, role_of
 from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artifact
+from electra.model.hf_config import weight_files
 from electra.model.huggingface import SAME_NAME, Checkpoint, load_checkpoint
 from electra.storage import resolve
 from electra.tasks.input_spec import RECORD, check_sentence_modules, find_record, input_spec, recorded, tokenizer_limit
@@ -273,5 +275,6 @@ def _short(source: str) -> str:
 
 
 def _weights_hash(checkpoint: Checkpoint) -> str:
-    found = [checkpoint.path / name for name in ("model.safetensors", "pytorch_model.bin")]
-    return hash_file(next(path for path in found if path.exists()))
+    """The hash of the file of weights; of shards, the hash of theirs."""
+    hashes = [hash_file(path) for path in weight_files(checkpoint.path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -10,6 +10,7 @@ from typing import Any
 from electra import config
 from electra.contracts import Example, Features, Head, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.vocabulary import at_start
 from electra.errors import UserError
 from electra.finetuning import distillation
 from electra.finetuning.hyperparameters import (
@@ -137,7 +138,8 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], settings.head))
         warnings += scheme_lines(task, heads[name])
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)
-        warnings += found if len(names) == 1 else [line.replace("warning: ", f"warning: {name}: ", 1) for line in found]
+        found += data_warnings.unknown_lines({"training set": training, "dev set": dev}, tokenizer)
+        warnings += found if len(names) == 1 else [at_start(f"{name}: ", line) for line in found]
     return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, warnings=warnings)
 
 

@@ -216,6 +216,28 @@ ROLE_HEADS = {
 """What a checkpoint must do -> the heads that do it."""
 
 
+_FINE_TUNE = "fine-tune it first: electra finetune {task} --model {source} --data DIR --output RUN"
+
+
+def require_role(source: str | Path, architecture: str, role: str) -> None:
+    """Check that a checkpoint of an architecture has the head that a role needs.
+
+    Raises:
+        UserError: it has another; the message names the remedy.
+    """
+    if role in ("any", "encoder") or HEADS.get(architecture) in ROLE_HEADS[role]:
+        return
+    remedies = {
+        "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
+        "generator": "give a checkpoint with its generator (CKPT/generator), or a masked LM (ElectraForMaskedLM, BertForMaskedLM)",
+        "classifier": _FINE_TUNE.format(task="TASK", source=source),
+        "token-classification": _FINE_TUNE.format(task="conll2000", source=source),
+        "question-answering": _FINE_TUNE.format(task="squad", source=source),
+        "task": _FINE_TUNE.format(task="TASK", source=source),
+    }
+    raise UserError(f"{source} is {'an' if architecture[0] in 'AEIOU' else 'a'} {architecture}: it has no {role} head; {remedies[role]}")
+
+
 def architecture_by_names(family: str, names: Collection[str], path: Path, role: str) -> str:
     """The architecture whose head is among the names of the weights: FamilyModel if there is no head.
 

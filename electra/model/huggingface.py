@@ -23,7 +23,7 @@ from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.flops import SHAPE
 from electra.model.generators import Generator, TwoTowerGenerator
 from electra.model.heads import JointQAModel
-from electra.model.hf_config import ROLE_HEADS, read_config, read_weights
+from electra.model.hf_config import read_config, read_weights, require_role
 from electra.model.initialization import initialize
 from electra.model.objectives import Discriminator
 from electra.model.task_models import Classifier, QAModel, TokenClassifier
@@ -338,28 +338,6 @@ def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *,
     }
     config = replace(config, model_type="bert" if family == "Bert" else "electra")
     return builders[architecture.removeprefix(family)](Encoder(config))
-
-
-_FINE_TUNE = "fine-tune it first: electra finetune {task} --model {source} --data DIR --output RUN"
-
-
-def require_role(source: str | Path, architecture: str, role: str) -> None:
-    """Check that a checkpoint of an architecture has the head that a role needs.
-
-    Raises:
-        UserError: it has another; the message names the remedy.
-    """
-    if role in ("any", "encoder") or resolve.HEADS.get(architecture) in ROLE_HEADS[role]:
-        return
-    remedies = {
-        "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
-        "generator": "give a checkpoint with its generator (CKPT/generator), or a masked LM (ElectraForMaskedLM, BertForMaskedLM)",
-        "classifier": _FINE_TUNE.format(task="TASK", source=source),
-        "token-classification": _FINE_TUNE.format(task="conll2000", source=source),
-        "question-answering": _FINE_TUNE.format(task="squad", source=source),
-        "task": _FINE_TUNE.format(task="TASK", source=source),
-    }
-    raise UserError(f"{source} is {'an' if architecture[0] in 'AEIOU' else 'a'} {architecture}: it has no {role} head; {remedies[role]}")
 
 
 def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from electra.settings import PretrainSettings
-from electra.storage.resolve import head_of
+from electra.storage.resolve import HEADS
 
 METRICS = (
     "masked_lm_loss",
@@ -85,7 +85,7 @@ def uploaded_card(name: str, found: Mapping[str, Any]) -> str:
     call = f'pipeline("text-classification", model="{name}")' if labels else f'load("{name}")'
     use = f"```python\nfrom electra import {call.partition('(')[0]}\n\nmodel = {call}\n```"
     about = "\n".join([f"{found['architecture']}, made with the electra toolkit.", "", *labels, *sizes, "", use])
-    return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(head_of(found["architecture"])))
+    return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(HEADS.get(found["architecture"], "")))
 
 
 def model_card(

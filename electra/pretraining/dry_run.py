@@ -10,6 +10,8 @@ import numpy as np
 
 from electra.contracts import Batch, BatchStream
 from electra.data.pretraining_batches import collate, example_key
+from electra.data.shards import open_shards
+from electra.data.word_statistics import check_unknown
 from electra.model import flops
 from electra.pretraining.setup import cost, initial_objective, num_evaluation_examples, open_corpus, open_stream
 from electra.settings import PretrainSettings, phases
@@ -66,6 +68,7 @@ def report(settings: PretrainSettings, ranks: Ranks) -> list[str]:
     """Time each phase of the run for about half a minute -> the lines to print."""
     parts = phases(settings)
     lines = [f"pretrain {settings.preset}: a dry run, nothing is written"]
+    lines += check_unknown({str(path): open_shards(path) for path in settings.data.data})
     seconds = 0.0
     for number, part in enumerate(parts, 1):
         if len(parts) > 1:

@@ -15,6 +15,7 @@ from electra.settings import PretrainSettings, phases
 from electra.settings.pretrain import WARM_UP
 from electra.storage import atomic
 from electra.tasks import input_spec
+from electra.terminal import say
 
 if TYPE_CHECKING:
     from electra.model.generators import MaskedLanguageModel
@@ -69,12 +70,14 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         # A machine that lost no rank counts no restart of its own.
         if not settings.resume and any(ranks.gather(distributed.restarted())):
             settings = after_restart(settings)
-        check_data(settings)
+        unknown = check_data(settings)
         if not settings.resume:
             checkpoint.split_global_batch(settings.loop, None, ranks.world_size)  # refuses before anything is written
             atomic.fresh_output(settings.output, remedy="continue it with --resume, or choose another --output")
         ranks.wait()
         with atomic.new_folder(settings.output, keep=lambda: _has_checkpoint(settings.output)) if ranks.first else nullcontext():
+            for line in unknown if ranks.first else ():
+                say(line)
             if ranks.first:
                 write_run(settings)
             spent = _finished_phase(settings) if settings.resume else [0, 0, 0.0]

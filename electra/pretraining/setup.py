@@ -193,9 +193,13 @@ def refuse_contradictions(settings: PretrainSettings, typed: Mapping[str, Any], 
         raise UserError(f"--init {settings.init} brings its shape; leave out {flags}, or set {' '.join(remedies)}")
 
 
-def check_data(settings: PretrainSettings) -> None:
-    """Refuse data, a probe, or weights to start from that do not fit together or to the objective, before anything is written."""
-    from electra.data.word_statistics import check_words
+def check_data(settings: PretrainSettings) -> list[str]:
+    """Refuse data, a probe, or weights to start from that do not fit together or to the objective, before anything is written.
+
+    Returns:
+        The unknown tokens of the data of a new run, in lines.
+    """
+    from electra.data.word_statistics import check_unknown, check_words
     from electra.pretraining.evaluate import read_probe
 
     shards = {str(path): open_shards(path) for path in settings.data.data}
@@ -217,6 +221,7 @@ def check_data(settings: PretrainSettings) -> None:
         pretraining_models.discriminator_config(settings.model, tokenizer.vocab_size)
     if not settings.resume:
         check_learns(settings)
+    return [] if settings.resume else check_unknown(shards)
 
 
 def check_learns(settings: PretrainSettings) -> None:
@@ -227,9 +232,7 @@ def check_learns(settings: PretrainSettings) -> None:
         steps, optimizer = phase.loop.num_train_steps, phase.optimizer
         if steps and optimizer.learning_rate and not any(learning_rate(optimizer, step, steps) for step in range(1, min(steps, 100) + 1)):
             part = "" if phase.output == settings.output else f" in the phase {phase.output.name}"
-            raise UserError(
-                f"--num-train-steps {settings.loop.num_train_steps}: the learning rate is 0 at each of {steps} steps{part}; give more steps"
-            )
+            raise UserError(f"--num-train-steps {settings.loop.num_train_steps}: the learning rate is 0 at every step{part}; give more steps")
 
 
 def check_new_length(settings: PretrainSettings) -> None:

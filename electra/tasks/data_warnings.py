@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from electra.contracts import Example, Head, Task
-from electra.data.tokenizer import load_tokenizer
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.vocabulary import UnknownWords, at_start
 from electra.storage.resolve import architecture_in
 
 NGRAM = 13
 """Tokens of an n-gram that is not shared by chance: 13, as in GPT-3's contamination study (Brown et al. 2020, appendix C)."""
+EXAMPLES_READ = 10_000
 CHUNK_TOKENS = 4_000_000
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -58,6 +60,18 @@ def _conflicts(train: Sequence[Example]) -> list[str]:
 
 def _first(ids: Sequence[str]) -> str:
     return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+
+
+def unknown_lines(sets: Mapping[str, Sequence[Example]], tokenizer: Tokenizer) -> list[str]:
+    """Sets of examples by name ('': no name) -> the unknown tokens of each, in lines; of a large set, in EXAMPLES_READ examples spread evenly."""
+    lines = []
+    for name, examples in sets.items():
+        unknown = UnknownWords(tokenizer)
+        chosen = examples[:: 1 + len(examples) // EXAMPLES_READ] if name else examples
+        unknown.add([text for example in chosen for text in (example.words or (example.text, example.text_pair)) if text])
+        where = f"{name}{f' ({len(chosen):,} of {len(examples):,} examples)' if len(chosen) < len(examples) else ''}: " if name else ""
+        lines += [at_start(where, line) for line in unknown.lines()]
+    return lines
 
 
 def in_pretraining(dev: Sequence[Example], folders: Sequence[Path]) -> str | None:

@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol, TypeAlias, cast
 from electra import config
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer
-from electra.data.vocabulary import UnknownWords
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.storage import atomic
@@ -249,9 +248,7 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
     features = model.featurize(examples)
     say(data_warnings.head_line(opened.name, opened.hf_config, opened.head))
     say(f"{opened.name}: {model.spec.describe()}")
-    unknown = UnknownWords(model.tokenizer)
-    unknown.add([text for example in examples for text in (example.words or (example.text, example.text_pair)) if text])
-    for line in unknown.lines():
+    for line in data_warnings.unknown_lines({"": examples}, model.tokenizer):
         say(line)
     chunks = model.run(examples, settings.batch_size, features)
     predictions = [prediction for chunk in chunks for prediction in chunk.predictions]

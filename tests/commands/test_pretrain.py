@@ -6,6 +6,7 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -209,3 +210,35 @@ def test_a_failed_prepare_leaves_no_folder(shards: Path, tmp_path: Path, capsys:
     assert main([*prepare, str(tmp_path / "rows.jsonl")]) == 2
     assert "review" in capsys.readouterr().err and not (tmp_path / "out").exists()
     assert main([*prepare, str(tmp_path / "rows.jsonl"), "--text-field", "review"]) == 0
+
+
+# ---- unknown tokens ----
+
+
+def with_manifest(shards: Path, folder: Path, **changes: Any) -> Path:
+    """A copy of the dataset whose manifest says something else."""
+    shutil.copytree(shards, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({key: value for key, value in (manifest | changes).items() if value is not None}))
+    return folder
+
+
+def test_unknown_tokens_of_the_data_are_reported(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens = sum(split["tokens"] for split in json.loads((shards / "manifest.json").read_text())["splits"].values())
+    words = {"unknown_words": {"Σ": 9, "中": 5}}
+    many = with_manifest(shards, tmp_path / "many", unknown_tokens=tokens // 10, **words)
+    old = with_manifest(shards, tmp_path / "old", unknown_tokens=0, unknown_words=None, long_words=None, unknown_words_sampled=None)
+    assert pretrain("mini", many, tmp_path / "one", "--num-train-steps", "1") == 0
+    share = f"{tokens // 10 / tokens:.2%} ({tokens // 10:,} of {tokens:,})"
+    assert f"warning: unknown tokens: {share}; the most frequent unknown words: 'Σ' (9), '中' (5)" in capsys.readouterr().err
+    assert pretrain("mini", old, tmp_path / "two", "--dry-run") == 0
+    assert f"unknown tokens: 0.00% (0 of {tokens:,})" in capsys.readouterr().out
+
+
+def test_data_of_unknown_tokens_are_refused(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens = sum(split["tokens"] for split in json.loads((shards / "manifest.json").read_text())["splits"].values())
+    for unknown, code in ((tokens // 2 + 1, 2), (tokens // 2, 0)):
+        data = with_manifest(shards, tmp_path / f"data-{code}", unknown_tokens=unknown)
+        assert pretrain("mini", data, tmp_path / f"run-{code}", "--num-train-steps", "1") == code
+        assert ("of its tokens are [UNK]" in capsys.readouterr().err) is (code == 2)
+        assert (tmp_path / f"run-{code}").exists() is (code == 0)

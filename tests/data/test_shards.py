@@ -157,11 +157,22 @@ def test_duplicates_empties_and_unknowns_are_counted(tokenizer: Tokenizer, tmp_p
     shards = prepare_shards([tmp_path / "a.txt"], tokenizer, tmp_path / "s", workers=1, held_out=0.0)
     assert shards.manifest["duplicates"] == 2
     assert shards.manifest["dropped_lines"] == 1
-    assert shards.manifest["unknown_tokens"] == 1
+    assert (shards.manifest["unknown_tokens"], shards.manifest["unknown_words"]) == (1, {"中": 1})
     assert shards.train.num_documents == 3
     assert shards.held_out.num_tokens == 0
     kept = prepare_shards([tmp_path / "a.txt"], tokenizer, tmp_path / "t", workers=1, held_out=0.0, deduplicate=False)
     assert (kept.train.num_documents, kept.manifest["duplicates"]) == (5, 0)
+
+
+def test_unknown_words_are_reported_and_recorded(tokenizer: Tokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("the chef " * 30 + "中中 漢 中 " + "x" * 150, encoding="utf-8")
+    shards = prepare_shards([tmp_path / "a.txt"], tokenizer, tmp_path / "s", workers=1, held_out=0.0)
+    manifest = shards.manifest
+    assert (manifest["unknown_tokens"], manifest["unknown_words"], manifest["unknown_words_sampled"]) == (5, {"中": 3, "漢": 1}, False)
+    assert manifest["long_words"] == {"x" * 24 + "... (150 characters)": 1}
+    found = capsys.readouterr().err.splitlines()
+    assert found[-2] == "warning: unknown tokens: 7.69% (5 of 65); the most frequent unknown words: '中' (3), '漢' (1)"
+    assert found[-1].startswith("warning: unknown words of more than 100 characters: 1 ('xxx")
 
 
 def test_large_vocabulary_is_stored_as_int32(tmp_path: Path) -> None:

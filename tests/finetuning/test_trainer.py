@@ -369,7 +369,9 @@ def test_finetune_returns_what_it_wrote(start: Path, glue: Path, tmp_path: Path,
     loop = replace(FinetuneSettings(task="", model="", output=Path()).loop, num_train_steps=2, device="cpu", threads=1)
     settings = FinetuneSettings(task="sst2", model=str(start), data=glue, output=tmp_path / "run", seeds=2, loop=loop)
     result = run(settings)
-    assert capsys.readouterr().out == "" and result.signal is None and result.first
+    printed = capsys.readouterr()
+    assert printed.out == "" and result.signal is None and result.first
+    assert "training set: unknown tokens: " in printed.err and "dev set: unknown tokens: " in printed.err
     assert result.best == {"sst2": tmp_path / "run" / "best"} and result.scores == _read(tmp_path / "run" / "scores.json")
     assert [seed.seed for seed in result.seeds] == [1, 2]
     assert [seed.scores["sst2"]["accuracy"] for seed in result.seeds] == result.scores["scores"]["accuracy"]["each"]

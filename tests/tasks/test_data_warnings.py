@@ -10,7 +10,8 @@ import pytest
 
 from electra import cli
 from electra.contracts import Example, Head
-from electra.tasks.data_warnings import NGRAM, in_pretraining, ngram_hashes, warnings
+from electra.data.tokenizer import load_tokenizer
+from electra.tasks.data_warnings import EXAMPLES_READ, NGRAM, in_pretraining, ngram_hashes, unknown_lines, warnings
 
 HEAD = Head(kind="classification", labels=("0", "1"))
 
@@ -91,3 +92,16 @@ def test_finetune_warns_and_prints_its_head(tmp_path: Path, tiny_vocab: Path, ca
     words = ["evaluate", str(tmp_path / "run"), "--task", "own", "--data", str(tmp_path / "dev.jsonl")]
     assert cli.main(words) == 0
     assert "ElectraForSequenceClassification, head: classification into 2 classes (a, b)" in capsys.readouterr().err
+
+
+def test_unknown_tokens_are_counted_by_set(tiny_vocab: Path) -> None:
+    tokenizer = load_tokenizer(tiny_vocab)
+    train = [Example(id=str(i), text="the chef", text_pair="the chef") for i in range(99)]
+    tagged = [Example(id="1", text="", words=("the", "\u732b\u732b", "chef"))]
+    assert unknown_lines({"training set": train, "dev set": tagged}, tokenizer) == [
+        f"training set: unknown tokens: 0.00% (0 of {99 * len(tokenizer.encode(['the chef the chef'])[0])})",
+        f"warning: dev set: unknown tokens: {2 / 4:.2%} (2 of 4); the most frequent unknown words: '\u732b' (2)",
+    ]
+    many = [Example(id=str(i), text="the") for i in range(EXAMPLES_READ + 2)]
+    assert unknown_lines({"training set": many}, tokenizer)[0].startswith("training set (5,001 of 10,002 examples): unknown tokens: 0.00%")
+    assert unknown_lines({"": many}, tokenizer) == ["unknown tokens: 0.00% (0 of 10,002)"]
