@@ -194,7 +194,7 @@ def from_hf(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> tu
             raise UserError(f"{where}: weight '{missing[0]}' is missing; the file is not a complete {architecture}{hint}")
         value = torch.cat([_checked(tensors[n], n, where) for n in names])
         if value.shape != wanted[mine].shape:
-            raise UserError(f"{where}: weight '{names[0]}' has shape {tuple(value.shape)}, config.json says {tuple(wanted[mine].shape)}")
+            raise UserError(f"{where}: weight '{names[0]}' has shape {tuple(value.shape)}, the configuration needs {tuple(wanted[mine].shape)}")
         state[mine] = value.to(wanted[mine].dtype)
         used.update(names)
     module.load_state_dict(state, strict=False)

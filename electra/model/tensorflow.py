@@ -45,6 +45,8 @@ CLASSIFICATION_TASKS: dict[str, tuple[str, ...]] = {
 }
 """The original's and HFL's classification tasks -> their labels, where these are words."""
 TAGGING_TASKS = ("chunk", "ccg")
+NULL_THRESHOLD = -2.75
+"""The original's `qa_na_threshold`, for SQuAD 2.0 (task squad); its other tasks always answer."""
 MASKED_LM = {"dense": "generator_predictions.dense", "LayerNorm": "generator_predictions.LayerNorm", "output": "generator_lm_head"}
 BERT_HEADS = {
     "cls/predictions/transform": "cls.predictions.transform",
@@ -206,7 +208,10 @@ class _Reader:
         if set(shapes) == set(JOINT_QA):
             self.notes.append(f"head of {task}: the original's for questions (joint start and end, answerable)")
             table = {"electra": "electra", **{f"{scope}/{key}": value for key, value in JOINT_QA.items()}}
-            return self._result(self._build("ElectraOriginalQuestionAnswering", config, table))
+            options = {"unanswerable": True, "null_threshold": NULL_THRESHOLD} if task == "squad" else {}
+            if options:
+                self.notes.append(f"no answer where the null odds are above {NULL_THRESHOLD}, the original's qa_na_threshold")
+            return self._result(self._build("ElectraOriginalQuestionAnswering", config, table), options=options)
         kind = self.choices.head or ("classification" if task in CLASSIFICATION_TASKS else "tagging" if task in TAGGING_TASKS else None)
         if set(shapes) != {"dense"} or kind is None:
             remedy = "give --head classification or --head tagging to convert its head" if set(shapes) == {"dense"} else "its head is not known"
@@ -235,7 +240,9 @@ class _Reader:
             return self._result(self._build(f"{family.capitalize()}ForQuestionAnswering", config, {family: family, "cls/squad/output": "qa_outputs"}))
         if "output_weights" not in self.names:
             self._check_pretrained()
-            return self._encoder(config, "the checkpoint has no head")
+            parts = tuple(f"{family}/{part}" for part in ("embeddings", "encoder", "pooler"))
+            others = sorted(name for name in self.names if not name.startswith(parts))
+            return self._encoder(config, f"a head with the variable '{others[0]}' is not known" if others else "the checkpoint has no head")
         if self.choices.head is None and family == "electra":
             return self._encoder(config, "give --head classification or --head tagging to convert the head (output_weights)")
         if self.choices.head is None:

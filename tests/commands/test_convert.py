@@ -90,6 +90,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     },
     "discriminator_config.json and generator_config.json": {"discriminator_config.json": DISCRIMINATOR, "generator_config.json": GENERATOR},
     "HFL's small_discriminator_config.json": {"small_generator_config.json": GENERATOR, "small_discriminator_config.json": DISCRIMINATOR},
+    "bert_config and generator_config in one file": {"run.json": {"bert_config": DISCRIMINATOR, "generator_config": GENERATOR}},
     "config.json": {"config.json": {**DISCRIMINATOR, "model_type": "electra"}},
     "the original's hparams": {"pretraining_config.json": HPARAMS},
     "several sizes, one of which fits": {"base_config.json": {"hidden_size": 768, "num_attention_heads": 4}, "tiny_config.json": DISCRIMINATOR},
@@ -334,6 +335,7 @@ KINDS: dict[str, tuple[dict[str, np.ndarray], tuple[str, ...], str, tuple[str, .
     "an unknown task without --head": (dense("mine", 32, 4), (), "ElectraModel", ()),
     "an unknown head": (dense("mine", 32, 4, "conv"), (), "ElectraModel", ()),
     "no head": ({}, (), "ElectraModel", ()),
+    "questions of SQuAD 1.1": ({name.replace("squad/", "squadv1/"): v for name, v in QUESTIONS.items()}, (), "ElectraOriginalQuestionAnswering", ()),
     "a head that is left out": (dense("mnli", 32, 3), ("--head", "encoder"), "ElectraModel", ()),
 }
 
@@ -357,8 +359,8 @@ def test_fine_tuned_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[st
     states = answers(theirs)[0]
     with torch.no_grad():
         assert torch.allclose(found.encoder(batch), states, atol=1e-5)
+        task = flags[1] if flags[:1] == ("--task",) else next(iter(heads), "").split("/")[0]
         if architecture in ("ElectraOriginalClassifier", "ElectraForTokenClassification"):
-            task = flags[1] if flags[:1] == ("--task",) else next(iter(heads)).split("/")[0]
             kernel, bias = (torch.tensor(heads[f"{task}/dense/{name}"]) for name in ("kernel", "bias"))
             wanted = (states if architecture == "ElectraForTokenClassification" else states[:1]) @ kernel + bias
             assert torch.allclose(found.module(batch), wanted, atol=1e-4)
@@ -371,7 +373,10 @@ def test_fine_tuned_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[st
                 "answerable.dense": "dense_2",
                 "answerable.output": "dense_3",
             }
-            assert all(np.array_equal(state[f"head.{ours}.weight"].numpy(), heads[f"squad/{name}/kernel"].T) for ours, name in names.items())
+            assert all(np.array_equal(state[f"head.{ours}.weight"].numpy(), heads[f"{task}/{name}/kernel"].T) for ours, name in names.items())
+    if form == "questions":
+        spec = json.loads((tmp_path / "out" / "config.json").read_text())["electra_input_spec"]
+        assert spec == {"unanswerable": True, "null_threshold": -2.75}
     if form == "tagging":
         assert json.loads((tmp_path / "out" / "config.json").read_text())["electra_input_spec"] == {"token_segment": 1}
     if form == "regression":
@@ -548,6 +553,10 @@ def test_an_electra_with_berts_heads(tmp_path: Path, capsys: pytest.CaptureFixtu
     theirs = random_model("ElectraForTokenClassification", config(**SMALL, num_labels=4), 10)
     prefix = write_checkpoint(tmp_path / "t" / "c", original_variables(theirs))
     capsys.readouterr()
+    crf = {**original_variables(theirs), "crf_loss/transitions": matrix(4, 4)}
+    crf = {name: value for name, value in crf.items() if not name.startswith("output_")}
+    assert convert(write_checkpoint(tmp_path / "crf" / "c", crf), tmp_path / "d", "--num-attention-heads", "4") == 0
+    assert "encoder only: a head with the variable 'crf_loss/transitions' is not known" in capsys.readouterr().out
     assert convert(prefix, tmp_path / "b", "--num-attention-heads", "4") == 0
     assert "encoder only: give --head classification or --head tagging" in capsys.readouterr().out
     assert convert(prefix, tmp_path / "c", "--num-attention-heads", "4", "--head", "tagging") == 0
