@@ -23,6 +23,7 @@ from electra.model.hf_config import ROLE_HEADS
 from electra.model.huggingface import Checkpoint, encoder_of
 from electra.model.objectives import Discriminator
 from electra.model.task_models import Classifier, QAModel, TokenClassifier
+from electra.storage import resolve
 from electra.storage.resolve import head_of
 
 Attention: TypeAlias = Literal["eager", "sdpa"]
@@ -256,7 +257,8 @@ def role_of(checkpoint: Checkpoint) -> str:
             return role
     if isinstance(checkpoint.module, Encoder):
         return "encoder"
-    raise UserError(f"{checkpoint.path} is an {checkpoint.architecture}, which cannot be built; give a discriminator, masked LM or fine-tuned model")
+    kind = resolve.with_article(checkpoint.architecture)
+    raise UserError(f"{checkpoint.path} is {kind}, which cannot be built; give a discriminator, masked LM or fine-tuned model")
 
 
 def dense_graph(checkpoint: Checkpoint, attention: Attention = "eager") -> DenseGraph:

@@ -235,7 +235,7 @@ def with_input_spec(checkpoint: Checkpoint, max_length: int, truncate: str | Non
             QuestionOptions().check(changes["max_length"])
     if truncate is not None:
         if role_of(checkpoint) != "classifier":
-            raise UserError(f"--truncate is for classifiers of texts, this is an {checkpoint.architecture}; leave it out")
+            raise UserError(f"--truncate is for classifiers of texts, this is {resolve.with_article(checkpoint.architecture)}; leave it out")
         changes["truncate"] = truncate
     if not changes:
         return checkpoint

@@ -154,7 +154,8 @@ def require_head(name: str, backend: Backend) -> Head:
     """
     head = head_of(backend)
     if head is None:
-        raise UserError(f"{name} has no task head (it is an {backend.architecture}, pre-trained only); fine-tune it first: electra finetune --help")
+        kind = resolve.with_article(backend.architecture)
+        raise UserError(f"{name} has no task head (it is {kind}, pre-trained only); fine-tune it first: electra finetune --help")
     return head
 
 

@@ -226,7 +226,7 @@ def require_question_answering(name: str, architecture: str) -> None:
     """
     if resolve.head_of(architecture) != "span":
         raise UserError(
-            f"{name} answers no questions (it is an {architecture}); fine-tune it first: "
+            f"{name} answers no questions (it is {resolve.with_article(architecture)}); fine-tune it first: "
             f"electra finetune squad --model {name} --data squad --output runs/squad, then use runs/squad/best"
         )
 
@@ -240,7 +240,7 @@ def require_classifier(name: str, architecture: str) -> None:
     if resolve.head_of(architecture) == "classification":
         return
     raise UserError(
-        f"{name} has no classification head (it is an {architecture}, pre-trained only), so its labels would be random; fine-tune it first: "
+        f"{name} has no classification head (it is {resolve.with_article(architecture)}), so its labels would be random; fine-tune it first: "
         f"electra finetune sst2 --model {name} --data glue/SST-2 --output runs/sst2, then use runs/sst2/best"
     )
 
@@ -387,7 +387,7 @@ def _require_role(artifact: Artifact, own: str, wanted: str) -> None:
         "discriminator": "build one from a pre-trained discriminator",
     }
     remedy = remedies.get(wanted, "fine-tune a checkpoint first (electra finetune), then build that")
-    raise UserError(f"{artifact.name} is an artifact of an {artifact.architecture}: it has no {wanted} head; {remedy}")
+    raise UserError(f"{artifact.name} is an artifact of {resolve.with_article(artifact.architecture)}: it has no {wanted} head; {remedy}")
 
 
 def _config(folder: Path) -> dict[str, Any]:

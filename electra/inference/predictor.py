@@ -226,7 +226,7 @@ class Predictor:
         """
         if resolve.head_of(self.backend.architecture) != "tagging":
             remedy = f"fine-tune it first: electra finetune tagging --model {self.name} --train FILE --dev FILE --output RUN"
-            raise UserError(f"{self.name} tags no words (it is an {self.backend.architecture}); {remedy}")
+            raise UserError(f"{self.name} tags no words (it is {resolve.with_article(self.backend.architecture)}); {remedy}")
         return self.answerer
 
     # ---- answers to questions ----
@@ -320,7 +320,8 @@ class Predictor:
         if self.backend.is_electric:
             raise UserError(f"{self.name} is an Electric: it says how likely tokens are, not which were replaced; use 'electra score'")
         if resolve.head_of(self.backend.architecture) != "replaced-tokens":
-            raise UserError(f"{self.name} detects no replaced tokens (it is an {self.backend.architecture}); give a pre-trained discriminator")
+            kind = resolve.with_article(self.backend.architecture)
+            raise UserError(f"{self.name} detects no replaced tokens (it is {kind}); give a pre-trained discriminator")
 
     # ---- likelihoods ----
 
@@ -344,7 +345,7 @@ class Predictor:
             backend = self.generator
         elif head not in ("replaced-tokens", "masked-lm"):
             remedy = "give an Electric (pre-trained with --objective electric), a masked LM, or an ELECTRA with its generator"
-            raise UserError(f"{self.name} gives no likelihoods (it is an {backend.architecture}); {remedy}")
+            raise UserError(f"{self.name} gives no likelihoods (it is {resolve.with_article(backend.architecture)}); {remedy}")
         return masked_lm.score(backend, self.tokenizer, texts, max_length=min(self.max_length, backend.max_length), batch_size=self.batch_size)
 
     # ---- vectors ----

@@ -125,7 +125,8 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
     checkpoint = load_checkpoint(settings.model)
     if resolve.head_of(checkpoint.architecture) not in ("replaced-tokens", "masked-lm"):
         raise UserError(
-            f"{settings.model} is an {checkpoint.architecture}; pre-training metrics need a pre-trained one; score a fine-tuned one with --task"
+            f"{settings.model} is {resolve.with_article(checkpoint.architecture)}; pre-training metrics need a pre-trained one; "
+            "score a fine-tuned one with --task"
         )
     shards = {str(path): open_shards(path) for path in settings.data}
     same_vocabulary(shards)

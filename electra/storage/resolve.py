@@ -112,6 +112,11 @@ def check_form(source: Path) -> None:
         raise UserError(f"{source}: the TensorFlow checkpoint is in {folders[0]}; give that folder")
 
 
+def with_article(architecture: str) -> str:
+    """'an ElectraModel', 'a BertModel'."""
+    return f"{'an' if architecture[:1] in 'AEIOU' else 'a'} {architecture}"
+
+
 def newest_checkpoint(run: Path) -> Path | None:
     """The newest complete checkpoint of a run directory; None if it has none."""
     found = sorted(p for p in (run / "checkpoints").glob("step-*") if (p / "config.json").exists())

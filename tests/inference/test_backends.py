@@ -47,12 +47,8 @@ def saved(folder: Path, kind: str, rows: int = ROWS, **more: Any) -> Path:
 
 
 PADDED = [
-    case(
-        "ElectraForMaskedLM",
-        form="ElectraForMaskedLM with more rows than tokens",
-        where=("fill", "score", "build", "HTTP", "Python"),
-        outcome="exact",
-    ),
+    case(kind, form=f"{kind} with more rows than tokens", where=("fill", "score", "build", "HTTP", "Python"), outcome="exact")
+    for kind in ("ElectraForMaskedLM", "BertForMaskedLM", "BertForPreTraining")
 ]
 
 
@@ -181,3 +177,65 @@ def test_an_artifact_starts_without_the_table_of_tasks(tmp_path: Path) -> None:
     code = f"import sys; from electra import cli; cli.main({words}); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+# ---- one segment type ----
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        case(kind, form=f"{kind} with one segment type and two texts", where=("predict", "build", "HTTP"), outcome="refused")
+        for kind in ("BertForSequenceClassification", "ElectraForSequenceClassification", "BertForQuestionAnswering")
+    ],
+)
+def test_one_segment_type_reads_single_texts(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`transformers` fails with an IndexError on a pair."""
+    folder = saved(tmp_path / "m", kind, SIZE, type_vocab_size=1)
+    build_artifact(str(folder), "onnx", tmp_path / "onnx")
+    (tmp_path / "pairs.txt").write_text("the chef\tthe meal\n")
+    for place in (folder, tmp_path / "onnx"):
+        assert cli.main(["predict", str(place), str(tmp_path / "pairs.txt")]) == 2
+        assert "type_vocab_size is 1" in capsys.readouterr().err
+    if kind != "BertForQuestionAnswering":
+        found = pipeline("text-classification", folder)("the chef cooked", top_k=None)
+        expected = transformers.pipeline("text-classification", model=str(folder), top_k=None)(["the chef cooked"])
+        assert {row["label"]: row["score"] for row in found[0]} == pytest.approx({row["label"]: row["score"] for row in expected[0]}, abs=1e-5)
+        (tmp_path / "pairs.csv").write_text("a,b,label\n" + "the chef,the meal,x\nit was,good,y\n" * 3)
+        words = ["--train", str(tmp_path / "pairs.csv"), "--dev", str(tmp_path / "pairs.csv"), "--text", "a", "--text-pair", "b"]
+        assert cli.main(["finetune", "own", "--model", str(folder), *words, "--output", str(tmp_path / "run")]) == 2
+        assert "type_vocab_size is 1" in capsys.readouterr().err
+        with in_thread("m", places={"m": folder}) as served:
+            answer = call(served.url, "/predict", {"inputs": [["the chef", "the meal"]]})
+        assert answer.status == 422 and "type_vocab_size" in answer.body.decode()
+
+
+# ---- other networks in artifacts ----
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        *(
+            case("BertForSequenceClassification", {"hidden_act": name}, form=f"hidden_act {name}", where="build", outcome="exact")
+            for name in ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu", "relu", "silu", "mish")
+        ),
+        case("ElectraForSequenceClassification", {"hidden_act": "relu"}, form="ELECTRA with hidden_act relu", where="build", outcome="exact"),
+        case("BertForMaskedLM", {"tie_word_embeddings": False}, form="BertForMaskedLM, tie_word_embeddings false", where="build", outcome="exact"),
+        case(
+            "ElectraForMaskedLM", {"tie_word_embeddings": False}, form="ElectraForMaskedLM, tie_word_embeddings false", where="build", outcome="exact"
+        ),
+        case("BertForSequenceClassification", {"type_vocab_size": 1}, form="one segment type", where="build", outcome="exact"),
+        case("BertForSequenceClassification", {"layer_norm_eps": 1e-3}, form="layer_norm_eps", where="build", outcome="exact"),
+    ],
+)
+def test_artifacts_of_other_networks(kind: str, config: dict[str, Any], target: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m", kind, ROWS, **config)
+    build_artifact(str(folder), target, tmp_path / target)
+    if kind.endswith("MaskedLM"):
+        assert_fills(pipeline("fill-mask", tmp_path / target)(MARKED[0], top_k=4), proposals(folder, MARKED[0]), 1e-4)
+        return
+    found = pipeline("text-classification", tmp_path / target)(["the chef cooked"], top_k=None)
+    expected = transformers.pipeline("text-classification", model=str(folder), top_k=None)(["the chef cooked"])
+    assert {row["label"]: row["score"] for row in found[0]} == pytest.approx({row["label"]: row["score"] for row in expected[0]}, abs=1e-4)

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from conformance import case
+from conformance import case, conforms
 from tiny_models import SHAPE, checkpoints, vocabulary
 
 from electra import cli
 from electra.data.tokenizer import load_tokenizer
+from electra.errors import UserError
 from electra.inference.predictor import load
+from electra.tasks.registry import find_task
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -145,3 +148,65 @@ def test_a_custom_file_of_other_labels_is_refused(tmp_path: Path, capsys: pytest
     (tmp_path / "new.csv").write_text("text,label\nthe film,bad\na meal,good\n")
     assert cli.main(["evaluate", str(folder), "--task", "own", "--data", str(tmp_path / "new.csv")]) == 2
     assert "give the data's labels in the order of the model's outputs: --labels" in capsys.readouterr().err
+
+
+@conforms(form="one output without problem_type (cross-encoder)", where="evaluate", outcome="exact")
+def test_a_cross_encoder_answers_with_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = classifier(tmp_path / "m", ("LABEL_0",))
+    scores = [rows[0]["score"] for rows in transformers.pipeline("text-classification", model=str(folder), top_k=None)(list(SENTENCES))]
+    gold = [0.1, 0.9, 0.4, 0.3, 0.8, 0.2, 0.5]
+    (tmp_path / "new.csv").write_text("text,label\n" + "".join(f"{text},{value}\n" for text, value in zip(SENTENCES, gold, strict=True)))
+    words = ["--task", "own", "--data", str(tmp_path / "new.csv"), "--predictions", str(tmp_path / "p.jsonl"), "--json"]
+    assert cli.main(["evaluate", str(folder), *words]) == 0
+    out = capsys.readouterr()
+    assert json.loads(out.out)["pearson"] == pytest.approx(np.corrcoef(scores, gold)[0, 1], abs=1e-5) and "a sigmoid" in out.err
+    assert [json.loads(line)["prediction"] for line in (tmp_path / "p.jsonl").read_text().splitlines()] == pytest.approx(scores, abs=1e-5)
+    assert cli.main(["evaluate", str(folder), "--task", "own", "--data", str(tmp_path / "new.csv"), "--labels", "a"]) == 2
+    assert "not with labels" in capsys.readouterr().err
+
+
+@conforms(form="--labels for other names", where=("compare", "build"), outcome="exact")
+def test_build_auto_takes_the_mapping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = classifier(tmp_path / "m", ("bad", "good"))
+    place = data(tmp_path / "SST-2", gold(folder, ("0", "1"), right=5))
+    skip = ["onnx-fp16", "onnx-int8", "onnx-int8-static", "openvino", "openvino-bf16", "openvino-int8"]
+    words = ["--target", "auto", "--task", "sst2", "--data", str(place), "--calls", "10", "--threads", "1", "--skip", *skip]
+    assert cli.main(["build", str(folder), *words, "--output", str(tmp_path / "none")]) == 2
+    assert "--labels 0 1" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    assert cli.main(["build", str(folder), *words, "--output", str(tmp_path / "onnx"), "--labels", "0", "1"]) == 0
+    manifest = json.loads((tmp_path / "onnx" / "artefact.json").read_text())
+    assert [row["score"] for row in manifest["measured"]] == pytest.approx([5 / 7, 5 / 7])
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "expected"),
+    [
+        case(
+            ("Not Entailment", "ENTAILMENT"),
+            (),
+            ("ENTAILMENT", "Not Entailment"),
+            form="labels that differ in form",
+            where="--teacher",
+            outcome="exact",
+        ),
+        case(
+            ("LABEL_0", "LABEL_1"),
+            ("not_entailment", "entailment"),
+            ("LABEL_1", "LABEL_0"),
+            form="--teacher-labels",
+            where="--teacher",
+            outcome="exact",
+        ),
+        case(("LABEL_0", "LABEL_1"), (), None, form="labels LABEL_0, LABEL_1 of a task with names", where="--teacher", outcome="refused"),
+    ],
+)
+def test_a_teachers_labels(labels: tuple[str, ...], given: tuple[str, ...], expected: tuple[str, ...] | None, tmp_path: Path) -> None:
+    from electra.finetuning.distillation import matching_labels
+    from electra.model.huggingface import load_checkpoint
+
+    checkpoint, task = load_checkpoint(classifier(tmp_path / "m", labels)), find_task("rte")
+    if expected is None:
+        with pytest.raises(UserError, match="--teacher-labels entailment not_entailment"):
+            matching_labels("m", checkpoint, task.head([]), task, given)
+    else:
+        assert matching_labels("m", checkpoint, task.head([]), task, given) == expected
