@@ -185,7 +185,7 @@ def test_an_artifact_starts_without_the_table_of_tasks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        case(kind, form=f"{kind} with one segment type and two texts", where=("predict", "build", "HTTP"), outcome="refused")
+        case(kind, form="one segment type, a second text", where=("predict", "HTTP"), outcome="refused")
         for kind in ("BertForSequenceClassification", "ElectraForSequenceClassification", "BertForQuestionAnswering")
     ],
 )
@@ -226,7 +226,7 @@ def test_one_segment_type_reads_single_texts(kind: str, tmp_path: Path, capsys: 
         case(
             "ElectraForMaskedLM", {"tie_word_embeddings": False}, form="ElectraForMaskedLM, tie_word_embeddings false", where="build", outcome="exact"
         ),
-        case("BertForSequenceClassification", {"type_vocab_size": 1}, form="one segment type", where="build", outcome="exact"),
+        case("BertForSequenceClassification", {"type_vocab_size": 1}, form="one segment type, single texts", where="build", outcome="exact"),
         case("BertForSequenceClassification", {"layer_norm_eps": 1e-3}, form="layer_norm_eps", where="build", outcome="exact"),
     ],
 )

@@ -140,7 +140,7 @@ FORMS = [
     exact(lambda folder: set_fields(folder, architectures=...), {"architecture": "BertModel"}, "no architectures, weights that fit two heads"),
     exact(lambda folder: None, {"vocab_size": 112, "tokens": 99, "rows_without_token": 13}, "more rows than tokens", vocab_size=112),
     exact(lambda folder: None, {"labels": ["a", "b", "c"]}, "id2label of three", id2label={0: "a", 1: "b", 2: "c"}),
-    exact(lambda folder: None, {"type_vocab_size": 1}, "one segment type", type_vocab_size=1),
+    exact(lambda folder: None, {"type_vocab_size": 1}, "one segment type, single texts", type_vocab_size=1),
     exact(lambda folder: None, {"head": "tagging"}, "ElectraForTokenClassification", "ElectraForTokenClassification"),
     exact(lambda folder: None, {"head": "not implemented; the encoder is"}, "BertForMultipleChoice", "BertForMultipleChoice"),
 ]
