@@ -547,7 +547,7 @@ def corruption(old: list[str]) -> list[str]:
     found = {
         "`mini`, one hour": record(EXPERIMENTS + "mini-2026-11-21.jsonl")[0],
         "`mini-ship`, 120 M tokens (`shipped:mini`)": record(EXPERIMENTS + "shipped/record.json")["pretraining"]["corruption"],
-        "`chinese-mini`, 53 minutes of one thread": record(EXPERIMENTS + "chinese-mini.json")["fixed_corruption_set"],
+        "`chinese-mini`, 33 minutes of one thread": record(EXPERIMENTS + "chinese-mini.json")["fixed_corruption_set"],
     }
     keys = [f"{kind}_{what}_auc" for kind in ("generator", "frequency") for what in ("disc", "context_free")]
     rows = [(name, *(f"{values[key]:.3f}" for key in keys)) for name, values in found.items()]
