@@ -38,9 +38,9 @@ class ConvertSettings(Settings):
     generator_attention_heads: int | None = flag(None, minimum=1)
     """Attention heads of its generator; default: from the configuration next to it, else max(1, hidden size // 64), as the original makes it."""
     task: str | None = None
-    """Fine-tuned TensorFlow checkpoint of several tasks: the one whose head is converted."""
+    """Fine-tuned TensorFlow checkpoint of several tasks: the one whose head is converted; default: the only one."""
     head: Literal["classification", "tagging", "encoder"] | None = None
-    """Fine-tuned TensorFlow checkpoint: the kind of its head, where the task is not the original's; encoder: leave heads out."""
+    """Fine-tuned TensorFlow checkpoint: the kind of its head where its task is not the original's; encoder: none; default: that of the task."""
     labels: tuple[str, ...] = ()
     """Fine-tuned TensorFlow checkpoint: class names in the order of the head's outputs; default: LABEL_0, ... or the original's."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
