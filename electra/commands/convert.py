@@ -6,7 +6,7 @@ DST   config.json, model.safetensors, tokenizer files, README.md, and the same i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,8 +161,15 @@ def from_huggingface(settings: ConvertSettings) -> Converted:
         second=load_checkpoint(folder / "generator").module if has_generator else None,
         labels=found.labels,
         extra=copied_record(found.hf_config),
+        notes=ignored_weights(found.ignored),
         vocabulary=next((str(folder / name) for name in ("tokenizer.json", "vocab.txt") if (folder / name).is_file()), None),
     )
+
+
+def ignored_weights(names: Sequence[str]) -> list[str]:
+    """The note about weights that the architecture has no use for, as `transformers` warns of them."""
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return [f"ignored, because the architecture has no such weights: {len(names)} ({shown})"] if names else []
 
 
 def write(settings: ConvertSettings, found: Converted) -> None:

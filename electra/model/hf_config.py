@@ -21,15 +21,8 @@ from electra.storage.resolve import HEADS, check_form
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIZES: dict[str, tuple[int, int]] = {
-    "vocab_size": (30522, 30522),
-    "hidden_size": (256, 768),
-    "num_hidden_layers": (12, 12),
-    "num_attention_heads": (4, 12),
-    "intermediate_size": (1024, 3072),
-    "max_position_embeddings": (512, 512),
-    "type_vocab_size": (2, 2),
-}
+_NAMES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings", "type_vocab_size")
+SIZES = dict(zip(_NAMES, zip((30522, 256, 12, 4, 1024, 512, 2), (30522, 768, 12, 12, 3072, 512, 2), strict=True), strict=True))
 """Field -> its default in `transformers` for an ELECTRA and a BERT, which a config.json may omit."""
 RATES = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "initializer_range": 0.02}
 ACTIVATIONS = (
@@ -46,6 +39,7 @@ DEFAULTS: dict[str, tuple[Any, ...]] = {
     "pruned_heads": (None, {}),
     "quantization_config": (None,),
     "auto_map": (None, {}),
+    "configuration_files": (None, []),
     "per_layer_config": (None, {}),
     "adapters": (None, {}),
     "use_bfloat16": (None, False),
@@ -55,6 +49,7 @@ REMEDIES = {
     "auto_map": "the model has its own code, which is never run: give a model of plain ELECTRA or BERT",
     "quantization_config": "give the weights that were not quantized",
     "adapters": "merge the adapters into the weights and save the model again",
+    "configuration_files": "rename the file of your version to config.json and delete the field",
     "pruned_heads": "give the model before its heads were pruned",
 }
 OWN = ("finetuning_task", "embeddings_in_parent")
@@ -66,7 +61,7 @@ HARMLESS = frozenset(
     # About the file and how it was made.
     "_name_or_path name_or_path _commit_hash transformers_version dtype torch_dtype torchscript language model_max_length task_specific_params "
     "tokenizer_class vocab_file do_lower_case sentence_transformers sbert_ce_default_activation_function sbert_ce_default_activation_fn name license "
-    "transformers.js_config use_cache gradient_checkpointing chunk_size_feed_forward tf_legacy_loss is_composition configuration_files "
+    "transformers.js_config use_cache gradient_checkpointing chunk_size_feed_forward tf_legacy_loss is_composition "
     # Form of what `transformers` returns.
     "output_attentions output_hidden_states output_past return_dict use_return_dict keys_to_ignore_at_inference "
     "_attn_implementation attn_implementation _attn_implementation_autoset _attn_implementation_internal experts_implementation "
@@ -187,22 +182,24 @@ def _sizes(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _architecture(values: Mapping[str, Any], folder: Path, role: str) -> str:
-    """The first architecture that is implemented here; of an empty or missing list, what the names of the weights show.
+    """The first architecture that is implemented here and has the role's head, else the first that is implemented.
 
-    An architecture that is not implemented is returned as it is: its encoder can be read.
+    Of a list that names no head, what the names of the weights show: `transformers` reads any head for which the file has weights. An
+    architecture that is not implemented is returned as it is: its encoder can be read.
     """
     path, family = folder / "config.json", str(values["model_type"]).capitalize()
     given = values.get("architectures")
     if given is not None and not (isinstance(given, list) and all(isinstance(name, str) for name in given)):
         raise UserError(f"{path}: architectures is {json.dumps(given)[:60]}; expected a list of names")
     known = [name for name in given or () if name in HEADS and name.startswith(family)]
-    if known:
-        return known[0]
-    if given:
+    fitting = [name for name in known if HEADS[name] in ROLE_HEADS.get(role, ())]
+    if known and (fitting or HEADS[known[0]] != "encoder"):
+        return (fitting or known)[0]
+    if given and not known:
         if given[0] in HEADS:
             raise UserError(f"{path}: architectures {given} and model_type '{values['model_type']}' contradict each other; correct one of them")
         return str(given[0])
-    return architecture_by_names(family, weight_names(folder), path, role)
+    return f"{family}Model" if role == "encoder" else architecture_by_names(family, weight_names(folder), path, role)
 
 
 ROLE_HEADS = {
@@ -214,9 +211,7 @@ ROLE_HEADS = {
     "task": ("classification", "tagging", "span"),
 }
 """What a checkpoint must do -> the heads that do it."""
-
-
-_FINE_TUNE = "fine-tune it first: electra finetune {task} --model {source} --data DIR --output RUN"
+TASK_EXAMPLES = {"token-classification": "conll2000", "question-answering": "squad"}
 
 
 def require_role(source: str | Path, architecture: str, role: str) -> None:
@@ -230,12 +225,10 @@ def require_role(source: str | Path, architecture: str, role: str) -> None:
     remedies = {
         "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
         "generator": "give a checkpoint with its generator (CKPT/generator), or a masked LM (ElectraForMaskedLM, BertForMaskedLM)",
-        "classifier": _FINE_TUNE.format(task="TASK", source=source),
-        "token-classification": _FINE_TUNE.format(task="conll2000", source=source),
-        "question-answering": _FINE_TUNE.format(task="squad", source=source),
-        "task": _FINE_TUNE.format(task="TASK", source=source),
     }
-    raise UserError(f"{source} is {'an' if architecture[0] in 'AEIOU' else 'a'} {architecture}: it has no {role} head; {remedies[role]}")
+    tune = f"fine-tune it first: electra finetune {TASK_EXAMPLES.get(role, 'TASK')} --model {source} --data DIR --output RUN"
+    kind = f"{'an' if architecture[0] in 'AEIOU' else 'a'} {architecture}"
+    raise UserError(f"{source} is {kind}: it has no {role} head; {remedies.get(role, tune)}")
 
 
 def architecture_by_names(family: str, names: Collection[str], path: Path, role: str) -> str:
@@ -267,8 +260,6 @@ def architecture_by_names(family: str, names: Collection[str], path: Path, role:
     add("ForQuestionAnswering", "qa_outputs.weight")
     if len(found) > 1 and role in ROLE_HEADS:
         found = [name for name in found if HEADS[name] in ROLE_HEADS[role]] or found
-    if len(found) > 1 and role == "encoder":
-        return f"{family}Model"
     if len(found) > 1:
         raise UserError(
             f'{path}: architectures is missing, and the weights fit {" and ".join(found)}; add "architectures": ["{found[0]}"] or the other'
@@ -417,6 +408,10 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    with path.open("rb") as stream:
+        pointer = stream.read(40).startswith(b"version https://git-lfs")
+    if pointer:
+        raise UserError(f"{path} is a pointer of Git LFS, not the weights: run 'git lfs pull' in the folder, or download the file itself")
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:

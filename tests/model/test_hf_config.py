@@ -12,7 +12,7 @@ import pytest
 import torch
 from conformance import case
 from hf_forms import as_bin, change_weights, check_exact, make, set_fields, shard
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from electra.errors import UserError
 from electra.model import huggingface
@@ -88,6 +88,21 @@ def with_parameters(folder: Path) -> None:
     torch.save({name: torch.nn.Parameter(value) for name, value in tensors.items()}, folder / "pytorch_model.bin")
 
 
+def without_metadata(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    save_file({name: value.clone() for name, value in tensors.items()}, folder / "model.safetensors")
+
+
+def unless_bert(form: Form) -> Form:
+    return lambda folder: None if "bert" in (folder / "config.json").read_text() else form(folder)
+
+
+def several(folder: Path) -> None:
+    family = "Bert" if "bert" in (folder / "config.json").read_text() else "Electra"
+    set_fields(folder, architectures=[f"{family}ForPreTraining", f"{family}ForSequenceClassification"])
+
+
 FILES: dict[str, Form] = {
     "model.safetensors": lambda folder: None,
     "sharded safetensors": shard,
@@ -105,9 +120,11 @@ FILES: dict[str, Form] = {
     "gamma and beta in pytorch_model.bin": both(renamed(("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")), as_bin),
     "encoder weights without the prefix": without_prefix,
     "position_ids and token_type_ids buffers": position_ids,
-    "unknown extra weights": with_extra(extra__weight=torch.ones(3), adapter__down=torch.ones(2, 2)),
+    "unknown extra weights": with_extra(extra__weight=torch.ones(3), electra__other__down=torch.ones(2, 2)),
     "weights of layers beyond num_hidden_layers": with_extra(electra__encoder__layer__7__output__dense__bias=torch.ones(32)),
-    "config.json with a byte more of white space": lambda folder: (folder / "config.json").write_text((folder / "config.json").read_text() + "\n \n"),
+    "safetensors without metadata": without_metadata,
+    "the architecture of the encoder alone, with a head's weights": unless_bert(fields(architectures=["ElectraModel"])),
+    "several architectures": several,
 }
 
 
@@ -326,6 +343,8 @@ REFUSED: dict[str, tuple[Form, str]] = {
     "pruned_heads": (fields(pruned_heads={"0": [1]}), "pruned_heads"),
     "quantization_config": (fields(quantization_config={"quant_method": "bitsandbytes"}), "quantization_config.*not quantized"),
     "auto_map with own code": (fields(auto_map={"AutoModel": "modeling.MyModel"}), "auto_map.*own code"),
+    "configuration_files": (fields(configuration_files=["config.4.0.0.json"]), "configuration_files.*rename"),
+    "a pointer of Git LFS": (write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n"), "git lfs pull"),
     "adapters": (fields(adapters={"adapters": {"x": "y"}}), "adapters.*merge"),
     "adapter_config.json": (write("adapter_config.json", "{}"), "adapter_config.json.*merge"),
     "per_layer_config": (fields(per_layer_config={"0": {"intermediate_size": 7}}), "per_layer_config"),
@@ -371,8 +390,14 @@ REFUSED: dict[str, tuple[Form, str]] = {
     "config.json cut short": (write("config.json", '{"model_type": '), "not valid JSON"),
     "no config.json": (gone("config.json"), "no config.json"),
     "no weights": (gone("model.safetensors"), "no model.safetensors or pytorch_model.bin"),
-    "tf_model.h5 alone": (both(gone("model.safetensors"), write("tf_model.h5", "x")), "tf_model.h5 is not read"),
-    "flax_model.msgpack alone": (both(gone("model.safetensors"), write("flax_model.msgpack", "x")), "flax_model.msgpack is not read"),
+    "tf_model.h5 alone": (
+        both(gone("model.safetensors"), write("tf_model.h5", "x")),
+        "is a Keras model.*not read",
+    ),
+    "flax_model.msgpack alone": (
+        both(gone("model.safetensors"), write("flax_model.msgpack", "x")),
+        "is a Flax model, which is not read",
+    ),
     "model.fp16.safetensors alone": (lambda folder: shutil.move(folder / "model.safetensors", folder / "model.fp16.safetensors"), "model.fp16.safe"),
     "a missing shard": (one_shard_missing, "shard model-00002-of-00003.safetensors is missing; fetch all 3 files"),
     "an index of files elsewhere": (index_elsewhere, "expected files next to it"),
@@ -392,6 +417,7 @@ REFUSED: dict[str, tuple[Form, str]] = {
     "infinity in a weight": (nan_in("LayerNorm.weight", float("inf")), "contains NaN or infinity"),
     "a weight that is missing": (without("layer.1.output.dense.weight"), "layer.1.output.dense.weight' is missing"),
     "a head that is missing": (without("classifier."), "weight 'classifier.* is missing"),
+    "an adapter among the weights": (with_extra(adapter__down=torch.ones(2, 2)), "belongs to an adapter; merge"),
     "weight norm (weight_g, weight_v)": (
         renamed(("layer.0.output.dense.weight", "layer.0.output.dense.weight_g")),
         "output.dense.weight' is missing",
