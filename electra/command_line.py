@@ -151,6 +151,23 @@ def _value_options(plain: Any, field: dataclasses.Field[Any]) -> dict[str, Any]:
     return {"metavar": metavar, "type": _reader(plain, field.metadata.get("parse"))}
 
 
+def _add_flag(target: Any, field: dataclasses.Field[Any], kind: tuple[Any, bool], required: bool, options: dict[str, Any]) -> None:
+    """Add the flag of a field to a parser or group; `kind`: its type, and whether it takes several values."""
+    name, (plain, many), parse = flag_name(field.name), kind, field.metadata.get("parse")
+    if field.metadata.get("run"):
+        target.add_argument(name, default=argparse.SUPPRESS, nargs="?", const=True, metavar="RUN", **options)
+        target.add_argument(f"--no-{field.name}", dest=options["dest"], action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    elif parse is on_off:
+        off = name.replace("--", "--no-", 1)
+        target.add_argument(name, default=argparse.SUPPRESS, metavar="|".join(ON_OFF), type=_reader(plain, parse), **options)
+        target.add_argument(off, default=argparse.SUPPRESS, action="store_false", dest=options["dest"], help=argparse.SUPPRESS)
+    elif plain is bool:
+        target.add_argument(name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, **options)
+    else:
+        options |= _value_options(plain, field)
+        target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **options)
+
+
 def parser(cls: type, prog: str, default: Any = None, *, everything: bool = False, complete: bool = True) -> _Parser:
     """The parser of a settings class.
 
@@ -198,23 +215,7 @@ def parser(cls: type, prog: str, default: Any = None, *, everything: bool = Fals
         section = _group(owner, path[-2] if len(path) > 1 else "", field.name)
         if section and section not in groups:
             groups[section] = out.add_argument_group(section)
-        target = groups.get(section, out)
-        name = flag_name(field.name)
-        if field.metadata.get("run"):
-            target.add_argument(name, default=argparse.SUPPRESS, nargs="?", const=True, metavar="RUN", **options)
-            target.add_argument(f"--no-{field.name}", dest=options["dest"], action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-            continue
-        if parse is on_off:
-            target.add_argument(name, default=argparse.SUPPRESS, metavar="|".join(ON_OFF), type=_reader(plain, parse), **options)
-            target.add_argument(
-                name.replace("--", "--no-", 1), default=argparse.SUPPRESS, action="store_false", dest=options["dest"], help=argparse.SUPPRESS
-            )
-            continue
-        if plain is bool:
-            target.add_argument(name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, **options)
-            continue
-        options |= _value_options(plain, field)
-        target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **options)
+        _add_flag(groups.get(section, out), field, (plain, many), required, options)
     return out
 
 
