@@ -20,7 +20,7 @@ parser.add_argument("--budget", default="1h", help="wall-clock time of the pre-t
 parser.add_argument("--steps", type=int, help="optimizer updates, instead of a budget")
 args = parser.parse_args()
 
-# 1. A WordPiece vocabulary of your language. Keep the accents if they distinguish words: strip_accents=False.
+# 1. A WordPiece vocabulary of your language. It keeps accents where they tell words apart, and says what it decided and why.
 vocabulary = electra.train_vocabulary(args.corpus, output=f"{args.output}/vocab", size=args.vocab_size)
 print(f"{vocabulary.vocab_size} tokens, from {vocabulary.text_bytes / 1e6:.1f} MB of text")
 
