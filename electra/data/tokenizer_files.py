@@ -364,6 +364,10 @@ def _bert(files: Files, changes: dict[str, Any], settings: TokenizerSettings) ->
     else:
         vocabulary = read_vocabulary(source)
     config = files.config | changes
+    for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
+        value = config.get(key)
+        if not (isinstance(value, bool) or (value is None and (key == "strip_accents" or key not in config))):
+            raise UserError(f"{files.place}/tokenizer_config.json: {key} is {value!r}; expected true or false")
     rules = {
         "lowercase": config.get("do_lower_case", True),
         "strip_accents": config.get("strip_accents"),

@@ -259,6 +259,8 @@ REFUSED = [
         tokenizer_config__json=CASED,
     ),
     refused("a vocabulary without its special tokens", r"\[PAD\] is missing", vocab__txt="a\nb\n", config__json=ELECTRA),
+    refused("do_lower_case null", "do_lower_case is None", vocab__txt=VOCAB, tokenizer_config__json={"do_lower_case": None}),
+    refused("do_lower_case as a text", "do_lower_case is 'false'", vocab__txt=VOCAB, tokenizer_config__json={"do_lower_case": "false"}),
     refused("tokenizer_config.json that is not JSON", "is not JSON", vocab__txt=VOCAB, tokenizer_config__json="{"),
     refused("model_type with other rules", "model_type roberta", tokenizer__json=rules(), config__json={"model_type": "roberta"}),
 ]
