@@ -131,6 +131,8 @@ class TaskTokenizer(Protocol):
     unk_id: int
     cls_id: int
     sep_id: int
+    second_segment: int
+    """Segment of the second text of a pair: 1; 0 where the tokenizer's files name no token_type_ids."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts -> ids without special tokens, not truncated."""

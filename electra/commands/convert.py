@@ -187,6 +187,8 @@ def write(settings: ConvertSettings, found: Converted) -> None:
         found.notes.append("no vocabulary next to the checkpoint: the output has no tokenizer; give --vocab vocab.txt to add one")
     elif tokenizer.vocab_size > size:
         raise UserError(f"{vocabulary} has {tokenizer.vocab_size} tokens, the checkpoint {size}; give the vocabulary that belongs to it")
+    elif tokenizer.settings.note:
+        found.notes.append(tokenizer.settings.note)
     with atomic.atomic_folder(settings.output) as folder:
         for module, place in ((found.first, folder), (found.second, folder / "generator")):
             if module is not None:

@@ -112,8 +112,9 @@ def _make(
         say(f"warning: none of {splits['train']['documents']:,} documents was held out; give a larger --held-out to evaluate")
     for line in report.lines():
         say(f"warning: {line}")
-    for line in unknown.lines(give="give"):
-        say(line)
+    for line in (tokenizer.settings.note, *unknown.lines(give="give")):
+        if line:
+            say(line)
     return open_shards(output)
 
 
@@ -130,7 +131,7 @@ def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
                 raise UserError(f"{output} was begun with {key} = {was!r}, not {value!r}; give the same settings to continue, or another --output")
         return
     atomic.fresh_output(output, remedy="choose another --output")
-    tokenizer.save(output / "tokenizer")
+    tokenizer.with_segments().save(output / "tokenizer")
     atomic.write_text(note, json.dumps(asdict(plan), indent=2) + "\n")
 
 

@@ -12,6 +12,7 @@ import json
 import unicodedata
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class Tokenizer:
                 self.pieces[index] = piece
         self.vocab_size = len(self.pieces)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (vocabulary[piece] for piece in settings.roles)
+        self.second_segment = int(settings.segments)
         self.special_ids = frozenset(vocabulary[piece] for piece in settings.roles)
         normalizer = rules.get("normalizer") or {}
         is_bert = normalizer.get("type") == "BertNormalizer"
@@ -106,6 +108,10 @@ class Tokenizer:
         if not same or sorted(map(str, added)) != sorted(str({**token, "id": 0}) for token in plain["added_tokens"]):
             parts.append([rules["normalizer"], rules["pre_tokenizer"], rules["model"], rules["added_tokens"], self.settings.roles])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def with_segments(self) -> Tokenizer:
+        """This tokenizer, with segment 1 for the second text of a pair: for a model that is pre-trained here."""
+        return self if self.settings.segments else Tokenizer(self.backend, replace(self.settings, segments=True))
 
     def with_backend(self, backend: tokenizers.Tokenizer) -> Tokenizer:
         """Another backend with this tokenizer's settings."""
@@ -154,6 +160,8 @@ class Tokenizer:
         for index, word, (start, end), follow in zip(encoding.ids, encoding.word_ids, encoding.offsets, follows, strict=True):
             while end < follow and unicodedata.category(text[end]) == "Mn":
                 end += 1  # a stripped accent belongs to its letter
+            while start < end and text[start].isspace():
+                start += 1  # with marked spaces (Metaspace, byte-level) the space belongs to the piece
             if words and word == last:
                 ids, (first, _) = words[-1]
                 words[-1] = ([*ids, index], (first, end))
@@ -183,7 +191,7 @@ class Tokenizer:
         segments = [0] * len(ids)
         if b is not None:
             ids += [*b, self.sep_id]
-            segments += [int(self.settings.segments)] * (len(b) + 1)
+            segments += [self.second_segment] * (len(b) + 1)
         return ids, segments
 
     def save(self, folder: Path | str, max_length: int = 512) -> None:
@@ -240,27 +248,6 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.backend.to_str(), self.settings)
-
-    def other_case_unknowns(self, texts: Sequence[str]) -> tuple[int, int] | None:
-        """Unknown tokens of the texts, and what they would be with the other `do_lower_case`; None: not BERT's rules."""
-        rules = json.loads(self.backend.to_str())
-        if (rules["normalizer"] or {}).get("type") != "BertNormalizer":
-            return None
-        rules["normalizer"] |= {"lowercase": not self.lowercase, "strip_accents": None}
-        other = self.with_backend(tokenizers.Tokenizer.from_str(json.dumps(rules)))
-        own_ids, other_ids = (tokenizer.encode(texts) for tokenizer in (self, other))
-        return sum(ids.count(self.unk_id) for ids in own_ids), sum(ids.count(self.unk_id) for ids in other_ids)
-
-    def case_warning(self, texts: Sequence[str]) -> str:
-        """A warning where the other `do_lower_case` would leave far fewer unknown tokens, else ''."""
-        found = self.other_case_unknowns(texts)
-        if found is None or found[0] < 10 or found[0] < 3 * found[1]:
-            return ""
-        return (
-            f"{found[0]:,} unknown tokens, but {found[1]:,} with do_lower_case {str(not self.lowercase).lower()}: the tokenizer's configuration "
-            f"says {str(self.lowercase).lower()}, its vocabulary looks {'cased' if self.lowercase else 'uncased'}; correct do_lower_case in "
-            "tokenizer_config.json if so"
-        )
 
 
 def _revive(text: str, settings: TokenizerSettings = PLAIN_SETTINGS) -> Tokenizer:

@@ -7,8 +7,10 @@ faster than reading the text. Only word boundaries are taken from it; ids do not
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,79 @@ CHINESE = (
 )
 """Blocks whose characters BERT's rules separate, as in `tokenizers` (the third last begins at 2B820 in BERT's own code)."""
 _CHINESE_RUN = re.compile("([" + "".join(f"{chr(first)}-{chr(last)}" for first, last in CHINESE) + "]+)")
+BYTE_SPACES = ("\u0120", "\u010a", "\u0109", "\u010d")
+"""Space, newline, tab and carriage return as byte-level BPE writes them."""
 CHINESE_VOCABULARY = 0.1
 """Share of Chinese characters among its pieces from which on a vocabulary counts as Chinese (BERT's Chinese one: 0.35, English: 0.01)."""
 
 
-def spelled_starts(pieces: Sequence[str]) -> np.ndarray:
-    """(V,) bool: whether a piece begins a word, by its spelling."""
-    return np.array([not piece.startswith("##") for piece in pieces])
+@dataclass(frozen=True, eq=False)
+class WordSpelling:
+    """How the spelling of pieces shows where words begin."""
+
+    starts: np.ndarray
+    """(V,) bool: whether a piece begins a word."""
+    ends: np.ndarray | None = None
+    """(V,) bool: whether a piece ends a word, so that the next one begins another; None where `starts` says all."""
+
+    def mark(self, ids: np.ndarray) -> np.ndarray:
+        """(N,) ids of consecutive tokens -> (N,) bool, whether each begins a word."""
+        words = self.starts[ids]
+        if self.ends is not None:
+            words[:1] = True
+            words[1:] |= self.ends[ids[:-1]]
+        return words
+
+
+def word_spelling(tokenizer: Tokenizer) -> WordSpelling:
+    """A tokenizer -> how its pieces show words: the prefix ## (WordPiece, BPE), the suffix </w> (BPE), a marked space (Metaspace, byte-level).
+
+    With a marked space words are what spaces separate; with the others, what the pre-tokenizer separates. Added tokens are words.
+
+    Raises:
+        UserError: a tokenizer whose pieces do not show it.
+    """
+    rules = json.loads(tokenizer.backend.to_str())
+    model, pieces = rules["model"], tokenizer.pieces
+    added = np.zeros(len(pieces), bool)
+    added[[token["id"] for token in rules["added_tokens"]]] = True
+    prefix, suffix = model.get("continuing_subword_prefix"), model.get("end_of_word_suffix")
+    if space := _marked_space(rules):
+        return WordSpelling(np.array([piece.startswith(space) for piece in pieces]) | added)
+    if model["type"] == "WordLevel":
+        return WordSpelling(np.ones(len(pieces), bool))
+    if suffix:
+        return WordSpelling(added, np.array([piece.endswith(suffix) for piece in pieces]) | added)
+    if prefix:
+        return WordSpelling(np.array([not piece.startswith(prefix) for piece in pieces]) | added)
+    raise UserError(
+        f"--mask-unit word: the pieces of this tokenizer ({model['type']}, pre_tokenizer {(rules['pre_tokenizer'] or {}).get('type', 'none')}) do "
+        "not show where words begin; mask pieces (--mask-unit piece)"
+    )
+
+
+def _marked_space(rules: dict[str, Any]) -> tuple[str, ...]:
+    """A tokenizer.json -> the characters in front of a piece that stand for the space before a word; () where spaces are not marked."""
+    steps = [step for part in ("normalizer", "pre_tokenizer") for step in _steps(rules[part])]
+    for step in steps:
+        if (step["type"] == "Metaspace" and step.get("prepend_scheme") == "never") or (step["type"] == "ByteLevel" and not step["add_prefix_space"]):
+            field = "prepend_scheme 'never'" if step["type"] == "Metaspace" else "add_prefix_space false"
+            raise UserError(
+                f"--mask-unit word: pre_tokenizer {step['type']} with {field} does not mark the first word of a line; mask pieces (--mask-unit piece)"
+            )
+        if step["type"] == "Metaspace":
+            return (step["replacement"],)
+        if step["type"] == "ByteLevel":
+            return BYTE_SPACES
+        if step["type"] == "Prepend":
+            return (step["prepend"],)
+    return ()
+
+
+def _steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if part is None or part["type"] != "Sequence":
+        return [] if part is None else [part]
+    return [step for inner in part.get("normalizers", part.get("pretokenizers", [])) for step in _steps(inner)]
 
 
 def chinese_pieces(pieces: Sequence[str]) -> np.ndarray:
@@ -68,7 +136,7 @@ class ChineseWords:
         """`tokenizer` must separate Chinese characters."""
         self.tokenizer = tokenizer
         self._cut = require("rjieba", "data").cut
-        self._spelled = spelled_starts(tokenizer.pieces)
+        self._spelled = word_spelling(tokenizer).starts
 
         self._characters = _Characters(tokenizer)
         self._is_chinese = chinese_pieces(tokenizer.pieces)

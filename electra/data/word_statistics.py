@@ -20,7 +20,7 @@ from electra.contracts import Batch, WordStatistics
 from electra.data.shards import Shards, Split
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import MOSTLY_UNKNOWN, UnknownWords, at_start
-from electra.data.word_boundaries import chinese_pieces, spelled_starts
+from electra.data.word_boundaries import WordSpelling, chinese_pieces, word_spelling
 from electra.errors import UserError
 from electra.settings import ObjectiveSettings
 
@@ -105,16 +105,16 @@ def _vectors(ids: np.ndarray, documents: np.ndarray, counts: np.ndarray, dimensi
 class MaskingInfo:
     """What masking needs to know of every token."""
 
-    starts: np.ndarray | None = None
-    """(V,) bool: whether it begins a word, by its spelling; None where single pieces are masked."""
+    spelling: WordSpelling | None = None
+    """Which tokens begin a word; None where single pieces are masked."""
     weights: torch.Tensor | None = None
     """(V,) float32 relative probabilities of being masked; None: all equal."""
 
     def annotate(self, batch: Batch, known: Sequence[np.ndarray | None]) -> Batch:
         """The batch with `word_starts` and `mask_weights`; `known`: per sequence (n,) bool, its word starts if its dataset has them."""
         words = None
-        if self.starts is not None:
-            words = self.starts[batch.ids.numpy()]
+        if self.spelling is not None:
+            words = self.spelling.mark(batch.ids.numpy())
             ends = np.cumsum(batch.lengths)
             for found, end in zip(known, ends.tolist(), strict=True):
                 if found is not None:
@@ -130,7 +130,7 @@ def masking_info(settings: ObjectiveSettings, shards: Mapping[str, Shards], weig
     """Datasets by name, sampled by weight (empty: by size) -> MaskingInfo; None where the objective needs none.
 
     Raises:
-        UserError: whole words are to be masked in Chinese text prepared without word boundaries.
+        UserError: whole words are to be masked in Chinese text prepared without word boundaries, or the pieces do not show words.
     """
     whole, power = settings.mask_unit == "word", settings.mask_frequency_power
     if not whole and not power:
@@ -141,7 +141,7 @@ def masking_info(settings: ObjectiveSettings, shards: Mapping[str, Shards], weig
         logs = word_statistics([s.train for s in shards.values()], weights, tokenizer.vocab_size, 0).log_frequencies.astype(float)
         frequencies = np.exp(logs) / np.exp(logs).sum()
         mask_weights = torch.from_numpy(np.minimum(1.0, (FREQUENT / frequencies) ** power).astype(np.float32))
-    return MaskingInfo(starts=spelled_starts(tokenizer.pieces) if whole else None, weights=mask_weights)
+    return MaskingInfo(spelling=word_spelling(tokenizer) if whole else None, weights=mask_weights)
 
 
 def check_unknown(shards: Mapping[str, Shards]) -> list[str]:
@@ -165,7 +165,9 @@ def check_unknown(shards: Mapping[str, Shards]) -> list[str]:
 
 
 def check_words(settings: ObjectiveSettings, shards: Mapping[str, Shards], tokenizer: Tokenizer) -> None:
-    """Raise a UserError if whole words are to be masked in Chinese text prepared without word boundaries."""
+    """Raise a UserError if whole words are to be masked in Chinese text prepared without word boundaries, or the pieces do not show words."""
+    if settings.mask_unit == "word":
+        word_spelling(tokenizer)
     for name, folder in shards.items() if settings.mask_unit == "word" else ():
         if folder.words == "none" and _chinese_share(folder, tokenizer) > CHINESE_TEXT:
             raise UserError(

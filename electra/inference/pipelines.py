@@ -187,10 +187,20 @@ class TokenClassification:
             records.append({"entity": labels[best], "score": float(row[best]), "index": index, "word": word, "start": start, "end": end})
         return records
 
+    def _continues(self, text: str, token: int, place: tuple[int, int]) -> bool:
+        """Whether a token continues a word, by the rule of `transformers`: its piece is longer than its text, or no space is before it."""
+        tokenizer, (start, end) = self.predictor.tokenizer, place
+        if token == tokenizer.unk_id:
+            return False
+        if getattr(tokenizer.backend.model, "continuing_subword_prefix", None):
+            return len(tokenizer.pieces[token]) != end - start
+        return start > 0 and " " not in text[start - 1 : start + 1]
+
     def _words(self, source: TaggingUnits, rows: np.ndarray, strategy: str) -> Iterator[Record]:
         """A record for every word: a token and those after it that continue it."""
         records = self._tokens(source, rows)
-        begins = [i for i, record in enumerate(records) if not i or not record["word"].startswith("##")]
+        tokens = zip(source.ids, source.places, strict=True)
+        begins = [i for i, ((token,), place) in enumerate(tokens) if not i or not self._continues(source.text, token, place)]
         for first, end in pairwise([*begins, len(records)]):
             if strategy == "first":
                 row = rows[first]
@@ -224,7 +234,8 @@ class TokenClassification:
         ]
 
     def _join(self, records: Sequence[Record]) -> str:
-        return str(self.predictor.tokenizer.backend.decoder.decode([record["word"] for record in records]))
+        words, decoder = [record["word"] for record in records], self.predictor.tokenizer.backend.decoder
+        return " ".join(words) if decoder is None else str(decoder.decode(words))
 
 
 def _parts(entity: str) -> tuple[str, str]:

@@ -232,7 +232,7 @@ def encoder_of(module: nn.Module) -> Encoder:
 # ---- checkpoints ----
 
 EMBEDDINGS = "electra.embeddings."
-TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 OBJECTIVE = "electra_objective"
 """Our key in config.json: 'electric' if a discriminator's logits are energies."""
 CONFIG_KEYS = (*SHAPE, "type_vocab_size", "layer_norm_eps", "initializer_range")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from electra import config
 from electra.contracts import Task
+from electra.data.tokenizer_files import model_max_length
 from electra.errors import UserError
 
 if TYPE_CHECKING:
@@ -160,10 +161,9 @@ def recorded(values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
 def tokenizer_limit(folder: Path) -> int:
     """A checkpoint's folder -> its tokenizer's `model_max_length`; 0 where it is not given, or is the huge number of 'no limit'."""
     try:
-        length = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length", 0)
+        return model_max_length(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, AttributeError):
         return 0
-    return length if isinstance(length, int) and 3 < length < 1 << 20 else 0
 
 
 def check_sentence_modules(folder: Path) -> None:

@@ -202,7 +202,7 @@ def _windows_of(
         shown = np.zeros(length, bool)
         shown[before:-1] = chosen[start:end] == index
         ids = np.concatenate([[tokenizer.cls_id, *question, tokenizer.sep_id], context.ids[start:end], [tokenizer.sep_id]]).astype(np.int32)
-        segments = (np.arange(length) >= before).astype(np.int8)
+        segments = ((np.arange(length) >= before) * tokenizer.second_segment).astype(np.int8)
         yield Features(
             ids=ids,
             segments=segments,

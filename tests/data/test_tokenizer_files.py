@@ -311,17 +311,6 @@ def test_vocabularies_of_bert_are_uncased(name: str, data_root: Path) -> None:
     assert load_tokenizer(data_root / "vocab" / f"{name}.txt").lowercase
 
 
-def test_wrong_case_in_the_configuration_is_reported(tmp_path: Path) -> None:
-    words = [f"word{chr(97 + i)}" for i in range(26)]
-    write(tmp_path, vocab__txt="".join(piece + "\n" for piece in [*SPECIAL_PIECES, *words]), tokenizer_config__json=CASED)
-    tokenizer = load_tokenizer(tmp_path)
-    texts = [" ".join(word.capitalize() for word in words)]
-    assert tokenizer.encode(texts)[0] == [tokenizer.unk_id] * 26
-    assert tokenizer.other_case_unknowns(texts) == (26, 0)
-    assert "do_lower_case true" in tokenizer.case_warning(texts)
-    assert not tokenizer.case_warning([" ".join(words)])
-
-
 def test_fingerprints_differ_where_ids_differ(tmp_path: Path) -> None:
     base = rules()
     forms = [

@@ -8,12 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.word_boundaries import word_spelling
+from electra.data.word_statistics import check_words
+from electra.errors import UserError
+from electra.settings import ObjectiveSettings
 from tests.support.conformance import case, conforms
 from tests.support.tokenizer_folders import ELECTRA, JSON, NAMES, TEXTS, check_equal, check_saved, rules, write
 
@@ -185,3 +191,60 @@ def test_random_tokenizers(texts: list[str], which: int, tokens: list[AddedToken
         fast_folder(folder, backend)
     ours = check_equal(folder, texts)
     check_saved(ours, folder / "saved", texts)
+
+
+# ---- where words begin ----
+
+SIMPLE = ["the quick brown Fox jumps", "lazy dog the the quick", "over naïve café la carte", "ma Fox ma dog"]
+
+
+def by_pre_tokenizer(tokenizer: Tokenizer, text: str) -> list[bool]:
+    """Whether each token begins a word, by the pre-tokenizer's words."""
+    words = tokenizer.backend.encode(text, add_special_tokens=False).word_ids
+    return [index == 0 or word != words[index - 1] for index, word in enumerate(words)]
+
+
+@pytest.mark.parametrize("make", [model for model in MODELS if model.id != "byte-level BPE without prefix space"])
+def test_words_begin_where_the_pre_tokenizer_separates_them(make: Callable[[], Backend], tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(fast_folder(tmp_path, make()))
+    spelling = word_spelling(tokenizer)
+    ids = [tokenizer.encode([text])[0] for text in SIMPLE]
+    marks = spelling.mark(np.concatenate([np.array(row) for row in ids]))
+    assert marks.tolist() == [mark for text in SIMPLE for mark in by_pre_tokenizer(tokenizer, text)]
+    assert marks.sum() == sum(len(text.split()) for text in SIMPLE)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        case(
+            lambda: trained("BPE", pre_tokenizers.ByteLevel(add_prefix_space=False), None, decoders.ByteLevel()),
+            "ByteLevel with add_prefix_space false",
+            form="byte-level BPE without prefix space, whole words",
+            where="pretrain",
+            outcome="refused",
+            section="tokenizers",
+        ),
+        case(
+            lambda: trained("Unigram", pre_tokenizers.Metaspace(prepend_scheme="never"), None, decoders.Metaspace()),
+            "prepend_scheme 'never'",
+            form="Metaspace with prepend_scheme never, whole words",
+            where="pretrain",
+            outcome="refused",
+            section="tokenizers",
+        ),
+        case(
+            lambda: trained("Unigram", pre_tokenizers.Whitespace()),
+            "Unigram, pre_tokenizer Whitespace",
+            form="Unigram without Metaspace, whole words",
+            where="pretrain",
+            outcome="refused",
+            section="tokenizers",
+        ),
+    ],
+)
+def test_pieces_that_do_not_show_words_are_refused(make: Callable[[], Backend], words: str, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(fast_folder(tmp_path, make()))
+    with pytest.raises(UserError, match=words):
+        check_words(ObjectiveSettings(mask_unit="word"), {}, tokenizer)
+    check_words(ObjectiveSettings(), {}, tokenizer)

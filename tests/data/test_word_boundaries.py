@@ -20,6 +20,7 @@ from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, 
 from electra.data.shards import Shards, Split, open_shards
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.tokenizer_files import bert_rules
+from electra.data.word_boundaries import WordSpelling
 from electra.data.word_statistics import FREQUENT, MaskingInfo, masking_info
 from electra.errors import UserError, missing_package
 from electra.model import masking
@@ -52,7 +53,7 @@ def random_batch(rows: int = 50, seed: int = 0, *, longest_word: int = 5, shorte
         features.append(([2, *rng.integers(5, 90, n), 3], [0] * (n + 2)))
         starts.append(np.array([1, *opens, 1], bool))
     batch = collate(features, [example_key(seed, i) for i in range(rows)])
-    return MaskingInfo(starts=np.ones(100, bool)).annotate(batch, starts)
+    return MaskingInfo(spelling=WordSpelling(np.ones(100, bool))).annotate(batch, starts)
 
 
 def words_of(batch: Batch) -> np.ndarray:
@@ -134,7 +135,7 @@ def test_a_words_choice_does_not_depend_on_its_batch() -> None:
     for row in range(6):
         at = slice(int(ends[row]) - batch.lengths[row], int(ends[row]))
         alone = collate([(batch.ids[at].numpy(), batch.segments[at].numpy())], [int(batch.keys[row])])
-        alone = MaskingInfo(starts=np.ones(100, bool)).annotate(alone, [batch.word_starts[at].numpy()])
+        alone = MaskingInfo(spelling=WordSpelling(np.ones(100, bool))).annotate(alone, [batch.word_starts[at].numpy()])
         assert torch.equal(batch.positions[mine[batch.rows[mine] == row]].sort().values, choose(alone).sort().values)
 
 
@@ -142,7 +143,7 @@ def test_unknown_characters_are_never_chosen_with_their_neighbours() -> None:
     ids = [2, 10, 1, 11, 12, 13, 3]
     batch = collate([(ids, [0] * 7)] * 200, [example_key(0, i) for i in range(200)])
     starts = np.array([1, 1, 0, 0, 0, 1, 1], bool)
-    batch = MaskingInfo(starts=np.ones(20, bool)).annotate(batch, [starts] * 200)
+    batch = MaskingInfo(spelling=WordSpelling(np.ones(20, bool))).annotate(batch, [starts] * 200)
     chosen = masking.choose_positions(batch, (2,) * 200, SPECIAL)
     picked = batch.positions[chosen].view(200, 2).sort(1).values.tolist()
     assert all(pair in ([3, 4], [1, 5]) for pair in picked)
