@@ -6,12 +6,13 @@ DST   config.json, model.safetensors, tokenizer files, README.md, and the same i
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra.data.tokenizer import load_tokenizer
+from electra.data.tokenizer import OTHER_FILES, load_tokenizer
 from electra.errors import UserError, require
 from electra.protobuf import is_checkpoint, recorded_checkpoint
 from electra.settings import ConvertSettings
@@ -20,6 +21,10 @@ from electra.tasks.input_spec import RECORD, copied_record, recorded
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+SENTENCE_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*")
+"""What sentence-transformers adds to a checkpoint: its modules after the encoder, such as 1_Pooling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,8 @@ class Converted:
     vocabulary: str | None = None
     lowercase: bool | None = None
     notes: list[str] = field(default_factory=list)
+    copied: tuple[Path, ...] = ()
+    """Files and folders that are copied as they are."""
 
 
 def run(settings: ConvertSettings) -> None:
@@ -155,14 +162,20 @@ def from_huggingface(settings: ConvertSettings) -> Converted:
             raise UserError(f"--{name.replace('_', '-')} is for TensorFlow checkpoints; a config.json has it")
     folder = resolve.resolve(settings.source)
     found = load_checkpoint(folder)
+    notes = ignored_weights(found.ignored)
     has_generator = (folder / "generator" / "config.json").exists()
+    # The folder, not a file of it: transformers reads the rules from several files.
+    has_vocabulary = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    if other := next((name for name in OTHER_FILES if (folder / name).is_file() and not has_vocabulary), None):
+        notes.append(f"{folder / other} needs other software and is not read")
     return Converted(
         first=found.module,
         second=load_checkpoint(folder / "generator").module if has_generator else None,
         labels=found.labels,
         extra=copied_record(found.hf_config),
-        notes=ignored_weights(found.ignored),
-        vocabulary=next((str(folder / name) for name in ("tokenizer.json", "vocab.txt") if (folder / name).is_file()), None),
+        vocabulary=str(folder) if has_vocabulary else None,
+        notes=notes,
+        copied=tuple(path for pattern in SENTENCE_FILES for path in sorted(folder.glob(pattern))),
     )
 
 
@@ -196,7 +209,10 @@ def write(settings: ConvertSettings, found: Converted) -> None:
                 labels = found.labels if module is found.first else ()
                 save_checkpoint(module, place, dtype=dtype, labels=labels, card=described, extra=found.extra)
                 if tokenizer is not None:
-                    tokenizer.save(place, recorded(found.extra)[1] or encoder_of(module).config.max_position_embeddings)
+                    positions = encoder_of(module).config.max_position_embeddings
+                    tokenizer.save(place, recorded(found.extra)[1] or min(tokenizer.settings.max_length or positions, positions))
+        for path in found.copied:
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
 
 
 def describe(module: nn.Module) -> str:

@@ -223,7 +223,8 @@ class _Reader:
     def _labelled(self, config: EncoderConfig, kind: str, scope: str, num: int, known: tuple[str, ...] = ()) -> Networks:
         """A classifier of texts or tokens whose projection is in a scope."""
         architecture, name = CLASSIFIERS[config.model_type, kind]
-        self.notes.append(f"head ({scope}): {kind if num > 1 or kind == 'tagging' else 'regression'}, {num} output{'s' * (num > 1)}")
+        what = "regression" if kind == "classification" and num == 1 else kind
+        self.notes.append(f"head ({scope.replace('output', 'output_weights')}): {what}, {num} output{'s' * (num > 1)}")
         labels = self._labels(num, known)
         module = self._build(architecture, config, {config.model_type: config.model_type, scope: name}, num_labels=num)
         if isinstance(module, Classifier) and num == 1:

@@ -702,3 +702,33 @@ def test_hyperparameters_say_the_case(tiny_vocab: Path, tmp_path: Path) -> None:
         out = tmp_path / f"out-{lower}"
         assert convert(folder, out, *flags) == 0
         assert transformers.AutoTokenizer.from_pretrained(out).tokenize("The")[0] == ("the" if lower else "[UNK]")
+
+
+@conforms(form="sentence-transformers folder", where="convert", outcome="exact")
+def test_a_sentence_encoder_keeps_its_modules(tiny_vocab: Path, tmp_path: Path) -> None:
+    """modules.json, the pooling and the tokenizer's limit and case are those of the source, not of the vocabulary's look."""
+    size = len(tiny_vocab.read_text().split("\n")) - 1
+    source = tmp_path / "source"
+    random_model("BertModel", transformers.BertConfig(**BERT | {"vocab_size": size}), 8).save_pretrained(source)
+    shutil.copyfile(tiny_vocab, source / "vocab.txt")
+    (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 24}))
+    (source / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]))
+    (source / "1_Pooling").mkdir()
+    (source / "1_Pooling" / "config.json").write_text("{}")
+    assert convert(source, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "modules.json").read_text() == (source / "modules.json").read_text()
+    assert (tmp_path / "out" / "1_Pooling" / "config.json").exists()
+    tokenizer, theirs = (transformers.AutoTokenizer.from_pretrained(folder) for folder in (tmp_path / "out", source))
+    assert tokenizer.model_max_length == 24 and tokenizer("The chef")["input_ids"] == theirs("The chef")["input_ids"]
+
+
+def test_weights_that_are_left_out_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    random_model("ElectraForPreTraining", config(**SMALL), 8).save_pretrained(tmp_path / "source")
+    path = tmp_path / "source" / "model.safetensors"
+    save_file({**load_file(path), "teacher.weight": torch.zeros(2)}, path, metadata={"format": "pt"})
+    (tmp_path / "source" / "spiece.model").write_bytes(b"x")
+    assert convert(tmp_path / "source", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "has no such weights: 1 (teacher.weight)" in printed and "spiece.model needs other software" in printed
