@@ -66,7 +66,7 @@ def differences(found: Any, wanted: Any, allowed: float, where: str = "") -> lis
 def needed(name: str) -> None:
     if "openvino" in name:
         pytest.importorskip("openvino")
-        from electra.inference.openvino_runtime import cpu_abilities
+        from electra.inference.runtimes import cpu_abilities
 
         if "bf16" in name and "BF16" not in cpu_abilities():
             pytest.skip("this processor has no bfloat16 arithmetic")

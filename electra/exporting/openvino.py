@@ -17,7 +17,7 @@ from electra.errors import require
 from electra.exporting.dense_graph import export_program
 from electra.exporting.onnx_int8 import calibration_batches
 from electra.exporting.targets import Job
-from electra.inference.openvino_runtime import LENGTH_KEY, MODEL, PRECISION_KEY
+from electra.inference.runtimes import LENGTH_KEY, MODEL, PRECISION_KEY
 
 
 def build_fp32(job: Job) -> Mapping[str, Any]:

@@ -99,7 +99,7 @@ def _openvino(summary: str, build: str, *, packages: tuple[str, ...] = (), calib
         runtime="openvino",
         attention="sdpa",
         calibrated=calibrated,
-        machine=f"electra.inference.openvino_runtime:{reason}",
+        machine=f"electra.inference.runtimes:{reason}",
     )
 
 

@@ -266,10 +266,10 @@ class Runner(Protocol):
 
 
 RUNNERS = {
-    "onnx": ("electra.inference.onnx_runtime", "onnxruntime"),
-    "openvino": ("electra.inference.openvino_runtime", "openvino"),
+    "onnx": ("open_onnx", "onnxruntime"),
+    "openvino": ("open_openvino", "openvino"),
 }
-"""Target, up to its first '-' or whole -> the module whose `open_runner(folder, threads)` opens its files, and the package it needs."""
+"""Target, up to its first '-' or whole -> the function of `electra.inference.runtimes` that opens its files, and the package it needs."""
 
 
 def open_artifact_backend(source: str | Path | Artifact, *, role: str = "any", device: str = "auto", threads: int = 0) -> ArtifactBackend:
@@ -406,10 +406,10 @@ def _open_runner(target: str, folder: Path, threads: int) -> Runner:
     row = RUNNERS.get(target) or RUNNERS.get(target.split("-")[0])
     if row is None:
         raise UserError(f"no runtime here for artifacts of target '{target}'; {did_you_mean(target, RUNNERS)}; upgrade, or build it again")
-    module, package = row
+    function, package = row
     # Checked first, so that the error about a missing runtime has the line that installs it.
     from electra.errors import EXTRAS
 
     require(package, EXTRAS[package])
-    runner: Runner = importlib.import_module(module).open_runner(folder, threads)
+    runner: Runner = getattr(importlib.import_module("electra.inference.runtimes"), function)(folder, threads)
     return runner

@@ -19,9 +19,9 @@ from electra.exporting import openvino as building
 from electra.exporting.dense_graph import dense_graph
 from electra.exporting.onnx_int8 import calibration_batches
 from electra.exporting.targets import TARGETS, Job, build_artifact, spread
-from electra.inference import openvino_runtime
-from electra.inference.openvino_runtime import MODEL, WEIGHTS, OpenVinoRunner, open_runner
+from electra.inference import runtimes
 from electra.inference.predictor import load
+from electra.inference.runtimes import MODEL, WEIGHTS, OpenVinoRunner, open_openvino
 from electra.model.huggingface import load_checkpoint
 from electra.tasks.evaluate import read_labelled
 from electra.tasks.registry import find_task
@@ -66,7 +66,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 
 def test_fp32_equals_pytorch_at_any_batch_and_length(converted: Job) -> None:
-    session = open_runner(converted.folder, 1)
+    session = open_openvino(converted.folder, 1)
     assert (session.precision, session.threads) == ("f32", 1)
     assert sorted(path.name for path in converted.folder.iterdir()) == [WEIGHTS, MODEL]
     for num_rows, length in ((1, 2), (2, 31), (7, 64)):
@@ -76,12 +76,12 @@ def test_fp32_equals_pytorch_at_any_batch_and_length(converted: Job) -> None:
 def test_masked_lm_is_evaluated_at_positions(tmp_path: Path) -> None:
     made = job(checkpoints()["generator"], tmp_path)
     building.build_fp32(made)
-    session = open_runner(tmp_path, 1)
+    session = open_openvino(tmp_path, 1)
     assert largest_difference(made, session, 3, 20) < 1e-4
 
 
 def test_wanted_outputs_alone(converted: Job) -> None:
-    session = open_runner(converted.folder, 1)
+    session = open_openvino(converted.folder, 1)
     feed = {name: value.numpy() for name, value in zip(converted.graph.inputs, converted.graph.example(), strict=True)}
     states, first = session(feed, ["last_hidden_state", "logits"])
     assert states.ndim == 3 and first.shape == (2, 3)
@@ -100,35 +100,35 @@ def with_precision(converted: Job, folder: Path, precision: str) -> Path:
 
 
 def test_processors_without_bfloat16_are_refused(converted: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_runtime, "cpu_abilities", lambda: ("FP32", "INT8"))
+    monkeypatch.setattr(runtimes, "cpu_abilities", lambda: ("FP32", "INT8"))
     with pytest.raises(UserError, match="cannot be built here: this processor has no bfloat16"):
         TARGETS["openvino-bf16"].require()
     TARGETS["openvino"].require()
     with pytest.raises(UserError, match=r"model\.xml cannot run here: this processor has no bfloat16"):
-        open_runner(with_precision(converted, tmp_path, "bf16"))
-    monkeypatch.setattr(openvino_runtime, "cpu_abilities", lambda: ())
+        open_openvino(with_precision(converted, tmp_path, "bf16"))
+    monkeypatch.setattr(runtimes, "cpu_abilities", lambda: ())
     for name in ("openvino", "openvino-int8", "openvino-bf16"):
         with pytest.raises(UserError, match="OpenVINO has no CPU plugin for this processor"):
             TARGETS[name].require()
     with pytest.raises(UserError, match="OpenVINO has no CPU plugin for this processor"):
-        open_runner(tmp_path)
+        open_openvino(tmp_path)
 
 
 def test_bfloat16_is_really_bfloat16(converted: Job, tmp_path: Path) -> None:
     """Half the size; and fp32 stays fp32 on the same processor."""
-    if reason := openvino_runtime.reason_against("bf16"):
+    if reason := runtimes.reason_against("bf16"):
         pytest.skip(reason)
     made = job(checkpoints()["classifier"], tmp_path)
     assert building.build_bf16(made) == {"precision": "bf16"}
     assert (tmp_path / WEIGHTS).stat().st_size < 0.6 * (converted.folder / WEIGHTS).stat().st_size
-    assert 1e-4 < largest_difference(made, open_runner(tmp_path, 1), 2, 31) < 0.2
+    assert 1e-4 < largest_difference(made, open_openvino(tmp_path, 1), 2, 31) < 0.2
 
 
 def test_int8_is_near_and_small(converted: Job, tmp_path: Path) -> None:
     made = job(checkpoints()["classifier"], tmp_path, (*TEXTS, "the chef\tcooked soup"))
     assert building.build_int8(made) == {"precision": "f32", "calibration_texts": 1 + len(TEXTS)}
     assert (tmp_path / WEIGHTS).stat().st_size < 0.5 * (converted.folder / WEIGHTS).stat().st_size
-    session = open_runner(tmp_path, 1)
+    session = open_openvino(tmp_path, 1)
     moved, spread = [], []
     for feed in calibration_batches(made, 1):
         with torch.inference_mode():
@@ -146,12 +146,12 @@ def test_damaged_files_are_refused(name: str, converted: Job, tmp_path: Path) ->
         content = file.read_bytes()
         (tmp_path / file.name).write_bytes(content[: len(content) // 2] if file.name == name else content)
     with pytest.raises(UserError, match=r"model\.xml cannot be run by OpenVINO"):
-        open_runner(tmp_path)
+        open_openvino(tmp_path)
 
 
 def test_unknown_precisions_are_refused(converted: Job, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="precision 'f8'; known: f32, bf16"):
-        open_runner(with_precision(converted, tmp_path, "f8"))
+        open_openvino(with_precision(converted, tmp_path, "f8"))
 
 
 def test_int8_without_texts_is_refused(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_real_sentences_keep_their_labels(data_root: Path, tmp_path: Path) -> No
 TWO_MODELS = """
 import gc, os, signal, sys
 from pathlib import Path
-from electra.inference.openvino_runtime import open_runner
-first, second = (open_runner(Path(folder)) for folder in sys.argv[1:])
+from electra.inference.runtimes import open_openvino
+first, second = (open_openvino(Path(folder)) for folder in sys.argv[1:])
 del first
 gc.collect()
 del second

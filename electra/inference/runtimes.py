@@ -1,4 +1,4 @@
-"""model.xml and model.bin run by OpenVINO on the CPU. Imports no torch.
+"""Model files of artifacts, run on the CPU by ONNX Runtime (model.onnx) or OpenVINO (model.xml and model.bin). Imports no torch.
 
 Answers do not depend on the machine where that can be had: left alone, OpenVINO computes in bfloat16 on processors that know it, which moves
 logits by a hundredth; here the artifact says which arithmetic it was built for.
@@ -18,7 +18,11 @@ import numpy as np
 from electra.errors import UserError, require
 
 Array = np.ndarray
+ONNX_FILE = "model.onnx"
+SLOW_FUSIONS = ["SkipLayerNormFusion"]
+"""On a CPU the fused operation takes three times as long as an addition and a layer norm."""
 MODEL, WEIGHTS = "model.xml", "model.bin"
+"""Files of OpenVINO."""
 PRECISION_KEY = ("electra", "precision")
 """Place in model.xml of the precision."""
 LENGTH_KEY = ("electra", "max_length")
@@ -27,6 +31,45 @@ STRIDE = 8
 """Rows are filled up to a multiple of this: OpenVINO compiles again for every new length, which takes as long as several answers."""
 PRECISIONS = ("f32", "bf16")
 """Precision of everything that is not 8-bit."""
+
+
+# ---- ONNX Runtime ----
+
+
+class OnnxRunner:
+    """A session of ONNX Runtime; safe to call from several threads at once."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def __call__(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
+        """See `electra.inference.backends.Runner`."""
+        outputs: list[Array] = self.session.run(list(wanted), dict(inputs))
+        return outputs
+
+
+def open_onnx(folder: Path, threads: int = 0) -> OnnxRunner:
+    """The model.onnx of a folder, ready; `threads` 0: one per core.
+
+    Raises:
+        UserError: ONNX Runtime is missing, or cannot read the file.
+    """
+    onnxruntime = require("onnxruntime", "runtime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Lengths change from batch to batch: a plan of memory for each would only grow.
+    options.enable_mem_pattern = False
+    try:
+        session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS)
+    except Exception as error:  # its exceptions have no common class but this
+        raise UserError(
+            f"{folder / ONNX_FILE} cannot be run by ONNX Runtime {onnxruntime.__version__} ({str(error)[:200]}); build it again"
+        ) from None
+    return OnnxRunner(session)
+
+
+# ---- OpenVINO ----
 
 
 @cache
@@ -111,7 +154,7 @@ class OpenVinoRunner:
         return np.pad(values, ((0, 0), (0, filled - length))) if filled > length else values
 
 
-def open_runner(folder: Path, threads: int = 0) -> OpenVinoRunner:
+def open_openvino(folder: Path, threads: int = 0) -> OpenVinoRunner:
     """The model.xml and model.bin of a folder, ready; `threads` 0: one per core.
 
     Raises:
