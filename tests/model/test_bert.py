@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hf_forms import change_weights, check_exact, features, make, outputs
@@ -125,3 +126,33 @@ def test_a_masked_lm_without_the_next_sentence_head_is_one(tmp_path: Path) -> No
     make("BertForPreTraining", tmp_path)
     change_weights(tmp_path, lambda tensors: {name: value for name, value in tensors.items() if "seq_relationship" not in name})
     assert huggingface.load_checkpoint(tmp_path).architecture == "BertForMaskedLM"
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        case("BertForPreTraining", {}, form="BertForPreTraining", where="vocab", outcome="exact"),
+        case("BertForMaskedLM", {}, form="BertForMaskedLM", where="vocab", outcome="exact"),
+        case(
+            "BertForMaskedLM",
+            {"tie_word_embeddings": False},
+            form="tie_word_embeddings false with an own output matrix",
+            where="vocab",
+            outcome="exact",
+        ),
+    ],
+)
+def test_more_rows_leave_the_old_ones(name: str, config: dict, tmp_path: Path) -> None:
+    reference = make(name, tmp_path / "theirs", **config)
+    extended = huggingface.extend_network(huggingface.load_checkpoint(tmp_path / "theirs"), 99, [(5, 6), (7,)], np.array([-1.0, 0.5]))
+    huggingface.save_checkpoint(extended, tmp_path / "ours")
+    again, report = getattr(transformers, name).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(report.values()), report
+    old, new = reference.state_dict(), again.state_dict()
+    for key, value in old.items():
+        if key == "cls.predictions.bias" and config:
+            continue  # `transformers` does not add it where the output is not tied
+        assert torch.equal(new[key][:99] if len(value) == 99 and "position" not in key else new[key], value), key
+    for matrix in ("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"):
+        assert torch.allclose(new[matrix][99:], torch.stack([old[matrix][5:7].mean(0), old[matrix][7]])), matrix
+    check_exact(tmp_path / "ours", name)

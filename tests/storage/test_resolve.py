@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conformance import case
 
 from electra import cli
 from electra.errors import UserError
 from electra.inference.inspect import describe
-from electra.storage import resolve
+from electra.storage import remote, resolve
 
 RUNS = Path(__file__).parents[1] / "fixtures" / "v0.1" / "runs"
 
@@ -60,3 +61,30 @@ def test_runs_of_version_0_1(run: str, models: list[str], capsys: pytest.Capture
     assert found["status"] == "finished" and found.get("models", []) == [str(RUNS / run / model) for model in models]
     assert cli.main(["predict", str(RUNS / run), "--text", "a good film"]) == (2 if len(models) > 1 else 0)
     assert ("has the models of 2 tasks" in capsys.readouterr().err) == (len(models) > 1)
+
+
+FORMS = {
+    "sharded safetensors": ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+    "sharded pytorch_model.bin": [
+        "config.json",
+        "pytorch_model.bin.index.json",
+        "pytorch_model-00001-of-00002.bin",
+        "pytorch_model-00002-of-00002.bin",
+    ],
+    "pytorch_model.bin": ["config.json", "pytorch_model.bin"],
+    "model.safetensors": ["config.json", "model.safetensors"],
+}
+OTHERS = ["tf_model.h5", "flax_model.msgpack", "rust_model.ot", "training_args.bin", "optimizer.pt"]
+
+
+@pytest.mark.parametrize("names", [case(names, form=form, where=("URL", "hub"), outcome="exact") for form, names in FORMS.items()])
+def test_all_files_of_a_form_are_fetched(names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a store as from the hub; files of other libraries are not."""
+    hub = pytest.importorskip("huggingface_hub.utils")
+    monkeypatch.setenv("ELECTRA_CACHE", str(tmp_path / "cache"))
+    url = f"memory://forms-{tmp_path.name}"
+    for name in (*names, "vocab.txt", *OTHERS):
+        remote.write_text(f"{url}/{name}", "{}")
+    folder = resolve.resolve(url)
+    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == sorted([*names, "vocab.txt"])
+    assert sorted(hub.filter_repo_objects([*names, "vocab.txt", *OTHERS], allow_patterns=resolve.FILES)) == sorted([*names, "vocab.txt"])
