@@ -52,7 +52,8 @@ class _Parser(argparse.ArgumentParser):
             if word == "--":
                 return
             if name.startswith("--") and name not in known:
-                guess = did_you_mean(name, known)
+                # What 'pretrain' starts from is no --model.
+                guess = "did you mean '--init'?" if name in ("--model", "--checkpoint") and "--init" in known else did_you_mean(name, known)
                 raise UserError(f"{self.prog}: unknown flag '{name}'; {guess if guess.startswith('did') else f'see {self.prog} --help-all'}")
 
     def error(self, message: str) -> NoReturn:

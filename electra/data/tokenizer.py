@@ -303,20 +303,34 @@ def _check_template(tokenizer: Tokenizer, path: Path) -> None:
     )
 
 
-def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> None:
-    """Check that a checkpoint to start from (`--init SOURCE`, in `folder`) has the data's vocabulary.
+def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> bool:
+    """Check that a checkpoint to start from (`--init SOURCE`, in `folder`) has the data's tokens and rules -> whether it has a tokenizer at all.
+
+    The rules of a bare vocab.txt are not known, so only its tokens are compared.
 
     Raises:
-        UserError: the vocabularies differ. Of a checkpoint without one, only the size is compared, later.
+        UserError: the vocabularies differ, or the rules (case, accents, Chinese characters, others), which would give other ids.
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        return
+        return False
     own = load_tokenizer(folder)
     if own.pieces != tokenizer.pieces:
         raise UserError(
             f"--init {source}: its vocabulary ({own.vocab_size:,} pieces) differs from the data's ({tokenizer.vocab_size:,}); prepare the data with "
             f"--tokenizer {source} (to add words of the data: 'electra vocab CORPUS --extend {source}')"
         )
+    stated = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    if stated and own.fingerprint != tokenizer.fingerprint:
+        rules = []
+        for name in ("lowercase", "strip_accents", "split_chinese"):
+            its, data = ("on" if getattr(one, name) else "off" for one in (own, tokenizer))
+            if its != data:
+                rules.append(f"{name} {its} (the data: {data})")
+        shown = ", ".join(rules) or "normalization, splitting or added tokens"
+        raise UserError(
+            f"--init {source}: its tokenizer has the data's vocabulary, but other rules: {shown}; prepare the data with --tokenizer {source}"
+        )
+    return True
 
 
 def _find_tokenizer(source: str | Path) -> Path:

@@ -216,12 +216,21 @@ def check_data(settings: PretrainSettings) -> list[str]:
             )
     elif settings.init is not None:
         for source in filter(None, (settings.init, settings.init_generator)):
-            folder = find_checkpoint(Path(source)).parent if is_checkpoint(Path(source)) else resolve.resolve(source)
-            check_start(source, folder, tokenizer)
-        pretraining_models.discriminator_config(settings.model, tokenizer.vocab_size)
+            check_start(source, start_folder(source), tokenizer)
+        rows = min(n for n in (settings.model.embedding_rows, settings.model.generator_embedding_rows) if n is not None)
+        if rows < tokenizer.vocab_size:
+            raise UserError(
+                f"--init {settings.init}: its table has {rows:,} rows, the data's vocabulary {tokenizer.vocab_size:,} tokens; "
+                "prepare the data with the checkpoint's vocabulary"
+            )
     if not settings.resume:
         check_learns(settings)
     return [] if settings.resume else check_unknown(shards)
+
+
+def start_folder(source: str) -> Path:
+    """The local folder of a checkpoint to start from, TensorFlow's included."""
+    return find_checkpoint(Path(source)).parent if is_checkpoint(Path(source)) else resolve.resolve(source)
 
 
 def check_learns(settings: PretrainSettings) -> None:
@@ -369,4 +378,6 @@ def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bo
         rows = settings.model.embedding_rows or tokenizer.vocab_size
         if rows > tokenizer.vocab_size:
             messages.append(f"{rows:,} embeddings for {tokenizer.vocab_size:,} tokens: the others are kept and never sampled")
+        if not isinstance(settings, GeneratorWarmUp) and not check_start(settings.init, start_folder(settings.init), tokenizer):
+            messages.append(f"{settings.init} has no tokenizer: its rows are taken for the data's tokens in their order")
     return objective, [message for message in messages if message]

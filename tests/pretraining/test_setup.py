@@ -17,6 +17,7 @@ from conformance import case
 from hf_forms import padded
 from pretraining_runs import shards as shards  # a fixture
 from safetensors.torch import load_file
+from tensorflow_checkpoints import original_variables, write_checkpoint
 
 from electra.cli import main
 from electra.data.tokenizer import load_tokenizer
@@ -302,3 +303,168 @@ def test_a_sentence_encoder(shards: Path, tmp_path: Path, capsys: pytest.Capture
     )
     assert pretrain("small", shards, tmp_path / "run", tmp_path / "source") == 0
     assert "is a sentence encoder (modules.json): its pooling is not used" in capsys.readouterr().err
+
+
+# ---- TensorFlow ----
+
+
+def tensorflow(folder: Path, shards: Path, shared: bool = True) -> None:
+    """The same pair as a TensorFlow 1 checkpoint with its configurations and its vocab.txt; the Hugging Face folder is in folder/hf."""
+    pair(folder / "hf", shards, shared)
+    variables: dict[str, Any] = {}
+    for name, scope, part in (("ElectraForPreTraining", "electra", "hf"), ("ElectraForMaskedLM", "generator", "hf/generator")):
+        model = getattr(transformers, name).from_pretrained(folder / part)
+        found = original_variables(model, scope=scope)
+        variables |= {key: value for key, value in found.items() if not (shared and key.startswith("generator/embeddings/"))}
+        (folder / f"{'discriminator' if scope == 'electra' else 'generator'}_config.json").write_text(json.dumps(model.config.to_dict()))
+    write_checkpoint(folder / "model.ckpt-7", variables)
+    for line in ("vocab.txt", "tokenizer_config.json"):
+        (folder / line).write_text((vocabulary(shards) / line).read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [
+        case("", True, form="folder of a TensorFlow 1 checkpoint", **INIT),
+        case("model.ckpt-7", True, form="name of a TensorFlow 1 checkpoint", **INIT),
+        case("model.ckpt-7.index", False, form="TensorFlow 1 checkpoint, generator with its own embeddings", **INIT),
+    ],
+)
+def test_a_tensorflow_checkpoint(name: str, shared: bool, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensorflow(tmp_path, shards, shared)
+    run = tmp_path / "run"
+    assert pretrain("mini", shards, run, tmp_path / name, *STILL) == 0
+    error = capsys.readouterr().err
+    assert (
+        "3 attention heads (discriminator_config.json)" in error and "1 attention head (generator_config.json)" in error and "no masked-LM" in error
+    )
+    check_first_evaluation(run, tmp_path / "hf", tmp_path / "hf" / "generator")
+
+
+# ---- refused ----
+
+
+def lone(folder: Path, shards: Path) -> None:
+    make("ElectraForPreTraining", folder, shards)
+
+
+def another_case(folder: Path, shards: Path) -> None:
+    pair(folder, shards)
+    load_tokenizer(vocabulary(shards), lowercase=False).save(folder)
+
+
+def another_vocabulary(folder: Path, shards: Path) -> None:
+    pair(folder, shards)
+    words = (vocabulary(shards) / "vocab.txt").read_text().split("\n")
+    (folder / "vocab.txt").write_text("\n".join([*words[:-3], "other", *words[-3:]]))
+    (folder / "tokenizer.json").unlink()
+
+
+def without_configuration(folder: Path, shards: Path) -> None:
+    tensorflow(folder, shards)
+    for file in folder.glob("*_config.json"):
+        file.unlink()
+
+
+def fewer_positions(folder: Path, shards: Path) -> None:
+    pair(folder, shards)
+    make("ElectraForMaskedLM", folder / "generator", shards, **{**NARROW, "max_position_embeddings": 36})
+
+
+def a_small_table(folder: Path, shards: Path) -> None:
+    pair(folder, shards, vocab_size=50)
+    for file in [*folder.glob("*token*"), *folder.glob("vocab.txt")]:
+        file.unlink()
+
+
+def strange_field(folder: Path, shards: Path) -> None:
+    pair(folder, shards)
+    hf_forms.set_fields(folder, position_embedding_type="relative_key")
+
+
+def strange_generator(folder: Path, shards: Path) -> None:
+    pair(folder, shards)
+    hf_forms.set_fields(folder / "generator", hidden_act="gelu_13")
+
+
+def a_damaged_generator(folder: Path, shards: Path) -> None:
+    pair(folder, shards)
+    path = folder / "generator" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+REFUSED = {"where": "pretrain --init", "outcome": "refused"}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "flags", "messages"),
+    [
+        case(
+            another_case,
+            [],
+            ["other rules: lowercase off (the data: on)", "--tokenizer"],
+            form="another case rule",
+            **REFUSED,
+        ),
+        case(another_vocabulary, [], ["(86 pieces) differs from the data's (85)", "vocab CORPUS --extend"], form="another vocabulary", **REFUSED),
+        case(without_configuration, [], ["attention heads"], form="TensorFlow 1 checkpoint without a configuration", **REFUSED),
+        case(fewer_positions, [], ["max_position_embeddings 36 (the main network: 40)"], form="generator with other positions", **REFUSED),
+        case(
+            a_small_table,
+            [],
+            ["its table has 50 rows, the data's vocabulary 85 tokens"],
+            form="too few rows",
+            **REFUSED,
+        ),
+        case(strange_field, [], ["position_embedding_type"], form="position_embedding_type", **REFUSED),
+        case(strange_generator, [], ["hidden_act 'gelu_13'"], form="generator with an unknown activation", **REFUSED),
+        case(a_damaged_generator, [], ["damaged"], form="damaged weights of the generator", **REFUSED),
+        (
+            pair,
+            "--hidden-size 64 --num-attention-heads 4 --generator-hidden-size 12".split(),
+            ["leave out --hidden-size 64 --num-attention-heads 4 --generator-hidden-size 12, or set --hidden-size 24 --num-attention-heads 3 --gen"],
+        ),
+        (pair, ["--generator-size", "1"], ["leave out --generator-size 1, or set --generator-hidden-size 10 instead"]),
+        (pair, ["--mlm-first", "20%"], ["--mlm-first 0.2: no masked-LM phase"]),
+        (lone, ["--init-generator", "{folder}"], ["is an ElectraForPreTraining", "ElectraForMaskedLM"]),
+        (pair, ["--init-generator", "{folder}/generator", "--generator", "uniform"], ["this run has no generator of its own"]),
+        (pair, ["--init-generator", "typo"], ["model not found: 'typo'"]),
+        (pair, ["--num-train-steps", "1"], ["--num-train-steps 1: the learning rate is 0 at every step"]),
+        (pair, ["--init", "typo"], ["model not found: 'typo'"]),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    prepare: Callable[[Path, Path], None],
+    flags: list[str],
+    messages: list[str],
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    source, run = tmp_path / "source", tmp_path / "run"
+    prepare(source, shards)
+    capsys.readouterr()
+    assert pretrain("small", shards, run, source, *(flag.format(folder=source) for flag in flags)) == 2
+    error = capsys.readouterr().err
+    assert all(message in error for message in messages) and error.count("\n") == 1 and not run.exists()
+    if flags:
+        assert pretrain("small", shards, run, source) == 0, "the corrected command works"
+
+
+def test_the_flag_of_finetune_is_answered_with_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "mini", "--model", "runs/mini"]) == 2
+    assert "unknown flag '--model'; did you mean '--init'?" in capsys.readouterr().err
+
+
+def test_a_dry_run_has_the_checkpoints_shape(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair(tmp_path / "source", shards)
+    assert pretrain("mini", shards, tmp_path / "run", tmp_path / "source", "--dry-run") == 0
+    output = capsys.readouterr().out
+    assert "hidden_size 24" in output and "no masked-LM phase" in output and "phase 1" not in output
+    assert not (tmp_path / "run").exists()
+    make("ElectraForPreTraining", tmp_path / "lone", shards)
+    assert pretrain("mini", shards, tmp_path / "run", tmp_path / "lone", "--dry-run", "--num-train-steps", "8") == 0
+    assert "phase 1 of 2: generator" in capsys.readouterr().out
