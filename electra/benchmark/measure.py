@@ -298,12 +298,13 @@ def measure_candidates(
         head = next((one.head for one in measured if one.head is not None), None)
         if head is None:
             return [_row(one, measured[0]) for one in measured]
-        task, _ = resolved_task(task, settings, head)
         if task.name == "own":
-            examples = read_labelled(task, place, settings.split)
-            for one in measured if not settings.labels else ():
+            examples = read_labelled(resolved_task(task, settings, head)[0], place, settings.split)
+        if task.name in ("own", "tagging") and not settings.labels:
+            for one in measured:
                 one.use_names_in(examples)
             head = next((one.head for one in measured if one.error is None and one.head is not None), head)
+        task, _ = resolved_task(task, settings, head)
         return _measure_all(measured, task, head, _choose(examples, plan), plan, say)
 
 

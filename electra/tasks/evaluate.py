@@ -120,7 +120,7 @@ def matched_labels(
         return _mapped(name, theirs, task, wanted, given, f"by {flag}")
     if set(theirs) == set(wanted):
         return tuple(theirs)
-    numbered = all(re.fullmatch(f"label_?{i}", label.casefold()) for i, label in enumerate(theirs))
+    numbered = all(label_form(label) == f"label{i}" for i, label in enumerate(theirs))
     if len(theirs) == len(wanted):
         if numbered and all(label == str(i) for i, label in enumerate(wanted)):
             return _mapped(name, theirs, task, wanted, wanted, "by number")
@@ -166,12 +166,12 @@ def matched_head(name: str, hf_config: Mapping[str, Any], head: Head, task: Task
 
 
 def named_as_in_data(name: str, head: Head, examples: Sequence[Example]) -> Head:
-    """A head for the task 'own' -> the same with its labels named as in the examples, where the names differ in form alone.
+    """A head for the task 'own' or 'tagging' -> the same with its labels named as in the examples, where the names differ in form alone.
 
     Raises:
         UserError: the model has labels, and none of the data's is among them.
     """
-    if head.kind not in ("classification", "multilabel"):
+    if not head.labels:
         return head
     there = dict.fromkeys(label for example in examples for label in (example.label if isinstance(example.label, tuple) else (str(example.label),)))
     numbers = {f"label{i}": str(i) for i in range(len(head.labels))}
@@ -240,7 +240,10 @@ def assess(settings: EvaluateSettings, open_model: OpenModel) -> Assessment:
         # Read before the model is opened: a wrong path is reported at once.
         examples = read_labelled(task, place, settings.split)
     opened = open_model(settings.model)
-    task, wanted = resolved_task(task, settings, opened.head)
+    head = opened.head
+    if task.name == "tagging" and head.kind == "tagging" and not settings.labels:
+        head = named_as_in_data(opened.name, head, examples)
+    task, wanted = resolved_task(task, settings, head)
     if task.name == "own":
         examples = read_labelled(task, place, settings.split)
         wanted = wanted if settings.labels else named_as_in_data(opened.name, wanted, examples)

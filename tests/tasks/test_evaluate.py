@@ -210,3 +210,28 @@ def test_a_teachers_labels(labels: tuple[str, ...], given: tuple[str, ...], expe
             matching_labels("m", checkpoint, task.head([]), task, given)
     else:
         assert matching_labels("m", checkpoint, task.head([]), task, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("theirs", "flags", "form"),
+    [(("o", "b_per", "i_per"), (), "by name"), (("LABEL_0", "LABEL_1", "LABEL_2"), ("--labels", "O", "B-PER", "I-PER"), "by --labels")],
+)
+@conforms(form="tags of other names", where=("evaluate", "compare"), outcome="exact")
+def test_tags_of_other_names(theirs: tuple[str, ...], flags: tuple[str, ...], form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(5)
+    shape = {name: value for name, value in SHAPE.items() if name != "embedding_size"}
+    config = transformers.BertConfig(vocab_size=len(vocabulary()), **shape, id2label=dict(enumerate(theirs)))
+    transformers.BertForTokenClassification(config).eval().save_pretrained(tmp_path / "m")
+    load_tokenizer(checkpoints()["vocab"]).save(tmp_path / "m")
+    names = dict(zip(theirs, ("O", "B-PER", "I-PER"), strict=True))
+    sentences = [[(word.word, names[word.tag]) for word in tagged.words] for tagged in load(tmp_path / "m").tag([text.split() for text in SENTENCES])]
+    (tmp_path / "new.txt").write_text("".join("".join(f"{word} {tag}\n" for word, tag in rows) + "\n" for rows in sentences))
+    words = [str(tmp_path / "m"), "--task", "tagging", "--data", str(tmp_path / "new.txt"), "--json", *flags]
+    assert cli.main(["evaluate", *words]) == 0
+    out = capsys.readouterr()
+    assert json.loads(out.out)["f1"] == 1.0 and form in out.err
+    assert cli.main(["compare", *words, "--calls", "10", "--threads", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["score"] == 1.0
+    if flags:
+        assert cli.main(["evaluate", *words[:-4]]) == 2
+        assert "give the data's labels in the order of the model's outputs: --labels" in capsys.readouterr().err
