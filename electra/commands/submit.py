@@ -14,6 +14,7 @@ from electra.contracts import Prediction
 from electra.errors import UserError
 from electra.settings import SubmitSettings
 from electra.storage import atomic
+from electra.tasks.data_warnings import unknown_lines
 from electra.tasks.registry import find_task
 from electra.tasks.submission import SubmissionFile, clue_file, constant_answer, files_of, glue_file, parse_models, plan, write_zip
 from electra.terminal import say
@@ -36,6 +37,8 @@ def run(settings: SubmitSettings) -> None:
             unlabelled = made.answered[file]
             answers[file] = model.answer(unlabelled, batch_size=settings.batch_size)
             say(f"{file.name}: {len(answers[file]):,} answers by {models[name]}")
+            for line in unknown_lines({file.name: unlabelled}, model.tokenizer):
+                say(line)
     for file in made.filled:
         answer, origin = constant_answer(find_task(file.task), settings.data)
         answers[file] = [answer] * len(made.filled[file])

@@ -144,8 +144,8 @@ def masking_info(settings: ObjectiveSettings, shards: Mapping[str, Shards], weig
     return MaskingInfo(spelling=word_spelling(tokenizer) if whole else None, weights=mask_weights)
 
 
-def check_unknown(shards: Mapping[str, Shards]) -> list[str]:
-    """Datasets by name -> the unknown tokens of each, in lines.
+def check_unknown(shards: Mapping[str, Shards], *, most: float = MOSTLY_UNKNOWN) -> list[str]:
+    """Datasets by name -> the unknown tokens of each, in lines; `most`: the largest share that is not refused.
 
     Raises:
         UserError: most of a dataset is unknown tokens.
@@ -154,7 +154,7 @@ def check_unknown(shards: Mapping[str, Shards]) -> list[str]:
     for name, folder in shards.items():
         unknown = UnknownWords(load_tokenizer(folder.tokenizer_path))
         unknown.add_record(folder.manifest)
-        if unknown.share > MOSTLY_UNKNOWN:
+        if unknown.share > most:
             raise UserError(
                 f"--data {name}: {unknown.share:.0%} of its tokens are [UNK], so there is little to learn; its vocabulary is not made for this text: "
                 "make one with 'electra vocab', or prepare the text with another --tokenizer"

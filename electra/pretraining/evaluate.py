@@ -20,6 +20,7 @@ from electra.data.pretraining_batches import ExampleBuilder, held_out_batches
 from electra.data.shards import Shards, open_shards, same_vocabulary
 from electra.data.task_batches import evaluation_batches
 from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.word_statistics import check_unknown
 from electra.errors import UserError, require
 from electra.model import masking
 from electra.model.encoder import Encoder
@@ -32,6 +33,7 @@ from electra.storage import resolve
 from electra.tasks.input_spec import recorded
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.text_tasks import choose_examples
+from electra.terminal import say
 from electra.train.distributed import choose_device
 from electra.train.evaluation import area_under_curve, autocast, evaluate
 
@@ -136,6 +138,8 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
     for path, folder in shards.items():
         if folder.fingerprint != tokenizer.fingerprint:
             raise UserError(f"{path} was prepared with another vocabulary than {settings.model} has; prepare it with --tokenizer {checkpoint.path}")
+    for line in check_unknown(shards, most=1.0):
+        say(line)
     return list(shards.values()), tokenizer, checkpoint
 
 

@@ -102,6 +102,7 @@ def test_a_glue_submission(glue: Path, models: dict[str, Path], tmp_path: Path, 
     answers = check_glue(tmp_path / "a.zip", {"SST-2": 5, "MNLI-m": 3, "MNLI-mm": 4, "AX": 2, "QQP": 30})
     assert set(answers["RTE"]) == {"not_entailment"} and set(answers["STS-B"]) == {"2.750"} and set(answers["QQP"]) == {"0"}
     assert "RTE.tsv: no model, 3,000 times 'not_entailment' (the majority of its training labels)" in error
+    assert "SST-2.tsv: unknown tokens: " in error
     assert "WNLI.tsv: no model, 146 times '0' (a guess" in error and f"SST-2.tsv: 5 answers by {models['sst2']}" in error
     from electra.inference.predictor import load
 
