@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "compatibility.md"
 MARK = re.compile(r"^<!-- cases: (\w+) -->\n(.*?)^<!-- end -->$", re.M | re.S)
 IMPORT = re.compile(r"^(?:from|import) [\w.]*\bconformance\b", re.M)
 COLUMNS = (
-    "load,inspect,predict,detect,score,fill,embed,evaluate,compare,build,serve,finetune,pretrain --init,convert,vocab,prepare,Python,HTTP".split(",")
+    "load,inspect,predict,detect,score,fill,embed,evaluate,compare,build,serve,finetune,--teacher,pretrain --init,convert,vocab,prepare,save,Python,HTTP".split(",")
 )
 """Their order; others follow by name."""
 

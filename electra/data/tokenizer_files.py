@@ -407,6 +407,8 @@ def _json(files: Files, changes: dict[str, Any], settings: TokenizerSettings) ->
         backend = tokenizers.Tokenizer.from_file(str(files.rules))
     except Exception as error:  # `tokenizers` raises bare Exception
         raise UserError(f"{files.rules} is not a tokenizer.json: {error}") from None
+    if dropout := getattr(backend.model, "dropout", None):
+        raise UserError(f"{files.rules}: model.dropout is {dropout}, which makes ids random; set it to null")
     if changes:
         _change_normalizer(backend, changes, files.rules)
     padding = backend.padding

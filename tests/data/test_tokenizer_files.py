@@ -204,7 +204,16 @@ def roberta() -> dict[str, Any]:
     return json.loads(backend.to_str())
 
 
+def dropping() -> dict[str, Any]:
+    pieces = {piece: i for i, piece in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "ab"))}
+    backend = Backend(models.BPE(pieces, [("a", "b")], unk_token="[UNK]", dropout=0.5))
+    return json.loads(backend.to_str())
+
+
 REFUSED = [
+    refused(
+        "BPE with dropout", "model.dropout is 0.5", tokenizer__json=dropping(), tokenizer_config__json={"tokenizer_class": "PreTrainedTokenizerFast"}
+    ),
     refused(
         "BertJapaneseTokenizer (MeCab)",
         "tokenizer_class BertJapaneseTokenizer",
