@@ -24,7 +24,8 @@ PAGE = ROOT / "docs" / "compatibility.md"
 MARK = re.compile(r"^<!-- cases: (\w+) -->\n(.*?)^<!-- end -->$", re.M | re.S)
 IMPORT = re.compile(r"^(?:from|import) [\w.]*\bconformance\b", re.M)
 COLUMNS = (
-    "load,inspect,predict,detect,score,fill,embed,evaluate,compare,build,serve,finetune,--teacher,pretrain --init,convert,vocab,prepare,save,Python,HTTP".split(",")
+    *("load", "inspect", "predict", "detect", "score", "fill", "embed", "evaluate", "compare", "build", "serve", "finetune", "--teacher"),
+    *("pretrain --init", "convert", "vocab", "prepare", "save", "Python", "HTTP"),
 )
 """Their order; others follow by name."""
 
@@ -83,7 +84,7 @@ def rows(cases: Iterable[Case], section: str) -> list[str]:
             tests = ", ".join(each.test for each in own if (each.form, each.where) == (case.form, case.where))
             raise ValueError(f"{case.form}, {case.where}: both exact and refused ({tests})")
     found = {case.where for case in own}
-    columns = [name for name in COLUMNS if name in found] + sorted(found - set(COLUMNS))
+    columns = [name for name in COLUMNS if name in found] + sorted(found - {*COLUMNS})
     out = ["| " + " | ".join(["form", *columns, "tests"]) + " |", "|---" * (len(columns) + 2) + "|"]
     for form in sorted({case.form for case in own}, key=str.lower):
         tests = {
