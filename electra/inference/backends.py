@@ -203,8 +203,10 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
     return TorchBackend(load_checkpoint(source, role), str(place))
 
 
-def architecture_of(source: str | Path) -> str:
+def architecture_of(source: str | Path, role: str = "any") -> str:
     """Checkpoint folder, run directory, hub name or artifact -> the name of its Hugging Face class, without loading the weights.
+
+    `role`: what the model is for; it decides where config.json names no architecture and the weights fit several.
 
     Raises:
         UserError: no such model.
@@ -215,7 +217,7 @@ def architecture_of(source: str | Path) -> str:
         return str(read_manifest(source)["architecture"])
     from electra.model.hf_config import read_config
 
-    return resolve.architecture_in(read_config(resolve.resolve(source)))
+    return resolve.architecture_in(read_config(resolve.resolve(source), role))
 
 
 def require_question_answering(name: str, architecture: str) -> None:

@@ -474,7 +474,7 @@ def load(
         raise UserError(f"unknown truncate '{truncate}'; {did_you_mean(truncate, TRUNCATIONS)}")
     if role in ("classifier", "question-answering"):
         require = require_classifier if role == "classifier" else require_question_answering
-        require(name, architecture_of(source))
+        require(name, architecture_of(source, role))
     backend: Backend
     if is_artifact(source):
         opened = open_artifact_backend(source, role=role, device=device, threads=threads)

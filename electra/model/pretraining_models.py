@@ -331,7 +331,7 @@ def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Star
 def _fill_main(network: Discriminator | Generator, start: Start) -> list[str]:
     """Fill the main network -> what it starts from."""
     main, mine = start.main, "discriminator" if isinstance(network, Discriminator) else "masked LM"
-    what = f"{start.source} is {_article(main.architecture)} {main.architecture}"
+    what = f"{start.source} is {resolve.with_article(main.architecture)}"
     if _fill(network, main):
         lines = [f"{what}: the {mine} starts from it"]
         if isinstance(network, Discriminator) and network.electric != is_electric(main):
@@ -345,12 +345,8 @@ def _fill_main(network: Discriminator | Generator, start: Start) -> list[str]:
     if main.encoder.kept:
         lines.append("its pooler is dropped: nothing in pre-training uses it")
     if main.config.model_type == "bert" and network.encoder.config.model_type == "electra":
-        lines.append(f"the run saves {_article(architecture_of(network))} {architecture_of(network)}, which computes the same encoder")
+        lines.append(f"the run saves {resolve.with_article(architecture_of(network))}, which computes the same encoder")
     return lines
-
-
-def _article(name: str) -> str:
-    return "an" if name.startswith("Electra") else "a"
 
 
 def load_embeddings(objective: MaskedLanguageModel | CorruptionObjective, start: Start) -> list[str]:

@@ -293,3 +293,25 @@ def test_finetune_keeps_a_bert(kind: str, run: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
     expected = transformers.pipeline("text-classification", model=str(tmp_path / "run" / "best"), top_k=None)(list(TEXTS))
     same(pipeline("text-classification", tmp_path / "run")(list(TEXTS), top_k=None), expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [
+        case(task, kind, form="no architectures, weights that fit two heads", where="Python", outcome="exact")
+        for task, kind in (("text-classification", "BertForSequenceClassification"), ("token-classification", "BertForTokenClassification"))
+    ],
+)
+def test_the_pipeline_decides_between_two_heads(task: str, kind: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pooler and `classifier` fit both; the pipeline says which, `predict` asks for it."""
+    torch.manual_seed(17)
+    shape = {name: value for name, value in SHAPE.items() if name != "embedding_size"}
+    transformers.BertForSequenceClassification(transformers.BertConfig(vocab_size=len(vocabulary()), **shape)).eval().save_pretrained(tmp_path / "m")
+    load_tokenizer(checkpoints()["vocab"]).save(tmp_path / "m")
+    values = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps({key: value for key, value in values.items() if key != "architectures"}))
+    options = {"ignore_labels": []} if task == "token-classification" else {"top_k": None}
+    expected = transformers.pipeline(task, model=str(tmp_path / "m"), **options)(list(TEXTS))
+    same(pipeline(task, tmp_path / "m")(list(TEXTS), **options), expected, 1e-5)
+    assert cli.main(["predict", str(tmp_path / "m"), str(texts(tmp_path))]) == 2
+    assert "architectures" in capsys.readouterr().err
