@@ -22,13 +22,13 @@ Proposal = tuple[str, int, float, str]
 """Token, its id, its probability, the text filled with it."""
 
 
-def require_mask(text: str) -> None:
-    """Check that there is something to fill.
+def require_mask(text: str, mask: str = "[MASK]") -> None:
+    """Check that there is something to fill: [MASK], or the tokenizer's own mask token.
 
     Raises:
         UserError: no [MASK].
     """
-    if "[MASK]" not in text:
+    if "[MASK]" not in text and mask not in text:
         raise UserError(f"no [MASK] in {text if len(text) <= 60 else text[:57] + '...'!r}; write [MASK] where a word is missing")
 
 
@@ -85,14 +85,11 @@ def encode_marked(text: str, tokenizer: Tokenizer) -> MarkedText:
     Raises:
         UserError: no [MASK].
     """
-    require_mask(text)
-    ids: list[int] = []
-    marks: list[int] = []
-    for number, part in enumerate(tokenizer.encode(text.split("[MASK]"))):
-        if number:
-            marks.append(len(ids))
-            ids.append(tokenizer.mask_id)
-        ids.extend(part)
+    mask = tokenizer.pieces[tokenizer.mask_id]
+    require_mask(text, mask)
+    # In one piece: a mask token may take the space before it (lstrip), and Metaspace marks only the first word of a text.
+    ids = tokenizer.encode([text if mask in text else text.replace("[MASK]", mask)])[0]
+    marks = [index for index, token in enumerate(ids) if token == tokenizer.mask_id]
     return MarkedText(ids, marks)
 
 
