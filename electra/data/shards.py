@@ -136,7 +136,7 @@ class Shards:
         except (KeyError, TypeError, AttributeError) as error:
             return [f"{self.path / MANIFEST} is damaged ({type(error).__name__}: {error})"]
         try:
-            if load_tokenizer(self.path).fingerprint != self.fingerprint:
+            if not load_tokenizer(self.path).matches(self.fingerprint):
                 lines.append(f"{self.tokenizer_path} is not the tokenizer that the ids were made with: its fingerprint differs")
         except UserError as error:
             lines.append(str(error))
@@ -334,7 +334,7 @@ def _check_tokenizer(folder: Path, manifest: bytes, url: str) -> None:
     """Compare the tokenizer with the fingerprint in the manifest."""
     from electra.data.tokenizer import load_tokenizer
 
-    if load_tokenizer(folder / "tokenizer").fingerprint != json.loads(manifest)["tokenizer"]["fingerprint"]:
+    if not load_tokenizer(folder / "tokenizer").matches(json.loads(manifest)["tokenizer"]["fingerprint"]):
         shutil.rmtree(folder / "tokenizer")
         raise UserError(f"{url}/tokenizer is not the one the shards were made with; run 'electra prepare' again")
 

@@ -100,6 +100,8 @@ class Tokenizer:
     def _fingerprint(self, rules: dict[str, Any], clean_text: bool) -> str:
         """A hash that differs between tokenizers that may give different ids."""
         parts: list[Any] = [self.pieces, [self.lowercase, self.strip_accents, self.split_chinese, clean_text]]
+        is_bert = (rules["normalizer"] or {}).get("type") == "BertNormalizer"
+        self._first_fingerprint = _digest(parts if is_bert else [self.pieces, [False] * 4])
         plain = json.loads(bert_rules({piece: index for index, piece in enumerate(SPECIAL_PIECES)}, lowercase=True).to_str())
         added = [{**token, "id": 0} for token in rules["added_tokens"]]
         same = all((rules[part] or {}).get("type") == plain[part]["type"] for part in ("normalizer", "pre_tokenizer"))
@@ -107,7 +109,11 @@ class Tokenizer:
         # BERT's rules are hashed as in version 0.1, so that its datasets stay valid.
         if not same or sorted(map(str, added)) != sorted(str({**token, "id": 0}) for token in plain["added_tokens"]):
             parts.append([rules["normalizer"], rules["pre_tokenizer"], rules["model"], rules["added_tokens"], self.settings.roles])
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return _digest(parts)
+
+    def matches(self, fingerprint: str) -> bool:
+        """Whether ids with this fingerprint are this tokenizer's; version 0.1 hashed only pieces and case rule of every kind of tokenizer."""
+        return fingerprint in (self.fingerprint, self._first_fingerprint)
 
     def with_segments(self) -> Tokenizer:
         """This tokenizer, with segment 1 for the second text of a pair: for a model that is pre-trained here."""
@@ -252,6 +258,10 @@ class Tokenizer:
 
 def _revive(text: str, settings: TokenizerSettings = PLAIN_SETTINGS) -> Tokenizer:
     return Tokenizer(tokenizers.Tokenizer.from_str(text), settings)
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _cleaned(text: str) -> str:

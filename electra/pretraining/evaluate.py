@@ -136,7 +136,7 @@ def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Check
         raise UserError(f"--sequence-length {settings.sequence_length} is above the {limit} positions of {settings.model}; lower it")
     tokenizer = load_tokenizer(checkpoint.path)
     for path, folder in shards.items():
-        if folder.fingerprint != tokenizer.fingerprint:
+        if not tokenizer.matches(folder.fingerprint):
             raise UserError(f"{path} was prepared with another vocabulary than {settings.model} has; prepare it with --tokenizer {checkpoint.path}")
     for line in check_unknown(shards, most=1.0):
         say(line)

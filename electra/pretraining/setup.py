@@ -204,7 +204,10 @@ def check_data(settings: PretrainSettings) -> list[str]:
 
     shards = {str(path): open_shards(path) for path in settings.data.data}
     same_vocabulary(shards)
-    tokenizer = load_tokenizer(next(iter(shards.values())).tokenizer_path)
+    first = next(iter(shards.values()))
+    tokenizer = load_tokenizer(first.tokenizer_path)
+    if not tokenizer.matches(first.fingerprint):
+        raise UserError(f"{first.tokenizer_path} is not the tokenizer that the ids were made with: its fingerprint differs; prepare the text again")
     check_words(settings.objective, shards, tokenizer)
     read_probe(settings.watch)
     if settings.resume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -340,3 +341,14 @@ def test_fingerprints_differ_where_ids_differ(tmp_path: Path) -> None:
     assert unigrams[0].pieces == unigrams[1].pieces
     assert unigrams[0].encode(["ab ab"]) != unigrams[1].encode(["ab ab"])
     assert len(prints | {made.fingerprint for made in unigrams}) == len(forms) + 2
+
+
+def test_fingerprints_of_the_first_version_are_known(tmp_path: Path) -> None:
+    """It hashed the pieces, and of BERT's normalizer the case rule: ids of its datasets are found to be a tokenizer's own."""
+    for made, case_rule in ((rules(), [True, True, True, True]), (rules() | {"normalizer": {"type": "NFKC"}}, [False] * 4)):
+        tokenizer = load_tokenizer(write(tmp_path, tokenizer__json=made, tokenizer_config__json=JSON | PLAIN))
+        old = hashlib.sha256(json.dumps([tokenizer.pieces, case_rule]).encode()).hexdigest()
+        assert tokenizer.matches(old)
+        assert tokenizer.matches(tokenizer.fingerprint)
+        assert (tokenizer.fingerprint == old) is (made["normalizer"]["type"] == "BertNormalizer")
+        assert not tokenizer.matches("0")
