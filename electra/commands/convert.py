@@ -9,12 +9,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electra.data.tokenizer import OTHER_FILES, load_tokenizer
 from electra.errors import UserError, require
-from electra.protobuf import is_checkpoint, recorded_checkpoint
+from electra.protobuf import HUGGING_FACE, is_checkpoint, recorded_checkpoint
 from electra.settings import ConvertSettings
 from electra.storage import atomic, remote, resolve
 from electra.tasks.input_spec import RECORD, copied_record, recorded
@@ -72,7 +73,7 @@ def fetch_tensorflow(source: str) -> Path | None:
 
     folder = source if remote.exists(source) and not source.endswith((".index", ".meta")) and ".data-" not in source else source.rpartition("/")[0]
     names = [name for name in remote.list_files(folder, "checkpoint")[2] if name and "/" not in name]
-    if "config.json" in names or not any(name.endswith(".index") for name in names):
+    if any(fnmatch(name, pattern) for name in names for pattern in HUGGING_FACE) or not any(name.endswith(".index") for name in names):
         return None
     light = remote.fetched(folder, [name for name in names if name == "checkpoint" or name.endswith(".index")], "checkpoint")
     chosen = find_checkpoint(light if folder == source else light / source.rpartition("/")[2]).name

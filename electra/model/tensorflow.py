@@ -127,6 +127,7 @@ class _Reader:
         self.names = _variables(bundle)
         self.scopes = {match[2] for name in self.names if (match := ENCODER.match(name))}
         self.configurations = find_configurations(self.prefix.parent)
+        self.inherited: dict[str, Any] = {}
         self.used: set[str] = set()
         self.notes: list[str] = []
 
@@ -314,6 +315,10 @@ class _Reader:
         sizes = dict(zip(SHAPES, numbers, strict=True))
         network = {"electra": "discriminator" if self._has("discriminator_predictions/") else "encoder", "bert": "BERT"}.get(scope, "generator")
         path, values = self._configured(network, sizes)
+        if network == "generator":
+            # The original makes it from the discriminator's configuration.
+            values = {**self.inherited, **values}
+        self.inherited = {key: values[key] for key in ("hidden_act", "layer_norm_eps") if key in values}
         heads = self._heads(network, scope, sizes, path, values)
         if heads < 1 or hidden_size % heads:
             raise UserError(f"{self.prefix}: {heads} heads do not divide the {network}'s width of {hidden_size}; give {self._flag(network)}")

@@ -138,6 +138,11 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
         "give --generator-attention-heads",
     ),
     "an activation": ({"bert_config.json": {**DISCRIMINATOR, "hidden_act": "selu"}}, (), "'selu'"),
+    "a generator whose activation Hugging Face's form cannot have": (
+        {"bert_config.json": {**DISCRIMINATOR, "hidden_act": "relu"}},
+        (),
+        "hidden_act 'relu': a masked-LM head of ELECTRA has gelu",
+    ),
     "not JSON": ({"bert_config.json": "{"}, (), "bert_config.json is not valid JSON"),
 }
 
@@ -732,3 +737,30 @@ def test_weights_that_are_left_out_are_named(tmp_path: Path, capsys: pytest.Capt
     assert convert(tmp_path / "source", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "has no such weights: 1 (teacher.weight)" in printed and "spiece.model needs other software" in printed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        case(name, form=f"{OTHERS[name]} ({name})", where="predict", outcome="refused")
+        for name in ("tf_model.h5", "flax_model.msgpack", "saved_model.pb")
+    ],
+)
+def test_other_forms_are_refused_by_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**SMALL, "model_type": "electra", "architectures": ["ElectraForSequenceClassification"]}))
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "text.txt").write_text("a\n")
+    assert main(["predict", str(tmp_path), str(tmp_path / "text.txt")]) == 2
+    printed = capsys.readouterr().err
+    assert OTHERS[name] in printed and "Traceback" not in printed
+
+
+@conforms(form="TF1 checkpoint, relu and layer_norm_eps in its configuration", where="convert", outcome="exact")
+def test_activation_and_epsilon_of_the_configuration(tmp_path: Path) -> None:
+    shape = {**SMALL, "hidden_act": "relu", "layer_norm_eps": 1e-3}
+    model = random_model("ElectraForPreTraining", config(**shape), 3)
+    prefix = write_checkpoint(tmp_path / "c" / "c", original_variables(model))
+    (prefix.parent / "bert_config.json").write_text(json.dumps(shape))
+    assert convert(prefix, tmp_path / "out") == 0
+    ours = written("ElectraForPreTraining", tmp_path / "out")
+    assert ours.config.hidden_act == "relu" and ours.config.layer_norm_eps == 1e-3 and torch.allclose(answers(ours), answers(model), atol=1e-5)
