@@ -136,9 +136,12 @@ def train_tokenizer(
     words = count_words(first_texts(iter(head), 2_000_000), Tokenizer(bert_rules(NO_WORDS, lowercase=lowercase, strip_accents=False)))
     for line in case_warnings(words) if lowercase else ():
         explain(line)
+    best, reason = accent_rule(words) if lowercase else (False, "accents are kept, as in BERT's cased models (--strip-accents off)")
     if strip_accents is None:
-        strip_accents, reason = accent_rule(words) if lowercase else (False, "accents are kept, as in BERT's cased models (--strip-accents off)")
+        strip_accents = best
         explain(reason)
+    elif strip_accents and not best and lowercase:
+        explain(f"warning: --strip-accents auto would decide otherwise; {reason}")
     rules = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
     backend = bert_rules({}, **rules)
     counts: Counter[str] = Counter()
@@ -286,7 +289,7 @@ class UnknownWords:
         if self.long_words:
             words = ", ".join(f"'{word}'" for word, _ in ranked(self.long_words)[:3])
             out.append(f"unknown words of more than {self._limit} characters: {'at least ' * self.sampled}{self.long_words.total():,} ({words})")
-        if many and (hint := self._hint([word for word, _ in frequent], give)):
+        if many and self._alone and (hint := self._hint([word for word, _ in frequent], give)):
             out.append(hint)
         elif self.share > MOSTLY_UNKNOWN:
             out.append("most of the text is unknown: the vocabulary is not made for it; 'electra vocab' makes one from a corpus")
@@ -344,7 +347,7 @@ class UnknownWords:
         encoding = self._tokenizer.backend.encode(chunk, add_special_tokens=False)
         spans = zip(encoding.ids, encoding.offsets, strict=True)
         words = [chunk[start:end] for index, (start, end) in spans if index == self._tokenizer.unk_id]
-        return [word for word in words if word != "[UNK]"]
+        return [word for word in words if word != self._tokenizer.pieces[self._tokenizer.unk_id]]
 
 
 @functools.lru_cache(maxsize=4)
