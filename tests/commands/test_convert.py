@@ -113,19 +113,27 @@ def test_heads_of_electra_tiny(tiny: tuple[Any, Any, Path], release: Path, tmp_p
 
 REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "nothing says the heads": ({}, (), "give --num-attention-heads, or put its bert_config.json next to it"),
-    "another width": (
+    "configuration of another width": (
         {"bert_config.json": {**DISCRIMINATOR, "hidden_size": 768}},
         (),
         "bert_config.json: hidden_size is 768, but the discriminator has 312",
     ),
-    "another vocabulary": ({"bert_config.json": {**DISCRIMINATOR, "vocab_size": 21128}}, (), "bert_config.json: vocab_size is 21128"),
-    "another depth": ({"hparams.json": {**HPARAMS, "model_hparam_overrides": {"hidden_size": 312}}}, (), "hparams.json: num_hidden_layers is 12"),
-    "another generator": (
+    "configuration of another vocabulary": (
+        {"bert_config.json": {**DISCRIMINATOR, "vocab_size": 21128}},
+        (),
+        "bert_config.json: vocab_size is 21128",
+    ),
+    "hyperparameters of another depth": (
+        {"hparams.json": {**HPARAMS, "model_hparam_overrides": {"hidden_size": 312}}},
+        (),
+        "hparams.json: num_hidden_layers is 12",
+    ),
+    "configuration of another generator": (
         {"bert_config.json": DISCRIMINATOR, "generator_config.json": DISCRIMINATOR},
         (),
         "generator_config.json: hidden_size is 312",
     ),
-    "two that disagree": (
+    "two configurations that disagree": (
         {"a_config.json": DISCRIMINATOR, "b_config.json": {**DISCRIMINATOR, "num_attention_heads": 6}},
         (),
         "b_config.json: num_attention_heads is 6, but a_config.json says 12",
@@ -137,13 +145,13 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
         ("--num-attention-heads", "12", "--generator-attention-heads", "4"),
         "give --generator-attention-heads",
     ),
-    "an activation": ({"bert_config.json": {**DISCRIMINATOR, "hidden_act": "selu"}}, (), "'selu'"),
+    "an activation that is not implemented": ({"bert_config.json": {**DISCRIMINATOR, "hidden_act": "selu"}}, (), "'selu'"),
     "a generator whose activation Hugging Face's form cannot have": (
         {"bert_config.json": {**DISCRIMINATOR, "hidden_act": "relu"}},
         (),
         "hidden_act 'relu': a masked-LM head of ELECTRA has gelu",
     ),
-    "not JSON": ({"bert_config.json": "{"}, (), "bert_config.json is not valid JSON"),
+    "configuration that is not JSON": ({"bert_config.json": "{"}, (), "bert_config.json is not valid JSON"),
 }
 
 
@@ -187,20 +195,27 @@ def test_a_released_shape_is_inferred_and_printed(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     "form",
-    exact("float16", "bfloat16", "partitioned variables", "scope module/ (TF Hub)", "slots of other optimizers", "without the optimizer's variables"),
+    exact(
+        "float16 variables",
+        "bfloat16 variables",
+        "partitioned variables",
+        "scope module/ (TF Hub)",
+        "slots of other optimizers",
+        "without the optimizer's variables",
+    ),
 )
 def test_variables_in_other_forms(tmp_path: Path, form: str) -> None:
     model = random_model("ElectraForPreTraining", config(**SMALL), 3)
-    if form in ("float16", "bfloat16"):
-        model = model.to(getattr(torch, form)).float()
+    if "float16" in form:
+        model = model.to(getattr(torch, form.split()[0])).float()
     variables = original_variables(model)
     if form.startswith("scope"):
         variables = {f"module/{name}": value for name, value in variables.items()}
     if form != "without the optimizer's variables":
         variables |= {f"{name}/adam_m": value for name, value in variables.items()} | {"global_step": np.array(5)}
     how = {
-        "float16": {"kind": HALF},
-        "bfloat16": {"kind": BFLOAT16},
+        "float16 variables": {"kind": HALF},
+        "bfloat16 variables": {"kind": BFLOAT16},
         "partitioned variables": {"partitioned": "electra/embeddings/word_embeddings"},
     }.get(form, {})
     prefix = write_checkpoint(tmp_path / "model.ckpt", variables, **how)
