@@ -68,7 +68,7 @@ HARMLESS = frozenset(
     # BERT's first release and other libraries; no code reads them.
     "directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type _num_labels "
     "summary_type summary_use_proj summary_activation summary_last_dropout summary_first_dropout summary_proj_to_labels "
-    "label_smoothing loss_type tie_encoder_decoder cross_attention_hidden_size "
+    "generator_size label_smoothing loss_type tie_encoder_decoder cross_attention_hidden_size "
     # Generation, which these models do not do.
     "bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id prefix "
     "assistant_confidence_threshold assistant_lookbehind bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping "

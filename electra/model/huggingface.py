@@ -358,10 +358,10 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
     if role == "encoder":
         architecture = f"{str(values['model_type']).capitalize()}Model"
     elif architecture not in HEAD_KEYS:
-        raise UserError(
-            f"{folder}/config.json: architecture '{architecture}' is not supported; give one of {', '.join(HEAD_KEYS)}; "
-            "its encoder can be embedded and fine-tuned"
-        )
+        try:
+            resolve.head_of(architecture)
+        except UserError as error:
+            raise UserError(f"{folder}/{error}") from None
     config = encoder_config(values)
     tensors = read_weights(folder)
     if values.get("embeddings_in_parent"):

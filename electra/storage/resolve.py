@@ -89,7 +89,10 @@ def head_of(architecture: str) -> str:
         UserError: an architecture whose head is not implemented.
     """
     if architecture not in HEADS:
-        raise UserError(f"architecture '{architecture}' is not supported; supported: {', '.join(HEADS)}")
+        supported = ", ".join(HEADS)
+        raise UserError(
+            f"config.json: architecture '{architecture}' is not supported; give one of {supported}; its encoder can be embedded and fine-tuned"
+        )
     return HEADS[architecture]
 
 

@@ -158,6 +158,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "pruned_heads empty": {"pruned_heads": {}},
     "sentence_transformers": {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity", "version": "4.1.0"}},
     "use_cache and gradient_checkpointing": {"use_cache": False, "gradient_checkpointing": True},
+    "generator_size, which other ELECTRAs have": {"generator_size": "0.25"},
     "unknown fields without a value": {"my_field": None, "my_table": {}},
     "problem_type regression of three outputs": {"problem_type": "regression"},
     "problem_type multi_label_classification": {"problem_type": "multi_label_classification"},

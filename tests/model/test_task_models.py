@@ -101,7 +101,8 @@ def test_checkpoints_open_again_with_all_they_had(architecture: str, tmp_path: P
     again = load_checkpoint(tmp_path, "task")
     assert type(again.module) is type(network) and again.labels == head.labels
     assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.module.state_dict().values(), strict=True))
-    assert getattr(again.module, "multilabel", False) == (head.kind == "multilabel")
+    problem = {"multilabel": "multi_label_classification", "regression": "regression"}.get(head.kind)
+    assert getattr(again.module, "problem_type", None) == problem
 
 
 def test_words_without_tags_are_not_learned_and_counted() -> None:
