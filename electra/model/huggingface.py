@@ -436,8 +436,9 @@ def save_checkpoint(
     """Write a module as a Hugging Face directory into an existing (usually still temporary) folder.
 
     `tokenizer` is a folder whose tokenizer files are copied; `card` becomes README.md; `extra` is added to config.json.
-    `max_length`, if given, is written as the tokenizer's `model_max_length`. With `embeddings_in_parent` in `extra`, a generator's embeddings,
-    which are also in the discriminator's folder above it, are omitted: a smaller file that only this package opens.
+    `max_length` is written as the tokenizer's `model_max_length`; 0: what it says, at most the positions. With `embeddings_in_parent` in
+    `extra`, a generator's embeddings, which are also in the discriminator's folder above it, are omitted: a smaller file that only this
+    package opens.
     """
     folder.mkdir(parents=True, exist_ok=True)
     values = config_values(module, labels) | {"dtype": str(dtype).removeprefix("torch.")} | dict(extra or {})
@@ -451,8 +452,10 @@ def save_checkpoint(
         for name in TOKENIZER_FILES:
             if (tokenizer / name).exists():
                 shutil.copyfile(tokenizer / name, folder / name)
-        if max_length and (config_file := folder / "tokenizer_config.json").exists():
-            settings = json.loads(config_file.read_text(encoding="utf-8")) | {"model_max_length": max_length}
+        if (config_file := folder / "tokenizer_config.json").exists():
+            settings = json.loads(config_file.read_text(encoding="utf-8"))
+            positions = values["max_position_embeddings"]
+            settings["model_max_length"] = max_length or min(settings.get("model_max_length", positions), positions)
             atomic.write_text(config_file, json.dumps(settings, indent=2) + "\n")
     if card is not None:
         atomic.write_text(folder / "README.md", card)

@@ -164,7 +164,7 @@ async def run_task(task: TaskName, body: InferenceRequest, request: Request) -> 
 async def infer(body: InferenceRequest, request: Request) -> Response:
     """Answer as the pipeline of the model's own task does."""
     model = model_of(request)
-    return await answered(request, TASKS.get(model.role) or _task_of(body, "fill" in model.abilities), body)
+    return await answered(request, TASKS.get(model.role) or _task_of(body, model), body)
 
 
 async def answered(request: Request, task: str, body: InferenceRequest) -> Response:
@@ -215,9 +215,10 @@ def _item(task: str, part: Any) -> Any:
     return Text(part) if task == "text-classification" else part
 
 
-def _task_of(body: InferenceRequest, fills: bool) -> str:
+def _task_of(body: InferenceRequest, model: Model) -> str:
     texts = body.inputs if isinstance(body.inputs, list) else [body.inputs]
-    return "fill-mask" if fills and any(isinstance(text, str) and "[MASK]" in text for text in texts) else "feature-extraction"
+    masks = ("[MASK]", model.predictor.tokenizer.pieces[model.predictor.tokenizer.mask_id]) if "fill" in model.abilities else ()
+    return "fill-mask" if any(mask in text for mask in masks for text in texts if isinstance(text, str)) else "feature-extraction"
 
 
 # ---- /detect, /corrupt, /models, /health, /metrics ----

@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer as Backend
-from tokenizers import models, pre_tokenizers, processors
-
-from electra.data.tokenizer import Tokenizer, load_tokenizer
-from electra.data.tokenizer_files import SPECIAL_PIECES, bert_rules
-from electra.errors import UserError
-from tests.support.conformance import case, conforms
-from tests.support.tokenizer_folders import (
+from conformance import case, conforms
+from tokenizer_folders import (
     ADDED,
     CASED,
     ELECTRA,
@@ -31,6 +25,12 @@ from tests.support.tokenizer_folders import (
     with_added,
     write,
 )
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers, processors
+
+from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.tokenizer_files import SPECIAL_PIECES, bert_rules
+from electra.errors import UserError
 
 # ---- WordPiece vocabularies and their configuration ----
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance import case, conforms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizer_folders import ELECTRA, JSON, NAMES, TEXTS, check_equal, check_saved, rules, trained, write
+from tokenizers import AddedToken, decoders, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from electra.data.tokenizer import Tokenizer, load_tokenizer
@@ -20,33 +22,8 @@ from electra.data.word_boundaries import word_spelling
 from electra.data.word_statistics import check_words
 from electra.errors import UserError
 from electra.settings import ObjectiveSettings
-from tests.support.conformance import case, conforms
-from tests.support.tokenizer_folders import ELECTRA, JSON, NAMES, TEXTS, check_equal, check_saved, rules, write
 
 # ---- other models and normalizers ----
-
-
-def trained(model: str, pre_tokenizer: Any, normalizer: Any = None, decoder: Any = None, **options: Any) -> Backend:
-    """A small tokenizer trained on TEXTS, with the roles <s> </s> <mask> <pad> <unk>."""
-    if model == "Unigram":
-        backend = Backend(models.Unigram())
-        trainer: Any = trainers.UnigramTrainer(vocab_size=400, special_tokens=list(NAMES.values()), unk_token="<unk>", show_progress=False)
-    elif model == "WordLevel":
-        backend = Backend(models.WordLevel(unk_token="<unk>"))
-        trainer = trainers.WordLevelTrainer(special_tokens=list(NAMES.values()), show_progress=False)
-    elif model == "WordPiece":
-        prefix = options.get("continuing_subword_prefix", "##")
-        backend = Backend(models.WordPiece(unk_token="<unk>", continuing_subword_prefix=prefix))
-        trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=list(NAMES.values()), show_progress=False, **options)
-    else:
-        backend = Backend(models.BPE(unk_token="<unk>", **options))
-        trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=list(NAMES.values()), show_progress=False, **options)
-    backend.pre_tokenizer, backend.normalizer, backend.decoder = pre_tokenizer, normalizer, decoder
-    backend.train_from_iterator(TEXTS * 3, trainer)
-    backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[(t, backend.token_to_id(t)) for t in ("<s>", "</s>")]
-    )
-    return backend
 
 
 def fast_folder(folder: Path, backend: Backend, **more: Any) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -10,16 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance import case
+from served_models import in_thread
+from tiny_models import SHAPE
+from tokenizer_folders import JSON, NAMES, TEXTS, trained, write
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, normalizers, pre_tokenizers, processors
 
 import electra
 from electra.cli import main
 from electra.data.tokenizer import load_tokenizer
-from tests.data.test_tokenizer_models import trained
-from tests.support.conformance import case
-from tests.support.tiny_models import SHAPE
-from tests.support.tokenizer_folders import JSON, NAMES, TEXTS, write
+from electra.model.huggingface import load_checkpoint, save_checkpoint
 
 LINES = [TEXTS[0], TEXTS[1], "the lazy dog, à la carte!", "한국어 각 ひらがな 他说中文"]
 
@@ -130,4 +130,21 @@ def test_a_dataset_keeps_the_tokenizer(name: str, tmp_path: Path) -> None:
     pair = opened(LINES[0], LINES[1])
     assert pair["input_ids"] == transformers.AutoTokenizer.from_pretrained(str(folder))(LINES[0], LINES[1])["input_ids"]
     assert set(pair["token_type_ids"]) == {0, 1}
-    assert json.loads((tmp_path / "shards" / "tokenizer" / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+    save_checkpoint(load_checkpoint(folder).module, tmp_path / "again", tokenizer=tmp_path / "shards" / "tokenizer")
+    again = transformers.AutoTokenizer.from_pretrained(str(tmp_path / "again"))
+    assert (type(again).__name__, again.model_max_length) == ("TokenizersBackend", 256)
+    assert again(LINES)["input_ids"] == opened(LINES)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    "name", [case(name, form=f"{name}, mask token <mask>", where="HTTP", outcome="exact", section="tokenizers") for name in KINDS]
+)
+def test_a_text_with_the_tokenizers_mask_is_filled_over_http(name: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    httpx = pytest.importorskip("httpx")
+    folder = model_folder(tmp_path / "model", name, "ElectraForMaskedLM")
+    expected = transformers.pipeline("fill-mask", model=str(folder))("the quick <mask> fox jumps")
+    with in_thread("model", places={"model": folder}) as served:
+        found = httpx.post(f"{served.url}/", json={"inputs": "the quick <mask> fox jumps"}).json()
+    assert [(row["token"], row["sequence"]) for row in found] == [(row["token"], row["sequence"]) for row in expected]
+    np.testing.assert_allclose([row["score"] for row in found], [row["score"] for row in expected], atol=2e-5)

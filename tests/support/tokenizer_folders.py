@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, processors, trainers
 
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.tokenizer_files import SPECIAL_PIECES, bert_rules
@@ -106,3 +108,26 @@ def with_added(*tokens: dict[str, Any]) -> dict[str, Any]:
     made = rules()
     made["added_tokens"] += [{"id": len(PIECES) + i, **token} for i, token in enumerate(tokens)]
     return made
+
+
+def trained(model: str, pre_tokenizer: Any, normalizer: Any = None, decoder: Any = None, **options: Any) -> Backend:
+    """A small tokenizer trained on TEXTS, with the roles <s> </s> <mask> <pad> <unk>."""
+    if model == "Unigram":
+        backend = Backend(models.Unigram())
+        trainer: Any = trainers.UnigramTrainer(vocab_size=400, special_tokens=list(NAMES.values()), unk_token="<unk>", show_progress=False)
+    elif model == "WordLevel":
+        backend = Backend(models.WordLevel(unk_token="<unk>"))
+        trainer = trainers.WordLevelTrainer(special_tokens=list(NAMES.values()), show_progress=False)
+    elif model == "WordPiece":
+        prefix = options.get("continuing_subword_prefix", "##")
+        backend = Backend(models.WordPiece(unk_token="<unk>", continuing_subword_prefix=prefix))
+        trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=list(NAMES.values()), show_progress=False, **options)
+    else:
+        backend = Backend(models.BPE(unk_token="<unk>", **options))
+        trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=list(NAMES.values()), show_progress=False, **options)
+    backend.pre_tokenizer, backend.normalizer, backend.decoder = pre_tokenizer, normalizer, decoder
+    backend.train_from_iterator(TEXTS * 3, trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[(t, backend.token_to_id(t)) for t in ("<s>", "</s>")]
+    )
+    return backend
