@@ -85,6 +85,10 @@ def matching_labels(teacher: str, checkpoint: Checkpoint, head: Head, task: Task
     """
     theirs = checkpoint.labels
     if head.kind == "regression":
+        low, high = head.offset, head.offset + head.scale
+        if len(theirs) == 1 and checkpoint.hf_config.get("problem_type") != "regression" and not 0 <= low <= high <= 1:
+            message = f"its config.json has no problem_type, so it answers with numbers from 0 to 1, the task's labels are {low:g} to {high:g}"
+            raise UserError(f"--teacher {teacher}: {message}; give a model of the task")
         if len(theirs) == 1:
             return theirs
         raise UserError(f"--teacher {teacher} answers with {len(theirs)} classes, the task with a number; give a model of a regression")

@@ -12,6 +12,7 @@ from conformance import case, conforms
 from tiny_models import SHAPE, checkpoints, vocabulary
 
 from electra import cli
+from electra.contracts import Example, Head
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
 from electra.inference.predictor import load
@@ -235,3 +236,20 @@ def test_tags_of_other_names(theirs: tuple[str, ...], flags: tuple[str, ...], fo
     if flags:
         assert cli.main(["evaluate", *words[:-4]]) == 2
         assert "give the data's labels in the order of the model's outputs: --labels" in capsys.readouterr().err
+
+
+@conforms(form="one output without problem_type (cross-encoder)", where="--teacher", outcome="exact")
+def test_a_cross_encoder_teaches_with_its_sigmoid(tmp_path: Path) -> None:
+    """As the pipeline of `transformers` answers, where the labels are from 0 to 1; other ranges are refused."""
+    from electra.finetuning import distillation
+    from electra.settings import DistillationSettings, FinetuneSettings
+
+    folder = classifier(tmp_path / "m", ("LABEL_0",))
+    task = find_task("own")
+    examples = [Example(id=str(i), text=text, label=0.5) for i, text in enumerate(SENTENCES)]
+    settings = FinetuneSettings(task="own", model="m", output=tmp_path / "o", distillation=DistillationSettings(teacher=str(folder)))
+    expected = [rows[0]["score"] for rows in transformers.pipeline("text-classification", model=str(folder), top_k=None)(list(SENTENCES))]
+    answers = distillation.teacher_answers(str(folder), task, examples, Head(kind="regression"), settings)
+    assert answers[:, 0] == pytest.approx(np.array(expected), abs=1e-5)
+    with pytest.raises(UserError, match="numbers from 0 to 1, the task's labels are 0 to 5"):
+        distillation.teacher_answers(str(folder), task, examples, Head(kind="regression", scale=5.0), settings)
