@@ -51,7 +51,12 @@ def fill(
         query = WindowInput(item.ids, item.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
         for mark, row in zip(here, softmax(backend.word_logits([query])[0]), strict=True):
             ranked = likeliest(row[: tokenizer.vocab_size], top_k) if allowed is None else sorted(allowed, key=lambda i: -row[i])
-            out.append([(tokenizer.pieces[i], i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]])) for i in ranked[:top_k]])
+            out.append(
+                [
+                    (tokenizer.decode([i], skip_special=False), i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]]))
+                    for i in ranked[:top_k]
+                ]
+            )
     return out
 
 

@@ -116,6 +116,7 @@ def test_masks_are_filled_alike(name: str, tmp_path: Path) -> None:
         found, expected = ours(text), theirs(text)
         assert [row["token"] for row in found] == [row["token"] for row in expected]
         assert [row["sequence"] for row in found] == [row["sequence"] for row in expected]
+        assert [row["token_str"] for row in found] == [row["token_str"] for row in expected]
         np.testing.assert_allclose([row["score"] for row in found], [row["score"] for row in expected], atol=2e-5)
         assert ours(text.replace("<mask>", "[MASK]")) == found
 
