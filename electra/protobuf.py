@@ -376,3 +376,40 @@ def _extent(data: bytes) -> tuple[int, int]:
     if not isinstance(start, int) or not isinstance(length, int):
         raise Damaged("a slice without numbers")
     return start, length
+
+
+# ---- the vocabulary of a checkpoint ----
+
+
+def is_vocabulary(name: str) -> bool:
+    """Whether a file's name is that of a WordPiece vocabulary: vocab.txt, bert_vocab.txt, vocab_small.txt."""
+    return name.endswith(".txt") and "vocab" in name
+
+
+def find_vocabulary(folder: Path, size: int) -> Path | None:
+    """The vocabulary of a TensorFlow checkpoint: next to it, else the only one of its size in the folders where the original has it.
+
+    These are the folder above and, for the original's layouts models/NAME and NAME/finetuning_models/TASK, the one above that.
+
+    Raises:
+        UserError: several next to the checkpoint, none named vocab.txt.
+    """
+    for name in ("tokenizer.json", "vocab.txt"):
+        if (folder / name).is_file():
+            return folder / name
+    near = [path for path in sorted(folder.glob("*.txt")) if is_vocabulary(path.name)]
+    if len(near) > 1:
+        raise UserError(f"{folder} has several vocabularies ({', '.join(path.name for path in near)}); give one with --vocab")
+    if near:
+        return near[0]
+    above = folder.resolve().parent
+    folders = [above, above.parent] if above.name in ("models", "finetuning_models") else [above]
+    for place in folders:
+        fitting = [path for path in sorted(place.glob("*.txt")) if is_vocabulary(path.name) and _num_lines(path) == size]
+        if fitting:
+            return fitting[0] if len(fitting) == 1 else None
+    return None
+
+
+def _num_lines(path: Path) -> int:
+    return len(path.read_bytes().rstrip(b"\n").split(b"\n"))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from electra import bundled
 from electra.errors import UserError, did_you_mean
-from electra.protobuf import HUGGING_FACE, is_checkpoint
+from electra.protobuf import HUGGING_FACE, find_checkpoint, is_checkpoint, is_vocabulary
 from electra.storage import remote
 
 Model = TypeVar("Model", Path, str)
@@ -206,6 +206,25 @@ def fetch(url: str, marker: str) -> Path:
             return remote.fetched(remote.join(url, folder), wanted, "model")
     models = task_models(url.rstrip("/").rpartition("/")[2], [name for name in names if name.count("/") <= 2], marker)
     return fetch(_only([remote.join(url, model) for model in models], url, marker), marker)
+
+
+def fetch_tensorflow(source: str) -> Path | None:
+    """The URL of a TensorFlow checkpoint, its folder or its prefix -> the prefix of a copy in the cache; None for any other source.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    if not remote.is_url(source):
+        return None
+    folder = source if remote.exists(source) and not source.endswith((".index", ".meta")) and ".data-" not in source else source.rpartition("/")[0]
+    names = [name for name in remote.list_files(folder, "checkpoint")[2] if name and "/" not in name]
+    if any(fnmatch(name, pattern) for name in names for pattern in HUGGING_FACE) or not any(name.endswith(".index") for name in names):
+        return None
+    light = remote.fetched(folder, [name for name in names if name == "checkpoint" or name.endswith(".index")], "checkpoint")
+    chosen = find_checkpoint(light if folder == source else light / source.rpartition("/")[2]).name
+    of_checkpoint = (f"{chosen}.index", f"{chosen}.data-")
+    wanted = [name for name in names if name.startswith(of_checkpoint) or name.endswith(".json") or is_vocabulary(name)]
+    return remote.fetched(folder, wanted, "checkpoint") / chosen
 
 
 def download(name: str) -> Path:
