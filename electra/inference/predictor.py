@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra import bundled
-from electra.contracts import Example, Head, Prediction, Task
+from electra.contracts import Head, Prediction, Task
 from electra.data.tokenizer import load_tokenizer
 from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError, did_you_mean
@@ -32,7 +32,7 @@ from electra.inference.backends import (
 )
 from electra.inference.masked_lm import MarkedText, TextLikelihood
 from electra.inference.replaced_tokens import Corruption, CorruptOptions, Detection, EncodedText, text_size
-from electra.inference.text_io import Text
+from electra.inference.text_io import Input, as_example
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
 from electra.tasks.input_spec import check_sentence_modules, tokenizer_limit
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
     from electra.inference.question_answering import FoundAnswer
     from electra.inference.token_classification import Sentence, Tagged
-
-
-Input = str | tuple[str, str] | Text
 
 
 class Predictor:
@@ -402,22 +399,6 @@ class Predictor:
         """
         marked = masked_lm.encode_marked(text, self.tokenizer) if isinstance(text, str) else text
         return masked_lm.fill(self.generator, self.tokenizer, marked, min(self.max_length, self.generator.max_length), top_k, targets)
-
-
-def as_example(item: Input) -> Example:
-    """A text or a (text, text) pair -> an unlabelled example; an empty second text is none, as in the original and in `transformers`.
-
-    Raises:
-        UserError: something else.
-    """
-    if isinstance(item, str):
-        return Example(id="", text=item)
-    if isinstance(item, Text):
-        return Example(id="", text=item.text, text_pair=item.pair or None)
-    if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item):
-        return Example(id="", text=item[0], text_pair=item[1] or None)
-    shown = repr(item)
-    raise UserError(f"expected a text or a (text, text) pair, got {type(item).__name__} {shown if len(shown) <= 60 else shown[:57] + '...'}")
 
 
 def _answered(item: WindowInput, states: Array) -> Array:

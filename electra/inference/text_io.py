@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from electra import bundled
+from electra.contracts import Example
 from electra.errors import UserError, did_you_mean
 from electra.inference.artifact import is_artifact
 from electra.inference.backends import architecture_of
@@ -46,6 +47,25 @@ class Text:
     def size(self) -> int:
         """Characters."""
         return len(self.text) + len(self.pair or "")
+
+
+Input = str | tuple[str, str] | Text
+
+
+def as_example(item: Input) -> Example:
+    """A text or a (text, text) pair -> an unlabelled example; an empty second text is none, as in the original and in `transformers`.
+
+    Raises:
+        UserError: something else.
+    """
+    if isinstance(item, str):
+        return Example(id="", text=item)
+    if isinstance(item, Text):
+        return Example(id="", text=item.text, text_pair=item.pair or None)
+    if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item):
+        return Example(id="", text=item[0], text_pair=item[1] or None)
+    shown = repr(item)
+    raise UserError(f"expected a text or a (text, text) pair, got {type(item).__name__} {shown if len(shown) <= 60 else shown[:57] + '...'}")
 
 
 def check_readable(file: str) -> None:
