@@ -232,12 +232,14 @@ def _read_networks(source: str, role: str) -> Start:
         networks = read_networks(prefix)
         generator = None if networks.generator is None else _as_checkpoint(networks.generator, prefix)
         notes = tuple(f"{prefix.name}: {note}" for note in networks.notes)
-        return Start(source=source, main=_as_checkpoint(networks.main, prefix), generator=generator, generator_source=source, notes=notes)
+        return Start(
+            source=source, main=_as_checkpoint(networks.main, prefix), generator=generator, generator_source=f"the generator of {source}", notes=notes
+        )
     main = load_checkpoint(source, role)
     folder = main.path / "generator"
     generator = load_checkpoint(folder) if (folder / "config.json").exists() else None
     pooled = (f"{source} is a sentence encoder (modules.json): its pooling is not used",) if (main.path / "modules.json").exists() else ()
-    return Start(source=source, main=main, generator=generator, generator_source=f"{source}/generator", notes=pooled)
+    return Start(source=source, main=main, generator=generator, generator_source=f"the generator of {source}", notes=pooled)
 
 
 def _as_checkpoint(module: nn.Module, prefix: Path) -> Checkpoint:
@@ -316,7 +318,8 @@ def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Star
     if isinstance(objective, CorruptionObjective) and target is not None and target.encoder is not network.encoder:
         if found is not None:
             _fill(target, found)
-            lines.append(f"the generator starts from {start.source if found is start.main else start.generator_source}, an {found.architecture}")
+            where = start.source if found is start.main else start.generator_source
+            lines.append(f"the generator starts from {where}, {_article(found.architecture)} {found.architecture}")
         else:
             reason = unfit or f"no generator in {start.source}"
             copied = target.encoder.config.embedding_size == start.main.config.embedding_size

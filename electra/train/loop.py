@@ -342,6 +342,8 @@ class Run:
         self.stream.load_state(position)
         seen = self.ranks.sum_counts([mine])[0]
         steps = self.step + max(0 if self.step else 1, round((num_tokens - self.tokens) * updates / seen))
+        if steps == 1 and self.optimizer.learning_rate and not learning_rate(self.optimizer, 1, 1):
+            raise UserError(f"--num-train-tokens {num_tokens}: one step of {seen / updates:,.0f} tokens, at which the learning rate is 0; give more")
         if self.ranks.first:
             values = {"num_train_tokens": num_tokens, "num_train_steps": steps, "tokens_per_step": seen / updates, "counted_steps": updates}
             _write_length(self.log.folder, values)

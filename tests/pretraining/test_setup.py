@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
-from conformance import case
+from conformance import case, conforms
 from hf_forms import padded
 from pretraining_runs import shards as shards  # a fixture
 from safetensors.torch import load_file
 from tensorflow_checkpoints import original_variables, write_checkpoint
 
+import electra
 from electra.cli import main
 from electra.data.tokenizer import load_tokenizer
 from electra.model import masking
@@ -165,6 +167,65 @@ def test_the_first_evaluation_is_the_checkpoints_own(
         before, after = (transformers.AutoModelForPreTraining if not part else transformers.AutoModelForMaskedLM, None)[0], run / "final" / part
         one, two = (before.from_pretrained(folder, dtype=torch.float32).state_dict() for folder in (source / part, after))
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.half() for name, value in tensors.items()}
+
+
+def old_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """LayerNorm.gamma and .beta, as in files of 2019."""
+    pairs = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
+    return {next((name.replace(*pair) for pair in pairs if name.endswith(pair[0])), name): value for name, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        case(half, form="float16 weights", **INIT),
+        case(old_names, form="LayerNorm.gamma and beta", **INIT),
+    ],
+)
+def test_other_forms_of_weights(change: Callable[[Any], Any], shards: Path, tmp_path: Path) -> None:
+    pair(tmp_path / "source", shards)
+    for folder in (tmp_path / "source", tmp_path / "source" / "generator"):
+        hf_forms.change_weights(folder, change)
+    assert pretrain("small", shards, tmp_path / "run", tmp_path / "source", *STILL) == 0
+    check_first_evaluation(tmp_path / "run", tmp_path / "source", tmp_path / "source" / "generator")
+
+
+@conforms(form="BertForMaskedLM as discriminator and generator", where="pretrain --init", outcome="exact")
+def test_a_masked_lm_of_the_generators_shape_is_both(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, run = tmp_path / "source", tmp_path / "run"
+    make("BertForMaskedLM", source, shards)
+    assert pretrain("mini", shards, run, source, *STILL, "--generator-size", "1", "--generator-layers", "1") == 0
+    error = capsys.readouterr().err
+    assert f"the generator starts from {source}, a BertForMaskedLM" in error and "the discriminator's head is random" in error
+    value = oracle(run, source)["masked_lm_loss"]
+    assert first_evaluation(run)["masked_lm_loss"] == pytest.approx(value, abs=2e-5)
+
+
+def test_the_same_command_resumes_with_relative_names(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair(tmp_path / "source", shards)
+    monkeypatch.chdir(tmp_path)
+    assert pretrain("small", shards, Path("run"), "source") == 0
+    before = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    for name in ("final", "checkpoints/step-00000002"):
+        shutil.rmtree(tmp_path / "run" / name)
+    assert pretrain("small", shards, Path("run"), "source", "--resume") == 0
+    after = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_from_python(shards: Path, tmp_path: Path) -> None:
+    pair(tmp_path / "source", shards)
+    values: dict[str, Any] = {"data": [shards], "output": tmp_path / "run", "init": str(tmp_path / "source"), "sequence_length": 32}
+    values |= {"num_train_steps": 2, "batch_size": 4, "device": "cpu", "threads": 1, "dropout": 0.0, "learning_rate": 0.0}
+    with pytest.raises(electra.UserError, match="leave out --hidden-size 64, or set --hidden-size 24"):
+        electra.pretrain("small", **values, hidden_size=64)
+    assert not (tmp_path / "run").exists()
+    electra.pretrain("small", **values)
+    check_first_evaluation(tmp_path / "run", tmp_path / "source", tmp_path / "source" / "generator")
 
 
 def test_discriminator_and_generator_of_two_folders(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -429,6 +490,7 @@ REFUSED = {"where": "pretrain --init", "outcome": "refused"}
         (lone, ["--init-generator", "{folder}"], ["is an ElectraForPreTraining", "ElectraForMaskedLM"]),
         (pair, ["--init-generator", "{folder}/generator", "--generator", "uniform"], ["this run has no generator of its own"]),
         (pair, ["--init-generator", "typo"], ["model not found: 'typo'"]),
+        (pair, ["--num-train-tokens", "100"], ["set; give one of them"]),
         (pair, ["--num-train-steps", "1"], ["--num-train-steps 1: the learning rate is 0 at every step"]),
         (pair, ["--init", "typo"], ["model not found: 'typo'"]),
     ],
