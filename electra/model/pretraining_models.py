@@ -319,7 +319,7 @@ def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Star
         if found is not None:
             _fill(target, found)
             where = start.source if found is start.main else start.generator_source
-            lines.append(f"the generator starts from {where}, {_article(found.architecture)} {found.architecture}")
+            lines.append(f"the generator starts from {where}, {resolve.with_article(found.architecture)}")
         else:
             reason = unfit or f"no generator in {start.source}"
             copied = target.encoder.config.embedding_size == start.main.config.embedding_size
