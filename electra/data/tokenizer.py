@@ -208,7 +208,9 @@ class Tokenizer:
         """
         folder = Path(folder)
         rules = json.loads(self.backend.to_str())
-        names = dict(zip(ROLES, self.settings.roles, strict=True))
+        # A role without a name in the files is no added token; named, it would become one.
+        added = {token["content"] for token in rules["added_tokens"]}
+        names = {role: token for role, token in zip(ROLES, self.settings.roles, strict=True) if token in added}
         common: dict[str, Any] = {"model_max_length": max_length, **names}
         if self.settings.clean_up:
             common["clean_up_tokenization_spaces"] = True

@@ -29,10 +29,10 @@ SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Special tokens that have a name, in the order in which `transformers` adds them."""
-BERT_CLASSES = ("Bert", "Electra", "ConvBert", "MobileBert", "SqueezeBert", "LayoutLM", "Lxmert", "DistilBert")
+BERT_CLASSES = ("Bert", "Electra", "MobileBert", "SqueezeBert", "LayoutLM", "Lxmert", "DistilBert")
 """Of `tokenizer_class`, without 'Tokenizer(Fast)': those with BERT's rules."""
 JSON_CLASSES = ("PreTrainedTokenizerFast", "PreTrainedTokenizer", "TokenizersBackend")
-BERT_MODELS = ("electra", "bert", "convbert", "mobilebert", "squeezebert", "megatron-bert", "distilbert", "")
+BERT_MODELS = ("electra", "bert", "mobilebert", "squeezebert", "megatron-bert", "distilbert", "")
 """Values of `model_type` whose tokenizers have BERT's rules by default."""
 INPUT_NAMES = ["input_ids", "token_type_ids", "attention_mask"]
 CAPITALS, ACCENTS = 0.01, 0.01
@@ -326,7 +326,7 @@ def assemble(
     given = {"do_lower_case": lowercase, "strip_accents": strip_accents, "tokenize_chinese_chars": split_chinese}
     changes = {key: value for key, value in given.items() if value is not None}
     _check_config(files)
-    names = files.config.get("model_input_names", [] if kind == "json" and files.configured else INPUT_NAMES)
+    names = files.config.get("model_input_names", [] if kind == "json" and files.place.is_dir() else INPUT_NAMES)
     settings = TokenizerSettings(
         segments="token_type_ids" in names
         and not ("DistilBert" in str(files.config.get("tokenizer_class")) and "model_input_names" not in files.config),
