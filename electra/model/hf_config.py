@@ -199,7 +199,7 @@ def _architecture(values: Mapping[str, Any], folder: Path, role: str) -> str:
         if given[0] in HEADS:
             raise UserError(f"{path}: architectures {given} and model_type '{values['model_type']}' contradict each other; correct one of them")
         return str(given[0])
-    return f"{family}Model" if role == "encoder" else architecture_by_names(family, weight_names(folder), path, role)
+    return f"{family}Model" if role == "encoder" else architecture_by_names(family, weight_names(folder), path, role, named=bool(known))
 
 
 ROLE_HEADS = {
@@ -211,7 +211,6 @@ ROLE_HEADS = {
     "task": ("classification", "tagging", "span"),
 }
 """What a checkpoint must do -> the heads that do it."""
-TASK_EXAMPLES = {"token-classification": "conll2000", "question-answering": "squad"}
 
 
 def require_role(source: str | Path, architecture: str, role: str) -> None:
@@ -226,19 +225,19 @@ def require_role(source: str | Path, architecture: str, role: str) -> None:
         "discriminator": "give a pre-trained discriminator (ElectraForPreTraining)",
         "generator": "give a checkpoint with its generator (CKPT/generator), or a masked LM (ElectraForMaskedLM, BertForMaskedLM)",
     }
-    tune = f"fine-tune it first: electra finetune {TASK_EXAMPLES.get(role, 'TASK')} --model {source} --data DIR --output RUN"
+    examples = {"token-classification": "conll2000", "question-answering": "squad"}
+    tune = f"fine-tune it first: electra finetune {examples.get(role, 'TASK')} --model {source} --data DIR --output RUN"
     kind = f"{'an' if architecture[0] in 'AEIOU' else 'a'} {architecture}"
     raise UserError(f"{source} is {kind}: it has no {role} head; {remedies.get(role, tune)}")
 
 
-def architecture_by_names(family: str, names: Collection[str], path: Path, role: str) -> str:
-    """The architecture whose head is among the names of the weights: FamilyModel if there is no head.
+def architecture_by_names(family: str, names: Collection[str], path: Path, role: str, *, named: bool = False) -> str:
+    """The architecture whose head is among the names of the weights: FamilyModel if there is none, or several and config.json says so (`named`).
 
     Raises:
         UserError: several are possible, and the role does not decide.
     """
     found: list[str] = []
-    pooled = any(name.endswith("pooler.dense.weight") for name in names)
 
     def add(kind: str, weight: str) -> None:
         if weight in names:
@@ -254,17 +253,17 @@ def architecture_by_names(family: str, names: Collection[str], path: Path, role:
     else:
         add("ForPreTraining" if "cls.seq_relationship.weight" in names else "ForMaskedLM", "cls.predictions.transform.dense.weight")
         add("ForTokenClassification", "classifier.weight")
-        if pooled:
+        if any(name.endswith("pooler.dense.weight") for name in names):
             # Old files of a token classifier have a pooler too, which it does not use.
             add("ForSequenceClassification", "classifier.weight")
     add("ForQuestionAnswering", "qa_outputs.weight")
     if len(found) > 1 and role in ROLE_HEADS:
         found = [name for name in found if HEADS[name] in ROLE_HEADS[role]] or found
-    if len(found) > 1:
+    if len(found) > 1 and not named:
         raise UserError(
             f'{path}: architectures is missing, and the weights fit {" and ".join(found)}; add "architectures": ["{found[0]}"] or the other'
         )
-    return found[0] if found else f"{family}Model"
+    return found[0] if len(found) == 1 else f"{family}Model"
 
 
 # ---- labels ----
@@ -423,6 +422,8 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is damaged, or contains more than plain tensors, which is never loaded") from None
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise UserError(f"{path} contains no table of tensors; expected name -> tensor, as save_pretrained writes it")
+    for name in (name for name, tensor in tensors.items() if tensor.layout != torch.strided):
+        raise UserError(f"{path}: weight '{name}' is a sparse tensor; save it as a dense one")
     return dict(tensors)
 
 

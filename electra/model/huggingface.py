@@ -310,7 +310,8 @@ def tie(tensors: dict[str, Tensor], architecture: str, config: EncoderConfig, wh
     if not config.tie_word_embeddings:
         missing = [name for name in (output, *([DECODER_BIAS] if family == "Bert" else [])) if name not in tensors]
         if missing:
-            raise UserError(f"{where}: tie_word_embeddings is false, and weight '{missing[0]}' is missing; set it to true if they are tied")
+            remedy = "set it to true if they are tied" if missing[0] == output else "copy 'cls.predictions.bias' under that name if it is the same"
+            raise UserError(f"{where}: tie_word_embeddings is false, and weight '{missing[0]}' is missing; {remedy}")
         return False
     bias = tensors.get(DECODER_BIAS, tensors.get("cls.predictions.bias"))
     if bias is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conformance import case
+from conformance import case, conforms
 from hf_forms import as_bin, change_weights, check_exact, make, set_fields, shard
 from safetensors.torch import load_file, save_file
 
@@ -212,58 +212,6 @@ def test_every_activation_has_a_function() -> None:
         assert torch.allclose(function(grid), transformers.activations.ACT2FN[name](grid), atol=2e-6), name
 
 
-def own_output(folder: Path) -> None:
-    """An output matrix that is not the word embeddings."""
-    output, words = (
-        ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight")
-        if "bert" in (folder / "config.json").read_text()
-        else ("generator_lm_head.weight", "electra.embeddings.word_embeddings.weight")
-    )
-    bias = {"cls.predictions.decoder.bias": torch.linspace(-1, 1, 99)} if output.startswith("cls") else {}
-    change_weights(folder, lambda tensors: {**tensors, output: tensors[words].flip(0) * 2, **bias})
-
-
-def same_output(folder: Path) -> None:
-    change_weights(
-        folder,
-        lambda tensors: {
-            **tensors,
-            **{
-                output: tensors[words]
-                for output, words in (
-                    ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),
-                    ("cls.predictions.decoder.bias", "cls.predictions.bias"),
-                    ("generator_lm_head.weight", "electra.embeddings.word_embeddings.weight"),
-                )
-                if words in tensors
-            },
-        },
-    )
-
-
-OUTPUTS: dict[str, Form] = {
-    "tied output without a weight": lambda folder: None,
-    "tied output with the same weight": same_output,
-    "tied output with the same weight in pytorch_model.bin": both(same_output, as_bin),
-    "tie_word_embeddings false with an own output matrix": both(own_output, fields(tie_word_embeddings=False)),
-    "tie_word_embeddings true and another output matrix": own_output,
-    "tie_word_embeddings false and equal matrices": both(same_output, fields(tie_word_embeddings=False)),
-    "output matrix without word embeddings": both(same_output, without("word_embeddings")),
-}
-
-
-@pytest.mark.parametrize("name", ["ElectraForMaskedLM", "BertForMaskedLM", "BertForPreTraining"])
-@pytest.mark.parametrize("form", [case(change, form=form, where=WHERE, outcome="exact") for form, change in OUTPUTS.items()])
-def test_output_matrices(form: Form, name: str, tmp_path: Path) -> None:
-    make(name, tmp_path)
-    form(tmp_path)
-    found = check_exact(tmp_path, name, role="generator")
-    huggingface.save_checkpoint(found.module, tmp_path / "again")
-    _, report = getattr(transformers, name).from_pretrained(tmp_path / "again", output_loading_info=True)
-    assert not any(report.values()), report
-    check_exact(tmp_path / "again", name)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     ("name", "other"),
@@ -333,6 +281,17 @@ def nan_in(part: str, value: float) -> Form:
 
 def cast_one(part: str, dtype: torch.dtype) -> Form:
     return lambda folder: change_weights(folder, lambda tensors: {n: v.to(dtype) if part in n else v for n, v in tensors.items()})
+
+
+def sparse(folder: Path) -> None:
+    as_bin(folder)
+    path = folder / "pytorch_model.bin"
+    torch.save({name: v.to_sparse() if "query.weight" in name else v for name, v in torch.load(path).items()}, path)
+
+
+def untied_bias(folder: Path) -> None:
+    words = "bert.embeddings.word_embeddings.weight"
+    change_weights(folder, lambda tensors: {**tensors, "cls.predictions.decoder.weight": tensors[words] * 2})
 
 
 REFUSED: dict[str, tuple[Form, str]] = {
@@ -418,6 +377,7 @@ REFUSED: dict[str, tuple[Form, str]] = {
     "infinity in a weight": (nan_in("LayerNorm.weight", float("inf")), "contains NaN or infinity"),
     "a weight that is missing": (without("layer.1.output.dense.weight"), "layer.1.output.dense.weight' is missing"),
     "a head that is missing": (without("classifier."), "weight 'classifier.* is missing"),
+    "a sparse weight in pytorch_model.bin": (sparse, "query.weight' is a sparse tensor"),
     "an adapter among the weights": (with_extra(adapter__down=torch.ones(2, 2)), "belongs to an adapter; merge"),
     "weight norm (weight_g, weight_v)": (
         renamed(("layer.0.output.dense.weight", "layer.0.output.dense.weight_g")),
@@ -469,6 +429,23 @@ def test_architectures_that_are_refused(name: str, changes: dict[str, Any], mess
     set_fields(tmp_path, **changes)
     with pytest.raises(UserError, match=message):
         huggingface.load_checkpoint(tmp_path)
+
+
+@conforms(form="tie_word_embeddings false, one bias for two (BERT of transformers 4)", where="load", outcome="refused")
+def test_an_untied_output_needs_its_own_bias(tmp_path: Path) -> None:
+    make("BertForMaskedLM", tmp_path)
+    both(untied_bias, fields(tie_word_embeddings=False))(tmp_path)
+    with pytest.raises(UserError, match=r"decoder.bias' is missing; copy"):
+        huggingface.load_checkpoint(tmp_path)
+
+
+@conforms(form="the architecture of the encoder alone, with the weights of either head", where="load", outcome="exact")
+def test_the_encoder_named_is_read_where_the_head_is_not_known(tmp_path: Path) -> None:
+    make("BertForSequenceClassification", tmp_path)
+    set_fields(tmp_path, architectures=["BertModel"])
+    assert huggingface.load_checkpoint(tmp_path).architecture == "BertModel"
+    check_exact(tmp_path, "BertForSequenceClassification", role="classifier")
+    check_exact(tmp_path, "BertForTokenClassification", role="token-classification")
 
 
 def test_a_missing_model_type_is_that_of_the_architectures(tmp_path: Path) -> None:

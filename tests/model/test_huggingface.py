@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from conformance import case
+from hf_forms import as_bin, change_weights, check_exact, make, set_fields
 
 from electra import cpu_kernels
 from electra.contracts import Batch
@@ -171,3 +173,64 @@ def test_the_states_of_some_tokens_are_those_of_all(way: str, features: list, tm
         (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
         kept += [states, *(parameter.grad for parameter in encoder.parameters())]
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, expected, strict=True))
+
+
+def own_output(folder: Path) -> None:
+    """An output matrix that is not the word embeddings."""
+    output, words = (
+        ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight")
+        if "bert" in (folder / "config.json").read_text()
+        else ("generator_lm_head.weight", "electra.embeddings.word_embeddings.weight")
+    )
+    bias = {"cls.predictions.decoder.bias": torch.linspace(-1, 1, 99)} if output.startswith("cls") else {}
+    change_weights(folder, lambda tensors: {**tensors, output: tensors[words].flip(0) * 2, **bias})
+
+
+def same_output(folder: Path) -> None:
+    change_weights(
+        folder,
+        lambda tensors: {
+            **tensors,
+            **{
+                output: tensors[words]
+                for output, words in (
+                    ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),
+                    ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+                    ("generator_lm_head.weight", "electra.embeddings.word_embeddings.weight"),
+                )
+                if words in tensors
+            },
+        },
+    )
+
+
+def untie(folder: Path) -> None:
+    set_fields(folder, tie_word_embeddings=False)
+
+
+def without_words(folder: Path) -> None:
+    change_weights(folder, lambda tensors: {name: value for name, value in tensors.items() if "word_embeddings" not in name})
+
+
+OUTPUTS: dict[str, tuple[Callable[[Path], None], ...]] = {
+    "tied output without a weight": (),
+    "tied output with the same weight": (same_output,),
+    "tied output with the same weight in pytorch_model.bin": (same_output, as_bin),
+    "tie_word_embeddings false with an own output matrix": (own_output, untie),
+    "tie_word_embeddings true and another output matrix": (own_output,),
+    "tie_word_embeddings false and equal matrices": (same_output, untie),
+    "output matrix without word embeddings": (same_output, without_words),
+}
+
+
+@pytest.mark.parametrize("name", ["ElectraForMaskedLM", "BertForMaskedLM", "BertForPreTraining"])
+@pytest.mark.parametrize("forms", [case(change, form=form, where=("load", "Python"), outcome="exact") for form, change in OUTPUTS.items()])
+def test_output_matrices(forms: tuple[Callable[[Path], None], ...], name: str, tmp_path: Path) -> None:
+    make(name, tmp_path)
+    for form in forms:
+        form(tmp_path)
+    found = check_exact(tmp_path, name, role="generator")
+    huggingface.save_checkpoint(found.module, tmp_path / "again")
+    _, report = getattr(transformers, name).from_pretrained(tmp_path / "again", output_loading_info=True)
+    assert not any(report.values()), report
+    check_exact(tmp_path / "again", name)
