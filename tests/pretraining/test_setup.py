@@ -163,10 +163,12 @@ def test_the_first_evaluation_is_the_checkpoints_own(
     assert "instead of that of small" in error and "random" not in error
     assert ("own (embedding_sharing untied)" in error) == (not tied or change.__qualname__ == "more_rows")
     check_first_evaluation(run, source, source / "generator")
-    for part in ("", "generator"):
-        before, after = (transformers.AutoModelForPreTraining if not part else transformers.AutoModelForMaskedLM, None)[0], run / "final" / part
-        one, two = (before.from_pretrained(folder, dtype=torch.float32).state_dict() for folder in (source / part, after))
-        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    for part, kind in (("", transformers.AutoModelForPreTraining), ("generator", transformers.AutoModelForMaskedLM)):
+        one, two = (kind.from_pretrained(folder / part, dtype=torch.float32) for folder in (source, run / "final"))
+        before, after = one.state_dict(), two.state_dict()
+        assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+        for name in (*ODD, "embedding_size", "vocab_size", "hidden_act", "layer_norm_eps", "type_vocab_size"):
+            assert getattr(one.config, name) == getattr(two.config, name), name
 
 
 def half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
