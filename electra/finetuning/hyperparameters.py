@@ -87,7 +87,8 @@ def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, An
     Raises:
         UserError: the first setting that differs.
     """
-    before, now = flatten(before), flatten(now)
+    # A list of nothing is what a version without the setting did.
+    before, now = ({name: value for name, value in flatten(values).items() if value not in ([], ())} for values in (before, now))
     for name in sorted((before.keys() | now.keys()) - set(may_change)):
         if before.get(name) != now.get(name):
             raise UserError(
