@@ -11,7 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 from support.conformance import case, conforms
-from support.tensorflow_checkpoints import BFLOAT16, HALF, original_variables, random_model, write_checkpoint
+from support.tensorflow_checkpoints import (
+    BERT,
+    BFLOAT16,
+    HALF,
+    SMALL,
+    answers,
+    config,
+    convert,
+    exact,
+    original_variables,
+    random_model,
+    refused,
+    write_checkpoint,
+    written,
+)
 
 from electra.cli import main
 
@@ -22,40 +36,6 @@ TINY = {"vocab_size": 90, "hidden_size": 312, "num_hidden_layers": 4, "intermedi
 """The shape of CLUE's electra-tiny, with a small vocabulary."""
 GENERATOR = {**TINY, "embedding_size": 312, "hidden_size": 78, "intermediate_size": 312, "num_attention_heads": 1}
 DISCRIMINATOR = {**TINY, "embedding_size": 312, "num_attention_heads": 12}
-SMALL = {"vocab_size": 90, "embedding_size": 16, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-
-
-def exact(*forms: str) -> list[Any]:
-    return [case(form, form=f"TF1 checkpoint, {form}", where="convert", outcome="exact") for form in forms]
-
-
-def refused(*forms: str) -> list[Any]:
-    return [case(form, form=f"TF1 checkpoint, {form}", where="convert", outcome="refused") for form in forms]
-
-
-IDS = torch.tensor([[2, 5, 9, 40, 7, 3, 11, 12, 3]])
-SEGMENTS = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]])
-
-
-def config(**values: Any) -> Any:
-    return transformers.ElectraConfig(**({"max_position_embeddings": 64} | values))
-
-
-def answers(model: Any) -> Any:
-    with torch.no_grad():
-        found = model.eval()(input_ids=IDS, token_type_ids=SEGMENTS)
-    return found.last_hidden_state if hasattr(found, "last_hidden_state") else found.logits
-
-
-def convert(source: Path, out: Path, *flags: str) -> int:
-    return main(["convert", str(source), str(out), *flags])
-
-
-def written(kind: str, folder: Path) -> Any:
-    """The output opened by transformers, without a missing or unknown weight."""
-    model, report = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"], report
-    return model
 
 
 def pretrained(folder: Path, discriminator: dict[str, Any], generator: dict[str, Any], **how: Any) -> tuple[Any, Any, Path]:
@@ -307,280 +287,11 @@ def test_other_variables_are_refused_by_name(tmp_path: Path, capsys: pytest.Capt
     assert message in printed and "Traceback" not in printed
 
 
-# ---- fine-tuned ----
-
-
-def fine_tuned(folder: Path, encoder: Any, heads: dict[str, np.ndarray]) -> Path:
-    variables = {f"electra/{name.removeprefix('electra/')}": value for name, value in original_variables(encoder).items()}
-    variables |= {f"task_specific/{name}": value for name, value in heads.items()}
-    return write_checkpoint(folder / "model.ckpt-300", {**variables, "global_step": np.array(300)})
-
-
-def matrix(*shape: int) -> np.ndarray:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
-
-
-def dense(task: str, width: int, num: int, layer: str = "dense") -> dict[str, np.ndarray]:
-    return {f"{task}/{layer}/kernel": matrix(width, num), f"{task}/{layer}/bias": matrix(num)}
-
-
-QUESTIONS = {
-    **dense("squad", 32, 1),
-    **dense("squad", 64, 512, "qa_hidden"),
-    **dense("squad", 512, 1, "dense_1"),
-    **dense("squad", 64, 512, "dense_2"),
-    **dense("squad", 512, 1, "dense_3"),
-}
-FINE_TUNED = "fine-tuned, "
-KINDS: dict[str, tuple[dict[str, np.ndarray], tuple[str, ...], str, tuple[str, ...]]] = {
-    "classification": (dense("mnli", 32, 3), (), "ElectraOriginalClassifier", ("contradiction", "entailment", "neutral")),
-    "classification without names": (dense("sst", 32, 2), (), "ElectraOriginalClassifier", ("LABEL_0", "LABEL_1")),
-    "classification with --labels": (
-        dense("sst", 32, 2),
-        ("--labels", "negative", "positive"),
-        "ElectraOriginalClassifier",
-        ("negative", "positive"),
-    ),
-    "regression": (dense("sts", 32, 1), (), "ElectraOriginalClassifier", ("LABEL_0",)),
-    "an unknown task": (dense("mine", 32, 4), ("--head", "classification"), "ElectraOriginalClassifier", tuple(f"LABEL_{i}" for i in range(4))),
-    "tagging": (dense("chunk", 32, 5), (), "ElectraForTokenClassification", tuple(f"LABEL_{i}" for i in range(5))),
-    "questions": (QUESTIONS, (), "ElectraOriginalQuestionAnswering", ()),
-    "one of several tasks": (
-        {**dense("rte", 32, 2), **dense("chunk", 32, 5)},
-        ("--task", "rte"),
-        "ElectraOriginalClassifier",
-        ("entailment", "not_entailment"),
-    ),
-    "several tasks": ({**dense("rte", 32, 2), **dense("chunk", 32, 5)}, (), "ElectraModel", ()),
-    "an unknown task without --head": (dense("mine", 32, 4), (), "ElectraModel", ()),
-    "an unknown head": (dense("mine", 32, 4, "conv"), (), "ElectraModel", ()),
-    "no head": ({}, (), "ElectraModel", ()),
-    "questions of SQuAD 1.1": ({name.replace("squad/", "squadv1/"): v for name, v in QUESTIONS.items()}, (), "ElectraOriginalQuestionAnswering", ()),
-    "a head that is left out": (dense("mnli", 32, 3), ("--head", "encoder"), "ElectraModel", ()),
-}
-
-
-@pytest.mark.parametrize("form", exact(*(FINE_TUNED + form for form in KINDS)))
-def test_fine_tuned_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
-    """States as in transformers; the head computes what the original's does, from its kernels."""
-    from electra.data.pretraining_batches import collate
-    from electra.model.huggingface import load_checkpoint
-
-    form = form.removeprefix(FINE_TUNED)
-    heads, flags, architecture, labels = KINDS[form]
-    theirs = random_model("ElectraModel", config(**SMALL), 6)
-    assert convert(fine_tuned(tmp_path / "c", theirs, heads), tmp_path / "out", "--num-attention-heads", "4", *flags) == 0
-    printed = capsys.readouterr().out
-    found = load_checkpoint(tmp_path / "out")
-    assert (found.architecture, found.labels) == (architecture, labels)
-    if architecture == "ElectraModel" and heads:
-        assert "task_specific/" in printed and "not converted" in printed
-    batch = collate([(IDS[0].tolist(), SEGMENTS[0].tolist())])
-    states = answers(theirs)[0]
-    with torch.no_grad():
-        assert torch.allclose(found.encoder(batch), states, atol=1e-5)
-        task = flags[1] if flags[:1] == ("--task",) else next(iter(heads), "").split("/")[0]
-        if architecture in ("ElectraOriginalClassifier", "ElectraForTokenClassification"):
-            kernel, bias = (torch.tensor(heads[f"{task}/dense/{name}"]) for name in ("kernel", "bias"))
-            wanted = (states if architecture == "ElectraForTokenClassification" else states[:1]) @ kernel + bias
-            assert torch.allclose(found.module(batch), wanted, atol=1e-4)
-        elif architecture == "ElectraOriginalQuestionAnswering":
-            state = found.module.state_dict()
-            names = {
-                "start": "dense",
-                "end.dense": "qa_hidden",
-                "end.output": "dense_1",
-                "answerable.dense": "dense_2",
-                "answerable.output": "dense_3",
-            }
-            assert all(np.array_equal(state[f"head.{ours}.weight"].numpy(), heads[f"{task}/{name}/kernel"].T) for ours, name in names.items())
-    if form == "questions":
-        spec = json.loads((tmp_path / "out" / "config.json").read_text())["electra_input_spec"]
-        assert spec == {"unanswerable": True, "null_threshold": -2.75}
-    if form == "tagging":
-        assert json.loads((tmp_path / "out" / "config.json").read_text())["electra_input_spec"] == {"token_segment": 1}
-    if form == "regression":
-        assert json.loads((tmp_path / "out" / "config.json").read_text())["problem_type"] == "regression"
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (("--task", "cola"), "--task cola: the checkpoint has mnli"),
-        (("--labels", "a", "b"), "--labels gives 2 names; the head has 3 outputs"),
-        (("--generator-attention-heads", "2"), "no generator of its own"),
-    ],
-)
-def test_flags_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], message: str) -> None:
-    prefix = fine_tuned(tmp_path / "c", random_model("ElectraModel", config(**SMALL), 6), dense("mnli", 32, 3))
-    assert convert(prefix, tmp_path / "out", "--num-attention-heads", "4", *flags) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_labels_of_a_configuration(tmp_path: Path) -> None:
-    prefix = fine_tuned(tmp_path / "c", random_model("ElectraModel", config(**SMALL), 6), dense("sst", 32, 2))
-    (tmp_path / "c" / "config.json").write_text(json.dumps({**SMALL, "id2label": {"0": "bad", "1": "good"}}))
-    assert convert(prefix.parent, tmp_path / "out") == 0
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "bad", "1": "good"}
-
-
 def test_pretrained_checkpoints_take_no_flags_of_fine_tuned_ones(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for flag, value in (("--task", "sst"), ("--head", "tagging"), ("--labels", "a")):
         assert convert(release, tmp_path / "out", "--num-attention-heads", "12", flag, value) == 2
         assert f"{flag} is for fine-tuned checkpoints" in capsys.readouterr().err
     assert convert(release, tmp_path / "out", "--num-attention-heads", "12", "--head", "encoder") == 0
-
-
-# ---- BERT ----
-
-BERT = {"vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
-CHINESE = {
-    "directionality": "bidi",
-    "pooler_fc_size": 768,
-    "pooler_num_attention_heads": 12,
-    "pooler_size_per_head": 128,
-    "pooler_type": "first_token_transform",
-}
-"""Fields of the released BERT-Base, Chinese that no code reads."""
-
-
-def bert_checkpoint(folder: Path, model: Any, *left_out: str) -> Path:
-    """A BERT of transformers as google-research/bert stores it, with its bert_config.json."""
-    prefix = "" if hasattr(model, "bert") else "bert/"
-    variables = {prefix + name: value for name, value in original_variables(model).items()}
-    variables = {name: value for name, value in variables.items() if not name.startswith(left_out or ("-",))}
-    slots = {f"{name}/adam_{kind}": value for name, value in variables.items() for kind in "mv"}
-    found = write_checkpoint(folder / "bert_model.ckpt", {**variables, **slots, "global_step": np.array(10)})
-    values = {key: value for key, value in model.config.to_dict().items() if key in {*BERT, "hidden_act", "hidden_dropout_prob", "initializer_range"}}
-    (folder / "bert_config.json").write_text(json.dumps({**values, **CHINESE}))
-    return found
-
-
-BERTS: dict[str, tuple[str, dict[str, Any], tuple[str, ...], str]] = {
-    "pre-trained": ("BertForPreTraining", {}, (), "BertForPreTraining"),
-    "pre-trained without next sentence": ("BertForMaskedLM", {}, (), "BertForMaskedLM"),
-    "encoder": ("BertModel", {}, (), "BertModel"),
-    "run_classifier.py": ("BertForSequenceClassification", {"num_labels": 3}, (), "BertForSequenceClassification"),
-    "run_classifier.py, names of labels": (
-        "BertForSequenceClassification",
-        {"num_labels": 3},
-        ("--labels", "x", "y", "z"),
-        "BertForSequenceClassification",
-    ),
-    "run_classifier.py, regression": ("BertForSequenceClassification", {"num_labels": 1}, (), "BertForSequenceClassification"),
-    "run_squad.py": ("BertForQuestionAnswering", {}, (), "BertForQuestionAnswering"),
-    "token classifier": ("BertForTokenClassification", {"num_labels": 5}, ("--head", "tagging"), "BertForTokenClassification"),
-    "classifier left out": ("BertForSequenceClassification", {"num_labels": 3}, ("--head", "encoder"), "BertModel"),
-    "relu": ("BertForPreTraining", {"hidden_act": "relu"}, (), "BertForPreTraining"),
-}
-
-
-@pytest.mark.parametrize("form", [case(form, form=f"TF1 checkpoint, BERT, {form}", where="convert", outcome="exact") for form in BERTS])
-def test_a_bert_stays_a_bert(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
-    """Every output of transformers' class (logits of all heads, states, pooled state), from the configuration next to the checkpoint."""
-    kind, more, flags, wanted = BERTS[form]
-    theirs = random_model(kind, transformers.BertConfig(**BERT, **more), 9)
-    assert convert(bert_checkpoint(tmp_path / "c", theirs), tmp_path / "out", *flags) == 0
-    printed = capsys.readouterr().out
-    assert "BERT: 4 attention heads (bert_config.json)" in printed and f"{wanted} (2 layers" in printed
-    values = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert values["model_type"] == "bert" and values["architectures"] == [wanted] and values["hidden_act"] == more.get("hidden_act", "gelu")
-    ours, theirs = written(wanted, tmp_path / "out"), theirs.bert if wanted == "BertModel" and kind != "BertModel" else theirs
-    with torch.no_grad():
-        expected, found = (model.eval()(input_ids=IDS, token_type_ids=SEGMENTS) for model in (theirs, ours))
-    compared = [name for name, value in expected.items() if isinstance(value, torch.Tensor)]
-    assert compared and all(
-        torch.allclose(found[name], expected[name], atol=1e-5) for name in compared if name != "pooler_output" or wanted == "BertModel"
-    )
-    if "--labels" in flags:
-        assert values["id2label"] == {"0": "x", "1": "y", "2": "z"}
-    if form.endswith("regression"):
-        assert values["problem_type"] == "regression"
-    if wanted == "BertModel" and kind != "BertModel":
-        assert "not converted" in printed and "output_weights" in printed
-
-
-@pytest.mark.parametrize(
-    ("form", "flags", "message"),
-    [
-        case(
-            ("no configuration"),
-            (),
-            "this BERT (2 layers of width 32) is no released model",
-            form="TF1 checkpoint, BERT, no configuration",
-            where="convert",
-            outcome="refused",
-        ),
-        case(
-            ("relative positions"), (), "position_embedding_type", form="TF1 checkpoint, BERT, relative positions", where="convert", outcome="refused"
-        ),
-        case(
-            ("an unknown field"),
-            (),
-            "rotary_value",
-            form="TF1 checkpoint, BERT, unknown field of bert_config.json",
-            where="convert",
-            outcome="refused",
-        ),
-        case(("a task"), ("--task", "x"), "--task x", form="TF1 checkpoint, BERT, --task", where="convert", outcome="refused"),
-        case(
-            ("pre-trained"),
-            ("--labels", "x"),
-            "--labels is for fine-tuned",
-            form="TF1 checkpoint, BERT, --labels",
-            where="convert",
-            outcome="refused",
-        ),
-    ],
-)
-def test_berts_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, flags: tuple[str, ...], message: str) -> None:
-    prefix = bert_checkpoint(tmp_path / "c", random_model("BertForPreTraining", transformers.BertConfig(**BERT), 9))
-    path = prefix.parent / "bert_config.json"
-    values = json.loads(path.read_text())
-    values |= {"relative positions": {"position_embedding_type": "relative_key"}, "an unknown field": {"rotary_value": True}}.get(form, {})
-    path.write_text(json.dumps(values))
-    if form == "no configuration":
-        path.unlink()
-    assert convert(prefix, tmp_path / "out", *flags) == 2
-    printed = capsys.readouterr().err
-    assert message in printed and "Traceback" not in printed
-
-
-@conforms(form="TF1 checkpoint, BERT, a released shape", where="convert", outcome="exact")
-def test_a_released_bert_is_inferred(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Google's smallest: 2 layers of width 128 with 2 heads."""
-    small = {**BERT, "hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512}
-    theirs = random_model("BertForPreTraining", transformers.BertConfig(**small), 9)
-    prefix = bert_checkpoint(tmp_path / "c", theirs)
-    (prefix.parent / "bert_config.json").unlink()
-    assert convert(prefix, tmp_path / "out") == 0
-    assert "BERT: 2 attention heads (one per 64 of width" in capsys.readouterr().out
-    ours = written("BertForPreTraining", tmp_path / "out")
-    with torch.no_grad():
-        expected, found = (model.eval()(input_ids=IDS, token_type_ids=SEGMENTS) for model in (theirs, ours))
-    assert torch.allclose(found.prediction_logits, expected.prediction_logits, atol=1e-5)
-
-
-@conforms(form="TF1 checkpoint, ELECTRA with the heads of google-research/bert", where="convert", outcome="exact")
-def test_an_electra_with_berts_heads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`output_weights` next to an ELECTRA: the encoder, until --head says what they are; `cls/squad` is for questions."""
-    theirs = random_model("ElectraForQuestionAnswering", config(**SMALL), 10)
-    assert convert(write_checkpoint(tmp_path / "q" / "c", original_variables(theirs)), tmp_path / "a", "--num-attention-heads", "4") == 0
-    ours = written("ElectraForQuestionAnswering", tmp_path / "a")
-    with torch.no_grad():
-        expected, found = (model.eval()(input_ids=IDS, token_type_ids=SEGMENTS) for model in (theirs, ours))
-    assert torch.allclose(found.start_logits, expected.start_logits, atol=1e-5) and torch.allclose(found.end_logits, expected.end_logits, atol=1e-5)
-    theirs = random_model("ElectraForTokenClassification", config(**SMALL, num_labels=4), 10)
-    prefix = write_checkpoint(tmp_path / "t" / "c", original_variables(theirs))
-    capsys.readouterr()
-    crf = {**original_variables(theirs), "crf_loss/transitions": matrix(4, 4)}
-    crf = {name: value for name, value in crf.items() if not name.startswith("output_")}
-    assert convert(write_checkpoint(tmp_path / "crf" / "c", crf), tmp_path / "d", "--num-attention-heads", "4") == 0
-    assert "encoder only: a head with the variable 'crf_loss/transitions' is not known" in capsys.readouterr().out
-    assert convert(prefix, tmp_path / "b", "--num-attention-heads", "4") == 0
-    assert "encoder only: give --head classification or --head tagging" in capsys.readouterr().out
-    assert convert(prefix, tmp_path / "c", "--num-attention-heads", "4", "--head", "tagging") == 0
-    assert torch.allclose(answers(written("ElectraForTokenClassification", tmp_path / "c")), answers(theirs), atol=1e-5)
 
 
 # ---- files ----

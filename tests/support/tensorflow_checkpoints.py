@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from support.conformance import case
 
 from electra.protobuf import masked_crc, slice_key
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 
 
 def varint(value: int) -> bytes:
@@ -129,12 +134,50 @@ def original_variables(model: Any, *, scope: str = "", shared_embeddings: bool =
 
 def random_model(kind: str, config: Any, seed: int) -> Any:
     """A model of `transformers` with random weights, biases and norms included."""
-    import torch
-    import transformers
-
     torch.manual_seed(seed)
     model = getattr(transformers, kind)(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model
+
+
+# ---- small models and electra convert ----
+
+SMALL = {"vocab_size": 90, "embedding_size": 16, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+BERT = {"vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
+
+
+def exact(*forms: str) -> list[Any]:
+    return [case(form, form=f"TF1 checkpoint, {form}", where="convert", outcome="exact") for form in forms]
+
+
+def refused(*forms: str) -> list[Any]:
+    return [case(form, form=f"TF1 checkpoint, {form}", where="convert", outcome="refused") for form in forms]
+
+
+IDS = torch.tensor([[2, 5, 9, 40, 7, 3, 11, 12, 3]])
+SEGMENTS = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]])
+
+
+def config(**values: Any) -> Any:
+    return transformers.ElectraConfig(**({"max_position_embeddings": 64} | values))
+
+
+def answers(model: Any) -> Any:
+    with torch.no_grad():
+        found = model.eval()(input_ids=IDS, token_type_ids=SEGMENTS)
+    return found.last_hidden_state if hasattr(found, "last_hidden_state") else found.logits
+
+
+def convert(source: Path, out: Path, *flags: str) -> int:
+    from electra.cli import main
+
+    return main(["convert", str(source), str(out), *flags])
+
+
+def written(kind: str, folder: Path) -> Any:
+    """The output opened by transformers, without a missing or unknown weight."""
+    model, report = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"], report
     return model
