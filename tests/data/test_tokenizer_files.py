@@ -39,7 +39,9 @@ def form(name: str, **files: Any) -> Any:
     return case(files, form=name, where="load", outcome="exact", section="tokenizers")
 
 
+SPECIAL_E1 = {"tokenizer_class": "BertTokenizer", "additional_special_tokens": ["[E1]"]}
 EXACT = [
+    form("added_tokens.json of a special token", vocab__txt=VOCAB, tokenizer_config__json=SPECIAL_E1, added_tokens__json={"[E1]": len(PIECES)}),
     form("mask_token null", vocab__txt=VOCAB, tokenizer_config__json=CASED | {"mask_token": None}),
     form("tokenizer_class LayoutLMTokenizer (BERT's rules)", vocab__txt=VOCAB, tokenizer_config__json={"tokenizer_class": "LayoutLMTokenizer"}),
     form("tokenizer.json alone", tokenizer__json=rules()),
