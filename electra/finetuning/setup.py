@@ -135,6 +135,8 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
             input_spec.check_asked(task, settings)
         tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, replace(whole, **specs[name]))
         check_segments((*tasks[name].train, *tasks[name].dev), start.config.type_vocab_size)
+        if heads[name].kind == "span" and whole.head == "original":
+            question_answering.check_segments(tokenizer, settings.model)
         warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], settings.head))
         warnings += scheme_lines(task, heads[name])
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)

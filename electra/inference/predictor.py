@@ -468,6 +468,10 @@ def load(
     if tokenizer.vocab_size > backend.vocab_size:
         sizes = f"its tokenizer has {tokenizer.vocab_size} tokens, its network only {backend.vocab_size}"
         raise UserError(f"{name}: {sizes}; they do not belong together")
+    if backend.architecture == "ElectraOriginalQuestionAnswering":
+        from electra.tasks.question_answering import check_segments
+
+        check_segments(tokenizer, name)
     return Predictor(backend, tokenizer, name, max_length=max_length, batch_size=batch_size, truncate=truncate, limit=tokenizer_limit(folder))
 
 

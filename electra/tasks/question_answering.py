@@ -146,6 +146,19 @@ def most_context(spans: Sequence[tuple[int, int]], num_tokens: int) -> np.ndarra
     return chosen
 
 
+def check_segments(tokenizer: TaskTokenizer, name: str) -> None:
+    """Check that the original's head for questions can tell question and context apart, which it does by their segments.
+
+    Raises:
+        UserError: the tokenizer's files name no token_type_ids, so both are segment 0.
+    """
+    if not tokenizer.second_segment:
+        raise UserError(
+            f"{name}: the original's head for questions needs token_type_ids, and tokenizer_config.json names none (model_input_names); "
+            "use the head of transformers (--head transformers)"
+        )
+
+
 def featurize_questions(
     examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, head: Head, *, options: QuestionOptions, most: int | None = None
 ) -> list[Features]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 
 from electra.contracts import Batch, Features, Head
 from electra.data.task_batches import collate_features
+from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
+from electra.inference.predictor import load
 from electra.model import heads
 from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.heads import JointQAModel
@@ -159,3 +162,16 @@ def test_a_plain_head_takes_three_labels() -> None:
     assert batch.labels is not None
     found = [objective(b).losses["loss"].total for b in (batch, replace(batch, labels=batch.labels[:, :2]))]
     assert torch.equal(*found)
+
+
+def test_a_tokenizer_without_token_type_ids_is_refused(tmp_path: Path, tiny_vocab: Path) -> None:
+    """Question and context would both be segment 0, and [CLS] would be the only answer."""
+    tokenizer = load_tokenizer(tiny_vocab)
+    network = task_network(Encoder(EncoderConfig(**SHAPE | {"vocab_size": tokenizer.vocab_size}, dropout=0.0)), Head(kind="span"), "original")
+    save_checkpoint(network, tmp_path)
+    tokenizer.save(tmp_path)
+    load(tmp_path, role="question-answering")
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"model_input_names": ["input_ids", "attention_mask"]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r"needs token_type_ids, and tokenizer_config\.json names none"):
+        load(tmp_path, role="question-answering")
