@@ -339,12 +339,12 @@ def _csv_lines(path: Path, text: str, separator: str) -> Iterator[tuple[int, lis
 
 
 def json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The text of a jsonl file, or one JSON list of objects -> (line number, object) of each; the number in a list counts its objects.
+    """The text of a jsonl file, or of a .json file with one list of objects -> (line number, object) of each; of a list, the number in it.
 
     Raises:
         UserError: a line that is not a JSON object.
     """
-    if text.lstrip()[:1] == "[":
+    if path.suffix.lower() == ".json" and text.lstrip()[:1] == "[":
         yield from _json_list(path, text)
         return
     for line, content in enumerate(text.split("\n"), start=1):

@@ -58,10 +58,10 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("binary settings", "{binary.toml} --data {shards} --output {out}", "not valid TOML"),
         ("unknown key", "{unknown.toml} --data {shards} --output {out}", "did you mean 'hidden_size'"),
         ("wrong value", "{value.toml} --data {shards} --output {out}", "hidden_size"),
-        ("no place to write", "tiny --data {shards} --output {blocked} --num-train-steps 1", "cannot write"),
-        ("something is there", "tiny --data {shards} --output {model} --num-train-steps 1", "already exists"),
+        ("no place to write", "tiny --data {shards} --output {blocked} --num-train-steps 2", "cannot write"),
+        ("something is there", "tiny --data {shards} --output {model} --num-train-steps 2", "already exists"),
         ("nothing to resume", "tiny --output {none} --resume", "is not a run directory (no config.toml)"),
-        ("truncated start", "tiny --data {shards} --output {out} --init {cut} --num-train-steps 1", "cut/model.safetensors cannot be read"),
+        ("truncated start", "tiny --data {shards} --output {out} --init {cut} --num-train-steps 2", "cut/model.safetensors cannot be read"),
     ],
     "evaluate": [
         ("missing", "{none} --data {shards}", "not found"),
@@ -428,7 +428,8 @@ def test_a_mistake_is_one_line(
     code = main([command, *fill(arguments, shop)])
     captured = capsys.readouterr()
     assert code == 2, f"exit code {code}\n{captured.out}\n{captured.err}"
-    lines = captured.err.splitlines()
+    # The share of unknown tokens is reported before a dataset's arrays are opened.
+    lines = [line for line in captured.err.splitlines() if not line.startswith("unknown tokens: ")]
     assert len(lines) == 1 and lines[0].startswith("electra: "), captured.err
     assert "Traceback" not in captured.err
     assert message and message in lines[0], lines[0]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conformance import case
-from served_models import in_thread
+from served_models import call, in_thread
 from tiny_models import SHAPE
 from tokenizer_folders import JSON, NAMES, TEXTS, trained, write
 from tokenizers import Tokenizer as Backend
@@ -142,10 +142,9 @@ def test_a_dataset_keeps_the_tokenizer(name: str, tmp_path: Path) -> None:
 )
 def test_a_text_with_the_tokenizers_mask_is_filled_over_http(name: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    httpx = pytest.importorskip("httpx")
     folder = model_folder(tmp_path / "model", name, "ElectraForMaskedLM")
     expected = transformers.pipeline("fill-mask", model=str(folder))("the quick <mask> fox jumps")
     with in_thread("model", places={"model": folder}) as served:
-        found = httpx.post(f"{served.url}/", json={"inputs": "the quick <mask> fox jumps"}).json()
+        found = call(served.url, "/", {"inputs": "the quick <mask> fox jumps"}).json
     assert [(row["token"], row["sequence"]) for row in found] == [(row["token"], row["sequence"]) for row in expected]
     np.testing.assert_allclose([row["score"] for row in found], [row["score"] for row in expected], atol=2e-5)
