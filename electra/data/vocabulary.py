@@ -134,14 +134,7 @@ def train_tokenizer(
     texts = map(encodable, texts)
     head = first_texts(texts, 20_000_000)
     words = count_words(first_texts(iter(head), 2_000_000), Tokenizer(bert_rules(NO_WORDS, lowercase=lowercase, strip_accents=False)))
-    for line in case_warnings(words) if lowercase else ():
-        explain(line)
-    best, reason = accent_rule(words) if lowercase else (False, "accents are kept, as in BERT's cased models (--strip-accents off)")
-    if strip_accents is None:
-        strip_accents = best
-        explain(reason)
-    elif strip_accents and not best and lowercase:
-        explain(f"warning: --strip-accents auto would decide otherwise; {reason}")
+    strip_accents = _decided_accents(words, lowercase, strip_accents, explain)
     rules = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
     backend = bert_rules({}, **rules)
     counts: Counter[str] = Counter()
@@ -171,6 +164,19 @@ def train_tokenizer(
     for line in unknown.lines(give="give"):
         explain(line)
     return made
+
+
+def _decided_accents(words: Counter[str], lowercase: bool, strip_accents: bool | None, explain: Callable[[str], None]) -> bool:
+    """Whether accents are stripped, of a choice or None; what the corpus says goes to `explain`."""
+    for line in case_warnings(words) if lowercase else ():
+        explain(line)
+    best, reason = accent_rule(words) if lowercase else (False, "accents are kept, as in BERT's cased models (--strip-accents off)")
+    if strip_accents is None:
+        explain(reason)
+        return best
+    if strip_accents and not best and lowercase:
+        explain(f"warning: --strip-accents auto would decide otherwise; {reason}")
+    return strip_accents
 
 
 def first_texts(texts: Iterator[str], characters: int) -> list[str]:
