@@ -124,7 +124,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     """Number of trials, with seeds 1..N; reports each, their mean and standard deviation."""
     head: Literal["transformers", "original"] = flag("transformers", advanced=True)
     """Head architecture: 'transformers' (loadable with AutoModelFor...) or 'original' (as in google-research/electra)."""
-    dropout: float = flag(0.1, minimum=0, below=1)
+    dropout: float = flag(0.1, minimum=0, below=1, advanced=True)
     """Dropout while fine-tuning."""
     stride: int = flag(128, minimum=1, advanced=True)
     """Questions: stride between the windows of a long context (original ELECTRA's doc_stride)."""
@@ -141,7 +141,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     Only seeds, search, workers, threads, device, and logging and checkpoint intervals may change."""
     json: bool = False
     """Print the scores as JSON."""
-    early_stopping: int = flag(0, minimum=0)
+    early_stopping: int = flag(0, minimum=0, advanced=True)
     """Stop after this many evaluations without a better main metric and keep the best weights; they are chosen on the dev set, so its score is
     optimistic. 0: train to the end."""
     mixing: str = flag("all", parse=mixing, metavar="all|sizeP", advanced=True)

@@ -120,7 +120,7 @@ class OptimizerSettings(Settings):
     optimizer for all."""
     warmup_steps: int | None = flag(None, minimum=0, advanced=True)
     """Steps of linear warm-up; default: warmup_fraction of all steps."""
-    warmup_fraction: float = flag(0.01, minimum=0, maximum=1)
+    warmup_fraction: float = flag(0.01, minimum=0, maximum=1, advanced=True)
     """Fraction of all steps for linear warm-up, if warmup_steps is not set."""
     schedule: Literal["linear", "cosine", "constant", "trapezoidal"] = flag("linear", advanced=True)
     """Learning-rate decay to zero at the last step, multiplied with the warm-up. 'trapezoidal' stays at the peak until the last decay_fraction."""
@@ -150,7 +150,7 @@ class LoopSettings(ComputeSettings):
 
     num_train_steps: int | None = flag(None, minimum=1, may_change=True)
     """Number of optimizer updates; a preset's warm-up scales with it unless --warmup-steps is given. Default: set by num_train_tokens or budget."""
-    num_train_tokens: int | None = flag(None, minimum=1, parse=count, metavar="30M", may_change=True)
+    num_train_tokens: int | None = flag(None, minimum=1, parse=count, metavar="30M", may_change=True, advanced=True)
     """Real tokens to train on, instead of a number of steps; default: not used."""
     budget: float | None = flag(None, above=0, parse=duration, metavar="30m", may_change=True)
     """Wall-clock time, instead of a number of steps: trial updates fix the number of steps, and the schedule follows it. Default: not used."""
