@@ -250,7 +250,7 @@ def _token(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class SpecialTokens:
+class DeclaredTokens:
     """Named and other special tokens, and added tokens by id."""
 
     named: dict[str, Any]
@@ -259,7 +259,7 @@ class SpecialTokens:
     added: dict[int, AddedToken]
 
 
-def special_tokens(files: Files, defaults: Mapping[str, str]) -> SpecialTokens:
+def special_tokens(files: Files, defaults: Mapping[str, str]) -> DeclaredTokens:
     """tokenizer_config.json, special_tokens_map.json, added_tokens.json and tokenizer.json, merged as `transformers` does.
 
     With `added_tokens_decoder` in the configuration the three others say nothing; `defaults` are those of the class.
@@ -289,10 +289,10 @@ def special_tokens(files: Files, defaults: Mapping[str, str]) -> SpecialTokens:
     others = {key: _token(value) for key, value in values.items() if key.endswith("_token") and key not in NAMED}
     named |= {key: value for key, value in (others | _token(more)).items() if isinstance(value, str | AddedToken)}
     extra = values.get("extra_special_tokens", values.get("additional_special_tokens")) or []
-    return SpecialTokens(named, _token(extra), added)
+    return DeclaredTokens(named, _token(extra), added)
 
 
-def add_tokens(backend: tokenizers.Tokenizer, tokens: SpecialTokens) -> None:
+def add_tokens(backend: tokenizers.Tokenizer, tokens: DeclaredTokens) -> None:
     """Add to the backend what it lacks, in the order of `TokenizersBackend.__init__`: added tokens by id, then special ones."""
     present = {repr(token) for token in backend.get_added_tokens_decoder().values()}
     missing: list[Any] = [token for _, token in sorted(tokens.added.items(), key=lambda item: item[0]) if repr(token) not in present]
