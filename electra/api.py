@@ -379,12 +379,14 @@ def _check_source(settings: BuildSettings) -> None:
 
 def _calibration_texts(settings: BuildSettings) -> list[str]:
     """The texts of --calibrate, 'a<TAB>b' for a pair, sampled evenly; none without it."""
+    from electra.data.tokenizer import load_tokenizer
     from electra.exporting.targets import spread
     from electra.inference import text_io
 
     if settings.calibrate is None:
         return []
-    found = text_io.read_texts(settings.calibrate, text_field=settings.text_field, pair_field=settings.pair_field)
+    texts = text_io.read_texts(settings.calibrate, text_field=settings.text_field, pair_field=settings.pair_field)
+    found = text_io.reporting(texts, load_tokenizer(resolve.resolve(settings.model)))
     return spread([text.text if text.pair is None else f"{text.text}\t{text.pair}" for text in found], settings.num_texts)
 
 

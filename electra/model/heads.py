@@ -214,14 +214,8 @@ class ClassificationHead(nn.Module):
         return self.output(F.dropout(states, self.dropout, self.training))
 
 
-class PooledHead(nn.Module):
+class PooledHead(ClassificationHead):
     """(B, D) states of [CLS] -> (B, C) logits: BERT's pooler (dense, tanh), dropout, projection."""
-
-    def __init__(self, config: EncoderConfig, num_outputs: int) -> None:
-        super().__init__()
-        self.dropout = config.classifier_prob
-        self.dense = cpu_kernels.Linear(config.hidden_size, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, num_outputs)
 
     def forward(self, states: Tensor) -> Tensor:
         return self.output(F.dropout(self.dense(states).tanh(), self.dropout, self.training))
@@ -251,7 +245,7 @@ class TokenHead(nn.Module):
         return self.output(F.dropout(hidden, self.dropout, self.training))
 
 
-def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> ClassificationHead | PooledHead | OriginalClassificationHead:
+def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> ClassificationHead | OriginalClassificationHead:
     """The head named 'transformers' (for a BERT, its own) or 'original'."""
     if kind == "original":
         return OriginalClassificationHead(config, num_outputs)

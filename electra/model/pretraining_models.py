@@ -219,7 +219,9 @@ def read_start(source: str, generator: str | None = None) -> Start:
     other = _read_networks(generator, "generator")
     found = other.generator or other.main
     if resolve.head_of(found.architecture) not in ("masked-lm", "cloze"):
-        raise UserError(f"--init-generator {generator} is an {found.architecture}; give a masked language model (ElectraForMaskedLM)")
+        raise UserError(
+            f"--init-generator {generator} is {resolve.with_article(found.architecture)}; give a masked language model (ElectraForMaskedLM)"
+        )
     return replace(start, generator=found, generator_source=generator, notes=start.notes + other.notes)
 
 
@@ -262,7 +264,7 @@ def usable_generator(start: Start, model: ModelSettings, objective: ObjectiveSet
     if found is None:
         return None, ""
     if not isinstance(found.module, kind):
-        return None, f"{start.generator_source} is an {found.architecture}, this run's generator is '{model.generator}'"
+        return None, f"{start.generator_source} is {resolve.with_article(found.architecture)}, this run's generator is '{model.generator}'"
     if found.config.model_type == "bert" and found.config.hidden_act not in ("gelu", "gelu_python"):
         return None, f"{start.generator_source} is a BERT whose head has the activation {found.config.hidden_act}; a generator's has gelu"
     return found, ""
@@ -272,9 +274,11 @@ def shape_of(start: Start, model: ModelSettings, objective: ObjectiveSettings) -
     """The values of `ModelSettings` that the networks of a start have.
 
     Raises:
-        UserError: discriminator and generator differ in what they have in common in a run.
+        UserError: one segment type, or discriminator and generator differ in what they have in common in a run.
     """
     config = start.main.config
+    if config.type_vocab_size < 2:
+        raise UserError(f"--init {start.source}: its type_vocab_size is 1, and examples of pre-training have two segments; give another checkpoint")
     values: dict[str, Any] = {name: getattr(config, name) for name in ENCODER_FIELDS} | {"embedding_rows": config.vocab_size}
     if not is_detector(objective):
         values["model_type"] = config.model_type

@@ -276,7 +276,7 @@ def _tsv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 yield from quoted
                 return
         except UserError:
-            pass
+            pass  # not the rules of csv: quotes are text
     yield from tab_separated(text)
 
 

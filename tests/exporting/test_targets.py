@@ -292,7 +292,9 @@ def test_a_static_build_from_the_command_line(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "texts.txt").write_text("\n".join(RANDOM_TEXTS) + "\nthe chef\tcooked\n")
     argv = ["build", str(checkpoints()["discriminator"]), "--target", "onnx-int8-static", "--calibrate", str(tmp_path / "texts.txt")]
     assert cli.main([*argv, "--num-texts", "10", "--output", str(tmp_path / "built"), "--json"]) == 0
-    manifest = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert "unknown tokens: " in printed.err
+    manifest = json.loads(printed.out)
     assert manifest["build"]["options"]["num_texts"] == 10 and manifest["role"] == "discriminator"
     assert manifest["build"]["options"]["generator"]["num_texts"] == 10
     assert manifest == json.loads((tmp_path / "built" / "artefact.json").read_text())

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import case
+from conformance import case, conforms
+from question_sets import write_squad
 from served_models import call, in_thread
 from tiny_models import SHAPE, checkpoints, vocabulary
 
@@ -281,6 +282,21 @@ def test_evaluate_and_compare(kind: str, run: Run, tmp_path: Path) -> None:
     for row in compared["rows"]:
         assert row["error"] is None and row["score"] == pytest.approx(expected)
     assert compared["rows"][1]["agreement"] == 1.0 and compared["rows"][1]["largest_difference"] < 1e-4
+
+
+@conforms(form="BertForQuestionAnswering", where=("evaluate", "compare"), outcome="exact")
+def test_evaluate_and_compare_answers(run: Run, tmp_path: Path) -> None:
+    """The gold answer of one question is what `transformers` finds, of the other a word it does not find."""
+    start, end = theirs("BertForQuestionAnswering")[1:]
+    answers = [{"text": CONTEXT[start:end], "answer_start": start}, {"text": "home", "answer_start": CONTEXT.index("home")}]
+    assert "home" not in CONTEXT[start:end]
+    rows = [{"context": CONTEXT, "qas": [{"id": str(i), "question": QUESTION, "answers": [answer]}]} for i, answer in enumerate(answers)]
+    file = write_squad(tmp_path / "dev.json", rows)
+    data = ["--task", "squad", "--data", file]
+    assert json.loads(run("evaluate", saved("BertForQuestionAnswering"), *data, "--json")[-1])["exact_match"] == pytest.approx(0.5)
+    models = saved("BertForQuestionAnswering"), built("BertForQuestionAnswering", "onnx")
+    compared = json.loads(run("compare", *models, *data, "--calls", "10", "--threads", "1", "--json")[-1])
+    assert [row["score"] for row in compared["rows"]] == [compared["rows"][0]["score"]] * 2 and compared["rows"][1]["agreement"] == 1.0
 
 
 @pytest.mark.parametrize("kind", [case(kind, form=kind, where="finetune", outcome="exact") for kind in HEADS])

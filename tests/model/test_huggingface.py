@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from conformance import case
-from hf_forms import as_bin, change_weights, check_exact, make, set_fields
+from hf_forms import as_bin, change_weights, check_exact, make, padded, set_fields
 
 from electra import cpu_kernels
-from electra.contracts import Batch
 from electra.data.pretraining_batches import collate
 from electra.model import huggingface
 from electra.model.encoder import parameter_depth
@@ -50,14 +49,6 @@ def theirs(name: str, shape: dict[str, int]) -> torch.nn.Module:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     return model
-
-
-def padded(batch: Batch) -> dict[str, torch.Tensor]:
-    grid = torch.zeros(len(batch.lengths), batch.max_length, dtype=torch.long)
-    out = {name: grid.clone() for name in ("input_ids", "token_type_ids", "attention_mask")}
-    for name, values in zip(out, (batch.ids, batch.segments, torch.ones_like(batch.ids)), strict=True):
-        out[name][batch.rows, batch.positions] = values
-    return out
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -440,6 +440,10 @@ def a_small_table(folder: Path, shards: Path) -> None:
         file.unlink()
 
 
+def one_segment_type(folder: Path, shards: Path) -> None:
+    make("BertModel", folder, shards, type_vocab_size=1)
+
+
 def strange_field(folder: Path, shards: Path) -> None:
     pair(folder, shards)
     hf_forms.set_fields(folder, position_embedding_type="relative_key")
@@ -479,6 +483,7 @@ REFUSED = {"where": "pretrain --init", "outcome": "refused"}
             form="too few rows",
             **REFUSED,
         ),
+        case(one_segment_type, [], ["its type_vocab_size is 1", "give another checkpoint"], form="one segment type", **REFUSED),
         case(strange_field, [], ["position_embedding_type"], form="position_embedding_type", **REFUSED),
         case(strange_generator, [], ["hidden_act 'gelu_13'"], form="generator with an unknown activation", **REFUSED),
         case(a_damaged_generator, [], ["damaged"], form="damaged weights of the generator", **REFUSED),
