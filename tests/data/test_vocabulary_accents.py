@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import lzma
-import os
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -203,9 +202,8 @@ def test_the_limits_of_the_rule() -> None:
     )
 
 
-@pytest.mark.skipif("ELECTRA_DATA" not in os.environ, reason="needs ELECTRA_DATA")
-def test_english_wikipedia_is_stripped() -> None:
-    with lzma.open(Path(os.environ["ELECTRA_DATA"]) / "corpus-en" / "wikipedia-3.txt.xz", "rt", encoding="utf-8") as stream:
+def test_english_wikipedia_is_stripped(data_root: Path) -> None:
+    with lzma.open(data_root / "corpus-en" / "wikipedia-3.txt.xz", "rt", encoding="utf-8") as stream:
         strip, reason = accent_rule(counted(stream.read(2_000_000)))
     assert strip, reason
 
