@@ -165,19 +165,19 @@ def test_the_layers_of_a_page_are_those_of_the_import_contract(name: str) -> Non
     assert [groups[word] for word in shown] == sorted(groups[word] for word in shown)
 
 
-def test_the_matrix_of_forms_has_a_row_for_each_form_and_refuses_contradictions() -> None:
-    """Rows by form, columns by command, a test with its commands where a form has several; one cell has one outcome."""
+def test_the_table_of_forms_has_a_row_for_each_form_and_refuses_contradictions() -> None:
+    """A row for each form: the commands that answer it, those that refuse it, its tests; one form in one command has one outcome."""
     exact, other = ("weights", "sharded", "predict", "exact", "a/test_b::test_c"), ("weights", "sharded", "HTTP", "refused", "a/test_b::test_d")
     page = "words\n<!-- cases: weights -->\nold\n<!-- end -->\n"
     cases = [compatibility.Case(*values) for values in (exact, other, ("tokenizers", "no row", "load", "exact", "t"))]
     made = compatibility.written(page, cases)
     assert made.splitlines()[1:] == [
         "<!-- cases: weights -->",
-        "1 forms, 2 cells:",
+        "1 forms, 2 answers:",
         "",
-        "| form | predict | HTTP | tests |",
+        "| form | exact | refused | tests |",
         "|---|---|---|---|",
-        "| sharded | exact | refused | `a/test_b::test_c` (predict), `a/test_b::test_d` (HTTP) |",
+        "| sharded | predict | HTTP | `a/test_b::test_c`, `a/test_b::test_d` |",
         "<!-- end -->",
     ]
     assert compatibility.written(made, cases) == made

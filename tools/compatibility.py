@@ -1,4 +1,4 @@
-"""Writes the tables of docs/compatibility.md: the tests marked by tests/support/conformance.py as a matrix of form x command.
+"""Writes the tables of docs/compatibility.md: the tests marked by tests/support/conformance.py as rows of form, commands, tests.
 
     python tools/compatibility.py           write the tables (part of `make docs`)
     python tools/compatibility.py --check   exit code 1 where the page differs from the tests (part of `make check`)
@@ -25,9 +25,10 @@ MARK = re.compile(r"^<!-- cases: (\w+) -->\n(.*?)^<!-- end -->$", re.M | re.S)
 IMPORT = re.compile(r"^(?:from|import) [\w.]*\bconformance\b", re.M)
 COLUMNS = (
     *("load", "inspect", "predict", "detect", "score", "fill", "embed", "evaluate", "compare", "build", "serve", "finetune", "--teacher"),
-    *("pretrain --init", "convert", "vocab", "prepare", "save", "Python", "HTTP"),
+    *("pretrain --init", "convert", "vocab", "prepare", "dataset", "save", "hub", "URL"),
+    *("Python", "pipeline", "sentence-transformers", "HTTP", "InferenceClient", "TEI", "transformers.js"),
 )
-"""Their order; others follow by name."""
+"""The order of commands and interfaces in a cell; others follow by name."""
 
 
 class Case(NamedTuple):
@@ -76,22 +77,19 @@ def tests_of(cases: Iterable[Case], form: str) -> list[str]:
 
 
 def rows(cases: Iterable[Case], section: str) -> list[str]:
-    """The matrix of one section, as Markdown. Raises ValueError where two tests say different things of one cell."""
+    """The table of one section, as Markdown. Raises ValueError where two tests say different things of one form and command."""
     own = sorted(case for case in cases if case.section == section)
-    cells: dict[tuple[str, str], str] = {}
+    outcomes: dict[tuple[str, str], str] = {}
     for case in own:
-        if cells.setdefault((case.form, case.where), case.outcome) != case.outcome:
+        if outcomes.setdefault((case.form, case.where), case.outcome) != case.outcome:
             tests = ", ".join(each.test for each in own if (each.form, each.where) == (case.form, case.where))
             raise ValueError(f"{case.form}, {case.where}: both exact and refused ({tests})")
     found = {case.where for case in own}
-    columns = [name for name in COLUMNS if name in found] + sorted(found - {*COLUMNS})
-    out = ["| " + " | ".join(["form", *columns, "tests"]) + " |", "|---" * (len(columns) + 2) + "|"]
+    order = [name for name in COLUMNS if name in found] + sorted(found - {*COLUMNS})
+    out = ["| form | exact | refused | tests |", "|---|---|---|---|"]
     for form in sorted({case.form for case in own}, key=str.lower):
-        tests = {
-            test: [name for name in columns if Case(section, form, name, cells.get((form, name), ""), test) in own] for test in tests_of(own, form)
-        }
-        named = [f"`{test}`" + (f" ({', '.join(places)})" if len(tests) > 1 else "") for test, places in tests.items()]
-        line = [form, *(cells.get((form, name), "") for name in columns), ", ".join(named)]
+        places = [", ".join(name for name in order if outcomes.get((form, name)) == outcome) for outcome in ("exact", "refused")]
+        line = [form, *places, ", ".join(f"`{test}`" for test in tests_of(own, form))]
         out.append("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |")
     return out
 
@@ -102,7 +100,7 @@ def written(page: str, cases: Iterable[Case]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         own = {case for case in cases if case.section == match[1]}
-        count = f"{len({case.form for case in own})} forms, {len({(case.form, case.where) for case in own})} cells:"
+        count = f"{len({case.form for case in own})} forms, {len({(case.form, case.where) for case in own})} answers:"
         return "\n".join([f"<!-- cases: {match[1]} -->", count, "", *rows(own, match[1]), "<!-- end -->"])
 
     return MARK.sub(fill, page)
@@ -118,7 +116,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     forms = {(case.section, case.form) for case in cases}
-    print(f"{PAGE.relative_to(ROOT)}: {len(forms)} forms of file, {len({case[:3] for case in cases})} cells")
+    print(f"{PAGE.relative_to(ROOT)}: {len(forms)} forms, {len({case[:3] for case in cases})} answers")
     if made != page and "--check" in sys.argv[1:]:
         print(f"{PAGE.relative_to(ROOT)}: differs from the tests; run: python tools/compatibility.py", file=sys.stderr)
         return 1
