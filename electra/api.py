@@ -446,16 +446,17 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
         UserError: no such task or data.
     """
     from electra.benchmark.measure import MeasurementPlan, measure
-    from electra.benchmark.results import Comparison
+    from electra.benchmark.results import Comparison, check_chart
 
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
     if not settings.models:
         raise UserError("nothing to compare: give a model, and artifacts of it")
-    require("scipy", "train")  # for the intervals: before minutes of measuring
     threads = len(environment.choose_cores(settings.threads))
     if settings.output is not None:
-        require("matplotlib", "train")
+        require("matplotlib", "runtime")  # before minutes of measuring
         atomic.fresh_output(settings.output, remedy="choose another --output")
+    if settings.chart is not None:
+        check_chart(settings.chart)
     plan = MeasurementPlan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
     machine = environment.describe()
     rows = measure(settings.models, _labelled_data(settings), plan, say)
@@ -493,6 +494,9 @@ def _keep_comparison(found: Comparison, settings: CompareSettings) -> None:
             (folder / "results.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
             (folder / "table.md").write_text(results.to_markdown(found), encoding="utf-8")
         say(f"{settings.output}: table.md, results.json, compare.png")
+    if settings.chart is not None:
+        results.draw(found, settings.chart)
+        say(f"{settings.chart}: chart")
     if settings.keep:
         # Without paths: they mean nothing on another machine.
         rows = [row.to_dict() | {"source": row.name} for row in found.rows]

@@ -294,6 +294,7 @@ class CompareArguments(TypedDict, total=False):
     threads: int
     num_examples: int
     output: str | Path | None
+    chart: str | Path | None
     keep: bool
     device: Literal["cpu", "cuda"]
     seed: int

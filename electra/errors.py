@@ -31,10 +31,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(names)
 
 
-EXTRAS = {"torch": "train", "sklearn": "train", "scipy": "train", "matplotlib": "train", "tensorboard": "train", "google_crc32c": "train"}
+EXTRAS = {"torch": "train", "sklearn": "train", "scipy": "train", "tensorboard": "train", "google_crc32c": "train"}
 EXTRAS |= {"pyarrow": "data", "datasets": "data", "zstandard": "data", "rjieba": "data", "wandb": "wandb"}
 EXTRAS |= {"fsspec": "remote", "s3fs": "remote", "ray": "ray"}
-EXTRAS |= {"onnxruntime": "runtime", "psutil": "runtime", "openvino": "openvino", "onnx": "build", "onnxscript": "build", "nncf": "build"}
+EXTRAS |= {
+    "onnxruntime": "runtime",
+    "psutil": "runtime",
+    "matplotlib": "runtime",
+    "openvino": "openvino",
+    "onnx": "build",
+    "onnxscript": "build",
+    "nncf": "build",
+}
 EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "prometheus_client": "serve"}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from electra.errors import UserError, require
 from electra.storage import atomic
 from electra.tasks import significance
 from electra.tasks.significance import Interval
@@ -311,8 +312,22 @@ PATCH = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"}
 """Background of a number, so that a line through it does not hide it."""
 
 
+CHART_FORMATS = (".png", ".svg", ".pdf")
+
+
+def check_chart(path: Path) -> None:
+    """Raises:
+    UserError: matplotlib is missing, or `path` cannot be the file of a chart.
+    """
+    require("matplotlib", "runtime")
+    if path.suffix.lower() not in CHART_FORMATS:
+        raise UserError(f"--chart {path}: expected a file that ends in {', '.join(CHART_FORMATS)}")
+    if path.is_dir():
+        raise UserError(f"--chart {path}: is a folder; give a file")
+
+
 def draw(found: Comparison, output: Path) -> None:
-    """Write a PNG: a row per candidate, a panel per quantity; the reference on top, its value as a dashed line."""
+    """Write a chart, in the format that the name ends in: a row per candidate, a panel per quantity; the reference on top, its value dashed."""
     from matplotlib.figure import Figure
 
     count = len(found.rows)
@@ -340,7 +355,7 @@ def draw(found: Comparison, output: Path) -> None:
     where = f"{machine.get('processor')}, {found.threads} thread{'s' if found.threads > 1 else ''}"
     figure.suptitle(f"{found.task} ({found.num_examples:,} examples of {found.split}), {found.calls} calls, {where}", fontsize=11)
     with atomic.atomic_file(output) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format=output.suffix[1:].lower())
 
 
 def _short(name: str) -> str:

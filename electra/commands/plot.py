@@ -28,7 +28,7 @@ Curve = tuple[list[float], list[float]]
 
 def run(settings: PlotSettings) -> None:
     """Draw and print the path."""
-    require("matplotlib", "train")
+    require("matplotlib", "runtime")
     runs = {name: read(path) for name, path in zip(run_names(settings.runs), settings.runs, strict=True)}
     metrics = choose(runs, settings.metrics)
     x = "step" if settings.x == "steps" else settings.x

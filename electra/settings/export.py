@@ -143,6 +143,8 @@ class CompareSettings(ColumnSettings):
     """Examples to score, sampled at random; 0: all."""
     output: Path | None = None
     """New folder for table.md, results.json and compare.png; default: print only."""
+    chart: Path | None = None
+    """File for the chart: .png, .svg or .pdf; default: none besides --output's."""
     keep: bool = False
     """Store the results in the artifacts, for 'electra inspect' and the served page."""
     device: Literal["cpu", "cuda"] = "cpu"

@@ -1,4 +1,4 @@
-"""How sure a score, or a difference of two scores, is: intervals and p-values for all commands, through scipy (extra 'train').
+"""How sure a score, or a difference of two scores, is: intervals and p-values for all commands.
 
 Paired bootstrap: examples are drawn with replacement, the same ones for both models (Efron and Tibshirani 1993, chapters 13 and 16). The
 interval is of percentiles; the p-value is the probability, were the true difference zero, of a difference as far from zero as the one seen,
@@ -9,9 +9,11 @@ and the other wrong, are those of one more than a fair coin gives. A share of ri
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -142,22 +144,10 @@ def resample(statistic: Callable[[np.ndarray], np.ndarray], count: int, *, num_r
         count: number of examples.
         num_resamples: number of resamples.
         seed: of the random choice.
-
-    Raises:
-        UserError: scipy is not installed.
     """
-    if count == 1:
-        return np.repeat(statistic(np.zeros((1, 1), dtype=np.int64)), num_resamples, axis=-1)
-    found = require("scipy.stats", "train").bootstrap(
-        (np.arange(count),),
-        lambda drawn, axis: statistic(drawn),
-        n_resamples=num_resamples,
-        batch=max(1, CELLS_AT_A_TIME // count),
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return np.asarray(found.bootstrap_distribution)
+    rng, batch = np.random.default_rng(seed), max(1, CELLS_AT_A_TIME // max(1, count))
+    sizes = [min(batch, num_resamples - start) for start in range(0, num_resamples, batch)]
+    return np.concatenate([statistic(rng.integers(0, count, (size, count))) for size in sizes], axis=-1)
 
 
 def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
@@ -167,11 +157,7 @@ def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
 
 
 def bootstrap(answers: Answers, metric: Metric, *, num_resamples: int, confidence: float = CONFIDENCE, seed: int = 1) -> dict[str, Any]:
-    """Both models' scores, their difference (first minus second), its interval and the p-value.
-
-    Raises:
-        UserError: scipy is not installed.
-    """
+    """Both models' scores, their difference (first minus second), its interval and the p-value."""
     size = len(answers.gold)
 
     def differences(drawn: np.ndarray) -> np.ndarray:
@@ -200,15 +186,13 @@ def mcnemar(first_right: Sequence[bool] | np.ndarray, second_right: Sequence[boo
 
 
 def wilson(successes: int, count: int, confidence: float = CONFIDENCE) -> Interval:
-    """The score interval of a share, without continuity correction; (0, 1) of nothing.
-
-    Raises:
-        UserError: scipy is not installed.
-    """
+    """The score interval of a share, without continuity correction; (0, 1) of nothing."""
     if count == 0:
         return 0.0, 1.0
-    found = require("scipy.stats", "train").binomtest(successes, count).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    z, share = NormalDist().inv_cdf((1 + confidence) / 2), successes / count
+    middle, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    low, high = ((middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count))
+    return low if successes else 0.0, high if successes < count else 1.0
 
 
 def p_text(p_value: float) -> str:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -225,6 +226,21 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert row.error is None and row.scores == pytest.approx(expected) and row.latency is not None
 
 
+def test_the_extra_runtime_measures_and_draws(reviews: Path, tmp_path: Path) -> None:
+    """In a process in which importing torch, scipy or scikit-learn fails."""
+    pytest.importorskip("matplotlib")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0, "kind": "train"}\n{"step": 2, "loss": 1.0, "kind": "train"}\n')
+    chart = tmp_path / "chart.svg"
+    argv = ["compare", "shipped:sentiment", "--task", "sst2", "--data", str(reviews), "--calls", "10", "--threads", "1", "--chart", str(chart)]
+    code = "import json, sys\nsys.modules.update(dict.fromkeys(['torch', 'sklearn', 'scipy']))\nfrom electra.cli import main\n"
+    code += "sys.exit(max(map(main, json.loads(sys.argv[1]))))"
+    argvs = json.dumps([argv, ["plot", str(tmp_path / "run")]])
+    done = subprocess.run([sys.executable, "-c", code, argvs], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert chart.read_text().startswith("<?xml") and (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -234,6 +250,9 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
         (["--split", "train"], "train.tsv"),
         (["--task", "sst3"], "did you mean 'sst2'"),
         (["--output", "{reviews}"], "already exists"),
+        (["--chart", "chart.jpg"], "--chart chart.jpg: expected a file that ends in .png, .svg, .pdf"),
+        (["--chart", "s3://charts/a.png"], "not a URL"),
+        (["--output", "s3://tables/a"], "not a URL"),
         (["--data", "/nowhere/at/all"], "not found"),
     ],
 )
