@@ -13,10 +13,9 @@ import numpy as np
 from electra.contracts import Features, Prediction
 from electra.data.windows import chunks
 from electra.errors import UserError, did_you_mean
-from electra.inference.answerer import Answerer
+from electra.inference.answerer import Answerer, FoundAnswer
 from electra.inference.masked_lm import Proposal
 from electra.inference.predictor import Predictor, load
-from electra.inference.question_answering import FoundAnswer
 from electra.inference.replaced_tokens import Detection
 from electra.inference.text_io import Input, Text
 from electra.inference.token_classification import TaggingUnits, tag_units, token_units, unit_features, unit_probabilities, word_units

@@ -18,7 +18,7 @@ from electra.data.tokenizer import load_tokenizer
 from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError, did_you_mean
 from electra.inference import masked_lm, replaced_tokens
-from electra.inference.answerer import Answerer, answerer, describe_head, head_of, model_spec, require_head, task_of
+from electra.inference.answerer import Answerer, FoundAnswer, answerer, describe_head, head_of, model_spec, require_head, task_of
 from electra.inference.artifact import ROLE_ALIASES, Artifact, is_artifact
 from electra.inference.backends import (
     PRETRAINED_NAMES,
@@ -40,7 +40,6 @@ from electra.tasks.text_tasks import TRUNCATIONS
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
-    from electra.inference.question_answering import FoundAnswer
     from electra.inference.token_classification import Sentence, Tagged
 
 
@@ -247,7 +246,7 @@ class Predictor:
 
     def iterate_answers(self, questions: Iterable[tuple[str, str]], **choices: Any) -> Iterator[list[FoundAnswer]]:
         """`answer` for any number of (question, context), in constant memory and in order."""
-        from electra.inference.question_answering import answer_questions, with_choices
+        from electra.inference.answerer import answer_questions, with_choices
 
         model, top_k = with_choices(self.question_answerer(), choices)
         return answer_questions(model, questions, top_k, self.batch_size)

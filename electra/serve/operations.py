@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from electra.contracts import Features
 from electra.data.windows import split
-from electra.inference.answerer import Answerer
+from electra.inference.answerer import Answerer, as_question, best_answers, with_choices
 from electra.inference.masked_lm import encode_marked
 from electra.inference.pipelines import AggregationStrategy, TokenClassification, answer_records, label_records, mask_records, token_records
-from electra.inference.question_answering import as_question, best_answers, with_choices
 from electra.inference.replaced_tokens import EncodedText
 from electra.inference.text_io import Text, as_example
 from electra.inference.token_classification import unit_features

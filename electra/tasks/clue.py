@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from electra.contracts import Example, Head, Task
+from electra.data.tables import json_rows, rows_below_header, split_lines, tab_separated
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic
 from electra.tasks import metrics
-from electra.tasks.custom import json_rows, rows_below_header
-from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, read_text, tab_separated
+from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, read_text
 
 FOLDS = ("0", "1", "2", "3", "4", "few_all")
 NO_AGREEMENT = "-"
@@ -148,7 +148,7 @@ def rows_of(path: Path, split: str) -> Iterator[tuple[str, Row]]:
         UserError: a line that is not a JSON object, or with another number of columns than the header.
     """
     text = read_text(path, f"the {split} split")
-    rows = rows_below_header(path, tab_separated(text)) if path.suffix == ".tsv" else json_rows(path, text)
+    rows = rows_below_header(path, tab_separated(split_lines(text))) if path.suffix == ".tsv" else json_rows(path, text)
     for line, row in rows:
         yield f"{path}, line {line}", row
 

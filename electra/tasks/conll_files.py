@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from electra.contracts import Example
+from electra.data.tables import json_rows
 from electra.errors import UserError, did_you_mean
-from electra.tasks.custom import json_rows
 from electra.tasks.text_tasks import read_text
 
 SUFFIXES = (".txt", ".txt.gz", ".conll", ".conllu", ".tsv", ".bio", ".iob", ".iob2", ".jsonl")

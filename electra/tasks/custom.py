@@ -1,34 +1,25 @@
-"""Custom tasks (`own`) from tables, by the names of their columns: csv, tsv, jsonl, json, parquet, and what `datasets` saves.
+"""Custom tasks (`own`) from tables (`electra.data.tables`), by the names of their columns or of nested fields (review.text).
 
-csv: the separator is that of , ; tab | which shows the wanted columns. tsv: quotes as in csv where the whole file follows these rules, else
-ordinary characters. jsonl: one object a line, nested fields by dotted names (review.text). Integers of a `datasets.ClassLabel` (parquet, arrow)
-become its names. A cell without a value (empty, null, NaN) is no text and no label; 1 and 1.0 are one label. Several labels are in one column,
-with separators or as a list, or in one column of 0 and 1 for each.
+Integers of a `datasets.ClassLabel` become its names. A row without a text or label (null, NaN, an empty label) is refused; 1 and 1.0 are one
+label. Several labels are in one column, with separators or as a list, or in one column of 0 and 1 for each.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from electra.contracts import Example, Head, Label, Task
-from electra.errors import UserError, did_you_mean, require
+from electra.data.tables import SUFFIXES, cell, column_in, is_saved, read_rows, text_cell
+from electra.errors import UserError
 from electra.storage import atomic
 from electra.tasks import metrics
 from electra.tasks.tag_schemes import marks_spans
-from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, number, read_text, tab_separated
-
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
-SEPARATORS = (",", ";", "\t", "|")
-MISSING = ("nan", "NaN", "NAN", "<NA>")
-"""Cells that stand for no value, besides empty ones; None and NA may be the names of classes."""
+from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +103,7 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
     """
     found = 0
     required = split in ("train", "dev")
-    for line, row in read_rows(path, split, columns.wanted if required else (columns.text,)):
+    for line, row in read_rows(path, f"the {split} file", columns.wanted if required else (columns.text,)):
         place = f"{path}, line {line}"
         wanted = [columns.text] if columns.text_pair is None else [columns.text, columns.text_pair]
         texts = [text_cell(row, name, place, f"--{flag}") for name, flag in zip(wanted, ("text", "text-pair"), strict=False)]
@@ -176,198 +167,6 @@ def _labels(row: Mapping[str, Any], columns: Columns, place: str) -> tuple[str, 
     if not isinstance(value, list) or any(isinstance(part, (dict, list)) or part is None or not str(part).strip() for part in value):
         raise UserError(f"{place}: column '{columns.label}' holds {value!r:.60}, expected labels; correct the row, or --label-separator")
     return tuple(dict.fromkeys(str(part).strip() for part in value))
-
-
-def column_in(row: Mapping[str, Any], name: str) -> bool:
-    """Whether a row has a column, or a nested field by its dotted name."""
-    if name in row:
-        return True
-    first, dot, rest = name.partition(".")
-    return bool(dot) and isinstance(row.get(first), dict) and column_in(row[first], rest)
-
-
-def cell(row: Mapping[str, Any], name: str, place: str, flag: str) -> Any:
-    """The value of a column, or of a nested field by its dotted name.
-
-    Raises:
-        UserError: no such column; the message lists the columns there are.
-    """
-    if not column_in(row, name):
-        known = [key for key in row if key]
-        raise UserError(f"{place}: no column '{name}' ({did_you_mean(name, known)} columns: {', '.join(known)[:200]}); choose one by {flag}")
-    if name in row:
-        return row[name]
-    first, _, rest = name.partition(".")
-    return cell(row[first], rest, place, flag)
-
-
-def text_cell(row: Mapping[str, Any], name: str, place: str, flag: str) -> str:
-    """The value of a column as text; whole numbers without a fraction.
-
-    Raises:
-        UserError: no such column, a missing value, or a list or an object.
-    """
-    value = cell(row, name, place, flag)
-    if value is None or (isinstance(value, float) and math.isnan(value)) or (isinstance(value, str) and value in MISSING):
-        raise UserError(f"{place}: column '{name}' has no value ({'null' if value is None else value}); fill it in, or remove the row")
-    if isinstance(value, (dict, list)):
-        raise UserError(f"{place}: column '{name}' holds {value!r:.60}, expected text; correct the row, or name a nested field: {name}.FIELD")
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def is_saved(path: Path) -> bool:
-    """Whether a folder is a data set that `datasets.Dataset.save_to_disk` wrote."""
-    return path.is_dir() and (path / "state.json").is_file() and any(path.glob("*.arrow"))
-
-
-def read_rows(path: Path, split: str, wanted: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A table -> (line number, column name -> value) of each row; parquet's and arrow's rows are numbered from 1.
-
-    `wanted`: columns that the header must have; of csv they show the separator.
-
-    Raises:
-        UserError: unknown kind of file, or a row that cannot be read.
-    """
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if is_saved(path):
-        suffix = ".arrow"
-    elif path.is_dir() or (suffix not in SUFFIXES and path.exists()):
-        raise UserError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
-    if suffix in (".parquet", ".arrow"):
-        yield from _arrow_rows(path, split)
-        return
-    text = read_text(path, f"the {split} file")
-    if suffix in (".jsonl", ".ndjson", ".json"):
-        yield from json_rows(path, text)
-        return
-    yield from rows_below_header(path, _tsv_lines(path, text) if suffix == ".tsv" else _csv_lines(path, text, _separator(text, wanted)))
-
-
-def rows_below_header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, fields), the header first -> (line number, column name -> field) of each row.
-
-    Raises:
-        UserError: two columns of one name, or a row with another number of columns than the header.
-    """
-    _, header = next(lines)
-    named = [name for name in header if name]
-    if len(set(named)) < len(named):
-        raise UserError(f"{path}: two columns have the same name (columns: {', '.join(header)[:200]}); rename one")
-    for line, fields in lines:
-        if len(fields) != len(header):
-            raise UserError(f"{path}, line {line}: {len(fields)} columns, the header has {len(header)}; correct the row")
-        yield line, dict(zip(header, fields, strict=True))
-
-
-def _separator(text: str, wanted: Sequence[str]) -> str:
-    """The separator of a csv file: the first by which the header shows the wanted columns, else the one of most columns."""
-    first = text.partition("\n")[0].removesuffix("\r")
-    headers = {separator: next(csv.reader([first], delimiter=separator), []) for separator in SEPARATORS}
-    shown = [separator for separator in SEPARATORS if wanted and set(wanted) <= set(headers[separator])]
-    return shown[0] if shown else max(SEPARATORS, key=lambda separator: len(headers[separator]))
-
-
-def _tsv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines of a tsv file. pandas quotes cells with quotes and line ends; GLUE's files hold stray quotes, which are text."""
-    if '"' in text:
-        try:
-            quoted = list(_csv_lines(path, text, "\t"))
-            if quoted and all(len(fields) == len(quoted[0][1]) for _, fields in quoted):
-                yield from quoted
-                return
-        except UserError:
-            pass  # not the rules of csv: quotes are text
-    yield from tab_separated(text)
-
-
-def _arrow_rows(path: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a parquet or arrow file, or of a saved data set's folder, numbered from 1; class labels as names."""
-    parquet, arrow = require("pyarrow.parquet", "data"), require("pyarrow", "data")
-    atomic.existing_path(path, f"the {split} file")
-    files = sorted(path.glob("*.arrow")) if path.is_dir() else [path]
-    number_ = 0
-    try:
-        for file in files:
-            with parquet.ParquetFile(file) if file.suffix == ".parquet" else arrow.ipc.open_stream(str(file)) as reader:
-                names = _class_names(reader.schema_arrow if file.suffix == ".parquet" else reader.schema)
-                for batch in reader.iter_batches() if file.suffix == ".parquet" else reader:
-                    for row in batch.to_pylist():
-                        number_ += 1
-                        yield number_, {key: _class_name(value, names.get(key)) for key, value in row.items()}
-    except (arrow.ArrowException, OSError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a readable {path.suffix[1:] or 'arrow'} file ({str(error)[:100]}); write it again, or give csv or jsonl"
-        ) from None
-
-
-def _class_names(schema: Any) -> dict[str, list[str]]:
-    """The columns of a `datasets.ClassLabel`, also in lists -> their names, from the metadata that `datasets` adds to a schema."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
-        return {}
-    found = {}
-    for column, feature in features.items():
-        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
-        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and isinstance(inner.get("names"), list):
-            found[column] = inner["names"]
-    return found
-
-
-def _class_name(value: Any, names: list[str] | None) -> Any:
-    if names is None:
-        return value
-    if isinstance(value, list):
-        return [_class_name(each, names) for each in value]
-    # datasets writes -1 for a missing label, as in GLUE's test sets.
-    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
-
-
-def _csv_lines(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    limit = csv.field_size_limit(1 << 24)  # a whole document in one cell is usual; the default of 128 kB is not enough
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        start = 1
-        for fields in reader:
-            if fields:
-                yield start, fields
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f'{path}, line {reader.line_num}: not valid csv ({error}); quote fields as "..." and double inner quotes') from None
-    finally:
-        csv.field_size_limit(limit)
-
-
-def json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The text of a jsonl file, or of a .json file with one list of objects -> (line number, object) of each; of a list, the number in it.
-
-    Raises:
-        UserError: a line that is not a JSON object.
-    """
-    if path.suffix.lower() == ".json" and text.lstrip()[:1] == "[":
-        yield from _json_list(path, text)
-        return
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise UserError(f"{path}, line {line}: not valid JSON ({str(error)[:100]}); one object a line is expected") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {line}: expected a JSON object with named fields, got {content.strip()[:40]}")
-        yield line, row
-
-
-def _json_list(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        rows = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({str(error)[:100]}); give one list of objects, or one object a line") from None
-    for index, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, item {index}: expected a JSON object with named fields, got {str(row)[:40]}")
-        yield index, row
 
 
 def find_head(examples: Sequence[Example], columns: Columns) -> Head:

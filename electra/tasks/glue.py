@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from electra.contracts import Example, Head, Prediction, Task
+from electra.data.tables import split_lines, tab_separated
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic
 from electra.tasks import metrics
-from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, number, read_text, tab_separated
+from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head, number, read_text
 from electra.terminal import say
 
 
@@ -79,7 +80,7 @@ def read_glue(layout: GlueLayout, data: Path, split: str) -> list[Example]:
     folder = task_folder(Path(data), layout)
     places = [folder / place for place in layout.places(split)]
     path = next((place for place in places if place.exists()), places[0])
-    rows = list(tab_separated(read_text(path, f"the {split} split of {layout.folder}")))
+    rows = list(tab_separated(split_lines(read_text(path, f"the {split} split of {layout.folder}"))))
     columns = _columns(layout, path, rows, split)
     examples: list[Example] = []
     broken: list[int] = []

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from electra.contracts import Example, Head, Task
+from electra.data.tables import read_rows
 from electra.errors import UserError
 from electra.storage import atomic
 from electra.tasks import metrics
-from electra.tasks.custom import read_rows
 from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, fixed_head
 
 # ---- csv files, of Electra_small's data set builder and others ----
@@ -51,7 +51,7 @@ def read_csv(path: Path, split: str) -> list[Example]:
         UserError: no column of texts or of labels, a label that is neither positive nor negative, or no reviews.
     """
     examples: list[Example] = []
-    for line, row in read_rows(path, split):
+    for line, row in read_rows(path, f"the {split} file"):
         place = f"{path}, line {line}"
         text, label = (next((row[name] for name in names if name in row), None) for names in (TEXT_COLUMNS, LABEL_COLUMNS))
         if text is None or label is None:

@@ -236,12 +236,3 @@ def read_text(path: Path, what: str) -> str:
         raise UserError(f"{path} is empty; give a file with examples")
     # Files of old Macs end their lines by a carriage return alone.
     return text.replace("\r", "\n") if "\r" in text and "\n" not in text else text
-
-
-def tab_separated(text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line number from 1, fields) of every line that is not empty. Quotes are ordinary characters, as in GLUE's files."""
-    # Only "\n" ends a line: str.splitlines would also cut at U+2028, U+0085 and others, which occur inside real sentences.
-    for i, line in enumerate(text.split("\n"), start=1):
-        line = line.removesuffix("\r")
-        if line:
-            yield i, line.split("\t")

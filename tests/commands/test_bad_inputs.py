@@ -94,7 +94,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         (
             "binary",
             "own --model {model} --train {binary.csv} --dev {table.csv} --text review --label stars --output {out}",
-            "binary.csv is not UTF-8 text (byte 128)",
+            "binary.csv, line 1: a binary file, not text",
         ),
         ("wrong column", "own --model {model} --train {table.csv} --dev {table.csv} --text reviw --label stars --output {out}", "review"),
         (
