@@ -19,7 +19,7 @@ from electra.serve.limits import RequestError, error_body
 from electra.serve.middleware import CONTEXT, AccessMiddleware
 from electra.serve.page import page_router
 from electra.serve.routes import ERROR_RESPONSES
-from electra.serve.schemas import ServedModel
+from electra.serve.schemas import UNKNOWN, ServedModel
 from electra.serve.service import Serving
 
 # ---- the OpenAPI document as one plain page, without scripts or files from elsewhere ----
@@ -110,7 +110,7 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
 
     named: dict[str, Any] = {"prefix": "/models/{name}", "dependencies": [Depends(name_of)]}
     app.include_router(routes.server)
-    for router in (routes.tei_router, routes.own_router, routes.hf_router):
+    for router in (routes.tei_router, routes.openai_router, routes.own_router, routes.hf_router):
         app.include_router(router)
         app.include_router(router, **named)
     answer: dict[str, Any] = {
@@ -118,10 +118,13 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
         "response_model": list[Any] | dict[str, Any],
         "responses": ERROR_RESPONSES,
         "tags": ["Hugging Face"],
+        "summary": "The model's own task",
+        "openapi_extra": routes.INFER_BODY,
     }
     app.add_api_route("/", routes.infer, **answer)
     app.add_api_route("/models/{name}", routes.infer, dependencies=[Depends(name_of)], **answer)
     about: dict[str, Any] = {"methods": ["GET"], "response_model": ServedModel, "responses": {code: ERROR_RESPONSES[code] for code in (401, 404)}}
+    about["summary"] = "One model"
     app.add_api_route("/models/{name}", routes.describe_model, dependencies=[Depends(name_of)], tags=["server"], **about)
     app.include_router(page_router())
 
@@ -129,30 +132,30 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
 # ---- errors ----
 
 
-def _respond(status: int, message: str, headers: Any = None) -> Response:
-    return Response(error_body(status, message), status_code=status, media_type="application/json", headers=headers)
-
-
 async def _request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     request.scope[CONTEXT].reason = error.reason
-    return _respond(error.status, error.message, error.headers)
+    body = error_body(error, request.scope["path"])
+    return Response(body, status_code=error.status, media_type="application/json", headers=error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """The first error: its place and the expected value; the value that was sent is not repeated."""
+    """A field that is not known, else the first error: its place and the expected value; the value that was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
-    request.scope[CONTEXT].reason = "question"
-    first = error.errors()[0]
+    found = error.errors()
+    first = next((one for one in found if one["type"] == UNKNOWN), found[0])
     place = ".".join(str(part) for part in first["loc"] if part != "body")
-    return _respond(422, f"{place[:100]}: {first['msg'][:200]}" if place else "expected a JSON object with `inputs`")
+    message = f"{place[:100]}: {first['msg'][:400]}" if place else first["msg"][:400] if first["type"] == UNKNOWN else "expected a JSON object"
+    return await _request_error(request, RequestError(422, message, "question"))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    request.scope[CONTEXT].reason = "route"
-    return _respond(error.status_code, f"{error.detail}: see /openapi.json" if error.status_code in (404, 405) else str(error.detail), error.headers)
+    message = f"{error.detail}: see /openapi.json" if error.status_code in (404, 405) else str(error.detail)
+    response = await _request_error(request, RequestError(error.status_code, message, "route"))
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return _respond(500, "Inference failed")  # the middleware writes it into the log
+    return await _request_error(request, RequestError(500, "Inference failed", "failure"))  # the middleware writes it into the log

@@ -58,6 +58,8 @@ ERROR_TYPES = {
     503: "unhealthy",
     504: "timeout",
 }
+OPENAI_PATH = "/embeddings"
+"""End of the address of OpenAI's route."""
 CLIENT_GONE = 499
 """Status in logs and metrics of a request whose client disconnected before its answer; nothing is sent."""
 
@@ -75,9 +77,9 @@ class RequestError(Exception):
     """Seconds after which another try makes sense."""
 
     @property
-    def body(self) -> bytes:
-        """JSON."""
-        return error_body(self.status, self.message)
+    def kind(self) -> str:
+        """The error's type in the answer."""
+        return "empty" if self.status == 400 and self.reason == "empty" else ERROR_TYPES.get(self.status, "validation")
 
     @property
     def headers(self) -> dict[str, str]:
@@ -86,6 +88,8 @@ class RequestError(Exception):
         return out | ({"www-authenticate": "Bearer"} if self.status == 401 else {})
 
 
-def error_body(status: int, message: str) -> bytes:
-    """A status and a message -> the JSON that is sent."""
-    return json.dumps({"error": message, "error_type": ERROR_TYPES.get(status, "validation")}, ensure_ascii=True).encode()
+def error_body(error: RequestError, path: str) -> bytes:
+    """An error and the address of its request -> the JSON that is sent; /v1/embeddings and /embeddings have a form of their own."""
+    if path.endswith(OPENAI_PATH):
+        return json.dumps({"message": error.message, "code": error.status, "type": error.kind}, ensure_ascii=True).encode()
+    return json.dumps({"error": error.message, "error_type": error.kind}, ensure_ascii=True).encode()

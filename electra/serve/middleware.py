@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
-from electra.serve.limits import RequestError
+from electra.serve.limits import RequestError, error_body
 from electra.serve.page import PAGE_PREFIX
 from electra.serve.service import RequestContext, Serving
 
@@ -55,11 +55,11 @@ class AccessMiddleware:
             await self.app(scope, await self._admit(scope, receive), counted)
         except RequestError as error:
             context.reason = error.reason
-            await _reject(counted, error)
+            await _reject(counted, error, scope["path"])
         except Exception as error:
             self.serving.log.failure("request", error, route=_route(scope))
             if not status:
-                await _reject(counted, RequestError(500, "Inference failed", "failure"))
+                await _reject(counted, RequestError(500, "Inference failed", "failure"), scope["path"])
         finally:
             self._in_flight -= 1
             self.serving.metrics.in_flight.set(self._in_flight)
@@ -159,12 +159,13 @@ async def _read(receive: Receive, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _reject(send: Send, error: RequestError) -> None:
-    headers = {"content-type": "application/json", "content-length": str(len(error.body)), **error.headers}
+async def _reject(send: Send, error: RequestError, path: str) -> None:
+    body = error_body(error, path)
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
     if error.status in (401, 408, 413, 415, 429, 503):
         headers["connection"] = "close"  # a body that nobody reads may follow
     await send({"type": "http.response.start", "status": error.status, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
-    await send({"type": "http.response.body", "body": error.body})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _route(scope: Message) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from electra import bundled
+from electra import __version__, bundled
 from electra.errors import UserError
 from electra.inference.artifact import is_artifact, read_manifest
 from electra.inference.predictor import Predictor, load
 from electra.inference.text_io import Text
-from electra.serve.operations import AnswerQuestion, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, PreparedText, Tag
+from electra.serve.limits import Limits
+from electra.serve.operations import AnswerQuestion, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, PreparedText, Rerank, Tag
 from electra.settings import ServeSettings
 from electra.storage import remote, resolve
 
@@ -34,6 +35,7 @@ TASKS = {"classifier": "text-classification", "tagger": "token-classification", 
 """Role -> the task that Hugging Face's payloads mean; of another role it depends on the text."""
 WARM_UP: dict[type[Operation], tuple[Operation, Any]] = {
     Classify: (Classify(), Text("a")),
+    Rerank: (Rerank(), Text("a", "a")),
     Tag: (Tag(), "a"),
     AnswerQuestion: (AnswerQuestion(), ("a", "a")),
     Fill: (Fill(), "[MASK]"),
@@ -66,6 +68,33 @@ class Model:
         spec = {"max_length": self.predictor.max_length, "truncate": self.predictor.spec.truncate}
         out = {"name": self.name, "role": self.role, "task": self.task, "labels": labels, **spec}
         return out | {"target": self.target, "measured": self.measured, "abilities": sorted(self.abilities)}
+
+    def info(self, limits: Limits) -> dict[str, Any]:
+        """GET /info, with the fields of text-embeddings-inference."""
+        labels, spec = list(self.predictor.backend.labels), self.predictor.spec
+        kind: dict[str, Any] = {"embedding": {"pooling": "mean"}}
+        if self.role == "classifier":
+            names = {"id2label": {str(i): label for i, label in enumerate(labels)}, "label2id": {label: i for i, label in enumerate(labels)}}
+            kind = {"reranker" if len(labels) == 1 else "classifier": names}
+        return {
+            "model_id": self.name,
+            "model_sha": None,
+            "model_dtype": "int8" if "int8" in self.target else "float32",
+            "served_model_name": self.name,
+            "model_type": kind,
+            "max_concurrent_requests": limits.max_requests,
+            "max_input_length": spec.max_length,
+            "max_length": spec.max_length,
+            "truncate": spec.truncate,
+            "max_batch_tokens": limits.max_batch_tokens,
+            "max_batch_requests": None,
+            "max_client_batch_size": limits.max_texts,
+            "auto_truncate": False,
+            "tokenization_workers": 1,
+            "version": __version__,
+            "sha": None,
+            "docker_label": None,
+        }
 
     def run(self, operation: Operation, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Answer a batch; only the model's own thread calls this."""

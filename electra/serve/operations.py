@@ -1,4 +1,4 @@
-"""What a model can be asked over HTTP: a text -> its inputs and their cost (`prepare`), a batch of prepared texts -> JSON answers (`run`).
+"""What a model answers over HTTP: a text -> its inputs and their cost (`prepare`), a batch of prepared texts -> JSON answers (`run`).
 
 A text is tokenized once: what is measured is what is run. Operations are values: two requests with equal operations may share a batch.
 """
@@ -7,22 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from electra.contracts import Features
+import numpy as np
+
+from electra.contracts import Example, Features
 from electra.data.windows import split
+from electra.errors import UserError
 from electra.inference.answerer import Answerer, as_question, best_answers, with_choices
 from electra.inference.masked_lm import encode_marked
 from electra.inference.pipelines import AggregationStrategy, TokenClassification, answer_records, label_records, mask_records, token_records
-from electra.inference.replaced_tokens import EncodedText
+from electra.inference.replaced_tokens import EncodedText, encoded
 from electra.inference.text_io import Text, as_example
 from electra.inference.token_classification import unit_features
 
 if TYPE_CHECKING:
+    from electra.inference.backends import Array
     from electra.inference.predictor import Predictor
 
 Transform = Literal["default", "softmax", "sigmoid", "none"]
+Cut = Literal["", "right", "left", "never"]
+"""The end that a longer text loses; '': as the model's input spec says; 'never': it is refused."""
 Record = dict[str, Any]
+TokenIds = list[int]
+T = TypeVar("T")
 SHORTEST_WINDOW = 8
 """Tokens; a text of more than so many windows is above any limit of tokens, and no more of them are made."""
 
@@ -69,6 +78,11 @@ class Operation:
         """Whether each text needs a call of its own."""
         return False
 
+    @property
+    def immediate(self) -> bool:
+        """Whether `prepare` is all the work: every model can do it, and nothing waits in the queue."""
+        return False
+
     def prepare(self, predictor: Predictor, item: Any, max_tokens: int) -> PreparedText:
         """A text -> its inputs and their cost; above `max_tokens` not all inputs need be made. Several threads may call this at once."""
         raise NotImplementedError
@@ -85,23 +99,84 @@ class Classify(Operation):
     name: ClassVar[str] = "classify"
     transform: Transform = "default"
     """How logits become scores; 'default': as the model was trained, which for a regression is not at all."""
-    truncate: bool = False
-    """Whether a longer text is cut at its end, whatever the model's input spec says."""
-
-    def _model(self, predictor: Predictor) -> Answerer:
-        return predictor.classifier().with_options(truncate="head") if self.truncate else predictor.classifier()
+    cut: Cut = ""
 
     def prepare(self, predictor: Predictor, item: Text, max_tokens: int) -> PreparedText:
         """A pair that is read in windows has every window of one text with every window of the other."""
-        example = as_example(item)
-        features = self._model(predictor).featurize([example], max_tokens // SHORTEST_WINDOW + 1)
+        model, example = predictor.classifier(), as_example(item)
+        features = self._features(model, example, max_tokens // SHORTEST_WINDOW + 1)
         return PreparedText(example, _cost(features, 3 if example.text_pair else 2), features)
 
-    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[Record]]:
+    def _features(self, model: Answerer, example: Example, most: int) -> list[Features]:
+        return cut_features(model, example, self.cut) if self.cut else model.featurize([example], most)
+
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Every class of every text."""
         examples = [text.item for text in prepared]
         predictions = predictor.classifier().answer_features(examples, joined(prepared), batch_size, transform=self.transform)
         return [label_records(prediction, predictor.backend.labels) for prediction in predictions]
+
+
+@dataclass(frozen=True)
+class Rerank(Classify):
+    """(query, text) -> the only output of a cross-encoder."""
+
+    name: ClassVar[str] = "rerank"
+    transform: Transform = "sigmoid"
+
+    def prepare(self, predictor: Predictor, item: Text, max_tokens: int) -> PreparedText:
+        """An empty text is a second text all the same."""
+        if len(predictor.backend.labels) > 1:
+            raise UserError(f"{predictor.name} is not a re-ranker (it has {len(predictor.backend.labels)} classes); use /predict")
+        example = Example(id="", text=item.text, text_pair=item.pair)
+        features = self._features(predictor.classifier(), example, max_tokens // SHORTEST_WINDOW + 1)
+        return PreparedText(example, _cost(features, 3), features)
+
+    def _features(self, model: Answerer, example: Example, most: int) -> list[Features]:
+        return super()._features(model, example, most) if example.text_pair else cut_features(model, example, self.cut or "right")
+
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
+        """A number for every text."""
+        return [rows[0]["score"] for rows in super().run(predictor, prepared, batch_size)]
+
+
+def cut_features(model: Answerer, example: Example, cut: Cut) -> list[Features]:
+    """A text or pair -> its only input, cut by the rule of `tokenizers` ('longest_first'), which is also that of `transformers`.
+
+    Raises:
+        UserError: `cut` is 'never', and it is too long.
+    """
+    tokenizer, length = model.tokenizer, model.spec.max_length
+    first, *second = tokenizer.encode([example.text] if example.text_pair is None else [example.text, example.text_pair])
+    check_length(len(first) + sum(map(len, second)) + 2 + len(second), length, cut)
+    if second:
+        kept = longest_first(len(first), len(second[0]), length - 3)
+        ids, segments = tokenizer.wrap(shortened(first, kept[0], cut), shortened(second[0], kept[1], cut))
+    else:
+        ids, segments = tokenizer.wrap(shortened(first, length - 2, cut))
+    return [Features(ids=ids, segments=segments, example=0)]
+
+
+def check_length(num_tokens: int, max_length: int, cut: Cut) -> None:
+    """Raise a UserError, in the words of text-embeddings-inference, if a text is too long and must not be cut."""
+    if cut == "never" and num_tokens > max_length:
+        remedy = "set `truncate` to true, or leave it out to have all of it read"
+        raise UserError(f"`inputs` must have less than {max_length} tokens. Given: {num_tokens}; {remedy}")
+
+
+def longest_first(first: int, second: int, capacity: int) -> tuple[int, int]:
+    """Tokens of two texts -> how many of each are kept by `tokenizers`: the longer loses some, then both are cut to halves."""
+    shorter, longer = sorted((first, second))
+    longer = max(shorter, capacity - shorter) if shorter <= capacity else shorter
+    if shorter + longer > capacity:
+        shorter, longer = capacity // 2, capacity - capacity // 2
+    kept = (longer, shorter) if first > second else (shorter, longer)
+    return min(first, kept[0]), min(second, kept[1])
+
+
+def shortened(items: Sequence[T], number: int, cut: Cut) -> Sequence[T]:
+    """At most `number` of a text's tokens: its last if its left is cut, else its first."""
+    return items[max(0, len(items) - number) :] if cut == "left" else items[:number]
 
 
 @dataclass(frozen=True)
@@ -180,14 +255,45 @@ class Fill(Operation):
 class TokensOperation(Operation):
     """An operation on the tokens of one text, read in windows."""
 
-    truncate: bool = False
-    """Whether a longer text is cut at its end."""
+    cut: Cut = ""
+    prompt: str = ""
+    """What comes before each text."""
 
-    def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
+    def prepare(self, predictor: Predictor, item: str | TokenIds, max_tokens: int) -> PreparedText:
         """The text's tokens."""
-        ids, spans = predictor.tokenizer.encode_offsets(item)
-        length = predictor.max_length - 2 if self.truncate else len(ids)
-        return PreparedText(EncodedText(item, ids[:length], spans[:length]), single_cost(min(len(ids), length), predictor.max_length))
+        length = predictor.max_length
+        text = read_ids(predictor, item, self.prompt) if not isinstance(item, str) else encoded(self.prompt + item, predictor.tokenizer)
+        check_length(len(text.ids) + 2, length, self.cut)
+        if self.cut:
+            text = EncodedText(text.text, list(shortened(text.ids, length - 2, self.cut)), shortened(text.spans, length - 2, self.cut))
+        return PreparedText(text, single_cost(len(text.ids), length))
+
+
+def read_ids(predictor: Predictor, ids: TokenIds, prompt: str) -> EncodedText:
+    """Token ids of a request -> the text's tokens, as text-embeddings-inference reads ids: decoded, then tokenized again.
+
+    Raises:
+        UserError: an id that the vocabulary lacks, no [CLS] or [SEP] at the ends, or too many ids.
+    """
+    backend, tokenizer = predictor.tokenizer.backend, predictor.tokenizer
+    check_ids(predictor, ids)
+    if len(ids) > predictor.max_length:
+        raise UserError(f"`inputs` must have less than {predictor.max_length} tokens. Given: {len(ids)}; send the text, or fewer ids")
+    if prompt:
+        return encoded(prompt + backend.decode(ids, skip_special_tokens=True), tokenizer)
+    text = backend.decode(ids, skip_special_tokens=False)
+    again = backend.encode(text, add_special_tokens=False)
+    if len(again.ids) < 2 or (again.ids[0], again.ids[-1]) != (tokenizer.cls_id, tokenizer.sep_id):
+        raise UserError(
+            f"`inputs`: ids of a text begin with {tokenizer.cls_id} ([CLS]) and end with {tokenizer.sep_id} ([SEP]), as /tokenize gives them"
+        )
+    return EncodedText(text, again.ids[1:-1], again.offsets[1:-1])
+
+
+def check_ids(predictor: Predictor, ids: TokenIds) -> None:
+    """Raise a UserError for an id that the vocabulary lacks."""
+    if (largest := max(ids, default=0)) >= (size := predictor.tokenizer.backend.get_vocab_size()):
+        raise UserError(f"id {largest} is not in the vocabulary of {predictor.name}, which has {size} tokens (0 to {size - 1})")
 
 
 @dataclass(frozen=True)
@@ -196,11 +302,27 @@ class Embed(TokensOperation):
 
     name: ClassVar[str] = "embed"
     normalize: bool = True
+    dimensions: int | None = None
+    """Only so many numbers of each vector, its first."""
+
+    def prepare(self, predictor: Predictor, item: str | TokenIds, max_tokens: int) -> PreparedText:
+        """The text's tokens; more dimensions than there are cannot be given."""
+        size = predictor.backend.hidden_size
+        if self.dimensions is not None and self.dimensions > size:
+            raise UserError(f"`dimensions` {self.dimensions}: the vectors of {predictor.name} have {size}; give at most that")
+        return super().prepare(predictor, item, max_tokens)
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[float]]:
         """(D,) numbers each."""
         texts = (text.item for text in prepared)
-        return [row.tolist() for row in predictor.iterate_embeddings(texts, normalize=self.normalize, batch_size=batch_size)]
+        rows = predictor.iterate_embeddings(texts, normalize=self.normalize and not self.dimensions, batch_size=batch_size)
+        return [self._shortened(row).tolist() for row in rows]
+
+    def _shortened(self, row: Array) -> Array:
+        if self.dimensions is None:
+            return row
+        row = row[: self.dimensions]
+        return row / max(float(np.linalg.norm(row)), 1e-12) if self.normalize else row
 
 
 @dataclass(frozen=True)
@@ -209,7 +331,7 @@ class EmbedAll(TokensOperation):
 
     name: ClassVar[str] = "embed_all"
 
-    def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
+    def prepare(self, predictor: Predictor, item: str | TokenIds, max_tokens: int) -> PreparedText:
         """`hidden_size` numbers for each token."""
         text = super().prepare(predictor, item, max_tokens)
         return replace(text, cost=replace(text.cost, written=(text.cost.tokens + 2) * predictor.backend.hidden_size))
@@ -217,6 +339,62 @@ class EmbedAll(TokensOperation):
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[list[float]]]:
         """(L, D) numbers each."""
         return [rows.tolist() for rows in predictor.token_vectors((text.item for text in prepared), batch_size=batch_size)]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Ids and what is answered about them."""
+
+    ids: list[int]
+    answer: Any
+
+
+@dataclass(frozen=True)
+class TokenizerOperation(Operation):
+    """An operation of the tokenizer alone."""
+
+    @property
+    def immediate(self) -> bool:
+        """No model runs."""
+        return True
+
+    def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
+        """What `prepare` found."""
+        return [text.item.answer for text in prepared]
+
+
+@dataclass(frozen=True)
+class Tokenize(TokenizerOperation):
+    """Text -> [{"id", "text", "special", "start", "stop"}, ...], as text-embeddings-inference gives them: the places count bytes."""
+
+    name: ClassVar[str] = "tokenize"
+    add_special_tokens: bool = True
+    prompt: str = ""
+
+    def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
+        """The text's tokens; one that the text itself spells, such as [MASK], is no special one."""
+        text = self.prompt + item
+        found = predictor.tokenizer.backend.encode(text, add_special_tokens=self.add_special_tokens)
+        places = [0, *accumulate(len(character.encode()) for character in text)]
+        records = []
+        for index, token, special, (start, end) in zip(found.ids, found.tokens, found.special_tokens_mask, found.offsets, strict=True):
+            ends = {"start": None, "stop": None} if special else {"start": places[start], "stop": places[end]}
+            records.append({"id": index, "text": token if special else text[start:end], "special": bool(special), **ends})
+        return PreparedText(Tokens(found.ids, records), TextCost(len(found.ids), 1, len(found.ids)))
+
+
+@dataclass(frozen=True)
+class Decode(TokenizerOperation):
+    """Token ids -> text."""
+
+    name: ClassVar[str] = "decode"
+    skip_special_tokens: bool = True
+
+    def prepare(self, predictor: Predictor, item: TokenIds, max_tokens: int) -> PreparedText:
+        """The text."""
+        check_ids(predictor, item)
+        text = predictor.tokenizer.backend.decode(item, skip_special_tokens=self.skip_special_tokens)
+        return PreparedText(Tokens(item, text), TextCost(len(item), 1, len(item)))
 
 
 @dataclass(frozen=True)

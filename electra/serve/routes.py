@@ -1,53 +1,90 @@
-"""The routes: text-embeddings-inference's (/predict, /embed, /embed_all, /info), Hugging Face's payloads (POST /), /detect, /corrupt, /models."""
+"""The routes: text-embeddings-inference's, OpenAI's embeddings, Hugging Face's payloads by task, /detect, /corrupt, /models, /health, /metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import base64
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
 
-from electra import __version__
 from electra.inference.text_io import Text
 from electra.serve.limits import RequestError
 from electra.serve.middleware import CONTEXT
 from electra.serve.models import TASKS, Model
-from electra.serve.operations import AnswerQuestion, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, Tag
+from electra.serve.operations import (
+    AnswerQuestion,
+    Classify,
+    Corrupt,
+    Cut,
+    Decode,
+    Detect,
+    Embed,
+    EmbedAll,
+    Fill,
+    Operation,
+    Rerank,
+    Tag,
+    Tokenize,
+)
 from electra.serve.schemas import (
     ClassScore,
     CorruptedText,
     CorruptRequest,
+    DecodeRequest,
     DetectedToken,
     DetectRequest,
+    EmbedAllRequest,
     EmbedRequest,
     Error,
-    InferenceRequest,
+    FeatureExtractionParameters,
+    FeatureExtractionRequest,
+    FillMaskRequest,
     Info,
     Models,
+    OpenAIError,
+    OpenAIRequest,
+    OpenAIResponse,
     Pair,
-    Parameters,
     PredictRequest,
-    QuestionWithContext,
+    QuestionAnsweringRequest,
+    Rank,
+    ReplacedTokensRequest,
+    RerankRequest,
+    SimilarityRequest,
+    SimpleToken,
+    TextClassificationRequest,
+    TokenClassificationRequest,
+    TokenizeRequest,
+    Truncation,
 )
 from electra.serve.service import Serving
 
 # ---- shared by the routes ----
 
 
-ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    400: {"model": Error, "description": "Not valid JSON"},
-    401: {"model": Error, "description": "No token, or a wrong one"},
-    404: {"model": Error, "description": "No model of that name"},
-    408: {"model": Error, "description": "The body came too slowly"},
-    413: {"model": Error, "description": "Too much at once: body, texts or tokens"},
-    415: {"model": Error, "description": "Not sent as JSON"},
-    422: {"model": Error, "description": "Something else was expected"},
-    424: {"model": Error, "description": "The model cannot answer this"},
-    429: {"model": Error, "description": "Too many are waiting; Retry-After says for how long"},
-    503: {"model": Error, "description": "Shutting down"},
-    504: {"model": Error, "description": "No answer in time"},
-}
+def error_responses(form: type[Any]) -> dict[int | str, dict[str, Any]]:
+    """The answers of a route that are not 200, for the document."""
+    return {
+        400: {"model": form, "description": "Not valid JSON, or nothing to answer"},
+        401: {"model": form, "description": "No token, or a wrong one"},
+        404: {"model": form, "description": "No model of that name"},
+        408: {"model": form, "description": "The body came too slowly"},
+        413: {"model": form, "description": "Too much at once: body, texts or tokens"},
+        415: {"model": form, "description": "Not sent as JSON"},
+        422: {"model": form, "description": "Something else was expected, or a field is not known"},
+        424: {"model": form, "description": "The model cannot answer this"},
+        429: {"model": form, "description": "Too many are waiting; Retry-After says for how long"},
+        503: {"model": form, "description": "Shutting down"},
+        504: {"model": form, "description": "No answer in time"},
+    }
+
+
+ERROR_RESPONSES = error_responses(Error)
 
 
 def serving_of(request: Request) -> Serving:
@@ -65,9 +102,9 @@ def model_of(request: Request) -> Model:
     return serving_of(request).find(request.path_params.get("name"))
 
 
-async def ask(request: Request, operation: Operation, items: Sequence[Any]) -> list[Any]:
+async def ask(request: Request, operation: Operation, items: Sequence[Any], model: Model | None = None) -> list[Any]:
     """A request's texts -> their answers (see `Serving.ask`)."""
-    return await serving_of(request).ask(request.scope[CONTEXT], model_of(request), operation, items)
+    return await serving_of(request).ask(request.scope[CONTEXT], model or model_of(request), operation, items)
 
 
 def as_json(value: Any) -> Response:
@@ -75,53 +112,119 @@ def as_json(value: Any) -> Response:
     return Response(to_json(value), media_type="application/json")
 
 
+def cut_of(body: Truncation) -> Cut:
+    """`truncate` and `truncation_direction` -> what a longer text loses."""
+    if body.truncate is None:
+        return ""
+    return "never" if not body.truncate else "left" if body.truncation_direction.lower() == "left" else "right"
+
+
+def prompt_of(model: Model, name: str | None) -> str:
+    """A prompt's name -> what comes before each text.
+
+    Raises:
+        RequestError: 422, the model has no such prompt.
+    """
+    if name is None:
+        return ""
+    raise RequestError(422, f"`prompt_name` '{name[:64]}': model '{model.name}' has no prompts; leave it out", "question")
+
+
+def as_list(inputs: Any) -> list[Any]:
+    """A text, its token ids, or a list of these -> a list of these.
+
+    Raises:
+        RequestError: 400, a text's ids are an empty list.
+    """
+    items = [inputs] if isinstance(inputs, str) or (inputs and isinstance(inputs[0], int)) else inputs
+    if [] in items:
+        raise RequestError(400, "`inputs` cannot be empty", "empty")
+    return items  # type: ignore[no-any-return]
+
+
+# ---- text-embeddings-inference ----
+
+
 tei_router = APIRouter(tags=["text-embeddings-inference"], responses=ERROR_RESPONSES)
 
 
-@tei_router.post("/predict", response_model=list[ClassScore] | list[list[ClassScore]])
+@tei_router.post("/predict", response_model=list[ClassScore] | list[list[ClassScore]], summary="Classify")
 async def predict(body: PredictRequest, request: Request) -> Response:
     """Classify a text, a pair of texts, or a batch of them: every class with its score, the best first."""
     items, single = sequences(body.inputs)
-    answers = await ask(request, Classify(transform="none" if body.raw_scores else "default", truncate=body.truncate), items)
+    answers = await ask(request, Classify(transform="none" if body.raw_scores else "default", cut=cut_of(body)), items)
     return as_json(answers[0] if single else answers)
 
 
-@tei_router.post("/embed", response_model=list[list[float]])
+@tei_router.post("/rerank", response_model=list[Rank], summary="Rank texts by a query")
+async def rerank(body: RerankRequest, request: Request) -> Response:
+    """Score texts by a query with a cross-encoder, a classifier of one output: the best first."""
+    if not body.texts:
+        raise RequestError(400, "`texts` cannot be empty", "empty")
+    operation = Rerank(transform="none" if body.raw_scores else "sigmoid", cut=cut_of(body))
+    scores = await ask(request, operation, [Text(body.query, text) for text in body.texts])
+    # Sorted upwards, then reversed, as there: of equal scores the later text comes first.
+    order = sorted(range(len(scores)), key=lambda index: scores[index])[::-1]
+    texts = [{"text": text} if body.return_text else {} for text in body.texts]
+    return as_json([{"index": index, **texts[index], "score": scores[index]} for index in order])
+
+
+@tei_router.post("/embed", response_model=list[list[float]], summary="Vectors of texts")
 async def embed(body: EmbedRequest, request: Request) -> Response:
-    """One vector for each text: the mean of its last hidden states."""
-    return as_json(await ask(request, Embed(normalize=body.normalize, truncate=body.truncate), as_list(body.inputs)))
+    """One vector for each text: the mean of its last hidden states, unless the model's folder says otherwise."""
+    return as_json(await vectors(request, body, as_list(body.inputs), normalize=body.normalize, dimensions=body.dimensions))
 
 
-@tei_router.post("/embed_all", response_model=list[list[list[float]]])
-async def embed_all(body: EmbedRequest, request: Request) -> Response:
+async def vectors(request: Request, body: Any, items: list[Any], *, normalize: bool, dimensions: int | None = None) -> list[list[float]]:
+    """Texts -> their vectors; `body` has `truncate`, `truncation_direction` and `prompt_name`."""
+    prompt = prompt_of(model_of(request), body.prompt_name)
+    return await ask(request, Embed(cut=cut_of(body), prompt=prompt, normalize=normalize, dimensions=dimensions), items)
+
+
+@tei_router.post("/embed_all", response_model=list[list[list[float]]], summary="Vectors of tokens")
+async def embed_all(body: EmbedAllRequest, request: Request) -> Response:
     """One vector for each token of each text, [CLS] and [SEP] included."""
-    return as_json(await ask(request, EmbedAll(truncate=body.truncate), as_list(body.inputs)))
+    prompt = prompt_of(model_of(request), body.prompt_name)
+    return as_json(await ask(request, EmbedAll(cut=cut_of(body), prompt=prompt), as_list(body.inputs)))
 
 
-@tei_router.get("/info", response_model=Info)
+@tei_router.post("/embed_sparse", response_model=list[Any], summary="Sparse vectors (refused)")
+async def embed_sparse(body: EmbedAllRequest, request: Request) -> Response:
+    """Refused with 424: no model here is a SPLADE."""
+    message = f"model '{model_of(request).name}' is not an embedding model with SPLADE pooling; use /embed"
+    raise RequestError(424, message, "ability")
+
+
+@tei_router.post("/similarity", response_model=list[float], summary="Compare sentences")
+async def similarity(body: SimilarityRequest, request: Request) -> Response:
+    """The cosine of a sentence's vector with that of each of the others."""
+    if not body.inputs.sentences:
+        raise RequestError(400, "`inputs.sentences` cannot be empty", "empty")
+    given = body.parameters
+    prompt, cut = (prompt_of(model_of(request), given.prompt_name), cut_of(given)) if given else ("", "")
+    items = [body.inputs.source_sentence, *body.inputs.sentences]
+    first, *others = np.asarray(await ask(request, Embed(cut=cut, prompt=prompt), items), dtype=np.float64)  # type: ignore[arg-type]
+    return as_json([float(np.clip(first @ other, -1, 1)) for other in others])
+
+
+@tei_router.post("/tokenize", response_model=list[list[SimpleToken]], summary="Texts to tokens")
+async def tokenize(body: TokenizeRequest, request: Request) -> Response:
+    """The tokens of each text; `start` and `stop` count bytes of UTF-8."""
+    operation = Tokenize(add_special_tokens=body.add_special_tokens, prompt=prompt_of(model_of(request), body.prompt_name))
+    return as_json(await ask(request, operation, as_list(body.inputs)))
+
+
+@tei_router.post("/decode", response_model=list[str], summary="Tokens to texts")
+async def decode(body: DecodeRequest, request: Request) -> Response:
+    """The text of each list of token ids."""
+    ids = as_list(body.ids)
+    return as_json(await ask(request, Decode(skip_special_tokens=body.skip_special_tokens), ids))
+
+
+@tei_router.get("/info", response_model=Info, summary="The model and its limits")
 async def info(request: Request) -> Response:
     """The model, its input spec, and the limits of a request."""
-    model, limits = model_of(request), serving_of(request).limits
-    labels = list(model.predictor.backend.labels)
-    kind: dict[str, Any] = {"embedding": {"pooling": "mean"}}
-    if model.role == "classifier":
-        kind = {
-            "classifier": {"id2label": {str(i): label for i, label in enumerate(labels)}, "label2id": {label: i for i, label in enumerate(labels)}}
-        }
-    return as_json(
-        {
-            "model_id": model.name,
-            "model_type": kind,
-            "max_concurrent_requests": limits.max_requests,
-            "max_input_length": model.predictor.max_length,
-            "max_length": model.predictor.max_length,
-            "truncate": model.predictor.spec.truncate,
-            "max_batch_tokens": limits.max_batch_tokens,
-            "max_client_batch_size": limits.max_texts,
-            "auto_truncate": False,
-            "version": __version__,
-        }
-    )
+    return as_json(model_of(request).info(serving_of(request).limits))
 
 
 def sequences(inputs: Any) -> tuple[list[Text], bool]:
@@ -130,11 +233,13 @@ def sequences(inputs: Any) -> tuple[list[Text], bool]:
     A flat list is one input, of one text or two; a batch is a list of such lists.
 
     Raises:
-        RequestError: 422, a flat list of more than two, or lists and texts mixed.
+        RequestError: 422, an empty list, a flat list of more than two, or lists and texts mixed.
     """
     if isinstance(inputs, str):
         return [Text(inputs)], True
-    if inputs and all(isinstance(part, str) for part in inputs):
+    if not inputs:
+        raise RequestError(422, "`inputs` is an empty list; give a text, a pair of texts, or a batch [[text], [text, text], ...]", "question")
+    if all(isinstance(part, str) for part in inputs):
         if len(inputs) > 2:
             raise RequestError(422, '`inputs` is one flat list: write a batch as [["first text"], ["second text"], ["a", "pair"]]', "question")
         return [Text(*inputs)], True
@@ -143,82 +248,158 @@ def sequences(inputs: Any) -> tuple[list[Text], bool]:
     return [Text(*part) for part in inputs], False
 
 
-def as_list(inputs: str | list[str]) -> list[str]:
-    """One text or several -> several."""
-    return [inputs] if isinstance(inputs, str) else inputs
+# ---- OpenAI's embeddings ----
+
+
+openai_router = APIRouter(tags=["OpenAI"], responses=error_responses(OpenAIError))
+
+
+@openai_router.post("/v1/embeddings", response_model=OpenAIResponse, summary="Vectors, for OpenAI's clients")
+@openai_router.post("/embeddings", response_model=OpenAIResponse, summary="The same, with a shorter address")
+async def openai_embed(body: OpenAIRequest, request: Request) -> Response:
+    """One vector of length one for each text. A text that is too long is read as the model was trained."""
+    model = _named_model(request, body.model)
+    found = await ask(request, Embed(dimensions=body.dimensions), as_list(body.input), model)
+    data = [{"object": "embedding", "embedding": _encoded(row, body.encoding_format), "index": index} for index, row in enumerate(found)]
+    read = request.scope[CONTEXT].read
+    return as_json({"object": "list", "data": data, "model": model.name, "usage": {"prompt_tokens": read, "total_tokens": read}})
+
+
+def _named_model(request: Request, name: str | None) -> Model:
+    """The model of OpenAI's field `model`. Where there is no choice, one model or one that the address names, any name will do, as in
+    text-embeddings-inference."""
+    chosen = model_of(request)
+    serving = serving_of(request)
+    return chosen if name is None or len(serving.models) == 1 or "name" in request.path_params else serving.find(name)
+
+
+def _encoded(row: list[float], form: str) -> list[float] | str:
+    return base64.b64encode(np.asarray(row, dtype="<f4").tobytes()).decode() if form == "base64" else row
 
 
 # ---- Hugging Face's payloads: {"inputs", "parameters", "options"}, as `huggingface_hub.InferenceClient` sends them ----
 
 
 hf_router = APIRouter(tags=["Hugging Face"], responses=ERROR_RESPONSES)
-TaskName = Literal["text-classification", "token-classification", "question-answering", "fill-mask", "feature-extraction", "replaced-token-detection"]
 
 
-@hf_router.post("/pipeline/{task}", response_model=list[Any] | dict[str, Any])
-async def run_task(task: TaskName, body: InferenceRequest, request: Request) -> Response:
-    """Answer as the named pipeline does."""
-    return await answered(request, task, body)
-
-
-async def infer(body: InferenceRequest, request: Request) -> Response:
-    """Answer as the pipeline of the model's own task does."""
-    model = model_of(request)
-    return await answered(request, TASKS.get(model.role) or _task_of(body, model), body)
-
-
-async def answered(request: Request, task: str, body: InferenceRequest) -> Response:
-    """A payload -> the task's answer: of one input, or a list of those of several.
-
-    Raises:
-        RequestError: 422, the inputs are not those of the task; or as `Serving.ask`.
-    """
+@hf_router.post("/pipeline/text-classification", response_model=list[list[ClassScore]], summary="Classify")
+async def text_classification(body: TextClassificationRequest, request: Request) -> Response:
+    """The classes of each text with their scores, the best first: a list for each text, also for one."""
     given = body.parameters
-    operation = operation_for(task, body)
-    items = [_item(task, part) for part in (body.inputs if isinstance(body.inputs, list) else [body.inputs])]
-    answers: list[Any] = await ask(request, operation, items)
-    if task == "text-classification":
-        # The clients expect a list of lists, of one text too.
-        return as_json([answer[: given.top_k] for answer in answers])
-    several = isinstance(body.inputs, list) or task in ("feature-extraction", "replaced-token-detection")
-    return as_json(answers if several else answers[0])
+    items = [Text(part.text, part.text_pair) if isinstance(part, Pair) else Text(part) for part in several(body.inputs)]
+    answers = await ask(request, Classify(transform=given.function_to_apply or "default", cut=cut_of(given)), items)
+    return as_json([answer[: given.top_k] for answer in answers])
 
 
-def operation_for(task: str, body: InferenceRequest) -> Operation:
-    """A task and its parameters -> the operation."""
-    given: Parameters = body.parameters
-    truncate = bool(body.truncate or given.truncate)
-    if task == "text-classification":
-        return Classify(transform=given.function_to_apply or "default", truncate=truncate)
-    if task == "token-classification":
-        ignored = ("O",) if given.ignore_labels is None else tuple(given.ignore_labels)
-        return Tag(strategy=given.aggregation_strategy or "simple", ignore_labels=ignored)
-    if task == "question-answering":
-        return AnswerQuestion(given.top_k or 1, given.handle_impossible_answer, given.max_answer_len, given.doc_stride)
-    if task == "fill-mask":
-        return Fill(top_k=given.top_k or 5, targets=tuple(given.targets or ()))
-    if task == "replaced-token-detection":
-        return Detect()
-    normalize = given.normalize if body.normalize is None else body.normalize
-    return Embed(normalize=normalize is not False, truncate=truncate)
+@hf_router.post("/pipeline/token-classification", response_model=list[Any], summary="Find entities, or tag tokens")
+async def token_classification(body: TokenClassificationRequest, request: Request) -> Response:
+    """The entities of a text, or its tokens with their tags; a list of these for a list of texts."""
+    given = body.parameters
+    ignored = ("O",) if given.ignore_labels is None else tuple(given.ignore_labels)
+    return await answered(request, Tag(strategy=given.aggregation_strategy or "simple", ignore_labels=ignored), body.inputs)
 
 
-def _item(task: str, part: Any) -> Any:
-    if task == "question-answering":
-        if isinstance(part, QuestionWithContext):
-            return part.question, part.context
-        raise RequestError(422, '`inputs` of question-answering: {"question": text, "context": text}, or a list of these', "question")
-    if task == "text-classification" and isinstance(part, Pair):
-        return Text(part.text, part.text_pair)
-    if not isinstance(part, str):
-        raise RequestError(422, f"`inputs` of {task}: a text, or a list of texts", "question")
-    return Text(part) if task == "text-classification" else part
+@hf_router.post("/pipeline/question-answering", response_model=list[Any] | dict[str, Any], summary="Answer a question")
+async def question_answering(body: QuestionAnsweringRequest, request: Request) -> Response:
+    """The part of the context that answers the question; with `top_k` above 1 a list of these; a list for a list of questions."""
+    given = body.parameters
+    operation = AnswerQuestion(given.top_k or 1, given.handle_impossible_answer, given.max_answer_len, given.doc_stride)
+    answers = await ask(request, operation, [(part.question, part.context) for part in several(body.inputs)])
+    return as_json(answers if isinstance(body.inputs, list) else answers[0])
 
 
-def _task_of(body: InferenceRequest, model: Model) -> str:
-    texts = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+@hf_router.post("/pipeline/fill-mask", response_model=list[Any], summary="Fill masks")
+async def fill_mask(body: FillMaskRequest, request: Request) -> Response:
+    """The likeliest words for a text's mask, for each of them where it has several; a list of these for a list of texts."""
+    return await answered(request, Fill(top_k=body.parameters.top_k or 5, targets=tuple(body.parameters.targets or ())), body.inputs)
+
+
+@hf_router.post("/pipeline/feature-extraction", response_model=list[list[float]], summary="Vectors of texts")
+async def feature_extraction(body: FeatureExtractionRequest, request: Request) -> Response:
+    """One vector for each text, as POST /embed."""
+    given: FeatureExtractionParameters = body if body.parameters is None else body.parameters
+    found = await vectors(request, given, as_list(body.inputs), normalize=given.normalize is not False, dimensions=given.dimensions)
+    return as_json(found)
+
+
+@hf_router.post("/pipeline/replaced-token-detection", response_model=list[list[DetectedToken]], summary="Detect replaced tokens")
+async def replaced_token_detection(body: ReplacedTokensRequest, request: Request) -> Response:
+    """Each token of each text with the probability that it was replaced."""
+    return as_json(await ask(request, Detect(threshold=body.parameters.threshold), as_list(body.inputs)))
+
+
+@hf_router.post("/pipeline/sentence-similarity", response_model=list[float], summary="Compare sentences")
+async def sentence_similarity(body: SimilarityRequest, request: Request) -> Response:
+    """As POST /similarity."""
+    return await similarity(body, request)
+
+
+async def answered(request: Request, operation: Operation, inputs: Any) -> Response:
+    """A text -> its answer, a list of texts -> a list of answers."""
+    answers = await ask(request, operation, several(inputs))
+    return as_json(answers if isinstance(inputs, list) else answers[0])
+
+
+def several(inputs: Any) -> list[Any]:
+    """One input or a list of them -> a list."""
+    return inputs if isinstance(inputs, list) else [inputs]
+
+
+FORMS: dict[str, tuple[type[BaseModel], Callable[[Any, Request], Awaitable[Response]]]] = {
+    "text-classification": (TextClassificationRequest, text_classification),
+    "token-classification": (TokenClassificationRequest, token_classification),
+    "question-answering": (QuestionAnsweringRequest, question_answering),
+    "fill-mask": (FillMaskRequest, fill_mask),
+    "feature-extraction": (FeatureExtractionRequest, feature_extraction),
+    "replaced-token-detection": (ReplacedTokensRequest, replaced_token_detection),
+    "sentence-similarity": (SimilarityRequest, sentence_similarity),
+    "predict": (PredictRequest, predict),
+    "rerank": (RerankRequest, rerank),
+}
+"""Task -> the form of its body and what answers it; the last two are text-embeddings-inference's bodies at POST /."""
+
+
+@hf_router.post("/pipeline/{task}", include_in_schema=False)
+async def unknown_task(request: Request) -> Response:
+    """Refuse a task that is not served, by name."""
+    known = ", ".join(task for task, (kind, _) in FORMS.items() if kind.__name__ not in ("PredictRequest", "RerankRequest"))
+    raise RequestError(422, f"task '{request.path_params['task'][:40]}' is not served; known: {known}", "question")
+
+
+async def infer(request: Request) -> Response:
+    """Answer as the pipeline of the model's own task does. What the body asks for decides where a model can do more: `query` and `texts` are ranked,
+    `source_sentence` is compared, and `raw_scores`, `truncate` or `truncation_direction` next to `inputs` mean POST /predict."""
+    model, body = model_of(request), from_json(await request.body())
+    kind, answer = FORMS[_form_of(body, model) if isinstance(body, dict) else "feature-extraction"]
+    try:
+        return await answer(kind.model_validate(body), request)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False, include_input=False)) from None
+
+
+def _form_of(body: dict[str, Any], model: Model) -> str:
+    inputs = body.get("inputs")
+    first = inputs[0] if isinstance(inputs, list) and inputs else inputs
+    if "inputs" not in body and body.keys() & {"query", "texts"}:
+        return "rerank"
+    if isinstance(first, dict) and first.keys() & {"source_sentence", "sentences"}:
+        return "sentence-similarity"
+    if model.role in TASKS:
+        task = TASKS[model.role]
+        tei = task == "text-classification" and body.keys() & {"raw_scores", "truncate", "truncation_direction"}
+        return "predict" if tei else task
     masks = ("[MASK]", model.predictor.tokenizer.pieces[model.predictor.tokenizer.mask_id]) if "fill" in model.abilities else ()
-    return "fill-mask" if any(mask in text for mask in masks for text in texts if isinstance(text, str)) else "feature-extraction"
+    return "fill-mask" if any(mask in text for mask in masks for text in several(inputs) if isinstance(text, str)) else "feature-extraction"
+
+
+INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"anyOf": [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind, _ in FORMS.values()]}}},
+    }
+}
+"""The body of POST / in the OpenAPI document."""
 
 
 # ---- /detect, /corrupt, /models, /health, /metrics ----
@@ -228,31 +409,35 @@ own_router = APIRouter(tags=["electra"], responses=ERROR_RESPONSES)
 server = APIRouter(tags=["server"], responses={401: ERROR_RESPONSES[401]})
 
 
-@own_router.post("/detect", response_model=list[list[DetectedToken]])
+@own_router.post("/detect", response_model=list[list[DetectedToken]], summary="Detect replaced tokens")
 async def detect(body: DetectRequest, request: Request) -> Response:
     """Each token of each text with the probability that it was replaced."""
     return as_json(await ask(request, Detect(threshold=body.threshold), as_list(body.inputs)))
 
 
-@own_router.post("/corrupt", response_model=CorruptedText)
+@own_router.post("/corrupt", response_model=CorruptedText, summary="Replaced-token detection step by step")
 async def corrupt(body: CorruptRequest, request: Request) -> Response:
     """Mask a text, fill it by the generator, and detect by the discriminator; the same seed gives the same answer."""
     (answer,) = await ask(request, Corrupt(mask_prob=body.mask_prob, temperature=body.temperature, seed=body.seed), [body.inputs])
     return as_json(answer)
 
 
-@server.get("/models", response_model=Models)
+@server.get("/models", response_model=Models, summary="The served models")
 async def models(request: Request) -> Response:
     """The served models; the first answers at the root, each at /models/NAME."""
     return as_json({"models": [model.describe() for model in serving_of(request).models.values()]})
 
 
 async def describe_model(request: Request) -> Response:
-    """One model."""
+    """One model: its name, role, task, labels, input spec and abilities."""
     return as_json(model_of(request).describe())
 
 
-@server.get("/health", responses={200: {"description": "Requests are taken"}, 503: {"model": Error, "description": "Shutting down, or broken"}})
+@server.get(
+    "/health",
+    responses={200: {"description": "Requests are taken"}, 503: {"model": Error, "description": "Shutting down, or broken"}},
+    summary="Whether requests are taken",
+)
 async def health(request: Request) -> Response:
     """Whether requests are taken. Needs no token."""
     if not serving_of(request).healthy:
@@ -260,7 +445,12 @@ async def health(request: Request) -> Response:
     return as_json({"status": "ok"})
 
 
-@server.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}})
+@server.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
+    summary="Metrics for Prometheus",
+)
 async def metrics(request: Request) -> Response:
     """Counts, latencies, batches and queues for Prometheus."""
     return Response(serving_of(request).metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,44 +1,224 @@
-"""JSON bodies of requests and answers, as the OpenAPI document shows them; unknown keys are ignored, as in the servers whose routes these are."""
+"""JSON bodies of requests and answers, as the OpenAPI document shows them. A field that is not known is refused by name, at every depth."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
 
-Text: TypeAlias = Annotated[str, Field(examples=["a gripping film"])]
-TopK: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
+UNKNOWN = "unknown_field"
+"""Type of the validation error of a field that is not known."""
+OTHER_TASKS = {
+    **dict.fromkeys(("candidate_labels", "multi_label", "hypothesis_template"), "zero-shot-classification"),
+    **dict.fromkeys(("table", "query"), "table-question-answering"),
+    **dict.fromkeys(("generate_parameters", "clean_up_tokenization_spaces"), "summarization and translation"),
+    **dict.fromkeys(("src_lang", "tgt_lang"), "translation"),
+    **dict.fromkeys(("max_new_tokens", "return_full_text", "do_sample", "temperature"), "text-generation"),
+    **dict.fromkeys(("messages",), "chat completion"),
+    **dict.fromkeys(("image",), "images"),
+}
+"""Field of `InferenceClient` -> its task, where no model here can answer that."""
 
 
 class Request(BaseModel):
-    """An object whose known keys have the right types."""
+    """An object of known keys with the right types."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        unknown = [key for key in value if key not in cls.model_fields] if isinstance(value, dict) else []
+        if unknown:
+            names = ", ".join(repr(str(key)[:40]) for key in unknown[:4])
+            task = next((f" (of {OTHER_TASKS[key]}, which is not served)" for key in unknown if key in OTHER_TASKS), "")
+            known = ", ".join(cls.model_fields)
+            raise PydanticCustomError(UNKNOWN, "{message}", {"message": f"unknown field {names}{task}; known: {known}"})
+        return value
+
+
+def expected(what: str) -> WrapValidator:
+    """Of a value in several forms: one error that says what was expected, in place of one for each form; an unknown field is named all the same."""
+
+    def check(value: Any, inner: Callable[[Any], Any]) -> Any:
+        try:
+            return inner(value)
+        except ValidationError as error:
+            unknown = [found["msg"] for found in error.errors(include_url=False) if found["type"] == UNKNOWN]
+            kind, message = (UNKNOWN, unknown[0]) if unknown else ("expected", f"expected {what}")
+            raise PydanticCustomError(kind, "{message}", {"message": message}) from None  # type: ignore[arg-type]
+
+    return WrapValidator(check)
+
+
+TopK: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
+Texts: TypeAlias = Annotated[str | list[str], expected("a text, or a list of texts")]
+TokenIds: TypeAlias = list[Annotated[int, Field(ge=0, lt=2**32)]]
+TextsOrIds: TypeAlias = Annotated[str | TokenIds | list[str | TokenIds], expected("a text, its token ids, or a list of texts and lists of token ids")]
+Dimensions: TypeAlias = Annotated[int, Field(ge=1, description="Only so many numbers of each vector, its first; normalized afterwards (Matryoshka).")]
+PromptName: TypeAlias = Annotated[
+    str, Field(description="Name of a prompt of the sentence-transformers folder; it is put before each text. Default: none.")
+]
 
 
 # ---- text-embeddings-inference ----
 
 
-class PredictRequest(Request):
+class Truncation(Request):
+    """What is read of a text that is longer than the model's input."""
+
+    truncate: bool | None = Field(
+        default=None, description="true: cut; false: refuse with 422; not given: as the model was trained, which may be in windows."
+    )
+    truncation_direction: Literal["left", "right", "Left", "Right"] = Field(
+        default="right", description="Which end `truncate` cuts off: with 'right' the beginning is kept."
+    )
+
+
+class PredictRequest(Truncation):
     """POST /predict."""
 
     inputs: Annotated[
         str | list[str | Annotated[list[str], Field(min_length=1, max_length=2)]],
+        expected("a text, a pair of texts, or a batch [[text], [text, text], ...]"),
         Field(
             description="A text; a pair [text, text]; or a batch [[text], [text, text], ...]. A list of one or two plain texts is one text or pair.",
             examples=["a gripping film", [["a gripping film"], ["a dull film"]]],
         ),
     ]
     raw_scores: bool = Field(default=False, description="Logits in place of probabilities.")
-    truncate: bool = Field(default=False, description="Cut a longer text at its end, whatever the model's input spec says.")
 
 
-class EmbedRequest(Request):
-    """POST /embed and /embed_all."""
+class EmbedAllRequest(Truncation):
+    """POST /embed_all and /embed_sparse."""
 
-    inputs: str | list[str] = Field(examples=["a sentence", ["a sentence", "another"]])
-    normalize: bool = Field(default=True, description="Vectors of length one (for /embed).")
-    truncate: bool = False
+    inputs: TextsOrIds = Field(
+        description="A text or its token ids, or a list of these. Ids are those of POST /tokenize, [CLS] and [SEP] included.",
+        examples=["a sentence", ["a sentence", "another"]],
+    )
+    prompt_name: PromptName | None = None
+
+
+class EmbedRequest(EmbedAllRequest):
+    """POST /embed."""
+
+    normalize: bool = Field(default=True, description="Vectors of length one.")
+    dimensions: Dimensions | None = None
+
+
+class RerankRequest(Truncation):
+    """POST /rerank."""
+
+    query: str = Field(examples=["who cooked the meal?"])
+    texts: list[str] = Field(examples=[["the chef cooked the meal", "it rained"]])
+    raw_scores: bool = Field(default=False, description="The logit in place of its sigmoid.")
+    return_text: bool = Field(default=False, description="Repeat the texts in the answer.")
+
+
+class Rank(BaseModel):
+    """A text's place in the request and its score."""
+
+    index: int
+    text: str | None = None
+    score: float
+
+
+class Sentences(Request):
+    """A sentence and those it is compared with."""
+
+    source_sentence: str
+    sentences: list[str]
+
+
+class SimilarityParameters(Truncation):
+    """Options of POST /similarity."""
+
+    prompt_name: PromptName | None = None
+
+
+class Options(Request):
+    """Options of Hugging Face's inference API. None changes an answer: nothing is cached here, and models are always loaded."""
+
+    use_cache: bool | None = None
+    wait_for_model: bool | None = None
+    use_gpu: bool | None = None
+
+
+class SimilarityRequest(Request):
+    """POST /similarity."""
+
+    inputs: Sentences = Field(examples=[{"source_sentence": "a gripping film", "sentences": ["a thrilling movie", "it rained"]}])
+    parameters: SimilarityParameters | None = None
+    options: Options | None = None
+
+
+class TokenizeRequest(Request):
+    """POST /tokenize."""
+
+    inputs: Texts = Field(examples=["a sentence", ["a sentence", "another"]])
+    add_special_tokens: bool = Field(default=True, description="[CLS] and [SEP], too.")
+    prompt_name: PromptName | None = None
+
+
+class SimpleToken(BaseModel):
+    """A token; `start` and `stop` count the bytes of the text in UTF-8. A special one that was added has none."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
+
+
+class DecodeRequest(Request):
+    """POST /decode."""
+
+    ids: Annotated[TokenIds | list[TokenIds], expected("a list of token ids, or a list of such lists")] = Field(examples=[[2, 5, 3]])
+    skip_special_tokens: bool = True
+
+
+class OpenAIRequest(Request):
+    """POST /v1/embeddings."""
+
+    input: TextsOrIds = Field(examples=["a sentence", ["a sentence", "another"]], description="As `inputs` of POST /embed.")
+    model: str | None = Field(default=None, description="A served model, where several are served and the address names none.")
+    user: str | None = Field(default=None, description="Changes nothing.")
+    encoding_format: Literal["float", "base64"] = Field(default="float", description="base64: of float32 numbers, little-endian.")
+    dimensions: Dimensions | None = None
+
+
+class OpenAIEmbedding(BaseModel):
+    """A vector, as numbers or in base64."""
+
+    object: Literal["embedding"]
+    embedding: list[float] | str
+    index: int
+
+
+class OpenAIUsage(BaseModel):
+    """Tokens read, [CLS] and [SEP] included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class OpenAIResponse(BaseModel):
+    """Vectors of the texts, in their order."""
+
+    object: Literal["list"]
+    data: list[OpenAIEmbedding]
+    model: str
+    usage: OpenAIUsage
+
+
+class OpenAIError(BaseModel):
+    """Every answer of POST /v1/embeddings that is not 200."""
+
+    message: str
+    code: int
+    type: str
 
 
 class ClassScore(BaseModel):
@@ -51,13 +231,6 @@ class ClassScore(BaseModel):
 # ---- Hugging Face ----
 
 
-class QuestionWithContext(Request):
-    """A question and the text that answers it."""
-
-    question: str
-    context: str
-
-
 class Pair(Request):
     """Two texts to classify together."""
 
@@ -65,31 +238,108 @@ class Pair(Request):
     text_pair: str | None = None
 
 
-class Parameters(Request):
-    """Options of the tasks, with the names of `transformers` and `InferenceClient`; those of other tasks are ignored."""
+class TextClassificationParameters(Truncation):
+    """As in `transformers`, and text-embeddings-inference's `truncate`."""
 
-    top_k: TopK | None = None
-    function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
+    top_k: TopK | None = Field(default=None, description="The best so many classes; default: all.")
+    function_to_apply: Literal["sigmoid", "softmax", "none"] | None = Field(default=None, description="Default: as the model was trained.")
+
+
+class TextClassificationRequest(Request):
+    """POST /pipeline/text-classification."""
+
+    inputs: Annotated[str | Pair | list[str | Pair], expected('a text, {"text": ..., "text_pair": ...}, or a list of these')] = Field(
+        examples=["a gripping film", {"text": "a film", "text_pair": "it was good"}]
+    )
+    parameters: TextClassificationParameters = TextClassificationParameters()
+    options: Options | None = None
+
+
+class TokenClassificationParameters(Request):
+    """As in `transformers`; the strategy 'spans' is that of 'electra predict'."""
+
     aggregation_strategy: Literal["none", "simple", "first", "average", "max", "spans"] | None = None
     ignore_labels: list[str] | None = None
-    targets: Annotated[list[str], Field(max_length=1000)] | None = None
+
+
+class TokenClassificationRequest(Request):
+    """POST /pipeline/token-classification."""
+
+    inputs: Texts = Field(examples=["Ada Lovelace lived in London."])
+    parameters: TokenClassificationParameters = TokenClassificationParameters()
+    options: Options | None = None
+
+
+class QuestionWithContext(Request):
+    """A question and the text that answers it."""
+
+    question: str
+    context: str
+
+
+class QuestionAnsweringParameters(Request):
+    """As in `InferenceClient.question_answering`."""
+
+    top_k: TopK | None = None
     handle_impossible_answer: bool | None = None
     max_answer_len: Annotated[int, Field(ge=1, le=512)] | None = None
     doc_stride: Annotated[int, Field(ge=1, le=4096)] | None = None
-    normalize: bool | None = None
-    truncate: bool | None = None
 
 
-class InferenceRequest(Request):
-    """POST / and /models/NAME."""
+class QuestionAnsweringRequest(Request):
+    """POST /pipeline/question-answering."""
 
-    inputs: str | list[str] | QuestionWithContext | list[QuestionWithContext] | Pair | list[Pair] = Field(
-        examples=["a gripping film", {"question": "Who cooked?", "context": "The chef cooked the meal."}]
+    inputs: Annotated[QuestionWithContext | list[QuestionWithContext], expected('{"question": text, "context": text}, or a list of these')] = Field(
+        examples=[{"question": "Who cooked?", "context": "The chef cooked the meal."}]
     )
-    parameters: Parameters = Field(default_factory=Parameters)
-    options: dict[str, Any] = Field(default_factory=dict, description="Accepted and ignored: nothing is cached here, and models are always loaded.")
-    normalize: bool | None = None
-    truncate: bool | None = None
+    parameters: QuestionAnsweringParameters = QuestionAnsweringParameters()
+    options: Options | None = None
+
+
+class FillMaskParameters(Request):
+    """As in `transformers`."""
+
+    top_k: TopK | None = Field(default=None, description="Default: 5.")
+    targets: Annotated[list[str], Field(max_length=1000)] | None = Field(default=None, description="Propose only these words.")
+
+
+class FillMaskRequest(Request):
+    """POST /pipeline/fill-mask."""
+
+    inputs: Texts = Field(examples=["the chef [MASK] the meal"])
+    parameters: FillMaskParameters = FillMaskParameters()
+    options: Options | None = None
+
+
+class FeatureExtractionParameters(Truncation):
+    """Those of POST /embed; `InferenceClient` sends them next to `inputs`."""
+
+    normalize: bool | None = Field(default=None, description="Vectors of length one; default: true.")
+    prompt_name: PromptName | None = None
+    dimensions: Dimensions | None = None
+    encoding_format: Annotated[Literal["float"], expected("'float' (base64: POST /v1/embeddings)")] | None = None
+
+
+class FeatureExtractionRequest(FeatureExtractionParameters):
+    """POST /pipeline/feature-extraction."""
+
+    inputs: TextsOrIds = Field(examples=["a sentence", ["a sentence", "another"]])
+    parameters: FeatureExtractionParameters | None = Field(default=None, description="In place of the same fields next to `inputs`.")
+    options: Options | None = None
+
+
+class ReplacedTokensParameters(Request):
+    """That of POST /detect."""
+
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class ReplacedTokensRequest(Request):
+    """POST /pipeline/replaced-token-detection."""
+
+    inputs: Texts = Field(examples=["the chef ate the meal"])
+    parameters: ReplacedTokensParameters = ReplacedTokensParameters()
+    options: Options | None = None
 
 
 # ---- /detect, /corrupt, /models ----
@@ -98,7 +348,7 @@ class InferenceRequest(Request):
 class DetectRequest(Request):
     """POST /detect."""
 
-    inputs: str | list[str] = Field(examples=["the chef ate the meal"])
+    inputs: Texts = Field(examples=["the chef ate the meal"])
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
@@ -173,19 +423,26 @@ class Info(BaseModel):
     """GET /info, as in text-embeddings-inference, and the input spec."""
 
     model_id: str
+    model_sha: str | None = None
+    model_dtype: str
+    served_model_name: str
     model_type: dict[str, Any]
     max_concurrent_requests: int
     max_input_length: int
     max_length: int
     truncate: str
     max_batch_tokens: int
+    max_batch_requests: int | None = None
     max_client_batch_size: int
-    auto_truncate: bool
+    auto_truncate: bool = Field(description="Whether a longer text is cut unless the request says otherwise.")
+    tokenization_workers: int
     version: str
+    sha: str | None = None
+    docker_label: str | None = None
 
 
 class Error(BaseModel):
     """Every answer that is not 200."""
 
     error: str
-    error_type: Literal["validation", "unauthorized", "not_found", "timeout", "backend", "overloaded", "unhealthy"]
+    error_type: Literal["validation", "empty", "unauthorized", "not_found", "timeout", "backend", "overloaded", "unhealthy"]

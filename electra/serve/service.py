@@ -37,6 +37,8 @@ class RequestContext:
     texts: int = 0
     tokens: int = 0
     unknown_tokens: int = 0
+    read: int = 0
+    """Tokens that went through the model, special ones included."""
     shown: list[str] | None = None
     reason: str | None = None
     """Why it was rejected."""
@@ -106,10 +108,11 @@ class Serving:
         context.shown = self.log.quoted([" ".join(filter(None, _parts(item))) for item in items])
         self._check(model, operation, items)
         batcher = self.batchers[model.name]
-        batcher.check_queue(len(items))
+        if not operation.immediate:
+            batcher.check_queue(len(items))
         texts = await self._prepare(context, model, operation, items)
         read, written = sum(text.cost.read for text in texts), sum(text.cost.written for text in texts)
-        context.texts, context.tokens = len(items), sum(text.cost.tokens for text in texts)
+        context.texts, context.tokens, context.read = len(items), sum(text.cost.tokens for text in texts), read
         unk_id = model.predictor.tokenizer.unk_id
         context.unknown_tokens = sum(unknown_tokens(text, unk_id) for text in texts)
         self.metrics.unknown_tokens.labels(model.name).inc(context.unknown_tokens)
@@ -117,14 +120,14 @@ class Serving:
             raise RequestError(413, f"{read} tokens to read, at most {self.limits.max_tokens} at once; send less, or fewer texts", "tokens")
         if written > self.limits.max_tokens * WRITTEN_PER_TOKEN:
             raise RequestError(413, "the answer would be too long; send a shorter text, or request fewer proposals", "tokens")
-        return await self._wait(context, batcher, operation, texts)
+        return operation.run(model.predictor, texts, 1) if operation.immediate else await self._wait(context, batcher, operation, texts)
 
     def _check(self, model: Model, operation: Operation, items: Sequence[Any]) -> None:
-        if operation.name not in model.abilities:
+        if not operation.immediate and operation.name not in model.abilities:
             able = ", ".join(sorted(model.abilities))
             raise RequestError(424, f"model '{model.name}' (a {model.role}) has no answer to '{operation.name}'; it can: {able}", "ability")
         if not items:
-            raise RequestError(422, "`inputs` cannot be empty", "empty")
+            raise RequestError(400, "`inputs` cannot be empty", "empty")
         if len(items) > self.limits.max_texts:
             raise RequestError(413, f"batch size {len(items)} > maximum allowed batch size {self.limits.max_texts}; split the request", "texts")
 
@@ -171,7 +174,9 @@ def _prepared(model: Model, operation: Operation, items: Sequence[Any], max_toke
 
 
 def _parts(item: Any) -> tuple[str, ...]:
-    """The texts of an item."""
+    """The texts of an item; of token ids, their numbers."""
     if isinstance(item, Text):
         return (item.text, item.pair or "")
+    if isinstance(item, list):
+        return (" ".join(map(str, item)),)
     return (item,) if isinstance(item, str) else tuple(item)
