@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
@@ -17,6 +18,9 @@ from electra.serve.service import RequestContext, Serving
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+REQUEST_ID = b"x-request-id"
+SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+"""A request's id that is taken from its client."""
 CONTEXT = "electra.context"
 """Key of a request's RequestContext in its ASGI scope."""
 
@@ -40,6 +44,8 @@ class AccessMiddleware:
 
     async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
         context = RequestContext(receive, time.monotonic() + self.serving.limits.timeout)
+        given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"").decode("latin-1")
+        context.id = given if SAFE_ID.fullmatch(given) else context.id
         scope[CONTEXT] = context
         status = 0
 
@@ -47,6 +53,7 @@ class AccessMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), (REQUEST_ID, context.id.encode())]}
             await send(message)
 
         self._in_flight += 1
@@ -109,7 +116,7 @@ class AccessMiddleware:
         if route in QUIET and status == 200:
             return
         counts = {"texts": context.texts or None, "tokens": context.tokens or None, "unknown_tokens": context.unknown_tokens or None}
-        more = {"model": context.model, "reason": context.reason, "text": context.shown, **counts}
+        more = {"id": context.id, "model": context.model, "reason": context.reason, "text": context.shown, **counts}
         self.serving.log.write("request", method=scope["method"][:10], route=route, status=status, ms=round(1000 * seconds, 2), **more)
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from electra.errors import UserError, did_you_mean
 from electra.inference.text_io import Text
@@ -32,6 +33,8 @@ class RequestContext:
 
     receive: Receive
     deadline: float
+    id: str = field(default_factory=lambda: uuid4().hex)
+    """Sent back, and in the log; the client may choose it."""
     started: float = field(default_factory=time.monotonic)
     model: str | None = None
     texts: int = 0

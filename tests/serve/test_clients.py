@@ -96,6 +96,8 @@ def ids(text: str) -> list[int]:
             lambda: [vector(LONG), vector(SHORT)],
             form="/embed, truncation_direction Right",
         ),
+        # text-embeddings-inference#394: `truncate` did not reach texts of more than 32,000 characters; #56: nor lists.
+        tei({"inputs": ["the old river " * 3000], "truncate": True}, lambda: [vector(LONG)], form="/embed, truncate of 42,000 characters"),
         tei({"inputs": lambda: ids(SHORT)}, lambda: [vector(SHORT)], form="/embed of token ids"),
         tei(
             {"inputs": lambda: [ids(SHORT), OTHER, ids("")]}, lambda: [vector(SHORT), vector(OTHER), vector("")], form="/embed of texts and token ids"
@@ -525,3 +527,36 @@ def test_what_the_hubs_client_is_refused(served: Served, name: str, send: Any, s
         assert message in str(found.value)
     response = getattr(found.value, "response", None) or found.value.__cause__.response  # type: ignore[union-attr]
     assert response.status_code == status and message in response.json()["error"]
+
+
+# ---- every route: token, counts, request ids ----
+
+
+def test_new_routes_are_counted_and_have_ids(served: Served) -> None:
+    from served_models import metric
+
+    for path, body in (("/rerank", {"query": "a", "texts": ["b"]}), ("/tokenize", {"inputs": [SHORT, "a"]}), ("/v1/embeddings", {"input": "a"})):
+        line = f'electra_requests_total{{model="ranker",route="{path}",status="200"}}'
+        before = metric(served.url, line)
+        reply = call(served.url, f"/models/ranker{path}", body, headers={"X-Request-Id": "mine-1"})
+        assert reply.status == 200 and reply.headers["x-request-id"] == "mine-1"
+        assert metric(served.url, line) == before + 1
+    assert any(line["id"] == "mine-1" for line in served.lines())
+    made = [call(served.url, "/v1/embeddings", {"input": 3}, headers={"X-Request-Id": given}).headers["x-request-id"] for given in ("", "a\tb", "é")]
+    assert len({*made}) == 3 and all(len(one) == 32 for one in made)
+
+
+def test_new_routes_need_the_token_and_keep_their_form_of_errors() -> None:
+    with in_thread("discriminator", token="0123456789abcdef", max_texts=2, max_tokens=16, max_body_bytes=300) as served:
+        for path, body in (("/tokenize", {"inputs": "a"}), ("/similarity", {}), ("/v1/embeddings", {"input": "a"}), ("/rerank", {})):
+            reply = call(served.url, path, body)
+            assert reply.status == 401 and reply.json.keys() == ({"message", "code", "type"} if "embeddings" in path else {"error", "error_type"})
+        headers = {"Authorization": "Bearer 0123456789abcdef"}
+        for path, body in (
+            ("/tokenize", {"inputs": "the " * 20}),
+            ("/decode", {"ids": [[2], [2], [2]]}),
+            ("/v1/embeddings", {"input": ["a", "b", "c"]}),
+            ("/v1/embeddings", {"input": "a " * 200}),
+        ):
+            reply = call(served.url, path, body, headers=headers)
+            assert reply.status == 413 and reply.json.keys() == ({"message", "code", "type"} if "embeddings" in path else {"error", "error_type"})
