@@ -284,8 +284,6 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
     settings = _settings(EvaluateSettings, "evaluate", "model", model, arguments)
     if settings.task is not None:
         return _evaluate_task(settings)
-    if not settings.data and settings.corruption is None:
-        raise UserError("nothing to measure on: give --data SHARDS, --corruption FILE, or --task NAME --data DIR")
     if settings.report or settings.predictions:
         raise UserError("--report and --predictions need a fine-tuned model; name its task by --task")
     require("torch", "train")

@@ -26,7 +26,7 @@ from electra.data.tokenizer import load_tokenizer
 from electra.model.huggingface import load_checkpoint
 from electra.storage import atomic, resolve
 from electra.train.evaluation import area_under_curve
-from electra.train.run_log import read_metrics, run_environment
+from electra.train.run_log import run_environment, run_metrics
 
 BATCH = 32
 
@@ -83,8 +83,8 @@ def main() -> None:
         name, _, place = item.partition("=")
         with torch.inference_mode():
             rows[name] = judged(Path(place), options.corruption, options.examples)
-        lines = [line for part in ("mlm-first", "") if (file := Path(place, part, "metrics.jsonl")).exists() for line in [read_metrics(file)[-1]]]
-        rows[name] |= {"tokens": sum(line["tokens"] for line in lines), "minutes": round(sum(line["seconds"] for line in lines) / 60, 1)}
+        last = run_metrics(Path(place))[-1]
+        rows[name] |= {"tokens": last["tokens"], "minutes": round(last["seconds"] / 60, 1)}
         print(name, json.dumps(rows[name]), flush=True)
     record = {"command": shlex.join(["python", *sys.argv]), "environment": run_environment(), "runs": rows}
     atomic.write_text(options.record, json.dumps(record, indent=1) + "\n")

@@ -40,7 +40,7 @@ for part in "$@"; do
         electra evaluate "$OUT/mini" --data "$OUT/shards-wiki" "$OUT/shards-imdb" --corruption "$OUT/fixed.npz"
         electra plot "$OUT/mini" --x tokens --output "$OUT/mini.png"
         python experiments/equal_hours.py --corruption "$OUT/fixed.npz" --run "mini=$OUT/mini" --run "mini-paper=$OUT/mini-paper" --run "mini-mlm=$OUT/mini-mlm"
-        electra plot "$OUT/mini/mlm-first" "$OUT/mini" "$OUT/mini-mlm" "$OUT/mini-paper" --x tokens --metrics masked_lm_loss disc_loss disc_auc \
+        electra plot "$OUT/mini" "$OUT/mini-mlm" "$OUT/mini-paper" --x tokens --metrics masked_lm_loss disc_loss disc_auc \
             --output "$OUT/equal-hours.png"
         ;;
     sst2)

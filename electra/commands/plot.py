@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FIRST = "loss masked_lm_loss disc_loss masked_lm_accuracy sampled_masked_lm_accuracy disc_accuracy disc_auc disc_precision disc_recall".split()
 LAST = ("learning_rate", "grad_norm", "tokens_per_second", "mfu")
-PLACE = ("step", "tokens", "seconds", "flops", "kind")
+PLACE = ("step", "tokens", "seconds", "flops", "kind", "phase", "phase_step")
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 AXES = {"step": "step", "tokens": "tokens", "flops": "training FLOP", "seconds": "training time (minutes)"}
@@ -55,19 +55,20 @@ def run_names(paths: tuple[Path, ...]) -> list[str]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """A run directory -> the lines of its metrics.jsonl.
+    """A run directory -> the lines of its metrics.jsonl, all phases on continuous axes.
 
     Raises:
         UserError: not a run directory, or nothing recorded yet.
     """
-    from electra.train.run_log import read_metrics
+    from electra.train.run_log import run_metrics
 
     file = atomic.existing_path(path, "run directory") / "metrics.jsonl"
-    if not file.is_file():
+    lines = run_metrics(path) if path.is_dir() else []
+    if not lines and not file.is_file():
         seeds = sorted(str(seed.parent) for seed in path.glob("seed-*/metrics.jsonl"))
         remedy = f"give its seeds: {' '.join(seeds)}" if seeds else "give the --output of 'electra pretrain', or RUN/seed-1 of 'electra finetune'"
         raise UserError(f"{path} has no metrics.jsonl; {remedy}")
-    if not (lines := read_metrics(file)):
+    if not lines:
         raise UserError(f"{file} is still empty; wait for the first lines of the run")
     return lines
 

@@ -16,8 +16,10 @@ from electra.model import flops
 from electra.model.flops import SHAPE
 from electra.model.hf_config import BIN_INDEX, SAFETENSORS_INDEX, SINGLE, read_config, weight_files
 from electra.protobuf import describe_checkpoint, is_checkpoint
-from electra.settings import PretrainSettings, phases
+from electra.settings import PretrainSettings
+from electra.settings.pretrain import WARM_UP, all_phases
 from electra.storage import remote, resolve
+from electra.train.run_log import FIRST_PHASE, LAST_PHASE, SO_FAR, run_metrics
 
 Description = dict[str, Any]
 
@@ -236,20 +238,36 @@ def _preset(name: str) -> Description:
     return out | ({} if settings.loop.budget is None else {"budget_seconds": settings.loop.budget})
 
 
-def _cost(settings: PretrainSettings, vocab_size: int) -> Description:
-    """FLOPs of a pre-training run, counted both ways, by phase if it has several."""
+def _cost(settings: PretrainSettings, vocab_size: int, lines: Sequence[Description] = ()) -> Description:
+    """FLOPs of a pre-training run, counted both ways, by phase if it has several; `lines` of its metrics.jsonl add what was spent.
+
+    `flops_in_all` is of the whole planned run, all examples of full length; `flops` is what was recorded so far.
+    """
     out: Description = {}
-    for stage in phases(settings):
-        loop, length = stage.loop, stage.data.sequence_length
-        counts = {
-            "flops_per_token": flops.per_token(stage.model, stage.objective, vocab_size, length),
-            "flops_per_token_original": flops.per_token_original(stage.model, stage.objective, vocab_size, length),
-        }
-        examples = (loop.num_train_steps or 0) * (loop.total_batch_size or loop.batch_size * loop.accumulation)
-        if tokens := loop.num_train_tokens or examples * length:
-            counts |= {name.replace("per_token", "in_all"): value * tokens for name, value in counts.items()}
-        out["mlm_first" if stage.output != settings.output else "training"] = counts
+    for stage in (stages := all_phases(settings)):
+        name = LAST_PHASE if stage is stages[-1] else FIRST_PHASE
+        out[name] = flops.training_flops(stage, vocab_size)
+        if tokens := _planned_tokens(stage):
+            out[name] |= {count.replace("per_token", "in_all"): value * tokens for count, value in list(out[name].items())}
+        mine = [line for line in lines if line.get("phase", LAST_PHASE) == name]
+        before = next((line for line in reversed(lines) if line.get("phase") == FIRST_PHASE), {}) if name == LAST_PHASE else {}
+        out[name] |= {key: mine[-1][key] - before.get(key, 0) for key in SO_FAR if mine and key in mine[-1]}
+    if len(stages) > 1:
+        keys = [key for key in out[LAST_PHASE] | out[FIRST_PHASE] if "per_token" not in key]
+        planned = [key for key in keys if all(key in phase for phase in out.values())]
+        spent = [key for key in keys if key in SO_FAR]
+        out["all_phases"] = {key: sum(phase.get(key, 0) for phase in out.values()) for key in dict.fromkeys([*planned, *spent])}
     return out
+
+
+def _planned_tokens(stage: PretrainSettings) -> int:
+    """Tokens of a phase: given, or its steps times full examples; 0 where its length is a time that was not measured yet."""
+    loop = stage.loop
+    if loop.num_train_tokens:
+        return loop.num_train_tokens
+    measured = stage.output / "budget.json"
+    steps = loop.num_train_steps or (read_json(measured).get("num_train_steps", 0) if loop.budget and measured.is_file() else 0)
+    return int(steps * (loop.total_batch_size or loop.batch_size * loop.accumulation) * stage.data.sequence_length)
 
 
 def _in_store(url: str) -> Description:
@@ -282,11 +300,11 @@ def _run(path: Path) -> Description:
     out |= {key: settings[key] for key in ("preset", "task", "model") if isinstance(settings.get(key), str)}
     models = resolve.local_models(path)
     out["status"] = "finished" if models or (path / "final").is_dir() or (path / "best").is_dir() else "unfinished: continue with --resume"
-    last: Description = {}
-    for line in _lines(path / "metrics.jsonl"):
-        last[line.pop("kind", "train")] = line
-    out |= {f"last_{kind}": values for kind, values in last.items()}
-    out |= _run_cost(path, settings)
+    lines = run_metrics(path)
+    for line in lines:
+        out[f"last_{line.get('kind', 'train')}"] = {key: value for key, value in line.items() if key != "kind"}
+    out |= {key: lines[-1][key] for key in SO_FAR if lines and key in lines[-1]}
+    out |= _run_cost(path, settings, lines)
     out["checkpoints"] = sorted(p.name for p in (path / "checkpoints").glob("step-*") if (p / "config.json").exists())
     out |= {name: str(path / name) for name in ("final", "best") if (path / name / "config.json").exists()}
     out |= {"models": [str(model) for model in models]} if models else {}
@@ -295,32 +313,17 @@ def _run(path: Path) -> Description:
     return out
 
 
-def _run_cost(path: Path, settings: Description) -> Description:
+def _run_cost(path: Path, settings: Description, lines: Sequence[Description]) -> Description:
     """FLOPs of a whole pre-training run; empty for other runs, or before a checkpoint has the size of the vocabulary."""
-    found = [path / "final", *sorted((path / "checkpoints").glob("step-*"), reverse=True)]
+    found = [folder for part in (path, path / WARM_UP) for folder in (part / "final", *sorted((part / "checkpoints").glob("step-*"), reverse=True))]
     known = next((folder / "config.json" for folder in found if (folder / "config.json").exists()), None)
     if known is None or not {"model", "objective", "data"} <= {key for key, value in settings.items() if isinstance(value, dict)}:
         return {}
     try:
-        found_settings = config.build(PretrainSettings, settings, str(path / "config.toml"))
+        found_settings = config.build(PretrainSettings, settings | {"output": str(path)}, str(path / "config.toml"))
     except UserError:
         return {}  # written by another version with other settings
-    return _cost(found_settings, read_json(known)["vocab_size"])
-
-
-def _lines(path: Path) -> list[Description]:
-    """Lines of metrics.jsonl; a half-written line of a killed run is skipped."""
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    return _cost(found_settings, read_json(known)["vocab_size"], lines)
 
 
 def _corpus(path: Path | str) -> Description:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from electra.settings import ModelSettings, ObjectiveSettings
+from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings
 from electra.settings.pretrain import generator_sizes
 
 SHAPE = (
@@ -84,6 +84,13 @@ def network_shapes(model: ModelSettings, objective: ObjectiveSettings) -> list[N
     small = replace(large, **generator_sizes(model), detects=False)
     two = model.generator == "two-tower"
     return [large, replace(small, predicts=1.0 if two else masked, towers=2 if two else 1)]
+
+
+def training_flops(settings: PretrainSettings, vocab_size: int) -> dict[str, float]:
+    """FLOPs per token of a run, or of one phase of it, counted both ways: what logs, dry runs and `electra inspect` report."""
+    rows = max(vocab_size, settings.model.embedding_rows or 0)
+    sizes = (settings.model, settings.objective, rows, settings.data.sequence_length)
+    return {"flops_per_token": per_token(*sizes), "flops_per_token_original": per_token_original(*sizes)}
 
 
 # ---- what is done ----

@@ -6,6 +6,7 @@ for them: uniformly, from a masked LM (BERT's objective, ELECTRA's generator), o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,7 +125,7 @@ def ratios(**pairs: tuple[Tensor, Tensor | int]) -> dict[str, tuple[Tensor, Tens
 class ReplacementSource(nn.Module):
     """Chooses `mask_prob` of the tokens of each sequence, never special ones, and proposes replacements: here uniformly over the vocabulary.
 
-    Source: the original's `uniform_generator`.
+    Metrics: `masked_lm_loss`, log V, and `masked_lm_accuracy`, 0. Source: the original's `uniform_generator`.
     """
 
     generator: Generator | TwoTowerGenerator | None
@@ -168,7 +169,10 @@ class ReplacementSource(nn.Module):
         if sampling := self.sampling(batch, chosen, temperature):
             logits = torch.zeros((), device=chosen.device).expand(len(chosen), self.vocab_size)
             sampled = masking.sample_tokens(logits, sampling.uniform, sampling.temperature, sampling.forbidden)
-        return Replacements(chosen=chosen, sampled=sampled, output=StepOutput(losses={}))
+        # As the original's: the loss of equal logits, whose largest is taken to be the first token's, [PAD]. There is nothing to learn from it.
+        total = torch.full((), len(chosen) * math.log(self.vocab_size), device=chosen.device)
+        metrics = ratios(masked_lm_loss=(total, len(chosen)), masked_lm_accuracy=(torch.zeros_like(total), len(chosen)))
+        return Replacements(chosen=chosen, sampled=sampled, output=StepOutput(losses={}, metrics=metrics))
 
 
 class MaskedLanguageModel(ReplacementSource):

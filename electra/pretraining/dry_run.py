@@ -13,9 +13,10 @@ from electra.data.pretraining_batches import collate, example_key
 from electra.data.shards import open_shards
 from electra.data.word_statistics import check_unknown
 from electra.model import flops
-from electra.pretraining.setup import cost, initial_objective, num_evaluation_examples, open_corpus, open_stream
-from electra.settings import PretrainSettings, phases
-from electra.settings.pretrain import GeneratorWarmUp
+from electra.pretraining.evaluate import num_evaluation_examples
+from electra.pretraining.setup import cost, initial_objective, open_corpus, open_stream
+from electra.settings import PretrainSettings
+from electra.settings.pretrain import GeneratorWarmUp, all_phases
 from electra.terminal import data_size, duration
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks, recompute
@@ -66,7 +67,7 @@ class RandomStream:
 
 def report(settings: PretrainSettings, ranks: Ranks) -> list[str]:
     """Time each phase of the run for about half a minute -> the lines to print."""
-    parts = phases(settings)
+    parts = all_phases(settings)
     lines = [f"pretrain {settings.preset}: a dry run, nothing is written"]
     lines += check_unknown({str(path): open_shards(path) for path in settings.data.data})
     seconds = 0.0
@@ -108,7 +109,7 @@ def _phase(settings: PretrainSettings, ranks: Ranks) -> tuple[list[tuple[str, st
 def _lines(
     settings: PretrainSettings, timing: Timing, vocab_size: int, activations: float, data: str, ranks: Ranks
 ) -> tuple[list[tuple[str, str]], float]:
-    loop, length = settings.loop, settings.data.sequence_length
+    loop = settings.loop
     speed = timing.tokens_per_update / timing.seconds_per_update
     per_example = timing.seconds_per_update / (loop.batch_size * loop.accumulation)
     evaluating = num_evaluation_examples(settings) * per_example / 3
@@ -122,7 +123,7 @@ def _lines(
     known = cost(settings, vocab_size, ranks)
     peak = known.peak_flops or ranks.world_size * 1e12 * measured_tflops(ranks.device, loop.precision)
     source = "stated" if known.peak_flops else "measured here on matmuls"
-    original = flops.per_token_original(settings.model, settings.objective, vocab_size, length)
+    original = flops.training_flops(settings, vocab_size)["flops_per_token_original"]
     tokens = steps * timing.tokens_per_update
     trial = f"{timing.num_updates} updates of {loop.batch_size * loop.accumulation} examples"
     if not timing.whole:

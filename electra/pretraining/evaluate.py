@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from electra import config
@@ -20,51 +22,204 @@ from electra.data.pretraining_batches import ExampleBuilder, held_out_batches
 from electra.data.shards import Shards, open_shards, same_vocabulary
 from electra.data.task_batches import evaluation_batches
 from electra.data.tokenizer import Tokenizer, load_tokenizer
-from electra.data.word_statistics import check_unknown
+from electra.data.word_statistics import check_unknown, masking_info
 from electra.errors import UserError, require
 from electra.model import masking
 from electra.model.encoder import Encoder
 from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
 from electra.model.huggingface import Checkpoint, is_electric, load_checkpoint
-from electra.model.objectives import CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective
+from electra.model.objectives import AllTokensMaskedLM, CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective, ReplaceMaskedLM
 from electra.model.pretraining_models import main_network
-from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, WatchSettings
+from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, PretrainSettings, WatchSettings
 from electra.storage import resolve
-from electra.tasks.input_spec import recorded
+from electra.tasks.input_spec import PRETRAINING, recorded
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.text_tasks import choose_examples
 from electra.terminal import say
 from electra.train.distributed import choose_device
 from electra.train.evaluation import area_under_curve, autocast, evaluate
 
+NUM_EXAMPLES = {"short": 128, "long": 512}
+"""Held-out examples of a run's evaluations."""
+SHORT_SECONDS = 1200.0
+"""A run with a smaller budget is short: its evaluations take fewer examples."""
+RUN_SEED = 0
+"""Seed of a run's evaluations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """What the pre-training metrics of a model depend on, besides its weights and the text."""
+
+    objective: ObjectiveSettings
+    generator: str
+    """What proposes replacements, as `ModelSettings.generator`."""
+    data: DataSettings
+    """Lengths and segments of the examples; its folders are those of the run."""
+    num_examples: int
+    batch_size: int
+    seed: int
+    precision: str = "auto"
+    origin: str = ""
+    """Where it comes from, in words."""
+
+    def describe(self) -> str:
+        """'masking: 15% of the tokens, ...', for the user."""
+        values, plain = self.objective, ObjectiveSettings()
+        words = [f"{100 * values.mask_prob:g}% of the tokens" + (", whole words" if values.mask_unit == "word" else "")]
+        words += [f"mask_token_prob {values.mask_token_prob:g}"] if values.mask_token_prob != plain.mask_token_prob else []
+        words += [f"mask_frequency_power {values.mask_frequency_power:g}"] if values.mask_frequency_power else []
+        words += [f"temperature {values.temperature:g}"] if values.temperature != 1 else []
+        words += ["disallow_correct"] if values.disallow_correct else []
+        words += [f"generator {self.generator}"] if self.generator != "masked" else []
+        examples = f"at most {self.num_examples:,} held-out examples of up to {self.data.sequence_length} tokens, seed {self.seed}"
+        return f"masking: {', '.join(words)}; {examples} ({self.origin})"
+
+
+def num_evaluation_examples(settings: PretrainSettings) -> int:
+    """Number of held-out examples per evaluation."""
+    return NUM_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
+
+
+def spec_of_run(settings: PretrainSettings, origin: str = "as the run evaluates itself") -> EvaluationSpec:
+    """How a run evaluates itself."""
+    return EvaluationSpec(
+        objective=settings.objective,
+        generator=settings.model.generator,
+        data=settings.data,
+        num_examples=num_evaluation_examples(settings),
+        batch_size=settings.loop.batch_size,
+        seed=RUN_SEED,
+        precision=settings.loop.precision,
+        origin=origin,
+    )
+
+
+def record(settings: PretrainSettings, objective: MaskedLanguageModel | CorruptionObjective) -> dict[str, Any]:
+    """What is added to config.json, so that `electra evaluate` measures a checkpoint as its run did; the temperature is that of now."""
+    spec = spec_of_run(settings)
+    values = config.to_values(spec.objective)
+    for name in ("mlm_first", "mlm_first_learning_rate", "temperature_end"):
+        values.pop(name, None)
+    if isinstance(objective, CorruptionObjective):
+        values["temperature"] = float(objective.temperature())
+    examples = {name: getattr(spec.data, name) for name in ("sequence_length", "single_segment_prob", "short_example_prob")}
+    examples["weights"] = list(spec.data.weights)
+    counts = {"num_examples": spec.num_examples, "batch_size": spec.batch_size, "precision": spec.precision}
+    return {PRETRAINING: {"objective": values, "generator": spec.generator, "data": examples, "evaluation": counts}}
+
+
+def spec_for(settings: EvaluateSettings, checkpoint: Checkpoint) -> EvaluationSpec:
+    """How to measure a checkpoint: as its run did (by config.json, or by the config.toml of an older run), else with the paper's masking.
+
+    Flags that were given come before either.
+
+    Raises:
+        UserError: a record that is not one.
+    """
+    length = min(recorded(checkpoint.hf_config)[1] or settings.sequence_length, checkpoint.config.max_position_embeddings)
+    plain = EvaluationSpec(
+        objective=ObjectiveSettings(objective="electric" if is_electric(checkpoint) else "electra"),
+        generator="masked",
+        data=DataSettings(data=(), sequence_length=length),
+        num_examples=settings.num_examples,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        origin="the paper's masking; the checkpoint does not record its own",
+    )
+    spec = recorded_spec(checkpoint, plain) or plain
+    given = config.given(settings)
+    changed: dict[str, Any] = {name: getattr(settings, name) for name in ("num_examples", "batch_size", "seed") if name in given}
+    if "sequence_length" in given:
+        changed["data"] = replace(spec.data, sequence_length=settings.sequence_length)
+    return replace(spec, **changed)
+
+
+def recorded_spec(checkpoint: Checkpoint, plain: EvaluationSpec) -> EvaluationSpec | None:
+    """How the run of a checkpoint evaluated itself, by its config.json or by the config.toml of an older run; None if neither says it."""
+    run, found, length = run_folder(checkpoint.path), checkpoint.hf_config.get(PRETRAINING), plain.data.sequence_length
+    toml = config.read_toml(run / "config.toml") if run is not None else {}
+    folders, origin = tuple(map(str, toml.get("data", {}).get("data", ()))), "as its run evaluated itself"
+    if isinstance(found, dict):
+        where = f"{checkpoint.path / 'config.json'}: {PRETRAINING}"
+        objective = config.build(ObjectiveSettings, dict(found.get("objective", {})), f"{where}.objective")
+        data = config.build(DataSettings, {"sequence_length": length, **found.get("data", {}), "data": folders}, f"{where}.data")
+        counts = {name: value for name, value in found.get("evaluation", {}).items() if name in ("num_examples", "batch_size", "precision")}
+        return replace(plain, objective=objective, generator=str(found.get("generator", "masked")), data=data, seed=RUN_SEED, origin=origin, **counts)
+    try:
+        whole: PretrainSettings = config.build(PretrainSettings, toml, str(run))
+    except UserError:
+        return None  # written by another version with other settings
+    if not folders:
+        return None
+    at_end = replace(whole.objective, temperature=whole.objective.temperature_end or whole.objective.temperature, temperature_end=None)
+    return spec_of_run(replace(whole, objective=at_end, data=replace(whole.data, sequence_length=length)), origin)
+
+
+def run_folder(checkpoint: Path) -> Path | None:
+    """The pre-training run that a checkpoint lies in (RUN/final, RUN/checkpoints/step-N); None if it lies in none."""
+    for folder in (checkpoint.absolute().parent, checkpoint.absolute().parent.parent):
+        file = folder / "config.toml"
+        if checkpoint.absolute().parent.name in ("checkpoints", folder.name) and file.exists() and "objective" in config.read_toml(file):
+            return folder
+    return None
+
 
 def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
-    """The nine pre-training metrics on held-out data."""
-    shards, tokenizer, checkpoint = open_all(settings)
-    objective: MaskedLanguageModel | ReplacedTokenObjective
-    if isinstance(checkpoint.module, Discriminator):
-        objective = detection(checkpoint, checkpoint.module, example_length(settings, checkpoint), tokenizer)
-    else:
-        assert isinstance(checkpoint.module, Generator)
-        objective = MaskedLanguageModel(checkpoint.module, ObjectiveSettings(objective="mlm"), **vocabulary(tokenizer))
+    """The pre-training metrics on held-out data: of a run's checkpoint the same numbers as in the run's metrics.jsonl."""
+    checkpoint = open_pretrained(settings)
+    spec = spec_for(settings, checkpoint)
+    if not (folders := settings.data or spec.data.data):
+        raise UserError("nothing to measure on: give --data SHARDS, --corruption FILE, or --task NAME --data DIR")
+    shards, tokenizer = open_data(settings, folders, checkpoint)
+    objective = objective_of(checkpoint, spec, tokenizer)
+    say(f"{settings.model}: {spec.describe()}")
     device = choose_device()
-    return evaluate(objective.to(device), held_out(settings, shards, tokenizer, checkpoint), device)
+    return evaluate(objective.to(device), some_held_out(spec, shards, tokenizer), device, spec.precision)
 
 
-def detection(checkpoint: Checkpoint, discriminator: Discriminator, sequence_length: int, tokenizer: Tokenizer) -> ReplacedTokenObjective:
-    """A discriminator and its generator in the objective they were trained with."""
+def objective_of(checkpoint: Checkpoint, spec: EvaluationSpec, tokenizer: Tokenizer) -> MaskedLanguageModel | CorruptionObjective:
+    """A checkpoint's networks in the objective they were trained with."""
+    module, settings, known = checkpoint.module, spec.objective, vocabulary(tokenizer)
+    if isinstance(module, Discriminator):
+        kind = Electric if is_electric(checkpoint) else ReplacedTokenObjective
+        return kind(module, source_of(checkpoint, spec, tokenizer), settings, sequence_length=spec.data.sequence_length)
+    assert isinstance(module, Generator)
+    ablation = {"replace-mlm": ReplaceMaskedLM, "all-tokens-mlm": AllTokensMaskedLM}.get(settings.objective)
+    if ablation is None:
+        return MaskedLanguageModel(module, replace(settings, objective="mlm"), **known)
+    objective = ablation(module, source_of(checkpoint, spec, tokenizer), settings)
+    return load_copy_head(objective, checkpoint) if isinstance(objective, AllTokensMaskedLM) else objective
+
+
+def source_of(checkpoint: Checkpoint, spec: EvaluationSpec, tokenizer: Tokenizer) -> ReplacementSource:
+    """What proposed the replacements of a checkpoint's run."""
+    settings, known = spec.objective, vocabulary(tokenizer)
     folder = checkpoint.path / "generator"
-    found = load_checkpoint(folder) if (folder / "config.json").exists() else load_checkpoint(checkpoint.path, "generator")
-    generator = found.module
-    kind = Electric if is_electric(checkpoint) else ReplacedTokenObjective
-    settings = ObjectiveSettings(objective="electric" if kind is Electric else "electra")
-    noise: ReplacementSource
+    if spec.generator == "uniform" and not folder.exists():
+        return ReplacementSource(settings, **known)
+    generator = (load_checkpoint(folder) if (folder / "config.json").exists() else load_checkpoint(checkpoint.path, "generator")).module
     if isinstance(generator, TwoTowerGenerator):
-        noise = ClozeModel(generator, settings, **vocabulary(tokenizer))
-    else:
-        assert isinstance(generator, Generator)
-        noise = MaskedLanguageModel(generator, settings, **vocabulary(tokenizer))
-    return kind(discriminator, noise, settings, sequence_length=sequence_length)
+        return ClozeModel(generator, settings, **known)
+    assert isinstance(generator, Generator)
+    return MaskedLanguageModel(generator, settings, **known)
+
+
+def load_copy_head(objective: AllTokensMaskedLM, checkpoint: Checkpoint) -> AllTokensMaskedLM:
+    """Read the copy head, which is no part of the model, from the training state of the run's newest checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    run = run_folder(checkpoint.path)
+    newest = None if run is None else resolve.newest_checkpoint(run)
+    places = [checkpoint.path, *([newest] if newest and checkpoint.path.name == "final" else [])]
+    file = next((file for place in places if (file := place / "training" / "weights.safetensors").exists()), None)
+    if file is None:
+        raise UserError(f"{checkpoint.path}: the copy head of 'all-tokens-mlm' is only in RUN/checkpoints; give the run or one of its checkpoints")
+    prefix = "copy_head."
+    objective.copy_head.load_state_dict({name.removeprefix(prefix): value for name, value in load_file(file).items() if name.startswith(prefix)})
+    return objective
 
 
 def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -103,7 +258,9 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
     """Make a corruption set from --data's held-out text with this model's generator."""
     if not settings.data:
         raise UserError(f"{settings.corruption} not found; give --data SHARDS to make it")
-    shards, tokenizer, checkpoint = open_all(settings)
+    checkpoint = open_pretrained(settings)
+    shards, tokenizer = open_data(settings, settings.data, checkpoint)
+    spec = replace(spec_for(settings, checkpoint), num_examples=settings.num_examples, seed=settings.seed, objective=ObjectiveSettings())
     generator = load_checkpoint(settings.model, "generator")
     special = torch.tensor(sorted(tokenizer.special_ids))
 
@@ -116,49 +273,55 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
         chance = masking.uniforms(batch.keys[batch.rows[at]], batch.positions[at], masking.SAMPLE)
         return masking.sample_tokens(logits[:, : tokenizer.vocab_size], chance)
 
-    counts = sum(np.bincount(s.train.ids[:20_000_000], minlength=tokenizer.vocab_size) for s in shards)
-    return make_corruption(
-        held_out(settings, shards, tokenizer, checkpoint), choose, generate, np.asarray(counts, float), tokenizer.fingerprint, settings.seed
-    )
+    counts = sum(np.bincount(s.train.ids[:20_000_000], minlength=tokenizer.vocab_size) for s in shards.values())
+    return make_corruption(some_held_out(spec, shards, tokenizer), choose, generate, np.asarray(counts, float), tokenizer.fingerprint, settings.seed)
 
 
-def open_all(settings: EvaluateSettings) -> tuple[list[Shards], Tokenizer, Checkpoint]:
-    """The data, the model's tokenizer and the model, which share a vocabulary."""
+def open_pretrained(settings: EvaluateSettings) -> Checkpoint:
+    """The model.
+
+    Raises:
+        UserError: it is not pre-trained only, or has fewer positions than --sequence-length.
+    """
     checkpoint = load_checkpoint(settings.model)
     if resolve.head_of(checkpoint.architecture) not in ("replaced-tokens", "masked-lm"):
         raise UserError(
             f"{settings.model} is {resolve.with_article(checkpoint.architecture)}; pre-training metrics need a pre-trained one; "
             "score a fine-tuned one with --task"
         )
-    shards = {str(path): open_shards(path) for path in settings.data}
-    same_vocabulary(shards)
     if "sequence_length" in config.given(settings) and settings.sequence_length > (limit := checkpoint.config.max_position_embeddings):
         raise UserError(f"--sequence-length {settings.sequence_length} is above the {limit} positions of {settings.model}; lower it")
+    return checkpoint
+
+
+def open_data(settings: EvaluateSettings, folders: Sequence[str], checkpoint: Checkpoint) -> tuple[dict[str, Shards], Tokenizer]:
+    """Tokenized data, which must have the model's vocabulary, and the model's tokenizer."""
+    shards = {str(path): open_shards(path) for path in folders}
+    same_vocabulary(shards)
     tokenizer = load_tokenizer(checkpoint.path)
     for path, folder in shards.items():
         if not tokenizer.matches(folder.fingerprint):
             raise UserError(f"{path} was prepared with another vocabulary than {settings.model} has; prepare it with --tokenizer {checkpoint.path}")
     for line in check_unknown(shards, most=1.0):
         say(line)
-    return list(shards.values()), tokenizer, checkpoint
+    return shards, tokenizer
 
 
-def example_length(settings: EvaluateSettings, checkpoint: Checkpoint) -> int:
-    """The longest example in tokens; without --sequence-length the length the model was trained at (128 where that is not recorded)."""
-    length = settings.sequence_length
-    if "sequence_length" not in config.given(settings):
-        length = recorded(checkpoint.hf_config)[1] or length
-    return min(length, checkpoint.config.max_position_embeddings)
+def held_out(spec: EvaluationSpec, shards: Mapping[str, Shards], tokenizer: Tokenizer) -> list[Batch]:
+    """The held-out examples of a run's evaluations and of `electra evaluate`, as batches."""
+    weights = spec.data.weights if len(spec.data.weights) == len(shards) else ()
+    builder = ExampleBuilder(spec.data, tokenizer, masking_info(spec.objective, shards, weights, tokenizer))
+    return held_out_batches([s.held_out for s in shards.values()], builder, spec.batch_size, spec.num_examples, spec.seed)
 
 
-def held_out(settings: EvaluateSettings, shards: list[Shards], tokenizer: Tokenizer, checkpoint: Checkpoint) -> list[Batch]:
-    """The held-out examples, as batches."""
-    data = DataSettings(data=tuple(str(s.path) for s in shards), sequence_length=example_length(settings, checkpoint))
-    batches = held_out_batches(
-        [s.held_out for s in shards], ExampleBuilder(data, tokenizer), settings.batch_size, settings.num_examples, settings.seed
-    )
-    if not batches:
-        raise UserError(f"{', '.join(str(s.path) for s in shards)}: no held-out documents; prepare with a larger --held-out")
+def some_held_out(spec: EvaluationSpec, shards: Mapping[str, Shards], tokenizer: Tokenizer) -> list[Batch]:
+    """The same.
+
+    Raises:
+        UserError: no text was held out.
+    """
+    if not (batches := held_out(spec, shards, tokenizer)):
+        raise UserError(f"{', '.join(shards)}: no held-out documents; prepare with a larger --held-out")
     return batches
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from electra.pretraining.setup import Corpus
     from electra.train.distributed import Ranks
     from electra.train.loop import TrainResult
-    from electra.train.run_log import RunLog
+    from electra.train.run_log import Phase, RunLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +80,19 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
                 say(line)
             if ranks.first:
                 write_run(settings)
-            spent = _finished_phase(settings) if settings.resume else [0, 0, 0.0]
             for phase in phases(settings):
-                result, metrics = train_phase(phase, ranks, settings.output, lines)
+                # What the phase before has spent is read by one rank: the others may see an older file system.
+                spent = ranks.agree(_spent_before(phase, settings.output) if ranks.first else {})
+                result, metrics = train_phase(phase, ranks, settings.output, spent, lines)
                 lines = []
-                spent = [spent[0] + result.step, spent[1] + result.tokens, spent[2] + result.seconds]
                 if result.signal:
                     break
         return PretrainResult(
             output=settings.output,
             checkpoint=settings.output / "final",
-            steps=int(spent[0]),
-            tokens=int(spent[1]),
-            seconds=spent[2],
+            steps=result.step + int(spent.get("step", 0)),
+            tokens=result.tokens + int(spent.get("tokens", 0)),
+            seconds=result.seconds + spent.get("seconds", 0.0),
             metrics=metrics,
             signal=result.signal,
             first=ranks.first,
@@ -104,13 +104,13 @@ def _has_checkpoint(run: Path) -> bool:
     return any(folder.exists() for part in (run, run / "mlm-first") for folder in (part / "checkpoints", part / "final"))
 
 
-def _finished_phase(settings: PretrainSettings) -> list[float]:
-    """Steps, tokens and seconds of the masked-LM phase that an earlier process finished; zeros if there is none."""
-    from electra.train.run_log import read_metrics
+def _spent_before(phase: PretrainSettings, run: Path) -> dict[str, float]:
+    """What the masked-LM phase of the run has spent, before its last phase; empty for the masked-LM phase itself and for runs without one."""
+    from electra.train.run_log import SO_FAR, read_metrics
 
-    folder = settings.output / "mlm-first"
-    lines = read_metrics(folder / "metrics.jsonl") if (folder / "final").exists() and (folder / "metrics.jsonl").exists() else []
-    return [lines[-1]["step"], lines[-1]["tokens"], lines[-1]["seconds"]] if lines else [0, 0, 0.0]
+    file = run / WARM_UP / "metrics.jsonl"
+    lines = read_metrics(file) if phase.output == run and file.exists() else []
+    return {name: lines[-1][name] for name in SO_FAR if name in lines[-1]} if lines else {}
 
 
 def estimate(settings: PretrainSettings) -> PretrainResult:
@@ -130,16 +130,20 @@ def estimate(settings: PretrainSettings) -> PretrainResult:
         return PretrainResult(output=settings.output, checkpoint=settings.output / "final", estimate=tuple(lines), first=ranks.first)
 
 
-def train_phase(settings: PretrainSettings, ranks: Ranks, folder: Path, lines: Sequence[str] = ()) -> tuple[TrainResult, dict[str, float]]:
+def train_phase(
+    settings: PretrainSettings, ranks: Ranks, folder: Path, spent: Mapping[str, float] | None = None, lines: Sequence[str] = ()
+) -> tuple[TrainResult, dict[str, float]]:
     """One phase of the run in `folder`: tokenized data -> batches -> objective -> the loop -> how it ended, and the last evaluation.
 
-    `lines` say how the run starts; with what its networks start from they are in the log and in the model card.
+    `spent` is what the phases before it have spent (steps, tokens, seconds, FLOPs). `lines` say how the run starts; with what its networks
+    start from they are in the log and in the model card.
     """
     from electra.model import pretraining_models
     from electra.model.model_card import pretraining_card
-    from electra.pretraining.evaluate import open_probe
-    from electra.pretraining.setup import build, held_out, open_corpus, open_stream
+    from electra.pretraining.evaluate import held_out, open_probe, record, spec_of_run
+    from electra.pretraining.setup import build, open_corpus, open_stream
     from electra.train import checkpoint, evaluation, loop
+    from electra.train.run_log import FIRST_PHASE, LAST_PHASE, Phase
 
     corpus = open_corpus(settings)
     resume_from = ranks.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
@@ -149,10 +153,12 @@ def train_phase(settings: PretrainSettings, ranks: Ranks, folder: Path, lines: S
     # The encoder that a run has trained itself as a masked LM is no start of the run.
     starts = resume_from is None and settings.init is not None and Path(settings.init).parent != folder / WARM_UP
     start = start_recorded(folder, messages if starts else [], ranks)
-    measured = held_out(settings, corpus)
+    measured = held_out(spec_of_run(settings), corpus.shards, corpus.tokenizer)
     length, precision = settings.data.sequence_length, settings.loop.precision
     probe = open_probe(settings.watch, corpus.tokenizer, objective, ranks.device, precision, length)
-    log = open_log(settings, corpus, objective, ranks, messages, fresh=resume_from is None)
+    several = settings.output != folder or spent
+    phase = Phase(name=LAST_PHASE if spent else FIRST_PHASE, run=folder, before=spent or {}) if several else None
+    log = open_log(settings, corpus, objective, ranks, messages, fresh=resume_from is None, phase=phase)
     metrics: dict[str, float] = {}
 
     def evaluate() -> dict[str, float]:
@@ -162,9 +168,8 @@ def train_phase(settings: PretrainSettings, ranks: Ranks, folder: Path, lines: S
 
     def save(folder: Path) -> None:
         card = pretraining_card(settings, corpus.describe(), metrics, start)
-        pretraining_models.save(
-            objective, folder, tokenizer=corpus.tokenizer_path, card=card, extra=input_spec.record(None, length), max_length=length
-        )
+        extra = input_spec.record(None, length) | record(settings, objective)
+        pretraining_models.save(objective, folder, tokenizer=corpus.tokenizer_path, card=card, extra=extra, max_length=length)
 
     run = loop.Run(
         objective=objective,
@@ -199,6 +204,7 @@ def open_log(
     messages: list[str],
     *,
     fresh: bool,
+    phase: Phase | None = None,
 ) -> RunLog:
     """The run directory's log; it starts with `messages` and, in a new run, some corrupted examples."""
     from electra.pretraining.evaluate import examples_shown
@@ -207,7 +213,8 @@ def open_log(
     from electra.train.run_log import RunLog
 
     price = cost(settings, corpus.tokenizer.vocab_size, ranks)
-    log = RunLog(settings.output, settings, title=f"pretrain {settings.preset}", active=ranks.first, cost=price, wandb=settings.watch.wandb)
+    title, wandb = f"pretrain {settings.preset}", settings.watch.wandb
+    log = RunLog(settings.output, settings, title=title, active=ranks.first, cost=price, wandb=wandb, phase=phase)
     for message in messages:
         log.message(message)
     if ranks.first and fresh and settings.watch.show_examples > 0:

@@ -1,4 +1,4 @@
-"""Settings of a pre-training run -> checked settings, their record in the run directory, and its parts: objective, stream, held-out batches."""
+"""Settings of a pre-training run -> checked settings, their record in the run directory, and its parts: objective, stream."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from electra import config
-from electra.contracts import Batch, WordStatistics
-from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, held_out_batches
+from electra.contracts import WordStatistics
+from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream
 from electra.data.shards import Shards, Split, open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer, check_start, load_tokenizer
 from electra.data.word_statistics import masking_info, word_statistics
@@ -265,11 +265,7 @@ def check_new_length(settings: PretrainSettings) -> None:
             raise UserError(f"{config.flag_name(name)}: {phase.output} has done {done:,.7g} already, more than {value:,.7g}; give a larger value")
 
 
-# ---- objective, stream, held-out batches ----
-
-EVALUATION_EXAMPLES = {"short": 128, "long": 512}
-SHORT_SECONDS = 1200.0
-"""A run with a smaller budget is short: its evaluations take fewer examples."""
+# ---- objective, stream ----
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,25 +306,13 @@ def open_stream(settings: PretrainSettings, corpus: Corpus, batch_size: int, ran
     return PretrainingStream(corpus.train, corpus.examples, batch_size, settings.loop.seed, rank=ranks.rank, world_size=ranks.world_size)
 
 
-def held_out(settings: PretrainSettings, corpus: Corpus) -> list[Batch]:
-    """The batches of every evaluation."""
-    splits, size = [shards.held_out for shards in corpus.shards.values()], settings.loop.batch_size
-    return held_out_batches(splits, corpus.examples, size, num_evaluation_examples(settings), seed=0)
-
-
 def cost(settings: PretrainSettings, vocab_size: int, ranks: Ranks) -> TrainingCost:
     """FLOPs per token, and the peak FLOP/s of all ranks' devices if known."""
     peak = stated_tflops(settings.watch.peak_tflops, ranks.device, settings.loop.precision != "fp32")
-    rows = max(vocab_size, settings.model.embedding_rows or 0)
     return TrainingCost(
-        flops_per_token=flops.per_token(settings.model, settings.objective, rows, settings.data.sequence_length),
+        flops_per_token=flops.training_flops(settings, vocab_size)["flops_per_token"],
         peak_flops=None if peak is None else peak * 1e12 * ranks.world_size,
     )
-
-
-def num_evaluation_examples(settings: PretrainSettings) -> int:
-    """Number of held-out examples per evaluation."""
-    return EVALUATION_EXAMPLES["short" if (settings.loop.budget or SHORT_SECONDS) < SHORT_SECONDS else "long"]
 
 
 class VocabularyInfo(Protocol):

@@ -35,7 +35,7 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     model: str = argument()
     """Checkpoint folder, run directory or hub name."""
     data: tuple[str, ...] = ()
-    """Folders made by 'electra prepare' (their held-out part) or their URLs, or the task's folder. Default: none."""
+    """Folders made by 'electra prepare' (their held-out part) or their URLs, or the task's folder. Default: those of a pre-training run."""
     task: str | None = None
     """Task to score a fine-tuned model on; default: pre-training metrics."""
     corruption: Path | None = None
@@ -51,11 +51,11 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     predictions: Path | None = None
     """File for the predictions: JSON lines with id, label, prediction, probability, probabilities, as 'electra significance' reads. Default: none."""
     num_examples: int = flag(2000, minimum=1)
-    """Held-out examples to measure (pre-training metrics)."""
+    """Held-out examples to measure (pre-training metrics); if not given, of a run as many as its own evaluations."""
     sequence_length: int = flag(128, minimum=4)
     """Longest example in tokens (pre-training metrics), if not given as trained or 128; for a task the same as --max-length."""
     seed: int = flag(1, minimum=0, maximum=MAX_SEED)
-    """Seed of masks and samples."""
+    """Seed of examples, masks and samples; if not given, of a run that of its own evaluations."""
     json: bool = False
     """Print JSON."""
 

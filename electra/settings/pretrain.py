@@ -270,6 +270,12 @@ WARM_UP = "mlm-first"
 
 
 def phases(settings: PretrainSettings) -> list[PretrainSettings]:
+    """The phases of a run that are still to be trained: all of them, or the last one if the masked LM before it is finished."""
+    found = all_phases(settings)
+    return found[1:] if len(found) > 1 and (found[0].output / "final").exists() else found
+
+
+def all_phases(settings: PretrainSettings) -> list[PretrainSettings]:
     """The run; or with `mlm_first` two: a masked LM in RUN/mlm-first, then the discriminator.
 
     The masked LM is the encoder, which the discriminator starts from; or with `init`, the generator that the checkpoint does not bring.
@@ -298,7 +304,7 @@ def phases(settings: PretrainSettings) -> list[PretrainSettings]:
         values = {field.name: getattr(first, field.name) for field in dataclasses.fields(first)}
         first = GeneratorWarmUp(**values | {"model": generator_settings(settings.model)})
         second = dataclasses.replace(settings, init_generator=str(folder / "final"), loop=after)
-    return [second] if (folder / "final").exists() else [first, second]
+    return [first, second]
 
 
 def generator_sizes(model: ModelSettings) -> dict[str, Any]:

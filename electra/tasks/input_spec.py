@@ -30,6 +30,8 @@ RECORD = "electra_input_spec"
 """Key in config.json: max_length and, of a fine-tuned model, the options of its task."""
 OLD_RECORD = "electra_reading"
 """The same key until version 0.1."""
+PRETRAINING = "electra_pretraining"
+"""Key in the config.json of a pre-trained model: how its run evaluates itself (see `electra.pretraining.evaluate`)."""
 OPTIONS = ("truncate", "token_segment", "constrained", "stride", "max_query_length", "max_answer_length", "null_threshold")
 """Options that a flag may set. Others are the task's own, such as whether a question may have no answer."""
 FOUND = ("tag_scheme",)
@@ -147,8 +149,8 @@ def find_record(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def copied_record(values: Mapping[str, Any]) -> dict[str, Any]:
     """What is added to config.json of a checkpoint made from one with config.json `values`."""
-    found = find_record(values)
-    return {RECORD: found} if found else {}
+    found = {RECORD: find_record(values), PRETRAINING: values.get(PRETRAINING)}
+    return {name: value for name, value in found.items() if value}
 
 
 def recorded(values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:

@@ -84,24 +84,31 @@ class Sums:
         return torch.stack([totals, counts])
 
     def read(self, summed: Tensor | None = None) -> dict[str, float]:
-        """Name -> total / count, and `loss`, the weighted sum of the losses. A metric that counted nothing is left out."""
+        """Name -> total / count, and `loss`, the weighted sum of the losses.
+
+        A metric that counted nothing is 0 (the precision where nothing was predicted as replaced), as in TensorFlow's metrics, which the
+        original used; a loss of nothing is left out.
+        """
         values = (self.tensor() if summed is None else summed).tolist()
         names = sorted(self._totals)
-        out = {name: total / count for name, total, count in zip(names, *values, strict=True) if count}
+        out = {name: total / (count or 1) for name, total, count in zip(names, *values, strict=True) if count or name not in self._losses}
         if self._losses:
             out["loss"] = sum(self._weights[name] * out.get(name, 0.0) for name in sorted(self._losses))
         return out
 
 
 def scores_of(pairs: Iterable[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
-    """(name, scores (N,), labels (N,)) -> name -> exact area under the ROC curve over all of a name's pairs."""
+    """(name, scores (N,), labels (N,)) -> name -> exact area under the ROC curve over all of a name's pairs.
+
+    Where one of the classes is absent the curve says nothing, and its area is that of chance, 0.5.
+    """
     kept: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
     for name, scores, labels in pairs:
         lists = kept.setdefault(name, ([], []))
         lists[0].append(scores.detach().float().cpu().numpy())
         lists[1].append(labels.detach().cpu().numpy())
     found = {name: area_under_curve(np.concatenate(scores), np.concatenate(labels)) for name, (scores, labels) in kept.items()}
-    return {name: value for name, value in found.items() if not np.isnan(value)}
+    return {name: 0.5 if np.isnan(value) else value for name, value in found.items()}
 
 
 def evaluate(objective: nn.Module, batches: Iterable[Batch], device: torch.device | str = "cpu", precision: str = "auto") -> dict[str, float]:

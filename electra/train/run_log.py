@@ -2,6 +2,9 @@
 
 A line of metrics.jsonl is one JSON object: `kind` ("train" or "evaluation"), `step`, `tokens` (real tokens so far), `seconds` (of
 training so far, interruptions not counted), where the cost is known `flops` (so far), then the metrics by name.
+
+In a run of several phases (`mlm_first`) these four count all phases; `phase` names the line's, and `phase_step` is the step in it, by which
+its checkpoints are numbered. RUN/mlm-first has the first phase's lines alone, too.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from electra import config, environment
 from electra.errors import UserError, require
+from electra.settings.pretrain import WARM_UP
 from electra.storage import atomic
 from electra.terminal import ProgressDisplay, duration, say
 
@@ -59,6 +63,30 @@ class TrainingCost:
         return {"mfu": values["tokens_per_second"] * self.flops_per_token / self.peak_flops}
 
 
+FIRST_PHASE, LAST_PHASE = "mlm_first", "training"
+"""Names of the phases of a run with `mlm_first`."""
+SO_FAR = ("step", "tokens", "seconds", "flops")
+"""What a line counts from the beginning of the run on."""
+PHASE = ("phase", "phase_step")
+"""Further keys of a line in a run of several phases."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One of the phases of a run."""
+
+    name: str
+    run: Path
+    """The run directory, which the displays of all phases are in."""
+    before: Mapping[str, float] = field(default_factory=dict)
+    """What the phases before it have spent, of `SO_FAR`."""
+
+    def line(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """A line of the phase alone -> the line of the whole run."""
+        counted = {name: line[name] + self.before.get(name, 0) for name in SO_FAR if name in line}
+        return {**line, **counted, "phase": self.name, "phase_step": line["step"]}
+
+
 class RunLog:
     """The run directory's log, and progress on standard error."""
 
@@ -72,11 +100,13 @@ class RunLog:
         tensorboard: bool = True,
         cost: TrainingCost | None = None,
         wandb: str | None = None,
+        phase: Phase | None = None,
     ) -> None:
         """Open the log of the run in `folder`; `settings`, if given, become its config.toml.
 
         A resumed run keeps its config.toml and metrics. With `active=False` (all ranks but the first) nothing is written. `cost` adds
-        `flops` and `mfu` to the lines; `wandb` names a Weights & Biases project that receives them too.
+        `flops` and `mfu` to the lines; `wandb` names a Weights & Biases project that receives them too. `phase`, of a run of several, has
+        its displays in the folder of the whole run.
 
         Raises:
             UserError: the folder cannot be written.
@@ -84,6 +114,8 @@ class RunLog:
         self.folder = Path(folder)
         self.title = title or self.folder.name
         self.active = active
+        self.phase = phase
+        self.run = self.folder if phase is None else phase.run
         self._tensorboard = tensorboard
         self._cost = cost
         self._writer: Any = None
@@ -94,7 +126,7 @@ class RunLog:
         write_settings(self.folder, settings)
         self._write_environment()
         if wandb is not None:
-            self._online = start_wandb(wandb, self.folder, self.title, {} if settings is None else config.to_values(settings))
+            self._online = start_wandb(wandb, self.run, self.title, {} if settings is None else config.to_values(settings))
 
     @property
     def metrics_file(self) -> Path:
@@ -114,10 +146,14 @@ class RunLog:
         """Drop all lines after `step` (and one half written by a killed run): those steps will be repeated."""
         if not self.active:
             return
-        if self.metrics_file.exists():
-            kept = [line for line in read_metrics(self.metrics_file) if line["step"] <= step]
-            atomic.write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
-        self._open_tensorboard(step)
+        # A line of another phase is kept: it is of an earlier one.
+        name, before = ("", 0) if self.phase is None else (self.phase.name, int(self.phase.before.get("step", 0)))
+        for folder in {self.folder, self.run}:
+            lines = run_metrics(folder)
+            kept = [line for line in lines if line.get("phase", name) != name or line.get("phase_step", line["step"]) <= step]
+            if lines or (folder / "metrics.jsonl").exists():
+                atomic.write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        self._open_tensorboard(before + step)
 
     def _open_tensorboard(self, step: int) -> None:
         if not self._tensorboard or self._writer is not None:
@@ -127,7 +163,7 @@ class RunLog:
         except ImportError:
             self._tensorboard = False
             return
-        self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(self.run / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
 
     def write(self, kind: str, *, step: int, tokens: int, seconds: float, values: Mapping[str, float]) -> None:
         """Add one line to metrics.jsonl and its values to TensorBoard."""
@@ -139,14 +175,16 @@ class RunLog:
             values = {**values, **self._cost.utilization(values)}
         values = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no NaN
         line |= {name: float(f"{value:.7g}") for name, value in values.items()}
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        whole = line if self.phase is None else self.phase.line(line)
+        for folder, written in {self.folder: line, self.run: whole}.items():
+            with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(written) + "\n")
         self._open_tensorboard(step=0)
         if self._writer is not None:
             for name, value in values.items():
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+                self._writer.add_scalar(f"{kind}/{name}", value, whole["step"])
         if self._online is not None:
-            axes = {name: line[name] for name in ("step", "tokens", "seconds", "flops") if name in line}
+            axes = {name: whole[name] for name in SO_FAR if name in whole}
             self._online.log(axes | {f"{kind}/{name}": value for name, value in values.items()})
         if kind == "evaluation":
             self.message(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
@@ -217,6 +255,22 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}: line {number} is not a line of metrics; remove it") from None
         out.append(value)
     return out
+
+
+def run_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run directory's metrics.jsonl, of all its phases; none if nothing was recorded.
+
+    Runs of earlier versions have each phase's lines in its own folder only.
+
+    Raises:
+        UserError: as `read_metrics`.
+    """
+    own, first = (read_metrics(file) if (file := folder / "metrics.jsonl").exists() else [] for folder in (run, run / WARM_UP))
+    if not first or any("phase" in line for line in own):
+        return own
+    before = Phase(name=FIRST_PHASE, run=run)
+    after = Phase(name=LAST_PHASE, run=run, before=first[-1])
+    return [*map(before.line, first), *map(after.line, own)]
 
 
 def run_environment() -> dict[str, Any]:

@@ -196,6 +196,8 @@ def read_losses(run: Path) -> dict[str, dict[str, list[float]]]:
     for path in sorted(run.rglob("metrics.jsonl")):
         phase = "first" if path.parent.name == "mlm-first" else "main"
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # The run's own file has the lines of both phases.
+        lines = [line for line in lines if phase == "first" or line.get("phase") != "mlm_first"]
         for line in lines:
             if line["kind"] == "train":
                 for name, value in line.items():

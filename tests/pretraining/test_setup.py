@@ -24,7 +24,8 @@ import electra
 from electra.cli import main
 from electra.data.tokenizer import load_tokenizer
 from electra.model import masking
-from electra.pretraining.setup import held_out, open_corpus, read_run
+from electra.pretraining.evaluate import held_out, spec_of_run
+from electra.pretraining.setup import open_corpus, read_run
 
 ODD: dict[str, Any] = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40, "max_position_embeddings": 40}
 NARROW: dict[str, Any] = {**ODD, "hidden_size": 10, "num_attention_heads": 1, "num_hidden_layers": 1, "intermediate_size": 36}
@@ -78,7 +79,7 @@ def oracle(run: Path, source: Path, generator: Path | None = None) -> dict[str, 
         return model(**inputs).logits[batch.rows, batch.positions]
 
     with torch.no_grad():
-        for batch in held_out(settings, corpus):
+        for batch in held_out(spec_of_run(settings), corpus.shards, corpus.tokenizer):
             at = masking.choose_positions(batch, masking.num_masked(batch.lengths, settings.objective.mask_prob), special)
             masked = masking.mask_positions(batch, at, tokens.mask_id, settings.objective.mask_token_prob)
             found = logits(predictor, batch, masked)[at]

@@ -325,13 +325,13 @@ def test_recorded_flops_are_equal_within_a_step(whole: Path) -> None:
         assert abs(spent["electra"]["flops"] - spent["mlm-flops"]["flops"]) < 1.5 * step
         assert spent["mlm-flops"]["flops"] == pytest.approx(lines[-1]["flops"])
         both = [read_metrics(whole / f"seed-{seed}" / "electra" / place / "metrics.jsonl")[-1] for place in ("mlm-first", ".")]
-        assert spent["electra"]["tokens"] == both[0]["tokens"] + both[1]["tokens"]
+        assert spent["electra"]["tokens"] == both[1]["tokens"] > both[0]["tokens"]
 
 
 def test_the_length_of_runs_of_equal_time_comes_from_recorded_seconds(whole: Path, tmp_path: Path) -> None:
     plan = ablation_plan.read_plan(whole)
     assert plan is not None and [run.settled for run in plan.runs] == [False, False, True]
-    for name, stage_seconds in (("electra/mlm-first", 3.0), ("electra", 5.0), ("mlm-flops", 4.0)):
+    for name, stage_seconds in (("electra/mlm-first", 3.0), ("electra", 8.0), ("mlm-flops", 4.0)):
         place = tmp_path / "seed-1" / name
         (place / "final").mkdir(parents=True)
         lines = read_metrics(whole / "seed-1" / name / "metrics.jsonl")

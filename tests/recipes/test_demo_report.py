@@ -36,7 +36,7 @@ class _Balance(HTMLParser):
 
 
 def test_the_page_is_self_contained_and_shows_the_results() -> None:
-    page = report.render({"about": ABOUT, **FOUND}, LINES, [line for line in LINES if line["kind"] == "train"])
+    page = report.render({"about": ABOUT, **FOUND}, [*({**line, "phase": "mlm_first"} for line in LINES if line["kind"] == "train"), *LINES])
     reader = _Balance()
     reader.feed(page)
     assert reader.open == [] and [each for each in reader.fetched if not each.startswith("#")] == []
@@ -105,4 +105,4 @@ def test_pictures_are_well_formed_and_take_the_colours_of_the_page() -> None:
 def test_curves_leave_out_what_is_not_a_number() -> None:
     lines = [{"kind": "train", "step": step, "loss": value} for step, value in ((1, 2.0), (2, math.nan), (3, 1.0))]
     assert report.curves(lines, "loss") == [("training", [(1, 2.0), (3, 1.0)])]
-    assert report.curves([{"kind": "train", "step": 1}], "loss") == [] and report.pretraining_charts({}, [], []) == {}
+    assert report.curves([{"kind": "train", "step": 1}], "loss") == [] and report.pretraining_charts([]) == {}

@@ -16,7 +16,7 @@ from electra.recipes.ablation.setup import Checked
 from electra.storage import atomic
 from electra.tasks.significance import interval, read_answers, resample
 from electra.terminal import duration
-from electra.train.run_log import read_metrics
+from electra.train.run_log import run_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,12 +192,9 @@ def main_score(folder: Path) -> float | None:
 
 def compute_at_points(folder: Path, run: PretrainingRun) -> list[dict[str, float]]:
     """FLOPs, seconds and tokens of training up to each point, as the run recorded them."""
-    before, out = dict.fromkeys(COMPUTE, 0.0), []
-    for phase, steps in enumerate(run.stage_steps):
-        lines = {line["step"]: line for line in read_metrics(run.phase_folder(folder, phase) / "metrics.jsonl") if line["kind"] == "train"}
-        out += [{name: before[name] + lines[step][name] for name in COMPUTE} for place, step in run.points if place == phase]
-        before = {name: before[name] + lines[steps][name] for name in COMPUTE}
-    return out
+    steps_before = [sum(run.stage_steps[:phase]) for phase in range(len(run.stage_steps))]
+    lines = {line["step"]: line for line in run_metrics(folder) if line["kind"] == "train"}
+    return [{name: float(lines[steps_before[phase] + step][name]) for name in COMPUTE} for phase, step in run.points]
 
 
 def collect(checked: Checked, plan: AblationPlan, shards: Mapping[str, Any]) -> dict[str, Any]:

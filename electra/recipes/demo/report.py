@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electra.terminal import duration
+from electra.train.run_log import FIRST_PHASE
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -33,8 +34,8 @@ MODELS = {
 """Scores of the sentiment step -> names in the report."""
 
 
-def render(found: Found, lines: Lines, first_lines: Lines = ()) -> str:
-    """Results by step (`demo.run`), metrics.jsonl of the pre-training and of its first phase -> a whole HTML page."""
+def render(found: Found, lines: Lines) -> str:
+    """Results by step (`demo.run`), metrics.jsonl of the pre-training -> a whole HTML page."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -52,7 +53,7 @@ def render(found: Found, lines: Lines, first_lines: Lines = ()) -> str:
         "steps": steps,
         "total_seconds": sum(step["seconds"] for step in steps.values()),
         "longest_seconds": max(step["seconds"] for step in steps.values()),
-        "charts": pretraining_charts(found, lines, first_lines),
+        "charts": pretraining_charts(lines),
         "detection": detection(found["detect"]),
         "sentiment": sentiment(found["sentiment"]),
         "built": built(found.get("build", {}).get("rows", ())),
@@ -149,8 +150,10 @@ def built(rows: Lines) -> dict[str, Any]:
     }
 
 
-def pretraining_charts(found: Found, lines: Lines, first_lines: Lines) -> dict[str, dict[str, Any]]:
-    """Metrics of both phases -> name -> picture, and first and last value of the last curve; without those that were not recorded."""
+def pretraining_charts(lines: Lines) -> dict[str, dict[str, Any]]:
+    """Metrics of all phases -> name -> picture, and first and last value of the last curve; without those that were not recorded."""
+    first_lines = [line for line in lines if line.get("phase") == FIRST_PHASE]
+    lines = [line for line in lines if line.get("phase") != FIRST_PHASE]
     wanted = {
         "mlm": ("encoder as a masked LM: loss", first_lines, "masked_lm_loss", None),
         "generator": ("generator: loss", lines, "masked_lm_loss", None),

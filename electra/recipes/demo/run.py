@@ -30,7 +30,7 @@ from electra.storage import atomic
 from electra.tasks.baselines import tfidf_baseline
 from electra.tasks.registry import find_task
 from electra.terminal import data_size, say
-from electra.train.run_log import run_environment
+from electra.train.run_log import run_environment, run_metrics
 
 # ---- labelled sentences ----
 
@@ -199,7 +199,7 @@ def run(settings: DemoSettings) -> int:
         with stoppable():
             CommandRunner(steps, lambda step, ended: "").run_here()
             page, pretrained = place.folder / "report.html", place.folder / "pretrained"
-            atomic.write_text(page, report.render(place.found, _metrics(pretrained), _metrics(pretrained / "mlm-first")))
+            atomic.write_text(page, report.render(place.found, run_metrics(pretrained)))
     except Stopped as stopped:
         say(f"electra demo: stopped; the same command continues: electra demo --output {place.folder}")
         return stopped.code
@@ -233,12 +233,6 @@ def open_workspace(settings: DemoSettings) -> Workspace:
         if before.get(name) != value:
             raise UserError(f"{settings.output} began with {name} = {before.get(name)}, now it is {value}; choose another --output")
     return Workspace(settings, found)
-
-
-def _metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; none where there was no such run."""
-    file = run / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def _machine() -> str:
@@ -284,7 +278,7 @@ def pretrain(place: Workspace) -> dict[str, Any]:
         place.electra("pretrain", PRESET, "--output", output, "--resume")
     else:
         place.electra("pretrain", PRESET, "--data", place.folder / "shards", "--output", output, "--budget", seconds)
-    lines = _metrics(output)
+    lines = run_metrics(output)
     used = config.read_toml(output / "config.toml")
     model, objective = used["model"], used["objective"]
     shape = (
@@ -299,9 +293,7 @@ def pretrain(place: Workspace) -> dict[str, Any]:
 
 def evaluate(place: Workspace) -> dict[str, Any]:
     """Metrics on held-out text"""
-    printed = place.electra(
-        "evaluate", place.folder / "pretrained" / "final", "--data", place.folder / "shards", "--sequence-length", 48, "--json", quiet=True
-    )
+    printed = place.electra("evaluate", place.folder / "pretrained" / "final", "--data", place.folder / "shards", "--json", quiet=True)
     metrics = {name: value for name, value in _flat(json.loads(printed)).items() if isinstance(value, float) and not name.endswith("_original")}
     print("  ".join(f"{name} {metrics[name]:.3f}" for name in ("masked_lm_loss", "disc_loss", "disc_auc")))
     return {"metrics": metrics}
