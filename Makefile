@@ -21,7 +21,7 @@ SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
 .DEFAULT_GOAL := install
-.PHONY: help install demo model test test-all check format docs wheel bench browser
+.PHONY: help install demo model test test-all check format docs wheel bench browser node
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,10 +38,10 @@ demo: $(RUN_READY)  ## raw text -> language model -> classifier -> report, on th
 model: $(DEV_READY)  ## the bundled models again from raw text: three to four hours on two cores, resumable
 	sh experiments/model.sh $(ARGS)
 
-test: check browser  ## style, types, layers and the fast tests, with coverage
+test: check browser node  ## style, types, layers and the fast tests, with coverage
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: check browser  ## the same with the slow tests
+test-all: check browser node  ## the same with the slow tests
 	$(PYTEST) $(ARGS)
 
 check: $(DEV_READY)  ## style, types, layers and documentation only
@@ -74,6 +74,15 @@ browser:
 	  { timeout 600 apt-get install -qq -y --no-install-recommends chromium || { timeout 120 apt-get update -qq && \
 	    timeout 600 apt-get install -qq -y --no-install-recommends chromium; }; } >/dev/null 2>&1; } || \
 	  echo "make: no chromium (Debian: apt install chromium): the tests of the page are skipped"
+
+# The tests of transformers.js use Node and its packages. Without either they are skipped, and nothing fails here.
+CLIENTS := tests/clients
+node:
+	@cmp -s $(CLIENTS)/package.json $(CLIENTS)/node_modules/.installed || { \
+	  command -v npm >/dev/null && echo "installing transformers.js into $(CLIENTS): once, a minute" && \
+	  (cd $(CLIENTS) && timeout 300 npm install --ignore-scripts --no-package-lock --no-audit --no-fund --silent >/dev/null 2>&1 && \
+	  cp package.json node_modules/.installed); } || \
+	  echo "make: no transformers.js (Debian: apt install npm): its tests are skipped"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -340,19 +340,28 @@ def build(model: Place | BuildSettings, **arguments: Unpack[BuildArguments]) -> 
 
     Args:
         model: checkpoint folder, run or hub name.
-        **arguments: as flags of `electra build`; `target` and `output` are required.
+        **arguments: as flags of `electra build`; `output` and, unless `layout` is 'hub', `target` are required.
 
     Raises:
         UserError: no such checkpoint or target, a missing package, or no target within `max_drop` ('auto').
     """
     settings = _settings(BuildSettings, "build", "model", model, arguments)
+    if settings.layout == "hub":
+        return _build_hub(settings)
+    if "dtypes" in config.given(settings):
+        raise UserError("--dtypes is for --layout hub; of an artifact the target names the number format")
+    if not settings.target:
+        raise UserError("build: --target is missing; give one, such as onnx (--help lists them), or --layout hub")
     return _build_fastest(settings) if settings.target == "auto" else _build_one(settings)
+
+
+_FOR_AUTO = ("task", "data", "max_drop", "split", "labels", "calls", "threads", "skip")
 
 
 def _build_one(settings: BuildSettings) -> BuiltArtifact:
     from electra.exporting.targets import build_artifact, target
 
-    for name in ("task", "data", "max_drop", "split", "labels", "calls", "threads", "skip"):
+    for name in _FOR_AUTO:
         if name in config.given(settings):
             raise UserError(f"--{name.replace('_', '-')} is for --target auto, target {settings.target} is not measured; leave it out")
     chosen = target(settings.target)
@@ -363,6 +372,22 @@ def _build_one(settings: BuildSettings) -> BuiltArtifact:
     texts = _calibration_texts(settings)
     spec = {"max_length": settings.max_length, "truncate": settings.truncate}
     manifest = build_artifact(settings.model, settings.target, settings.output, texts=texts, **spec, say=say)  # type: ignore[arg-type]
+    return BuiltArtifact(path=settings.output, manifest=manifest)
+
+
+def _build_hub(settings: BuildSettings) -> BuiltArtifact:
+    from electra.exporting.targets import build_hub_folder
+
+    for name in (*_FOR_AUTO, "calibrate", "num_texts"):
+        if name in config.given(settings):
+            raise UserError(f"--{name.replace('_', '-')} is for artifacts, --layout hub takes --dtypes, --max-length and --truncate; leave it out")
+    if settings.target not in ("", "onnx"):
+        raise UserError(f"--target {settings.target}: a folder for the hub is built for onnx; choose its number formats with --dtypes")
+    if settings.output.suffix == ".zip":
+        raise UserError(f"--output {settings.output}: --layout hub makes a folder; leave out .zip")
+    _check_source(settings)
+    spec = {"max_length": settings.max_length, "truncate": settings.truncate}
+    manifest = build_hub_folder(settings.model, settings.output, dtypes=settings.dtypes, **spec, say=say)  # type: ignore[arg-type]
     return BuiltArtifact(path=settings.output, manifest=manifest)
 
 

@@ -262,6 +262,8 @@ class BuildArguments(TypedDict, total=False):
     pair_field: str
     target: str
     output: str | Path
+    layout: Literal["artifact", "hub"]
+    dtypes: str | Sequence[str]
     calibrate: str | Path | None
     num_texts: int
     task: str | None

@@ -255,6 +255,8 @@ def candidate_of(source: str, name: str, settings: EvaluateSettings, device: str
             manifest = read_manifest(path)
             kind, seconds = str(manifest["target"]), manifest["build"].get("seconds")
             size = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            if manifest.get("layout") == "hub":  # the files of one number format, not of all
+                size = sum(entry["size_bytes"] for entry in manifest["files"].values())
         else:
             size = sum(file.stat().st_size for file in resolve.resolve(source).iterdir() if file.is_file())
     seconds = float(seconds) if isinstance(seconds, int | float) else None

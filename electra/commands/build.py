@@ -18,6 +18,9 @@ def run(settings: BuildSettings) -> None:
         for name, reason in found.dropped.items():
             print(f"  {name:<18}{reason}")
         print(f"{found.path}: {found.target}, {found.reason}; all measurements are in its artefact.json")
+    elif settings.layout == "hub":
+        seconds, formats = found.manifest["build"]["seconds"], ", ".join(found.manifest["build"]["options"]["dtypes"])
+        print(f"{found.path}: {found.manifest['role']} for transformers.js and optimum in {formats}, built in {seconds:.0f} s")
     else:
         seconds = found.manifest["build"]["seconds"]
         print(f"{found.path}: {found.manifest['role']} for {found.target}, {data_size(found.size_bytes)}, built in {seconds:.0f} s")

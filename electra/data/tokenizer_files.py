@@ -31,7 +31,7 @@ NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 """Special tokens that have a name, in the order in which `transformers` adds them."""
 BERT_CLASSES = ("Bert", "Electra", "MobileBert", "SqueezeBert", "LayoutLM", "Lxmert", "DistilBert")
 """Of `tokenizer_class`, without 'Tokenizer(Fast)': those with BERT's rules."""
-JSON_CLASSES = ("PreTrainedTokenizerFast", "PreTrainedTokenizer", "TokenizersBackend")
+JSON_CLASSES = ("PreTrainedTokenizerFast", "PreTrainedTokenizer", "TokenizersBackend", "ConvBertTokenizer", "ConvBertTokenizerFast")
 BERT_MODELS = ("electra", "bert", "mobilebert", "squeezebert", "megatron-bert", "distilbert", "")
 """Values of `model_type` whose tokenizers have BERT's rules by default."""
 INPUT_NAMES = ["input_ids", "token_type_ids", "attention_mask"]

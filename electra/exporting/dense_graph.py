@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
@@ -32,6 +33,22 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 POSITIONS = "positions"
 """(M,) int64, a masked LM's fourth input: row * L + column of each position to predict."""
 LOGITS, STATES, SPANS = "logits", "last_hidden_state", "spans"
+START, END = "start_logits", "end_logits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubForm:
+    """The names and shapes of the hub's ONNX models, as optimum exports them and transformers.js reads them.
+
+    A QA model returns START and END (B, L) in place of LOGITS (B, L, 2), a masked LM LOGITS (B, L, V) without an input POSITIONS.
+
+    transformers.js truncates a text after its special tokens are added, so that it loses its last [SEP]. A row that fills a grid of exactly
+    `max_length` gets it back: that is what every other tokenizer with truncation ends it with.
+    """
+
+    max_length: int
+    """`model_max_length` of the tokenizer's files."""
+    sep_id: int
 
 
 class DenseAttention(nn.Module):
@@ -80,9 +97,10 @@ class DenseLayer(nn.Module):
 class DenseEncoder(nn.Module):
     """The three inputs -> (B, L, D) states; those of padding are meaningless."""
 
-    def __init__(self, encoder: Encoder, attention: Attention) -> None:
+    def __init__(self, encoder: Encoder, attention: Attention, form: HubForm | None = None) -> None:
         super().__init__()
         assert isinstance(encoder.embeddings, Embeddings), "checkpoints have their own embeddings"
+        self.form = form
         self.embeddings = encoder.embeddings
         self.projection = encoder.projection
         self.layers = nn.ModuleList(DenseLayer(layer, attention) for layer in encoder.layers)  # type: ignore[arg-type]
@@ -91,6 +109,9 @@ class DenseEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Ids, 1 for real tokens and 0 for padding, segments."""
         places: Tensor = self.places[:, : input_ids.size(1)]  # type: ignore[index]
+        if self.form is not None:
+            last = (places == self.form.max_length - 1) & (places[:, -1:] == self.form.max_length - 1) & (attention_mask == 1)
+            input_ids = torch.where(last, self.form.sep_id, input_ids)
         hidden: Tensor = self.embeddings(input_ids, token_type_ids, places)
         if self.projection is not None:
             hidden = self.projection(hidden)
@@ -105,19 +126,19 @@ class DenseGraph(nn.Module):
 
     Attributes:
         role: 'classifier', 'token-classification', 'question-answering', 'discriminator', 'generator' or 'encoder'.
-        inputs: names of forward's arguments; a generator has POSITIONS as its fourth.
+        inputs: names of forward's arguments; a generator has POSITIONS as its fourth, except in the hub's form.
         outputs: names of what forward returns; every graph returns STATES (B, L, D), as the last one.
         vocab_size, max_length: upper limits of ids and of L.
         shortest: smallest L the graph accepts (the beam of the joint QA head); shorter batches are padded.
     """
 
-    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
+    def __init__(self, checkpoint: Checkpoint, attention: Attention, form: HubForm | None = None) -> None:
         super().__init__()
         config = checkpoint.config
         self.role = role_of(checkpoint)
         self.architecture = checkpoint.architecture
         self.vocab_size, self.max_length, self.type_vocab_size = config.vocab_size, config.max_position_embeddings, config.type_vocab_size
-        self.encoder = DenseEncoder(encoder_of(checkpoint.module), attention)
+        self.encoder = DenseEncoder(encoder_of(checkpoint.module), attention, form)
         self.shortest = 1
         self.inputs: tuple[str, ...] = INPUTS
         self.outputs: tuple[str, ...] = (LOGITS, STATES)
@@ -141,8 +162,8 @@ class DenseGraph(nn.Module):
 class ClassifierGraph(DenseGraph):
     """LOGITS (B, C)."""
 
-    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
-        super().__init__(checkpoint, attention)
+    def __init__(self, checkpoint: Checkpoint, attention: Attention, form: HubForm | None = None) -> None:
+        super().__init__(checkpoint, attention, form)
         self.head: nn.Module = checkpoint.module.head  # type: ignore[assignment]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,11 +179,11 @@ class ClassifierGraph(DenseGraph):
 class TokenGraph(DenseGraph):
     """LOGITS (B, L, C) of a token classifier, (B, L, 2) of a QA model, (B, L) of a discriminator."""
 
-    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
-        super().__init__(checkpoint, attention)
+    def __init__(self, checkpoint: Checkpoint, attention: Attention, form: HubForm | None = None) -> None:
+        super().__init__(checkpoint, attention, form)
         self.head: nn.Module = checkpoint.module.head  # type: ignore[assignment]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         hidden = self.encoder(input_ids, attention_mask, token_type_ids)
         return self.head(hidden), hidden
@@ -172,34 +193,53 @@ class TokenGraph(DenseGraph):
         return {**super().dynamic_axes(), LOGITS: {0: "batch", 1: "length"}}
 
 
+class SpanGraph(TokenGraph):
+    """START and END (B, L) of a QA model, in the hub's form."""
+
+    def __init__(self, checkpoint: Checkpoint, attention: Attention, form: HubForm | None = None) -> None:
+        super().__init__(checkpoint, attention, form)
+        self.outputs = (START, END, STATES)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        logits, hidden = super().forward(input_ids, attention_mask, token_type_ids)
+        return logits[..., 0], logits[..., 1], hidden
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """See `DenseGraph`."""
+        axes = super().dynamic_axes()
+        return {**axes, START: axes[LOGITS], END: axes.pop(LOGITS)}
+
+
 class MaskedLMGraph(DenseGraph):
-    """LOGITS (M, V) at the given positions only: (B, L, V) is never computed."""
+    """LOGITS (M, V) at the given positions only: (B, L, V) is never computed. In the hub's form (B, L, V)."""
 
-    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
-        super().__init__(checkpoint, attention)
+    def __init__(self, checkpoint: Checkpoint, attention: Attention, form: HubForm | None = None) -> None:
+        super().__init__(checkpoint, attention, form)
         self.head: nn.Module = checkpoint.module.head  # type: ignore[assignment]
-        self.inputs = (*INPUTS, POSITIONS)
+        self.inputs = (*INPUTS, POSITIONS) if form is None else INPUTS
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See the class."""
         hidden = self.encoder(input_ids, attention_mask, token_type_ids)
-        return self.head(hidden.flatten(0, 1)[positions]), hidden
+        return self.head(hidden if positions is None else hidden.flatten(0, 1)[positions]), hidden
 
     def example(self, num_rows: int = 2, length: int = 24) -> tuple[Tensor, ...]:
         """See `DenseGraph`."""
         grids = super().example(num_rows, length)
-        return *grids, torch.tensor([1, 2, grids[0].size(1)])
+        return (*grids, torch.tensor([1, 2, grids[0].size(1)])) if POSITIONS in self.inputs else grids
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """See `DenseGraph`."""
-        return {**super().dynamic_axes(), POSITIONS: {0: "positions"}, LOGITS: {0: "positions"}}
+        axes = super().dynamic_axes()
+        return axes | ({POSITIONS: {0: "positions"}, LOGITS: {0: "positions"}} if POSITIONS in self.inputs else {LOGITS: axes[STATES]})
 
 
 class EncoderGraph(DenseGraph):
     """STATES only."""
 
-    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
-        super().__init__(checkpoint, attention)
+    def __init__(self, checkpoint: Checkpoint, attention: Attention, form: HubForm | None = None) -> None:
+        super().__init__(checkpoint, attention, form)
         self.outputs = (STATES,)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor]:
@@ -213,8 +253,8 @@ class JointSpanGraph(DenseGraph):
     L is at least the beam size, 20, so that the beam has a fixed shape.
     """
 
-    def __init__(self, checkpoint: Checkpoint, attention: Attention) -> None:
-        super().__init__(checkpoint, attention)
+    def __init__(self, checkpoint: Checkpoint, attention: Attention, form: HubForm | None = None) -> None:
+        super().__init__(checkpoint, attention, form)
         assert isinstance(checkpoint.module, JointQAModel)
         self.head = checkpoint.module.head
         self.shortest = BEAM_SIZE
@@ -261,12 +301,13 @@ def role_of(checkpoint: Checkpoint) -> str:
     raise UserError(f"{checkpoint.path} is {kind}, which cannot be built; give a discriminator, masked LM or fine-tuned model")
 
 
-def dense_graph(checkpoint: Checkpoint, attention: Attention = "eager") -> DenseGraph:
+def dense_graph(checkpoint: Checkpoint, attention: Attention = "eager", form: HubForm | None = None) -> DenseGraph:
     """A checkpoint of any head -> the same network on padded batches, in evaluation mode, sharing the checkpoint's weights (q, k and v are copies).
 
     Args:
         checkpoint: from `electra.model.huggingface.load_checkpoint`.
         attention: 'eager' writes attention as matmuls, the form that ONNX Runtime's fusions recognize; 'sdpa' keeps it as one operation.
+        form: for the names and shapes of the hub's ONNX models; None: those of artifacts.
 
     Raises:
         UserError: a network without such a form.
@@ -274,14 +315,19 @@ def dense_graph(checkpoint: Checkpoint, attention: Attention = "eager") -> Dense
     kinds: dict[type[nn.Module], type[DenseGraph]] = {
         Classifier: ClassifierGraph,
         TokenClassifier: TokenGraph,
-        QAModel: TokenGraph,
+        QAModel: TokenGraph if form is None else SpanGraph,
         Discriminator: TokenGraph,
         JointQAModel: JointSpanGraph,
         Generator: MaskedLMGraph,
         Encoder: EncoderGraph,
     }
     role_of(checkpoint)
-    return kinds[type(checkpoint.module)](checkpoint, attention).eval()
+    if form is not None and isinstance(checkpoint.module, JointQAModel):
+        raise UserError(
+            f"{checkpoint.path} is {resolve.with_article(checkpoint.architecture)}: its last token depends on its first, and the hub's layout has "
+            "one score for each; fine-tune with --head transformers, or build an artifact (--target onnx)"
+        )
+    return kinds[type(checkpoint.module)](checkpoint, attention, form).eval()
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

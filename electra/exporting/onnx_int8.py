@@ -2,10 +2,13 @@
 
 Weights are rounded per column, embeddings per row, activations per tensor. A static build has the scale of each activation, found by
 calibration on texts, written into the file; where a static scale rounds much worse than a dynamic one, that activation stays dynamic.
+
+Also the files of a folder for the hub, which hold one network in several number formats.
 """
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra import environment
-from electra.exporting.onnx import FILE, OPSET, check, fused_model, operations, quiet, write_model
+from electra.exporting.onnx import FILE, OPSET, TOLERANCE, check, exported_model, fused_model, halve_weights, operations, quiet, write_model
+from electra.inference.artifact import HUB_FILES
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -70,8 +74,41 @@ def build_static(job: Job) -> Mapping[str, Any]:
     }
 
 
-def quantized_model(model: ModelProto) -> tuple[ModelProto, list[str]]:
-    """A fused model -> the same in 8 bits with dynamic scales, and the names of the matmuls left in fp32."""
+def build_hub(job: Job) -> dict[str, float]:
+    """The files of `HUB_FILES` for the job's number formats -> the largest difference of each from PyTorch's logits.
+
+    Of the operations of ONNX's own set alone, which every runtime has; ONNX Runtime fuses them when it loads a file. fp16 is weights in half
+    precision, computed in fp32. int8 and q8 are one model: signed weights of 7 bits, since the file may run on an x86 processor without VNNI.
+    uint8 has unsigned weights of 8 bits, whose sums overflow nowhere.
+    """
+    from onnxruntime.quantization import QuantType
+
+    plain, found = exported_model(job.graph), {}
+    plain.producer_name, plain.producer_version, plain.doc_string = "electra", "", ""
+    for node in plain.graph.node:
+        node.doc_string = ""
+    for dtype in job.dtypes:
+        model, tolerance = copy.deepcopy(plain), np.inf
+        if dtype == "fp32":
+            tolerance = TOLERANCE
+        elif dtype == "fp16":
+            halve_weights(model)
+            tolerance = 0.05
+        else:
+            kind = QuantType.QUInt8 if dtype == "uint8" else QuantType.QInt8
+            model, _ = quantized_model(model, kind, reduce_range=dtype != "uint8")
+        path = job.folder / HUB_FILES[dtype]
+        path.parent.mkdir(exist_ok=True)
+        write_model(model, path)
+        found[dtype] = check(job.graph, path, tolerance=tolerance)
+    return found
+
+
+def quantized_model(model: ModelProto, weight_type: Any = None, *, reduce_range: bool | None = None) -> tuple[ModelProto, list[str]]:
+    """A model -> the same in 8 bits with dynamic scales, and the names of the matmuls left in fp32.
+
+    `weight_type`: of onnxruntime.quantization.QuantType; None: QInt8. `reduce_range`: None: as this machine needs it.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -92,8 +129,8 @@ def quantized_model(model: ModelProto) -> tuple[ModelProto, list[str]]:
             op_types_to_quantize=list(QUANTIZED),
             nodes_to_exclude=[*excluded, *renamed],
             per_channel=True,
-            reduce_range=reduces_range(),
-            weight_type=QuantType.QInt8,
+            reduce_range=reduces_range() if reduce_range is None else reduce_range,
+            weight_type=QuantType.QInt8 if weight_type is None else weight_type,
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
         )
         return onnx.load(str(after)), excluded

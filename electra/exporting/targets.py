@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from electra import environment
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import EXTRAS, UserError, did_you_mean, require
-from electra.exporting.dense_graph import dense_graph, role_of
-from electra.inference.artifact import REMOVED_TARGETS, hash_file, write_artifact
+from electra.exporting.dense_graph import HubForm, dense_graph, role_of
+from electra.inference.artifact import HUB_FILES, ONE_OUTPUT, REMOVED_TARGETS, hash_file, read_manifest, write_artifact
 from electra.model.hf_config import weight_files
 from electra.model.huggingface import SAME_NAME, Checkpoint, load_checkpoint
-from electra.storage import resolve
+from electra.model.model_card import onnx_card
+from electra.storage import atomic, resolve
 from electra.tasks.input_spec import RECORD, check_sentence_modules, find_record, input_spec, recorded, tokenizer_limit
 from electra.tasks.question_answering import QuestionOptions
 
@@ -43,6 +44,8 @@ class Job:
     """Takes a line of progress."""
     max_length: int
     """Longest input of calibration in tokens: the length that the network was trained at."""
+    dtypes: tuple[str, ...] = ()
+    """Number formats, where the target has several: names of `HUB_FILES`."""
 
 
 Build = Callable[[Job], Mapping[str, Any]]
@@ -113,6 +116,8 @@ TARGETS: dict[str, Target] = {
     "openvino-int8": _openvino("OpenVINO, 8-bit by NNCF, static scales from calibration", "build_int8", packages=("nncf",), calibrated=True),
 }
 """Name -> target."""
+HUB = _onnx("ONNX Runtime, a file for each number format of transformers.js", "electra.exporting.onnx_int8:build_hub")
+"""What a folder for the hub is built for."""
 
 
 def target(name: str) -> Target:
@@ -247,13 +252,17 @@ def _build_part(
     checkpoint: Checkpoint, chosen: Target, folder: Path, tokenizer: Tokenizer, texts: Sequence[str], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], int]:
     """Write config.json and the model files of one network -> build options, and the shortest input."""
-    config = {**checkpoint.hf_config, **{key: getattr(checkpoint.config, key) for key in SAME_NAME}, "architectures": [checkpoint.architecture]}
-    config.pop("embeddings_in_parent", None)
-    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_config(checkpoint, folder, architectures=[checkpoint.architecture])
     graph = dense_graph(checkpoint, chosen.attention)  # type: ignore[arg-type]
     job = Job(graph=graph, folder=folder, tokenizer=tokenizer, texts=texts, say=say, max_length=trained_length(checkpoint))
     options = chosen.builder()(job)
     return dict(options), graph.shortest
+
+
+def _write_config(checkpoint: Checkpoint, folder: Path, **changes: Any) -> None:
+    config = {**checkpoint.hf_config, **{key: getattr(checkpoint.config, key) for key in SAME_NAME}, **changes}
+    config.pop("embeddings_in_parent", None)
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def spread(texts: Sequence[str], count: int) -> list[str]:
@@ -266,6 +275,174 @@ def spread(texts: Sequence[str], count: int) -> list[str]:
         raise UserError(f"num_texts {count} must be at least 1")
     step = max(1.0, len(texts) / count)
     return [texts[int(i * step)] for i in range(min(count, len(texts)))]
+
+
+# ---- a folder for the hub ----
+
+SENTENCE_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling/config.json")
+"""Files of a sentence-transformers folder, which are copied."""
+
+
+def build_hub_folder(
+    source: str,
+    output: Path,
+    *,
+    dtypes: Sequence[str] = tuple(HUB_FILES),
+    max_length: int = 0,
+    truncate: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Description:
+    """Build a checkpoint, with its generator, as a folder for the hub, which transformers.js reads -> its manifest, which is in no file.
+
+    Args:
+        source: checkpoint folder, run or hub name.
+        output: folder.
+        dtypes: number formats, names of `HUB_FILES`.
+        max_length: longest input in tokens, in place of the recorded one; 0: as trained.
+        truncate: in place of the recorded one, for electra's own commands; None: as trained.
+        say: takes lines of progress.
+
+    Raises:
+        UserError: no such checkpoint or number format, a package is missing, or the layout has no form for the network.
+    """
+    for dtype in dtypes:
+        if dtype not in HUB_FILES:
+            raise UserError(f"dtype '{dtype}' of transformers.js is not made here; choose from {', '.join(HUB_FILES)}")
+    if not dtypes:
+        raise UserError(f"--dtypes is empty; choose from {', '.join(HUB_FILES)}")
+    HUB.require()
+    start = time.perf_counter()
+    checkpoint = with_input_spec(load_checkpoint(source), max_length, truncate)
+    generator = _generator(checkpoint, say) if role_of(checkpoint) == "discriminator" else None
+    tokenizer = load_tokenizer(checkpoint.path)
+    with atomic.atomic_folder(output) as folder:
+        options = {"dtypes": _build_hub_part(checkpoint, folder, tokenizer, dtypes, say)}
+        if generator is not None:
+            (folder / "generator").mkdir()
+            options["generator"] = _build_hub_part(generator, folder / "generator", tokenizer, dtypes, say)
+        for name in SENTENCE_FILES:
+            if (checkpoint.path / name).is_file():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_bytes((checkpoint.path / name).read_bytes())
+        card = onnx_card(output.name, _short(source), checkpoint.architecture, checkpoint.hf_config, _hub_files(folder, options["dtypes"]))
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    command = f"electra build {_short(source)} --layout hub --output {output.name}"
+    return read_manifest(output) | {"build": _build_record(command, start, options)}
+
+
+def _build_hub_part(
+    checkpoint: Checkpoint, folder: Path, tokenizer: Tokenizer, dtypes: Sequence[str], say: Callable[[str], None]
+) -> dict[str, float]:
+    """Everything of one network but its card -> number format -> its largest difference."""
+    length = trained_length(checkpoint)
+    graph = dense_graph(checkpoint, HUB.attention, HubForm(max_length=length, sep_id=tokenizer.sep_id))  # type: ignore[arg-type]
+    say(f"building the {graph.role} in {', '.join(dtypes)}")
+    job = Job(graph=graph, folder=folder, tokenizer=tokenizer, texts=(), say=say, max_length=length, dtypes=tuple(dict.fromkeys(dtypes)))
+    found = dict(HUB.builder()(job))
+    _write_config(checkpoint, folder, **_hub_config(checkpoint))
+    save_for_transformers_js(tokenizer, folder, length)
+    return found
+
+
+def _hub_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What config.json says otherwise for the hub: names that transformers.js knows; the graph computes what it computes."""
+    name = {"ElectraOriginalClassifier": "ElectraForSequenceClassification"}.get(checkpoint.architecture, checkpoint.architecture)
+    changes: dict[str, Any] = {"architectures": [name]}
+    if len(checkpoint.labels) == 1 and resolve.head_of(name) == "classification" and checkpoint.hf_config.get("problem_type") is None:
+        # `transformers` applies a sigmoid to a single output, transformers.js a softmax, which is always 1, unless it may be one of several.
+        changes |= {"problem_type": "multi_label_classification", ONE_OUTPUT: "sigmoid"}
+    return changes
+
+
+JS_TYPES = {
+    "normalizer": "BertNormalizer Sequence Replace NFC NFD NFKC NFKD Strip StripAccents Lowercase Prepend",
+    "pre_tokenizer": "BertPreTokenizer Sequence Metaspace ByteLevel Split",
+    "model": "WordPiece Unigram BPE",
+    "post_processor": "TemplateProcessing ByteLevel BertProcessing RobertaProcessing Sequence",
+    "decoder": "ByteLevel WordPiece Metaspace BPEDecoder CTC Sequence Replace Fuse Strip ByteFallback",
+}
+"""Part of a tokenizer.json -> the types that transformers.js has with the rules of `tokenizers`; others are written as a Split, or refused."""
+_WORD = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}"
+_MARKS = r"[\p{P}!-/:-@\[-`{-~]"
+_CHINESE = r"[\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{2F800}-\x{2FA1F}]"
+"""Chinese characters of BERT's rules beyond the first 65,536."""
+
+
+def save_for_transformers_js(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
+    """A tokenizer's files, so that transformers.js, too, makes the same ids and segments and decodes alike.
+
+    Of a tokenizer without BERT's rules transformers.js returns segments only if its class is one of those that it knows to have them; of these,
+    `transformers` takes ConvBertTokenizer's tokenizer.json as it is. Rules that transformers.js applies otherwise than `tokenizers` are written as
+    others that mean the same to both.
+
+    Raises:
+        UserError: a rule that transformers.js does not have.
+    """
+    rules = json.loads(tokenizer.backend.to_str())
+    rules["pre_tokenizer"] = _as_splits(rules["pre_tokenizer"])
+    for part, known in JS_TYPES.items():
+        if unknown := sorted(_types(rules[part]) - set(known.split())):
+            raise UserError(
+                f"tokenizer.json: {part} {unknown[0]} does not exist in transformers.js with these rules; build an artifact (--target onnx)"
+            )
+    if words := [token["content"] for token in rules["added_tokens"] if token["single_word"]]:
+        raise UserError(f"tokenizer.json: added token {words[0]!r} has single_word, which transformers.js ignores; build an artifact (--target onnx)")
+    normalizer = rules["normalizer"] or {}
+    if normalizer.get("handle_chinese_chars"):
+        rare = {"type": "Split", "pattern": {"Regex": _CHINESE}, "behavior": "Isolated", "invert": False}
+        rules["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [rules["pre_tokenizer"], rare]}
+    if normalizer.get("lowercase") or "Lowercase" in _types(normalizer):
+        # JavaScript lower-cases a sigma at the end of a word to another letter.
+        sigma = {"type": "Replace", "pattern": {"String": "\u03a3"}, "content": "\u03c3"}
+        rules["normalizer"] = {"type": "Sequence", "normalizers": [sigma, normalizer]}
+    tokenizer.save(folder, max_length)
+    (folder / "tokenizer.json").write_text(json.dumps(rules, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values["tokenizer_class"] == "PreTrainedTokenizerFast" and tokenizer.settings.segments:
+        values["tokenizer_class"] = "ConvBertTokenizer"
+    # Where it is missing, transformers.js removes spaces, `transformers` does not.
+    values.setdefault("clean_up_tokenization_spaces", False)
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _types(part: Any) -> set[str]:
+    """The types of a part of tokenizer.json and of all parts within it."""
+    if isinstance(part, list):
+        return set().union(*map(_types, part))
+    if not isinstance(part, dict) or "type" not in part:
+        return set()
+    return {part["type"]}.union(*(_types(part[key]) for key in ("normalizers", "pretokenizers", "processors", "decoders") if key in part))
+
+
+def _as_splits(part: Any) -> Any:
+    """A pre-tokenizer -> the same, where transformers.js has other rules for its type written as a Split."""
+    if part is None:
+        return None
+    kind, behavior = part["type"], str(part.get("behavior", "Isolated"))
+    if kind == "Sequence":
+        return {**part, "pretokenizers": [_as_splits(one) for one in part["pretokenizers"]]}
+    split = {"type": "Split", "behavior": "Isolated", "invert": False}
+    if kind == "Digits":
+        return {**split, "pattern": {"Regex": r"\p{N}" if part["individual_digits"] else r"\p{N}+"}}
+    if kind in ("Whitespace", "WhitespaceSplit"):
+        return {
+            **split,
+            "pattern": {"Regex": rf"[{_WORD}]+|[^{_WORD}\s]+" if kind == "Whitespace" else r"\S+"},
+            "behavior": "Removed",
+            "invert": True,
+        }
+    if kind == "Punctuation" and behavior in ("Isolated", "Removed", "Contiguous"):
+        pattern = f"{_MARKS}+" if behavior == "Contiguous" else _MARKS
+        return {**split, "pattern": {"Regex": pattern}, "behavior": "Removed" if behavior == "Removed" else "Isolated"}
+    if kind == "Split" and not part["invert"] and behavior not in ("Isolated", "Removed"):
+        raise UserError(f"tokenizer.json: a Split with behavior {behavior} is Isolated in transformers.js; build an artifact (--target onnx)")
+    return part
+
+
+def _hub_files(folder: Path, differences: Mapping[str, float]) -> list[tuple[str, str, int, float]]:
+    """Number format, file, size in bytes and largest difference of each model."""
+    return [(dtype, HUB_FILES[dtype], (folder / HUB_FILES[dtype]).stat().st_size, found) for dtype, found in differences.items()]
 
 
 def _short(source: str) -> str:

@@ -7,6 +7,9 @@ every hash matches.
     model.onnx ...     the model
     generator/...      config.json and model of the generator, if there is one
 
+A folder in the hub's layout for ONNX (config.json, tokenizer, onnx/model.onnx or another of `HUB_FILES`; no weights of PyTorch) is opened like an
+artifact, too: ours and those of others. It has no hashes; what artefact.json says is found in its config.json.
+
 Neither this module nor the runtimes import torch.
 """
 
@@ -25,7 +28,7 @@ from typing import IO, Any
 
 from electra import bundled
 from electra.errors import UserError
-from electra.storage import atomic
+from electra.storage import atomic, resolve
 
 # ---- the manifest, artefact.json ----
 
@@ -49,6 +52,19 @@ KEYS: dict[str, type] = {
 """Required keys of a manifest and their types."""
 
 Description = dict[str, Any]
+
+HUB_FILES = {
+    "fp32": "onnx/model.onnx",
+    "fp16": "onnx/model_fp16.onnx",
+    "q8": "onnx/model_quantized.onnx",
+    "int8": "onnx/model_int8.onnx",
+    "uint8": "onnx/model_uint8.onnx",
+}
+"""`dtype` of transformers.js -> its file in the hub's layout; the first that is there is run."""
+HUB_TARGETS = {"fp32": "onnx", "fp16": "onnx-fp16"}
+"""The target whose number format a dtype has; of others onnx-int8."""
+ONE_OUTPUT = "electra_one_output"
+"""Key in config.json of a hub layout: a classifier with one output, read by a sigmoid; its `problem_type` is for transformers.js."""
 
 
 def validated(content: bytes, where: str) -> Description:
@@ -105,6 +121,8 @@ class Artifact:
     manifest: Mapping[str, Any]
     keep: Any = field(default=None, repr=False)
     """Keeps the temporary folder alive."""
+    model_file: str = ""
+    """The model's file in `path`, in the hub's layout; elsewhere the target names it."""
 
     @property
     def target(self) -> str:
@@ -138,11 +156,53 @@ class Artifact:
 
 
 def is_artifact(source: str | Path) -> bool:
-    """Whether a path looks like an artifact: a folder with artefact.json, or a .zip (which `open_artifact` may reject)."""
+    """Whether a path looks like an artifact: a folder with artefact.json, a .zip (which `open_artifact` may reject), or the hub's layout."""
     path = bundled.located(source)
-    if path.is_dir():
-        return (path / MANIFEST).exists()
-    return path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path))
+    if path.is_dir() and (path / MANIFEST).exists():
+        return True
+    return hub_layout(path) is not None or (path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path)))
+
+
+def hub_layout(path: Path) -> tuple[Path, str] | None:
+    """A folder in the hub's layout, or one of its model files -> the folder and the dtype of the file that is run; None for anything else."""
+    folder, files = path, HUB_FILES
+    if path.suffix == ".onnx" and path.parent.name == "onnx" and path.is_file():
+        folder, files = path.parent.parent, {dtype: file for dtype, file in HUB_FILES.items() if file == f"onnx/{path.name}"}
+    elif not path.is_dir() or any(any(path.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin", MANIFEST)):
+        return None
+    if not (folder / "config.json").is_file():
+        return None
+    return next(((folder, dtype) for dtype, file in files.items() if (folder / file).is_file()), None)
+
+
+def _hub_manifest(folder: Path, dtype: str) -> Description:
+    """What artefact.json would say of a folder in the hub's layout; its files are those that are read.
+
+    Raises:
+        UserError: its config.json is not of a model that is known here.
+    """
+    from electra.model.hf_config import ROLE_HEADS, read_config
+
+    config = read_config(folder, "encoder")  # without weights, its architecture is the one it names
+    architecture = resolve.architecture_in(config)
+    head = resolve.head_of(architecture)
+    role = next((role for role, heads in ROLE_HEADS.items() if role != "task" and head in heads), "encoder")
+    tokenizer = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    parts = ("config.json", *tokenizer, HUB_FILES[dtype], f"{HUB_FILES[dtype]}_data")
+    read = [f"{place}{name}" for place in ("", "generator/") for name in parts]
+    return {
+        "target": HUB_TARGETS.get(dtype, "onnx-int8"),
+        "layout": "hub",
+        "architecture": architecture,
+        "role": role,
+        "task": config.get("finetuning_task"),
+        "labels": [name for _, name in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))] if head != "span" else [],
+        "limits": {"max_length": config["max_position_embeddings"]},
+        "source": {"name": folder.name, "dtype": dtype},
+        "build": {},
+        "files": {name: {"size_bytes": (folder / name).stat().st_size} for name in read if (folder / name).is_file()},
+        "measured": [],
+    }
 
 
 def read_manifest(source: str | Path) -> Description:
@@ -152,6 +212,8 @@ def read_manifest(source: str | Path) -> Description:
         UserError: not an artifact, damaged, or of a newer version.
     """
     path = bundled.located(source)
+    if found := hub_layout(path):
+        return _hub_manifest(*found)
     if path.is_dir():
         return _folder_manifest(path)
     with _opened_zip(path) as archive:
@@ -165,6 +227,8 @@ def open_artifact(source: str | Path) -> Artifact:
         UserError: not an artifact, made by a newer version, incomplete, changed since it was built, or with unsafe names.
     """
     path = bundled.located(source)
+    if found := hub_layout(path):
+        return Artifact(name=str(source), path=found[0], manifest=_hub_manifest(*found), model_file=HUB_FILES[found[1]])
     if path.is_dir():
         manifest = _folder_manifest(path)
         _reject_unknown_files(_names(path), manifest, path)
@@ -204,6 +268,8 @@ def damaged_files(source: str | Path) -> list[str]:
         UserError: not an artifact, or made by a newer version.
     """
     path = bundled.located(source)
+    if hub_layout(path):
+        raise UserError(f"{path} is in the hub's layout, which records no hashes; compare its files with those on the hub")
     if not path.is_dir():
         read_manifest(path)
         try:
@@ -255,6 +321,8 @@ def write_measurements(source: str | Path, rows: Sequence[Mapping[str, Any]]) ->
         UserError: not an artifact, or it cannot be written.
     """
     path = Path(source)
+    if hub_layout(path):
+        raise UserError(f"{path} is in the hub's layout, which has no place for measurements; write them elsewhere (--output)")
     if path.is_dir():
         atomic.write_text(path / MANIFEST, _as_text(_folder_manifest(path) | {"measured": list(rows)}))
         return

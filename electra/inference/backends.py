@@ -16,7 +16,7 @@ import numpy as np
 
 from electra.data.windows import WindowInput
 from electra.errors import UserError, did_you_mean, require
-from electra.inference.artifact import REMOVED_TARGETS, ROLE_ALIASES, Artifact, is_artifact, open_artifact, read_manifest
+from electra.inference.artifact import ONE_OUTPUT, REMOVED_TARGETS, ROLE_ALIASES, Artifact, is_artifact, open_artifact, read_manifest
 from electra.storage import resolve
 from electra.tasks.input_spec import recorded
 
@@ -254,6 +254,7 @@ Inputs = Mapping[str, Array]
 
 IDS, MASK, SEGMENTS, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "positions"
 LOGITS, STATES, SPANS = "logits", "last_hidden_state", "spans"
+START, END = "start_logits", "end_logits"
 """Names of the inputs and outputs of an artifact's model, as in `electra.exporting.dense_graph`."""
 NEGLIGIBLE = -500.0
 """Log-probability below which a span is outside of the context, as in `electra.model.heads`."""
@@ -261,6 +262,10 @@ NEGLIGIBLE = -500.0
 
 class Runner(Protocol):
     """Runs one model file."""
+
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    """Their names."""
 
     def __call__(self, inputs: Inputs, wanted: Sequence[str]) -> list[Array]:
         """(B, L) int64 grids (and POSITIONS (M,) of a masked LM) -> the wanted outputs, float32."""
@@ -300,7 +305,7 @@ def open_artifact_backend(source: str | Path | Artifact, *, role: str = "any", d
         folder, own_role = folder / "generator", "generator"
     _require_role(artifact, own_role, role)
     config = _config(folder)
-    return ArtifactBackend(_open_runner(artifact.target, folder, threads), config, artifact, role=own_role, threads=threads)
+    return ArtifactBackend(_open_runner(artifact, folder, threads), config, artifact, role=own_role, threads=threads)
 
 
 class ArtifactBackend:
@@ -316,7 +321,7 @@ class ArtifactBackend:
         self.hf_config = hf_config
         self.architecture = resolve.architecture_in(hf_config)
         self.labels = artifact.labels if role in ("classifier", "token-classification") else ()
-        problem = hf_config.get("problem_type")
+        problem = None if hf_config.get(ONE_OUTPUT) else hf_config.get("problem_type")
         self.is_regression = problem == "regression"
         self.is_multilabel = problem == "multi_label_classification"
         self.is_electric = hf_config.get("electra_objective") == "electric"
@@ -341,6 +346,8 @@ class ArtifactBackend:
 
     def span_outputs(self, inputs: Sequence[ModelInput]) -> list[Array]:
         """B inputs -> B arrays (L, 2) or (1 + N, 4)."""
+        if START in self.module.outputs:
+            return _cut(np.stack(self._run(inputs, [START, END]), axis=-1), inputs)
         if self.architecture != "ElectraOriginalQuestionAnswering":
             return _cut(self._run(inputs, [LOGITS])[0], inputs)
         logits, spans = self._run(inputs, [LOGITS, SPANS])
@@ -357,6 +364,9 @@ class ArtifactBackend:
 
     def word_logits(self, inputs: Sequence[WindowInput]) -> list[Array]:
         """B windows with M queries each -> B arrays (M, V)."""
+        if POSITIONS not in self.module.inputs:
+            (whole,) = self._run(inputs, [LOGITS])
+            return [row[[index for index, _ in item.queries]] for row, item in zip(whole, inputs, strict=True)]
         length = max(self.shortest, max(len(item.ids) for item in inputs))
         positions = [row * length + index for row, item in enumerate(inputs) for index, _ in item.queries]
         logits = self._run(inputs, [LOGITS], np.array(positions, dtype=np.int64))[0]
@@ -370,10 +380,16 @@ class ArtifactBackend:
             count = len(item.ids)
             ids[row, :count], mask[row, :count], segments[row, :count] = item.ids, 1, item.segments
         grids: dict[str, Array] = {IDS: ids, MASK: mask, SEGMENTS: segments}
-        if self.role == "generator":
+        if POSITIONS in self.module.inputs:
             # A masked LM has this fourth input even where only its states are wanted.
             grids[POSITIONS] = np.zeros(0, dtype=np.int64) if positions is None else positions
-        return [np.asarray(values, dtype=np.float32) for values in self.module(grids, wanted)]
+        if missing := [name for name in wanted if name not in self.module.outputs]:
+            raise UserError(
+                f"{self.artifact.name} has no output {missing[0]}, its model returns {', '.join(sorted(self.module.outputs))}; "
+                "build it from its checkpoint: electra build"
+            )
+        feed = {name: values for name, values in grids.items() if name in self.module.inputs}
+        return [np.asarray(values, dtype=np.float32) for values in self.module(feed, wanted)]
 
 
 def _cut(values: Array, inputs: Sequence[ModelInput]) -> list[Array]:
@@ -404,7 +420,8 @@ def _config(folder: Path) -> dict[str, Any]:
     return dict(values)
 
 
-def _open_runner(target: str, folder: Path, threads: int) -> Runner:
+def _open_runner(artifact: Artifact, folder: Path, threads: int) -> Runner:
+    target = artifact.target
     row = RUNNERS.get(target) or RUNNERS.get(target.split("-")[0])
     if row is None:
         raise UserError(f"no runtime here for artifacts of target '{target}'; {did_you_mean(target, RUNNERS)}; upgrade, or build it again")
@@ -413,5 +430,6 @@ def _open_runner(target: str, folder: Path, threads: int) -> Runner:
     from electra.errors import EXTRAS
 
     require(package, EXTRAS[package])
-    runner: Runner = getattr(importlib.import_module("electra.inference.runtimes"), function)(folder, threads)
+    file = (artifact.model_file,) if artifact.model_file else ()
+    runner: Runner = getattr(importlib.import_module("electra.inference.runtimes"), function)(folder, threads, *file)
     return runner

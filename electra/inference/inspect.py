@@ -170,8 +170,12 @@ def _artifact(path: Path) -> Description:
     found = open_artifact(path)
     manifest = found.manifest
     out: Description = {"kind": "artifact", "path": str(path), "size_bytes": found.size_bytes}
-    out |= {key: manifest[key] for key in ("version", "target", "architecture", "role", "task", "labels", "limits", "source") if manifest.get(key)}
-    out |= {"generator": found.has_generator, "num_files": len(manifest["files"]), "intact": True}
+    out |= {
+        key: manifest[key]
+        for key in ("version", "layout", "target", "architecture", "role", "task", "labels", "limits", "source")
+        if manifest.get(key)
+    }
+    out |= {"generator": found.has_generator, "num_files": len(manifest["files"])} | ({"intact": True} if manifest.get("version") else {})
     out["build"] = {key: value for key, value in manifest["build"].items() if key != "options"} | dict(manifest["build"].get("options") or {})
     return out | ({"measured": manifest["measured"]} if manifest.get("measured") else {})
 

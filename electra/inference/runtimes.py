@@ -37,10 +37,16 @@ PRECISIONS = ("f32", "bf16")
 
 
 class OnnxRunner:
-    """A session of ONNX Runtime; safe to call from several threads at once."""
+    """A session of ONNX Runtime; safe to call from several threads at once.
+
+    Attributes:
+        inputs, outputs: their names.
+    """
 
     def __init__(self, session: Any) -> None:
         self.session = session
+        self.inputs = frozenset(port.name for port in session.get_inputs())
+        self.outputs = frozenset(port.name for port in session.get_outputs())
 
     def __call__(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
         """See `electra.inference.backends.Runner`."""
@@ -48,8 +54,8 @@ class OnnxRunner:
         return outputs
 
 
-def open_onnx(folder: Path, threads: int = 0) -> OnnxRunner:
-    """The model.onnx of a folder, ready; `threads` 0: one per core.
+def open_onnx(folder: Path, threads: int = 0, file: str = ONNX_FILE) -> OnnxRunner:
+    """The model.onnx of a folder, or another file in it, ready; `threads` 0: one per core.
 
     Raises:
         UserError: ONNX Runtime is missing, or cannot read the file.
@@ -61,11 +67,9 @@ def open_onnx(folder: Path, threads: int = 0) -> OnnxRunner:
     # Lengths change from batch to batch: a plan of memory for each would only grow.
     options.enable_mem_pattern = False
     try:
-        session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS)
+        session = onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS)
     except Exception as error:  # its exceptions have no common class but this
-        raise UserError(
-            f"{folder / ONNX_FILE} cannot be run by ONNX Runtime {onnxruntime.__version__} ({str(error)[:200]}); build it again"
-        ) from None
+        raise UserError(f"{folder / file} cannot be run by ONNX Runtime {onnxruntime.__version__} ({str(error)[:200]}); build it again") from None
     return OnnxRunner(session)
 
 
@@ -125,13 +129,15 @@ class OpenVinoRunner:
     Attributes:
         threads: how many compute an answer.
         precision: what everything that is not 8-bit is computed in.
+        inputs, outputs: their names.
     """
 
     def __init__(self, compiled: Any, precision: str, max_length: int) -> None:
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self.precision = precision
         self._max_length = max_length
-        self._inputs = tuple(port.get_any_name() for port in compiled.inputs)
+        self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
+        self.outputs = frozenset(port.get_any_name() for port in compiled.outputs)
         # Outputs with a row's tokens on their second axis: only there is that axis open.
         self._token_wise = {port.get_any_name() for port in compiled.outputs if len(port.partial_shape) > 1 and port.partial_shape[1].is_dynamic}
         self._request = compiled.create_infer_request()
@@ -141,7 +147,7 @@ class OpenVinoRunner:
         """See `electra.inference.backends.Runner`; the arrays are copies, the next call does not change them."""
         length = inputs["input_ids"].shape[1]
         filled = max(length, min(-(-length // STRIDE) * STRIDE, self._max_length))
-        feed = {name: self._fill(name, inputs[name], length, filled) for name in self._inputs}
+        feed = {name: self._fill(name, inputs[name], length, filled) for name in self.inputs}
         with self._lock:
             self._request.infer(feed, share_inputs=True)
             found = {name: self._request.get_tensor(name).data for name in wanted}

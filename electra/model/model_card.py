@@ -11,6 +11,7 @@ from typing import Any
 
 from electra.settings import PretrainSettings
 from electra.storage.resolve import HEADS
+from electra.terminal import data_size
 
 METRICS = (
     "masked_lm_loss",
@@ -40,8 +41,28 @@ METRICS_NOTE = """Replaced-token metrics depend on the generator that made the r
 (`electra evaluate --corruption`)."""
 PRETRAINED_LIMITS = """The model knows the text it was trained on, with that text's errors and biases. It is an encoder to fine-tune, not a
 generator of text."""
-PIPELINE_TAGS = {"classification": "text-classification", "masked-lm": "fill-mask"}
+PIPELINE_TAGS = {
+    "classification": "text-classification",
+    "tagging": "token-classification",
+    "span": "question-answering",
+    "masked-lm": "fill-mask",
+}
 """Head -> the hub's task."""
+ONNX_CALLS = {
+    "text-classification": "await run('what a wonderful film', { top_k: null })",
+    "token-classification": "await run('Ada Lovelace lived in London', { aggregation_strategy: 'simple' })",
+    "question-answering": "await run('who cooked?', 'the chef cooked the meal')",
+    "fill-mask": "await run('the chef [MASK] the meal')",
+    "feature-extraction": "await run(['one text', 'another text'], { pooling: 'mean', normalize: true })",
+}
+"""The hub's task -> a call of its pipeline in transformers.js."""
+REGRESSION_CALL = """import { AutoModelForSequenceClassification, AutoTokenizer } from '@huggingface/transformers';
+
+const tokenizer = await AutoTokenizer.from_pretrained('NAME');
+const model = await AutoModelForSequenceClassification.from_pretrained('NAME', { dtype: 'fp32' });
+const { logits } = await model(tokenizer('what a wonderful film'));  // the number itself"""
+ONNX_LIMITS = """transformers.js truncates a pair of texts at its end, so a long first text can leave no room for the second. Its pipelines read the
+beginning of a long text, `electra predict` and `transformers` windows where a model was trained for them."""
 
 
 def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics: Mapping[str, float], start: Sequence[str] = ()) -> str:
@@ -86,6 +107,20 @@ def uploaded_card(name: str, found: Mapping[str, Any]) -> str:
     use = f"```python\nfrom electra import {call.partition('(')[0]}\n\nmodel = {call}\n```"
     about = "\n".join([f"{found['architecture']}, made with the electra toolkit.", "", *labels, *sizes, "", use])
     return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(HEADS.get(found["architecture"], "")))
+
+
+def onnx_card(name: str, source: str, architecture: str, config: Mapping[str, Any], files: Sequence[tuple[str, str, int, float]]) -> str:
+    """The card of a folder for the hub, built from `source`: how to run it, and (dtype, file, size in bytes, largest difference) of its files."""
+    tag = PIPELINE_TAGS.get(HEADS[architecture], "feature-extraction")
+    call = f"const run = await pipeline('{tag}', 'NAME', {{ dtype: 'fp32' }});\nconsole.log({ONNX_CALLS[tag]});"
+    code = f"import {{ pipeline }} from '@huggingface/transformers';\n\n{call}"
+    if config.get("problem_type") == "regression":
+        code = f"// The pipeline's softmax makes 1 of every number, so not pipeline('{tag}').\n{REGRESSION_CALL}"
+    about = f"`{source}` ({architecture}) for ONNX Runtime, made by `electra build --layout hub`. In JavaScript:\n\n```js\n{code}\n```"
+    rows = "\n".join(f"| {dtype} | `{file}` | {data_size(size)} | {difference:.2g} |" for dtype, file, size, difference in files)
+    table = "| dtype | file | size | largest difference of a logit |\n| --- | --- | ---: | ---: |\n" + rows
+    sections = {"Files": f"{table}\n\nThe difference is that from PyTorch in fp32, on random ids.", "Limits": ONNX_LIMITS}
+    return model_card(name, about.replace("NAME", name), sections, tags=("electra", "onnx"), pipeline_tag=tag, library="transformers.js")
 
 
 def model_card(

@@ -69,7 +69,8 @@ class BuildSettings(PairFieldSettings, ColumnSettings, InputSpecSettings):
     """Export a checkpoint to an artifact: model, tokenizer, labels and hashes in one folder or .zip, run without PyTorch.
 
     predict, detect, embed, inspect, pipeline and load accept an artifact like a checkpoint, on any machine with
-    pip install 'WHEEL[runtime]' (a wheel: make wheel in the clone).
+    pip install 'WHEEL[runtime]' (a wheel: make wheel in the clone). With --layout hub: a folder for the Hugging Face hub, which transformers.js
+    runs in browsers and Node; these commands accept it, too.
 
     Examples:
       electra build runs/sst2/best --target onnx --output sst2.onnx
@@ -77,17 +78,23 @@ class BuildSettings(PairFieldSettings, ColumnSettings, InputSpecSettings):
       electra build runs/sst2/best --target onnx-int8-static --calibrate reviews.txt --output sst2-static
       electra build runs/mini/final --target onnx-fp16 --output mini-fp16
       electra build runs/sst2/best --target auto --task sst2 --data glue/SST-2 --max-drop 0.5 --output sst2-fast
+      electra build runs/sst2/best --layout hub --output sst2-onnx
       echo "what a wonderful film" | electra predict sst2-int8.zip -
     """
 
     model: str = argument()
     """Checkpoint with any head: folder, run or hub name. A generator/ next to a discriminator is built with it."""
-    target: str
-    """Backend: onnx (fp32, fused), onnx-fp16 (half the size), onnx-int8 (a quarter; dynamic quantization), onnx-int8-static (calibrated on
-    --calibrate); openvino (fp32), openvino-bf16, openvino-int8 (calibrated on --calibrate); auto: the fastest of these on this machine, within
-    --max-drop."""
+    target: str = ""
+    """Backend (default: none; --layout hub needs none): onnx (fp32, fused), onnx-fp16 (half the size), onnx-int8 (a quarter; dynamic quantization),
+    onnx-int8-static (calibrated on --calibrate); openvino (fp32), openvino-bf16, openvino-int8 (calibrated on --calibrate); auto: the fastest of
+    these on this machine, within --max-drop."""
     output: Path
     """The artifact: a folder, or one file if the name ends in .zip."""
+    layout: Literal["artifact", "hub"] = "artifact"
+    """artifact: as described above. hub: the files that transformers.js and optimum look for: onnx/model.onnx and one more file for each other
+    of --dtypes, config.json, the tokenizer, a model card."""
+    dtypes: tuple[str, ...] = ("fp32", "fp16", "q8", "int8", "uint8")
+    """--layout hub: number formats as transformers.js names them (its `dtype`)."""
     calibrate: str | None = None
     """Calibration texts for onnx-int8-static and openvino-int8: text file (one text per line; a tab between the two texts of a pair) or jsonl.
     Default: none; for auto, the train split of --data."""
