@@ -281,7 +281,13 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
     Raises:
         UserError: no such model, data or task, or a model of another task.
     """
+    from electra.tasks.evaluate import predictions_given, score_predictions
+
     settings = _settings(EvaluateSettings, "evaluate", "model", model, arguments)
+    if (given := predictions_given(settings)) is not None:
+        return Evaluation(**score_predictions(*given))
+    if settings.na_probs is not None:
+        raise UserError("--na-probs is for a file of predictions (electra evaluate PREDICTIONS --task squad2); a model has its own")
     if settings.task is not None:
         return _evaluate_task(settings)
     if settings.report or settings.predictions:

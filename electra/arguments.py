@@ -238,6 +238,8 @@ class EvaluateArguments(TypedDict, total=False):
     labels: str | Sequence[str]
     per_class: bool
     report: str | Path | None
+    na_probs: str | Path | None
+    na_threshold: float
     predictions: str | Path | None
     num_examples: int
     sequence_length: int

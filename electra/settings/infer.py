@@ -30,10 +30,13 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
       electra evaluate runs/ner/best --task tagging --data test.txt --per-class
       electra evaluate runs/sst2/best --task sst2 --data glue --report report --predictions sst2.jsonl
       electra evaluate runs/own/best --task own --data new.csv --text review --label stars --report report
+      electra evaluate predictions.json --task squad2 --data dev-v2.0.json --na-probs null_odds.json
+      electra evaluate labels.csv --task sst2 --data glue/SST-2
     """
 
     model: str = argument()
-    """Checkpoint folder, run directory or hub name."""
+    """Checkpoint folder, run directory, hub name or artifact; or with --task a file of predictions, of any model: answers in SQuAD's form, columns
+    or JSON lines with `prediction` (and `id`), tagged words, or a label a line."""
     data: tuple[str, ...] = ()
     """Folders made by 'electra prepare' (their held-out part) or their URLs, or the task's folder. Default: those of a pre-training run."""
     task: str | None = None
@@ -48,6 +51,11 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     """Tagging: also report precision, recall and F1 of each span type."""
     report: Path | None = None
     """New folder for report.md, report.json and figures: confusion matrix, calibration, scores by length, worst errors. Default: none."""
+    na_probs: Path | None = None
+    """Of a file of predictions for squad2: its null_odds.json, or probabilities of 'no answer'; adds the scores with the best thresholds, as the
+    official script does. Default: none."""
+    na_threshold: float = flag(1.0, allowed=FINITE)
+    """Number in --na-probs above which a question has no answer."""
     predictions: Path | None = None
     """File for the predictions: JSON lines with id, label, prediction, probability, probabilities, as 'electra significance' reads. Default: none."""
     num_examples: int = flag(2000, minimum=1)

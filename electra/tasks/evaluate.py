@@ -11,17 +11,20 @@ from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from electra import config
 from electra.contracts import Example, Features, Head, Prediction, Task
+from electra.data.tables import read_rows
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.storage import atomic
 from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
-from electra.tasks.conll_files import TagColumns
+from electra.tasks.conll_files import TagColumns, read_tagged
 from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded
-from electra.tasks.registry import find_task
-from electra.tasks.tagging import tagging_task
+from electra.tasks.question_metrics import score_file
+from electra.tasks.registry import TASKS, find_task
+from electra.tasks.tagging import scores_by_type, tagging_task
+from electra.tasks.text_tasks import number, read_text
 from electra.terminal import say
 
 # ---- models ----
@@ -322,6 +325,156 @@ def read_labelled(task: Task, place: Path, split: str) -> list[Example]:
     if any(example.label is None and example.answers is None for example in examples):
         raise UserError(f"split '{split}' of {task.name} has no labels; use --split dev, or 'electra predict'")
     return examples
+
+
+# ---- predictions in a file ----
+
+PREDICTION_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".conll", ".conllu", ".bio", ".iob", ".iob2")
+PREDICTION_COLUMNS = ("prediction", "predicted", "pred", "label")
+ID_COLUMNS = ("id", "index", "idx")
+
+
+def predictions_given(settings: EvaluateSettings) -> tuple[EvaluateSettings, Path] | None:
+    """The settings, and the file of predictions that is to be scored in place of a model: `evaluate FILE --task TASK`, or
+    `evaluate TASK --predictions FILE`; None: a model is given.
+
+    Raises:
+        UserError: such a file without --task, or no such file.
+    """
+    path = Path(settings.model)
+    if path.is_file() and path.suffix.lower() in PREDICTION_SUFFIXES:
+        if settings.task is None:
+            raise UserError(f"{path} is a file of predictions; name what they answer: --task TASK --data PLACE")
+        if settings.report or settings.predictions:
+            raise UserError(f"--report and --predictions are of a model; {path} is a file of predictions")
+        return settings, path
+    if settings.task is not None or settings.predictions is None or path.exists() or label_form(settings.model) not in TASKS:
+        return None
+    return replace(settings, task=settings.model, predictions=None), atomic.existing_path(settings.predictions, "file of predictions")
+
+
+def score_predictions(settings: EvaluateSettings, path: Path) -> dict[str, Any]:
+    """A file of predictions -> `metrics`, by the rules of the task, and `num_examples`.
+
+    Raises:
+        UserError: data or predictions that cannot be read, or do not belong together.
+    """
+    task = named_task(settings)
+    place = data_place(task, settings.data[0])
+    if task.name == "own":
+        names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "label_separator", "label_columns")}
+        task = own_task(Columns(**names), {settings.split: place} if place.is_file() else None)
+    examples = read_labelled(task, place, settings.split)
+    if task.main_metric == "f1" and "stride" in task.options:
+        metrics, lines = score_file(task, examples, path, settings.na_probs, settings.na_threshold)
+        for line in lines:
+            say(line)
+        return {"metrics": metrics, "num_examples": len(examples)}
+    if settings.na_probs is not None:
+        raise UserError(f"--na-probs: {task.name} asks no questions; leave it out")
+    if task.name in ("tagging", "chunk"):
+        predictions, labels = _tagged_predictions(settings, path, examples)
+        head = Head(kind="tagging", labels=labels)
+    else:
+        head = task.head(examples)
+        values = _predicted_values(path, examples)
+        if task.name == "own" and head.kind == "classification" and _are_numbers(values, examples, head):
+            head = Head(kind="regression")
+        predictions = [_label_prediction(value, head, f"{path}: example {at}", settings.label_separator) for at, value in enumerate(values, 1)]
+    metrics = task.score(examples, predictions, head)
+    by_type = scores_by_type(examples, predictions, head) if settings.per_class else {}
+    return {"metrics": metrics | by_type, "num_examples": len(examples)}
+
+
+def _tagged_predictions(settings: EvaluateSettings, path: Path, examples: Sequence[Example]) -> tuple[list[Prediction], tuple[str, ...]]:
+    """A file of words and predicted tags (the last column) -> predictions, and all tags of data and predictions."""
+    if path.suffix.lower() in (".jsonl", ".ndjson", ".json") and "prediction" in next(iter(read_rows(path, "the file of predictions", ())))[1]:
+        rows = [row for _, row in read_rows(path, "the file of predictions", ("prediction",))]
+        found = _in_order(path, rows, [row["prediction"] for row in rows], examples)
+    else:
+        tagged = read_tagged(path, TagColumns(word=settings.word_column, names=settings.tag_names), "dev")
+        for number, (example, other) in enumerate(zip(examples, tagged, strict=False), 1):
+            if example.words != other.words:
+                raise UserError(f"{path}: sentence {number} is '{other.text[:60]}', the data's '{example.text[:60]}'; give predictions of the same")
+        found = _in_order(path, [], [example.label for example in tagged], examples)
+    predictions = []
+    for number, (example, tags) in enumerate(zip(examples, found, strict=True), 1):
+        if not isinstance(tags, list | tuple) or len(tags) != len(example.words or ()):
+            raise UserError(f"{path}: sentence {number} has {tags!r:.60}, expected {len(example.words or ())} tags, one a word")
+        predictions.append(Prediction(label=tuple(map(str, tags))))
+    every = [cast("tuple[str, ...]", label) for label in (*(example.label for example in examples), *(one.label for one in predictions))]
+    return predictions, tuple(sorted({tag for tags in every for tag in tags}))
+
+
+def _predicted_values(path: Path, examples: Sequence[Example]) -> list[Any]:
+    """A table with predictions, or a label a line -> the predictions of the examples as they are written."""
+    if path.suffix.lower() == ".txt":
+        return _in_order(path, [], read_text(path, "the file of predictions").removesuffix("\n").split("\n"), examples)
+    rows = [row for _, row in read_rows(path, "the file of predictions", ())]
+    column = next((name for name in PREDICTION_COLUMNS if rows and name in rows[0]), None)
+    if column is None:
+        known = ", ".join(map(str, rows[0]))[:200] if rows else "none"
+        raise UserError(f"{path}: no column 'prediction' (columns: {known}); name the column of the predictions 'prediction'")
+    return _in_order(path, rows, [row.get(column) for row in rows], examples)
+
+
+def _are_numbers(values: Sequence[Any], examples: Sequence[Example], head: Head) -> bool:
+    """Whether labels and predictions are numbers to be compared as such: a prediction is no label, and nothing is no number."""
+    try:
+        numbers = [float(str(value)) for value in (*values, *(example.label for example in examples))]
+    except ValueError:
+        return False
+    known = {float(label) for label in head.labels}
+    return any(value not in known for value in numbers)
+
+
+def _label_prediction(value: Any, head: Head, place: str, separator: str) -> Prediction:
+    """A predicted class, number or list of labels.
+
+    Raises:
+        UserError: nothing, or something that the task does not have.
+    """
+    if head.kind == "multilabel":
+        parts = value if isinstance(value, list) else str(value or "").split(separator)
+        names = tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
+        unknown = [name for name in names if name not in head.labels]
+    else:
+        text = "" if value is None else str(value).strip()
+        if head.kind == "regression":
+            return Prediction(label=number(text, place))
+        whole, _, zeros = text.partition(".")
+        names = (whole if text not in head.labels and zeros and not zeros.strip("0") else text,)
+        unknown = [name for name in names if name not in head.labels]
+    if unknown:
+        raise UserError(f"{place} has the prediction '{unknown[0][:60]}'; known: {', '.join(head.labels[:20])}")
+    return Prediction(label=names if head.kind == "multilabel" else names[0])
+
+
+def _in_order(path: Path, rows: Sequence[Mapping[str, Any]], values: Sequence[Any], examples: Sequence[Example]) -> list[Any]:
+    """Predictions in the order of the examples: by id where the rows have the examples' ids, by number where they have numbers from 0.
+
+    Raises:
+        UserError: another number of predictions than examples, or an id twice or missing.
+    """
+    column = next((name for name in ID_COLUMNS if rows and name in rows[0]), None)
+    if column is not None:
+        ids = [str(row.get(column)).removesuffix(".0") for row in rows]
+        wanted = [example.id for example in examples]
+        wanted = wanted if set(ids) & set(wanted) else [str(number) for number in range(len(examples))]
+        by_id = dict(zip(ids, values, strict=True))
+        if len(by_id) < len(ids):
+            raise UserError(
+                f"{path}: {column} {next(name for name in ids if ids.count(name) > 1)} occurs twice; give one prediction for each example"
+            )
+        if missing := [name for name in wanted if name not in by_id]:
+            raise UserError(f"{path}: {len(missing):,} examples have no prediction (first: {column} {missing[0]}); give one for each")
+        return [by_id[name] for name in wanted]
+    if len(values) != len(examples):
+        raise UserError(f"{path}: {len(values):,} predictions of {len(examples):,} examples; give one for each, in the data's order")
+    return list(values)
+
+
+# ---- predictions to a file ----
 
 
 def answer_rows(found: Assessment) -> list[dict[str, Any]]:

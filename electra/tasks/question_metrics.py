@@ -1,20 +1,25 @@
-"""Answers -> exact match and F1 by the official rules of SQuAD 1.1 and 2.0 and of MRQA 2019.
+"""Answers, of a model or in a file -> exact match and F1 by the official rules of SQuAD 1.1 and 2.0 and of MRQA 2019.
 
 Both compare normalized texts (lower case, without punctuation, articles and double spaces) and take the best of a question's answers.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from electra.contracts import Example, Head, Prediction, SpanCandidate, SpanPrediction
+from electra.contracts import Example, Head, Prediction, SpanCandidate, SpanPrediction, Task
 from electra.errors import UserError
+from electra.tasks.text_tasks import read_text
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -124,7 +129,7 @@ def score_with_no_answers(examples: Sequence[Example], predictions: Sequence[Pre
     if not examples:
         raise UserError("there are no questions to score; give a file that has some")
     gold = [[text for text in gold_texts(example) if normalize_answer(text)] or [""] for example in examples]
-    has = [texts != [""] for texts in gold]
+    has = [bool(example.answers) for example in examples]
     found = [first_answer(prediction) for prediction in predictions]
     out: dict[str, float] = {}
     for name, rule in (("exact_match", exact_match), ("f1", token_f1)):
@@ -150,6 +155,104 @@ def null_odds(prediction: Prediction) -> float:
     """How much likelier 'no answer' is."""
     assert isinstance(prediction, SpanPrediction)
     return prediction.null_odds
+
+
+# ---- a file of predictions ----
+
+
+def read_predictions(path: Path) -> dict[str, Any]:
+    """A file of answers -> id -> answer: {"id": "text"}, as the official scripts read it, or a list (or lines) of objects with `id` and
+    `prediction` (or `prediction_text`, as in the metric of `datasets`).
+
+    Raises:
+        UserError: not JSON, or something else for an answer, such as a list of the n best.
+    """
+    text = read_text(path, "the file of predictions")
+    try:
+        content = json.loads(text) if path.suffix not in (".jsonl", ".ndjson") else [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is not valid JSON ({str(error)[:100]}); expected {{"id": "text"}}') from None
+    if isinstance(content, list):
+        names = ("prediction_text", "prediction")
+        rows = [(row.get("id"), next((row[name] for name in names if name in row), None)) for row in content if isinstance(row, dict)]
+        if len(rows) < len(content) or any(name is None or text is None for name, text in rows):
+            raise UserError(f"{path}: a list of something else than objects with 'id' and 'prediction_text'; give predictions.json")
+        content = {str(name): text for name, text in rows}
+        if len(content) < len(rows):
+            raise UserError(f"{path}: an id occurs twice; give one answer to each question")
+    if not isinstance(content, dict):
+        raise UserError(f'{path}: expected {{"id": "text"}}, an answer to each question')
+    return content
+
+
+def answer_texts(path: Path) -> dict[str, str]:
+    """A file of answers -> id -> text.
+
+    Raises:
+        UserError: as `read_predictions`, or an answer that is no text.
+    """
+    content = read_predictions(path)
+    for name, value in content.items():
+        if isinstance(value, list):
+            what = f"a list of {len(value)} candidates, as in nbest_predictions.json" if value and isinstance(value[0], dict) else "a list"
+            raise UserError(f"{path}: question {name} has {what}; give predictions.json, one text for each question")
+        if not isinstance(value, str):
+            raise UserError(f"{path}: question {name} has {json.dumps(value)[:60]}, expected a text ('' for no answer)")
+    return content
+
+
+def null_probabilities(path: Path, ids: Collection[str]) -> dict[str, float]:
+    """The file of --na-probs, {"id": number} -> in its order, the number of each of the questions `ids`: how likely it has no answer.
+
+    Raises:
+        UserError: not such a file, or a question is missing.
+    """
+    content = read_predictions(path)
+    for name, value in content.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise UserError(f"{path}: question {name} has {json.dumps(value)[:60]}, expected a number (as in null_odds.json)")
+    if missing := [name for name in ids if name not in content]:
+        raise UserError(f"{path}: {len(missing):,} questions have no number (first: {missing[0]}); give one for each")
+    return {name: float(value) for name, value in content.items() if name in ids}
+
+
+def score_file(
+    task: Task, examples: Sequence[Example], path: Path, na_probs: Path | None, threshold: float = 1.0
+) -> tuple[dict[str, float], list[str]]:
+    """Questions and a file of predictions -> the scores of the task's official script, and lines that say what was missing.
+
+    Questions without a prediction count as wrong by the rules of SQuAD 1.1, MRQA and CMRC; the script of SQuAD 2.0 fails on them. Predictions
+    of other questions are ignored, as by all of them. With `na_probs` an answer whose number is above `threshold` (1) is none.
+
+    Raises:
+        UserError: as `answer_texts` and `null_probabilities`; no prediction is of these questions, or with SQuAD 2.0 some are missing.
+    """
+    texts, odd = answer_texts(path), task.options.get("unanswerable")
+    there = [example for example in examples if example.id in texts]
+    missing, others = [example.id for example in examples if example.id not in texts], len(texts.keys() - {example.id for example in there})
+    if not there:
+        raise UserError(f"{path}: none of its {len(texts):,} ids is a question of the data (first: {next(iter(texts), 'none')}); give the right file")
+    if missing and odd:
+        raise UserError(f"{path}: {len(missing):,} questions have no prediction (first: {missing[0]}); give '' for those without an answer")
+    if na_probs is not None and not odd:
+        raise UserError(f"--na-probs: questions of {task.name} always have an answer; use --task squad2, or leave it out")
+    odds = dict.fromkeys(texts, 0.0) if na_probs is None else null_probabilities(na_probs, [example.id for example in there])
+    # In the order of the numbers' file, in which the official search for the best threshold passes over ties.
+    place = {name: number for number, name in enumerate(odds)}
+    there.sort(key=lambda example: place[example.id])
+    scores = task.score(there, [_file_prediction(example, texts[example.id], odds[example.id], threshold) for example in there], Head(kind="span"))
+    if na_probs is None:
+        scores = {name: value for name, value in scores.items() if not name.startswith("best_")}
+    lines = [f"{path}: {len(there):,} of {len(examples):,} questions have a prediction" + ("; the others count as wrong" if missing else "")]
+    lines += [f"{path}: {others:,} predictions of other questions are ignored"] if others else []
+    return {name: value * len(there) / len(examples) for name, value in scores.items()}, lines
+
+
+def _file_prediction(example: Example, text: str, odds: float, threshold: float) -> SpanPrediction:
+    """An answer of a file as a prediction. One above the threshold is wrong where there is an answer, even one of articles alone."""
+    candidate = SpanCandidate(text=text, start=-1, end=-1, score=math.nan, start_logit=math.nan, end_logit=math.nan)
+    label = text if odds <= threshold else "\0" if example.answers else ""
+    return SpanPrediction(label=label, candidates=(candidate,), null_odds=odds)
 
 
 # ---- Answers in Chinese -> exact match and F1 by the rules of CMRC 2018's official script ----
