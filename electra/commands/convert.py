@@ -6,6 +6,7 @@ DST   config.json, model.safetensors, tokenizer files, README.md, and the same i
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 FLAGS = ("num_attention_heads", "generator_attention_heads", "task", "head", "labels")
 """Settings for what a TensorFlow checkpoint does not say."""
-SENTENCE_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*")
-"""What sentence-transformers adds to a checkpoint: its modules after the encoder, such as 1_Pooling."""
+CROSS_ENCODER = ("sentence_transformers", "sbert_ce_default_activation_function", "sbert_ce_default_activation_fn")
+"""Keys of config.json by which sentence-transformers knows a CrossEncoder's scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,8 @@ class Converted:
     vocabulary: Path | None = None
     lowercase: bool | None = None
     notes: list[str] = field(default_factory=list)
-    copied: tuple[Path, ...] = ()
-    """Files and folders that are copied as they are."""
+    copied: Mapping[str, Path] = field(default_factory=dict)
+    """Name in the output -> file or folder that is copied as it is: what sentence-transformers adds to a checkpoint."""
 
 
 def run(settings: ConvertSettings) -> None:
@@ -99,11 +100,18 @@ def from_huggingface(settings: ConvertSettings) -> Converted:
         first=found.module,
         second=load_checkpoint(folder / "generator").module if (folder / "generator" / "config.json").exists() else None,
         labels=found.labels,
-        extra=copied_record(found.hf_config),
+        extra={**copied_record(found.hf_config), **{key: found.hf_config[key] for key in CROSS_ENCODER if key in found.hf_config}},
         vocabulary=folder if has_vocabulary else None,
         notes=notes,
-        copied=tuple(path for pattern in SENTENCE_FILES for path in sorted(folder.glob(pattern))),
+        copied=sentence_files(resolve.modules_folder(settings.source, folder), folder),
     )
+
+
+def sentence_files(root: Path, encoder: Path) -> dict[str, Path]:
+    """The files of sentence-transformers in a folder and its encoder's -> name in the output, where the encoder is in no folder of its own."""
+    files = [*root.glob("modules.json"), *root.glob("config_sentence_transformers.json"), *encoder.glob("sentence_*_config.json")]
+    modules = resolve.module_entries(root)[1:] if (root / "modules.json").is_file() else []
+    return {path.name: path for path in files} | {place: root / place for _, place in modules if place and (root / place).is_dir()}
 
 
 def left_out(names: Sequence[str], reason: str, what: str = "") -> list[str]:
@@ -137,8 +145,10 @@ def write(settings: ConvertSettings, found: Converted) -> None:
                 if tokenizer is not None:
                     positions = encoder_of(module).config.max_position_embeddings
                     tokenizer.save(place, recorded(found.extra)[1] or min(tokenizer.settings.max_length or positions, positions))
-        for path in found.copied:
-            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
+        for name, path in found.copied.items():
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / name)
+        if (listed := folder / "modules.json").is_file() and (rows := json.loads(listed.read_bytes()))[0]["path"]:
+            atomic.write_text(listed, json.dumps([{**rows[0], "path": ""}, *rows[1:]], indent=2) + "\n")
 
 
 def describe(module: nn.Module) -> str:

@@ -25,10 +25,12 @@ def run(settings: EmbedSettings) -> None:
             raise UserError(f"--output {output}: expected a name ending in .npy or .jsonl")
         atomic.fresh_output(output, remedy="give another name, or remove it first")
     text_io.check_readable(settings.file)
-    model = load(settings.model, role="encoder", threads=settings.threads, batch_size=settings.batch_size)
+    given = {name: getattr(settings, name) for name in ("threads", "batch_size", "max_length", "truncate")}
+    model = load(settings.model, role="encoder", **given)
     texts = text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False)
     inputs = (text.text for text in text_io.reporting(texts, model.tokenizer))
-    vectors = counted(model.iterate_embeddings(inputs, normalize=settings.normalize), "texts", describe(model))
+    options = {name: getattr(settings, name) for name in ("normalize", "prompt", "prompt_name", "truncate_dim")}
+    vectors = counted(model.iterate_embeddings(inputs, **options), "texts", f"{describe(model)}; {model.modules.describe()}")
     if output is None:
         for line in _json_lines(vectors):
             sys.stdout.write(line)
@@ -38,7 +40,7 @@ def run(settings: EmbedSettings) -> None:
             with temporary.open("w", encoding="utf-8") as stream:
                 stream.writelines(_json_lines(vectors))
             return
-        shape = write_npy(temporary, vectors, model.backend.hidden_size)
+        shape = write_npy(temporary, vectors, model.modules.width(model.backend.hidden_size, settings.truncate_dim))
     if settings.json:
         print(json.dumps({"output": str(output), "shape": shape, "dtype": "float32"}))
     else:

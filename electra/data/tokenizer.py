@@ -123,6 +123,16 @@ class Tokenizer:
         """Another backend with this tokenizer's settings."""
         return Tokenizer(backend, self.settings)
 
+    def lowercased(self) -> Tokenizer:
+        """This tokenizer, with texts lower-cased before its own rules, as sentence-transformers' `do_lower_case` does."""
+        rules = json.loads(self.backend.to_str())
+        own = rules["normalizer"]
+        parts = own["normalizers"] if (own or {}).get("type") == "Sequence" else [own] if own else []
+        if any(part["type"] == "Lowercase" for part in parts):
+            return self
+        rules["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *parts]}
+        return self.with_backend(tokenizers.Tokenizer.from_str(json.dumps(rules)))
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts -> ids without special tokens, not truncated; identical to `tokenizers` (special tokens written out are recognized)."""
         return [array(self.typecode, ids).tolist() for ids in self.encode_packed(texts)]

@@ -4,13 +4,21 @@ Weights are rounded per column, embeddings per row, activations per tensor. A st
 calibration on texts, written into the file; where a static scale rounds much worse than a dynamic one, that activation stays dynamic.
 
 Also the files of a folder for the hub, which hold one network in several number formats.
+
+The last part builds for OpenVINO, whose 8-bit form is calibrated on the same batches. Neither package may send telemetry:
+`electra.errors.require` imports them without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import logging
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +26,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra import environment
+from electra.errors import require
+from electra.exporting.dense_graph import export_program
 from electra.exporting.onnx import FILE, OPSET, TOLERANCE, check, exported_model, fused_model, halve_weights, operations, quiet, write_model
 from electra.inference.artifact import HUB_FILES
+from electra.inference.runtimes import LENGTH_KEY, MODEL, PRECISION_KEY
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -315,3 +326,67 @@ def fuse_static_matmuls(model: ModelProto) -> None:
     nodes = [replaced.get(id(node), node) for node in every if id(node) not in gone or id(node) in replaced]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+# ---- OpenVINO: model.xml and model.bin, fp32, for bfloat16, or 8-bit by NNCF on the same batches ----
+
+
+def build_openvino_fp32(job: Job) -> Mapping[str, Any]:
+    """fp32 weights, fp32 arithmetic on every machine."""
+    _save(_converted(job), job, "f32")
+    return {"precision": "f32"}
+
+
+def build_openvino_bf16(job: Job) -> Mapping[str, Any]:
+    """fp16 weights, bfloat16 arithmetic: only for processors with bfloat16."""
+    _save(_converted(job), job, "bf16")
+    return {"precision": "bf16"}
+
+
+def build_openvino_int8(job: Job) -> Mapping[str, Any]:
+    """8-bit weights (embeddings too) and 8-bit matmuls with static scales from the job's texts; the rest in fp32.
+
+    ModelType.TRANSFORMER excludes the sensitive parts of attention and smooths the inputs of matmuls.
+    """
+    nncf = require("nncf", "build")
+    # One text at a time: the ranges are those of real tokens, not of padding.
+    feeds = list(calibration_batches(job, 1))
+    model = _converted(job)
+    job.say(f"calibrating on {len(feeds)} texts")
+    with _quiet_nncf():
+        model = nncf.quantize(model, nncf.Dataset(feeds), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(feeds), fast_bias_correction=True)
+    _save(model, job, "f32")
+    return {"precision": "f32", "calibration_texts": len(feeds)}
+
+
+def _converted(job: Job) -> Any:
+    """An openvino.Model whose inputs and outputs have the graph's names."""
+    openvino = require("openvino", "openvino")
+    job.say("converting to OpenVINO")
+    with _quiet_nncf():
+        model = openvino.convert_model(export_program(job.graph))
+    for ports, names in ((model.inputs, job.graph.inputs), (model.outputs, job.graph.outputs)):
+        for port, name in zip(ports, names, strict=True):
+            port.get_tensor().set_names({name})
+    return model
+
+
+def _save(model: Any, job: Job, precision: str) -> None:
+    """`precision` of the computation, which is written into the file; bf16 weights are stored as fp16."""
+    model.set_rt_info(precision, list(PRECISION_KEY))
+    model.set_rt_info(str(job.graph.max_length), list(LENGTH_KEY))
+    require("openvino", "openvino").save_model(model, job.folder / MODEL, compress_to_fp16=precision == "bf16")
+
+
+@contextmanager
+def _quiet_nncf() -> Iterator[None]:
+    """Without NNCF's progress bars and tables, and other libraries' warnings to their developers."""
+    logger = logging.getLogger("nncf")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -16,11 +16,12 @@ from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import HubForm, dense_graph, role_of
 from electra.inference.artifact import HUB_FILES, ONE_OUTPUT, REMOVED_TARGETS, hash_file, read_manifest, write_artifact
+from electra.inference.embeddings import SentenceModules, check_widths, read_modules, save_modules
 from electra.model.hf_config import weight_files
 from electra.model.huggingface import SAME_NAME, Checkpoint, load_checkpoint
 from electra.model.model_card import onnx_card
 from electra.storage import atomic, resolve
-from electra.tasks.input_spec import RECORD, check_sentence_modules, find_record, input_spec, recorded, tokenizer_limit
+from electra.tasks.input_spec import RECORD, cross_encoder, find_record, input_spec, recorded, tokenizer_limit
 from electra.tasks.question_answering import QuestionOptions
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _onnx(summary: str, build: str, *, calibrated: bool = False) -> Target:
 def _openvino(summary: str, build: str, *, packages: tuple[str, ...] = (), calibrated: bool = False, reason: str = "reason_against") -> Target:
     return Target(
         summary=summary,
-        build=f"electra.exporting.openvino:{build}",
+        build=f"electra.exporting.onnx_int8:build_openvino_{build}",
         packages=packages,
         runtime="openvino",
         attention="sdpa",
@@ -111,9 +112,9 @@ TARGETS: dict[str, Target] = {
     "onnx-fp16": _onnx("ONNX Runtime, weights in half precision", "electra.exporting.onnx:build_fp16"),
     "onnx-int8": _onnx("ONNX Runtime, 8-bit, dynamic scales", "electra.exporting.onnx_int8:build_dynamic"),
     "onnx-int8-static": _onnx("ONNX Runtime, 8-bit, static scales from calibration", "electra.exporting.onnx_int8:build_static", calibrated=True),
-    "openvino": _openvino("OpenVINO, fp32", "build_fp32"),
-    "openvino-bf16": _openvino("OpenVINO, bfloat16, for processors that have it", "build_bf16", reason="reason_against_bf16"),
-    "openvino-int8": _openvino("OpenVINO, 8-bit by NNCF, static scales from calibration", "build_int8", packages=("nncf",), calibrated=True),
+    "openvino": _openvino("OpenVINO, fp32", "fp32"),
+    "openvino-bf16": _openvino("OpenVINO, bfloat16, for processors that have it", "bf16", reason="reason_against_bf16"),
+    "openvino-int8": _openvino("OpenVINO, 8-bit by NNCF, static scales from calibration", "int8", packages=("nncf",), calibrated=True),
 }
 """Name -> target."""
 HUB = _onnx("ONNX Runtime, a file for each number format of transformers.js", "electra.exporting.onnx_int8:build_hub")
@@ -165,16 +166,16 @@ def build_artifact(
     if chosen.calibrated and not texts:
         raise UserError(f"target {name} is calibrated on texts: give --calibrate FILE with texts like those the model will read")
     start = time.perf_counter()
-    checkpoint = with_input_spec(load_checkpoint(source), max_length, truncate)
+    checkpoint, modules, tokenizer = _opened(source, max_length, truncate)
     if trained_length(checkpoint) < max_length:
         say(f"max_length {max_length} is above the model's limit; {trained_length(checkpoint)} is recorded")
-    check_sentence_modules(checkpoint.path)
     role = role_of(checkpoint)
-    tokenizer = load_tokenizer(checkpoint.path)
     generator = _generator(checkpoint, say) if role == "discriminator" else None
 
     def make(folder: Path) -> Mapping[str, Any]:
-        tokenizer.save(folder, trained_length(checkpoint))
+        # Vectors have the length of their modules, other answers that of the tokenizer.
+        tokenizer.save(folder, _limit(checkpoint, recorded_too=False) if modules.declared else trained_length(checkpoint))
+        save_modules(modules, folder, checkpoint.config.hidden_size, trained_length(checkpoint))
         say(f"building the {role} for {name}")
         options, shortest = _build_part(checkpoint, chosen, folder, tokenizer, texts, say)
         if generator is not None:
@@ -193,6 +194,19 @@ def build_artifact(
         }
 
     return write_artifact(output, make)
+
+
+def _opened(source: str, max_length: int, truncate: str | None) -> tuple[Checkpoint, SentenceModules, Tokenizer]:
+    """A checkpoint whose config.json has its input spec and all of sentence-transformers' settings; how its vectors are made; its tokenizer."""
+    found = load_checkpoint(source)
+    modules = read_modules(resolve.modules_folder(source, found.path))
+    check_widths(modules, found.config.hidden_size, source)
+    values = {**found.hf_config, **cross_encoder(found.path)}
+    if modules.declared:
+        values[RECORD] = {"max_length": modules.length(tokenizer_limit(found.path), found.config.max_position_embeddings)}
+    tokenizer = load_tokenizer(found.path)
+    tokenizer = tokenizer.lowercased() if modules.lowercase else tokenizer
+    return with_input_spec(replace(found, hf_config=values), max_length, truncate), modules, tokenizer
 
 
 def _build_record(command: str, start: float, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,10 +234,10 @@ def trained_length(checkpoint: Checkpoint) -> int:
     return min(recorded(checkpoint.hf_config)[1] or limit, limit)
 
 
-def _limit(checkpoint: Checkpoint) -> int:
-    """Longest input that positions and tokenizer allow."""
+def _limit(checkpoint: Checkpoint, *, recorded_too: bool = True) -> int:
+    """Longest input that positions and tokenizer allow; a longer one that is recorded counts more than the tokenizer's."""
     positions = checkpoint.config.max_position_embeddings
-    return min(positions, tokenizer_limit(checkpoint.path) or positions)
+    return min(positions, max(tokenizer_limit(checkpoint.path) or positions, recorded(checkpoint.hf_config)[1] if recorded_too else 0))
 
 
 def with_input_spec(checkpoint: Checkpoint, max_length: int, truncate: str | None) -> Checkpoint:
@@ -279,9 +293,6 @@ def spread(texts: Sequence[str], count: int) -> list[str]:
 
 # ---- a folder for the hub ----
 
-SENTENCE_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling/config.json")
-"""Files of a sentence-transformers folder, which are copied."""
-
 
 def build_hub_folder(
     source: str,
@@ -312,18 +323,14 @@ def build_hub_folder(
         raise UserError(f"--dtypes is empty; choose from {', '.join(HUB_FILES)}")
     HUB.require()
     start = time.perf_counter()
-    checkpoint = with_input_spec(load_checkpoint(source), max_length, truncate)
+    checkpoint, modules, tokenizer = _opened(source, max_length, truncate)
     generator = _generator(checkpoint, say) if role_of(checkpoint) == "discriminator" else None
-    tokenizer = load_tokenizer(checkpoint.path)
     with atomic.atomic_folder(output) as folder:
         options = {"dtypes": _build_hub_part(checkpoint, folder, tokenizer, dtypes, say)}
         if generator is not None:
             (folder / "generator").mkdir()
             options["generator"] = _build_hub_part(generator, folder / "generator", tokenizer, dtypes, say)
-        for name in SENTENCE_FILES:
-            if (checkpoint.path / name).is_file():
-                (folder / name).parent.mkdir(exist_ok=True)
-                (folder / name).write_bytes((checkpoint.path / name).read_bytes())
+        save_modules(modules, folder, checkpoint.config.hidden_size, trained_length(checkpoint))
         card = onnx_card(output.name, _short(source), checkpoint.architecture, checkpoint.hf_config, _hub_files(folder, options["dtypes"]))
         (folder / "README.md").write_text(card, encoding="utf-8")
     command = f"electra build {_short(source)} --layout hub --output {output.name}"

@@ -27,6 +27,7 @@ from electra.model.huggingface import Checkpoint, load_checkpoint
 from electra.model.task_models import check_layers
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
+from electra.storage.resolve import unused_modules
 from electra.tasks import data_warnings, input_spec, question_answering
 from electra.tasks.custom import resolve_metric
 from electra.tasks.registry import read_task, task_names
@@ -128,7 +129,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     recorded = recorded_values(whole, specs)
     if (path := settings.output / "config.toml").exists():
         check_same_run(settings.output, config.read_toml(path), recorded)
-    tasks, warnings = {}, []
+    tasks, warnings = {}, list(unused_modules(settings.model, start.path))
     for name, (task, training, dev) in read.items():
         task = with_scheme(resolve_metric(task, heads[name]), training)
         if len(names) == 1 and not path.exists():

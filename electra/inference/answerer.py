@@ -21,7 +21,7 @@ from electra.errors import UserError
 from electra.inference.backends import Backend
 from electra.storage import resolve
 from electra.tasks.data_warnings import head_line
-from electra.tasks.input_spec import InputSpec, input_spec, with_options
+from electra.tasks.input_spec import InputSpec, activation_name, input_spec, with_options
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
@@ -139,11 +139,28 @@ def head_of(backend: Backend) -> Head | None:
     if kind != "classification":
         return Head(kind=kind, labels=tuple(backend.labels) if kind == "tagging" else ())
     labels = tuple(backend.labels)
+    if (name := activation_name(backend.hf_config)) is not None and (head := _cross_encoder_head(name, labels)) is not None:
+        return head
     if backend.is_regression:
         return Head(kind="regression") if len(labels) < 2 else Head(kind="classification", labels=labels, transform="none")
     if backend.is_multilabel:
         return Head(kind="multilabel", labels=labels)
     return Head(kind="classification", labels=labels) if len(labels) != 1 else Head(kind="regression", transform="sigmoid")
+
+
+def _cross_encoder_head(name: str, labels: tuple[str, ...]) -> Head | None:
+    """The head of a CrossEncoder of sentence-transformers: one score is as its `predict` gives it; None: as that of other classifiers.
+
+    Raises:
+        UserError: an activation that is not implemented.
+    """
+    known = {"": "sigmoid" if len(labels) == 1 else "", "Identity": "none" if len(labels) == 1 else "", "Sigmoid": "sigmoid"}
+    kind = name.rpartition(".")[2]
+    if kind not in known or (name and not name.startswith("torch.nn.")):
+        raise UserError(f"config.json: activation_fn {name} is not supported; expected torch.nn.modules.activation.Sigmoid or .linear.Identity")
+    if not known[kind]:
+        return None
+    return Head(kind="classification" if len(labels) > 1 else "regression", labels=labels if len(labels) > 1 else (), transform=known[kind])
 
 
 def require_head(name: str, backend: Backend) -> Head:

@@ -9,6 +9,7 @@ import importlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ from electra.data.windows import WindowInput
 from electra.errors import UserError, did_you_mean, require
 from electra.inference.artifact import ONE_OUTPUT, REMOVED_TARGETS, ROLE_ALIASES, Artifact, is_artifact, open_artifact, read_manifest
 from electra.storage import resolve
-from electra.tasks.input_spec import recorded
+from electra.tasks.input_spec import cross_encoder, recorded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -200,7 +201,8 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
     if threads:
         torch.set_num_threads(threads)
     place = choose_device(device, ("cuda", "cpu"))
-    return TorchBackend(load_checkpoint(source, role), str(place))
+    checkpoint = load_checkpoint(source, role)
+    return TorchBackend(replace(checkpoint, hf_config={**checkpoint.hf_config, **cross_encoder(checkpoint.path)}), str(place))
 
 
 def architecture_of(source: str | Path, role: str = "any") -> str:

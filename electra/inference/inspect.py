@@ -12,6 +12,7 @@ from typing import Any
 from electra import bundled, config
 from electra.errors import UserError, did_you_mean
 from electra.inference.artifact import damaged_files, is_artifact, open_artifact
+from electra.inference.embeddings import read_modules
 from electra.model import flops
 from electra.model.flops import SHAPE
 from electra.model.hf_config import BIN_INDEX, SAFETENSORS_INDEX, SINGLE, read_config, weight_files
@@ -122,7 +123,7 @@ def read_json(path: Path) -> Any:
 
 def _checkpoint(folder: Path) -> Description:
     """Of an ELECTRA or a BERT with any head, and of the generator next to it."""
-    note = None
+    root, folder, note = folder, resolve.encoder_folder(folder), None
     try:
         values = read_config(folder)
     except UserError as error:
@@ -141,6 +142,11 @@ def _checkpoint(folder: Path) -> Description:
     out["tokenizer"] = any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt"))
     out |= _tokens(folder, values["vocab_size"]) if out["tokenizer"] else {}
     out["resumable"] = (folder / "training").is_dir()
+    if (root / "modules.json").is_file():
+        try:
+            out["sentence_transformers"] = read_modules(root).describe()
+        except UserError as error:
+            out["sentence_transformers"] = str(error)
     return out | ({"note": note} if note else {})
 
 
@@ -363,7 +369,7 @@ def _corpus(path: Path | str) -> Description:
 FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
     (("manifest.json",), _shards),
     (("config.toml", "metrics.jsonl", "checkpoints", "scores.json"), _run),
-    (("config.json", *SINGLE, SAFETENSORS_INDEX, BIN_INDEX), _checkpoint),
+    (("config.json", "modules.json", *SINGLE, SAFETENSORS_INDEX, BIN_INDEX), _checkpoint),
     (("tokenizer.json", "vocab.txt"), _tokenizer),
 ]
 """Files in a folder -> its description; the first row that matches."""

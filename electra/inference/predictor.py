@@ -6,6 +6,7 @@ Nothing here imports torch; the backend does where it is PyTorch's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ import numpy as np
 from electra import bundled
 from electra.contracts import Head, Prediction, Task
 from electra.data.tokenizer import load_tokenizer
-from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError, did_you_mean
 from electra.inference import masked_lm, replaced_tokens
 from electra.inference.answerer import Answerer, FoundAnswer, answerer, describe_head, head_of, model_spec, require_head, task_of
@@ -30,12 +30,13 @@ from electra.inference.backends import (
     require_classifier,
     require_question_answering,
 )
+from electra.inference.embeddings import PLAIN, Embedder, SentenceModules, check_widths, read_modules
 from electra.inference.masked_lm import MarkedText, TextLikelihood
-from electra.inference.replaced_tokens import Corruption, CorruptOptions, Detection, EncodedText, text_size
+from electra.inference.replaced_tokens import Corruption, CorruptOptions, Detection, EncodedText
 from electra.inference.text_io import Input, as_example
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
-from electra.tasks.input_spec import check_sentence_modules, tokenizer_limit
+from electra.tasks.input_spec import record, tokenizer_limit
 from electra.tasks.text_tasks import TRUNCATIONS
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Predictor:
         batch_size: int = 32,
         truncate: str | None = None,
         limit: int = 0,
+        modules: SentenceModules = PLAIN,
     ) -> None:
         """Combine a backend and its tokenizer.
 
@@ -79,6 +81,7 @@ class Predictor:
             batch_size: inputs at a time.
             truncate: 'head', 'tail', 'head-tail' or 'windows' of longer texts; None: as trained.
             limit: longest input that the tokenizer allows; 0: the model's positions.
+            modules: how vectors are made.
 
         Raises:
             UserError: a length below eight.
@@ -87,8 +90,13 @@ class Predictor:
         self.tokenizer = tokenizer
         self.name = name
         self.batch_size = batch_size
-        self.limit = min(limit or backend.max_length, backend.max_length)
-        self.spec = model_spec(backend.hf_config, head_of(backend), self.limit, max_length=max_length, truncate=truncate)
+        self.modules, values = modules, dict(backend.hf_config)
+        self.limit = self.token_limit = min(limit or backend.max_length, backend.max_length)
+        if modules.declared:
+            self.limit = backend.max_length
+            values |= record(None, modules.length(limit, self.limit))
+        self.spec = modules.spec(model_spec(values, head_of(backend), self.limit, max_length=max_length, truncate=truncate), truncate)
+        self.embedder = Embedder(backend, tokenizer, modules, self.spec.max_length, truncate or modules.truncate)
 
     @property
     def network(self) -> Backend:
@@ -346,45 +354,48 @@ class Predictor:
 
     # ---- vectors ----
 
-    def embed(self, texts: Iterable[str | EncodedText], *, normalize: bool = False) -> Array:
-        """N texts -> (N, D) float32: the mean of a text's last hidden states, [CLS] and [SEP] included, each token once.
+    def embed(
+        self,
+        texts: Iterable[str | EncodedText],
+        *,
+        normalize: bool = False,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        truncate_dim: int | None = None,
+    ) -> Array:
+        """N texts -> (N, D) float32: as the modules of a sentence-transformers folder say, equal to its `encode`.
+
+        Of other models the mean of a text's last hidden states, [CLS] and [SEP] included, each token once.
+
+        Args:
+            texts: any number of them.
+            normalize: scale the vectors to length one.
+            prompt: text before every text.
+            prompt_name: the same by its name in the model's files; neither: the model's default, if it has one.
+            truncate_dim: numbers that are kept of each vector; None: as the model's files say.
+
+        Raises:
+            UserError: no prompt of that name, or a size below one.
 
         Examples:
             >>> load("runs/mini/final").embed(["a sentence", "another"]).shape  # doctest: +SKIP
             (2, 128)
         """
-        rows = list(self.iterate_embeddings(texts, normalize=normalize))
-        return np.stack(rows) if rows else np.zeros((0, self.backend.hidden_size), dtype=np.float32)
+        rows = list(self.iterate_embeddings(texts, normalize=normalize, prompt=prompt, prompt_name=prompt_name, truncate_dim=truncate_dim))
+        return np.stack(rows) if rows else np.zeros((0, self.modules.width(self.backend.hidden_size, truncate_dim)), dtype=np.float32)
 
-    def iterate_embeddings(self, texts: Iterable[str | EncodedText], *, normalize: bool = False, batch_size: int = 0) -> Iterator[Array]:
+    def iterate_embeddings(self, texts: Iterable[str | EncodedText], *, batch_size: int = 0, **options: Any) -> Iterator[Array]:
         """`embed` for any number of texts, in constant memory: one (D,) vector each, in order."""
+        return self.embedder.vectors(texts, batch_size or self.batch_size, **options)
 
-        def run(windows: list[WindowInput]) -> list[tuple[Array, int]]:
-            return [(states.sum(0, dtype=np.float64), len(states)) for states in self._states(windows)]
-
-        for results in self._run_texts(texts, run, batch_size):
-            vector = np.sum([total for total, _ in results], axis=0) / sum(count for _, count in results)
-            if normalize:
-                vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
-            yield vector.astype(np.float32)
+    def similarity(self, first: Array, second: Array) -> Array:
+        """(N, D) and (M, D) vectors -> (N, M) similarities, by the cosine or what the model's files name."""
+        return self.modules.scores(first, second)
 
     def token_vectors(self, texts: Iterable[str | EncodedText], *, batch_size: int = 0) -> Iterator[Array]:
-        """Texts -> (L, D) float32 each: the last hidden state of [CLS], every token, [SEP]."""
-        return (np.concatenate(results) for results in self._run_texts(texts, self._states, batch_size))
-
-    def _states(self, windows: list[WindowInput]) -> list[Array]:
-        return [_answered(window, states) for window, states in zip(windows, self.backend.hidden_states(windows), strict=True)]
-
-    def _run_texts(self, texts: Iterable[str | EncodedText], run: Any, batch_size: int) -> Iterator[list[Any]]:
-        """Texts -> what `run` makes of each of their windows."""
-
-        def prepare(chunk: list[str | EncodedText]) -> list[tuple[None, list[WindowInput]]]:
-            plain = iter(self.tokenizer.encode([item for item in chunk if isinstance(item, str)]))
-            ids = [item.ids if isinstance(item, EncodedText) else next(plain) for item in chunk]
-            return [(None, text_windows(row, self.tokenizer, self.max_length)) for row in ids]
-
-        found = run_windows(texts, prepare=prepare, run=run, size=text_size, batch_size=batch_size or self.batch_size)
-        return (results for _, _, results in found)
+        """Texts -> (L, D) float32 each: the last hidden state of [CLS], every token, [SEP]; of all tokens, whatever the modules say."""
+        length = self.token_limit if self.modules.declared and "max_length" not in self.spec.overridden else self.max_length
+        return replace(self.embedder, max_length=length, truncate="windows").token_vectors(texts, batch_size or self.batch_size)
 
     # ---- words for masks ----
 
@@ -398,17 +409,6 @@ class Predictor:
         """
         marked = masked_lm.encode_marked(text, self.tokenizer) if isinstance(text, str) else text
         return masked_lm.fill(self.generator, self.tokenizer, marked, min(self.max_length, self.generator.max_length), top_k, targets)
-
-
-def _answered(item: WindowInput, states: Array) -> Array:
-    """(L, D) of a window -> the rows it answers for: its own tokens, [CLS] with a text's first token, [SEP] with its last.
-
-    A window starts with the text when nothing comes before it, and ends with it when it answers for all the rest.
-    """
-    inside = item.inside
-    first = 0 if item.window.first == 0 else inside.start
-    last = len(states) if inside.stop == len(states) - 1 else inside.stop
-    return states[first:last]
 
 
 # ---- loading ----
@@ -462,8 +462,10 @@ def load(
     else:
         backend = open_backend(source, role=role, device=device, threads=threads)
         folder = resolve.resolve(source)
-        check_sentence_modules(folder)
+    modules = read_modules(resolve.modules_folder(source, folder))
+    check_widths(modules, backend.hidden_size, name)
     tokenizer = load_tokenizer(folder)
+    tokenizer = tokenizer.lowercased() if modules.lowercase else tokenizer
     if tokenizer.vocab_size > backend.vocab_size:
         sizes = f"its tokenizer has {tokenizer.vocab_size} tokens, its network only {backend.vocab_size}"
         raise UserError(f"{name}: {sizes}; they do not belong together")
@@ -471,7 +473,8 @@ def load(
         from electra.tasks.question_answering import check_segments
 
         check_segments(tokenizer, name)
-    return Predictor(backend, tokenizer, name, max_length=max_length, batch_size=batch_size, truncate=truncate, limit=tokenizer_limit(folder))
+    limit = tokenizer_limit(folder)
+    return Predictor(backend, tokenizer, name, max_length=max_length, batch_size=batch_size, truncate=truncate, limit=limit, modules=modules)
 
 
 def is_token_classifier(source: str | Path) -> bool:

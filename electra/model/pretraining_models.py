@@ -240,8 +240,8 @@ def _read_networks(source: str, role: str) -> Start:
     main = load_checkpoint(source, role)
     folder = main.path / "generator"
     generator = load_checkpoint(folder) if (folder / "config.json").exists() else None
-    pooled = (f"{source} is a sentence encoder (modules.json): its pooling is not used",) if (main.path / "modules.json").exists() else ()
-    return Start(source=source, main=main, generator=generator, generator_source=f"the generator of {source}", notes=pooled)
+    notes = resolve.unused_modules(source, main.path)
+    return Start(source=source, main=main, generator=generator, generator_source=f"the generator of {source}", notes=notes)
 
 
 def _as_checkpoint(module: nn.Module, prefix: Path) -> Checkpoint:

@@ -220,11 +220,12 @@ class ScoreSettings(TextFieldSettings, InferenceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedSettings(TextFieldSettings, InferenceSettings):
-    """Compute sentence vectors: the mean of the last hidden states over a text's tokens.
+class EmbedSettings(TextFieldSettings, InputSpecSettings, InferenceSettings):
+    """Compute sentence vectors: as a sentence-transformers folder says, else the mean of the last hidden states over a text's tokens.
 
     Examples:
       electra embed runs/mini/final sentences.txt --output vectors.npy
+      electra embed sentence-transformers/all-MiniLM-L6-v2 sentences.txt --prompt-name query --output vectors.npy
       echo "a sentence" | electra embed runs/mini/final - --json
     """
 
@@ -233,9 +234,15 @@ class EmbedSettings(TextFieldSettings, InferenceSettings):
     file: str = argument("-")
     """Text file (one text per line) or jsonl; '-': standard input."""
     output: Path | None = None
-    """Output file: .npy (float32, texts x hidden_size) or .jsonl; default: JSON lines on standard output."""
+    """Output file: .npy (float32, texts x width) or .jsonl; default: JSON lines on standard output."""
     normalize: bool = False
-    """Scale every vector to length one."""
+    """Scale every vector to length one; a sentence-transformers folder with a Normalize module does so by itself."""
+    prompt: str | None = None
+    """Text before every text; default: the prompt that the model's files name as default, if any."""
+    prompt_name: str | None = None
+    """The same by its name in the model's files, such as 'query'."""
+    truncate_dim: int | None = flag(None, minimum=1)
+    """Numbers that are kept of each vector; default: all, or as the model's files say."""
     json: bool = False
     """Print JSON lines."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 from electra import bundled
@@ -28,7 +29,9 @@ FILES = [
     "added_tokens.json",
     "adapter_config.json",
     "modules.json",
-    "1_Pooling/config.json",
+    "sentence_*_config.json",
+    "config_sentence_transformers.json",
+    "[0-9]_*/*",
     "generator/*",
 ]
 HEADS = {
@@ -145,8 +148,11 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
     if path.is_dir():
         run = [path / "best", path / "final", newest_checkpoint(path)]
         for folder in [path, *run]:
-            if folder is not None and (folder / marker).exists():
-                return folder
+            if folder is not None and (found := encoder_folder(folder) if marker == "config.json" else folder) and (found / marker).exists():
+                return found
+        if (path / "modules.json").is_file():
+            kind, place = module_entries(path)[0]
+            raise UserError(f"{path}/modules.json: module {kind} at '{place}' has no {marker}; expected the Transformer of an ELECTRA or a BERT")
         if not (models := local_models(path)):
             check_form(path)
         return _only(models, path, marker)
@@ -157,7 +163,52 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
             guess = did_you_mean(path.name, [p.name for p in path.parent.iterdir()] or ["?"])
             hint = guess if guess.startswith("did") else hint
         raise UserError(f"model not found: {text}; {hint}")
-    return download(text)
+    return encoder_folder(download(text))
+
+
+def module_entries(folder: Path) -> list[tuple[str, str]]:
+    """A folder with modules.json -> (dotted name of the class, path in the folder) of each of sentence-transformers' modules.
+
+    Raises:
+        UserError: not the list that sentence-transformers writes, or a path out of the folder.
+    """
+    listed = folder / "modules.json"
+    try:
+        rows = [(str(row["type"]), str(row["path"]), str(row.get("name", place))) for place, row in enumerate(json.loads(listed.read_bytes()))]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{listed} cannot be read ({error}); expected the list that sentence-transformers writes") from None
+    if not rows or len({name for _, _, name in rows}) < len(rows):
+        raise UserError(f"{listed}: expected modules, each with a name of its own, as sentence-transformers writes them")
+    for _, path, _ in rows:
+        if PureWindowsPath(path).anchor or ".." in PureWindowsPath(path).parts:
+            raise UserError(f"{listed}: path {path!r} leads out of the folder; expected a folder in it")
+    return [(kind, path) for kind, path, _ in rows]
+
+
+def encoder_folder(folder: Path) -> Path:
+    """Where a folder's encoder is: in the folder, or in the part of it that modules.json names first, such as 0_Transformer.
+
+    Raises:
+        UserError: a damaged modules.json.
+    """
+    return folder / module_entries(folder)[0][1] if (folder / "modules.json").is_file() else folder
+
+
+def modules_folder(source: str | Path, encoder: Path) -> Path:
+    """A source and what `resolve` made of it -> the folder with its modules.json, if it has one."""
+    given = Path(source)
+    nested = encoder.parent / "modules.json"
+    if nested.is_file() and not (given.is_dir() and given.resolve() == encoder.resolve()) and encoder_folder(encoder.parent) == encoder:
+        return encoder.parent
+    return encoder
+
+
+def unused_modules(source: str | Path, encoder: Path) -> tuple[str, ...]:
+    """A line for the user where a source whose encoder alone is used has modules of sentence-transformers after it."""
+    folder = modules_folder(source, encoder)
+    if not (folder / "modules.json").is_file() or len(module_entries(folder)) < 2:
+        return ()
+    return (f"{source} is a sentence encoder (modules.json): its pooling is not used",)
 
 
 def local_models(run: Path) -> list[Path]:
@@ -200,10 +251,11 @@ def fetch(url: str, marker: str) -> Path:
     names = list(remote.list_files(url, "model")[2])
     steps = sorted(name.rpartition("/")[0] + "/" for name in names if re.fullmatch(rf"checkpoints/step-\d+/{re.escape(marker)}", name))
     for folder in ("", "best/", "final/", *steps[-1:]):
-        if folder + marker in names:
+        if folder + marker in names or (folder + "modules.json" in names and any(fnmatch(name, f"{folder}[0-9]_*/{marker}") for name in names)):
             wanted = [name.removeprefix(folder) for name in names if name.startswith(folder)]
             wanted = [name for name in wanted if any(name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in FILES)]
-            return remote.fetched(remote.join(url, folder), wanted, "model")
+            copy = remote.fetched(remote.join(url, folder), wanted, "model")
+            return encoder_folder(copy) if marker == "config.json" else copy
     models = task_models(url.rstrip("/").rpartition("/")[2], [name for name in names if name.count("/") <= 2], marker)
     return fetch(_only([remote.join(url, model) for model in models], url, marker), marker)
 

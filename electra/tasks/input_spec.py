@@ -62,7 +62,13 @@ class InputSpec:
 
     def describe(self) -> str:
         """'input: the first 128 tokens, as trained'."""
-        parts = {"head": "the first", "tail": "the last", "head-tail": "from beginning and end", "windows": "windows of"}
+        parts = {
+            "head": "the first",
+            "longest-first": "the first",
+            "tail": "the last",
+            "head-tail": "from beginning and end",
+            "windows": "windows of",
+        }
         origin = "as trained" if self.recorded else "the model's limit, its training length is not recorded"
         if self.overridden:
             origin = "by request; " + ("trained with " if self.recorded else "otherwise ")
@@ -89,6 +95,9 @@ def input_spec(
         UserError: a length below eight.
     """
     record, length = recorded(values)
+    if not length and activation_name(values) is not None:
+        # sentence-transformers cuts a CrossEncoder's texts at the tokenizer's length, of a pair the longer one.
+        record, length = {"truncate": "longest-first"}, limit
     known = dict(task.options) if task is not None else {}
     if not length:
         # Questions: the length `transformers` uses. Texts: nothing is cut off.
@@ -160,6 +169,37 @@ def recorded(values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     return options, length if isinstance(length, int) and length > 3 else 0
 
 
+def activation_name(values: Mapping[str, Any]) -> str | None:
+    """config.json -> dotted name of the function on a CrossEncoder's scores, "" for the usual one; None: not a CrossEncoder.
+
+    Raises:
+        UserError: not what sentence-transformers writes.
+    """
+    found = [values[key] for key in ("sbert_ce_default_activation_function", "sbert_ce_default_activation_fn") if values.get(key) is not None]
+    table = values.get("sentence_transformers")
+    if isinstance(table, dict):
+        found = [table.get("activation_fn", found[0] if found else None) or ""]
+    if (table is not None and not isinstance(table, dict)) or not all(isinstance(name, str) for name in found):
+        raise UserError(
+            f"config.json: sentence_transformers is {json.dumps(table or found)[:60]}; expected activation_fn and the name of a torch function"
+        )
+    return found[0] if found else None
+
+
+def cross_encoder(folder: Path) -> dict[str, Any]:
+    """What sentence-transformers keeps of a CrossEncoder in a file of its own since version 5.4, under the key that config.json had until then.
+
+    Raises:
+        UserError: not a JSON object, or a prompt that is put before every text.
+    """
+    values = read_object(folder / GENERAL)
+    if values.get("model_type") != "CrossEncoder":
+        return {}
+    if (name := values.get("default_prompt_name")) is not None and read_general(values, folder / GENERAL)["prompts"][name]:
+        raise UserError(f"{folder / GENERAL}: default_prompt_name {name!r} puts a prompt before every text, which is not supported; set it to null")
+    return {"sentence_transformers": {"activation_fn": values.get("activation_fn")}}
+
+
 def tokenizer_limit(folder: Path) -> int:
     """A checkpoint's folder -> its tokenizer's `model_max_length`; 0 where it is not given, or is the huge number of 'no limit'."""
     try:
@@ -168,24 +208,123 @@ def tokenizer_limit(folder: Path) -> int:
         return 0
 
 
-def check_sentence_modules(folder: Path) -> None:
-    """Check that a sentence-transformers folder computes its vectors as we do: the mean of the encoder's last states, normalized or not.
+# ---- the files of sentence-transformers ----
+
+
+GENERAL = "config_sentence_transformers.json"
+TRANSFORMER_FILES = tuple(f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"))
+REMEDY = "use sentence-transformers for this model, or a copy without modules.json for the mean of the encoder's states"
+HARMLESS: dict[str, tuple[str, ...]] = {
+    "model": ("attn_implementation", "dtype", "torch_dtype", "low_cpu_mem_usage", "use_safetensors", "device_map", "add_pooling_layer"),
+    "processor": ("use_fast", "padding_side", "clean_up_tokenization_spaces", "model_max_length", "truncation_side"),
+    "config": ("use_cache",),
+    "call": ("padding", "pad_to_multiple_of", "return_tensors", "return_attention_mask", "max_length"),
+}
+"""Arguments in the Transformer's file that are honoured, or do not change vectors."""
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+USUAL_PROMPTS = {"query": "", "document": ""}
+"""Names that every model of the library has."""
+
+
+def module_kind(name: str, where: Path) -> str:
+    """The dotted name of a module's class, of any version -> the class.
 
     Raises:
-        UserError: modules.json names another module, or 1_Pooling another mode.
+        UserError: it is not one of the library's.
+    """
+    if not name.startswith("sentence_transformers."):
+        raise UserError(f"{where}: module '{name}' is code of its own, which is never run; {REMEDY}")
+    return name.rpartition(".")[2]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no file.
+
+    Raises:
+        UserError: not JSON, or no object.
     """
     try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        for module in modules:
-            kind, path = str(module["type"]).rpartition(".")[2], str(module.get("path", ""))
-            if kind == "Pooling":
-                values = json.loads((folder / path / "config.json").read_text(encoding="utf-8"))
-                modes = [key.removeprefix("pooling_mode_") for key, value in values.items() if key.startswith("pooling_mode_") and value is True]
-                kind = {"mean_tokens": "", "mean": ""}.get(found := "+".join(modes) or str(values.get("pooling_mode", "mean")), f"Pooling {found}")
-            if kind not in ("", "Transformer", "Normalize"):
-                remedy = "use sentence-transformers, or a copy without modules.json for the mean of the encoder's states"
-                raise UserError(f"{folder}/modules.json: module {kind} ({path}) is not supported; expected the mean of all tokens; {remedy}")
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{folder}/modules.json cannot be read ({error}); expected the list that sentence-transformers writes") from None
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); it is damaged or incomplete: fetch it again") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return values
+
+
+def known_keys(values: Mapping[str, Any], path: Path, *keys: str) -> Mapping[str, Any]:
+    """The values, after checking that there are none but of these keys.
+
+    Raises:
+        UserError: the first other one.
+    """
+    if unknown := [key for key in values if key not in keys]:
+        raise UserError(f"{path}: key '{unknown[0]}' is not known, so it may change the vectors; expected {', '.join(keys)}; {REMEDY}")
+    return values
+
+
+def read_transformer(folder: Path, *, scores: bool = False) -> dict[str, Any]:
+    """The file of the Transformer module -> length, truncation and case; `scores`: of a CrossEncoder, whose tokenizer alone says these.
+
+    Raises:
+        UserError: a key or value that changes the vectors and is not computed here.
+    """
+    path = next((folder / name for name in TRANSFORMER_FILES if read_object(folder / name)), folder / TRANSFORMER_FILES[0])
+    values = read_object(path)
+    arguments = {part: _arguments(values, part, path) for part in ("model", "processor", "config", "call")}
+    own = ("max_seq_length", "do_lower_case", "transformer_task", "modality_config", "module_output_name", "processing_kwargs", "unpad_inputs")
+    unused = ("query_length", "document_length", "query_expansion", "tokenizer_name_or_path")
+    known_keys(
+        values, path, *own, *unused, *(f"{part}_{end}" for part in ("model", "processor", "tokenizer", "config") for end in ("args", "kwargs"))
+    )
+    task, state, output = (
+        ("sequence-classification", "logits", "scores") if scores else ("feature-extraction", "last_hidden_state", "token_embeddings")
+    )
+    modalities = {"text": {"method": "forward", "method_output_name": state}}
+    expected: dict[str, Any] = {"transformer_task": task, "modality_config": modalities, "module_output_name": output}
+    expected |= {"max_seq_length": None, "do_lower_case": False, "processing_kwargs": {}, "processor_kwargs": {}} if scores else {}
+    for key, value in {**expected, **dict.fromkeys(unused)}.items():
+        if values.get(key, value) != value:
+            raise UserError(f"{path}: {key} is {json.dumps(values[key])[:80]}; only {json.dumps(value)} is supported; {REMEDY}")
+    length = arguments["call"].get("max_length", arguments["processor"].get("model_max_length", values.get("max_seq_length")))
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 4):
+        raise UserError(f"{path}: max_seq_length is {length!r}; expected null or a whole number of tokens from 4 on")
+    side = arguments["processor"].get("truncation_side", read_object(folder / "tokenizer_config.json").get("truncation_side", "right"))
+    return {"max_length": length or 0, "truncate": "tail" if side == "left" else "head", "lowercase": bool(values.get("do_lower_case"))}
+
+
+def _arguments(values: Mapping[str, Any], part: str, path: Path) -> dict[str, Any]:
+    """Arguments of the model, its configuration, the tokenizer or its calls, in a file of any version."""
+    source, keys = values, ("tokenizer_args" if part == "processor" else f"{part}_args", f"{part}_kwargs")
+    if part == "call":
+        source, keys = values.get("processing_kwargs") or {}, ("text", "common")
+    given = [source.get(key) or {} for key in keys] if isinstance(source, dict) else [source]
+    if not all(isinstance(table, dict) for table in given):
+        raise UserError(f"{path}: {json.dumps(source)[:80]}: expected the arguments of {' and '.join(keys)} as JSON objects")
+    found = {key: value for table in given for key, value in table.items() if key != "trust_remote_code"}
+    if part == "call" and found.get("truncation", True) in (True, "longest_first", "only_first"):
+        found.pop("truncation", None)
+    if unknown := [key for key in found if key not in HARMLESS[part]]:
+        raise UserError(f"{path}: argument '{unknown[0]}' ({json.dumps(found[unknown[0]])[:60]}) may change the vectors; {REMEDY}")
+    return found
+
+
+def read_general(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """config_sentence_transformers.json -> prompts, similarity and size of the vectors; versions and requirements say nothing about them.
+
+    Raises:
+        UserError: a value that is not known.
+    """
+    prompts = values.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str | None) for prompt in prompts.values()):
+        raise UserError(f"{path}: prompts is {json.dumps(prompts)[:80]}; expected name -> text")
+    prompts = USUAL_PROMPTS | {name: prompt or "" for name, prompt in prompts.items()}
+    default, similarity = values.get("default_prompt_name"), values.get("similarity_fn_name") or "cosine"
+    if default is not None and default not in prompts:
+        raise UserError(f"{path}: default_prompt_name is {default!r}; expected null or one of {', '.join(prompts)}")
+    if similarity not in SIMILARITIES:
+        raise UserError(f"{path}: similarity_fn_name is {similarity!r}; expected one of {', '.join(SIMILARITIES)}")
+    kept = values.get("truncate_dim")
+    if kept is not None and (not isinstance(kept, int) or isinstance(kept, bool) or kept < 1):
+        raise UserError(f"{path}: truncate_dim is {kept!r}; expected null or a whole number above 0")
+    return {"prompts": prompts, "default_prompt_name": default, "similarity": similarity, "truncate_dim": kept}

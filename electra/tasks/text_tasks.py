@@ -37,6 +37,11 @@ def fit(
     """
     if len(first) + len(second or ()) + (2 if second is None else 3) <= max_length or how == "head":
         yield *tokenizer.wrap(first, second, max_length), 1
+    elif how == "longest-first" and second is not None:
+        kept_first, kept_second = longest_first(len(first), len(second), max_length - 3)
+        yield *tokenizer.wrap(first[:kept_first], second[:kept_second]), 1
+    elif how == "longest-first":
+        yield *tokenizer.wrap(first, None, max_length), 1
     elif how != "windows":
         kept_first, kept_second = kept_lengths(len(first), None if second is None else len(second), max_length)
         yield *tokenizer.wrap(shorten(first, kept_first, how), None if second is None else shorten(second, kept_second, how)), 1
@@ -61,6 +66,18 @@ def kept_lengths(first: int, second: int | None, max_length: int) -> tuple[int, 
         else:
             second -= 1
     return first, second
+
+
+def longest_first(first: int, second: int, capacity: int) -> tuple[int, int]:
+    """Tokens of two texts -> how many of each `transformers` keeps, which is not the original's rule where both are cut.
+
+    Source: `truncate_encodings` of `tokenizers`.
+    """
+    shorter = min(first, second)
+    longer = shorter if shorter > capacity else max(shorter, capacity - shorter)
+    if shorter + longer > capacity:
+        shorter, longer = capacity // 2, capacity - capacity // 2
+    return (longer, shorter) if first > second else (shorter, longer)
 
 
 def shorten(ids: Sequence[int], kept: int, how: str) -> Sequence[int]:

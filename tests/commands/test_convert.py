@@ -443,7 +443,9 @@ def test_a_sentence_encoder_keeps_its_modules(tiny_vocab: Path, tmp_path: Path) 
     random_model("BertModel", transformers.BertConfig(**BERT | {"vocab_size": size}), 8).save_pretrained(source)
     shutil.copyfile(tiny_vocab, source / "vocab.txt")
     (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 24}))
-    (source / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]))
+    modules = (("Transformer", ""), ("Pooling", "1_Pooling"))
+    listed = [{"name": kind, "path": path, "type": f"sentence_transformers.models.{kind}"} for kind, path in modules]
+    (source / "modules.json").write_text(json.dumps(listed))
     (source / "1_Pooling").mkdir()
     (source / "1_Pooling" / "config.json").write_text("{}")
     assert convert(source, tmp_path / "out") == 0

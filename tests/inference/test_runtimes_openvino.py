@@ -15,7 +15,7 @@ from tiny_models import TEXTS, checkpoints
 
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
-from electra.exporting import openvino as building
+from electra.exporting import onnx_int8 as building
 from electra.exporting.dense_graph import dense_graph
 from electra.exporting.onnx_int8 import calibration_batches
 from electra.exporting.targets import TARGETS, Job, build_artifact, spread
@@ -61,7 +61,7 @@ def largest_difference(made: Job, session: OpenVinoRunner, num_rows: int, length
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A tiny classifier in fp32."""
     made = job(checkpoints()["classifier"], tmp_path_factory.mktemp("converted"))
-    assert building.build_fp32(made) == {"precision": "f32"}
+    assert building.build_openvino_fp32(made) == {"precision": "f32"}
     return made
 
 
@@ -75,7 +75,7 @@ def test_fp32_equals_pytorch_at_any_batch_and_length(converted: Job) -> None:
 
 def test_masked_lm_is_evaluated_at_positions(tmp_path: Path) -> None:
     made = job(checkpoints()["generator"], tmp_path)
-    building.build_fp32(made)
+    building.build_openvino_fp32(made)
     session = open_openvino(tmp_path, 1)
     assert largest_difference(made, session, 3, 20) < 1e-4
 
@@ -119,14 +119,14 @@ def test_bfloat16_is_really_bfloat16(converted: Job, tmp_path: Path) -> None:
     if reason := runtimes.reason_against("bf16"):
         pytest.skip(reason)
     made = job(checkpoints()["classifier"], tmp_path)
-    assert building.build_bf16(made) == {"precision": "bf16"}
+    assert building.build_openvino_bf16(made) == {"precision": "bf16"}
     assert (tmp_path / WEIGHTS).stat().st_size < 0.6 * (converted.folder / WEIGHTS).stat().st_size
     assert 1e-4 < largest_difference(made, open_openvino(tmp_path, 1), 2, 31) < 0.2
 
 
 def test_int8_is_near_and_small(converted: Job, tmp_path: Path) -> None:
     made = job(checkpoints()["classifier"], tmp_path, (*TEXTS, "the chef\tcooked soup"))
-    assert building.build_int8(made) == {"precision": "f32", "calibration_texts": 1 + len(TEXTS)}
+    assert building.build_openvino_int8(made) == {"precision": "f32", "calibration_texts": 1 + len(TEXTS)}
     assert (tmp_path / WEIGHTS).stat().st_size < 0.5 * (converted.folder / WEIGHTS).stat().st_size
     session = open_openvino(tmp_path, 1)
     moved, spread = [], []
@@ -224,7 +224,7 @@ def refuse(*arguments, **named):
     raise OSError("no network here")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 from pathlib import Path
-from electra.exporting import openvino as building
+from electra.exporting import onnx_int8 as building
 from electra.exporting.dense_graph import dense_graph
 from electra.exporting.targets import TARGETS, Job
 from electra.data.tokenizer import load_tokenizer
@@ -232,7 +232,8 @@ from electra.model.huggingface import load_checkpoint
 source, folder = Path(sys.argv[1]), Path(sys.argv[2])
 TARGETS["openvino-int8"].require()
 graph = dense_graph(load_checkpoint(source), "sdpa")
-building.build_int8(Job(graph=graph, folder=folder, tokenizer=load_tokenizer(source), texts=["the chef"], say=lambda line: None, max_length=64))
+made = Job(graph=graph, folder=folder, tokenizer=load_tokenizer(source), texts=["the chef"], say=lambda line: None, max_length=64)
+building.build_openvino_int8(made)
 time.sleep(0.5)  # reports are sent from a thread
 print(json.dumps(connections))
 """

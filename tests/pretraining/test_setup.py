@@ -362,8 +362,9 @@ def _a_padded_run(shards: Path, folder: Path) -> Path:
 
 def test_a_sentence_encoder(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make("BertModel", tmp_path / "source", shards)
+    modules = (("Transformer", ""), ("Pooling", "1_Pooling"))
     (tmp_path / "source" / "modules.json").write_text(
-        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+        json.dumps([{"name": kind, "path": path, "type": f"sentence_transformers.models.{kind}"} for kind, path in modules])
     )
     assert pretrain("small", shards, tmp_path / "run", tmp_path / "source") == 0
     assert "is a sentence encoder (modules.json): its pooling is not used" in capsys.readouterr().err
