@@ -30,9 +30,9 @@ from classifier_peers import LENGTH, open_eager, open_exported, open_pipeline
 from section import HERE, Target, Work, at_least, run, stream
 
 from electra import environment
-from electra.benchmark import results
 from electra.benchmark.measure import CandidateSpec, MeasurementPlan, candidate_of, measure_candidates, unique_names
-from electra.benchmark.results import Comparison, Interval, Latency, Row, to_markdown
+from electra.benchmark.records import Interval, Latency, Row, speedup
+from electra.benchmark.results import Comparison, to_markdown
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.storage import atomic, resolve
@@ -52,7 +52,7 @@ def ratio(slow: Latency | None, fast: Latency | None) -> tuple[float, Interval] 
     """Medians, slow over fast, with the interval of a paired bootstrap over turns."""
     if slow is None or fast is None or len(slow.turns_ms) != len(fast.turns_ms):
         return None
-    return results.speedup(slow.turns_ms, fast.turns_ms)
+    return speedup(slow.turns_ms, fast.turns_ms)
 
 
 def compared(eager: Row, pipeline: Row, exported: Row | None, row: Row) -> dict[str, dict[str, Any]]:

@@ -474,34 +474,80 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     Raises:
         UserError: no such task or data.
     """
-    from electra.benchmark.measure import MeasurementPlan, measure
+    from electra.benchmark.measure import MeasurementPlan, measure, unique_names
+    from electra.benchmark.records import environments_of, read_all_saved
     from electra.benchmark.results import Comparison, check_chart
 
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
     if not settings.models:
         raise UserError("nothing to compare: give a model, and artifacts of it")
+    settings = dataclasses.replace(settings, task=settings.task or _task_of(settings.models[0]))
     threads = len(environment.choose_cores(settings.threads))
     if settings.output is not None:
         require("matplotlib", "runtime")  # before minutes of measuring
         atomic.fresh_output(settings.output, remedy="choose another --output")
     if settings.chart is not None:
         check_chart(settings.chart)
+    _check_keep(settings)
     plan = MeasurementPlan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
-    machine = environment.describe()
-    rows = measure(settings.models, _labelled_data(settings), plan, say)
+    here = environments_of(settings.python, threads, unique_names(settings.models)[0])
+    saved, there = read_all_saved(settings.add, len(here))
+    rows = measure(settings.models, _labelled_data(settings), plan, say, here, saved)
     found = Comparison(
-        task=settings.task,
+        task=str(settings.task),
         split=settings.split,
         num_examples=next((row.num_examples for row in rows if row.num_examples), 0),
         calls=next((row.latency.num_calls for row in rows if row.latency is not None), settings.calls),
         threads=threads,
-        machine=machine,
+        machine=here[0].machine,
         rows=rows,
+        environments=[*here, *there],
+        seed=settings.seed,
         command=shlex.join(["electra", *sys.argv[1:]]),
         date=time.strftime("%Y-%m-%d"),
     )
     _keep_comparison(found, settings)
     return found
+
+
+def _task_of(source: str) -> str:
+    """The task that a model was fine-tuned on.
+
+    Raises:
+        UserError: no such model, or it does not say.
+    """
+    from electra.bundled import located
+    from electra.inference.artifact import is_artifact, read_manifest
+
+    if is_artifact(place := located(source)):
+        found = read_manifest(place).get("task")
+    else:
+        found = json.loads((resolve.resolve(source) / "config.json").read_text(encoding="utf-8")).get("finetuning_task")
+    if not isinstance(found, str) or not found:
+        raise UserError(f"{source} does not say which task it was fine-tuned on; give --task TASK")
+    return found
+
+
+def _kept_in(settings: CompareSettings) -> list[str]:
+    """The models that --keep writes to."""
+    from electra.bundled import is_shipped
+    from electra.inference.artifact import hub_layout, is_artifact
+
+    return [source for source in settings.models if is_artifact(source) and not is_shipped(source) and not hub_layout(Path(source))]
+
+
+def _check_keep(settings: CompareSettings) -> None:
+    """Raises:
+    UserError: --keep has nowhere to write.
+    """
+    if not settings.keep:
+        return
+    if not (artifacts := _kept_in(settings)):
+        raise UserError("--keep: none of the models is an artifact of yours with an artefact.json to store measurements in; use --output")
+    for source in map(Path, artifacts):
+        place = source if source.is_dir() else source.parent
+        if not os.access(place, os.W_OK):
+            raise UserError(f"--keep: {place} cannot be written; leave --keep out, or use --output")
 
 
 def _labelled_data(settings: CompareSettings) -> EvaluateSettings:
@@ -512,24 +558,28 @@ def _labelled_data(settings: CompareSettings) -> EvaluateSettings:
 
 
 def _keep_comparison(found: Comparison, settings: CompareSettings) -> None:
-    """Write table.md, results.json and compare.png (`output`), and the rows into the artifacts themselves (`keep`)."""
+    """Write table.md, table.csv, results.json and compare.png (`output`), the chart, and the rows into the artifacts themselves (`keep`)."""
     from electra.benchmark import results
-    from electra.bundled import is_shipped
-    from electra.inference.artifact import is_artifact, write_measurements
+    from electra.benchmark.records import sealed
+    from electra.inference.artifact import write_measurements
 
     if settings.output is not None:
         with atomic.atomic_folder(settings.output) as folder:
             results.draw(found, folder / "compare.png")
-            (folder / "results.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+            (folder / "results.json").write_text(json.dumps(sealed(found.to_dict()), indent=1) + "\n", encoding="utf-8")
             (folder / "table.md").write_text(results.to_markdown(found), encoding="utf-8")
-        say(f"{settings.output}: table.md, results.json, compare.png")
+            (folder / "table.csv").write_text(results.to_csv(found), encoding="utf-8")
+        say(f"{settings.output}: table.md, table.csv, results.json, compare.png")
     if settings.chart is not None:
         results.draw(found, settings.chart)
         say(f"{settings.chart}: chart")
     if settings.keep:
         # Without paths: they mean nothing on another machine.
-        rows = [row.to_dict() | {"source": row.name} for row in found.rows]
-        for source, row in zip(settings.models, found.rows, strict=True):
-            if row.error is None and is_artifact(source) and not is_shipped(source):
-                write_measurements(source, rows)
+        places = {one.name: one.summary for one in found.environments}
+        rows = [row.to_dict() | {"name": found.label(row), "source": row.name, "environment": places.get(row.environment, "")} for row in found.rows]
+        whole = sealed(found.to_dict() | {"command": "", "rows": [row.to_dict(calls=True) | {"source": row.name} for row in found.rows]})
+        measured = {row.source for row in found.rows if row.error is None and not row.skipped}
+        for source in _kept_in(settings):
+            if source in measured:
+                write_measurements(source, rows, whole)
                 say(f"{source}: measurements kept")

@@ -290,8 +290,10 @@ class CompareArguments(TypedDict, total=False):
     tag_column: str | None
     tag_names: str | Sequence[str]
     fold: str | None
-    task: str
     data: str | Path
+    task: str | None
+    python: str | Sequence[str]
+    add: str | Path | Sequence[str | Path]
     split: str
     labels: str | Sequence[str]
     calls: int

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from electra.benchmark.measure import MeasurementPlan, candidate_of, measure_candidates
-from electra.benchmark.results import Row
+from electra.benchmark.records import Row
 from electra.errors import UserError
 from electra.exporting.targets import TARGETS, build_artifact
 from electra.inference.artifact import read_manifest, write_artifact

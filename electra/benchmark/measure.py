@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from electra import bundled, environment
-from electra.benchmark import results
-from electra.benchmark.results import Latency, Row, Throughput
+from electra.benchmark.records import Environment, Latency, Row, Throughput, as_plain, data_sha256, from_plain, saved_rows, speedup
 from electra.benchmark.worker import Answered, Open, Worker, WorkerFailed, open_electra
 from electra.contracts import Example, Head, Prediction, Task
 from electra.errors import UserError
-from electra.inference.artifact import is_artifact, read_manifest
+from electra.inference.artifact import HUB_FILES, hash_file, hub_layout, is_artifact, read_manifest, weights_hash
+from electra.inference.backends import RUNNERS
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
 from electra.tasks import significance
@@ -142,6 +142,8 @@ ANSWER_BATCH = 32
 CALLS_PER_RUN = 10
 """Timed calls of one candidate before the next one runs."""
 REPETITIONS = 5
+CHECKPOINT = "checkpoint"
+"""Kind of a candidate that is no artifact."""
 Say = Callable[[str], None]
 
 
@@ -174,6 +176,19 @@ class CandidateSpec:
     build_seconds: float | None = None
     python: str = ""
     """Interpreter of its worker; '': this one."""
+    own: bool = False
+    """Whether it runs with that interpreter's own packages alone, its electra included."""
+    environment: str = ""
+    """Name of its `Environment`."""
+    runtime: str = "torch"
+    """Package that runs it."""
+    model_sha256: str = ""
+    """Of the checkpoint's weights, also for an artifact built from it."""
+
+    @property
+    def label(self) -> str:
+        """Name and environment, for lines of progress."""
+        return f"{self.name} [{self.environment}]" if self.environment else self.name
 
 
 @dataclass(kw_only=True)
@@ -228,41 +243,80 @@ class _Measured:
         return replace(prediction, label=named, probabilities=table)
 
 
-def measure(sources: Sequence[str], settings: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None) -> list[Row]:
-    """Sources that `electra.load` opens (the first is the reference) -> a row each, in their order.
+def measure(
+    sources: Sequence[str],
+    settings: EvaluateSettings,
+    plan: MeasurementPlan,
+    say: Say = lambda line: None,
+    environments: Sequence[Environment] = (),
+    saved: Sequence[Mapping[str, Any]] = (),
+) -> list[Row]:
+    """Sources that `electra.load` opens (the first is the reference) -> a row each in every environment, in their order, then the saved rows.
 
     Args:
         sources: checkpoints and artifacts.
         settings: task, data, split and columns, as for `electra evaluate`; its `model` is ignored.
         plan: how much is measured.
         say: takes a line of progress.
+        environments: this interpreter, and others; empty: this one.
+        saved: measurements of other machines, as `read_saved` gives them, their environments renamed.
 
     Raises:
-        UserError: no such task, data, or number of threads. A candidate that fails is a row with an `error`.
+        UserError: no such task, data, or number of threads; an environment without the runtime of an artifact; a saved measurement of other data
+            or models. A candidate that fails is a row with an `error`.
     """
     names = unique_names(sources)
-    return measure_candidates(
-        [candidate_of(source, name, settings, plan.device) for source, name in zip(sources, names, strict=True)], settings, plan, say
-    )
+    specs = [candidate_of(source, name, settings, plan.device) for source, name in zip(sources, names, strict=True)]
+    everywhere = [replace(spec, environment=environments[0].name) for spec in specs] if len(environments) > 1 or saved else specs
+    skipped: dict[int, str] = {}
+    for other in environments[1:]:
+        for spec in specs:
+            if spec.runtime not in other.runtimes:
+                skipped[len(everywhere)] = _no_runtime(spec, other)
+            everywhere.append(replace(spec, environment=other.name, python=other.python, own=True))
+        if all(number in skipped for number in range(len(everywhere) - len(specs), len(everywhere))):
+            raise UserError(f"--python {other.python}: {skipped[len(everywhere) - 1]}; install its extra 'train' there, or give an artifact")
+    measured = measure_candidates([spec for i, spec in enumerate(everywhere) if i not in skipped], settings, plan, say, saved)
+    for i, reason in skipped.items():
+        spec = everywhere[i]
+        measured.insert(
+            i, Row(name=spec.name, source=spec.source, kind=spec.kind, environment=spec.environment, size_bytes=spec.size_bytes, skipped=reason)
+        )
+    return measured
+
+
+def _no_runtime(spec: CandidateSpec, other: Environment) -> str:
+    """Why a checkpoint is not measured there.
+
+    Raises:
+        UserError: it is an artifact: they are made to run anywhere.
+    """
+    if spec.kind != CHECKPOINT:
+        remedy = f"install it there ({other.python} -m pip install {spec.runtime}), or leave one of the two out"
+        raise UserError(f"--python {other.python}: it has no {spec.runtime}, which runs {spec.name} ({spec.kind}); {remedy}")
+    return f"{spec.name} is a checkpoint, and there is no torch in that environment"
 
 
 def candidate_of(source: str, name: str, settings: EvaluateSettings, device: str = "cpu") -> CandidateSpec:
     """A checkpoint or artifact, before it is opened."""
-    size, kind, seconds = None, "checkpoint", None
+    size, kind, seconds, runtime, weights = None, CHECKPOINT, None, "torch", ""
     # Errors are reported when it is opened.
     with contextlib.suppress(UserError, OSError, TypeError, ValueError):
         if is_artifact(path := bundled.located(source)):
             manifest = read_manifest(path)
-            kind, seconds = str(manifest["target"]), manifest["build"].get("seconds")
+            kind, seconds, weights = str(manifest["target"]), manifest["build"].get("seconds"), manifest["source"].get("sha256", "")
+            if found := hub_layout(path):  # nothing in it names the checkpoint
+                weights = hash_file(found[0] / HUB_FILES[found[1]])
+            runtime = RUNNERS.get(kind.split("-")[0], ("", kind))[1]
             size = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
             if manifest.get("layout") == "hub":  # the files of one number format, not of all
                 size = sum(entry["size_bytes"] for entry in manifest["files"].values())
         else:
-            size = sum(file.stat().st_size for file in resolve.resolve(source).iterdir() if file.is_file())
+            folder = resolve.resolve(source)
+            size, weights = sum(file.stat().st_size for file in folder.iterdir() if file.is_file()), weights_hash(folder)
     seconds = float(seconds) if isinstance(seconds, int | float) else None
-    return CandidateSpec(
-        name=name, source=source, kind=kind, opener=open_electra, arguments=(source, settings, device), size_bytes=size, build_seconds=seconds
-    )
+    known: dict[str, Any] = {"size_bytes": size, "build_seconds": seconds, "runtime": runtime, "model_sha256": weights}
+    return CandidateSpec(name=name, source=source, kind=kind, opener=open_electra, arguments=(source, settings, device), **known)
 
 
 def unique_names(sources: Sequence[str]) -> list[str]:
@@ -276,7 +330,11 @@ def unique_names(sources: Sequence[str]) -> list[str]:
 
 
 def measure_candidates(
-    candidates: Sequence[CandidateSpec], settings: EvaluateSettings, plan: MeasurementPlan, say: Say = lambda line: None
+    candidates: Sequence[CandidateSpec],
+    settings: EvaluateSettings,
+    plan: MeasurementPlan,
+    say: Say = lambda line: None,
+    saved: Sequence[Mapping[str, Any]] = (),
 ) -> list[Row]:
     """`measure` for candidates of any kind.
 
@@ -290,8 +348,8 @@ def measure_candidates(
     with contextlib.ExitStack() as stack:
         measured = []
         for candidate in candidates:
-            say(f"opening {candidate.name}")
-            worker = Worker(candidate.opener, candidate.arguments, cores, python=candidate.python)
+            say(f"opening {candidate.label}")
+            worker = Worker(candidate.opener, candidate.arguments, cores, python=candidate.python, own=candidate.own)
             stack.callback(worker.close)
             one = _Measured(candidate=candidate, worker=worker)
             if (opened := one.ask("open")) is not None:
@@ -307,7 +365,11 @@ def measure_candidates(
                 one.use_names_in(examples)
             head = next((one.head for one in measured if one.error is None and one.head is not None), head)
         task, _ = resolved_task(task, settings, head)
-        return _measure_all(measured, task, head, _choose(examples, plan), plan, say)
+        examples = _choose(examples, plan)
+        facts: dict[str, Any] = {"task": task, "head": head, "examples": examples, "seed": plan.seed, "calls": _num_calls(plan)}
+        facts |= {"models": {one.candidate.name: one.candidate.model_sha256 for one in measured}, "padded_length": _padded_length(task, measured)}
+        added = [row for values in saved for row in saved_rows(values, **facts)]
+        return _measure_all(measured, task, head, examples, plan, say, added)
 
 
 def _choose(examples: Sequence[Example], plan: MeasurementPlan) -> list[Example]:
@@ -316,8 +378,10 @@ def _choose(examples: Sequence[Example], plan: MeasurementPlan) -> list[Example]
     return [examples[i] for i in sorted(np.random.default_rng(plan.seed).permutation(len(examples))[: plan.num_examples].tolist())]
 
 
-def _measure_all(measured: list[_Measured], task: Task, head: Head, examples: list[Example], plan: MeasurementPlan, say: Say) -> list[Row]:
-    """All requests to the opened candidates, and their rows."""
+def _measure_all(
+    measured: list[_Measured], task: Task, head: Head, examples: list[Example], plan: MeasurementPlan, say: Say, added: Sequence[Row] = ()
+) -> list[Row]:
+    """All requests to the opened candidates, and their rows, then those of `added`."""
     rng = np.random.default_rng(plan.seed)
 
     def in_random_order() -> Iterator[_Measured]:
@@ -326,15 +390,16 @@ def _measure_all(measured: list[_Measured], task: Task, head: Head, examples: li
     # Workers get no labels.
     questions = [replace(example, label=None, answers=None) for example in examples]
     for one in in_random_order():
-        say(f"{one.candidate.name}: {len(examples):,} answers")
+        say(f"{one.candidate.label}: {len(examples):,} answers")
         one.ask("examples", questions)
         one.found["first_answer_seconds"] = one.ask("first")
         one.answered = one.renamed(one.ask("examine", ANSWER_BATCH))
     for line in next((one.answered.unknown for one in measured if one.answered), ()):
         say(line)
-    padded_length = min([task.usual_length, *(one.max_length for one in measured if one.max_length)])
-    order = rng.permutation(len(examples))
-    calls = np.resize(order, -(-plan.calls // CALLS_PER_RUN) * CALLS_PER_RUN).tolist()
+    padded_length = _padded_length(task, measured)
+    # Not of `rng`: another machine, with other candidates, has the same texts.
+    order = np.random.default_rng([plan.seed, len(examples)]).permutation(len(examples))
+    calls = np.resize(order, _num_calls(plan)).tolist()
     for kind, length in (("latency", 0), ("padded", padded_length)):
         say(f"{len(calls)} calls each, " + (f"padded to {length} tokens" if length else "at real lengths"))
         for start in range(0, len(calls), CALLS_PER_RUN):
@@ -350,32 +415,61 @@ def _measure_all(measured: list[_Measured], task: Task, head: Head, examples: li
                     one.seconds.setdefault(size, []).append(taken)
     for one in in_random_order():
         one.found["peak_memory_bytes"] = one.ask("memory")
-    _add_scores(measured, task, head, examples, plan)
+    added = _add_scores(measured, task, head, examples, plan, added)
     for one in measured:
         one.found["padded_length"] = padded_length
         one.found["throughput"] = {size: _throughput(one, measured[0], size, len(texts)) for size in one.seconds}
-    return [_row(one, measured[0]) for one in measured]
+    return [*(_row(one, measured[0]) for one in measured), *added]
 
 
-def _add_scores(measured: Sequence[_Measured], task: Task, head: Head, examples: Sequence[Example], plan: MeasurementPlan) -> None:
-    """Add scores, and agreement with the reference."""
+def _num_calls(plan: MeasurementPlan) -> int:
+    return -(-plan.calls // CALLS_PER_RUN) * CALLS_PER_RUN
+
+
+def _padded_length(task: Task, measured: Sequence[_Measured]) -> int:
+    return min([task.usual_length, *(one.max_length for one in measured if one.max_length)])
+
+
+def _add_scores(
+    measured: Sequence[_Measured], task: Task, head: Head, examples: Sequence[Example], plan: MeasurementPlan, added: Sequence[Row]
+) -> list[Row]:
+    """Add scores, and agreement with the reference; -> the rows of `added` with theirs, by the same rules."""
     there = [(one, one.answered) for one in measured if one.answered is not None]
-    scored = score(task, head, examples, [answered.predictions for _, answered in there], plan.seed)
-    reference = measured[0]
-    for (one, answered), result in zip(there, scored, strict=True):
-        one.found |= {"metric": task.main_metric, "scores": result.scores, "score": result.scores[task.main_metric], "num_examples": len(examples)}
-        one.found["score_interval"] = result.interval
-        if one is not reference and reference.answered is not None and reference.head is not None and one.head is not None:
-            one.found["drop"] = reference.found["score"] - one.found["score"]
-            one.found["drop_interval"] = result.drop_interval
-            one.found["agreement"] = agreement(head, examples, reference.answered.predictions, answered.predictions)
+    theirs = {i: [from_plain(value, head) for value in row.predictions] for i, row in enumerate(added) if row.predictions}
+    answers = [*(answered.predictions for _, answered in there), *theirs.values()]
+    if not answers:
+        return list(added)
+    scored, digest = score(task, head, examples, answers, plan.seed), data_sha256(examples)
+    reference = measured[0] if measured[0].answered is not None else None
+
+    def fields(result: Scored, predictions: Sequence[Prediction]) -> dict[str, Any]:
+        out: dict[str, Any] = {"metric": task.main_metric, "scores": result.scores, "score": result.scores[task.main_metric]}
+        out |= {"score_interval": result.interval, "num_examples": len(examples), "data_sha256": digest}
+        if reference is None or reference.answered is None:
+            return out | {"drop": None, "drop_interval": None, "agreement": None}
+        drop = scored[0].scores[task.main_metric] - out["score"]
+        return out | {
+            "drop": drop,
+            "drop_interval": result.drop_interval,
+            "agreement": agreement(head, examples, reference.answered.predictions, predictions),
+        }
+
+    for (one, answered), result in zip(there, scored, strict=False):
+        one.found |= fields(result, answered.predictions) | {"predictions": tuple(map(as_plain, answered.predictions))}
+        if one is reference:
+            one.found |= {"drop": None, "agreement": None}
+        elif reference is not None and reference.answered is not None and reference.head is not None and one.head is not None:
             one.found["largest_difference"] = largest_difference(reference.answered, reference.head, answered, one.head)
+    out = list(added)
+    for (i, predictions), result in zip(theirs.items(), scored[len(there) :], strict=True):
+        out[i] = replace(added[i], **fields(result, predictions), largest_difference=None)
+    return out
 
 
 def _row(one: _Measured, reference: _Measured) -> Row:
     candidate = one.candidate
     timed = {kind: _latency(one, reference, kind) for kind in ("latency", "padded")}
-    known = {"size_bytes": candidate.size_bytes, "build_seconds": candidate.build_seconds, "error": one.error}
+    known = {name: getattr(candidate, name) for name in ("size_bytes", "build_seconds", "environment", "model_sha256")} | {"error": one.error}
     return Row(name=candidate.name, source=candidate.source, kind=candidate.kind, **known, **timed, **one.found)  # type: ignore[arg-type]
 
 
@@ -387,7 +481,7 @@ def _latency(one: _Measured, reference: _Measured, kind: str) -> Latency | None:
     percentiles = {f"p{share}_ms": float(np.percentile(milliseconds, share)) for share in (50, 90, 99)}
     ratio, interval = (None, None)
     if one is not reference and theirs is not None and len(theirs) == len(runs):
-        ratio, interval = results.speedup(theirs, runs)
+        ratio, interval = speedup(theirs, runs)
     calls = tuple(tuple(round(1000 * seconds, 4) for seconds in run) for run in runs)
     return Latency(**percentiles, num_calls=len(milliseconds), turns_ms=calls, speedup=ratio, speedup_interval=interval)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
+import csv
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from electra.benchmark.records import NONE, Environment, Latency, Row, TableColumns, Throughput, environment_columns
 from electra.errors import UserError, require
 from electra.storage import atomic
-from electra.tasks import significance
 from electra.tasks.significance import Interval
 from electra.terminal import data_size
 
@@ -21,124 +20,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-@dataclass(frozen=True, kw_only=True)
-class Latency:
-    """Milliseconds from one text to its answer, the tokenizer included."""
-
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    num_calls: int
-    turns_ms: tuple[tuple[float, ...], ...] = ()
-    """Every call, run by run: the calls of a run follow each other, and all candidates have the same texts in it."""
-    speedup: float | None = None
-    """The reference's median divided by this one's; None for the reference."""
-    speedup_interval: Interval | None = None
-    """95%, of a paired bootstrap over runs."""
-
-    @property
-    def within_noise(self) -> bool:
-        """Whether this may be as fast as the reference: the interval contains 1."""
-        return self.speedup_interval is not None and self.speedup_interval[0] <= 1.0 <= self.speedup_interval[1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Throughput:
-    """Texts answered per second, at real lengths, with texts of similar length together."""
-
-    texts_per_second: float
-    """Median of the repetitions."""
-    slowest: float
-    fastest: float
-    speedup: float | None = None
-    """Divided by the reference's; None for the reference."""
-    within_noise: bool = False
-    """Whether the ranges of this and of the reference overlap."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One candidate. What could not be measured is None; `error` says why."""
-
-    name: str
-    """Unique among the rows."""
-    source: str
-    """What was opened."""
-    kind: str = ""
-    """'checkpoint', or the artifact's target."""
-    error: str | None = None
-    """Why it could not be measured (completely), in one line."""
-    num_examples: int = 0
-    """Answered for the score."""
-    metric: str = ""
-    """The task's main metric."""
-    scores: dict[str, float] = field(default_factory=dict)
-    """Every metric."""
-    score: float | None = None
-    """The main one, 0..1 or -1..1."""
-    score_interval: Interval | None = None
-    """95%: Wilson's for accuracy, else a bootstrap over examples."""
-    drop: float | None = None
-    """The reference's score minus this one's."""
-    drop_interval: Interval | None = None
-    """95%, of a paired bootstrap over examples."""
-    agreement: float | None = None
-    """Share of labels that are the reference's, 0..1."""
-    largest_difference: float | None = None
-    """Largest absolute difference between this one's logits and the reference's; None where their input tokens differ."""
-    latency: Latency | None = None
-    """One text at a time, at its real length."""
-    padded: Latency | None = None
-    """One text at a time, padded to `padded_length` tokens, all of which are computed."""
-    padded_length: int = 0
-    throughput: dict[int, Throughput] = field(default_factory=dict)
-    """Batch size -> texts per second."""
-    size_bytes: int | None = None
-    """On disk: the model and all other files it needs."""
-    peak_memory_bytes: int | None = None
-    """Largest resident set of its worker, over all measurements."""
-    load_seconds: float | None = None
-    """From the request to open it, libraries included, until it is ready; files in the page cache."""
-    first_answer_seconds: float | None = None
-    """From then to the answer to the first text."""
-    build_seconds: float | None = None
-    """Of the artifact; None for a checkpoint."""
-
-    def to_dict(self, *, calls: bool = False) -> dict[str, Any]:
-        """Plain values, for JSON; `calls`: with the time of every call."""
-        out = dataclasses.asdict(self)
-        for name in ("latency", "padded"):
-            if out[name] is not None:
-                out[name]["within_noise"] = getattr(self, name).within_noise
-                if not calls:
-                    del out[name]["turns_ms"]
-        return out
-
-
-def speedup(
-    reference: Sequence[Sequence[float]], other: Sequence[Sequence[float]], *, num_resamples: int = 2000, seed: int = 1
-) -> tuple[float, Interval]:
-    """Times of two candidates, run by run -> the reference's median divided by the other's, and its interval.
-
-    Runs are resampled in pairs: both candidates had the same texts in a run, at nearly the same time.
-    """
-    assert len(reference) == len(other) and all(len(one) == len(two) for one, two in zip(reference, other, strict=True))
-    ours, theirs = ([np.asarray(run, dtype=np.float64) for run in side] for side in (reference, other))
-
-    def ratio(drawn: Sequence[int]) -> float:
-        return float(np.median(np.concatenate([ours[i] for i in drawn])) / np.median(np.concatenate([theirs[i] for i in drawn])))
-
-    found = significance.resample(lambda drawn: np.array([ratio(row) for row in drawn]), len(ours), num_resamples=num_resamples, seed=seed)
-    return ratio(range(len(ours))), significance.interval(found)
-
-
 # ---- tables and JSON ----
 
 
 FEW_CALLS = 200
-BUSY = 0.3
-"""Load average per core above which times are unreliable."""
-NONE = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +38,26 @@ class Comparison:
     machine: Mapping[str, Any]
     rows: Sequence[Row]
     """The first is the reference."""
+    environments: Sequence[Environment] = ()
+    """Where the rows were measured; the first is this machine and interpreter. Empty: all rows there."""
+    seed: int = 1
     command: str = ""
     date: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON, with the time of every call."""
-        names = ("task", "split", "num_examples", "calls", "threads", "date", "command")
-        return {name: getattr(self, name) for name in names} | {"machine": dict(self.machine), "rows": [row.to_dict(calls=True) for row in self.rows]}
+        names = ("task", "split", "num_examples", "calls", "seed", "threads", "date", "command")
+        parts = {"machine": dict(self.machine), "environments": [one.to_dict() for one in self.environments]}
+        return {name: getattr(self, name) for name in names} | parts | {"rows": [row.to_dict(calls=True) for row in self.rows]}
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one environment."""
+        return len(self.environments) > 1
+
+    def label(self, row: Row) -> str:
+        """A row's name, with that of its environment where there are several."""
+        return f"{row.name} [{row.environment}]" if self.several else row.name
 
     @property
     def metric(self) -> str:
@@ -168,30 +66,47 @@ class Comparison:
 
     def conditions(self) -> list[str]:
         """How it was measured, in lines."""
-        machine = self.machine
-        instructions = ", ".join(machine.get("instruction_set", [])) or "not known"
-        memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if "memory_bytes" in machine else ""
-        load = f"; load average before {machine['load_before'][0]:.1f}" if machine.get("load_before") else ""
-        known = ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items())
         padded = next((row.padded_length for row in self.rows if row.padded_length), 0)
-        lines = [
-            f"{self.task}, {self.split}: {self.num_examples:,} examples. The reference is {self.rows[0].name}.",
-            f"{machine.get('processor')} ({instructions}), {machine.get('cores')} cores{memory}{load}.",
-            f"{known}.",
-            f"Each in its own process, {self.threads} thread{'s' if self.threads > 1 else ''} pinned to as many cores; runs in random order; "
+        here = self.environments or (Environment(name="", machine=self.machine, threads=self.threads),)
+        lines = [f"{self.task}, {self.split}: {self.num_examples:,} examples. The reference is {self.label(self.rows[0])}."]
+        if self.several:
+            first = here[0].reference
+            theirs = [f"{one.name}: {one.reference} on that machine" if one.date else f"{one.name}: {first} [{here[0].name}]" for one in here[1:]]
+            lines.append(f"Speed-ups are ratios within one machine. The reference of {'; of '.join(theirs)}.")
+        else:
+            lines += [f"{here[0].hardware}.", f"{here[0].versions}."]
+        lines += [
+            f"Each in its own process, {_threads(self.threads)} pinned to as many cores; runs in random order; "
             f"{self.calls} timed calls of each kind after warm-up, from text to answer, the tokenizer included.",
             f"'padded': every input padded to {padded} tokens, all of them computed; otherwise real lengths, batches grouped by length.",
             "95% intervals: Wilson's for accuracy, otherwise a bootstrap. (=): within noise of the reference: the interval of the difference "
             "contains 0, that of the ratio of medians 1; repetitions of texts per second overlap.",
         ]
-        if machine.get("load_before") and machine["load_before"][0] > BUSY * machine.get("cores", 1):
-            lines.append("The machine was busy with other work, which slows candidates down unequally: measure again when it is idle.")
+        if busy := [one.name for one in here if one.busy]:
+            where = f" ({', '.join(busy)})" if self.several else ""
+            lines.append(f"The machine was busy with other work{where}, which slows candidates down unequally: measure again when it is idle.")
         if self.calls < FEW_CALLS:
             lines.append(f"Only {self.calls} calls: the 99th percentile and the intervals of ratios are unreliable.")
         return lines
 
 
-TableColumns = tuple[Sequence[str], Sequence[Sequence[str]]]
+def _tables(found: Comparison) -> list[tuple[str, TableColumns]]:
+    """Titles and tables."""
+    out = [("Answers", answer_columns(found)), ("Speed", speed_columns(found))]
+    if not found.several:
+        return out
+    names = [row.environment for row in found.rows]
+    with_names = [
+        (title, ((header[0], "environment", *header[1:]), [(row[0], name, *row[1:]) for row, name in zip(rows, names, strict=True)]))
+        for title, (header, rows) in out
+    ]
+    return [("Environments", environment_columns(found.environments, found.date)), *with_names]
+
+
+def _problems(found: Comparison) -> list[tuple[str, str, str]]:
+    """Label, what happened ('failed', 'not measured') and why, of rows without all figures."""
+    failed = [(found.label(row), "failed", row.error) for row in found.rows if row.error]
+    return failed + [(found.label(row), "not measured", row.skipped) for row in found.rows if row.skipped]
 
 
 def answer_columns(found: Comparison) -> TableColumns:
@@ -232,9 +147,9 @@ def speed_columns(found: Comparison) -> TableColumns:
 def to_markdown(found: Comparison) -> str:
     """table.md."""
     lines = [f"# {found.task}: {len(found.rows)} candidate{'s' if len(found.rows) > 1 else ''}", ""]
-    for title, (header, rows) in (("Answers", answer_columns(found)), ("Speed", speed_columns(found))):
+    for title, (header, rows) in _tables(found):
         lines += [f"## {title}", "", _line(header), "|---" + "|---:" * (len(header) - 1) + "|", *map(_line, rows), ""]
-    failed = [f"- {row.name}: **failed**: {row.error}" for row in found.rows if row.error]
+    failed = [f"- {label}: **{what}**: {why}" for label, what, why in _problems(found)]
     lines += [*failed, ""] if failed else []
     lines += [line for part in found.conditions() for line in (part, "")]
     return "\n".join([*lines, f"`{found.command}`" if found.command else "", found.date]).rstrip() + "\n"
@@ -247,15 +162,46 @@ def to_terminal(found: Comparison) -> RenderableType:
     from rich.text import Text
 
     parts: list[RenderableType] = []
-    for title, (header, rows) in (("answers", answer_columns(found)), ("speed", speed_columns(found))):
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    for title, (header, rows) in _tables(found):
+        table = Table(title=title.lower(), title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
         for number, name in enumerate(header):
             table.add_column(Text(name), justify="right" if number else "left", overflow="fold", no_wrap=False)
-        for row, values in zip(found.rows, rows, strict=True):
-            table.add_row(*map(Text, values), style="red" if row.error else "")
+        errors = [None] * len(rows) if title == "Environments" else [row.error for row in found.rows]
+        for error, values in zip(errors, rows, strict=True):
+            table.add_row(*map(Text, values), style="red" if error else "")
         parts.append(table)
-    parts += [Text(f"{row.name} failed: {row.error}", style="red") for row in found.rows if row.error]
+    parts += [Text(f"{label} {what}: {why}", style="red" if what == "failed" else "") for label, what, why in _problems(found)]
     return Group(*parts, *(Text(line, style="dim") for line in found.conditions()))
+
+
+def to_csv(found: Comparison) -> str:
+    """table.csv: a line per row, numbers as measured, the environment in words."""
+    machines = {one.name: one for one in found.environments}
+    sizes = sorted({size for row in found.rows for size in row.throughput})
+    rows = []
+    for row in found.rows:
+        where = machines.get(row.environment, next(iter(found.environments), None))
+        values: dict[str, Any] = {
+            "candidate": row.name,
+            "environment": where.name if where else "",
+            "machine": where.summary if where else "",
+            "kind": row.kind,
+        }
+        values |= {"threads": where.threads if where else found.threads, "date": (where and where.date) or found.date, "metric": row.metric}
+        values |= {name: getattr(row, name) for name in ("score", "drop", "agreement", "largest_difference", "num_examples")}
+        for name, times in (("latency", row.latency), ("padded", row.padded)):
+            fields = ("p50_ms", "p90_ms", "p99_ms", "speedup", "within_noise")
+            values |= {f"{name}_{item}": None if times is None else getattr(times, item) for item in fields}
+        for size in sizes:
+            rate = row.throughput.get(size)
+            values |= {f"texts_per_second_{size}": rate and rate.texts_per_second, f"texts_per_second_{size}_speedup": rate and rate.speedup}
+        values |= {name: getattr(row, name) for name in ("size_bytes", "peak_memory_bytes", "load_seconds", "build_seconds", "error", "skipped")}
+        rows.append(values)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 def _line(values: Sequence[str]) -> str:
@@ -331,7 +277,7 @@ def draw(found: Comparison, output: Path) -> None:
     from matplotlib.figure import Figure
 
     count = len(found.rows)
-    figure = Figure(figsize=(15.0, 0.52 * count + 2.4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(15.0, 0.52 * count + 2.4 + (0.17 * len(found.environments) if found.several else 0.0)), dpi=120, layout="constrained")
     panels = figure.subplots(1, 5, sharey=True, width_ratios=(1.1, 1.2, 1.2, 1.2, 0.8))
     score, real, padded, rate, size = panels
     _draw_scores(found, score)
@@ -349,13 +295,24 @@ def draw(found: Comparison, output: Path) -> None:
         axes.grid(alpha=0.25, linewidth=0.6, axis="x")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-    score.set_yticks(range(count), [_short(row.name) + (" (failed)" if row.error else "") for row in found.rows], fontsize=9)
+    score.set_yticks(
+        range(count),
+        [_short(found.label(row)) + (" (failed)" if row.error else " (not measured)" if row.skipped else "") for row in found.rows],
+        fontsize=9,
+    )
     score.set_ylim(count - 0.5, -0.5)
-    machine = found.machine
-    where = f"{machine.get('processor')}, {found.threads} thread{'s' if found.threads > 1 else ''}"
-    figure.suptitle(f"{found.task} ({found.num_examples:,} examples of {found.split}), {found.calls} calls, {where}", fontsize=11)
+    title = f"{found.task} ({found.num_examples:,} examples of {found.split}), {found.calls} calls"
+    if found.several:
+        title = "\n".join([title, *(f"{one.name}: {one.summary}, {_threads(one.threads)}" for one in found.environments)])
+    else:
+        title += f", {found.machine.get('processor')}, {_threads(found.threads)}"
+    figure.suptitle(title, fontsize=11 if not found.several else 9)
     with atomic.atomic_file(output) as temporary:
         figure.savefig(temporary, format=output.suffix[1:].lower())
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _short(name: str) -> str:

@@ -6,25 +6,27 @@ Nothing is imported here that the candidate does not import itself, so that memo
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
-import multiprocessing.spawn
+import multiprocessing
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from electra import environment
-from electra.contracts import Example, Features, Head, Prediction
-from electra.environment import main_not_imported
+from electra import __version__, environment
+from electra.contracts import Answer, Example, Features, Head, Prediction, SpanCandidate, SpanPrediction, TagPrediction
 from electra.errors import UserError
 from electra.settings import EvaluateSettings
 from electra.tasks.data_warnings import unknown_lines
@@ -137,6 +139,20 @@ def filled(feature: Features, length: int, pad_id: int) -> Features:
 # ---- in the worker process ----
 
 
+def main(descriptor: int) -> None:
+    """The worker process: what to open comes first, then requests."""
+    connection = Connection(descriptor)
+    try:
+        opener, arguments, threads, cores = connection.recv()
+    except EOFError:
+        return
+    except Exception as error:  # the opener's module is not there: an answer to the first request
+        connection.recv()
+        connection.send(("failed", f"{type(error).__name__}: {error}"))
+        return
+    serve(connection, opener, arguments, threads, cores)
+
+
 def serve(connection: Connection, opener: Open, arguments: tuple[Any, ...], threads: int, cores: Sequence[int]) -> None:
     """Open a candidate and answer requests until the connection closes. Every answer is ('ok', value) or ('failed', one line)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -203,6 +219,8 @@ def _throughput(model: CandidateModel, examples: Sequence[Example], chosen: Sequ
     return time.perf_counter() - started
 
 
+REQUESTS_VERSION = "1"
+"""Another one where the meaning of a request changes."""
 REQUESTS: dict[str, Callable[..., Any]] = {"examine": _examine, "first": _first, "latency": _latency, "throughput": _throughput}
 
 
@@ -216,21 +234,28 @@ class WorkerFailed(Exception):
 class Worker:
     """The handle of a worker process."""
 
-    def __init__(self, opener: Open, arguments: tuple[Any, ...], cores: Sequence[int], timeout_seconds: float = 0.0, python: str = "") -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, opener, arguments, len(cores), list(cores)), daemon=True)
+    def __init__(
+        self, opener: Open, arguments: tuple[Any, ...], cores: Sequence[int], timeout_seconds: float = 0.0, python: str = "", own: bool = False
+    ) -> None:
+        """`python`: its interpreter ('': this one). `own`: with that interpreter's own packages alone, its electra included; otherwise this electra
+        runs there, with that interpreter's packages after ours."""
+        self._connection, theirs = multiprocessing.Pipe()
         self._timeout_seconds = timeout_seconds or TIMEOUT_SECONDS
-        main = nullcontext() if opener.__module__ == "__main__" else main_not_imported()
-        with _threads_in_environment(len(cores)), _interpreter(python), main:
-            self._process.start()
+        code = f"import sys\nsys.path[:] = {_paths(python, own)}\nfrom electra.benchmark.worker import main\nmain({theirs.fileno()})"
+        threads = dict.fromkeys(THREAD_VARIABLES, str(len(cores)))
+        # Libraries read these when they are loaded. What they print must not be among the results.
+        self._process = subprocess.Popen(
+            [python or sys.executable, "-c", code], pass_fds=[theirs.fileno()], env=os.environ | threads, stdin=subprocess.DEVNULL, stdout=2
+        )
         theirs.close()
+        with suppress(OSError):  # it ended already: the first request finds out
+            self._connection.send((opener, arguments, len(cores), list(cores)))
 
     def ask(self, kind: str, *values: Any) -> Any:
         """A request and its answer.
 
         Raises:
-            WorkerWorkerFailed: the request failed, took too long, or the process has ended.
+            WorkerFailed: the request failed, took too long, or the process has ended.
         """
         try:
             self._connection.send((kind, *values))
@@ -239,8 +264,11 @@ class Worker:
                 raise WorkerFailed(f"no answer within {self._timeout_seconds:,.0f} s ({kind})")
             state, answer = self._connection.recv()
         except (EOFError, OSError):
-            self._process.join(5)
-            raise WorkerFailed(f"its process ended {_reason(self._process.exitcode)} ({kind})") from None
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+            raise WorkerFailed(f"its process ended {_reason(self._process.returncode)} ({kind})") from None
+        except (pickle.UnpicklingError, AttributeError, ImportError) as error:
+            raise WorkerFailed(f"its answer cannot be read ({kind}): {error}") from None
         if state == "failed":
             raise WorkerFailed(answer)
         return answer
@@ -248,10 +276,11 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         self._connection.close()
-        self._process.join(2)
-        if self._process.is_alive():
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.join()
+            self._process.wait()
 
 
 def _reason(code: int | None) -> str:
@@ -263,35 +292,70 @@ def _reason(code: int | None) -> str:
         return f"by signal {-code}"
 
 
-@contextmanager
-def _threads_in_environment(threads: int) -> Iterator[None]:
-    """Libraries read these when they are loaded, which is before any of our code runs in the worker process."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+OWN_PATHS = "[place for place in sys.path if place]"
+"""An interpreter's own packages: without the folder the command was typed in, which may hold another electra."""
 
 
-@contextmanager
-def _interpreter(python: str) -> Iterator[None]:
-    """Processes started inside run under this interpreter ('': this one), with its packages after ours: peers have their own environments."""
+def _paths(python: str, own: bool) -> str:
+    """The expression for a worker's sys.path."""
+    if own:
+        return OWN_PATHS
     if not python:
-        yield
-        return
+        return repr([place or os.getcwd() for place in sys.path])
     done = subprocess.run([python, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"], capture_output=True, text=True, check=True)
-    before, executable = sys.path.copy(), multiprocessing.spawn.get_executable()
-    # A new process inherits this one's sys.path: folders outside of this interpreter stay, before those of the other one.
-    kept = [folder for folder in before if not any(Path(folder).is_relative_to(own) for own in (sys.prefix, sys.base_prefix))]
-    sys.path[:] = [*kept, *json.loads(done.stdout), str(Path(__file__).resolve().parents[2])]
-    multiprocessing.set_executable(python)
+    # Folders outside of this interpreter stay, before those of the other one: peers have their own packages, and our electra.
+    kept = [folder for folder in sys.path if not any(Path(folder).is_relative_to(own) for own in (sys.prefix, sys.base_prefix))]
+    return repr([*kept, *json.loads(done.stdout), str(Path(__file__).resolve().parents[2])])
+
+
+# ---- other interpreters ----
+
+
+EXCHANGED = (Answer, Example, Head, Prediction, TagPrediction, SpanCandidate, SpanPrediction, Answered, EvaluateSettings)
+RUNTIMES = ("torch", "onnxruntime", "openvino")
+PROBE_SECONDS = 120.0
+
+
+def describe() -> dict[str, Any]:
+    """What `describe_interpreter` reads: machine and versions, the runtimes, and the form of what the two processes exchange."""
+    form = [REQUESTS_VERSION, *(f"{one.__name__}({', '.join(sorted(item.name for item in fields(one)))})" for one in EXCHANGED)]
+    runtimes = [name for name in RUNTIMES if importlib.util.find_spec(name) is not None]
+    return {"form": hashlib.sha256(repr(form).encode()).hexdigest(), "machine": environment.describe(), "runtimes": runtimes}
+
+
+def describe_interpreter(python: str) -> dict[str, Any]:
+    """Another interpreter's `describe`, from a process of it.
+
+    Raises:
+        UserError: it cannot be run, is no Python, or has no electra, or one that does not work with this one.
+    """
+    place, where = shutil.which(python), f"--python {python}"
+    if Path(python).is_dir():
+        hint = f"; give {Path(python) / 'bin' / 'python'}" if (Path(python) / "bin" / "python").exists() else ""
+        raise UserError(f"{where}: is a folder; expected the interpreter of another environment, such as OTHER/bin/python{hint}")
+    if place is None:
+        state = "is not executable" if Path(python).exists() else "not found"
+        raise UserError(f"{where}: {state}; expected the interpreter of another environment, such as OTHER/bin/python")
+    code = f"import sys\nprint('python ' + sys.version.split()[0])\nsys.path[:] = {OWN_PATHS}\n"
+    code += "import json, electra.benchmark.worker as worker\nprint(json.dumps(worker.describe()))"
     try:
-        yield
-    finally:
-        sys.path[:] = before
-        multiprocessing.set_executable(executable)
+        done = subprocess.run([place, "-c", code], capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{where}: no answer within {PROBE_SECONDS:.0f} s; is it a Python interpreter?") from None
+    except OSError as error:
+        raise UserError(f"{where}: cannot be run ({error.strerror}); expected a Python interpreter") from None
+    lines = done.stdout.splitlines()
+    if not lines or not lines[0].startswith("python "):
+        raise UserError(f"{where}: is not a Python interpreter")
+    problem = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]
+    install = f"install this version there: {python} -m pip install 'WHEEL[runtime]' (make wheel in the clone of electra)"
+    if problem.startswith("ModuleNotFoundError") and "'electra'" in problem:
+        raise UserError(f"{where} ({lines[0]}): it has no electra; {install}")
+    try:
+        found: dict[str, Any] = json.loads(lines[-1])
+        form, version = found["form"], found["machine"]["versions"].get("electra", "?")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{where} ({lines[0]}): its electra cannot be measured by this one ({problem}); {install}") from None
+    if form != describe()["form"]:
+        raise UserError(f"{where} ({lines[0]}): its electra {version} does not work with this one ({__version__}); {install}")
+    return found

@@ -11,14 +11,15 @@ from electra.settings import CompareSettings
 
 def run(settings: CompareSettings) -> int:
     """Measure and print; exit code 1 if a model could not be measured."""
+    from electra.benchmark.records import sealed
     from electra.benchmark.results import to_terminal
 
     found = api.compare(settings)
     if settings.json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(sealed(found.to_dict())))
     else:
         from rich.console import Console
 
         # Without a terminal there is no width to cut the table to.
-        Console(width=None if sys.stdout.isatty() else 220, highlight=False).print(to_terminal(found))
+        Console(width=None if sys.stdout.isatty() else 240, highlight=False).print(to_terminal(found))
     return 1 if any(row.error for row in found.rows) else 0

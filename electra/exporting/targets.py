@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import time
@@ -15,9 +14,8 @@ from electra import environment
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import HubForm, dense_graph, role_of
-from electra.inference.artifact import HUB_FILES, ONE_OUTPUT, REMOVED_TARGETS, hash_file, read_manifest, write_artifact
+from electra.inference.artifact import HUB_FILES, ONE_OUTPUT, REMOVED_TARGETS, read_manifest, weights_hash, write_artifact
 from electra.inference.embeddings import SentenceModules, check_widths, read_modules, save_modules
-from electra.model.hf_config import weight_files
 from electra.model.huggingface import SAME_NAME, Checkpoint, load_checkpoint
 from electra.model.model_card import onnx_card
 from electra.storage import atomic, resolve
@@ -189,7 +187,7 @@ def build_artifact(
             "task": checkpoint.hf_config.get("finetuning_task"),
             "labels": list(checkpoint.labels),
             "limits": {"max_length": checkpoint.config.max_position_embeddings, "min_length": shortest},
-            "source": {"name": _short(source), "sha256": _weights_hash(checkpoint)},
+            "source": {"name": _short(source), "sha256": weights_hash(checkpoint.path)},
             "build": _build_record(f"electra build {_short(source)} --target {name} --output {output.name}", start, options),
         }
 
@@ -456,9 +454,3 @@ def _short(source: str) -> str:
     """A source without its path on this machine."""
     path = Path(source)
     return "/".join(path.parts[-3:]) if path.is_absolute() else source
-
-
-def _weights_hash(checkpoint: Checkpoint) -> str:
-    """The hash of the file of weights; of shards, the hash of theirs."""
-    hashes = [hash_file(path) for path in weight_files(checkpoint.path)]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -28,6 +28,7 @@ from typing import IO, Any
 
 from electra import bundled
 from electra.errors import UserError
+from electra.model.hf_config import weight_files
 from electra.storage import atomic, resolve
 
 # ---- the manifest, artefact.json ----
@@ -314,20 +315,22 @@ def write_artifact(output: str | Path, make: Callable[[Path], Mapping[str, Any]]
         return _describe(folder, make(folder))
 
 
-def write_measurements(source: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of measurements into an artifact's manifest; its files are unchanged.
+def write_measurements(source: str | Path, rows: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None = None) -> None:
+    """Write rows of measurements into an artifact's manifest, and all of the comparison; its files are unchanged.
 
     Raises:
         UserError: not an artifact, or it cannot be written.
     """
-    path = Path(source)
+    path, measured = Path(source), {"measured": list(rows), "comparison": comparison}
     if hub_layout(path):
         raise UserError(f"{path} is in the hub's layout, which has no place for measurements; write them elsewhere (--output)")
+    if len(_as_text(measured)) > LARGEST_MANIFEST // 2:
+        measured["comparison"] = None
     if path.is_dir():
-        atomic.write_text(path / MANIFEST, _as_text(_folder_manifest(path) | {"measured": list(rows)}))
+        atomic.write_text(path / MANIFEST, _as_text(_folder_manifest(path) | measured))
         return
     artifact = open_artifact(path)
-    (artifact.path / MANIFEST).write_text(_as_text({**artifact.manifest, "measured": list(rows)}), encoding="utf-8")
+    (artifact.path / MANIFEST).write_text(_as_text({**artifact.manifest, **measured}), encoding="utf-8")
     with atomic.atomic_file(path) as temporary:
         _pack(artifact.path, temporary)
 
@@ -336,6 +339,12 @@ def hash_file(path: Path) -> str:
     """sha256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 of a checkpoint's file of weights; of shards, that of their hashes."""
+    hashes = [hash_file(path) for path in weight_files(folder)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 # ---- reading and writing ----

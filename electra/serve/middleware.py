@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from pydantic_core import from_json
 
 from electra.serve.limits import RequestError, error_body
-from electra.serve.page import PAGE_PREFIX
 from electra.serve.service import RequestContext, Serving
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -23,6 +22,8 @@ SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 """A request's id that is taken from its client."""
 CONTEXT = "electra.context"
 """Key of a request's RequestContext in its ASGI scope."""
+PAGE_PREFIX = "/page/"
+"""Where the page's files are. They and GET / hold no answers of a model and need no token."""
 
 
 class AccessMiddleware:

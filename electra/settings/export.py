@@ -130,14 +130,22 @@ class CompareSettings(ColumnSettings):
       electra compare runs/sst2/best sst2-onnx sst2-int8.zip --task sst2 --data glue/SST-2
       electra compare runs/sst2/best sst2-int8 --task sst2 --data glue/SST-2 --threads 1 --calls 500 --output compared
       electra compare runs/own/best own-onnx --task own --data new.csv --text review --label stars --json
+      electra compare sst2-onnx --task sst2 --data glue/SST-2 --python other/bin/python
+      electra compare runs/sst2/best sst2-onnx --task sst2 --data glue/SST-2 --add there.json --output compared
     """
 
     models: tuple[str, ...] = argument()
     """Checkpoint folders, runs, hub names, artifacts (folder or .zip); the first is the reference."""
-    task: str
-    """Task they were fine-tuned on."""
     data: str
     """The task's folder, or one labelled file."""
+    task: str | None = None
+    """Task they were fine-tuned on; default: the one that the first model names."""
+    python: tuple[str, ...] = ()
+    """Interpreters of other environments on this machine (OTHER/bin/python): the models are measured in each as well, with its electra and its
+    packages, in turns. Default: none."""
+    add: tuple[Path, ...] = ()
+    """Measurements of the same models and data saved on other machines: results.json (or the folder) of --output, what --json printed, or an
+    artifact with --keep. Default: none."""
     split: str = "dev"
     """Split of the task's data."""
     labels: tuple[str, ...] = ()
@@ -149,7 +157,7 @@ class CompareSettings(ColumnSettings):
     num_examples: int = flag(0, minimum=0)
     """Examples to score, sampled at random; 0: all."""
     output: Path | None = None
-    """New folder for table.md, results.json and compare.png; default: print only."""
+    """New folder for table.md, table.csv, results.json and compare.png; default: print only."""
     chart: Path | None = None
     """File for the chart: .png, .svg or .pdf; default: none besides --output's."""
     keep: bool = False

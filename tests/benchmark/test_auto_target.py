@@ -10,7 +10,7 @@ import pytest
 from tiny_models import checkpoints
 
 from electra.benchmark import auto_target
-from electra.benchmark.results import Latency, Row
+from electra.benchmark.records import Latency, Row
 from electra.cli import main
 from electra.errors import UserError
 from electra.exporting.targets import TARGETS

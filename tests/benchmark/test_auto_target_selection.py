@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from electra.benchmark.auto_target import select
-from electra.benchmark.results import Latency, Row
+from electra.benchmark.records import Latency, Row
 from electra.errors import UserError
 
 

@@ -22,7 +22,8 @@ from tiny_models import checkpoints
 from electra import cli, environment
 from electra.benchmark import measure
 from electra.benchmark.measure import CandidateSpec, MeasurementPlan, measure_candidates, unique_names
-from electra.benchmark.results import Comparison, Row, draw, to_markdown
+from electra.benchmark.records import Row, read_saved
+from electra.benchmark.results import Comparison, draw, to_markdown
 from electra.benchmark.worker import Answered, CandidateModel, Worker, WorkerFailed, filled, open_electra
 from electra.contracts import Example, Features, Head, Prediction
 from electra.inference.artifact import read_manifest
@@ -220,6 +221,7 @@ def test_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "out" / "compare.png").read_bytes()[:4] == b"\x89PNG"
     kept = read_manifest(built)["measured"]
     assert [row["source"] for row in kept] == ["classifier", "built.zip", "discriminator"] and kept[1]["score"] == second["score"]
+    assert [row["score"] for row in read_saved(Path(built))["rows"]] == [row["score"] for row in saved["rows"]]
     settings = EvaluateSettings(model="", task="own", data=(str(tmp_path / "new.csv"),), text="review", label="stars")
     candidate = CandidateSpec(name="built", source=built, kind="onnx", opener=open_without_torch, arguments=(built, settings, "auto"))
     (row,) = measure_candidates([candidate], settings, MeasurementPlan(calls=10, threads=1))
@@ -250,6 +252,7 @@ def test_the_extra_runtime_measures_and_draws(reviews: Path, tmp_path: Path) -> 
         (["--split", "train"], "train.tsv"),
         (["--task", "sst3"], "did you mean 'sst2'"),
         (["--output", "{reviews}"], "already exists"),
+        (["--keep"], "none of the models is an artifact of yours"),
         (["--chart", "chart.jpg"], "--chart chart.jpg: expected a file that ends in .png, .svg, .pdf"),
         (["--chart", "s3://charts/a.png"], "not a URL"),
         (["--output", "s3://tables/a"], "not a URL"),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from electra.benchmark import measure, results
-from electra.benchmark.results import Latency
+from electra.benchmark import measure
+from electra.benchmark.records import Latency, speedup
 from electra.benchmark.worker import Answered
 from electra.contracts import Example, Head, Prediction
 from electra.tasks import significance
@@ -21,13 +21,13 @@ from electra.tasks.registry import find_task
 def test_speedup_is_the_ratio_of_medians_and_knows_noise() -> None:
     rng = np.random.default_rng(0)
     base = rng.lognormal(0.0, 0.3, size=(20, 10))
-    ratio, (low, high) = results.speedup(base.tolist(), (base / 2).tolist())
+    ratio, (low, high) = speedup(base.tolist(), (base / 2).tolist())
     assert ratio == pytest.approx(2.0) and low == pytest.approx(2.0) and high == pytest.approx(2.0)  # the same texts in every draw
     noisy = base * rng.lognormal(0.0, 0.4, size=(20, 1))
-    ratio, interval = results.speedup(base.tolist(), noisy.tolist())
+    ratio, interval = speedup(base.tolist(), noisy.tolist())
     times = {"p50_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "num_calls": 200}
     assert Latency(**times, speedup=ratio, speedup_interval=interval).within_noise  # type: ignore[arg-type]
-    ratio, interval = results.speedup((2 * base).tolist(), noisy.tolist())
+    ratio, interval = speedup((2 * base).tolist(), noisy.tolist())
     assert not Latency(**times, speedup=ratio, speedup_interval=interval).within_noise and interval[0] < 2 < interval[1]  # type: ignore[arg-type]
 
 

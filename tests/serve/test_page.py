@@ -12,8 +12,8 @@ import pytest
 from page_server import MODELS, PageServer
 from page_visit import Visit, browser, server, shared_server, texts, until, until_requested
 
-from electra.serve import page as page_module
-from electra.serve.page import read_assets, takes_html
+from electra.serve import app as page_module
+from electra.serve.app import read_assets, takes_html
 
 ROOT = Path(__file__).resolve().parents[2]
 __all__ = ["browser", "server", "shared_server"]  # pytest finds fixtures by their names here

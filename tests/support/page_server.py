@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from electra.serve.page import page_router
+from electra.serve.app import page_router
 
 LATENCY = {"p50_ms": 8.0, "p90_ms": 9.5, "p99_ms": 14.0, "num_calls": 200, "speedup": None, "speedup_interval": None, "within_noise": False}
 ROW = {
