@@ -214,6 +214,10 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
 # ---- errors ----
 
 
+MESSAGES = {"missing": "this field is missing", **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "expected a JSON object")}
+"""Type of a validation error -> words for it, where pydantic's name its classes."""
+
+
 async def _request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     request.scope[CONTEXT].reason = error.reason
@@ -227,7 +231,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     found = error.errors()
     first = next((one for one in found if one["type"] == UNKNOWN), found[0])
     place = ".".join(str(part) for part in first["loc"] if part != "body")
-    message = f"{place[:100]}: {first['msg'][:400]}" if place else first["msg"][:400] if first["type"] == UNKNOWN else "expected a JSON object"
+    said = MESSAGES.get(first["type"], first["msg"][:400])
+    message = f"{place[:100]}: {said}" if place else said if first["type"] == UNKNOWN else "expected a JSON object"
     return await _request_error(request, RequestError(422, message, "question"))
 
 
