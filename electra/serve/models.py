@@ -72,7 +72,8 @@ class Model:
     def info(self, limits: Limits) -> dict[str, Any]:
         """GET /info, with the fields of text-embeddings-inference."""
         labels, spec = list(self.predictor.backend.labels), self.predictor.spec
-        kind: dict[str, Any] = {"embedding": {"pooling": "mean"}}
+        modules = self.predictor.modules
+        kind: dict[str, Any] = {"embedding": {"pooling": "+".join(modules.pooling.modes), "prompts": dict(modules.prompts)}}
         if self.role == "classifier":
             names = {"id2label": {str(i): label for i, label in enumerate(labels)}, "label2id": {label: i for i, label in enumerate(labels)}}
             kind = {"reranker" if len(labels) == 1 else "classifier": names}
@@ -89,7 +90,7 @@ class Model:
             "max_batch_tokens": limits.max_batch_tokens,
             "max_batch_requests": None,
             "max_client_batch_size": limits.max_texts,
-            "auto_truncate": False,
+            "auto_truncate": (spec.truncate if self.role == "classifier" else self.predictor.embedder.truncate) != "windows",
             "tokenization_workers": 1,
             "version": __version__,
             "sha": None,

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-import numpy as np
-
 from electra.contracts import Example, Features
 from electra.data.windows import split
 from electra.errors import UserError
@@ -23,7 +21,7 @@ from electra.inference.text_io import Text, as_example
 from electra.inference.token_classification import unit_features
 
 if TYPE_CHECKING:
-    from electra.inference.backends import Array
+    from electra.inference.embeddings import Embedder
     from electra.inference.predictor import Predictor
 
 Transform = Literal["default", "softmax", "sigmoid", "none"]
@@ -260,9 +258,10 @@ class TokensOperation(Operation):
     """What comes before each text."""
 
     def prepare(self, predictor: Predictor, item: str | TokenIds, max_tokens: int) -> PreparedText:
-        """The text's tokens."""
+        """The tokens of prompt and text; the text is kept without its prompt."""
         length = predictor.max_length
         text = read_ids(predictor, item, self.prompt) if not isinstance(item, str) else encoded(self.prompt + item, predictor.tokenizer)
+        text = replace(text, text=text.text.removeprefix(self.prompt))
         check_length(len(text.ids) + 2, length, self.cut)
         if self.cut:
             text = EncodedText(text.text, list(shortened(text.ids, length - 2, self.cut)), shortened(text.spans, length - 2, self.cut))
@@ -307,22 +306,23 @@ class Embed(TokensOperation):
 
     def prepare(self, predictor: Predictor, item: str | TokenIds, max_tokens: int) -> PreparedText:
         """The text's tokens; more dimensions than there are cannot be given."""
-        size = predictor.backend.hidden_size
+        size = predictor.modules.width(predictor.backend.hidden_size)
         if self.dimensions is not None and self.dimensions > size:
             raise UserError(f"`dimensions` {self.dimensions}: the vectors of {predictor.name} have {size}; give at most that")
-        return super().prepare(predictor, item, max_tokens)
+        text = super().prepare(predictor, item, max_tokens)
+        # A model that reads no windows reads one input of at most its length.
+        fits = self._embedder(predictor).truncate == "windows" or text.cost.windows == 1
+        return text if fits else replace(text, cost=single_cost(predictor.max_length - 2, predictor.max_length))
+
+    def _embedder(self, predictor: Predictor) -> Embedder:
+        found = predictor.embedder
+        return replace(found, truncate={"right": "head", "left": "tail"}.get(self.cut, found.truncate))
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[float]]:
         """(D,) numbers each."""
-        texts = (text.item for text in prepared)
-        rows = predictor.iterate_embeddings(texts, normalize=self.normalize and not self.dimensions, batch_size=batch_size)
-        return [self._shortened(row).tolist() for row in rows]
-
-    def _shortened(self, row: Array) -> Array:
-        if self.dimensions is None:
-            return row
-        row = row[: self.dimensions]
-        return row / max(float(np.linalg.norm(row)), 1e-12) if self.normalize else row
+        texts, embedder = (text.item for text in prepared), self._embedder(predictor)
+        rows = embedder.vectors(texts, batch_size, normalize=self.normalize, prompt=self.prompt, truncate_dim=self.dimensions)
+        return [row.tolist() for row in rows]
 
 
 @dataclass(frozen=True)

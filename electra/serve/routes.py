@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
+from electra.errors import UserError
 from electra.inference.text_io import Text
 from electra.serve.limits import RequestError
 from electra.serve.middleware import CONTEXT
@@ -55,6 +56,7 @@ from electra.serve.schemas import (
     Rank,
     ReplacedTokensRequest,
     RerankRequest,
+    SimilarityParameters,
     SimilarityRequest,
     SimpleToken,
     TextClassificationRequest,
@@ -119,15 +121,20 @@ def cut_of(body: Truncation) -> Cut:
     return "never" if not body.truncate else "left" if body.truncation_direction.lower() == "left" else "right"
 
 
-def prompt_of(model: Model, name: str | None) -> str:
-    """A prompt's name -> what comes before each text.
+def prompt_of(model: Model, name: str | None = None) -> str:
+    """A prompt's name -> what comes before each text; None: the model's default prompt, if it has one.
 
     Raises:
         RequestError: 422, the model has no such prompt.
     """
-    if name is None:
-        return ""
-    raise RequestError(422, f"`prompt_name` '{name[:64]}': model '{model.name}' has no prompts; leave it out", "question")
+    modules = model.predictor.modules
+    if name is not None and not modules.declared:
+        message = f"`prompt_name` '{name[:64]}': model '{model.name}' is no sentence-transformers folder and has no prompts; leave it out"
+        raise RequestError(422, message, "question")
+    try:
+        return modules.prompt(name=name)
+    except UserError as error:
+        raise RequestError(422, f"`prompt_name`: {error}", "question") from None
 
 
 def as_list(inputs: Any) -> list[Any]:
@@ -200,10 +207,9 @@ async def similarity(body: SimilarityRequest, request: Request) -> Response:
     """The cosine of a sentence's vector with that of each of the others."""
     if not body.inputs.sentences:
         raise RequestError(400, "`inputs.sentences` cannot be empty", "empty")
-    given = body.parameters
-    prompt, cut = (prompt_of(model_of(request), given.prompt_name), cut_of(given)) if given else ("", "")
-    items = [body.inputs.source_sentence, *body.inputs.sentences]
-    first, *others = np.asarray(await ask(request, Embed(cut=cut, prompt=prompt), items), dtype=np.float64)  # type: ignore[arg-type]
+    given = body.parameters or SimilarityParameters()
+    rows = await vectors(request, given, [body.inputs.source_sentence, *body.inputs.sentences], normalize=True)
+    first, *others = np.asarray(rows, dtype=np.float64)
     return as_json([float(np.clip(first @ other, -1, 1)) for other in others])
 
 
@@ -259,7 +265,7 @@ openai_router = APIRouter(tags=["OpenAI"], responses=error_responses(OpenAIError
 async def openai_embed(body: OpenAIRequest, request: Request) -> Response:
     """One vector of length one for each text. A text that is too long is read as the model was trained."""
     model = _named_model(request, body.model)
-    found = await ask(request, Embed(dimensions=body.dimensions), as_list(body.input), model)
+    found = await ask(request, Embed(prompt=prompt_of(model), dimensions=body.dimensions), as_list(body.input), model)
     data = [{"object": "embedding", "embedding": _encoded(row, body.encoding_format), "index": index} for index, row in enumerate(found)]
     read = request.scope[CONTEXT].read
     return as_json({"object": "list", "data": data, "model": model.name, "usage": {"prompt_tokens": read, "total_tokens": read}})

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import json
+import shutil
 import struct
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,6 +146,76 @@ def test_similarity(served: Served, texts: list[str], parameters: Any, side: str
     wanted = [float(vector(SHORT) @ vector(text, side)) for text in texts]
     np.testing.assert_allclose(post(served, "/similarity", **body), wanted, atol=1e-5)
     np.testing.assert_allclose(post(served, "/", **body), wanted, atol=1e-5)
+
+
+# ---- sentence-transformers folders: its library is the reference ----
+
+
+@functools.cache
+def sentence_folder() -> Path:
+    """[CLS] pooling, inputs of 24 tokens, a prompt that the pooling leaves out where it can."""
+    folder = Path(tempfile.mkdtemp()) / "embedder"
+    shutil.copytree(checkpoints()["lone"], folder)
+    (folder / "1_Pooling").mkdir()
+    rows = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"} for i, (kind, path) in enumerate(MODULES)]
+    files = {
+        "modules.json": rows,
+        "sentence_bert_config.json": {"max_seq_length": 24, "do_lower_case": False},
+        "config_sentence_transformers.json": {"prompts": {"query": "the query : ", "none": ""}, "default_prompt_name": None},
+        "1_Pooling/config.json": {"embedding_dimension": 32, "pooling_mode": "mean", "include_prompt": False},
+    }
+    for name, values in files.items():
+        (folder / name).write_text(json.dumps(values), encoding="utf-8")
+    return folder
+
+
+MODULES = (("Transformer", ""), ("Pooling", "1_Pooling"))
+
+
+@pytest.fixture(scope="module")
+def sentences() -> Iterator[tuple[Served, Any]]:
+    """The folder, served, and its library's model."""
+    from sentence_transformers import SentenceTransformer
+
+    with in_thread("embedder", places={"embedder": sentence_folder()}) as found:
+        yield found, SentenceTransformer(str(sentence_folder()), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("body", "same"),
+    [
+        tei({}, {}, form="/embed of a sentence-transformers folder"),
+        tei({"prompt_name": "query"}, {"prompt_name": "query"}, form="/embed, prompt_name"),
+        tei({"prompt_name": "query", "dimensions": 9}, {"prompt_name": "query", "truncate_dim": 9}, form="/embed, prompt_name and dimensions"),
+        tei({"truncate": True, "prompt_name": "query"}, {"prompt_name": "query"}, form="/embed, prompt_name and truncate"),
+        tei({"normalize": False, "prompt_name": "none"}, {"prompt_name": "none", "normalize_embeddings": False}, form="/embed, an empty prompt"),
+    ],
+)
+def test_a_sentence_transformers_folder(sentences: tuple[Served, Any], body: dict[str, Any], same: dict[str, Any]) -> None:
+    served, reference = sentences
+    texts = [SHORT, OTHER, LONG, ""]
+    wanted = reference.encode(texts, **{"normalize_embeddings": True, **same})
+    np.testing.assert_allclose(post(served, "/embed", inputs=texts, **body), wanted, atol=1e-5)
+    np.testing.assert_allclose(at(served, "embedder").feature_extraction(texts, **body), wanted, atol=1e-5)
+    again = [tokenizer().encode(text).ids for text in texts[:2]]
+    np.testing.assert_allclose(post(served, "/embed", inputs=again, **body), wanted[:2], atol=1e-5)
+
+
+@conforms(form="other routes of a sentence-transformers folder", where="TEI", outcome="exact", section="clients")
+def test_prompts_of_other_routes(sentences: tuple[Served, Any]) -> None:
+    served, reference = sentences
+    first, *others = reference.encode([SHORT, OTHER, LONG], prompt_name="query", normalize_embeddings=True)
+    body = {"inputs": {"source_sentence": SHORT, "sentences": [OTHER, LONG]}, "parameters": {"prompt_name": "query"}}
+    np.testing.assert_allclose(post(served, "/similarity", **body), [float(first @ other) for other in others], atol=1e-5)
+    assert post(served, "/tokenize", inputs=SHORT, prompt_name="query") == [tokens("the query : " + SHORT)]
+    found = post(served, "/v1/embeddings", input=[SHORT], model="text-embedding-3-small")["data"][0]["embedding"]
+    np.testing.assert_allclose(found, reference.encode(SHORT, normalize_embeddings=True), atol=1e-5)
+    length = len(tokens("the query : " + SHORT))
+    np.testing.assert_allclose(np.shape(post(served, "/embed_all", inputs=SHORT, prompt_name="query")), (1, length, 32))
+    refused(call(served.url, "/embed", {"inputs": "a", "prompt_name": "passage"}), 422, "no prompt 'passage'")
+    refused(call(served.url, "/embed", {"inputs": "the " * 30, "truncate": False}), 422, "less than 24 tokens. Given: 32")
+    info = call(served.url, "/info").json
+    assert info["model_type"]["embedding"]["pooling"] == "mean" and info["max_input_length"] == 24 and info["auto_truncate"] is True
 
 
 # ---- text-embeddings-inference: a cross-encoder ----
