@@ -411,11 +411,15 @@ def _calibration_texts(settings: BuildSettings) -> list[str]:
     from electra.data.tokenizer import load_tokenizer
     from electra.exporting.targets import spread
     from electra.inference import text_io
+    from electra.tasks.data_warnings import reporting
+    from electra.tasks.input_spec import columns_of
 
     if settings.calibrate is None:
         return []
-    texts = text_io.read_texts(settings.calibrate, text_field=settings.text_field, pair_field=settings.pair_field)
-    found = text_io.reporting(texts, load_tokenizer(resolve.resolve(settings.model)))
+    folder, given = resolve.resolve(settings.model), config.given(settings)
+    columns = text_io.TextColumns(text=given.get("text"), pair=given.get("text_pair"), trained=columns_of(folder))
+    texts = text_io.read_texts(settings.calibrate, columns)
+    found = reporting(texts, load_tokenizer(folder))
     return spread([text.text if text.pair is None else f"{text.text}\t{text.pair}" for text in found], settings.num_texts)
 
 
@@ -434,7 +438,8 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     from electra.benchmark.measure import MeasurementPlan
     from electra.inference.predictor import open_fine_tuned
     from electra.tasks.data_warnings import unknown_lines
-    from electra.tasks.evaluate import data_place, named_task, read_labelled, resolved_task
+    from electra.tasks.evaluate import data_place, named_task, read_labelled, resolved_task, with_trained_columns
+    from electra.tasks.input_spec import recorded_columns
 
     names = (*ColumnSettings.__dataclass_fields__, "max_length", "truncate", "labels")
     columns = {name: value for name, value in config.given(settings).items() if name in names}
@@ -444,6 +449,7 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     place = data_place(task, settings.data)
     if task.name != "own":
         read_labelled(task, place, settings.split)
+    evaluation = with_trained_columns(evaluation, recorded_columns(model.hf_config))
     task, wanted = resolved_task(task, evaluation, model.head)
     opened = model.for_task(task, wanted, evaluation)
     texts = training_texts(evaluation, say) if settings.calibrate is None else _calibration_texts(settings)
@@ -554,7 +560,17 @@ def _labelled_data(settings: CompareSettings) -> EvaluateSettings:
     """The same task and data as settings of `evaluate`."""
     names = {item.name for item in dataclasses.fields(EvaluateSettings)} - {"model", "data", "json"}
     values = {name: getattr(settings, name) for name in config.given(settings) if name in names}
-    return EvaluateSettings(model=settings.models[0], data=(settings.data,), **values | {"task": settings.task, "split": settings.split})
+    out = EvaluateSettings(model=settings.models[0], data=(settings.data,), **values | {"task": settings.task, "split": settings.split})
+    if settings.task != "own":
+        return out
+    from electra.tasks.evaluate import with_trained_columns
+    from electra.tasks.input_spec import columns_of
+
+    try:
+        first = Path(settings.models[0]) if Path(settings.models[0]).is_file() else resolve.resolve(settings.models[0])
+    except UserError:
+        return out  # is reported with the other models
+    return with_trained_columns(out, columns_of(first))
 
 
 def _keep_comparison(found: Comparison, settings: CompareSettings) -> None:

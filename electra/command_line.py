@@ -167,6 +167,8 @@ def _add_flag(target: Any, field: dataclasses.Field[Any], kind: tuple[Any, bool]
     else:
         options |= _value_options(plain, field)
         target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **options)
+        if aliases := [flag_name(alias) for alias in field.metadata.get("aliases", ())]:
+            target.add_argument(*aliases, default=argparse.SUPPRESS, nargs="+" if many else None, **options | {"help": argparse.SUPPRESS})
 
 
 def parser(cls: type, prog: str, default: Any = None, *, everything: bool = False, complete: bool = True) -> _Parser:
@@ -264,7 +266,9 @@ def from_arguments(cls: type, arguments: Mapping[str, Any], where: str) -> Any:
     """
     above: dict[str, Any] = {}
     known = {path[-1]: (path, config_field, hints(owner)[path[-1]]) for path, owner, config_field in leaves(cls)}
-    for name, value in arguments.items():
+    aliases = {alias: path[-1] for path, config_field, _ in known.values() for alias in config_field.metadata.get("aliases", ())}
+    for given, value in arguments.items():
+        name = aliases.get(given, given)
         if name not in known:
             raise UserError(f"{where}: unknown argument '{name}'; {did_you_mean(name, known)}")
         path, _, kind = known[name]

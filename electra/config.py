@@ -74,6 +74,7 @@ def flag(
     advanced: bool = False,
     toml_only: bool = False,
     may_change: bool | Collection[str] = False,
+    aliases: Collection[str] = (),
     **metadata: Any,
 ) -> Any:
     """A field with more than a default.
@@ -85,11 +86,13 @@ def flag(
         advanced: shown by --help-all, not by --help.
         toml_only: meant for presets; the flag still works, with a deprecation line, and is in no help.
         may_change: may be given with --resume. On the field of --resume: the names of all that may, instead of their own marks.
+        aliases: deprecated names, which still work and are in no help.
         metadata: `preset` (kind of preset that the field names) and `run` (field that --resume's optional value sets).
     """
     if allowed is None and any(limit is not None for limit in (minimum, maximum, above, below)):
         allowed = Range(minimum=minimum, maximum=maximum, above=above, below=below)
     known = {"range": allowed, "parse": parse, "metavar": metavar, "advanced": advanced, "toml_only": toml_only, "may_change": may_change}
+    known["aliases"] = aliases
     return dataclasses.field(default=default, metadata=known | metadata)
 
 

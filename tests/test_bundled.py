@@ -220,7 +220,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("my model ", False),
         ("my model/best", False),
         ("my runs/sst2", False),
-        ("10/10 would watch again", False),  # --text says so
+        ("10/10 would watch again", False),  # standard input says so
         ("../my models", False),
         ("~my models", False),
         ("C:\\my models", False),
@@ -239,7 +239,7 @@ def test_what_counts_as_a_text(argument: str, is_text: bool, place: Path) -> Non
 def test_two_arguments_are_a_model_and_a_file(place: Path) -> None:
     for words, wanted in [
         (("mine", "reviews.txt"), ("mine", "reviews.txt")),
-        (("a b", "c d"), ("a b", "c d")),
+        (("my model", "c d"), ("my model", "c d")),
         (("mine", "-"), ("mine", "-")),
         (("mine", ""), ("mine", "-")),
         (("my model", ""), ("my model", "-")),
@@ -247,30 +247,34 @@ def test_two_arguments_are_a_model_and_a_file(place: Path) -> None:
         (("what a film", ""), ("shipped:sentiment", "what a film")),
     ]:
         found = model_and_texts("predict", "classifier", *words, None)
-        assert found == wanted and isinstance(found[1], TypedText) is (words == ("what a film", ""))
-    assert model_and_texts("predict", "classifier", "mine", "", "film") == ("mine", "film")
+        assert found == wanted and isinstance(found[1], TypedText) is (words in (("what a film", ""), ("my model", "c d")))
+    assert model_and_texts("predict", "classifier", "mine", "reviews.csv", "film") == ("mine", "reviews.csv")
 
 
 MISTAKES = {
     "nothing": ("", 'nothing to read; give a text, or a model and a file: electra predict "TEXT"'),
-    "a typo with a space": ("'my modle'", "did you mean 'my model'?; if it is a text: electra predict --text 'my modle'"),
-    "a typo in a folder": ("'my modell/best'", "model not found: my modell/best; check the path; if it is a text: electra predict --text"),
+    "a typo with a space": ("'my modle'", "did you mean 'my model'?; if it is a text: echo 'my modle' | electra predict -"),
+    "a typo in a folder": ("'my modell/best'", "model not found: my modell/best; check the path; if it is a text: echo 'my modell/best' |"),
     "a typo": ("./mien", "model not found: ./mien; did you mean 'mine'"),
     "a slash": (
         "'10/10 would watch'",
-        "model not found: 10/10 would watch; check the path; if it is a text: electra predict --text '10/10 would watch'",
+        "model not found: 10/10 would watch; check the path; if it is a text: echo '10/10 would watch' | electra predict -",
     ),
     "an archive": ("'my sentiment.zip'", "model not found: my sentiment.zip"),
     "a file alone": ("reviews.txt", "reviews.txt is a file, not a model; for the texts in it: electra predict shipped:sentiment reviews.txt"),
     "no quotes": ("wonderful film", 'a text of several words needs quotes: electra predict "wonderful film"'),
     "no such file": ("mine revuews.txt", "text file not found: revuews.txt; did you mean 'reviews.txt'"),
     "a text as a file": (
-        "mine 'a fine film'",
-        "text file not found: a fine film; a text itself is given by standard input: echo 'a fine film' | electra",
+        "mine 'a film/play'",
+        "text file not found: a film/play; check the path; if it is a text: echo 'a film/play' | electra",
     ),
     "a shipped typo": ("shipped:sentimnt -", "'shipped:sentimnt': no such model is bundled with electra; did you mean 'sentiment'?"),
-    "both": ("mine reviews.txt --text film", "both a file (reviews.txt) and --text; give one of them"),
-    "an empty text": ("--text ' '", "the text is empty"),
+    "a column of lines": ("mine reviews.txt --text film", "--text film: reviews.txt is a text per line, without columns; leave it out"),
+    "a text as a column": (
+        "mine --text 10/10",
+        "--text 10/10 names a column, and no file is given; give the file ('-': standard input); a text itself: echo 10/10 | electra predict mine -",
+    ),
+    "more words as a column": ("--text 'a fine film'", "a text itself: electra predict shipped:sentiment 'a fine film'"),
 }
 
 
@@ -285,13 +289,13 @@ def test_a_mistake_is_never_read_as_a_text(case: str, place: Path, capsys: pytes
 
 
 def test_a_text_may_be_given_to_any_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", "mine", "--text", "10/10"]) == 0
+    assert main(["predict", "mine", "what a film"]) == 0
     alone = capsys.readouterr().out
-    assert main(["predict", "--text", "10/10", "--json"]) == 0
+    assert main(["predict", "what a film", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert alone == f"{found['label']}\t{found['probability']:.4f}\t10/10\n"
-    assert main(["detect", "--text", "and/or"]) == 0
-    assert json.loads(capsys.readouterr().out)["text"] == "and/or"
+    assert alone == f"{found['label']}\t{found['probability']:.4f}\twhat a film\n"
+    assert main(["detect", "shipped:detector", "the chef ate"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "the chef ate"
     assert main(["predict", "mine", "reviews.txt"]) == 0
     assert capsys.readouterr().out.endswith("\twhat a wonderful film\n")
     assert main(["predict", "what a\twonderful film"]) == 0, "a tab parts the texts of a pair, as in a file"

@@ -1,17 +1,20 @@
-"""texts -> which tokens were replaced: coloured in a terminal, JSON lines elsewhere."""
+"""texts -> which tokens were replaced: coloured in a terminal, JSON lines elsewhere, or a table."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from electra.errors import UserError
 from electra.inference import text_io
-from electra.inference.predictor import describe, load
+from electra.inference.predictor import Predictor, describe, load
 from electra.inference.replaced_tokens import Corruption, Detection
-from electra.inference.text_io import model_and_texts
+from electra.inference.text_io import AnsweredText, Text, TextColumns
 from electra.settings import DetectSettings
+from electra.tasks.data_warnings import reporting
+from electra.tasks.input_spec import recorded_columns
 from electra.terminal import counted
 
 if TYPE_CHECKING:
@@ -19,29 +22,35 @@ if TYPE_CHECKING:
 
 
 def run(settings: DetectSettings) -> None:
-    """Print every text with the predictions for its tokens; with --corrupt, every step that leads to them."""
+    """Print every text with the predictions for its tokens; with --corrupt, every step that leads to them; or a table, or JSON."""
     if not 0 <= settings.threshold <= 1:
         raise UserError(f"--threshold {settings.threshold}: expected a probability between 0 and 1")
-    name, file = model_and_texts("detect", "discriminator", settings.model, settings.file, settings.text)
-    text_io.check_readable(file)
+    name, file = text_io.model_and_texts("detect", "discriminator", settings.model, settings.file, settings.text)
+    text_io.check_readable(file, settings.kind)
+    chosen = text_io.output_format(settings, file, settings.kind)
     model = load(name, role="discriminator", threads=settings.threads, batch_size=settings.batch_size)
-    texts = text_io.read_texts(file, text_field=settings.text_field, pair_field=None, pairs=False)
-    inputs = (text.text for text in text_io.reporting(texts, model.tokenizer))
-    as_json = settings.json or not sys.stdout.isatty()
-    if settings.corrupt:
-        corruptions = model.corrupt(
-            inputs, mask_prob=settings.mask_prob, temperature=settings.temperature, seed=settings.seed, threshold=settings.threshold
-        )
-        for corruption in counted(corruptions, "texts", describe(model)):
-            print_json(corruption) if as_json else show_corruption(corruption, _console())
+    columns = TextColumns(text=settings.text, trained=recorded_columns(model.hf_config))
+    texts = reporting(text_io.read_texts(file, columns, pairs=False, kind=settings.kind), model.tokenizer)
+    inputs, again = itertools.tee(texts)
+    found = counted(_found(settings, model, (text.text for text in inputs)), "texts", describe(model))
+    if chosen is None and not settings.json and sys.stdout.isatty():
+        for item in found:
+            show_corruption(item, _console()) if isinstance(item, Corruption) else show_detection(item, _console())
         return
-    for detection in counted(model.iterate_detections(inputs, threshold=settings.threshold), "texts", describe(model)):
-        print_json(detection) if as_json else show_detection(detection, _console())
+    answers = (_answered(text, item) for item, text in zip(found, again, strict=False))
+    text_io.write_answers(answers, settings, file, kind=settings.kind, as_json=True)
 
 
-def print_json(item: Detection | Corruption) -> None:
-    """One JSON object, one line."""
-    print(json.dumps(item.to_dict(), ensure_ascii=False))
+def _found(settings: DetectSettings, model: Predictor, texts: Iterator[str]) -> Iterator[Detection | Corruption]:
+    if settings.corrupt:
+        return model.corrupt(texts, mask_prob=settings.mask_prob, temperature=settings.temperature, seed=settings.seed, threshold=settings.threshold)
+    return model.iterate_detections(texts, threshold=settings.threshold)
+
+
+def _answered(text: Text, item: Detection | Corruption) -> AnsweredText:
+    record = item.to_dict()
+    del record["text"]  # is among the input's columns
+    return AnsweredText(text=text, line="", record=record, columns=record)
 
 
 def _console() -> Console:

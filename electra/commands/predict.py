@@ -4,46 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from electra import config
 from electra.contracts import Prediction
 from electra.errors import UserError
 from electra.inference import text_io
+from electra.inference.answerer import FoundAnswer
 from electra.inference.backends import architecture_of
-from electra.inference.predictor import Predictor, describe, is_token_classifier, load
-from electra.inference.text_io import Text, model_and_texts
+from electra.inference.predictor import Predictor, describe, load
+from electra.inference.text_io import AnsweredText, Text, TextColumns
 from electra.settings import PredictSettings
 from electra.storage import resolve
+from electra.tasks.data_warnings import reporting
+from electra.tasks.input_spec import recorded_columns
 from electra.terminal import counted
 
 
 def run(settings: PredictSettings) -> None:
-    """Print one line per text: label, probability, text; or a JSON object. Of a token classifier: a line per word, an empty one after a text."""
-    given = config.given(settings)
-    model_name, file = model_and_texts("predict", "classifier", settings.model, settings.file, settings.text)
+    """Print one line per text: label, probability, text; or a table, or JSON. Of a token classifier: a line per word, an empty one after a text."""
+    model_name, file = text_io.model_and_texts("predict", "classifier", settings.model, settings.file, settings.text)
     settings = dataclasses.replace(settings, model=model_name, file=file)
-    text_io.check_readable(settings.file)
-    if resolve.head_of(architecture_of(settings.model)) == "span":
-        answer_questions(settings, given)
-        return
-    if is_token_classifier(settings.model):
-        from electra.inference.token_classification import read_sentences, tagged_columns, tagged_json
-
-        tagger = _load(settings, "token-classification")
-        sentences = text_io.reporting(read_sentences(settings.file, settings.text_field), tagger.tokenizer)
-        for tagged in counted(tagger.iterate_tags(sentences, constrained=settings.constrained), "texts", describe(tagger)):
-            sys.stdout.write(tagged_json(tagged) if settings.json else tagged_columns(tagged))
-        return
-    model = _load(settings, "classifier")
-    texts = text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=settings.pair_field)
-    inputs, again = itertools.tee(text_io.reporting(texts, model.tokenizer))
-    answers = counted(model.iterate_predictions(inputs), "texts", describe(model))
-    for line in _lines(again, answers, as_json=settings.json):
-        sys.stdout.write(line + "\n")
+    text_io.check_readable(file, settings.kind)
+    text_io.output_format(settings, file, settings.kind)
+    answer = {"span": answer_questions, "tagging": tag_words}.get(resolve.head_of(architecture_of(model_name)), label_texts)
+    text_io.write_answers(answer(settings), settings, file, kind=settings.kind, as_json=settings.json)
 
 
 def _load(settings: PredictSettings, role: str) -> Predictor:
@@ -57,48 +41,71 @@ def _load(settings: PredictSettings, role: str) -> Predictor:
     )
 
 
-def answer_questions(settings: PredictSettings, given: Mapping[str, Any]) -> None:
-    """Print one line per question: answer, probability, question; or a JSON object."""
-    model = _load(settings, "question-answering")
-    questions = _questions(settings.file, given.get("text_field", "question"), given.get("pair_field", "context"))
-    inputs, again = itertools.tee(text_io.reporting(questions, model.tokenizer))
-    for (found,), (question, context) in zip(counted(model.iterate_answers(inputs), "questions", describe(model)), again, strict=False):
-        record = {"question": question, "context": context, "answer": found.text, "probability": found.score, "start": found.start, "end": found.end}
-        columns = (found.text, f"{found.score:.4f}", question)
-        line = json.dumps(record, ensure_ascii=False) if settings.json else "\t".join(" ".join(column.split()) for column in columns)
-        sys.stdout.write(line + "\n")
-
-
-def _questions(file: str, question_field: str, context_field: str) -> Iterator[tuple[str, str]]:
-    for number, text in enumerate(text_io.read_texts(file, text_field=question_field, pair_field=context_field), start=1):
-        if not text.pair:
-            raise UserError(f"{file}: question {number} has no context; give 'question<TAB>context' or jsonl with question and context")
-        yield text.text, text.pair
-
-
-def _lines(inputs: Iterator[Text], answers: Iterator[Prediction], *, as_json: bool) -> Iterator[str]:
+def label_texts(settings: PredictSettings) -> Iterator[AnsweredText]:
+    """Of a classifier or a regression."""
+    model = _load(settings, "classifier")
+    columns = TextColumns(text=settings.text, pair=settings.text_pair, trained=recorded_columns(model.hf_config))
+    texts = text_io.read_texts(settings.file, columns, kind=settings.kind)
+    inputs, again = itertools.tee(reporting(texts, model.tokenizer))
     # Answers first: an input is read from the file when the model asks for it, and kept only until its answer is written.
-    for answer, text in zip(answers, inputs, strict=False):
-        yield _as_json(text, answer) if as_json else _as_columns(text, answer)
+    for answer, text in zip(counted(model.iterate_predictions(inputs), "texts", describe(model)), again, strict=False):
+        yield _labelled(text, answer)
 
 
-def _as_json(text: Text, answer: Prediction) -> str:
-    record: dict[str, object] = {"text": text.text}
-    if text.pair is not None:
-        record["text_pair"] = text.pair
-    record["label"] = answer.label
+def _labelled(text: Text, answer: Prediction) -> AnsweredText:
+    label = answer.label
+    record: dict[str, object] = {"label": list(label) if isinstance(label, tuple) else label}
+    shown = [f"{label:.4f}" if isinstance(label, float) else label if isinstance(label, str) else " ".join(label)]
     if answer.probability is not None:
         record["probability"] = answer.probability
+        shown.append(f"{answer.probability:.4f}")
+    columns = dict(record)
     if answer.probabilities:
         record["probabilities"] = dict(answer.probabilities)
-    return json.dumps(record | {"windows": answer.num_windows}, ensure_ascii=False)
+        columns |= {"probabilities": dict(answer.probabilities)} if answer.probability is None else {}
+    # Texts of a table may hold tabs and line ends, which would break the columns.
+    shown += [" ".join(part.split()) for part in (text.text, text.pair) if part is not None]
+    return AnsweredText(text=text, line="\t".join(shown) + "\n", record=record | {"windows": answer.num_windows}, columns=columns)
 
 
-def _as_columns(text: Text, answer: Prediction) -> str:
-    label = answer.label
-    columns = [f"{label:.4f}" if isinstance(label, float) else label if isinstance(label, str) else " ".join(label)]
-    if answer.probability is not None:
-        columns.append(f"{answer.probability:.4f}")
-    # Texts from jsonl may hold tabs and line ends, which would break the columns.
-    columns += [" ".join(part.split()) for part in (text.text, text.pair) if part is not None]
-    return "\t".join(columns)
+def answer_questions(settings: PredictSettings) -> Iterator[AnsweredText]:
+    """Of a question-answering model: a part of each question's context."""
+    model = _load(settings, "question-answering")
+    columns = TextColumns(text=settings.text, pair=settings.text_pair, usual=("question", "text"), usual_pair=("context", "text_pair"))
+    questions = _with_contexts(text_io.read_texts(settings.file, columns, kind=settings.kind))
+    inputs, again = itertools.tee(reporting(questions, model.tokenizer))
+    pairs = ((text.text, text.pair or "") for text in inputs)
+    for (found,), text in zip(counted(model.iterate_answers(pairs), "questions", describe(model)), again, strict=False):
+        yield _answered(text, found)
+
+
+def _answered(text: Text, found: FoundAnswer) -> AnsweredText:
+    record = {"answer": found.text, "probability": found.score, "start": found.start, "end": found.end}
+    line = "\t".join(" ".join(part.split()) for part in (found.text, f"{found.score:.4f}", text.text)) + "\n"
+    return AnsweredText(text=text, line=line, record=record, columns=record)
+
+
+def _with_contexts(questions: Iterator[Text]) -> Iterator[Text]:
+    for number, question in enumerate(questions, 1):
+        if not question.pair:
+            place = f"{question.place}: question {number}"
+            raise UserError(f"{place} has no context; give 'question<TAB>context', or a table with both (--text, --text-pair)")
+        yield question
+
+
+def tag_words(settings: PredictSettings) -> Iterator[AnsweredText]:
+    """Of a token classifier: a tag for each word; a cell may be a list of words."""
+    from electra.inference.token_classification import tagged_columns, tagged_record
+
+    model = _load(settings, "token-classification")
+    columns = TextColumns(text=settings.text, usual=("text", "words", "tokens"))
+    texts = text_io.read_texts(settings.file, columns, pairs=False, words=True, kind=settings.kind)
+    inputs, again = itertools.tee(reporting(texts, model.tokenizer))
+    sentences = (text.text if text.words is None else text.words for text in inputs)
+    tagged = counted(model.iterate_tags(sentences, constrained=settings.constrained), "texts", describe(model))
+    for found, text in zip(tagged, again, strict=False):
+        record = tagged_record(found)
+        flat = {"words": [word.word for word in found.words], "tags": [word.tag for word in found.words], "entities": record["entities"]}
+        # What was read is part of the answer, and needs no second column of its name.
+        row = {name: value for name, value in text.row.items() if name not in record or name != (text.column or "text")}
+        yield AnsweredText(text=dataclasses.replace(text, row=row), line=tagged_columns(found), record=record, columns=flat)

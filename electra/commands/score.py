@@ -2,46 +2,64 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from electra.data import tables
 from electra.errors import UserError
 from electra.inference import text_io
 from electra.inference.masked_lm import TextLikelihood
 from electra.inference.predictor import Predictor, describe, load
+from electra.inference.text_io import AnsweredText, Text, TextColumns
 from electra.settings import ScoreSettings
+from electra.tasks.data_warnings import reporting
+from electra.tasks.input_spec import recorded_columns
 from electra.terminal import counted
 
 
 def run(settings: ScoreSettings) -> None:
-    """Print one line per text, or per n-best list."""
-    text_io.check_readable(settings.file)
-    model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
+    """Print one line per text, or per n-best list; or a table, or JSON."""
+    file = text_io.file_or_text(settings.file)
+    text_io.check_readable(file, settings.kind)
     if settings.nbest is not None:
+        if settings.output is not None or settings.format != "auto":
+            raise UserError("--nbest prints JSON lines; leave --output and --format out")
+        model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
         for record in rerank(settings, model, settings.nbest):
             print(json.dumps(record, ensure_ascii=False))
         return
-    texts = text_io.read_texts(settings.file, text_field=settings.text_field, pair_field=None, pairs=False)
-    inputs = (text.text for text in text_io.reporting(texts, model.tokenizer))
-    for found in counted(model.iterate_scores(inputs), "texts", describe(model)):
-        if settings.json:
-            print(json.dumps(found.to_dict() | {"per_token": found.per_token}, ensure_ascii=False))
-        else:
-            value = found.per_token if settings.per_token else found.score
-            print(f"{value:.4f}\t{len(found.tokens)}\t{' '.join(found.text.split())}")
+    text_io.output_format(settings, file, settings.kind)
+    text_io.write_answers(score_texts(settings, file), settings, file, kind=settings.kind, as_json=settings.json)
+
+
+def score_texts(settings: ScoreSettings, file: str) -> Iterator[AnsweredText]:
+    """Texts with their likelihoods."""
+    model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
+    columns = TextColumns(text=settings.text, trained=recorded_columns(model.hf_config))
+    texts = reporting(text_io.read_texts(file, columns, pairs=False, kind=settings.kind), model.tokenizer)
+    inputs, again = itertools.tee(texts)
+    for found, text in zip(counted(model.iterate_scores(text.text for text in inputs), "texts", describe(model)), again, strict=False):
+        value = found.per_token if settings.per_token else found.score
+        line = f"{value:.4f}\t{len(found.tokens)}\t{' '.join(found.text.split())}\n"
+        record = found.to_dict() | {"per_token": found.per_token}
+        del record["text"]  # is among the input's columns
+        yield AnsweredText(text=text, line=line, record=record, columns={name: record[name] for name in ("score", "per_token", "num_tokens")})
 
 
 def rerank(settings: ScoreSettings, model: Predictor, field: str) -> Iterator[dict[str, Any]]:
     """JSON objects with a list of hypotheses -> the same, each hypothesis with its likelihood, sorted by the combined score."""
     waiting: deque[tuple[dict[str, Any], list[dict[str, Any]]]] = deque()
 
-    def hypotheses() -> Iterator[str]:
-        for place, record in text_io.read_records(settings.file):
+    def hypotheses() -> Iterator[Text]:
+        kind = settings.kind or tables.table_format(settings.file) or "jsonl"
+        for number, record in tables.read_rows(settings.file, "text file", kind=kind):
+            place = f"{tables.named(settings.file)}, line {number}"
             found = [hypothesis(item, settings, f"{place}, '{field}'") for item in candidates(record, field, place)]
             waiting.append((record, found))
-            yield from (item[settings.text_field] for item in found)
+            yield from (Text(item[settings.text or "text"]) for item in found)
 
     def ranked(answers: list[TextLikelihood]) -> dict[str, Any]:
         record, found = waiting.popleft()
@@ -51,7 +69,8 @@ def rerank(settings: ScoreSettings, model: Predictor, field: str) -> Iterator[di
         return record | {field: sorted(found, key=lambda item: -item["combined"])}
 
     answers: list[TextLikelihood] = []
-    for answer in counted(model.iterate_scores(text_io.reporting(hypotheses(), model.tokenizer)), "hypotheses", describe(model)):
+    texts = (text.text for text in reporting(hypotheses(), model.tokenizer))
+    for answer in counted(model.iterate_scores(texts), "hypotheses", describe(model)):
         while not waiting[0][1]:  # an empty list needs no scores
             yield ranked([])
         answers.append(answer)
@@ -69,7 +88,7 @@ def candidates(record: dict[str, Any], field: str, place: str) -> list[Any]:
         UserError: there is none.
     """
     if not isinstance(record.get(field), list):
-        raise UserError(f"{place}: no list '{field}' (fields: {', '.join(map(str, record)) or 'none'}); name it with --nbest FIELD")
+        raise UserError(f"{place}: no list '{field}' (columns: {', '.join(map(str, record)) or 'none'}); name it with --nbest COLUMN")
     found: list[Any] = record[field]
     return found
 
@@ -80,9 +99,10 @@ def hypothesis(item: Any, settings: ScoreSettings, place: str) -> dict[str, Any]
     Raises:
         UserError: it is neither text nor an object with one, or its score is not a number.
     """
-    made = {settings.text_field: item} if isinstance(item, str) else item
-    if not isinstance(made, dict) or not isinstance(made.get(settings.text_field), str):
-        raise UserError(f"{place}: expected texts, or objects with a text under '{settings.text_field}' (--text-field)")
+    name = settings.text or "text"
+    made = {name: item} if isinstance(item, str) else item
+    if not isinstance(made, dict) or not isinstance(made.get(name), str):
+        raise UserError(f"{place}: expected texts, or objects with a text under '{name}' (--text)")
     value = made.get(settings.score_field, 0.0)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"{place}: '{settings.score_field}' is {value!r}, not a number (--score-field)")

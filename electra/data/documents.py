@@ -182,7 +182,7 @@ def _document(text: Any, place: str, report: CorpusReport) -> Document:
 
 
 def _missing_field(field: str, known: Iterable[str], place: str) -> UserError:
-    return UserError(f"{place}: no column '{field}'; {did_you_mean(field, known)} (--text-field)")
+    return UserError(f"{place}: no column '{field}'; {did_you_mean(field, known)} (--text)")
 
 
 def _from_records(source: Source, field: str, report: CorpusReport) -> Iterator[Document]:
@@ -263,7 +263,7 @@ def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]
     share = 1.0 if expected is None else min(1.0, settings.sample_bytes / max(1, expected))
     taken = 0
     with ReadingProgress(report, "reading for the vocabulary") as progress:
-        for document in read_documents(settings.corpus, text_field=settings.text_field, documents=settings.documents, report=report):
+        for document in read_documents(settings.corpus, text_field=settings.text, documents=settings.documents, report=report):
             progress.show()
             text = "\n".join(document.lines)
             if share < 1:

@@ -66,7 +66,7 @@ def prepare(settings: PrepareSettings, tokenizer: Tokenizer, *, report: CorpusRe
         sources=tuple(map(str, settings.corpus)),
         fingerprint=tokenizer.fingerprint,
         held_out=settings.held_out,
-        text_field=settings.text_field,
+        text_field=settings.text,
         documents="stored examples" if records else settings.documents,
         deduplicate=settings.deduplicate,
         words="none" if records else words,

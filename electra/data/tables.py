@@ -174,7 +174,7 @@ def read_rows(
     if kind is None or (Path(file).is_dir() and not is_saved(Path(file))):
         raise UserError(f"{named(file)}: expected a file ending in {', '.join(SUFFIXES)}")
     if kind in ("jsonl", "json"):
-        yield from _json_rows(named(file), numbered_lines(file), whole=kind == "json")
+        yield from json_line_rows(named(file), numbered_lines(file), whole=kind == "json")
         return
     if kind == "csv":
         yield from _csv_rows(file, wanted)
@@ -285,11 +285,15 @@ def json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
     Raises:
         UserError: a line that is not a JSON object.
     """
-    return _json_rows(str(path), split_lines(text), whole=path.suffix.lower() == ".json")
+    return json_line_rows(str(path), split_lines(text), whole=path.suffix.lower() == ".json")
 
 
-def _json_rows(name: str, lines: Iterable[tuple[int, str]], *, whole: bool) -> Iterator[tuple[int, Row]]:
-    """`whole`: the lines may be one list of objects."""
+def json_line_rows(name: str, lines: Iterable[tuple[int, str]], *, whole: bool = False) -> Iterator[tuple[int, Row]]:
+    """Numbered lines with a JSON object each -> (number, object); `whole`: they may be one list of objects.
+
+    Raises:
+        UserError: a line that is not a JSON object.
+    """
     lines = iter(lines)
     for number, line in lines:
         if not line.strip():
@@ -433,3 +437,18 @@ def text_cell(row: Mapping[str, Any], name: str, place: str, flag: str) -> str:
     if isinstance(value, (dict, list)):
         raise UserError(f"{place}: column '{name}' holds {value!r:.60}, expected text; correct the row, or name a nested field: {name}.FIELD")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def string_cell(row: Mapping[str, Any], name: str, place: str, flag: str) -> str:
+    """The value of a column of texts, as it is.
+
+    Raises:
+        UserError: no such column, a missing value, or something else than a text.
+    """
+    value = cell(row, name, place, flag)
+    if isinstance(value, bool | int | float) and not is_missing(value):
+        raise UserError(
+            f"{place}: column '{name}' holds {value!r:.60} ({type(value).__name__}), not text; write it in quotes, or choose another by {flag}"
+        )
+    text_cell(row, name, place, flag)
+    return str(value)

@@ -142,7 +142,7 @@ def train_tokenizer(
         counts.update(backend.normalizer.normalize_str(text))
     counts.pop(" ", None)
     if not counts:
-        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text-field")
+        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text")
     letters = choose_letters(counts, size // 4)
     inner = [letter for letter in letters if len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) == 1]
     # The trainer numbers pieces in the order of a hash map and breaks ties by number. With single letters given beforehand, their numbers

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from electra import config
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 from electra.inference.answerer import answerer, head_of
 from electra.inference.backends import TorchBackend
+from electra.inference.text_io import TextColumns, read_texts
 from electra.model.huggingface import Checkpoint, load_checkpoint
 from electra.settings import FinetuneSettings, LoopSettings
 from electra.storage import atomic, remote
 from electra.tasks.evaluate import matched_labels
 from electra.tasks.input_spec import InputSpec, input_spec
-from electra.tasks.text_tasks import read_text
 from electra.train.distributed import choose_device
 
 KINDS = ("classification", "multilabel", "regression")
@@ -41,13 +42,19 @@ def featurize(
         return examples, task.featurize(examples, tokenizer, settings.max_length, head)
     if head.kind not in KINDS:
         raise UserError(f"--teacher is for labels and numbers of a whole text, {task.name} is of kind {head.kind}; leave it out")
-    more = [] if chosen.unlabelled is None else read_unlabelled(chosen.unlabelled, pairs=examples[0].text_pair is not None)
+    more = [] if chosen.unlabelled is None else _unlabelled(chosen.unlabelled, examples, settings)
     answers = teacher_answers(chosen.teacher, task, [*examples, *more], head, settings)
     labelled = [replace(example, label=likeliest_label(row, head)) for example, row in zip(more, answers[len(examples) :], strict=True)]
     everything = [*examples, *labelled]
     features = task.featurize(everything, tokenizer, settings.max_length, head)
     targets = (answers - head.offset) / head.scale if head.kind == "regression" else answers
     return everything, [replace(feature, soft_targets=tuple(targets[feature.example].tolist())) for feature in features]
+
+
+def _unlabelled(path: Path, examples: Sequence[Example], settings: FinetuneSettings) -> list[Example]:
+    given = config.given(settings)
+    columns = TextColumns(text=given.get("text"), pair=given.get("text_pair"))
+    return read_unlabelled(path, columns, pairs=examples[0].text_pair is not None)
 
 
 def likeliest_label(answer: np.ndarray, head: Head) -> str | float | tuple[str, ...]:
@@ -130,26 +137,17 @@ def _fingerprint(folder: Path, task: Task, examples: Sequence[Example], names: S
     return digest.hexdigest()[:32]
 
 
-def read_unlabelled(path: Path, *, pairs: bool) -> list[Example]:
-    """A text file (one text a line, a tab between two) or jsonl -> examples without labels.
+def read_unlabelled(path: Path, columns: TextColumns, *, pairs: bool) -> list[Example]:
+    """A text file (one text a line, a tab between two; empty lines left out) or a table -> examples without labels.
 
     Raises:
-        UserError: it cannot be read, a line has no text, or another number of texts than the task reads.
+        UserError: it cannot be read, or a row has another number of texts than the task reads.
     """
     out: list[Example] = []
-    for number, line in enumerate(read_text(path, "the unlabelled texts").split("\n"), 1):
-        if not line.strip():
+    for text in read_texts(str(path), columns):
+        if not text.text.strip() and not text.column:
             continue
-        place = f"{path}, line {number}"
-        if path.suffix == ".jsonl":
-            try:
-                row = json.loads(line)
-                texts = [row["text"], *([row["text_pair"]] if "text_pair" in row else [])]
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{place}: expected a JSON object with 'text' (and 'text_pair')") from None
-        else:
-            texts = line.removesuffix("\r").split("\t")
-        if len(texts) != 1 + pairs or not all(isinstance(text, str) for text in texts):
-            raise UserError(f"{place}: {len(texts)} texts, the task reads {1 + pairs}; separate two by a tab")
-        out.append(Example(id=f"unlabelled-{len(out)}", text=texts[0], text_pair=texts[1] if pairs else None))
+        if (text.pair is not None) != pairs:
+            raise UserError(f"{text.place}: {1 + (text.pair is not None)} texts, the task reads {1 + pairs}; separate two by a tab, or name columns")
+        out.append(Example(id=f"unlabelled-{len(out)}", text=text.text, text_pair=text.pair))
     return out

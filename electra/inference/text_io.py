@@ -1,35 +1,33 @@
-"""A file or standard input -> texts, one at a time, whatever its size; the arguments of a command -> a model and its texts."""
+"""A file or standard input -> texts, one at a time, whatever its size; texts with answers -> tables; arguments -> a model and its texts."""
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
+import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from electra import bundled
 from electra.contracts import Example
-from electra.errors import UserError, did_you_mean
+from electra.data import tables
+from electra.errors import UserError, require
 from electra.inference.artifact import is_artifact
 from electra.inference.backends import architecture_of
+from electra.settings.sections import OutputSettings
 from electra.storage import atomic, remote
 from electra.terminal import say
 
-if TYPE_CHECKING:
-    from electra.data.tokenizer import Tokenizer
-
-T = TypeVar("T")
-
-LONGEST_LINE = 64 << 20
-"""Bytes; a longer line is not a line of text."""
-REPORTED_TOGETHER = 64
-"""Texts whose unknown tokens are counted at once."""
-JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+WRITTEN_TOGETHER = 4096
+"""Rows of parquet in a group."""
+WRITTEN = ("csv", "tsv", "jsonl", "json", "parquet")
+"""Formats of tables that are written."""
 
 
 class TypedText(str):
@@ -38,10 +36,18 @@ class TypedText(str):
 
 @dataclass(frozen=True)
 class Text:
-    """One input: a text, or the two texts of a pair."""
+    """One input: a text, the two texts of a pair, or words, and the row of a table that it comes from."""
 
     text: str
     pair: str | None = None
+    words: tuple[str, ...] | None = None
+    """Where a table holds a list of words; `text` is them, joined by blanks."""
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """All columns; of a line its texts."""
+    column: str = ""
+    """The column of the text; empty where it is no table."""
+    place: str = ""
+    """For messages."""
 
     @property
     def size(self) -> int:
@@ -68,21 +74,65 @@ def as_example(item: Input) -> Example:
     raise UserError(f"expected a text or a (text, text) pair, got {type(item).__name__} {shown if len(shown) <= 60 else shown[:57] + '...'}")
 
 
-def check_readable(file: str) -> None:
-    """Check, before a model is loaded, that `file` is '-', a typed text or a readable file.
+# ---- files -> texts ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextColumns:
+    """Which columns of a table are read: those given, else those of the model's training, else the usual ones."""
+
+    text: str | None = None
+    pair: str | None = None
+    trained: Mapping[str, Any] | None = None
+    """Columns 'text' and 'text_pair' (None: single texts) of the model's training; None: not known."""
+    usual: tuple[str, ...] = ("text",)
+    usual_pair: tuple[str, ...] = ("text_pair",)
+
+    def of_table(self, row: Mapping[str, Any], place: str) -> tuple[str, str | None]:
+        """The first row -> the column of the text, and of the second text where there is one.
+
+        Raises:
+            UserError: no such column.
+        """
+        trained = self.trained or {}
+        names = [self.text] if self.text else [name for name in (trained.get("text"), *self.usual) if name]
+        text = next((name for name in names if tables.column_in(row, name)), names[0])
+        try:
+            tables.cell(row, text, place, "--text")
+        except UserError as error:
+            lines = "; a file with a text per line and no header ends in .txt" if "header line" in str(error) else ""
+            raise UserError(f"{error}{lines}") from None
+        if self.pair is None and self.trained is not None and trained.get("text_pair") is None:
+            return text, None
+        pairs = [self.pair] if self.pair else [name for name in (trained.get("text_pair"), *self.usual_pair) if name]
+        pair = next((name for name in pairs if tables.column_in(row, name)), pairs[0])
+        if self.pair or self.trained is not None:  # a model of pairs
+            tables.cell(row, pair, place, "--text-pair")
+        return text, pair
+
+
+def check_readable(file: str, kind: str | None = None) -> None:
+    """Check, before a model is loaded, that `file` is '-', a typed text, a readable file or a saved data set.
 
     Raises:
-        UserError: missing, a folder, empty or not readable.
+        UserError: missing, a folder, empty, not readable, or a table of an unknown kind.
     """
     if isinstance(file, TypedText) and not file.strip():
         raise UserError("the text is empty; give one with words")
     if file == "-" or isinstance(file, TypedText):
         return
-    if " " in file.strip() and not Path(file).exists():
-        raise UserError(f"text file not found: {file}; a text itself is given by standard input: echo {shlex.quote(file)} | electra COMMAND MODEL -")
-    path = atomic.existing_path(file, "text file")
+    try:
+        path = atomic.existing_path(file, "text file")
+    except UserError as error:
+        if Path(file.strip()).suffix.lower() in ENDINGS:
+            raise
+        raise UserError(f"{error}; if it is a text: echo {shlex.quote(file)} | electra COMMAND MODEL -") from None
+    kind = kind or tables.table_format(path)
+    if path.is_dir() and kind is None:
+        inside = sorted(each.name for each in path.iterdir() if tables.is_saved(each))
+        raise UserError(f"{path} is a folder, not a text file; give one of its {'splits: ' + ', '.join(inside) if inside else 'files'}")
     if path.is_dir():
-        raise UserError(f"{path} is a folder, not a text file; give one of its files")
+        return
     try:
         with path.open("rb") as stream:
             start = stream.read(1 << 16)
@@ -90,131 +140,266 @@ def check_readable(file: str) -> None:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     if not start:
         raise UserError(f"{path} is empty; give a file with texts")
-    if b"\0" in start:
-        raise UserError(f"{path} is a binary file, not text; give plain text (UTF-8) or jsonl")
+    packed = kind in ("parquet", "arrow") or path.suffix.lower() in tables.COMPRESSIONS
+    if b"\0" in start and not packed and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path} is a binary file, not text; give plain text (UTF-8), csv, tsv, jsonl or parquet")
 
 
-def read_texts(file: str, *, text_field: str = "text", pair_field: str | None = "text_pair", pairs: bool = True) -> Iterator[Text]:
+def read_texts(file: str, columns: TextColumns | None = None, *, pairs: bool = True, words: bool = False, kind: str | None = None) -> Iterator[Text]:
     """A file name or '-' -> its texts, in constant memory; of a typed text that one.
 
-    A line is a text; a tab separates the two texts of a pair (where `pairs`). Files named .jsonl, and standard input that
-    begins with a JSON object, are JSON lines with the named fields. An empty line is an empty text: one answer per line.
+    A table (by its name's suffix, or `kind`) has one text a row; standard input that begins with a JSON object is JSON lines. Else a line is a
+    text, and a tab separates the two texts of a pair. An empty line is an empty text: one answer per line.
+
+    Args:
+        file: a file, a folder that `datasets` saved, '-', or a typed text.
+        columns: of a table.
+        pairs: whether there may be second texts.
+        words: whether a cell may be a list of words.
+        kind: 'csv', 'tsv', 'jsonl', 'json', 'parquet', 'arrow' or 'lines'; None: as the name says.
 
     Raises:
-        UserError: missing, empty, binary, not UTF-8, not JSON, or a missing field; the message has the line's number.
+        UserError: missing, empty, binary, not UTF-8, not a table of that kind, or a missing column; the message has the line's number.
     """
-    check_readable(file)
+    columns = columns or TextColumns()
+    check_readable(file, kind)
     if isinstance(file, TypedText):
-        yield _from_line(str(file), "the text") if pairs else Text(str(file))
+        yield _from_line(str(file), "the text", columns, pairs)
         return
-    name = "standard input" if file == "-" else file
-    lines = _numbered_lines(file, name)
-    is_json = Path(file).suffix.lower() in JSON_SUFFIXES
-    number = 0
-    for number, line in lines:
-        if number == 1 and file == "-":
-            is_json = _is_json_object(line)
-        place = f"{name}, line {number}"
-        if is_json:
-            if line.strip():
-                yield _from_json(line, place, text_field, pair_field)
-        else:
-            yield _from_line(line, place) if pairs else Text(line)
-    if not number:
-        raise UserError(f"{name} is empty; give a file with texts")
-
-
-def reporting(items: Iterable[T], tokenizer: Tokenizer) -> Iterator[T]:
-    """The same texts, pairs or lists of words; after the last the share of their tokens that are unknown, and which words, on standard error."""
-    from electra.data.vocabulary import UnknownWords
-
-    unknown, waiting = UnknownWords(tokenizer), list[str]()
-    for item in items:
-        waiting += [item] if isinstance(item, str) else [item.text, item.pair or ""] if isinstance(item, Text) else list(item)  # type: ignore[call-overload]
-        if len(waiting) >= REPORTED_TOGETHER:
-            unknown.add(waiting)
-            waiting = []
-        yield item
-    unknown.add(waiting)
-    for line in unknown.lines():
-        say(line)
-
-
-def read_records(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A file of JSON lines or '-' -> (place for messages, object) of each line that is not empty.
-
-    Raises:
-        UserError: missing, empty, binary, not UTF-8 or not JSON; the message has the line's number.
-    """
-    check_readable(file)
-    name, number = "standard input" if file == "-" else file, 0
-    for number, line in _numbered_lines(file, name):
-        if line.strip():
-            yield f"{name}, line {number}", _record(line, f"{name}, line {number}")
-    if not number:
-        raise UserError(f"{name} is empty; give a file with texts")
-
-
-def _numbered_lines(file: str, name: str) -> Iterator[tuple[int, str]]:
-    stream: IO[bytes] = sys.stdin.buffer if file == "-" else open(file, "rb")  # noqa: SIM115  closed below; standard input stays open
-    try:
-        number = 0
-        while raw := stream.readline(LONGEST_LINE):
-            number += 1
-            place = f"{name}, line {number}"
-            if len(raw) == LONGEST_LINE:
-                raise UserError(f"{place} is longer than {LONGEST_LINE >> 20} MB; break the text into lines")
-            if b"\0" in raw:
-                raise UserError(f"{place}: a binary file, not text; give plain text (UTF-8) or jsonl")
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(f"{place}: byte {error.start + 1} (0x{raw[error.start]:02x}) is not UTF-8; convert the file first") from None
-            yield number, line.rstrip("\r\n")
-    except OSError as error:
-        raise UserError(f"cannot read {name}: {error.strerror or error}") from None
-    finally:
-        if file != "-":
-            stream.close()
+    kind = kind or (None if file == "-" else tables.table_format(file))
+    rows: Iterator[tuple[int, tables.Row]] | None = None
+    lines: Iterator[tuple[int, str]] = iter(())
+    if kind in (None, "lines"):
+        lines = tables.numbered_lines(file)
+        first = list(itertools.islice(lines, 1))
+        lines = itertools.chain(first, lines)
+        if file == "-" and kind is None and first and _is_json_object(first[0][1]):
+            rows = tables.json_line_rows(tables.named(file), lines)
+    else:
+        rows = tables.read_rows(
+            file, "text file", [name for name in (columns.text, columns.pair, *columns.usual) if name], kind=kind, class_names=False
+        )
+    found = 0
+    if rows is None and (columns.text or columns.pair):
+        flag, name = ("--text", columns.text) if columns.text else ("--text-pair", columns.pair)
+        raise UserError(f"{flag} {name}: {tables.named(file)} is a text per line, without columns; leave it out, or give --input-format csv")
+    if rows is None:
+        for found, line in lines:
+            yield _from_line(line.rstrip("\r\n"), f"{tables.named(file)}, line {found}", columns, pairs)
+    else:
+        for text in _from_rows(rows, tables.named(file), columns, pairs, words):
+            found = 1
+            yield text
+    if not found:
+        raise UserError(f"{tables.named(file)} {'is empty' if rows is None else 'has no rows'}; give a file with texts")
 
 
 def _is_json_object(line: str) -> bool:
-    if not line.startswith("{"):
-        return False
     try:
-        return isinstance(json.loads(line), dict)
+        return line.startswith("{") and isinstance(json.loads(line), dict)
     except ValueError:
         return False
 
 
-def _from_line(line: str, place: str) -> Text:
-    columns = line.split("\t")
-    if len(columns) > 2:
-        raise UserError(f"{place}: {len(columns)} columns; a line is one text, or two with a tab between them")
-    return Text(columns[0], columns[1] if len(columns) == 2 else None)
+def _from_line(line: str, place: str, columns: TextColumns, pairs: bool) -> Text:
+    parts = line.split("\t") if pairs else [line]
+    if len(parts) > 2:
+        raise UserError(f"{place}: {len(parts)} columns; a line is one text, or two with a tab between them")
+    row = dict(zip((columns.usual[0], columns.usual_pair[0]), parts, strict=False))
+    return Text(parts[0], parts[1] if len(parts) == 2 else None, row=row, place=place)
 
 
-def _record(line: str, place: str) -> dict[str, Any]:
+def _from_rows(rows: Iterator[tuple[int, tables.Row]], name: str, columns: TextColumns, pairs: bool, words: bool) -> Iterator[Text]:
+    text = pair = None
+    for number, row in rows:
+        place = f"{name}, line {number}"
+        if text is None:
+            text, pair = columns.of_table(row, place)
+        value = tables.cell(row, text, place, "--text") if words else None
+        if isinstance(value, list):
+            if not all(isinstance(word, str) for word in value):
+                raise UserError(f"{place}: column '{text}' holds {value!r:.60}, neither a text nor a list of words; correct the row")
+            yield Text(" ".join(value), words=tuple(value), row=row, column=text, place=place)
+            continue
+        second = None
+        if pairs and pair is not None and tables.column_in(row, pair) and not tables.is_missing(tables.cell(row, pair, place, "--text-pair")):
+            second = tables.string_cell(row, pair, place, "--text-pair")
+        yield Text(tables.string_cell(row, text, place, "--text"), second, row=row, column=text, place=place)
+
+
+# ---- texts with answers -> tables ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredText:
+    """A text and what a model says of it."""
+
+    text: Text
+    line: str
+    """As it is printed."""
+    record: Mapping[str, Any]
+    """For JSON."""
+    columns: Mapping[str, Any]
+    """For tables without nested fields."""
+
+
+def output_format(settings: OutputSettings, file: str, kind: str | None = None, also: tuple[str, ...] = ()) -> str | None:
+    """The format of the table to write: by --format, or the suffix of --output; None: lines, or JSON lines with --json. Checks the place, too.
+
+    Args:
+        settings: where to, and in what format.
+        file: the input.
+        kind: the input's format where it was given.
+        also: other suffixes, for messages.
+
+    Raises:
+        UserError: no such format, the input's where that is no table, or something is there.
+    """
+    chosen: str | None = None if settings.format == "auto" else settings.format
+    if chosen == "input":
+        chosen = kind or (None if isinstance(file, TypedText) or file == "-" else tables.table_format(file))
+        if chosen not in WRITTEN:
+            raise UserError(f"--format input: {tables.named(file)} is {chosen or 'no table'}; choose one of {', '.join(WRITTEN)}")
+    if settings.output is None:
+        if chosen == "parquet":
+            raise UserError("parquet is not printed; give --output FILE.parquet")
+        return chosen
+    if chosen is None:
+        chosen = tables.FORMATS.get(settings.output.suffix.lower())
+    if chosen not in WRITTEN:
+        known = ", ".join(f".{name}" for name in (*WRITTEN, *also))
+        raise UserError(f"--output {settings.output}: expected a name ending in {known}, or a --format")
+    if chosen == "parquet":
+        require("pyarrow.parquet", "data")
+    atomic.fresh_output(settings.output, remedy="give another name, or remove it first")
+    return chosen
+
+
+def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, file: str, *, kind: str | None = None, as_json: bool = False) -> None:
+    """Print lines or a table, or write the table to --output: the input's columns and the answers'. Memory is bounded; a file is there whole or not.
+
+    Raises:
+        UserError: as `output_format`, or a row that the format cannot hold.
+    """
+    chosen = output_format(settings, file, kind)
+    if chosen is None and not as_json:
+        for answer in answers:
+            sys.stdout.write(answer.line)
+        return
+    chosen = chosen or "jsonl"
+    rows = joined(answers, nested=chosen in ("json", "jsonl"))
+    if settings.output is None:
+        for line in table_lines(rows, chosen):
+            sys.stdout.write(line)
+        return
+    number = itertools.count()
+    counted = (row for row, _ in zip(rows, number, strict=False))
+    with atomic.atomic_file(settings.output) as temporary:
+        if chosen == "parquet":
+            _write_parquet(temporary, counted, None if isinstance(file, TypedText) or file == "-" else tables.arrow_schema(file))
+        else:
+            with temporary.open("w", encoding="utf-8", newline="") as stream:
+                stream.writelines(table_lines(counted, chosen))
+    total = next(number)
+    print(json.dumps({"output": str(settings.output), "rows": total})) if as_json else say(f"{settings.output}: {total:,} rows")
+
+
+def joined(answers: Iterable[AnsweredText], *, nested: bool) -> Iterator[dict[str, Any]]:
+    """Rows of the input with their answers; where a name is taken by a column, all names of answers begin with 'predicted_'.
+
+    Raises:
+        UserError: these names are taken, too.
+    """
+    prefix: str | None = None
+    names: list[str] = []
+    for answer in answers:
+        found = answer.record if nested else answer.columns
+        row = answer.text.row
+        if prefix is None:
+            prefix = "predicted_" if any(name in row for name in found) else ""
+            names = [prefix + name for name in found]
+        if taken := next((name for name in found if prefix + name in row), None):
+            raise UserError(f"{answer.text.place}: the column '{prefix + taken}' has the name of an answer; rename it")
+        yield dict(row) | {prefix + name: value for name, value in found.items()}
+    if prefix:
+        say(f"the table has columns of the answers' names: the answers are {', '.join(names)}")
+
+
+def table_lines(rows: Iterable[Mapping[str, Any]], kind: str) -> Iterator[str]:
+    """Rows -> the lines of a csv, tsv, jsonl or json file (one list).
+
+    Raises:
+        UserError: of csv and tsv, a row with a column that the first one does not have.
+    """
+    if kind in ("csv", "tsv"):
+        yield from _separated(rows, "," if kind == "csv" else "\t")
+        return
+    if kind == "jsonl":
+        yield from (_as_json(row) + "\n" for row in rows)
+        return
+    before = "["
+    for row in rows:
+        yield f"{before}\n{_as_json(row)}"
+        before = ","
+    yield "\n]\n" if before == "," else "[]\n"
+
+
+def _as_json(row: Mapping[str, Any]) -> str:
+    # NaN is not JSON; pandas writes null, too.
+    plain = {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
+    return json.dumps(plain, ensure_ascii=False, default=str)
+
+
+_QUOTED = {separator: re.compile(f'[{separator}"\r\n]|^\\s+$') for separator in ",\t"}
+
+
+def _separated(rows: Iterable[Mapping[str, Any]], separator: str) -> Iterator[str]:
+    header: list[str] = []
+    for row in rows:
+        if not header:
+            header = list(row)
+            yield _csv_line(header, separator)
+        if more := row.keys() - set(header):
+            raise UserError(f"a row has the column '{min(more)}', which the first row does not have; write jsonl, whose rows may differ")
+        yield _csv_line([_as_cell(row.get(name)) for name in header], separator)
+
+
+def _as_cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else str(value)
+
+
+def _csv_line(cells: list[str], separator: str) -> str:
+    quoted = ['"' + cell.replace('"', '""') + '"' if _QUOTED[separator].search(cell) else cell for cell in cells]
+    return (separator.join(quoted) if quoted != [""] else '""') + "\n"
+
+
+def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], base: Any) -> None:
+    """Rows -> a parquet file; `base`: the input's schema, whose types and metadata are kept."""
+    arrow, parquet = require("pyarrow", "data"), require("pyarrow.parquet", "data")
+    rows, writer = iter(rows), None
     try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{place} is not JSON ({error}); a .jsonl file has one object a line") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{place}: expected a JSON object, got {type(record).__name__}; a .jsonl file has one object a line")
-    return record
+        while chunk := list(itertools.islice(rows, WRITTEN_TOGETHER)):
+            if writer is None:
+                schema = _schema_of(arrow, chunk, base)
+                writer = parquet.ParquetWriter(path, schema)
+            if more := {name for row in chunk for name in row} - set(schema.names):
+                raise UserError(f"a row has the column '{min(more)}', which the first {WRITTEN_TOGETHER:,} do not have; write jsonl")
+            writer.write_table(arrow.Table.from_pylist(chunk, schema=schema))
+    except (arrow.ArrowException, TypeError) as error:
+        raise UserError(f"the rows do not fit into one parquet table ({str(error)[:100]}); write jsonl, whose rows may differ") from None
+    finally:
+        if writer is not None:
+            writer.close()
 
 
-def _from_json(line: str, place: str, text_field: str, pair_field: str | None) -> Text:
-    record = _record(line, place)
-    if text_field not in record:
-        raise UserError(f"{place}: no field '{text_field}'; {did_you_mean(text_field, map(str, record))} (give it with --text-field)")
-    values = [record[text_field], record.get(pair_field) if pair_field else None]
-    for field, value in zip((text_field, pair_field), values, strict=True):
-        if value is not None and not isinstance(value, str):
-            raise UserError(f"{place}: field '{field}' is {type(value).__name__}, not text")
-    if values[0] is None:
-        raise UserError(f"{place}: field '{text_field}' is null, not text")
-    return Text(values[0], values[1])
+def _schema_of(arrow: Any, chunk: list[Mapping[str, Any]], base: Any) -> Any:
+    known = {} if base is None else {each.name: each for each in base}
+    names = dict.fromkeys(name for row in chunk for name in row)
+    found = {name: arrow.array([row.get(name) for row in chunk]).type for name in names if name not in known}
+    fields = [known.get(name) or arrow.field(name, arrow.string() if arrow.types.is_null(found[name]) else found[name]) for name in names]
+    return arrow.schema(fields, metadata=None if base is None else base.metadata)
 
 
 # ---- arguments of 'electra predict' and 'electra detect' -> a model and its texts ----
@@ -226,7 +411,7 @@ NEAR = 0.8
 """Similarity, as difflib counts it, from which a file or folder here may have been meant."""
 
 
-def model_and_texts(command: str, role: str, model: str, file: str, text: str | None) -> tuple[str, str]:
+def model_and_texts(command: str, role: str, model: str, file: str, column: str | None) -> tuple[str, str]:
     """The arguments of a command, '' where there is none -> source of the model, and file name, '-' or `TypedText` text.
 
     Args:
@@ -234,18 +419,20 @@ def model_and_texts(command: str, role: str, model: str, file: str, text: str | 
         role: what the model must do; the bundled one for it is used where none is named.
         model: the first argument.
         file: the second argument.
-        text: the value of --text.
+        column: the value of --text.
 
     Raises:
-        UserError: nothing to read, two things to read, or a single argument that is neither a model nor surely a text.
+        UserError: nothing to read, a column without a file, or a single argument that is neither a model nor surely a text.
     """
-    if text is not None:
-        if file:
-            raise UserError(f"both a file ({file}) and --text; give one of them")
-        return model or bundled.default(role), TypedText(text)
+    if column is not None and not file:
+        given = f"electra {command} {model or bundled.default(role)}"
+        text = f"{given} {shlex.quote(column)}" if may_be_text(column) else f"echo {shlex.quote(column)} | {given} -"
+        raise UserError(
+            f"--text {shlex.quote(column)} names a column, and no file is given; give the file ('-': standard input); a text itself: {text}"
+        )
     if file:
         _refuse_loose_words(command, model, file)
-        return model, file
+        return model, file_or_text(file)
     if not model:
         remedy = f'electra {command} "TEXT", electra {command} MODEL FILE, or electra {command} - for texts from standard input'
         raise UserError(f"electra {command}: nothing to read; give a text, or a model and a file: {remedy}")
@@ -257,8 +444,13 @@ def model_and_texts(command: str, role: str, model: str, file: str, text: str | 
     return model, "-"
 
 
+def file_or_text(argument: str) -> str:
+    """An argument that is a file's name, '-' or a text -> the same, a text as `TypedText`."""
+    return TypedText(argument) if may_be_text(argument) else argument
+
+
 def may_be_text(argument: str) -> bool:
-    """Whether a single argument can only be a text: white space in it, and nothing that a path has."""
+    """Whether an argument can only be a text: white space in it, nothing that a path has, and no such file."""
     if os.path.lexists(argument) or len(argument.split()) < 2 or bundled.is_shipped(argument):
         return False
     if any(sign in argument for sign in "/\\") or argument.startswith("~") or Path(argument.strip()).suffix.lower() in ENDINGS:
@@ -294,4 +486,4 @@ def _require_model(command: str, role: str, argument: str) -> None:
     except (UserError, OSError) as error:
         if remote.is_url(argument):
             raise
-        raise UserError(f"{error}; if it is a text: electra {command} --text {shlex.quote(argument)}") from None
+        raise UserError(f"{error}; if it is a text: echo {shlex.quote(argument)} | electra {command} -") from None

@@ -1,21 +1,18 @@
-"""Texts, or lists of words -> a tag for every word with its place, and the entities that the tags mark; files of sentences, and output lines."""
+"""Texts, or lists of words -> a tag for every word with its place, and the entities that the tags mark, as lines or plain values."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from electra.contracts import Example, Features, TagPrediction
 from electra.data.windows import chunks
-from electra.errors import UserError, did_you_mean
+from electra.errors import UserError
 from electra.inference.answerer import Answerer
-from electra.inference.text_io import JSON_SUFFIXES, TypedText, read_records, read_texts
 from electra.tasks.tag_schemes import find_spans, marks_spans
 from electra.tasks.tagging import word_pieces, word_probabilities, word_windows
 
@@ -148,25 +145,7 @@ def token_units(text: str, tokenizer: Tokenizer) -> TaggingUnits:
     return TaggingUnits(text, [[index] for index in ids], offsets)
 
 
-# ---- files and output ----
-
-
-def read_sentences(file: str, text_field: str = "text") -> Iterator[Sentence]:
-    """A file name or '-' -> texts, one a line; from JSON lines the named field, a text or a list of words.
-
-    Raises:
-        UserError: missing, empty, binary, not UTF-8, not JSON, or a missing field; the message has the line's number.
-    """
-    if isinstance(file, TypedText) or Path(file).suffix.lower() not in JSON_SUFFIXES:
-        yield from (text.text for text in read_texts(file, text_field=text_field, pair_field=None, pairs=False))
-        return
-    for place, record in read_records(file):
-        if text_field not in record:
-            raise UserError(f"{place}: no field '{text_field}'; {did_you_mean(text_field, map(str, record))} (give it with --text-field)")
-        value = record[text_field]
-        if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(word, str) for word in value)):
-            raise UserError(f"{place}: field '{text_field}' holds {value!r:.60}, neither a text nor a list of words")
-        yield value
+# ---- output ----
 
 
 def tagged_columns(tagged: Tagged) -> str:
@@ -175,7 +154,7 @@ def tagged_columns(tagged: Tagged) -> str:
     return "".join(f"{' '.join(word.word.split()) or '_'}\t{word.tag}\n" for word in tagged.words) + "\n"
 
 
-def tagged_json(tagged: Tagged) -> str:
-    """A line with text, words and entities."""
-    record = {"text": tagged.text, "words": [asdict(word) for word in tagged.words], "entities": [asdict(entity) for entity in tagged.entities]}
-    return json.dumps(record | {"windows": tagged.num_windows}, ensure_ascii=False) + "\n"
+def tagged_record(tagged: Tagged) -> dict[str, Any]:
+    """Text, words and entities as plain values, for JSON."""
+    words, entities = [asdict(word) for word in tagged.words], [asdict(entity) for entity in tagged.entities]
+    return {"text": tagged.text, "words": words, "entities": entities, "windows": tagged.num_windows}

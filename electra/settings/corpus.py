@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from electra.config import Settings, argument, flag, fraction, on_off
-from electra.settings.sections import MAX_SEED, TextFieldSettings
+from electra.settings.sections import MAX_SEED
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusSettings(TextFieldSettings):
+class CorpusSettings(Settings):
     """Reading the corpus."""
 
+    text: str = flag("text", aliases=("text_field",))
+    """Column of the text in jsonl, parquet and hub data sets."""
     documents: Literal["auto", "blank-line", "line", "file"] = "auto"
     """What separates documents in text files; 'auto': blank lines, if the file has any, else each line is one."""
 
@@ -24,7 +26,7 @@ class VocabSettings(CorpusSettings):
 
     Examples:
       electra vocab wiki.txt.xz --size 8192 --output vocab
-      electra vocab reviews.jsonl --text-field review --size 16000 --output vocab
+      electra vocab reviews.jsonl --text review --size 16000 --output vocab
       electra vocab s3://bucket/corpus --output s3://bucket/vocab
       electra vocab reviews/ --extend runs/mini --size 1000 --output mini-reviews
     """

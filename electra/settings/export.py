@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from electra.config import Settings, argument, flag
-from electra.settings.sections import MAX_SEED, ColumnSettings, InputSpecSettings, PairFieldSettings
+from electra.settings.sections import MAX_SEED, ColumnSettings, InputSpecSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class PushSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildSettings(PairFieldSettings, ColumnSettings, InputSpecSettings):
+class BuildSettings(ColumnSettings, InputSpecSettings):
     """Export a checkpoint to an artifact: model, tokenizer, labels and hashes in one folder or .zip, run without PyTorch.
 
     predict, detect, embed, inspect, pipeline and load accept an artifact like a checkpoint, on any machine with
@@ -96,8 +96,8 @@ class BuildSettings(PairFieldSettings, ColumnSettings, InputSpecSettings):
     dtypes: tuple[str, ...] = ("fp32", "fp16", "q8", "int8", "uint8")
     """--layout hub: number formats as transformers.js names them (its `dtype`)."""
     calibrate: str | None = None
-    """Calibration texts for onnx-int8-static and openvino-int8: text file (one text per line; a tab between the two texts of a pair) or jsonl.
-    Default: none; for auto, the train split of --data."""
+    """Calibration texts for onnx-int8-static and openvino-int8: text file (one text per line; a tab between the two texts of a pair) or a table
+    (csv, tsv, jsonl, parquet; columns --text and --text-pair). Default: none; for auto, the train split of --data."""
     num_texts: int = flag(256, minimum=1)
     """Number of calibration texts, sampled evenly."""
     task: str | None = None

@@ -58,7 +58,8 @@ class DistillationSettings(Settings):
     distill_temperature: float = flag(2.0, above=0, advanced=True)
     """Temperature of both distributions (Hinton et al. 2015); not used for regression."""
     unlabelled: Path | None = flag(None, advanced=True)
-    """Extra texts that only the teacher labels: a text file (one per line, a tab between two) or jsonl with 'text' and 'text_pair'. Default: none."""
+    """Extra texts that only the teacher labels: a text file (one per line, a tab between two) or a table (columns --text and --text-pair, else text
+    and text_pair). Default: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,10 @@ from electra.settings.sections import (
     ColumnSettings,
     DecodingSettings,
     InferenceSettings,
+    InputSettings,
     InputSpecSettings,
-    PairFieldSettings,
-    TextFieldSettings,
+    OutputSettings,
+    PairInputSettings,
 )
 
 
@@ -122,20 +123,20 @@ class SubmitSettings(BatchSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(PairFieldSettings, DecodingSettings, InputSpecSettings, InferenceSettings):
-    """Predict the label of a text, or of every line of a file, with a fine-tuned model; a QA model answers a question about a context (separated by
-    a tab, or jsonl fields).
+class PredictSettings(PairInputSettings, OutputSettings, DecodingSettings, InputSpecSettings, InferenceSettings):
+    """Predict the label of a text, of every line of a file or every row of a table, with a fine-tuned model; a QA model answers a question about a
+    context (separated by a tab, or two columns).
 
-    Without a model, the bundled shipped:sentiment says whether an English text is positive or negative. A single argument is a text if it contains
-    white space, no slash, and no such file exists; --text is always a text.
+    Without a model, the bundled shipped:sentiment says whether an English text is positive or negative. An argument is a text if it contains
+    white space, no slash, and no such file exists. --output writes the table's columns and the answers.
 
     Examples:
       electra predict "what a wonderful film"
-      electra predict --text "10/10"
+      electra predict runs/sst2/best "what a wonderful film"
       electra predict shipped:sentiment reviews.txt
-      electra predict runs/sst2/best reviews.txt
-      echo "what a wonderful film" | electra predict runs/sst2/best -
-      electra predict runs/sst2/best reviews.jsonl --text-field review --json > labels.jsonl
+      electra predict runs/sst2/best reviews.csv --text review --output labelled.csv
+      echo "10/10" | electra predict runs/sst2/best -
+      electra predict runs/sst2/best reviews.jsonl --text review --json > labels.jsonl
       electra predict runs/squad/best questions.jsonl --json > answers.jsonl
       echo "Ada Lovelace lived in London." | electra predict runs/ner/best -
     """
@@ -144,24 +145,22 @@ class PredictSettings(PairFieldSettings, DecodingSettings, InputSpecSettings, In
     """Fine-tuned checkpoint: folder, artifact, hub name or shipped:sentiment (the default); alone, a text for the default model ('-': standard
     input)."""
     file: str = argument("")
-    """Text file (one text per line; a tab between the two texts of a pair) or jsonl; '-': standard input, the default."""
-    text: str | None = None
-    """A text, instead of the file; default: read the file."""
+    """Text file (one text per line; a tab between the two texts of a pair), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input,
+    the default."""
     json: bool = False
-    """Print JSON lines instead of tab-separated text."""
+    """Print JSON lines, with the table's columns, instead of tab-separated text."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectSettings(TextFieldSettings, InferenceSettings):
+class DetectSettings(InputSettings, OutputSettings, InferenceSettings):
     """Show, for every token, the probability that it was replaced.
 
-    Without a model, the bundled shipped:detector (English) is used. A single argument is a text if it contains white space, no slash, and no such
-    file exists; --text is always a text.
+    Without a model, the bundled shipped:detector (English) is used. An argument is a text if it contains white space, no slash, and no such file
+    exists.
 
     Examples:
       electra detect "the chef ate the meal"
       electra detect "the chef cooked the meal" --corrupt --seed 3
-      electra detect --text "and/or"
       echo "the chef ate the meal" | electra detect runs/mini/final -
       echo "the chef cooked the meal" | electra detect runs/mini/final - --corrupt --seed 3
       electra detect runs/mini/final essays.txt --json > detected.jsonl
@@ -171,9 +170,7 @@ class DetectSettings(TextFieldSettings, InferenceSettings):
     """Pre-trained checkpoint with a discriminator: folder, artifact, hub name or shipped:detector (the default); alone, a text for the default
     model ('-': standard input)."""
     file: str = argument("")
-    """Text file (one text per line) or jsonl; '-': standard input, the default."""
-    text: str | None = None
-    """A text, instead of the file; default: read the file."""
+    """Text file (one text per line), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input, the default."""
     corrupt: bool = False
     """Show all steps: the masked text, the generator's samples, the discriminator's predictions."""
     mask_prob: float = flag(0.15, above=0, below=1)
@@ -191,7 +188,7 @@ class DetectSettings(TextFieldSettings, InferenceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreSettings(TextFieldSettings, InferenceSettings):
+class ScoreSettings(InputSettings, OutputSettings, InferenceSettings):
     """Score the likelihood of texts: the sum over tokens of log p(token | all others).
 
     An Electric does so in one pass, up to a constant per token; a masked LM, or an ELECTRA's generator, token by token. --nbest re-ranks the
@@ -206,9 +203,9 @@ class ScoreSettings(TextFieldSettings, InferenceSettings):
     model: str = argument()
     """Checkpoint (an Electric, a masked LM, or an ELECTRA with its generator): folder or hub name."""
     file: str = argument("-")
-    """Text file (one text per line) or jsonl; '-': standard input."""
+    """Text file (one text per line), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input."""
     nbest: str | None = None
-    """Field with a list of hypotheses, texts or objects with a text, to re-rank (jsonl in, jsonl out); default: none."""
+    """Column with a list of hypotheses, texts or objects with a text, to re-rank (jsonl or parquet in, jsonl out); default: none."""
     score_field: str = "score"
     """Field of a hypothesis' own score (a log-probability); 0 if missing."""
     weight: float = flag(1.0, allowed=FINITE)
@@ -220,7 +217,7 @@ class ScoreSettings(TextFieldSettings, InferenceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedSettings(TextFieldSettings, InputSpecSettings, InferenceSettings):
+class EmbedSettings(InputSettings, OutputSettings, InputSpecSettings, InferenceSettings):
     """Compute sentence vectors: as a sentence-transformers folder says, else the mean of the last hidden states over a text's tokens.
 
     Examples:
@@ -232,9 +229,10 @@ class EmbedSettings(TextFieldSettings, InputSpecSettings, InferenceSettings):
     model: str = argument()
     """Checkpoint folder or hub name."""
     file: str = argument("-")
-    """Text file (one text per line) or jsonl; '-': standard input."""
+    """Text file (one text per line), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input."""
     output: Path | None = None
-    """Output file: .npy (float32, texts x width) or .jsonl; default: JSON lines on standard output."""
+    """Output file: .npy (float32, texts x width), or .jsonl, .json, .parquet, .csv, .tsv; of a table with its columns and 'embedding'.
+    Default: JSON lines on standard output."""
     normalize: bool = False
     """Scale every vector to length one; a sentence-transformers folder with a Normalize module does so by itself."""
     prompt: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from electra.config import Settings, flag
@@ -15,9 +16,9 @@ MAX_SEED = 2**31 - 1
 class ColumnSettings(Settings):
     """Columns of labelled data."""
 
-    text: str = "text"
+    text: str = flag("text", aliases=("text_field",))
     """Column of the text (task 'own')."""
-    text_pair: str | None = None
+    text_pair: str | None = flag(None, aliases=("pair_field",))
     """Column of the second text (task 'own'); default: single texts."""
     label: str = "label"
     """Column of the label (task 'own')."""
@@ -37,19 +38,37 @@ class ColumnSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextFieldSettings(Settings):
-    """Text fields."""
+class InputSettings(Settings):
+    """Input table."""
 
-    text_field: str = "text"
-    """Field of the text in jsonl, parquet and hub data sets."""
+    text: str | None = flag(None, aliases=("text_field",))
+    """Column of the text in a table, or a nested field by its dotted name; default: that of the model's training, else text (of a question:
+    question)."""
+    input_format: Literal["auto", "lines", "csv", "tsv", "jsonl", "json", "parquet", "arrow"] = flag("auto", advanced=True)
+    """Format of the input; 'auto': by its suffix, else a text per line. 'lines': a text per line whatever the suffix."""
+
+    @property
+    def kind(self) -> str | None:
+        """The format that was given."""
+        return None if self.input_format == "auto" else self.input_format
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairFieldSettings(TextFieldSettings):
-    """Text fields."""
+class PairInputSettings(InputSettings):
+    """Input table."""
 
-    pair_field: str = "text_pair"
-    """Field of the second text in jsonl."""
+    text_pair: str | None = flag(None, aliases=("pair_field",))
+    """Column of the second text; default: that of the model's training, else text_pair where there is one (of a context: context)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings(Settings):
+    """Output table."""
+
+    output: Path | None = None
+    """File for the input's columns with the answers': .csv, .tsv, .jsonl, .json or .parquet; default: print lines."""
+    format: Literal["auto", "input", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
+    """Format of the output; 'input': that of the input; 'auto': by the suffix of --output. Without --output the table is printed."""
 
 
 @dataclass(frozen=True, kw_only=True)

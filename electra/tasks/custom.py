@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from electra.contracts import Example, Head, Label, Task
-from electra.data.tables import SUFFIXES, cell, column_in, is_saved, read_rows, text_cell
+from electra.data.tables import SUFFIXES, cell, column_in, is_saved, read_rows, string_cell, text_cell
 from electra.errors import UserError
 from electra.storage import atomic
 from electra.tasks import metrics
+from electra.tasks.input_spec import COLUMNS
 from electra.tasks.tag_schemes import marks_spans
 from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, number
 
@@ -37,6 +38,11 @@ class Columns:
     def __post_init__(self) -> None:
         if self.label_columns and self.kind == "auto":
             object.__setattr__(self, "kind", "multilabel")
+
+    def record(self) -> dict[str, Any]:
+        """What a model's config.json keeps, as the default of later tables."""
+        label = {"label_columns": list(self.label_columns)} if self.label_columns else {"label": self.label}
+        return {"text": self.text, "text_pair": self.text_pair} | label | {"label_separator": self.label_separator}
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -61,7 +67,7 @@ def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
         description="your own csv, tsv, jsonl, json, parquet or saved data set",
         read=read,
         featurize=featurize_texts,
-        options=TEXT_OPTIONS,
+        options=TEXT_OPTIONS | {COLUMNS: columns.record()},
         head=lambda examples: find_head(examples, columns),
         decode=decode_texts,
         score=metrics.score_own,
@@ -106,7 +112,7 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
     for line, row in read_rows(path, f"the {split} file", columns.wanted if required else (columns.text,)):
         place = f"{path}, line {line}"
         wanted = [columns.text] if columns.text_pair is None else [columns.text, columns.text_pair]
-        texts = [text_cell(row, name, place, f"--{flag}") for name, flag in zip(wanted, ("text", "text-pair"), strict=False)]
+        texts = [string_cell(row, name, place, f"--{flag}") for name, flag in zip(wanted, ("text", "text-pair"), strict=False)]
         labelled = required or all(column_in(row, name) for name in columns.label_columns or (columns.label,))
         label = _label(row, columns, place) if labelled else None
         yield Example(id=f"{split}-{found}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else None, label=label)

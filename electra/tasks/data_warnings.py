@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from electra.contracts import Example, Head, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import UnknownWords, at_start
 from electra.storage.resolve import architecture_in
+from electra.terminal import say
 
 NGRAM = 13
 """Tokens of an n-gram that is not shared by chance: 13, as in GPT-3's contamination study (Brown et al. 2020, appendix C)."""
 EXAMPLES_READ = 10_000
+REPORTED_TOGETHER = 128
+"""Texts whose unknown tokens are counted at once."""
 CHUNK_TOKENS = 4_000_000
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -72,6 +75,32 @@ def unknown_lines(sets: Mapping[str, Sequence[Example]], tokenizer: Tokenizer) -
         where = f"{name}{f' ({len(chosen):,} of {len(examples):,} examples)' if len(chosen) < len(examples) else ''}: " if name else ""
         lines += [at_start(where, line) for line in unknown.lines()]
     return lines
+
+
+class OneOrTwoTexts(Protocol):
+    """An input of a model (see `electra.inference.text_io.Text`)."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def pair(self) -> str | None: ...
+
+
+T = TypeVar("T", bound=OneOrTwoTexts)
+
+
+def reporting(items: Iterable[T], tokenizer: Tokenizer) -> Iterator[T]:
+    """The same texts; after the last the share of their tokens that are unknown, and which words, on standard error."""
+    unknown, waiting = UnknownWords(tokenizer), list[str]()
+    for item in items:
+        waiting += [item.text, item.pair or ""]
+        if len(waiting) >= REPORTED_TOGETHER:
+            unknown.add(waiting)
+            waiting = []
+        yield item
+    unknown.add(waiting)
+    for line in unknown.lines():
+        say(line)
 
 
 def in_pretraining(dev: Sequence[Example], folders: Sequence[Path]) -> str | None:

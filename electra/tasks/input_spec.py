@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,8 @@ PRETRAINING = "electra_pretraining"
 """Key in the config.json of a pre-trained model: how its run evaluates itself (see `electra.pretraining.evaluate`)."""
 OPTIONS = ("truncate", "token_segment", "constrained", "stride", "max_query_length", "max_answer_length", "null_threshold")
 """Options that a flag may set. Others are the task's own, such as whether a question may have no answer."""
+COLUMNS = "columns"
+"""Option of a custom task: the columns it reads."""
 FOUND = ("tag_scheme",)
 """Options that training finds in its data."""
 SHORTEST = 8
@@ -198,6 +201,24 @@ def cross_encoder(folder: Path) -> dict[str, Any]:
     if (name := values.get("default_prompt_name")) is not None and read_general(values, folder / GENERAL)["prompts"][name]:
         raise UserError(f"{folder / GENERAL}: default_prompt_name {name!r} puts a prompt before every text, which is not supported; set it to null")
     return {"sentence_transformers": {"activation_fn": values.get("activation_fn")}}
+
+
+def recorded_columns(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """config.json -> the columns of the custom table that its model was fine-tuned on ('text', 'text_pair', 'label', ...); None: not known."""
+    found = find_record(values).get(COLUMNS)
+    return found if isinstance(found, dict) else None
+
+
+def columns_of(folder: Path) -> dict[str, Any] | None:
+    """A checkpoint's folder, or an artifact (a folder or a zip) -> its `recorded_columns`."""
+    try:
+        if folder.is_dir():
+            return recorded_columns(json.loads((folder / "config.json").read_text(encoding="utf-8-sig")))
+        with zipfile.ZipFile(folder) as archive:
+            name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "config.json")
+            return recorded_columns(json.loads(archive.read(name)))
+    except (OSError, ValueError, AttributeError, StopIteration, zipfile.BadZipFile):
+        return None
 
 
 def tokenizer_limit(folder: Path) -> int:

@@ -211,7 +211,7 @@ def test_a_failed_prepare_leaves_no_folder(shards: Path, tmp_path: Path, capsys:
     (tmp_path / "rows.jsonl").write_text('{"review": "the cat ran home"}\n')
     assert main([*prepare, str(tmp_path / "rows.jsonl")]) == 2
     assert "review" in capsys.readouterr().err and not (tmp_path / "out").exists()
-    assert main([*prepare, str(tmp_path / "rows.jsonl"), "--text-field", "review"]) == 0
+    assert main([*prepare, str(tmp_path / "rows.jsonl"), "--text", "review"]) == 0
 
 
 # ---- unknown tokens ----

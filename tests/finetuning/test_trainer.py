@@ -356,7 +356,7 @@ def test_the_same_path_is_the_best_model_whatever_the_flags(
     run, more = tmp_path / "run", ("--num-train-steps", "2", *(() if "--search" in flags else ("--seeds", "2")))
     command = _command(start, reviews, run, *more, *flags)
     assert cli.main(command) == 0 and cli.main([*command, "--resume"]) == 0
-    assert resolve.resolve(run) == run / "best" and cli.main(["predict", str(run), "--text", "a good film"]) == 0
+    assert resolve.resolve(run) == run / "best" and cli.main(["predict", str(run), "a good film"]) == 0
     found = describe(str(run))
     assert found["status"] == "finished" and found["best"] == str(run / "best") and found["scores"]["task"] == "own"
     assert len(found["scores"]["scores"]["accuracy"]["each"]) == (1 if "--search" in flags else 2)

@@ -130,7 +130,7 @@ def test_a_discriminator_and_its_generator_with_padded_tables(generator_rows: in
             for item in corruption.replacements:
                 assert item.sampled in vocabulary() and all(token in vocabulary() for token, _ in item.proposals)
                 assert sum(probability for _, probability in item.proposals) <= 1 + 1e-6
-    assert cli.main(["detect", str(folder), "--text", text, "--corrupt", "--json"]) == 0
+    assert cli.main(["detect", str(folder), text, "--corrupt", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["replacements"]
     with in_thread("m", places={"m": folder}) as served:
         assert call(served.url, "/corrupt", {"inputs": text}).status == 200
@@ -139,7 +139,7 @@ def test_a_discriminator_and_its_generator_with_padded_tables(generator_rows: in
 def test_a_generator_with_fewer_rows_than_tokens_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = saved(tmp_path / "m", "ElectraForPreTraining")
     saved(folder / "generator", "ElectraForMaskedLM", SIZE - 3)
-    assert cli.main(["detect", str(folder), "--text", "the chef", "--corrupt"]) == 2
+    assert cli.main(["detect", str(folder), "the chef", "--corrupt"]) == 2
     assert "another vocabulary" in capsys.readouterr().err
 
 

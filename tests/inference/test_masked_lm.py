@@ -112,7 +112,7 @@ WRONG = {
     '{"hypotheses": [3]}': "expected texts",
     '{"hypotheses": [{"text": "the", "score": "high"}]}': "'score' is 'high'",
     "[1]": "expected a JSON object",
-    "no json": "is not JSON",
+    "no json": "not valid JSON",
 }
 
 

@@ -167,12 +167,14 @@ def test_predict_reads_jsonl_and_writes_jsonl(tmp_path: Path, capsys: pytest.Cap
     file = tmp_path / "texts.jsonl"
     records = [{"review": "good\tfilm\n", "other": "bad"}, {"review": "dull"}]
     file.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
-    argv = ["predict", str(checkpoints()["classifier"]), str(file), "--text-field", "review", "--pair-field", "other", "--json"]
+    argv = ["predict", str(checkpoints()["classifier"]), str(file), "--text", "review", "--text-pair", "other", "--json"]
     found = [json.loads(line) for line in run(capsys, *argv)]
     wanted = classifier.predict([("good\tfilm\n", "bad"), "dull"])
     assert [f["label"] for f in found] == [p.label for p in wanted]
     assert [f["probabilities"] for f in found] == [pytest.approx(p.probabilities, abs=1e-6) for p in wanted]
-    assert found[0]["text_pair"] == "bad" and "text_pair" not in found[1]
+    assert [{key: f[key] for key in f if key in records[0]} for f in found] == records
+    old = ["--text-field" if word == "--text" else "--pair-field" if word == "--text-pair" else word for word in argv]
+    assert [json.loads(line) for line in run(capsys, *old)] == found, "the deprecated names"
     columns = run(capsys, *argv[:-1])  # tabs and line ends inside a text do not break the table
     assert columns[0].split("\t")[2:] == ["good film", "bad"]
 

@@ -126,10 +126,20 @@ def test_predict_prints_answers(plain: Path, joint: Path, tmp_path: Path, capsys
     assert cli.main(["predict", str(plain), str(tmp_path / "q.jsonl"), "--json"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["context"] == context and row["answer"] == context[row["start"] : row["end"]] == "River" and 0.5 < row["probability"] <= 1
-    (tmp_path / "q.tsv").write_text("where ?\twe ate at the house one two\nwhere ?\twe ate soup one two old\n")
+    pairs = "where ?\twe ate at the house one two\nwhere ?\twe ate soup one two old\n"
+    (tmp_path / "q.tsv").write_text(pairs)
+    assert cli.main(["predict", str(joint), str(tmp_path / "q.tsv")]) == 2
+    error = capsys.readouterr().err
+    assert (
+        "no column 'question'" in error and "add a header line if the file has none; a file with a text per line and no header ends in .txt" in error
+    )
+    assert cli.main(["predict", str(joint), str(tmp_path / "q.tsv"), "--input-format", "lines"]) == 0
+    headless = capsys.readouterr().out
+    (tmp_path / "q.tsv").write_text("question\tcontext\n" + pairs)
     assert cli.main(["predict", str(joint), str(tmp_path / "q.tsv")]) == 0
-    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [(line[0], line[2]) for line in lines] == [("house", "where ?"), ("", "where ?")]
+    out = capsys.readouterr().out
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [(line[0], line[2]) for line in lines] == [("house", "where ?"), ("", "where ?")] and out == headless
     (tmp_path / "q.txt").write_text("where ?\n")
     assert cli.main(["predict", str(plain), str(tmp_path / "q.txt")]) == 2
     assert "question 1 has no context" in capsys.readouterr().err

@@ -213,11 +213,11 @@ def test_predict_reads_lists_of_words_and_writes_json(
 ) -> None:
     file = tmp_path / "words.jsonl"
     file.write_text('{"words": ["the", "New\\tYork"]}\n{"words": "the chef."}\n')
-    assert main(["predict", str(folder), str(file), "--text-field", "words", "--json"]) == 0
+    assert main(["predict", str(folder), str(file), "--text", "words", "--json"]) == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert [word["word"] for word in first["words"]] == ["the", "New\tYork"] and [w["word"] for w in second["words"]] == ["the", "chef", "."]
     assert set(first) == {"text", "words", "entities", "windows"} and set(first["words"][0]) == {"word", "tag", "probability", "start", "end"}
-    assert main(["predict", str(folder), str(file), "--text-field", "words"]) == 0
+    assert main(["predict", str(folder), str(file), "--text", "words"]) == 0
     assert capsys.readouterr().out.split("\n")[1].startswith("New York\t")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the chef")))
     assert main(["predict", str(folder)]) == 0
@@ -227,7 +227,7 @@ def test_predict_reads_lists_of_words_and_writes_json(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"text": ["a"]}\n{"txt": ["a"]}\n', "line 2: no field 'text'; did you mean 'txt'?"),
+        ("a.jsonl", '{"text": ["a"]}\n{"txt": ["a"]}\n', "line 2: no column 'text' (did you mean 'txt'?"),
         ("a.jsonl", '{"text": [1]}\n', "neither a text nor a list of words"),
         ("a.txt", "", "empty"),
         ("a.txt", "a\0b", "binary"),

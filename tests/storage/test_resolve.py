@@ -59,7 +59,7 @@ def test_folders_that_are_not_runs_hold_no_model(tmp_path: Path) -> None:
 def test_runs_of_version_0_1(run: str, models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     found = describe(str(RUNS / run))
     assert found["status"] == "finished" and found.get("models", []) == [str(RUNS / run / model) for model in models]
-    assert cli.main(["predict", str(RUNS / run), "--text", "a good film"]) == (2 if len(models) > 1 else 0)
+    assert cli.main(["predict", str(RUNS / run), "a good film"]) == (2 if len(models) > 1 else 0)
     assert ("has the models of 2 tasks" in capsys.readouterr().err) == (len(models) > 1)
 
 
