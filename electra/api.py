@@ -438,8 +438,8 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     from electra.benchmark.measure import MeasurementPlan
     from electra.inference.predictor import open_fine_tuned
     from electra.tasks.data_warnings import unknown_lines
-    from electra.tasks.evaluate import data_place, named_task, read_labelled, resolved_task, with_trained_columns
-    from electra.tasks.input_spec import recorded_columns
+    from electra.tasks.evaluate import data_place, named_task, read_labelled, resolved_task
+    from electra.tasks.input_spec import recorded_columns, with_trained_columns
 
     names = (*ColumnSettings.__dataclass_fields__, "max_length", "truncate", "labels")
     columns = {name: value for name, value in config.given(settings).items() if name in names}
@@ -563,8 +563,7 @@ def _labelled_data(settings: CompareSettings) -> EvaluateSettings:
     out = EvaluateSettings(model=settings.models[0], data=(settings.data,), **values | {"task": settings.task, "split": settings.split})
     if settings.task != "own":
         return out
-    from electra.tasks.evaluate import with_trained_columns
-    from electra.tasks.input_spec import columns_of
+    from electra.tasks.input_spec import columns_of, with_trained_columns
 
     try:
         first = Path(settings.models[0]) if Path(settings.models[0]).is_file() else resolve.resolve(settings.models[0])

@@ -20,7 +20,7 @@ from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns, read_tagged
 from electra.tasks.custom import Columns, own_task, resolve_metric
-from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded, recorded_columns
+from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded, recorded_columns, with_trained_columns
 from electra.tasks.question_metrics import score_file
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.tagging import scores_by_type, tagging_task
@@ -300,20 +300,6 @@ def resolved_task(task: Task, settings: EvaluateSettings, head: Head) -> tuple[T
     if task.name == "tagging":
         return resolve_metric(task, head), head if head.kind == "tagging" else Head(kind="tagging")
     return task, task.head([])
-
-
-def with_trained_columns(settings: EvaluateSettings, trained: Mapping[str, Any] | None) -> EvaluateSettings:
-    """The settings, with the columns of the model's training in place of those that were not given."""
-    given = config.given(settings)
-    labels = {"label", "label_columns"}
-    known: dict[str, Any] = {}
-    for name, value in (trained or {}).items():
-        if name not in given and not (name in labels and labels & given.keys()):
-            known[name] = tuple(value) if isinstance(value, list) else value
-    out = replace(settings, **known)
-    if hasattr(settings, "_given"):
-        object.__setattr__(out, "_given", settings._given)
-    return out
 
 
 def own_with(settings: EvaluateSettings, place: Path, head: Head) -> Task:

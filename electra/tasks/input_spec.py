@@ -209,6 +209,20 @@ def recorded_columns(values: Mapping[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def with_trained_columns(settings: EvaluateSettings, trained: Mapping[str, Any] | None) -> EvaluateSettings:
+    """The settings, with the columns of the model's training in place of those that were not given."""
+    given = config.given(settings)
+    labels = {"label", "label_columns"}
+    known: dict[str, Any] = {}
+    for name, value in (trained or {}).items():
+        if name not in given and not (name in labels and labels & given.keys()):
+            known[name] = tuple(value) if isinstance(value, list) else value
+    out = dataclasses.replace(settings, **known)
+    if hasattr(settings, "_given"):
+        object.__setattr__(out, "_given", settings._given)
+    return out
+
+
 def columns_of(folder: Path) -> dict[str, Any] | None:
     """A checkpoint's folder, or an artifact (a folder or a zip) -> its `recorded_columns`."""
     try:
