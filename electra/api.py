@@ -487,7 +487,7 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
     if not settings.models:
         raise UserError("nothing to compare: give a model, and artifacts of it")
-    settings = dataclasses.replace(settings, task=settings.task or _task_of(settings.models[0]))
+    settings = dataclasses.replace(settings, task=settings.task or _task_of(settings.models))
     threads = len(environment.choose_cores(settings.threads))
     if settings.output is not None:
         require("matplotlib", "runtime")  # before minutes of measuring
@@ -516,22 +516,28 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     return found
 
 
-def _task_of(source: str) -> str:
-    """The task that a model was fine-tuned on.
+def _task_of(sources: Sequence[str]) -> str:
+    """The task that models were fine-tuned on.
 
     Raises:
-        UserError: no such model, or it does not say.
+        UserError: no such model; the first does not say, or others say another.
     """
     from electra.bundled import located
     from electra.inference.artifact import is_artifact, read_manifest
 
-    if is_artifact(place := located(source)):
-        found = read_manifest(place).get("task")
-    else:
-        found = json.loads((resolve.resolve(source) / "config.json").read_text(encoding="utf-8")).get("finetuning_task")
-    if not isinstance(found, str) or not found:
-        raise UserError(f"{source} does not say which task it was fine-tuned on; give --task TASK")
-    return found
+    found: dict[str, str] = {}
+    for source in sources:
+        if is_artifact(place := located(source)):
+            name = read_manifest(place).get("task")
+        else:
+            name = json.loads((resolve.resolve(source) / "config.json").read_text(encoding="utf-8")).get("finetuning_task")
+        if isinstance(name, str) and name:
+            found[source] = name
+    if sources[0] not in found:
+        raise UserError(f"{sources[0]} does not say which task it was fine-tuned on; give --task TASK")
+    if len(set(found.values())) > 1:
+        raise UserError(f"the models were fine-tuned on different tasks ({', '.join(f'{k}: {v}' for k, v in found.items())}); give --task TASK")
+    return found[sources[0]]
 
 
 def _kept_in(settings: CompareSettings) -> list[str]:

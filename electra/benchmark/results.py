@@ -78,7 +78,10 @@ class Comparison:
         lines += [
             f"Each in its own process, {_threads(self.threads)} pinned to as many cores; runs in random order; "
             f"{self.calls} timed calls of each kind after warm-up, from text to answer, the tokenizer included.",
-            f"'padded': every input padded to {padded} tokens, all of them computed; otherwise real lengths, batches grouped by length.",
+            *(
+                [f"'padded': every input padded to {padded} tokens, all of them computed; otherwise real lengths, batches grouped by length."]
+                * bool(padded)
+            ),
             "95% intervals: Wilson's for accuracy, otherwise a bootstrap. (=): within noise of the reference: the interval of the difference "
             "contains 0, that of the ratio of medians 1; repetitions of texts per second overlap.",
         ]
@@ -270,6 +273,7 @@ def check_chart(path: Path) -> None:
         raise UserError(f"--chart {path}: expected a file that ends in {', '.join(CHART_FORMATS)}")
     if path.is_dir():
         raise UserError(f"--chart {path}: is a folder; give a file")
+    atomic.writable(path)
 
 
 def draw(found: Comparison, output: Path) -> None:

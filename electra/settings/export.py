@@ -139,7 +139,7 @@ class CompareSettings(ColumnSettings):
     data: str
     """The task's folder, or one labelled file."""
     task: str | None = None
-    """Task they were fine-tuned on; default: the one that the first model names."""
+    """Task they were fine-tuned on; default: the one that the models name."""
     python: tuple[str, ...] = ()
     """Interpreters of other environments on this machine (OTHER/bin/python): the models are measured in each as well, with its electra and its
     packages, in turns. Default: none."""

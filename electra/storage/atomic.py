@@ -170,6 +170,15 @@ def fresh_output(path: Path | str, *, remedy: str) -> Path:
     path = Path(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UserError(f"{path} already exists; {remedy}")
+    return writable(path)
+
+
+def writable(path: Path) -> Path:
+    """`path` if it can be made.
+
+    Raises:
+        UserError: a folder above it is a file or cannot be written.
+    """
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"cannot write {path}: {above} is {'not writable' if above.is_dir() else 'not a folder'}; choose another path")

@@ -253,6 +253,7 @@ def test_the_extra_runtime_measures_and_draws(reviews: Path, tmp_path: Path) -> 
         (["--task", "sst3"], "did you mean 'sst2'"),
         (["--output", "{reviews}"], "already exists"),
         (["--keep"], "none of the models is an artifact of yours"),
+        (["--chart", "/dev/null/chart.png"], "cannot write /dev/null/chart.png"),
         (["--chart", "chart.jpg"], "--chart chart.jpg: expected a file that ends in .png, .svg, .pdf"),
         (["--chart", "s3://charts/a.png"], "not a URL"),
         (["--output", "s3://tables/a"], "not a URL"),

@@ -57,6 +57,19 @@ def saved(reviews: Path, other: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+def test_the_task_is_that_of_the_models(reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, config in (("cola", {"finetuning_task": "cola"}), ("bare", {})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    for models, message in (
+        ([MODEL, str(tmp_path / "cola")], f"fine-tuned on different tasks ({MODEL}: sst2, {tmp_path / 'cola'}: cola); give --task TASK"),
+        ([str(tmp_path / "bare"), MODEL], "bare does not say which task it was fine-tuned on; give --task TASK"),
+    ):
+        assert cli.main(["compare", *models, "--data", str(reviews)]) == 2
+        assert message in capsys.readouterr().err
+    assert cli.main(["compare", MODEL, "--data", str(reviews), "--calls", "3"]) == 2
+
+
 # ---- another interpreter ----
 
 
