@@ -25,8 +25,10 @@ def run(settings: PushSettings) -> None:
     if found.get("kind") == "run":
         best = found.get("best") or found.get("final") or " or ".join(found.get("models", ["its checkpoint folder"]))
         raise UserError(f"{folder} is a run, not a checkpoint; push {best}")
-    if found.get("kind") != "checkpoint":
-        raise UserError(f"{folder} is not a checkpoint folder (config.json, model.safetensors); give one such as runs/mini/final")
+    if found.get("kind") != "checkpoint" and found.get("layout") != "hub":
+        raise UserError(
+            f"{folder} is not a checkpoint folder (config.json, model.safetensors), nor one of build --layout hub; give one such as runs/mini/final"
+        )
     print(_upload(folder, settings, found))
 
 

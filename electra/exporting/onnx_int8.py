@@ -27,8 +27,8 @@ import numpy as np
 
 from electra import environment
 from electra.errors import require
-from electra.exporting.dense_graph import export_program
-from electra.exporting.onnx import FILE, OPSET, TOLERANCE, check, exported_model, fused_model, halve_weights, operations, quiet, write_model
+from electra.exporting.dense_graph import INPUTS, export_program
+from electra.exporting.onnx import FILE, OPSET, SEGMENTS, TOLERANCE, check, exported_model, fused_model, halve_weights, operations, quiet, write_model
 from electra.inference.artifact import HUB_FILES
 from electra.inference.runtimes import LENGTH_KEY, MODEL, PRECISION_KEY
 
@@ -92,12 +92,18 @@ def build_hub(job: Job) -> dict[str, float]:
     precision, computed in fp32. int8 and q8 are one model: signed weights of 7 bits, since the file may run on an x86 processor without VNNI.
     uint8 has unsigned weights of 8 bits, whose sums overflow nowhere.
     """
+    import onnx
     from onnxruntime.quantization import QuantType
 
     plain, found = exported_model(job.graph), {}
     plain.producer_name, plain.producer_version, plain.doc_string = "electra", "", ""
     for node in plain.graph.node:
         node.doc_string = ""
+    if not job.tokenizer.settings.segments:
+        # Its clients have nothing to feed here: all is segment 0.
+        (unused,) = (port for port in plain.graph.input if port.name == SEGMENTS)
+        plain.graph.input.remove(unused)
+        plain.graph.node.insert(0, onnx.helper.make_node("Sub", [INPUTS[0], INPUTS[0]], [SEGMENTS], name="segments"))
     for dtype in job.dtypes:
         model, tolerance = copy.deepcopy(plain), np.inf
         if dtype == "fp32":

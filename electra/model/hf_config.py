@@ -329,7 +329,7 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / single]
         if (folder / index).is_file():
             return _shards(folder / index)
-    if (folder / "artefact.json").exists():
+    if (folder / "artefact.json").exists() or any(folder.glob("onnx/*.onnx")):
         raise UserError(f"{folder} has no weights: it is an artifact for inference; give the checkpoint it was built from")
     check_form(folder)
     others = sorted(path.name for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".gguf"))

@@ -49,15 +49,16 @@ class ConvertSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PushSettings(Settings):
-    """Upload a checkpoint to the Hugging Face hub.
+    """Upload a checkpoint, or what 'build --layout hub' made of one, to the Hugging Face hub.
 
     Examples:
       electra push runs/sst2/best --name me/electra-mini-sst2
       electra push runs/mini/final --name me/electra-mini --private
+      electra push sst2-onnx --name me/electra-mini-sst2-onnx
     """
 
     path: Path = argument()
-    """Checkpoint folder."""
+    """Checkpoint folder, or a folder of 'electra build --layout hub'."""
     name: str
     """Repository on the hub, OWNER/NAME."""
     private: bool = False

@@ -19,6 +19,8 @@ import torch
 from built_models import ARCHITECTURES, checkpoint
 from conformance import case, conforms
 from tiny_models import SHAPE, TEXTS, checkpoints, oracle, vocabulary
+from tokenizer_folders import JSON, NAMES, trained, write
+from tokenizers import decoders, normalizers, pre_tokenizers
 
 import electra
 from electra import cli
@@ -95,6 +97,48 @@ def test_only_a_cut_row_gets_its_last_separator_back() -> None:
     np.testing.assert_allclose(logits(ended, padded)[0], logits(ended, padded)[1], atol=1e-4)
 
 
+# ---- public reports ----
+
+
+@conforms(form="a tokenizer without segments: no input token_type_ids", where="onnxruntime", outcome="exact", section="clients")
+def test_a_model_asks_for_no_segments_where_its_tokenizer_makes_none(tmp_path: Path) -> None:
+    """optimum#1500, #1758, #2062: an exported BERT with XLM-R's tokenizer failed, "Required inputs (['token_type_ids']) are missing"."""
+    transformers = pytest.importorskip("transformers")
+    trained("Unigram", pre_tokenizers.Metaspace(), normalizers.NFKC(), decoders.Metaspace()).save(str(tmp_path / "tokenizer.json"))
+    write(tmp_path, tokenizer_config__json={**JSON, **NAMES, "model_input_names": ["input_ids", "attention_mask"]})
+    model = hf_forms.make("BertForSequenceClassification", tmp_path, **SHAPE | {"vocab_size": load_tokenizer(tmp_path).vocab_size})
+    folder = hub(tmp_path, *HUB_FILES)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    texts = ["the quick brown Fox", "naïve café, isn't it?"]
+    feed = dict(tokenizer(texts, ["he said", "and English"], padding=True, return_tensors="pt"))
+    with torch.no_grad():
+        expected = model(**feed).logits
+    for dtype, atol in {"fp32": 1e-4, "fp16": 0.02, "q8": 0.5, "int8": 0.5, "uint8": 0.5}.items():
+        session = onnxruntime.InferenceSession(folder / HUB_FILES[dtype], providers=["CPUExecutionProvider"])
+        found = session.run(["logits"], {name: values.numpy() for name, values in feed.items()})[0]
+        np.testing.assert_allclose(found, expected, atol=atol)
+    ours = load(folder).backend.class_logits([inputs_of(tmp_path, text, "he said") for text in texts[:1]])
+    np.testing.assert_allclose(ours, expected[:1], atol=1e-4)
+
+
+def inputs_of(source: Path, *texts: str) -> Any:
+    """A text or a pair as the input of a backend."""
+    tokenizer = load_tokenizer(source)
+    ids, segments = tokenizer.wrap(*tokenizer.encode(list(texts)))
+    return type("Input", (), {"ids": ids, "segments": segments})
+
+
+@conforms(form="8-bit weights on x86 without VNNI", where="onnxruntime", outcome="exact", section="clients")
+def test_weights_of_8_bits_overflow_on_no_processor() -> None:
+    """onnxruntime#6004, #5849: an int8 BERT answered wrongly on processors without VNNI, where sums of two products saturate 16 bits."""
+    for dtype in ("q8", "int8", "uint8"):
+        model = onnx.load(str(hub(checkpoints()["classifier"], *HUB_FILES) / HUB_FILES[dtype])).graph
+        tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.initializer}
+        weights = [tensors[node.input[1]] for node in model.node if node.op_type == "MatMulInteger"]
+        assert len(weights) == 13 and {str(values.dtype) for values in weights} == {"uint8" if dtype == "uint8" else "int8"}
+        assert dtype == "uint8" or max(np.abs(values.astype(int)).max() for values in weights) <= 64
+
+
 # ---- the commands ----
 
 
@@ -164,6 +208,19 @@ def test_inspect_describes_and_verify_and_keep_say_what_is_missing(capsys: pytes
         write_measurements(folder, [])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "{0}", "--task", "sst2", "--data", "x", "--keep"], "none of the models is an artifact of yours with an artefact.json"),
+        (["convert", "{0}", "new"], "has no weights: it is an artifact for inference; give the checkpoint"),
+        (["build", "{0}", "--layout", "hub", "--output", "new"], "is an artifact already; give the checkpoint"),
+    ],
+)
+def test_commands_that_need_more_than_the_folder(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([word.format(hub(checkpoints()["classifier"])) for word in words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def exported(kind: str, folder: Path, **config: Any) -> Any:
     """A model of `transformers` as optimum exports it: the head's outputs alone."""
     model = hf_forms.make(kind, folder, **SHAPE, **config, vocab_size=len(vocabulary()))
@@ -186,12 +243,10 @@ def exported(kind: str, folder: Path, **config: Any) -> Any:
 @conforms(form="someone's ONNX folder (no weights of PyTorch): QA", where="load", outcome="exact", section="clients")
 def test_other_peoples_question_answering(tmp_path: Path) -> None:
     model = exported("BertForQuestionAnswering", tmp_path)
-    built, tokenizer = load(tmp_path), load_tokenizer(tmp_path)
-    ids, segments = tokenizer.wrap(*tokenizer.encode(["who cooked ?", "the chef cooked a meal"]))
-    piece = type("Input", (), {"ids": ids, "segments": segments})
+    built, piece = load(tmp_path), inputs_of(tmp_path, "who cooked ?", "the chef cooked a meal")
     with torch.no_grad():
-        expected = model(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long), torch.tensor([segments]))
-    (found,) = built.backend.span_outputs([piece])  # type: ignore[list-item]
+        expected = model(torch.tensor([piece.ids]), torch.ones(1, len(piece.ids), dtype=torch.long), torch.tensor([piece.segments]))
+    (found,) = built.backend.span_outputs([piece])
     np.testing.assert_allclose(found.T, [expected.start_logits[0], expected.end_logits[0]], atol=1e-4)
     with pytest.raises(UserError, match="has no output last_hidden_state, its model returns end_logits, start_logits"):
         built.embed(["the chef"])
