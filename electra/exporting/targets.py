@@ -329,10 +329,29 @@ def build_hub_folder(
             (folder / "generator").mkdir()
             options["generator"] = _build_hub_part(generator, folder / "generator", tokenizer, dtypes, say)
         save_modules(modules, folder, checkpoint.config.hidden_size, trained_length(checkpoint))
-        card = onnx_card(output.name, _short(source), checkpoint.architecture, checkpoint.hf_config, _hub_files(folder, options["dtypes"]))
+        limits = _vectors_beyond_pooling(modules)
+        for line in limits:
+            say(line)
+        card = onnx_card(
+            output.name,
+            _short(source),
+            checkpoint.architecture,
+            checkpoint.hf_config,
+            _hub_files(folder, options["dtypes"]),
+            pooling="cls" if modules.pooling.modes == ("cls",) else "mean",
+            limits=limits,
+        )
         (folder / "README.md").write_text(card, encoding="utf-8")
     command = f"electra build {_short(source)} --layout hub --output {output.name}"
     return read_manifest(output) | {"build": _build_record(command, start, options)}
+
+
+def _vectors_beyond_pooling(modules: SentenceModules) -> list[str]:
+    """A line where sentence-transformers' vectors are more than `pooling` mean or cls and `normalize`, which is all that transformers.js has."""
+    parts = {module.kind for module in modules.later} | set(modules.pooling.modes)
+    if (parts <= {"mean", "Normalize"} or parts <= {"cls", "Normalize"}) and not (modules.truncate_dim or modules.prompt()):
+        return []
+    return [f"transformers.js does not make the {modules.describe()}; sentence-transformers and `electra embed` do."]
 
 
 def _build_hub_part(

@@ -53,7 +53,7 @@ ONNX_CALLS = {
     "token-classification": "await run('Ada Lovelace lived in London', { aggregation_strategy: 'simple' })",
     "question-answering": "await run('who cooked?', 'the chef cooked the meal')",
     "fill-mask": "await run('the chef [MASK] the meal')",
-    "feature-extraction": "await run(['one text', 'another text'], { pooling: 'mean', normalize: true })",
+    "feature-extraction": "await run(['one text', 'another text'], { pooling: 'POOLING', normalize: true })",
 }
 """The hub's task -> a call of its pipeline in transformers.js."""
 REGRESSION_CALL = """import { AutoModelForSequenceClassification, AutoTokenizer } from '@huggingface/transformers';
@@ -109,8 +109,25 @@ def uploaded_card(name: str, found: Mapping[str, Any]) -> str:
     return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(HEADS.get(found["architecture"], "")))
 
 
-def onnx_card(name: str, source: str, architecture: str, config: Mapping[str, Any], files: Sequence[tuple[str, str, int, float]]) -> str:
-    """The card of a folder for the hub, built from `source`: how to run it, and (dtype, file, size in bytes, largest difference) of its files."""
+def onnx_card(
+    name: str,
+    source: str,
+    architecture: str,
+    config: Mapping[str, Any],
+    files: Sequence[tuple[str, str, int, float]],
+    *,
+    pooling: str = "mean",
+    limits: Sequence[str] = (),
+) -> str:
+    """The card of a folder for the hub, built from `source`: how to run it.
+
+    Args:
+        name: the folder's.
+        source, architecture, config: of the checkpoint.
+        files: (dtype, file, size in bytes, largest difference of a logit) of each.
+        pooling: of its vectors, as transformers.js names it.
+        limits: what else transformers.js does otherwise.
+    """
     tag = PIPELINE_TAGS.get(HEADS[architecture], "feature-extraction")
     call = f"const run = await pipeline('{tag}', 'NAME', {{ dtype: 'fp32' }});\nconsole.log({ONNX_CALLS[tag]});"
     code = f"import {{ pipeline }} from '@huggingface/transformers';\n\n{call}"
@@ -119,8 +136,10 @@ def onnx_card(name: str, source: str, architecture: str, config: Mapping[str, An
     about = f"`{source}` ({architecture}) for ONNX Runtime, made by `electra build --layout hub`. In JavaScript:\n\n```js\n{code}\n```"
     rows = "\n".join(f"| {dtype} | `{file}` | {data_size(size)} | {difference:.2g} |" for dtype, file, size, difference in files)
     table = "| dtype | file | size | largest difference of a logit |\n| --- | --- | ---: | ---: |\n" + rows
-    sections = {"Files": f"{table}\n\nThe difference is that from PyTorch in fp32, on random ids.", "Limits": ONNX_LIMITS}
-    return model_card(name, about.replace("NAME", name), sections, tags=("electra", "onnx"), pipeline_tag=tag, library="transformers.js")
+    sections = {"Files": f"{table}\n\nThe difference is that from PyTorch in fp32, on random ids.", "Limits": "\n\n".join([*limits, ONNX_LIMITS])}
+    return model_card(
+        name, about.replace("NAME", name).replace("POOLING", pooling), sections, tags=("electra", "onnx"), pipeline_tag=tag, library="transformers.js"
+    )
 
 
 def model_card(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -250,6 +251,24 @@ def test_feature_extraction(source: Callable[[], Path], inputs: Any, options: di
     if options.get("normalize"):
         expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
     np.testing.assert_allclose(values, expected, atol=1e-4)
+
+
+@conforms(form="a sentence-transformers folder: cls, Normalize", **CLIENT)
+def test_a_sentence_encoder(tmp_path: Path) -> None:
+    shutil.copytree(checkpoint("ElectraModel"), source := tmp_path / "encoder")
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    listed = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"} for i, (path, kind) in enumerate(kinds.items())
+    ]
+    (source / "1_Pooling").mkdir()
+    write(source, modules__json=json.dumps(listed))
+    write(source / "1_Pooling", config__json={"word_embedding_dimension": 32, "pooling_mode_cls_token": True})
+    folder, texts = hub(source), [*TEXTS[:2], LONG]
+    found = run("feature-extraction", folder, texts, pooling="cls", normalize=True)
+    expected = load(source, device="cpu").embed(texts)
+    np.testing.assert_allclose(np.reshape(found["data"], found["dims"]), expected, atol=1e-4)
+    np.testing.assert_allclose(load(folder).embed(texts), expected, atol=1e-4)
+    assert "{ pooling: 'cls', normalize: true }" in (folder / "README.md").read_text()
 
 
 # ---- tokenizers ----
