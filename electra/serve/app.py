@@ -192,7 +192,7 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
 
     named: dict[str, Any] = {"prefix": "/models/{name}", "dependencies": [Depends(name_of)]}
     app.include_router(routes.server)
-    for router in (routes.tei_router, routes.openai_router, routes.own_router, routes.hf_router):
+    for router in (routes.tei_router, routes.openai_router, routes.own_router, routes.hf_router, routes.health_router):
         app.include_router(router)
         app.include_router(router, **named)
     answer: dict[str, Any] = {

@@ -73,7 +73,7 @@ class Model:
         """GET /info, with the fields of text-embeddings-inference."""
         labels, spec = list(self.predictor.backend.labels), self.predictor.spec
         modules = self.predictor.modules
-        kind: dict[str, Any] = {"embedding": {"pooling": "+".join(modules.pooling.modes), "prompts": dict(modules.prompts)}}
+        kind: dict[str, Any] = {"embedding": {"pooling": "+".join(modules.pooling.modes)}}
         if self.role == "classifier":
             names = {"id2label": {str(i): label for i, label in enumerate(labels)}, "label2id": {label: i for i, label in enumerate(labels)}}
             kind = {"reranker" if len(labels) == 1 else "classifier": names}
@@ -87,6 +87,7 @@ class Model:
             "max_input_length": spec.max_length,
             "max_length": spec.max_length,
             "truncate": spec.truncate,
+            "prompts": dict(modules.prompts) if modules.declared else {},
             "max_batch_tokens": limits.max_batch_tokens,
             "max_batch_requests": None,
             "max_client_batch_size": limits.max_texts,

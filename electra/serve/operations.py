@@ -70,6 +70,8 @@ class Operation:
 
     name: ClassVar[str] = ""
     """As in the metrics and the log."""
+    needs: ClassVar[str] = ""
+    """What a model must be, where its name does not say it."""
 
     @property
     def alone(self) -> bool:
@@ -120,6 +122,7 @@ class Rerank(Classify):
     """(query, text) -> the only output of a cross-encoder."""
 
     name: ClassVar[str] = "rerank"
+    needs: ClassVar[str] = "; a re-ranker is a classifier of one output"
     transform: Transform = "sigmoid"
 
     def prepare(self, predictor: Predictor, item: Text, max_tokens: int) -> PreparedText:

@@ -413,6 +413,7 @@ INFER_BODY = {
 
 own_router = APIRouter(tags=["electra"], responses=ERROR_RESPONSES)
 server = APIRouter(tags=["server"], responses={401: ERROR_RESPONSES[401]})
+health_router = APIRouter(tags=["server"], responses={code: ERROR_RESPONSES[code] for code in (401, 404)})
 
 
 @own_router.post("/detect", response_model=list[list[DetectedToken]], summary="Detect replaced tokens")
@@ -439,13 +440,14 @@ async def describe_model(request: Request) -> Response:
     return as_json(model_of(request).describe())
 
 
-@server.get(
+@health_router.get(
     "/health",
     responses={200: {"description": "Requests are taken"}, 503: {"model": Error, "description": "Shutting down, or broken"}},
     summary="Whether requests are taken",
 )
 async def health(request: Request) -> Response:
-    """Whether requests are taken. Needs no token."""
+    """Whether requests are taken. At the root it needs no token."""
+    model_of(request)
     if not serving_of(request).healthy:
         raise RequestError(503, "unhealthy", "unhealthy", 1)
     return as_json({"status": "ok"})

@@ -431,6 +431,7 @@ class Info(BaseModel):
     max_input_length: int
     max_length: int
     truncate: str
+    prompts: dict[str, str] = Field(description="Prompts of a sentence-transformers folder, by name.")
     max_batch_tokens: int
     max_batch_requests: int | None = None
     max_client_batch_size: int

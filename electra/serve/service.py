@@ -128,7 +128,9 @@ class Serving:
     def _check(self, model: Model, operation: Operation, items: Sequence[Any]) -> None:
         if not operation.immediate and operation.name not in model.abilities:
             able = ", ".join(sorted(model.abilities))
-            raise RequestError(424, f"model '{model.name}' (a {model.role}) has no answer to '{operation.name}'; it can: {able}", "ability")
+            raise RequestError(
+                424, f"model '{model.name}' (a {model.role}) has no answer to '{operation.name}'; it can: {able}{operation.needs}", "ability"
+            )
         if not items:
             raise RequestError(400, "`inputs` cannot be empty", "empty")
         if len(items) > self.limits.max_texts:

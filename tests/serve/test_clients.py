@@ -309,6 +309,30 @@ def test_decode(served: Served, texts: Any, more: dict[str, Any]) -> None:
     assert found == [tokenizer().decode(ids(text), **more) for text in ([texts] if isinstance(texts, str) else texts)]
 
 
+CUT = {"truncate": None, "truncation_direction": "right"}
+FIELDS: dict[str, dict[str, Any]] = {
+    "/embed": {"inputs": ..., **CUT, "prompt_name": None, "normalize": True, "dimensions": None},
+    "/embed_all": {"inputs": ..., **CUT, "prompt_name": None},
+    "/embed_sparse": {"inputs": ..., **CUT, "prompt_name": None},
+    "/predict": {"inputs": ..., **CUT, "raw_scores": False},
+    "/rerank": {"query": ..., "texts": ..., **CUT, "raw_scores": False, "return_text": False},
+    "/tokenize": {"inputs": ..., "add_special_tokens": True, "prompt_name": None},
+    "/decode": {"ids": ..., "skip_special_tokens": True},
+    "/v1/embeddings": {"input": ..., "model": None, "user": None, "encoding_format": "float", "dimensions": None},
+}
+"""Fields of the requests of text-embeddings-inference 1.9 and what its server takes where they are missing; ...: they must be there. Its document
+says false for `truncate`, its server does what `auto_truncate` says."""
+
+
+@pytest.mark.parametrize("route", [tei(route, form=f"{route}: names and defaults of fields") for route in FIELDS])
+def test_the_fields_are_those_of_text_embeddings_inference(served: Served, route: str) -> None:
+    document = call(served.url, "/openapi.json").json
+    name = document["paths"][route]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    schema = document["components"]["schemas"][name]
+    found = {key: ... if key in schema["required"] else value.get("default") for key, value in schema["properties"].items()}
+    assert found == FIELDS[route] and schema["additionalProperties"] is False
+
+
 @conforms(form="GET /info, /health, /metrics", where="TEI", outcome="exact", section="clients")
 def test_info(served: Served) -> None:
     """The fields of text-embeddings-inference's `Info`."""
@@ -406,7 +430,9 @@ def test_the_model_can_be_named(served: Served) -> None:
         tei_refused("/embed", {"inputs": [-1]}, 422, "token ids", form="/embed of negative ids"),
         tei_refused("/decode", {"ids": [99999]}, 422, "id 99999 is not in the vocabulary", form="/decode of ids outside of the vocabulary"),
         tei_refused("/decode", {"ids": []}, 400, "cannot be empty", form="/decode of an empty list"),
-        tei_refused("/rerank", {"query": "a", "texts": ["b"]}, 424, "'rerank'", form="/rerank of a model without classes"),
+        tei_refused(
+            "/rerank", {"query": "a", "texts": ["b"]}, 424, "a re-ranker is a classifier of one output", form="/rerank of a model without classes"
+        ),
         tei_refused("/models/classifier/rerank", {"query": "a", "texts": ["b"]}, 424, "'rerank'", form="/rerank of a classifier of several classes"),
         tei_refused("/models/ranker/rerank", {"query": "a", "texts": []}, 400, "`texts` cannot be empty", form="/rerank of no texts"),
         tei_refused(
@@ -540,6 +566,16 @@ def test_sentence_similarity(served: Served) -> None:
     wanted = [float(vector(SHORT) @ vector(text)) for text in (OTHER, SHORT)]
     np.testing.assert_allclose(at(served, "discriminator").sentence_similarity(SHORT, [OTHER, SHORT]), wanted, atol=1e-5)
     np.testing.assert_allclose(asyncio.run(at(served, "discriminator", wait=True).sentence_similarity(SHORT, [OTHER, SHORT])), wanted, atol=1e-5)
+
+
+@conforms(form="get_endpoint_info, health_check", where="InferenceClient", outcome="exact", section="clients")
+def test_the_hubs_client_asks_for_the_endpoint(served: Served) -> None:
+    from huggingface_hub import InferenceClient
+
+    for place, name in (("", "discriminator"), ("/models/tagger", "tagger"), ("/models/nobody", None)):
+        client = InferenceClient(model=served.url + place, provider="hf-inference")
+        assert client.health_check() is (name is not None)
+        assert name is None or client.get_endpoint_info()["model_id"] == name
 
 
 @pytest.mark.parametrize(
