@@ -24,7 +24,7 @@ from electra.inference.predictor import load
 from electra.inference.replaced_tokens import EncodedText
 
 WIDTH = 32
-TEXTS = ["the chef cooked the meal", "", "She walked home again, in the RAIN!", "an Épic naïve film " * 30]
+TEXTS = ["the chef cooked the meal", "", "She walked home again, in the RAIN!", "an Épic naïve film " * 30, "[UNK] or [MASK] ."]
 PATHS = {
     "old": "sentence_transformers.models.",
     "new": "sentence_transformers.sentence_transformer.modules.",
@@ -203,7 +203,8 @@ EXACT = [
     exact(of(MEAN, tokenizer_args={"model_max_length": 12}), {}, form="tokenizer_args: model_max_length"),
     exact(of(MEAN, processing_kwargs={"text": {"max_length": 14, "padding": "max_length"}}), {}, form="processing_kwargs: max_length of texts"),
     exact(left, {}, form="truncation_side left"),
-    exact(cased, {}, form="do_lower_case before a cased tokenizer"),
+    exact(cased, {}, form="do_lower_case before a cased tokenizer, special tokens written out"),
+    exact(of(MEAN, do_lower_case=False), {}, form="do_lower_case false next to an uncased tokenizer"),
     exact(prompted(), {"prompt_name": "query"}, form="prompt_name"),
     exact(prompted(), {"prompt_name": "document"}, form="prompt_name document, which every model has"),
     exact(prompted(default_prompt_name="query"), {}, form="default_prompt_name"),
