@@ -105,7 +105,9 @@ def tag_words(settings: PredictSettings) -> Iterator[AnsweredText]:
     tagged = counted(model.iterate_tags(sentences, constrained=settings.constrained), "texts", describe(model))
     for found, text in zip(tagged, again, strict=False):
         record = tagged_record(found)
-        flat = {"words": [word.word for word in found.words], "tags": [word.tag for word in found.words], "entities": record["entities"]}
         # What was read is part of the answer, and needs no second column of its name.
-        row = {name: value for name, value in text.row.items() if name not in record or name != (text.column or "text")}
+        read = {text.column or "text"} & record.keys()
+        row = {name: value for name, value in text.row.items() if name not in read}
+        flat = {"text": found.text} if "text" in read else {}
+        flat |= {"words": [word.word for word in found.words], "tags": [word.tag for word in found.words], "entities": record["entities"]}
         yield AnsweredText(text=dataclasses.replace(text, row=row), line=tagged_columns(found), record=record, columns=flat)

@@ -44,7 +44,7 @@ def score_texts(settings: ScoreSettings, file: str) -> Iterator[AnsweredText]:
     for found, text in zip(counted(model.iterate_scores(text.text for text in inputs), "texts", describe(model)), again, strict=False):
         value = found.per_token if settings.per_token else found.score
         line = f"{value:.4f}\t{len(found.tokens)}\t{' '.join(found.text.split())}\n"
-        record = found.to_dict() | {"per_token": found.per_token}
+        record = found.to_dict() | {"score": float(found.score), "per_token": found.per_token}
         del record["text"]  # is among the input's columns
         yield AnsweredText(text=text, line=line, record=record, columns={name: record[name] for name in ("score", "per_token", "num_tokens")})
 

@@ -209,23 +209,24 @@ def rows_below_header(name: str | Path, lines: Iterator[tuple[int, list[str]]]) 
 
 def _csv_rows(file: str | Path, wanted: Collection[str]) -> Iterator[tuple[int, Row]]:
     lines = numbered_lines(file, any_end=True)
-    head: list[tuple[int, str]] = []
-    for line in lines:
-        head.append(line)
-        if line[1].strip():
-            break
-    separator = _separator(head[-1][1], wanted) if head else ","
-    yield from rows_below_header(named(file), _records(chain(head, lines), named(file), separator))
+    number, header = next(((number, line) for number, line in lines if line.strip()), (1, ""))
+    records = _records(chain([(number, header)] if header else [], lines), named(file), _separator(header, wanted), number)
+    yield from rows_below_header(named(file), records)
+
+
+def csv_separator(file: str | Path, wanted: Collection[str]) -> str:
+    """The separator of a csv file, as `read_rows` finds it."""
+    return _separator(next((line for _, line in numbered_lines(file, any_end=True) if line.strip()), ""), wanted)
 
 
 def _separator(header: str, wanted: Collection[str]) -> str:
-    """The separator of a csv file: that by which the header shows most of the wanted columns, then the one of most columns."""
+    """That by which the header shows most of the wanted columns, then the one of most columns."""
     found = {separator: next(csv.reader([header.strip("\r\n")], delimiter=separator), []) for separator in SEPARATORS}
     return max(SEPARATORS, key=lambda separator: (sum(name in found[separator] for name in wanted), len(found[separator])))
 
 
-def _records(lines: Iterable[tuple[int, str]], name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines of csv -> (number of its first line, fields) of each row; a line of white space is none, as in pandas."""
+def _records(lines: Iterable[tuple[int, str]], name: str, separator: str, first: int = 1) -> Iterator[tuple[int, list[str]]]:
+    """Lines of csv, from number `first` on -> (number of its first line, fields) of each row; a line of white space is none, as in pandas."""
     # A whole document in one cell is usual; the default of 128 kB is not enough.
     csv.field_size_limit(max(LONGEST_LINE, csv.field_size_limit()))
     line = ""
@@ -236,12 +237,12 @@ def _records(lines: Iterable[tuple[int, str]], name: str, separator: str) -> Ite
             yield line
 
     reader = csv.reader(remembered(), delimiter=separator, strict=True)
-    start = 1
+    start = first
     try:
         for fields in reader:
             if len(fields) > 1 or (fields and line.strip()):
                 yield start, fields
-            start = reader.line_num + 1
+            start = first + reader.line_num
     except csv.Error as error:
         raise UserError(f'{name}, line {start}: not valid csv ({error}); quote fields as "..." and double inner quotes') from None
 

@@ -287,9 +287,13 @@ def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, fil
             sys.stdout.write(answer.line)
         return
     chosen = chosen or "jsonl"
-    rows = joined(answers, nested=chosen in ("json", "jsonl"))
+    first = next(answers)
+    rows = joined(itertools.chain([first], answers), nested=chosen in ("json", "jsonl"))
+    separator = "\t" if chosen == "tsv" else ","
+    if chosen == "csv" and settings.format == "input" and file != "-":
+        separator = tables.csv_separator(file, [first.text.column])
     if settings.output is None:
-        for line in table_lines(rows, chosen):
+        for line in table_lines(rows, chosen, separator):
             sys.stdout.write(line)
         return
     number = itertools.count()
@@ -299,7 +303,7 @@ def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, fil
             _write_parquet(temporary, counted, None if isinstance(file, TypedText) or file == "-" else tables.arrow_schema(file))
         else:
             with temporary.open("w", encoding="utf-8", newline="") as stream:
-                stream.writelines(table_lines(counted, chosen))
+                stream.writelines(table_lines(counted, chosen, separator))
     total = next(number)
     print(json.dumps({"output": str(settings.output), "rows": total})) if as_json else say(f"{settings.output}: {total:,} rows")
 
@@ -325,14 +329,14 @@ def joined(answers: Iterable[AnsweredText], *, nested: bool) -> Iterator[dict[st
         say(f"the table has columns of the answers' names: the answers are {', '.join(names)}")
 
 
-def table_lines(rows: Iterable[Mapping[str, Any]], kind: str) -> Iterator[str]:
+def table_lines(rows: Iterable[Mapping[str, Any]], kind: str, separator: str = ",") -> Iterator[str]:
     """Rows -> the lines of a csv, tsv, jsonl or json file (one list).
 
     Raises:
         UserError: of csv and tsv, a row with a column that the first one does not have.
     """
     if kind in ("csv", "tsv"):
-        yield from _separated(rows, "," if kind == "csv" else "\t")
+        yield from _separated(rows, separator)
         return
     if kind == "jsonl":
         yield from (_as_json(row) + "\n" for row in rows)
@@ -350,7 +354,7 @@ def _as_json(row: Mapping[str, Any]) -> str:
     return json.dumps(plain, ensure_ascii=False, default=str)
 
 
-_QUOTED = {separator: re.compile(f'[{separator}"\r\n]|^\\s+$') for separator in ",\t"}
+_QUOTED = {separator: re.compile(f'[{separator}"\r\n]|^\\s+$') for separator in tables.SEPARATORS}
 
 
 def _separated(rows: Iterable[Mapping[str, Any]], separator: str) -> Iterator[str]:

@@ -68,7 +68,8 @@ class OutputSettings(Settings):
     output: Path | None = None
     """File for the input's columns with the answers': .csv, .tsv, .jsonl, .json or .parquet; default: print lines."""
     format: Literal["auto", "input", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
-    """Format of the output; 'input': that of the input; 'auto': by the suffix of --output. Without --output the table is printed."""
+    """Format of the output; 'input': that of the input, with its separator; 'auto': by the suffix of --output. Without --output the table is
+    printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
