@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 from electra.contracts import Prediction
 from electra.errors import UserError
@@ -108,6 +109,6 @@ def tag_words(settings: PredictSettings) -> Iterator[AnsweredText]:
         # What was read is part of the answer, and needs no second column of its name.
         read = {text.column or "text"} & record.keys()
         row = {name: value for name, value in text.row.items() if name not in read}
-        flat = {"text": found.text} if "text" in read else {}
+        flat: dict[str, Any] = {"text": found.text} if "text" in read else {}
         flat |= {"words": [word.word for word in found.words], "tags": [word.tag for word in found.words], "entities": record["entities"]}
         yield AnsweredText(text=dataclasses.replace(text, row=row), line=tagged_columns(found), record=record, columns=flat)
