@@ -131,6 +131,28 @@ def write_model(model: ModelProto, path: Path) -> None:
     onnx.checker.check_model(str(path), full_check=False)
 
 
+def share_tables(model: ModelProto) -> int:
+    """Matmuls with a copy of a table that is read elsewhere, transposed (a masked LM's output), read the table itself -> their number.
+
+    ONNX Runtime transposes it once, when it loads the file.
+    """
+    from onnx import helper, numpy_helper
+
+    elsewhere = {name for node in model.graph.node if node.op_type != "MatMul" for name in node.input}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    tables = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items() if name in elsewhere}
+    copies: dict[str, str] = {}
+    for weight in {node.input[1] for node in model.graph.node if node.op_type == "MatMul"} & (tensors.keys() - elsewhere):
+        wanted = numpy_helper.to_array(tensors[weight]).T
+        same = [name for name, table in tables.items() if table.shape == wanted.shape and np.array_equal(table, wanted)]
+        if same:
+            copies[weight] = same[0]
+    for weight, name in copies.items():
+        model.graph.initializer.remove(tensors[weight])
+        model.graph.node.insert(0, helper.make_node("Transpose", [name], [weight], name=f"{weight}_transposed", perm=[1, 0]))
+    return len(copies)
+
+
 def halve_weights(model: ModelProto) -> int:
     """Turn every large fp32 weight into fp16 and a cast -> their number.
 

@@ -28,7 +28,20 @@ import numpy as np
 from electra import environment
 from electra.errors import require
 from electra.exporting.dense_graph import INPUTS, export_program
-from electra.exporting.onnx import FILE, OPSET, SEGMENTS, TOLERANCE, check, exported_model, fused_model, halve_weights, operations, quiet, write_model
+from electra.exporting.onnx import (
+    FILE,
+    OPSET,
+    SEGMENTS,
+    TOLERANCE,
+    check,
+    exported_model,
+    fused_model,
+    halve_weights,
+    operations,
+    quiet,
+    share_tables,
+    write_model,
+)
 from electra.inference.artifact import HUB_FILES
 from electra.inference.runtimes import LENGTH_KEY, MODEL, PRECISION_KEY
 
@@ -106,12 +119,13 @@ def build_hub(job: Job) -> dict[str, float]:
         plain.graph.node.insert(0, onnx.helper.make_node("Sub", [INPUTS[0], INPUTS[0]], [SEGMENTS], name="segments"))
     for dtype in job.dtypes:
         model, tolerance = copy.deepcopy(plain), np.inf
-        if dtype == "fp32":
+        if dtype in ("fp32", "fp16"):
+            share_tables(model)
             tolerance = TOLERANCE
-        elif dtype == "fp16":
+        if dtype == "fp16":
             halve_weights(model)
             tolerance = 0.05
-        else:
+        elif dtype != "fp32":
             kind = QuantType.QUInt8 if dtype == "uint8" else QuantType.QInt8
             model, _ = quantized_model(model, kind, reduce_range=dtype != "uint8")
         path = job.folder / HUB_FILES[dtype]

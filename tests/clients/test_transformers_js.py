@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from built_models import checkpoint
+from built_models import hub_folder as hub
 from conformance import case, conforms
 from tiny_models import SHAPE, TEXTS, checkpoints, vocabulary
 from tokenizer_folders import ADDED, CASED, JSON, NAMES, VOCAB, check_equal, trained, write
@@ -34,14 +35,6 @@ REFUSED: Any = {"where": "build --layout hub", "outcome": "refused", "section": 
 LONG = "the old city was good . " * 30
 QUESTIONS = ["who cooked?", "what was it?"]
 CONTEXTS = ["the chef cooked a meal in the old city .", "the epic film , it was good and long . " * 2]
-
-
-@functools.cache
-def hub(source: Path, *dtypes: str) -> Path:
-    """A folder for the hub built from a checkpoint."""
-    folder = Path(tempfile.mkdtemp()) / source.name
-    build_hub_folder(str(source), folder, dtypes=dtypes or ("fp32",))
-    return folder
 
 
 @functools.cache

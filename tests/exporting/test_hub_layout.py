@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import onnxruntime
 import pytest
 import torch
 from built_models import ARCHITECTURES, checkpoint
+from built_models import hub_folder as hub
 from conformance import case, conforms
 from tiny_models import SHAPE, TEXTS, checkpoints, oracle, vocabulary
 from tokenizer_folders import JSON, NAMES, trained, write
@@ -34,13 +33,6 @@ from electra.model.huggingface import load_checkpoint
 
 BUILT = [name for name in ARCHITECTURES if name != "ElectraOriginalQuestionAnswering"]
 READ: Any = {"outcome": "exact", "section": "clients"}
-
-
-@functools.cache
-def hub(source: Path, *dtypes: str) -> Path:
-    folder = Path(tempfile.mkdtemp()) / "built"
-    build_hub_folder(str(source), folder, dtypes=dtypes or ("fp32",))
-    return folder
 
 
 @conforms(form="a folder of build --layout hub: a padded batch", where="onnxruntime", outcome="exact", section="clients")
@@ -71,9 +63,16 @@ def test_names_and_operations_are_those_of_the_hub(architecture: str) -> None:
 
 
 def test_a_card_names_library_task_and_files() -> None:
-    card = (hub(checkpoint("ElectraForQuestionAnswering"), *HUB_FILES) / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: transformers.js\npipeline_tag: question-answering\ntags: [electra, onnx]\n---\n")
+    card = (hub(checkpoints()["classifier"], *HUB_FILES) / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers.js\npipeline_tag: text-classification\ntags: [electra, onnx]\n---\n")
     assert all(f"| {dtype} | `{file}` |" in card for dtype, file in HUB_FILES.items())
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_a_masked_lm_stores_its_table_once(dtype: str) -> None:
+    source = checkpoint("ElectraForMaskedLM")
+    graph = onnx.load(str(hub(source, "fp32", "fp16") / HUB_FILES[dtype])).graph
+    assert sum(len(vocabulary()) in tensor.dims and len(tensor.dims) == 2 for tensor in graph.initializer) == 1
 
 
 def test_only_a_cut_row_gets_its_last_separator_back() -> None:

@@ -47,3 +47,13 @@ def artifact(source: Path, target: str = "onnx", *, zipped: bool = False, texts:
     output = Path(tempfile.mkdtemp()) / ("built.zip" if zipped else "built")
     build_artifact(str(source), target, output, texts=texts)
     return output
+
+
+@functools.cache
+def hub_folder(source: Path, *dtypes: str) -> Path:
+    """What `electra build --layout hub` makes of a checkpoint; fp32 alone unless number formats are named."""
+    from electra.exporting.targets import build_hub_folder
+
+    folder = Path(tempfile.mkdtemp()) / source.name
+    build_hub_folder(str(source), folder, dtypes=dtypes or ("fp32",))
+    return folder
