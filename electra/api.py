@@ -7,7 +7,7 @@
     run = electra.pretrain("mini", data=[dataset.path], output="runs/mini", budget="1h")
     result = electra.finetune("sst2", model=run.checkpoint, data="glue/SST-2", output="runs/sst2", seeds=5)
     artifact = electra.build(result.model, target="onnx-int8", output="sst2-int8")
-    electra.pipeline("sentiment-analysis", model=artifact.path)(["a wonderful film"])
+    electra.pipeline("sentiment-analysis", model=artifact.path)(["a wonderful film"], top_k=None)
 
 Keyword arguments are the flags of the command (`electra pretrain --help-all`) with underscores, and values may be written as there: "1h", "30M",
 "0.5%". Each function also takes its settings object instead (`electra.settings`), which is how the commands call it. A mistake raises

@@ -34,6 +34,9 @@ print(f"best of {args.seeds} seed(s): {result.model}, {result.metrics}")
 # Any interface gives the same answers: load, pipeline, `electra predict`, `electra serve`.
 classifier = electra.pipeline("text-classification", model=result.model)
 print(classifier(["An example text.", "Another one."]))
+# With the inputs and options of transformers' pipelines: lists, generators, columns; top_k, truncation, batch_size.
+for answer in classifier((text for text in ("A stream", "of any length")), top_k=None, batch_size=16):
+    print(answer)
 
 # The same file once more, scored by `evaluate`.
 print(electra.evaluate(result.model, task="own", data=[args.dev], text=args.text, label=args.label).metrics)

@@ -224,6 +224,8 @@ class Tokenizer:
         common: dict[str, Any] = {"model_max_length": max_length, **names}
         if self.settings.clean_up:
             common["clean_up_tokenization_spaces"] = True
+        if self.settings.truncate_left:
+            common["truncation_side"] = "left"
         if not self._is_bert(rules):
             common = {"tokenizer_class": "PreTrainedTokenizerFast", **common}
             common["model_input_names"] = [name for name in INPUT_NAMES if self.settings.segments or name != "token_type_ids"]

@@ -53,6 +53,8 @@ class TokenizerSettings:
     """`clean_up_tokenization_spaces`: whether `decode` removes spaces before punctuation."""
     max_length: int = 0
     """`model_max_length`; 0: no limit is given."""
+    truncate_left: bool = False
+    """`truncation_side`: whether a text that is cut by request loses its beginning."""
     note: str = ""
     """What was decided from the vocabulary's pieces, and why."""
 
@@ -332,6 +334,7 @@ def assemble(
         and not ("DistilBert" in str(files.config.get("tokenizer_class")) and "model_input_names" not in files.config),
         clean_up=bool(files.config.get("clean_up_tokenization_spaces", False)),
         max_length=model_max_length(files.config),
+        truncate_left=files.config.get("truncation_side") == "left",
     )
     return _bert(files, changes, settings) if kind == "bert" else _json(files, changes, settings)
 

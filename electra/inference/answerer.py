@@ -3,7 +3,7 @@
 examples -> Task.featurize -> Backend (batches of similar length) -> Task.decode -> predictions
 
 `electra evaluate`, `predict`, `compare`, `submit`, the accuracy check of `build --target auto`, `serve` and pipelines all go through here. Nothing
-here imports torch; the backend does where it is PyTorch's.
+here imports torch; the backend does where it is PyTorch's. The last part is about questions: the options of a call, and a prediction's answers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from electra.contracts import Example, Features, Head, Prediction, SpanPredictio
 from electra.data.windows import chunks, run_sorted
 from electra.errors import UserError
 from electra.inference.backends import Backend
+from electra.inference.call_forms import Cut, check_names, choice, flag, nested, one_example, one_text, read_cut, refuse, shown, whole
+from electra.inference.text_io import Text
 from electra.storage import resolve
 from electra.tasks.data_warnings import head_line
 from electra.tasks.input_spec import InputSpec, activation_name, input_spec, with_options
@@ -115,6 +117,15 @@ def example_size(example: Example) -> int:
     return len(example.text) + len(example.text_pair or "")
 
 
+def text_example(item: Any, place: str) -> Example:
+    """A text, a pair, or a dict of both -> an example.
+
+    Raises:
+        UserError: something else.
+    """
+    return one_example((item.text, item.pair or "") if isinstance(item, Text) else item, place)[0]
+
+
 # ---- heads ----
 
 
@@ -209,13 +220,96 @@ def describe_head(name: str, backend: Backend) -> str:
     return f"{name}: {backend.architecture}, head: {what}{unused}"
 
 
-# ---- answers to questions ----
+def label_records(prediction: Prediction, labels: Sequence[str], *, ranked: bool = True) -> list[dict[str, Any]]:
+    """A text's prediction -> {"label", "score"} of every class, the best first unless in the model's order; of a regression its value."""
+    if not prediction.probabilities:
+        return [{"label": (labels or ("value",))[0], "score": float(str(prediction.label))}]
+    found = [{"label": label, "score": score} for label, score in prediction.probabilities.items()]
+    return sorted(found, key=lambda row: -float(str(row["score"]))) if ranked else found
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationChoices:
+    """The options of the pipeline 'text-classification'."""
+
+    place: str
+    """Named in errors."""
+    transform: str
+    top_k: int | None
+    listed: bool
+    """Whether each answer is a list of classes."""
+    ranked: bool
+    """Whether its best class is the first; else the model's order."""
+    pair: str | None
+    """The second text of all."""
+    tokenizer: Mapping[str, Any]
+    limit: int
+    """The tokenizer's `model_max_length`."""
+
+    def read(self, item: Any, place: str) -> tuple[Example, Cut | None, str]:
+        """An input -> its example, how it is cut, and what errors name.
+
+        Raises:
+            UserError: an input of a wrong kind, or two second texts.
+        """
+        example, own = one_example((item.text, item.pair or "") if isinstance(item, Text) else item, place)
+        if self.pair is not None:
+            if example.text_pair is not None or isinstance(item, Mapping):
+                raise UserError(f"{place}: text_pair is given twice, with the text and as an option; leave one out")
+            example = Example(id="", text=example.text, text_pair=self.pair or None)
+        return example, read_cut(self.place, {**self.tokenizer, **own}, self.limit), place
+
+
+def classification_choices(place: str, options: Mapping[str, Any], limit: int) -> ClassificationChoices:
+    """The options of a call, checked; `limit`: the tokenizer's `model_max_length`.
+
+    Raises:
+        UserError: a value of a wrong kind.
+    """
+    options = nested(place, "tokenizer_kwargs", options)
+    function, pair = options.get("function_to_apply"), options.get("text_pair")
+    everything = options.get("return_all_scores") is not None and flag(place, "return_all_scores", options["return_all_scores"])
+    top_k = options.get("top_k", None if everything else 1)
+    read_cut(place, options, limit)
+    return ClassificationChoices(
+        place=place,
+        transform="default" if function is None else choice(place, "function_to_apply", function, ("default", "sigmoid", "softmax", "none")),
+        top_k=None if top_k is None else whole(place, "top_k", top_k, 0),
+        listed="top_k" in options or everything,
+        ranked="top_k" in options or not everything,
+        pair=None if pair is None else one_text(pair, f"{place}: text_pair"),
+        tokenizer=options,
+        limit=limit,
+    )
+
+
+def cut_features(model: Answerer, chunk: Sequence[tuple[Example, Cut | None, str]]) -> list[Features]:
+    """Texts -> the model's inputs, each cut as its call says, or made as the model was trained.
+
+    Raises:
+        UserError: a text above the model's positions.
+    """
+    if not any(cut for _, cut, _ in chunk):
+        return model.featurize([example for example, _, _ in chunk])
+    out = []
+    for number, (example, cut, place) in enumerate(chunk):
+        if cut is None:
+            out += [replace(feature, example=number) for feature in model.featurize([example])]
+            continue
+        first, *second = model.tokenizer.encode([example.text, *([] if example.text_pair is None else [example.text_pair])])
+        ids, segments = cut.apply(first, second[0] if second else None, model.tokenizer, model.backend.max_length, place)
+        out.append(Features(ids=ids, segments=segments, example=number))
+    return out
+
+
+# ---- questions ----
 
 
 CHOICES = {
     "handle_impossible": "unanswerable",
     "null_threshold": "null_threshold",
     "max_answer_length": "max_answer_length",
+    "max_question_length": "max_query_length",
     "stride": "stride",
 }
 """Argument of `Predictor.answer` -> the option of the task that it replaces; None leaves the model's."""
@@ -236,17 +330,24 @@ def with_choices(model: Answerer, choices: Mapping[str, Any]) -> tuple[Answerer,
     """A model and the arguments of `Predictor.answer` -> the model with these options, and top_k.
 
     Raises:
-        UserError: an unknown argument, or a number below one.
+        UserError: an unknown argument, or a value of a wrong kind or out of range.
     """
     from electra.tasks.question_answering import SHORTEST, QuestionOptions
 
     known = ("top_k", *CHOICES)
     if unknown := sorted(choices.keys() - set(known)):
         raise UserError(f"unknown choice '{unknown[0]}'; known: {', '.join(known)}")
-    top_k = choices.get("top_k", 1)
-    if top_k < 1:
-        raise UserError(f"top_k {top_k} must be at least 1")
-    model = model.with_options(**{CHOICES[name]: value for name, value in choices.items() if name in CHOICES and value is not None})
+    top_k = whole("answers", "top_k", choices.get("top_k", 1))
+    given = {CHOICES[name]: value for name, value in choices.items() if name in CHOICES and value is not None}
+    for name, value in given.items():
+        if name == "unanswerable":
+            flag("answers", "handle_impossible", value)
+        elif name == "null_threshold":
+            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+                raise UserError(f"answers: null_threshold {value!r}; expected a number")
+        else:
+            whole("answers", name, value)
+    model = model.with_options(**given)
     QuestionOptions(**model.spec.options).check(SHORTEST)
     return model, top_k
 
@@ -254,6 +355,28 @@ def with_choices(model: Answerer, choices: Mapping[str, Any]) -> tuple[Answerer,
 def as_question(question: str, context: str) -> Example:
     """A question and its context as an example."""
     return Example(id="", text=question, text_pair=context)
+
+
+def question_features(model: Answerer, examples: Sequence[Example], overlap: int | None = None) -> list[Features]:
+    """Questions -> the windows of each; `overlap`: tokens that a window shares with the next, whatever the question's length.
+
+    Raises:
+        UserError: a window would be no longer than its overlap.
+    """
+    if overlap is None:
+        return model.featurize(examples)
+    from electra.tasks.question_answering import QuestionOptions, longest_question
+
+    longest, out = longest_question(QuestionOptions(**model.spec.options), model.spec.max_length), []
+    for number, (example, ids) in enumerate(zip(examples, model.tokenizer.encode([example.text for example in examples]), strict=True)):
+        capacity = model.spec.max_length - 3 - min(len(ids), longest)
+        if overlap >= capacity:
+            raise UserError(
+                f"doc_stride {overlap}: a window holds {capacity} tokens of the context next to the question; give less, or a longer input"
+            )
+        found = model.with_options(stride=capacity - overlap).featurize([example])
+        out += [replace(feature, example=number) for feature in found]
+    return out
 
 
 def answer_questions(model: Answerer, questions: Iterable[tuple[str, str]], top_k: int, batch_size: int) -> Iterator[list[FoundAnswer]]:
@@ -271,3 +394,81 @@ def best_answers(prediction: Prediction, unanswerable: bool, top_k: int) -> list
         place = 0 if not prediction.label else 1 + sum(other.score >= none.score for other in found[1:])
         found.insert(place, none)
     return found[:top_k]
+
+
+def answer_records(found: Sequence[FoundAnswer], top_k: int) -> Any:
+    """A question's answers -> {"score", "start", "end", "answer"}, or a list of these with top_k above 1."""
+    rows = [{"score": one.score, "start": one.start, "end": one.end, "answer": one.text} for one in found]
+    return rows[0] if top_k == 1 else rows
+
+
+def whole_words(found: FoundAnswer, context: str, words: Sequence[tuple[int, int]]) -> FoundAnswer:
+    """An answer that begins and ends with words, whose (first, end) characters are given."""
+    if not found.text:
+        return found
+    start = min((first for first, end in words if first <= found.start < end), default=found.start)
+    end = max((end for first, end in words if first < found.end <= end), default=found.end)
+    return replace(found, text=context[start:end], start=start, end=end)
+
+
+def question_pair(item: Any, place: str) -> tuple[str, str]:
+    """(question, context).
+
+    Raises:
+        UserError: something else.
+    """
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        refuse(place, item, "(question, context)")
+    return one_text(item[0], f"{place}: question"), one_text(item[1], f"{place}: context")
+
+
+def question_item(item: Any, place: str) -> tuple[str, str]:
+    """{'question', 'context'}, or an object such as SquadExample -> question and context.
+
+    Raises:
+        UserError: something else.
+    """
+    if isinstance(item, Mapping):
+        check_names(f"{place}: a dict", [str(key) for key in item], ("question", "context"))
+        found = {key: item.get(key) for key in ("question", "context")}
+    elif hasattr(item, "question_text") and hasattr(item, "context_text"):
+        found = {"question": item.question_text, "context": item.context_text}
+    else:
+        raise UserError(f"{place}: got {type(item).__name__} {shown(item)}; expected {{'question': text, 'context': text}}")
+    for key, value in found.items():
+        if not isinstance(value, str):
+            what = f"no {key}" if value is None else f"{key} {shown(value)}"
+            raise UserError(f"{place}: {what}; expected {{'question': text, 'context': text}}")
+    return str(found["question"]), str(found["context"])
+
+
+def question_input(place: str, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The inputs of a call in the forms of `transformers` 4 -> one question, or several; inputs by name are taken out of the options.
+
+    Raises:
+        UserError: no question, several forms at once, or lists of different lengths.
+    """
+    names = {name: options.pop(name) for name in ("question", "context", "data", "X", "inputs") if options.get(name) is not None}
+    if len(given) == 2 and all(isinstance(part, str) for part in given):
+        given = ({"question": given[0], "context": given[1]},)
+    elif len(given) > 1:
+        given = (list(given),)
+    found = [*given, *(names[name] for name in ("data", "X", "inputs") if name in names)]
+    if len(found) + bool({"question", "context"} & names.keys()) > 1:
+        raise UserError(f"{place}: questions are given twice; give question=... and context=..., or {{'question': ..., 'context': ...}}")
+    if found:
+        return found[0]
+    if not {"question", "context"} <= names.keys():
+        raise UserError(f"{place}: nothing to answer; give question=... and context=..., or {{'question': ..., 'context': ...}}")
+    question, context = names["question"], names["context"]
+    if isinstance(question, str) and isinstance(context, str):
+        return {"question": question, "context": context}
+    if isinstance(question, str) or not isinstance(question, Iterable):
+        raise UserError(
+            f"{place}: question {shown(question)} with {type(context).__name__} context; expected a list of questions, or one text of each"
+        )
+    questions = list(question)
+    contexts = [context] * len(questions) if isinstance(context, str) else list(context)
+    if len(questions) != len(contexts):
+        raise UserError(f"{place}: {len(questions)} questions and {len(contexts)} contexts; give one context each, or one for all")
+    return [{"question": one, "context": other} for one, other in zip(questions, contexts, strict=True)]

@@ -6,8 +6,10 @@ Nothing above this module knows which backend runs.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from electra.data.tokenizer import Tokenizer
 from electra.data.windows import WindowInput
 from electra.errors import UserError, did_you_mean, require
 from electra.inference.artifact import ONE_OUTPUT, REMOVED_TARGETS, ROLE_ALIASES, Artifact, is_artifact, open_artifact, read_manifest
+from electra.inference.call_forms import shown
 from electra.storage import resolve
 from electra.tasks.input_spec import cross_encoder, recorded
 
@@ -203,6 +207,67 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
     place = choose_device(device, ("cuda", "cpu"))
     checkpoint = load_checkpoint(source, role)
     return TorchBackend(replace(checkpoint, hf_config={**checkpoint.hf_config, **cross_encoder(checkpoint.path)}), str(place))
+
+
+IGNORED = {
+    "config": ((None,), "config.json of the model's folder is read"),
+    "framework": ((None, "pt"), "models are read by PyTorch"),
+    "binary_output": ((None, False), "answers are Python values"),
+    "attn_implementation": ((None, "eager", "sdpa"), "leave it out"),
+    **dict.fromkeys(("use_fast", "trust_remote_code", "low_cpu_mem_usage", "use_safetensors"), ((None, True, False), "give True or False")),
+    **dict.fromkeys("feature_extractor image_processor video_processor processor modelcard".split(), ((None,), "models of text have none")),
+    **dict.fromkeys(("args_parser", "pipeline_class", "code_revision"), ((None,), "leave it out")),
+}
+"""Argument of `transformers.pipeline`, or of its `model_kwargs` -> the values that change nothing, and why others are refused."""
+
+
+def load_options(model: Any, options: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The arguments of `transformers.pipeline` -> those of `electra.load`, and the options `known` to the pipeline as they are.
+
+    Raises:
+        UserError: an argument that is unknown, or a value that would change what is computed.
+    """
+    given = dict(options)
+    inner = given.pop("model_kwargs", None) or {}
+    if not isinstance(inner, Mapping) or inner.keys() & given.keys():
+        raise UserError(f"pipeline: model_kwargs {shown(inner)}; expected a dict of arguments that are not given by themselves")
+    given |= inner
+    for name, (values, why) in IGNORED.items():
+        value = given.pop(name, None)
+        if not any(value is one or (isinstance(value, str) and value == one) for one in values):
+            raise UserError(f"pipeline: {name} {shown(value)} is not supported: {why}")
+    for name in ("dtype", "torch_dtype"):
+        if str(value := given.pop(name, None)).removeprefix("torch.") not in ("None", "auto", "float32", "float"):
+            raise UserError(f"pipeline: {name} {value}; models run in float32; leave it out")
+    remote = model is not None and not Path(str(model)).exists()
+    remedies = {"revision": "download it (hf download NAME --revision REVISION --local-dir DIR) and give DIR", "token": "set HF_TOKEN"}
+    for name, remedy in (remedies | {"local_files_only": "set HF_HUB_OFFLINE=1"}).items():
+        if given.pop(name, None) not in (None, False, "main") and remote:
+            raise UserError(f"pipeline: {name} of a model on the hub is not an option here; {remedy}")
+    given |= _device(given.pop("device", None), given.pop("device_map", None))
+    if not isinstance(words := given.get("tokenizer"), str | Path | Tokenizer | None):
+        raise UserError(f"pipeline: tokenizer {shown(words)}; expected a folder or the hub's name; save it, and give its folder")
+    all_known = {"device", "threads", "max_length", "batch_size", "truncate", "tokenizer", *known}
+    for name in given:
+        if name not in all_known:
+            raise UserError(f"unknown option '{name}' of a pipeline; {did_you_mean(name, all_known)} (expected {', '.join(sorted(all_known))})")
+    return given
+
+
+def _device(device: Any, device_map: Any) -> dict[str, str]:
+    """The device of a pipeline: a name, a number (-1: the CPU; without CUDA every number is), or a torch.device."""
+    if device is not None and device_map is not None:
+        raise UserError(f"pipeline: device {device} and device_map {shown(device_map)}; give one of them")
+    found = device if device_map is None else device_map
+    found = found[""] if isinstance(found, Mapping) and list(found) == [""] else found
+    if found is None:
+        return {}
+    if isinstance(found, int) and not isinstance(found, bool):
+        torch = sys.modules.get("torch") or importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+        found = f"cuda:{found}" if found >= 0 and torch is not None and torch.cuda.is_available() else "cpu"
+    if not isinstance(found, str) and type(found).__name__ != "device":
+        raise UserError(f"pipeline: device {shown(found)}; expected 'auto', 'cpu', 'cuda', 'cuda:1' or a number")
+    return {"device": str(found)}
 
 
 def architecture_of(source: str | Path, role: str = "any") -> str:

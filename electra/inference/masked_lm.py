@@ -10,6 +10,7 @@ import numpy as np
 
 from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.errors import UserError
+from electra.inference.call_forms import Cut, each, names
 from electra.inference.replaced_tokens import EncodedText, encoded, likeliest
 from electra.tasks.text_tasks import softmax
 
@@ -33,14 +34,23 @@ def require_mask(text: str, mask: str = "[MASK]") -> None:
 
 
 def fill(
-    backend: Backend, tokenizer: Tokenizer, text: MarkedText, max_length: int, top_k: int, targets: Sequence[str] | None = None
+    backend: Backend, tokenizer: Tokenizer, text: MarkedText, max_length: int, top_k: int, targets: str | Sequence[str] | None = None
 ) -> list[list[Proposal]]:
-    """A text -> per mask, the best proposals. The filled text is the decoded one, with every other mask left as it is.
+    """A text -> per mask, the best proposals, with the decoded text filled; as in `transformers` this has [CLS], [SEP] and the other masks where
+    there are several.
 
     With `targets` only these words are proposed, each as its first token. Probabilities are those among all rows of the output, as in
     `transformers`; a row without a token, of a table that is padded to a round size, is never proposed.
     """
     ids, marks = text.ids, text.marks
+    several = len(marks) > 1
+
+    def filled(mark: int, token: int) -> str:
+        whole = [*ids[:mark], token, *ids[mark + 1 :]]
+        return tokenizer.decode(
+            [i for i in ([tokenizer.cls_id, *whole, tokenizer.sep_id] if several else whole) if i != tokenizer.pad_id], skip_special=not several
+        )
+
     allowed = None if targets is None else _target_ids(targets, tokenizer)
     out = []
     for item in text_windows(ids, tokenizer, max_length):
@@ -51,23 +61,19 @@ def fill(
         query = WindowInput(item.ids, item.segments, window, queries=tuple((1 + mark - window.start, 0.0) for mark in here))
         for mark, row in zip(here, softmax(backend.word_logits([query])[0]), strict=True):
             ranked = likeliest(row[: tokenizer.vocab_size], top_k) if allowed is None else sorted(allowed, key=lambda i: -row[i])
-            out.append(
-                [
-                    (tokenizer.decode([i], skip_special=False), i, float(row[i]), tokenizer.decode([*ids[:mark], i, *ids[mark + 1 :]]))
-                    for i in ranked[:top_k]
-                ]
-            )
+            out.append([(tokenizer.decode([i], skip_special=False), i, float(row[i]), filled(mark, i)) for i in ranked[:top_k]])
     return out
 
 
-def _target_ids(targets: Sequence[str], tokenizer: Tokenizer) -> list[int]:
+def _target_ids(targets: str | Sequence[str], tokenizer: Tokenizer) -> list[int]:
     """Words -> the ids of their first tokens; none twice.
 
     Raises:
-        UserError: no word among them has a token.
+        UserError: no list of words, or no word among them has a token.
     """
-    found = [tokenizer.backend.token_to_id(word) for word in targets]
-    ids = [number if number is not None else next(iter(tokenizer.encode([word])[0]), None) for word, number in zip(targets, found, strict=True)]
+    words = (targets,) if isinstance(targets, str) else names("fill-mask", "targets", targets)
+    found = [tokenizer.backend.token_to_id(word) for word in words]
+    ids = [number if number is not None else next(iter(tokenizer.encode([word])[0]), None) for word, number in zip(words, found, strict=True)]
     known = list(dict.fromkeys(number for number in ids if number is not None))
     if not known:
         raise UserError("none of the targets is a word; give at least one")
@@ -94,8 +100,29 @@ def encode_marked(text: str, tokenizer: Tokenizer) -> MarkedText:
     require_mask(text, mask)
     # In one piece: a mask token may take the space before it (lstrip), and Metaspace marks only the first word of a text.
     ids = tokenizer.encode([text if mask in text else text.replace("[MASK]", mask)])[0]
-    marks = [index for index, token in enumerate(ids) if token == tokenizer.mask_id]
+    return MarkedText(ids, _marks(ids, tokenizer))
+
+
+def cut_marked(text: MarkedText, cut: Cut, tokenizer: Tokenizer, limit: int, place: str) -> MarkedText:
+    """What is left of a text that is cut as by `transformers`.
+
+    Raises:
+        UserError: no mask is left, or the text is above `limit` tokens.
+    """
+    ids = cut.apply(text.ids, None, tokenizer, limit, place)[0][1:-1]
+    if not (marks := _marks(ids, tokenizer)):
+        raise UserError(f"{place}: no [MASK] is left in the first {len(ids) + 2} tokens; give a larger max_length")
     return MarkedText(ids, marks)
+
+
+def _marks(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    return [index for index, token in enumerate(ids) if token == tokenizer.mask_id]
+
+
+def mask_records(masks: Sequence[Sequence[Proposal]]) -> list[Any]:
+    """The proposals of a text's masks -> records; a list of lists where it has several masks."""
+    records = [[{"score": score, "token": number, "token_str": word, "sequence": filled} for word, number, score, filled in mask] for mask in masks]
+    return records[0] if len(records) == 1 else records
 
 
 # ---- pseudo-log-likelihood: the sum over a text's tokens of log p(token | all the others) ----
@@ -166,7 +193,7 @@ def score(backend: Backend, tokenizer: Tokenizer, texts: Iterable[str], *, max_l
         return len(text) if backend.is_electric else len(text) * (1 + len(text) // 8)
 
     run = energies if backend.is_electric else masked
-    for item, _, results in run_windows(texts, prepare=prepare, run=run, size=size, batch_size=batch_size):
+    for item, _, results in run_windows(each(texts, "score"), prepare=prepare, run=run, size=size, batch_size=batch_size):
         values = np.concatenate([*results, np.zeros(0)]).tolist()
         rows = zip(item.ids, item.spans, values, strict=True)
         tokens = tuple(ScoredToken(tokenizer.pieces[i], start, end, value) for i, (start, end), value in rows)

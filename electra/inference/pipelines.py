@@ -1,113 +1,283 @@
-"""Task names as in `transformers` -> callables on texts."""
+"""Task names as in `transformers` -> callables on texts, with its inputs, options and forms of answers.
+
+Where they differ: longer texts are read as the model was trained (its first tokens, or windows) unless `truncation` or `max_length` is given; models
+run in float32; an unknown option or input is refused by name. `docs/compatibility.md` lists what is compared.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args, overload
+from typing import Any, ClassVar, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
-from electra.contracts import Features, Prediction
-from electra.data.windows import chunks
-from electra.errors import UserError, did_you_mean
-from electra.inference.answerer import Answerer, FoundAnswer
-from electra.inference.masked_lm import Proposal
+from electra.data.tokenizer import Tokenizer
+from electra.data.windows import WindowInput, run_sorted, split
+from electra.errors import UserError, did_you_mean, require
+from electra.inference import call_forms, masked_lm
+from electra.inference.answerer import (
+    Answerer,
+    ClassificationChoices,
+    answer_records,
+    as_question,
+    best_answers,
+    classification_choices,
+    cut_features,
+    label_records,
+    question_features,
+    question_input,
+    question_item,
+    whole_words,
+    with_choices,
+)
+from electra.inference.backends import architecture_of, load_options
+from electra.inference.call_forms import Call, Cut, one_text
 from electra.inference.predictor import Predictor, load
-from electra.inference.replaced_tokens import Detection
-from electra.inference.text_io import Input, Text
-from electra.inference.token_classification import TaggingUnits, tag_units, token_units, unit_features, unit_probabilities, word_units
-from electra.tasks.tag_schemes import marks_spans
+from electra.inference.replaced_tokens import detection_records
+from electra.inference.text_io import Text
+from electra.inference.token_classification import (
+    Record,
+    TaggingUnits,
+    strided_units,
+    tagging_options,
+    text_records,
+    unit_features,
+    units_for,
+    with_offsets,
+    without_overlaps,
+)
+from electra.storage import resolve
 
 TextClassificationName: TypeAlias = Literal["sentiment-analysis", "text-classification"]
 TokenClassificationName: TypeAlias = Literal["token-classification", "ner"]
-Record: TypeAlias = dict[str, Any]
 
 
-class TextClassification:
-    """Texts -> [{"label": ..., "score": ...}, ...]; every class, best first, with `top_k=None`."""
+class TextPipeline:
+    """A loaded model with the options of its calls."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    task: ClassVar[str]
+    options: ClassVar[type]
+    """A TypedDict of the options."""
+    tuples: ClassVar[bool] = False
+    """Whether a tuple is a list of texts."""
+
+    def __init__(self, predictor: Predictor, **defaults: Any) -> None:
+        """Keep a model, and options for every call.
+
+        Raises:
+            UserError: an unknown option, or a value of a wrong kind.
+        """
         self.predictor = predictor
+        call_forms.check_names(self.task, defaults, self.options.__annotations__)
+        self.defaults = defaults
+        self.checked(dict(defaults))
+
+    @property
+    def model(self) -> Any:
+        """What runs: a torch.nn.Module, or an artifact's runner."""
+        return self.predictor.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's."""
+        return self.predictor.tokenizer
+
+    def checked(self, options: dict[str, Any]) -> Any:
+        """Options with their defaults, checked.
+
+        Raises:
+            UserError: a value of a wrong kind.
+        """
+        raise NotImplementedError
+
+    def predict(self, X: Any) -> Any:
+        """A call without options, as scikit-learn names it."""
+        return self(X)  # type: ignore[operator]
+
+    transform = predict
+
+    def _call(self, given: tuple[Any, ...], options: Mapping[str, Any], single: Callable[[Any], bool] = lambda item: isinstance(item, str)) -> Call:
+        """The arguments of a call -> what is answered, with all options."""
+        chosen = dict(options)
+        item = call_forms.the_input(self.task, given, chosen)
+        return self._of(list(item) if self.tuples and isinstance(item, tuple) else item, chosen, single)
+
+    def _of(self, item: Any, options: Mapping[str, Any], single: Callable[[Any], bool]) -> Call:
+        call_forms.check_names(self.task, options, self.options.__annotations__)
+        return call_forms.as_call(self.task, item, {**self.defaults, **options}, self.predictor.batch_size, single)
+
+
+# ---- labels ----
+
+
+class TextClassification(TextPipeline):
+    """Texts -> {"label", "score"}; lists of classes, best first, with `top_k`."""
+
+    task = "text-classification"
+    options = call_forms.ClassificationOptions
 
     @overload
-    def __call__(self, texts: Input | Sequence[Input], *, top_k: Literal[1] = 1) -> list[dict[str, Any]]: ...
+    def __call__(self, inputs: Mapping[str, str], /, **options: Unpack[call_forms.ClassificationOptions]) -> Any: ...
     @overload
-    def __call__(self, texts: Input | Sequence[Input], *, top_k: int | None) -> list[dict[str, Any]] | list[list[dict[str, Any]]]: ...
-    def __call__(self, texts: Input | Sequence[Input], *, top_k: int | None = 1) -> list[Any]:
-        """One text, one (text, text) pair or a list of them -> one answer each.
+    def __call__(self, inputs: Any, /, **options: Unpack[call_forms.ClassificationOptions]) -> list[Any]: ...
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Label texts.
 
         Args:
-            texts: what to label.
-            top_k: 1: the best class of each text; another number, or None for all: a list of classes for each.
+            inputs: a text, a (text, text) tuple, {"text", "text_pair"}, or several: a list, array, column, generator or data set of these.
+            options: see `ClassificationOptions`.
 
         Returns:
-            {"label", "score"} per text, the score a probability; for a regression the score is the predicted value.
+            for a text [{"label", "score"}], for a dict that record alone, for a list one for each, for a generator an iterator of them. With
+            `top_k` a list of records takes the place of each (of a text it is the answer). The score is a probability, or a regression's value.
+
+        Raises:
+            UserError: an input or option of a wrong kind.
         """
-        predictions = self.predictor.predict([texts] if isinstance(texts, str | tuple | Text) else texts)
-        ranked = [label_records(prediction, self.predictor.backend.labels) for prediction in predictions]
-        return [rows[0] if top_k == 1 else rows[:top_k] for rows in ranked]
+        call = self._call(inputs, options, lambda item: isinstance(item, str | Mapping | tuple | Text))
+        answer = call.answer(self._answers(call, self.checked(dict(call.options))))
+        # A pair as a tuple, which `transformers` does not take, is a list of one.
+        listed = (tuple, Text) if "top_k" in options else (tuple, Text, str)
+        return [answer] if call.form == "one" and isinstance(next(iter(call.items)), listed) else answer
+
+    def checked(self, options: dict[str, Any]) -> ClassificationChoices:
+        """Transform, number of classes, and how texts are cut."""
+        return classification_choices(self.task, options, self.tokenizer.settings.max_length or self.predictor.limit)
+
+    def _answers(self, call: Call, chosen: ClassificationChoices) -> Iterator[Any]:
+        model, labels = self.predictor.classifier(), self.predictor.backend.labels
+        for chunk in call.chunks(chosen.read, lambda row: len(row[0].text) + len(row[0].text_pair or "")):
+            features = cut_features(model, chunk)
+            for prediction in model.answer_features([row[0] for row in chunk], features, call.batch_size, transform=chosen.transform):
+                rows = label_records(prediction, labels, ranked=chosen.ranked)
+                yield rows[: chosen.top_k] if chosen.listed else rows[0]
 
 
-def label_records(prediction: Prediction, labels: Sequence[str]) -> list[Record]:
-    """A text's prediction -> {"label", "score"} of every class, the best first; of a regression the value, under its only label."""
-    if not prediction.probabilities:
-        return [{"label": (labels or ("value",))[0], "score": float(str(prediction.label))}]
-    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    return [{"label": label, "score": score} for label, score in ranked]
+# ---- tokens: replaced ones, their states, words for masks ----
 
 
-class ReplacedTokenDetection:
+class ReplacedTokenDetection(TextPipeline):
     """Texts -> for each, [{"token", "start", "end", "score", "replaced"}, ...], the score the probability of 'replaced'."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
+    task = "replaced-token-detection"
+    options = call_forms.DetectionOptions
+    tuples = True
 
-    def __call__(self, texts: str | Sequence[str], *, threshold: float = 0.5) -> list[list[dict[str, Any]]]:
-        """One text or a list of texts -> a list of tokens for each."""
-        return [token_records(found) for found in self.predictor.detect([texts] if isinstance(texts, str) else texts, threshold=threshold)]
+    def __call__(self, *inputs: Any, **options: Unpack[call_forms.DetectionOptions]) -> Any:
+        """A text or several -> a list of tokens for each; a generator -> an iterator of such lists.
+
+        Raises:
+            UserError: an input or option of a wrong kind.
+        """
+        call = self._call(inputs, options)
+        threshold = self.checked(dict(call.options))
+        found = (
+            detection_records(one)
+            for chunk in call.parts(one_text)
+            for one in self.predictor.iterate_detections(chunk, threshold=threshold, batch_size=call.batch_size)
+        )
+        return [call.answer(found)] if call.form == "one" else call.answer(found)
+
+    def checked(self, options: dict[str, Any]) -> float:
+        """The threshold."""
+        return call_forms.probability(self.task, "threshold", options.get("threshold", 0.5))
 
 
-def token_records(detection: Detection) -> list[Record]:
-    """A detection -> {"token", "start", "end", "score", "replaced"} of every token."""
-    return [{"token": t.token, "start": t.start, "end": t.end, "score": t.probability, "replaced": t.replaced} for t in detection.tokens]
+class FeatureExtraction(TextPipeline):
+    """Texts -> for each [[[...]]] of (1, L, D) numbers: the last hidden state of [CLS], every token, [SEP]."""
+
+    task = "feature-extraction"
+    options = call_forms.ExtractionOptions
+
+    def __call__(self, *inputs: Any, **options: Unpack[call_forms.ExtractionOptions]) -> Any:
+        """One text -> its states; several -> a list of them, or an iterator for a generator.
+
+        Nested lists, or with `return_tensors` tensors of shape (1, L, D); each text has its own length, whatever the batch. For one vector per
+        text see `Predictor.embed`, for (L, D) arrays `Predictor.token_vectors`.
+
+        Raises:
+            UserError: an input or option of a wrong kind.
+        """
+        call = self._call(inputs, options)
+        kind, cut = self.checked(dict(call.options))
+        return call.answer(self._as(kind, states) for states in self._states(call, cut))
+
+    def checked(self, options: dict[str, Any]) -> tuple[str, Cut | None]:
+        """The kind of tensors, and how texts are cut."""
+        place, kind = self.task, options.get("return_tensors")
+        known = {None: "list", False: "list", True: "pt", "pt": "pt", "np": "np"}
+        if not isinstance(kind, str | bool | None) or kind not in known:
+            raise UserError(f"{place}: return_tensors {call_forms.shown(kind)}; expected True or 'pt' (torch), 'np' (numpy), or False for lists")
+        options = call_forms.nested(place, "tokenize_kwargs", options)
+        return known[kind], call_forms.read_cut(place, options, self.tokenizer.settings.max_length or self.predictor.limit)
+
+    def _states(self, call: Call, cut: Cut | None) -> Iterator[np.ndarray]:
+        if cut is None:
+            for chunk in call.parts(one_text):
+                yield from self.predictor.token_vectors(chunk, batch_size=call.batch_size)
+            return
+        backend, tokenizer = self.predictor.backend, self.tokenizer
+        for chunk in call.chunks(lambda item, place: (one_text(item, place), place), lambda row: len(row[0])):
+            rows = [
+                cut.apply(ids, None, tokenizer, backend.max_length, place)
+                for ids, (_, place) in zip(tokenizer.encode([text for text, _ in chunk]), chunk, strict=True)
+            ]
+            inputs = [WindowInput(ids, segments, split(len(ids), len(ids))[0]) for ids, segments in rows]
+            yield from run_sorted(inputs, backend.hidden_states, lambda item: len(item.ids), call.batch_size)
+
+    @staticmethod
+    def _as(kind: str, states: np.ndarray) -> Any:
+        if kind == "list":
+            return [states.tolist()]
+        return states[None] if kind == "np" else require("torch", "train").from_numpy(np.ascontiguousarray(states[None]))
 
 
-class FeatureExtraction:
-    """Texts -> for each, a (L, D) float32 array: the last hidden state of [CLS], every token, [SEP]."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
-
-    def __call__(self, texts: str | Sequence[str]) -> list[np.ndarray]:
-        """One text or a list of texts -> one array each. For one vector per text see `Predictor.embed`."""
-        return list(self.predictor.token_vectors([texts] if isinstance(texts, str) else texts))
-
-
-class FillMask:
+class FillMask(TextPipeline):
     """Texts with [MASK] -> for each mask, [{"score", "token", "token_str", "sequence"}, ...], the best first."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
+    task = "fill-mask"
+    options = call_forms.FillOptions
 
-    def __call__(self, texts: str | Sequence[str], *, top_k: int = 5, targets: Sequence[str] | None = None) -> list[Any]:
-        """A text -> its mask's proposals, of `targets` alone if given (a list of lists where it has several); texts -> a list of those."""
-        answers = [mask_records(self.predictor.fill(text, top_k=top_k, targets=targets)) for text in ([texts] if isinstance(texts, str) else texts)]
-        return answers[0] if isinstance(texts, str) else answers
+    def __call__(self, *inputs: Any, **options: Unpack[call_forms.FillOptions]) -> Any:
+        """A text, or a list of one -> its mask's proposals, of `targets` alone if given (a list of lists where it has several); texts -> a list
+        of those, a generator -> an iterator.
+
+        Raises:
+            UserError: no [MASK], or an input or option of a wrong kind.
+        """
+        call = self._call(inputs, options)
+        top_k, targets, cut = self.checked(dict(call.options))
+        predictor, backend = self.predictor, self.predictor.generator
+
+        def read(item: Any, place: str) -> masked_lm.MarkedText:
+            marked = masked_lm.encode_marked(one_text(item, place), predictor.tokenizer)
+            return marked if cut is None else masked_lm.cut_marked(marked, cut, predictor.tokenizer, backend.max_length, place)
+
+        longest = backend.max_length if cut is not None else min(predictor.max_length, backend.max_length)
+        found = (
+            masked_lm.mask_records(masked_lm.fill(backend, predictor.tokenizer, marked, longest, top_k, targets))
+            for chunk in call.chunks(read, lambda marked: len(marked.ids))
+            for marked in chunk
+        )
+        answer = call.answer(found)
+        # Of a list of one `transformers` returns the answer alone.
+        return answer[0] if call.form == "list" and len(answer) == 1 else answer
+
+    def checked(self, options: dict[str, Any]) -> tuple[int, str | Sequence[str] | None, Cut | None]:
+        """Number of proposals, targets, and how texts are cut."""
+        place, top_k = self.task, options.get("top_k")
+        chosen = 5 if top_k is None else call_forms.whole(place, "top_k", top_k)
+        if chosen > self.predictor.generator.vocab_size:
+            raise UserError(f"{place}: top_k {chosen} is above the vocabulary's {self.predictor.generator.vocab_size}; give less")
+        targets = options.get("targets")
+        if targets is not None and not isinstance(targets, str):
+            call_forms.names(place, "targets", targets)
+        inner = call_forms.nested(place, "tokenizer_kwargs", {"tokenizer_kwargs": options.get("tokenizer_kwargs")})
+        return chosen, targets, call_forms.read_cut(place, inner, self.tokenizer.settings.max_length or self.predictor.limit)
 
 
-def mask_records(masks: Sequence[Sequence[Proposal]]) -> list[Any]:
-    """The proposals of a text's masks -> records; a list of lists where it has several masks."""
-    records = [[{"score": score, "token": number, "token_str": word, "sequence": filled} for word, number, score, filled in mask] for mask in masks]
-    return records[0] if len(records) == 1 else records
-
-
-AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max", "spans"]
-
-
-class TokenClassification:
+class TokenClassification(TextPipeline):
     """Texts -> for each, its tokens with their tags, or with a strategy its entities; those outside of any are left out.
 
     'none' gives every token ("entity", "score", "index", "word", "start", "end"); the others give "entity_group" in place of "entity" and
@@ -116,210 +286,132 @@ class TokenClassification:
     by the rules of the tags' scheme (BIO, BIES and the like); words alone where tags mark no spans.
     """
 
-    def __init__(self, predictor: Predictor, aggregation_strategy: AggregationStrategy = "none") -> None:
-        self.predictor = predictor
-        self.aggregation_strategy = _checked(aggregation_strategy)
+    task = "token-classification"
+    options = call_forms.TaggingOptions
 
-    def __call__(
-        self, texts: str | Sequence[str], *, aggregation_strategy: AggregationStrategy | None = None, ignore_labels: Sequence[str] = ("O",)
-    ) -> list[Any]:
-        """A text -> a list of records; a list of texts -> a list of such lists.
+    def __init__(self, predictor: Predictor, **defaults: Any) -> None:
+        """Keep a model, and options for every call.
 
         Raises:
-            UserError: an unknown strategy.
+            UserError: an unknown option, a value of a wrong kind, or one that `transformers` ignores here.
         """
-        strategy = self.aggregation_strategy if aggregation_strategy is None else _checked(aggregation_strategy)
-        model, batch_size = self.predictor.token_classifier(), self.predictor.batch_size
-        out: list[list[Record]] = []
-        for chunk in chunks([texts] if isinstance(texts, str) else texts, len, batch_size):
-            units = [self.units(text, strategy) for text in chunk]
-            out += self.records(model, units, unit_features(model, units), strategy, ignore_labels, batch_size)
-        return out[0] if isinstance(texts, str) else out
+        for name in ("is_split_into_words", "delimiter", "offset_mapping"):
+            if name in defaults:
+                raise UserError(f"{self.task}: {name} is an option of the call; give it with the texts")
+        super().__init__(predictor, **defaults)
 
-    def units(self, text: str, strategy: AggregationStrategy) -> TaggingUnits:
-        """What is tagged in a text: its words with 'spans', else its tokens."""
-        return (word_units if strategy == "spans" else token_units)(text, self.predictor.tokenizer)
+    def __call__(self, *inputs: Any, **options: Unpack[call_forms.TaggingOptions]) -> Any:
+        """A text -> a list of records; several -> a list of such lists, or an iterator for a generator.
 
-    def records(
-        self,
-        model: Answerer,
-        units: Sequence[TaggingUnits],
-        features: Sequence[Features],
-        strategy: AggregationStrategy,
-        ignore_labels: Sequence[str],
-        batch_size: int,
-    ) -> list[list[Record]]:
-        """TaggingUnits of texts and their inputs -> the records of each text."""
-        if strategy == "spans":
-            return self._spans(model, units, features, ignore_labels, batch_size)
-        out = []
-        for source, rows in zip(units, unit_probabilities(model, units, features, batch_size), strict=True):
-            records = self._tokens(source, rows) if strategy in ("none", "simple") else self._words(source, rows, strategy)
-            if strategy != "none":
-                records = self._groups(records)
-            out.append([r for r in records if r.get("entity") not in ignore_labels and r.get("entity_group") not in ignore_labels])
-        return out
+        With `is_split_into_words` a text is a list of words, and the answer to one such list is a list of one, as in `transformers`. Texts above
+        the model's length are read in windows, each token where it has most context; with `stride` as `transformers` reads them.
 
-    def _spans(
-        self, model: Answerer, units: Sequence[TaggingUnits], features: Sequence[Features], ignore_labels: Sequence[str], batch_size: int
-    ) -> list[list[Record]]:
-        """Entities as `electra predict` finds them; a word each where tags are plain."""
-        out = []
-        spanned = marks_spans(model.head.labels)
-        for tagged in tag_units(model, units, features, batch_size):
-            spans = [(span.kind, span.probability, span.start, span.end) for span in tagged.entities]
-            words = [(word.tag, word.probability, word.start, word.end) for word in tagged.words]
-            records = [
-                {"entity_group": kind, "score": score, "word": tagged.text[start:end], "start": start, "end": end}
-                for kind, score, start, end in (spans if spanned else words)
+        Raises:
+            UserError: an input or option of a wrong kind.
+        """
+        given = dict(options)
+        item = call_forms.the_input(self.task, inputs, given)
+        split_words = given.get("is_split_into_words", False)
+        item = list(item) if isinstance(item, tuple) else item
+        if split_words and isinstance(item, list) and item and not isinstance(item[0], list | tuple):
+            item = [item]
+        call = self._of(item, given, lambda item: isinstance(item, str) and not split_words)
+        return call.answer(self._answers(call, self.checked(dict(call.options))))
+
+    def checked(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Strategy, labels, stride, and how words are joined."""
+        return tagging_options(self.task, options, self.predictor.max_length - 2)
+
+    def _answers(self, call: Call, chosen: Mapping[str, Any]) -> Iterator[list[Record]]:
+        model, strategy = self.predictor.token_classifier(), chosen["strategy"]
+
+        def read(item: Any, place: str) -> TaggingUnits:
+            if not chosen["words"]:
+                units = units_for(strategy, one_text(item, place), self.tokenizer)
+                return units if chosen["mapping"] is None else with_offsets(units, chosen["mapping"], place)
+            if not isinstance(item, list | tuple) or not all(isinstance(word, str) for word in item):
+                raise UserError(f"{place}: got {type(item).__name__} {call_forms.shown(item)}; with is_split_into_words expected a list of words")
+            return units_for(strategy, item, self.tokenizer, chosen["delimiter"])
+
+        for chunk in call.chunks(read, lambda units: len(units.text)):
+            parts = [
+                [units] if chosen["stride"] is None else strided_units(units, self.predictor.max_length - 2, chosen["stride"]) for units in chunk
             ]
-            out.append([record for record in records if record["entity_group"] not in ignore_labels])
-        return out
-
-    def _tokens(self, source: TaggingUnits, rows: np.ndarray) -> list[Record]:
-        """A record for every token of a text."""
-        tokenizer, labels = self.predictor.tokenizer, self.predictor.backend.labels
-        records = []
-        for index, ((token,), (start, end), row) in enumerate(zip(source.ids, source.places, rows, strict=True), start=1):
-            word = source.text[start:end] if token == tokenizer.unk_id else tokenizer.pieces[token]
-            best = int(row.argmax())
-            records.append({"entity": labels[best], "score": float(row[best]), "index": index, "word": word, "start": start, "end": end})
-        return records
-
-    def _continues(self, text: str, token: int, place: tuple[int, int]) -> bool:
-        """Whether a token continues a word, by the rule of `transformers`: its piece is longer than its text, or no space is before it."""
-        tokenizer, (start, end) = self.predictor.tokenizer, place
-        if token == tokenizer.unk_id:
-            return False
-        if getattr(tokenizer.backend.model, "continuing_subword_prefix", None):
-            return len(tokenizer.pieces[token]) != end - start
-        return start > 0 and " " not in text[start - 1 : start + 1]
-
-    def _words(self, source: TaggingUnits, rows: np.ndarray, strategy: str) -> Iterator[Record]:
-        """A record for every word: a token and those after it that continue it."""
-        records = self._tokens(source, rows)
-        tokens = zip(source.ids, source.places, strict=True)
-        begins = [i for i, ((token,), place) in enumerate(tokens) if not i or not self._continues(source.text, token, place)]
-        for first, end in pairwise([*begins, len(records)]):
-            if strategy == "first":
-                row = rows[first]
-            elif strategy == "max":
-                row = rows[max(range(first, end), key=lambda i: float(rows[i].max()))]
-            else:
-                row = rows[first:end].mean(0)
-            best = int(row.argmax())
-            word = self._join(records[first:end])
-            place = {"start": records[first]["start"], "end": records[end - 1]["end"]}
-            yield {"entity": self.predictor.backend.labels[best], "score": float(row[best]), "word": word, **place}
-
-    def _groups(self, records: Sequence[Record] | Iterator[Record]) -> list[Record]:
-        """Neighboring records of one type, where the later is no B-, -> one record each."""
-        groups: list[list[Record]] = []
-        for record in records:
-            letter, kind = _parts(record["entity"])
-            if groups and letter != "B" and kind == _parts(groups[-1][-1]["entity"])[1]:
-                groups[-1].append(record)
-            else:
-                groups.append([record])
-        return [
-            {
-                "entity_group": group[0]["entity"].split("-", 1)[-1],
-                "score": float(np.mean([record["score"] for record in group])),
-                "word": self._join(group),
-                "start": group[0]["start"],
-                "end": group[-1]["end"],
-            }
-            for group in groups
-        ]
-
-    def _join(self, records: Sequence[Record]) -> str:
-        words, decoder = [record["word"] for record in records], self.predictor.tokenizer.backend.decoder
-        return " ".join(words) if decoder is None else str(decoder.decode(words))
+            windows = [window for part in parts for window in part]
+            rows = iter(text_records(model, windows, unit_features(model, windows), strategy, chosen["ignored"], call.batch_size))
+            for part in parts:
+                found = [next(rows) for _ in part]
+                yield found[0] if len(found) == 1 else without_overlaps(found)
 
 
-def _parts(entity: str) -> tuple[str, str]:
-    """'B-PER' -> ('B', 'PER'); what begins with neither B- nor I- continues its like."""
-    return (entity[0], entity[2:]) if entity.startswith(("B-", "I-")) else ("I", entity)
+class QuestionAnswering(TextPipeline):
+    """Questions and contexts -> {"score", "start", "end", "answer"}, in the call forms of `transformers` 4 (version 5 has no such pipeline).
 
+    `handle_impossible_answer`, `max_answer_len`, `max_seq_len`, `max_question_len` and the windows of long contexts are those that the model was
+    trained with (otherwise False, 30, 384, 64, and a window every 128 tokens); `doc_stride` is what a window shares with the next.
+    """
 
-def _checked(strategy: str) -> AggregationStrategy:
-    for name in get_args(AggregationStrategy):
-        if strategy == name:
-            return name  # type: ignore[no-any-return]
-    raise UserError(f"unknown aggregation_strategy '{strategy}'; {did_you_mean(str(strategy), get_args(AggregationStrategy))}")
+    task = "question-answering"
+    options = call_forms.QuestionForms
 
-
-Question: TypeAlias = Mapping[str, str]
-
-
-class QuestionAnswering:
-    """Questions and contexts -> {"score", "start", "end", "answer"}, in the call forms of `transformers`."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
-
-    def __call__(
-        self,
-        inputs: Question | Sequence[Question] | None = None,
-        *,
-        question: str | Sequence[str] | None = None,
-        context: str | Sequence[str] | None = None,
-        top_k: int = 1,
-        handle_impossible_answer: bool | None = None,
-        max_answer_len: int | None = None,
-        doc_stride: int | None = None,
-    ) -> Any:
+    def __call__(self, *inputs: Any, **options: Unpack[call_forms.QuestionForms]) -> Any:
         """Answer one question or several.
 
         Args:
-            inputs: {"question", "context"}, or a list of these.
-            question: a question, or a list of them.
-            context: its context; one for all questions, or a list as long as theirs.
-            top_k: answers per question.
-            handle_impossible_answer: whether "" may be the answer; None: as the model was trained.
-            max_answer_len: longest answer in tokens; None: as the model was trained (30).
-            doc_stride: tokens from one window of a long context to the next; None: as the model was trained (128).
+            inputs: {"question", "context"} or an object such as SquadExample, several of these, or the question and the context.
+            options: question and context by name (one context for all questions, or one each), or see `QuestionForms`.
 
         Returns:
-            a dict for one question with top_k 1, a list of dicts for more of either, a list of lists for more of both.
+            a dict for one question with top_k 1, a list of dicts for more of either, a list of lists for more of both; at most 20 answers each.
 
         Raises:
-            UserError: no question, or lists of different lengths.
+            UserError: no question, lists of different lengths, or an option of a wrong kind.
         """
-        pairs, single = _pairs(inputs, question, context)
-        choices = {"top_k": top_k, "handle_impossible": handle_impossible_answer, "max_answer_length": max_answer_len, "stride": doc_stride}
-        out = [answer_records(found, top_k) for found in self.predictor.iterate_answers(pairs, **choices)]
-        return out[0] if single else out
+        given: dict[str, Any] = dict(options)
+        call = self._of(question_input(self.task, inputs, given), given, lambda item: isinstance(item, Mapping) or hasattr(item, "question_text"))
+        model, top_k, overlap, align = self.checked(dict(call.options))
+        return call.answer(self._answers(call, model, top_k, overlap, align))
+
+    def checked(self, options: dict[str, Any]) -> tuple[Answerer, int, int | None, bool]:
+        """The model with the options, the number of answers, tokens that windows share, and whether answers are whole words."""
+        place, model = self.task, self.predictor.question_answerer()
+        if options.get("max_seq_len") is not None:
+            length = call_forms.whole(place, "max_seq_len", options["max_seq_len"])
+            if length > self.predictor.backend.max_length:
+                raise UserError(f"{place}: max_seq_len {length} is above the model's {self.predictor.backend.max_length} positions; give less")
+            model = model.with_max_length(length)
+        top_k = options.get("top_k", options.get("topk"))
+        model, count = with_choices(
+            model,
+            {
+                "top_k": 1 if top_k is None else top_k,
+                "handle_impossible": options.get("handle_impossible_answer"),
+                "max_answer_length": options.get("max_answer_len"),
+                "max_question_length": options.get("max_question_len"),
+            },
+        )
+        overlap = options.get("doc_stride")
+        align = call_forms.flag(place, "align_to_words", options.get("align_to_words", False))
+        return model, count, None if overlap is None else call_forms.whole(place, "doc_stride", overlap, 0), align
+
+    def _answers(self, call: Call, model: Answerer, top_k: int, overlap: int | None, align: bool) -> Iterator[Any]:
+        unanswerable = bool(model.spec.options["unanswerable"])
+        for chunk in call.chunks(question_item, lambda pair: len(pair[0]) + len(pair[1])):
+            examples = [as_question(*pair) for pair in chunk]
+            features = question_features(model, examples, overlap)
+            for prediction, (_, context) in zip(model.answer_features(examples, features, call.batch_size), chunk, strict=True):
+                found = best_answers(prediction, unanswerable, top_k)
+                if align:
+                    words = [place for _, place in self.tokenizer.encode_words(context)]
+                    found = [whole_words(one, context, words) for one in found]
+                yield answer_records(found, top_k)
 
 
-def answer_records(found: Sequence[FoundAnswer], top_k: int) -> Any:
-    """A question's answers -> {"score", "start", "end", "answer"}, or a list of these with top_k above 1."""
-    rows = [{"score": one.score, "start": one.start, "end": one.end, "answer": one.text} for one in found]
-    return rows[0] if top_k == 1 else rows
-
-
-def _pairs(
-    inputs: Question | Sequence[Question] | None, question: str | Sequence[str] | None, context: str | Sequence[str] | None
-) -> tuple[list[tuple[str, str]], bool]:
-    """The forms of a call -> (question, context) pairs, and whether there is just one question."""
-    if inputs is not None:
-        rows = [inputs] if isinstance(inputs, Mapping) else list(inputs)
-        pairs = []
-        for row in rows:
-            if not isinstance(row, Mapping) or not all(isinstance(row.get(key), str) for key in ("question", "context")):
-                raise UserError(f"expected {{'question': text, 'context': text}}, got {str(row)[:60]!r}")
-            pairs.append((row["question"], row["context"]))
-        return pairs, isinstance(inputs, Mapping)
-    if question is None or context is None:
-        raise UserError("nothing to answer: give question=... and context=..., or {'question': ..., 'context': ...}")
-    questions = [question] if isinstance(question, str) else list(question)
-    contexts = [context] * len(questions) if isinstance(context, str) else list(context)
-    if len(questions) != len(contexts):
-        raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; give one context each, or one for all")
-    return list(zip(questions, contexts, strict=True)), isinstance(question, str)
+# ---- pipeline() ----
 
 
 Pipeline: TypeAlias = TextClassification | TokenClassification | ReplacedTokenDetection | FeatureExtraction | FillMask | QuestionAnswering
+Source: TypeAlias = str | Path | Predictor | None
 
 PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
     "sentiment-analysis": (TextClassification, "classifier"),
@@ -332,30 +424,40 @@ PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
     "question-answering": (QuestionAnswering, "question-answering"),
 }
 """Task name -> its class, and the role that its model needs."""
+TASKS = {
+    "classification": "text-classification",
+    "tagging": "token-classification",
+    "span": "question-answering",
+    "masked-lm": "fill-mask",
+    "replaced-tokens": "replaced-token-detection",
+    "encoder": "feature-extraction",
+}
+"""What a model's head does -> the task where none is named."""
 
 
 @overload
-def pipeline(task: TextClassificationName, model: str | Path | Predictor | None = None, **options: Any) -> TextClassification: ...
+def pipeline(task: TextClassificationName, model: Source = None, **options: Any) -> TextClassification: ...
 @overload
-def pipeline(task: TokenClassificationName, model: str | Path | Predictor | None = None, **options: Any) -> TokenClassification: ...
+def pipeline(task: TokenClassificationName, model: Source = None, **options: Any) -> TokenClassification: ...
 @overload
-def pipeline(task: Literal["replaced-token-detection"], model: str | Path | Predictor | None = None, **options: Any) -> ReplacedTokenDetection: ...
+def pipeline(task: Literal["replaced-token-detection"], model: Source = None, **options: Any) -> ReplacedTokenDetection: ...
 @overload
-def pipeline(task: Literal["feature-extraction"], model: str | Path | Predictor | None = None, **options: Any) -> FeatureExtraction: ...
+def pipeline(task: Literal["feature-extraction"], model: Source = None, **options: Any) -> FeatureExtraction: ...
 @overload
-def pipeline(task: Literal["fill-mask"], model: str | Path | Predictor | None = None, **options: Any) -> FillMask: ...
+def pipeline(task: Literal["fill-mask"], model: Source = None, **options: Any) -> FillMask: ...
 @overload
-def pipeline(task: Literal["question-answering"], model: str | Path | Predictor | None = None, **options: Any) -> QuestionAnswering: ...
+def pipeline(task: Literal["question-answering"], model: Source = None, **options: Any) -> QuestionAnswering: ...
 @overload
-def pipeline(task: str, model: str | Path | Predictor | None = None, **options: Any) -> Pipeline: ...
-def pipeline(task: str, model: str | Path | Predictor | None = None, **options: Any) -> Pipeline:
+def pipeline(task: str | None = None, model: Source = None, **options: Any) -> Pipeline: ...
+def pipeline(task: str | None = None, model: Source = None, **options: Any) -> Pipeline:
     """A task's name and a model -> a callable on texts.
 
     Args:
         task: 'sentiment-analysis' or 'text-classification', 'token-classification' or 'ner', 'question-answering',
-            'replaced-token-detection', 'feature-extraction', 'fill-mask'.
+            'replaced-token-detection', 'feature-extraction', 'fill-mask'; None: what the model's head is for.
         model: checkpoint folder, run directory, hub name, or what `load` returned; None: the bundled one, where there is one.
-        options: passed to `load` (device, threads, max_length, truncate, batch_size); aggregation_strategy of 'token-classification'.
+        options: of `load` (device, threads, max_length, truncate, batch_size, tokenizer), of every call of the pipeline (such as top_k), and of
+            `transformers.pipeline` where they change nothing (dtype float32, framework 'pt', ...).
 
     Raises:
         UserError: an unknown task or option, no such model, or a model without the head the task needs; the message says how to make one.
@@ -366,15 +468,32 @@ def pipeline(task: str, model: str | Path | Predictor | None = None, **options: 
         >>> classifier(["ELECTRA is surprisingly fast and accurate."])  # doctest: +SKIP
         [{'label': 'positive', 'score': 0.98}]
     """
-    if task not in PIPELINES:
-        raise UserError(f"unknown task '{task}'; {did_you_mean(task, PIPELINES)}")
-    kind, role = PIPELINES[task]
-    extra = {name: options.pop(name) for name in ("aggregation_strategy",) if kind is TokenClassification and name in options}
-    for name in options:
-        if name in inspect.signature(kind.__call__).parameters:
-            raise UserError(f"{name} is an option of the call; give it with the texts: pipeline('{task}')(texts, {name}=...)")
-        if name not in (known := set(inspect.signature(load).parameters) - {"source", "role"}):
-            raise UserError(f"unknown option '{name}' of a pipeline; {did_you_mean(name, known)}")
-        if isinstance(model, Predictor):
+    kind, role = PIPELINES[_known_task(task, model)]
+    known = set(kind.options.__annotations__) - {"question", "context", "data", "X"}
+    loading = load_options(model.name if isinstance(model, Predictor) else model, options, known)
+    defaults = {name: loading.pop(name) for name in list(loading) if name in known}
+    if "truncate" in loading and "max_length" in defaults:
+        loading["max_length"] = defaults.pop("max_length")
+    if isinstance(model, Predictor):
+        if loading:
+            name = next(iter(loading))
             raise UserError(f"{name} is an option of load, and the model is loaded already; give it there: load(..., {name}=...)")
-    return kind(model if isinstance(model, Predictor) else load(model, role=role, **options), **extra)
+        return kind(model, **defaults)
+    if model is not None and not isinstance(model, str | Path):
+        raise UserError(f"pipeline: model is {type(model).__name__}; expected a folder, a hub's name, or what electra.load returned; save it first")
+    if defaults.get("batch_size") is not None:
+        loading["batch_size"] = call_forms.whole("pipeline", "batch_size", defaults["batch_size"])
+    return kind(load(model, role=role, **loading), **defaults)
+
+
+def _known_task(task: str | None, model: Source) -> str:
+    """A task's name, checked; without one the task of the model's head."""
+    if task is None:
+        if model is None:
+            raise UserError(f"pipeline: no task and no model; give one of {', '.join(PIPELINES)}")
+        architecture = model.backend.architecture if isinstance(model, Predictor) else architecture_of(model)
+        task = TASKS.get(head := resolve.head_of(architecture), head)
+    if not isinstance(task, str) or task not in PIPELINES:
+        near = did_you_mean(str(task), PIPELINES)
+        raise UserError(f"unknown task {call_forms.shown(task)}; {near if near.startswith('did') else ''}; supported: {', '.join(PIPELINES)}")
+    return task

@@ -15,10 +15,11 @@ import numpy as np
 
 from electra import bundled
 from electra.contracts import Head, Prediction, Task
-from electra.data.tokenizer import load_tokenizer
+from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError, did_you_mean
+from electra.inference import answerer as questions
 from electra.inference import masked_lm, replaced_tokens
-from electra.inference.answerer import Answerer, FoundAnswer, answerer, describe_head, head_of, model_spec, require_head, task_of
+from electra.inference.answerer import Answerer, answerer, describe_head, head_of, model_spec, require_head, task_of, text_example
 from electra.inference.artifact import ROLE_ALIASES, Artifact, is_artifact
 from electra.inference.backends import (
     PRETRAINED_NAMES,
@@ -30,17 +31,17 @@ from electra.inference.backends import (
     require_classifier,
     require_question_answering,
 )
+from electra.inference.call_forms import each, one_text, probability, whole
 from electra.inference.embeddings import PLAIN, Embedder, SentenceModules, check_widths, read_modules
 from electra.inference.masked_lm import MarkedText, TextLikelihood
-from electra.inference.replaced_tokens import Corruption, CorruptOptions, Detection, EncodedText
-from electra.inference.text_io import Input, as_example
+from electra.inference.replaced_tokens import Corruption, CorruptOptions, Detection, EncodedText, text_or_tokens
+from electra.inference.text_io import Input
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
-from electra.tasks.input_spec import record, tokenizer_limit
+from electra.tasks.input_spec import record
 from electra.tasks.text_tasks import TRUNCATIONS
 
 if TYPE_CHECKING:
-    from electra.data.tokenizer import Tokenizer
     from electra.inference.token_classification import Sentence, Tagged
 
 
@@ -188,7 +189,7 @@ class Predictor:
 
     def iterate_predictions(self, texts: Iterable[Input]) -> Iterator[Prediction]:
         """`predict` for any number of texts, in constant memory and in order."""
-        return self.classifier().stream(map(as_example, texts), self.batch_size)
+        return self.classifier().stream(each(texts, "predict", text_example), self.batch_size)
 
     def classifier(self) -> Answerer:
         """What answers with labels or numbers.
@@ -220,6 +221,7 @@ class Predictor:
         from electra.inference.token_classification import tag
 
         model = self.token_classifier()
+        sentences = each(sentences, "tag", lambda sentence, place: sentence)
         return tag(model.with_options(constrained=True) if constrained else model, sentences, self.batch_size)
 
     def token_classifier(self) -> Answerer:
@@ -235,7 +237,7 @@ class Predictor:
 
     # ---- answers to questions ----
 
-    def answer(self, question: str, context: str, **choices: Any) -> list[FoundAnswer]:
+    def answer(self, question: str, context: str, **choices: Any) -> list[questions.FoundAnswer]:
         """A question and a text -> the `top_k` likeliest answers, the best first.
 
         Args:
@@ -252,12 +254,10 @@ class Predictor:
         """
         return next(self.iterate_answers([(question, context)], **choices))
 
-    def iterate_answers(self, questions: Iterable[tuple[str, str]], **choices: Any) -> Iterator[list[FoundAnswer]]:
+    def iterate_answers(self, pairs: Iterable[tuple[str, str]], **choices: Any) -> Iterator[list[questions.FoundAnswer]]:
         """`answer` for any number of (question, context), in constant memory and in order."""
-        from electra.inference.answerer import answer_questions, with_choices
-
-        model, top_k = with_choices(self.question_answerer(), choices)
-        return answer_questions(model, questions, top_k, self.batch_size)
+        model, top_k = questions.with_choices(self.question_answerer(), choices)
+        return questions.answer_questions(model, each(pairs, "answer", questions.question_pair), top_k, self.batch_size)
 
     def question_answerer(self) -> Answerer:
         """What answers questions.
@@ -286,7 +286,8 @@ class Predictor:
         """`detect` for any number of texts, in constant memory and in order."""
         self._require_detector()
         sizes = {"max_length": self.max_length, "batch_size": batch_size or self.batch_size}
-        return replaced_tokens.detect(self.backend, self.tokenizer, texts, threshold=threshold, **sizes)
+        threshold = probability("detect", "threshold", threshold)
+        return replaced_tokens.detect(self.backend, self.tokenizer, each(texts, "detect", text_or_tokens), threshold=threshold, **sizes)
 
     def corrupt(
         self,
@@ -314,7 +315,7 @@ class Predictor:
             self.backend,
             self.generator,
             self.tokenizer,
-            texts,
+            each(texts, "corrupt", text_or_tokens),
             CorruptOptions(mask_prob=mask_prob, temperature=temperature, seed=seed, threshold=threshold, num_proposals=num_proposals),
             max_length=min(self.max_length, self.generator.max_length),
             batch_size=self.batch_size,
@@ -386,7 +387,7 @@ class Predictor:
 
     def iterate_embeddings(self, texts: Iterable[str | EncodedText], *, batch_size: int = 0, **options: Any) -> Iterator[Array]:
         """`embed` for any number of texts, in constant memory: one (D,) vector each, in order."""
-        return self.embedder.vectors(texts, batch_size or self.batch_size, **options)
+        return self.embedder.vectors(each(texts, "embed", text_or_tokens), batch_size or self.batch_size, **options)
 
     def similarity(self, first: Array, second: Array) -> Array:
         """(N, D) and (M, D) vectors -> (N, M) similarities, by the cosine or what the model's files name."""
@@ -395,19 +396,20 @@ class Predictor:
     def token_vectors(self, texts: Iterable[str | EncodedText], *, batch_size: int = 0) -> Iterator[Array]:
         """Texts -> (L, D) float32 each: the last hidden state of [CLS], every token, [SEP]; of all tokens, whatever the modules say."""
         length = self.token_limit if self.modules.declared and "max_length" not in self.spec.overridden else self.max_length
-        return replace(self.embedder, max_length=length, truncate="windows").token_vectors(texts, batch_size or self.batch_size)
+        return replace(self.embedder, max_length=length, truncate="windows").token_vectors(
+            each(texts, "embed", text_or_tokens), batch_size or self.batch_size
+        )
 
-    # ---- words for masks ----
-
-    def fill(self, text: str | MarkedText, *, top_k: int = 5, targets: Sequence[str] | None = None) -> list[list[tuple[str, int, float, str]]]:
+    def fill(self, text: str | MarkedText, *, top_k: int = 5, targets: str | Sequence[str] | None = None) -> list[list[masked_lm.Proposal]]:
         """A text with [MASK] in it -> per mask, the generator's best (token, id, probability, filled text); of `targets` alone if given.
 
-        The filled text is the decoded one, with every other mask left as it is.
+        The filled text is the decoded one; where there are several masks, with the others, [CLS] and [SEP].
 
         Raises:
-            UserError: no [MASK], or no generator.
+            UserError: no text, no [MASK], no generator, or no whole number above 0.
         """
-        marked = masked_lm.encode_marked(text, self.tokenizer) if isinstance(text, str) else text
+        whole("fill", "top_k", top_k)
+        marked = text if isinstance(text, MarkedText) else masked_lm.encode_marked(one_text(text, "fill"), self.tokenizer)
         return masked_lm.fill(self.generator, self.tokenizer, marked, min(self.max_length, self.generator.max_length), top_k, targets)
 
 
@@ -423,6 +425,7 @@ def load(
     max_length: int = 0,
     batch_size: int = 32,
     truncate: str | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
 ) -> Predictor:
     """A checkpoint folder, run directory, hub name or artifact -> its model and tokenizer, ready to predict.
 
@@ -436,15 +439,10 @@ def load(
         max_length: longest input in tokens, at most the model's positions; 0: as trained.
         batch_size: inputs at a time.
         truncate: what is read of longer texts by a classifier: 'head', 'tail', 'head-tail', or all in 'windows'; None: as trained.
+        tokenizer: a folder or hub name, where it is not that of the model.
 
     Raises:
         UserError: no such checkpoint, a damaged one, or it cannot do what `role` says.
-
-    Examples:
-        >>> from electra import load  # doctest: +SKIP
-        >>> electra = load("google/electra-small-discriminator")  # doctest: +SKIP
-        >>> for token in electra.detect(["The quick brown fox fake over the lazy dog"])[0].tokens:  # doctest: +SKIP
-        ...     print(f"{token.token:10} {'fake' if token.replaced else 'real'} {token.probability:.2f}")
     """
     role = ROLE_ALIASES.get(role, role)
     if source is None:
@@ -464,17 +462,17 @@ def load(
         folder = resolve.resolve(source)
     modules = read_modules(resolve.modules_folder(source, folder))
     check_widths(modules, backend.hidden_size, name)
-    tokenizer = load_tokenizer(folder)
-    tokenizer = tokenizer.lowercased() if modules.lowercase else tokenizer
-    if tokenizer.vocab_size > backend.vocab_size:
-        sizes = f"its tokenizer has {tokenizer.vocab_size} tokens, its network only {backend.vocab_size}"
+    own = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer or folder)
+    own = own.lowercased() if modules.lowercase else own
+    if own.vocab_size > backend.vocab_size:
+        sizes = f"its tokenizer has {own.vocab_size} tokens, its network only {backend.vocab_size}"
         raise UserError(f"{name}: {sizes}; they do not belong together")
     if backend.architecture == "ElectraOriginalQuestionAnswering":
         from electra.tasks.question_answering import check_segments
 
-        check_segments(tokenizer, name)
-    limit = tokenizer_limit(folder)
-    return Predictor(backend, tokenizer, name, max_length=max_length, batch_size=batch_size, truncate=truncate, limit=limit, modules=modules)
+        check_segments(own, name)
+    limit = own.settings.max_length
+    return Predictor(backend, own, name, max_length=max_length, batch_size=batch_size, truncate=truncate, limit=limit, modules=modules)
 
 
 def is_token_classifier(source: str | Path) -> bool:

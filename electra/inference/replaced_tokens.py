@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra.data.windows import WindowInput, run_windows, text_windows
+from electra.inference.call_forms import one_text
 from electra.tasks.text_tasks import sigmoid, softmax
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ class EncodedText:
 def encoded(item: str | EncodedText, tokenizer: Tokenizer) -> EncodedText:
     """A text -> its tokens; what is encoded already stays as it is."""
     return item if isinstance(item, EncodedText) else EncodedText(item, *tokenizer.encode_offsets(item))
+
+
+def text_or_tokens(item: Any, place: str) -> str | EncodedText:
+    """A text, or one that is encoded already.
+
+    Raises:
+        UserError: something else.
+    """
+    return item if isinstance(item, EncodedText) else one_text(item, place)
 
 
 def text_size(item: str | EncodedText) -> int:
@@ -65,6 +75,11 @@ class Detection:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {"text": self.text, "tokens": [asdict(token) for token in self.tokens]}
+
+
+def detection_records(detection: Detection) -> list[dict[str, Any]]:
+    """A detection -> {"token", "start", "end", "score", "replaced"} of every token."""
+    return [{"token": t.token, "start": t.start, "end": t.end, "score": t.probability, "replaced": t.replaced} for t in detection.tokens]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
-"""Texts, or lists of words -> a tag for every word with its place, and the entities that the tags mark, as lines or plain values."""
+"""Texts, or lists of words -> a tag for every word with its place, and the entities that the tags mark, as lines or plain values.
+
+Also the records of the pipeline 'token-classification': those of single tokens, of words, and of neighbors of one type.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from electra.contracts import Example, Features, TagPrediction
 from electra.data.windows import chunks
 from electra.errors import UserError
 from electra.inference.answerer import Answerer
+from electra.inference.call_forms import choice, flag, names, one_text, whole
 from electra.tasks.tag_schemes import find_spans, marks_spans
 from electra.tasks.tagging import word_pieces, word_probabilities, word_windows
 
@@ -121,8 +125,10 @@ def entities(text: str, words: Sequence[TaggedWord]) -> list[Entity]:
     return out
 
 
-def word_units(sentence: Sentence, tokenizer: Tokenizer) -> TaggingUnits:
+def word_units(sentence: Sentence, tokenizer: Tokenizer, delimiter: str = " ") -> TaggingUnits:
     """A text -> its words by the tokenizer's own rules, so that tokens are those of the whole text; or given words, each by itself.
+
+    The text of given words is these joined by `delimiter`.
 
     Raises:
         UserError: neither.
@@ -132,17 +138,213 @@ def word_units(sentence: Sentence, tokenizer: Tokenizer) -> TaggingUnits:
         return TaggingUnits(sentence, [ids for ids, _ in found], [place for _, place in found])
     if not isinstance(sentence, list | tuple) or not all(isinstance(word, str) for word in sentence):
         raise UserError(f"expected a text or a list of words, got {type(sentence).__name__} {str(sentence)[:60]!r}; split it into words")
+    return TaggingUnits(delimiter.join(sentence), word_pieces(sentence, tokenizer), _places(sentence, delimiter))
+
+
+def _places(words: Sequence[str], delimiter: str) -> list[tuple[int, int]]:
     places, start = [], 0
-    for word in sentence:
+    for word in words:
         places.append((start, start + len(word)))
-        start += len(word) + 1
-    return TaggingUnits(" ".join(sentence), word_pieces(sentence, tokenizer), places)
+        start += len(word) + len(delimiter)
+    return places
 
 
-def token_units(text: str, tokenizer: Tokenizer) -> TaggingUnits:
-    """A text -> its tokens, each a unit."""
-    ids, offsets = tokenizer.encode_offsets(text)
-    return TaggingUnits(text, [[index] for index in ids], offsets)
+def token_units(text: Sentence, tokenizer: Tokenizer, delimiter: str = " ") -> TaggingUnits:
+    """A text, or words that are joined by `delimiter` -> its tokens, each a unit; of given words each is tokenized by itself."""
+    if isinstance(text, str):
+        ids, offsets = tokenizer.encode_offsets(text)
+        return TaggingUnits(text, [[index] for index in ids], offsets)
+    units: list[list[int]] = []
+    places: list[tuple[int, int]] = []
+    for word, (first, _) in zip(text, _places(text, delimiter), strict=True):
+        ids, offsets = tokenizer.encode_offsets(word)
+        units += [[index] for index in ids]
+        places += [(first + start, first + end) for start, end in offsets]
+    return TaggingUnits(delimiter.join(text), units, places)
+
+
+def units_for(strategy: str, text: Sentence, tokenizer: Tokenizer, delimiter: str = " ") -> TaggingUnits:
+    """What a strategy of the pipeline tags in a text, or in words: its words with 'spans', else its tokens."""
+    return (word_units if strategy == "spans" else token_units)(text, tokenizer, delimiter)
+
+
+# ---- records of a pipeline ----
+
+
+Record: TypeAlias = dict[str, Any]
+AggregationStrategy: TypeAlias = Literal["none", "simple", "first", "average", "max", "spans"]
+
+
+def tagging_options(place: str, options: Mapping[str, Any], capacity: int) -> dict[str, Any]:
+    """The options of the pipeline -> strategy, labels, stride, and how words are joined; `capacity`: tokens of a window.
+
+    `grouped_entities` and `ignore_subwords` are those of transformers 4.
+
+    Raises:
+        UserError: a value of a wrong kind, or options that do not fit.
+    """
+    strategy = options.get("aggregation_strategy")
+    if strategy is None and ("grouped_entities" in options or "ignore_subwords" in options):
+        flags = [flag(place, name, options.get(name) or False) for name in ("grouped_entities", "ignore_subwords")]
+        strategy = "none" if not flags[0] else "first" if flags[1] else "simple"
+    stride, ignored = options.get("stride"), options.get("ignore_labels")
+    chosen = "none" if strategy is None else choice(place, "aggregation_strategy", strategy, get_args(AggregationStrategy))
+    if stride is not None:
+        if whole(place, "stride", stride, 0) >= capacity:
+            raise UserError(f"{place}: stride {stride}; expected less than the {capacity} tokens of a window")
+        if chosen == "spans" or (chosen == "none" and strategy is not None):
+            raise UserError(f"{place}: stride with aggregation_strategy '{chosen}'; expected 'simple', 'first', 'average' or 'max'")
+    words = flag(place, "is_split_into_words", options.get("is_split_into_words", False))
+    delimiter = options.get("delimiter")
+    return {
+        "strategy": chosen,
+        "ignored": ("O",) if ignored is None else names(place, "ignore_labels", ignored),
+        "stride": stride,
+        "words": words,
+        "delimiter": " " if delimiter is None else one_text(delimiter, f"{place}: delimiter"),
+        "mapping": options.get("offset_mapping"),
+    }
+
+
+def token_records(source: TaggingUnits, rows: np.ndarray, labels: Sequence[str], tokenizer: Tokenizer) -> list[Record]:
+    """(N, C) probabilities of a text's tokens -> a record for every token."""
+    records = []
+    for index, ((token,), (start, end), row) in enumerate(zip(source.ids, source.places, rows, strict=True), start=1):
+        word = source.text[start:end] if token == tokenizer.unk_id else tokenizer.pieces[token]
+        best = int(row.argmax())
+        records.append({"entity": labels[best], "score": float(row[best]), "index": index, "word": word, "start": start, "end": end})
+    return records
+
+
+def word_records(source: TaggingUnits, rows: np.ndarray, labels: Sequence[str], tokenizer: Tokenizer, strategy: str) -> Iterator[Record]:
+    """(N, C) probabilities of a text's tokens -> a record for every word, a token and those after it that continue it.
+
+    `strategy`: 'first', 'max' or 'average', which tokens decide on the word's tag.
+    """
+    records = token_records(source, rows, labels, tokenizer)
+    tokens = zip(source.ids, source.places, strict=True)
+    begins = [i for i, ((token,), place) in enumerate(tokens) if not i or not _continues(source.text, token, place, tokenizer)]
+    for first, end in pairwise([*begins, len(records)]):
+        if strategy == "first":
+            row = rows[first]
+        elif strategy == "max":
+            row = rows[max(range(first, end), key=lambda i: float(rows[i].max()))]
+        else:
+            row = rows[first:end].mean(0)
+        best = int(row.argmax())
+        place = {"start": records[first]["start"], "end": records[end - 1]["end"]}
+        yield {"entity": labels[best], "score": float(row[best]), "word": _join(records[first:end], tokenizer), **place}
+
+
+def _continues(text: str, token: int, place: tuple[int, int], tokenizer: Tokenizer) -> bool:
+    """Whether a token continues a word, by the rule of `transformers`: its piece is longer than its text, or no space is before it."""
+    start, end = place
+    if token == tokenizer.unk_id:
+        return False
+    if getattr(tokenizer.backend.model, "continuing_subword_prefix", None):
+        return len(tokenizer.pieces[token]) != len(text[start:end])
+    return start > 0 and " " not in text[start - 1 : start + 1]
+
+
+def group_records(records: Iterable[Record], tokenizer: Tokenizer) -> list[Record]:
+    """Neighboring records of one type, where the later is no B-, -> one record each."""
+    groups: list[list[Record]] = []
+    for record in records:
+        letter, kind = _parts(record["entity"])
+        if groups and letter != "B" and kind == _parts(groups[-1][-1]["entity"])[1]:
+            groups[-1].append(record)
+        else:
+            groups.append([record])
+    return [
+        {
+            "entity_group": group[0]["entity"].split("-", 1)[-1],
+            "score": float(np.mean([record["score"] for record in group])),
+            "word": _join(group, tokenizer),
+            "start": group[0]["start"],
+            "end": group[-1]["end"],
+        }
+        for group in groups
+    ]
+
+
+def _join(records: Sequence[Record], tokenizer: Tokenizer) -> str:
+    words, decoder = [record["word"] for record in records], tokenizer.backend.decoder
+    return " ".join(words) if decoder is None else str(decoder.decode(words))
+
+
+def _parts(entity: str) -> tuple[str, str]:
+    """'B-PER' -> ('B', 'PER'); what begins with neither B- nor I- continues its like."""
+    return (entity[0], entity[2:]) if entity.startswith(("B-", "I-")) else ("I", entity)
+
+
+def text_records(
+    model: Answerer, units: Sequence[TaggingUnits], features: Sequence[Features], strategy: str, ignore_labels: Sequence[str], batch_size: int
+) -> list[list[Record]]:
+    """Units of texts (words for the strategy 'spans', else tokens) and their inputs -> the records of each text."""
+    out: list[list[Record]] = []
+    if strategy == "spans":
+        found: Iterable[list[Record]] = (span_records(tagged, model.head.labels) for tagged in tag_units(model, units, features, batch_size))
+    else:
+        named = (model.head.labels, model.tokenizer)
+        rows = zip(units, unit_probabilities(model, units, features, batch_size), strict=True)
+        single = strategy in ("none", "simple")
+        found = (token_records(*row, *named) if single else list(word_records(*row, *named, strategy)) for row in rows)
+    for records in found:
+        kept = records if strategy in ("none", "spans") else group_records(records, model.tokenizer)
+        out.append([r for r in kept if r.get("entity") not in ignore_labels and r.get("entity_group") not in ignore_labels])
+    return out
+
+
+def span_records(tagged: Tagged, labels: Sequence[str]) -> list[Record]:
+    """Entities as `electra predict` finds them; a word each where the labels are plain tags."""
+    spans = [(span.kind, span.probability, span.start, span.end) for span in tagged.entities]
+    words = [(word.tag, word.probability, word.start, word.end) for word in tagged.words]
+    return [
+        {"entity_group": kind, "score": score, "word": tagged.text[start:end], "start": start, "end": end}
+        for kind, score, start, end in (spans if marks_spans(labels) else words)
+    ]
+
+
+def with_offsets(units: TaggingUnits, mapping: Any, place: str) -> TaggingUnits:
+    """The tokens of a text with other places: (first, end) of each, [CLS] and [SEP] included.
+
+    Raises:
+        UserError: no such list, or another number of tokens.
+    """
+    rows = list(mapping) if isinstance(mapping, Sequence) else []
+    if len(rows) == 1 and len(rows[0]) and not isinstance(rows[0][0], int):
+        rows = list(rows[0])
+    wanted = len(units.ids) + 2
+    if len(rows) != wanted or not all(isinstance(row, tuple | list) and len(row) == 2 and all(isinstance(n, int) for n in row) for row in rows):
+        raise UserError(
+            f"{place}: offset_mapping of {len(rows)} entries; expected {wanted} pairs of whole numbers, one a token of one text with [CLS] and [SEP]"
+        )
+    return TaggingUnits(units.text, units.ids, [(first, end) for first, end in rows[1:-1]])
+
+
+def strided_units(units: TaggingUnits, capacity: int, stride: int) -> list[TaggingUnits]:
+    """The tokens of a text -> those of each of its windows, which share `stride` tokens with the next, as `tokenizers` makes them."""
+    out = []
+    for start in range(0, max(1, len(units.ids)), capacity - stride):
+        out.append(TaggingUnits(units.text, units.ids[start : start + capacity], units.places[start : start + capacity]))
+        if start + capacity >= len(units.ids):
+            break
+    return out
+
+
+def without_overlaps(windows: Sequence[Sequence[Record]]) -> list[Record]:
+    """The records of a text's windows -> those that are left where they overlap: the longer, of equal lengths the likelier."""
+    records = sorted((record for window in windows for record in window), key=lambda record: record["start"])
+    if len(windows) < 2 or not records:
+        return records
+    out, last = [], records[0]
+    for record in records:
+        if not last["start"] <= record["start"] < last["end"]:
+            out.append(last)
+            last = record
+        elif (record["end"] - record["start"], record["score"]) > (last["end"] - last["start"], last["score"]):
+            last = record
+    return [*out, last]
 
 
 # ---- output ----

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from electra.contracts import Example, Features
 from electra.data.windows import split
 from electra.errors import UserError
-from electra.inference.answerer import Answerer, as_question, best_answers, with_choices
-from electra.inference.masked_lm import encode_marked
-from electra.inference.pipelines import AggregationStrategy, TokenClassification, answer_records, label_records, mask_records, token_records
-from electra.inference.replaced_tokens import EncodedText, encoded
+from electra.inference.answerer import Answerer, answer_records, as_question, best_answers, label_records, with_choices
+from electra.inference.masked_lm import encode_marked, mask_records
+from electra.inference.replaced_tokens import EncodedText, detection_records, encoded
 from electra.inference.text_io import Text, as_example
-from electra.inference.token_classification import unit_features
+from electra.inference.token_classification import AggregationStrategy, text_records, unit_features, units_for
 
 if TYPE_CHECKING:
     from electra.inference.embeddings import Embedder
@@ -190,14 +189,14 @@ class Tag(Operation):
 
     def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
         """Words or tokens, after the strategy."""
-        units = TokenClassification(predictor).units(item, self.strategy)
+        units = units_for(self.strategy, item, predictor.tokenizer)
         features = unit_features(predictor.token_classifier(), [units], max_tokens // SHORTEST_WINDOW + 1)
         return PreparedText(units, _cost(features, 2), features)
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[Record]]:
         """Records as the pipeline 'token-classification' returns them."""
         asked = predictor.token_classifier(), [text.item for text in prepared], joined(prepared)
-        return TokenClassification(predictor).records(*asked, self.strategy, self.ignore_labels, batch_size)
+        return text_records(*asked, self.strategy, self.ignore_labels, batch_size)
 
 
 @dataclass(frozen=True)
@@ -410,7 +409,7 @@ class Detect(TokensOperation):
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[Record]]:
         """Records as the pipeline 'replaced-token-detection' returns them."""
         texts = (text.item for text in prepared)
-        return [token_records(found) for found in predictor.iterate_detections(texts, threshold=self.threshold, batch_size=batch_size)]
+        return [detection_records(found) for found in predictor.iterate_detections(texts, threshold=self.threshold, batch_size=batch_size)]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from electra.settings.corpus import DatasetSettings, PrepareSettings, VocabSettings
     from electra.settings.export import BuildSettings, CompareSettings, ConvertSettings, PushSettings
     from electra.settings.finetune import AblateSettings, DemoSettings, DistillationSettings, FinetuneSettings, SuiteSettings
     from electra.settings.infer import (
@@ -26,12 +25,15 @@ if TYPE_CHECKING:
         SubmitSettings,
     )
     from electra.settings.pretrain import (
+        DatasetSettings,
         DataSettings,
         LoopSettings,
         ModelSettings,
         ObjectiveSettings,
         OptimizerSettings,
+        PrepareSettings,
         PretrainSettings,
+        VocabSettings,
         WatchSettings,
         phases,
     )
@@ -39,12 +41,12 @@ if TYPE_CHECKING:
 
 # Imported on first use (PEP 562): a command makes the classes of its own verb, not of all.
 _NAMES = {
-    "corpus": "DatasetSettings PrepareSettings VocabSettings",
     "export": "BuildSettings CompareSettings ConvertSettings PushSettings",
     "finetune": "AblateSettings DemoSettings DistillationSettings FinetuneSettings SuiteSettings",
     "infer": "DetectSettings EmbedSettings EvaluateSettings InspectSettings PlotSettings PredictSettings ScoreSettings ServeSettings "
     "SignificanceSettings SubmitSettings",
-    "pretrain": "DataSettings LoopSettings ModelSettings ObjectiveSettings OptimizerSettings PretrainSettings WatchSettings phases",
+    "pretrain": "DataSettings DatasetSettings LoopSettings ModelSettings ObjectiveSettings OptimizerSettings PrepareSettings "
+    "PretrainSettings VocabSettings WatchSettings phases",
     "sections": "ColumnSettings ComputeSettings",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -200,7 +200,7 @@ def test_one_segment_type_reads_single_texts(kind: str, tmp_path: Path, capsys: 
     if kind != "BertForQuestionAnswering":
         found = pipeline("text-classification", folder)("the chef cooked", top_k=None)
         expected = transformers.pipeline("text-classification", model=str(folder), top_k=None)(["the chef cooked"])
-        assert {row["label"]: row["score"] for row in found[0]} == pytest.approx({row["label"]: row["score"] for row in expected[0]}, abs=1e-5)
+        assert {row["label"]: row["score"] for row in found} == pytest.approx({row["label"]: row["score"] for row in expected[0]}, abs=1e-5)
         (tmp_path / "pairs.csv").write_text("a,b,label\n" + "the chef,the meal,x\nit was,good,y\n" * 3)
         words = ["--train", str(tmp_path / "pairs.csv"), "--dev", str(tmp_path / "pairs.csv"), "--text", "a", "--text-pair", "b"]
         assert cli.main(["finetune", "own", "--model", str(folder), *words, "--output", str(tmp_path / "run")]) == 2
