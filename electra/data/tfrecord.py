@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,6 +162,33 @@ def _packed(data: bytes) -> np.ndarray:
         raise Damaged("a number is longer than 64 bits")
     shifted = (parts & 0x7F).astype(np.uint64) << (7 * index).astype(np.uint64)
     return np.add.reduceat(shifted, starts).view(np.int64)
+
+
+def describe_records(files: Sequence[RecordFile]) -> dict[str, object]:
+    """TFRecord files -> {"kind": "TFRecords", ...}: number of records, their features and lengths, the range of ids.
+
+    Raises:
+        UserError: a record is damaged; the message names the file and the record.
+    """
+    lengths: dict[str, Counter[int]] = {}
+    records, low, high, tokens = 0, 1 << 62, -1, 0
+    for file in files:
+        with file.here() as path:
+            try:
+                for record in read_records(path):
+                    found = integers(record)
+                    records += 1
+                    for name, values in found.items():
+                        lengths.setdefault(name, Counter())[len(values)] += 1
+                    ids = found.get("input_ids", np.zeros(0, np.int64))
+                    low, high = min(low, int(ids.min(initial=low))), max(high, int(ids.max(initial=high)))
+                    tokens += int(found.get("input_mask", np.ones(len(ids), np.int64)).sum())
+            except Damaged as error:
+                raise UserError(f"{file.place}, record {records}: {error}; copy it again") from None
+    shown = {name: {"lengths": {str(length): count for length, count in sorted(counts.items())[:10]}} for name, counts in sorted(lengths.items())}
+    sizes = {"num_files": len(files), "size_bytes": sum(file.size for file in files), "records": records}
+    ids_seen = {"smallest_id": low, "largest_id": high, "tokens": tokens} if high >= 0 else {}
+    return {"kind": "TFRecords", **sizes, "features": shown, **ids_seen}
 
 
 def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.ndarray]:

@@ -5,30 +5,32 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from electra import bundled, config
+from electra.data.tables import is_saved
+from electra.data.tfrecord import describe_records, find_records
 from electra.errors import UserError, did_you_mean
-from electra.inference.artifact import damaged_files, is_artifact, open_artifact
+from electra.inference.artifact import MANIFEST, damaged_files, is_artifact, open_artifact
 from electra.inference.embeddings import read_modules
 from electra.model import flops
 from electra.model.flops import SHAPE
-from electra.model.hf_config import BIN_INDEX, SAFETENSORS_INDEX, SINGLE, read_config, weight_files
+from electra.model.hf_config import BIN_INDEX, SAFETENSORS_INDEX, SINGLE, read_config, safetensors_header, weight_files
 from electra.protobuf import describe_checkpoint, is_checkpoint
 from electra.settings import PretrainSettings
-from electra.settings.pretrain import WARM_UP, all_phases
+from electra.settings.pretrain import SO_FAR, WARM_UP
 from electra.storage import remote, resolve
-from electra.train.run_log import FIRST_PHASE, LAST_PHASE, SO_FAR, run_metrics
+from electra.tasks.data_warnings import BINARY, describe_binary, describe_file, describe_table
+from electra.train.run_log import read_metrics, run_metrics
 
 Description = dict[str, Any]
 
-LARGEST_HEADER = 100_000_000
-
 
 def describe(source: str) -> Description:
-    """A corpus, tokenizer, tokenized data, checkpoint, run directory, preset or hub name -> {"kind": ..., "path": ..., ...}.
+    """Anything that commands read or write, a preset or a hub name -> {"kind": ..., "path": ..., ...}.
 
     Raises:
         UserError: not found, damaged, or none of these.
@@ -46,16 +48,19 @@ def describe(source: str) -> Description:
         if guess.startswith("did") and "/" not in source:
             raise UserError(f"'{source}' is not a file, folder or preset; {guess} (hub models are OWNER/NAME)")
         return {"name": source, **_checkpoint(resolve.resolve(source))}
+    if path.is_file():
+        return _file(path)
     if is_artifact(path):
         return _artifact(path)
     if is_checkpoint(path):
         return describe_checkpoint(path)
-    if path.is_file():
-        return _file(path)
-    for marks, reader in FOLDERS:
-        if any((path / mark).exists() for mark in marks):
-            return reader(path)
-    return _corpus(path)
+    reader = _reader(path)
+    return reader(path) if reader is not None else _folder(path)
+
+
+def _reader(path: Path) -> Callable[[Path], Description] | None:
+    """What describes a folder, by the files in it; None: they say nothing."""
+    return next((reader for marks, reader in FOLDERS if any((path / mark).exists() for mark in marks)), None)
 
 
 def verify(source: str) -> list[str]:
@@ -97,7 +102,161 @@ def _file(path: Path) -> Description:
         return {"kind": "weights", "path": str(path), **_weights(path)}
     if path.name == "tokenizer.json" or (path.suffix == ".txt" and _is_vocabulary(path)):
         return _tokenizer(path)
+    if is_checkpoint(path):
+        return describe_checkpoint(path)
+    if ".tfrecord" in path.name:
+        return {**describe_records(find_records([path])), "path": str(path)}
+    if path.suffix in BINARY or path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n":
+        return describe_binary(path)
+    if path.suffix == ".zip" or zipfile.is_zipfile(path):
+        return _zip(path)
+    if path.suffix == ".toml":
+        return _settings(path)
+    resolve.check_form(path)
+    if path.name == "metrics.jsonl":
+        lines = read_metrics(path)
+        return {"kind": "metrics", "path": str(path), "lines": len(lines), **_last_lines(lines)}
+    return describe_file(path) or (_json(path) if path.suffix == ".json" else _corpus(path))
+
+
+def _zip(path: Path) -> Description:
+    """An artifact, a submission to a benchmark, or an archive of texts."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+            if MANIFEST in {Path(name).name for name in names}:
+                return _artifact(path)
+            if names and all(name.endswith((".tsv", "_predict.json")) for name in names):
+                rows = {name: archive.read(name).count(b"\n") - name.endswith(".tsv") for name in names}
+                return {"kind": "submission", "path": str(path), "size_bytes": path.stat().st_size, "rows": rows}
+    except zipfile.BadZipFile:
+        return _artifact(path)  # says what is wrong
+    if any(name.endswith((".txt", ".jsonl", ".gz", ".xz", ".tar", ".md")) for name in names):
+        return _corpus(path)
+    return {"kind": "archive", "path": str(path), "size_bytes": path.stat().st_size, "files": names}
+
+
+def _settings(path: Path) -> Description:
+    """A TOML file of settings: a preset, or a run's config.toml."""
+    values = config.read_toml(path)
+    command = next((name for name, mark in (("pretrain", "objective"), ("ablate", "variant")) if mark in values), "finetune")
+    return {"kind": "settings", "path": str(path), "command": command, **values}
+
+
+def _json(path: Path) -> Description:
+    """Scores, results and other records in JSON; of a model's or a dataset's file, what it belongs to."""
+    if (
+        path.name in ("config.json", "manifest.json", MANIFEST)
+        and (path.parent != path)
+        and (reader := _reader(path.parent)) in (_checkpoint, _shards)
+    ):
+        return reader(path.parent) if not is_artifact(path.parent) else _artifact(path.parent)
+    value = read_json(path)
+    out: Description = {"kind": "record", "path": str(path), "size_bytes": path.stat().st_size}
+    if not isinstance(value, dict):
+        return out | ({"entries": len(value)} if isinstance(value, list) else {"value": value})
+    if "scores" in value:
+        return out | {"kind": "scores"} | _scores(value)
+    if "rows" in value or "tasks" in value or "runs" in value:
+        return out | _results(value)
+    return out | {"keys": list(value)} | {key: item for key, item in value.items() if not isinstance(item, list | dict)}
+
+
+def _scores(value: Description) -> Description:
+    """The numbers of a scores.json or report.json: a mean over seeds, or a value, of each metric."""
+    long = ("scores", "classes", "slices", "errors")
+    known = {key: item for key, item in value.items() if key not in long and not isinstance(item, dict)}
+    if "tasks" in value and "scores" not in value:  # of several tasks trained together
+        return known | {"scores": {name: _scores(one)["scores"] for name, one in value["tasks"].items() if "scores" in one}}
+    scores = {name: item.get("mean", item) if isinstance(item, dict) else item for name, item in value.get("scores", {}).items()}
+    return known | {"scores": scores}
+
+
+def _results(value: Description) -> Description:
+    """A results.json: of `compare` (rows), a suite or search (tasks), or `ablate` (runs)."""
+    if "rows" in value:
+        known = {key: value[key] for key in ("task", "split", "num_examples", "threads", "date", "command") if value.get(key)}
+        return {"kind": "comparison", **known, "measured": value["rows"]}
+    if "tasks" in value:
+        scores = {name: item["score"]["mean"] for name, item in value["tasks"].items() if isinstance(item, dict) and "score" in item}
+        known = {key: value[key] for key in ("suite", "model", "preset") if key in value}
+        return {"kind": "results", **known, "scores": scores} | ({"average": value["average"]["mean"]} if value.get("average") else {})
+    known = {key: value[key] for key in ("variant", "task", "metric", "finished", "num_train", "num_dev") if key in value}
+    scores = {name: run["points"][-1]["score"]["mean"] for name, run in value["runs"].items() if run.get("points")}
+    return {"kind": "ablation", **known, "scores": scores, "conclusions": value.get("sentences", [])}
+
+
+def _last_lines(lines: Sequence[Description]) -> Description:
+    """The last line of each kind in metrics.jsonl, and what was spent up to it."""
+    out = {f"last_{line.get('kind', 'train')}": {key: value for key, value in line.items() if key != "kind"} for line in lines}
+    return out | {key: lines[-1][key] for key in SO_FAR if lines and key in lines[-1]}
+
+
+# ---- folders of results and data ----
+
+
+def _ablation(path: Path) -> Description:
+    """An `electra ablate` folder, finished or not."""
+    plan = read_json(path / "plan.json") if (path / "plan.json").exists() else {}
+    results = read_json(path / "results.json") if (path / "results.json").exists() else {}
+    settings = config.read_toml(path / "config.toml") if (path / "config.toml").exists() else {}
+    known = {key: settings[key] for key in ("variant", "preset", "task", "seeds", "budget") if settings.get(key)}
+    status = "finished" if results.get("finished") else "unfinished: continue with --resume"
+    done = sorted(str(file.parent.relative_to(path)) for file in path.glob("seed-*/*/scores.json"))
+    out = {"kind": "ablation", "path": str(path), **known, "status": status, "runs": [run["name"] for run in plan.get("runs", []) if "name" in run]}
+    return out | {"num_finetunings": len(done)} | ({} if not results else _results(results) | {"status": status})
+
+
+def _demo(path: Path) -> Description:
+    """An `electra demo` folder, finished or not."""
+    steps = {file.stem: read_json(file) for file in sorted((path / "steps").glob("*.json"))}
+    about = steps.pop("about", {})
+    report = {"report": str(path / "report.html")} if (path / "report.html").exists() else {}
+    out = {"kind": "demo", "path": str(path), "date": about.get("date"), "machine": about.get("machine"), **report}
+    out["status"] = "finished" if report else "unfinished: the same command continues"
+    return out | {"steps_seconds": {name: step.get("seconds") for name, step in steps.items()}}
+
+
+def _report(path: Path) -> Description:
+    """The folder of `electra evaluate --report`."""
+    return {"kind": "report", "path": str(path), **_scores(read_json(path / "report.json")), "files": sorted(file.name for file in path.iterdir())}
+
+
+def _comparison(path: Path) -> Description:
+    """The folder of `electra compare --output`, or of results without their run."""
+    return {"path": str(path), **_results(read_json(path / "results.json")), "files": sorted(file.name for file in path.iterdir() if file.is_file())}
+
+
+def _folder(path: Path) -> Description:
+    """TFRecords, a task's files, a folder of other things that are known here, or a corpus."""
+    if records := find_records([path]):
+        return {**describe_records(records), "path": str(path)}
+    if is_saved(path):
+        return describe_table(path, "arrow")
+    resolve.check_form(path)
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    data = [file for file in files if file.suffix in DATA_SUFFIXES or file.stem.split("-")[0] in ("train", "dev", "test", "valid")]
+    found = {file.name: described for file in data[:MOST_ENTRIES] if (described := describe_file(file)) is not None}
+    if found:
+        rows = {name: {key: one[key] for key in ("kind", "rows", "columns", "questions", "sentences") if key in one} for name, one in found.items()}
+        return {"kind": "data set", "path": str(path), "files": rows}
+    folders = {file.name: _kind(file) for file in sorted(path.iterdir()) if file.is_dir()}
+    if any(folders.values()):
+        return {"kind": "folder", "path": str(path), "entries": {name: kind or "not known" for name, kind in folders.items()}}
     return _corpus(path)
+
+
+DATA_SUFFIXES = (".csv", ".tsv", ".json", ".conll", ".conllu")
+MOST_ENTRIES = 12
+
+
+def _kind(path: Path) -> str:
+    """What a folder is by its files, without reading them; empty: not known."""
+    if is_artifact(path):
+        return "artifact"
+    if (reader := _reader(path)) is None:
+        return "data set" if any(file.suffix in DATA_SUFFIXES for file in path.iterdir()) else ""
+    return reader.__name__.removeprefix("_").replace("shards", "tokenized data")
 
 
 def _is_vocabulary(path: Path) -> bool:
@@ -190,24 +349,18 @@ def _weights(path: Path) -> Description:
     """The header of a safetensors file -> parameters, types, bytes; the file's length must agree with it. Of other files nothing."""
     if path.suffix != ".safetensors":
         return {}
-    damaged = UserError(f"{path} is damaged or incomplete; fetch or write it again")
     size = path.stat().st_size
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > min(size - 8, LARGEST_HEADER):
-            raise damaged
-        try:
-            header = json.loads(stream.read(length))
-            header.pop("__metadata__", None)
-            shapes = {name: entry["shape"] for name, entry in header.items()}
-            types = sorted({entry["dtype"] for entry in header.values()})
-            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            raise damaged from None
-    if 8 + length + end != size:
-        raise damaged
-    num_parameters = sum(math.prod(shape) for shape in shapes.values())
-    return {"file": path.name, "num_parameters": num_parameters, "num_tensors": len(shapes), "dtype": ", ".join(types), "size_bytes": size}
+    try:
+        entries = safetensors_header(path).values()
+        num_parameters = sum(math.prod(entry["shape"]) for entry in entries)
+        types = sorted({entry["dtype"] for entry in entries})
+        with path.open("rb") as stream:
+            end = 8 + int.from_bytes(stream.read(8), "little") + max((entry["data_offsets"][1] for entry in entries), default=0)
+    except (UserError, KeyError, TypeError, AttributeError, IndexError):
+        end = -1
+    if end != size:
+        raise UserError(f"{path} is damaged or incomplete; fetch or write it again")
+    return {"file": path.name, "num_parameters": num_parameters, "num_tensors": len(entries), "dtype": ", ".join(types), "size_bytes": size}
 
 
 # ---- tokenizer, tokenized data, run, corpus ----
@@ -244,40 +397,8 @@ def _preset(name: str) -> Description:
     model = {key: getattr(settings.model, key) for key in SHAPE if hasattr(settings.model, key)}
     parameters = flops.num_parameters(settings.model, settings.objective, settings.data.vocab_size)
     out: Description = {"kind": "preset", "preset": name, "objective": settings.objective.objective, "vocab_size": settings.data.vocab_size}
-    out |= {**model, "num_parameters": parameters, **_cost(settings, settings.data.vocab_size)}
+    out |= {**model, "num_parameters": parameters, **flops.run_cost(settings, settings.data.vocab_size)}
     return out | ({} if settings.loop.budget is None else {"budget_seconds": settings.loop.budget})
-
-
-def _cost(settings: PretrainSettings, vocab_size: int, lines: Sequence[Description] = ()) -> Description:
-    """FLOPs of a pre-training run, counted both ways, by phase if it has several; `lines` of its metrics.jsonl add what was spent.
-
-    `flops_in_all` is of the whole planned run, all examples of full length; `flops` is what was recorded so far.
-    """
-    out: Description = {}
-    for stage in (stages := all_phases(settings)):
-        name = LAST_PHASE if stage is stages[-1] else FIRST_PHASE
-        out[name] = flops.training_flops(stage, vocab_size)
-        if tokens := _planned_tokens(stage):
-            out[name] |= {count.replace("per_token", "in_all"): value * tokens for count, value in list(out[name].items())}
-        mine = [line for line in lines if line.get("phase", LAST_PHASE) == name]
-        before = next((line for line in reversed(lines) if line.get("phase") == FIRST_PHASE), {}) if name == LAST_PHASE else {}
-        out[name] |= {key: mine[-1][key] - before.get(key, 0) for key in SO_FAR if mine and key in mine[-1]}
-    if len(stages) > 1:
-        keys = [key for key in out[LAST_PHASE] | out[FIRST_PHASE] if "per_token" not in key]
-        planned = [key for key in keys if all(key in phase for phase in out.values())]
-        spent = [key for key in keys if key in SO_FAR]
-        out["all_phases"] = {key: sum(phase.get(key, 0) for phase in out.values()) for key in dict.fromkeys([*planned, *spent])}
-    return out
-
-
-def _planned_tokens(stage: PretrainSettings) -> int:
-    """Tokens of a phase: given, or its steps times full examples; 0 where its length is a time that was not measured yet."""
-    loop = stage.loop
-    if loop.num_train_tokens:
-        return loop.num_train_tokens
-    measured = stage.output / "budget.json"
-    steps = loop.num_train_steps or (read_json(measured).get("num_train_steps", 0) if loop.budget and measured.is_file() else 0)
-    return int(steps * (loop.total_batch_size or loop.batch_size * loop.accumulation) * stage.data.sequence_length)
 
 
 def _in_store(url: str) -> Description:
@@ -300,6 +421,7 @@ def _in_store(url: str) -> Description:
 
 
 def _run(path: Path) -> Description:
+    """A run of `pretrain` or `finetune`, or one seed or trial of it."""
     out: Description = {"kind": "run", "path": str(path)}
     try:
         settings = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
@@ -309,17 +431,17 @@ def _run(path: Path) -> Description:
         raise UserError(f"{path / 'config.toml'} is not valid TOML: {error}") from None
     out |= {key: settings[key] for key in ("preset", "task", "model") if isinstance(settings.get(key), str)}
     models = resolve.local_models(path)
-    out["status"] = "finished" if models or (path / "final").is_dir() or (path / "best").is_dir() else "unfinished: continue with --resume"
+    finished = models or any((path / name).exists() for name in ("final", "best", "scores.json", "results.json"))
+    out["status"] = "finished" if finished else "unfinished: continue with --resume"
     lines = run_metrics(path)
-    for line in lines:
-        out[f"last_{line.get('kind', 'train')}"] = {key: value for key, value in line.items() if key != "kind"}
-    out |= {key: lines[-1][key] for key in SO_FAR if lines and key in lines[-1]}
+    out |= _last_lines(lines)
     out |= _run_cost(path, settings, lines)
     out["checkpoints"] = sorted(p.name for p in (path / "checkpoints").glob("step-*") if (p / "config.json").exists())
     out |= {name: str(path / name) for name in ("final", "best") if (path / name / "config.json").exists()}
     out |= {"models": [str(model) for model in models]} if models else {}
-    if (path / "scores.json").exists():
-        out["scores"] = read_json(path / "scores.json")
+    for name, read in (("scores.json", _scores), ("results.json", _results)):
+        if (path / name).exists() and "scores" not in out:
+            out |= {key: value for key, value in read(read_json(path / name)).items() if key not in out and key != "kind"}
     return out
 
 
@@ -333,7 +455,7 @@ def _run_cost(path: Path, settings: Description, lines: Sequence[Description]) -
         found_settings = config.build(PretrainSettings, settings | {"output": str(path)}, str(path / "config.toml"))
     except UserError:
         return {}  # written by another version with other settings
-    return _cost(found_settings, read_json(known)["vocab_size"], lines)
+    return flops.run_cost(found_settings, read_json(known)["vocab_size"], lines)
 
 
 def _corpus(path: Path | str) -> Description:
@@ -368,8 +490,12 @@ def _corpus(path: Path | str) -> Description:
 
 FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
     (("manifest.json",), _shards),
+    (("plan.json",), _ablation),
+    (("steps/about.json",), _demo),
+    (("report.json",), _report),
     (("config.toml", "metrics.jsonl", "checkpoints", "scores.json"), _run),
     (("config.json", "modules.json", *SINGLE, SAFETENSORS_INDEX, BIN_INDEX), _checkpoint),
     (("tokenizer.json", "vocab.txt"), _tokenizer),
+    (("results.json",), _comparison),
 ]
 """Files in a folder -> its description; the first row that matches."""

@@ -1,4 +1,4 @@
-"""Settings -> FLOPs and parameters, by arithmetic alone; without torch.
+"""Settings -> FLOPs and parameters, by arithmetic alone (of a run, with the steps it measured); without torch.
 
 Two ways of counting. Both count a matmul of (m, k) and (k, n) as 2mkn operations, and other operations on activations with the constants of
 the original's `flops_computation.py`.
@@ -16,10 +16,13 @@ Every sequence is assumed to have the full length.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings
-from electra.settings.pretrain import generator_sizes
+from electra.settings.pretrain import FIRST_PHASE, LAST_PHASE, SO_FAR, all_phases, generator_sizes
 
 SHAPE = (
     "vocab_size",
@@ -91,6 +94,38 @@ def training_flops(settings: PretrainSettings, vocab_size: int) -> dict[str, flo
     rows = max(vocab_size, settings.model.embedding_rows or 0)
     sizes = (settings.model, settings.objective, rows, settings.data.sequence_length)
     return {"flops_per_token": per_token(*sizes), "flops_per_token_original": per_token_original(*sizes)}
+
+
+def run_cost(settings: PretrainSettings, vocab_size: int, lines: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """FLOPs of a pre-training run, counted both ways, by phase if it has several; `lines` of its metrics.jsonl add what was spent.
+
+    `flops_in_all` is of the whole planned run, all examples of full length; `flops` is what was recorded so far.
+    """
+    out: dict[str, Any] = {}
+    for phase in (phases := all_phases(settings)):
+        name = LAST_PHASE if phase is phases[-1] else FIRST_PHASE
+        out[name] = training_flops(phase, vocab_size)
+        if tokens := planned_tokens(phase):
+            out[name] |= {count.replace("per_token", "in_all"): value * tokens for count, value in list(out[name].items())}
+        mine = [line for line in lines if line.get("phase", LAST_PHASE) == name]
+        before: Mapping[str, Any] = next((line for line in reversed(lines) if line.get("phase") == FIRST_PHASE), {}) if name == LAST_PHASE else {}
+        out[name] |= {key: mine[-1][key] - before.get(key, 0) for key in SO_FAR if mine and key in mine[-1]}
+    if len(phases) > 1:
+        planned = [key for key in out[LAST_PHASE] if "per_token" not in key and key in out[FIRST_PHASE]]
+        keys = dict.fromkeys([*planned, *(key for key in SO_FAR if key in out[FIRST_PHASE])])
+        out |= {"all_phases": {key: sum(phase.get(key, 0) for phase in out.values()) for key in keys}} if keys else {}
+    return out
+
+
+def planned_tokens(phase: PretrainSettings) -> int:
+    """Tokens of a phase: given, or its steps times full examples; 0 where its length is a time that was not measured yet."""
+    loop = phase.loop
+    if loop.num_train_tokens:
+        return loop.num_train_tokens
+    steps, measured = loop.num_train_steps or 0, phase.output / "budget.json"
+    if loop.budget and measured.is_file():
+        steps = int(json.loads(measured.read_text(encoding="utf-8")).get("num_train_steps", 0))
+    return steps * (loop.total_batch_size or loop.batch_size * loop.accumulation) * phase.data.sequence_length
 
 
 # ---- what is done ----

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from electra.errors import UserError
 from electra.pretraining.setup import adopt_start, after_restart, check, check_data, recorded, with_absolute_paths, write_run
 from electra.settings import PretrainSettings, phases
-from electra.settings.pretrain import WARM_UP
+from electra.settings.pretrain import FIRST_PHASE, LAST_PHASE, SO_FAR, WARM_UP
 from electra.storage import atomic
 from electra.tasks import input_spec
 from electra.terminal import say
@@ -106,7 +106,7 @@ def _has_checkpoint(run: Path) -> bool:
 
 def _spent_before(phase: PretrainSettings, run: Path) -> dict[str, float]:
     """What the masked-LM phase of the run has spent, before its last phase; empty for the masked-LM phase itself and for runs without one."""
-    from electra.train.run_log import SO_FAR, read_metrics
+    from electra.train.run_log import read_metrics
 
     file = run / WARM_UP / "metrics.jsonl"
     lines = read_metrics(file) if phase.output == run and file.exists() else []
@@ -143,7 +143,7 @@ def train_phase(
     from electra.pretraining.evaluate import held_out, open_probe, record, spec_of_run
     from electra.pretraining.setup import build, open_corpus, open_stream
     from electra.train import checkpoint, evaluation, loop
-    from electra.train.run_log import FIRST_PHASE, LAST_PHASE, Phase
+    from electra.train.run_log import Phase
 
     corpus = open_corpus(settings)
     resume_from = ranks.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None

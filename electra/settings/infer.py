@@ -247,10 +247,13 @@ class EmbedSettings(InputSettings, OutputSettings, InputSpecSettings, InferenceS
 
 @dataclass(frozen=True, kw_only=True)
 class InspectSettings(Settings):
-    """Describe a corpus, tokenizer, tokenized data, checkpoint, artifact or run.
+    """Describe anything that a command reads or writes: corpora, tables, tagged words, questions, tokenizers, tokenized data, TFRecords,
+    checkpoints (TensorFlow's too), artifacts, runs, ablations, demos, comparisons, scores, predictions, vectors.
 
     Examples:
       electra inspect shards
+      electra inspect train.csv
+      electra inspect predictions.json
       electra inspect runs/mini
       electra inspect runs/mini/final --json
       electra inspect s3://bucket/shards
@@ -259,8 +262,7 @@ class InspectSettings(Settings):
     """
 
     path: str = argument()
-    """Corpus file or folder, tokenizer or tokenized data (or a URL of these), checkpoint, artifact, run, pre-training preset (its cost), or hub
-    name."""
+    """File or folder, URL of a corpus, tokenizer or tokenized data, pre-training preset (its cost), or hub name."""
     verify: bool = False
     """Read every file and compare it with the sizes and hashes that were written with it: a line for each damaged one, and exit code 2."""
     json: bool = False

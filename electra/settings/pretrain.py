@@ -265,6 +265,10 @@ class GeneratorWarmUp(PretrainSettings):
     embeddings, which stay as they are."""
 
 
+FIRST_PHASE, LAST_PHASE = "mlm_first", "training"
+"""Names of the phases of a run with `mlm_first`."""
+SO_FAR = ("step", "tokens", "seconds", "flops")
+"""What a line of metrics.jsonl counts from the beginning of the run on."""
 WARM_UP = "mlm-first"
 """Folder in the run directory of the phase that trains a masked LM first."""
 

@@ -1,7 +1,11 @@
-"""Warnings printed before fine-tuning and evaluation: head, label and data problems, contamination."""
+"""What labelled data are: descriptions of files for `electra inspect`; warnings before fine-tuning and evaluation, contamination."""
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +14,14 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from electra.contracts import Example, Head, Task
+from electra.data.tables import numbered_lines, read_rows, table_format
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import UnknownWords, at_start
+from electra.errors import UserError
 from electra.storage.resolve import architecture_in
+from electra.tasks.conll_files import TAG_FIELDS, WORD_FIELDS, TagColumns, read_tagged
+from electra.tasks.squad_files import read_mrqa, read_squad
+from electra.tasks.tag_schemes import find_scheme, split_tag
 from electra.terminal import say
 
 NGRAM = 13
@@ -161,6 +170,146 @@ def _isin(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     found: np.ndarray = wanted[places] == values
     return found
 
+
+# ---- descriptions of files ----
+
+MOST_COUNTED = 20
+"""A column with more different values is not one of labels."""
+LOOKED_AT = 200
+"""Lines by which a text file is taken for one of tagged words."""
+TAGGED = (".conll", ".conllu", ".bio", ".iob", ".iob2")
+"""Suffixes of files of tagged words."""
+LABEL_FIELDS = ("label", "labels", "prediction", "tokens", "embedding", "vector", *TAG_FIELDS)
+"""Columns of labelled data and of what commands write, which a corpus does not have."""
+TAG = re.compile(r"O|[BIESLUM]-.+|.+-[BIESLUM]")
+Description = dict[str, Any]
+
+
+def describe_file(path: Path) -> Description | None:
+    """A table, tagged words, questions or predictions in a file -> {"kind": ...}; None for anything else, such as a corpus.
+
+    Raises:
+        UserError: it is one of these, and damaged.
+    """
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix in TAGGED or (suffix in (".txt", ".tsv") and _looks_tagged(path)):
+        return describe_tags(path)
+    if suffix == ".json":
+        return _describe_json(path)
+    kind = None if path.is_dir() else table_format(path)
+    if kind is None:
+        return None
+    if kind == "jsonl" and next((line for _, line in numbered_lines(path)), "").startswith("["):
+        widths = Counter(line.count(",") + 1 for _, line in numbered_lines(path))
+        return {"kind": "vectors", "path": str(path), "size_bytes": path.stat().st_size, "vectors": widths.total(), "width": max(widths)}
+    first = next((row for _, row in read_rows(path, class_names=False)), {})
+    if kind == "jsonl" and any(name in first for name in WORD_FIELDS) and any(name in first for name in TAG_FIELDS):
+        return describe_tags(path)
+    if kind == "jsonl" and ("header" in first or "qas" in first):
+        return _questions(path, read_mrqa(path, "dev"), "mrqa")
+    corpus = kind in ("jsonl", "parquet", "arrow") and "text" in first and not any(name in first for name in LABEL_FIELDS)
+    return None if corpus else describe_table(path, kind)
+
+
+def describe_table(path: Path, kind: str) -> Description:
+    """Rows of a table, and of each column how many values it has: counts where they are few, else an example."""
+    rows = 0
+    columns: dict[str, dict[str, Any]] = {}
+    for _, row in read_rows(path):
+        rows += 1
+        for name, value in row.items():
+            found = columns.setdefault(name, {"filled": 0, "counts": Counter(), "example": str(value)[:60]})
+            found["filled"] += value is not None and value != ""
+            if found["counts"] is not None and len(found["counts"]) <= MOST_COUNTED:
+                found["counts"][str(value)[:60]] += 1
+    for found in columns.values():
+        if (few := len(found["counts"])) > MOST_COUNTED or few == rows > 2:
+            del found["counts"]
+        else:
+            found["counts"] = dict(found["counts"].most_common())
+            del found["example"]
+    what = "predictions" if "prediction" in columns else "table"
+    return {"kind": what, "path": str(path), "format": kind, "size_bytes": path.stat().st_size, "rows": rows, "columns": columns}
+
+
+def _looks_tagged(path: Path) -> bool:
+    """Whether a text file has a word and a tag a line: as many columns everywhere, few different values in the last one."""
+    try:
+        lines = [line.strip("\r\n") for _, line in itertools.islice(numbered_lines(path), LOOKED_AT)]
+    except UserError:
+        return False
+    fields = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
+    tags = [row[-1] for row in fields]
+    one = len({len(row) for row in fields}) == 1 and len(fields[0]) in range(2, 12)
+    few = len(set(tags)) <= len(tags) // 3 or all(map(TAG.fullmatch, tags))
+    return one and len(fields) >= 5 and few and not any(" " in row[0] for row in fields)
+
+
+def describe_tags(path: Path) -> Description:
+    """Sentences, words, tags and their scheme in a file of tagged words."""
+    examples = read_tagged(path, TagColumns(), "dev")
+    rows = [example.label if isinstance(example.label, tuple) else () for example in examples]
+    tags = Counter(tag for row in rows for tag in row)
+    counts = {"sentences": len(examples), "words": sum(map(len, rows)), "scheme": find_scheme(rows)}
+    types = sorted({split_tag(tag)[1] for tag in tags if split_tag(tag)[0] != "O"}) if counts["scheme"] != "plain" else []
+    return {"kind": "tagged words", "path": str(path), **counts, **({"types": types} if types else {}), "tags": dict(tags.most_common())}
+
+
+def _describe_json(path: Path) -> Description | None:
+    """Questions in SQuAD's layout, answers to them, or a list of rows."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return None
+    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        return describe_table(path, "json")
+    if not isinstance(content, dict) or not content:
+        return None
+    if isinstance(content.get("data"), list) and any(isinstance(one, dict) and "paragraphs" in one for one in content["data"]):
+        examples = read_squad(path, "test", unanswerable=True)
+        return _questions(path, examples, "squad2" if any(example.answers == () for example in examples) else "squad or cmrc2018")
+    values, out = list(content.values()), {"kind": "predictions", "path": str(path), "form": "answers to questions", "questions": len(content)}
+    names = {"version", "architectures", "model_type", "do_lower_case"} & content.keys()
+    if all(isinstance(value, str) for value in values) and not names:
+        return out | {"without_answer": sum(not value for value in values)}
+    if all(isinstance(value, list) and value and all(isinstance(one, dict) and "text" in one for one in value) for value in values):
+        return out | {"form": "n best answers to questions", "most": max(map(len, values))}
+    if all(isinstance(value, float) for value in values):
+        return out | {"form": "null odds of questions", "smallest": min(values), "largest": max(values)}
+    return None
+
+
+def _questions(path: Path, examples: Sequence[Example], task: str) -> Description:
+    answered = [example for example in examples if example.answers]
+    counts = {"questions": len(examples), "contexts": len({example.text_pair for example in examples}), "with_answers": len(answered)}
+    counts |= {"unanswerable": sum(example.answers == () for example in examples), "answers": sum(len(e.answers or ()) for e in answered)}
+    return {"kind": "questions", "path": str(path), "task": task, **counts}
+
+
+BINARY = (".npy", ".npz", ".png")
+
+
+def describe_binary(path: Path) -> Description:
+    """Vectors (`embed`), a fixed corruption set (`evaluate --corruption`) or other arrays, a picture (`plot`)."""
+    out: Description = {"path": str(path), "size_bytes": path.stat().st_size}
+    if path.suffix not in (".npy", ".npz"):
+        head = path.read_bytes()[:24]
+        return {"kind": "picture", **out, "width": int.from_bytes(head[16:20], "big"), "height": int.from_bytes(head[20:24], "big")}
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {path.stem: loaded} if path.suffix == ".npy" else {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a readable file of arrays ({error}); write it again") from None
+    shapes = {name: f"{value.dtype} {' x '.join(map(str, value.shape)) or 'scalar'}" for name, value in arrays.items()}
+    if {"format", "fingerprint", "lengths"} <= arrays.keys():
+        sources = [name.removeprefix("corrupted_") for name in arrays if name.startswith("corrupted_")]
+        sizes = {"examples": len(arrays["lengths"]), "tokens": len(arrays["ids"]), "vocabulary": str(arrays["fingerprint"])}
+        replaced = {name: float((arrays[f"corrupted_{name}"] != arrays["ids"]).mean()) for name in sources}
+        return {"kind": "corruption set", **out, **sizes, "replaced_fraction": replaced}
+    return {"kind": "vectors" if path.suffix == ".npy" else "arrays", **out, "arrays": shapes}
+
+
+# ---- heads and data in a line ----
 
 SHOWN_LABELS = 6
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from electra import config, environment
 from electra.errors import UserError, require
-from electra.settings.pretrain import WARM_UP
+from electra.settings.pretrain import FIRST_PHASE, LAST_PHASE, SO_FAR, WARM_UP
 from electra.storage import atomic
 from electra.terminal import ProgressDisplay, duration, say
 
@@ -63,10 +63,6 @@ class TrainingCost:
         return {"mfu": values["tokens_per_second"] * self.flops_per_token / self.peak_flops}
 
 
-FIRST_PHASE, LAST_PHASE = "mlm_first", "training"
-"""Names of the phases of a run with `mlm_first`."""
-SO_FAR = ("step", "tokens", "seconds", "flops")
-"""What a line counts from the beginning of the run on."""
 PHASE = ("phase", "phase_step")
 """Further keys of a line in a run of several phases."""
 

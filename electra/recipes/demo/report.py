@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from electra.settings.pretrain import FIRST_PHASE
 from electra.terminal import duration
-from electra.train.run_log import FIRST_PHASE
 
 if TYPE_CHECKING:
     from markupsafe import Markup
