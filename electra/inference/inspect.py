@@ -27,10 +27,11 @@ from electra.tasks.data_warnings import BINARY, describe_binary, describe_file, 
 from electra.train.run_log import read_metrics, run_metrics
 
 Description = dict[str, Any]
+DATA_SUFFIXES, MOST_ENTRIES = (".csv", ".tsv", ".json", ".conll", ".conllu"), 12
 
 
 def describe(source: str) -> Description:
-    """Anything that commands read or write, a preset or a hub name -> {"kind": ..., "path": ..., ...}.
+    """What commands read or write, a preset or a hub name -> {"kind": ..., "path": ..., ...}.
 
     Raises:
         UserError: not found, damaged, or none of these.
@@ -78,7 +79,7 @@ def verify(source: str) -> list[str]:
         path = resolve.resolve(source)
     if is_artifact(path):
         return damaged_files(path)
-    # Everywhere in a run: several tasks, seeds, trials and suites have folders of their own. A checkpoint's generator is checked with it.
+    # Everywhere in a run: tasks, seeds and trials have folders of their own. A checkpoint's generator is checked with it.
     folders = sorted(file.parent for file in path.rglob("config.json") if path == file.parent or not (file.parent.parent / "config.json").exists())
     if not (found := [folder for folder in folders if not any(part.startswith(".") for part in folder.relative_to(path).parts)]):
         raise UserError(f"--verify reads tokenized data, artifacts, checkpoints and runs; {source} is none of these")
@@ -244,10 +245,6 @@ def _folder(path: Path) -> Description:
     if any(folders.values()):
         return {"kind": "folder", "path": str(path), "entries": {name: kind or "not known" for name, kind in folders.items()}}
     return _corpus(path)
-
-
-DATA_SUFFIXES = (".csv", ".tsv", ".json", ".conll", ".conllu")
-MOST_ENTRIES = 12
 
 
 def _kind(path: Path) -> str:

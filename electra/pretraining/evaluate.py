@@ -173,9 +173,10 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
         raise UserError("nothing to measure on: give --data SHARDS, --corruption FILE, or --task NAME --data DIR")
     shards, tokenizer = open_data(settings, folders, checkpoint)
     objective = objective_of(checkpoint, spec, tokenizer)
+    batches = some_held_out(spec, shards, tokenizer)
     say(f"{settings.model}: {spec.describe()}")
     device = choose_device()
-    return evaluate(objective.to(device), some_held_out(spec, shards, tokenizer), device, spec.precision)
+    return evaluate(objective.to(device), batches, device, spec.precision)
 
 
 def objective_of(checkpoint: Checkpoint, spec: EvaluationSpec, tokenizer: Tokenizer) -> MaskedLanguageModel | CorruptionObjective:
