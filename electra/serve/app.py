@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import html
 import json
-from collections.abc import AsyncIterator
+import re
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -22,7 +25,7 @@ from electra.serve.limits import RequestError, error_body
 from electra.serve.middleware import CONTEXT, PAGE_PREFIX, AccessMiddleware
 from electra.serve.routes import ERROR_RESPONSES
 from electra.serve.schemas import UNKNOWN, ServedModel
-from electra.serve.service import Serving
+from electra.serve.service import RequestContext, Serving
 
 # ---- the page at '/': plain files, in memory ----
 
@@ -104,50 +107,299 @@ def takes_html(accept: str) -> bool:
     return False
 
 
-# ---- the OpenAPI document as one plain page, without scripts or files from elsewhere ----
+# ---- the reference at /docs: every route of the OpenAPI document, with examples that this server's models have answered ----
 
 
-STYLE = """
-body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
-code,pre{font:.9rem/1.4 ui-monospace,monospace}pre{overflow:auto;padding:.5rem;border:1px solid #8886;border-radius:.3rem}
-h2{font-size:1.1rem;margin-top:2rem}.method{font-weight:700;margin-right:.5rem}
-"""
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+@dataclass(frozen=True)
+class RouteExample:
+    """A request and what came back."""
+
+    path: str
+    body: Any = None
+    answer: str | None = None
+    """The body of a 200; None: no model here answers such a request."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a request or an answer."""
+
+    name: str
+    kind: str
+    required: bool
+    default: str | None
+    description: str
 
 
 async def docs_page(request: Request) -> HTMLResponse:
     """GET /docs."""
-    return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"})
+    app, document = request.app, request.app.openapi()
+    if (asked := getattr(app.state, "examples", None)) is None or (asked.done() and (asked.cancelled() or asked.exception() or not asked.result())):
+        app.state.examples = asked = asyncio.ensure_future(examples_of(app, document))
+    examples = await asyncio.shield(asked)
+    return HTMLResponse(render(document, examples or {}, str(request.base_url).rstrip("/"), app.state.serving.token is not None), headers=HEADERS)
 
 
-def render(document: dict[str, Any]) -> str:
-    """An OpenAPI document -> HTML: every route with its request and answer."""
-    schemas = document.get("components", {}).get("schemas", {})
-    parts = [f"<h1>{_text(document['info']['title'])} {_text(document['info']['version'])}</h1><p>{_text(document['info']['description'])}</p>"]
-    parts.append('<p>For programs: <a href="/openapi.json">/openapi.json</a></p>')
+async def examples_of(app: FastAPI, document: Mapping[str, Any]) -> dict[tuple[str, str], RouteExample]:
+    """(path, method) -> its example; empty where models are too busy to answer now."""
+    out = {}
+    for path, method, operation in operations_of(document):
+        candidates = [RouteExample(path, body) for body in bodies_of(operation, document)] or [RouteExample(path)]
+        names = [f"/models/{name}" for name in list(app.state.serving.models)[1:]] if method == "post" else []
+        tried = [RouteExample(place, one.body) for one in candidates for place in (path, *(f"{name}{path}".rstrip("/") for name in names))]
+        found = candidates[0]
+        for one in [RouteExample(path.replace("{name}", next(iter(app.state.serving.models))))] if "{" in path else tried:
+            status, answer = await _answer(app, method, one)
+            if status in (429, 500, 503, 504):
+                return {}
+            if status == 200:
+                found = RouteExample(one.path, one.body, answer)
+                break
+        out[path, method] = found
+    return out
+
+
+async def _answer(app: FastAPI, method: str, example: RouteExample) -> tuple[int, str]:
+    """The application's answer to itself: status, body. Inside of the middleware: it is not counted, nor logged."""
+    waiting, sent = [json.dumps(example.body).encode() if example.body is not None else b""], []
+
+    async def receive() -> dict[str, Any]:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        await asyncio.Event().wait()  # this client never leaves
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    context = RequestContext(receive, time.monotonic() + EXAMPLE_SECONDS)
+    scope: dict[str, Any] = {"type": "http", "method": method.upper(), "path": example.path, "raw_path": example.path.encode(), "query_string": b""}
+    scope |= {"headers": [(b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http", "root_path": "", CONTEXT: context}
+    try:
+        await app(scope, receive, send)
+    except Exception:  # whatever a model raises has been sent as a 500
+        return 500, ""
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
+
+
+EXAMPLE_SECONDS = 10.0
+
+
+def operations_of(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Path, method and operation of every route; those of /models/{name}/ are the same as at the root."""
     for path, operations in document["paths"].items():
-        if path.startswith("/models/{name}/"):
-            continue  # the same as at the root
         for method, operation in operations.items():
-            parts.append(f'<h2><span class="method">{method.upper()}</span><code>{_text(path)}</code></h2>')
-            parts.append(f"<p>{_text(operation.get('description', ''))}</p>")
-            if "requestBody" in operation:
-                parts.append("<p>Takes</p>" + _schema(operation["requestBody"]["content"]["application/json"]["schema"], schemas))
-            answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema")
-            parts.append("<p>Gives</p>" + _schema(answer, schemas) if answer else "")
-            others = [f"{code} {_text(response['description'])}" for code, response in operation["responses"].items() if code != "200"]
-            parts.append(f"<p><small>{'; '.join(others)}</small></p>" if others else "")
-    body = "\n".join(part for part in parts if part)
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>electra: routes</title><style>{STYLE}</style><body>\n{body}\n</body></html>'
+            if not path.startswith("/models/{name}/") and (path, method) != ("/models/{name}", "post"):
+                yield path, method, operation
 
 
-def _schema(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
+def resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema, or the one that it refers to."""
     name = schema.get("$ref", "").rpartition("/")[2]
-    shown = schemas.get(name, schema)
-    return f"<pre>{_text(json.dumps(shown, indent=1, ensure_ascii=False))}</pre>"
+    found: Mapping[str, Any] = document["components"]["schemas"][name] if name else schema
+    return found
 
 
-def _text(value: str) -> str:
+def forms_of(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A schema's alternatives without null."""
+    return [resolved(one, document) for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+
+
+def schema_of(operation: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Of the request's body."""
+    found: Mapping[str, Any] | None = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    return found
+
+
+def bodies_of(operation: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """An example of each form of a route's body: the first example of every field that must be given."""
+    out = []
+    for form in forms_of(schema_of(operation) or {}, document):
+        needed = {name: form["properties"][name].get("examples", [None])[0] for name in form.get("required", ())}
+        if needed and None not in needed.values():
+            out.append(needed)
+    return out
+
+
+PLURALS = {"text": "texts", "number": "numbers", "whole number": "whole numbers", "object": "objects", "list": "lists"}
+SINGULAR = re.compile(f"^({'|'.join(PLURALS)})")
+
+
+def kind_of(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """A schema in words: 'text or list of texts', 'whole number from 1 to 1000'."""
+    forms = forms_of(schema, document)
+    if len(forms) != 1:
+        return " or ".join(dict.fromkeys(kind_of(form, document) for form in forms)) or "anything"
+    (form,) = forms
+    if values := form.get("enum") or ([form["const"]] if "const" in form else []):
+        return ("one of " if len(values) > 1 else "") + ", ".join(json.dumps(value) for value in values)
+    if form.get("type") == "array":
+        parts = forms_of(form.get("items", {}), document)
+        kinds = [kind_of(part, document) for part in parts] or ["anything"]
+        return "list of " + " or ".join(SINGULAR.sub(lambda found: PLURALS[found[0]], kind, count=1) for kind in dict.fromkeys(kinds))
+    kind = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "object": "object"}.get(
+        form.get("type", ""), "anything"
+    )
+    low, high = (form.get(one, form.get(other)) for one, other in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")))
+    ends = [f"{'above' if 'exclusiveMinimum' in form else 'from' if high is not None else 'at least'} {low:.16g}"] if low is not None else []
+    if high is not None and high >= 2**53:  # rounded in the document
+        ends.append(f"below 2^{int(high).bit_length() - 1}")
+    elif high is not None:
+        ends.append(f"{'below' if 'exclusiveMaximum' in form else 'to' if ends else 'at most'} {high:.16g}")
+    return " ".join([kind, *ends])
+
+
+def fields_of(schema: Mapping[str, Any], document: Mapping[str, Any], prefix: str = "") -> list[Field]:
+    """The fields of an object, of its parts after it as 'parameters.top_k'."""
+    out: list[Field] = []
+    for form in forms_of(schema, document):
+        inner = forms_of(form.get("items", {}), document) if form.get("type") == "array" else []
+        if inner and not prefix.endswith("[]."):
+            out += fields_of(form["items"], document, f"{prefix.rstrip('.')}[].")
+        for name, value in form.get("properties", {}).items():
+            parts = fields_of(value, document, f"{prefix}{name}.")
+            plain = not isinstance(value.get("default"), dict | list | type(None))
+            default = json.dumps(value["default"]) if plain else None
+            about = value.get("description") or next((one["description"] for one in value.get("anyOf", ()) if "description" in one), "")
+            out += [Field(prefix + name, kind_of(value, document), name in form.get("required", ()), default, about), *parts]
+    return list({field.name: field for field in out}.values())
+
+
+SHOWN_NUMBERS, SHOWN_WIDTH, SHOWN_LINES = 4, 64, 16
+
+
+def shown(value: Any, indent: int = 0) -> str:
+    """JSON for readers: short values on one line, numbers of long lists left out."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if value else "0.0"
+    if isinstance(value, list) and len(value) > SHOWN_NUMBERS and all(isinstance(part, int | float) for part in value):
+        return f"[{', '.join(shown(part) for part in value[: SHOWN_NUMBERS - 1])}, ... {len(value):,} numbers]"
+    if isinstance(value, list) and value:
+        ends, parts = "[]", [shown(part, indent + 2) for part in value]
+    elif isinstance(value, dict) and value:
+        ends, parts = "{}", [f"{json.dumps(key)}: {shown(part, indent + 2)}" for key, part in value.items()]
+    else:
+        return json.dumps(value, ensure_ascii=False)
+    line = f"{ends[0]}{', '.join(parts)}{ends[1]}"
+    if len(line) + indent <= SHOWN_WIDTH and "\n" not in line:
+        return line
+    space = " " * (indent + 2)
+    return f"{ends[0]}\n{space}" + f",\n{space}".join(parts) + f"\n{' ' * indent}{ends[1]}"
+
+
+def shown_answer(text: str) -> str:
+    """The body of an answer; of a long one its beginning."""
+    try:
+        text = shown(json.loads(text))
+    except ValueError:
+        text = text.strip()
+    lines = text.split("\n")
+    return "\n".join([*lines[:SHOWN_LINES], f"... {len(lines) - SHOWN_LINES} more lines"] if len(lines) > SHOWN_LINES + 1 else lines)
+
+
+def render(document: Mapping[str, Any], examples: Mapping[tuple[str, str], RouteExample], url: str, token: bool) -> str:
+    """An OpenAPI document -> HTML; `token`: whether requests need one."""
+    info, groups, errors = document["info"], dict[str, list[str]](), dict[str, str]()
+    takers = {
+        resolved(schema, document)["title"]: path for path, _, one in operations_of(document) if (schema := schema_of(one)) and "$ref" in schema
+    }
+    sections: dict[str, list[str]] = {}
+    for path, method, operation in operations_of(document):
+        place, tag = f"{method}{path.replace('/', '-').strip('{}')}", operation.get("tags", [""])[0]
+        name = f'<b class="method">{method.upper()}</b> <code>{_text(path)}</code>'
+        groups.setdefault(tag, []).append(f'<li><a href="#{place}">{name}</a> <span>{_text(operation.get("summary", ""))}</span></li>')
+        errors |= {code: response["description"] for code, response in operation["responses"].items() if code != "200"}
+        example = examples.get(
+            (path, method), next(iter([RouteExample(path, body) for body in bodies_of(operation, document)] or [RouteExample(path)]))
+        )
+        parts = [f'<h4 id="{place}">{name}</h4><p>{_prose(operation.get("description", operation.get("summary", "")))}</p>']
+        about = _fields(operation, document, takers), _example(example, method, url, token, bool(examples)), _answer_fields(operation, document)
+        parts.append(f'<div class="columns"><div>{about[0]}{about[2]}</div><div>{about[1]}</div></div>')
+        codes = ", ".join(f'<a href="#error-{code}">{code}</a>' for code in operation["responses"] if code != "200")
+        parts.append(f'<p class="hint">Errors: {codes}</p>' if codes else "")
+        sections.setdefault(tag, []).append(f'<section class="card" aria-labelledby="{place}">{"".join(parts)}</section>')
+    index = "".join(f"<h3>{_text(tag)}</h3><ul>{''.join(rows)}</ul>" for tag, rows in groups.items())
+    body = "".join(f"<h3>{_text(tag)}</h3>{''.join(rows)}" for tag, rows in sections.items())
+    rows = "".join(f'<dt id="error-{code}"><code>{code}</code></dt><dd>{_text(text)}</dd>' for code, text in sorted(errors.items()))
+    return REFERENCE.format(
+        title=_text(info["title"]), version=_text(info["version"]), about=_text(info["description"]), index=index, body=body, errors=rows
+    )
+
+
+REFERENCE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}: the routes</title><link rel="icon" href="page/icon.svg"><link rel="stylesheet" href="page/style.css">
+<link rel="stylesheet" href="page/reference.css"></head><body>
+<a class="skip" href="#content">Skip to the content</a>
+<header class="top"><div class="wide"><h1>{title} {version}</h1>
+<p><a href="./">Try the models</a> · <a href="openapi.json">openapi.json</a></p></div></header>
+<main id="content" class="wide" tabindex="-1"><h2>The routes</h2>
+<p class="lead">{about} Bodies are JSON; a field that is not known is refused by name.
+The answers below are those of the models that are loaded here.</p>
+<nav class="card" aria-label="Routes">{index}</nav>
+{body}
+<h3 id="errors">Errors</h3><section class="card" aria-labelledby="errors"><p>The body says what was wrong in <code>error</code>
+(OpenAI's routes: <code>message</code>),
+and every answer has the header <code>x-request-id</code>.</p><dl>{errors}</dl></section>
+</main></body></html>
+"""
+
+
+def _fields(operation: Mapping[str, Any], document: Mapping[str, Any], takers: Mapping[str, str]) -> str:
+    """The fields of a route's body; of one with several forms, the routes that describe each."""
+    if (schema := schema_of(operation)) is None:
+        return ""
+    forms = forms_of(schema, document)
+    if len(forms) == 1:
+        return f"<h5>Fields</h5>{_list(fields_of(schema, document))}"
+    paths = [takers[form["title"]] for form in forms if form["title"] in takers]
+    links = ", ".join(f'<a href="#post{path.replace("/", "-")}"><code>{_text(path)}</code></a>' for path in paths)
+    return f"<h5>Fields</h5><p>Those of the route for the model's own task: {links}.</p>"
+
+
+def _answer_fields(operation: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    schema = operation["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema")
+    found = fields_of(schema, document) if schema else []
+    return f"<details><summary>Fields of the answer</summary>{_list(found, answer=True)}</details>" if found else ""
+
+
+def _list(fields: Sequence[Field], *, answer: bool = False) -> str:
+    rows = []
+    for one in fields if answer else sorted(fields, key=lambda one: (not one.required, "." in one.name)):
+        state = "" if answer else "required" if one.required else f"default {one.default}" if one.default is not None else "optional"
+        about = f"<p>{_prose(one.description)}</p>" if one.description else ""
+        rows.append(
+            f"<dt><code>{_text(one.name)}</code></dt><dd><p>{_text(one.kind)}{f' · <em>{_text(state)}</em>' if state else ''}</p>{about}</dd>"
+        )
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def _example(example: RouteExample, method: str, url: str, token: bool, asked: bool) -> str:
+    """An example for curl and Python, and its answer."""
+    place, body = f"{url}{example.path}", json.dumps(example.body, ensure_ascii=False)
+    header = " -H 'Authorization: Bearer TOKEN'" if token else ""
+    more = ', headers={"Authorization": "Bearer TOKEN"}' if token else ""
+    quoted = body.replace("'", "'\\''")
+    curl = f"curl {place}{header}" + (f" \\\n  -H 'Content-Type: application/json' \\\n  -d '{quoted}'" if method == "post" else "")
+    given = f", json={example.body!r}" if method == "post" else ""
+    text = example.answer is not None and not example.answer.startswith(("{", "["))
+    python = f'import requests\n\nanswer = requests.{method}("{place}"{given}{more})\nprint(answer.{"text" if text else "json()"})'
+    parts = [_code("curl", curl, example.path), f"<details><summary>In Python</summary>{_code('Python', python, example.path)}</details>"]
+    if example.answer is None:
+        reason = "No model that is loaded here answers this." if asked else "The models are too busy to show an answer now."
+        return f'<h5>Example</h5>{"".join(parts)}<p class="hint">{reason}</p>'
+    return f"<h5>Example</h5>{''.join(parts)}<h5>Answer</h5>{_code('answer', shown_answer(example.answer), example.path)}"
+
+
+def _code(what: str, text: str, path: str) -> str:
+    return f'<pre tabindex="0" role="region" aria-label="{what}, {_text(path)}"><code>{_text(text)}</code></pre>'
+
+
+def _prose(text: str) -> str:
+    return re.sub("`([^`]+)`", r"<code>\1</code>", _text(text))
+
+
+def _text(value: Any) -> str:
     return html.escape(str(value))
 
 

@@ -178,7 +178,8 @@ def test_the_comparison_is_a_chart_and_a_table(browser: Any, server: PageServer)
         assert rows.count() == 3  # two models carry the same comparison: each row once
         widths = [float(row.locator(".chart-fill").get_attribute("width").rstrip("%")) for row in rows.all()]
         assert widths[1] / widths[0] == pytest.approx(1.9 / 8.0)
-        assert "best" in rows.nth(1).inner_text() and "best" not in rows.nth(0).inner_text()
+        assert texts(page, "#compare .chart-rows .tag") == ["best value"] and rows.nth(1).locator(".tag").count() == 1
+        assert page.evaluate("getComputedStyle(document.querySelector('#compare .tag')).borderStyle") == "solid", "unlike a row's name 'best'"
         page.check("#measure-size")
         until(page, "document.querySelector('#compare .chart-words').textContent === '14.2 MB'")
         page.check("#measure-score")

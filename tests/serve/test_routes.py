@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -293,7 +294,8 @@ def test_docs_need_nothing_from_elsewhere(served: Served) -> None:
     page = call(served.url, "/docs")
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
     assert "/predict" in page.body.decode() and "<script" not in page.body.decode()
-    assert "http" not in page.body.decode().replace("http-equiv", "")
+    # Addresses are those of this server, in examples.
+    assert not re.findall(rf"(?:src|href)=.(?:http|//)|http(?!://{re.escape(served.url.split('/')[2])})", page.body.decode())
     assert call(served.url, "/openapi.json").json["paths"].keys() >= {
         "/predict",
         "/embed",

@@ -95,7 +95,7 @@ function chart(measure, rows) {
       range?.length === 2 && range.map((end) => make("svg:line", { class: "chart-range", x1: at(end), x2: at(end), y1: 7, y2: 19 })),
     );
     const isBest = value === best && known.length > 1;
-    list.append(make("li", { class: isBest ? "best" : "" }, make("span", { class: "chart-name" }, row.name), svg, make("span", { class: "chart-words" }, words, isBest && make("small", {}, " best"))));
+    list.append(make("li", { class: isBest ? "best" : "" }, make("span", { class: "chart-name" }, row.name, row.environment && make("small", {}, row.environment)), svg, make("span", { class: "chart-words" }, words, isBest && make("span", { class: "tag" }, "best value"))));
   }
   return list;
 }
@@ -107,7 +107,7 @@ function table(rows) {
     const [main, note] = cell(row) || ["–"];
     return make("td", { class: "figure" }, main, note && make("small", {}, note));
   });
-  const body = rows.map((row) => make("tr", {}, make("th", { scope: "row" }, row.name, row.kind && row.kind !== row.name && make("small", {}, row.kind)), cells(row)));
+  const body = rows.map((row) => make("tr", {}, make("th", { scope: "row" }, row.name, row.kind && row.kind !== row.name && make("small", {}, row.kind), row.environment && make("small", {}, row.environment)), cells(row)));
   return make(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": "All figures" },
@@ -117,6 +117,6 @@ function table(rows) {
 
 function remarks(rows) {
   const metrics = [...new Set(rows.map((row) => row.metric).filter(Boolean))].join(", ");
-  const failed = rows.filter((row) => row.error).map((row) => make("p", { class: "hint" }, `${row.name} was not measured: ${row.error}`));
+  const failed = rows.filter((row) => row.error ?? row.skipped).map((row) => make("p", { class: "hint" }, `${row.name} was not measured: ${row.error ?? row.skipped}`));
   return [make("p", { class: "hint" }, metrics && `Score: ${metrics}, times 100. `, "“As fast” compares with the first row of the same comparison; figures of different machines are not comparable."), ...failed];
 }
