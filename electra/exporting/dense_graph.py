@@ -49,6 +49,8 @@ class HubForm:
     max_length: int
     """`model_max_length` of the tokenizer's files."""
     sep_id: int
+    segment: int | None = None
+    """The segment of every token, where that is fixed: then there is no input for it. None: as in the input."""
 
 
 class DenseAttention(nn.Module):
@@ -112,6 +114,8 @@ class DenseEncoder(nn.Module):
         if self.form is not None:
             last = (places == self.form.max_length - 1) & (places[:, -1:] == self.form.max_length - 1) & (attention_mask == 1)
             input_ids = torch.where(last, self.form.sep_id, input_ids)
+            if self.form.segment is not None:
+                token_type_ids = torch.zeros_like(input_ids) + self.form.segment
         hidden: Tensor = self.embeddings(input_ids, token_type_ids, places)
         if self.projection is not None:
             hidden = self.projection(hidden)

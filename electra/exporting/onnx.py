@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra.errors import UserError
-from electra.exporting.dense_graph import INPUTS, LOGITS, START, STATES
+from electra.exporting.dense_graph import LOGITS, START, STATES
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from electra.exporting.targets import Job
 
 FILE = "model.onnx"
-SEGMENTS = INPUTS[2]
 OPSET = 17
 """The last with LayerNormalization that the older exporter writes."""
 LARGEST_PROTOBUF = 2_000_000_000
@@ -201,8 +200,6 @@ def check(graph: DenseGraph, path: Path, *, tolerance: float = TOLERANCE) -> flo
     inputs = graph.example(3, 40)
     name = next((name for name in (LOGITS, START) if name in graph.outputs), STATES)
     ports = {port.name for port in session.get_inputs()}
-    if SEGMENTS in graph.inputs and SEGMENTS not in ports:
-        inputs = tuple(torch.zeros_like(value) if key == SEGMENTS else value for key, value in zip(graph.inputs, inputs, strict=True))
     with torch.inference_mode():
         expected = graph(*inputs)[graph.outputs.index(name)].numpy()
     (found,) = session.run([name], {key: value.numpy() for key, value in zip(graph.inputs, inputs, strict=True) if key in ports})

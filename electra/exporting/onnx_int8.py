@@ -27,11 +27,10 @@ import numpy as np
 
 from electra import environment
 from electra.errors import require
-from electra.exporting.dense_graph import INPUTS, export_program
+from electra.exporting.dense_graph import export_program
 from electra.exporting.onnx import (
     FILE,
     OPSET,
-    SEGMENTS,
     TOLERANCE,
     check,
     exported_model,
@@ -105,18 +104,14 @@ def build_hub(job: Job) -> dict[str, float]:
     precision, computed in fp32. int8 and q8 are one model: signed weights of 7 bits, since the file may run on an x86 processor without VNNI.
     uint8 has unsigned weights of 8 bits, whose sums overflow nowhere.
     """
-    import onnx
     from onnxruntime.quantization import QuantType
 
     plain, found = exported_model(job.graph), {}
     plain.producer_name, plain.producer_version, plain.doc_string = "electra", "", ""
     for node in plain.graph.node:
         node.doc_string = ""
-    if not job.tokenizer.settings.segments:
-        # Its clients have nothing to feed here: all is segment 0.
-        (unused,) = (port for port in plain.graph.input if port.name == SEGMENTS)
-        plain.graph.input.remove(unused)
-        plain.graph.node.insert(0, onnx.helper.make_node("Sub", [INPUTS[0], INPUTS[0]], [SEGMENTS], name="segments"))
+    for port in [port for port in plain.graph.input if all(port.name not in node.input for node in plain.graph.node)]:
+        plain.graph.input.remove(port)
     for dtype in job.dtypes:
         model, tolerance = copy.deepcopy(plain), np.inf
         if dtype in ("fp32", "fp16"):

@@ -322,6 +322,8 @@ def build_hub_folder(
     HUB.require()
     start = time.perf_counter()
     checkpoint, modules, tokenizer = _opened(source, max_length, truncate)
+    if trained_length(checkpoint) < max_length:
+        say(f"max_length {max_length} is above the model's limit; {trained_length(checkpoint)} is recorded")
     generator = _generator(checkpoint, say) if role_of(checkpoint) == "discriminator" else None
     with atomic.atomic_folder(output) as folder:
         options = {"dtypes": _build_hub_part(checkpoint, folder, tokenizer, dtypes, say)}
@@ -359,7 +361,11 @@ def _build_hub_part(
 ) -> dict[str, float]:
     """Everything of one network but its card -> number format -> its largest difference."""
     length = trained_length(checkpoint)
-    graph = dense_graph(checkpoint, HUB.attention, HubForm(max_length=length, sep_id=tokenizer.sep_id))  # type: ignore[arg-type]
+    segment = None if tokenizer.settings.segments else 0
+    if resolve.head_of(checkpoint.architecture) == "tagging" and recorded(checkpoint.hf_config)[0].get("token_segment"):
+        segment = 1  # as the original tags, and no other client
+    form = HubForm(max_length=length, sep_id=tokenizer.sep_id, segment=segment)
+    graph = dense_graph(checkpoint, HUB.attention, form)  # type: ignore[arg-type]
     say(f"building the {graph.role} in {', '.join(dtypes)}")
     job = Job(graph=graph, folder=folder, tokenizer=tokenizer, texts=(), say=say, max_length=length, dtypes=tuple(dict.fromkeys(dtypes)))
     found = dict(HUB.builder()(job))

@@ -167,6 +167,15 @@ def test_tagging(source: Callable[[], Path], inputs: Any, options: dict[str, Any
     close(run("token-classification", hub(source()), inputs, **options), expected, *names)
 
 
+@conforms(form="tagging with segment 1, as the original's", **CLIENT)
+def test_tags_of_segment_one(tmp_path: Path) -> None:
+    shutil.copytree(checkpoint("ElectraForTokenClassification"), source := tmp_path / "tagger")
+    hf_forms.set_fields(source, electra_input_spec={"max_length": 40, "token_segment": 1})
+    expected = pipeline("token-classification", source, device="cpu")(TEXTS[1])
+    close(run("token-classification", hub(source), TEXTS[1]), expected, "entity", "index", "word")
+    close(pipeline("token-classification", hub(source))(TEXTS[1]), expected, "entity", "word")
+
+
 @pytest.mark.parametrize(
     ("source", "several", "top_k"),
     [
