@@ -121,6 +121,8 @@ def check_readable(file: str, kind: str | None = None) -> None:
         raise UserError("the text is empty; give one with words")
     if file == "-" or isinstance(file, TypedText):
         return
+    if remote.is_url(file):
+        raise UserError(f"{file} is a URL; texts are read from files of this machine, copy it first")
     try:
         path = atomic.existing_path(file, "text file")
     except UserError as error:
@@ -131,10 +133,8 @@ def check_readable(file: str, kind: str | None = None) -> None:
     if path.is_dir() and kind is None:
         inside = sorted(each.name for each in path.iterdir() if tables.is_saved(each))
         raise UserError(f"{path} is a folder, not a text file; give one of its {'splits: ' + ', '.join(inside) if inside else 'files'}")
-    if path.is_dir():
-        return
     try:
-        with path.open("rb") as stream:
+        with (min(path.glob("*.arrow")) if path.is_dir() else path).open("rb") as stream:
             start = stream.read(1 << 16)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
@@ -175,6 +175,12 @@ def read_texts(file: str, columns: TextColumns | None = None, *, pairs: bool = T
         lines = itertools.chain(first, lines)
         if file == "-" and kind is None and first and _is_json_object(first[0][1]):
             rows = tables.json_line_rows(tables.named(file), lines)
+        elif (
+            kind is None and first and len(cells := re.split(r"[,;\t|]", first[0][1].strip())) > 1 and {"text", "label", *columns.usual} & set(cells)
+        ):
+            say(
+                f"warning: {tables.named(file)} is read as a text per line, but its first looks like a table's header; give --input-format csv or tsv"
+            )
     else:
         rows = tables.read_rows(
             file, "text file", [name for name in (columns.text, columns.pair, *columns.usual) if name], kind=kind, class_names=False
@@ -255,7 +261,7 @@ def output_format(settings: OutputSettings, file: str, kind: str | None = None, 
     Raises:
         UserError: no such format, the input's where that is no table, or something is there.
     """
-    chosen: str | None = None if settings.format == "auto" else settings.format
+    chosen = None if settings.format == "auto" else str(settings.format)
     if chosen == "input":
         chosen = kind or (None if isinstance(file, TypedText) or file == "-" else tables.table_format(file))
         if chosen not in WRITTEN:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import case
+from conformance import case, conforms
 from tiny_models import checkpoints
 
 from electra import cli
@@ -392,3 +392,44 @@ def test_memory_does_not_grow_with_the_table(kind: str, tmp_path: Path) -> None:
     assert sum(1 for _ in read_rows(path)) == rows
     assert tracemalloc.get_traced_memory()[1] < 6 << 20 < path.stat().st_size * (100 if kind == "parquet" else 1)
     tracemalloc.stop()
+
+
+# ---- public reports ----
+
+FARM_233 = '"text","Label"\n"Gradually, this inland sea became a swamp.","0.0"\n"Wendish","1.0", \n"1.0","1.0"\n'
+TORCHTEXT_612 = 'text\tlabel\nFirst\tfirst\n"Second\tsecond\nThird "sentence"\tthird\nFourth\tfourth\n'
+
+
+@conforms(form="one answer for each row of a csv with line ends in cells", where="predict", outcome="exact", **SECTION)
+def test_senti4sd_3_every_row_has_one_answer(run: Any, tmp_path: Path) -> None:
+    """1,826 rows went in and 1,829 came out, without the texts."""
+    rows = [{"id": number, "comment": "the film\n\nwas good" if number % 3 else 'the "film"'} for number in range(12)]
+    pandas.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    run(tmp_path / "a.csv", "--text", "comment", "--output", tmp_path / "out.csv")
+    found = pandas.read_csv(tmp_path / "out.csv")
+    assert found[["id", "comment"]].to_dict("records") == rows and found["label"].notna().all()
+
+
+@conforms(form="tsv with a quotation mark at the start of a cell", where=BOTH, outcome="exact", **SECTION)
+def test_torchtext_612_a_quotation_mark_starts_a_cell(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text(TORCHTEXT_612)
+    wanted = pandas.read_csv(tmp_path / "a.tsv", sep="\t", quoting=3, dtype=str)
+    check_table(tmp_path / "a.tsv", wanted, run, tmp_path)
+
+
+@conforms(form="a stray separator at the end of one row", where=BOTH, outcome="refused", **SECTION)
+def test_farm_233_a_row_with_a_stray_separator_is_named(run: Any, tmp_path: Path) -> None:
+    """There: 'Input is not valid. Should be a string', in training. pandas refuses the file, too."""
+    (tmp_path / "a.csv").write_text(FARM_233)
+    with pytest.raises(pandas.errors.ParserError, match="Expected 2 fields in line 3, saw 3"):
+        pandas.read_csv(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"a\.csv, line 3: 3 columns, the header has 2; correct the row"):
+        own_task(Columns(label="Label")).read(tmp_path / "a.csv", "train")
+    assert "a.csv, line 3: 3 columns, the header has 2" in run(tmp_path / "a.csv", code=2)
+
+
+@conforms(form="a CR inside a line of a text file", where="predict", outcome="exact", **SECTION)
+def test_datasets_622_a_carriage_return_ends_no_line(run: Any, tmp_path: Path) -> None:
+    """There the text loader of `datasets` failed on it; it reads lines as Python's open(newline='\\n') since."""
+    (tmp_path / "a.txt").write_bytes(b"the film\rwas good\nit was\n")
+    assert [json.loads(line)["text"] for line in run(tmp_path / "a.txt", "--json").splitlines()] == ["the film\rwas good", "it was"]

@@ -152,6 +152,16 @@ def test_lines_and_typed_texts_as_a_table(tmp_path: Path, run: Any) -> None:
     assert "parquet is not printed; give --output FILE.parquet" in run("predict", "classifier", tmp_path / "a.txt", "--format", "parquet", code=2)
 
 
+@conforms(form="table without a table's suffix", where="predict", outcome="exact", section="tables")
+def test_lines_that_look_like_a_table_are_warned_of(tmp_path: Path, run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("id\ttext\n1\tthe chef\n")
+    assert cli.main(["embed", str(checkpoints()["discriminator"]), str(tmp_path / "a.txt")]) == 0
+    warning = "a.txt is read as a text per line, but its first looks like a table's header; give --input-format csv or tsv"
+    assert warning in capsys.readouterr().err
+    assert json.loads(run("predict", "classifier", tmp_path / "a.txt", "--input-format", "tsv", "--json"))["id"] == "1"
+    assert "s3://x/a.csv is a URL; texts are read from files of this machine" in run("predict", "classifier", "s3://x/a.csv", code=2)
+
+
 @conforms(form="CR-only text file", where="predict", outcome="exact", section="tables")
 def test_lines_end_in_three_ways(tmp_path: Path, run: Any) -> None:
     for name, end in (("n", "\n"), ("rn", "\r\n"), ("r", "\r")):

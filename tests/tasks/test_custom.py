@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance import case, conforms
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
@@ -31,6 +32,7 @@ def read(path: Path, columns: Columns = SEVERAL) -> list[Any]:
     return [example.label for example in own_task(columns).read(path, "train")]
 
 
+@conforms(form="several labels, separated or in a list", where="finetune", outcome="exact", section="tables")
 def test_labels_are_separated_or_a_list(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text,topics\na,story|music\nb,\nc, music \nd,"[""story"", ""actor""]"\n')
     assert read(tmp_path / "a.csv") == [("story", "music"), (), ("music",), ("story", "actor")]
@@ -241,6 +243,7 @@ def test_csv_of_pandas_in_any_form(separator: str, form: str, tmp_path: Path) ->
     assert table_examples(path) == WANTED
 
 
+@conforms(form="tsv of GLUE with stray quotes", where="finetune", outcome="exact", section="tables")
 def test_tsv_of_pandas_and_of_glue(tmp_path: Path) -> None:
     """pandas quotes what needs it; in GLUE's files a quotation mark is text, which pandas reads only with QUOTE_NONE."""
     pandas = pytest.importorskip("pandas")
@@ -270,6 +273,7 @@ def test_exports_of_datasets(name: str, tmp_path: Path) -> None:
     assert table_examples(path) == WANTED
 
 
+@conforms(form="names of a ClassLabel", where="finetune", outcome="exact", section="tables")
 @pytest.mark.parametrize("name", ["train.parquet", "saved"])
 def test_class_labels_of_datasets_are_their_names(name: str, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
@@ -282,12 +286,14 @@ def test_class_labels_of_datasets_are_their_names(name: str, tmp_path: Path) -> 
     assert table_examples(tmp_path / "both") == table_examples(path)
 
 
+@conforms(form="nested fields by dotted name", where="finetune", outcome="exact", section="tables")
 def test_nested_fields_and_one_name_for_a_number(tmp_path: Path) -> None:
     rows = [{"review": {"body": "x", "stars": 1}}, {"review": {"body": "y", "stars": 1.0}}, {"review": {"body": "z", "stars": "1.0"}}]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert table_examples(tmp_path / "train.jsonl", text="review.body", label="review.stars") == [("x", "1"), ("y", "1"), ("z", "1")]
 
 
+@conforms(form="columns of 0 and 1 for several labels, one-hot", where="finetune", outcome="exact", section="tables")
 def test_columns_of_zero_and_one(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text,rude,funny\nx,1,0\ny,1.0,True\nz,0,false\n")
     columns = Columns(label_columns=("rude", "funny"))
@@ -322,6 +328,51 @@ def test_wrong_tables_are_named(name: str, content: str, message: str, tmp_path:
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         own_task(Columns()).read(tmp_path / name, "train")
+
+
+LABELS: dict[str, tuple[list[Any], list[str]]] = {
+    "whole numbers, as numbers, texts and with .0": ([1, "1", 1.0, "1.0", 0], ["1", "1", "1", "1", "0"]),
+    "numbers and names together": ([1, "good", 0.5], ["1", "good", "0.5"]),
+    "booleans, as values and as pandas writes them": ([True, "True", False], ["True", "True", "False"]),
+    "names with white space around": ([" a", "a ", "a"], ["a", "a", "a"]),
+    "names that other programs take for missing values": (["None", "NA", "N/A", "null"], ["None", "NA", "N/A", "null"]),
+    "negative numbers": ([-1, "-1.0", 1], ["-1", "-1", "1"]),
+    "numbers with leading zeros": (["01", "1"], ["01", "1"]),
+}
+
+
+@pytest.mark.parametrize("form", [case(form, form=f"labels: {form}", where="finetune", outcome="exact", section="tables") for form in LABELS])
+def test_labels_are_the_same_in_every_format(form: str, tmp_path: Path) -> None:
+    """jsonl as it is; csv as pandas writes the same values, as text."""
+    pandas = pytest.importorskip("pandas")
+    values, wanted = LABELS[form]
+    rows = [{"text": "x", "label": value} for value in values]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pandas.DataFrame(rows, dtype=object).to_csv(tmp_path / "a.csv", index=False)
+    pandas.DataFrame([{"text": "x", "label": str(value)} for value in values]).to_parquet(tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.csv", "a.parquet"):
+        assert [label for _, label in table_examples(tmp_path / name)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        case(value, message, form=f"label: {form}", where="finetune", outcome="refused", section="tables")
+        for form, value, message in (
+            ("null", None, r"column 'label' has no value \(null\)"),
+            ("NaN", float("nan"), r"column 'label' has no value \(nan\)"),
+            ("pandas' <NA>", "<NA>", r"column 'label' has no value \(<NA>\)"),
+            ("empty", "", "label column 'label' is empty"),
+            ("white space", "  ", "label column 'label' is empty"),
+            ("a list without --kind multilabel", ["a", "b"], r"column 'label' holds \['a', 'b'\], expected text"),
+            ("an object", {"a": 1}, "name a nested field: label.FIELD"),
+        )
+    ],
+)
+def test_labels_that_are_refused(value: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": "a"}) + "\n" + json.dumps({"text": "x", "label": value}) + "\n")
+    with pytest.raises(UserError, match=f"line 2: .*{message}"):
+        table_examples(tmp_path / "a.jsonl")
 
 
 def test_none_and_na_are_classes_and_empty_cells_are_missing(tmp_path: Path) -> None:
