@@ -115,8 +115,14 @@ def as_json(value: Any) -> Response:
 
 
 def cut_of(body: Truncation) -> Cut:
-    """`truncate` and `truncation_direction` -> what a longer text loses."""
+    """`truncate` and `truncation_direction` -> what a longer text loses.
+
+    Raises:
+        RequestError: 422, an end without `truncate`.
+    """
     if body.truncate is None:
+        if body.truncation_direction.lower() == "left":
+            raise RequestError(422, "`truncation_direction` 'left' has an effect with `truncate` alone; set `truncate` to true", "question")
         return ""
     return "never" if not body.truncate else "left" if body.truncation_direction.lower() == "left" else "right"
 
@@ -324,9 +330,22 @@ async def fill_mask(body: FillMaskRequest, request: Request) -> Response:
 @hf_router.post("/pipeline/feature-extraction", response_model=list[list[float]], summary="Vectors of texts")
 async def feature_extraction(body: FeatureExtractionRequest, request: Request) -> Response:
     """One vector for each text, as POST /embed."""
-    given: FeatureExtractionParameters = body if body.parameters is None else body.parameters
+    given = _joined(body)
     found = await vectors(request, given, as_list(body.inputs), normalize=given.normalize is not False, dimensions=given.dimensions)
     return as_json(found)
+
+
+def _joined(body: FeatureExtractionRequest) -> FeatureExtractionParameters:
+    """The fields next to `inputs` and those of `parameters`.
+
+    Raises:
+        RequestError: 422, one that is in both places.
+    """
+    inner = body.parameters.model_dump(exclude_unset=True) if body.parameters else {}
+    outer = body.model_dump(exclude_unset=True, exclude={"inputs", "parameters", "options"})
+    if twice := sorted(inner.keys() & outer.keys()):
+        raise RequestError(422, f"`{twice[0]}` is given twice, next to `inputs` and in `parameters`; leave one out", "question")
+    return FeatureExtractionParameters(**inner, **outer)
 
 
 @hf_router.post("/pipeline/replaced-token-detection", response_model=list[list[DetectedToken]], summary="Detect replaced tokens")

@@ -324,7 +324,7 @@ class FeatureExtractionRequest(FeatureExtractionParameters):
     """POST /pipeline/feature-extraction."""
 
     inputs: TextsOrIds = Field(examples=["a sentence", ["a sentence", "another"]])
-    parameters: FeatureExtractionParameters | None = Field(default=None, description="In place of the same fields next to `inputs`.")
+    parameters: FeatureExtractionParameters | None = Field(default=None, description="The same fields; none in both places.")
     options: Options | None = None
 
 

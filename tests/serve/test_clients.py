@@ -261,7 +261,7 @@ def test_of_equal_scores_the_later_comes_first(served: Served) -> None:
 
 @conforms(form="POST / with raw_scores: a body of /predict", where="TEI", outcome="exact", section="clients")
 def test_the_root_takes_the_body_of_predict(served: Served) -> None:
-    for more in ({"raw_scores": True}, {"truncate": True}, {"raw_scores": False, "truncation_direction": "left"}):
+    for more in ({"raw_scores": True}, {"truncate": True}, {"raw_scores": False, "truncate": True, "truncation_direction": "left"}):
         for inputs in (SHORT, [SHORT, OTHER], [[SHORT], [SHORT, OTHER]]):
             at = "/models/classifier"
             assert post(served, at, inputs=inputs, **more) == post(served, at + "/predict", inputs=inputs, **more)
@@ -423,6 +423,16 @@ def test_the_model_can_be_named(served: Served) -> None:
             "Given: 124",
             form="/predict, truncate false of a long pair",
         ),
+        tei_refused(
+            "/embed", {"inputs": "a", "truncation_direction": "left"}, 422, "`truncate` to true", form="truncation_direction without truncate"
+        ),
+        tei_refused(
+            "/pipeline/feature-extraction",
+            {"inputs": "a", "normalize": True, "parameters": {"normalize": False}},
+            422,
+            "`normalize` is given twice",
+            form="a field both next to inputs and in parameters",
+        ),
         tei_refused("/embed", {"inputs": []}, 400, "`inputs` cannot be empty", form="/embed of an empty list"),
         tei_refused("/embed", {"inputs": [[]]}, 400, "`inputs` cannot be empty", form="/embed of no token ids"),
         tei_refused("/embed", {"inputs": [2, 99999, 3]}, 422, "id 99999 is not in the vocabulary", form="/embed of ids outside of the vocabulary"),
@@ -558,6 +568,9 @@ def test_fill_mask(served: Served, text: str, more: dict[str, Any]) -> None:
 )
 def test_feature_extraction(served: Served, text: Any, more: dict[str, Any], wanted: Any) -> None:
     np.testing.assert_allclose(at(served, "discriminator").feature_extraction(text, **more), wanted(), atol=1e-5)
+    one, *rest = [{key: value} for key, value in more.items()] or [{}]
+    body = {"inputs": text, **one, "parameters": dict(pair for part in rest for pair in part.items())}
+    np.testing.assert_allclose(post(served, "/pipeline/feature-extraction", **body), wanted(), atol=1e-5)
     np.testing.assert_allclose(asyncio.run(at(served, "discriminator", wait=True).feature_extraction(text, **more)), wanted(), atol=1e-5)
 
 
