@@ -357,14 +357,14 @@ def as_question(question: str, context: str) -> Example:
     return Example(id="", text=question, text_pair=context)
 
 
-def question_features(model: Answerer, examples: Sequence[Example], overlap: int | None = None) -> list[Features]:
-    """Questions -> the windows of each; `overlap`: tokens that a window shares with the next, whatever the question's length.
+def question_features(model: Answerer, examples: Sequence[Example], overlap: int | None = None, most: int | None = None) -> list[Features]:
+    """Questions -> the windows of each, at most `most` of one; `overlap`: tokens that a window shares with the next, whatever the question's length.
 
     Raises:
         UserError: a window would be no longer than its overlap.
     """
     if overlap is None:
-        return model.featurize(examples)
+        return model.featurize(examples, most)
     from electra.tasks.question_answering import QuestionOptions, longest_question
 
     longest, out = longest_question(QuestionOptions(**model.spec.options), model.spec.max_length), []
@@ -374,7 +374,7 @@ def question_features(model: Answerer, examples: Sequence[Example], overlap: int
             raise UserError(
                 f"doc_stride {overlap}: a window holds {capacity} tokens of the context next to the question; give less, or a longer input"
             )
-        found = model.with_options(stride=capacity - overlap).featurize([example])
+        found = model.with_options(stride=capacity - overlap).featurize([example], most)
         out += [replace(feature, example=number) for feature in found]
     return out
 
@@ -409,6 +409,16 @@ def whole_words(found: FoundAnswer, context: str, words: Sequence[tuple[int, int
     start = min((first for first, end in words if first <= found.start < end), default=found.start)
     end = max((end for first, end in words if first < found.end <= end), default=found.end)
     return replace(found, text=context[start:end], start=start, end=end)
+
+
+def question_records(model: Answerer, example: Example, prediction: Prediction, top_k: int, align: bool) -> Any:
+    """A question's prediction -> the record of its answer, or with top_k above 1 a list of them; `align`: whole words."""
+    found = best_answers(prediction, bool(model.spec.options["unanswerable"]), top_k)
+    if align:
+        context = example.text_pair or ""
+        words = [place for _, place in model.tokenizer.encode_words(context)]
+        found = [whole_words(one, context, words) for one in found]
+    return answer_records(found, top_k)
 
 
 def question_pair(item: Any, place: str) -> tuple[str, str]:

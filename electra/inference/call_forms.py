@@ -222,6 +222,8 @@ class Cut:
     strategy: str
     max_length: int
     """Tokens with [CLS] and [SEP]; 0: nothing is cut."""
+    left: bool | None = None
+    """Whether the beginning is cut off; None: as the tokenizer's files say."""
 
     def apply(self, first: Sequence[int], second: Sequence[int] | None, tokenizer: Tokenizer, limit: int, place: str) -> tuple[list[int], list[int]]:
         """Ids of one or two texts -> (ids, segments) of the model's input, at most `limit` tokens.
@@ -237,7 +239,8 @@ class Cut:
             lengths = self._kept(lengths, second is not None, self.max_length - special, place)
         if (length := sum(lengths) + special) > limit:
             raise UserError(f"{place}: an input of {length} tokens is above the model's {limit}; give truncation=True and max_length={limit} at most")
-        a, b = (part if len(part) <= kept else self._end(part, kept, tokenizer) for part, kept in zip((first, second or ()), lengths, strict=True))
+        left = tokenizer.settings.truncate_left if self.left is None else self.left
+        a, b = (part[len(part) - min(kept, len(part)) :] if left else part[:kept] for part, kept in zip((first, second or ()), lengths, strict=True))
         return tokenizer.wrap(a, None if second is None else b)
 
     def _kept(self, lengths: list[int], paired: bool, capacity: int, place: str) -> list[int]:
@@ -258,10 +261,6 @@ class Cut:
         if kept <= 0:
             raise UserError(f"{place}: truncation '{self.strategy}' cannot reach max_length {self.max_length}; give 'longest_first' or more tokens")
         return [kept, second] if self.strategy == "only_first" else [first, kept]
-
-    @staticmethod
-    def _end(ids: Sequence[int], kept: int, tokenizer: Tokenizer) -> Sequence[int]:
-        return ids[len(ids) - kept :] if tokenizer.settings.truncate_left else ids[:kept]
 
 
 def read_cut(place: str, options: Mapping[str, Any], limit: int) -> Cut | None:

@@ -19,16 +19,14 @@ from electra.inference import call_forms, masked_lm
 from electra.inference.answerer import (
     Answerer,
     ClassificationChoices,
-    answer_records,
     as_question,
-    best_answers,
     classification_choices,
     cut_features,
     label_records,
     question_features,
     question_input,
     question_item,
-    whole_words,
+    question_records,
     with_choices,
 )
 from electra.inference.backends import architecture_of, load_options
@@ -395,16 +393,11 @@ class QuestionAnswering(TextPipeline):
         return model, count, None if overlap is None else call_forms.whole(place, "doc_stride", overlap, 0), align
 
     def _answers(self, call: Call, model: Answerer, top_k: int, overlap: int | None, align: bool) -> Iterator[Any]:
-        unanswerable = bool(model.spec.options["unanswerable"])
         for chunk in call.chunks(question_item, lambda pair: len(pair[0]) + len(pair[1])):
             examples = [as_question(*pair) for pair in chunk]
             features = question_features(model, examples, overlap)
-            for prediction, (_, context) in zip(model.answer_features(examples, features, call.batch_size), chunk, strict=True):
-                found = best_answers(prediction, unanswerable, top_k)
-                if align:
-                    words = [place for _, place in self.tokenizer.encode_words(context)]
-                    found = [whole_words(one, context, words) for one in found]
-                yield answer_records(found, top_k)
+            for example, prediction in zip(examples, model.answer_features(examples, features, call.batch_size), strict=True):
+                yield question_records(model, example, prediction, top_k, align)
 
 
 # ---- pipeline() ----

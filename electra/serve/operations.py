@@ -6,29 +6,39 @@ A text is tokenized once: what is measured is what is run. Operations are values
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from electra.contracts import Example, Features
 from electra.data.windows import split
 from electra.errors import UserError
-from electra.inference.answerer import Answerer, answer_records, as_question, best_answers, label_records, with_choices
+from electra.inference.answerer import Answerer, as_question, cut_features, label_records, question_features, question_records
+from electra.inference.call_forms import Cut
 from electra.inference.masked_lm import encode_marked, mask_records
+from electra.inference.pipelines import QuestionAnswering
 from electra.inference.replaced_tokens import EncodedText, detection_records, encoded
 from electra.inference.text_io import Text, as_example
-from electra.inference.token_classification import AggregationStrategy, text_records, unit_features, units_for
+from electra.inference.token_classification import (
+    AggregationStrategy,
+    TaggingUnits,
+    strided_units,
+    tagging_options,
+    text_records,
+    unit_features,
+    units_for,
+    without_overlaps,
+)
 
 if TYPE_CHECKING:
     from electra.inference.embeddings import Embedder
     from electra.inference.predictor import Predictor
 
 Transform = Literal["default", "softmax", "sigmoid", "none"]
-Cut = Literal["", "right", "left", "never"]
-"""The end that a longer text loses; '': as the model's input spec says; 'never': it is refused."""
+End = Literal["", "right", "left", "none"]
+"""The end that a longer text loses; '': as the model's input spec says; 'none': it is refused."""
 Record = dict[str, Any]
 TokenIds = list[int]
-T = TypeVar("T")
 SHORTEST_WINDOW = 8
 """Tokens; a text of more than so many windows is above any limit of tokens, and no more of them are made."""
 
@@ -98,16 +108,22 @@ class Classify(Operation):
     name: ClassVar[str] = "classify"
     transform: Transform = "default"
     """How logits become scores; 'default': as the model was trained, which for a regression is not at all."""
-    cut: Cut = ""
+    cut: Cut | None = None
+    """How a longer text is cut; None: as the model's input spec says."""
+    whole: bool = False
+    """Whether a longer text is refused."""
 
     def prepare(self, predictor: Predictor, item: Text, max_tokens: int) -> PreparedText:
         """A pair that is read in windows has every window of one text with every window of the other."""
-        model, example = predictor.classifier(), as_example(item)
-        features = self._features(model, example, max_tokens // SHORTEST_WINDOW + 1)
+        example = as_example(item)
+        features = self._features(predictor.classifier(), example, max_tokens // SHORTEST_WINDOW + 1)
         return PreparedText(example, _cost(features, 3 if example.text_pair else 2), features)
 
     def _features(self, model: Answerer, example: Example, most: int) -> list[Features]:
-        return cut_features(model, example, self.cut) if self.cut else model.featurize([example], most)
+        if self.whole:
+            texts = [example.text] if example.text_pair is None else [example.text, example.text_pair]
+            check_length(1 + sum(len(ids) + 1 for ids in model.tokenizer.encode(texts)), model.spec.max_length)
+        return model.featurize([example], most) if self.cut is None else cut_features(model, [(example, self.cut, "`inputs`")])
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Every class of every text."""
@@ -133,50 +149,20 @@ class Rerank(Classify):
         return PreparedText(example, _cost(features, 3), features)
 
     def _features(self, model: Answerer, example: Example, most: int) -> list[Features]:
-        return super()._features(model, example, most) if example.text_pair else cut_features(model, example, self.cut or "right")
+        if not example.text_pair and self.cut is None:
+            return cut_features(model, [(example, Cut("longest_first", model.spec.max_length), "`texts`")])
+        return super()._features(model, example, most)
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """A number for every text."""
         return [rows[0]["score"] for rows in super().run(predictor, prepared, batch_size)]
 
 
-def cut_features(model: Answerer, example: Example, cut: Cut) -> list[Features]:
-    """A text or pair -> its only input, cut by the rule of `tokenizers` ('longest_first'), which is also that of `transformers`.
-
-    Raises:
-        UserError: `cut` is 'never', and it is too long.
-    """
-    tokenizer, length = model.tokenizer, model.spec.max_length
-    first, *second = tokenizer.encode([example.text] if example.text_pair is None else [example.text, example.text_pair])
-    check_length(len(first) + sum(map(len, second)) + 2 + len(second), length, cut)
-    if second:
-        kept = longest_first(len(first), len(second[0]), length - 3)
-        ids, segments = tokenizer.wrap(shortened(first, kept[0], cut), shortened(second[0], kept[1], cut))
-    else:
-        ids, segments = tokenizer.wrap(shortened(first, length - 2, cut))
-    return [Features(ids=ids, segments=segments, example=0)]
-
-
-def check_length(num_tokens: int, max_length: int, cut: Cut) -> None:
-    """Raise a UserError, in the words of text-embeddings-inference, if a text is too long and must not be cut."""
-    if cut == "never" and num_tokens > max_length:
+def check_length(num_tokens: int, max_length: int) -> None:
+    """Raise a UserError, in the words of text-embeddings-inference, if a text that must not be cut is too long."""
+    if num_tokens > max_length:
         remedy = "set `truncate` to true, or leave it out to have all of it read"
         raise UserError(f"`inputs` must have less than {max_length} tokens. Given: {num_tokens}; {remedy}")
-
-
-def longest_first(first: int, second: int, capacity: int) -> tuple[int, int]:
-    """Tokens of two texts -> how many of each are kept by `tokenizers`: the longer loses some, then both are cut to halves."""
-    shorter, longer = sorted((first, second))
-    longer = max(shorter, capacity - shorter) if shorter <= capacity else shorter
-    if shorter + longer > capacity:
-        shorter, longer = capacity // 2, capacity - capacity // 2
-    kept = (longer, shorter) if first > second else (shorter, longer)
-    return min(first, kept[0]), min(second, kept[1])
-
-
-def shortened(items: Sequence[T], number: int, cut: Cut) -> Sequence[T]:
-    """At most `number` of a text's tokens: its last if its left is cut, else its first."""
-    return items[max(0, len(items) - number) :] if cut == "left" else items[:number]
 
 
 @dataclass(frozen=True)
@@ -186,17 +172,27 @@ class Tag(Operation):
     name: ClassVar[str] = "tag"
     strategy: AggregationStrategy = "simple"
     ignore_labels: tuple[str, ...] = ("O",)
+    stride: int | None = None
+    """Tokens that a window of a long text shares with the next, as `transformers` reads it; None: each token where it has most context."""
 
     def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
-        """Words or tokens, after the strategy."""
+        """Words or tokens, after the strategy, of each window."""
+        model, capacity = predictor.token_classifier(), predictor.max_length - 2
+        tagging_options("token-classification", {"aggregation_strategy": self.strategy, "stride": self.stride}, capacity)
         units = units_for(self.strategy, item, predictor.tokenizer)
-        features = unit_features(predictor.token_classifier(), [units], max_tokens // SHORTEST_WINDOW + 1)
-        return PreparedText(units, _cost(features, 2), features)
+        windows = [units] if self.stride is None else strided_units(units, capacity, self.stride)
+        features = unit_features(model, windows, max_tokens // SHORTEST_WINDOW + 1)
+        return PreparedText(windows, _cost(features, 2), features)
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[Record]]:
         """Records as the pipeline 'token-classification' returns them."""
-        asked = predictor.token_classifier(), [text.item for text in prepared], joined(prepared)
-        return text_records(*asked, self.strategy, self.ignore_labels, batch_size)
+        windows: list[TaggingUnits] = []
+        features: list[Features] = []
+        for text in prepared:
+            features += [replace(feature, example=len(windows) + feature.example) for feature in text.features]
+            windows += text.item
+        rows = iter(text_records(predictor.token_classifier(), windows, features, self.strategy, self.ignore_labels, batch_size))
+        return [without_overlaps([next(rows) for _ in text.item]) for text in prepared]
 
 
 @dataclass(frozen=True)
@@ -208,28 +204,26 @@ class AnswerQuestion(Operation):
     handle_impossible_answer: bool | None = None
     max_answer_len: int | None = None
     doc_stride: int | None = None
+    max_seq_len: int | None = None
+    max_question_len: int | None = None
+    align_to_words: bool = False
 
-    def _model(self, predictor: Predictor) -> Answerer:
-        choices = {
-            "top_k": self.top_k,
-            "handle_impossible": self.handle_impossible_answer,
-            "max_answer_length": self.max_answer_len,
-            "stride": self.doc_stride,
-        }
-        return with_choices(predictor.question_answerer(), choices)[0]
+    def _chosen(self, predictor: Predictor) -> tuple[Answerer, int, int | None, bool]:
+        return QuestionAnswering(predictor).checked(asdict(self))
 
     def prepare(self, predictor: Predictor, item: tuple[str, str], max_tokens: int) -> PreparedText:
-        """A context is read in windows that begin every `doc_stride` tokens, or closer where the question is long."""
+        """A context is read in windows, of which each shares `doc_stride` tokens with the next."""
+        model, _, overlap, _ = self._chosen(predictor)
         example = as_question(*item)
-        features = self._model(predictor).featurize([example], max_tokens // SHORTEST_WINDOW + 1)
+        features = question_features(model, [example], overlap, max_tokens // SHORTEST_WINDOW + 1)
         return PreparedText(example, _cost(features, 3), features)
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Records as the pipeline 'question-answering' returns them."""
-        model = self._model(predictor)
-        predictions = model.answer_features([text.item for text in prepared], joined(prepared), batch_size)
-        unanswerable = bool(model.spec.options["unanswerable"])
-        return [answer_records(best_answers(prediction, unanswerable, self.top_k), self.top_k) for prediction in predictions]
+        model, top_k, _, align = self._chosen(predictor)
+        examples = [text.item for text in prepared]
+        predictions = model.answer_features(examples, joined(prepared), batch_size)
+        return [question_records(model, example, found, top_k, align) for example, found in zip(examples, predictions, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -255,7 +249,7 @@ class Fill(Operation):
 class TokensOperation(Operation):
     """An operation on the tokens of one text, read in windows."""
 
-    cut: Cut = ""
+    cut: End = ""
     prompt: str = ""
     """What comes before each text."""
 
@@ -264,9 +258,11 @@ class TokensOperation(Operation):
         length = predictor.max_length
         text = read_ids(predictor, item, self.prompt) if not isinstance(item, str) else encoded(self.prompt + item, predictor.tokenizer)
         text = replace(text, text=text.text.removeprefix(self.prompt))
-        check_length(len(text.ids) + 2, length, self.cut)
-        if self.cut:
-            text = EncodedText(text.text, list(shortened(text.ids, length - 2, self.cut)), shortened(text.spans, length - 2, self.cut))
+        if self.cut == "none":
+            check_length(len(text.ids) + 2, length)
+        elif self.cut and (lost := len(text.ids) + 2 - length) > 0:
+            kept = slice(lost, None) if self.cut == "left" else slice(-lost)
+            text = EncodedText(text.text, text.ids[kept], text.spans[kept])
         return PreparedText(text, single_cost(len(text.ids), length))
 
 

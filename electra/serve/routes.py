@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
 from electra.errors import UserError
+from electra.inference.call_forms import Cut, read_cut
 from electra.inference.text_io import Text
+from electra.serve import schemas
 from electra.serve.limits import RequestError
 from electra.serve.middleware import CONTEXT
 from electra.serve.models import TASKS, Model
@@ -21,48 +24,16 @@ from electra.serve.operations import (
     AnswerQuestion,
     Classify,
     Corrupt,
-    Cut,
     Decode,
     Detect,
     Embed,
     EmbedAll,
+    End,
     Fill,
     Operation,
     Rerank,
     Tag,
     Tokenize,
-)
-from electra.serve.schemas import (
-    ClassScore,
-    CorruptedText,
-    CorruptRequest,
-    DecodeRequest,
-    DetectedToken,
-    DetectRequest,
-    EmbedAllRequest,
-    EmbedRequest,
-    Error,
-    FeatureExtractionParameters,
-    FeatureExtractionRequest,
-    FillMaskRequest,
-    Info,
-    Models,
-    OpenAIError,
-    OpenAIRequest,
-    OpenAIResponse,
-    Pair,
-    PredictRequest,
-    QuestionAnsweringRequest,
-    Rank,
-    ReplacedTokensRequest,
-    RerankRequest,
-    SimilarityParameters,
-    SimilarityRequest,
-    SimpleToken,
-    TextClassificationRequest,
-    TokenClassificationRequest,
-    TokenizeRequest,
-    Truncation,
 )
 from electra.serve.service import Serving
 
@@ -86,7 +57,7 @@ def error_responses(form: type[Any]) -> dict[int | str, dict[str, Any]]:
     }
 
 
-ERROR_RESPONSES = error_responses(Error)
+ERROR_RESPONSES = error_responses(schemas.Error)
 
 
 def serving_of(request: Request) -> Serving:
@@ -114,8 +85,8 @@ def as_json(value: Any) -> Response:
     return Response(to_json(value), media_type="application/json")
 
 
-def cut_of(body: Truncation) -> Cut:
-    """`truncate` and `truncation_direction` -> what a longer text loses.
+def cut_of(body: schemas.Truncation) -> End:
+    """`truncate` and `truncation_direction` -> the end that a longer text loses.
 
     Raises:
         RequestError: 422, an end without `truncate`.
@@ -124,7 +95,13 @@ def cut_of(body: Truncation) -> Cut:
         if body.truncation_direction.lower() == "left":
             raise RequestError(422, "`truncation_direction` 'left' has an effect with `truncate` alone; set `truncate` to true", "question")
         return ""
-    return "never" if not body.truncate else "left" if body.truncation_direction.lower() == "left" else "right"
+    return "none" if not body.truncate else "left" if body.truncation_direction.lower() == "left" else "right"
+
+
+def cutting(request: Request, body: schemas.Truncation) -> dict[str, Any]:
+    """The same for a classifier, which also reads pairs: fields of `Classify`."""
+    end, spec = cut_of(body), model_of(request).predictor.spec
+    return {"cut": Cut("longest_first", spec.max_length, left=end == "left") if end in ("left", "right") else None, "whole": end == "none"}
 
 
 def prompt_of(model: Model, name: str | None = None) -> str:
@@ -161,20 +138,20 @@ def as_list(inputs: Any) -> list[Any]:
 tei_router = APIRouter(tags=["text-embeddings-inference"], responses=ERROR_RESPONSES)
 
 
-@tei_router.post("/predict", response_model=list[ClassScore] | list[list[ClassScore]], summary="Classify")
-async def predict(body: PredictRequest, request: Request) -> Response:
+@tei_router.post("/predict", response_model=list[schemas.ClassScore] | list[list[schemas.ClassScore]], summary="Classify")
+async def predict(body: schemas.PredictRequest, request: Request) -> Response:
     """Classify a text, a pair of texts, or a batch of them: every class with its score, the best first."""
     items, single = sequences(body.inputs)
-    answers = await ask(request, Classify(transform="none" if body.raw_scores else "default", cut=cut_of(body)), items)
+    answers = await ask(request, Classify(transform="none" if body.raw_scores else "default", **cutting(request, body)), items)
     return as_json(answers[0] if single else answers)
 
 
-@tei_router.post("/rerank", response_model=list[Rank], summary="Rank texts by a query")
-async def rerank(body: RerankRequest, request: Request) -> Response:
+@tei_router.post("/rerank", response_model=list[schemas.Rank], summary="Rank texts by a query")
+async def rerank(body: schemas.RerankRequest, request: Request) -> Response:
     """Score texts by a query with a cross-encoder, a classifier of one output: the best first."""
     if not body.texts:
         raise RequestError(400, "`texts` cannot be empty", "empty")
-    operation = Rerank(transform="none" if body.raw_scores else "sigmoid", cut=cut_of(body))
+    operation = Rerank(transform="none" if body.raw_scores else "sigmoid", **cutting(request, body))
     scores = await ask(request, operation, [Text(body.query, text) for text in body.texts])
     # Sorted upwards, then reversed, as there: of equal scores the later text comes first.
     order = sorted(range(len(scores)), key=lambda index: scores[index])[::-1]
@@ -183,7 +160,7 @@ async def rerank(body: RerankRequest, request: Request) -> Response:
 
 
 @tei_router.post("/embed", response_model=list[list[float]], summary="Vectors of texts")
-async def embed(body: EmbedRequest, request: Request) -> Response:
+async def embed(body: schemas.EmbedRequest, request: Request) -> Response:
     """One vector for each text: the mean of its last hidden states, unless the model's folder says otherwise."""
     return as_json(await vectors(request, body, as_list(body.inputs), normalize=body.normalize, dimensions=body.dimensions))
 
@@ -195,45 +172,45 @@ async def vectors(request: Request, body: Any, items: list[Any], *, normalize: b
 
 
 @tei_router.post("/embed_all", response_model=list[list[list[float]]], summary="Vectors of tokens")
-async def embed_all(body: EmbedAllRequest, request: Request) -> Response:
+async def embed_all(body: schemas.EmbedAllRequest, request: Request) -> Response:
     """One vector for each token of each text, [CLS] and [SEP] included."""
     prompt = prompt_of(model_of(request), body.prompt_name)
     return as_json(await ask(request, EmbedAll(cut=cut_of(body), prompt=prompt), as_list(body.inputs)))
 
 
 @tei_router.post("/embed_sparse", response_model=list[Any], summary="Sparse vectors (refused)")
-async def embed_sparse(body: EmbedAllRequest, request: Request) -> Response:
+async def embed_sparse(body: schemas.EmbedAllRequest, request: Request) -> Response:
     """Refused with 424: no model here is a SPLADE."""
     message = f"model '{model_of(request).name}' is not an embedding model with SPLADE pooling; use /embed"
     raise RequestError(424, message, "ability")
 
 
 @tei_router.post("/similarity", response_model=list[float], summary="Compare sentences")
-async def similarity(body: SimilarityRequest, request: Request) -> Response:
+async def similarity(body: schemas.SimilarityRequest, request: Request) -> Response:
     """The cosine of a sentence's vector with that of each of the others."""
     if not body.inputs.sentences:
         raise RequestError(400, "`inputs.sentences` cannot be empty", "empty")
-    given = body.parameters or SimilarityParameters()
+    given = body.parameters or schemas.SimilarityParameters()
     rows = await vectors(request, given, [body.inputs.source_sentence, *body.inputs.sentences], normalize=True)
     first, *others = np.asarray(rows, dtype=np.float64)
     return as_json([float(np.clip(first @ other, -1, 1)) for other in others])
 
 
-@tei_router.post("/tokenize", response_model=list[list[SimpleToken]], summary="Texts to tokens")
-async def tokenize(body: TokenizeRequest, request: Request) -> Response:
+@tei_router.post("/tokenize", response_model=list[list[schemas.SimpleToken]], summary="Texts to tokens")
+async def tokenize(body: schemas.TokenizeRequest, request: Request) -> Response:
     """The tokens of each text; `start` and `stop` count bytes of UTF-8."""
     operation = Tokenize(add_special_tokens=body.add_special_tokens, prompt=prompt_of(model_of(request), body.prompt_name))
     return as_json(await ask(request, operation, as_list(body.inputs)))
 
 
 @tei_router.post("/decode", response_model=list[str], summary="Tokens to texts")
-async def decode(body: DecodeRequest, request: Request) -> Response:
+async def decode(body: schemas.DecodeRequest, request: Request) -> Response:
     """The text of each list of token ids."""
     ids = as_list(body.ids)
     return as_json(await ask(request, Decode(skip_special_tokens=body.skip_special_tokens), ids))
 
 
-@tei_router.get("/info", response_model=Info, summary="The model and its limits")
+@tei_router.get("/info", response_model=schemas.Info, summary="The model and its limits")
 async def info(request: Request) -> Response:
     """The model, its input spec, and the limits of a request."""
     return as_json(model_of(request).info(serving_of(request).limits))
@@ -263,12 +240,12 @@ def sequences(inputs: Any) -> tuple[list[Text], bool]:
 # ---- OpenAI's embeddings ----
 
 
-openai_router = APIRouter(tags=["OpenAI"], responses=error_responses(OpenAIError))
+openai_router = APIRouter(tags=["OpenAI"], responses=error_responses(schemas.OpenAIError))
 
 
-@openai_router.post("/v1/embeddings", response_model=OpenAIResponse, summary="Vectors, for OpenAI's clients")
-@openai_router.post("/embeddings", response_model=OpenAIResponse, summary="The same, with a shorter address")
-async def openai_embed(body: OpenAIRequest, request: Request) -> Response:
+@openai_router.post("/v1/embeddings", response_model=schemas.OpenAIResponse, summary="Vectors, for OpenAI's clients")
+@openai_router.post("/embeddings", response_model=schemas.OpenAIResponse, summary="The same, with a shorter address")
+async def openai_embed(body: schemas.OpenAIRequest, request: Request) -> Response:
     """One vector of length one for each text. A text that is too long is read as the model was trained."""
     model = _named_model(request, body.model)
     found = await ask(request, Embed(prompt=prompt_of(model), dimensions=body.dimensions), as_list(body.input), model)
@@ -295,47 +272,57 @@ def _encoded(row: list[float], form: str) -> list[float] | str:
 hf_router = APIRouter(tags=["Hugging Face"], responses=ERROR_RESPONSES)
 
 
-@hf_router.post("/pipeline/text-classification", response_model=list[list[ClassScore]], summary="Classify")
-async def text_classification(body: TextClassificationRequest, request: Request) -> Response:
+@hf_router.post("/pipeline/text-classification", response_model=list[list[schemas.ClassScore]], summary="Classify")
+async def text_classification(body: schemas.TextClassificationRequest, request: Request) -> Response:
     """The classes of each text with their scores, the best first: a list for each text, also for one."""
     given = body.parameters
-    items = [Text(part.text, part.text_pair) if isinstance(part, Pair) else Text(part) for part in several(body.inputs)]
-    answers = await ask(request, Classify(transform=given.function_to_apply or "default", cut=cut_of(given)), items)
+    items = [Text(part.text, part.text_pair) if isinstance(part, schemas.Pair) else Text(part) for part in several(body.inputs)]
+    named = {"truncation": given.truncation, "max_length": given.max_length}
+    if any(value is not None for value in named.values()):
+        if given.truncate is not None:
+            raise RequestError(422, "`truncate` and `truncation` (or `max_length`) say how a text is cut; leave one out", "question")
+        predictor = model_of(request).predictor
+        cut = read_cut("parameters", named, predictor.tokenizer.settings.max_length or predictor.limit)
+        left = True if given.truncation_direction.lower() == "left" else None
+        how: dict[str, Any] = {"cut": cut and replace(cut, left=left)}
+    else:
+        how = cutting(request, given)
+    answers = await ask(request, Classify(transform=given.function_to_apply or "default", **how), items)
     return as_json([answer[: given.top_k] for answer in answers])
 
 
 @hf_router.post("/pipeline/token-classification", response_model=list[Any], summary="Find entities, or tag tokens")
-async def token_classification(body: TokenClassificationRequest, request: Request) -> Response:
+async def token_classification(body: schemas.TokenClassificationRequest, request: Request) -> Response:
     """The entities of a text, or its tokens with their tags; a list of these for a list of texts."""
     given = body.parameters
     ignored = ("O",) if given.ignore_labels is None else tuple(given.ignore_labels)
-    return await answered(request, Tag(strategy=given.aggregation_strategy or "simple", ignore_labels=ignored), body.inputs)
+    return await answered(request, Tag(given.aggregation_strategy or "simple", ignored, given.stride), body.inputs)
 
 
 @hf_router.post("/pipeline/question-answering", response_model=list[Any] | dict[str, Any], summary="Answer a question")
-async def question_answering(body: QuestionAnsweringRequest, request: Request) -> Response:
+async def question_answering(body: schemas.QuestionAnsweringRequest, request: Request) -> Response:
     """The part of the context that answers the question; with `top_k` above 1 a list of these; a list for a list of questions."""
     given = body.parameters
-    operation = AnswerQuestion(given.top_k or 1, given.handle_impossible_answer, given.max_answer_len, given.doc_stride)
+    operation = AnswerQuestion(**{**dict(given), "top_k": given.top_k or 1})
     answers = await ask(request, operation, [(part.question, part.context) for part in several(body.inputs)])
     return as_json(answers if isinstance(body.inputs, list) else answers[0])
 
 
 @hf_router.post("/pipeline/fill-mask", response_model=list[Any], summary="Fill masks")
-async def fill_mask(body: FillMaskRequest, request: Request) -> Response:
+async def fill_mask(body: schemas.FillMaskRequest, request: Request) -> Response:
     """The likeliest words for a text's mask, for each of them where it has several; a list of these for a list of texts."""
     return await answered(request, Fill(top_k=body.parameters.top_k or 5, targets=tuple(body.parameters.targets or ())), body.inputs)
 
 
 @hf_router.post("/pipeline/feature-extraction", response_model=list[list[float]], summary="Vectors of texts")
-async def feature_extraction(body: FeatureExtractionRequest, request: Request) -> Response:
+async def feature_extraction(body: schemas.FeatureExtractionRequest, request: Request) -> Response:
     """One vector for each text, as POST /embed."""
     given = _joined(body)
     found = await vectors(request, given, as_list(body.inputs), normalize=given.normalize is not False, dimensions=given.dimensions)
     return as_json(found)
 
 
-def _joined(body: FeatureExtractionRequest) -> FeatureExtractionParameters:
+def _joined(body: schemas.FeatureExtractionRequest) -> schemas.FeatureExtractionParameters:
     """The fields next to `inputs` and those of `parameters`.
 
     Raises:
@@ -345,17 +332,17 @@ def _joined(body: FeatureExtractionRequest) -> FeatureExtractionParameters:
     outer = body.model_dump(exclude_unset=True, exclude={"inputs", "parameters", "options"})
     if twice := sorted(inner.keys() & outer.keys()):
         raise RequestError(422, f"`{twice[0]}` is given twice, next to `inputs` and in `parameters`; leave one out", "question")
-    return FeatureExtractionParameters(**inner, **outer)
+    return schemas.FeatureExtractionParameters(**inner, **outer)
 
 
-@hf_router.post("/pipeline/replaced-token-detection", response_model=list[list[DetectedToken]], summary="Detect replaced tokens")
-async def replaced_token_detection(body: ReplacedTokensRequest, request: Request) -> Response:
+@hf_router.post("/pipeline/replaced-token-detection", response_model=list[list[schemas.DetectedToken]], summary="Detect replaced tokens")
+async def replaced_token_detection(body: schemas.ReplacedTokensRequest, request: Request) -> Response:
     """Each token of each text with the probability that it was replaced."""
     return as_json(await ask(request, Detect(threshold=body.parameters.threshold), as_list(body.inputs)))
 
 
 @hf_router.post("/pipeline/sentence-similarity", response_model=list[float], summary="Compare sentences")
-async def sentence_similarity(body: SimilarityRequest, request: Request) -> Response:
+async def sentence_similarity(body: schemas.SimilarityRequest, request: Request) -> Response:
     """As POST /similarity."""
     return await similarity(body, request)
 
@@ -372,15 +359,15 @@ def several(inputs: Any) -> list[Any]:
 
 
 FORMS: dict[str, tuple[type[BaseModel], Callable[[Any, Request], Awaitable[Response]]]] = {
-    "text-classification": (TextClassificationRequest, text_classification),
-    "token-classification": (TokenClassificationRequest, token_classification),
-    "question-answering": (QuestionAnsweringRequest, question_answering),
-    "fill-mask": (FillMaskRequest, fill_mask),
-    "feature-extraction": (FeatureExtractionRequest, feature_extraction),
-    "replaced-token-detection": (ReplacedTokensRequest, replaced_token_detection),
-    "sentence-similarity": (SimilarityRequest, sentence_similarity),
-    "predict": (PredictRequest, predict),
-    "rerank": (RerankRequest, rerank),
+    "text-classification": (schemas.TextClassificationRequest, text_classification),
+    "token-classification": (schemas.TokenClassificationRequest, token_classification),
+    "question-answering": (schemas.QuestionAnsweringRequest, question_answering),
+    "fill-mask": (schemas.FillMaskRequest, fill_mask),
+    "feature-extraction": (schemas.FeatureExtractionRequest, feature_extraction),
+    "replaced-token-detection": (schemas.ReplacedTokensRequest, replaced_token_detection),
+    "sentence-similarity": (schemas.SimilarityRequest, sentence_similarity),
+    "predict": (schemas.PredictRequest, predict),
+    "rerank": (schemas.RerankRequest, rerank),
 }
 """Task -> the form of its body and what answers it; the last two are text-embeddings-inference's bodies at POST /."""
 
@@ -435,20 +422,20 @@ server = APIRouter(tags=["server"], responses={401: ERROR_RESPONSES[401]})
 health_router = APIRouter(tags=["server"], responses={code: ERROR_RESPONSES[code] for code in (401, 404)})
 
 
-@own_router.post("/detect", response_model=list[list[DetectedToken]], summary="Detect replaced tokens")
-async def detect(body: DetectRequest, request: Request) -> Response:
+@own_router.post("/detect", response_model=list[list[schemas.DetectedToken]], summary="Detect replaced tokens")
+async def detect(body: schemas.DetectRequest, request: Request) -> Response:
     """Each token of each text with the probability that it was replaced."""
     return as_json(await ask(request, Detect(threshold=body.threshold), as_list(body.inputs)))
 
 
-@own_router.post("/corrupt", response_model=CorruptedText, summary="Replaced-token detection step by step")
-async def corrupt(body: CorruptRequest, request: Request) -> Response:
+@own_router.post("/corrupt", response_model=schemas.CorruptedText, summary="Replaced-token detection step by step")
+async def corrupt(body: schemas.CorruptRequest, request: Request) -> Response:
     """Mask a text, fill it by the generator, and detect by the discriminator; the same seed gives the same answer."""
     (answer,) = await ask(request, Corrupt(mask_prob=body.mask_prob, temperature=body.temperature, seed=body.seed), [body.inputs])
     return as_json(answer)
 
 
-@server.get("/models", response_model=Models, summary="The served models")
+@server.get("/models", response_model=schemas.Models, summary="The served models")
 async def models(request: Request) -> Response:
     """The served models; the first answers at the root, each at /models/NAME."""
     return as_json({"models": [model.describe() for model in serving_of(request).models.values()]})
@@ -461,7 +448,7 @@ async def describe_model(request: Request) -> Response:
 
 @health_router.get(
     "/health",
-    responses={200: {"description": "Requests are taken"}, 503: {"model": Error, "description": "Shutting down, or broken"}},
+    responses={200: {"description": "Requests are taken"}, 503: {"model": schemas.Error, "description": "Shutting down, or broken"}},
     summary="Whether requests are taken",
 )
 async def health(request: Request) -> Response:

@@ -241,6 +241,9 @@ class Pair(Request):
 class TextClassificationParameters(Truncation):
     """As in `transformers`, and text-embeddings-inference's `truncate`."""
 
+    truncation: bool | None = Field(default=None, description="As in `transformers`; in place of `truncate`.")
+    max_length: Annotated[int, Field(ge=2)] | None = Field(default=None, description="Tokens, [CLS] and [SEP] included, for `truncation`.")
+
     top_k: TopK | None = Field(default=None, description="The best so many classes; default: all.")
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = Field(default=None, description="Default: as the model was trained.")
 
@@ -260,6 +263,10 @@ class TokenClassificationParameters(Request):
 
     aggregation_strategy: Literal["none", "simple", "first", "average", "max", "spans"] | None = None
     ignore_labels: list[str] | None = None
+    stride: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Tokens that a window of a long text shares with the next; not given: each token is tagged where it has most context.",
+    )
 
 
 class TokenClassificationRequest(Request):
@@ -282,8 +289,11 @@ class QuestionAnsweringParameters(Request):
 
     top_k: TopK | None = None
     handle_impossible_answer: bool | None = None
-    max_answer_len: Annotated[int, Field(ge=1, le=512)] | None = None
-    doc_stride: Annotated[int, Field(ge=1, le=4096)] | None = None
+    max_answer_len: Annotated[int, Field(ge=1, le=512)] | None = Field(default=None, description="Tokens.")
+    max_question_len: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Tokens; a longer question is cut.")
+    max_seq_len: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Tokens of a window, the question included.")
+    doc_stride: Annotated[int, Field(ge=0, le=4096)] | None = Field(default=None, description="Tokens that a window shares with the next.")
+    align_to_words: bool = Field(default=False, description="Answers that begin and end with words.")
 
 
 class QuestionAnsweringRequest(Request):

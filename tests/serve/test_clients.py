@@ -20,6 +20,8 @@ from conformance import case, conforms
 from served_models import Reply, Served, call, in_thread, sources
 from tiny_models import checkpoints, oracle
 
+from electra import pipeline
+
 tei = functools.partial(case, where="TEI", outcome="exact", section="clients")
 tei_refused = functools.partial(case, where="TEI", outcome="refused", section="clients")
 hub = functools.partial(case, where="InferenceClient", outcome="exact", section="clients")
@@ -466,6 +468,31 @@ def refused(reply: Reply, status: int, message: str, *, openai: bool = False) ->
     assert reply.json["type" if openai else "error_type"] == kinds[status]
 
 
+@pytest.mark.parametrize(
+    ("text", "parameters", "same"),
+    [
+        hub(SHORT, {"truncation": True}, {"truncation": True}, form="text-classification, truncation"),
+        hub(LONG, {"truncation": True, "max_length": 9}, {"truncation": True, "max_length": 9}, form="text-classification, max_length"),
+        hub(
+            {"text": LONG, "text_pair": OTHER * 5},
+            {"truncation": True, "max_length": 20, "top_k": 1},
+            {"truncation": True, "max_length": 20, "top_k": 1},
+            form="text-classification, truncation of a pair",
+        ),
+        hub_refused(SHORT, {"truncation": True, "truncate": True}, None, form="text-classification, truncate and truncation"),
+        hub_refused(SHORT, {"truncation": "only_first"}, None, form="text-classification, truncation only_first"),
+        hub_refused(SHORT, {"return_all_scores": True}, None, form="text-classification, return_all_scores"),
+    ],
+)
+def test_truncation_as_transformers_names_it(served: Served, text: Any, parameters: dict[str, Any], same: dict[str, Any] | None) -> None:
+    reply = call(served.url, "/models/classifier", {"inputs": text, "parameters": parameters})
+    if same is None:
+        return refused(reply, 422, "trunc" if "return_all_scores" not in parameters else "'return_all_scores'; known: truncate")
+    pipe = theirs("text-classification", "ElectraForSequenceClassification", "classifier")
+    near(reply.json, [pipe([text], **{"top_k": None, **same})[0]])
+    return None
+
+
 # ---- huggingface_hub.InferenceClient, its requests and its answers ----
 
 
@@ -509,6 +536,7 @@ def theirs(task: str, kind: str, name: str) -> Any:
         hub({"top_k": 2}, {"top_k": 2}, form="text_classification, top_k"),
         hub({"function_to_apply": "sigmoid"}, {"top_k": None, "function_to_apply": "sigmoid"}, form="text_classification, function_to_apply sigmoid"),
         hub({"function_to_apply": "softmax"}, {"top_k": None, "function_to_apply": "softmax"}, form="text_classification, function_to_apply softmax"),
+        hub({"top_k": 100}, {"top_k": None}, form="text_classification, top_k above the classes"),
         hub({"function_to_apply": "none"}, {"top_k": None, "function_to_apply": "none"}, form="text_classification, function_to_apply none"),
     ],
 )
@@ -524,15 +552,38 @@ def test_text_classification(served: Served, more: dict[str, Any], same: dict[st
         *(hub(name, {}, form=f"token_classification, aggregation_strategy {name}") for name in ("none", "simple", "first", "average", "max")),
         hub("simple", {"ignore_labels": ["PER", "O"]}, form="token_classification, ignore_labels"),
         hub("none", {"ignore_labels": []}, form="token_classification, ignore_labels empty"),
+        *(hub(name, {"stride": 11}, form=f"token_classification, stride and {name}") for name in ("simple", "first", "average", "max")),
     ],
 )
 def test_token_classification(served: Served, strategy: Any, more: dict[str, Any]) -> None:
-    text = "the chef walked home to the rain , cooking meals"
+    text = "the chef walked home to the rain , cooking meals " * (9 if "stride" in more else 1)
     pipe = theirs("token-classification", "ElectraForTokenClassification", "tagger")
-    pipe._postprocess_params["ignore_labels"] = more.get("ignore_labels", ["O"])
-    wanted = [{key: value for key, value in row.items() if value is not None} for row in pipe(text, aggregation_strategy=strategy)]
+    given = {"ignore_labels": ["O"], "stride": None, **more}
+    pipe.tokenizer.model_max_length = LENGTH
+    wanted = [{key: value for key, value in row.items() if value is not None} for row in pipe(text, aggregation_strategy=strategy, **given)]
     near(plain(at(served, "tagger").token_classification(text, aggregation_strategy=strategy, **more)), wanted)
     near(plain(asyncio.run(at(served, "tagger", wait=True).token_classification(text, aggregation_strategy=strategy, **more))), wanted)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        hub({}, form="question_answering"),
+        hub({"top_k": 3}, form="question_answering, top_k"),
+        hub({"handle_impossible_answer": True}, form="question_answering, handle_impossible_answer"),
+        hub({"max_answer_len": 2}, form="question_answering, max_answer_len"),
+        hub({"doc_stride": 5}, form="question_answering, doc_stride"),
+        hub({"max_seq_len": 32, "doc_stride": 10}, form="question_answering, max_seq_len"),
+        hub({"max_question_len": 2}, form="question_answering, max_question_len"),
+        hub({"align_to_words": True}, form="question_answering, align_to_words"),
+    ],
+)
+def test_question_answering(served: Served, more: dict[str, Any]) -> None:
+    """As the pipeline of this package, which is compared with that of transformers 4 in its own tests."""
+    question, context = "who cooked the good meal ?", "the chef was cooking in the cold rain . she walked home again , 4242 times . " * 4
+    wanted = pipeline("question-answering", model=sources()["finder"])(question=question, context=context, **more)
+    near(plain(at(served, "finder").question_answering(question, context, **more)), wanted)
+    near(plain(asyncio.run(at(served, "finder", wait=True).question_answering(question, context, **more))), wanted)
 
 
 @pytest.mark.parametrize(
@@ -541,6 +592,8 @@ def test_token_classification(served: Served, strategy: Any, more: dict[str, Any
         hub("the chef [MASK] the meal .", {}, form="fill_mask"),
         hub("the chef [MASK] the meal .", {"top_k": 3}, form="fill_mask, top_k"),
         hub("the chef [MASK] the meal .", {"targets": ["good", "rain", "cooking"]}, form="fill_mask, targets"),
+        hub("the [MASK] [MASK] the meal .", {"top_k": 2}, form="fill_mask of several masks"),
+        hub("the [MASK] [MASK] the meal .", {"targets": ["good", "rain"]}, form="fill_mask of several masks, targets"),
     ],
 )
 def test_fill_mask(served: Served, text: str, more: dict[str, Any]) -> None:
@@ -605,7 +658,7 @@ def test_the_hubs_client_asks_for_the_endpoint(served: Served) -> None:
             "classifier",
             lambda client: client.summarization("a", truncation="only_first"),
             422,
-            "unknown field 'truncation'",
+            "parameters.truncation",
             form="summarization, truncation",
         ),
         hub_refused("finder", lambda client: client.summarization("a"), 422, "question", form="summarization of another model"),
@@ -638,6 +691,30 @@ def test_the_hubs_client_asks_for_the_endpoint(served: Served) -> None:
         ),
         hub_refused("masked", lambda client: client.fill_mask("no mask"), 422, "[MASK]", form="fill_mask without a mask"),
         hub_refused("classifier", lambda client: client.text_classification("a", top_k=0), 422, "top_k", form="text_classification, top_k 0"),
+        hub_refused(
+            "tagger", lambda client: client.token_classification("a", stride=62), 422, "stride 62", form="token_classification, stride too large"
+        ),
+        hub_refused(
+            "tagger",
+            lambda client: client.token_classification("a", stride=3, aggregation_strategy="none"),
+            422,
+            "stride with aggregation_strategy 'none'",
+            form="token_classification, stride without a strategy",
+        ),
+        hub_refused(
+            "finder",
+            lambda client: client.question_answering("a", "b", max_seq_len=65),
+            422,
+            "max_seq_len 65",
+            form="question_answering, max_seq_len too large",
+        ),
+        hub_refused(
+            "finder",
+            lambda client: client.question_answering("a", "b c", doc_stride=60),
+            422,
+            "doc_stride 60",
+            form="question_answering, doc_stride too large",
+        ),
     ],
 )
 def test_what_the_hubs_client_is_refused(served: Served, name: str, send: Any, status: int, message: str) -> None:
