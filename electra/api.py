@@ -41,6 +41,7 @@ from electra.settings import (
     PretrainSettings,
     VocabSettings,
 )
+from electra.settings.sections import check_ray_address
 from electra.storage import atomic, remote, resolve
 from electra.terminal import say
 
@@ -197,8 +198,7 @@ def prepare(corpus: Place | Sequence[Place] | PrepareSettings, **arguments: Unpa
     from electra.data.tokenizer import load_tokenizer
 
     settings = _settings(PrepareSettings, "prepare", "corpus", corpus, arguments)
-    if settings.ray_address and settings.engine != "ray":
-        raise UserError(f"--ray-address {settings.ray_address} has no effect without --engine ray; add it")
+    check_ray_address(settings.engine, settings.ray_address)
     tokenizer = load_tokenizer(settings.tokenizer, settings.lowercase, strip_accents=settings.strip_accents, split_chinese=settings.split_chinese)
     report, start = CorpusReport(), time.monotonic()
     shards = tokenize(settings, tokenizer, report=report)
@@ -478,11 +478,13 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
         The rows; one that could not be measured has its `error`.
 
     Raises:
-        UserError: no such task or data.
+        UserError: no such task, data or model, or not one model could be measured.
     """
     from electra.benchmark.measure import MeasurementPlan, measure, unique_names
     from electra.benchmark.records import environments_of, read_all_saved
     from electra.benchmark.results import Comparison, check_chart
+    from electra.bundled import is_shipped, located
+    from electra.inference.backends import architecture_of
 
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
     if not settings.models:
@@ -494,11 +496,15 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
         atomic.fresh_output(settings.output, remedy="choose another --output")
     if settings.chart is not None:
         check_chart(settings.chart)
+    for model in settings.models:
+        architecture_of(located(model) if is_shipped(model) else model)
     _check_keep(settings)
     plan = MeasurementPlan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
     here = environments_of(settings.python, threads, unique_names(settings.models)[0])
     saved, there = read_all_saved(settings.add, len(here))
     rows = measure(settings.models, _labelled_data(settings), plan, say, here, saved)
+    if all(row.error for row in rows):
+        raise UserError(f"no model could be measured; {rows[0].name}: {rows[0].error}")
     found = Comparison(
         task=str(settings.task),
         split=settings.split,

@@ -8,7 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from electra.errors import EXTRAS, NO_SPACE, UserError, did_you_mean, missing_package
+from electra.errors import EXTRAS, NO_SPACE, UserError, did_you_mean, missing_package, shortened
+
+LONGEST_MESSAGE = 1000
+"""Characters of the one line of an error; a longer value is shown without its middle."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except UserError as error:
         # A message of the parser begins with its command, 'electra NAME'.
-        print(f"electra: {' '.join(str(error).split()).removeprefix('electra ')}", file=sys.stderr)
+        print(f"electra: {shortened(' '.join(str(error).split()).removeprefix('electra '), LONGEST_MESSAGE)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader of the output (head, less) has exited: not an error. stdout is redirected so that the flush at exit is silent.
@@ -131,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         if error.filename is None:
             raise
-        print(f"electra: {error.filename}: {error.strerror}; check the path and its permissions", file=sys.stderr)
+        print(f"electra: {shortened(str(error.filename))}: {error.strerror}; check the path and its permissions", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("electra: interrupted", file=sys.stderr)

@@ -132,8 +132,12 @@ def _group(owner: type, section: str, name: str) -> str:
 # ---- parser ----
 
 
-def _reader(kind: Any, parse: Callable[[str], Any] | None) -> Callable[[str], Any]:
+def _reader(kind: Any, parse: Callable[[str], Any] | None, empty: bool = False) -> Callable[[str], Any]:
+    """What reads a word; `empty`: whether it may be empty."""
+
     def read(text: str) -> Any:
+        if not text and not empty:
+            raise argparse.ArgumentTypeError("expected a value, got an empty text")
         try:
             return (parse or (local_path if kind is Path else kind))(text)
         except ValueError as error:
@@ -149,7 +153,7 @@ def _value_options(plain: Any, field: dataclasses.Field[Any]) -> dict[str, Any]:
         choices = typing.get_args(plain)
         return {"choices": choices, "type": type(choices[0])}
     metavar = field.metadata.get("metavar") or (plain.__name__.upper() if plain is not str else field.name.upper())
-    return {"metavar": metavar, "type": _reader(plain, field.metadata.get("parse"))}
+    return {"metavar": metavar, "type": _reader(plain, field.metadata.get("parse"), empty=field.default == "")}
 
 
 def _add_flag(target: Any, field: dataclasses.Field[Any], kind: tuple[Any, bool], required: bool, options: dict[str, Any]) -> None:

@@ -101,19 +101,40 @@ def argument(default: Any = dataclasses.MISSING, **options: Any) -> Any:
     return flag(default, positional=True, **options)
 
 
+LARGEST_INTEGER = 2**63 - 1
+"""The largest number that the libraries below accept."""
+LONGEST_NAME = 255
+"""Bytes in the name of a file or folder, on every common file system."""
+
+
 class Settings:
-    """What every settings class inherits: numbers outside their range are refused."""
+    """What every settings class inherits: numbers outside their range, and texts and paths that no system accepts, are refused."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(typing.cast(Any, self)):
-            allowed = field.metadata.get("range")
-            if allowed is None:
-                continue
             value = getattr(self, field.name)
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int | float) and number not in allowed:
-                    shown = as_typed(number, field.metadata.get("parse"))
-                    raise UserError(f"{flag_name(field.name)} {shown}: expected {allowed}")
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, str | Path):
+                    _check_text(field.name, each)
+                elif isinstance(each, int | float) and not isinstance(each, bool):
+                    allowed = field.metadata.get("range") or FINITE
+                    if each not in allowed or (isinstance(each, int) and each > LARGEST_INTEGER):
+                        shown = as_typed(each, field.metadata.get("parse"))
+                        raise UserError(
+                            f"{flag_name(field.name)} {shown}: expected {allowed if each not in allowed else f'at most {LARGEST_INTEGER}'}"
+                        )
+
+
+def _check_text(name: str, value: str | Path) -> None:
+    """Check what no file system accepts, before any command tries it.
+
+    Raises:
+        UserError: a null byte, or a path with a part that is too long.
+    """
+    if "\0" in str(value):
+        raise UserError(f"{flag_name(name)} {str(value)!r}: expected text without a null byte")
+    if isinstance(value, Path) and (long := [part for part in value.parts if len(os.fsencode(part)) > LONGEST_NAME]):
+        raise UserError(f"{flag_name(name)} {long[0][:20]}...: a name of {len(os.fsencode(long[0]))} bytes; expected at most {LONGEST_NAME}")
 
 
 def flag_name(name: str) -> str:
@@ -446,8 +467,10 @@ def local_path(text: str) -> Path:
     """A path of this machine.
 
     Raises:
-        ValueError: a URL.
+        ValueError: empty, or a URL.
     """
+    if not text:
+        raise ValueError("expected a path")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
         raise ValueError("expected a local path, not a URL")
     return Path(text)

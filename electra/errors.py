@@ -21,6 +21,11 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a quota, and a limit on a file's size."""
 
 
+def shortened(text: str, longest: int = 200) -> str:
+    """A text for a message: at most `longest` characters, "..." in the place of the middle."""
+    return text if len(text) <= longest else f"{text[: longest // 2]}...{text[-(longest // 3) :]}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error line for an unknown `name`: the nearest known name, else all of them."""
     names = sorted(known)

@@ -29,6 +29,10 @@ Curve = tuple[list[float], list[float]]
 def run(settings: PlotSettings) -> None:
     """Draw and print the path."""
     require("matplotlib", "runtime")
+    for path in settings.runs:
+        atomic.existing_path(path, "run directory")
+    if settings.output is not None and settings.output.suffix.lower() != ".png":
+        raise UserError(f"--output {settings.output}: expected a name that ends in .png")
     runs = {name: read(path) for name, path in zip(run_names(settings.runs), settings.runs, strict=True)}
     metrics = choose(runs, settings.metrics)
     x = "step" if settings.x == "steps" else settings.x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +37,9 @@ def featurize(
     """
     chosen = settings.distillation
     if chosen.teacher is None:
-        if chosen.unlabelled is not None:
-            raise UserError(f"--unlabelled {chosen.unlabelled} needs a --teacher that labels it")
+        for field in fields(chosen):
+            if (value := getattr(chosen, field.name)) != field.default:
+                raise UserError(f"{config.flag_name(field.name)} {value} needs a --teacher; add it, or leave this out")
         return examples, task.featurize(examples, tokenizer, settings.max_length, head)
     if head.kind not in KINDS:
         raise UserError(f"--teacher is for labels and numbers of a whole text, {task.name} is of kind {head.kind}; leave it out")

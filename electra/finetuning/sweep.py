@@ -31,6 +31,7 @@ from electra.finetuning.hyperparameters import check_same_run, flatten
 from electra.finetuning.results import FinetuneResult
 from electra.finetuning.results_table import Point, SweepStep
 from electra.settings import FinetuneSettings, SuiteSettings
+from electra.settings.sections import check_ray_address
 from electra.storage import atomic
 from electra.tasks.baselines import baseline_scores
 from electra.tasks.clue import has_folds
@@ -56,6 +57,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
     Raises:
         UserError: the output exists, a flag is wrong, or no task's files are found.
     """
+    check_ray_address(settings.suite.engine, settings.suite.ray_address)
     if not settings.resume:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     require("torch", "train")

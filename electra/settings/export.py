@@ -113,7 +113,7 @@ class BuildSettings(ColumnSettings, InputSpecSettings):
     """auto: points of the task's main metric that may be lost against the checkpoint."""
     calls: int = flag(200, minimum=10)
     """auto: timed calls of each kind."""
-    threads: int = flag(0, minimum=0)
+    threads: int = flag(0, minimum=0, maximum=4096)
     """auto: threads per target, each pinned to its own core; 0: all cores."""
     skip: tuple[str, ...] = ()
     """auto: targets to leave out, such as openvino-int8; default: none."""
@@ -153,7 +153,7 @@ class CompareSettings(ColumnSettings):
     """The task's labels in the order of a model's outputs, for models that say LABEL_0, LABEL_1, ...; default: by the models' names."""
     calls: int = flag(200, minimum=10)
     """Timed calls of each kind, and texts for throughput."""
-    threads: int = flag(0, minimum=0)
+    threads: int = flag(0, minimum=0, maximum=4096)
     """Threads per model, each pinned to its own core; 0: all cores."""
     num_examples: int = flag(0, minimum=0)
     """Examples to score, sampled at random; 0: all."""

@@ -33,7 +33,7 @@ CHANGE_ON_RESUME |= {"workers", "engine", "ray_address", "search", "baselines", 
 class SuiteSettings(Settings):
     """Many trials: suites of tasks, searches."""
 
-    workers: int = flag(0, minimum=0)
+    workers: int = flag(0, minimum=0, maximum=4096)
     """Trials to run at a time, each in its own process; 0: one per GPU, else one per core. If set for one task, its seeds run in parallel too."""
     engine: Literal["local", "ray"] = flag("local", advanced=True)
     """Run trials in processes on this machine, or on a Ray cluster whose machines see the same files."""

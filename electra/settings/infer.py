@@ -89,7 +89,7 @@ class SignificanceSettings(Settings):
     """Metric to compare; 'auto': accuracy for classes, Pearson's correlation for numbers."""
     positive: str | None = None
     """Positive class of --metric f1; default: the last in sorted order."""
-    num_resamples: int = flag(10_000, minimum=100)
+    num_resamples: int = flag(10_000, minimum=100, maximum=10_000_000)
     """Bootstrap resamples."""
     confidence: float = flag(0.95, minimum=0.5, below=1, parse=fraction, metavar="95%")
     """Confidence level; significant if p < 1 - confidence."""
@@ -311,7 +311,7 @@ class ServeSettings(InputSpecSettings):
     """Address to bind; 127.0.0.1 is reachable from this machine only, 0.0.0.0 from everywhere."""
     port: int = flag(8000, minimum=0, maximum=65535)
     """Port; 0: any free one (logged)."""
-    threads: int = flag(0, minimum=0)
+    threads: int = flag(0, minimum=0, maximum=4096)
     """CPU threads per model; 0: one per core."""
     device: str = "auto"
     """Device for checkpoints: 'auto' (CUDA if available), 'cpu', 'cuda'."""

@@ -410,7 +410,7 @@ class PrepareSettings(CorpusSettings):
     """Tokenize in processes on this machine, or on a Ray cluster; the result is the same."""
     ray_address: str | None = None
     """Address of a running Ray cluster ('auto' finds this machine's); default: start one for this run."""
-    workers: int = flag(0, minimum=0)
+    workers: int = flag(0, minimum=0, maximum=4096)
     """Processes; 0: one per core (of the cluster)."""
     held_out: float = flag(0.005, minimum=0, below=1, parse=fraction, metavar="0.5%")
     """Fraction of documents held out for evaluation."""

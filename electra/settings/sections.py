@@ -7,9 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from electra.config import Settings, flag
+from electra.errors import UserError
 
 MAX_SEED = 2**31 - 1
 """Largest seed: what every random generator in use accepts."""
+
+
+def check_ray_address(engine: str, address: str | None) -> None:
+    """Check that an address is given for an engine that uses it.
+
+    Raises:
+        UserError: it is given for another engine.
+    """
+    if address and engine != "ray":
+        raise UserError(f"--ray-address {address} has no effect without --engine ray; add it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +113,7 @@ class BatchSettings(Settings):
 class ThreadSettings(Settings):
     """Compute."""
 
-    threads: int = flag(0, minimum=0, may_change=True)
+    threads: int = flag(0, minimum=0, maximum=4096, may_change=True)
     """CPU threads; 0: PyTorch's default, one per core."""
 
 

@@ -6,14 +6,16 @@ no run killed at any moment, ever sees a partial one.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from electra.errors import NO_SPACE, UserError
+from electra.errors import NO_SPACE, UserError, shortened
 
 
 def _sync(path: Path) -> None:
@@ -66,6 +68,8 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         UserError: the folder cannot be written.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot write {path}: it is a {'folder' if path.is_dir() else 'device'}; choose another path")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -105,6 +109,8 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         UserError: the parent folder cannot be written.
     """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"cannot write {path}: it is a {'file' if path.is_file() else 'device'}; choose another path")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
@@ -143,17 +149,32 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _is_terminal(path: Path) -> bool:
+    """Whether a character device is a terminal, such as /dev/stdin without redirection."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        return os.isatty(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def existing_path(path: Path | str, what: str) -> Path:
     """`path` if it exists.
 
     Raises:
-        UserError: it does not; the message names what was expected and a similar name.
+        UserError: it does not, and the message names what was expected and a similar name; or it is a device.
     """
     from electra.errors import did_you_mean
 
     path = Path(path)
-    if path.exists():
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not path.samefile(os.devnull) and not _is_terminal(path)):
+            raise UserError(f"{path} is a device, not a file; give a file")
         return path
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in (errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP):
+            raise UserError(f"{what}: {shortened(str(path))}: {error.strerror}; check the path") from None  # type: ignore[union-attr]
     hint = "check the path"
     if path.parent.is_dir() and (names := [p.name for p in path.parent.iterdir() if not p.name.startswith(".")]):
         guess = did_you_mean(path.name, names)
@@ -165,10 +186,10 @@ def fresh_output(path: Path | str, *, remedy: str) -> Path:
     """`path` if it does not exist or is an empty folder, so that nothing is overwritten, and can be made, so that no work is lost at the end.
 
     Raises:
-        UserError: it exists (the message ends with `remedy`), or a folder above it is a file or cannot be written.
+        UserError: it exists, be it a device or a dangling link (the message ends with `remedy`), or a folder above it is a file or cannot be written.
     """
     path = Path(path)
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(f"{path} already exists; {remedy}")
     return writable(path)
 
@@ -180,8 +201,14 @@ def writable(path: Path) -> Path:
         UserError: a folder above it is a file or cannot be written.
     """
     above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write {path}: {above} is {'not writable' if above.is_dir() else 'not a folder'}; choose another path")
+    below = next((folder for folder in path.absolute().parents if folder.parent == above), above)
+    if not above.is_dir() or os.path.lexists(below) > below.exists():
+        raise UserError(f"cannot write {path}: {above if below.exists() else below} is not a folder; choose another path")
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=above, prefix=".electra.", suffix=".part"))
+    except OSError as error:
+        # Asked by writing: access() says yes to root, even in /proc.
+        raise UserError(f"cannot write {path}: {above} is not writable ({error.strerror}); choose another path") from None
     return path
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+from electra.config import flag_name
 from electra.contracts import Example, Task
 from electra.errors import UserError, did_you_mean
 from electra.settings import FinetuneSettings
@@ -40,6 +41,25 @@ def find_task(name: str) -> Task:
     return TASKS[key]
 
 
+COLUMNS_OF = {
+    "own": ("text", "text_pair", "label", "kind", "label_separator", "label_columns"),
+    "tagging": ("word_column", "tag_column", "tag_names"),
+}
+"""Task -> the settings that only it reads."""
+
+
+def check_columns(task: Task, settings: object) -> None:
+    """Check that no column is named for a task that has its own.
+
+    Raises:
+        UserError: one is.
+    """
+    for name, columns in COLUMNS_OF.items():
+        for field in fields(settings):  # type: ignore[arg-type]
+            if name != task.name and field.name in columns and getattr(settings, field.name) != field.default:
+                raise UserError(f"{flag_name(field.name)} is for the task '{name}'; {task.name} has columns of its own, leave it out")
+
+
 def choose_task(settings: FinetuneSettings) -> Task:
     """The named task; a custom one is made of the given columns and files.
 
@@ -48,10 +68,12 @@ def choose_task(settings: FinetuneSettings) -> Task:
     """
     task = find_task(settings.task)
     if task.name in question_answering.QUESTION_TASKS:
+        check_columns(task, settings)
         return question_answering.with_files(task, settings.data, settings.train, settings.dev)
     if task.name not in ("own", "tagging"):
         if settings.train or settings.dev:
             raise UserError(f"--train and --dev are for the tasks 'own' and 'tagging' and for questions; {task.name} reads --data DIR")
+        check_columns(task, settings)
         if settings.data is None:
             raise UserError(f"{task.name} needs --data DIR, the folder with its files, or --data hub")
         return choose_fold(task, settings.fold)
@@ -61,6 +83,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
         )
     if settings.data is not None and settings.data.is_file() and (settings.train is None or settings.dev is None):
         raise UserError(f"{settings.data} is one file; give two, --train FILE and --dev FILE, so that the score is of unseen examples")
+    check_columns(task, settings)
     files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}
     if task.name == "tagging":
         return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column, names=settings.tag_names), files)

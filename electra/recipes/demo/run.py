@@ -221,6 +221,8 @@ def open_workspace(settings: DemoSettings) -> Workspace:
     about, wanted = result_file(settings.output, "about"), {"minutes": settings.minutes, "data": settings.data and str(settings.data)}
     if settings.data is not None:
         atomic.existing_path(settings.data, "SST-2 folder")
+        for split in ("dev", "train"):
+            find_task("sst2").read(settings.data, split)  # what is wrong with it shows before minutes of work
     if not (settings.resume and about.exists()):
         remedy = "it holds no demo (no steps/about.json); choose another --output" if settings.resume else "choose another --output"
         atomic.fresh_output(settings.output, remedy=remedy)

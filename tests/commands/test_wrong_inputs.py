@@ -1,0 +1,115 @@
+"""Every command x every argument x every kind of wrong value: one line that names it, exit code 2, no traceback, nothing left or lost.
+
+The cases are made from the command table (tests/support/wrong_inputs.py), those of the routes from the OpenAPI description of the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from shop import fill, make_shop
+from wrong_inputs import WORKING, Case, cases
+
+import electra.command_line
+from electra.cli import COMMANDS, main
+
+SECONDS = 30
+"""A command that takes longer than this has accepted its value."""
+LONGEST_MESSAGE = 1100
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> Path:
+    """A folder with a good and a bad one of everything."""
+    return make_shop(tmp_path_factory.mktemp("shop"), tiny_corpus)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every parser is made once, the hub is not asked, and relative paths are below an empty folder."""
+    monkeypatch.setattr(electra.command_line, "parser", functools.cache(electra.command_line.parser))
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+
+
+@contextlib.contextmanager
+def time_limit() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"still running after {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def files(root: Path) -> dict[str, tuple[int, int]]:
+    """Every file, folder and link -> its size and time of change; of folders neither."""
+    found = {}
+    for folder, folders, names in os.walk(root):
+        found |= {os.path.join(folder, name): (0, 0) for name in folders}
+        for name in names:
+            status = os.lstat(os.path.join(folder, name))
+            found[os.path.join(folder, name)] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def remove(path: str) -> None:
+    shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) and not os.path.islink(path) else Path(path).unlink(missing_ok=True)
+
+
+def fault(case: Case, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is wrong with a command's reaction; empty if nothing."""
+    out, err = io.TextIOWrapper(io.BytesIO(), write_through=True), io.StringIO()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the chef cooked\n")))
+    try:
+        with time_limit(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([case.command, *case.words])
+    except BaseException as error:  # SystemExit and the time limit included
+        return f"raised {type(error).__name__}: {error}"
+    lines = [line for line in err.getvalue().splitlines() if line.startswith("electra: ")]
+    if code == 2:
+        if len(lines) != 1 or not err.getvalue().endswith("\n" if lines[0] == err.getvalue().splitlines()[-1] else ""):
+            return f"not one line: {err.getvalue()[-300:]!r}"
+        if len(lines[0]) > LONGEST_MESSAGE:
+            return f"a line of {len(lines[0])} characters"
+        if case.must and not any(name in lines[0] for name in case.names):
+            return f"names neither argument nor value: {lines[0]}"
+    elif case.must or code not in (0, 1):
+        return f"accepted, exit code {code}: {err.getvalue()[-200:]!r}"
+    return ""
+
+
+def test_the_table_covers_every_command() -> None:
+    assert set(WORKING) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_wrong_value_is_one_line(command: str, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, before = [], files(shop)
+    for case in cases(command, shop, fill):
+        wrong = fault(case, monkeypatch)
+        after = files(shop)
+        if lost := [name for name in before if after.get(name) != before[name]]:
+            wrong += f"; lost or changed: {lost[:3]}"
+        made = [name for name in after if name not in before] + [str(path) for path in tmp_path.iterdir()]
+        if made and case.must:
+            wrong += f"; left: {made[:3]}"
+        for name in made:
+            remove(name)
+        if wrong:
+            found.append(f"{case}: {wrong}")
+    assert not found, "\n".join([f"{len(found)} faults", *found[:20]])

@@ -1,0 +1,172 @@
+"""Wrong values for every argument of every command, made from the command table: a command or setting that is added later joins by itself.
+
+A case is a command that works, with one argument changed. `must` says that the new value is wrong for sure; other values (a huge number
+within its range) may also be valid, and then the command has to succeed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from electra import settings as all_settings
+from electra.cli import COMMANDS
+from electra.config import flag_name, leaves, on_off, plain_type
+
+# Commands that work on the files of `shop` in tests/commands/test_bad_inputs.py; words in {braces} are its paths.
+WORKING = {
+    "vocab": "{corpus.txt} --size 120 --output {out}",
+    "prepare": "{corpus.txt} --tokenizer {vocab.txt} --output {out} --workers 1",
+    "pretrain": "tiny --data {shards} --output {out} --num-train-steps 2",
+    "finetune": "sst2 --model {model} --data {glue} --output {out} --num-train-steps 2",
+    "ablate": "scratch --data {shards} --task-data {glue} --output {out} --budget 1s",
+    "demo": "--output {out} --data {none}",
+    "predict": "{classifier} {texts.txt}",
+    "detect": "{model} {texts.txt}",
+    "score": "{masked} {texts.txt}",
+    "embed": "{model} {texts.txt} --json",
+    "evaluate": "{model} --data {shards} --num-examples 4",
+    "significance": "{first.jsonl} {second.jsonl} --num-resamples 100",
+    "compare": "{classifier} --task sst2 --data {none}",
+    "inspect": "{model}",
+    "plot": "{run} --output {out}.png",
+    "build": "{none} --target onnx --output {out}",
+    "serve": "{none} --port 0",
+    "convert": "{model} {out}",
+    "push": "{model} --name me/model",
+    "submit": "glue --models sst2={classifier} --data {none} --output {out}.zip",
+    "dataset": "imdb --data {glue} --output {out}",
+}
+"""Those that would take long (demo, compare, build, serve, ablate) end early, at one of their own checks: for values that may be valid."""
+WHOLE = {
+    "demo": "--output {out} --data {glue}",
+    "compare": "{classifier} --task sst2 --data {glue} --output {out}",
+    "build": "{model} --target onnx --output {out}",
+    "serve": "{model} --port 0",
+    "submit": "glue --models sst2={classifier} --data {glue} --output {out}.zip --fill",
+}
+"""The same commands without that fault: for values that are surely wrong, so that nothing is ever run to its end."""
+OUTPUTS = {"output", "report"}
+INPUTS = {"corpus", "data", "model", "models", "tokenizer", "file", "train", "dev", "source", "path", "runs", "first", "second", "init", "teacher"}
+INPUTS |= {"extend", "calibrate", "task_data", "vocab", "unlabelled", "token_file", "pretraining_data", "probe_data", "teacher_model"}
+NUMBERS = (int, float)
+MADE_IF_MISSING = {"corruption"}
+TRAINS = {"pretrain", "finetune", "ablate"}
+"""Where a number may be as large as one likes, seconds of training would follow."""
+
+
+class Case(NamedTuple):
+    """One wrong value of one argument."""
+
+    command: str
+    argument: str
+    kind: str
+    words: tuple[str, ...]
+    value: str
+    must: bool
+
+    @property
+    def names(self) -> set[str]:
+        """What the message must have one of: the argument's name, or the value."""
+        value, bare = " ".join(self.value.split()), self.argument.lstrip("-")
+        end = value.rstrip("/").rpartition("/")[2]
+        return {name for name in (self.argument, bare.replace("-", "_"), bare.upper(), value[:60], value[-60:], end[:60]) if name}
+
+    def __str__(self) -> str:
+        return f"{self.command} {self.argument} {self.kind}: electra {self.command} {' '.join(self.words)[:300]!r}"
+
+
+def _numbers(field: dataclasses.Field[Any], kind: type) -> Iterator[tuple[str, str, bool]]:
+    """(kind, value, must be refused) of a number."""
+    allowed = field.metadata.get("range")
+    parsed = field.metadata.get("parse")
+    yield from (("a word", "many", True), ("empty", "", True), ("not a number", "nan", True), ("infinite", "inf", True), ("text after", "3x", True))
+    yield from (("huge", "1" + "0" * 30, kind is int and not parsed), ("very long", "9" * 5000, kind is int), ("negative", "-5", False))
+    if kind is int and not parsed:
+        yield "a fraction", "1.5", True
+    if allowed is not None and not parsed:
+        step = 1 if kind is int else 0.5
+        for limit, name in ((allowed.minimum, "below"), (allowed.above, "below")):
+            if limit is not None and abs(limit) != float("inf"):
+                yield f"{name} its range", str(kind(limit) - step if limit != allowed.above else kind(limit)), True
+        for limit in (allowed.maximum, allowed.below):
+            if limit is not None and abs(limit) != float("inf"):
+                yield "above its range", str(kind(limit) + step if limit != allowed.below else kind(limit)), True
+
+
+def _inputs(shop: Path) -> Iterator[tuple[str, str, bool]]:
+    """(kind, value, must be refused) of a file or folder to read."""
+    for kind, name in (("missing", "nowhere"), ("empty folder", "empty"), ("empty file", "empty.txt"), ("binary file", "binary.txt")):
+        yield kind, str(shop / name), True
+    yield "in a file", str(shop / "corpus.txt" / "below"), True
+    yield "dangling link", str(shop / "dangling"), True
+    yield "link to itself", str(shop / "loop"), True
+    yield from (("no bytes", "/dev/null", True), ("endless bytes", "/dev/zero", True), ("long name", "x" * 5000, True))
+    yield from (("null byte", "a\0b", True), ("line end", "two\nlines", True), ("other store", "gopher://host/name", True), ("empty", "", True))
+
+
+def _outputs(shop: Path) -> Iterator[tuple[str, str, bool]]:
+    """(kind, value, must be refused) of a file or folder to write."""
+    # No device of /dev: what is tested runs as root in many places.
+    yield "pipe", str(shop / "pipe"), True
+    for kind, name in (("a file", "vectors.npy"), ("a folder with files", "classifier"), ("in a file", "corpus.txt/below")):
+        yield kind, str(shop / name), True
+    yield from (("no place", "/proc/nowhere/out", True), ("long name", "x" * 5000, True), ("null byte", "a\0b", True))
+    yield from (("other store", "gopher://host/name", True), ("empty", "", True), ("in a dangling link", str(shop / "dangling" / "out"), True))
+
+
+def _values(owner: type, field: dataclasses.Field[Any], shop: Path) -> Iterator[tuple[str, str, bool]]:
+    plain, _ = plain_type(typing.get_type_hints(owner)[field.name])
+    if typing.get_origin(plain) is typing.Literal:
+        yield from (("unknown", "nonsense", True), ("empty", "", True), ("other case", str(typing.get_args(plain)[0]).upper() + "X", True))
+    elif plain is bool or field.metadata.get("parse") is on_off:
+        return
+    elif plain in NUMBERS:
+        yield from _numbers(field, plain)
+    elif field.name in OUTPUTS:
+        yield from _outputs(shop)
+    elif field.name in INPUTS or (plain is Path and field.name not in MADE_IF_MISSING):
+        yield from _inputs(shop)
+        if field.name not in ("corpus", "path"):  # of a corpus, bytes that are not UTF-8 are replaced, with a warning
+            yield "not UTF-8", str(shop / "latin.txt"), True
+    else:
+        yield from (("empty", "", False), ("unknown", "nonsense-name", False), ("null byte", "a\0b", False), ("long", "x" * 5000, False))
+
+
+def _changed(words: list[str], name: str, field: str, positions: list[str], value: str) -> list[str] | None:
+    """A command line with another value of one argument; None where it lacks that positional argument."""
+    if field in positions:
+        loose = [index for index, word in enumerate(words) if not word.startswith("--") and (not index or not words[index - 1].startswith("--"))]
+        place = positions.index(field)
+        return None if place >= len(loose) else [value if index == loose[place] else word for index, word in enumerate(words)]
+    if name in words:
+        return [value if index and words[index - 1] == name else word for index, word in enumerate(words)]
+    return [*words, f"{name}={value}"]
+
+
+def cases(command: str, shop: Path, fill: Any) -> Iterator[Case]:
+    """Every wrong value of every argument of a command."""
+    cls = getattr(all_settings, COMMANDS[command].settings)
+    positions = [field.name for field in dataclasses.fields(cls) if field.metadata.get("positional")]
+    templates = {must: fill(WHOLE.get(command, WORKING[command]) if must else WORKING[command], shop) for must in (True, False)}
+    for _, owner, field in leaves(cls):
+        name = flag_name(field.name)
+        if field.metadata.get("toml_only"):
+            continue
+        for kind, value, must in _values(owner, field, shop):
+            if not must and kind in ("huge", "very long") and command in TRAINS:
+                continue
+            if (changed := _changed(templates[must], name, field.name, positions, value)) is not None:
+                yield Case(command, name, kind, tuple(changed), value, must)
+        words = templates[True]
+        if field.name not in positions and not field.metadata.get("run"):
+            yield Case(command, name, "misspelled", (*words, f"{name[:-1]}{'y' if name[-1] != 'y' else 'z'}=1"), name[:-1], True)
+            if plain_type(typing.get_type_hints(owner)[field.name])[0] is not bool and not field.metadata.get("preset"):
+                rest = [w for i, w in enumerate(words) if w != name and (not i or words[i - 1] != name)]
+                yield Case(command, name, "no value", (*rest, name), name, True)
+        if name in words and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            place = words.index(name)
+            yield Case(command, name, "left out", tuple(words[:place] + words[place + 2 :]), "", True)
