@@ -483,8 +483,6 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     from electra.benchmark.measure import MeasurementPlan, measure, unique_names
     from electra.benchmark.records import environments_of, read_all_saved
     from electra.benchmark.results import Comparison, check_chart
-    from electra.bundled import is_shipped, located
-    from electra.inference.backends import architecture_of
 
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
     if not settings.models:
@@ -496,8 +494,6 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
         atomic.fresh_output(settings.output, remedy="choose another --output")
     if settings.chart is not None:
         check_chart(settings.chart)
-    for model in settings.models:
-        architecture_of(located(model) if is_shipped(model) else model)
     _check_keep(settings)
     plan = MeasurementPlan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
     here = environments_of(settings.python, threads, unique_names(settings.models)[0])

@@ -345,6 +345,10 @@ def measure_candidates(
     place = data_place(task, settings.data[0])
     # Read before a model is opened: a wrong path fails at once.
     examples = [] if task.name == "own" else read_labelled(task, place, settings.split)
+    for candidate in candidates:
+        if candidate.opener is open_electra:
+            source = candidate.source
+            architecture_of(bundled.located(source) if bundled.is_shipped(source) else source)
     with contextlib.ExitStack() as stack:
         measured = []
         for candidate in candidates:
