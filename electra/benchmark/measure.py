@@ -29,7 +29,7 @@ from electra.benchmark.worker import Answered, Open, Worker, WorkerFailed, open_
 from electra.contracts import Example, Head, Prediction, Task
 from electra.errors import UserError
 from electra.inference.artifact import HUB_FILES, hash_file, hub_layout, is_artifact, read_manifest, weights_hash
-from electra.inference.backends import RUNNERS
+from electra.inference.backends import RUNNERS, architecture_of
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
 from electra.tasks import significance
