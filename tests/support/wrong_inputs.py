@@ -104,8 +104,9 @@ def _inputs(shop: Path) -> Iterator[tuple[str, str, bool]]:
     yield "in a file", str(shop / "corpus.txt" / "below"), True
     yield "dangling link", str(shop / "dangling"), True
     yield "link to itself", str(shop / "loop"), True
+    yield "line end", str(shop / "two\nlines"), True
     yield from (("no bytes", "/dev/null", True), ("endless bytes", "/dev/zero", True), ("long name", "x" * 5000, True))
-    yield from (("null byte", "a\0b", True), ("line end", "two\nlines", True), ("other store", "gopher://host/name", True), ("empty", "", True))
+    yield from (("null byte", "a\0b", True), ("other store", "gopher://host/name", True), ("empty", "", True))
 
 
 def _outputs(shop: Path) -> Iterator[tuple[str, str, bool]]:
