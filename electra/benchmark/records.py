@@ -20,6 +20,7 @@ from electra.benchmark.worker import describe, describe_interpreter
 from electra.contracts import Example, Head, Prediction, SpanCandidate, SpanPrediction, Task
 from electra.errors import UserError
 from electra.inference.artifact import is_artifact, read_manifest
+from electra.storage import atomic
 from electra.tasks import significance
 from electra.tasks.significance import Interval
 
@@ -277,7 +278,7 @@ def read_saved(place: Path) -> dict[str, Any]:
     else:
         file = place / "results.json" if place.is_dir() else place
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = json.loads(atomic.existing_path(file, where).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"damaged or not JSON ({str(error)[:80]})"
             raise UserError(f"{where}: {reason}; {REMEDY}") from None

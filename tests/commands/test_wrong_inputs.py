@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from electra.cli import COMMANDS, main
 
 SECONDS = 30
 """A command that takes longer than this has accepted its value."""
+BYTES = 8 << 30
 LONGEST_MESSAGE = 1100
 
 
@@ -43,17 +45,22 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def time_limit() -> Iterator[None]:
+def limits() -> Iterator[None]:
+    """Of time, and of memory: a command may read an endless file."""
+
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"still running after {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, stop)
+    memory = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (BYTES, memory[1]))
     signal.alarm(SECONDS)
     try:
         yield
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_DATA, memory)
 
 
 def files(root: Path) -> dict[str, tuple[int, int]]:
@@ -76,7 +83,7 @@ def fault(case: Case, monkeypatch: pytest.MonkeyPatch) -> str:
     out, err = io.TextIOWrapper(io.BytesIO(), write_through=True), io.StringIO()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the chef cooked\n")))
     try:
-        with time_limit(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with limits(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main([case.command, *case.words])
     except BaseException as error:  # SystemExit and the time limit included
         return f"raised {type(error).__name__}: {error}"
