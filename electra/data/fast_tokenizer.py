@@ -8,14 +8,19 @@ by BERT's rules (every punctuation mark is a token, letters are lower-cased) int
 other characters and longer ones go to `tokenizers`. Text without spaces (Chinese) is cut into characters that are tokens on their own and the
 runs between them (`CharacterTable`).
 
+`LongWords` bounds what a word of megabytes costs (a minified script, base64): by BERT's rules it is one unknown token, whatever its letters.
+
 `ChunkCache` takes lists of texts (fine-tuning, inference): a dictionary. It needs no 100 MB of tables and answers one short text in
 microseconds, where a table's numpy passes take a quarter of a millisecond.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Any
 
 import numpy as np
@@ -411,3 +416,78 @@ class ChunkCache:
             if self._missed_characters > self._seen_characters / 2:
                 self._bypass = BYPASS
             self._seen_characters = self._missed_characters = 0
+
+
+# ---- words of megabytes ----
+
+LONG_WORD = 10_000
+"""Characters from which on a word is shortened before it is tokenized."""
+Cuts = list[tuple[int, int]]
+"""Places of a shortened text where characters are left out: (index after which, how many up to there)."""
+
+
+class LongWords:
+    """Texts with the same ids as before, but with long words shortened; BERT's rules only, which make a word above `limit` one unknown token."""
+
+    def __init__(self, joined: Callable[[str], int | None], limit: int, added: Sequence[str]) -> None:
+        """`joined`: a character -> how many are left of it inside a word, None if it separates words. `added`: tokens that are found anywhere."""
+        self._joined, self._known, self._limit = joined, {}, limit  # type: ignore[var-annotated]
+        self._in_added = frozenset("".join(added))
+        inside = any(all(self._inside(c) is not None for c in token) for token in added)
+        self.shortens = not inside and 4 * limit < LONG_WORD and max(map(len, added), default=0) < limit
+        """Whether words are shortened: not where an added token could be a part of one."""
+
+    def _inside(self, character: str) -> int | None:
+        if character not in self._known:
+            self._known[character] = self._joined(character)
+        return self._known[character]
+
+    def shorten(self, text: str) -> tuple[str, Cuts]:
+        """Of each long word its first and last characters are kept."""
+        if len(text) <= LONG_WORD or not self.shortens:
+            return text, []
+        parts: list[str] = []
+        cuts: Cuts = []
+        done = kept = left_out = 0
+        for chunk in re.finditer(rf"\S{{{LONG_WORD},}}", text):
+            inside = "".join(re.escape(c) for c in sorted(set(chunk[0])) if self._inside(c) is not None)
+            for run in re.compile(f"[{inside}]{{{LONG_WORD},}}").finditer(text, *chunk.span()) if inside else ():
+                start, end = run.span()
+                first, last = start + self._enough(run[0]), end - self._enough(reversed(run[0]))
+                if first < last:
+                    parts.append(text[done:first])
+                    kept += first - done
+                    left_out += last - first
+                    cuts.append((kept, left_out))
+                    done = last
+        return ("".join([*parts, text[done:]]), cuts) if cuts else (text, cuts)
+
+    def _enough(self, characters: Iterable[str]) -> int:
+        """How many characters are longer than the limit, even after letters with accents have lost them."""
+        sizes = accumulate(min(1, self._inside(character) or 0) for character in characters)
+        return 1 + sum(1 for _ in takewhile(lambda size: size <= self._limit, sizes))
+
+    def blocks(self, text: str, size: int) -> Iterator[tuple[int, str]]:
+        """Parts of about `size` characters that are tokenized as the whole text is: (index of the first character, part)."""
+        start = 0
+        while len(text) - start > size:
+            end = self._border(text, start, start + size)
+            yield start, text[start:end]
+            start = end
+        yield start, text[start:]
+
+    def _border(self, text: str, start: int, end: int) -> int:
+        """The last index where two words part: after a space, or a character that separates words and belongs to no added token."""
+        if (space := max(text.rfind(" ", start, end), text.rfind("\n", start, end))) > start:
+            return space + 1
+        for index in range(end, start, -1):
+            if self._inside(text[index - 1]) is None and text[index - 1] not in self._in_added:
+                return index
+        spaces = [found for mark in " \n" if (found := text.find(mark, end)) >= 0]
+        return min(spaces, default=len(text) - 1) + 1
+
+
+def original_offset(offset: int, cuts: Cuts) -> int:
+    """An index of a shortened text -> the index in the text itself; of an end, the end."""
+    before = bisect_left(cuts, (offset, 0))
+    return offset + (cuts[before - 1][1] if before else 0)

@@ -145,7 +145,7 @@ def _tokenize_all(
     with ReadingProgress(report, f"preparing {output.name}") as progress:
         engine = _start_engine(settings, plan.words, tokenizer, output / "tokenizer")
         try:
-            for chunk in read_chunks(plan, report, counts):
+            for chunk in read_chunks(plan, report, counts, tokenizer.longest_word):
                 file = folder / f"{chunk.number:06}.npz"
                 if not is_tokenized(file, chunk.key):
                     engine.submit(chunk, file)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,10 +105,11 @@ class HashSet:
                 self._slots[slot] = value
 
 
-def read_chunks(plan: PreparePlan, report: CorpusReport, counts: dict[str, int]) -> Iterator[Chunk]:
+def read_chunks(plan: PreparePlan, report: CorpusReport, counts: dict[str, int], longest_word: int | None = None) -> Iterator[Chunk]:
     """The corpus in reading order, cut into chunks; `counts['duplicates']` and `counts['duplicate_bytes']` count dropped documents.
 
-    A document's split depends only on its own hash, so it is independent of order, engine and number of workers.
+    A document's split depends only on its own hash, so it is independent of order, engine and number of workers. A word of more than
+    `longest_word` characters is cut, and reported.
     """
     seen = HashSet()
     held_below = int(plan.held_out * 2**64)
@@ -116,7 +118,12 @@ def read_chunks(plan: PreparePlan, report: CorpusReport, counts: dict[str, int])
     held_out: list[bool] = []
     key = hashlib.blake2b(digest_size=16)
     for document in read_documents(plan.sources, text_field=plan.text_field, documents=plan.documents, report=report):
-        text = "\n".join(document.lines).encode("utf-8")
+        whole = "\n".join(document.lines)
+        if longest_word is not None and len(whole) > longest_word:
+            whole, found = re.subn(rf"\S{{{longest_word}}}(?=\S)", r"\g<0> ", whole)
+            if found:
+                report.add(f"words cut because they are longer than {longest_word:,} characters", document.place)
+        text = whole.encode("utf-8")
         digest = hashlib.blake2b(text, digest_size=16).digest()
         if plan.deduplicate and not seen.add(int.from_bytes(digest[:8], "little")):
             counts["duplicates"] += 1

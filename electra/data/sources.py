@@ -6,10 +6,12 @@ Compressed files and archives are read as forward-only streams, a block at a tim
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -27,7 +29,8 @@ TEXT_ENDINGS = (".txt", ".text", ".md", ".rst", ".tokens", ".raw")
 RECORD_ENDINGS = (".jsonl", ".ndjson")
 ARCHIVE_ENDINGS = (".tar", ".zip", ".tgz", ".txz", ".tzst", ".tbz2")
 BLOCK_BYTES = 1 << 20
-MAX_LINE_BYTES = 16 << 20
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+MAX_LINE_BYTES = 64 << 20
 """A longer line is cut (and reported), so that memory stays bounded."""
 MAX_PLACES = 10
 """Places kept for each kind of problem; all are counted."""
@@ -275,15 +278,18 @@ def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = 
     try:
         with source.open() if stream is None else stream as raw:
             text = decompressed(raw, source.ending) if stream is None else raw
-            first = True
+            first, held = True, b""
             while block := text.read(BLOCK_BYTES):
-                if first and b"\0" in block[:4096]:
-                    report.add(UNREADABLE, f"{source.name}: binary (or UTF-16: convert it to UTF-8)")
+                if first and (block.startswith(UTF16) or b"\0" in block[:4096]):
+                    what = "UTF-16 (convert it to UTF-8)" if block.startswith(UTF16) else "binary (or UTF-16: convert it to UTF-8)"
+                    report.add(UNREADABLE, f"{source.name}: {what}")
                     return
                 first = False
                 report.text_bytes += len(block)
                 if not source.in_archive and stream is None:
                     report.position = raw.tell()
+                whole = (held + block).rstrip(b"\r")  # a newline may follow
+                block, held = re.sub(rb"\r+\n|\r", b"\n", whole) if b"\r" in whole else whole, (held + block)[len(whole) :]
                 whole, newline, tail = block.rpartition(b"\n")
                 if newline:
                     yield rest + whole + newline
@@ -292,7 +298,7 @@ def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = 
                 rest += block
                 if len(rest) > MAX_LINE_BYTES:
                     report.add(f"lines cut because they are longer than {MAX_LINE_BYTES >> 20} MB", source.name)
-                    cut = rest.rfind(b" ") + 1 or MAX_LINE_BYTES
+                    cut = rest.rfind(b" ") + 1 or next(i for i in range(MAX_LINE_BYTES, 0, -1) if rest[i] & 0xC0 != 0x80)  # whole characters
                     yield rest[:cut] + b"\n"
                     rest = rest[cut:]
     except ArchiveBroken:
@@ -316,7 +322,7 @@ def read_lines(source: Source, report: CorpusReport, stream: BinaryIO | None = N
             lines.pop()
         for line in lines:
             number += 1
-            yield number, (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r")
+            yield number, (line.removeprefix("\ufeff") if number == 1 else line)
 
 
 def _decode(line: bytes, place: str, report: CorpusReport) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import threading
 import unicodedata
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import numpy as np
 import tokenizers
 
 from electra import bundled
-from electra.data.fast_tokenizer import GAP, ChunkCache, ChunkTable, concatenated
+from electra.data.fast_tokenizer import GAP, LONG_WORD, ChunkCache, ChunkTable, LongWords, concatenated, original_offset
 from electra.data.tokenizer_files import INPUT_NAMES, PLAIN_SETTINGS, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules
 from electra.errors import UserError
 from electra.storage import atomic, remote
@@ -31,6 +33,10 @@ OTHER_FILES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vo
 """Files of other vocabularies; without a tokenizer.json they are not read."""
 ONE_BY_ONE = 16
 """Up to this many texts are encoded one by one: waking the thread pool of `tokenizers` would cost more."""
+LONG_TEXT = 1 << 18
+"""Characters from which on a text is tokenized in blocks, so that memory stays bounded: `tokenizers` needs 200 bytes for each."""
+LONGEST_WORD = 1_000_000
+"""Longest run of characters without white space, in texts for tokenizers that would make a token of every few characters of it."""
 
 # ---- texts ----
 
@@ -93,6 +99,10 @@ class Tokenizer:
         self._splits_words = all("[" in added["content"] for added in rules.get("added_tokens", []))
         self._cache = ChunkCache(self._encode_directly) if self._chunk_local else None
         self._table: ChunkTable | None = None
+        self._table_lock = threading.Lock()
+        self._long_words: LongWords | None = None
+        if self._chunk_local:
+            self._long_words = LongWords(self._joined, rules["model"]["max_input_chars_per_word"], [t["content"] for t in rules["added_tokens"]])
 
     def _normal(self, text: str) -> str:
         return text if self.backend.normalizer is None else str(self.backend.normalizer.normalize_str(text))
@@ -138,18 +148,98 @@ class Tokenizer:
         return [array(self.typecode, ids).tolist() for ids in self.encode_packed(texts)]
 
     def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
-        """Texts -> each text's ids as the bytes of a uint16 array (int32 for vocabularies above 65,536): the fastest form."""
-        return self._cache.encode(texts) if self._cache is not None else self._encode_directly(list(texts))
+        """Texts -> each text's ids as the bytes of a uint16 array (int32 for vocabularies above 65,536): the fastest form.
+
+        Raises:
+            UserError: a word of more than a million characters, and a tokenizer with other rules than BERT's.
+        """
+        if self._cache is None:
+            return self._encode_directly(list(texts))
+        if max(map(len, texts), default=0) <= LONG_TEXT:
+            return self._cache.encode(texts)
+        return [self._encode_long(text).tobytes() if len(text) > LONG_TEXT else self._cache.encode([text])[0] for text in texts]
 
     def encode_lines(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         """UTF-8 lines, megabytes at a time -> (N,) all their ids, (lines,) how many each has; as `encode_packed`, several times as fast."""
-        if not self._chunk_local:
+        if self._long_words is None:
             return concatenated(self._encode_directly(text.decode("utf-8").split("\n")), self.dtype)
-        if self._table is None:
-            self._table = ChunkTable(
-                self._encode_directly, self.dtype, single_token=self.single_token, lowercase=self.lowercase, splits_words=self._splits_words
+        lines = text.split(b"\n") if len(text) > 4 * LONG_TEXT else []
+        long = [index for index, line in enumerate(lines) if len(line) > 4 * LONG_TEXT]
+        if not long:
+            return self._look_up(text)
+        parts, done = [], 0
+        for index in (*long, len(lines)):
+            if index > done:
+                parts.append(self._look_up(b"\n".join(lines[done:index])))
+            if index < len(lines):
+                ids = self._encode_long(lines[index].decode("utf-8"))
+                parts.append((ids, np.array([len(ids)])))
+            done = index + 1
+        return np.concatenate([ids for ids, _ in parts]), np.concatenate([counts for _, counts in parts])
+
+    def _look_up(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
+        with self._table_lock:
+            if self._table is None:
+                self._table = ChunkTable(
+                    self._encode_directly, self.dtype, single_token=self.single_token, lowercase=self.lowercase, splits_words=self._splits_words
+                )
+            return self._table.encode(text)
+
+    def _encode_long(self, text: str) -> np.ndarray:
+        """A text of any length, a block at a time -> (N,) ids."""
+        assert self._long_words is not None
+        text, _ = self._long_words.shorten(encodable(text).replace("\n", " "))
+        return np.concatenate([self._look_up(block.encode("utf-8"))[0] for _, block in self._long_words.blocks(text, LONG_TEXT)])
+
+    def _joined(self, character: str) -> int | None:
+        """How many characters are left of one inside a word; None where it separates words."""
+        words = self.backend.pre_tokenizer.pre_tokenize_str(self.backend.normalizer.normalize_str(f"a{character}a"))
+        return len(words[0][0]) - 2 if len(words) == 1 else None
+
+    @property
+    def longest_word(self) -> int | None:
+        """Most characters without white space that a text may hold; None: any number, for a longer word is one unknown token."""
+        return None if self._long_words is not None and self._long_words.shortens else LONGEST_WORD
+
+    def within_limit(self, text: str) -> str:
+        """A text with the same ids in which no word is long.
+
+        Raises:
+            UserError: a word of more than a million characters, and a tokenizer that would split it.
+        """
+        if self._long_words is not None and self._long_words.shortens:
+            return self._long_words.shorten(text)[0]
+        if len(text) > LONGEST_WORD and (found := re.search(rf"\S{{{LONGEST_WORD + 1},}}", text)):
+            kind = type(self.backend.model).__name__
+            raise UserError(
+                f"a text with a word of {len(found[0]):,} characters ('{found[0][:20]}...'); this tokenizer ({kind}) takes at most "
+                f"{LONGEST_WORD:,} without white space; split it, or leave it out"
             )
-        return self._table.encode(text)
+        return text
+
+    def independent_parts(self, text: str) -> Iterator[str]:
+        """A text -> parts with the same ids, each short enough for `tokenizers`, where its rules allow that.
+
+        Raises:
+            UserError: as `within_limit`.
+        """
+        text = self.within_limit(text)
+        if self._long_words is None:
+            yield text
+        else:
+            yield from (part for _, part in self._long_words.blocks(text, LONG_TEXT))
+
+    def _encodings(self, text: str) -> Iterator[tuple[Any, list[tuple[int, int]]]]:
+        """A text of any length -> the encoding of each of its blocks, with the offsets in the text."""
+        text = encodable(text)
+        if self._long_words is None or len(text) <= LONG_TEXT:
+            encoding = self.backend.encode(self.within_limit(text) if self._long_words is None else text, add_special_tokens=False)
+            yield encoding, encoding.offsets
+            return
+        short, cuts = self._long_words.shorten(text)
+        for start, block in self._long_words.blocks(short, LONG_TEXT):
+            encoding = self.backend.encode(block, add_special_tokens=False)
+            yield encoding, [(original_offset(start + a, cuts), original_offset(start + b, cuts)) for a, b in encoding.offsets]
 
     def single_token(self, character: str) -> int | None:
         """A character's id if by BERT's rules it is a token in any context; GAP if it only separates tokens; else None."""
@@ -164,26 +254,27 @@ class Tokenizer:
 
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Text -> (ids, character offsets in the original text), without special tokens."""
-        encoding = self.backend.encode(encodable(text), add_special_tokens=False)
-        return encoding.ids, encoding.offsets
+        parts = [(encoding.ids, offsets) for encoding, offsets in self._encodings(text)]
+        return [index for ids, _ in parts for index in ids], [offset for _, offsets in parts for offset in offsets]
 
     def encode_words(self, text: str) -> list[tuple[list[int], tuple[int, int]]]:
         """Text -> its words, split by white space, punctuation and Chinese characters: the ids of each, and its (first, end) characters."""
-        encoding = self.backend.encode(encodable(text), add_special_tokens=False)
-        words: list[tuple[list[int], tuple[int, int]]] = []
-        last: int | None = None
-        follows = [*(start for start, _ in encoding.offsets), len(text)][1:]
-        for index, word, (start, end), follow in zip(encoding.ids, encoding.word_ids, encoding.offsets, follows, strict=True):
+        text = encodable(text)
+        found: list[tuple[list[int], int, int]] = []
+        for encoding, offsets in self._encodings(text):
+            last: int | None = None
+            for index, word, (start, end) in zip(encoding.ids, encoding.word_ids, offsets, strict=True):
+                ids, first, _ = found.pop() if found and word == last else ([], start, end)
+                ids.append(index)
+                found.append((ids, first, end))
+                last = word
+        words = []
+        for (ids, start, end), follow in zip(found, [*(start for _, start, _ in found), len(text)][1:], strict=True):
             while end < follow and unicodedata.category(text[end]) == "Mn":
                 end += 1  # a stripped accent belongs to its letter
             while start < end and text[start].isspace():
                 start += 1  # with marked spaces (Metaspace, byte-level) the space belongs to the piece
-            if words and word == last:
-                ids, (first, _) = words[-1]
-                words[-1] = ([*ids, index], (first, end))
-            else:
-                words.append(([index], (start, end)))
-            last = word
+            words.append((ids, (start, end)))
         return words
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
@@ -257,6 +348,7 @@ class Tokenizer:
         return bool(json.loads(bert_rules(vocabulary, **options).to_str()) == rules)
 
     def _encode_directly(self, texts: list[str]) -> list[bytes]:
+        texts = [text if len(text) <= LONG_WORD else self.within_limit(text) for text in texts]
         try:
             if len(texts) <= ONE_BY_ONE:
                 encodings = [self.backend.encode(text, add_special_tokens=False) for text in texts]

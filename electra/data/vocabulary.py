@@ -17,8 +17,10 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers, trainers
 
-from electra.data.tokenizer import Tokenizer, encodable, is_chunk_local
+from electra.data.fast_tokenizer import LONG_WORD
+from electra.data.tokenizer import LONG_TEXT, Tokenizer, encodable, is_chunk_local
 from electra.data.tokenizer_files import SPECIAL_PIECES, bert_rules
+from electra.data.word_boundaries import long_runs
 from electra.errors import UserError
 
 ALPHABET_COVERAGE = 0.9999
@@ -131,9 +133,11 @@ def train_tokenizer(
     """
     if size < 100:
         raise UserError(f"--size {size} is too small for a vocabulary; give at least 100")
-    texts = map(encodable, texts)
+    plain = Tokenizer(bert_rules(NO_WORDS, lowercase=lowercase, strip_accents=False))
+    # A word of megabytes would be one of as many letters to the trainer, which joins them a pair at a time.
+    texts = (part for text in map(encodable, texts) for part in (plain.independent_parts(text) if len(text) > LONG_WORD else (text,)))
     head = first_texts(texts, 20_000_000)
-    words = count_words(first_texts(iter(head), 2_000_000), Tokenizer(bert_rules(NO_WORDS, lowercase=lowercase, strip_accents=False)))
+    words = count_words(first_texts(iter(head), 2_000_000), plain)
     strip_accents = _decided_accents(words, lowercase, strip_accents, explain)
     rules = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
     backend = bert_rules({}, **rules)
@@ -227,7 +231,7 @@ class UnknownWords:
         self.tokens += sum(map(len, ids))
         self.unknown += sum(counts)
         chosen = self._sample([text for text, count in zip(texts, counts, strict=True) if count])
-        self._examine(self._chunks(encodable(line) for text in chosen for line in text.split("\n")))
+        self._examine(self._chunks(self._bounded(encodable(line)) for text in chosen for line in text.split("\n")))
 
     def add_lines(self, text: bytes, ids: np.ndarray, lengths: np.ndarray) -> None:
         """Count UTF-8 lines: (N,) the ids of all, (lines,) how many each has; as `Tokenizer.encode_lines`."""
@@ -238,17 +242,17 @@ class UnknownWords:
             lines = text.split(b"\n")
             unknown = np.unique(np.searchsorted(np.cumsum(lengths), places, side="right")).tolist()
             chosen = self._sample([lines[index] for index in unknown])
-            chunks = self._chunks(line.decode("utf-8") for line in chosen)
+            chunks = self._chunks(self._bounded(line.decode("utf-8")) for line in chosen)
             new = list(chunks)
             found, counts = self._tokenizer.encode_lines("\n".join(new).encode("utf-8"))
             with_unknown = np.bincount(np.repeat(np.arange(len(new)), counts), found == self._tokenizer.unk_id, len(new))
             self._examine(Counter({new[index]: chunks[new[index]] for index in np.flatnonzero(with_unknown).tolist()}), long=False)
-            runs = long_runs(text, self._limit)
+            runs = long_runs(text, self._limit, SAMPLED_BYTES)
             self.sampled |= sum(map(len, runs)) > SAMPLED_BYTES
             # Most long runs are sentences of a language without spaces, whose words the rules cut at every character.
             if self._tokenizer.split_chinese and self._alone:
                 runs = [run for run in runs if max(map(len, CUTS.split(run))) * LONGEST_DECOMPOSITION > self._limit]
-            self._examine(Counter(runs), short=False)
+            self._examine(Counter(map(self._bounded, runs)), short=False)
 
     def add_words(self, counts: Mapping[str, int]) -> None:
         """Count normalized words, see `count_words`."""
@@ -328,6 +332,13 @@ class UnknownWords:
         shift = random.Random(len(lines))  # a fixed step would see one kind of lines only, where kinds take turns
         return [lines[min(first + shift.randrange(step), len(lines) - 1)] for first in range(0, len(lines), step)]
 
+    def _bounded(self, text: str) -> str:
+        """A text, or its beginning where it is long even with its long words shortened."""
+        if len(text) <= LONG_TEXT or len(short := self._tokenizer.within_limit(text)) <= LONG_TEXT:
+            return text
+        self.sampled = True
+        return next(self._tokenizer.independent_parts(short))
+
     def _chunks(self, lines: Iterable[str]) -> Counter[str]:
         """Lines -> counts of the parts that are tokenized independently of each other."""
         return Counter(chunk for line in lines for chunk in (line.split(" ") if self._alone else [line]))
@@ -338,7 +349,7 @@ class UnknownWords:
             if chunk not in self._found:
                 self._found[chunk] = self._unknown_in(chunk)
             for word in self._found[chunk]:
-                is_long = len(normalized(self._tokenizer, word)) > self._limit
+                is_long = len(normalized(self._tokenizer, self._tokenizer.within_limit(word))) > self._limit
                 if long if is_long else short:
                     (self.long_words if is_long else self.words)[shortened(word)] += count
         if len(self._found) > MOST_WORDS:
@@ -350,8 +361,7 @@ class UnknownWords:
                 counts.update(kept)
 
     def _unknown_in(self, chunk: str) -> list[str]:
-        encoding = self._tokenizer.backend.encode(chunk, add_special_tokens=False)
-        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        spans = zip(*self._tokenizer.encode_offsets(chunk), strict=True)
         words = [chunk[start:end] for index, (start, end) in spans if index == self._tokenizer.unk_id]
         return [word for word in words if word != self._tokenizer.pieces[self._tokenizer.unk_id]]
 
@@ -381,31 +391,6 @@ def shortened(word: str) -> str:
 def normalized(tokenizer: Tokenizer, text: str) -> str:
     """The text as the tokenizer's rules normalize it."""
     return str(tokenizer.backend.normalizer.normalize_str(text)) if tokenizer.backend.normalizer is not None else text
-
-
-def long_runs(text: bytes, limit: int) -> list[str]:
-    """UTF-8 -> its runs of more than `limit` bytes without space or control character; about SAMPLED_BYTES of them at most.
-
-    A run of 101 bytes covers a whole block of 48 aligned bytes, so that only blocks without a space are looked at: a fraction of a millisecond
-    per megabyte.
-    """
-    words = max(1, (limit + 1) // 16)
-    size = 8 * words
-    data = np.frombuffer(text + bytes(size), np.uint8) <= 32
-    blocks = functools.reduce(np.bitwise_or, data[: len(data) // size * size].view(np.uint64).reshape(-1, words).T)
-    out, last, taken = [], 0, 0
-    for start in (np.flatnonzero(blocks == 0) * size).tolist():
-        if taken > SAMPLED_BYTES:
-            break
-        if start < last:
-            continue
-        before = np.flatnonzero(data[last:start])
-        first = last + int(before[-1]) + 1 if len(before) else last
-        last = start + int(np.argmax(data[start:]))
-        if last - first > limit:
-            out.append(text[first:last].decode("utf-8"))
-            taken += len(out[-1])
-    return out
 
 
 # ---- an extended vocabulary ----
@@ -445,9 +430,9 @@ def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
 
     def break_up() -> None:
         for chunk, count in chunks.items():
-            normal = backend.normalizer.normalize_str(chunk) if backend.normalizer is not None else chunk
-            for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal):
-                words[word] += count
+            for part in tokenizer.independent_parts(chunk):
+                for word, _ in backend.pre_tokenizer.pre_tokenize_str(normalized(tokenizer, part)):
+                    words[word] += count
         chunks.clear()
 
     for text in texts:

@@ -7,6 +7,7 @@ faster than reading the text. Only word boundaries are taken from it; ids do not
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -102,6 +103,31 @@ def _steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:
 def chinese_pieces(pieces: Sequence[str]) -> np.ndarray:
     """(V,) bool: whether a piece is one Chinese character."""
     return np.array([len(piece) == 1 and _CHINESE_RUN.match(piece) is not None for piece in pieces])
+
+
+def long_runs(text: bytes, limit: int, most: int) -> list[str]:
+    """UTF-8 -> its runs of more than `limit` bytes without space or control character; about `most` bytes of them.
+
+    A run of 101 bytes covers a whole block of 48 aligned bytes, so that only blocks without a space are looked at: a fraction of a millisecond
+    per megabyte.
+    """
+    words = max(1, (limit + 1) // 16)
+    size = 8 * words
+    data = np.frombuffer(text + bytes(size), np.uint8) <= 32
+    blocks = functools.reduce(np.bitwise_or, data[: len(data) // size * size].view(np.uint64).reshape(-1, words).T)
+    out, last, taken = [], 0, 0
+    for start in (np.flatnonzero(blocks == 0) * size).tolist():
+        if taken > most:
+            break
+        if start < last:
+            continue
+        before = np.flatnonzero(data[last:start])
+        first = last + int(before[-1]) + 1 if len(before) else last
+        last = start + int(np.argmax(data[start:]))
+        if last - first > limit:
+            out.append(text[first:last].decode("utf-8"))
+            taken += len(out[-1])
+    return out
 
 
 def resolve_words(choice: str, tokenizer: Tokenizer) -> tuple[str, str]:

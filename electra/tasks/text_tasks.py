@@ -6,9 +6,9 @@ This is the one place where the logits of a classifier become labels and probabi
 
 from __future__ import annotations
 
-import gzip
+import codecs
 import math
-import zlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from electra.contracts import Example, Features, Head, Prediction, TaskTokenizer
+from electra.data.tables import open_bytes
 from electra.data.windows import split, split_pair
 from electra.errors import UserError
 from electra.storage import atomic
@@ -232,24 +233,23 @@ def choose_examples(examples: Sequence[Example], limit: int, *, swapped: bool) -
 
 
 def read_text(path: Path, what: str) -> str:
-    """A whole UTF-8 file, with or without a byte-order mark, plain or as .gz.
+    """A whole UTF-8 file, with or without a byte-order mark, plain or compressed; lines end by "\\n" (as in Python's text mode, also for "\\r").
 
     Raises:
         UserError: missing, a folder, unreadable, empty, or not UTF-8 text.
     """
     atomic.existing_path(path, what)
+    with open_bytes(path) as stream:
+        raw = stream.read()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path} is UTF-16 text, expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
     try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error}); download it again") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}; give a readable file") from None
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); convert it, or give another file") from None
     if "\0" in text[:100_000]:
-        raise UserError(f"{path} is a binary file, not text; give a csv, tsv or jsonl file")
+        raise UserError(f"{path} is a binary file, not text (or UTF-16: convert it to UTF-8); give a csv, tsv or jsonl file")
     if not text.strip():
         raise UserError(f"{path} is empty; give a file with examples")
-    # Files of old Macs end their lines by a carriage return alone.
-    return text.replace("\r", "\n") if "\r" in text and "\n" not in text else text
+    # An end that was converted twice ("\r\r\n") is one.
+    return re.sub(r"\r+\n|\r", "\n", text) if "\r" in text else text

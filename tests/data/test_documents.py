@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conformance import case, conforms
 
 from electra.data import documents, sources
 from electra.data.documents import read_documents
@@ -101,6 +102,41 @@ def test_only_newlines_end_lines(tmp_path: Path) -> None:
     assert read(tmp_path / "a.txt") == [["a\u2028b\x0bc\x85d\x1ce"], ["f"]]
 
 
+def corpus(content: bytes, form: str) -> object:
+    return case(content, form=form, where=("vocab", "prepare"), outcome="exact", section="tables")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        corpus(b"a b\rc\r\rd\r", "a text file with lines ended by CR"),
+        corpus(b"a b\r\nc\r\n\r\nd\r\n", "a text file with lines ended by CR LF"),
+        corpus(b"a b\nc\r\n\rd", "a text file with mixed ends of lines"),
+        corpus(b"a b\r\r\nc\r\r\n\r\r\nd\r\r\n", "a text file with ends converted twice (CR CR LF)"),
+        corpus(b"\xef\xbb\xbfa b\nc\n\nd\n", "a text file with a byte-order mark"),
+    ],
+)
+def test_lines_end_as_in_pythons_text_mode(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    theirs = (tmp_path / "a.txt").read_text(encoding="utf-8-sig")
+    if b"\r\r\n" not in content:
+        assert theirs == "a b\nc\n\nd" + "\n" * theirs.endswith("\n")
+    for size in (4, 5, 6, 1000):
+        monkeypatch.setattr(sources, "BLOCK_BYTES", size)
+        assert read(tmp_path / "a.txt") == [["a b", "c"], ["d"]]
+    (tmp_path / "b.jsonl").write_bytes(content.replace(b"a b", b'{"text": "a"}').replace(b"c", b'{"text": "c"}').replace(b"d", b'{"text": "d"}'))
+    assert read(tmp_path / "b.jsonl") == [["a"], ["c"], ["d"]]
+
+
+@conforms(form="a text file in UTF-16", where=("vocab", "prepare"), outcome="refused", section="tables")
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_utf_16_is_refused_by_name(encoding: str, tmp_path: Path) -> None:
+    """With a byte-order mark also where no byte is zero, as in Chinese text."""
+    (tmp_path / "a.txt").write_bytes("\u4e2d\u6587".encode("utf-16") if encoding == "utf-16" else "a text".encode(encoding))
+    with pytest.raises(UserError, match=r"a\.txt: (UTF-16 \(|binary \(or UTF-16: )convert it to UTF-8\)"):
+        read(tmp_path / "a.txt")
+
+
 def test_blocks_cut_anywhere_give_the_same_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(f"zeile {i} äöü 中文 🙂\n" + "\n" * (i % 3 == 0) for i in range(200))
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
@@ -120,6 +156,8 @@ def test_endless_lines_and_documents_are_cut_and_reported(tmp_path: Path, monkey
     assert " ".join(line for d in found for line in d).split() == ["word"] * 200
     assert len(found) > 1
     assert {kind.split(" because")[0] for kind in report.problems} == {"lines cut", "documents cut"}
+    (tmp_path / "a.txt").write_text("\u4e2d" * 200, encoding="utf-8")
+    assert "".join(line for d in read(tmp_path / "a.txt") for line in d) == "\u4e2d" * 200, "cut between characters"
 
 
 def test_folders_are_read_in_order_and_strangers_named(tmp_path: Path) -> None:

@@ -7,14 +7,20 @@ import lzma
 import random
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from conformance import case, conforms
+from tokenizer_folders import trained
+from tokenizers import decoders, pre_tokenizers
 
 from electra.data import fast_tokenizer
+from electra.data import tokenizer as tokenizer_module
 from electra.data.tokenizer import Tokenizer, load_tokenizer
-from electra.data.tokenizer_files import SPECIAL_PIECES
+from electra.data.tokenizer_files import PLAIN_SETTINGS, SPECIAL_PIECES
 from electra.data.vocabulary import train_tokenizer
 from electra.errors import UserError
 
@@ -104,6 +110,84 @@ def test_cache_is_bounded_and_gives_way(uncased: Tokenizer, monkeypatch: pytest.
         assert cache.encode(lines[start : start + 50]) == uncased._encode_directly(lines[start : start + 50])
     assert cache._bypass > 0
     assert len(cache) <= 501
+
+
+# ---- words of megabytes ----
+
+MEGABYTE = 1 << 20
+COMMANDS = ("prepare", "predict", "detect", "embed", "evaluate")
+WORDS = [
+    case("abcdefghij", form="a word of 20 MB: letters", where=COMMANDS, outcome="exact", section="tables"),
+    case("ab+cd/ef==", form="a word of megabytes with punctuation (base64, a minified script)", where=COMMANDS, outcome="exact", section="tables"),
+    case("\u4e2d\u6587\u5b57", form="megabytes of Chinese without white space", where=COMMANDS, outcome="exact", section="tables"),
+    case("e\u0301\u00e9", form="a word of megabytes with accents", where=COMMANDS, outcome="exact", section="tables"),
+]
+
+
+@pytest.mark.parametrize("pattern", WORDS)
+def test_ids_and_offsets_of_words_of_megabytes(pattern: str, uncased: Tokenizer) -> None:
+    """`tokenizers` takes 0.6 s and 60 MB for a megabyte of letters, and 500 MB for one of Chinese."""
+    text = f"jumps {pattern * (MEGABYTE // 4 // len(pattern))} over the lazy dogs"
+    theirs = uncased.backend.encode(text, add_special_tokens=False)
+    assert uncased.encode([text, "lazy"])[0] == theirs.ids
+    assert uncased.encode_offsets(text) == (theirs.ids, theirs.offsets)
+    ids, counts = uncased.encode_lines(f"lazy\n{text}\nlazy".encode())
+    lazy = uncased.encode(["lazy"])[0]
+    assert ids.tolist() == [*lazy, *theirs.ids, *lazy] and counts.tolist() == [len(lazy), len(theirs.ids), len(lazy)]
+
+
+def test_a_word_of_20_megabytes_costs_little_time(uncased: Tokenizer) -> None:
+    before = time.process_time()
+    ids, offsets = uncased.encode_offsets("jumps " + "abcdefghij" * 2 * MEGABYTE + " over")
+    assert ids.count(uncased.unk_id) == 1 and offsets[ids.index(uncased.unk_id)] == (6, 6 + 20 * MEGABYTE)
+    assert time.process_time() - before < 4, "12 s by `tokenizers`"
+
+
+def test_any_mixture_of_long_words_equals_tokenizers(uncased: Tokenizer, cased: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_tokenizer, "LONG_WORD", 450)
+    monkeypatch.setattr(tokenizer_module, "LONG_WORD", 450)
+    monkeypatch.setattr(tokenizer_module, "LONG_TEXT", 600)
+    parts = [
+        "abc",
+        "abcd\u00e9",
+        "a\u0301b",
+        "\u4e2d\u6587",
+        "\u4e2da",
+        "ab+/",
+        "....",
+        "\U0001f600",
+        "\ud55c",
+        "a\u200bb",
+        "\u03a3\u03c3\u0130\u00df",
+    ]
+    parts += ["[MASK]", "\u0301", "a\x00b", "A\xa0b", "=\u0338a", "a\nb"]
+    rng = random.Random(4)
+    for _ in range(25):
+        text = ""
+        for part in rng.choices(parts, k=4):
+            size = rng.choice([1, 50, 300, 700, 1500])
+            text += "".join(rng.choice(part) for _ in range(size)) if rng.random() < 0.7 else part * size
+            text += rng.choice(["", " ", "  ", "\n", ".", "[MASK]"])
+        for tokenizer in (uncased, cased):
+            theirs = tokenizer.backend.encode(text, add_special_tokens=False)
+            assert tokenizer.encode([text])[0] == theirs.ids
+            assert tokenizer.encode_offsets(text) == (theirs.ids, theirs.offsets)
+            words = tokenizer.encode_words(text)
+            assert [i for ids, _ in words for i in ids] == theirs.ids and len(words) == len(set(theirs.word_ids))
+            assert tokenizer.encode_lines(text.replace("\n", " ").encode())[0].tolist() == theirs.ids
+
+
+@conforms(form="a word of megabytes, Unigram or BPE", where=("prepare", "predict", "load"), outcome="refused", section="tables")
+def test_other_rules_have_no_longest_word_so_that_one_of_megabytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(PLAIN_SETTINGS, roles=("<pad>", "<unk>", "<s>", "</s>", "<mask>"))
+    tokenizer = Tokenizer(trained("Unigram", pre_tokenizers.Metaspace(), None, decoders.Metaspace()), settings)
+    monkeypatch.setattr(tokenizer_module, "LONGEST_WORD", 20_000)
+    assert len(tokenizer.encode(["ab " * 20_000])[0]) >= 20_000
+    for read in (lambda text: tokenizer.encode([text]), tokenizer.encode_offsets, lambda text: tokenizer.encode_lines(text.encode())):
+        with pytest.raises(
+            UserError, match=r"a word of 30,000 characters \('aaaaaaaaaaaaaaaaaaaa\.\.\.'\); this tokenizer \(Unigram\) takes at most 20,000"
+        ):
+            read("a" * 30_000)
 
 
 def test_lone_surrogates_do_not_stop_us(uncased: Tokenizer) -> None:
