@@ -398,6 +398,26 @@ def test_tokenizers_that_transformers_js_reads_otherwise(make: Callable[[Path], 
         save_for_transformers_js(load_tokenizer(tmp_path), tmp_path, 64)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        case(rules_json("BPE", BYTES(add_prefix_space=True), None, decoders.ByteLevel()), form="fill-mask: byte-level BPE, <mask>", **CLIENT),
+        case(rules_json("Unigram", SPACES(), normalizers.NFKC(), decoders.Metaspace()), form="fill-mask: Unigram, <mask>", **CLIENT),
+        case(
+            rules_json("WordPiece", pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(), decoders.WordPiece()),
+            form="fill-mask: WordPiece, <mask>",
+            **CLIENT,
+        ),
+    ],
+)
+def test_masks_of_other_names(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    make(tmp_path)
+    hf_forms.make("ElectraForMaskedLM", tmp_path, **{**SHAPE, "vocab_size": load_tokenizer(tmp_path).vocab_size})
+    text = "The quick <mask> Fox, isn't it?"
+    expected = pipeline("fill-mask", tmp_path, device="cpu")(text)
+    close(run("fill-mask", hub(tmp_path), text), expected, "token", "token_str", "sequence")
+
+
 @conforms(form="questions with a Unigram tokenizer: segments", **CLIENT)
 def test_segments_of_other_tokenizers(tmp_path: Path) -> None:
     rules_json("Unigram", SPACES(), normalizers.NFKC(), decoders.Metaspace())(tmp_path)
