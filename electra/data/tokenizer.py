@@ -26,6 +26,7 @@ from electra.data.fast_tokenizer import GAP, LONG_WORD, ChunkCache, ChunkTable, 
 from electra.data.tokenizer_files import INPUT_NAMES, PLAIN_SETTINGS, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules
 from electra.errors import UserError
 from electra.storage import atomic, remote
+from electra.storage.resolve import encoder_folder
 
 FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
 TOKENIZER_FILES = (*FILES, *(f"tokenizer/{name}" for name in FILES))
@@ -454,7 +455,7 @@ def _find_tokenizer(source: str | Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        folders = [path, *(path / name for name in ("tokenizer", "final", "best"))]
+        folders = [path, encoder_folder(path), *(path / name for name in ("tokenizer", "final", "best"))]
         folders += sorted((path / "checkpoints").glob("step-*"), reverse=True)
         for folder in folders:
             if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
@@ -471,7 +472,7 @@ def _download_tokenizer(name: str) -> Path:
     import huggingface_hub
 
     try:
-        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
+        folder = encoder_folder(Path(huggingface_hub.snapshot_download(name, allow_patterns=[*FILES, "modules.json", "0_*/*.json", "0_*/vocab.txt"])))
     except Exception as error:  # no such name, no network, no cache: one answer for all
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"tokenizer '{name}' is not a local folder, and not on the hub ({reason}); give a folder or a vocab.txt") from None

@@ -216,6 +216,8 @@ class SentenceModules:
         name = self.default_prompt_name if name is None else name
         if name is None:
             return ""
+        if not self.declared:
+            raise UserError(f"prompt_name '{name}': the model is no sentence-transformers folder and has no prompts; give the text itself as prompt")
         if name not in self.prompts:
             raise UserError(f"the model has no prompt '{name}'; {did_you_mean(name, self.prompts)}")
         return self.prompts[name]

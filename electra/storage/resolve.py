@@ -31,7 +31,7 @@ FILES = [
     "modules.json",
     "sentence_*_config.json",
     "config_sentence_transformers.json",
-    "[0-9]_*/*",
+    "[0-9]*_*/*",
     "generator/*",
 ]
 HEADS = {
@@ -251,7 +251,7 @@ def fetch(url: str, marker: str) -> Path:
     names = list(remote.list_files(url, "model")[2])
     steps = sorted(name.rpartition("/")[0] + "/" for name in names if re.fullmatch(rf"checkpoints/step-\d+/{re.escape(marker)}", name))
     for folder in ("", "best/", "final/", *steps[-1:]):
-        if folder + marker in names or (folder + "modules.json" in names and any(fnmatch(name, f"{folder}[0-9]_*/{marker}") for name in names)):
+        if folder + marker in names or (folder + "modules.json" in names and any(fnmatch(name, f"{folder}[0-9]*_*/{marker}") for name in names)):
             wanted = [name.removeprefix(folder) for name in names if name.startswith(folder)]
             wanted = [name for name in wanted if any(name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in FILES)]
             copy = remote.fetched(remote.join(url, folder), wanted, "model")

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from tiny_models import checkpoints
 
 from electra.cli import main
+from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
 from electra.inference.embeddings import ACTIVATIONS, SentenceModules, save_modules
 from electra.inference.predictor import load
@@ -341,6 +342,8 @@ def test_prompts_and_sizes_that_are_not_there(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             model.embed(["a"], **options)
+    with pytest.raises(UserError, match="no sentence-transformers folder"):
+        load(checkpoints()["lone"]).embed(["a"], prompt_name="query")
 
 
 # ---- lengths, similarity, commands ----
@@ -507,6 +510,7 @@ def test_convert_and_inspect_know_the_modules(tmp_path: Path, capsys: pytest.Cap
         assert main(["convert", str(tmp_path / name), str(tmp_path / f"{name}-out")]) == 0
         wanted, found = ([answer.label for answer in load(tmp_path / place).predict(PAIRS)] for place in (name, f"{name}-out"))
         assert found == pytest.approx(wanted, abs=1e-6)
+    assert load_tokenizer(tmp_path / "m").pieces == load_tokenizer(tmp_path / "out").pieces
     capsys.readouterr()
     for folder in (tmp_path / "m", tmp_path / "out"):
         assert main(["inspect", str(folder), "--json"]) == 0
@@ -522,3 +526,27 @@ def test_fine_tuning_takes_the_encoder_alone_and_says_so(tmp_path: Path) -> None
     files = {"train": str(tmp_path / "t.csv"), "dev": str(tmp_path / "t.csv")}
     inputs = read_inputs(FinetuneSettings(task="own", model=str(tmp_path / "m"), output=tmp_path / "run", **files))
     assert any("is a sentence encoder (modules.json): its pooling is not used" in line for line in inputs.warnings)
+
+
+@conforms(form="Transformer in 0_Transformer", where=("hub", "URL"), outcome="exact", section="clients")
+def test_the_modules_of_the_hub_and_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+    import huggingface_hub
+
+    nested(tmp_path / "m")
+    wanted = load(tmp_path / "m").embed(TEXTS[:2])
+    url = f"memory://sentences-{tmp_path.name}"
+    fsspec.filesystem("memory").put(str(tmp_path / "m"), url, recursive=True)
+    monkeypatch.setenv("ELECTRA_CACHE", str(tmp_path / "cache"))
+    np.testing.assert_array_equal(load(url).embed(TEXTS[:2]), wanted)
+
+    def snapshot(name: str, *, allow_patterns: list[str]) -> str:
+        copy = tmp_path / "snapshot"
+        files = [str(path.relative_to(tmp_path / "m")) for path in (tmp_path / "m").rglob("*") if path.is_file()]
+        for file in huggingface_hub.utils.filter_repo_objects(files, allow_patterns=allow_patterns):
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tmp_path / "m" / file, copy / file)
+        return str(copy)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    np.testing.assert_array_equal(load("someone/sentences").embed(TEXTS[:2]), wanted)
