@@ -1,6 +1,6 @@
 """Every command x every argument x every kind of wrong value: one line that names it, exit code 2, no traceback, nothing left or lost.
 
-The cases are made from the command table (tests/support/wrong_inputs.py), those of the routes from the OpenAPI description of the server.
+The cases are made from the command table (tests/support/wrong_inputs.py); those of the routes are in tests/serve/test_wrong_requests.py.
 """
 
 from __future__ import annotations
