@@ -439,7 +439,7 @@ def question_item(item: Any, place: str) -> tuple[str, str]:
         UserError: something else.
     """
     if isinstance(item, Mapping):
-        check_names(f"{place}: a dict", [str(key) for key in item], ("question", "context"))
+        check_names(f"{place}: a dict", [str(key) for key in item], ("question", "context"), "key")
         found = {key: item.get(key) for key in ("question", "context")}
     elif hasattr(item, "question_text") and hasattr(item, "context_text"):
         found = {"question": item.question_text, "context": item.context_text}

@@ -259,15 +259,12 @@ def _device(device: Any, device_map: Any) -> dict[str, str]:
     if device is not None and device_map is not None:
         raise UserError(f"pipeline: device {device} and device_map {shown(device_map)}; give one of them")
     found = device if device_map is None else device_map
-    found = found[""] if isinstance(found, Mapping) and list(found) == [""] else found
-    if found is None:
-        return {}
     if isinstance(found, int) and not isinstance(found, bool):
         torch = sys.modules.get("torch") or importlib.import_module("torch") if importlib.util.find_spec("torch") else None
         found = f"cuda:{found}" if found >= 0 and torch is not None and torch.cuda.is_available() else "cpu"
-    if not isinstance(found, str) and type(found).__name__ != "device":
+    if not isinstance(found, str | None) and type(found).__name__ != "device":
         raise UserError(f"pipeline: device {shown(found)}; expected 'auto', 'cpu', 'cuda', 'cuda:1' or a number")
-    return {"device": str(found)}
+    return {} if found is None else {"device": str(found)}
 
 
 def architecture_of(source: str | Path, role: str = "any") -> str:

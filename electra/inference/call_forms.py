@@ -124,8 +124,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def check_names(place: str, options: Collection[str], known: Collection[str], remedies: Mapping[str, str] | None = None) -> None:
-    """Check that every option is known.
+def check_names(place: str, options: Collection[str], known: Collection[str], what: str = "option") -> None:
+    """Check that every option (or key) is known.
 
     Raises:
         UserError: all that are not, with what is known.
@@ -134,11 +134,9 @@ def check_names(place: str, options: Collection[str], known: Collection[str], re
     if not unknown:
         return
     named = "', '".join(unknown)
-    if unknown[0] in (remedies or {}):
-        raise UserError(f"{place}: {unknown[0]} is not an option here; {(remedies or {})[unknown[0]]}")
     near = did_you_mean(unknown[0], known)
     hint = f"; {near}" if len(unknown) == 1 and near.startswith("did") else ""
-    raise UserError(f"{place}: unknown option{'s'[: len(unknown) > 1]} '{named}'; expected {', '.join(sorted(known))}{hint}")
+    raise UserError(f"{place}: unknown {what}{'s'[: len(unknown) > 1]} '{named}'; expected {', '.join(sorted(known))}{hint}")
 
 
 def plain(value: Any) -> Any:
@@ -325,6 +323,8 @@ def refuse(place: str, item: Any, expected: str) -> NoReturn:
         remedy = "decode it: value.decode()"
     elif kind == "DataFrame":
         remedy = "give one of its columns: frame['text']"
+    elif kind.endswith("Scalar"):
+        remedy = "give column.to_pylist()"
     elif isinstance(item, Mapping):
         remedy = "give the text alone"
     elif isinstance(item, list | tuple):
@@ -363,7 +363,7 @@ def one_example(item: Any, place: str) -> tuple[Example, dict[str, Any]]:
         own = TokenizerOptions.__annotations__
         if "text" not in item:
             raise UserError(f"{place}: got a dict of {', '.join(map(str, item)) or 'nothing'}; expected 'text', and perhaps 'text_pair'")
-        check_names(f"{place}: a dict", [key for key in item if key not in own], ("text", "text_pair"))
+        check_names(f"{place}: a dict", [key for key in item if key not in own], ("text", "text_pair"), "key")
         pair = item.get("text_pair")
         example = Example(
             id="", text=one_text(item["text"], f"{place}: text"), text_pair=None if pair is None else one_text(pair, f"{place}: text_pair")

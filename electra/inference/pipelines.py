@@ -269,8 +269,7 @@ class FillMask(TextPipeline):
         if chosen > self.predictor.generator.vocab_size:
             raise UserError(f"{place}: top_k {chosen} is above the vocabulary's {self.predictor.generator.vocab_size}; give less")
         targets = options.get("targets")
-        if targets is not None and not isinstance(targets, str):
-            call_forms.names(place, "targets", targets)
+        targets = targets if targets is None or isinstance(targets, str) else call_forms.names(place, "targets", targets)
         inner = call_forms.nested(place, "tokenizer_kwargs", {"tokenizer_kwargs": options.get("tokenizer_kwargs")})
         return chosen, targets, call_forms.read_cut(place, inner, self.tokenizer.settings.max_length or self.predictor.limit)
 
@@ -442,7 +441,7 @@ def pipeline(task: Literal["fill-mask"], model: Source = None, **options: Any) -
 def pipeline(task: Literal["question-answering"], model: Source = None, **options: Any) -> QuestionAnswering: ...
 @overload
 def pipeline(task: str | None = None, model: Source = None, **options: Any) -> Pipeline: ...
-def pipeline(task: str | None = None, model: Source = None, **options: Any) -> Pipeline:
+def pipeline(task: str | None = None, model: Source = None, *more: Any, **options: Any) -> Pipeline:
     """A task's name and a model -> a callable on texts.
 
     Args:
@@ -461,6 +460,8 @@ def pipeline(task: str | None = None, model: Source = None, **options: Any) -> P
         >>> classifier(["ELECTRA is surprisingly fast and accurate."])  # doctest: +SKIP
         [{'label': 'positive', 'score': 0.98}]
     """
+    if more:
+        raise UserError(f"pipeline: got {len(more) + 2} positional arguments; expected a task and a model; give the others by name")
     kind, role = PIPELINES[_known_task(task, model)]
     known = set(kind.options.__annotations__) - {"question", "context", "data", "X"}
     loading = load_options(model.name if isinstance(model, Predictor) else model, options, known)
@@ -487,6 +488,6 @@ def _known_task(task: str | None, model: Source) -> str:
         architecture = model.backend.architecture if isinstance(model, Predictor) else architecture_of(model)
         task = TASKS.get(head := resolve.head_of(architecture), head)
     if not isinstance(task, str) or task not in PIPELINES:
-        near = did_you_mean(str(task), PIPELINES)
-        raise UserError(f"unknown task {call_forms.shown(task)}; {near if near.startswith('did') else ''}; supported: {', '.join(PIPELINES)}")
+        near = f"{near} " if (near := did_you_mean(str(task), PIPELINES)).startswith("did") else ""
+        raise UserError(f"unknown task {call_forms.shown(task)}; {near}supported: {', '.join(PIPELINES)}")
     return task

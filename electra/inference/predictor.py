@@ -445,6 +445,8 @@ def load(
         UserError: no such checkpoint, a damaged one, or it cannot do what `role` says.
     """
     role = ROLE_ALIASES.get(role, role)
+    for key, value, least in (("threads", threads, 0), ("max_length", max_length, 0), ("batch_size", batch_size, 1)):
+        whole("load", key, value, least)
     if source is None:
         source = bundled.default(role)
     name = str(source)

@@ -320,6 +320,7 @@ REFUSALS = [
     refused(lambda p: p(pd.Series([TEXT, pd.NA], dtype=object)), "item 2: got NAType <NA>; .* leave out missing values", "pandas.NA among the texts"),
     refused(lambda p: p(5), "got int 5; .* str", "a number as the input"),
     refused(lambda p: p([b"text"]), r"item 1: got bytes b'text'; .* value.decode\(\)", "bytes"),
+    refused(lambda p: p(columns().data["text"]), r"item 1: got StringScalar .* column.to_pylist\(\)", "a column of pyarrow"),
     refused(lambda p: p(pd.DataFrame({"text": [TEXT]})), "got DataFrame .* one of its columns", "a DataFrame"),
     refused(lambda p: p({TEXT, OTHER}), "a set has no order", "a set of texts"),
     refused(lambda p: p(np.array([[TEXT, OTHER]])), "got ndarray", "an array of two dimensions"),
@@ -328,7 +329,7 @@ REFUSALS = [
     ),
     refused(lambda p: p((TEXT, OTHER, TEXT)), r"expected a text, a \(text, text\) pair", "a tuple of three texts"),
     refused(lambda p: p({"premise": TEXT, "hypothesis": OTHER}), "a dict of premise, hypothesis; expected 'text'", "a dict without text"),
-    refused(lambda p: p({"text": TEXT, "label": 1}), "unknown option 'label'; expected text, text_pair", "a dict with a key that is not read"),
+    refused(lambda p: p({"text": TEXT, "label": 1}), "unknown key 'label'; expected text, text_pair", "a dict with a key that is not read"),
     refused(lambda p: p([{"text": TEXT, "text_pair": 3}]), "item 1: text_pair: got int 3", "a dict whose text_pair is no text"),
     refused(lambda p: p([{"role": "user", "content": TEXT}]), "a dict of role, content", "a chat"),
     refused(lambda p: p(PAIR, text_pair="a"), "text_pair is given twice", "text_pair twice"),
@@ -407,6 +408,8 @@ def test_the_task_is_that_of_the_head() -> None:
         assert pipeline(model=checkpoints()[name]).task == task
     with pytest.raises(UserError, match="no task and no model; give one of"):
         pipeline()
+    with pytest.raises(UserError, match="got 3 positional arguments; expected a task and a model"):
+        pipeline("text-classification", checkpoints()["classifier"], "config.json")  # type: ignore[call-overload]
 
 
 # ---- token-classification ----
@@ -429,6 +432,10 @@ TAGGING = [
         "aggregation_strategy in capitals and as a member",
     ),
     exact(strategies(lambda p, name: [p(LONG, aggregation_strategy=name, stride=n, ignore_labels=[]) for n in (0, 30)]), "stride"),
+    exact(
+        strategies(lambda p, name: p("a , the chef " * 30 + "a", aggregation_strategy=name, stride=3, ignore_labels=[])),
+        "stride of a text that ends with a window",
+    ),
     exact(
         lambda p: [p([LONG, TEXT], stride=7, aggregation_strategy="max", batch_size=2), p(LONG, stride=7)], "stride in batches, and of single tokens"
     ),
@@ -503,7 +510,14 @@ FILLING = [
     exact(lambda p: [p([MASKED], top_k=2), p([MASKED, "a [MASK]"], top_k=2)], "lists of texts with masks, one and several"),
     exact(lambda p: [p(SEVERAL, top_k=2), p([SEVERAL, MASKED], top_k=2)], "several masks"),
     exact(lambda p: p((x for x in [MASKED, SEVERAL]), top_k=1), "a generator of texts with masks"),
-    exact(lambda p: [p(MASKED, targets="was"), p(MASKED, targets=["was", "meal", "was"]), p(SEVERAL, targets=["was", "meal"], top_k=1)], "targets"),
+    exact(
+        lambda p: [
+            p(MASKED, targets="was"),
+            p(MASKED, targets=(one for one in ("was", "meal", "was"))),
+            p(SEVERAL, targets=["was", "meal"], top_k=1),
+        ],
+        "targets",
+    ),
     exact(lambda p: [p(MASKED, targets=["chefs", "Was"]), p(MASKED, targets=["中"]), p(MASKED, targets="##s")], "targets that are no token"),
     exact(lambda p: p(MASKED + LONG, tokenizer_kwargs={"truncation": True, "max_length": 12}), "tokenizer_kwargs"),
     exact(lambda p: [p("a [SEP] b [MASK]", top_k=2), p("a [PAD] [MASK] [MASK]", top_k=1)], "special tokens next to a mask"),
@@ -673,7 +687,7 @@ QUESTION_REFUSALS = [
     ),
     refused(lambda p: p([EXAMPLE, {"question": QUESTION}]), "item 2: no context; expected", "a question without a context"),
     refused(lambda p: p([{"question": 5, "context": CONTEXT}]), "item 1: question 5; expected", "a question that is no text"),
-    refused(lambda p: p({**EXAMPLE, "id": "1"}), "unknown option 'id'; expected context, question", "a question with further keys"),
+    refused(lambda p: p({**EXAMPLE, "id": "1"}), "unknown key 'id'; expected context, question", "a question with further keys"),
     refused(lambda p: p(EXAMPLE, question=QUESTION, context=CONTEXT), "questions are given twice", "questions twice"),
     refused(lambda p: p(EXAMPLE, max_seq_len=1000), f"max_seq_len 1000 is above the model's {LENGTH}", "max_seq_len above the positions"),
     refused(lambda p: p(EXAMPLE, max_seq_len=20, doc_stride=20), "doc_stride 20: a window holds", "doc_stride above the window"),
@@ -741,6 +755,8 @@ def test_fill_and_answer_name_what_they_cannot_read(answerer: Any) -> None:
         (lambda: answer(5, CONTEXT), "question: got int 5"),
         (lambda: answer(QUESTION, CONTEXT, top_k="3"), "top_k '3'; expected a whole number"),
         (lambda: answer(QUESTION, CONTEXT, max_answer_length=0), "max_answer_length 0 must be at least 1"),
+        (lambda: load(checkpoints()["masked"], batch_size=0), "load: batch_size 0 must be at least 1"),
+        (lambda: load(checkpoints()["masked"], max_length="9"), "load: max_length '9'; expected a whole number"),
         (lambda: load(checkpoints()["discriminator"]).detect([TEXT], threshold=2), "threshold 2; expected a number from 0 to 1"),
     ]
     for call, message in calls:
