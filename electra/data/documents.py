@@ -30,6 +30,7 @@ from electra.data.sources import (
     read_lines,
     read_members,
 )
+from electra.data.tables import cell, column_in
 from electra.errors import UserError, did_you_mean, require
 from electra.settings import VocabSettings
 from electra.terminal import ReadingProgress
@@ -198,9 +199,9 @@ def _from_records(source: Source, field: str, report: CorpusReport) -> Iterator[
             continue
         if not isinstance(record, Mapping):
             report.add("lines that are not JSON objects", place)
-        elif field in record:
+        elif column_in(record, field):
             good += 1
-            yield _document(record[field], place, report)
+            yield _document(cell(record, field, place, "--text"), place, report)
         elif not good:
             raise _missing_field(field, record, place)
         else:
@@ -213,11 +214,12 @@ def _from_parquet(source: Source, field: str, report: CorpusReport) -> Iterator[
     number = 0
     try:
         with source.open() as stream, parquet.ParquetFile(stream) as file:
-            names = file.schema_arrow.names
+            names = list(dict.fromkeys([*file.schema_arrow.names, *(file.schema.column(i).path for i in range(len(file.schema)))]))
             if field not in names:
                 raise _missing_field(field, names, source.name)
             for batch in file.iter_batches(batch_size=256, columns=[field]):
-                for text in batch.column(0).to_pylist():
+                for row in batch.to_pylist():
+                    text = cell(row, field, source.name, "--text") if column_in(row, field) else None
                     number += 1
                     report.text_bytes += len(text) if isinstance(text, str) else 0
                     yield _document(text, f"{source.name}:{number}", report)
@@ -236,9 +238,9 @@ def _from_hub(source: Source, field: str, report: CorpusReport) -> Iterator[Docu
     except Exception as error:  # no such name, configuration or split, no network: `datasets` has a class for each
         raise UserError(f"{source.name}: {(str(error).strip() or type(error).__name__).splitlines()[0]}; expected hf:NAME[:CONFIG[:SPLIT]]") from None
     for number, record in enumerate(_unbroken(itertools.chain([] if first is None else [first], stream), source.name), 1):
-        if field not in record:
+        if not column_in(record, field):
             raise _missing_field(field, record, source.name)
-        text = record[field]
+        text = cell(record, field, source.name, "--text")
         report.text_bytes += len(text) if isinstance(text, str) else 0
         yield _document(text, f"{source.name}:{number}", report)
 

@@ -206,7 +206,7 @@ def kind_of(path: PurePath) -> str | None:
 
 def _named_kind(path: PurePath) -> str:
     """The kind of a file given by name: text, unless its ending says otherwise."""
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if {".csv", ".tsv"} & {ending.lower() for ending in path.suffixes[-2:]}:
         raise UserError(f"{path}: a table is not a corpus; turn it into jsonl or parquet and name its text column (--text)")
     return kind_of(path) or ("records" if ".json" in path.suffixes else "text")
 

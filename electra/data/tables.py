@@ -209,14 +209,14 @@ def rows_below_header(name: str | Path, lines: Iterator[tuple[int, list[str]]]) 
 
 def _csv_rows(file: str | Path, wanted: Collection[str]) -> Iterator[tuple[int, Row]]:
     lines = numbered_lines(file, any_end=True)
-    number, header = next(((number, line) for number, line in lines if line.strip()), (1, ""))
+    number, header = next(((number, line) for number, line in lines if line.strip(" \t\r\n")), (1, ""))
     records = _records(chain([(number, header)] if header else [], lines), named(file), _separator(header, wanted), number)
     yield from rows_below_header(named(file), records)
 
 
 def csv_separator(file: str | Path, wanted: Collection[str]) -> str:
     """The separator of a csv file, as `read_rows` finds it."""
-    return _separator(next((line for _, line in numbered_lines(file, any_end=True) if line.strip()), ""), wanted)
+    return _separator(next((line for _, line in numbered_lines(file, any_end=True) if line.strip(" \t\r\n")), ""), wanted)
 
 
 def _separator(header: str, wanted: Collection[str]) -> str:
@@ -240,7 +240,7 @@ def _records(lines: Iterable[tuple[int, str]], name: str, separator: str, first:
     start = first
     try:
         for fields in reader:
-            if len(fields) > 1 or (fields and line.strip()):
+            if len(fields) > 1 or (fields and line.strip(" \t\r\n")):
                 yield start, fields
             start = first + reader.line_num
     except csv.Error as error:

@@ -206,6 +206,21 @@ def test_parquet_and_the_hub_read_the_same(tmp_path: Path) -> None:
     assert report.problems["files that could not be read"]["places"][0].startswith("b.parquet: after 0 records")
 
 
+@conforms(form="nested fields by dotted name", where=("vocab", "prepare"), outcome="exact", section="tables")
+def test_nested_fields_of_records(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    rows = [{"review": {"body": "a"}}, {"review": {"body": None}}, {"review": {"body": "b"}}]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.Table.from_pylist([*rows, {"review": None}]), tmp_path / "b.parquet")
+    for name in ("a.jsonl", "b.parquet"):
+        assert read(tmp_path / name, text_field="review.body") == [["a"], ["b"]]
+        with pytest.raises(UserError, match=r"no column 'review.bdy'; .*review"):
+            read(tmp_path / name, text_field="review.bdy")
+    (tmp_path / "c.csv.gz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"c.csv.gz: a table is not a corpus; turn it into jsonl or parquet"):
+        read(tmp_path / "c.csv.gz")
+
+
 @pytest.mark.slow
 def test_a_data_set_by_name_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("datasets")
