@@ -133,6 +133,8 @@ class TaskTokenizer(Protocol):
     sep_id: int
     second_segment: int
     """Segment of the second text of a pair: 1; 0 where the tokenizer's files name no token_type_ids."""
+    truncate_left: bool
+    """Whether a text that is cut as `transformers` cuts it loses its beginning."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts -> ids without special tokens, not truncated."""

@@ -85,7 +85,7 @@ class Tokenizer:
                 self.pieces[index] = piece
         self.vocab_size = len(self.pieces)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (vocabulary[piece] for piece in settings.roles)
-        self.second_segment = int(settings.segments)
+        self.second_segment, self.truncate_left = int(settings.segments), settings.truncate_left
         self.special_ids = frozenset(vocabulary[piece] for piece in settings.roles)
         normalizer = rules.get("normalizer") or {}
         is_bert = normalizer.get("type") == "BertNormalizer"

@@ -97,6 +97,14 @@ class Answerer:
         """Examples whose inputs are made already -> a prediction of each; `decoding`: further arguments of `Task.decode`."""
         return self.task.decode(self.outputs(features, batch_size), features, examples, self.head, **decoding) if features else []
 
+    def pipeline_transform(self, given: str) -> str:
+        """How pipelines turn logits into scores: 'default' is that of `transformers`, which does not know a CrossEncoder's activation."""
+        if given != "default" or activation_name(self.backend.hf_config) is None:
+            return given
+        if self.backend.is_regression:
+            return "none"
+        return "sigmoid" if self.backend.is_multilabel or len(self.backend.labels) == 1 else "softmax"
+
     def with_options(self, **changes: Any) -> Answerer:
         """The same model with other options of its task."""
         task = with_options(self.task, {**self.task.options, **changes})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypedDict
 from electra.contracts import Example
 from electra.data.windows import chunks
 from electra.errors import UserError, did_you_mean
+from electra.tasks.text_tasks import longest_first
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
@@ -246,13 +247,7 @@ class Cut:
             raise UserError(f"{place}: max_length {self.max_length}; expected at least {3 if paired else 2}, for [CLS] and [SEP]")
         first, second = lengths
         if self.strategy == "longest_first":
-            if not paired:
-                return [capacity, 0]
-            shorter = min(first, second)
-            longer = shorter if shorter > capacity else max(shorter, capacity - shorter)
-            if shorter + longer > capacity:
-                shorter, longer = capacity // 2, capacity - capacity // 2
-            return [longer, shorter] if first > second else [shorter, longer]
+            return [*longest_first(first, second, capacity)] if paired else [capacity, 0]
         if self.strategy == "only_second" and not paired:
             raise UserError(f"{place}: truncation 'only_second' of a single text; expected a pair, or truncation=True")
         kept = capacity - (second if self.strategy == "only_first" else first)

@@ -145,9 +145,10 @@ class TextClassification(TextPipeline):
 
     def _answers(self, call: Call, chosen: ClassificationChoices) -> Iterator[Any]:
         model, labels = self.predictor.classifier(), self.predictor.backend.labels
+        transform = model.pipeline_transform(chosen.transform)
         for chunk in call.chunks(chosen.read, lambda row: len(row[0].text) + len(row[0].text_pair or "")):
             features = cut_features(model, chunk)
-            for prediction in model.answer_features([row[0] for row in chunk], features, call.batch_size, transform=chosen.transform):
+            for prediction in model.answer_features([row[0] for row in chunk], features, call.batch_size, transform=transform):
                 rows = label_records(prediction, labels, ranked=chosen.ranked)
                 yield rows[: chosen.top_k] if chosen.listed else rows[0]
 

@@ -128,7 +128,8 @@ class Classify(Operation):
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Every class of every text."""
         examples = [text.item for text in prepared]
-        predictions = predictor.classifier().answer_features(examples, joined(prepared), batch_size, transform=self.transform)
+        model = predictor.classifier()
+        predictions = model.answer_features(examples, joined(prepared), batch_size, transform=model.pipeline_transform(self.transform))
         return [label_records(prediction, predictor.backend.labels) for prediction in predictions]
 
 

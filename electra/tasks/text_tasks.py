@@ -38,11 +38,13 @@ def fit(
     """
     if len(first) + len(second or ()) + (2 if second is None else 3) <= max_length or how == "head":
         yield *tokenizer.wrap(first, second, max_length), 1
-    elif how == "longest-first" and second is not None:
-        kept_first, kept_second = longest_first(len(first), len(second), max_length - 3)
-        yield *tokenizer.wrap(first[:kept_first], second[:kept_second]), 1
     elif how == "longest-first":
-        yield *tokenizer.wrap(first, None, max_length), 1
+        kept_first, kept_second = (max_length - 2, 0) if second is None else longest_first(len(first), len(second), max_length - 3)
+        parts = [
+            part[len(part) - min(kept, len(part)) :] if tokenizer.truncate_left else part[:kept]
+            for part, kept in ((first, kept_first), (second or (), kept_second))
+        ]
+        yield *tokenizer.wrap(parts[0], None if second is None else parts[1]), 1
     elif how != "windows":
         kept_first, kept_second = kept_lengths(len(first), None if second is None else len(second), max_length)
         yield *tokenizer.wrap(shorten(first, kept_first, how), None if second is None else shorten(second, kept_second, how)), 1

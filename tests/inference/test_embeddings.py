@@ -21,6 +21,7 @@ from electra.cli import main
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
 from electra.inference.embeddings import ACTIVATIONS, SentenceModules, save_modules
+from electra.inference.pipelines import pipeline
 from electra.inference.predictor import load
 from electra.inference.replaced_tokens import EncodedText
 
@@ -432,6 +433,11 @@ def saved_cross_encoder(folder: Path) -> None:
     CrossEncoder(str(checkpoints()["regression"]), activation_fn=torch.nn.Identity(), max_length=20).save(str(folder))
 
 
+def left_cross_encoder(folder: Path) -> None:
+    cross_encoder(folder, sentence_transformers={"activation_fn": IDENTITY})
+    edit(folder / "tokenizer_config.json", truncation_side="left")
+
+
 IDENTITY = "torch.nn.modules.linear.Identity"
 PAIRS = [("the chef", "she cooked the meal"), ("good " * 40, "a film"), ("a film", "bad " * 50), ("it", "it"), ("the old " * 20, "a film " * 21)]
 crossed = partial(exact, where="predict")
@@ -449,6 +455,7 @@ crossed = partial(exact, where="predict")
         ),
         crossed(partial(cross_encoder, sentence_transformers={"version": "4.0.0"}), form="CrossEncoder: no activation_fn"),
         crossed(partial(cross_encoder, sbert_ce_default_activation_function=IDENTITY), form="CrossEncoder: sbert_ce_default_activation_function"),
+        crossed(left_cross_encoder, form="CrossEncoder: truncation_side left"),
         crossed(saved_cross_encoder, form="CrossEncoder saved by sentence-transformers 6: activation_fn, max_length"),
     ],
 )
@@ -460,6 +467,17 @@ def test_scores_equal_the_cross_encoders(make: Make, tmp_path: Path) -> None:
     model = load(folder, batch_size=2)
     np.testing.assert_allclose([answer.label for answer in model.predict(PAIRS)], wanted, atol=1e-5)
     assert model.spec.truncate == "longest-first"
+
+
+@conforms(form="text-classification of a CrossEncoder", where="pipeline", outcome="exact", section="clients")
+def test_pipelines_do_not_know_the_activation_as_in_transformers(tmp_path: Path) -> None:
+    import transformers
+
+    cross_encoder(tmp_path / "m", sentence_transformers={"activation_fn": IDENTITY})
+    pairs = [{"text": first, "text_pair": second} for first, second in PAIRS[:1]]
+    wanted = transformers.pipeline("text-classification", str(tmp_path / "m"))(pairs)
+    found = pipeline("text-classification", tmp_path / "m")(pairs)
+    assert [row["score"] for row in found] == pytest.approx([row["score"] for row in wanted], abs=1e-5)
 
 
 @conforms(form="CrossEncoder with several labels: the label", where="predict", outcome="exact", section="clients")
