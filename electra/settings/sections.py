@@ -39,7 +39,7 @@ class ColumnSettings(Settings):
     label_separator: str = flag("|", advanced=True)
     """Separator between several labels of one text (task 'own'); a JSON list also works."""
     word_column: str | None = flag(None, advanced=True)
-    """Tagging: column of the words: a number from 1, 'last', or a jsonl field; default: the first, or 'words' or 'tokens'."""
+    """Tagging: column of the words: a number from 1, 'last', or a name; default: the first, or 'words' or 'tokens'."""
     tag_column: str | None = flag(None, advanced=True)
     """Tagging: column of the tags; default: the last, or 'tags', 'ner_tags', ..."""
     tag_names: tuple[str, ...] = flag((), advanced=True)

@@ -83,7 +83,7 @@ def resolve_metric(task: Task, head: Head) -> Task:
 
 
 def split_file(data: Path, split: str, suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """A file itself, or the one file SPLIT.csv (or with another of the suffixes) of a folder.
+    """A file itself, or the one file SPLIT.csv (or with another of the suffixes) of a folder; dev may be named validation, valid or val.
 
     Raises:
         UserError: none, or more than one.
@@ -91,9 +91,9 @@ def split_file(data: Path, split: str, suffixes: Sequence[str] = SUFFIXES) -> Pa
     atomic.existing_path(data, "data")
     if data.is_file() or is_saved(data):
         return data
-    if is_saved(data / split):
-        return data / split
-    found = [path for suffix in suffixes if (path := data / f"{split}{suffix}").exists()]
+    names = (split, "validation", "valid", "val") if split == "dev" else (split,)
+    found = [path for name in names if is_saved(path := data / name)]
+    found += [path for name in names for suffix in suffixes if (path := data / f"{name}{suffix}").exists()]
     if len(found) != 1:
         several = f"{len(found)} files {', '.join(path.name for path in found)}"
         none = f"no file {split}{', '.join(suffixes[:-1])} or {suffixes[-1]}"

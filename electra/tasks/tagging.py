@@ -241,7 +241,7 @@ def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -
 
     return Task(
         name="tagging",
-        description="your own words and tags, in columns or jsonl",
+        description="your own words and tags, in columns, jsonl, json, parquet or a saved data set",
         read=read,
         featurize=featurize_words,
         head=find_tags,

@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from conformance import case
 
 from electra.contracts import Example, Head, Prediction
 from electra.errors import UserError
@@ -164,7 +165,13 @@ def test_without_a_scheme_or_a_path_each_word_gets_its_best_tag() -> None:
     assert best_path(np.array([[0.0, 1.0]]), scheme_rules(("I-X", "E-X"))) == [1], "no sequence of these alone is allowed"
 
 
-@pytest.mark.parametrize("letters", ["BIO", "IO", "BIOES", "BIOLU"])
+@pytest.mark.parametrize(
+    "letters",
+    [
+        case(letters, form=f"sequences of {letters} that no scheme allows", where="evaluate", outcome="exact", section="tables")
+        for letters in ("BIO", "IO", "BIOES", "BIOLU")
+    ],
+)
 def test_scores_equal_seqeval_itself(letters: str) -> None:
     """The package, in its default mode, on random tags that obey no scheme."""
     seqeval = pytest.importorskip("seqeval.metrics")
@@ -195,8 +202,11 @@ ROWS = {
 FORMS = {"letter first": lambda tag: tag, "letter last": lambda tag: "-".join(reversed(tag.split("-", 1)))}
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("scheme", ROWS)
+def tag_form(scheme: str, form: str) -> object:
+    return case(scheme, form, form=f"{scheme} tags, {form}", where=("finetune", "evaluate"), outcome="exact", section="tables")
+
+
+@pytest.mark.parametrize(("scheme", "form"), [tag_form(scheme, form) for scheme in ROWS for form in FORMS])
 def test_the_scheme_is_found_and_spans_are_those_of_seqeval(scheme: str, form: str) -> None:
     """seqeval's default mode knows the letters of BIOES only."""
     get_entities = pytest.importorskip("seqeval.metrics.sequence_labeling").get_entities
@@ -219,6 +229,29 @@ def test_constrained_decoding_leaves_valid_tags_as_they_are(scheme: str) -> None
     for row in rows:
         logits = np.where(np.array([[label == tag for label in labels] for tag in row]), 5.0, 0.0)
         assert [labels[index] for index in best_path(logits, rules)] == row
+
+
+STRICT = {"BIO2": "IOB2", "IOB1": "IOB1", "IO": "IOB1", "BIOES": "IOBES", "BILOU": "BILOU"}
+
+
+@pytest.mark.parametrize(
+    "scheme", [case(name, form=f"{name} tags, seqeval's strict mode", where="evaluate", outcome="exact", section="tables") for name in STRICT]
+)
+def test_constrained_scores_equal_seqevals_strict_mode(scheme: str) -> None:
+    """What --constrained answers is valid in the scheme of the training tags; there strict and default mode agree, and with ours."""
+    metrics, schemes = pytest.importorskip("seqeval.metrics"), pytest.importorskip("seqeval.scheme")
+    rows = [row.split() for row in ROWS[scheme]]
+    labels = sorted({tag for row in rows for tag in row})
+    rules = scheme_rules(labels, find_scheme(rows))
+    rng = np.random.default_rng(7)
+    gold, predicted = ([[labels[i] for i in best_path(rng.normal(size=(9, len(labels))), rules)] for _ in range(30)] for _ in range(2))
+    found = span_scores(gold, predicted)
+    for options in ({"mode": "strict", "scheme": getattr(schemes, STRICT[scheme])}, {}):
+        if scheme == "BILOU" and not options:
+            continue  # seqeval's default mode does not know L and U
+        for name in ("precision", "recall", "f1"):
+            assert found[name] == pytest.approx(getattr(metrics, f"{name}_score")(gold, predicted, zero_division=0, **options))
+    assert 0 < found["f1"] < 1
 
 
 def test_constrained_decoding_of_iob1_changes_what_iob1_does_not_allow() -> None:

@@ -6,9 +6,11 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conformance import case, conforms
 from tiny_models import checkpoints
 
 from electra.cli import main
@@ -37,12 +39,42 @@ FILES = {
     "1.1\tnone\tnone\tVERB\t_\t_\t_\t_\t_\t_\n2\tleft\tleave\tO\tX\t_\t0\tb\t_\t_\n\n# sent_id = 2\n1\tLondon\tl\tB-LOC\tX\t_\t0\ta\t_\t_\n\n",
     "comment-rows.tsv": "#\thttp://example.org/1\t[2009-10-17]\textra\nAda\tB-PER\nleft\tO\n\n#\thttp://example.org/2\t[2009]\textra\nLondon\tB-LOC\n",
     "old-mac.txt": "Ada B-PER\rleft O\r\rLondon B-LOC\r",
+    "header.tsv": "Word\tPOS\tTag\nAda\tNNP\tB-PER\nleft\tVBD\tO\n\nLondon\tNNP\tB-LOC\n",
+    "plus.conllup": "# global.columns = ID FORM UPOS\n# sent_id = 1\n1-2\tAdaleft\t_\n1\tAda\tB-PER\n2\tleft\tO\n\n1\tLondon\tB-LOC\n",
+    "mixed-ends.txt": "Ada B-PER\r\nleft O\n\rLondon B-LOC\r",
+    "converted-twice.txt": "Ada B-PER\r\r\nleft O\r\r\n\r\r\nLondon B-LOC\r\r\n",
+    "spaces.txt": "Ada   B-PER\nleft \t O \n   \nLondon  B-LOC\n",
+    "documents.txt": "-DOCSTART- O\n\nAda B-PER\nleft O\n\n\n-DOCSTART- O\n\nLondon B-LOC\n",
+    "no-break-space.tsv": "Ada\tB-PER\nleft\tO\n\u00a0\nLondon\tB-LOC\n",
+    "list.json": '[{"words": ["Ada", "left"], "tags": ["B-PER", "O"]}, {"words": ["London"], "tags": ["B-LOC"]}]',
     "words.jsonl": '{"words": ["Ada", "left"], "tags": ["B-PER", "O"]}\n\n{"words": ["London"], "tags": ["B-LOC"]}\n',
     "tokens.jsonl": '{"tokens": ["Ada", "left"], "ner_tags": ["B-PER", "O"], "id": 3}\n{"tokens": ["London"], "ner_tags": ["B-LOC"]}\n',
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+FORMS = {
+    "conll2000.txt": "CoNLL-2000's columns",
+    "conll2003.txt": "CoNLL-2003's columns with -DOCSTART-",
+    "windows.conll": "tag columns with a byte-order mark and CR LF",
+    "tabs.tsv": "tag columns with comments (# sent_id)",
+    "universal.conllu": "CoNLL-U with ranges and empty nodes",
+    "comment-rows.tsv": "GermEval's comment rows (#)",
+    "old-mac.txt": "tag columns with lines ended by CR",
+    "header.tsv": "tag columns below a header",
+    "plus.conllup": "CoNLL-U Plus (# global.columns)",
+    "mixed-ends.txt": "tag columns with mixed ends of lines",
+    "converted-twice.txt": "tag columns with CR CR LF",
+    "spaces.txt": "tag columns with several blanks between them",
+    "documents.txt": "-DOCSTART- with fewer columns",
+    "no-break-space.tsv": "a no-break space alone between sentences",
+    "list.json": "tags in a .json list",
+    "words.jsonl": "tags in jsonl (words, tags)",
+    "tokens.jsonl": "tags in jsonl (tokens, ner_tags)",
+}
+EVERYWHERE = ("finetune", "evaluate")
+
+
+@pytest.mark.parametrize("name", [case(name, form=FORMS[name], where=EVERYWHERE, outcome="exact", section="tables") for name in FILES])
 def test_layouts_mean_the_same(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(FILES[name].encode())
     assert TASKS["tagging"].read(tmp_path / name, "train") == [
@@ -96,36 +128,178 @@ def test_folders_and_sentences_without_tags(tmp_path: Path) -> None:
         task.read(tmp_path, "dev")
 
 
+def wrong(content: str, columns: dict[str, object], message: str, form: str) -> object:
+    return case(content, columns, message, form=form, where=EVERYWHERE, outcome="refused", section="tables")
+
+
 @pytest.mark.parametrize(
     ("content", "columns", "message"),
     [
-        ("a X\nb\n", {}, r"line 2: 1 columns, the lines before have 2; correct the line"),
-        ("a X Y\n\nb X\n", {}, r"line 3: 2 columns, the lines before have 3"),
-        ("a\nb\n", {}, r"line 1: 1 column, expected a word and its tag"),
-        ("a X\n", {"tag": "3"}, r"line 1: no column '3' among 2; --tag-column is a number from 1 to 2, or 'last'"),
-        ("a X\n", {"word": "0"}, r"no column '0' among 2; --word-column"),
-        ("a X\n", {"word": "last"}, r"both taken from column 2"),
-        ("a\tX\nb\t\n", {}, r"line 2: the tag is empty"),
-        ("a\tX\n\tX\n", {}, r"line 2: the word is empty"),
-        ("-DOCSTART- O\n\n", {}, r"holds no words"),
-        ("", {}, r"is empty"),
-        ("Ada left\tB-PER O\n", {}, r"line 1: a whole sentence \(2 words and 2 tags\) in one line; give a word and its tag a line"),
-        ("Ada/B-PER left/O\n", {}, r"line 1: words and tags in one line, as 'Ada/B-PER'"),
-        ("a 7\n", {"names": ("O", "B-X")}, r"sentence 1: tag '7' is neither one of --tag-names nor a number from 0 to 1"),
-        ("a X\0\n", {}, r"binary"),
-        ('{"words": ["a", "b"], "tags": ["X"]}\n', {}, r"line 1: 2 words but 1 tags"),
-        ('{"word": ["a"], "tags": ["X"]}\n', {}, r"line 1: no field 'words' \(did you mean 'word'\?\); name it by --word-column"),
-        ('{"words": ["a"], "tag": ["X"]}\n', {}, r"no field 'tags' \(did you mean 'tag'\?\); name it by --tag-column"),
-        ('{"words": "a", "tags": ["X"]}\n', {}, r"field 'words' holds 'a', expected a list of texts"),
-        ('{"words": [null], "tags": ["X"]}\n', {}, r"expected a list of texts"),
-        ('{"words": ["a"]\n', {}, r"not valid JSON"),
+        wrong("a X\nb\n", {}, r"line 2: 1 columns, the lines before have 2; correct the line", "a word without its tag"),
+        wrong("a X Y\n\nb X\n", {}, r"line 3: 2 columns, the lines before have 3", "a line with fewer columns"),
+        wrong("a\nb\n", {}, r"line 1: 1 column, expected a word and its tag", "words without tags"),
+        wrong(
+            "a X\n",
+            {"tag": "3"},
+            r"line 1: no column '3' among 2; --tag-column is a number from 1 to 2, 'last', or a name in",
+            "a column that is not there",
+        ),
+        wrong("a X\n", {"word": "0"}, r"no column '0' among 2; --word-column", "column 0"),
+        wrong("word\ttag\na\tX\n", {"tag": "ner"}, r"line 2: no column 'ner' \(.*columns: word, tag\)", "a column's name that the header lacks"),
+        wrong("a X\n", {"word": "last"}, r"both taken from column 2", "words and tags from one column"),
+        wrong("a\tX\nb\t\n", {}, r"line 2: the tag is empty", "an empty tag"),
+        wrong("a\tX\n\tX\n", {}, r"line 2: the word is empty", "an empty word"),
+        wrong("-DOCSTART- O\n\n", {}, r"holds no words", "tag columns without words"),
+        wrong("", {}, r"is empty", "an empty file of tags"),
+        wrong(
+            "Ada left\tB-PER O\n",
+            {},
+            r"line 1: a whole sentence \(2 words and 2 tags\) in one line; give a word and its tag a line",
+            "a sentence and its tags in a line",
+        ),
+        wrong("Ada/B-PER left/O\n", {}, r"line 1: words and tags in one line, as 'Ada/B-PER'", "tagged text (word/TAG)"),
+        wrong("EU|NNP rejects|VBZ German|JJ call|NN\n", {}, r"line 1: words and tags in one line, as 'EU\|NNP'", "tagged text (word|TAG)"),
+        wrong("EU_NNP rejects_VBZ German_JJ call_NN\n", {}, r"line 1: words and tags in one line, as 'EU_NNP'", "tagged text (word_TAG)"),
+        wrong(
+            "1\ta\tO\tO\n2\tb\tO\tO\n3\tc\tB-X\tO\n",
+            {},
+            r"the first column counts the words .* --word-column 2 --tag-column 3",
+            "a first column that counts words (GermEval)",
+        ),
+        wrong("a (PER*\nb *)\nc *\n", {}, r"tags are brackets, as '\(PER\*' of CoNLL-2012", "tags as brackets (CoNLL-2012)"),
+        wrong(
+            "a 7\n",
+            {"names": ("O", "B-X")},
+            r"sentence 1: tag '7' is neither one of --tag-names nor a number from 0 to 1",
+            "a number beyond --tag-names",
+        ),
+        wrong("a X\0\n", {}, r"binary", "a binary file as tags"),
+        wrong('{"words": ["a", "b"], "tags": ["X"]}\n', {}, r"line 1: 2 words but 1 tags", "lists of unequal length"),
+        wrong('{"words": ["a", "b"], "tags": ["X", ""]}\n', {}, r"line 1: the tag of word 2 \('b'\) is empty", "an empty tag in a list"),
+        wrong('{"words": ["a", "b"], "tags": ["X", null]}\n', {}, r"line 1: the tag of word 2 \('b'\) is missing", "a null among tags"),
+        wrong(
+            '{"words": ["a", "b"], "tags": [3, -100]}\n',
+            {},
+            r"line 1: the tag of word 2 \('b'\) is missing \(-100\)",
+            "-100 among tags (tokenized data)",
+        ),
+        wrong('{"words": ["a"], "tags": [0.5]}\n', {}, r"line 1: column 'tags' holds the number 0\.5", "a fraction among tags"),
+        wrong('{"words": ["a"], "tags": [true]}\n', {}, r"line 1: column 'tags' holds \[True\], expected a list of texts", "booleans as tags"),
+        wrong('{"words": [["a"]], "tags": [["X"]]}\n', {}, r"expected a list of texts", "lists of lists as words"),
+        wrong('{"words": "[\'a\', \'b\']", "tags": "[0, 1]"}\n', {}, r"holds a list that is written as text", "lists that pandas wrote as text"),
+        wrong(
+            '{"word": ["a"], "tags": ["X"]}\n',
+            {},
+            r"line 1: no column 'words' \(did you mean 'word'\? columns: word, tags\); choose one by --word-column",
+            "words under another name",
+        ),
+        wrong(
+            '{"words": ["a"], "tag": ["X"]}\n',
+            {},
+            r"no column 'tags' \(did you mean 'tag'\? columns: words, tag\); choose one by --tag-column",
+            "tags under another name",
+        ),
+        wrong('{"words": "a", "tags": ["X"]}\n', {}, r"column 'words' holds 'a', expected a list of texts", "a text in place of a list"),
+        wrong('{"words": [null], "tags": ["X"]}\n', {}, r"line 1: word 1 has no value \(null\)", "a null among words"),
+        wrong('{"words": ["a"]\n', {}, r"not valid JSON", "tags in damaged jsonl"),
     ],
 )
-def test_wrong_files_are_named(content: str, columns: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_wrong_files_are_named(content: str, columns: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / ("a.jsonl" if content.startswith("{") else "a.txt")
     path.write_text(content)
     with pytest.raises(UserError, match=message):
         tagging_task(TagColumns(**columns)).read(path, "train")
+
+
+SENTENCES = {"tokens": [["Ada", "left"], ["London"]], "ner_tags": [["B-PER", "O"], ["B-LOC"]]}
+NUMBERED = {"tokens": SENTENCES["tokens"], "ner_tags": [[1, 0], [2]]}
+TAG_NAMES = ["O", "B-PER", "B-LOC"]
+
+
+def saved(kind: str, folder: Path) -> Path:
+    """The sentences as another library writes them."""
+    datasets, pandas = pytest.importorskip("datasets"), pytest.importorskip("pandas")
+    classes = datasets.List(datasets.ClassLabel(names=TAG_NAMES))
+    features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": classes})
+    path = folder / kind
+    if kind.startswith("numbers"):
+        pandas.DataFrame(NUMBERED).to_parquet(path)
+    elif kind.startswith("classes"):
+        numbered = datasets.Dataset.from_dict(NUMBERED, features=features)
+        {".parquet": numbered.to_parquet, ".arrow": lambda p: numbered.save_to_disk(str(p)), ".jsonl": numbered.to_json}[path.suffix](path)
+    elif kind.startswith("dict"):
+        datasets.DatasetDict({name: datasets.Dataset.from_dict(NUMBERED, features=features) for name in ("train", "validation")}).save_to_disk(
+            str(path)
+        )
+    elif kind.endswith(".feather"):
+        pandas.DataFrame(SENTENCES).to_feather(path)
+    elif kind.endswith(".parquet"):
+        pandas.DataFrame(SENTENCES).to_parquet(path)
+    elif kind.endswith(".arrow"):
+        datasets.Dataset.from_dict(SENTENCES).save_to_disk(str(path))
+    else:
+        pandas.DataFrame(SENTENCES).to_json(path, orient="records", lines=".jsonl" in kind, force_ascii=False)
+    return path
+
+
+def table(kind: str, form: str, **columns: object) -> object:
+    return case(kind, columns, form=form, where=EVERYWHERE, outcome="exact", section="tables")
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        table("texts.parquet", "tags in parquet of pandas"),
+        table("texts.feather", "tags in Feather of pandas"),
+        table("texts.jsonl", "tags in jsonl of pandas"),
+        table("texts.jsonl.gz", "tags in .jsonl.gz"),
+        table("texts.json", "tags in .json of pandas (a list of records)"),
+        table("texts.arrow", "tags in a folder of save_to_disk"),
+        table("classes.parquet", "integer tags with ClassLabel names, parquet"),
+        table("classes.arrow", "integer tags with ClassLabel names, save_to_disk"),
+        table("dict", "a DatasetDict of save_to_disk with train and validation"),
+        table("classes.jsonl", "integer tags without names (to_json) and --tag-names", names=tuple(TAG_NAMES)),
+        table("numbers.parquet", "integer tags in parquet and --tag-names", names=tuple(TAG_NAMES)),
+        table("classes-renamed.parquet", "--tag-names in place of ClassLabel names", names=("O", "B-X", "B-Y")),
+    ],
+)
+def test_tables_of_other_libraries(kind: str, columns: dict[str, Any], tmp_path: Path) -> None:
+    task, path = tagging_task(TagColumns(**columns)), saved(kind, tmp_path)
+    labels = [[columns["names"][i] for i in row] for row in NUMBERED["ner_tags"]] if columns else SENTENCES["ner_tags"]
+    for split in ("train", "dev") if kind == "dict" else ("train",):
+        examples = task.read(path, split)
+        assert [list(e.words or ()) for e in examples] == SENTENCES["tokens"]
+        assert [list(e.label or ()) for e in examples] == labels  # type: ignore[arg-type]
+
+
+@conforms(form="nested lists by dotted names (doc.words)", where=EVERYWHERE, outcome="exact", section="tables")
+def test_nested_fields_and_hidden_tags(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / "a.jsonl").write_text('{"doc": {"words": ["Ada"], "tags": [1.0]}}\n')
+    (example,) = tagging_task(TagColumns(word="doc.words", tag="doc.tags", names=("O", "B-PER"))).read(tmp_path / "a.jsonl", "train")
+    assert (example.words, example.label) == (("Ada",), ("B-PER",))
+    features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.ClassLabel(names=TAG_NAMES))})
+    datasets.Dataset.from_dict({"tokens": [["Ada"]], "ner_tags": [[-1]]}, features=features).to_parquet(tmp_path / "test.parquet")
+    (hidden,) = TASKS["tagging"].read(tmp_path / "test.parquet", "test")
+    assert hidden.label is None
+    with pytest.raises(UserError, match=r"the tag of word 1 \('Ada'\) is missing \(null or -1\)"):
+        TASKS["tagging"].read(tmp_path / "test.parquet", "dev")
+
+
+@conforms(form="a csv of words and tags", where=EVERYWHERE, outcome="refused", section="tables")
+def test_files_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Sentence #,Word,Tag\nSentence: 1,Ada,B-PER\n")
+    with pytest.raises(UserError, match=r"a\.csv: csv has no lists; give jsonl or parquet with lists"):
+        TASKS["tagging"].read(tmp_path / "a.csv", "train")
+    (tmp_path / "a.txt").write_text('{"tokens": ["a"], "tags": ["O"]}\n')
+    with pytest.raises(UserError, match=r"line 1: JSON in a file of columns; name it \.jsonl"):
+        TASKS["tagging"].read(tmp_path / "a.txt", "train")
+    (tmp_path / "b.txt").write_bytes("a O\n".encode("utf-16"))
+    with pytest.raises(UserError, match=r"b\.txt is UTF-16 text, expected UTF-8; convert it"):
+        TASKS["tagging"].read(tmp_path / "b.txt", "train")
+    (tmp_path / "universal.conllu").write_text("1\tAda\tada\tNOUN\tNNP\t_\t0\troot\t_\t_\n")
+    (example,) = tagging_task(TagColumns(tag="xpos")).read(tmp_path / "universal.conllu", "train")
+    assert (example.words, example.label) == (("Ada",), ("NNP",))
 
 
 def test_a_tag_that_training_never_showed(tiny_vocab: Path) -> None:
