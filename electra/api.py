@@ -532,7 +532,10 @@ def _task_of(sources: Sequence[str]) -> str:
         if is_artifact(place := located(source)):
             name = read_manifest(place).get("task")
         else:
-            name = json.loads((resolve.resolve(source) / "config.json").read_text(encoding="utf-8")).get("finetuning_task")
+            try:
+                name = json.loads((resolve.resolve(source) / "config.json").read_text(encoding="utf-8-sig")).get("finetuning_task")
+            except (OSError, ValueError, AttributeError) as error:
+                raise UserError(f"{source}: config.json cannot be read ({str(error)[:100]})") from None
         if isinstance(name, str) and name:
             found[source] = name
     if sources[0] not in found:

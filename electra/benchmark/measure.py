@@ -367,6 +367,8 @@ def measure_candidates(
         if task.name in ("own", "tagging") and not settings.labels:
             for one in measured:
                 one.use_names_in(examples)
+            if all(one.error is not None for one in measured):
+                return [_row(one, measured[0]) for one in measured]
             head = next((one.head for one in measured if one.error is None and one.head is not None), head)
         task, _ = resolved_task(task, settings, head)
         examples = _choose(examples, plan)

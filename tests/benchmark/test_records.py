@@ -61,7 +61,10 @@ def test_the_task_is_that_of_the_models(reviews: Path, tmp_path: Path, capsys: p
     for name, config in (("cola", {"finetuning_task": "cola"}), ("bare", {})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
     for models, message in (
+        ([str(tmp_path / "broken")], "broken: config.json cannot be read (Expecting"),
         ([MODEL, str(tmp_path / "cola")], f"fine-tuned on different tasks ({MODEL}: sst2, {tmp_path / 'cola'}: cola); give --task TASK"),
         ([str(tmp_path / "bare"), MODEL], "bare does not say which task it was fine-tuned on; give --task TASK"),
     ):
