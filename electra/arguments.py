@@ -10,7 +10,7 @@ from typing import Literal, TypedDict
 class VocabularyArguments(TypedDict, total=False):
     """Of `electra.train_vocabulary`."""
 
-    text_field: str
+    text: str
     documents: Literal["auto", "blank-line", "line", "file"]
     output: str | Path
     size: int | None
@@ -25,7 +25,7 @@ class VocabularyArguments(TypedDict, total=False):
 class PrepareArguments(TypedDict, total=False):
     """Of `electra.prepare`."""
 
-    text_field: str
+    text: str
     documents: Literal["auto", "blank-line", "line", "file"]
     tokenizer: str | Path
     output: str | Path
@@ -260,8 +260,6 @@ class BuildArguments(TypedDict, total=False):
     tag_column: str | None
     tag_names: str | Sequence[str]
     fold: str | None
-    text_field: str
-    pair_field: str
     target: str
     output: str | Path
     layout: Literal["artifact", "hub"]
