@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -132,15 +133,25 @@ def is_open(scope: Message) -> bool:
 
 
 def check_json(body: bytes) -> None:
-    """Check that a body is standard JSON: UTF-8, no NaN, no lone surrogates, limited nesting.
+    """Check that a body is standard JSON: UTF-8, no NaN, no lone surrogates, limited nesting; and that no object names a field twice.
 
     Raises:
-        RequestError: 400, it is not.
+        RequestError: 400, it is not JSON; 422, a field is given twice.
     """
     try:
         from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise RequestError(400, f"the body is not valid JSON: {str(error)[:120]}", "json") from None
+    json.loads(body, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RequestError(422, f"field {twice[:40]!r} is given twice; leave one out", "question")
+    return found
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

@@ -18,7 +18,7 @@ from electra.inference.call_forms import Cut
 from electra.inference.masked_lm import encode_marked, mask_records
 from electra.inference.pipelines import QuestionAnswering
 from electra.inference.replaced_tokens import EncodedText, detection_records, encoded
-from electra.inference.text_io import Text, as_example
+from electra.inference.text_io import Text
 from electra.inference.token_classification import (
     AggregationStrategy,
     TaggingUnits,
@@ -114,16 +114,15 @@ class Classify(Operation):
     """Whether a longer text is refused."""
 
     def prepare(self, predictor: Predictor, item: Text, max_tokens: int) -> PreparedText:
-        """A pair that is read in windows has every window of one text with every window of the other."""
-        example = as_example(item)
-        features = self._features(predictor.classifier(), example, max_tokens // SHORTEST_WINDOW + 1)
-        return PreparedText(example, _cost(features, 3 if example.text_pair else 2), features)
-
-    def _features(self, model: Answerer, example: Example, most: int) -> list[Features]:
+        """A pair that is read in windows has every window of one text with every window of the other; an empty text is a second text, too."""
+        model, example = predictor.classifier(), Example(id="", text=item.text, text_pair=item.pair)
+        texts = [item.text] if item.pair is None else [item.text, item.pair]
         if self.whole:
-            texts = [example.text] if example.text_pair is None else [example.text, example.text_pair]
             check_length(1 + sum(len(ids) + 1 for ids in model.tokenizer.encode(texts)), model.spec.max_length)
-        return model.featurize([example], most) if self.cut is None else cut_features(model, [(example, self.cut, "`inputs`")])
+        cut = Cut("longest_first", model.spec.max_length) if self.cut is None and item.pair == "" else self.cut
+        most = max_tokens // SHORTEST_WINDOW + 1
+        features = cut_features(model, [(example, cut, "`inputs`")]) if cut else model.featurize([example], most)
+        return PreparedText(example, _cost(features, 1 + len(texts)), features)
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Every class of every text."""
@@ -142,17 +141,10 @@ class Rerank(Classify):
     transform: Transform = "sigmoid"
 
     def prepare(self, predictor: Predictor, item: Text, max_tokens: int) -> PreparedText:
-        """An empty text is a second text all the same."""
+        """One output only."""
         if len(predictor.backend.labels) > 1:
             raise UserError(f"{predictor.name} is not a re-ranker (it has {len(predictor.backend.labels)} classes); use /predict")
-        example = Example(id="", text=item.text, text_pair=item.pair)
-        features = self._features(predictor.classifier(), example, max_tokens // SHORTEST_WINDOW + 1)
-        return PreparedText(example, _cost(features, 3), features)
-
-    def _features(self, model: Answerer, example: Example, most: int) -> list[Features]:
-        if not example.text_pair and self.cut is None:
-            return cut_features(model, [(example, Cut("longest_first", model.spec.max_length), "`texts`")])
-        return super()._features(model, example, most)
+        return super().prepare(predictor, item, max_tokens)
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """A number for every text."""
@@ -305,7 +297,7 @@ class Embed(TokensOperation):
 
     def prepare(self, predictor: Predictor, item: str | TokenIds, max_tokens: int) -> PreparedText:
         """The text's tokens; more dimensions than there are cannot be given."""
-        size = predictor.modules.width(predictor.backend.hidden_size)
+        size = predictor.modules.width(predictor.backend.hidden_size, self.dimensions and 2**31)
         if self.dimensions is not None and self.dimensions > size:
             raise UserError(f"`dimensions` {self.dimensions}: the vectors of {predictor.name} have {size}; give at most that")
         text = super().prepare(predictor, item, max_tokens)

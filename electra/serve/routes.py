@@ -276,7 +276,7 @@ hf_router = APIRouter(tags=["Hugging Face"], responses=ERROR_RESPONSES)
 async def text_classification(body: schemas.TextClassificationRequest, request: Request) -> Response:
     """The classes of each text with their scores, the best first: a list for each text, also for one."""
     given = body.parameters
-    items = [Text(part.text, part.text_pair) if isinstance(part, schemas.Pair) else Text(part) for part in several(body.inputs)]
+    items = [Text(part.text, part.text_pair or None) if isinstance(part, schemas.Pair) else Text(part) for part in several(body.inputs)]
     named = {"truncation": given.truncation, "max_length": given.max_length}
     if any(value is not None for value in named.values()):
         if given.truncate is not None:

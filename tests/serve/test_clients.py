@@ -256,6 +256,15 @@ def test_rerank(served: Served, texts: list[str], more: dict[str, Any], side: st
         assert [row.get("text") for row in found] == [texts[index] if more.get("return_text") else None for index in order]
 
 
+@conforms(form="/predict of a pair with an empty text", where="TEI", outcome="exact", section="clients")
+def test_an_empty_second_text(served: Served) -> None:
+    """`tokenizers` makes [CLS] a [SEP] [SEP] of it, the pipeline of `transformers` leaves it out."""
+    found = post(served, "/models/ranker/predict", inputs=[SHORT, ""], raw_scores=True)
+    assert found[0]["score"] == pytest.approx(logit(SHORT, ""), abs=1e-5)
+    (one,) = post(served, "/models/ranker", inputs={"text": SHORT, "text_pair": ""})
+    assert one == post(served, "/models/ranker", inputs=SHORT)[0] and one[0]["score"] != pytest.approx(found[0]["score"], abs=1e-5)
+
+
 @conforms(form="/rerank of equal texts", where="TEI", outcome="exact", section="clients")
 def test_of_equal_scores_the_later_comes_first(served: Served) -> None:
     assert [row["index"] for row in post(served, "/models/ranker/rerank", query="a", texts=[SHORT, SHORT])] == [1, 0]
@@ -458,6 +467,18 @@ def test_the_model_can_be_named(served: Served) -> None:
 )
 def test_what_text_embeddings_inference_would_not_answer(served: Served, path: str, body: Any, status: int, message: str) -> None:
     refused(call(served.url, path, body), status, message, openai=path.endswith("/embeddings"))
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        tei_refused(b'{"inputs": "a", "inputs": "b"}', "inputs", form="a field given twice"),
+        tei_refused(b'{"inputs": "a", "options": {"use_cache": true, "use_cache": false}}', "use_cache", form="a field of options given twice"),
+    ],
+)
+def test_no_field_is_given_twice(served: Served, body: bytes, field: str) -> None:
+    for path in ("/embed", "/", "/tokenize"):
+        refused(call(served.url, path, body=body), 422, f"field '{field}' is given twice")
 
 
 def refused(reply: Reply, status: int, message: str, *, openai: bool = False) -> None:
