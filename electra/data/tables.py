@@ -310,7 +310,17 @@ def json_line_rows(name: str, lines: Iterable[tuple[int, str]], *, whole: bool =
             raise UserError(f"{place}: not valid JSON ({str(error)[:100]}); one object a line is expected") from None
         if not isinstance(row, dict):
             raise UserError(f"{place}: expected a JSON object with named fields, got {line.strip()[:40]}; give one object a line")
+        if "\\ud" in line or "\\uD" in line:
+            _refuse_halves(row, place)
         yield number, row
+
+
+def _refuse_halves(row: Any, place: str) -> None:
+    """Check that the escapes of a JSON line are whole characters."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{place}: \\u{ord(error.object[error.start]):x} is half of a character, which no text holds; correct the row") from None
 
 
 def _json_list(name: str, text: str) -> Iterator[tuple[int, Row]]:
@@ -321,6 +331,7 @@ def _json_list(name: str, text: str) -> Iterator[tuple[int, Row]]:
     for index, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise UserError(f"{name}, item {index}: expected a JSON object with named fields, got {str(row)[:40]}")
+        _refuse_halves(row, f"{name}, item {index}")
         yield index, row
 
 
@@ -435,8 +446,10 @@ def text_cell(row: Mapping[str, Any], name: str, place: str, flag: str) -> str:
     value = cell(row, name, place, flag)
     if is_missing(value):
         raise UserError(f"{place}: column '{name}' has no value ({'null' if value is None else value}); fill it in, or remove the row")
-    if isinstance(value, (dict, list)):
-        raise UserError(f"{place}: column '{name}' holds {value!r:.60}, expected text; correct the row, or name a nested field: {name}.FIELD")
+    if isinstance(value, dict | list | bytes):
+        columns = isinstance(value, dict) and bool(value) and all(key.isdecimal() for key in value)
+        remedy = "write one object a row (pandas: orient='records')" if columns else f"correct the row, or name a nested field: {name}.FIELD"
+        raise UserError(f"{place}: column '{name}' holds {value!r:.60}, expected text; {remedy}")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -447,9 +460,7 @@ def string_cell(row: Mapping[str, Any], name: str, place: str, flag: str) -> str
         UserError: no such column, a missing value, or something else than a text.
     """
     value = cell(row, name, place, flag)
-    if isinstance(value, bool | int | float) and not is_missing(value):
-        raise UserError(
-            f"{place}: column '{name}' holds {value!r:.60} ({type(value).__name__}), not text; write it in quotes, or choose another by {flag}"
-        )
-    text_cell(row, name, place, flag)
-    return str(value)
+    if isinstance(value, str | dict | list) or is_missing(value):
+        return text_cell(row, name, place, flag)
+    kind = type(value).__name__
+    raise UserError(f"{place}: column '{name}' holds {value!r:.60} ({kind}), not text; write it as a string, or choose another column by {flag}")

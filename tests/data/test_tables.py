@@ -159,6 +159,9 @@ REFUSED = {
     "NaN in the text": ("a.jsonl", b'{"text": NaN, "label": "a"}\n', "column 'text' has no value (nan)"),
     "a number in the text": ("a.jsonl", b'{"text": 1984, "label": "a"}\n', "column 'text' holds 1984 (int), not text"),
     "an object in the text": ("a.jsonl", b'{"text": {"body": "x"}, "label": "a"}\n', "name a nested field: text.FIELD"),
+    "half of a character": ("a.jsonl", b'{"text": "a \\ud83d b", "label": "a"}\n', "line 1: \\ud83d is half of a character"),
+    "half of a character in a list": ("a.json", b'[{"text": "x", "label": "\\uDE00"}]', "item 1: \\ude00 is half of a character"),
+    "json of columns": ("a.json", b'{"text": {"0": "x"}, "label": {"0": "a"}}', "write one object a row (pandas: orient='records')"),
     "a field that a later row lacks": ("a.jsonl", b'{"text": "x", "label": "a"}\n{"txt": "y", "label": "a"}\n', "line 2: no column 'text'"),
     "a damaged parquet": ("a.parquet", b"PAR1....PAR1", "a.parquet is not a readable parquet file"),
     "a damaged arrow": ("a.arrow", b"ARROW1..", "a.arrow is not a readable arrow file"),
@@ -230,6 +233,14 @@ def test_nested_fields_and_values_of_json_pass_through(run: Any, tmp_path: Path)
     run(tmp_path / "a.jsonl", "--text", "review.body", "--output", tmp_path / "out.csv")
     (row,) = pandas.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False).to_dict("records")
     assert (json.loads(row["review"]), json.loads(row["tags"]), row["ok"], row["n"], row["none"]) == (*list(rows[0].values())[:2], "True", "1", "")
+
+
+@pytest.mark.parametrize("value", [b"the film", datetime.date(2020, 1, 1), decimal.Decimal("1.5"), True])
+def test_columns_that_hold_no_texts_are_refused(value: Any, run: Any, tmp_path: Path) -> None:
+    pandas.DataFrame({"text": [value], "label": ["a"]}).to_parquet(tmp_path / "a.parquet")
+    assert f"({type(value).__name__}), not text" in run(tmp_path / "a.parquet", code=2)
+    with pytest.raises(UserError, match="not text; write it as a string"):
+        own_task(Columns()).read(tmp_path / "a.parquet", "train")
 
 
 def frame_of(form: str) -> Any:
