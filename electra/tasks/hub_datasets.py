@@ -25,7 +25,7 @@ from electra.errors import UserError, require
 from electra.storage import atomic, remote
 from electra.tasks.clue import LAYOUTS
 from electra.tasks.conll_files import tagged_example
-from electra.tasks.squad_files import mrqa_answers, squad_example, usable
+from electra.tasks.squad_files import mrqa_answers, question_row, usable
 from electra.tasks.tagging import chunk_examples
 
 # ---- archives: SST-2.zip, tnews_public.zip, glue.tar.gz ----
@@ -165,11 +165,7 @@ def _clue_texts(name: str, rows: Rows, label: Label, split: str) -> list[Example
 def _questions(name: str, rows: Rows, label: Label, split: str, *, unanswerable: bool = False) -> list[Example]:
     """SQuAD: answers with text and first character."""
     counts: Counter[str] = Counter()
-    out = []
-    for row in rows:
-        answers = [{"text": text, "answer_start": at} for text, at in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)]
-        question = {"id": row["id"], "question": row["question"], "answers": answers, "is_impossible": unanswerable and not answers}
-        out.append(squad_example(question, _text(row, "context"), name, unanswerable, counts))
+    out = [question_row(row, name, unanswerable, counts) for row in rows]
     return usable(out, split, Path(name), counts)
 
 

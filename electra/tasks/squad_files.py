@@ -1,22 +1,22 @@
 """Files of questions -> examples: text is the question, text_pair its context, answers what people marked.
 
-SQuAD's json (1.1, 2.0, and what is laid out alike: CMRC 2018, XQuAD) and the json lines of MRQA 2019. Every answer's offset is checked
+SQuAD's json (1.1, 2.0, and what is laid out alike: CMRC 2018, XQuAD), the rows that `datasets` makes of it (jsonl, json, parquet, arrow, saved
+folders: id, question, context, answers {"text": [...], "answer_start": [...]}), and the json lines of MRQA 2019. Every answer's offset is checked
 against its context. One that is wrong is looked for in the text; where it is not there either, its start is -1: it still counts when
 answers are scored, and nothing is learned from it.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from electra.contracts import Answer, Example
-from electra.errors import UserError
+from electra.data.tables import SUFFIXES, is_missing, is_saved, read_rows, string_cell, table_format
+from electra.errors import UserError, did_you_mean
 from electra.storage import atomic
 from electra.tasks.question_metrics import normalize_answer
 from electra.tasks.text_tasks import read_text
@@ -33,32 +33,91 @@ def find_file(data: Path, names: Sequence[str], what: str) -> Path:
         UserError: none is there.
     """
     atomic.existing_path(data, f"the folder of {what}")
-    if data.is_file():
+    if data.is_file() or is_saved(data):
         return data
-    for name in names:
-        if (data / name).is_file():
-            return data / name
+    stems = list(dict.fromkeys(name.partition(".json")[0] for name in names))
+    stems += ["validation"] * ("dev" in stems)
+    tables = [data / f"{stem}{suffix}" for stem in stems for suffix in ("", *SUFFIXES)]
+    for path in (*(data / name for name in names), *tables):
+        if path.is_file() or is_saved(path):
+            return path
     raise UserError(f"{data} holds none of {', '.join(names[:6])}; give the folder of {what}, or files by --train FILE --dev FILE")
 
 
 def read_squad(path: Path, split: str, *, unanswerable: bool = False) -> list[Example]:
-    """A SQuAD json -> examples in the file's order. In 'train' those whose answer cannot be found are left out and counted on standard error.
+    """SQuAD's json, or a table of questions -> examples in the file's order. In 'train' those whose answer cannot be found are left out and counted.
 
     Raises:
         UserError: no such layout, no question, or questions without answer where `unanswerable` does not allow them.
     """
-    try:
-        content = json.loads(read_text(path, "the file of questions"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({str(error)[:100]}); give a file in SQuAD's layout") from None
     counts: Counter[str] = Counter()
     examples = []
-    for article_number, article in enumerate(_list(content, "data", str(path))):
-        for number, paragraph in enumerate(_list(article, "paragraphs", f"{path}, article {article_number}")):
-            place = f"{path}, article {article_number}, paragraph {number}"
-            for question in _list(paragraph, "qas", place):
-                examples.append(squad_example(question, _text(paragraph, "context", place), place, unanswerable, counts))
+    for place, part in _parts(path):
+        if "paragraphs" not in part and "qas" not in part:
+            examples.append(question_row(part, place, unanswerable, counts))
+            continue
+        for number, paragraph in enumerate(_list(part, "paragraphs", place) if "paragraphs" in part else [part]):
+            within = f"{place}, paragraph {number}" if "paragraphs" in part else place
+            for question in _list(paragraph, "qas", within):
+                examples.append(squad_example(question, _text(paragraph, "context", within), within, unanswerable, counts))
     return usable(examples, split, path, counts)
+
+
+def _parts(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(place, article, paragraph or question) of a file."""
+    atomic.existing_path(path, "the file of questions")
+    kind = table_format(path)
+    if kind not in (None, "json"):
+        yield from ((f"{path}, line {number}", row) for number, row in read_rows(path, "the file of questions", ("question", "context")))
+        return
+    text = read_text(path, "the file of questions")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if str(error).startswith("Extra data") and text.lstrip().startswith("{"):
+            yield from ((f"{path}, line {number}", row) for number, row in read_rows(path, "the file of questions", kind="jsonl"))
+            return
+        raise UserError(f"{path} is not valid JSON ({str(error)[:100]}); give a file in SQuAD's layout") from None
+    articles = iter(content) if isinstance(content, list) and content else _list(content, "data", str(path))
+    for number, article in enumerate(articles):
+        place = f"{path}, article {number}"
+        if not isinstance(article, Mapping):
+            raise UserError(f"{place}: {str(article)[:40]} is no object; is this a file of questions in the layout of the task?")
+        yield place if "paragraphs" in article else f"{path}, item {number + 1}", article
+
+
+def question_row(row: Mapping[str, Any], place: str, unanswerable: bool, counts: Counter[str]) -> Example:
+    """A row of a table, as `datasets` has SQuAD -> Example; `counts` are those of `locate`.
+
+    Raises:
+        UserError: a column is missing, answers of another form, or none where `unanswerable` does not allow that.
+    """
+    for name in ("question", "context"):
+        if name not in row:
+            listed = f"{did_you_mean(name, row)} columns: {', '.join(map(str, row))[:200]}"
+            raise UserError(f"{place}: no column '{name}' ({listed}); a table of questions has id, question, context and answers: rename it")
+    question: dict[str, Any] = {name: string_cell(row, name, place, "name") for name in ("question", "context")}
+    question["id"] = row.get("id") if row.get("id") is not None else place
+    if "answers" in row:
+        question["answers"] = _row_answers(row["answers"], place)
+        given = row.get("is_impossible")
+        question["is_impossible"] = not question["answers"] and unanswerable if given is None else given
+    return squad_example(question, question["context"], place, unanswerable, counts)
+
+
+def _row_answers(value: Any, place: str) -> list[dict[str, Any]]:
+    """{"text": [...], "answer_start": [...]}, or a list of {"text", "answer_start"} -> the latter."""
+    if isinstance(value, str):
+        raise UserError(f"{place}: column 'answers' holds a list that is written as text ({value[:40]}); save the table as jsonl or parquet")
+    texts, starts = (value.get("text"), value.get("answer_start")) if isinstance(value, Mapping) else (None, None)
+    if isinstance(texts, list) and isinstance(starts, list):
+        if len(texts) != len(starts):
+            raise UserError(f"{place}: {len(texts)} answers but {len(starts)} numbers in answer_start; give one for each")
+        return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    if isinstance(value, list) and all(isinstance(answer, Mapping) for answer in value):
+        return [dict(answer) for answer in value]
+    what = "no value" if is_missing(value) else f"{value!r:.60}"
+    raise UserError(f'{place}: column \'answers\' holds {what}, expected {{"text": [...], "answer_start": [...]}}; correct the row')
 
 
 def squad_example(question: Any, context: str, place: str, unanswerable: bool, counts: Counter[str]) -> Example:
@@ -95,7 +154,7 @@ def read_mrqa(path: Path, split: str) -> list[Example]:
     """
     counts: Counter[str] = Counter()
     examples = []
-    for number, line in enumerate(_plain_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, "the file of questions").split("\n"), start=1):
         place = f"{path}, line {number}"
         if not line.strip():
             continue
@@ -186,18 +245,6 @@ def usable(examples: list[Example], split: str, path: Path, counts: Counter[str]
     if not kept:
         raise UserError(f"{path} has no questions" + (" with an answer in their contexts" if examples else "") + "; give a file with some")
     return kept
-
-
-def _plain_text(path: Path) -> str:
-    if path.suffix != ".gz":
-        return read_text(path, "the file of questions")
-    atomic.existing_path(path, "the file of questions")
-    try:
-        return gzip.decompress(path.read_bytes()).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is not a complete gzip file ({error}); fetch it again") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); convert it, or give another file") from None
 
 
 def _list(holder: Any, name: str, place: str) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance import case, conforms
 from question_sets import paragraphs, write_squad
 
 from electra.contracts import Answer, Example, Features, Head, SpanPrediction
@@ -124,8 +125,144 @@ def test_wrong_files_are_one_clear_line(content: str, message: str, tmp_path: Pa
 
 def test_a_damaged_gzip_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "dev.jsonl.gz").write_bytes(gzip.compress(b"{}" * 999)[:-9])
-    with pytest.raises(UserError, match="not a complete gzip file"):
+    with pytest.raises(UserError, match="is damaged"):
         find_task("triviaqa").read(tmp_path, "dev")
+
+
+# ---- tables of questions ----
+
+ROWS = {
+    "id": ["a", "b"],
+    "question": ["who ?", "where ?"],
+    "context": ["the chef cooked", "by the river"],
+    "answers": [{"text": ["the chef", "chef"], "answer_start": [0, 4]}, {"text": ["the river"], "answer_start": [3]}],
+}
+EVERYWHERE = ("finetune", "evaluate")
+
+
+def squad_table(name: str, folder: Path, rows: dict[str, list[Any]]) -> Path:
+    """The rows as another library writes them."""
+    datasets, pandas, path = pytest.importorskip("datasets"), pytest.importorskip("pandas"), folder / name
+    table = datasets.Dataset.from_dict(rows)
+    if name.endswith("parquet"):
+        table.to_parquet(path)
+    elif name == "saved":
+        table.save_to_disk(str(path))
+    elif name == "list.json":
+        pandas.DataFrame(rows).to_json(path, orient="records")
+    elif name.endswith(".csv"):
+        table.to_csv(path)
+    elif name == "run_qa.json":
+        path.write_text(json.dumps({"version": "2.0", "data": [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]}))
+    elif name == "paragraphs.jsonl":
+        qas = [
+            {"id": i, "question": q, "answers": [{"text": t, "answer_start": s} for t, s in zip(a["text"], a["answer_start"], strict=True)]}
+            for i, q, a in zip(rows["id"], rows["question"], rows["answers"], strict=True)
+        ]
+        path.write_text("".join(json.dumps({"context": c, "qas": [q]}) + "\n" for c, q in zip(rows["context"], qas, strict=True)))
+    else:
+        table.to_json(path)
+    return path
+
+
+def squad_form(name: str, form: str) -> object:
+    return case(name, form=form, where=EVERYWHERE, outcome="exact", section="tables")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        squad_form("rows.jsonl", "SQuAD of datasets as jsonl (answers.text, answers.answer_start)"),
+        squad_form("rows.json", "SQuAD of datasets as to_json writes it"),
+        squad_form("rows.parquet", "SQuAD of datasets as parquet"),
+        squad_form("saved", "SQuAD of datasets, save_to_disk"),
+        squad_form("list.json", "SQuAD rows in a .json list of pandas"),
+        squad_form("run_qa.json", "the flat json of transformers' run_qa.py"),
+        squad_form("paragraphs.jsonl", "SQuAD paragraphs, one a line"),
+    ],
+)
+def test_tables_of_questions(name: str, tmp_path: Path) -> None:
+    path = squad_table(name, tmp_path, ROWS)
+    expected = [
+        Example(id="a", text="who ?", text_pair="the chef cooked", answers=(Answer("the chef", 0), Answer("chef", 4))),
+        Example(id="b", text="where ?", text_pair="by the river", answers=(Answer("the river", 3),)),
+    ]
+    assert find_task("squad").read(path, "train") == expected
+    if name.startswith("rows"):
+        path.rename(tmp_path / f"validation{path.suffix}")
+        assert find_task("squad").read(tmp_path, "dev") == expected
+
+
+@conforms(form="SQuAD 2.0 of datasets: empty lists of answers", where=EVERYWHERE, outcome="exact", section="tables")
+def test_rows_without_an_answer(tmp_path: Path) -> None:
+    rows = ROWS | {"answers": [{"text": [], "answer_start": []}, ROWS["answers"][1]]}
+    path = squad_table("rows.parquet", tmp_path, rows)
+    assert [example.answers for example in find_task("squad2").read(path, "train")] == [(), (Answer("the river", 3),)]
+    with pytest.raises(UserError, match="question a has no answer; use the task squad2"):
+        find_task("squad").read(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        case(
+            "x.csv",
+            {},
+            r"line 2: column 'answers' holds a list that is written as text",
+            form="SQuAD of datasets as csv",
+            where=EVERYWHERE,
+            outcome="refused",
+            section="tables",
+        ),
+        case(
+            "rows.jsonl",
+            {"answers": [{"text": ["a", "b"], "answer_start": [0]}] * 2},
+            r"line 1: 2 answers but 1 numbers in answer_start",
+            form="answers and starts of unequal length",
+            where=EVERYWHERE,
+            outcome="refused",
+            section="tables",
+        ),
+        case(
+            "rows.jsonl",
+            {"answers": [None, None]},
+            r"line 1: column 'answers' holds no value",
+            form="null in place of answers",
+            where=EVERYWHERE,
+            outcome="refused",
+            section="tables",
+        ),
+        case(
+            "rows.jsonl",
+            {"answers": [["chef"], ["river"]]},
+            r"line 1: column 'answers' holds \['chef'\], expected \{\"text\"",
+            form="answers as plain texts",
+            where=EVERYWHERE,
+            outcome="refused",
+            section="tables",
+        ),
+        case(
+            "rows.parquet",
+            {"context": ["a", None]},
+            r"line 2: column 'context' has no value",
+            form="a null among contexts",
+            where=EVERYWHERE,
+            outcome="refused",
+            section="tables",
+        ),
+    ],
+)
+def test_wrong_tables_of_questions(name: str, changes: dict[str, list[Any]], message: str, tmp_path: Path) -> None:
+    path = squad_table(name, tmp_path, ROWS | changes)
+    with pytest.raises(UserError, match=message):
+        find_task("squad").read(path, "dev")
+
+
+@conforms(form="questions and contexts under other names", where=EVERYWHERE, outcome="refused", section="tables")
+def test_a_missing_column_of_questions_is_named(tmp_path: Path) -> None:
+    path = squad_table("rows.jsonl", tmp_path, {"id": ["a"], "query": ["who ?"], "context": ["c"]})
+    with pytest.raises(UserError, match=r"line 1: no column 'question' \(.*columns: id, query, context\); a table of questions has id, question"):
+        find_task("squad").read(path, "dev")
 
 
 # ---- features ----
