@@ -298,6 +298,23 @@ def targets_compared(old: list[str]) -> list[str]:
     return table(("", "accuracy", "agreement", "size", "one sentence, p50", "speed-up", "texts/s in batches of 32", "build"), rows)
 
 
+@maker("two-environments")
+def two_environments(old: list[str]) -> list[str]:
+    """A classifier and what was built from it, here and in another environment; rows that were measured."""
+    found, rows = record(BENCH + "2026-11-29-two-environments.json"), []
+    versions = {one["name"]: one["machine"]["versions"] for one in found["environments"]}
+    for row in found["rows"]:
+        if row["score"] is None:
+            continue
+        known = versions[row["environment"]]
+        where = ", ".join(f"{name} {known[name]}" for name in ("python", "torch", "onnxruntime") if name in known)
+        agreement = "" if row["agreement"] is None else f"{percent(row['agreement'], 2)}%"
+        difference = "" if row["largest_difference"] is None else f"{row['largest_difference']:.1g}"
+        sizes = f"{row['size_bytes'] / 1e6:.1f} MB", f"{row['peak_memory_bytes'] / 1e6:.0f} MB"
+        rows.append((f"`{row['name']}`", f"{row['environment']}: {where}", percent(row["score"], 2), agreement, difference, *sizes))
+    return table(("", "environment", "accuracy", "agreement", "max logit diff", "size", "memory"), rows, left=2)
+
+
 @maker("without-torch")
 def without_torch(old: list[str]) -> list[str]:
     """A checkpoint here and its artifacts in an environment without torch."""
