@@ -73,20 +73,20 @@ def open_bytes(file: str | Path) -> Iterator[BinaryIO]:
         raise UserError(what) from None
 
 
-def numbered_lines(file: str | Path, *, any_end: bool = False) -> Iterator[tuple[int, str]]:
+def numbered_lines(file: str | Path, *, any_end: bool = False, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
     """A file, or standard input ('-') -> (number from 1, line with its end), in constant memory.
 
     Lines end by "\\n"; in a file whose beginning has none, by "\\r" too, and with `any_end`, as csv has it, everywhere.
 
     Raises:
-        UserError: it cannot be read, is binary or not UTF-8, or a line is longer than 64 MB; the message has the line's number.
+        UserError: it cannot be read, is binary or not UTF-8, or a line has more than `longest` bytes; the message has the line's number.
     """
     name = named(file)
     with open_bytes(file) as stream:
-        for number, raw in enumerate(_raw_lines(stream, any_end), 1):
+        for number, raw in enumerate(_raw_lines(stream, any_end, longest), 1):
             place = f"{name}, line {number}"
-            if len(raw) > LONGEST_LINE:
-                raise UserError(f"{place} is longer than {LONGEST_LINE >> 20} MB; break the text into lines")
+            if len(raw) > longest:
+                raise UserError(f"{place} is longer than {longest >> 20} MB; break the text into lines")
             if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise UserError(f"{name} is UTF-16 text, expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
             if b"\0" in raw:
@@ -97,7 +97,7 @@ def numbered_lines(file: str | Path, *, any_end: bool = False) -> Iterator[tuple
                 raise UserError(f"{place}: byte {error.start + 1} (0x{raw[error.start]:02x}) is not UTF-8 text; convert the file first") from None
 
 
-def _raw_lines(stream: BinaryIO, any_end: bool) -> Iterator[bytes]:
+def _raw_lines(stream: BinaryIO, any_end: bool, longest: int) -> Iterator[bytes]:
     """Lines with their ends; one that grows beyond the longest is given as it is."""
     held: list[bytes] = []
     size, carriage = 0, None
@@ -117,7 +117,7 @@ def _raw_lines(stream: BinaryIO, any_end: bool) -> Iterator[bytes]:
             held, size = [], 0
         held += [last] if last else []
         size += len(last)
-        if size > LONGEST_LINE:
+        if size > longest:
             yield b"".join(held)
             return
     if held:
@@ -174,7 +174,8 @@ def read_rows(
     if kind is None or (Path(file).is_dir() and not is_saved(Path(file))):
         raise UserError(f"{named(file)}: expected a file ending in {', '.join(SUFFIXES)}")
     if kind in ("jsonl", "json"):
-        yield from json_line_rows(named(file), numbered_lines(file), whole=kind == "json")
+        whole = kind == "json"  # a list in one line may be the whole file
+        yield from json_line_rows(named(file), numbered_lines(file, longest=sys.maxsize if whole else LONGEST_LINE), whole=whole)
         return
     if kind == "csv":
         yield from _csv_rows(file, wanted)

@@ -77,7 +77,7 @@ class OutputSettings(Settings):
     """Output table."""
 
     output: Path | None = None
-    """File for the input's columns with the answers': .csv, .tsv, .jsonl, .json or .parquet; default: print lines."""
+    """File for the input's columns and the answers: .csv, .tsv, .jsonl, .json or .parquet; default: print lines."""
     format: Literal["auto", "input", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
     """Format of the output; 'input': that of the input, with its separator; 'auto': by the suffix of --output. Without --output the table is
     printed."""

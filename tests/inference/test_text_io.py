@@ -187,6 +187,20 @@ def test_lists_of_hypotheses_from_parquet(tmp_path: Path, run: Any) -> None:
     assert row["id"] == 1 and {item["text"] for item in row["nbest"]} == {"the chef cooked", "the chef eight"}
 
 
+@conforms(form="csv of unlabelled texts", where="finetune", outcome="exact", section="tables")
+def test_unlabelled_texts_from_a_table(table: Path, tmp_path: Path) -> None:
+    from electra.finetuning.distillation import read_unlabelled
+    from electra.inference.text_io import TextColumns
+
+    assert [example.text for example in read_unlabelled(table, TextColumns(text="review"), pairs=False)] == TEXTS
+    pairs = read_unlabelled(table, TextColumns(text="review", pair="id"), pairs=True)
+    assert [(example.text, example.text_pair) for example in pairs] == [(row["review"], row["id"]) for row in ROWS]
+    with pytest.raises(UserError, match="line 2: 1 texts, the task reads 2"):
+        read_unlabelled(table, TextColumns(text="review"), pairs=True)
+    with pytest.raises(UserError, match="line 2: 2 texts, the task reads 1"):
+        read_unlabelled(table, TextColumns(text="review", pair="id"), pairs=False)
+
+
 # ---- columns of the model's training ----
 
 
