@@ -293,8 +293,9 @@ class PlotSettings(Settings):
 class ServeSettings(InputSpecSettings):
     """Serve models over HTTP, with dynamic batching.
 
-    Routes of text-embeddings-inference (/predict, /embed, /health, /info, /metrics), of Hugging Face's inference API (POST /), and /detect,
-    /corrupt, /models. The first model answers at the root, each at /models/NAME. SIGTERM or Ctrl-C stops it after accepted requests are answered.
+    Routes of text-embeddings-inference (/predict, /rerank, /embed, /similarity, /tokenize, ...), of OpenAI's embeddings (/v1/embeddings), of
+    Hugging Face's inference API (POST /), and /detect, /corrupt, /models. The first model answers at the root, each at /models/NAME. SIGTERM or
+    Ctrl-C stops it after accepted requests are answered.
 
     Examples:
       electra serve
