@@ -139,7 +139,8 @@ class Tokenizer:
         rules = json.loads(self.backend.to_str())
         own = rules["normalizer"]
         parts = own["normalizers"] if (own or {}).get("type") == "Sequence" else [own] if own else []
-        if any(part["type"] == "Lowercase" for part in parts):
+        # BERT's own lower-casing gives every character what it gives a lower-cased one.
+        if any(part["type"] == "Lowercase" for part in parts) or ((own or {}).get("type") == "BertNormalizer" and own["lowercase"]):
             return self
         rules["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *parts]}
         return self.with_backend(tokenizers.Tokenizer.from_str(json.dumps(rules)))

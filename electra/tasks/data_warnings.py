@@ -322,8 +322,9 @@ def head_line(source: str, hf_config: Mapping[str, Any], head: Head) -> str:
 def describe(head: Head) -> str:
     """'classification into 2 classes (0, 1)', 'a number', 'a tag for each word, of 23', 'an answer span in a text'."""
     if head.transform != "default":
-        what = "a number from 0 to 1 (one output and no problem_type: a sigmoid)" if head.transform == "sigmoid" else ""
-        return what or f"{len(head.labels)} numbers, the name of the largest ({', '.join(head.labels[:SHOWN_LABELS])})"
+        form = " from 0 to 1 (by a sigmoid)" if head.transform == "sigmoid" else ""
+        shown = ", ".join(head.labels[:SHOWN_LABELS])
+        return f"{len(head.labels)} numbers{form}, the name of the largest ({shown})" if head.labels else f"a number{form}"
     names = ", ".join(head.labels[:SHOWN_LABELS]) + (", ..." if len(head.labels) > SHOWN_LABELS else "")
     return {
         "classification": f"classification into {len(head.labels)} classes ({names})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
 from electra.inference.embeddings import ACTIVATIONS, SentenceModules, save_modules
 from electra.inference.pipelines import pipeline
-from electra.inference.predictor import load
+from electra.inference.predictor import describe, load
 from electra.inference.replaced_tokens import EncodedText
 
 WIDTH = 32
@@ -207,6 +208,7 @@ EXACT = [
     exact(left, {}, form="truncation_side left"),
     exact(cased, {}, form="do_lower_case before a cased tokenizer, special tokens written out"),
     exact(of(MEAN, do_lower_case=False), {}, form="do_lower_case false next to an uncased tokenizer"),
+    exact(of(MEAN, do_lower_case=True), {}, form="do_lower_case before an uncased tokenizer"),
     exact(prompted(), {"prompt_name": "query"}, form="prompt_name"),
     exact(prompted(), {"prompt_name": "document"}, form="prompt_name document, which every model has"),
     exact(prompted(default_prompt_name="query"), {}, form="default_prompt_name"),
@@ -366,6 +368,14 @@ def test_windows_only_when_they_are_requested(tmp_path: Path) -> None:
     assert len(next(plain.token_vectors([text]))) > 24
 
 
+@pytest.mark.skipif("ELECTRA_SENTENCE_ENCODER" not in os.environ, reason="set ELECTRA_SENTENCE_ENCODER to a folder such as all-MiniLM-L6-v2's")
+def test_a_real_sentence_encoder() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder, texts = os.environ["ELECTRA_SENTENCE_ENCODER"], [*TEXTS, "word " * 600, "Zürich, 한국, U.S.A."]
+    np.testing.assert_allclose(load(folder).embed(texts), SentenceTransformer(folder, device="cpu").encode(texts), atol=1e-5)
+
+
 @conforms(form="similarity_fn_name: cosine, dot, euclidean, manhattan", where="sentence-transformers", outcome="exact", section="clients")
 def test_similarities_equal_the_librarys() -> None:
     from sentence_transformers.util import SimilarityFunction
@@ -466,7 +476,7 @@ def test_scores_equal_the_cross_encoders(make: Make, tmp_path: Path) -> None:
     wanted = CrossEncoder(str(folder), device="cpu").predict(PAIRS)
     model = load(folder, batch_size=2)
     np.testing.assert_allclose([answer.label for answer in model.predict(PAIRS)], wanted, atol=1e-5)
-    assert model.spec.truncate == "longest-first"
+    assert model.spec.truncate == "longest-first" and "head: a number" in describe(model)
 
 
 @conforms(form="text-classification of a CrossEncoder", where="pipeline", outcome="exact", section="clients")
