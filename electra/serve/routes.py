@@ -92,10 +92,10 @@ def cut_of(body: schemas.Truncation) -> End:
         RequestError: 422, an end without `truncate`.
     """
     if body.truncate is None:
-        if body.truncation_direction.lower() == "left":
+        if body.left:
             raise RequestError(422, "`truncation_direction` 'left' has an effect with `truncate` alone; set `truncate` to true", "question")
         return ""
-    return "none" if not body.truncate else "left" if body.truncation_direction.lower() == "left" else "right"
+    return "none" if not body.truncate else "left" if body.left else "right"
 
 
 def cutting(request: Request, body: schemas.Truncation) -> dict[str, Any]:
@@ -275,7 +275,7 @@ hf_router = APIRouter(tags=["Hugging Face"], responses=ERROR_RESPONSES)
 @hf_router.post("/pipeline/text-classification", response_model=list[list[schemas.ClassScore]], summary="Classify")
 async def text_classification(body: schemas.TextClassificationRequest, request: Request) -> Response:
     """The classes of each text with their scores, the best first: a list for each text, also for one."""
-    given = body.parameters
+    given = body.parameters or schemas.TextClassificationParameters()
     items = [Text(part.text, part.text_pair or None) if isinstance(part, schemas.Pair) else Text(part) for part in several(body.inputs)]
     named = {"truncation": given.truncation, "max_length": given.max_length}
     if any(value is not None for value in named.values()):
@@ -283,8 +283,7 @@ async def text_classification(body: schemas.TextClassificationRequest, request: 
             raise RequestError(422, "`truncate` and `truncation` (or `max_length`) say how a text is cut; leave one out", "question")
         predictor = model_of(request).predictor
         cut = read_cut("parameters", named, predictor.tokenizer.settings.max_length or predictor.limit)
-        left = True if given.truncation_direction.lower() == "left" else None
-        how: dict[str, Any] = {"cut": cut and replace(cut, left=left)}
+        how: dict[str, Any] = {"cut": cut and replace(cut, left=given.left or None)}
     else:
         how = cutting(request, given)
     answers = await ask(request, Classify(transform=given.function_to_apply or "default", **how), items)
@@ -294,7 +293,7 @@ async def text_classification(body: schemas.TextClassificationRequest, request: 
 @hf_router.post("/pipeline/token-classification", response_model=list[Any], summary="Find entities, or tag tokens")
 async def token_classification(body: schemas.TokenClassificationRequest, request: Request) -> Response:
     """The entities of a text, or its tokens with their tags; a list of these for a list of texts."""
-    given = body.parameters
+    given = body.parameters or schemas.TokenClassificationParameters()
     ignored = ("O",) if given.ignore_labels is None else tuple(given.ignore_labels)
     return await answered(request, Tag(given.aggregation_strategy or "simple", ignored, given.stride), body.inputs)
 
@@ -302,8 +301,8 @@ async def token_classification(body: schemas.TokenClassificationRequest, request
 @hf_router.post("/pipeline/question-answering", response_model=list[Any] | dict[str, Any], summary="Answer a question")
 async def question_answering(body: schemas.QuestionAnsweringRequest, request: Request) -> Response:
     """The part of the context that answers the question; with `top_k` above 1 a list of these; a list for a list of questions."""
-    given = body.parameters
-    operation = AnswerQuestion(**{**dict(given), "top_k": given.top_k or 1})
+    given = body.parameters or schemas.QuestionAnsweringParameters()
+    operation = AnswerQuestion(**{**dict(given), "top_k": given.top_k or 1, "align_to_words": bool(given.align_to_words)})
     answers = await ask(request, operation, [(part.question, part.context) for part in several(body.inputs)])
     return as_json(answers if isinstance(body.inputs, list) else answers[0])
 
@@ -311,7 +310,8 @@ async def question_answering(body: schemas.QuestionAnsweringRequest, request: Re
 @hf_router.post("/pipeline/fill-mask", response_model=list[Any], summary="Fill masks")
 async def fill_mask(body: schemas.FillMaskRequest, request: Request) -> Response:
     """The likeliest words for a text's mask, for each of them where it has several; a list of these for a list of texts."""
-    return await answered(request, Fill(top_k=body.parameters.top_k or 5, targets=tuple(body.parameters.targets or ())), body.inputs)
+    given = body.parameters or schemas.FillMaskParameters()
+    return await answered(request, Fill(top_k=given.top_k or 5, targets=tuple(given.targets or ())), body.inputs)
 
 
 @hf_router.post("/pipeline/feature-extraction", response_model=list[list[float]], summary="Vectors of texts")
@@ -328,8 +328,8 @@ def _joined(body: schemas.FeatureExtractionRequest) -> schemas.FeatureExtraction
     Raises:
         RequestError: 422, one that is in both places.
     """
-    inner = body.parameters.model_dump(exclude_unset=True) if body.parameters else {}
-    outer = body.model_dump(exclude_unset=True, exclude={"inputs", "parameters", "options"})
+    inner = body.parameters.model_dump(exclude_none=True, exclude_unset=True) if body.parameters else {}
+    outer = body.model_dump(exclude_none=True, exclude_unset=True, exclude={"inputs", "parameters", "options"})
     if twice := sorted(inner.keys() & outer.keys()):
         raise RequestError(422, f"`{twice[0]}` is given twice, next to `inputs` and in `parameters`; leave one out", "question")
     return schemas.FeatureExtractionParameters(**inner, **outer)
@@ -338,7 +338,8 @@ def _joined(body: schemas.FeatureExtractionRequest) -> schemas.FeatureExtraction
 @hf_router.post("/pipeline/replaced-token-detection", response_model=list[list[schemas.DetectedToken]], summary="Detect replaced tokens")
 async def replaced_token_detection(body: schemas.ReplacedTokensRequest, request: Request) -> Response:
     """Each token of each text with the probability that it was replaced."""
-    return as_json(await ask(request, Detect(threshold=body.parameters.threshold), as_list(body.inputs)))
+    given = body.parameters or schemas.ReplacedTokensParameters()
+    return as_json(await ask(request, Detect(threshold=given.threshold), as_list(body.inputs)))
 
 
 @hf_router.post("/pipeline/sentence-similarity", response_model=list[float], summary="Compare sentences")

@@ -72,9 +72,14 @@ class Truncation(Request):
     truncate: bool | None = Field(
         default=None, description="true: cut; false: refuse with 422; not given: as the model was trained, which may be in windows."
     )
-    truncation_direction: Literal["left", "right", "Left", "Right"] = Field(
+    truncation_direction: Literal["left", "right", "Left", "Right"] | None = Field(
         default="right", description="Which end `truncate` cuts off: with 'right' the beginning is kept."
     )
+
+    @property
+    def left(self) -> bool:
+        """Whether the beginning is cut off."""
+        return self.truncation_direction in ("left", "Left")
 
 
 class PredictRequest(Truncation):
@@ -254,7 +259,7 @@ class TextClassificationRequest(Request):
     inputs: Annotated[str | Pair | list[str | Pair], expected('a text, {"text": ..., "text_pair": ...}, or a list of these')] = Field(
         examples=["a gripping film", {"text": "a film", "text_pair": "it was good"}]
     )
-    parameters: TextClassificationParameters = TextClassificationParameters()
+    parameters: TextClassificationParameters | None = None
     options: Options | None = None
 
 
@@ -273,7 +278,7 @@ class TokenClassificationRequest(Request):
     """POST /pipeline/token-classification."""
 
     inputs: Texts = Field(examples=["Ada Lovelace lived in London."])
-    parameters: TokenClassificationParameters = TokenClassificationParameters()
+    parameters: TokenClassificationParameters | None = None
     options: Options | None = None
 
 
@@ -293,7 +298,7 @@ class QuestionAnsweringParameters(Request):
     max_question_len: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Tokens; a longer question is cut.")
     max_seq_len: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Tokens of a window, the question included.")
     doc_stride: Annotated[int, Field(ge=0, le=4096)] | None = Field(default=None, description="Tokens that a window shares with the next.")
-    align_to_words: bool = Field(default=False, description="Answers that begin and end with words.")
+    align_to_words: bool | None = Field(default=None, description="Answers that begin and end with words.")
 
 
 class QuestionAnsweringRequest(Request):
@@ -302,7 +307,7 @@ class QuestionAnsweringRequest(Request):
     inputs: Annotated[QuestionWithContext | list[QuestionWithContext], expected('{"question": text, "context": text}, or a list of these')] = Field(
         examples=[{"question": "Who cooked?", "context": "The chef cooked the meal."}]
     )
-    parameters: QuestionAnsweringParameters = QuestionAnsweringParameters()
+    parameters: QuestionAnsweringParameters | None = None
     options: Options | None = None
 
 
@@ -317,7 +322,7 @@ class FillMaskRequest(Request):
     """POST /pipeline/fill-mask."""
 
     inputs: Texts = Field(examples=["the chef [MASK] the meal"])
-    parameters: FillMaskParameters = FillMaskParameters()
+    parameters: FillMaskParameters | None = None
     options: Options | None = None
 
 
@@ -348,7 +353,7 @@ class ReplacedTokensRequest(Request):
     """POST /pipeline/replaced-token-detection."""
 
     inputs: Texts = Field(examples=["the chef ate the meal"])
-    parameters: ReplacedTokensParameters = ReplacedTokensParameters()
+    parameters: ReplacedTokensParameters | None = None
     options: Options | None = None
 
 

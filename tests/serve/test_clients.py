@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import functools
 import json
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -646,6 +647,40 @@ def test_feature_extraction(served: Served, text: Any, more: dict[str, Any], wan
     body = {"inputs": text, **one, "parameters": dict(pair for part in rest for pair in part.items())}
     np.testing.assert_allclose(post(served, "/pipeline/feature-extraction", **body), wanted(), atol=1e-5)
     np.testing.assert_allclose(asyncio.run(at(served, "discriminator", wait=True).feature_extraction(text, **more)), wanted(), atol=1e-5)
+
+
+TYPED: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "TextClassificationInput": ("classifier", lambda kind, _: kind(inputs=SHORT)),
+    "TokenClassificationInput": ("tagger", lambda kind, more: kind(inputs=SHORT, parameters=more.TokenClassificationParameters(stride=3))),
+    "QuestionAnsweringInput": (
+        "finder",
+        lambda kind, more: kind(
+            inputs=more.QuestionAnsweringInputData(question="who ?", context=SHORT), parameters=more.QuestionAnsweringParameters(top_k=2)
+        ),
+    ),
+    "FillMaskInput": ("masked", lambda kind, more: kind(inputs="the [MASK]", parameters=more.FillMaskParameters(top_k=2))),
+    "FeatureExtractionInput": ("discriminator", lambda kind, _: kind(inputs=[SHORT], normalize=True)),
+    "SentenceSimilarityInput": (
+        "discriminator",
+        lambda kind, more: kind(inputs=more.SentenceSimilarityInputData(source_sentence=SHORT, sentences=[OTHER])),
+    ),
+}
+"""Type of `huggingface_hub` -> a model, and how a request is made of it."""
+
+
+@pytest.mark.parametrize("name", [hub(name, form=f"{name} with its nulls") for name in TYPED])
+def test_the_hubs_types_of_requests(served: Served, name: str) -> None:
+    """As JSON they say null where the client's methods send nothing."""
+    from huggingface_hub.inference._generated import types
+
+    model, make = TYPED[name]
+    body = dataclasses.asdict(make(getattr(types, name), types))
+    assert None in [*body.values(), *(body.get("parameters") or {}).values()]
+
+    def without(value: Any) -> Any:
+        return {key: without(part) for key, part in value.items() if part is not None} if isinstance(value, dict) else value
+
+    assert post(served, f"/models/{model}", **body) == post(served, f"/models/{model}", **without(body))
 
 
 @conforms(form="sentence_similarity", where="InferenceClient", outcome="exact", section="clients")
