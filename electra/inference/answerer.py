@@ -251,6 +251,8 @@ class ClassificationChoices:
     pair: str | None
     """The second text of all."""
     tokenizer: Mapping[str, Any]
+    cut: Cut | None
+    """What the tokenizer's arguments say; None: as the model was trained."""
     limit: int
     """The tokenizer's `model_max_length`."""
 
@@ -265,7 +267,7 @@ class ClassificationChoices:
             if example.text_pair is not None or isinstance(item, Mapping):
                 raise UserError(f"{place}: text_pair is given twice, with the text and as an option; leave one out")
             example = Example(id="", text=example.text, text_pair=self.pair or None)
-        return example, read_cut(self.place, {**self.tokenizer, **own}, self.limit), place
+        return example, read_cut(self.place, {**self.tokenizer, **own}, self.limit) if own else self.cut, place
 
 
 def classification_choices(place: str, options: Mapping[str, Any], limit: int) -> ClassificationChoices:
@@ -278,7 +280,6 @@ def classification_choices(place: str, options: Mapping[str, Any], limit: int) -
     function, pair = options.get("function_to_apply"), options.get("text_pair")
     everything = options.get("return_all_scores") is not None and flag(place, "return_all_scores", options["return_all_scores"])
     top_k = options.get("top_k", None if everything else 1)
-    read_cut(place, options, limit)
     return ClassificationChoices(
         place=place,
         transform="default" if function is None else choice(place, "function_to_apply", function, ("default", "sigmoid", "softmax", "none")),
@@ -287,6 +288,7 @@ def classification_choices(place: str, options: Mapping[str, Any], limit: int) -
         ranked="top_k" in options or not everything,
         pair=None if pair is None else one_text(pair, f"{place}: text_pair"),
         tokenizer=options,
+        cut=read_cut(place, options, limit),
         limit=limit,
     )
 

@@ -346,7 +346,8 @@ class QuestionAnswering(TextPipeline):
     """Questions and contexts -> {"score", "start", "end", "answer"}, in the call forms of `transformers` 4 (version 5 has no such pipeline).
 
     `handle_impossible_answer`, `max_answer_len`, `max_seq_len`, `max_question_len` and the windows of long contexts are those that the model was
-    trained with (otherwise False, 30, 384, 64, and a window every 128 tokens); `doc_stride` is what a window shares with the next.
+    trained with (otherwise False, 30, 384, 64, and a window every 128 tokens); `doc_stride` is what a window shares with the next. Answers begin
+    and end with tokens, as in `electra predict`, unless `align_to_words` is True (the default of version 4).
     """
 
     task = "question-answering"
