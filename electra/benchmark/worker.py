@@ -150,12 +150,12 @@ def main(descriptor: int) -> None:
         connection.recv()
         connection.send(("failed", f"{type(error).__name__}: {error}"))
         return
-    serve(connection, opener, arguments, threads, cores)
+    with suppress(BrokenPipeError):  # the measuring process is gone
+        serve(connection, opener, arguments, threads, cores)
 
 
 def serve(connection: Connection, opener: Open, arguments: tuple[Any, ...], threads: int, cores: Sequence[int]) -> None:
     """Open a candidate and answer requests until the connection closes. Every answer is ('ok', value) or ('failed', one line)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     model: CandidateModel | None = None
@@ -241,7 +241,9 @@ class Worker:
         runs there, with that interpreter's packages after ours."""
         self._connection, theirs = multiprocessing.Pipe()
         self._timeout_seconds = timeout_seconds or TIMEOUT_SECONDS
-        code = f"import sys\nsys.path[:] = {_paths(python, own)}\nfrom electra.benchmark.worker import main\nmain({theirs.fileno()})"
+        # Ctrl-C is for the measuring process, which ends its workers.
+        code = "import signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        code += f"sys.path[:] = {_paths(python, own)}\nfrom electra.benchmark.worker import main\nmain({theirs.fileno()})"
         threads = dict.fromkeys(THREAD_VARIABLES, str(len(cores)))
         # Libraries read these when they are loaded. What they print must not be among the results.
         self._process = subprocess.Popen(

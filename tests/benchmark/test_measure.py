@@ -140,6 +140,13 @@ def test_one_that_hangs_is_given_up() -> None:
     worker.close()
 
 
+def test_an_end_while_it_works_leaves_no_word(capfd: pytest.CaptureFixture[str]) -> None:
+    worker = Worker(open_sleeper, (1.0, ""), environment.choose_cores(1))
+    worker._connection.send(("open",))
+    worker.close()
+    assert capfd.readouterr().err == ""
+
+
 def test_nothing_but_failures_is_still_a_table(reviews: Path, tmp_path: Path) -> None:
     candidate = CandidateSpec(name="closed", source="s", kind="k", opener=open_sleeper, arguments=(1.0, "never opens"))
     rows = measure_candidates([candidate], EvaluateSettings(model="", task="sst2", data=(str(reviews),)), MeasurementPlan(calls=10, threads=1))
