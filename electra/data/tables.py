@@ -38,7 +38,7 @@ MISSING = ("nan", "NaN", "NAN", "<NA>")
 """Cells that stand for no value, besides empty ones; None and NA may be the names of classes."""
 LONGEST_LINE = 64 << 20
 """Bytes; a longer line is no line of text, and a longer cell no cell."""
-BATCH_ROWS = 1024
+BATCH_ROWS = 256
 """Rows of parquet and arrow held at a time."""
 
 _HEADED = re.compile(r"\.(csv|tsv)\b", re.IGNORECASE)
@@ -136,7 +136,7 @@ def table_format(file: str | Path) -> str | None:
     path = Path(file)
     suffix = _suffix(path)
     if path.is_dir():
-        return "arrow" if is_saved(path) else None
+        return "arrow" if (path / "state.json").exists() and is_saved(path) else "parquet" if is_saved(path) else None
     if suffix in UNREADABLE:
         raise UserError(f"{file}: expected a file ending in {', '.join(SUFFIXES)}; it is {UNREADABLE[suffix]}")
     return FORMATS.get(suffix)
@@ -148,8 +148,21 @@ def _suffix(path: Path) -> str:
 
 
 def is_saved(path: Path) -> bool:
-    """Whether a folder is a data set that `datasets.Dataset.save_to_disk` wrote."""
-    return (path / "state.json").exists() and any(path.glob("*.arrow"))
+    """Whether a folder is one table: what `datasets.Dataset.save_to_disk` wrote, or NAME.parquet with parts, as Spark and pandas write it."""
+    return ((path / "state.json").exists() and any(path.glob("*.arrow"))) or (path.suffix == ".parquet" and any(path.rglob("*.parquet")))
+
+
+def parts(path: Path) -> list[Path]:
+    """The files of a table: of a folder those in it, by name.
+
+    Raises:
+        UserError: parts in sub-folders, whose names hold values of columns.
+    """
+    if not path.is_dir():
+        return [path]
+    if inner := next((each.name for each in sorted(path.iterdir()) if each.is_dir() and "=" in each.name), None):
+        raise UserError(f"{path} is partitioned by columns ({inner}); write one file")
+    return sorted(each for each in path.iterdir() if each.suffix in (".arrow", ".parquet"))
 
 
 def read_rows(
@@ -204,7 +217,8 @@ def rows_below_header(name: str | Path, lines: Iterator[tuple[int, list[str]]]) 
         raise UserError(f"{name}: two columns have the same name (columns: {', '.join(header)[:200]}); rename one")
     for line, fields in lines:
         if len(fields) != len(header):
-            raise UserError(f"{name}, line {line}: {len(fields)} columns, the header has {len(header)}; correct the row")
+            remedy = "correct the row" if len(header) > 1 else "correct the row, or put cells with a separator in quotes"
+            raise UserError(f"{name}, line {line}: {len(fields)} columns, the header has {len(header)}; {remedy}")
         yield line, dict(zip(header, fields, strict=True))
 
 
@@ -349,8 +363,7 @@ def _open_arrow(file: Path, kind: str) -> Any:
 def _arrow_rows(path: Path, name: str, kind: str, class_names: bool) -> Iterator[tuple[int, Row]]:
     """Rows of a parquet or arrow file, or of a saved data set's folder, numbered from 1."""
     arrow = require("pyarrow", "data")
-    files = sorted(path.glob("*.arrow")) if path.is_dir() else [path]
-    number = 0
+    files, number = parts(path), 0
     try:
         for file in files:
             with _open_arrow(file, kind) as reader:
@@ -378,7 +391,7 @@ def arrow_schema(file: str | Path) -> Any:
     path, kind = Path(file), table_format(file)
     if kind not in ("parquet", "arrow"):
         return None
-    with _open_arrow(min(path.glob("*.arrow")) if path.is_dir() else path, kind) as reader:
+    with _open_arrow(parts(path)[0], kind) as reader:
         return reader.schema_arrow if kind == "parquet" else reader.schema
 
 

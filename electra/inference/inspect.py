@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from electra import bundled, config
-from electra.data.tables import is_saved
+from electra.data.tables import is_saved, table_format
 from electra.data.tfrecord import describe_records, find_records
 from electra.errors import UserError, did_you_mean
 from electra.inference.artifact import MANIFEST, damaged_files, is_artifact, open_artifact
@@ -233,7 +233,7 @@ def _folder(path: Path) -> Description:
     if records := find_records([path]):
         return {**describe_records(records), "path": str(path)}
     if is_saved(path):
-        return describe_table(path, "arrow")
+        return describe_table(path, table_format(path) or "arrow")
     resolve.check_form(path)
     files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
     data = [file for file in files if file.suffix in DATA_SUFFIXES or file.stem.split("-")[0] in ("train", "dev", "test", "valid")]

@@ -24,7 +24,7 @@ from electra.settings.sections import OutputSettings
 from electra.storage import atomic, remote
 from electra.terminal import say
 
-WRITTEN_TOGETHER = 4096
+WRITTEN_TOGETHER = 1024
 """Rows of parquet in a group."""
 WRITTEN = ("csv", "tsv", "jsonl", "json", "parquet")
 """Formats of tables that are written."""
@@ -134,7 +134,7 @@ def check_readable(file: str, kind: str | None = None) -> None:
         inside = sorted(each.name for each in path.iterdir() if tables.is_saved(each))
         raise UserError(f"{path} is a folder, not a text file; give one of its {'splits: ' + ', '.join(inside) if inside else 'files'}")
     try:
-        with (min(path.glob("*.arrow")) if path.is_dir() else path).open("rb") as stream:
+        with tables.parts(path)[0].open("rb") as stream:
             start = stream.read(1 << 16)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None

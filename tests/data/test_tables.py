@@ -318,6 +318,19 @@ def test_a_folder_of_splits_names_them(run: Any, tmp_path: Path) -> None:
     assert run(tmp_path / "both" / "test").endswith("\tx\n")
 
 
+@conforms(form="folder of parquet parts", where=BOTH, outcome="exact", **SECTION)
+def test_a_folder_of_parquet_parts_is_one_table(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(ROWS)
+    (tmp_path / "a.parquet").mkdir()
+    (tmp_path / "a.parquet" / "_SUCCESS").touch()
+    for number in range(2):
+        frame[2 * number : 2 * number + 2].to_parquet(tmp_path / "a.parquet" / f"part-{number}.parquet", index=False)
+    check_table(tmp_path / "a.parquet", pandas.read_parquet(tmp_path / "a.parquet"), run, tmp_path)
+    frame.to_parquet(tmp_path / "b.parquet", partition_cols=["label"])
+    assert "b.parquet is partitioned by columns (label=NA); write one file" in run(tmp_path / "b.parquet", code=2)
+
+
 # ---- standard input ----
 
 
