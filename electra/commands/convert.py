@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 FLAGS = ("num_attention_heads", "generator_attention_heads", "task", "head", "labels")
 """Settings for what a TensorFlow checkpoint does not say."""
-CROSS_ENCODER = ("sentence_transformers", "sbert_ce_default_activation_function", "sbert_ce_default_activation_fn")
-"""Keys of config.json by which sentence-transformers knows a CrossEncoder's scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +98,11 @@ def from_huggingface(settings: ConvertSettings) -> Converted:
         first=found.module,
         second=load_checkpoint(folder / "generator").module if (folder / "generator" / "config.json").exists() else None,
         labels=found.labels,
-        extra={**copied_record(found.hf_config), **{key: found.hf_config[key] for key in CROSS_ENCODER if key in found.hf_config}},
+        extra={**copied_record(found.hf_config), **{key: found.hf_config[key] for key in resolve.CROSS_ENCODER if key in found.hf_config}},
         vocabulary=folder if has_vocabulary else None,
         notes=notes,
-        copied=sentence_files(resolve.modules_folder(settings.source, folder), folder),
+        copied=resolve.sentence_files(resolve.modules_folder(settings.source, folder), folder),
     )
-
-
-def sentence_files(root: Path, encoder: Path) -> dict[str, Path]:
-    """The files of sentence-transformers in a folder and its encoder's -> name in the output, where the encoder is in no folder of its own."""
-    files = [*root.glob("modules.json"), *root.glob("config_sentence_transformers.json"), *encoder.glob("sentence_*_config.json")]
-    modules = resolve.module_entries(root)[1:] if (root / "modules.json").is_file() else []
-    return {path.name: path for path in files} | {place: root / place for _, place in modules if place and (root / place).is_dir()}
 
 
 def left_out(names: Sequence[str], reason: str, what: str = "") -> list[str]:
@@ -155,6 +146,5 @@ def describe(module: nn.Module) -> str:
     """'ElectraForPreTraining (12 layers of width 256, 13.5 M parameters)'."""
     from electra.model.huggingface import architecture_of, encoder_of
 
-    config = encoder_of(module).config
-    millions = sum(p.numel() for p in module.parameters()) / 1e6
+    config, millions = encoder_of(module).config, sum(p.numel() for p in module.parameters()) / 1e6
     return f"{architecture_of(module)} ({config.num_hidden_layers} layers of width {config.hidden_size}, {millions:.1f} M parameters)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +30,13 @@ Curve = tuple[list[float], list[float]]
 def run(settings: PlotSettings) -> None:
     """Draw and print the path."""
     require("matplotlib", "runtime")
-    for path in settings.runs:
-        atomic.existing_path(path, "run directory")
     if settings.output is not None and settings.output.suffix.lower() != ".png":
         raise UserError(f"--output {settings.output}: expected a name that ends in .png")
     runs = {name: read(path) for name, path in zip(run_names(settings.runs), settings.runs, strict=True)}
-    metrics = choose(runs, settings.metrics)
-    x = "step" if settings.x == "steps" else settings.x
+    metrics, x = choose(runs, settings.metrics), "step" if settings.x == "steps" else settings.x
     if without := [name for name, lines in runs.items() if not any(x in line for line in lines)]:
         raise UserError(f"run {without[0]} has not recorded its {settings.x}; choose another --x, such as tokens")
-    output = settings.output or settings.runs[0] / "curves.png"
-    draw(runs, metrics, x, output)
+    draw(runs, metrics, x, output := settings.output or settings.runs[0] / "curves.png")
     say(f"{output}: {len(metrics)} metrics of {len(runs)} run{'s' if len(runs) > 1 else ''}")
 
 
@@ -49,7 +46,7 @@ def run_names(paths: tuple[Path, ...]) -> list[str]:
     Raises:
         UserError: one run is given twice.
     """
-    whole = [path.resolve().parts for path in paths]
+    whole = [Path(os.path.realpath(path)).parts for path in paths]
     if len(set(whole)) < len(whole):
         raise UserError(f"run {max(paths, key=paths.count)} is given twice; give each run once")
     depth = 1

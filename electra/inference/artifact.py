@@ -321,11 +321,11 @@ def write_measurements(source: str | Path, rows: Sequence[Mapping[str, Any]], co
     Raises:
         UserError: not an artifact, or it cannot be written.
     """
-    path, measured = Path(source), {"measured": list(rows), "comparison": comparison}
+    path, measured = Path(source), {"measured": list(rows)} | ({} if comparison is None else {"comparison": comparison})
     if hub_layout(path):
         raise UserError(f"{path} is in the hub's layout, which has no place for measurements; write them elsewhere (--output)")
     if len(_as_text(measured)) > LARGEST_MANIFEST // 2:
-        measured["comparison"] = None
+        del measured["comparison"]
     if path.is_dir():
         atomic.write_text(path / MANIFEST, _as_text(_folder_manifest(path) | measured))
         return

@@ -238,7 +238,7 @@ class EmbedSettings(InputSettings, OutputSettings, InputSpecSettings, InferenceS
     prompt: str | None = None
     """Text before every text; default: the prompt that the model's files name as default, if any."""
     prompt_name: str | None = None
-    """The same by its name in the model's files, such as 'query'."""
+    """The same by its name in the model's files, such as 'query'; default: see --prompt."""
     truncate_dim: int | None = flag(None, minimum=1)
     """Numbers that are kept of each vector; default: all, or as the model's files say."""
     json: bool = False

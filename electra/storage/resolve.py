@@ -194,6 +194,17 @@ def encoder_folder(folder: Path) -> Path:
     return folder / module_entries(folder)[0][1] if (folder / "modules.json").is_file() else folder
 
 
+CROSS_ENCODER = ("sentence_transformers", "sbert_ce_default_activation_function", "sbert_ce_default_activation_fn")
+"""Keys of config.json by which sentence-transformers knows a CrossEncoder's scores."""
+
+
+def sentence_files(root: Path, encoder: Path) -> dict[str, Path]:
+    """The files of sentence-transformers in a folder and its encoder's -> name in the output, where the encoder is in no folder of its own."""
+    files = [*root.glob("modules.json"), *root.glob("config_sentence_transformers.json"), *encoder.glob("sentence_*_config.json")]
+    modules = module_entries(root)[1:] if (root / "modules.json").is_file() else []
+    return {path.name: path for path in files} | {place: root / place for _, place in modules if place and (root / place).is_dir()}
+
+
 def modules_folder(source: str | Path, encoder: Path) -> Path:
     """A source and what `resolve` made of it -> the folder with its modules.json, if it has one."""
     given = Path(source)
