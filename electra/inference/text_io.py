@@ -130,7 +130,7 @@ def check_readable(file: str, kind: str | None = None) -> None:
             raise
         raise UserError(f"{error}; if it is a text: echo {shlex.quote(file)} | electra COMMAND MODEL -") from None
     kind = kind or tables.table_format(path)
-    if path.is_dir() and kind is None:
+    if path.is_dir() and (kind is None or not tables.is_saved(path)):
         inside = sorted(each.name for each in path.iterdir() if tables.is_saved(each))
         raise UserError(f"{path} is a folder, not a text file; give one of its {'splits: ' + ', '.join(inside) if inside else 'files'}")
     try:

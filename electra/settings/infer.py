@@ -222,6 +222,7 @@ class EmbedSettings(InputSettings, OutputSettings, InputSpecSettings, InferenceS
 
     Examples:
       electra embed runs/mini/final sentences.txt --output vectors.npy
+      electra embed runs/mini/final reviews.csv --text review --output vectors.parquet
       electra embed sentence-transformers/all-MiniLM-L6-v2 sentences.txt --prompt-name query --output vectors.npy
       echo "a sentence" | electra embed runs/mini/final - --json
     """

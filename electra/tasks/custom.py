@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from electra.contracts import Example, Head, Label, Task
-from electra.data.tables import SUFFIXES, cell, column_in, is_saved, read_rows, string_cell, text_cell
+from electra.data.tables import COMPRESSIONS, SUFFIXES, cell, column_in, is_saved, read_rows, string_cell, text_cell
 from electra.errors import UserError
 from electra.storage import atomic
 from electra.tasks import metrics
@@ -93,7 +93,8 @@ def split_file(data: Path, split: str, suffixes: Sequence[str] = SUFFIXES) -> Pa
         return data
     names = (split, "validation", "valid", "val") if split == "dev" else (split,)
     found = [path for name in names if is_saved(path := data / name)]
-    found += [path for name in names for suffix in suffixes if (path := data / f"{name}{suffix}").exists()]
+    packed = ("", *COMPRESSIONS) if suffixes is SUFFIXES else ("",)
+    found += [path for name in names for suffix in suffixes for ending in packed if (path := data / f"{name}{suffix}{ending}").exists()]
     if len(found) != 1:
         several = f"{len(found)} files {', '.join(path.name for path in found)}"
         none = f"no file {split}{', '.join(suffixes[:-1])} or {suffixes[-1]}"

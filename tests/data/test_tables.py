@@ -316,6 +316,7 @@ def test_a_folder_of_splits_names_them(run: Any, tmp_path: Path) -> None:
     datasets.DatasetDict({"train": data, "test": data}).save_to_disk(tmp_path / "both")
     assert "both is a folder, not a text file; give one of its splits: test, train" in run(tmp_path / "both", code=2)
     assert run(tmp_path / "both" / "test").endswith("\tx\n")
+    assert "both is a folder, not a text file" in run(tmp_path / "both", "--input-format", "csv", code=2)
 
 
 @conforms(form="folder of parquet parts", where=BOTH, outcome="exact", **SECTION)

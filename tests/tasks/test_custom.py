@@ -330,6 +330,20 @@ def test_wrong_tables_are_named(name: str, content: str, message: str, tmp_path:
         own_task(Columns()).read(tmp_path / name, "train")
 
 
+@conforms(form="csv.xz of a split in a folder", where="finetune", outcome="exact", section="tables")
+def test_a_folder_of_compressed_splits(tmp_path: Path) -> None:
+    import gzip
+    import lzma
+
+    (tmp_path / "train.csv.xz").write_bytes(lzma.compress(b"text,label\nx,a\n"))
+    (tmp_path / "validation.jsonl.gz").write_bytes(gzip.compress(b'{"text": "y", "label": "b"}\n'))
+    task = own_task(Columns())
+    assert [[(e.text, e.label) for e in task.read(tmp_path, split)] for split in ("train", "dev")] == [[("x", "a")], [("y", "b")]]
+    (tmp_path / "train.csv").write_text("text,label\nx,a\n")
+    with pytest.raises(UserError, match=r"has 2 files train\.csv, train\.csv\.xz; give one by --train FILE"):
+        task.read(tmp_path, "train")
+
+
 LABELS: dict[str, tuple[list[Any], list[str]]] = {
     "whole numbers, as numbers, texts and with .0": ([1, "1", 1.0, "1.0", 0], ["1", "1", "1", "1", "0"]),
     "numbers and names together": ([1, "good", 0.5], ["1", "good", "0.5"]),
