@@ -129,9 +129,11 @@ def text_example(item: Any, place: str) -> Example:
     """A text, a pair, or a dict of both -> an example.
 
     Raises:
-        UserError: something else.
+        UserError: something else, or a dict with arguments of the tokenizer.
     """
-    return one_example((item.text, item.pair or "") if isinstance(item, Text) else item, place)[0]
+    example, own = one_example((item.text, item.pair or "") if isinstance(item, Text) else item, place)
+    check_names(f"{place}: a dict", own, ("text", "text_pair"), "key")
+    return example
 
 
 # ---- heads ----

@@ -141,7 +141,7 @@ class TextClassification(TextPipeline):
 
     def checked(self, options: dict[str, Any]) -> ClassificationChoices:
         """Transform, number of classes, and how texts are cut."""
-        return classification_choices(self.task, options, self.tokenizer.settings.max_length or self.predictor.limit)
+        return classification_choices(self.task, options, self.predictor.limit)
 
     def _answers(self, call: Call, chosen: ClassificationChoices) -> Iterator[Any]:
         model, labels = self.predictor.classifier(), self.predictor.backend.labels
@@ -209,7 +209,7 @@ class FeatureExtraction(TextPipeline):
         if not isinstance(kind, str | bool | None) or kind not in known:
             raise UserError(f"{place}: return_tensors {call_forms.shown(kind)}; expected True or 'pt' (torch), 'np' (numpy), or False for lists")
         options = call_forms.nested(place, "tokenize_kwargs", options)
-        return known[kind], call_forms.read_cut(place, options, self.tokenizer.settings.max_length or self.predictor.limit)
+        return known[kind], call_forms.read_cut(place, options, self.predictor.limit)
 
     def _states(self, call: Call, cut: Cut | None) -> Iterator[np.ndarray]:
         if cut is None:
@@ -272,7 +272,7 @@ class FillMask(TextPipeline):
         targets = options.get("targets")
         targets = targets if targets is None or isinstance(targets, str) else call_forms.names(place, "targets", targets)
         inner = call_forms.nested(place, "tokenizer_kwargs", {"tokenizer_kwargs": options.get("tokenizer_kwargs")})
-        return chosen, targets, call_forms.read_cut(place, inner, self.tokenizer.settings.max_length or self.predictor.limit)
+        return chosen, targets, call_forms.read_cut(place, inner, self.predictor.limit)
 
 
 class TokenClassification(TextPipeline):
@@ -389,6 +389,7 @@ class QuestionAnswering(TextPipeline):
                 "max_question_length": options.get("max_question_len"),
             },
         )
+        call_forms.read_cut(place, {"padding": options.get("padding", False)}, 0)
         overlap = options.get("doc_stride")
         align = call_forms.flag(place, "align_to_words", options.get("align_to_words", False))
         return model, count, None if overlap is None else call_forms.whole(place, "doc_stride", overlap, 0), align

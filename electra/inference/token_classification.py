@@ -195,6 +195,8 @@ def tagging_options(place: str, options: Mapping[str, Any], capacity: int) -> di
         if chosen == "spans" or (chosen == "none" and strategy is not None):
             raise UserError(f"{place}: stride with aggregation_strategy '{chosen}'; expected 'simple', 'first', 'average' or 'max'")
     words = flag(place, "is_split_into_words", options.get("is_split_into_words", False))
+    if words and options.get("offset_mapping") is not None:
+        raise UserError(f"{place}: offset_mapping with is_split_into_words; give one of them")
     delimiter = options.get("delimiter")
     return {
         "strategy": chosen,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,15 @@ def test_a_tokenizer_elsewhere(folders: Callable[..., Path], tmp_path: Path) -> 
     assert load_tokenizer(words).settings.truncate_left
 
 
+@conforms(form="truncation=True where model_max_length is above the positions", where="pipeline", outcome="exact", section="clients")
+def test_truncation_knows_the_models_positions(pipes: Pipes) -> None:
+    """`transformers` fails there; the answer is that to the length the model has."""
+    theirs, _ = pipes("text-classification", "ElectraForSequenceClassification", num_labels=3)
+    model = load(theirs.model.name_or_path)
+    model.tokenizer.settings = replace(model.tokenizer.settings, max_length=512)
+    assert_same(lambda p: [p(LONG, truncation=True), p({"text": LONG, "text_pair": LONG}, truncation=True)], theirs, pipeline(model=model))
+
+
 # ---- forms that `transformers` does not answer, and ours does ----
 
 
@@ -491,6 +501,7 @@ TAGGING_REFUSALS = [
     refused(lambda p: p(TEXT, offset_mapping=[(0, 3)]), "offset_mapping of 1 entries; expected 7 pairs", "offset_mapping of another length"),
     refused(lambda p: p(TEXT, is_split_into_words=True), "got str .* give a list", "is_split_into_words of a text"),
     refused(lambda p: p([["a", 5]], is_split_into_words=True), "expected a list of words", "is_split_into_words of numbers"),
+    refused(lambda p: p(WORDS, is_split_into_words=True, offset_mapping=[]), "offset_mapping with is_split_into_words", "offset_mapping of words"),
     refused(lambda p: type(p)(p.predictor, delimiter="-"), "delimiter is an option of the call", "pipeline(delimiter=)"),
 ]
 
@@ -755,6 +766,7 @@ def test_fill_and_answer_name_what_they_cannot_read(answerer: Any) -> None:
         (lambda: answer(5, CONTEXT), "question: got int 5"),
         (lambda: answer(QUESTION, CONTEXT, top_k="3"), "top_k '3'; expected a whole number"),
         (lambda: answer(QUESTION, CONTEXT, max_answer_length=0), "max_answer_length 0 must be at least 1"),
+        (lambda: load(checkpoints()["classifier"]).predict([{"text": TEXT, "truncation": True}]), "a dict: unknown key 'truncation'"),
         (lambda: load(checkpoints()["masked"], batch_size=0), "load: batch_size 0 must be at least 1"),
         (lambda: load(checkpoints()["masked"], max_length="9"), "load: max_length '9'; expected a whole number"),
         (lambda: load(checkpoints()["discriminator"]).detect([TEXT], threshold=2), "threshold 2; expected a number from 0 to 1"),
