@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import math
 import os
 import platform
 import resource
@@ -132,6 +133,15 @@ def describe() -> dict[str, Any]:
     if hasattr(os, "getloadavg"):
         out["load_before"] = [round(load, 2) for load in os.getloadavg()]
     return out
+
+
+def busy_seconds() -> float:
+    """Seconds that the machine's processors have worked since it started, all processes together; NaN where the system does not say (Linux does)."""
+    try:
+        user, nice, system, _, _, *others = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+    except (OSError, ValueError):
+        return math.nan
+    return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory_bytes() -> int:

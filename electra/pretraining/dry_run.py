@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,8 +27,8 @@ from electra.train.timing import Timing, activation_bytes, measured_tflops, time
 
 CLS_ID, SEP_ID = 2, 3
 """Ids of [CLS] and [SEP] in random batches; the first five ids are special."""
-BUSY = 1.5
-"""Slowdown of trial updates from which a dry run reports a busy machine."""
+BUSY_SLOWDOWN, BUSY_CORES = 1.5, 0.2
+"""A machine is too busy to measure if trial updates take this many times the fastest one on average, or others use this share of its cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,21 +71,38 @@ def report(settings: PretrainSettings, ranks: Ranks) -> list[str]:
     parts = all_phases(settings)
     lines = [f"pretrain {settings.preset}: a dry run, nothing is written"]
     lines += check_unknown({str(path): open_shards(path) for path in settings.data.data})
-    seconds = 0.0
+    seconds = [0.0, 0.0]
     for number, part in enumerate(parts, 1):
         if len(parts) > 1:
             what = "generator" if isinstance(part, GeneratorWarmUp) else "masked LM" if part.objective.objective == "mlm" else "discriminator"
             lines.append(f"phase {number} of {len(parts)}: {what}")
         found, taken = _phase(part, ranks)
         lines += [f"  {name:<12}{text}" for name, text in found]
-        seconds += taken
+        seconds = [before + part_seconds for before, part_seconds in zip(seconds, taken, strict=True)]
     if len(parts) > 1:
-        lines.append(f"all phases: {duration(seconds)}")
+        lines.append(f"all phases: {_durations(*seconds)}")
     return lines
 
 
-def _phase(settings: PretrainSettings, ranks: Ranks) -> tuple[list[tuple[str, str]], float]:
-    """One phase -> named lines, its total time in seconds."""
+def _durations(least: float, most: float) -> str:
+    """A duration, or its range on a busy machine."""
+    return duration(least) if most == least else f"{duration(least)} to {duration(most)} or less, no estimate: the machine is busy"
+
+
+def busy_line(timing: Timing) -> str:
+    """How busy the machine was while it was measured, with the figures; empty if it was not."""
+    cores = os.cpu_count() or 1
+    if timing.slowdown <= BUSY_SLOWDOWN and timing.other_cores <= BUSY_CORES * cores:
+        return ""
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return (
+        f"too busy to measure: other processes used {timing.other_cores:.1f} of {cores} cores meanwhile{load}; an update took {timing.slowdown:.1f} "
+        "times the fastest on average; repeat when the machine is idle"
+    )
+
+
+def _phase(settings: PretrainSettings, ranks: Ranks) -> tuple[list[tuple[str, str]], tuple[float, float]]:
+    """One phase -> named lines, its total time in seconds: by the fastest updates, and by all of them if the machine was busy."""
     settings = replace(settings, loop=split_global_batch(settings.loop, None, ranks.world_size))
     loop, length = settings.loop, settings.data.sequence_length
     corpus = open_corpus(settings) if settings.data.data else None
@@ -108,7 +126,7 @@ def _phase(settings: PretrainSettings, ranks: Ranks) -> tuple[list[tuple[str, st
 
 def _lines(
     settings: PretrainSettings, timing: Timing, vocab_size: int, activations: float, data: str, ranks: Ranks
-) -> tuple[list[tuple[str, str]], float]:
+) -> tuple[list[tuple[str, str]], tuple[float, float]]:
     loop = settings.loop
     speed = timing.tokens_per_update / timing.seconds_per_update
     per_example = timing.seconds_per_update / (loop.batch_size * loop.accumulation)
@@ -128,18 +146,24 @@ def _lines(
     trial = f"{timing.num_updates} updates of {loop.batch_size * loop.accumulation} examples"
     if not timing.whole:
         trial = f"computed from {timing.num_updates} updates of {timing.examples_per_microbatch} and {2 * timing.examples_per_microbatch} examples"
-    if timing.slowdown > BUSY:
-        trial += f", the fastest; the mean is {timing.slowdown:.1f} times as long, the machine is busy with other processes"
+    busy = busy_line(timing)
+    slow = max(1.01, timing.slowdown) if busy else 1.0
+    most = seconds if loop.budget is not None else seconds * slow
+    count = f"{steps:,}" if loop.budget is None or not busy else f"{max(1, round(steps / slow)):,} to {steps:,} or more"
     kept = 16 * timing.num_parameters / (ranks.world_size if loop.parallel == "fsdp" else 1)
     memory = f"weights, gradients, moments {data_size(kept)} + activations {data_size(activations)} (computed)"
     if timing.examples_per_microbatch == loop.batch_size:
         memory += f"; measured peak {data_size(timing.peak_bytes)} ({'the GPU' if ranks.device.type == 'cuda' else 'this whole process'})"
-    return [
+    lines = [
         ("parameters", f"{timing.num_parameters:,} trained, tied ones once; vocabulary of {vocab_size:,} tokens"),
         ("memory", memory),
         ("FLOPs", f"{known.flops_per_token / 1e6:,.1f} MFLOP per token (original ELECTRA's count: {original / 1e6:,.1f})"),
         ("speed", f"{speed:,.0f} tokens/s, {timing.seconds_per_update:.3g} s per update ({trial}; {data}; {ranks.world_size} rank(s))"),
         ("MFU", f"{known.flops_per_token * speed / peak:.1%} of {peak / 1e12:.3g} TFLOP/s ({source})"),
-        ("steps", f"{steps:,} of {timing.tokens_per_update:,.0f} tokens, {tokens:.3g} in all, {known.flops_per_token * tokens:.3g} FLOP"),
-        ("time", f"{duration(seconds)}, {EVALUATIONS if not loop.evaluate_every else 'the'} evaluations included, checkpoints and start-up not"),
-    ], seconds
+        ("steps", f"{count} of {timing.tokens_per_update:,.0f} tokens, {tokens:.3g} in all, {known.flops_per_token * tokens:.3g} FLOP"),
+        (
+            "time",
+            f"{_durations(seconds, most)}, {EVALUATIONS if not loop.evaluate_every else 'the'} evaluations included, checkpoints and start-up not",
+        ),
+    ]
+    return ([("busy", busy)] if busy else []) + lines, (seconds, most)

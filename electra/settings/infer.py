@@ -73,8 +73,8 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
 class SignificanceSettings(Settings):
     """Test whether two models differ significantly on the same examples.
 
-    A paired bootstrap over examples, and McNemar's test if predictions are right or wrong. This treats the examples as a sample and the two models
-    as fixed; for the variation between seeds, see the table of 'electra finetune --seeds N'.
+    A paired bootstrap over examples, and McNemar's exact (binomial) test if predictions are right or wrong. This treats the examples as a sample
+    and the two models as fixed; for the variation between seeds, see the table of 'electra finetune --seeds N'.
 
     Examples:
       electra significance runs/a/predictions.jsonl runs/b/predictions.jsonl

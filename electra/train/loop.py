@@ -40,7 +40,7 @@ from electra.storage import atomic
 from electra.train import checkpoint as checkpoints
 from electra.train.distributed import Ranks, blocks, choose_device, recompute
 from electra.train.evaluation import Sums, autocast, half, scores_of
-from electra.train.optimizer import Adam, learning_rate
+from electra.train.optimizer import Adam, learning_rate, never_learns
 from electra.train.run_log import RunLog
 
 Measure = Callable[[], dict[str, float]]
@@ -325,6 +325,9 @@ class Run:
         before, done = self.num_steps, self.step
         if name == "num_train_steps":
             length = Length(int(value))
+            if not before and never_learns(self.optimizer, length.num_steps):
+                steps = f"{length.num_steps} step{'s' if length.num_steps > 1 else ''}"
+                raise UserError(f"a run of {steps} trains nothing: the learning rate is 0 at every step; give more steps or epochs")
         else:
             known = self.ranks.agree(read_length(self.log.folder, name, value) if self.ranks.first else None)
             length = known or (self._length_of_budget(value) if name == "budget" else self._length_of_tokens(int(value)))
@@ -342,7 +345,7 @@ class Run:
         self.stream.load_state(position)
         seen = self.ranks.sum_counts([mine])[0]
         steps = self.step + max(0 if self.step else 1, round((num_tokens - self.tokens) * updates / seen))
-        if steps == 1 and self.optimizer.learning_rate and not learning_rate(self.optimizer, 1, 1):
+        if never_learns(self.optimizer, steps):
             raise UserError(f"--num-train-tokens {num_tokens}: one step of {seen / updates:,.0f} tokens, at which the learning rate is 0; give more")
         if self.ranks.first:
             values = {"num_train_tokens": num_tokens, "num_train_steps": steps, "tokens_per_step": seen / updates, "counted_steps": updates}

@@ -39,6 +39,11 @@ def learning_rate(settings: OptimizerSettings, step: int, num_steps: int) -> flo
     return settings.learning_rate * rise * decay
 
 
+def never_learns(settings: OptimizerSettings, num_steps: int) -> bool:
+    """Whether the learning rate is 0 at each of so few steps, although its peak is not: the schedule ends at 0."""
+    return settings.learning_rate > 0 and not any(learning_rate(settings, step, num_steps) for step in range(1, min(num_steps, 100) + 1))
+
+
 def warmup_steps(settings: OptimizerSettings, num_steps: int) -> int:
     """Steps of warm-up: `warmup_steps` where given, else `warmup_fraction` of all."""
     return settings.warmup_steps if settings.warmup_steps is not None else round(settings.warmup_fraction * num_steps)

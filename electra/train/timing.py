@@ -7,6 +7,7 @@ turns one and two per step: the difference is a microbatch's time, the remainder
 from __future__ import annotations
 
 import functools
+import math
 import re
 import statistics
 import time
@@ -42,6 +43,8 @@ class Timing:
     """Of the fastest updates: other processes on the machine only add time."""
     slowdown: float
     """Mean time of an update relative to the fastest; well above 1 on a busy machine."""
+    other_cores: float = 0.0
+    """CPU cores that other processes used meanwhile; 0 where it is not known."""
     tokens_per_update: float
     """Real tokens, all ranks together."""
     num_updates: int
@@ -75,11 +78,20 @@ def time_updates(
     run.prepare()
     if ranks.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    before = _clocks()
     try:
-        return _time(run, open_stream, settings, ranks, _TRIAL_SECONDS if seconds is None else seconds)
+        found = _time(run, open_stream, settings, ranks, _TRIAL_SECONDS if seconds is None else seconds)
+        busy, own, taken = (after - start for after, start in zip(_clocks(), before, strict=True))
+        mine = ranks.sum_counts([round(1e6 * own)])[0] / 1e6
+        return replace(found, other_cores=max(0.0, (busy - mine) / taken) if math.isfinite(busy) else 0.0)
     except torch.cuda.OutOfMemoryError:
         smaller = f"--batch-size {max(1, settings.batch_size // 2)} --accumulation {2 * settings.accumulation}"
         raise UserError(f"batch_size {settings.batch_size} does not fit into this GPU's memory; try {smaller}") from None
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Seconds: of all processors working on anything, of this process computing, of the clock."""
+    return environment.busy_seconds(), time.process_time(), time.monotonic()
 
 
 def _time(run: Run, open_stream: Callable[[int], BatchStream], settings: LoopSettings, ranks: Ranks, limit: float) -> Timing:

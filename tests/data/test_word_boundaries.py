@@ -334,7 +334,7 @@ def test_spelled_words_need_no_boundaries(made: Shards, tokenizer: Tokenizer) ->
 def test_chinese_words_from_shards_without_them_are_refused(
     chinese_shards: dict[str, Shards], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--mask-unit", "word", "--num-train-steps", "1", "--sequence-length", "32"]
+    flags = ["--mask-unit", "word", "--num-train-steps", "2", "--sequence-length", "32"]
     assert main(["pretrain", "tiny", "--data", str(chinese_shards["none"].path), "--output", str(tmp_path / "run"), *flags]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "prepare it again with --words chinese" in error and str(chinese_shards["none"].path) in error

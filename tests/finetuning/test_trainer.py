@@ -172,7 +172,7 @@ def test_random_weights_take_only_the_shape(start: Path, reviews: Path, tmp_path
 
     first = {}
     for name, model in (("start", str(start)), ("random", f"random:{start}")):
-        still = ("--learning-rate", "1e-12", "--num-train-steps", "1")
+        still = ("--learning-rate", "1e-12", "--num-train-steps", "2")
         assert cli.main(_command(start, reviews, tmp_path / name, *still, "--model", model)) == 0
         first[name] = load_checkpoint(tmp_path / name / "best").encoder.state_dict()
     begun = load_checkpoint(start).encoder.state_dict()
@@ -381,7 +381,7 @@ def test_finetune_returns_what_it_wrote(start: Path, glue: Path, tmp_path: Path,
 
 
 def test_a_presets_seeds_are_run(start: Path, glue: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text("seeds = 2\n[loop]\nseed = 5\nnum_train_steps = 1\n")
+    (tmp_path / "mine.toml").write_text("seeds = 2\n[loop]\nseed = 5\nnum_train_steps = 2\n")
     assert finetune("sst2", start, glue, tmp_path / "run", "--preset", str(tmp_path / "mine.toml")) == 0
     assert _read(tmp_path / "run" / "scores.json")["seeds"] == [5, 6]
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 import torch
 from conftest import ROOT, WORDS
 
-from electra import config
+from electra import config, environment
 from electra.cli import COMMANDS, main
 from electra.contracts import Example
 from electra.data.shards import open_shards
@@ -222,6 +223,25 @@ def test_a_wrong_probe_is_a_one_line_error(shards: Path, tmp_path: Path, words: 
 
 
 # ---- dry run ----
+
+
+@pytest.mark.parametrize("others", [0.0, 90.0])
+def test_a_busy_machine_gets_no_estimate(others: float, shards: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Processors that work on something else are seen, whether or not updates differ; without them the estimate is one duration."""
+    monkeypatch.setattr(environment, "busy_seconds", lambda: time.process_time() + others * time.monotonic())
+    monkeypatch.setattr(dry_run, "BUSY_SLOWDOWN", 1e9)
+    assert main(["pretrain", "mini", "--data", str(shards), "--num-train-steps", "8", "--dry-run", *TINY]) == 0
+    out = capsys.readouterr().out
+    assert ("too busy to measure: other processes used" in out) == ("no estimate: the machine is busy" in out) == (others > 0)
+    if others:
+        assert re.search(rf"used (8\d|9\d)\.\d of {os.cpu_count()} cores meanwhile, load average \d", out) and " or less" in out
+
+
+def test_updates_of_very_unequal_length_are_a_busy_machine() -> None:
+    timing = {"seconds_per_update": 1.0, "tokens_per_update": 1.0, "num_updates": 3, "examples_per_microbatch": 1, "whole": True}
+    spread = {name: trial.Timing(**timing, slowdown=value, peak_bytes=0, num_parameters=1) for name, value in (("even", 1.1), ("uneven", 2.4))}
+    assert dry_run.busy_line(spread["even"]) == "" and "an update took 2.4 times the fastest on average" in dry_run.busy_line(spread["uneven"])
+    assert environment.busy_seconds() > 0 or sys.platform != "linux"
 
 
 def test_a_dry_run_writes_nothing(

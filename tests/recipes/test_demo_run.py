@@ -186,6 +186,15 @@ def test_a_second_call_skips_what_is_done_and_prints_the_report_last(tmp_path: P
         run.run(DemoSettings(output=tmp_path / "demo", minutes=9.0))
 
 
+def test_too_few_minutes_can_be_corrected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A demo that failed before or in its pre-training goes on with other minutes, in the same folder."""
+    pytest.importorskip("torch")
+    _stub(monkeypatch, fail_at="pretrain")
+    assert run.run(DemoSettings(output=tmp_path / "demo", minutes=0.1)) != 0
+    ran = _stub(monkeypatch, fail_at=None)
+    assert run.run(DemoSettings(output=tmp_path / "demo", minutes=2.0)) == 0 and ran[0] == "pretrain"
+
+
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "thesis.txt").write_text("years of work")

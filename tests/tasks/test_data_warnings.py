@@ -85,7 +85,7 @@ def test_finetune_warns_and_prints_its_head(tmp_path: Path, tiny_vocab: Path, ca
     for name in ("train", "dev"):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": f"film {i}", "label": "ab"[i % 2]}) + "\n" for i in range(6)))
     words = ["finetune", "own", "--train", str(tmp_path / "train.jsonl"), "--dev", str(tmp_path / "dev.jsonl"), "--model", str(start)]
-    assert cli.main([*words, "--output", str(tmp_path / "run"), "--num-train-steps", "1", "--device", "cpu"]) == 0
+    assert cli.main([*words, "--output", str(tmp_path / "run"), "--num-train-steps", "2", "--device", "cpu"]) == 0
     error = capsys.readouterr().err
     assert "warning: 6 of 6 dev examples are also in the training set" in error
     assert "encoder of its ElectraForPreTraining; new head for own (transformers's form): classification into 2 classes (a, b)" in error

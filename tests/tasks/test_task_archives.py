@@ -118,7 +118,7 @@ def test_a_command_takes_an_archive(tmp_path: Path, capsys: pytest.CaptureFixtur
     from tiny_models import checkpoints
 
     path = zipped(tmp_path / "SST-2.zip", {f"SST-2/{split}.tsv": ROWS for split in ("train", "dev")})
-    words = ["finetune", "sst2", "--model", str(checkpoints()["discriminator"]), "--data", str(path), "--num-train-steps", "1", "--device", "cpu"]
+    words = ["finetune", "sst2", "--model", str(checkpoints()["discriminator"]), "--data", str(path), "--num-train-steps", "2", "--device", "cpu"]
     assert main([*words, "--output", str(tmp_path / "run")]) == 0
     assert main(["evaluate", str(tmp_path / "run"), "--task", "sst2", "--data", str(path)]) == 0
     path.write_bytes(b"PK nothing")

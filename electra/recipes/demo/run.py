@@ -231,6 +231,12 @@ def open_workspace(settings: DemoSettings) -> Workspace:
     files = [path for name in ("about", *STEPS) if (path := result_file(settings.output, name)).exists()]
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
     before = found["about"]["asked"]
+    # Until it is pre-trained nothing depends on the minutes: too few of them can be corrected.
+    free = {"minutes"} if not result_file(settings.output, "pretrain").exists() and not (settings.output / "pretrained").exists() else set()
+    if free and before != wanted and all(before.get(name) == value for name, value in wanted.items() if name not in free):
+        found["about"] |= {"asked": wanted}
+        atomic.write_text(about, json.dumps(found["about"]) + "\n")
+        before = wanted
     for name, value in wanted.items():
         if before.get(name) != value:
             raise UserError(f"{settings.output} began with {name} = {before.get(name)}, now it is {value}; choose another --output")
