@@ -359,5 +359,5 @@ def describe_interpreter(python: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{where} ({lines[0]}): its electra cannot be measured by this one ({problem}); {install}") from None
     if form != describe()["form"]:
-        raise UserError(f"{where} ({lines[0]}): its electra {version} does not work with this one ({__version__}); {install}")
+        raise UserError(f"{where} ({lines[0]}): its electra {version} does not work with this one ({__version__}): their code differs; {install}")
     return found

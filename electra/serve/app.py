@@ -172,7 +172,7 @@ async def _answer(app: FastAPI, method: str, example: RouteExample) -> tuple[int
     async def send(message: Any) -> None:
         sent.append(message)
 
-    context = RequestContext(receive, time.monotonic() + EXAMPLE_SECONDS)
+    context = RequestContext(receive, time.monotonic() + app.state.serving.limits.timeout)
     scope: dict[str, Any] = {"type": "http", "method": method.upper(), "path": example.path, "raw_path": example.path.encode(), "query_string": b""}
     scope |= {"headers": [(b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http", "root_path": "", CONTEXT: context}
     try:
@@ -180,9 +180,6 @@ async def _answer(app: FastAPI, method: str, example: RouteExample) -> tuple[int
     except Exception:  # whatever a model raises has been sent as a 500
         return 500, ""
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
-
-
-EXAMPLE_SECONDS = 10.0
 
 
 def operations_of(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -253,15 +250,17 @@ def fields_of(schema: Mapping[str, Any], document: Mapping[str, Any], prefix: st
     """The fields of an object, of its parts after it as 'parameters.top_k'."""
     out: list[Field] = []
     for form in forms_of(schema, document):
-        inner = forms_of(form.get("items", {}), document) if form.get("type") == "array" else []
-        if inner and not prefix.endswith("[]."):
+        # Of an object or a list of such objects, the object's fields are enough.
+        if form.get("type") == "array" and not out and not prefix.endswith("[]."):
             out += fields_of(form["items"], document, f"{prefix.rstrip('.')}[].")
-        for name, value in form.get("properties", {}).items():
-            parts = fields_of(value, document, f"{prefix}{name}.")
+        for name, value in sorted(form.get("properties", {}).items(), key=lambda item: item[0] not in form.get("required", ())):
             plain = not isinstance(value.get("default"), dict | list | type(None))
-            default = json.dumps(value["default"]) if plain else None
-            about = value.get("description") or next((one["description"] for one in value.get("anyOf", ()) if "description" in one), "")
-            out += [Field(prefix + name, kind_of(value, document), name in form.get("required", ()), default, about), *parts]
+            (only, *others), about = forms_of(value, document) or [{}], value.get("description", "")
+            about = about or ("" if others else only.get("description", ""))
+            field = Field(
+                prefix + name, kind_of(value, document), name in form.get("required", ()), json.dumps(value["default"]) if plain else None, about
+            )
+            out += [field, *fields_of(value, document, f"{prefix}{name}.")]
     return list({field.name: field for field in out}.values())
 
 
@@ -365,7 +364,7 @@ def _answer_fields(operation: Mapping[str, Any], document: Mapping[str, Any]) ->
 
 def _list(fields: Sequence[Field], *, answer: bool = False) -> str:
     rows = []
-    for one in fields if answer else sorted(fields, key=lambda one: (not one.required, "." in one.name)):
+    for one in fields:
         state = "" if answer else "required" if one.required else f"default {one.default}" if one.default is not None else "optional"
         about = f"<p>{_prose(one.description)}</p>" if one.description else ""
         rows.append(

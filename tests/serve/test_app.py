@@ -77,6 +77,8 @@ def test_fields_have_type_range_default_and_meaning(page: str) -> None:
     part = section(page, "/pipeline/text-classification")
     assert "<dt><code>parameters.top_k</code></dt><dd><p>whole number from 1 to 1000 · <em>optional</em></p><p>The best so many" in part
     assert part.index("<code>inputs</code>") < part.index("<code>parameters</code>") < part.index("<code>parameters.top_k</code>")
+    assert part.index("<code>parameters.top_k</code>") < part.index("<code>options</code>"), "parts come after their whole"
+    assert "<code>inputs[]." not in part and "Two texts to classify" not in part
 
 
 def test_examples_run_and_their_answers_are_real(page: str, document: Any, served: Served) -> None:
