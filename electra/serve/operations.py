@@ -16,7 +16,7 @@ from electra.errors import UserError
 from electra.inference.answerer import Answerer, as_question, cut_features, label_records, question_features, question_records
 from electra.inference.call_forms import Cut
 from electra.inference.masked_lm import encode_marked, mask_records
-from electra.inference.pipelines import QuestionAnswering
+from electra.inference.pipelines import FillMask, QuestionAnswering
 from electra.inference.replaced_tokens import EncodedText, detection_records, encoded
 from electra.inference.text_io import Text
 from electra.inference.token_classification import (
@@ -225,17 +225,18 @@ class Fill(Operation):
 
     name: ClassVar[str] = "fill"
     top_k: int = 5
-    targets: tuple[str, ...] = ()
+    targets: tuple[str, ...] | None = None
 
     def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
         """Each proposal of each mask is the whole text again."""
+        FillMask(predictor).checked({"top_k": self.top_k, "targets": self.targets})
         text = encode_marked(item, predictor.tokenizer)
         cost = single_cost(len(text.ids), predictor.max_length)
-        return PreparedText(text, replace(cost, written=cost.tokens * len(text.marks) * (len(self.targets) or self.top_k)))
+        return PreparedText(text, replace(cost, written=cost.tokens * len(text.marks) * (len(self.targets or ()) or self.top_k)))
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Records as the pipeline 'fill-mask' returns them."""
-        return [mask_records(predictor.fill(text.item, top_k=self.top_k, targets=self.targets or None)) for text in prepared]
+        return [mask_records(predictor.fill(text.item, top_k=self.top_k, targets=self.targets)) for text in prepared]
 
 
 @dataclass(frozen=True)

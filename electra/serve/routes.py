@@ -311,7 +311,7 @@ async def question_answering(body: schemas.QuestionAnsweringRequest, request: Re
 async def fill_mask(body: schemas.FillMaskRequest, request: Request) -> Response:
     """The likeliest words for a text's mask, for each of them where it has several; a list of these for a list of texts."""
     given = body.parameters or schemas.FillMaskParameters()
-    return await answered(request, Fill(top_k=given.top_k or 5, targets=tuple(given.targets or ())), body.inputs)
+    return await answered(request, Fill(top_k=given.top_k or 5, targets=None if given.targets is None else tuple(given.targets)), body.inputs)
 
 
 @hf_router.post("/pipeline/feature-extraction", response_model=list[list[float]], summary="Vectors of texts")
