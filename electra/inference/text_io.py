@@ -182,13 +182,13 @@ def read_texts(file: str, columns: TextColumns | None = None, *, pairs: bool = T
                 f"warning: {tables.named(file)} is read as a text per line, but its first looks like a table's header; give --input-format csv or tsv"
             )
     else:
-        rows = tables.read_rows(
-            file, "text file", [name for name in (columns.text, columns.pair, *columns.usual) if name], kind=kind, class_names=False
-        )
+        wanted = [name for name in (columns.text, columns.pair, *(columns.trained or {}).values(), *columns.usual) if isinstance(name, str)]
+        rows = tables.read_rows(file, "text file", wanted, kind=kind, class_names=False)
     found = 0
     if rows is None and (columns.text or columns.pair):
-        flag, name = ("--text", columns.text) if columns.text else ("--text-pair", columns.pair)
-        raise UserError(f"{flag} {name}: {tables.named(file)} is a text per line, without columns; leave it out, or give --input-format csv")
+        flag = f"--text {columns.text}" if columns.text else f"--text-pair {columns.pair}"
+        remedy = "leave it out (a text is an argument), or give --input-format csv"
+        raise UserError(f"{flag}: {tables.named(file)} is a text per line, without columns; {remedy}")
     if rows is None:
         for found, line in lines:
             yield _from_line(line.rstrip("\r\n"), f"{tables.named(file)}, line {found}", columns, pairs)
@@ -293,9 +293,8 @@ def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, fil
             sys.stdout.write(answer.line)
         return
     chosen = chosen or "jsonl"
-    first = next(answers)
+    first, separator = next(answers), "\t" if chosen == "tsv" else ","
     rows = joined(itertools.chain([first], answers), nested=chosen in ("json", "jsonl"))
-    separator = "\t" if chosen == "tsv" else ","
     if chosen == "csv" and settings.format == "input" and file != "-":
         separator = tables.csv_separator(file, [first.text.column])
     if settings.output is None:
@@ -415,7 +414,9 @@ def _schema_of(arrow: Any, chunk: list[Mapping[str, Any]], base: Any) -> Any:
 # ---- arguments of 'electra predict' and 'electra detect' -> a model and its texts ----
 
 
-ENDINGS = frozenset(".zip .txt .tsv .csv .json .jsonl .ndjson .parquet .gz .xz .zst .toml .safetensors .bin .onnx .pt".split())
+ENDINGS = frozenset(
+    ".zip .txt .tsv .csv .json .jsonl .ndjson .parquet .arrow .feather .xlsx .gz .xz .zst .bz2 .toml .safetensors .bin .onnx .pt".split()
+)
 """Suffixes of files; a text hardly ends so."""
 NEAR = 0.8
 """Similarity, as difflib counts it, from which a file or folder here may have been meant."""
@@ -434,7 +435,7 @@ def model_and_texts(command: str, role: str, model: str, file: str, column: str 
     Raises:
         UserError: nothing to read, a column without a file, or a single argument that is neither a model nor surely a text.
     """
-    if column is not None and not file:
+    if column is not None and not file and (not model or sys.stdin.isatty() or not re.fullmatch(r"[\w.-]+", column)):
         given = f"electra {command} {model or bundled.default(role)}"
         text = f"{given} {shlex.quote(column)}" if may_be_text(column) else f"echo {shlex.quote(column)} | {given} -"
         raise UserError(

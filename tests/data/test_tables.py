@@ -129,10 +129,13 @@ def test_csv_that_pandas_reads(form: str, run: Any, tmp_path: Path) -> None:
     check_table(path, pandas.read_csv(path, dtype=str, keep_default_na=False), run, tmp_path)
 
 
-def test_separators_follow_the_wanted_columns(run: Any, tmp_path: Path) -> None:
+def test_separators_follow_the_wanted_columns(run: Any, classifier: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.csv").write_text("id;a, b, c;text\n1;x;the film\n")
     run(tmp_path / "a.csv", "--output", tmp_path / "out.tsv")
     assert pandas.read_csv(tmp_path / "out.tsv", sep="\t").columns.tolist() == ["id", "a, b, c", "text", "label", "probability"]
+    (tmp_path / "a.csv").write_text("a, b, c;review\nx;the film\n")
+    monkeypatch.setitem(classifier.hf_config, "electra_input_spec", {"columns": {"text": "review", "text_pair": None}})  # type: ignore[arg-type]
+    assert run(tmp_path / "a.csv").endswith("\tthe film\n")
 
 
 REFUSED = {
@@ -343,6 +346,7 @@ def test_a_folder_of_parquet_parts_is_one_table(run: Any, tmp_path: Path) -> Non
             ("csv", b'id,text\n007,"the\nfilm"\n', ["--input-format", "csv"]),
             ("tsv", b'id\ttext\n007\t"the\nfilm"\n', ["--input-format", "tsv"]),
             ("jsonl", b'{"id": "007", "text": "the\\nfilm"}\n', []),
+            ("jsonl with a column", b'{"id": "007", "text": "the\\nfilm"}\n', ["--text", "text"]),
             ("json", b'[\n{"id": "007",\n"text": "the\\nfilm"}]\n', ["--input-format", "json"]),
             ("parquet", None, ["--input-format", "parquet"]),
         )
@@ -353,7 +357,7 @@ def test_tables_on_standard_input(form: str, content: bytes | None, words: list[
         pytest.importorskip("pyarrow")
         content = pandas.DataFrame([{"id": "007", "text": "the\nfilm"}]).to_parquet()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-    found = json.loads(run("-", *words, "--json"))
+    found = json.loads(run(*([] if "--text" in words else ["-"]), *words, "--json"))
     assert (found["id"], found["text"]) == ("007", "the\nfilm") and found["label"] in found["probabilities"]
 
 
