@@ -23,7 +23,7 @@ from electra.protobuf import describe_checkpoint, is_checkpoint
 from electra.settings import PretrainSettings
 from electra.settings.pretrain import SO_FAR, WARM_UP
 from electra.storage import remote, resolve
-from electra.tasks.data_warnings import BINARY, describe_binary, describe_file, describe_table
+from electra.tasks.data_warnings import BINARY, EVENTS, describe_binary, describe_file, describe_table
 from electra.train.run_log import read_metrics, run_metrics
 
 Description = dict[str, Any]
@@ -107,7 +107,7 @@ def _file(path: Path) -> Description:
         return describe_checkpoint(path)
     if ".tfrecord" in path.name:
         return {**describe_records(find_records([path])), "path": str(path)}
-    if path.suffix in BINARY or path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n":
+    if path.suffix in BINARY or path.match(EVENTS) or path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n":
         return describe_binary(path)
     if path.suffix == ".zip" or zipfile.is_zipfile(path):
         return _zip(path)
@@ -140,8 +140,9 @@ def _zip(path: Path) -> Description:
 def _settings(path: Path) -> Description:
     """A TOML file of settings: a preset, or a run's config.toml."""
     values = config.read_toml(path)
-    command = next((name for name, mark in (("pretrain", "objective"), ("ablate", "variant")) if mark in values), "finetune")
-    return {"kind": "settings", "path": str(path), "command": command, **values}
+    marks = (("pretrain", "objective"), ("ablate", "variant"), ("finetune", "task"), ("finetune", "loop"), ("finetune", "optimizer"))
+    command = next(({"command": name} for name, mark in marks if mark in values), {})
+    return {"kind": "settings" if command else "record", "path": str(path), **command, **values}
 
 
 def _json(path: Path) -> Description:
@@ -211,10 +212,9 @@ def _ablation(path: Path) -> Description:
 def _demo(path: Path) -> Description:
     """An `electra demo` folder, finished or not."""
     steps = {file.stem: read_json(file) for file in sorted((path / "steps").glob("*.json"))}
-    about = steps.pop("about", {})
-    report = {"report": str(path / "report.html")} if (path / "report.html").exists() else {}
-    out = {"kind": "demo", "path": str(path), "date": about.get("date"), "machine": about.get("machine"), **report}
-    out["status"] = "finished" if report else "unfinished: the same command continues"
+    about, report = steps.pop("about", {}), {"report": str(path / "report.html")} if (path / "report.html").exists() else {}
+    status = "finished" if report else "unfinished: the same command continues"
+    out = {"kind": "demo", "path": str(path), "date": about.get("date"), "machine": about.get("machine"), **report, "status": status}
     return out | {"steps_seconds": {name: step.get("seconds") for name, step in steps.items()}}
 
 
@@ -230,6 +230,8 @@ def _comparison(path: Path) -> Description:
 
 def _folder(path: Path) -> Description:
     """TFRecords, a task's files, a folder of other things that are known here, or a corpus."""
+    if events := sorted(path.glob(EVENTS)):
+        return {**describe_binary(events[-1]), "path": str(path), "num_files": len(events)}
     if records := find_records([path]):
         return {**describe_records(records), "path": str(path)}
     if is_saved(path):
@@ -490,7 +492,7 @@ FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
     (("plan.json",), _ablation),
     (("steps/about.json",), _demo),
     (("report.json",), _report),
-    (("config.toml", "metrics.jsonl", "checkpoints", "scores.json"), _run),
+    (("config.toml", "metrics.jsonl", "scores.json"), _run),
     (("config.json", "modules.json", *SINGLE, SAFETENSORS_INDEX, BIN_INDEX), _checkpoint),
     (("tokenizer.json", "vocab.txt"), _tokenizer),
     (("results.json",), _comparison),

@@ -181,6 +181,7 @@ TAGGED = (".conll", ".conllu", ".bio", ".iob", ".iob2")
 """Suffixes of files of tagged words."""
 LABEL_FIELDS = ("label", "labels", "prediction", "tokens", "embedding", "vector", *TAG_FIELDS)
 """Columns of labelled data and of what commands write, which a corpus does not have."""
+METRIC = re.compile(r"[a-zA-Z]+(_[a-zA-Z0-9]+)*")
 TAG = re.compile(r"O|[BIESLUM]-.+|.+-[BIESLUM]")
 Description = dict[str, Any]
 
@@ -274,6 +275,8 @@ def _describe_json(path: Path) -> Description | None:
         return out | {"without_answer": sum(not value for value in values)}
     if all(isinstance(value, list) and value and all(isinstance(one, dict) and "text" in one for one in value) for value in values):
         return out | {"form": "n best answers to questions", "most": max(map(len, values))}
+    if all(isinstance(value, float) for value in values) and all(METRIC.fullmatch(name) for name in content):
+        return {"kind": "metrics", "path": str(path), **content}
     if all(isinstance(value, float) for value in values):
         return out | {"form": "null odds of questions", "smallest": min(values), "largest": max(values)}
     return None
@@ -286,12 +289,15 @@ def _questions(path: Path, examples: Sequence[Example], task: str) -> Descriptio
     return {"kind": "questions", "path": str(path), "task": task, **counts}
 
 
+EVENTS = "events.out.tfevents.*"
 BINARY = (".npy", ".npz", ".png")
 
 
 def describe_binary(path: Path) -> Description:
     """Vectors (`embed`), a fixed corruption set (`evaluate --corruption`) or other arrays, a picture (`plot`)."""
     out: Description = {"path": str(path), "size_bytes": path.stat().st_size}
+    if path.match(EVENTS):
+        return {"kind": "TensorBoard log", **out}
     if path.suffix not in (".npy", ".npz"):
         head = path.read_bytes()[:24]
         return {"kind": "picture", **out, "width": int.from_bytes(head[16:20], "big"), "height": int.from_bytes(head[20:24], "big")}

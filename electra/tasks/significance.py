@@ -33,7 +33,7 @@ CELLS_AT_A_TIME = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class PairedAnswers:
     """Two models' answers to N examples, in the same order."""
 
     ids: tuple[str, ...]
@@ -70,7 +70,7 @@ def read_answers(path: Path) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def pair(first: Path, second: Path) -> Answers:
+def pair(first: Path, second: Path) -> PairedAnswers:
     """Two files of answers -> the answers to each example, in the first file's order.
 
     Raises:
@@ -89,18 +89,18 @@ def pair(first: Path, second: Path) -> Answers:
         raise UserError(f"{first} holds {len(ours)} answer; a comparison needs at least two")
     if all(isinstance(value, int | float) and not isinstance(value, bool) for column in columns for value in column):
         gold, one, two = (np.array(column, dtype=np.float64) for column in columns)
-        return Answers(ids=tuple(ours), gold=gold, first=one, second=two, classes=())
+        return PairedAnswers(ids=tuple(ours), gold=gold, first=one, second=two, classes=())
     names = [[json.dumps(value) if isinstance(value, list | dict) else str(value) for value in column] for column in columns]
     classes = tuple(sorted({name for column in names for name in column}))
     number = {name: i for i, name in enumerate(classes)}
     gold, one, two = (np.array([number[name] for name in column]) for column in names)
-    return Answers(ids=tuple(ours), gold=gold, first=one, second=two, classes=classes)
+    return PairedAnswers(ids=tuple(ours), gold=gold, first=one, second=two, classes=classes)
 
 
 # ---- metrics of many resamples at once ----
 
 
-def metric_named(name: str, answers: Answers, positive: str | None) -> Metric:
+def metric_named(name: str, answers: PairedAnswers, positive: str | None) -> Metric:
     """A metric's name -> its function of resamples.
 
     Raises:
@@ -156,7 +156,7 @@ def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
     return low, high
 
 
-def bootstrap(answers: Answers, metric: Metric, *, num_resamples: int, confidence: float = CONFIDENCE, seed: int = 1) -> dict[str, Any]:
+def bootstrap(answers: PairedAnswers, metric: Metric, *, num_resamples: int, confidence: float = CONFIDENCE, seed: int = 1) -> dict[str, Any]:
     """Both models' scores, their difference (first minus second), its interval and the p-value."""
     size = len(answers.gold)
 

@@ -26,6 +26,8 @@ WRITES: dict[str, list[str]] = {
     "prepare": ["v/shards", "v/shards/manifest.json"],
     "pretrain": ["v/runs/electra", "v/runs/electra/mlm-first", "v/runs/interrupted", "v/runs/electra/final", "v/runs/electra/checkpoints"],
     "finetune": [
+        "log",
+        "log/events.out.tfevents.1.host",
         "v/runs/seeds",
         "v/runs/seeds/seed-1",
         "v/runs/several",
@@ -64,6 +66,8 @@ KINDS = {
     "v/runs/interrupted": "run",
     "v/runs/electra/final": "checkpoint",
     "v/runs/electra/checkpoints": "folder",
+    "log": "TensorBoard log",
+    "log/events.out.tfevents.1.host": "TensorBoard log",
     "v/runs/seeds": "run",
     "v/runs/seeds/seed-1": "run",
     "v/runs/several": "run",
@@ -127,6 +131,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / name / "steps" / "vocab.json").write_text(json.dumps({"size": 8192, "seconds": 2.0}))
     (place / "demo-finished" / "report.html").write_text("<html></html>")
     (place / "comparison").mkdir()
+    (place / "log").mkdir()
+    (place / "log" / "events.out.tfevents.1.host").write_bytes(b"events")
     rows = [
         {"name": f"row {i}", "error": None, "metric": "accuracy", "score": 0.8, "latency": {"p50_ms": 1.5, "turns_ms": [[1.0] * 900]}} for i in (1, 2)
     ]
@@ -241,6 +247,7 @@ READ = [
         "n-best predictions of SQuAD",
     ),
     ("null_odds.json", '{"q1": -1.5, "q2": 2.0}', {"form": "null odds of questions", "smallest": -1.5, "largest": 2.0}, "null odds of SQuAD"),
+    ("metrics.json", '{"disc_auc": 0.75, "loss": 9.5}', {"kind": "metrics", "disc_auc": 0.75}, "metrics saved as JSON"),
     (
         "preset.toml",
         "[objective]\nmask_prob = 0.3\n",

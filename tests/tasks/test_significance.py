@@ -14,7 +14,7 @@ import pytest
 
 from electra import cli
 from electra.errors import UserError
-from electra.tasks.significance import Answers, bootstrap, interval, mcnemar, metric_named, p_text, pair, resample, wilson
+from electra.tasks.significance import PairedAnswers, bootstrap, interval, mcnemar, metric_named, p_text, pair, resample, wilson
 
 stats = pytest.importorskip("scipy.stats")
 sk = pytest.importorskip("sklearn.metrics")
@@ -27,10 +27,10 @@ def _write(path: Path, labels: list[Any], predictions: list[Any], ids: list[str]
     return path
 
 
-def _classes(rng: np.random.Generator, count: int, names: tuple[str, ...], right: tuple[float, float]) -> Answers:
+def _classes(rng: np.random.Generator, count: int, names: tuple[str, ...], right: tuple[float, float]) -> PairedAnswers:
     gold = rng.integers(0, len(names), count)
     sides = [np.where(rng.random(count) < share, gold, rng.integers(0, len(names), count)) for share in right]
-    return Answers(ids=tuple(map(str, range(count))), gold=gold, first=sides[0], second=sides[1], classes=names)
+    return PairedAnswers(ids=tuple(map(str, range(count))), gold=gold, first=sides[0], second=sides[1], classes=names)
 
 
 ORACLES = {
@@ -50,7 +50,7 @@ def test_every_metric_of_every_resample_equals_scikit_learns(name: str) -> None:
     answers = _classes(rng, 40, ("a", "b", "c"), (0.6, 0.4))
     if name in ("pearson", "spearman", "root_mean_squared_error"):
         gold = rng.integers(0, 6, 40) / 1.0
-        answers = Answers(ids=answers.ids, gold=gold, first=gold + rng.normal(size=40), second=gold, classes=())
+        answers = PairedAnswers(ids=answers.ids, gold=gold, first=gold + rng.normal(size=40), second=gold, classes=())
     drawn = rng.integers(0, 40, (20, 40))
     draws = np.stack([np.bincount(row, minlength=40) for row in drawn]).astype(float)
     ours = metric_named(name, answers, None)(answers.gold, answers.first, draws)
@@ -130,7 +130,7 @@ def test_equal_models_are_called_different_in_about_one_case_of_twenty(name: str
         answers = _classes(rng, 200, ("0", "1"), (0.6, 0.6))
         if name == "pearson":
             gold = rng.normal(size=200)
-            answers = Answers(ids=answers.ids, gold=gold, first=gold + rng.normal(size=200), second=gold + rng.normal(size=200), classes=())
+            answers = PairedAnswers(ids=answers.ids, gold=gold, first=gold + rng.normal(size=200), second=gold + rng.normal(size=200), classes=())
         found = bootstrap(answers, metric_named(name, answers, None), num_resamples=500, confidence=0.95, seed=seed)
         called += found["p_value"] < 0.05
         mcnemars += bool(answers.classes) and mcnemar(answers.first == answers.gold, answers.second == answers.gold)["p_value"] < 0.05
@@ -151,7 +151,7 @@ def test_a_true_difference_is_found() -> None:
 def test_no_p_value_is_zero() -> None:
     """The sample itself is one of those that chance could have given: no resample is as far off, and p is 1 / (1 + their number)."""
     gold = np.arange(50) % 2
-    answers = Answers(ids=tuple(map(str, range(50))), gold=gold, first=gold, second=1 - gold, classes=("0", "1"))
+    answers = PairedAnswers(ids=tuple(map(str, range(50))), gold=gold, first=gold, second=1 - gold, classes=("0", "1"))
     found = bootstrap(answers, metric_named("accuracy", answers, None), num_resamples=1000, confidence=0.95, seed=1)
     assert (found["difference"], found["p_value"]) == (1.0, pytest.approx(1 / 1001))
 
@@ -205,7 +205,7 @@ def test_models_that_share_most_errors_are_compared_on_the_same_resamples() -> N
     gold = np.arange(400) % 2
     first = np.where(np.arange(400) < 120, 1 - gold, gold)
     second = np.where((np.arange(400) >= 120) & (np.arange(400) < 132), 1 - gold, first)
-    answers = Answers(ids=tuple(map(str, range(400))), gold=gold, first=first, second=second, classes=("0", "1"))
+    answers = PairedAnswers(ids=tuple(map(str, range(400))), gold=gold, first=first, second=second, classes=("0", "1"))
     found = bootstrap(answers, metric_named("accuracy", answers, None), num_resamples=5000, confidence=0.95, seed=1)
     width = found["interval"][1] - found["interval"][0]
     assert found["difference"] == pytest.approx(12 / 400) and width == pytest.approx(2 * 1.96 * math.sqrt(12) / 400, rel=0.15)
