@@ -134,15 +134,14 @@ def train_tokenizer(
     if size < 100:
         raise UserError(f"--size {size} is too small for a vocabulary; give at least 100")
     plain = Tokenizer(bert_rules(NO_WORDS, lowercase=lowercase, strip_accents=False))
-    # A word of megabytes would be one of as many letters to the trainer, which joins them a pair at a time.
-    texts = (part for text in map(encodable, texts) for part in (plain.independent_parts(text) if len(text) > LONG_WORD else (text,)))
+    texts = map(encodable, texts)
     head = first_texts(texts, 20_000_000)
     words = count_words(first_texts(iter(head), 2_000_000), plain)
     strip_accents = _decided_accents(words, lowercase, strip_accents, explain)
     rules = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
     backend = bert_rules({}, **rules)
     counts: Counter[str] = Counter()
-    for text in head:
+    for text in _parts(head, plain):
         counts.update(backend.normalizer.normalize_str(text))
     counts.pop(" ", None)
     if not counts:
@@ -159,7 +158,7 @@ def train_tokenizer(
         special_tokens=[*SPECIAL_PIECES, *letters, *(f"##{letter}" for letter in inner)],
         show_progress=False,
     )
-    backend.train_from_iterator(itertools.chain(head, texts), trainer)
+    backend.train_from_iterator(_parts(itertools.chain(head, texts), plain), trainer)
     made = Tokenizer(bert_rules(backend.get_vocab(with_added_tokens=True), **rules))
     unknown = UnknownWords(made)
     for first in range(0, len(head), 1000):
@@ -168,6 +167,12 @@ def train_tokenizer(
     for line in unknown.lines(give="give"):
         explain(line)
     return made
+
+
+def _parts(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[str]:
+    """Texts without long words: one of megabytes would be one of as many letters to the trainer, which joins them a pair at a time."""
+    for text in texts:
+        yield from tokenizer.independent_parts(text) if len(text) > LONG_WORD else (text,)
 
 
 def _decided_accents(words: Counter[str], lowercase: bool, strip_accents: bool | None, explain: Callable[[str], None]) -> bool:
