@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from electra.contracts import Prediction
+from electra.data.tables import table_format
 from electra.errors import UserError
 from electra.inference import text_io
 from electra.inference.answerer import FoundAnswer
 from electra.inference.backends import architecture_of
 from electra.inference.predictor import Predictor, describe, load
-from electra.inference.text_io import AnsweredText, Text, TextColumns
+from electra.inference.text_io import AnsweredText, Text, TextColumns, TypedText
 from electra.settings import PredictSettings
 from electra.storage import resolve
-from electra.tasks.data_warnings import reporting
+from electra.tasks.conll_files import TagColumns, read_tagged
+from electra.tasks.data_warnings import TAGGED, looks_tagged, reporting
 from electra.tasks.input_spec import recorded_columns
-from electra.terminal import counted
+from electra.terminal import counted, say
 
 
 def run(settings: PredictSettings) -> None:
@@ -100,7 +103,9 @@ def tag_words(settings: PredictSettings) -> Iterator[AnsweredText]:
 
     model = _load(settings, "token-classification")
     columns = TextColumns(text=settings.text, usual=("text", "words", "tokens"))
-    texts = text_io.read_texts(settings.file, columns, pairs=False, words=True, kind=settings.kind)
+    texts = _words_in_columns(settings, model.head.labels)
+    if texts is None:
+        texts = text_io.read_texts(settings.file, columns, pairs=False, words=True, kind=settings.kind)
     inputs, again = itertools.tee(reporting(texts, model.tokenizer))
     sentences = (text.text if text.words is None else text.words for text in inputs)
     tagged = counted(model.iterate_tags(sentences, constrained=settings.constrained), "texts", describe(model))
@@ -112,3 +117,20 @@ def tag_words(settings: PredictSettings) -> Iterator[AnsweredText]:
         flat: dict[str, Any] = {"text": found.text} if "text" in read else {}
         flat |= {"words": [word.word for word in found.words], "tags": [word.tag for word in found.words], "entities": record["entities"]}
         yield AnsweredText(text=dataclasses.replace(text, row=row), line=tagged_columns(found), record=record, columns=flat)
+
+
+def _words_in_columns(settings: PredictSettings, labels: Sequence[str]) -> Iterator[Text] | None:
+    """The sentences of a file of tagged words, by its suffix, or where its last column holds the model's tags alone; None: it is another file."""
+    file, path = settings.file, Path(settings.file)
+    if file == "-" or isinstance(file, TypedText) or settings.kind or settings.text or not path.is_file():
+        return None
+    named = path.name.lower().removesuffix(".gz").endswith(TAGGED)
+    if not named and (table_format(file) not in (None, "tsv") or not looks_tagged(path)):
+        return None
+    sentences = read_tagged(path, TagColumns(), "test")
+    if not named:
+        if not all(tag in labels for sentence in sentences for tag in sentence.label or ()):  # type: ignore[union-attr]
+            return None
+        say(f"{file}: read as words and tags in columns, one word a line; for a text a line give --input-format lines")
+    places = ((sentence.words or (), f"{file}, sentence {number}") for number, sentence in enumerate(sentences, 1))
+    return (Text(" ".join(words), words=tuple(words), place=place) for words, place in places)

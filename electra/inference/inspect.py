@@ -235,7 +235,7 @@ def _folder(path: Path) -> Description:
     if records := find_records([path]):
         return {**describe_records(records), "path": str(path)}
     if is_saved(path):
-        return describe_table(path, table_format(path) or "arrow")
+        return describe_file(path) or describe_table(path, table_format(path) or "arrow")
     resolve.check_form(path)
     files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
     data = [file for file in files if file.suffix in DATA_SUFFIXES or file.stem.split("-")[0] in ("train", "dev", "test", "valid")]

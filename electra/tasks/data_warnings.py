@@ -193,19 +193,23 @@ def describe_file(path: Path) -> Description | None:
         UserError: it is one of these, and damaged.
     """
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if suffix in TAGGED or (suffix in (".txt", ".tsv") and _looks_tagged(path)):
+    if suffix in TAGGED or (suffix in (".txt", ".tsv") and looks_tagged(path)):
         return describe_tags(path)
     if suffix == ".json":
         return _describe_json(path)
-    kind = None if path.is_dir() else table_format(path)
+    kind = table_format(path)
     if kind is None:
         return None
     if kind == "jsonl" and next((line for _, line in numbered_lines(path)), "").startswith("["):
         widths = Counter(line.count(",") + 1 for _, line in numbered_lines(path))
         return {"kind": "vectors", "path": str(path), "size_bytes": path.stat().st_size, "vectors": widths.total(), "width": max(widths)}
     first = next((row for _, row in read_rows(path, class_names=False)), {})
-    if kind == "jsonl" and any(name in first for name in WORD_FIELDS) and any(name in first for name in TAG_FIELDS):
+    lists = [any(isinstance(first.get(name), list) for name in names) for names in (WORD_FIELDS, TAG_FIELDS)]
+    if kind in ("jsonl", "parquet", "arrow") and all(lists):
         return describe_tags(path)
+    if {"question", "context", "answers"} <= first.keys() and not isinstance(first["answers"], str):
+        examples = read_squad(path, "test", unanswerable=True)
+        return _questions(path, examples, "squad2" if any(example.answers == () for example in examples) else "squad or cmrc2018")
     if kind == "jsonl" and ("header" in first or "qas" in first):
         return _questions(path, read_mrqa(path, "dev"), "mrqa")
     corpus = kind in ("jsonl", "parquet", "arrow") and "text" in first and not any(name in first for name in LABEL_FIELDS)
@@ -233,7 +237,7 @@ def describe_table(path: Path, kind: str) -> Description:
     return {"kind": what, "path": str(path), "format": kind, "size_bytes": path.stat().st_size, "rows": rows, "columns": columns}
 
 
-def _looks_tagged(path: Path) -> bool:
+def looks_tagged(path: Path) -> bool:
     """Whether a text file has a word and a tag a line: as many columns everywhere, few different values in the last one."""
     try:
         lines = [line.strip("\r\n") for _, line in itertools.islice(numbered_lines(path), LOOKED_AT)]

@@ -21,6 +21,7 @@ from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns, read_tagged
 from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded, recorded_columns, with_trained_columns
+from electra.tasks.question_answering import QUESTION_TASKS
 from electra.tasks.question_metrics import score_file
 from electra.tasks.registry import TASKS, check_columns, find_task
 from electra.tasks.tagging import scores_by_type, tagging_task
@@ -317,7 +318,7 @@ def read_labelled(task: Task, place: Path, split: str) -> list[Example]:
     Raises:
         UserError: it cannot be read, or a label is missing.
     """
-    if task.name != "own" and place.is_file() and place.suffix in SPLIT_SUFFIXES:
+    if task.name not in ("own", "tagging", *QUESTION_TASKS) and place.is_file() and place.suffix in SPLIT_SUFFIXES:
         if place.stem not in task.splits:
             raise UserError(
                 f"{place} is not one of {task.name}'s files ({', '.join(task.splits)}); for another file use --task own --text COLUMN --label COLUMN"

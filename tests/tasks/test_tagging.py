@@ -491,6 +491,34 @@ def test_user_tags_are_learned_from_sentences_of_any_length(done: Path, names: P
     assert found["PER_support"] + found["LOC_support"] == sum(tag != "O" for row in rows for tag in row["label"])
 
 
+@conforms(form="a file of any name with tags", where=("evaluate", "predict"), outcome="exact", section="tables")
+def test_one_file_of_tags_is_read_whatever_its_name(done: Path, names: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns, jsonl and a saved data set give the same scores, and `predict` reads their words alone, not the tags as words."""
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / "some.txt").write_text("the X O\nchef X B-PER\n\nlondon X B-LOC\nand X O\nthe X O\n")
+    (tmp_path / "some.conll").write_bytes((tmp_path / "some.txt").read_bytes())
+    rows = {"tokens": [["the", "chef"], ["london", "and", "the"]], "ner_tags": [["O", "B-PER"], ["B-LOC", "O", "O"]]}
+    table = datasets.Dataset.from_dict(rows)
+    table.save_to_disk(str(tmp_path / "saved"))
+    table.to_json(tmp_path / "some.jsonl")
+    capsys.readouterr()
+    found, predicted = [], []
+    for name in ("some.txt", "some.conll", "some.jsonl", "saved"):
+        assert main(["evaluate", str(done), "--task", "tagging", "--data", str(tmp_path / name), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+        assert main(["predict", str(done), str(tmp_path / name)]) == 0
+        captured = capsys.readouterr()
+        predicted.append(captured.out)
+        assert ("read as words and tags in columns" in captured.err) == (name == "some.txt")
+    assert found[1:] == found[:1] * 3 and found[0]["f1"] > 0
+    assert predicted[1:] == predicted[:1] * 3
+    assert [line.partition("\t")[0] for line in predicted[0].splitlines()] == ["the", "chef", "", "london", "and", "the", ""]
+    (tmp_path / "texts.txt").write_text("the chef\nand london\nthe chef\nand paris\nthe chef\n")
+    assert main(["predict", str(done), str(tmp_path / "texts.txt")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("\t")[0] for line in lines[:6]] == ["the", "chef", "", "and", "london", ""], "few last words, but no tags"
+
+
 def test_evaluate_refuses_what_does_not_fit(done: Path, names: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "dev.txt").write_text("the O\nchef B-ORG\n")
     for words, message in (
