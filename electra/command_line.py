@@ -170,7 +170,8 @@ def _add_flag(target: Any, field: dataclasses.Field[Any], kind: tuple[Any, bool]
         target.add_argument(name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, **options)
     else:
         options |= _value_options(plain, field)
-        target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **options)
+        again: dict[str, Any] = {"action": "extend"} if field.metadata.get("repeat") else {}
+        target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **again, **options)
         if aliases := [flag_name(alias) for alias in field.metadata.get("aliases", ())]:
             target.add_argument(*aliases, default=argparse.SUPPRESS, nargs="+" if many else None, **options | {"help": argparse.SUPPRESS})
 
