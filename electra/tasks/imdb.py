@@ -160,7 +160,7 @@ def _gather(members: Iterator[tuple[str, bytes]], place: str, halves: tuple[str,
         if match is None or match[1] not in found:
             continue
         try:
-            text = content.decode("utf-8")
+            text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise UserError(f"{place}: {name} is not UTF-8 text; download the data again") from None
         example = Example(id=f"{match[1]}/{match[2]}/{match[3]}", text=text.replace("<br />", " "), label=match[2])
@@ -205,7 +205,7 @@ def read_unlabelled(data: Path) -> list[str]:
             for name, content in _members(data):
                 match = _UNLABELLED.fullmatch(name)
                 assert match is not None
-                found.append((int(match[1]), content.decode("utf-8")))
+                found.append((int(match[1]), content.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         raise UserError(f"{data}: an unlabelled review is not UTF-8 text ({error.reason}); download the data again") from None
     if not found:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conformance import case, conforms
 
 from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.task_batches import FeatureStream, evaluation_batches
@@ -47,7 +48,13 @@ def _write_glue(root: Path, name: str, rows: list[str] | None = None, end: str =
     return folder
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def ends(end: str, form: str) -> object:
+    return case(
+        end, form=f"a benchmark's files with lines ended by {form}", where=("finetune", "evaluate", "dataset"), outcome="exact", section="tables"
+    )
+
+
+@pytest.mark.parametrize("end", [ends("\n", "LF"), ends("\r\n", "CR LF"), ends("\r", "CR"), ends("\r\r\n", "CR CR LF")])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_glue_layout(name: str, end: str, tmp_path: Path) -> None:
     folder = _write_glue(tmp_path, name, end=end)
@@ -104,7 +111,7 @@ def test_wrong_folders_and_files(tmp_path: Path) -> None:
     file = tmp_path / "RTE" / "train.tsv"
     with pytest.raises(UserError, match="is a file"):
         sst2.read(file, "train")
-    for content, message in ((b"", "is empty"), (b"\xff\xfe\x00", "not UTF-8"), (b"a\0b\tc\n", "binary")):
+    for content, message in ((b"", "is empty"), (b"\xff\xfe\x00", "UTF-16 text"), (b"a\xff", "not UTF-8"), (b"a\0b\tc\n", "binary")):
         file.write_bytes(content)
         with pytest.raises(UserError, match=message):
             find_task("rte").read(tmp_path, "train")
@@ -245,6 +252,23 @@ def test_imdb_archive_is_never_unpacked_and_bad_ones_are_refused(tmp_path: Path)
             find_task("imdb").read(path, "train")
     with pytest.raises(UserError, match="no reviews under train"):
         find_task("imdb").read(tmp_path, "train")
+
+
+@conforms(form="a benchmark's files in UTF-16", where=("finetune", "evaluate", "dataset"), outcome="refused", section="tables")
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_utf_16_is_refused_by_name(encoding: str, tmp_path: Path) -> None:
+    folder = _write_glue(tmp_path, "sst2")
+    (folder / "train.tsv").write_bytes((folder / "train.tsv").read_text(encoding="utf-8").encode(encoding))
+    with pytest.raises(UserError, match=r"train\.tsv is (UTF-16 text, expected UTF-8; convert it|a binary file, not text \(or UTF-16: convert it)"):
+        find_task("sst2").read(folder, "train")
+
+
+@conforms(form="reviews with a byte-order mark", where=("finetune", "evaluate", "dataset"), outcome="exact", section="tables")
+def test_a_byte_order_mark_is_no_part_of_a_review(tmp_path: Path) -> None:
+    for name in ("train/pos/0_9.txt", "train/neg/0_1.txt", "test/pos/0_9.txt", "test/neg/0_1.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes("\ufeffA film".encode())
+    assert [example.text for example in find_task("imdb").read(tmp_path, "train")] == ["A film", "A film"]
 
 
 @pytest.mark.slow
