@@ -290,6 +290,9 @@ def read_saved(place: Path) -> dict[str, Any]:
         )
     if values.get("sha256") != _seal(values):
         raise UserError(f"{where}: damaged: its content does not have the sha256 it was saved with; copy it again, or {REMEDY}")
+    for name, kind in {"task": str, "num_examples": int, "calls": int, "seed": int, "date": str, "environments": list, "rows": list}.items():
+        if not isinstance(values.get(name), kind):
+            raise UserError(f"{where}: has no usable '{name}'; {REMEDY}")
     return values
 
 
@@ -352,7 +355,10 @@ def saved_rows(
 def _same_score(row: Row, task: Task, head: Head, examples: Sequence[Example]) -> bool:
     if len(row.predictions) != len(examples) or row.score is None:
         return False
-    score = task.score(examples, [from_plain(value, head) for value in row.predictions], head)[task.main_metric]
+    try:
+        score = task.score(examples, [from_plain(value, head) for value in row.predictions], head)[task.main_metric]
+    except (TypeError, ValueError, LookupError, AttributeError):  # answers of another kind
+        return False
     return abs(score - row.score) <= SAME_SCORE
 
 
@@ -369,11 +375,14 @@ def read_all_saved(places: Sequence[Path], num_environments: int) -> tuple[list[
         values = read_saved(place)
         if values["sha256"] in [one["sha256"] for one in found]:
             raise UserError(f"--add {place}: the same measurement is given twice; give each once")
-        renamed = {one["name"]: names[len(environments) + i] for i, one in enumerate(values["environments"])}
-        for one in values["environments"]:
-            known = {name: value for name, value in one.items() if name != "summary"}
-            environments.append(Environment(**known | {"name": renamed[one["name"]], "date": one["date"] or values["date"]}))
-        rows = [row | {"environment": renamed[row["environment"] or values["environments"][0]["name"]]} for row in values["rows"]]
+        try:
+            renamed = {one["name"]: names[len(environments) + i] for i, one in enumerate(values["environments"])}
+            for one in values["environments"]:
+                known = {name: value for name, value in one.items() if name != "summary"}
+                environments.append(Environment(**known | {"name": renamed[one["name"]], "date": one["date"] or values["date"]}))
+            rows = [row | {"environment": renamed[row["environment"] or values["environments"][0]["name"]]} for row in values["rows"]]
+        except (TypeError, ValueError, LookupError, AttributeError):
+            raise UserError(f"--add {place}: its environments or rows are not as this electra writes them; {REMEDY}") from None
         found.append(values | {"rows": rows, "place": place})
     return found, environments
 

@@ -159,6 +159,9 @@ def test_other_saved_measurements_are_refused(saved: Path, reviews: Path, tmp_pa
         "other": ('{"rows": []}', "not a measurement of this version"),
         "newer": (json.dumps(values | {"version": 2}), "has version 2, this electra reads 1"),
         "list": ("[1]", "not a measurement"),
+        "rows": (json.dumps(changed(values, rows=None)), "has no usable 'rows'"),
+        "bare": (json.dumps(changed(values, rows=[{"name": "x"}])), "its environments or rows are not as this electra writes them"),
+        "machines": (json.dumps(changed(values, environments=[{"name": "A"}])), "its environments or rows are not as this electra writes them"),
     }
     for name, (text, message) in files.items():
         (tmp_path / name).write_text(text)
@@ -194,6 +197,7 @@ def test_saved_measurements_of_other_texts_models_or_plans_are_refused(saved: Pa
         ({}, {"models": {"mine": "0" * 64}}, "is another model .sha256 of its weights [0-9a-f]{8}; here mine 00000000"),
         ({}, {"padded_length": 64}, "padded to 128 tokens there, 64 here"),
         ({"rows": rows}, {}, "was scored by other rules"),
+        ({"rows": [dict(values["rows"][0], predictions=[{}] * 12)]}, {}, "was scored by other rules"),
         ({"rows": [dict(values["rows"][0], speed=1)]}, {}, "is not as this electra writes it"),
     ]
     for there, here, message in cases:
