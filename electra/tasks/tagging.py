@@ -7,6 +7,7 @@ one place where a token classifier's logits become tags and probabilities.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,7 @@ from electra.tasks.tag_schemes import (
     to_bioes,
 )
 from electra.tasks.text_tasks import fixed_head, softmax
+from electra.terminal import say
 
 NO_TAG = -100
 """In `Features.token_labels`: this token has no tag."""
@@ -131,6 +133,8 @@ def decode_words(
     Each word has its own best tag; `constrained`: the likeliest sequence that the training tags' scheme allows.
     """
     rules = scheme_rules(head.labels, tag_scheme) if constrained else None
+    if rules is not None and not tag_scheme:
+        _say_assumed(tuple(head.labels))
     found = []
     for rows, count in word_probabilities(outputs, features, len(examples)):
         with np.errstate(divide="ignore"):
@@ -139,6 +143,14 @@ def decode_words(
         certain = tuple(float(row[best]) for row, best in zip(rows, path, strict=True))
         found.append(TagPrediction(label=tags, num_windows=count, word_probabilities=certain))
     return list(found)
+
+
+@functools.cache
+def _say_assumed(labels: tuple[str, ...]) -> None:
+    """Say once that BIO2 is assumed where IOB1 has the same letters: rules of the wrong one change what is answered."""
+    if {split_tag(label)[0] for label in labels} <= set("BIO"):
+        record = '"electra_input_spec": {"tag_scheme": "IOB1"}'
+        say(f"warning: config.json records no scheme of tags, and --constrained takes BIO2; for a model of IOB1 tags add {record} to it")
 
 
 def word_probabilities(outputs: Sequence[np.ndarray], features: Sequence[Features], num_examples: int) -> Iterator[tuple[np.ndarray, int]]:

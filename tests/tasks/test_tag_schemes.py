@@ -270,3 +270,16 @@ def test_lower_case_underscores_and_bare_letters_are_schemes() -> None:
     assert find_spans("b-per i-per o b_loc".split()) == [Span(0, 2, "per"), Span(3, 4, "loc")]
     assert find_scheme(["B_PER I_PER O".split()]) == "BIO2" and find_scheme(["B M E S".split()]) == "BMES"
     assert find_spans("B M E S".split()) == [Span(0, 3, ""), Span(3, 4, "")]
+
+
+def test_reported_sequences_are_counted_as_reported() -> None:
+    """conlleval.py#1: E is followed by B, two spans and not one; seqeval#23: I I for B I counts by default, and is not valid in BIO2."""
+    seqeval = pytest.importorskip("seqeval.metrics")
+    gold, found = [["B-MISC", "E-MISC", "B-MISC", "E-MISC"]], [["B-MISC", "I-MISC", "I-MISC", "E-MISC"]]
+    assert find_spans(gold[0]) == [Span(0, 2, "MISC"), Span(2, 4, "MISC")]
+    assert span_scores(gold, found)["f1"] == seqeval.f1_score(gold, found) == 0.0
+    gold, found = [["B-Phone", "I-Phone"]], [["I-Phone", "I-Phone"]]
+    assert span_scores(gold, found)["f1"] == seqeval.f1_score(gold, found) == 1.0
+    labels = ["B-Phone", "I-Phone", "O"]
+    likeliest_by_word = np.array([[0.0, 5.0, 0.0], [0.0, 5.0, 0.0]])
+    assert [labels[i] for i in best_path(likeliest_by_word, scheme_rules(labels, "BIO2"))] == ["B-Phone", "I-Phone"]

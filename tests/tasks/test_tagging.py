@@ -166,6 +166,12 @@ def wrong(content: str, columns: dict[str, object], message: str, form: str) -> 
             r"the first column counts the words .* --word-column 2 --tag-column 3",
             "a first column that counts words (GermEval)",
         ),
+        wrong(
+            "1 EU NNP I-NP I-ORG\n2 rejects VBZ I-VP O\n3 German JJ I-NP I-MISC\n",  # github.com/XuezheMax/NeuroNLP2/issues/14
+            {},
+            r"the first column counts the words \(1, 2, 3, ...\)",
+            "CoNLL-2003 with a column of word numbers",
+        ),
         wrong("a (PER*\nb *)\nc *\n", {}, r"tags are brackets, as '\(PER\*' of CoNLL-2012", "tags as brackets (CoNLL-2012)"),
         wrong(
             "a 7\n",
@@ -424,6 +430,18 @@ def test_tags_come_from_the_windows_that_decide() -> None:
     examples = [Example(id="0", text="", words=("a", "b", "c")), Example(id="1", text="", words=("d",))]
     first, second = decode_words(outputs, features, examples, head)
     assert (first.label, first.num_windows) == (("X", "Y", "X"), 2) and (second.label, second.num_windows) == (("Y",), 1)
+
+
+@conforms(form="--constrained on a B and I model without a recorded scheme", where="predict", outcome="exact", section="tables")
+def test_an_assumed_scheme_is_said_and_a_recorded_one_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    head = Head(kind="tagging", labels=("B-PER", "I-PER", "O"))
+    features = [Features(ids=[0] * 4, segments=[0] * 4, example=0, word_ids=[-1, 0, 1, -1])]
+    outputs = [np.array([[0, 0, 0], [0, 5, 0], [0, 5, 0], [0, 0, 0]], np.float32)]
+    examples = [Example(id="0", text="", words=("a", "b"))]
+    for scheme, tags in (("", ("B-PER", "I-PER")), ("IOB1", ("I-PER", "I-PER")), ("BIO2", ("B-PER", "I-PER"))):
+        (found,) = decode_words(outputs, features, examples, head, constrained=True, tag_scheme=scheme)
+        assert found.label == tags
+        assert ("records no scheme of tags, and --constrained takes BIO2" in capsys.readouterr().err) == (not scheme)
 
 
 # ---- recipes and commands ----
