@@ -78,7 +78,9 @@ def test_runs_without_a_record_are_measured_by_their_settings(mini: Path, shards
         values = json.loads((folder / "config.json").read_text())
         del values["electra_pretraining"]
         (folder / "config.json").write_text(json.dumps(values))
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert dict(evaluate(run).metrics) == pytest.approx(last_evaluation(mini), abs=1e-6, rel=2e-7)
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}, "a run is measured, and left as it is"
     capsys.readouterr()
     lone = shutil.copytree(run / "final", tmp_path / "lone")
     assert main(["evaluate", str(lone), "--data", str(shards)]) == 0

@@ -126,6 +126,17 @@ def test_squad_2(scale: float | None, tmp_path: Path) -> None:
         assert dict(evaluate(file, **arguments, na_threshold=2.5).metrics) == pytest.approx(official_2(data, predictions, numbers, 2.5))
 
 
+def test_ties_are_taken_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+    """The official search passes over questions of equal numbers one by one: what it finds depends on which comes first."""
+    data = squad(random.Random(2), unanswerable=True, count=2)
+    predictions = {"q0": "wrong", "q1": questions(data)[1]["answers"][0]["text"]}
+    dev, file = write(tmp_path / "dev.json", data), write(tmp_path / "p.json", predictions)
+    for number, (names, best) in enumerate(((("q1", "q0"), 1.0), (("q0", "q1"), 0.5))):
+        numbers = dict.fromkeys(names, 0.5)
+        found = evaluate(file, task="squad2", data=str(dev), na_probs=write(tmp_path / f"na{number}.json", numbers)).metrics
+        assert found == pytest.approx(official_2(data, predictions, numbers)) and found["best_f1"] == best
+
+
 def test_cmrc(tmp_path: Path) -> None:
     """Without a prediction a question counts as wrong; the rules of the texts are those of `test_question_metrics`."""
     qas = [{"id": f"D{i}", "question": "?", "answers": [{"text": t, "answer_start": 0}]} for i, t in enumerate(["北京大学", "北京", "大学"])]
