@@ -438,10 +438,10 @@ def _run(path: Path) -> Description:
     out["checkpoints"] = sorted(p.name for p in (path / "checkpoints").glob("step-*") if (p / "config.json").exists())
     out |= {name: str(path / name) for name in ("final", "best") if (path / name / "config.json").exists()}
     out |= {"models": [str(model) for model in models]} if models else {}
-    for name, read in (("scores.json", _scores), ("results.json", _results)):
-        if (path / name).exists() and "scores" not in out:
-            out |= {key: value for key, value in read(read_json(path / name)).items() if key not in out and key != "kind"}
-    return out
+    if (path / "scores.json").exists():
+        return out | {"scores": read_json(path / "scores.json")}
+    results = _results(read_json(path / "results.json")) if (path / "results.json").exists() else {}
+    return out | {key: value for key, value in results.items() if key not in out and key != "kind"}
 
 
 def _run_cost(path: Path, settings: Description, lines: Sequence[Description]) -> Description:

@@ -257,11 +257,12 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
 
 def make_set(settings: EvaluateSettings) -> CorruptionSet:
     """Make a corruption set from --data's held-out text with this model's generator."""
-    if not settings.data:
-        raise UserError(f"{settings.corruption} not found; give --data SHARDS to make it")
     checkpoint = open_pretrained(settings)
-    shards, tokenizer = open_data(settings, settings.data, checkpoint)
-    spec = replace(spec_for(settings, checkpoint), num_examples=settings.num_examples, seed=settings.seed, objective=ObjectiveSettings())
+    spec = spec_for(settings, checkpoint)
+    if not (folders := settings.data or spec.data.data):
+        raise UserError(f"{settings.corruption} not found; give --data SHARDS to make it")
+    shards, tokenizer = open_data(settings, folders, checkpoint)
+    spec = replace(spec, num_examples=settings.num_examples, seed=settings.seed, objective=ObjectiveSettings())
     generator = load_checkpoint(settings.model, "generator")
     special = torch.tensor(sorted(tokenizer.special_ids))
 

@@ -204,7 +204,7 @@ def test_what_commands_write(name: str, place: Path, capsys: pytest.CaptureFixtu
     expected = {
         "v/runs/interrupted": ("status", "unfinished: continue with --resume"),
         "v/runs/seeds/seed-1": ("status", "finished"),
-        "v/runs/several": ("scores", {"sst2": {"accuracy": 1.0}, "rte": {"accuracy": 0.5}}),
+        "v/runs/several": ("scores", json.loads((V1 / "runs" / "several" / "scores.json").read_text())),
         "v/runs/suite": ("average", 0.75),
         "ablation": ("status", "unfinished: continue with --resume"),
         "ablation-finished": ("scores", {"electra": 0.75}),
