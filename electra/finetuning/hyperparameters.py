@@ -108,12 +108,19 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettings:
-    """Epochs -> the loop's steps; evaluations and checkpoints after every epoch unless an interval is set."""
+    """Epochs -> the loop's steps; evaluations and checkpoints after every epoch unless an interval is set.
+
+    Data that are a single batch have one step an epoch; the schedule ends at 0 there, so at least two steps are made of whole epochs.
+    """
+    from electra.train.optimizer import never_learns
+
     loop = settings.loop
     epoch = max(1, math.ceil(batches_per_epoch / loop.accumulation))
     steps = loop.num_train_steps
     if all(getattr(loop, name) is None for name in LENGTHS):
         steps = max(1, math.ceil(batches_per_epoch * settings.epochs / loop.accumulation))
+        if settings.epochs >= 1 and never_learns(settings.optimizer, steps):
+            steps += 1
     return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
 
 

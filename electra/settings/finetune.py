@@ -108,7 +108,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     kind: Literal["auto", "classification", "regression", "multilabel"] = "auto"
     """Kind of a custom task's label; 'auto': classification, unless the labels are many different decimal numbers."""
     epochs: float = flag(3.0, above=0)
-    """Passes over the training set."""
+    """Passes over the training set; of whole ones at least two steps, since the schedule ends at a learning rate of 0."""
     max_train_examples: int = flag(0, minimum=0, advanced=True)
     """Use only this many training examples (a fixed random sample); 0: all."""
     max_length: int = flag(128, minimum=4)

@@ -201,9 +201,11 @@ def test_glue_task_from_the_command_line(start: Path, tmp_path: Path) -> None:
     for split in ("train", "dev"):
         (folder / f"{split}.tsv").write_text("\n".join(rows))
     words = ["finetune", "MRPC", "--model", str(start), "--data", str(tmp_path / "glue"), "--output", str(tmp_path / "run")]
-    assert cli.main([*words, "--epochs", "2", "--threads", "1", "--max-length", "20", "--device", "cpu"]) == 0
+    assert cli.main([*words, "--epochs", "1", "--threads", "1", "--max-length", "20", "--device", "cpu"]) == 0
     scores = _read(tmp_path / "run" / "scores.json")
     assert scores["train_examples"] == 24 and set(scores["scores"]) == {"accuracy", "f1", "glue_score"}
+    assert scores["steps"] == [2], "one batch an epoch: a single step would have the learning rate 0"
+    assert cli.main([*words[:-1], str(tmp_path / "none"), "--epochs", "0.001", "--device", "cpu"]) == 2 and not (tmp_path / "none").exists()
 
 
 @pytest.mark.realdata
