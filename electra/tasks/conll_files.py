@@ -234,13 +234,13 @@ def _refuse_line(line: str, fields: Sequence[str], tabs: bool, place: str) -> No
 
 
 def _refuse_sentence(word: str, tag: str | None, place: str) -> None:
-    """Refuse a line with a whole sentence in the word's column and as many tags in the tag's.
+    """Refuse a line with a whole sentence in the word's column and several tags in the tag's.
 
     Raises:
         UserError: such a line.
     """
     words, tags = word.split(" "), (tag or "").split(" ")
-    if len(words) == len(tags) > 1:
+    if len(words) > 1 and len(tags) > 1:
         remedy = "give a word and its tag a line with an empty line between sentences, or jsonl with lists 'words' and 'tags'"
         raise UserError(f"{place}: a whole sentence ({len(words)} words and {len(tags)} tags) in one line; {remedy}")
 

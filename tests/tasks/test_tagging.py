@@ -157,6 +157,12 @@ def wrong(content: str, columns: dict[str, object], message: str, form: str) -> 
             r"line 1: a whole sentence \(2 words and 2 tags\) in one line; give a word and its tag a line",
             "a sentence and its tags in a line",
         ),
+        wrong(
+            "['Ada', 'left']\t['B-PER', 'O', 'O']\n",
+            {},
+            r"line 1: a whole sentence \(2 words and 3 tags\) in one line",
+            "lists as text in two columns",
+        ),
         wrong("Ada/B-PER left/O\n", {}, r"line 1: words and tags in one line, as 'Ada/B-PER'", "tagged text (word/TAG)"),
         wrong("EU|NNP rejects|VBZ German|JJ call|NN\n", {}, r"line 1: words and tags in one line, as 'EU\|NNP'", "tagged text (word|TAG)"),
         wrong("EU_NNP rejects_VBZ German_JJ call_NN\n", {}, r"line 1: words and tags in one line, as 'EU_NNP'", "tagged text (word_TAG)"),
