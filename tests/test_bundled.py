@@ -364,9 +364,10 @@ def test_a_comparison_writes_nothing_into_them(copied: Path, monkeypatch: pytest
     from electra.api import _keep_comparison
     from electra.settings import CompareSettings
 
-    row: Any = type("Row", (), {"error": None, "name": "a", "to_dict": lambda self: {}})()
+    values = {"error": None, "name": "a", "source": "shipped:sentiment", "skipped": None, "environment": ""}
+    row: Any = type("Row", (), {**values, "to_dict": lambda self, calls=False: {}})()
     before = bundled.described(copied)
-    found: Any = type("Found", (), {"rows": [row]})()
+    found: Any = type("Found", (), {"rows": [row], "environments": [], "label": lambda self, row: "a", "to_dict": lambda self: {}})()
     _keep_comparison(found, CompareSettings(models=("shipped:sentiment",), task="sst2", data="x", keep=True))
     assert bundled.described(copied) == before
 

@@ -137,9 +137,11 @@ class OpenVinoRunner:
         self.precision = precision
         self._max_length = max_length
         self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
-        self.outputs = frozenset(port.get_any_name() for port in compiled.outputs)
+        # An output may also have a name that OpenVINO gave it.
+        self.outputs = frozenset(name for port in compiled.outputs for name in port.get_names())
         # Outputs with a row's tokens on their second axis: only there is that axis open.
-        self._token_wise = {port.get_any_name() for port in compiled.outputs if len(port.partial_shape) > 1 and port.partial_shape[1].is_dynamic}
+        token_wise = [port for port in compiled.outputs if len(port.partial_shape) > 1 and port.partial_shape[1].is_dynamic]
+        self._token_wise = {name for port in token_wise for name in port.get_names()}
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from electra import bundled
 from electra.contracts import Example
@@ -292,9 +292,11 @@ def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, fil
         for answer in answers:
             sys.stdout.write(answer.line)
         return
+    # What reads the lines of --json finds the answers by their own names, whatever columns a file has.
+    renamed: Renamed = "columns" if chosen is None else "answers"
     chosen = chosen or "jsonl"
     first, separator = next(answers), "\t" if chosen == "tsv" else ","
-    rows = joined(itertools.chain([first], answers), nested=chosen in ("json", "jsonl"))
+    rows = joined(itertools.chain([first], answers), renamed, nested=chosen in ("json", "jsonl"))
     if chosen == "csv" and settings.format == "input" and file != "-":
         separator = tables.csv_separator(file, [first.text.column])
     if settings.output is None:
@@ -313,25 +315,36 @@ def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, fil
     print(json.dumps({"output": str(settings.output), "rows": total})) if as_json else say(f"{settings.output}: {total:,} rows")
 
 
-def joined(answers: Iterable[AnsweredText], *, nested: bool) -> Iterator[dict[str, Any]]:
-    """Rows of the input with their answers; where a name is taken by a column, all names of answers begin with 'predicted_'.
+Renamed: TypeAlias = Literal["answers", "columns"]
+PREFIXES: dict[Renamed, str] = {"answers": "predicted_", "columns": "input_"}
+
+
+def joined(answers: Iterable[AnsweredText], renamed: Renamed, *, nested: bool) -> Iterator[dict[str, Any]]:
+    """Rows of the input with their answers.
+
+    Where a column has the name of an answer, all names of answers begin with 'predicted_', or that of the column with 'input_'.
 
     Raises:
-        UserError: these names are taken, too.
+        UserError: such a name is taken, too.
     """
     prefix: str | None = None
-    names: list[str] = []
+    shown: list[str] = []
     for answer in answers:
-        found = answer.record if nested else answer.columns
-        row = answer.text.row
+        found, row = (answer.record if nested else answer.columns), dict(answer.text.row)
         if prefix is None:
-            prefix = "predicted_" if any(name in row for name in found) else ""
-            names = [prefix + name for name in found]
+            prefix = PREFIXES[renamed] if any(name in row for name in found) else ""
+            shown = [prefix + name for name in found if prefix and (renamed == "answers" or name in row)]
+        if renamed == "columns":
+            row = {prefix + name if name in found else name: value for name, value in row.items()}
+            if len(row) < len(answer.text.row):
+                raise UserError(f"{answer.text.place}: a column has the name of an answer, and another one that name with '{prefix}'; rename one")
+            yield row | found
+            continue
         if taken := next((name for name in found if prefix + name in row), None):
             raise UserError(f"{answer.text.place}: the column '{prefix + taken}' has the name of an answer; rename it")
-        yield dict(row) | {prefix + name: value for name, value in found.items()}
-    if prefix:
-        say(f"the table has columns of the answers' names: the answers are {', '.join(names)}")
+        yield row | {prefix + name: value for name, value in found.items()}
+    if shown:
+        say(f"the table has columns of the answers' names: the {renamed} are {', '.join(shown)}")
 
 
 def table_lines(rows: Iterable[Mapping[str, Any]], kind: str, separator: str = ",") -> Iterator[str]:

@@ -231,10 +231,15 @@ def sequences(inputs: Any) -> tuple[list[Text], bool]:
     if all(isinstance(part, str) for part in inputs):
         if len(inputs) > 2:
             raise RequestError(422, '`inputs` is one flat list: write a batch as [["first text"], ["second text"], ["a", "pair"]]', "question")
-        return [Text(*inputs)], True
+        return [_text(inputs)], True
     if any(isinstance(part, str) for part in inputs):
         raise RequestError(422, '`inputs` mixes texts and lists: write a batch as [["first text"], ["second text"], ["a", "pair"]]', "question")
-    return [Text(*part) for part in inputs], False
+    return [_text(part) for part in inputs], False
+
+
+def _text(part: Sequence[str]) -> Text:
+    """One text or two; an empty second text is none, as in every other interface."""
+    return Text(part[0], part[1] or None) if len(part) == 2 else Text(part[0])
 
 
 # ---- OpenAI's embeddings ----

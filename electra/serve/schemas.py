@@ -283,9 +283,9 @@ class TokenClassificationRequest(Request):
 
 
 class QuestionWithContext(Request):
-    """A question and the text that answers it; as in `transformers` 4, neither is empty."""
+    """A question and the text that answers it, which is not empty."""
 
-    question: Annotated[str, Field(min_length=1)]
+    question: str
     context: Annotated[str, Field(min_length=1)]
 
 
@@ -305,7 +305,7 @@ class QuestionAnsweringRequest(Request):
     """POST /pipeline/question-answering."""
 
     inputs: Annotated[
-        QuestionWithContext | list[QuestionWithContext], expected('{"question": text, "context": text}, or a list of these, no text empty')
+        QuestionWithContext | list[QuestionWithContext], expected('{"question": text, "context": text}, or a list of these, no context empty')
     ] = Field(examples=[{"question": "Who cooked?", "context": "The chef cooked the meal."}])
     parameters: QuestionAnsweringParameters | None = None
     options: Options | None = None

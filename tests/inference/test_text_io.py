@@ -216,7 +216,7 @@ def test_evaluate_and_compare_take_the_columns_of_training(tmp_path: Path, capsy
         "--train",
         str(tmp_path / "pairs.csv"),
         "--epochs",
-        "1",
+        "2",
         "--label",
         "x",
     ]

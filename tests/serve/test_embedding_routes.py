@@ -210,13 +210,13 @@ def test_rerank(served: Served, texts: list[str], more: dict[str, Any], side: st
         assert [row.get("text") for row in found] == [texts[index] if more.get("return_text") else None for index in order]
 
 
-@conforms(form="/predict of a pair with an empty text", where="TEI", outcome="exact", section="clients")
+@conforms(form="/predict of a pair with an empty text", where="InferenceClient", outcome="exact", section="clients")
 def test_an_empty_second_text(served: Served) -> None:
-    """`tokenizers` makes [CLS] a [SEP] [SEP] of it, the pipeline of `transformers` leaves it out."""
+    """The pipeline of `transformers`, and every other interface here, leaves it out; /rerank does not: there it is a document like others."""
     found = post(served, "/models/ranker/predict", inputs=[SHORT, ""], raw_scores=True)
-    assert found[0]["score"] == pytest.approx(logit(SHORT, ""), abs=1e-5)
+    assert found == post(served, "/models/ranker/predict", inputs=SHORT, raw_scores=True)
     (one,) = post(served, "/models/ranker", inputs={"text": SHORT, "text_pair": ""})
-    assert one == post(served, "/models/ranker", inputs=SHORT)[0] and one[0]["score"] != pytest.approx(found[0]["score"], abs=1e-5)
+    assert one == post(served, "/models/ranker", inputs=SHORT)[0]
 
 
 @conforms(form="/rerank of equal texts", where="TEI", outcome="exact", section="clients")
