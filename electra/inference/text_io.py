@@ -338,7 +338,7 @@ def joined(answers: Iterable[AnsweredText], renamed: Renamed, *, nested: bool) -
             row = {prefix + name if name in found else name: value for name, value in row.items()}
             if len(row) < len(answer.text.row):
                 raise UserError(f"{answer.text.place}: a column has the name of an answer, and another one that name with '{prefix}'; rename one")
-            yield row | found
+            yield row | dict(found)
             continue
         if taken := next((name for name in found if prefix + name in row), None):
             raise UserError(f"{answer.text.place}: the column '{prefix + taken}' has the name of an answer; rename it")
