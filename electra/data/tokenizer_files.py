@@ -328,7 +328,9 @@ def assemble(
     given = {"do_lower_case": lowercase, "strip_accents": strip_accents, "tokenize_chinese_chars": split_chinese}
     changes = {key: value for key, value in given.items() if value is not None}
     _check_config(files)
-    names = files.config.get("model_input_names", [] if kind == "json" and files.place.is_dir() else INPUT_NAMES)
+    name = files.config.get("tokenizer_class") or (files.model or {}).get("tokenizer_class")
+    convbert = str(name).startswith("ConvBert")  # tokenizer.json as it is, but BERT's inputs
+    names = files.config.get("model_input_names", [] if kind == "json" and files.place.is_dir() and not convbert else INPUT_NAMES)
     settings = TokenizerSettings(
         segments="token_type_ids" in names
         and not ("DistilBert" in str(files.config.get("tokenizer_class")) and "model_input_names" not in files.config),

@@ -45,6 +45,7 @@ EXACT = [
     form("mask_token null", vocab__txt=VOCAB, tokenizer_config__json=CASED | {"mask_token": None}),
     form("tokenizer_class LayoutLMTokenizer (BERT's rules)", vocab__txt=VOCAB, tokenizer_config__json={"tokenizer_class": "LayoutLMTokenizer"}),
     form("tokenizer.json alone", tokenizer__json=rules()),
+    form("ConvBertTokenizer", tokenizer__json=rules(), tokenizer_config__json={"tokenizer_class": "ConvBertTokenizer", "do_lower_case": False}),
     form("vocab.txt and config.json", vocab__txt=VOCAB, config__json=ELECTRA),
     form("vocab.txt, do_lower_case false", vocab__txt=VOCAB, tokenizer_config__json=CASED),
     form("vocab.txt, strip_accents false", vocab__txt=VOCAB, tokenizer_config__json={"tokenizer_class": "BertTokenizer", "strip_accents": False}),
@@ -217,12 +218,6 @@ def dropping() -> dict[str, Any]:
 
 
 REFUSED = [
-    refused(
-        "ConvBertTokenizer",
-        "tokenizer_class ConvBertTokenizer",
-        tokenizer__json=rules(),
-        tokenizer_config__json={"tokenizer_class": "ConvBertTokenizer"},
-    ),
     refused(
         "BPE with dropout", "model.dropout is 0.5", tokenizer__json=dropping(), tokenizer_config__json={"tokenizer_class": "PreTrainedTokenizerFast"}
     ),
