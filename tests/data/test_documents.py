@@ -14,6 +14,7 @@ from conformance import case, conforms
 
 from electra.data import documents, sources
 from electra.data.documents import read_documents
+from electra.data.prepare_chunk import PreparePlan, read_chunks
 from electra.data.sources import CorpusReport, estimate_text_bytes
 from electra.errors import UserError
 
@@ -158,6 +159,21 @@ def test_endless_lines_and_documents_are_cut_and_reported(tmp_path: Path, monkey
     assert {kind.split(" because")[0] for kind in report.problems} == {"lines cut", "documents cut"}
     (tmp_path / "a.txt").write_text("\u4e2d" * 200, encoding="utf-8")
     assert "".join(line for d in read(tmp_path / "a.txt") for line in d) == "\u4e2d" * 200, "cut between characters"
+
+
+def test_a_word_that_the_tokenizer_cannot_bound_is_cut_and_reported(tmp_path: Path) -> None:
+    """For Unigram and BPE, see `Tokenizer.longest_word`; BERT's rules take it whole."""
+    (tmp_path / "a.txt").write_text("short words\n" + "abcde" * 5 + " end\n")
+    plan = PreparePlan(
+        sources=(str(tmp_path),), fingerprint="", held_out=0, text_field="text", documents="file", deduplicate=False, words="none", part_bytes=1000
+    )
+    for longest, second in ((None, "abcde" * 5), (10, "abcdeabcde abcdeabcde abcde")):
+        report = CorpusReport()
+        (chunk,) = read_chunks(plan, report, {"duplicates": 0, "duplicate_bytes": 0}, longest)
+        assert chunk.documents == [f"short words\n{second} end".encode()]
+        assert report.problems == (
+            {} if longest is None else {"words cut because they are longer than 10 characters": {"count": 1, "places": ["a.txt:1"]}}
+        )
 
 
 def test_folders_are_read_in_order_and_strangers_named(tmp_path: Path) -> None:
