@@ -482,23 +482,24 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     """
     from electra.benchmark.measure import MeasurementPlan, measure, unique_names
     from electra.benchmark.records import environments_of, read_all_saved
-    from electra.benchmark.results import Comparison, check_chart
+    from electra.benchmark.results import Comparison, check_chart, check_keep, keep
+    from electra.benchmark.worker import labelled_data, task_of
 
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
     if not settings.models:
         raise UserError("nothing to compare: give a model, and artifacts of it")
-    settings = dataclasses.replace(settings, task=settings.task or _task_of(settings.models))
+    settings = dataclasses.replace(settings, task=settings.task or task_of(settings.models))
     threads = len(environment.choose_cores(settings.threads))
     if settings.output is not None:
         require("matplotlib", "runtime")  # before minutes of measuring
         atomic.fresh_output(settings.output, remedy="choose another --output")
     if settings.chart is not None:
         check_chart(settings.chart)
-    _check_keep(settings)
+    check_keep(settings)
     plan = MeasurementPlan(calls=settings.calls, threads=threads, num_examples=settings.num_examples, seed=settings.seed, device=settings.device)
     here = environments_of(settings.python, threads, unique_names(settings.models)[0])
     saved, there = read_all_saved(settings.add, len(here))
-    rows = measure(settings.models, _labelled_data(settings), plan, say, here, saved)
+    rows = measure(settings.models, labelled_data(settings), plan, say, here, saved)
     if all(row.error for row in rows):
         raise UserError(f"no model could be measured; {rows[0].name}: {rows[0].error}")
     found = Comparison(
@@ -514,98 +515,5 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
         command=shlex.join(["electra", *sys.argv[1:]]),
         date=time.strftime("%Y-%m-%d"),
     )
-    _keep_comparison(found, settings)
+    keep(found, settings, say)
     return found
-
-
-def _task_of(sources: Sequence[str]) -> str:
-    """The task that models were fine-tuned on.
-
-    Raises:
-        UserError: no such model; the first does not say, or others say another.
-    """
-    from electra.bundled import located
-    from electra.inference.artifact import is_artifact, read_manifest
-
-    found: dict[str, str] = {}
-    for source in sources:
-        if is_artifact(place := located(source)):
-            name = read_manifest(place).get("task")
-        else:
-            try:
-                name = json.loads((resolve.resolve(source) / "config.json").read_text(encoding="utf-8-sig")).get("finetuning_task")
-            except (OSError, ValueError, AttributeError) as error:
-                raise UserError(f"{source}: config.json cannot be read ({str(error)[:100]})") from None
-        if isinstance(name, str) and name:
-            found[source] = name
-    if sources[0] not in found:
-        raise UserError(f"{sources[0]} does not say which task it was fine-tuned on; give --task TASK")
-    if len(set(found.values())) > 1:
-        raise UserError(f"the models were fine-tuned on different tasks ({', '.join(f'{k}: {v}' for k, v in found.items())}); give --task TASK")
-    return found[sources[0]]
-
-
-def _kept_in(settings: CompareSettings) -> list[str]:
-    """The models that --keep writes to."""
-    from electra.bundled import is_shipped
-    from electra.inference.artifact import hub_layout, is_artifact
-
-    return [source for source in settings.models if is_artifact(source) and not is_shipped(source) and not hub_layout(Path(source))]
-
-
-def _check_keep(settings: CompareSettings) -> None:
-    """Raises:
-    UserError: --keep has nowhere to write.
-    """
-    if not settings.keep:
-        return
-    if not (artifacts := _kept_in(settings)):
-        raise UserError("--keep: none of the models is an artifact of yours with an artefact.json to store measurements in; use --output")
-    for source in map(Path, artifacts):
-        place = source if source.is_dir() else source.parent
-        if not os.access(place, os.W_OK):
-            raise UserError(f"--keep: {place} cannot be written; leave --keep out, or use --output")
-
-
-def _labelled_data(settings: CompareSettings) -> EvaluateSettings:
-    """The same task and data as settings of `evaluate`."""
-    names = {item.name for item in dataclasses.fields(EvaluateSettings)} - {"model", "data", "json"}
-    values = {name: getattr(settings, name) for name in config.given(settings) if name in names}
-    out = EvaluateSettings(model=settings.models[0], data=(settings.data,), **values | {"task": settings.task, "split": settings.split})
-    if settings.task != "own":
-        return out
-    from electra.tasks.input_spec import columns_of, with_trained_columns
-
-    try:
-        first = Path(settings.models[0]) if Path(settings.models[0]).is_file() else resolve.resolve(settings.models[0])
-    except UserError:
-        return out  # is reported with the other models
-    return with_trained_columns(out, columns_of(first))
-
-
-def _keep_comparison(found: Comparison, settings: CompareSettings) -> None:
-    """Write table.md, table.csv, results.json and compare.png (`output`), the chart, and the rows into the artifacts themselves (`keep`)."""
-    from electra.benchmark import results
-    from electra.benchmark.records import sealed
-    from electra.inference.artifact import write_measurements
-
-    if settings.output is not None:
-        with atomic.atomic_folder(settings.output) as folder:
-            results.draw(found, folder / "compare.png")
-            (folder / "results.json").write_text(json.dumps(sealed(found.to_dict()), indent=1) + "\n", encoding="utf-8")
-            (folder / "table.md").write_text(results.to_markdown(found), encoding="utf-8")
-            (folder / "table.csv").write_text(results.to_csv(found), encoding="utf-8")
-        say(f"{settings.output}: table.md, table.csv, results.json, compare.png")
-    if settings.chart is not None:
-        results.draw(found, settings.chart)
-        say(f"{settings.chart}: chart")
-    if settings.keep:
-        # Without paths: they mean nothing on another machine.
-        places = {one.name: one.summary for one in found.environments}
-        rows = [row.to_dict() | {"name": found.label(row), "source": row.name, "environment": places.get(row.environment, "")} for row in found.rows]
-        whole = sealed(found.to_dict() | {"command": "", "rows": [row.to_dict(calls=True) | {"source": row.name} for row in found.rows]})
-        measured = {row.source for row in found.rows if row.error is None and not row.skipped}
-        for source in _kept_in(settings):
-            if source in measured:
-                write_measurements(source, rows, whole)
-                say(f"{source}: measurements kept")

@@ -170,10 +170,11 @@ def _add_flag(target: Any, field: dataclasses.Field[Any], kind: tuple[Any, bool]
         target.add_argument(name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, **options)
     else:
         options |= _value_options(plain, field)
-        again: dict[str, Any] = {"action": "extend"} if field.metadata.get("repeat") else {}
-        target.add_argument(name, default=argparse.SUPPRESS, required=required, nargs="+" if many else None, **again, **options)
+        if many:
+            options |= {"nargs": "+", "action": "extend"}  # given again, it adds its values
+        target.add_argument(name, default=argparse.SUPPRESS, required=required, **options)
         if aliases := [flag_name(alias) for alias in field.metadata.get("aliases", ())]:
-            target.add_argument(*aliases, default=argparse.SUPPRESS, nargs="+" if many else None, **options | {"help": argparse.SUPPRESS})
+            target.add_argument(*aliases, default=argparse.SUPPRESS, **options | {"help": argparse.SUPPRESS})
 
 
 def parser(cls: type, prog: str, default: Any = None, *, everything: bool = False, complete: bool = True) -> _Parser:

@@ -87,8 +87,7 @@ def flag(
         toml_only: meant for presets; the flag still works, with a deprecation line, and is in no help.
         may_change: may be given with --resume. On the field of --resume: the names of all that may, instead of their own marks.
         aliases: deprecated names, which still work and are in no help.
-        metadata: `preset` (kind of preset that the field names), `run` (field that --resume's optional value sets) and `repeat` (of a tuple:
-            values of the same flag given again are added).
+        metadata: `preset` (kind of preset that the field names) and `run` (field that --resume's optional value sets).
     """
     if allowed is None and any(limit is not None for limit in (minimum, maximum, above, below)):
         allowed = Range(minimum=minimum, maximum=maximum, above=above, below=below)

@@ -361,14 +361,14 @@ def test_no_place_of_one_machine_is_in_them() -> None:
 
 
 def test_a_comparison_writes_nothing_into_them(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from electra.api import _keep_comparison
+    from electra.benchmark.results import keep
     from electra.settings import CompareSettings
 
     values = {"error": None, "name": "a", "source": "shipped:sentiment", "skipped": None, "environment": ""}
     row: Any = type("Row", (), {**values, "to_dict": lambda self, calls=False: {}})()
     before = bundled.described(copied)
     found: Any = type("Found", (), {"rows": [row], "environments": [], "label": lambda self, row: "a", "to_dict": lambda self: {}})()
-    _keep_comparison(found, CompareSettings(models=("shipped:sentiment",), task="sst2", data="x", keep=True))
+    keep(found, CompareSettings(models=("shipped:sentiment",), task="sst2", data="x", keep=True), print)
     assert bundled.described(copied) == before
 
 

@@ -628,3 +628,8 @@ def test_settings_are_imported_by_verb() -> None:
     code = "import sys; from electra.settings import PredictSettings; print(sorted(n for n in sys.modules if n.startswith('electra.settings.')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['electra.settings.infer', 'electra.settings.sections']\n"
+
+
+def test_a_flag_of_several_values_that_is_given_again_adds_them() -> None:
+    words = ["a", "--task", "own", "--data", "x", "--labels", "yes", "no", "--labels", "maybe"]
+    assert from_command_line(settings.CompareSettings, words, "electra compare").labels == ("yes", "no", "maybe")

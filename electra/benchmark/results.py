@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra.benchmark.records import NONE, Environment, Latency, Row, TableColumns, Throughput, environment_columns
+from electra.benchmark.records import NONE, Environment, Latency, Row, TableColumns, Throughput, environment_columns, sealed
+from electra.bundled import is_shipped
 from electra.errors import UserError, require
+from electra.inference.artifact import hub_layout, is_artifact, write_measurements
+from electra.settings import CompareSettings
 from electra.storage import atomic
 from electra.tasks.significance import Interval
 from electra.terminal import data_size
@@ -380,3 +385,49 @@ def _draw_throughput(found: Comparison, axes: Axes) -> None:
     axes.margins(x=0.2)
     if sizes:
         axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=len(sizes))
+
+
+# ---- where they are stored ----
+
+
+def kept_in(settings: CompareSettings) -> list[str]:
+    """The models that --keep writes to."""
+    return [source for source in settings.models if is_artifact(source) and not is_shipped(source) and not hub_layout(Path(source))]
+
+
+def check_keep(settings: CompareSettings) -> None:
+    """Raises:
+    UserError: --keep has nowhere to write.
+    """
+    if not settings.keep:
+        return
+    if not (artifacts := kept_in(settings)):
+        raise UserError("--keep: none of the models is an artifact of yours with an artefact.json to store measurements in; use --output")
+    for source in map(Path, artifacts):
+        place = source if source.is_dir() else source.parent
+        if not os.access(place, os.W_OK):
+            raise UserError(f"--keep: {place} cannot be written; leave --keep out, or use --output")
+
+
+def keep(found: Comparison, settings: CompareSettings, say: Callable[[str], None]) -> None:
+    """Write table.md, table.csv, results.json and compare.png (`output`), the chart, and the rows into the artifacts themselves (`keep`)."""
+    if settings.output is not None:
+        with atomic.atomic_folder(settings.output) as folder:
+            draw(found, folder / "compare.png")
+            (folder / "results.json").write_text(json.dumps(sealed(found.to_dict()), indent=1) + "\n", encoding="utf-8")
+            (folder / "table.md").write_text(to_markdown(found), encoding="utf-8")
+            (folder / "table.csv").write_text(to_csv(found), encoding="utf-8")
+        say(f"{settings.output}: table.md, table.csv, results.json, compare.png")
+    if settings.chart is not None:
+        draw(found, settings.chart)
+        say(f"{settings.chart}: chart")
+    if settings.keep:
+        # Without paths: they mean nothing on another machine.
+        places = {one.name: one.summary for one in found.environments}
+        rows = [row.to_dict() | {"name": found.label(row), "source": row.name, "environment": places.get(row.environment, "")} for row in found.rows]
+        whole = sealed(found.to_dict() | {"command": "", "rows": [row.to_dict(calls=True) | {"source": row.name} for row in found.rows]})
+        measured = {row.source for row in found.rows if row.error is None and not row.skipped}
+        for source in kept_in(settings):
+            if source in measured:
+                write_measurements(source, rows, whole)
+                say(f"{source}: measurements kept")

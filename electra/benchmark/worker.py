@@ -33,6 +33,7 @@ from electra.tasks.data_warnings import unknown_lines
 
 if TYPE_CHECKING:
     from electra.inference.answerer import Answerer
+    from electra.settings import CompareSettings
 
 WARM_UP_CALLS = 3
 """Untimed calls before the timed ones of every run: caches hold what other candidates left there."""
@@ -361,3 +362,52 @@ def describe_interpreter(python: str) -> dict[str, Any]:
     if form != describe()["form"]:
         raise UserError(f"{where} ({lines[0]}): its electra {version} does not work with this one ({__version__}): their code differs; {install}")
     return found
+
+
+# ---- the task and data of a comparison ----
+
+
+def task_of(sources: Sequence[str]) -> str:
+    """The task that models were fine-tuned on.
+
+    Raises:
+        UserError: no such model; the first does not say, or others say another.
+    """
+    from electra.bundled import located
+    from electra.inference.artifact import is_artifact, read_manifest
+    from electra.storage import resolve
+
+    found: dict[str, str] = {}
+    for source in sources:
+        if is_artifact(place := located(source)):
+            name = read_manifest(place).get("task")
+        else:
+            try:
+                name = json.loads((resolve.resolve(source) / "config.json").read_text(encoding="utf-8-sig")).get("finetuning_task")
+            except (OSError, ValueError, AttributeError) as error:
+                raise UserError(f"{source}: config.json cannot be read ({str(error)[:100]})") from None
+        if isinstance(name, str) and name:
+            found[source] = name
+    if sources[0] not in found:
+        raise UserError(f"{sources[0]} does not say which task it was fine-tuned on; give --task TASK")
+    if len(set(found.values())) > 1:
+        raise UserError(f"the models were fine-tuned on different tasks ({', '.join(f'{k}: {v}' for k, v in found.items())}); give --task TASK")
+    return found[sources[0]]
+
+
+def labelled_data(settings: CompareSettings) -> EvaluateSettings:
+    """The same task and data as settings of `evaluate`."""
+    from electra import config
+    from electra.storage import resolve
+    from electra.tasks.input_spec import columns_of, with_trained_columns
+
+    names = {item.name for item in fields(EvaluateSettings)} - {"model", "data", "json"}
+    values = {name: getattr(settings, name) for name in config.given(settings) if name in names}
+    out = EvaluateSettings(model=settings.models[0], data=(settings.data,), **values | {"task": settings.task, "split": settings.split})
+    if settings.task != "own":
+        return out
+    try:
+        first = Path(settings.models[0]) if Path(settings.models[0]).is_file() else resolve.resolve(settings.models[0])
+    except UserError:
+        return out  # is reported with the other models
+    return with_trained_columns(out, columns_of(first))

@@ -111,6 +111,9 @@ def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettin
     """Epochs -> the loop's steps; evaluations and checkpoints after every epoch unless an interval is set.
 
     Data that are a single batch have one step an epoch; the schedule ends at 0 there, so at least two steps are made of whole epochs.
+
+    Raises:
+        UserError: the learning rate is 0 at every step.
     """
     from electra.train.optimizer import never_learns
 
@@ -121,6 +124,9 @@ def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettin
         steps = max(1, math.ceil(batches_per_epoch * settings.epochs / loop.accumulation))
         if settings.epochs >= 1 and never_learns(settings.optimizer, steps):
             steps += 1
+    if steps is not None and never_learns(settings.optimizer, steps):
+        named = f"{steps} step{'s' if steps > 1 else ''}"
+        raise UserError(f"a run of {named} trains nothing: the learning rate is 0 at every step; give more steps or epochs")
     return replace(loop, num_train_steps=steps, evaluate_every=loop.evaluate_every or epoch, checkpoint_every=loop.checkpoint_every or epoch)
 
 

@@ -43,6 +43,8 @@ from electra.terminal import say
 SHORT_NAMES = {"lr": "learning_rate", "layer_decay": "layerwise_lr_decay", "warmup": "warmup_fraction", "length": "max_length"}
 SET_BY_SWEEP = {"task", "data", "output", "resume", "json", "seeds", "seed", "threads"}
 """Settings that the sweep chooses for each trial."""
+MISTAKE = 2
+"""The exit code of a command that names a mistake in what it was given."""
 NOT_SEARCHED = SET_BY_SWEEP | {"train", "dev", "label", "text", "text_pair", "kind"}
 
 
@@ -95,6 +97,11 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
     except Stopped as stopped:
         say(f"stopped; the same command with --resume continues {settings.output}")
         return FinetuneResult(output=settings.output, best={}, scores={}, seeds=(), signal=stopped.code - SIGNALLED)
+    ends = list(runner.outcomes.values())
+    if ends and not settings.resume and all(ended.returncode == MISTAKE for ended in ends):
+        # Nothing was trained: the corrected command finds the place free.
+        shutil.rmtree(settings.output)
+        raise UserError(f"every trial failed: {(ends[0].error or 'see above').removeprefix('electra: ')}")
     several = settings.task in suites()
     best = {trial.task: settings.output / "best" / (trial.task if several else "") for trial in trials}
     failed = [step.title for step, ended in runner.outcomes.items() if ended.returncode]

@@ -283,10 +283,10 @@ class TokenClassificationRequest(Request):
 
 
 class QuestionWithContext(Request):
-    """A question and the text that answers it, which is not empty."""
+    """A question and the text that answers it."""
 
     question: str
-    context: Annotated[str, Field(min_length=1)]
+    context: str
 
 
 class QuestionAnsweringParameters(Request):
@@ -304,9 +304,9 @@ class QuestionAnsweringParameters(Request):
 class QuestionAnsweringRequest(Request):
     """POST /pipeline/question-answering."""
 
-    inputs: Annotated[
-        QuestionWithContext | list[QuestionWithContext], expected('{"question": text, "context": text}, or a list of these, no context empty')
-    ] = Field(examples=[{"question": "Who cooked?", "context": "The chef cooked the meal."}])
+    inputs: Annotated[QuestionWithContext | list[QuestionWithContext], expected('{"question": text, "context": text}, or a list of these')] = Field(
+        examples=[{"question": "Who cooked?", "context": "The chef cooked the meal."}]
+    )
     parameters: QuestionAnsweringParameters | None = None
     options: Options | None = None
 

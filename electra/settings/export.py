@@ -141,10 +141,10 @@ class CompareSettings(ColumnSettings):
     """The task's folder, or one labelled file."""
     task: str | None = None
     """Task they were fine-tuned on; default: the one that the models name."""
-    python: tuple[str, ...] = flag((), repeat=True)
+    python: tuple[str, ...] = ()
     """Interpreters of other environments on this machine (OTHER/bin/python): the models are measured in each as well, with its electra and its
     packages, in turns. Default: none."""
-    add: tuple[Path, ...] = flag((), repeat=True)
+    add: tuple[Path, ...] = ()
     """Measurements of the same models and data saved on other machines: results.json (or the folder) of --output, what --json printed, or an
     artifact with --keep. Default: none."""
     split: str = "dev"

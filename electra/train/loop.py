@@ -325,9 +325,6 @@ class Run:
         before, done = self.num_steps, self.step
         if name == "num_train_steps":
             length = Length(int(value))
-            if not before and never_learns(self.optimizer, length.num_steps):
-                steps = f"{length.num_steps} step{'s' if length.num_steps > 1 else ''}"
-                raise UserError(f"a run of {steps} trains nothing: the learning rate is 0 at every step; give more steps or epochs")
         else:
             known = self.ranks.agree(read_length(self.log.folder, name, value) if self.ranks.first else None)
             length = known or (self._length_of_budget(value) if name == "budget" else self._length_of_tokens(int(value)))

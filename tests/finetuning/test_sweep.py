@@ -296,6 +296,16 @@ def test_a_search_reports_how_it_chose(start: Path, glue: Path, tmp_path: Path, 
     assert [(point["hyper_parameters"]["learning_rate"], point["seeds"]) for point in points] == [("1e-9", [1, 2, 3]), ("1e-2", [1, 2, 3])]
 
 
+def test_a_search_in_which_nothing_trains_leaves_nothing(
+    start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_process: None
+) -> None:
+    words = _command(start, glue, tmp_path / "run", "--search", "lr=1e-4,1e-3", "--num-train-steps", "1", "--workers", "1", task="SST-2")
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("electra: every trial failed: ") and "trains nothing" in error
+    assert not (tmp_path / "run").exists(), "the corrected command finds the place free"
+
+
 @pytest.mark.usefixtures("in_process")
 def test_a_run_without_trials_is_not_resumed_with_them(start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = _command(start, glue, tmp_path / "run", task="sst2")

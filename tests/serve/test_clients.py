@@ -254,7 +254,6 @@ def test_the_hubs_client_asks_for_the_endpoint(served: Served) -> None:
             "masked", lambda client: client.fill_mask("[MASK]", top_k=900), 422, "top_k 900 is above", form="fill_mask, top_k above the vocabulary"
         ),
         hub_refused("masked", lambda client: client.fill_mask("[MASK]", targets=[]), 422, "target", form="fill_mask, targets empty"),
-        hub_refused("finder", lambda client: client.question_answering("a", ""), 422, "no context empty", form="question_answering, no context"),
         hub_refused("masked", lambda client: client.fill_mask("no mask"), 422, "[MASK]", form="fill_mask without a mask"),
         hub_refused("classifier", lambda client: client.text_classification("a", top_k=0), 422, "top_k", form="text_classification, top_k 0"),
         hub_refused(

@@ -182,17 +182,3 @@ def test_evaluation_equals_scikit_learn_over_all_batches() -> None:
     assert got["row_loss"] == pytest.approx(log_loss(labels, 1 / (1 + np.exp(-scores))), rel=1e-4)
     assert got["accuracy"] == pytest.approx(((scores > 0) == labels).mean())
     assert got["loss"] == pytest.approx(got["token_loss"] + 5 * got["row_loss"])
-
-
-def test_a_run_that_would_train_nothing_is_refused(tmp_path: Path) -> None:
-    """One step of a schedule that ends at zero, whatever set the number of steps; without decay one step learns."""
-    for schedule, learns in (("linear", False), ("cosine", False), ("constant", True)):
-        settings = OptimizerSettings(learning_rate=1e-3, schedule=schedule, warmup_steps=0)
-        objective, log = ToyObjective(), RunLog(tmp_path / schedule, tensorboard=False)
-        loop_settings = LoopSettings(num_train_steps=1, device="cpu")
-        run = Run(objective=objective, stream=ToyStream(4), settings=loop_settings, optimizer=settings, log=log, save=lambda folder: None)
-        if learns:
-            assert run.train().step == 1
-            continue
-        with pytest.raises(UserError, match="a run of 1 step trains nothing: the learning rate is 0 at every step"):
-            run.train()
