@@ -225,7 +225,11 @@ def with_manifest(shards: Path, folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def test_unknown_tokens_of_the_data_are_reported(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_tokens_of_the_data_are_reported(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("electra.train.timing._TRIAL_SECONDS", 0.05)
+    monkeypatch.setattr("electra.train.timing._PEAK_SECONDS", 0.05)
     tokens = sum(split["tokens"] for split in json.loads((shards / "manifest.json").read_text())["splits"].values())
     words = {"unknown_words": {"Σ": 9, "中": 5}}
     many = with_manifest(shards, tmp_path / "many", unknown_tokens=tokens // 10, **words)

@@ -530,7 +530,11 @@ def test_the_flag_of_finetune_is_answered_with_its_own(capsys: pytest.CaptureFix
     assert "unknown flag '--model'; did you mean '--init'?" in capsys.readouterr().err
 
 
-def test_a_dry_run_has_the_checkpoints_shape(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_has_the_checkpoints_shape(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("electra.train.timing._TRIAL_SECONDS", 0.05)
+    monkeypatch.setattr("electra.train.timing._PEAK_SECONDS", 0.05)
     pair(tmp_path / "source", shards)
     assert pretrain("mini", shards, tmp_path / "run", tmp_path / "source", "--dry-run") == 0
     output = capsys.readouterr().out
