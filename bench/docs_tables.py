@@ -311,8 +311,11 @@ def two_environments(old: list[str]) -> list[str]:
         agreement = "" if row["agreement"] is None else f"{percent(row['agreement'], 2)}%"
         difference = "" if row["largest_difference"] is None else f"{row['largest_difference']:.1g}"
         sizes = f"{row['size_bytes'] / 1e6:.1f} MB", f"{row['peak_memory_bytes'] / 1e6:.0f} MB"
-        rows.append((f"`{row['name']}`", f"{row['environment']}: {where}", percent(row["score"], 2), agreement, difference, *sizes))
-    return table(("", "environment", "accuracy", "agreement", "max logit diff", "size", "memory"), rows, left=2)
+        latency = row["latency"]
+        times = f"{latency['p50_ms']:.1f} ms", f"{latency['speedup']:.2f}x" if latency["speedup"] else ""
+        rows.append((f"`{row['name']}`", f"{row['environment']}: {where}", percent(row["score"], 2), agreement, difference, *sizes, *times))
+    columns = ("", "environment", "accuracy", "agreement", "max logit diff", "size", "memory", "one sentence, p50", "speed-up")
+    return table(columns, rows, left=2)
 
 
 @maker("without-torch")
