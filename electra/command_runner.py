@@ -29,13 +29,15 @@ from types import FrameType
 from typing import Any
 
 from electra.data import ray_backend
-from electra.environment import RSS_UNIT, allowed_cores, signals_to
+from electra.environment import RSS_UNIT, allowed_cores, peak_memory_of_process_bytes, signals_to
 from electra.errors import UserError, require
 from electra.storage import atomic
 from electra.terminal import ProgressDisplay, duration, say
 
 SIGNALLED = 128
 """Exit codes above it: ended by a signal, with its work saved."""
+POLL_SECONDS = 0.05
+"""How often the memory of a running process is read."""
 MAX_RAY_STEPS = 256
 """Steps given to a Ray cluster at a time; it queues them for its cores."""
 
@@ -305,12 +307,17 @@ def run_process(argv: Sequence[str], folder: Path, environment: dict[str, str], 
         command = [sys.executable, "-m", "electra", *argv]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, pass_fds=(lock.fileno(),))
         started(process.pid)
-        _, status, usage = os.wait4(process.pid, 0)
+        peak, ended_process = 0, 0
+        while not ended_process:
+            peak = max(peak, peak_memory_of_process_bytes(process.pid))
+            ended_process, status, usage = os.wait4(process.pid, os.WNOHANG)
+            time.sleep(0 if ended_process else POLL_SECONDS)
         process.returncode = os.waitstatus_to_exitcode(status)
     ended = Ended(
         returncode=process.returncode,
         seconds=round(time.monotonic() - start, 2),
-        peak_memory_bytes=usage.ru_maxrss * RSS_UNIT,
+        # On Linux `ru_maxrss` begins with what this process holds.
+        peak_memory_bytes=peak or usage.ru_maxrss * RSS_UNIT,
         cpu_seconds=round(usage.ru_utime + usage.ru_stime, 2),
         error=_error_line(folder / "trial.log", before, process.returncode) if process.returncode else None,
     )

@@ -146,12 +146,17 @@ def busy_seconds() -> float:
 
 def peak_memory_bytes() -> int:
     """Largest resident set of this process since it began."""
+    # Not the usage first: on Linux `ru_maxrss` begins with what the program that started this one held.
+    return peak_memory_of_process_bytes(os.getpid()) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+
+
+def peak_memory_of_process_bytes(process: int) -> int:
+    """Largest resident set of a running process since it began; 0 where the system does not say (Linux does) or it has ended."""
     try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        # Not first: on Linux `ru_maxrss` begins with what the program that started this one held.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def peak_memory_of_children_bytes() -> int:

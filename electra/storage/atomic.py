@@ -207,7 +207,7 @@ def writable(path: Path) -> Path:
     try:
         os.rmdir(tempfile.mkdtemp(dir=above, prefix=".electra.", suffix=".part"))
     except OSError as error:
-        # Asked by writing: access() says yes to root, even in /proc.
+        # os.access returns True for root even in /proc, so a folder is created to find out.
         raise UserError(f"cannot write {path}: {above} is not writable ({error.strerror}); choose another path") from None
     return path
 

@@ -91,7 +91,7 @@ def test_every_trial_is_in_the_table(done: Path) -> None:
             each.append(scores["glue_score" if task == "mrpc" else "accuracy"]["mean"])
         assert row["score"]["each"] == each and row["score"]["mean"] == pytest.approx(sum(each) / 2) and row["seeds"] == [1, 2]
         assert row["score"]["sd"] == pytest.approx(statistics.stdev(each)) and row["score"]["best"] == max(each)
-        assert all(seconds > 0 for seconds in row["seconds"]) and all(50e6 < size < 12e9 for size in row["peak_memory_bytes"])
+        assert all(seconds > 0 for seconds in row["seconds"]) and all(50e6 < size < 4e9 for size in row["peak_memory_bytes"])
         assert f"| {task} | {row['counted_metric']} | {row['score']['mean'] * 100:.2f} |" in text
     means = [row["score"]["mean"] for row in results["tasks"].values()]
     assert results["average"]["mean"] == pytest.approx(sum(means) / 2) and "not the whole suite" in text
