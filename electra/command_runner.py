@@ -37,7 +37,7 @@ from electra.terminal import ProgressDisplay, duration, say
 SIGNALLED = 128
 """Exit codes above it: ended by a signal, with its work saved."""
 POLL_SECONDS = 0.05
-"""How often the memory of a running process is read."""
+"""The longest time between two looks at the memory of a running process; at first they are closer."""
 MAX_RAY_STEPS = 256
 """Steps given to a Ray cluster at a time; it queues them for its cores."""
 
@@ -311,7 +311,8 @@ def run_process(argv: Sequence[str], folder: Path, environment: dict[str, str], 
         while not ended_process:
             peak = max(peak, peak_memory_of_process_bytes(process.pid))
             ended_process, status, usage = os.wait4(process.pid, os.WNOHANG)
-            time.sleep(0 if ended_process else POLL_SECONDS)
+            if not ended_process:
+                time.sleep(min(POLL_SECONDS, max(0.002, (time.monotonic() - start) / 10)))
         process.returncode = os.waitstatus_to_exitcode(status)
     ended = Ended(
         returncode=process.returncode,
