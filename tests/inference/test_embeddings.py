@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -368,11 +367,10 @@ def test_windows_only_when_they_are_requested(tmp_path: Path) -> None:
     assert len(next(plain.token_vectors([text]))) > 24
 
 
-@pytest.mark.skipif("ELECTRA_SENTENCE_ENCODER" not in os.environ, reason="set ELECTRA_SENTENCE_ENCODER to a folder such as all-MiniLM-L6-v2's")
-def test_a_real_sentence_encoder() -> None:
+def test_a_real_sentence_encoder(public_encoder: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    folder, texts = os.environ["ELECTRA_SENTENCE_ENCODER"], [*TEXTS, "word " * 600, "Zürich, 한국, U.S.A."]
+    folder, texts = str(public_encoder), [*TEXTS, "word " * 600, "Zürich, 한국, U.S.A."]
     np.testing.assert_allclose(load(folder).embed(texts), SentenceTransformer(folder, device="cpu").encode(texts), atol=1e-5)
 
 
