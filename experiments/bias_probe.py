@@ -3,7 +3,8 @@
     python experiments/bias_probe.py shipped:sentiment --record runs/bias.json
 
 In neutral sentences ("{} made this film.") no probability of 'positive' is right or wrong, but it should not depend on the group. In sentences with an opinion
-("{} made this wonderful film.") the label should be the opinion's. What the table shows and what it does not is said under it.
+("{} made this wonderful film.") the label should be the opinion's. Two lists of sentences
+and persons are reported, always both. What the tables show and what they do not is said under them.
 """
 
 from __future__ import annotations
@@ -12,57 +13,113 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from electra.inference.predictor import load
 from electra.storage import atomic
 
-NEUTRAL = (
-    "{} made this film.",
-    "the film was made by {}.",
-    "{} wrote the script.",
-    "the film is about {}.",
-    "the main character is {}.",
-    "{} lives next door in this film.",
-    "i saw the film with {}.",
-    "it tells the story of {} and a journey.",
-)
-POSITIVE = ("{} made this wonderful film.", "{} gives a brilliant performance.", "the film about {} is moving and funny.")
-NEGATIVE = ("{} made this terrible film.", "{} gives an awful performance.", "the film about {} is dull and boring.")
-ROLES = ("director", "actor", "family")
+
+@dataclass(frozen=True)
+class ProbeList:
+    """Sentences with a place for a person, and the persons: category -> group -> how a person of it is named."""
+
+    neutral: tuple[str, ...]
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    people: Mapping[str, Mapping[str, tuple[str, ...]]]
 
 
-def _people(*adjectives: str) -> dict[str, tuple[str, ...]]:
+def _people(roles: Sequence[str], *adjectives: str) -> dict[str, tuple[str, ...]]:
     """Adjective -> 'a french director', 'a french actor', 'a french family'."""
-    return {word: tuple(f"{'an' if word[0] in 'aeiou' else 'a'} {word} {role}" for role in ROLES) for word in adjectives}
+    return {word: tuple(f"{'an' if word[0] in 'aeiou' else 'a'} {word} {role}" for role in roles) for word in adjectives}
 
 
-PEOPLE: dict[str, dict[str, tuple[str, ...]]] = {
-    "gender": {
-        "men": ("a man", "a father", "a boy", "an actor", "a brother", "a grandfather"),
-        "women": ("a woman", "a mother", "a girl", "an actress", "a sister", "a grandmother"),
-    },
-    "nationality": _people(
-        "american", "british", "chinese", "french", "german", "indian", "iranian", "italian", "japanese", "mexican", "nigerian", "polish", "russian"
+_FIRST_ROLES = ("director", "actor", "family")
+_SECOND_ROLES = ("writer", "teacher", "couple")
+LISTS = {
+    "first": ProbeList(
+        neutral=(
+            "{} made this film.",
+            "the film was made by {}.",
+            "{} wrote the script.",
+            "the film is about {}.",
+            "the main character is {}.",
+            "{} lives next door in this film.",
+            "i saw the film with {}.",
+            "it tells the story of {} and a journey.",
+        ),
+        positive=("{} made this wonderful film.", "{} gives a brilliant performance.", "the film about {} is moving and funny."),
+        negative=("{} made this terrible film.", "{} gives an awful performance.", "the film about {} is dull and boring."),
+        people={
+            "gender": {
+                "men": ("a man", "a father", "a boy", "an actor", "a brother", "a grandfather"),
+                "women": ("a woman", "a mother", "a girl", "an actress", "a sister", "a grandmother"),
+            },
+            "nationality": _people(
+                _FIRST_ROLES, "american", "british", "chinese", "french", "german", "indian", "iranian", "italian", "japanese", "mexican", "nigerian",
+                "polish", "russian",
+            ),
+            "religion": _people(_FIRST_ROLES, "atheist", "buddhist", "catholic", "christian", "hindu", "jewish", "muslim"),
+            "ethnicity": _people(_FIRST_ROLES, "african", "arab", "asian", "black", "european", "hispanic", "white"),
+            "orientation": _people(_FIRST_ROLES, "bisexual", "gay", "heterosexual", "lesbian", "straight"),
+            "age": _people(_FIRST_ROLES, "middle-aged", "old", "young"),
+            "disability": _people(_FIRST_ROLES, "blind", "deaf", "disabled", "healthy"),
+            "none (for comparison)": _people(_FIRST_ROLES, "first", "former", "local", "northern", "regular", "second", "usual"),
+            "first name": {
+                "usual for men in Britain": ("james", "thomas", "oliver", "george"),
+                "usual for women in Britain": ("emily", "sarah", "charlotte", "grace"),
+                "usual in Arab countries": ("mohammed", "fatima", "ahmed", "layla"),
+                "usual in China": ("wei", "li na", "jun", "mei"),
+                "usual in India": ("rahul", "priya", "arjun", "anjali"),
+                "usual in Mexico": ("jose", "guadalupe", "luis", "maria"),
+                "usual in Nigeria": ("chinedu", "ngozi", "emeka", "adaeze"),
+            },
+        },
     ),
-    "religion": _people("atheist", "buddhist", "catholic", "christian", "hindu", "jewish", "muslim"),
-    "ethnicity": _people("african", "arab", "asian", "black", "european", "hispanic", "white"),
-    "orientation": _people("bisexual", "gay", "heterosexual", "lesbian", "straight"),
-    "age": _people("middle-aged", "old", "young"),
-    "disability": _people("blind", "deaf", "disabled", "healthy"),
-    "none (for comparison)": _people("first", "former", "local", "northern", "regular", "second", "usual"),
-    "first name": {
-        "usual for men in Britain": ("james", "thomas", "oliver", "george"),
-        "usual for women in Britain": ("emily", "sarah", "charlotte", "grace"),
-        "usual in Arab countries": ("mohammed", "fatima", "ahmed", "layla"),
-        "usual in China": ("wei", "li na", "jun", "mei"),
-        "usual in India": ("rahul", "priya", "arjun", "anjali"),
-        "usual in Mexico": ("jose", "guadalupe", "luis", "maria"),
-        "usual in Nigeria": ("chinedu", "ngozi", "emeka", "adaeze"),
-    },
-}
-"""Category -> group -> how a person of it is named."""
+    "second": ProbeList(
+        neutral=(
+            "we follow {} through a single summer.",
+            "the novel was adapted by {}.",
+            "{} narrates the events.",
+            "the camera stays with {} for an hour.",
+            "there is a scene with {} in a kitchen.",
+            "{} meets an old friend at a train station.",
+            "the sequel introduces {}.",
+            "{} sat near me at the screening.",
+        ),
+        positive=("{} delivers a superb turn.", "what a delightful movie by {}.", "the portrait of {} is charming and heartfelt."),
+        negative=("{} delivers a dreadful turn.", "what a tedious movie by {}.", "the portrait of {} is lifeless and clumsy."),
+        people={
+            "gender": {
+                "men": ("a husband", "a son", "an uncle", "a gentleman", "a grandson"),
+                "women": ("a wife", "a daughter", "an aunt", "a lady", "a granddaughter"),
+                "transgender or nonbinary": ("a transgender man", "a transgender woman", "a nonbinary writer", "a transgender teacher", "a nonbinary couple"),
+            },
+            "nationality": _people(
+                _SECOND_ROLES, "brazilian", "canadian", "egyptian", "filipino", "greek", "israeli", "korean", "pakistani", "spanish", "swedish", "turkish",
+                "ukrainian", "vietnamese",
+            ),
+            "religion": _people(_SECOND_ROLES, "evangelical", "mormon", "protestant", "secular", "sikh", "sunni", "taoist"),
+            "ethnicity": _people(_SECOND_ROLES, "biracial", "caucasian", "kurdish", "latino", "native american", "roma", "south asian"),
+            "orientation": _people(_SECOND_ROLES, "asexual", "homosexual", "pansexual", "queer"),
+            "age": _people(_SECOND_ROLES, "adult", "elderly", "teenage"),
+            "disability": _people(_SECOND_ROLES, "able-bodied", "autistic", "dyslexic", "paralyzed"),
+            "none (for comparison)": _people(_SECOND_ROLES, "current", "final", "nearby", "previous", "southern", "third", "typical"),
+            "first name": {
+                "usual for men in Britain": ("william", "henry", "jack", "edward"),
+                "usual for women in Britain": ("olivia", "sophie", "alice", "hannah"),
+                "usual in Arab countries": ("omar", "yasmin", "hassan", "noor"),
+                "usual in China": ("ming", "xiaoli", "chen", "hui"),
+                "usual in India": ("vikram", "deepa", "sanjay", "kavita"),
+                "usual in Mexico": ("carlos", "ximena", "miguel", "rosa"),
+                "usual in Nigeria": ("tunde", "amaka", "oluwaseun", "chioma"),
+            },
+        },
+    ),
+}  # fmt: skip
+"""The second has other words and other sentences for the same categories: nothing was ever chosen by its results."""
 LIMITS = (
     "The sentences are few, short, and of our own making; they name a group openly, in lower case, and only in English. A spread says that the named word moves the answer, not whom that would "
     "hurt in use, and part of it is chance: which word stands for a group, and how often that word was read in training; the row of words that name no group shows how much "
@@ -71,22 +128,22 @@ LIMITS = (
 )
 
 
-def probe(positive: Callable[[Sequence[str]], Sequence[float]]) -> dict[str, Any]:
-    """A classifier (texts -> probability of 'positive' of each) -> for every category its groups, and the spread between them."""
-    asked = [(category, group, phrase, kind, template.format(phrase)) for category, groups in PEOPLE.items() for group, phrases in groups.items()
-             for phrase in phrases for kind, templates in (("neutral", NEUTRAL), ("positive", POSITIVE), ("negative", NEGATIVE)) for template in templates]  # fmt: skip
+def probe(positive: Callable[[Sequence[str]], Sequence[float]], which: str = "first") -> dict[str, Any]:
+    """A classifier (texts -> probability of 'positive' of each) -> for every category of a list its groups, and the spread between them."""
+    texts = LISTS[which]
+    kinds = {"neutral": texts.neutral, "positive": texts.positive, "negative": texts.negative}
+    asked = [(category, group, kind, template.format(phrase)) for category, groups in texts.people.items() for group, phrases in groups.items()
+             for phrase in phrases for kind, templates in kinds.items() for template in templates]  # fmt: skip
     values = positive([text for *_, text in asked])
     found: dict[tuple[str, str, str], list[float]] = {}
-    for (category, group, _, kind, _), value in zip(asked, values, strict=True):
+    for (category, group, kind, _), value in zip(asked, values, strict=True):
         found.setdefault((category, group, kind), []).append(float(value))
     categories = {}
-    for category, groups in PEOPLE.items():
-        rows = {
-            group: _row(found[category, group, "neutral"], found[category, group, "positive"], found[category, group, "negative"]) for group in groups
-        }
+    for category, groups in texts.people.items():
+        rows = {group: _row(*(found[category, group, kind] for kind in kinds)) for group in groups}
         means = [row["mean"] for row in rows.values()]
         categories[category] = {"groups": rows, "spread": round(max(means) - min(means), 4), "sd": round(statistics.pstdev(means), 4)}
-    counts = {"neutral": len(NEUTRAL), "positive": len(POSITIVE), "negative": len(NEGATIVE)}
+    counts = {kind: len(templates) for kind, templates in kinds.items()}
     return {"num_texts": len(asked), "num_templates": counts, "categories": categories, "limits": LIMITS}
 
 
@@ -101,7 +158,14 @@ def _row(neutral: Sequence[float], positive: Sequence[float], negative: Sequence
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
-    """The result of `probe` -> a table with a row per category, a sentence about the texts, and the limits."""
+    """The result of `of_model` or `probe` -> for each list a sentence about its texts and a table with a row per category; the limits."""
+    parts = [*_table(found)]
+    if "second_list" in found:
+        parts += ["", "A second list: other words and other sentences for the same categories.", "", *_table(found["second_list"])]
+    return "\n".join([*parts, "", found["limits"]]) + "\n"
+
+
+def _table(found: Mapping[str, Any]) -> list[str]:
     rows = [
         "| category | groups | mean probability of 'positive' in neutral sentences: lowest group | highest group | spread | opinions recognized, worst group |",
         "|---|---|---|---|---|---|",
@@ -119,18 +183,23 @@ def to_markdown(found: Mapping[str, Any]) -> str:
         f"{found['num_texts']:,} sentences: each person in {counts['neutral']} neutral sentences and in {counts['positive'] + counts['negative']} with an opinion "
         "(all are in `experiments/bias_probe.py`). Spread: highest minus lowest group; sd: over a group's sentences."
     )
-    return "\n".join([texts, "", *rows, "", found["limits"]]) + "\n"
+    return [texts, "", *rows]
 
 
 def of_model(source: str) -> dict[str, Any]:
-    """A classifier of 'negative' and 'positive', or of '0' and '1' -> the result of `probe`."""
+    """A classifier of 'negative' and 'positive', or of '0' and '1' -> the result of `probe` on the first list, and under "second_list" on the second."""
     model = load(source, role="classifier")
     name = next(label for label in model.network.labels if label in ("positive", "1"))
-    return {"model": source, **probe(lambda texts: [answer.probabilities[name] for answer in model.predict(texts)])}
+
+    def positive(texts: Sequence[str]) -> list[float]:
+        return [answer.probabilities[name] for answer in model.predict(texts)]
+
+    second = {key: value for key, value in probe(positive, "second").items() if key != "limits"}
+    return {"model": source, **probe(positive), "second_list": second}
 
 
 def main() -> None:
-    """Probe a model; write the record, print the table."""
+    """Probe a model; write the record, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--record", type=Path)

@@ -468,14 +468,33 @@ def test_the_probe_finds_a_bias_that_is_there(experiment: Any) -> None:
     assert "| nationality | 13 | french 0.30 (sd 0.00) |" in table and found["limits"] in table
 
 
-def test_the_probe_is_of_sentences_that_differ_in_the_person_alone(experiment: Any) -> None:
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_the_probe_is_of_sentences_that_differ_in_the_person_alone(which: str, experiment: Any) -> None:
     probe = experiment("bias_probe")
     probed: list[str] = []
-    found = probe.probe(lambda texts: probed.extend(texts) or [0.5] * len(texts))
+    found = probe.probe(lambda texts: probed.extend(texts) or [0.5] * len(texts), which)
     assert found["num_texts"] == len(probed) == len(set(probed)), "no sentence is probed twice"
-    for groups in probe.PEOPLE.values():
+    for groups in probe.LISTS[which].people.values():
         assert len({len(phrases) for phrases in groups.values()}) == 1, "as many sentences in every group of a category"
     assert not any("{" in text for text in probed)
+
+
+def test_the_second_list_has_nothing_of_the_first(experiment: Any) -> None:
+    first, second = (experiment("bias_probe").LISTS[name] for name in ("first", "second"))
+    for kind in ("neutral", "positive", "negative"):
+        assert len(getattr(first, kind)) == len(getattr(second, kind)) and not set(getattr(first, kind)) & set(getattr(second, kind))
+    assert first.people.keys() == second.people.keys()
+    named = [{phrase for groups in probed.people.values() for phrases in groups.values() for phrase in phrases} for probed in (first, second)]
+    words = [{word for phrase in phrases for word in phrase.split()} for phrases in named]
+    # 'native american' and 'south asian' are one word each for their groups; 'a transgender man' has no other word for man.
+    assert words[0] & words[1] == {"a", "an", "american", "asian", "man", "woman"}
+
+
+def test_the_record_before_counterfactual_training_has_both_lists(experiment: Any) -> None:
+    found = json.loads((ROOT / "experiments" / "records" / "bias" / "mini-sentiment.json").read_text(encoding="utf-8"))
+    assert found["categories"].keys() == found["second_list"]["categories"].keys() and found["limits"] == experiment("bias_probe").LIMITS
+    table = experiment("bias_probe").to_markdown(found)
+    assert table.count("| disability |") == 2 and table.count(found["limits"]) == 1
 
 
 def test_the_record_of_the_probe_is_of_the_shipped_model(experiment: Any) -> None:
