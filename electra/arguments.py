@@ -161,7 +161,7 @@ class FinetuneArguments(TypedDict, total=False):
     freeze_layers: int | None
     freeze_encoder_epochs: float
     seeds: int
-    head: Literal["transformers", "original"]
+    head: Literal["transformers", "original", "mean"]
     dropout: float
     stride: int
     max_query_length: int

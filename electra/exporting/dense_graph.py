@@ -168,12 +168,17 @@ class ClassifierGraph(DenseGraph):
 
     def __init__(self, checkpoint: Checkpoint, attention: Attention, form: HubForm | None = None) -> None:
         super().__init__(checkpoint, attention, form)
-        self.head: nn.Module = checkpoint.module.head  # type: ignore[assignment]
+        assert isinstance(checkpoint.module, Classifier)
+        self.head: nn.Module = checkpoint.module.head
+        self.pools_mean = checkpoint.module.head_kind == "mean"
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         hidden = self.encoder(input_ids, attention_mask, token_type_ids)
-        return self.head(hidden[:, 0]), hidden
+        if not self.pools_mean:
+            return self.head(hidden[:, 0]), hidden
+        real = attention_mask[:, :, None].to(hidden.dtype)
+        return self.head((hidden * real).sum(1) / real.sum(1)), hidden
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """See `DenseGraph`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -376,7 +377,7 @@ def _build_hub_part(
 
 def _hub_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """What config.json says otherwise for the hub: names that transformers.js knows; the graph computes what it computes."""
-    name = {"ElectraOriginalClassifier": "ElectraForSequenceClassification"}.get(checkpoint.architecture, checkpoint.architecture)
+    name = re.sub("(Original|Mean)Classifier", "ForSequenceClassification", checkpoint.architecture)
     changes: dict[str, Any] = {"architectures": [name]}
     if len(checkpoint.labels) == 1 and resolve.head_of(name) == "classification" and checkpoint.hf_config.get("problem_type") is None:
         # `transformers` applies a sigmoid to a single output, transformers.js a softmax, which is always 1, unless it may be one of several.

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from electra import config
 from electra.contracts import Features, Head
@@ -56,6 +56,27 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
     if resolved.freeze_encoder_epochs and (resolved.loop.budget or resolved.loop.num_train_tokens or resolved.loop.num_train_steps):
         raise UserError("--freeze-encoder-epochs counts epochs: give the run's length by --epochs as well")
     return resolved
+
+
+def with_heads(resolved: FinetuneSettings, given: FinetuneSettings, heads: Mapping[str, Head]) -> FinetuneSettings:
+    """A preset's `head` 'mean' is for texts: a run without any has the one head of its words or questions.
+
+    Raises:
+        UserError: such a run with --head mean.
+    """
+    if resolved.head != "mean" or any(head_form("mean", head) == "mean" for head in heads.values()):
+        return resolved
+    if "head" in config.given(given):
+        kind = "questions have a head on each token" if all(head.kind == "span" for head in heads.values()) else "words have a head on each token"
+        raise UserError(f"--head mean is for classes and numbers of whole texts; {kind}: leave it out")
+    return replace(resolved, head="transformers")
+
+
+def head_form(wanted: str, head: Head) -> Literal["transformers", "original", "mean"]:
+    """The form of a task's head where a run's is `wanted`: words and questions have no mean of their states."""
+    if wanted == "mean" and head.kind in ("tagging", "span"):
+        return "transformers"
+    return wanted  # type: ignore[return-value]
 
 
 def fit_length(resolved: FinetuneSettings, given: FinetuneSettings, limit: int) -> FinetuneSettings:

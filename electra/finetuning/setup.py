@@ -19,15 +19,18 @@ from electra.finetuning.hyperparameters import (
     check_together,
     class_weights,
     fit_length,
+    head_form,
     recorded_values,
     resolve,
+    with_heads,
 )
 from electra.inference.backends import check_segments
+from electra.inference.embeddings import read_modules
 from electra.model.huggingface import Checkpoint, load_checkpoint
 from electra.model.task_models import check_layers
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
-from electra.storage.resolve import unused_modules
+from electra.storage.resolve import modules_folder, unused_modules
 from electra.tasks import data_warnings, input_spec, question_answering
 from electra.tasks.custom import resolve_metric
 from electra.tasks.registry import read_task, task_names
@@ -47,7 +50,7 @@ class TaskData:
     task: Task
     head: Head
     settings: FinetuneSettings
-    """The run's, with this task's input spec."""
+    """The run's, with this task's input spec and form of head."""
     train: Sequence[Features]
     dev: Sequence[Features]
     dev_examples: Sequence[Example]
@@ -124,26 +127,42 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     whole = own[names[0]]
     if len(names) > 1:
         whole = fit_length(resolve(settings, settings.task, start.config.hidden_size), settings, start.config.max_position_embeddings)
+    whole = with_heads(whole, settings, heads)
     check_layers(whole.freeze_layers, start.config.num_hidden_layers)
     specs = {name: {key: getattr(own[name], key) for key in ("max_length", *input_spec.OPTIONS)} for name in names}
     recorded = recorded_values(whole, specs)
     if (path := settings.output / "config.toml").exists():
         check_same_run(settings.output, config.read_toml(path), recorded)
-    tasks, warnings = {}, list(unused_modules(settings.model, start.path))
+    tasks, warnings = {}, pooling_lines(settings.model, start.path, whole.head)
     for name, (task, training, dev) in read.items():
         task = with_scheme(resolve_metric(task, heads[name]), training)
         if len(names) == 1 and not path.exists():
             input_spec.check_asked(task, settings)
-        tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, replace(whole, **specs[name]))
+        chosen = replace(whole, **specs[name], head=head_form(whole.head, heads[name]))
+        tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, chosen)
         check_segments((*tasks[name].train, *tasks[name].dev), start.config.type_vocab_size)
-        if heads[name].kind == "span" and whole.head == "original":
+        if heads[name].kind == "span" and chosen.head == "original":
             question_answering.check_segments(tokenizer, settings.model)
-        warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], settings.head))
+        warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], chosen.head))
         warnings += scheme_lines(task, heads[name])
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)
         found += data_warnings.unknown_lines({"training set": training, "dev set": dev}, tokenizer)
         warnings += found if len(names) == 1 else [at_start(f"{name}: ", line) for line in found]
     return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, warnings=warnings)
+
+
+def pooling_lines(model: str, encoder: Path, head: str) -> list[str]:
+    """What becomes of the pooling of a model with modules of sentence-transformers; empty for others."""
+    lines = list(unused_modules(model, encoder))
+    try:
+        mean = bool(lines) and read_modules(modules_folder(model, encoder)).pooling.modes == ("mean",)
+    except UserError:  # modules that are not computed here, and not used
+        mean = False
+    if not mean:
+        return lines
+    if head == "mean":
+        return [f"{model} is a sentence encoder (modules.json): the head reads the mean of all states, as its vectors do"]
+    return [f"{line}; --head mean reads the mean that it was trained for" for line in lines]
 
 
 def featurize(

@@ -52,7 +52,7 @@ from electra.finetuning.results import (
     summarize,
     write_seed,
 )
-from electra.finetuning.setup import RANDOM, FinetuneInputs, for_ranks, read_inputs
+from electra.finetuning.setup import RANDOM, FinetuneInputs, TaskData, for_ranks, read_inputs
 from electra.model.encoder import Encoder, parameter_depth
 from electra.model.huggingface import reinitialize, save_checkpoint, with_dropout
 from electra.model.task_models import (
@@ -160,7 +160,7 @@ class SeedRun:
     def __init__(self, inputs: FinetuneInputs, seed: int, folder: Path, ranks: Ranks) -> None:
         self.inputs, self.seed, self.folder, self.ranks = inputs, seed, folder, ranks
         self.settings, self.tasks = inputs.settings, inputs.tasks
-        self.networks = {name: build_network(inputs, data.head, seed) for name, data in self.tasks.items()}
+        self.networks = {name: build_network(inputs, data, seed) for name, data in self.tasks.items()}
         share_encoder(self.networks)
         size = self.settings.loop.batch_size
         streams = {name: FeatureStream(data.train, size, seed, rank=ranks.rank, world_size=ranks.world_size) for name, data in self.tasks.items()}
@@ -262,11 +262,11 @@ class SeedRun:
         return finished
 
 
-def build_network(inputs: FinetuneInputs, head: Head, seed: int) -> TaskNetwork:
+def build_network(inputs: FinetuneInputs, data: TaskData, seed: int) -> TaskNetwork:
     """The start's encoder (or one of its shape with random weights) under a new head; everything new comes from `seed`."""
     encoder = Encoder(with_dropout(inputs.start.config, inputs.settings.dropout))
     encoder.load_state_dict(inputs.start.encoder.state_dict())
-    network = task_network(encoder, head, inputs.settings.head)
+    network = task_network(encoder, data.head, data.settings.head)
     is_random = inputs.settings.model.startswith(RANDOM)
     reinitialize(network if is_random else network.head, seed)
     if not is_random:

@@ -221,8 +221,8 @@ class PooledHead(ClassificationHead):
         return self.output(F.dropout(self.dense(states).tanh(), self.dropout, self.training))
 
 
-class OriginalClassificationHead(nn.Module):
-    """(B, D) states of [CLS] -> (B, C) logits: dropout and one projection, as the original fine-tunes."""
+class ProjectionHead(nn.Module):
+    """(B, D) -> (B, C) logits: dropout and one projection, of the state of [CLS] as the original fine-tunes, or of the mean (`mean_states`)."""
 
     def __init__(self, config: EncoderConfig, num_outputs: int) -> None:
         super().__init__()
@@ -245,11 +245,18 @@ class TokenHead(nn.Module):
         return self.output(F.dropout(hidden, self.dropout, self.training))
 
 
-def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> ClassificationHead | OriginalClassificationHead:
-    """The head named 'transformers' (for a BERT, its own) or 'original'."""
-    if kind == "original":
-        return OriginalClassificationHead(config, num_outputs)
+def classification_head(config: EncoderConfig, num_outputs: int, kind: str) -> ClassificationHead | ProjectionHead:
+    """The head named 'transformers' (for a BERT, its own), 'original' or 'mean'."""
+    if kind in ("original", "mean"):
+        return ProjectionHead(config, num_outputs)
     return (PooledHead if config.model_type == "bert" else ClassificationHead)(config, num_outputs)
+
+
+def mean_states(hidden: Tensor, batch: Batch) -> Tensor:
+    """(T, D) -> (B, D) float32: the mean over all tokens of each sequence, [CLS] and [SEP] included, as sentence-transformers' mean pooling."""
+    lengths = torch.tensor(batch.lengths, dtype=torch.float32).to(hidden.device, non_blocking=True)
+    sums = torch.zeros(len(batch.lengths), hidden.shape[1], device=hidden.device).index_add(0, batch.rows, hidden.float())
+    return sums / lengths[:, None]
 
 
 # ---- the original's question-answering head: start, end given the start, answerability ----

@@ -256,6 +256,7 @@ def architecture_by_names(family: str, names: Collection[str], path: Path, role:
         if any(name.endswith("pooler.dense.weight") for name in names):
             # Old files of a token classifier have a pooler too, which it does not use.
             add("ForSequenceClassification", "classifier.weight")
+    add("MeanClassifier", "classifier.mean.weight")
     add("ForQuestionAnswering", "qa_outputs.weight")
     if len(found) > 1 and role in ROLE_HEADS:
         found = [name for name in found if HEADS[name] in ROLE_HEADS[role]] or found

@@ -68,8 +68,9 @@ HEAD_KEYS = {
     # Not a class of transformers: Electric's generator, whose right tower has its own names.
     "ElectraTwoTowerGenerator": MASKED_LM_KEYS,
     "ElectraForSequenceClassification": {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
-    # Not a class of transformers: the original's head has no counterpart there.
+    # Not classes of transformers: the original's head and that on the mean have no counterpart there.
     "ElectraOriginalClassifier": {"head.output": "classifier.original"},
+    "ElectraMeanClassifier": {"head.output": "classifier.mean"},
     "ElectraForTokenClassification": {"head.output": "classifier"},
     "ElectraForQuestionAnswering": {"head.output": "qa_outputs"},
     # Nor is this one: the original's head for questions.
@@ -84,6 +85,7 @@ HEAD_KEYS = {
     "BertForPreTraining": BERT_MASKED_LM_KEYS,
     "BertForMaskedLM": BERT_MASKED_LM_KEYS,
     "BertForSequenceClassification": {"head.dense": "bert.pooler.dense", "head.output": "classifier"},
+    "BertMeanClassifier": {"head.output": "classifier.mean"},
     "BertForTokenClassification": {"head.output": "classifier"},
     "BertForQuestionAnswering": {"head.output": "qa_outputs"},
     "BertModel": {},
@@ -110,8 +112,8 @@ def architecture_of(module: nn.Module) -> str:
         Encoder: "Model",
     }
     encoder, name = encoder_of(module), names[type(module)]
-    if isinstance(module, Classifier) and module.head_kind == "original":
-        name = "OriginalClassifier"
+    if isinstance(module, Classifier) and module.head_kind != "transformers":
+        name = f"{module.head_kind.capitalize()}Classifier"
     if isinstance(module, Generator) and set(KEPT["BertForPreTraining"]) <= encoder.kept.keys():
         name = "ForPreTraining"
     return encoder.config.model_type.capitalize() + name
@@ -332,6 +334,7 @@ def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *,
         "TwoTowerGenerator": lambda e: TwoTowerGenerator(e, Encoder(e.config, e.embeddings)),
         "ForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers", multilabel=multilabel),
         "OriginalClassifier": lambda e: Classifier(e, num_labels, "original", multilabel=multilabel),
+        "MeanClassifier": lambda e: Classifier(e, num_labels, "mean", multilabel=multilabel),
         "ForTokenClassification": lambda e: TokenClassifier(e, num_labels),
         "ForQuestionAnswering": QAModel,
         "OriginalQuestionAnswering": JointQAModel,

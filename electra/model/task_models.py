@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from electra.contracts import Batch, Head, Loss, StepOutput
 from electra.errors import UserError
 from electra.model.encoder import Encoder, first_tokens, parameter_depth
-from electra.model.heads import ANSWERABLE_WEIGHT, JointQAModel, PooledHead, TokenHead, classification_head, row_log_softmax
+from electra.model.heads import ANSWERABLE_WEIGHT, JointQAModel, PooledHead, TokenHead, classification_head, mean_states, row_log_softmax
 from electra.settings import DistillationSettings
 
 NO_LABEL = -100
@@ -63,7 +63,7 @@ class LinearProbing:
 
 
 class Classifier(nn.Module):
-    """B sequences -> (B, C) logits from the state of [CLS]: one of C classes, a number, or several of C labels."""
+    """B sequences -> (B, C) logits from the state of [CLS], or the mean of all states: one of C classes, a number, or several of C labels."""
 
     def __init__(self, encoder: Encoder, num_outputs: int, head: str = "transformers", *, multilabel: bool = False) -> None:
         super().__init__()
@@ -77,6 +77,8 @@ class Classifier(nn.Module):
         self.head: nn.Module = classification_head(encoder.config, num_outputs, head)
 
     def forward(self, batch: Batch) -> Tensor:
+        if self.head_kind == "mean":
+            return self.head(mean_states(self.encoder(batch), batch))
         return self.head(self.encoder(batch, at=first_tokens(batch)))
 
     def outputs(self, batch: Batch) -> Sequence[Tensor]:
@@ -128,13 +130,13 @@ TaskNetwork: TypeAlias = Classifier | TokenClassifier | QAModel | JointQAModel
 
 
 def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> TaskNetwork:
-    """The encoder with a task's head; `style` is 'transformers' (a BERT's own heads, its pooler included) or 'original'.
+    """The encoder with a task's head; `style` is 'transformers' (a BERT's own heads, its pooler included), 'original' or, for texts, 'mean'.
 
     Raises:
         UserError: the original's ELECTRA heads on a BERT.
     """
     if style == "original" and encoder.config.model_type != "electra" and head.kind != "tagging":
-        raise UserError("--head original is a head of ELECTRA's released code, the model is a BERT; leave it out")
+        raise UserError("--head original is a head of ELECTRA's released code, the model is a BERT; leave it out, or give mean")
     if head.kind == "tagging":
         return TokenClassifier(encoder, head.num_outputs)
     if head.kind == "span":

@@ -123,8 +123,9 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     """Epochs of linear probing (head only) before fine-tuning everything."""
     seeds: int = flag(1, minimum=1)
     """Number of trials, with seeds 1..N; reports each, their mean and standard deviation."""
-    head: Literal["transformers", "original"] = flag("transformers", advanced=True)
-    """Head architecture: 'transformers' (loadable with AutoModelFor...) or 'original' (as in google-research/electra)."""
+    head: Literal["transformers", "original", "mean"] = flag("transformers")
+    """Head architecture: 'transformers' (loadable with AutoModelFor...); 'original' (as in google-research/electra); 'mean': one projection of the
+    mean of all states, for encoders that were trained with mean pooling. `transformers` has no class for the last two."""
     dropout: float = flag(0.1, minimum=0, below=1, advanced=True)
     """Dropout while fine-tuning."""
     stride: int = flag(128, minimum=1, advanced=True)

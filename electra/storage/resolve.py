@@ -47,8 +47,10 @@ HEADS = {
     "BertForSequenceClassification": "classification",
     "BertForTokenClassification": "tagging",
     "BertForQuestionAnswering": "span",
-    # Not classes of transformers: the original's heads have no counterpart there, and Electric's generator reads no masked text.
+    # Not classes of transformers: these heads have no counterpart there, and Electric's generator reads no masked text.
     "ElectraOriginalClassifier": "classification",
+    "ElectraMeanClassifier": "classification",
+    "BertMeanClassifier": "classification",
     "ElectraOriginalQuestionAnswering": "span",
     "ElectraTwoTowerGenerator": "cloze",
 }

@@ -349,7 +349,8 @@ def start_line(source: str, hf_config: Mapping[str, Any], task: Task, head: Head
     """Which encoder (by its config.json) and which new head fine-tuning starts from."""
     architecture = architecture_in(hf_config)
     encoder = f"random weights in the shape of {source[7:]}" if source.startswith("random:") else f"{source}: encoder of its {architecture}"
-    return f"{encoder}; new head for {task.name} ({'the original' if style == 'original' else style}'s form): {describe(head)}"
+    form = {"original": "the original's form", "mean": "on the mean of all states"}.get(style, "transformers's form")
+    return f"{encoder}; new head for {task.name} ({form}): {describe(head)}"
 
 
 def data_lines(train: Sequence[Example], dev: Sequence[Example], head: Head, pretraining: Sequence[Path]) -> list[str]:

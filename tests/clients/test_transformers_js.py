@@ -64,6 +64,7 @@ def close(found: Any, expected: Any, *names: str) -> None:
     [
         case(lambda: checkpoints()["classifier"], form="ElectraForSequenceClassification", **CLIENT),
         case(lambda: checkpoint("ElectraOriginalClassifier"), form="the original's classifier head", **CLIENT),
+        case(lambda: checkpoint("ElectraMeanClassifier"), form="a head on the mean of all states", **CLIENT),
         case(lambda: checkpoint("ElectraForSequenceClassification", multilabel=True), form="several labels (sigmoid)", **CLIENT),
         case(lambda: other("BertForSequenceClassification"), form="BertForSequenceClassification", **CLIENT),
         case(lambda: other("ElectraForSequenceClassification", num_labels=4), form="num_labels without id2label", **CLIENT),

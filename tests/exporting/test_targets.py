@@ -65,6 +65,7 @@ def answers(network: Backend, pieces: list[WindowInput]) -> dict[str, list[np.nd
     method = {
         "ElectraForSequenceClassification": "class_logits",
         "ElectraOriginalClassifier": "class_logits",
+        "ElectraMeanClassifier": "class_logits",
         "ElectraForTokenClassification": "token_logits",
         "ElectraForPreTraining": "replaced_logits",
         "ElectraForMaskedLM": "word_logits",

@@ -29,6 +29,8 @@ def _settings(*flags: str, task: str = "sst2") -> FinetuneSettings:
         ("paper", 128, "rte", (3e-4, 0.8, 0.0, 10.0, 128)),
         ("paper", 768, "stsb", (1e-4, 0.8, 0.0, 10.0, 128)),
         ("paper", 256, "imdb", (3e-4, 0.8, 0.0, 3.0, 512)),
+        ("public", 384, "sst2", (1e-4, 0.9, 0.01, 4.0, 128)),
+        ("public", 768, "rte", (1e-4, 0.9, 0.01, 10.0, 128)),
         ("original-code", 256, "sst2", (1e-4, 0.8, 0.01, 3.0, 128)),
         ("original-code", 1024, "rte", (5e-5, 0.9, 0.01, 10.0, 128)),
     ],
@@ -37,7 +39,8 @@ def test_presets_by_size_and_task(preset: str, hidden: int, task: str, expected:
     made = resolve(_settings("--preset", preset, task=task), task, hidden)
     optimizer = made.optimizer
     assert (optimizer.learning_rate, optimizer.layerwise_lr_decay, optimizer.weight_decay, made.epochs, made.max_length) == expected
-    assert optimizer.warmup_fraction == 0.1 and not optimizer.bias_correction and made.double_unordered
+    assert optimizer.warmup_fraction == 0.1 and made.double_unordered
+    assert (optimizer.bias_correction, made.head) == ((True, "mean") if preset == "public" else (False, "transformers"))
 
 
 def test_what_was_given_stays() -> None:

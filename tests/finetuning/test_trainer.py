@@ -191,6 +191,33 @@ def test_the_original_head(start: Path, reviews: Path, tmp_path: Path) -> None:
     assert config.read_toml(tmp_path / "run" / "config.toml")["optimizer"]["weight_decay"] == 0.01
 
 
+def test_the_head_on_the_mean(start: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Named by flag or by the preset; a preset's falls back for words, a flag is refused there; the card says who opens the model."""
+    from electra.model.huggingface import load_checkpoint
+
+    short = ("--max-train-examples", "20", "--epochs", "1", "--preset", "public")
+    assert cli.main(_command(start, reviews, tmp_path / "run", *short)) == 0
+    assert load_checkpoint(tmp_path / "run" / "best", "classifier").architecture == "ElectraMeanClassifier"
+    assert config.read_toml(tmp_path / "run" / "config.toml")["head"] == "mean"
+    assert "`transformers` has no class for its head; it opens in `electra`" in (tmp_path / "run" / "best" / "README.md").read_text()
+    assert cli.main(_command(start, reviews, tmp_path / "number", *short, "--label", "score", "--kind", "regression")) == 0
+    answers = _lines(tmp_path / "number" / "predictions.jsonl")
+    capsys.readouterr()
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(line.split(",")[0] + "\n" for line in (reviews / "dev.csv").read_text().splitlines()[1:]))
+    assert cli.main(["predict", str(tmp_path / "number"), str(texts), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in rows] == pytest.approx([row["prediction"] for row in answers], rel=1e-4)
+    words = tmp_path / "words.txt"
+    words.write_text("the O\nfilm B-X\n\na O\nstory B-X\n\n" * 6)
+    command = ["finetune", "tagging", "--train", str(words), "--dev", str(words), "--model", str(start), "--output", str(tmp_path / "words")]
+    assert cli.main([*command, "--head", "mean"]) == 2 and not (tmp_path / "words").exists()
+    assert "--head mean is for classes and numbers of whole texts; words have a head on each token" in capsys.readouterr().err
+    assert cli.main([*command, "--preset", "public", "--epochs", "2", "--threads", "1"]) == 0
+    assert load_checkpoint(tmp_path / "words" / "best").architecture == "ElectraForTokenClassification"
+    assert cli.main(["finetune", "--resume", str(tmp_path / "words")]) == 0
+
+
 def test_glue_task_from_the_command_line(start: Path, tmp_path: Path) -> None:
     folder = tmp_path / "glue" / "MRPC"
     folder.mkdir(parents=True)

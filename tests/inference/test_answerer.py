@@ -31,7 +31,7 @@ from electra.tasks.input_spec import OLD_RECORD, RECORD
 
 pytest.importorskip("torch")
 
-TRUNCATE = {"classification": "windows", "original": "head-tail", "regression": "tail", "multilabel": "head"}
+TRUNCATE = {"classification": "windows", "original": "head-tail", "mean": "windows", "regression": "tail", "multilabel": "head"}
 """Each way of truncation once; words and questions are always read in windows."""
 PAIRS = ("original", "regression")
 BACKENDS = ("pytorch", "onnx", "onnx-int8", "openvino")

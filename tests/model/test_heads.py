@@ -1,4 +1,4 @@
-"""The original's head for questions, written again: dense, padded, one window and one token at a time."""
+"""The head on the mean of all states, and the original's for questions, written again: dense, padded, one window and one token at a time."""
 
 from __future__ import annotations
 
@@ -27,6 +27,34 @@ SHAPE = {"vocab_size": 40, "embedding_size": 8, "hidden_size": 16, "num_hidden_l
 LENGTHS = (30, 6, 11)
 QUESTIONS = (8, 3, 4)
 LABELS = ((12, 15, 0), (0, 0, 1), (0, 0, 0))
+
+
+@pytest.mark.parametrize("kind", ["bert", "electra"])
+def test_the_head_on_the_mean_equals_a_masked_mean_in_transformers(kind: str, tmp_path: Path) -> None:
+    """Saved, opened again, on packed sequences and windows: `transformers`' states on padded grids, sentence-transformers' mean, one projection."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {name: value for name, value in SHAPE.items() if kind == "electra" or name != "embedding_size"}
+    torch.manual_seed(3)
+    reference = getattr(transformers, f"{kind.capitalize()}Model")(
+        getattr(transformers, f"{kind.capitalize()}Config")(**sizes, initializer_range=0.5)
+    ).eval()
+    reference.save_pretrained(tmp_path / "start")
+    network = task_network(load_checkpoint(tmp_path / "start", "encoder").encoder, Head(kind="classification", labels=("a", "b", "c")), "mean")
+    initialize(network.head, torch.Generator().manual_seed(1))
+    save_checkpoint(network, tmp_path / "tuned", labels=("a", "b", "c"))
+    values = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert values.pop("architectures") == [f"{kind.capitalize()}MeanClassifier"]
+    (tmp_path / "tuned" / "config.json").write_text(json.dumps(values))  # its weights tell what it is
+    found, batch = load_checkpoint(tmp_path / "tuned", "classifier"), _batch()
+    ids, mask = torch.zeros(3, 30, dtype=torch.long), torch.zeros(3, 30, dtype=torch.long)
+    segments = torch.zeros_like(ids)
+    for row, (length, one, other) in enumerate(zip(LENGTHS, batch.ids.split(LENGTHS), batch.segments.split(LENGTHS), strict=True)):
+        ids[row, :length], segments[row, :length], mask[row, :length] = one, other, 1
+    with torch.no_grad():
+        states = reference(ids, attention_mask=mask, token_type_ids=segments).last_hidden_state
+        mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        expected = mean @ network.head.output.weight.T + network.head.output.bias  # type: ignore[operator, union-attr]
+        torch.testing.assert_close(found.module(batch), expected, atol=1e-5, rtol=1e-5)
 
 
 def _network() -> JointQAModel:

@@ -11,6 +11,7 @@ from tiny_models import SHAPE, checkpoints, vocabulary
 LABELS = {
     "ElectraForSequenceClassification": ("negative", "neutral", "positive"),
     "ElectraOriginalClassifier": ("negative", "neutral", "positive"),
+    "ElectraMeanClassifier": ("negative", "neutral", "positive"),
     "ElectraForTokenClassification": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
 }
 ARCHITECTURES = (

@@ -17,6 +17,7 @@ WORDS = "the chef cooked a meal and it was good again in the old city".split()
 HEADS = {
     "classification": (Head(kind="classification", labels=("1", "0")), "sst2", "transformers"),
     "original": (Head(kind="classification", labels=("0", "1")), "mrpc", "original"),
+    "mean": (Head(kind="classification", labels=("1", "0")), "sst2", "mean"),
     "regression": (Head(kind="regression"), "stsb", "transformers"),
     "multilabel": (Head(kind="multilabel", labels=("a", "b", "c")), "own", "transformers"),
     "tagging": (Head(kind="tagging", labels=("B-X", "I-X", "O")), "tagging", "transformers"),
