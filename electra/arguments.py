@@ -56,6 +56,7 @@ class PretrainArguments(TypedDict, total=False):
     max_position_embeddings: int
     generator_size: float
     generator_layers: float
+    generator_init: Literal["random", "encoder"]
     generator: Literal["masked", "two-tower", "uniform", "shared"]
     embedding_sharing: Literal["tied", "disentangled", "untied"]
     generator_hidden_size: int | None

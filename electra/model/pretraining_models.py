@@ -314,7 +314,7 @@ def _same_embeddings(one: Checkpoint, other: Checkpoint) -> bool:
 def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Start, model: ModelSettings, settings: ObjectiveSettings) -> list[str]:
     """Fill an objective's networks from a start of its shape -> what each starts from, in sentences for the user.
 
-    Where the checkpoint brings no generator, it starts from the main network's embeddings and random layers.
+    Where the checkpoint brings no generator, it starts from the main network's embeddings and random layers, or its lowest ones (generator_init).
     """
     network, target = main_network(objective), objective.generator
     found, unfit = usable_generator(start, model, settings)
@@ -326,11 +326,7 @@ def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Star
             lines.append(f"the generator starts from {where}, {resolve.with_article(found.architecture)}")
         else:
             reason = unfit or f"no generator in {start.source}"
-            copied = target.encoder.config.embedding_size == start.main.config.embedding_size
-            if copied:
-                target.encoder.embeddings.load_state_dict(start.main.encoder.embeddings.state_dict())
-            begins = "the discriminator's embeddings and random layers" if copied else "random weights"
-            lines.append(f"{reason}: the generator starts from {begins}; --init-generator names one")
+            lines.append(f"{reason}: the generator starts from {_copy_lowest(target.encoder, start, model)}; --init-generator names one")
     # The generator first: disentangled embeddings are relative to the generator's.
     return _fill_main(network, start) + lines
 
@@ -356,11 +352,25 @@ def _fill_main(network: Discriminator | Generator, start: Start) -> list[str]:
     return lines
 
 
-def load_embeddings(objective: MaskedLanguageModel | CorruptionObjective, start: Start) -> list[str]:
-    """The warm-up of a generator: a masked LM gets the embeddings of the checkpoint -> a sentence for the user."""
-    main_network(objective).encoder.embeddings.load_state_dict(start.main.encoder.embeddings.state_dict())
-    learns = "learn as a masked LM first, on the checkpoint's embeddings, which stay as they are"
-    return [f"no generator in {start.source}: its layers start from random weights and {learns}"]
+def _copy_lowest(encoder: Encoder, start: Start, model: ModelSettings) -> str:
+    """Fill a generator's encoder from the checkpoint's: embeddings of its width, by `generator_init` the layers -> from what, in words."""
+    source, mine = start.main.encoder.state_dict(), encoder.state_dict()
+    if encoder.config.embedding_size != start.main.config.embedding_size:
+        return "random weights"
+    if model.generator_init == "encoder":
+        encoder.load_state_dict({name: source[name] for name in mine})
+        layers = f"the lowest {len(encoder.layers)} of its {len(start.main.encoder.layers)} layers"
+    else:
+        encoder.embeddings.load_state_dict(start.main.encoder.embeddings.state_dict())
+        layers = "random layers"
+    return f"the checkpoint's embeddings and {layers}, with a masked-LM head of random weights"
+
+
+def load_warm_up(objective: MaskedLanguageModel | CorruptionObjective, start: Start, model: ModelSettings) -> list[str]:
+    """The warm-up of a generator: a masked LM gets the embeddings of the checkpoint, and by `generator_init` its lowest layers -> a sentence."""
+    begins = _copy_lowest(main_network(objective).encoder, start, model)
+    stay = ", which stay as they are" if model.embedding_sharing == "tied" else ""
+    return [f"no generator in {start.source}: it starts from {begins}, and learns as a masked LM first, on the checkpoint's embeddings{stay}"]
 
 
 def freeze_embeddings(objective: MaskedLanguageModel | CorruptionObjective) -> None:

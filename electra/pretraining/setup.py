@@ -134,6 +134,8 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     if settings.init is None:
         if settings.init_generator is not None:
             raise UserError("--init-generator is the generator of --init CHECKPOINT; give both")
+        if settings.model.generator_init != "random":
+            raise UserError(f"generator_init '{settings.model.generator_init}' takes the layers of --init CHECKPOINT; give --init")
         return settings, []
     start = pretraining_models.read_start(settings.init, settings.init_generator)
     typed, preset = config.typed(settings), settings.preset or "the settings"
@@ -154,8 +156,41 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     generator, unfit = pretraining_models.usable_generator(start, model, settings.objective)
     if settings.init_generator is not None and generator is None:
         raise UserError(f"--init-generator {settings.init_generator}: {unfit or 'this run has no generator of its own'}; leave it out")
-    objective, line = warm_up(settings, generator is None and model.generator == "masked", "mlm_first" in typed.get("objective", {}))
-    return replace(settings, model=model, data=data, objective=objective), lines + ([line] if line else [])
+    missing = generator is None and model.generator == "masked" and settings.objective.objective != "mlm"
+    model, copied = layers_to_copy(replace(settings, model=model), missing, "generator_init" in typed.get("model", {}))
+    objective, left_out = warm_up(settings, missing, "mlm_first" in typed.get("objective", {}))
+    lines += [line for line in (copied, left_out) if line]
+    return replace(settings, model=model, data=data, objective=objective), lines
+
+
+def layers_to_copy(settings: PretrainSettings, missing: bool, explicit: bool) -> tuple[ModelSettings, str]:
+    """The model of a run with --init, whose generator_init is only for a generator that is `missing`, and a sentence if it is left out.
+
+    Raises:
+        UserError: --generator-init was given and has no effect, or the generator has another shape than the encoder.
+    """
+    model = settings.model
+    if model.generator_init == "random":
+        return model, ""
+    if not missing:
+        what = f"{settings.init} brings the generator"
+        if settings.objective.objective == "mlm":
+            what = f"the objective '{settings.objective.objective}' has no generator"
+        elif model.generator != "masked":
+            what = f"a generator '{model.generator}' is no masked LM of its own"
+        if explicit:
+            raise UserError(f"--generator-init {model.generator_init}: {what}; leave it out")
+        dropped = f"generator_init '{model.generator_init}' of {settings.preset or 'the settings'}"
+        return replace(model, generator_init="random"), f"{what}: no layers to copy into one ({dropped})"
+    sizes = generator_sizes(model)
+    differ = [name for name in sizes if sizes[name] > getattr(model, name) or (sizes[name] < getattr(model, name) and name != "num_hidden_layers")]
+    if differ:
+        shown = ", ".join(f"{name} {sizes[name]} instead of {getattr(model, name)}" for name in differ)
+        raise UserError(
+            f"generator_init '{model.generator_init}' needs a generator of the width of {settings.init} and no more layers; "
+            f"this one has {shown}; set --generator-size 1, or --generator-init random"
+        )
+    return model, ""
 
 
 def warm_up(settings: PretrainSettings, missing: bool, explicit: bool) -> tuple[ObjectiveSettings, str]:
@@ -340,7 +375,8 @@ def initial_objective(
         seed=settings.loop.seed,
         words=words,
     )
-    if isinstance(settings, GeneratorWarmUp):
+    # Embeddings of its own may learn: the discriminator's are the checkpoint's, whatever becomes of them.
+    if isinstance(settings, GeneratorWarmUp) and settings.model.embedding_sharing == "tied":
         pretraining_models.freeze_embeddings(objective)
     return objective
 
@@ -348,7 +384,8 @@ def initial_objective(
 def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | CorruptionObjective, list[str]]:
     """The objective with initial weights (in a new run, those of --init), and messages about them."""
     words, messages, tokenizer = None, [], corpus.tokenizer
-    if fresh and settings.model.embedding_init == "cooccurrence":
+    copies = settings.init is not None and settings.model.generator_init == "encoder"
+    if fresh and (copies or settings.model.embedding_init == "cooccurrence"):
         # Weights of --init have their own vectors; only a new generator's output needs the frequencies.
         dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
         counted = word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, dimensions) if ranks.first else None
@@ -359,7 +396,7 @@ def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bo
     if settings.init is not None and fresh:
         start = pretraining_models.read_start(settings.init, settings.init_generator)
         if isinstance(settings, GeneratorWarmUp):
-            messages += pretraining_models.load_embeddings(objective, start)
+            messages += pretraining_models.load_warm_up(objective, start, settings.model)
         else:
             messages += pretraining_models.load_start(objective, start, settings.model, settings.objective)
         rows = settings.model.embedding_rows or tokenizer.vocab_size

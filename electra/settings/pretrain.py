@@ -34,6 +34,9 @@ class ModelSettings(Settings):
     """Width, heads and feed-forward size of the generator, as a fraction of the discriminator's."""
     generator_layers: float = flag(1.0, above=0, maximum=1, advanced=True)
     """Layers of the generator, as a fraction of the discriminator's."""
+    generator_init: Literal["random", "encoder"] = flag("random", advanced=True)
+    """Initial layers of a generator that the checkpoint of --init does not bring: 'random'; 'encoder', its encoder's lowest layers, which needs
+    generator_size 1. Plausible replacements from the first update on."""
     generator: Literal["masked", "two-tower", "uniform", "shared"] = flag("masked", advanced=True)
     """What proposes replacements: 'masked', a small masked LM (the paper's); 'two-tower', a left-to-right and a right-to-left model (Electric's);
     'uniform', a random token; 'shared', the discriminator's own encoder."""
@@ -104,7 +107,8 @@ class ObjectiveSettings(Settings):
     mlm_first: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="35%")
     """Fraction of the run that trains the discriminator's encoder as a masked LM first. At small scale, a discriminator trained from random weights
     stays at the entropy of the replacement rate for millions of tokens (docs/log.md; the paper's two-stage training, section 3.2).
-    With --init only a generator that the checkpoint does not bring is trained so, on the checkpoint's embeddings, which stay as they are."""
+    With --init only a generator that the checkpoint does not bring is trained so, on the checkpoint's embeddings, which stay as they are if the
+    discriminator shares them (embedding_sharing 'tied')."""
     mlm_first_learning_rate: float | None = flag(None, above=0, advanced=True)
     """Peak learning rate of the masked-LM phase; default: learning_rate."""
 
@@ -262,7 +266,7 @@ class PretrainSettings(Settings):
 @dataclass(frozen=True, kw_only=True)
 class GeneratorWarmUp(PretrainSettings):
     """The first phase of a run whose checkpoint brings an encoder but no generator: the generator alone learns as a masked LM, on the encoder's
-    embeddings, which stay as they are."""
+    embeddings, which stay as they are if they are shared."""
 
 
 FIRST_PHASE, LAST_PHASE = "mlm_first", "training"

@@ -171,6 +171,8 @@ def pretraining_losses(name: str, folder: Path) -> dict[str, dict[str, list[floa
     shape = [*SIZE, "--embedding-size", "32" if narrow else "64", "--sequence-length", "32"]
     length = ["--num-train-steps", str(NUM_STEPS), "--batch-size", "8"]
     length += [] if name in VARIANTS else ["--total-batch-size", "8"]
+    if name not in VARIANTS and read_preset("pretrain", name)["model"].get("generator_init", "random") != "random":
+        length += ["--generator-init", "random"]  # these runs start from no checkpoint
     data = ["--data", str(FIXTURES / "shards"), "--weights", "1", "--show-examples", "0", "--output", str(folder / "run")]
     electra_command("pretrain", preset, *data, *shape, *length, *FLAGS)
     return read_losses(folder / "run")
@@ -194,10 +196,10 @@ def read_losses(run: Path) -> dict[str, dict[str, list[float]]]:
     """The run directory -> phase (the folder of its metrics) -> every loss and the gradient's norm, of every step."""
     out: dict[str, dict[str, list[float]]] = {}
     for path in sorted(run.rglob("metrics.jsonl")):
-        phase = "first" if path.parent.name == "mlm-first" else "main"
+        phase = "first" if path.parent.name in ("mlm-first", "clm-first") else "main"
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         # The run's own file has the lines of both phases.
-        lines = [line for line in lines if phase == "first" or line.get("phase") != "mlm_first"]
+        lines = [line for line in lines if phase == "first" or line.get("phase") not in ("mlm_first", "clm_first")]
         for line in lines:
             if line["kind"] == "train":
                 for name, value in line.items():

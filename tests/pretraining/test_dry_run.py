@@ -317,6 +317,8 @@ def test_a_preset_has_a_description(name: str) -> None:
 @pytest.mark.parametrize("name", PRETRAIN)
 def test_every_preset_can_be_tried(name: str, quick: None, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*SMALLEST, "--sequence-length", "16", "--batch-size", "2", "--num-train-steps", "3", "--no-compile"]
+    if config.preset_values(name, "pretrain")["model"].get("generator_init") == "encoder":
+        words += ["--generator-init", "random"]  # no --init
     assert main(["pretrain", name, "--dry-run", *words]) == 0
     assert "of 32 tokens" in capsys.readouterr().out
 

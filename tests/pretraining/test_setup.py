@@ -304,7 +304,7 @@ def test_the_warm_up_of_a_generator_keeps_the_encoder(shards: Path, tmp_path: Pa
     make("ElectraForPreTraining", source, shards)
     flags = ("--num-train-steps", "8", "--learning-rate", "1e-2", "--checkpoint-every", "1", "--keep-checkpoints", "9")
     assert pretrain("mini", shards, run, source, *flags) == 0
-    assert "learn as a masked LM first, on the checkpoint's embeddings" in capsys.readouterr().err
+    assert "learns as a masked LM first, on the checkpoint's embeddings, which stay as they are" in capsys.readouterr().err
     before, warm = load_file(source / "model.safetensors"), load_file(run / "mlm-first" / "final" / "model.safetensors")
     embeddings = [name for name in before if ".embeddings." in name]
     assert len(embeddings) == 5 and all(torch.equal(before[name], warm[name]) for name in embeddings)
@@ -318,11 +318,96 @@ def test_the_warm_up_of_a_generator_keeps_the_encoder(shards: Path, tmp_path: Pa
     for part, tensors in final.items():
         again = load_file(run / "final" / part / "model.safetensors")
         assert all(torch.equal(again[name], value) for name, value in tensors.items())
-    assert "learn as a masked LM first" in (run / "final" / "README.md").read_text()
+    assert "learns as a masked LM first" in (run / "final" / "README.md").read_text()
     (tmp_path / "moved").rename(source)
     assert main(["pretrain", str(run / "config.toml"), "--output", str(tmp_path / "again")]) == 0
     repeated = load_file(tmp_path / "again" / "final" / "model.safetensors")
     assert all(torch.equal(repeated[name], value) for name, value in final[""].items())
+
+
+COPIED = "--generator-size 1 --generator-layers 0.67 --generator-init encoder --num-hidden-layers 3 --num-train-steps 4".split()
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "sharing"),
+    [("BertModel", "0.5", "tied"), ("BertModel", "0.5", "disentangled"), ("ElectraForPreTraining", "0", "untied")],
+)
+def test_a_generator_of_the_encoders_lowest_layers(
+    name: str, first: str, sharing: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its states are the encoder's at that depth, in the masked-LM phase as without one; its output bias are the words' log frequencies."""
+    source, run = tmp_path / "source", tmp_path / "run"
+    make(name, source, shards, num_hidden_layers=3)
+    assert pretrain("small", shards, run, source, *STILL, *COPIED, "--mlm-first", first, "--embedding-sharing", sharing) == 0
+    said = "starts from the checkpoint's embeddings and the lowest 2 of its 3 layers"
+    assert said in capsys.readouterr().err and said in (run / "final" / "README.md").read_text()
+    ids = torch.tensor([[2, 9, 8, 30, 41, 3]])
+    with torch.no_grad():
+        encoder = transformers.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
+        states = encoder(ids, output_hidden_states=True).hidden_states
+        for folder in [run / "final" / "generator", *([run / "mlm-first" / "final"] if first != "0" else [])]:
+            generator = transformers.ElectraForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
+            assert torch.allclose(generator.electra(ids).last_hidden_state, states[2], atol=1e-5)
+            assert torch.equal(generator.electra.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight)
+            tokens = open_corpus(read_run(run)).train[0].ids
+            frequencies = torch.log(torch.bincount(torch.tensor(tokens[:].astype("int64")), minlength=len(generator.generator_lm_head.bias)) + 1.0)
+            assert torch.allclose(generator.generator_lm_head.bias, frequencies - frequencies.mean(), atol=1e-5)
+        after = transformers.ElectraForPreTraining.from_pretrained(run / "final", dtype=torch.float32).eval().electra
+        assert torch.allclose(after(ids).last_hidden_state, states[-1], atol=1e-5)
+
+
+def test_a_generators_own_embeddings_learn_in_its_warm_up(shards: Path, tmp_path: Path) -> None:
+    """Disentangled, the discriminator starts from the checkpoint's embeddings all the same."""
+    source, run = tmp_path / "source", tmp_path / "run"
+    make("BertModel", source, shards, num_hidden_layers=3)
+    flags = ["--embedding-sharing", "disentangled", "--mlm-first", "0.5", "--mlm-first-learning-rate", "1e-2", "--learning-rate", "1e-9"]
+    assert pretrain("small", shards, run, source, *COPIED, *flags) == 0
+    words = "electra.embeddings.word_embeddings.weight"
+    before = load_file(source / "model.safetensors")["embeddings.word_embeddings.weight"]
+    assert (load_file(run / "mlm-first" / "final" / "model.safetensors")[words] - before).abs().max() > 1e-3
+    assert torch.allclose(load_file(run / "final" / "model.safetensors")[words], before, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "said"),
+    [
+        (None, "", "generator_init 'encoder' takes the layers of --init CHECKPOINT; give --init"),
+        ("BertModel", "--generator-size 0.34", "generator_init 'encoder' needs a generator of the width of"),
+        ("BertModel", "--generator-num-hidden-layers 4", "num_hidden_layers 4 instead of 3"),
+        ("BertModel", "--objective mlm", "--generator-init encoder: the objective 'mlm' has no generator; leave it out"),
+        ("BertModel", "--generator uniform", "a generator 'uniform' is no masked LM of its own; leave it out"),
+        ("pair", "", "brings the generator; leave it out"),
+    ],
+)
+def test_layers_that_cannot_be_copied(
+    source: str | None, flags: str, said: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if source == "pair":
+        pair(tmp_path / "source", shards)
+    elif source is not None:
+        make(source, tmp_path / "source", shards, num_hidden_layers=3)
+    words = [*QUICK, "--generator-init", "encoder", *([] if source == "pair" else ["--generator-size", "1"]), *flags.split()]
+    words += [] if source is None else ["--init", str(tmp_path / "source")]
+    capsys.readouterr()
+    for more in (["--output", str(tmp_path / "run")], ["--dry-run"]):
+        assert main(["pretrain", "small", "--data", str(shards), *words, *more]) == 2
+        err = capsys.readouterr().err
+        assert said in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("preset", ["continue", "continue-mlm"])
+def test_the_presets_for_any_encoder(preset: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They take an encoder, and a pair of networks, for which the phase for the missing generator is left out with a line."""
+    make("BertModel", tmp_path / "encoder", shards)
+    pair(tmp_path / "pair", shards)
+    for source in ("encoder", "pair"):
+        run = tmp_path / f"run-{source}"
+        assert pretrain(preset, shards, run, tmp_path / source, "--num-train-steps", "4") == 0
+        warmed = preset == "continue" and source == "encoder"
+        assert (run / "mlm-first").exists() == warmed
+        err = capsys.readouterr().err
+        assert ("no layers to copy into one (generator_init 'encoder' of continue)" in err) == (preset == "continue" and not warmed)
 
 
 def test_rows_without_a_token_are_never_sampled(shards: Path, tmp_path: Path) -> None:
