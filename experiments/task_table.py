@@ -2,7 +2,7 @@
 
 python experiments/task_table.py runs/tasks --model shipped:mini --chinese checkpoints/chinese-mini
 
-Tasks that the folder does not hold keep their rows in the record.
+Tasks that the folder does not hold keep their rows in the record. The picture has the record's name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ def main() -> None:
     parser.add_argument("--model", default="shipped:mini")
     parser.add_argument("--chinese", default="checkpoints/chinese-mini")
     parser.add_argument("--record", type=Path, default=RECORDS / "tasks.json")
-    parser.add_argument("--picture", type=Path, default=Path(__file__).parents[1] / "docs" / "images" / "tasks.png")
     options = parser.parse_args()
     before = json.loads(options.record.read_text(encoding="utf-8")) if options.record.exists() else {"tasks": {}}
     tasks: dict[str, Any] = dict(before["tasks"])
@@ -38,13 +37,15 @@ def main() -> None:
             tasks[name] = row | {"command": _portable(command), "environment": run_environment() | {"command": None}}
     order = sorted(tasks, key=lambda name: (name in CLUE_SUITE, list(tasks).index(name)))
     tasks = {name: tasks[name] for name in order}
-    models = {"english": options.model, "chinese": options.chinese}
+    models = {"english": options.model} | ({"chinese": options.chinese} if set(tasks) & set(CLUE_SUITE) else {})
     atomic.write_text(
         options.record,
         json.dumps({"command": "sh experiments/tasks.sh", "models": models, "tasks": tasks, "environment": before.get("environment")}, indent=1)
         + "\n",
     )
-    draw({"suite": "tasks", "model": f"{options.model} and {Path(options.chinese).name}", "tasks": tasks, "average": None}, options.picture)
+    title = " and ".join(Path(model).name for model in models.values())
+    picture = Path(__file__).parents[1] / "docs" / "images" / f"{options.record.stem}.png"
+    draw({"suite": "tasks", "model": title, "tasks": tasks, "average": None}, picture)
 
 
 def _portable(command: str) -> str:
