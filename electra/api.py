@@ -78,10 +78,10 @@ def _settings(cls: type[S], function: str, first: str, value: Any, arguments: Ma
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """A trained vocabulary, or a checkpoint with an extended one."""
+    """A trained vocabulary, or a checkpoint with an extended or a trimmed one."""
 
     path: str
-    """Folder or URL with vocab.txt, tokenizer.json and tokenizer_config.json; with `extend` a whole checkpoint."""
+    """Folder or URL with vocab.txt, tokenizer.json and tokenizer_config.json; with `extend` and `trim` a whole checkpoint."""
     vocab_size: int
     """V."""
     text_bytes: int
@@ -91,7 +91,7 @@ class Vocabulary:
 
 
 def train_vocabulary(corpus: Place | Sequence[Place] | VocabSettings, **arguments: Unpack[VocabularyArguments]) -> Vocabulary:
-    """Train a WordPiece vocabulary from a corpus, or add a domain's words to a checkpoint (`extend`).
+    """Train a WordPiece vocabulary from a corpus; or add a domain's words to a checkpoint (`extend`), or keep what a corpus uses of it (`trim`).
 
     Args:
         corpus: files, folders or URLs of text, or 'hf:NAME'.
@@ -105,10 +105,11 @@ def train_vocabulary(corpus: Place | Sequence[Place] | VocabSettings, **argument
     from electra.data.vocabulary import train_tokenizer
 
     settings = _settings(VocabSettings, "train_vocabulary", "corpus", corpus, arguments)
+    source = _checked_source(settings)
     remote.fresh_output(settings.output, remedy="choose another --output")
     report = CorpusReport()
-    if settings.extend is not None:
-        size, description = _extend_vocabulary(settings, resolve.resolve(settings.extend), report)
+    if source is not None:
+        size, description = _adapt_vocabulary(settings, source, report)
     else:
         tokenizer = train_tokenizer(
             sample_texts(settings, report),
@@ -127,35 +128,60 @@ def train_vocabulary(corpus: Place | Sequence[Place] | VocabSettings, **argument
     return Vocabulary(path=settings.output, vocab_size=size, text_bytes=report.text_bytes, description=description)
 
 
-def _extend_vocabulary(settings: VocabSettings, source: Path, report: Any) -> tuple[int, str]:
-    """The checkpoint in `source` with more tokens, written to the output folder complete or not at all -> its vocabulary's size, a line."""
+def _checked_source(settings: VocabSettings) -> str | None:
+    """The checkpoint whose vocabulary is changed, if there is one."""
+    if settings.extend is not None and settings.trim is not None:
+        raise UserError("--extend adds tokens to a checkpoint, --trim takes some away; give one of them")
+    source = settings.trim if settings.extend is None else settings.extend
+    for name in ("lowercase", "strip_accents", "split_chinese"):
+        if source is not None and name in config.given(settings):
+            raise UserError(f"{config.flag_name(name)}: {source} brings its rules; leave it out")
+    return source
+
+
+def _adapt_vocabulary(settings: VocabSettings, source: str, report: Any) -> tuple[int, str]:
+    """The checkpoint `source` with more or fewer tokens, written to the output folder complete or not at all -> its vocabulary's size, a line."""
     require("torch", "train")
+    from electra.data.adapted_vocabulary import extend_tokenizer, trim_tokenizer
     from electra.data.documents import sample_texts
     from electra.data.tokenizer import load_tokenizer
-    from electra.data.vocabulary import UnknownWords, count_words, extend_tokenizer
-    from electra.model.huggingface import extend_network, load_checkpoint, save_checkpoint
-    from electra.model.model_card import extended_card
+    from electra.data.vocabulary import UnknownWords, count_words
+    from electra.model.huggingface import load_checkpoint, save_checkpoint, with_vocabulary
+    from electra.model.model_card import adapted_card
     from electra.tasks.input_spec import copied_record, recorded
 
-    checkpoint = load_checkpoint(source)
-    if checkpoint.labels:
-        raise UserError(f"{settings.extend} is fine-tuned; extend the pre-trained checkpoint, pre-train it a little longer, and fine-tune that")
-    tokenizer = load_tokenizer(source)
+    place = resolve.resolve(source)
+    checkpoint, tokenizer = load_checkpoint(place), load_tokenizer(place)
+    if checkpoint.labels and settings.extend is not None:
+        raise UserError(f"{source} is fine-tuned; extend the pre-trained checkpoint, pre-train it a little longer, and fine-tune that")
     counts = count_words(sample_texts(settings, report), tokenizer)
-    found = extend_tokenizer(tokenizer, counts, settings.size or 1000, settings.min_frequency)
+    changes: tuple[Any, ...]
+    if settings.trim is not None:
+        found = trim_tokenizer(tokenizer, counts, settings.size, settings.min_frequency)
+        changes = (found.kept,)
+    else:
+        found = extend_tokenizer(tokenizer, counts, settings.size or 1000, settings.min_frequency)
+        changes = (range(tokenizer.vocab_size), found.parts, found.log_ratios)
     unknown = UnknownWords(found.tokenizer)
     unknown.add_words(counts)
     for line in unknown.lines():
         say(line)
     networks = {".": checkpoint}
-    if (source / "generator" / "config.json").exists():
-        networks["generator"] = load_checkpoint(source / "generator")
-    card = extended_card(settings.output.rstrip("/").rpartition("/")[2], Path(str(settings.extend)).name, len(found.words))
+    if (place / "generator" / "config.json").exists():
+        networks["generator"] = load_checkpoint(place / "generator")
+    card = adapted_card(settings.output.rstrip("/").rpartition("/")[2], Path(source).name, found.tokenizer.vocab_size - tokenizer.vocab_size)
     with remote.made_locally(settings.output) as folder:
-        for place, network in networks.items():
-            extended = extend_network(network, tokenizer.vocab_size, found.parts, found.log_ratios)
-            save_checkpoint(extended, folder / place, card=card if place == "." else None, extra=copied_record(network.hf_config))
-            found.tokenizer.save(folder / place, recorded(network.hf_config)[1] or network.config.max_position_embeddings)
+        for part, network in networks.items():
+            save_checkpoint(
+                with_vocabulary(network, *changes),
+                folder / part,
+                labels=network.labels,
+                card=card if part == "." else None,
+                extra=copied_record(network.hf_config),
+            )
+            found.tokenizer.save(folder / part, recorded(network.hf_config)[1] or network.config.max_position_embeddings)
+        if settings.trim is not None:
+            resolve.copy_sentence_files(resolve.sentence_files(resolve.modules_folder(source, place), place), folder)
     return found.tokenizer.vocab_size, found.description
 
 

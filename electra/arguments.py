@@ -15,6 +15,7 @@ class VocabularyArguments(TypedDict, total=False):
     output: str | Path
     size: int | None
     extend: str | Path | None
+    trim: str | Path | None
     lowercase: bool
     strip_accents: bool | str | None
     split_chinese: bool

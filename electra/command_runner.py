@@ -28,7 +28,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from electra.data import ray_backend
+from electra.data.prepare import connect_ray
 from electra.environment import RSS_UNIT, allowed_cores, peak_memory_of_process_bytes, signals_to
 from electra.errors import UserError, require
 from electra.storage import atomic
@@ -385,7 +385,7 @@ class RayEngine:
     def __init__(self, address: str | None, places: Places) -> None:
         """Raises `UserError` where there is no cluster at `address` (None: one is started on this machine)."""
         self.ray = require("ray", "ray")
-        ray_backend.connect(self.ray, address, 0)
+        connect_ray(self.ray, address, 0)
         has_gpus = self.ray.cluster_resources().get("GPU", 0) > 0
         self.remote = self.ray.remote(num_cpus=max(1, places.threads), num_gpus=1 if has_gpus else 0, max_retries=0)(run_in_ray)
 

@@ -17,7 +17,7 @@ import pytest
 
 from electra import cli, command_runner
 from electra.command_runner import CommandRunner, Ended, Places, Step, StepProgress, Stopped, call, find_places, read_ended, stoppable
-from electra.data import ray_backend
+from electra.data.prepare import connect_ray
 from electra.errors import UserError
 
 
@@ -147,7 +147,7 @@ def test_ray_does_not_take_the_signals() -> None:
 
     with stoppable():
         before = signal.getsignal(signal.SIGTERM)
-        ray_backend.connect(Ray(), None, 1)
+        connect_ray(Ray(), None, 1)
         assert signal.getsignal(signal.SIGTERM) is before
 
 

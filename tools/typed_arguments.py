@@ -25,7 +25,7 @@ CLASSES = {
     "CompareArguments": (settings.CompareSettings, "compare", "models"),
 }
 """TypedDict -> settings class, function, the argument that is given by position."""
-PLACES = {"output", "tokenizer", "extend", "init", "model", "data", "teacher", "calibrate", "resume"}
+PLACES = {"output", "tokenizer", "extend", "trim", "init", "model", "data", "teacher", "calibrate", "resume"}
 """Texts that name a place, for which a Path is taken, too."""
 
 

@@ -6,8 +6,6 @@ DST   config.json, model.safetensors, tokenizer files, README.md, and the same i
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,10 +134,7 @@ def write(settings: ConvertSettings, found: Converted) -> None:
                 if tokenizer is not None:
                     positions = encoder_of(module).config.max_position_embeddings
                     tokenizer.save(place, recorded(found.extra)[1] or min(tokenizer.settings.max_length or positions, positions))
-        for name, path in found.copied.items():
-            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / name)
-        if (listed := folder / "modules.json").is_file() and (rows := json.loads(listed.read_bytes()))[0]["path"]:
-            atomic.write_text(listed, json.dumps([{**rows[0], "path": ""}, *rows[1:]], indent=2) + "\n")
+        resolve.copy_sentence_files(found.copied, folder)
 
 
 def describe(module: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""electra vocab: corpus -> WordPiece vocabulary, or corpus + checkpoint -> the checkpoint with more tokens."""
+"""electra vocab: corpus -> WordPiece vocabulary, or corpus + checkpoint -> the checkpoint with more tokens or fewer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from electra.terminal import data_size
 
 
 def run(settings: VocabSettings) -> None:
-    """Train or extend the vocabulary and report it."""
+    """Train, extend or trim the vocabulary and report it."""
     found = api.train_vocabulary(settings)
     print(f"{found.path}: {found.description} from {data_size(found.text_bytes)} read")

@@ -1,4 +1,4 @@
-"""Text -> a new WordPiece vocabulary, or a tokenizer extended by a domain's words (old ids do not change); which words a tokenizer does not know."""
+"""Text -> a new WordPiece vocabulary; counts of words; which words a tokenizer does not know."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import tokenizers
 from tokenizers import normalizers, trainers
 
 from electra.data.fast_tokenizer import LONG_WORD
@@ -398,34 +396,6 @@ def normalized(tokenizer: Tokenizer, text: str) -> str:
     return str(tokenizer.backend.normalizer.normalize_str(text)) if tokenizer.backend.normalizer is not None else text
 
 
-# ---- an extended vocabulary ----
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Extension:
-    """An extended tokenizer, and where its new pieces come from."""
-
-    tokenizer: Tokenizer
-    words: tuple[str, ...]
-    """New pieces in the order of their ids, the first of which is the old vocabulary's size."""
-    parts: tuple[tuple[int, ...], ...]
-    """The old ids of each new piece."""
-    log_ratios: np.ndarray
-    """(N,) float32: logarithm of each new piece's count minus the mean logarithm of its parts' counts."""
-    before: dict[str, float]
-    """'tokens_per_word' and 'split_fraction' of the text with the old tokenizer."""
-    after: dict[str, float]
-    """The same with the new one."""
-
-    @property
-    def description(self) -> str:
-        """'1,000 tokens added (film, actor, ...): 1.310 -> 1.220 tokens per word, 18.1% -> 12.0% of words split,'."""
-        words = ", ".join(self.words[:4]) + (", ..." if len(self.words) > 4 else "")
-        tokens = f"{self.before['tokens_per_word']:.3f} -> {self.after['tokens_per_word']:.3f} tokens per word"
-        split = f"{self.before['split_fraction']:.1%} -> {self.after['split_fraction']:.1%} of words split"
-        return f"{len(self.words):,} tokens added ({words}): {tokens}, {split},"
-
-
 def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
     """Texts -> counts of words, normalized as before they are split into pieces."""
     backend = tokenizer.backend
@@ -447,48 +417,3 @@ def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
             break_up()
     break_up()
     return words
-
-
-def extend_tokenizer(tokenizer: Tokenizer, counts: Counter[str], number: int, min_frequency: int = 2) -> Extension:
-    """Add at most `number` of the counted words, those that save most tokens first: count x (pieces - 1); [UNK] counts as two pieces.
-
-    Raises:
-        UserError: not a WordPiece tokenizer, or every frequent word is a piece already.
-    """
-    rules = json.loads(tokenizer.backend.to_str())
-    if rules["model"].get("type") != "WordPiece":
-        raise UserError(f"a {rules['model'].get('type')} tokenizer cannot be extended; give a checkpoint with a WordPiece vocabulary")
-    words = sorted(word for word in counts if len(word) <= LONGEST_WORD)
-    pieces = tokenizer.encode(words)
-    candidates = []
-    for word, ids in zip(words, pieces, strict=True):
-        saved = max(len(ids) - 1, int(tokenizer.unk_id in ids))
-        if saved and counts[word] >= min_frequency:
-            candidates.append((-counts[word] * saved, word, ids))
-    if not candidates:
-        raise UserError(f"the tokenizer has a piece for every word that occurs {min_frequency} times; give more text of the domain")
-    chosen = sorted(candidates)[:number]
-    for index, (_, word, _) in enumerate(chosen, tokenizer.vocab_size):
-        rules["model"]["vocab"][word] = index
-    extended = tokenizer.with_backend(tokenizers.Tokenizer.from_str(json.dumps(rules, ensure_ascii=False)))
-    logs = np.log(_occurrences(pieces, [counts[word] for word in words], tokenizer.vocab_size) + 1.0)
-    return Extension(
-        tokenizer=extended,
-        words=tuple(word for _, word, _ in chosen),
-        parts=tuple(tuple(ids) for _, _, ids in chosen),
-        log_ratios=np.array([np.log(counts[word] + 1.0) - logs[ids].mean() for _, word, ids in chosen], np.float32),
-        before=_measure(words, pieces, counts),
-        after=_measure(words, extended.encode(words), counts),
-    )
-
-
-def _occurrences(pieces: list[list[int]], counts: list[int], vocab_size: int) -> np.ndarray:
-    lengths = [len(ids) for ids in pieces]
-    return np.bincount(np.concatenate(pieces), weights=np.repeat(counts, lengths), minlength=vocab_size)
-
-
-def _measure(words: list[str], pieces: list[list[int]], counts: Counter[str]) -> dict[str, float]:
-    frequency = np.array([counts[word] for word in words], float)
-    lengths = np.array([len(ids) for ids in pieces], float)
-    total = frequency.sum()
-    return {"tokens_per_word": float((frequency * lengths).sum() / total), "split_fraction": float(frequency[lengths > 1].sum() / total)}

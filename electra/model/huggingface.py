@@ -1,11 +1,12 @@
 """Module <-> Hugging Face directory (config.json, weights, tokenizer files) that `transformers` opens: of an ELECTRA or a BERT.
 
-Also: checkpoints extended by rows for new word pieces. One table maps our parameters to the names of Hugging Face's classes;
+Also: checkpoints with another vocabulary. One table maps our parameters to the names of Hugging Face's classes;
 `electra.model.hf_config` reads config.json and finds the files of weights.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -465,32 +466,36 @@ def save_checkpoint(
         atomic.write_text(folder / "README.md", card)
 
 
-# ---- extension by new word pieces ----
+# ---- another vocabulary ----
 
 ROWS = ("embeddings.word.weight", "head.output.weight", "head.output.bias")
 """Suffixes of the parameters with a row per word piece."""
 
 
-def extend_network(checkpoint: Checkpoint, num_kept: int, parts: Sequence[Sequence[int]], log_ratios: np.ndarray) -> nn.Module:
-    """A pre-trained checkpoint, the old vocabulary's size, the old ids (per new word) and (N,) log ratios -> a network with N more rows.
+def with_vocabulary(
+    checkpoint: Checkpoint, kept: Sequence[int], parts: Sequence[Sequence[int]] = (), log_ratios: np.ndarray | None = None
+) -> nn.Module:
+    """A checkpoint, the old ids that stay in their new order, the old ids (per new word) and (N,) log ratios -> a network with N new rows after them.
 
-    A new embedding is the mean of its parts' embeddings. A generator's output bias, which follows frequency, is the mean of theirs plus the
-    log ratio of frequencies (`data.vocabulary.Extension.log_ratios`). The rows of old pieces are unchanged, to the bit.
+    Kept rows are unchanged, to the bit. A new embedding is the mean of its parts' embeddings. A generator's output bias, which follows
+    frequency, is the mean of theirs plus the log ratio of frequencies (`data.adapted_vocabulary.Extension.log_ratios`).
 
     Raises:
         UserError: the vocabulary is larger than the network's.
     """
-    size = checkpoint.config.vocab_size
-    if num_kept > size:
-        raise UserError(f"{checkpoint.path}: the vocabulary has {num_kept} pieces, but the network has {size} rows; they do not belong together")
-    extended = new_module(checkpoint.architecture, replace(checkpoint.config, vocab_size=num_kept + len(parts)), electric=is_electric(checkpoint))
-    state = {}
-    for name, value in checkpoint.module.state_dict().items():
-        if name.endswith(ROWS) and len(value) == size:
-            new = torch.stack([value[list(ids)].mean(0) for ids in parts])
-            shift = torch.from_numpy(log_ratios) if name.endswith("bias") else 0.0
-            value = torch.cat([value[:num_kept], new + shift])
-        state[name] = value
-    extended.load_state_dict(state)
-    encoder_of(extended).kept = checkpoint.encoder.kept
-    return extended.eval()
+    size, last = checkpoint.config.vocab_size, max(kept)
+    if last >= size:
+        raise UserError(f"{checkpoint.path}: the vocabulary has {last + 1} pieces, but the network has {size} rows; they do not belong together")
+    padding = checkpoint.config.pad_token_id
+    config = replace(checkpoint.config, vocab_size=len(kept) + len(parts), pad_token_id=list(kept).index(padding) if padding in kept else None)
+    module = copy.deepcopy(checkpoint.module)
+    for part in module.modules():
+        if isinstance(part, Encoder):
+            part.config = config
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith(ROWS) and len(parameter) == size:
+                new = [parameter[list(ids)].mean(0, keepdim=True) for ids in parts]
+                shift = torch.from_numpy(log_ratios) if name.endswith("bias") and log_ratios is not None else 0.0
+                parameter.data = torch.cat([parameter[list(kept)], *([torch.cat(new) + shift] if new else [])])
+    return module.eval()

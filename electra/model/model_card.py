@@ -89,10 +89,14 @@ def converted_card(name: str, network: str, source: str) -> str:
     return model_card(name, f"{network}, converted from `{source}` by `electra convert`. What it was trained on is not recorded here.")
 
 
-def extended_card(name: str, source: str, num_tokens: int) -> str:
-    """The card of a checkpoint whose vocabulary got `num_tokens` more."""
+def adapted_card(name: str, source: str, change: int) -> str:
+    """The card of a checkpoint whose vocabulary has `change` tokens more (or if negative fewer)."""
+    if change <= 0:
+        about = f"`{source}` with {-change:,} fewer tokens in its vocabulary, by `electra vocab --trim`: those that a corpus uses least.\n"
+        about += "A text of kept tokens has the answers of the original; other words are split into more tokens."
+        return model_card(name, about)
     about = (
-        f"`{source}` with {num_tokens} more tokens in its vocabulary, by `electra vocab --extend`.\n"
+        f"`{source}` with {change} more tokens in its vocabulary, by `electra vocab --extend`.\n"
         "The new ones have not been trained: each starts as the mean of the tokens it replaces. Continue pre-training before use:\n\n"
         f"```sh\nelectra prepare CORPUS --tokenizer {name} --output shards\nelectra pretrain PRESET --data shards --init {name} --output RUN\n```"
     )

@@ -359,24 +359,29 @@ class CorpusSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class VocabSettings(CorpusSettings):
-    """Train a WordPiece vocabulary on a corpus, or add a domain's words to a checkpoint's vocabulary (--extend).
+    """Train a WordPiece vocabulary on a corpus; or change a checkpoint's: add a domain's words (--extend), or keep what a corpus uses (--trim).
 
     Examples:
       electra vocab wiki.txt.xz --size 8192 --output vocab
       electra vocab reviews.jsonl --text review --size 16000 --output vocab
       electra vocab s3://bucket/corpus --output s3://bucket/vocab
       electra vocab reviews/ --extend runs/mini --size 1000 --output mini-reviews
+      electra vocab wiki.txt.xz reviews/ --trim MODEL --size 12000 --output MODEL-12k
     """
 
     corpus: tuple[str, ...] = argument()
     """Files, folders (txt, txt.gz/.xz/.zst, jsonl, parquet, tar, zip), their URLs, or hf:NAME for a data set of the Hugging Face hub."""
     output: str
-    """Folder or URL for vocab.txt, tokenizer.json and tokenizer_config.json; with --extend for a whole checkpoint."""
+    """Folder or URL for vocab.txt, tokenizer.json and tokenizer_config.json; with --extend and --trim for a whole checkpoint."""
     size: int | None = flag(None, minimum=1)
-    """Vocabulary size, the five special tokens included (default: 30522); with --extend, tokens to add (default: 1000)."""
+    """Vocabulary size, the five special tokens included (default: 30522); with --extend, tokens to add (default: 1000); with --trim, tokens to keep
+    (default: all that the corpus uses)."""
     extend: str | None = None
     """Checkpoint (folder, run or hub name) whose vocabulary is extended with the corpus words that save most tokens, and whose embeddings get rows
     for them; its case rule is kept. Continue with 'prepare --tokenizer OUTPUT' and 'pretrain --init OUTPUT'. Default: a new vocabulary."""
+    trim: str | None = None
+    """Checkpoint (folder, run or hub name) to make smaller: of its tokens those stay that the corpus uses most, with their embeddings to the bit;
+    special tokens and single characters always stay, so no known word becomes [UNK]. Default: a new vocabulary."""
     lowercase: bool = True
     """Lower-case the text, as BERT's uncased models."""
     strip_accents: bool | None = flag(None, parse=on_off)
@@ -385,7 +390,7 @@ class VocabSettings(CorpusSettings):
     split_chinese: bool = True
     """Make every Chinese character a word."""
     min_frequency: int = flag(2, minimum=1)
-    """Minimum frequency of a token."""
+    """Minimum frequency of a token (with --trim: of one that is kept)."""
     sample_bytes: int = flag(200_000_000, minimum=1)
     """Bytes of text to train on, sampled evenly from the corpus."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PureWindowsPath
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from electra import bundled
 from electra.errors import UserError, did_you_mean
 from electra.protobuf import HUGGING_FACE, find_checkpoint, is_checkpoint, is_vocabulary
-from electra.storage import remote
+from electra.storage import atomic, remote
 
 Model = TypeVar("Model", Path, str)
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -205,6 +206,14 @@ def sentence_files(root: Path, encoder: Path) -> dict[str, Path]:
     files = [*root.glob("modules.json"), *root.glob("config_sentence_transformers.json"), *encoder.glob("sentence_*_config.json")]
     modules = module_entries(root)[1:] if (root / "modules.json").is_file() else []
     return {path.name: path for path in files} | {place: root / place for _, place in modules if place and (root / place).is_dir()}
+
+
+def copy_sentence_files(files: Mapping[str, Path], folder: Path) -> None:
+    """What `sentence_files` found -> a folder that holds the encoder itself."""
+    for name, path in files.items():
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / name)
+    if (listed := folder / "modules.json").is_file() and (rows := json.loads(listed.read_bytes()))[0]["path"]:
+        atomic.write_text(listed, json.dumps([{**rows[0], "path": ""}, *rows[1:]], indent=2) + "\n")
 
 
 def modules_folder(source: str | Path, encoder: Path) -> Path:

@@ -229,7 +229,6 @@ def test_a_trial_that_still_runs_is_not_started_twice(tmp_path: Path) -> None:
 
 def test_ray_runs_every_trial(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
     """With a replacement of Ray: each trial goes through one remote call, a lost worker is a failed trial, and the cluster is left at the end."""
-    from electra.data import ray_backend
 
     class RayError(Exception):
         pass
@@ -257,7 +256,7 @@ def test_ray_runs_every_trial(start: Path, glue: Path, tmp_path: Path, monkeypat
             left.append(True)
 
     monkeypatch.setattr(command_runner, "require", lambda module, extra: Ray())
-    monkeypatch.setattr(ray_backend, "connect", lambda ray, address, workers: None)
+    monkeypatch.setattr(command_runner, "connect_ray", lambda ray, address, workers: None)
     assert cli.main(_command(start, glue, tmp_path / "run", "--engine", "ray", "--workers", "1", "--seeds", "2", task="sst2")) == 1
     results = _read(tmp_path / "run" / "results.json")
     assert results["tasks"]["sst2"]["seeds"] == [1] and "Ray worker was lost" in results["failed"][0]["error"]

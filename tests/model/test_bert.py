@@ -144,7 +144,7 @@ def test_a_masked_lm_without_the_next_sentence_head_is_one(tmp_path: Path) -> No
 )
 def test_more_rows_leave_the_old_ones(name: str, config: dict, tmp_path: Path) -> None:
     reference = make(name, tmp_path / "theirs", **config)
-    extended = huggingface.extend_network(huggingface.load_checkpoint(tmp_path / "theirs"), 99, [(5, 6), (7,)], np.array([-1.0, 0.5]))
+    extended = huggingface.with_vocabulary(huggingface.load_checkpoint(tmp_path / "theirs"), range(99), [(5, 6), (7,)], np.array([-1.0, 0.5]))
     huggingface.save_checkpoint(extended, tmp_path / "ours")
     again, report = getattr(transformers, name).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(report.values()), report

@@ -6,7 +6,7 @@ import re
 
 from huggingface_hub import ModelCard
 
-from electra.model.model_card import converted_card, extended_card, model_card, pretraining_card, uploaded_card
+from electra.model.model_card import adapted_card, converted_card, model_card, pretraining_card, uploaded_card
 from electra.settings import PretrainSettings
 
 
@@ -15,7 +15,8 @@ def test_the_hub_reads_every_card() -> None:
     cards = {
         "pretrain": pretraining_card(PretrainSettings(preset="mini"), ["a corpus of 5 documents"], {"disc_auc": 0.79, "other": 1.0}),
         "convert": converted_card("small", "ElectraModel (12 layers of width 256, 13.5 M parameters)", "model.ckpt"),
-        "extend": extended_card("more", "small", 1000),
+        "extend": adapted_card("more", "small", 1000),
+        "trim": adapted_card("less", "small", -1000),
         "push": uploaded_card("me/small", found),
     }
     for name, text in cards.items():

@@ -51,7 +51,7 @@ WHOLE = {
 """The same commands without that fault: for values that are surely wrong, so that nothing is ever run to its end."""
 OUTPUTS = {"output", "report"}
 INPUTS = {"corpus", "data", "model", "models", "tokenizer", "file", "train", "dev", "source", "path", "runs", "first", "second", "init", "teacher"}
-INPUTS |= {"extend", "calibrate", "task_data", "vocab", "unlabelled", "token_file", "pretraining_data", "probe_data", "teacher_model"}
+INPUTS |= {"extend", "trim", "calibrate", "task_data", "vocab", "unlabelled", "token_file", "pretraining_data", "probe_data", "teacher_model"}
 NUMBERS = (int, float)
 MADE_IF_MISSING = {"corruption"}
 TRAINS = {"pretrain", "finetune", "ablate"}

@@ -21,7 +21,7 @@ import pytest
 from prepared import prepare_shards
 
 from electra.cli import main
-from electra.data import ray_backend
+from electra.data import prepare
 from electra.data.shards import Shards
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
@@ -124,7 +124,7 @@ def test_interrupted_work_is_resumed(
     cluster: Cluster, corpus: Path, tokenizer: Tokenizer, tmp_path: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored: list[Path] = []
-    real = ray_backend.write_bytes
+    real = prepare.atomic.write_bytes
 
     def stop_after_five(file: Path, packed: bytes) -> None:
         if len(stored) == 5:
@@ -133,11 +133,11 @@ def test_interrupted_work_is_resumed(
         real(file, packed)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ray_backend, "write_bytes", stop_after_five)
+        patch.setattr(prepare.atomic, "write_bytes", stop_after_five)
         with pytest.raises(KeyboardInterrupt):
             make(corpus, tokenizer, tmp_path / "s", engine="ray", ray_address=cluster.address)
     again: list[Path] = []
-    monkeypatch.setattr(ray_backend, "write_bytes", lambda file, packed: (again.append(file), real(file, packed)))
+    monkeypatch.setattr(prepare.atomic, "write_bytes", lambda file, packed: (again.append(file), real(file, packed)))
     made = make(corpus, tokenizer, tmp_path / "s", engine="ray", ray_address=cluster.address)
     assert len(stored) == 5
     assert again and not set(stored) & set(again)
@@ -159,7 +159,7 @@ def test_words_are_found_on_the_cluster_too(cluster: Cluster, tokenizer: Tokeniz
 def test_another_version_on_the_cluster_is_refused(
     cluster: Cluster, corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_backend, "__version__", "99.0")
+    monkeypatch.setattr(prepare, "__version__", "99.0")
     with pytest.raises(UserError, match=r"have electra .*, this process has 99\.0; install the same"):
         make(corpus, tokenizer, tmp_path / "s", engine="ray", ray_address=cluster.address)
 
