@@ -142,7 +142,7 @@ def _checked_source(settings: VocabSettings) -> str | None:
 def _adapt_vocabulary(settings: VocabSettings, source: str, report: Any) -> tuple[int, str]:
     """The checkpoint `source` with more or fewer tokens, written to the output folder complete or not at all -> its vocabulary's size, a line."""
     require("torch", "train")
-    from electra.data.adapted_vocabulary import extend_tokenizer, trim_tokenizer
+    from electra.data.adapted_vocabulary import Extension, Trimmed, extend_tokenizer, trim_tokenizer
     from electra.data.documents import sample_texts
     from electra.data.tokenizer import load_tokenizer
     from electra.data.vocabulary import UnknownWords, count_words
@@ -155,13 +155,14 @@ def _adapt_vocabulary(settings: VocabSettings, source: str, report: Any) -> tupl
     if checkpoint.labels and settings.extend is not None:
         raise UserError(f"{source} is fine-tuned; extend the pre-trained checkpoint, pre-train it a little longer, and fine-tune that")
     counts = count_words(sample_texts(settings, report), tokenizer)
+    found: Extension | Trimmed
     changes: tuple[Any, ...]
     if settings.trim is not None:
-        found = trim_tokenizer(tokenizer, counts, settings.size, settings.min_frequency)
-        changes = (found.kept,)
+        found = trimmed = trim_tokenizer(tokenizer, counts, settings.size, settings.min_frequency)
+        changes = (trimmed.kept,)
     else:
-        found = extend_tokenizer(tokenizer, counts, settings.size or 1000, settings.min_frequency)
-        changes = (range(tokenizer.vocab_size), found.parts, found.log_ratios)
+        found = more = extend_tokenizer(tokenizer, counts, settings.size or 1000, settings.min_frequency)
+        changes = (range(tokenizer.vocab_size), more.parts, more.log_ratios)
     unknown = UnknownWords(found.tokenizer)
     unknown.add_words(counts)
     for line in unknown.lines():

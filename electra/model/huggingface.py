@@ -486,8 +486,8 @@ def with_vocabulary(
     size, last = checkpoint.config.vocab_size, max(kept)
     if last >= size:
         raise UserError(f"{checkpoint.path}: the vocabulary has {last + 1} pieces, but the network has {size} rows; they do not belong together")
-    padding = checkpoint.config.pad_token_id
-    config = replace(checkpoint.config, vocab_size=len(kept) + len(parts), pad_token_id=list(kept).index(padding) if padding in kept else None)
+    padding, new_ids = checkpoint.config.pad_token_id, {old: number for number, old in enumerate(kept)}
+    config = replace(checkpoint.config, vocab_size=len(kept) + len(parts), pad_token_id=None if padding is None else new_ids.get(padding))
     module = copy.deepcopy(checkpoint.module)
     for part in module.modules():
         if isinstance(part, Encoder):
