@@ -75,7 +75,7 @@ class PretrainArguments(TypedDict, total=False):
     dropout: float
     attention_init: Literal["normal", "local"]
     embedding_init: Literal["normal", "cooccurrence"]
-    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm"]
+    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm", "clm"]
     mask_prob: float
     mask_token_prob: float
     mask_unit: Literal["piece", "word"]
@@ -87,6 +87,7 @@ class PretrainArguments(TypedDict, total=False):
     disallow_correct: bool
     mlm_first: float | str
     mlm_first_learning_rate: float | None
+    clm_first: float | str
     data: str | Path | Sequence[str | Path]
     weights: float | Sequence[float]
     sequence_length: int

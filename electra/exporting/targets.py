@@ -17,7 +17,7 @@ from electra.errors import EXTRAS, UserError, did_you_mean, require
 from electra.exporting.dense_graph import HubForm, dense_graph, role_of
 from electra.inference.artifact import HUB_FILES, ONE_OUTPUT, REMOVED_TARGETS, read_manifest, weights_hash, write_artifact
 from electra.inference.embeddings import SentenceModules, check_widths, read_modules, save_modules
-from electra.model.huggingface import SAME_NAME, Checkpoint, load_checkpoint
+from electra.model.huggingface import SAME_NAME, Checkpoint, is_causal, load_checkpoint
 from electra.model.model_card import onnx_card
 from electra.storage import atomic, resolve
 from electra.tasks.input_spec import RECORD, cross_encoder, find_record, input_spec, recorded, tokenizer_limit
@@ -198,6 +198,8 @@ def build_artifact(
 def _opened(source: str, max_length: int, truncate: str | None) -> tuple[Checkpoint, SentenceModules, Tokenizer]:
     """A checkpoint whose config.json has its input spec and all of sentence-transformers' settings; how its vectors are made; its tokenizer."""
     found = load_checkpoint(source)
+    if is_causal(found):
+        raise UserError(f"{source} {resolve.CAUSAL_ONLY}")
     modules = read_modules(resolve.modules_folder(source, found.path))
     check_widths(modules, found.config.hidden_size, source)
     values = {**found.hf_config, **cross_encoder(found.path)}

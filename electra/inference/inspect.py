@@ -21,7 +21,7 @@ from electra.model.flops import SHAPE
 from electra.model.hf_config import BIN_INDEX, SAFETENSORS_INDEX, SINGLE, read_config, safetensors_header, weight_files
 from electra.protobuf import describe_checkpoint, is_checkpoint
 from electra.settings import PretrainSettings
-from electra.settings.pretrain import SO_FAR, WARM_UP
+from electra.settings.pretrain import FIRST_PHASES, SO_FAR
 from electra.storage import remote, resolve
 from electra.tasks.data_warnings import BINARY, EVENTS, describe_binary, describe_file, describe_table
 from electra.train.run_log import read_metrics, run_metrics
@@ -446,7 +446,8 @@ def _run(path: Path) -> Description:
 
 def _run_cost(path: Path, settings: Description, lines: Sequence[Description]) -> Description:
     """FLOPs of a whole pre-training run; empty for other runs, or before a checkpoint has the size of the vocabulary."""
-    found = [folder for part in (path, path / WARM_UP) for folder in (part / "final", *sorted((part / "checkpoints").glob("step-*"), reverse=True))]
+    parts = (path, *(path / name for name in FIRST_PHASES))
+    found = [folder for part in parts for folder in (part / "final", *sorted((part / "checkpoints").glob("step-*"), reverse=True))]
     known = next((folder / "config.json" for folder in found if (folder / "config.json").exists()), None)
     if known is None or not {"model", "objective", "data"} <= {key for key, value in settings.items() if isinstance(value, dict)}:
         return {}

@@ -156,6 +156,8 @@ class Predictor:
             UserError: there is none.
         """
         if resolve.head_of(self.backend.architecture) == "masked-lm":
+            if self.hf_config.get("electra_objective") == "clm":
+                raise UserError(f"{self.name} {resolve.CAUSAL_ONLY}")
             return self.backend
         source: str | Path = self.name
         threads = getattr(self.backend, "threads", 0)
@@ -346,9 +348,9 @@ class Predictor:
         """`score` for any number of texts, in constant memory and in order."""
         backend = self.backend
         head = resolve.head_of(backend.architecture)
-        if head == "replaced-tokens" and not backend.is_electric:
+        if head == "masked-lm" or (head == "replaced-tokens" and not backend.is_electric):
             backend = self.generator
-        elif head not in ("replaced-tokens", "masked-lm"):
+        elif head != "replaced-tokens":
             remedy = "give an Electric (pre-trained with --objective electric), a masked LM, or an ELECTRA with its generator"
             raise UserError(f"{self.name} gives no likelihoods (it is {resolve.with_article(backend.architecture)}); {remedy}")
         return masked_lm.score(backend, self.tokenizer, texts, max_length=min(self.max_length, backend.max_length), batch_size=self.batch_size)

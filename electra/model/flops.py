@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings
-from electra.settings.pretrain import FIRST_PHASE, LAST_PHASE, SO_FAR, all_phases, generator_sizes
+from electra.settings.pretrain import FIRST_PHASES, LANGUAGE_MODELS, LAST_PHASE, SO_FAR, all_phases, generator_sizes
 
 SHAPE = (
     "vocab_size",
@@ -63,8 +63,8 @@ class NetworkShape:
         return 1.0 - self.predicts if 0 < self.predicts < 1 and not self.detects and self.towers == 1 else 0.0
 
 
-def network_shapes(model: ModelSettings, objective: ObjectiveSettings) -> list[NetworkShape]:
-    """The networks that every token of a run passes through; the main one first."""
+def network_shapes(model: ModelSettings, objective: ObjectiveSettings, length: int = 0) -> list[NetworkShape]:
+    """The networks that every token of a run passes through; the main one first. A causal LM predicts all but one of `length` tokens (0: all)."""
     large = NetworkShape(
         hidden_size=model.hidden_size,
         num_hidden_layers=model.num_hidden_layers,
@@ -76,11 +76,13 @@ def network_shapes(model: ModelSettings, objective: ObjectiveSettings) -> list[N
     masked = objective.mask_prob
     if objective.objective in ("mlm", "replace-mlm"):
         large = replace(large, predicts=masked)
+    elif objective.objective == "clm":
+        large = replace(large, predicts=1.0 - (1 / length if length else 0.0))
     elif objective.objective == "all-tokens-mlm":
         large = replace(large, predicts=1.0, detects=True)  # its copy head has the same size
     else:
         large = replace(large, detects=True)
-    if objective.objective == "mlm" or model.generator == "uniform":
+    if objective.objective in LANGUAGE_MODELS or model.generator == "uniform":
         return [large]
     if model.generator == "shared":
         return [large, replace(large, predicts=masked, detects=False)]
@@ -103,16 +105,18 @@ def run_cost(settings: PretrainSettings, vocab_size: int, lines: Sequence[Mappin
     """
     out: dict[str, Any] = {}
     for phase in (phases := all_phases(settings)):
-        name = LAST_PHASE if phase is phases[-1] else FIRST_PHASE
+        name = LAST_PHASE if phase is phases[-1] else FIRST_PHASES[phase.output.name]
         out[name] = training_flops(phase, vocab_size)
         if tokens := planned_tokens(phase):
             out[name] |= {count.replace("per_token", "in_all"): value * tokens for count, value in list(out[name].items())}
         mine = [line for line in lines if line.get("phase", LAST_PHASE) == name]
-        before: Mapping[str, Any] = next((line for line in reversed(lines) if line.get("phase") == FIRST_PHASE), {}) if name == LAST_PHASE else {}
+        earlier = (line for line in reversed(lines) if line.get("phase", LAST_PHASE) != LAST_PHASE)
+        before: Mapping[str, Any] = next(earlier, {}) if name == LAST_PHASE else {}
         out[name] |= {key: mine[-1][key] - before.get(key, 0) for key in SO_FAR if mine and key in mine[-1]}
     if len(phases) > 1:
-        planned = [key for key in out[LAST_PHASE] if "per_token" not in key and key in out[FIRST_PHASE]]
-        keys = dict.fromkeys([*planned, *(key for key in SO_FAR if key in out[FIRST_PHASE])])
+        first = next(iter(out.values()))
+        planned = [key for key in out[LAST_PHASE] if "per_token" not in key and key in first]
+        keys = dict.fromkeys([*planned, *(key for key in SO_FAR if key in first)])
         out |= {"all_phases": {key: sum(phase.get(key, 0) for phase in out.values()) for key in keys}} if keys else {}
     return out
 
@@ -133,7 +137,8 @@ def planned_tokens(phase: PretrainSettings) -> int:
 
 def per_token(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int, length: int) -> float:
     """FLOPs of training per token: three forward passes."""
-    return 3 * sum(matmuls(net, vocab_size, length) + other_operations(net, vocab_size, length) for net in network_shapes(model, objective))
+    networks = network_shapes(model, objective, length)
+    return 3 * sum(matmuls(net, vocab_size, length) + other_operations(net, vocab_size, length) for net in networks)
 
 
 def matmuls(net: NetworkShape, vocab_size: int, length: int) -> float:

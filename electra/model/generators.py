@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from electra.contracts import Batch, Loss, StepOutput
 from electra.model import masking
-from electra.model.encoder import Encoder
+from electra.model.encoder import Direction, Encoder
 from electra.model.heads import MaskedLanguageHead, Sampling, VocabularyOutput
 from electra.settings import ObjectiveSettings
 
@@ -27,11 +27,12 @@ CHUNK = 1024
 
 
 class Generator(nn.Module):
-    """Encoder and masked-LM head: ELECTRA's generator, and a BERT."""
+    """Encoder and masked-LM head: ELECTRA's generator, and a BERT; a `causal` one, whose tokens attend to themselves and those before them, is a
+    causal LM with the same weights."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, *, causal: bool = False) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.causal = encoder, causal
         self.head = MaskedLanguageHead(encoder.config, encoder.words)
 
     def forward(
@@ -41,7 +42,8 @@ class Generator(nn.Module):
 
         With `targets`, the right ids there, their loss and accuracy instead; with `sampling` also samples.
         """
-        return self.head(self.encoder(batch, ids, at=at), targets, sampling)
+        reads: Direction = "left" if self.causal else "both"
+        return self.head(self.encoder(batch, ids, reads, at), targets, sampling)
 
 
 class TwoTowerGenerator(nn.Module):
@@ -75,6 +77,13 @@ def inner_tokens(lengths: tuple[int, ...]) -> Tensor:
     """(N,) indices, among the T tokens, of those that are neither the first nor the last of their sequence."""
     firsts = [sum(lengths[:row]) for row in range(len(lengths))]
     return torch.cat([torch.arange(first + 1, first + length - 1) for first, length in zip(firsts, lengths, strict=True)])
+
+
+@lru_cache(maxsize=256)
+def followed_tokens(lengths: tuple[int, ...]) -> Tensor:
+    """(T - B,) indices, among the T tokens, of those that are not the last of their sequence: each one's next token has the next index."""
+    firsts = [sum(lengths[:row]) for row in range(len(lengths))]
+    return torch.cat([torch.arange(first, first + length - 1) for first, length in zip(firsts, lengths, strict=True)])
 
 
 def log_likelihoods(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,6 +213,28 @@ class MaskedLanguageModel(ReplacementSource):
         loss = Loss(total=found.total, count=num, weight=self.settings.generator_weight)
         output = StepOutput(losses={"masked_lm_loss": loss}, metrics=ratios(masked_lm_accuracy=(found.hits.sum(), num)))
         return Replacements(chosen=chosen, sampled=found.sampled, output=output)
+
+
+class CausalLanguageModel(MaskedLanguageModel):
+    """A causal LM: the state of a token, which attends to itself and those before it, predicts the next one. Nothing is masked or sampled.
+
+    All real tokens but the first of a sequence, [CLS], are targets, [SEP] too. The head is the masked LM's, so that a run can go on as one.
+    Loss: `causal_lm_loss`, per target. Metric: `causal_lm_accuracy`.
+
+    Source: a causal LM first, then a masked one: Gisserot-Boukhlef et al. 2025, "Should We Still Pretrain Encoders with Masked Language Modeling?".
+    """
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Targets."""
+        return {"causal_lm_loss": batch.num_tokens - len(batch.lengths)}
+
+    def propose(self, batch: Batch, temperature: float | Tensor | None = None) -> Replacements:
+        """The loss at all tokens that another one follows; the chosen positions are these."""
+        at = followed_tokens(batch.lengths).to(batch.ids.device, non_blocking=True)
+        found, num = self.generator(batch, at=at, targets=batch.ids[at + 1]), len(at)
+        loss = Loss(total=found.total, count=num, weight=self.settings.generator_weight)
+        output = StepOutput(losses={"causal_lm_loss": loss}, metrics=ratios(causal_lm_accuracy=(found.hits.sum(), num)))
+        return Replacements(chosen=at, output=output)
 
 
 class ClozeModel(ReplacementSource):

@@ -237,7 +237,7 @@ def encoder_of(module: nn.Module) -> Encoder:
 EMBEDDINGS = "electra.embeddings."
 TOKENIZER_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 OBJECTIVE = "electra_objective"
-"""Our key in config.json: 'electric' if a discriminator's logits are energies."""
+"""Our key in config.json: 'electric' if a discriminator's logits are energies, 'clm' if a masked LM's weights are those of a causal LM."""
 CONFIG_KEYS = (*SHAPE, "type_vocab_size", "layer_norm_eps", "initializer_range")
 SAME_NAME = (*CONFIG_KEYS, "model_type", "hidden_act", "tie_word_embeddings", "classifier_dropout", "pad_token_id")
 """Fields of `EncoderConfig` with their name in config.json."""
@@ -269,6 +269,11 @@ class Checkpoint:
 def is_electric(checkpoint: Checkpoint) -> bool:
     """Whether a discriminator's logits are Electric's energies."""
     return isinstance(checkpoint.module, Discriminator) and checkpoint.module.electric
+
+
+def is_causal(checkpoint: Checkpoint) -> bool:
+    """Whether a masked LM's weights are those of a causal LM, which predicts next tokens, not masked ones."""
+    return isinstance(checkpoint.module, Generator) and checkpoint.module.causal
 
 
 def encoder_config(values: Mapping[str, Any]) -> EncoderConfig:
@@ -326,12 +331,16 @@ def tie(tensors: dict[str, Tensor], architecture: str, config: EncoderConfig, wh
     return torch.equal(tensors[output], tensors[words])
 
 
-def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *, electric: bool = False, multilabel: bool = False) -> nn.Module:
-    """A module of an architecture, not yet initialized."""
+def new_module(architecture: str, config: EncoderConfig, num_labels: int = 0, *, objective: str | None = None, multilabel: bool = False) -> nn.Module:
+    """A module of an architecture, not yet initialized; `objective`: what config.json says of a discriminator or a masked LM (`OBJECTIVE`)."""
     family = family_of(architecture)
+
+    def language_model(encoder: Encoder) -> Generator:
+        return Generator(encoder, causal=objective == "clm")
+
     builders: dict[str, Callable[[Encoder], nn.Module]] = {
-        "ForPreTraining": Generator if family == "Bert" else lambda e: Discriminator(e, electric=electric),
-        "ForMaskedLM": Generator,
+        "ForPreTraining": language_model if family == "Bert" else lambda e: Discriminator(e, electric=objective == "electric"),
+        "ForMaskedLM": language_model,
         "TwoTowerGenerator": lambda e: TwoTowerGenerator(e, Encoder(e.config, e.embeddings)),
         "ForSequenceClassification": lambda e: Classifier(e, num_labels, "transformers", multilabel=multilabel),
         "OriginalClassifier": lambda e: Classifier(e, num_labels, "original", multilabel=multilabel),
@@ -360,6 +369,8 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
     if role == "generator" and resolve.HEADS.get(architecture) != "masked-lm" and (folder / "generator" / "config.json").exists():
         return load_checkpoint(folder / "generator", role)
     require_role(source, architecture, role)
+    if role == "generator" and values.get(OBJECTIVE) == "clm":
+        raise UserError(f"{source} {resolve.CAUSAL_ONLY}")
     if role == "encoder":
         architecture = f"{str(values['model_type']).capitalize()}Model"
     elif architecture not in HEAD_KEYS:
@@ -376,7 +387,7 @@ def load_checkpoint(source: str | Path, role: str = "any") -> Checkpoint:
         config = replace(config, tie_word_embeddings=tie(tensors, architecture, config, folder))
     labelled = resolve.head_of(architecture) in ("classification", "tagging")
     names = tuple(values["id2label"].values()) if labelled else ()
-    module = new_module(architecture, config, len(names), electric=values.get(OBJECTIVE) == "electric")
+    module = new_module(architecture, config, len(names), objective=values.get(OBJECTIVE))
     if isinstance(module, Classifier):
         module.problem_type = values.get("problem_type")
     if isinstance(module, Classifier | TokenClassifier):
@@ -418,6 +429,8 @@ def config_values(module: nn.Module, labels: Sequence[str] = ()) -> dict[str, An
         del values["embedding_size"]
     if isinstance(module, Discriminator) and module.electric:
         values[OBJECTIVE] = "electric"
+    if isinstance(module, Generator) and module.causal:
+        values[OBJECTIVE] = "clm"
     if isinstance(module, Classifier | TokenClassifier):
         names = list(labels or module.labels) or [f"LABEL_{i}" for i in range(module.num_outputs)]
         values["id2label"] = {str(i): name for i, name in enumerate(names)}

@@ -17,6 +17,8 @@ METRICS = (
     "masked_lm_loss",
     "masked_lm_accuracy",
     "sampled_masked_lm_accuracy",
+    "causal_lm_loss",
+    "causal_lm_accuracy",
     "disc_loss",
     "disc_accuracy",
     "disc_auc",
@@ -30,6 +32,11 @@ KINDS = {
     "electra": ("ELECTRA discriminator", "replaced-token-detection", DETECT),
     "electra-masked": ("ELECTRA discriminator, trained on the masked positions only", "replaced-token-detection", DETECT),
     "electric": ("Electric", "pseudo-log-likelihood", 'from electra import load\n\nload("PATH").score(["the chef ate the meal"])'),
+    "clm": (
+        "encoder trained as a causal language model, to be continued as a masked one",
+        "causal-lm",
+        'import electra\n\nelectra.pretrain("continue-mlm", init="PATH", data=["SHARDS"], output="RUN")',
+    ),
 }
 """Objective -> network, tag of the hub, usage; the others are masked LMs."""
 MASKED_LM = (

@@ -14,13 +14,13 @@ from electra.contracts import WordStatistics
 from electra.errors import UserError
 from electra.model.encoder import ACTIVATION, DisentangledEmbeddings, Embeddings, Encoder, EncoderConfig
 from electra.model.flops import SHAPE
-from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
-from electra.model.huggingface import Checkpoint, architecture_of, encoder_of, is_electric, load_checkpoint, save_checkpoint
+from electra.model.generators import CausalLanguageModel, ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
+from electra.model.huggingface import Checkpoint, architecture_of, encoder_of, is_causal, is_electric, load_checkpoint, save_checkpoint
 from electra.model.initialization import initialize
 from electra.model.objectives import AllTokensMaskedLM, CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective, ReplaceMaskedLM
 from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings
-from electra.settings.pretrain import DETECTORS, generator_sizes
+from electra.settings.pretrain import DETECTORS, LANGUAGE_MODELS, generator_sizes
 from electra.storage import resolve
 
 ENCODER_FIELDS = (*(name for name in SHAPE if name != "vocab_size"), "type_vocab_size", "layer_norm_eps", "hidden_act")
@@ -102,8 +102,9 @@ def build_objective(
     config = (discriminator_config if is_detector(objective) else masked_lm_config)(model, vocab_size)
     vocabulary: dict[str, Any] = {"vocab_size": vocab_size, "mask_id": mask_id, "special_ids": special_ids}
     built: MaskedLanguageModel | CorruptionObjective
-    if objective.objective == "mlm":
-        built = MaskedLanguageModel(Generator(Encoder(config)), objective, **vocabulary)
+    if objective.objective in LANGUAGE_MODELS:
+        causal = objective.objective == "clm"
+        built = (CausalLanguageModel if causal else MaskedLanguageModel)(Generator(Encoder(config), causal=causal), objective, **vocabulary)
     else:
         encoder, source = encoder_and_source(model, objective, config, **vocabulary)
         if objective.objective == "replace-mlm":
@@ -255,11 +256,12 @@ def usable_generator(start: Start, model: ModelSettings, objective: ObjectiveSet
 
     A masked LM of the generator's shape is both.
     """
-    if objective.objective == "mlm" or model.generator in ("uniform", "shared"):
+    if objective.objective in LANGUAGE_MODELS or model.generator in ("uniform", "shared"):
         return None, ""
     kind = TwoTowerGenerator if model.generator == "two-tower" else Generator
     found = start.generator
-    if found is None and isinstance(start.main.module, kind) and generator_config(model, start.main.config) == start.main.config:
+    fits = isinstance(start.main.module, kind) and not is_causal(start.main)
+    if found is None and fits and generator_config(model, start.main.config) == start.main.config:
         found = start.main
     if found is None:
         return None, ""
@@ -282,7 +284,7 @@ def shape_of(start: Start, model: ModelSettings, objective: ObjectiveSettings) -
     values: dict[str, Any] = {name: getattr(config, name) for name in ENCODER_FIELDS} | {"embedding_rows": config.vocab_size}
     if not is_detector(objective):
         values["model_type"] = config.model_type
-    if isinstance(start.main.module, Generator) and objective.objective == "mlm":
+    if isinstance(start.main.module, Generator) and objective.objective in LANGUAGE_MODELS:
         values["tie_word_embeddings"] = config.tie_word_embeddings
     sharing: dict[str, Any] = {"embedding_sharing": "untied"} if start.generator is not None else {}
     adopted = replace(model, **values | sharing)
@@ -333,8 +335,8 @@ def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Star
 
 def _fill_main(network: Discriminator | Generator, start: Start) -> list[str]:
     """Fill the main network -> what it starts from."""
-    main, mine = start.main, "discriminator" if isinstance(network, Discriminator) else "masked LM"
-    what = f"{start.source} is {resolve.with_article(main.architecture)}"
+    main, mine = start.main, "discriminator" if isinstance(network, Discriminator) else "causal LM" if network.causal else "masked LM"
+    what = f"{start.source} is {resolve.with_article(main.architecture)}{' trained as a causal LM' if is_causal(main) else ''}"
     if _fill(network, main):
         lines = [f"{what}: the {mine} starts from it"]
         if isinstance(network, Discriminator) and network.electric != is_electric(main):

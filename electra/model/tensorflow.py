@@ -395,7 +395,7 @@ class _Reader:
         """
         encoders = [scope for scope in table if scope in self.scopes]
         shared = {f"{self._embeddings(scope)}/embeddings": f"{table[scope]}.embeddings" for scope in encoders[:1] if self._embeddings(scope) != scope}
-        module = new_module(architecture, config, num_labels, electric=electric)
+        module = new_module(architecture, config, num_labels, objective="electric" if electric else None)
         if config.model_type == "electra" and config.hidden_act != "gelu" and isinstance(module, Generator | TwoTowerGenerator):
             raise UserError(f"{self.prefix}: hidden_act '{config.hidden_act}': a masked-LM head of ELECTRA has gelu in Hugging Face's form, always")
         names, tensors = {}, {}

@@ -74,7 +74,8 @@ def report(settings: PretrainSettings, ranks: Ranks) -> list[str]:
     seconds = [0.0, 0.0]
     for number, part in enumerate(parts, 1):
         if len(parts) > 1:
-            what = "generator" if isinstance(part, GeneratorWarmUp) else "masked LM" if part.objective.objective == "mlm" else "discriminator"
+            names = {"mlm": "masked LM", "clm": "causal LM"}
+            what = "generator" if isinstance(part, GeneratorWarmUp) else names.get(part.objective.objective, "discriminator")
             lines.append(f"phase {number} of {len(parts)}: {what}")
         found, taken = _phase(part, ranks)
         lines += [f"  {name:<12}{text}" for name, text in found]

@@ -26,8 +26,8 @@ from electra.data.word_statistics import check_unknown, masking_info
 from electra.errors import UserError, require
 from electra.model import masking
 from electra.model.encoder import Encoder
-from electra.model.generators import ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
-from electra.model.huggingface import Checkpoint, is_electric, load_checkpoint
+from electra.model.generators import CausalLanguageModel, ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
+from electra.model.huggingface import Checkpoint, is_causal, is_electric, load_checkpoint
 from electra.model.objectives import AllTokensMaskedLM, CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective, ReplaceMaskedLM
 from electra.model.pretraining_models import main_network
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, PretrainSettings, WatchSettings
@@ -72,8 +72,9 @@ class EvaluationSpec:
         words += [f"temperature {values.temperature:g}"] if values.temperature != 1 else []
         words += ["disallow_correct"] if values.disallow_correct else []
         words += [f"generator {self.generator}"] if self.generator != "masked" else []
+        what = "next tokens" if values.objective == "clm" else f"masking: {', '.join(words)}"
         examples = f"at most {self.num_examples:,} held-out examples of up to {self.data.sequence_length} tokens, seed {self.seed}"
-        return f"masking: {', '.join(words)}; {examples} ({self.origin})"
+        return f"{what}; {examples} ({self.origin})"
 
 
 def num_evaluation_examples(settings: PretrainSettings) -> int:
@@ -99,7 +100,7 @@ def record(settings: PretrainSettings, objective: MaskedLanguageModel | Corrupti
     """What is added to config.json, so that `electra evaluate` measures a checkpoint as its run did; the temperature is that of now."""
     spec = spec_of_run(settings)
     values = config.to_values(spec.objective)
-    for name in ("mlm_first", "mlm_first_learning_rate", "temperature_end"):
+    for name in ("mlm_first", "mlm_first_learning_rate", "clm_first", "temperature_end"):
         values.pop(name, None)
     if isinstance(objective, CorruptionObjective):
         values["temperature"] = float(objective.temperature())
@@ -119,7 +120,7 @@ def spec_for(settings: EvaluateSettings, checkpoint: Checkpoint) -> EvaluationSp
     """
     length = min(recorded(checkpoint.hf_config)[1] or settings.sequence_length, checkpoint.config.max_position_embeddings)
     plain = EvaluationSpec(
-        objective=ObjectiveSettings(objective="electric" if is_electric(checkpoint) else "electra"),
+        objective=ObjectiveSettings(objective="electric" if is_electric(checkpoint) else "clm" if is_causal(checkpoint) else "electra"),
         generator="masked",
         data=DataSettings(data=(), sequence_length=length),
         num_examples=settings.num_examples,
@@ -187,6 +188,8 @@ def objective_of(checkpoint: Checkpoint, spec: EvaluationSpec, tokenizer: Tokeni
         return kind(module, source_of(checkpoint, spec, tokenizer), settings, sequence_length=spec.data.sequence_length)
     assert isinstance(module, Generator)
     ablation = {"replace-mlm": ReplaceMaskedLM, "all-tokens-mlm": AllTokensMaskedLM}.get(settings.objective)
+    if ablation is None and is_causal(checkpoint):
+        return CausalLanguageModel(module, settings, **known)
     if ablation is None:
         return MaskedLanguageModel(module, replace(settings, objective="mlm"), **known)
     objective = ablation(module, source_of(checkpoint, spec, tokenizer), settings)
@@ -450,9 +453,10 @@ def examples_shown(objective: MaskedLanguageModel | CorruptionObjective, batch: 
     """The inputs of an objective's networks for `batch`, aligned by token; leaves the objective's mode and gradients unchanged.
 
     `masked` is the generator's (or a BERT's) input, `corrupted` the discriminator's; `label` is R for a replaced token and = if the
-    generator's sample is the original.
+    generator's sample is the original. Of a causal LM, which reads the text as it is, `next` is what each token predicts.
     """
-    networks: dict[str, nn.Module] = {} if objective.generator is None else {"masked": objective.generator}
+    causal = isinstance(objective, CausalLanguageModel)
+    networks: dict[str, nn.Module] = {} if objective.generator is None or causal else {"masked": objective.generator}
     if isinstance(objective, CorruptionObjective):
         networks["corrupted"] = main_network(objective)
     was_training = objective.training
@@ -471,6 +475,8 @@ def examples_shown(objective: MaskedLanguageModel | CorruptionObjective, batch: 
             chosen = [piece != masked for piece, masked in zip(pieces["original"], pieces.get("masked", pieces["corrupted"]), strict=True)]
             pairs = zip(pieces["original"], pieces["corrupted"], chosen, strict=True)
             pieces["label"] = ["R" if read != piece else "=" if was else "." for piece, read, was in pairs]
+        if causal:
+            pieces["next"] = [*pieces["original"][1:], ""]
         lines += [f"example {number} of the first batch, {length} tokens", *_rows(pieces)]
         start += length
     return lines

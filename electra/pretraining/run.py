@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from electra.errors import UserError
 from electra.pretraining.setup import adopt_start, after_restart, check, check_data, recorded, with_absolute_paths, write_run
 from electra.settings import PretrainSettings, phases
-from electra.settings.pretrain import FIRST_PHASE, LAST_PHASE, SO_FAR, WARM_UP
+from electra.settings.pretrain import FIRST_PHASES, LAST_PHASE, SO_FAR
 from electra.storage import atomic
 from electra.tasks import input_spec
 from electra.terminal import say
@@ -101,15 +101,15 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
 
 def _has_checkpoint(run: Path) -> bool:
     """Whether one of the run's phases has saved something."""
-    return any(folder.exists() for part in (run, run / "mlm-first") for folder in (part / "checkpoints", part / "final"))
+    return any(folder.exists() for part in (run, *(run / name for name in FIRST_PHASES)) for folder in (part / "checkpoints", part / "final"))
 
 
 def _spent_before(phase: PretrainSettings, run: Path) -> dict[str, float]:
-    """What the masked-LM phase of the run has spent, before its last phase; empty for the masked-LM phase itself and for runs without one."""
+    """What the first of two phases of the run has spent, before its last one; empty for the first phase itself and for runs without one."""
     from electra.train.run_log import read_metrics
 
-    file = run / WARM_UP / "metrics.jsonl"
-    lines = read_metrics(file) if phase.output == run and file.exists() else []
+    file = next((file for name in FIRST_PHASES if (file := run / name / "metrics.jsonl").exists()), None)
+    lines = read_metrics(file) if phase.output == run and file is not None else []
     return {name: lines[-1][name] for name in SO_FAR if name in lines[-1]} if lines else {}
 
 
@@ -150,14 +150,15 @@ def train_phase(
     settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, ranks.world_size))
     objective, messages = build(settings, corpus, ranks, fresh=resume_from is None)
     messages = [*lines, *messages]
-    # The encoder that a run has trained itself as a masked LM is no start of the run.
-    starts = resume_from is None and settings.init is not None and Path(settings.init).parent != folder / WARM_UP
+    # The encoder that a run has trained itself as a language model is no start of the run.
+    starts = resume_from is None and settings.init is not None and Path(settings.init).parent not in [folder / name for name in FIRST_PHASES]
     start = start_recorded(folder, messages if starts else [], ranks)
     measured = held_out(spec_of_run(settings), corpus.shards, corpus.tokenizer)
     length, precision = settings.data.sequence_length, settings.loop.precision
     probe = open_probe(settings.watch, corpus.tokenizer, objective, ranks.device, precision, length)
     several = settings.output != folder or spent
-    phase = Phase(name=LAST_PHASE if spent else FIRST_PHASE, run=folder, before=spent or {}) if several else None
+    name = LAST_PHASE if spent else FIRST_PHASES.get(settings.output.name, LAST_PHASE)
+    phase = Phase(name=name, run=folder, before=spent or {}) if several else None
     log = open_log(settings, corpus, objective, ranks, messages, fresh=resume_from is None, phase=phase)
     metrics: dict[str, float] = {}
 

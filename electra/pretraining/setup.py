@@ -21,7 +21,7 @@ from electra.model import flops, pretraining_models
 from electra.model.initialization import word_dimensions
 from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings, phases
-from electra.settings.pretrain import DETECTORS, GeneratorWarmUp, generator_sizes
+from electra.settings.pretrain import DETECTORS, LANGUAGE_MODELS, GeneratorWarmUp, generator_sizes
 from electra.storage import atomic, remote, resolve
 from electra.train.run_log import TrainingCost
 from electra.train.timing import stated_tflops
@@ -108,7 +108,9 @@ def check_objective(model: ModelSettings, objective: ObjectiveSettings) -> None:
     """Refuse a model and an objective that do not fit together."""
     name = objective.objective
     if objective.mlm_first and name not in DETECTORS:
-        raise UserError(f"mlm_first is for the objectives {', '.join(DETECTORS)}; '{name}' trains a masked LM anyway")
+        raise UserError(f"mlm_first is for the objectives {', '.join(DETECTORS)}; '{name}' trains a masked LM or a causal one anyway")
+    if objective.clm_first and name != "mlm":
+        raise UserError(f"clm_first {objective.clm_first:g} is for the objective mlm, which goes on from the causal LM; '{name}' does not")
     if name == "electric":
         if model.generator != "two-tower":
             raise UserError(f"objective 'electric' needs the probability of every token: use --generator two-tower, not '{model.generator}'")
@@ -131,6 +133,9 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     Raises:
         UserError: not a checkpoint, or flags that contradict it, all of which are named.
     """
+    unused = [name for name in config.typed(settings).get("objective", {}) if name.startswith(("mask_", "temperature", "disallow"))]
+    if settings.objective.objective == "clm" and unused:
+        raise UserError(f"{config.flag_name(unused[0])}: the objective 'clm' masks and samples nothing; leave it out")
     if settings.init is None:
         if settings.init_generator is not None:
             raise UserError("--init-generator is the generator of --init CHECKPOINT; give both")
@@ -156,7 +161,7 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     generator, unfit = pretraining_models.usable_generator(start, model, settings.objective)
     if settings.init_generator is not None and generator is None:
         raise UserError(f"--init-generator {settings.init_generator}: {unfit or 'this run has no generator of its own'}; leave it out")
-    missing = generator is None and model.generator == "masked" and settings.objective.objective != "mlm"
+    missing = generator is None and model.generator == "masked" and settings.objective.objective not in LANGUAGE_MODELS
     model, copied = layers_to_copy(replace(settings, model=model), missing, "generator_init" in typed.get("model", {}))
     objective, left_out = warm_up(settings, missing, "mlm_first" in typed.get("objective", {}))
     lines += [line for line in (copied, left_out) if line]
@@ -174,7 +179,7 @@ def layers_to_copy(settings: PretrainSettings, missing: bool, explicit: bool) ->
         return model, ""
     if not missing:
         what = f"{settings.init} brings the generator"
-        if settings.objective.objective == "mlm":
+        if settings.objective.objective in LANGUAGE_MODELS:
             what = f"the objective '{settings.objective.objective}' has no generator"
         elif model.generator != "masked":
             what = f"a generator '{model.generator}' is no masked LM of its own"

@@ -12,6 +12,8 @@ from electra.settings.sections import MAX_SEED, ComputeSettings
 
 DETECTORS = ("electra", "electric", "electra-masked")
 """Objectives whose network is a discriminator."""
+LANGUAGE_MODELS = ("mlm", "clm")
+"""Objectives of one network, which predicts tokens of the text as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +83,10 @@ class ModelSettings(Settings):
 class ObjectiveSettings(Settings):
     """Training objective."""
 
-    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm"] = "electra"
+    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm", "clm"] = "electra"
     """'electra': replaced token detection; 'mlm': masked language model (BERT) of the same size; 'electric': noise-contrastive estimation, for
-    'electra score'. Ablations (paper, Table 5): 'electra-masked' ("ELECTRA 15%"), 'replace-mlm', 'all-tokens-mlm'."""
+    'electra score'; 'clm': causal language model, every token predicted from those before it, to be continued as a masked one (clm_first).
+    Ablations (paper, Table 5): 'electra-masked' ("ELECTRA 15%"), 'replace-mlm', 'all-tokens-mlm'."""
     mask_prob: float = flag(0.15, above=0, below=1)
     """Fraction of real tokens chosen for prediction."""
     mask_token_prob: float = flag(0.85, minimum=0, maximum=1, advanced=True)
@@ -111,6 +114,8 @@ class ObjectiveSettings(Settings):
     discriminator shares them (embedding_sharing 'tied')."""
     mlm_first_learning_rate: float | None = flag(None, above=0, advanced=True)
     """Peak learning rate of the masked-LM phase; default: learning_rate."""
+    clm_first: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="25%", advanced=True)
+    """Objective 'mlm': fraction of the run that trains the same network as a causal LM first; the masked LM goes on from its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,12 +274,14 @@ class GeneratorWarmUp(PretrainSettings):
     embeddings, which stay as they are if they are shared."""
 
 
-FIRST_PHASE, LAST_PHASE = "mlm_first", "training"
-"""Names of the phases of a run with `mlm_first`."""
+FIRST_PHASE, CAUSAL_PHASE, LAST_PHASE = "mlm_first", "clm_first", "training"
+"""Names of the phases of a run: one of the first two if it has that setting, then the last one."""
 SO_FAR = ("step", "tokens", "seconds", "flops")
 """What a line of metrics.jsonl counts from the beginning of the run on."""
-WARM_UP = "mlm-first"
-"""Folder in the run directory of the phase that trains a masked LM first."""
+WARM_UP, CAUSAL = "mlm-first", "clm-first"
+"""Folders in the run directory of the phases before the last one."""
+FIRST_PHASES = {WARM_UP: FIRST_PHASE, CAUSAL: CAUSAL_PHASE}
+"""Folder -> name of the phase."""
 
 
 def phases(settings: PretrainSettings) -> list[PretrainSettings]:
@@ -284,11 +291,14 @@ def phases(settings: PretrainSettings) -> list[PretrainSettings]:
 
 
 def all_phases(settings: PretrainSettings) -> list[PretrainSettings]:
-    """The run; or with `mlm_first` two: a masked LM in RUN/mlm-first, then the discriminator.
+    """The run; or with `mlm_first` two: a masked LM in RUN/mlm-first, then the discriminator; or with `clm_first`: a causal LM in RUN/clm-first,
+    then the masked LM.
 
-    The masked LM is the encoder, which the discriminator starts from; or with `init`, the generator that the checkpoint does not bring.
+    The masked LM of `mlm_first` is the encoder, which the discriminator starts from; or with `init`, the generator that the checkpoint does not
+    bring.
     """
-    fraction_first, loop = settings.objective.mlm_first, settings.loop
+    objective, loop = settings.objective, settings.loop
+    causal, fraction_first = objective.clm_first > 0, objective.clm_first or objective.mlm_first
     if not fraction_first:
         return [settings]
 
@@ -299,14 +309,15 @@ def all_phases(settings: PretrainSettings) -> list[PretrainSettings]:
         changed: LoopSettings = dataclasses.replace(loop, **counts, budget=None if loop.budget is None else loop.budget * fraction, seed=seed)
         return changed
 
-    folder = settings.output / WARM_UP
-    alone = dataclasses.replace(settings.objective, objective="mlm", mlm_first=0.0, mlm_first_learning_rate=None)
-    rate = settings.objective.mlm_first_learning_rate or settings.optimizer.learning_rate
+    folder = settings.output / (CAUSAL if causal else WARM_UP)
+    kind: Literal["clm", "mlm"] = "clm" if causal else "mlm"
+    alone = dataclasses.replace(objective, objective=kind, mlm_first=0.0, mlm_first_learning_rate=None, clm_first=0.0)
+    rate = objective.mlm_first_learning_rate or settings.optimizer.learning_rate
     optimizer = dataclasses.replace(settings.optimizer, learning_rate=rate)
     first = dataclasses.replace(settings, output=folder, objective=alone, optimizer=optimizer, loop=part(fraction_first, loop.seed))
     # Another seed, or the second phase would read the first one's examples again.
     after = part(1 - fraction_first, (loop.seed + 1) % (MAX_SEED + 1))
-    if settings.init is None:
+    if settings.init is None or causal:
         second = dataclasses.replace(settings, init=str(folder / "final"), loop=after)
     else:
         values = {field.name: getattr(first, field.name) for field in dataclasses.fields(first)}

@@ -56,6 +56,8 @@ HEADS = {
     "ElectraTwoTowerGenerator": "cloze",
 }
 """Architecture -> what its head does."""
+CAUSAL_ONLY = "is a causal LM (electra_objective 'clm' in its config.json): it predicts next tokens, no masked ones; continue it as a masked LM"
+"""What is said of a masked LM's head that was trained to predict the next token."""
 
 
 _SAVE_AGAIN = "open it in transformers 4 with from_pretrained(DIR, {}=True) and save_pretrained(NEW), then convert NEW"

@@ -20,7 +20,7 @@ TINY = ModelSettings(
 VARIANTS = [
     *((ObjectiveSettings(objective="electra"), replace(TINY, generator=kind)) for kind in ("masked", "two-tower", "uniform", "shared")),
     *((ObjectiveSettings(objective="electra"), replace(TINY, embedding_sharing=kind)) for kind in ("disentangled", "untied")),
-    *((ObjectiveSettings(objective=kind), TINY) for kind in ("mlm", "electra-masked", "replace-mlm", "all-tokens-mlm")),
+    *((ObjectiveSettings(objective=kind), TINY) for kind in ("mlm", "clm", "electra-masked", "replace-mlm", "all-tokens-mlm")),
     (ObjectiveSettings(objective="electric"), replace(TINY, generator="two-tower")),
 ]
 
@@ -60,7 +60,7 @@ def test_small_costs_71_megaflops_a_token() -> None:
     assert flops.per_token(settings.model, settings.objective, 30522, 128) == pytest.approx(71.06e6, rel=0.001)
 
 
-@pytest.mark.parametrize("kind", ["electra", "mlm"])
+@pytest.mark.parametrize("kind", ["electra", "mlm", "clm"])
 def test_products_are_those_that_pytorch_counts(kind: str) -> None:
     length, rows, vocab_size = 40, 3, 90
     objective = ObjectiveSettings(objective=kind, mask_prob=0.2)
@@ -73,7 +73,7 @@ def test_products_are_those_that_pytorch_counts(kind: str) -> None:
         forward = counter.get_total_flops()
         output = module(batch)
         sum(loss.total for loss in output.losses.values()).backward()
-    mine = sum(flops.matmuls(net, vocab_size, length) for net in flops.network_shapes(TINY, objective)) * rows * length
+    mine = sum(flops.matmuls(net, vocab_size, length) for net in flops.network_shapes(TINY, objective, length)) * rows * length
     assert forward == pytest.approx(mine, rel=1e-9)
     # The backward pass is two products for each; a lookup needs no gradient of its input.
     assert counter.get_total_flops() - forward == pytest.approx(3 * mine, rel=1e-9)

@@ -396,16 +396,112 @@ def test_layers_that_cannot_be_copied(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("preset", ["continue", "continue-mlm"])
+# ---- causal LM, then masked LM ----
+
+
+def causal_loss(run: Path, source: Path) -> float:
+    """The loss of the run's first evaluation, by `transformers` with a causal (B, 1, L, L) mask and shifted labels."""
+    settings = read_run(run)
+    corpus = open_corpus(settings)
+    model = transformers.AutoModelForMaskedLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager").eval()
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in held_out(spec_of_run(settings), corpus.shards, corpus.tokenizer):
+            inputs = padded(batch)
+            real = inputs.pop("attention_mask").bool()
+            length = real.shape[1]
+            seen = torch.ones(length, length, dtype=torch.bool).tril() & real[:, None, :] | torch.eye(length, dtype=torch.bool)
+            mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
+            logits = model(**inputs, attention_mask=mask).logits
+            labels = inputs["input_ids"].masked_fill(~real, -100)
+            total += F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum").item()
+            count += int((labels[:, 1:] != -100).sum())
+    return total / count
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "ElectraForMaskedLM"])
+def test_a_causal_lm_has_the_loss_of_transformers_with_a_causal_mask(name: str, shards: Path, tmp_path: Path) -> None:
+    make(name, tmp_path / "source", shards)
+    assert pretrain("continue-mlm", shards, tmp_path / "run", tmp_path / "source", *STILL, "--objective", "clm") == 0
+    found = first_evaluation(tmp_path / "run")
+    assert found["causal_lm_loss"] == pytest.approx(causal_loss(tmp_path / "run", tmp_path / "source"), abs=1e-5)
+    assert found["loss"] == found["causal_lm_loss"] and 0 <= found["causal_lm_accuracy"] < 1
+
+
+def test_a_causal_lm_goes_on_as_a_masked_one(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its head; recorded by phase, resumed to the bit; the causal LM says what it is, and fills and scores nothing."""
+    source, run = tmp_path / "source", tmp_path / "run"
+    make("BertModel", source, shards)
+    flags = ("--clm-first", "0.5", "--num-train-steps", "8", "--learning-rate", "1e-2", "--checkpoint-every", "2", "--keep-checkpoints", "9")
+    assert pretrain("continue-mlm", shards, run, source, *flags, "--log-every", "1", "--show-examples", "1") == 0
+    error = capsys.readouterr().err
+    assert "the causal LM's head is random" in error and "  next " in error
+    causal = run / "clm-first" / "final"
+    configs = [json.loads((folder / "config.json").read_text()) for folder in (causal, run / "final")]
+    assert [found.get("electra_objective") for found in configs] == ["clm", None]
+    assert configs[0]["electra_pretraining"]["objective"]["objective"] == "clm"
+    assert "as a causal language model" in (causal / "README.md").read_text() and "## Start" in (run / "final" / "README.md").read_text()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    trained = [(line["phase"], line["step"], "causal_lm_loss" in line, "masked_lm_loss" in line) for line in lines if line["kind"] == "train"]
+    assert trained == [("clm_first" if step < 5 else "training", step, step < 5, step > 4) for step in range(1, 9)]
+    assert main(["inspect", str(run), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["clm_first"]["step"] == 4 and found["all_phases"]["step"] == 8
+    assert found["clm_first"]["flops_per_token"] > found["training"]["flops_per_token"]
+    final = load_file(run / "final" / "model.safetensors")
+    assert final["cls.predictions.bias"].abs().max() > 0
+    for folder in ("final", "checkpoints/step-00000004"):
+        (run / folder).rename(tmp_path / folder.replace("/", "-"))
+    assert main(["pretrain", "--resume", str(run)]) == 0
+    again = load_file(run / "final" / "model.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in final.items())
+    for words in (
+        ["score", str(causal), "the cat"],
+        ["pretrain", "small", "--data", str(shards), "--output", str(tmp_path / "x"), "--init", str(source), "--init-generator", str(causal)],
+        ["build", str(causal), "--target", "onnx", "--output", str(tmp_path / "built")],
+    ):
+        capsys.readouterr()
+        assert main(words) == 2 and "is a causal LM (electra_objective 'clm'" in capsys.readouterr().err, words
+    with pytest.raises(electra.UserError, match="is a causal LM"):
+        electra.pipeline("fill-mask", str(causal))("the [MASK]")
+    assert not (tmp_path / "x").exists() and not (tmp_path / "built").exists()
+
+
+def test_the_masked_lm_starts_from_the_causal_one(shards: Path, tmp_path: Path) -> None:
+    """Without --init too; head included."""
+    run = tmp_path / "run"
+    words = ["pretrain", "small-mlm", "--data", str(shards), "--output", str(run), *QUICK, "--clm-first", "0.5", "--num-train-steps", "8"]
+    words += [*"--hidden-size 16 --embedding-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 32".split()]
+    assert main([*words, "--learning-rate", "1e-2", "--evaluate-every", "1", "--warmup-steps", "0"]) == 0
+    causal = transformers.AutoModelForMaskedLM.from_pretrained(run / "clm-first" / "final", dtype=torch.float32)
+    assert transformers.AutoModelForMaskedLM.from_pretrained(run / "final", dtype=torch.float32).config.num_hidden_layers == 2
+    before = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if "training" in line]
+    assert causal.generator_lm_head.bias.abs().max() > 0 and before[0]["step"] == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("small --clm-first 0.5", "clm_first 0.5 is for the objective mlm"),
+        ("continue-mlm --objective clm --mask-prob 0.3", "--mask-prob: the objective 'clm' masks and samples nothing; leave it out"),
+        ("small --objective clm --mlm-first 0.5", "mlm_first is for the objectives"),
+    ],
+)
+def test_settings_that_a_causal_lm_has_no_use_for(words: str, said: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", *words.split(), "--data", str(shards), "--output", str(tmp_path / "run"), *QUICK]) == 2
+    assert said in (error := capsys.readouterr().err) and len(error.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("preset", ["continue", "continue-mlm", "continue-clm"])
 def test_the_presets_for_any_encoder(preset: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They take an encoder, and a pair of networks, for which the phase for the missing generator is left out with a line."""
     make("BertModel", tmp_path / "encoder", shards)
     pair(tmp_path / "pair", shards)
     for source in ("encoder", "pair"):
         run = tmp_path / f"run-{source}"
-        assert pretrain(preset, shards, run, tmp_path / source, "--num-train-steps", "4") == 0
+        assert pretrain(preset, shards, run, tmp_path / source, "--num-train-steps", "14") == 0
         warmed = preset == "continue" and source == "encoder"
-        assert (run / "mlm-first").exists() == warmed
+        assert (run / "mlm-first").exists() == warmed and (run / "clm-first").exists() == (preset == "continue-clm")
         err = capsys.readouterr().err
         assert ("no layers to copy into one (generator_init 'encoder' of continue)" in err) == (preset == "continue" and not warmed)
 
