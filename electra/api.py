@@ -341,7 +341,8 @@ def _evaluate_task(settings: EvaluateSettings) -> Evaluation:
         error_report.write(found, settings.model, settings.report)
         say(f"report: {settings.report / 'report.md'}")
     by_type = scores_by_type(found.examples, found.predictions, found.head) if settings.per_class else {}
-    return Evaluation(metrics=found.scores() | by_type, num_examples=len(found.examples))
+    calibration = {name: value for name, value in (error_report.reliability_of(found) or {}).items() if name == "expected_calibration_error"}
+    return Evaluation(metrics=found.scores() | calibration | by_type, num_examples=len(found.examples))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,6 +165,7 @@ class FinetuneArguments(TypedDict, total=False):
     freeze_encoder_epochs: float
     seeds: int
     head: Literal["transformers", "original", "mean"]
+    calibrate: bool
     dropout: float
     stride: int
     max_query_length: int

@@ -20,7 +20,7 @@ from electra.inference.embeddings import SentenceModules, check_widths, read_mod
 from electra.model.huggingface import SAME_NAME, Checkpoint, is_causal, load_checkpoint
 from electra.model.model_card import onnx_card
 from electra.storage import atomic, resolve
-from electra.tasks.input_spec import RECORD, cross_encoder, find_record, input_spec, recorded, tokenizer_limit
+from electra.tasks.input_spec import CALIBRATION, RECORD, cross_encoder, find_record, input_spec, recorded, tokenizer_limit
 from electra.tasks.question_answering import QuestionOptions
 
 if TYPE_CHECKING:
@@ -187,6 +187,7 @@ def build_artifact(
             "role": role,
             "task": checkpoint.hf_config.get("finetuning_task"),
             "labels": list(checkpoint.labels),
+            **({"calibration": checkpoint.hf_config[CALIBRATION]} if CALIBRATION in checkpoint.hf_config else {}),
             "limits": {"max_length": checkpoint.config.max_position_embeddings, "min_length": shortest},
             "source": {"name": _short(source), "sha256": weights_hash(checkpoint.path)},
             "build": _build_record(f"electra build {_short(source)} --target {name} --output {output.name}", start, options),

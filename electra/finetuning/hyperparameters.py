@@ -23,6 +23,8 @@ from electra.tasks.text_tasks import number
 DEFAULT_PRESET = "paper"
 LENGTHS = ("num_train_steps", *config.INSTEAD_OF["num_train_steps"])
 """The settings that give the length of a run, instead of epochs."""
+CALIBRATED = ("classification", "multilabel")
+"""Kinds of heads with probabilities that --calibrate fits."""
 ONE_TASK = ("teacher", "class_weights", "fold")
 """Settings that several tasks cannot share."""
 
@@ -59,17 +61,24 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
 
 
 def with_heads(resolved: FinetuneSettings, given: FinetuneSettings, heads: Mapping[str, Head]) -> FinetuneSettings:
-    """A preset's `head` 'mean' is for texts: a run without any has the one head of its words or questions.
+    """A preset's `head` 'mean' is for texts, its `calibrate` for classes: a run without any has the one head of its words or questions, and
+    probabilities as they are.
 
     Raises:
-        UserError: such a run with --head mean.
+        UserError: such a run with --head mean or --calibrate.
     """
-    if resolved.head != "mean" or any(head_form("mean", head) == "mean" for head in heads.values()):
-        return resolved
-    if "head" in config.given(given):
-        kind = "questions have a head on each token" if all(head.kind == "span" for head in heads.values()) else "words have a head on each token"
-        raise UserError(f"--head mean is for classes and numbers of whole texts; {kind}: leave it out")
-    return replace(resolved, head="transformers")
+    kinds = {head.kind for head in heads.values()}
+    if resolved.head == "mean" and not kinds - {"tagging", "span"}:
+        if "head" in config.given(given):
+            what = "questions" if kinds == {"span"} else "words"
+            raise UserError(f"--head mean is for classes and numbers of whole texts; {what} have a head on each token: leave it out")
+        resolved = replace(resolved, head="transformers")
+    if resolved.calibrate and not kinds & set(CALIBRATED):
+        if "calibrate" in config.given(given):
+            what = {"regression": "a number", "tagging": "a tag for each word", "span": "an answer in a text"}[next(iter(heads.values())).kind]
+            raise UserError(f"--calibrate is for the probabilities of a text's classes; {next(iter(heads))} is answered by {what}: leave it out")
+        resolved = replace(resolved, calibrate=False)
+    return resolved
 
 
 def head_form(wanted: str, head: Head) -> Literal["transformers", "original", "mean"]:
@@ -108,8 +117,10 @@ def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, An
     Raises:
         UserError: the first setting that differs.
     """
-    # A list of nothing is what a version without the setting did.
+    # A list of nothing, or no calibration, is what a version without the setting did.
     before, now = ({name: value for name, value in flatten(values).items() if value not in ([], ())} for values in (before, now))
+    if "calibrate" in now:
+        before.setdefault("calibrate", False)
     for name in sorted((before.keys() | now.keys()) - set(may_change)):
         if before.get(name) != now.get(name):
             raise UserError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class SeedResult:
     """The step of the best evaluation, whose weights early stopping kept."""
     shares: Mapping[str, float] | None = None
     """Several tasks: the share of the batches that each got."""
+    calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Task -> the temperature in its model's weights and how it was found, with --calibrate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,7 @@ def write_seed(folder: Path, result: SeedResult) -> None:
     scores = {**result.scores, AVERAGE: result.main_score} if several else next(iter(result.scores.values()))
     values: dict[str, Any] = {"seed": result.seed, "scores": scores, "steps": result.steps, "tokens": result.tokens}
     values |= {"seconds": result.seconds, "selected_step": result.selected_step, **({"shares": result.shares} if several else {})}
+    values |= {"calibration": result.calibration} if result.calibration else {}
     atomic.write_text(folder / "scores.json", json.dumps(values, indent=1) + "\n")
 
 
@@ -136,6 +139,9 @@ def summarize(settings: FinetuneSettings, facts: Mapping[str, Mapping[str, Any]]
         out["selected_steps" if one else "selected_step"] = [result.selected_step for result in results]
     if settings.early_stopping:
         out["selection"] = SELECTION
+    if results[0].calibration:
+        found = {name: [result.calibration[name] for result in results] for name in results[0].calibration}
+        out["calibration"] = next(iter(found.values())) if one else found
     return out | {key: [getattr(result, key) for result in results] for key in ("steps", "tokens", "seconds")}
 
 
@@ -143,7 +149,8 @@ def of_task(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
     """RUN/scores.json -> what it says of one of its tasks, as in the file of a single task."""
     if "tasks" not in summary:
         return {**summary}
-    return {**summary, "seeds": summary["seed"], "selected_steps": summary["selected_step"], **summary["tasks"][name]}
+    known = {"seeds": summary["seed"], "selected_steps": summary["selected_step"], "calibration": summary.get("calibration", {}).get(name)}
+    return {**summary, **known, **summary["tasks"][name]}
 
 
 def _spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
@@ -206,7 +213,7 @@ def finetuning_card(task: Task, head: Head, settings: FinetuneSettings, summary:
         "Scores": f"On the held-out examples, {_when(summary)}:\n\n{_score_table(summary)}",
         "Limits": f"This model is the best of the seeds above by {task.main_metric} on the same examples it is scored on: on new texts expect the "
         f"mean, not this seed's score. It knows only texts like its training data; texts above {settings.max_length} tokens\n{long} in training.\n"
-        f"{_limits(head)}",
+        f"{_limits(head, summary)}",
     }
     return model_card(
         f"{task.name}: {task.description}",
@@ -233,7 +240,7 @@ def _introduction(head: Head, settings: FinetuneSettings, *, pairs: bool, transf
     if transformers:
         opened = f"It opens in `transformers` as AutoModelFor{_AUTO.get(head.kind, 'SequenceClassification')}."
         opened += " All its tokens are of segment 1." if head.kind == "tagging" and settings.token_segment else ""
-    return f"""An ELECTRA encoder fine-tuned to give {answer} for {texts}. {opened}
+    return f"""An encoder fine-tuned to give {answer} for {texts}. {opened}
 
     echo "{command}" | electra predict PATH -"""
 
@@ -287,8 +294,15 @@ def _when(summary: Mapping[str, Any]) -> str:
     return f"at the best of each seed's evaluations (steps {', '.join(map(str, summary['selected_steps']))}; {summary['selection']})"
 
 
-def _limits(head: Head) -> str:
+def _limits(head: Head, summary: Mapping[str, Any]) -> str:
     if head.kind == "regression":
         low, high = head.offset, head.offset + head.scale
         return f"Its training targets were between {low:g} and {high:g}; answers may be slightly outside of that range."
-    return _LIMITS[head.kind]
+    if not summary.get("calibration"):
+        return _LIMITS[head.kind]
+    found = summary["calibration"][summary["seeds"].index(summary["best_seed"])]
+    fitted = (
+        f"Probabilities are calibrated: the logits are divided by {found['temperature']:.3f}, which fits {found['num_examples']:,} training examples "
+        f"that were held out\nbest (expected calibration error there {found['ece_before']:.3f} before, {found['ece_after']:.3f} after)"
+    )
+    return _LIMITS[head.kind].replace("Probabilities are not calibrated", fitted)

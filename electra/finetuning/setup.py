@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from electra.data.vocabulary import at_start
 from electra.errors import UserError
 from electra.finetuning import distillation
 from electra.finetuning.hyperparameters import (
+    CALIBRATED,
     check_class_weights,
     check_same_run,
     check_together,
@@ -35,7 +36,7 @@ from electra.tasks import data_warnings, input_spec, question_answering
 from electra.tasks.custom import resolve_metric
 from electra.tasks.registry import read_task, task_names
 from electra.tasks.tagging import scheme_lines, with_scheme
-from electra.tasks.text_tasks import choose_examples
+from electra.tasks.text_tasks import choose_examples, hold_out, swapped_copies
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks
 
@@ -54,6 +55,9 @@ class TaskData:
     train: Sequence[Features]
     dev: Sequence[Features]
     dev_examples: Sequence[Example]
+    held_out: Sequence[Features]
+    held_out_examples: Sequence[Example]
+    """Training examples that are not trained on, for calibration; empty without."""
     num_train: int
     """Training examples, exchanged pairs and unlabelled texts included."""
     text_pairs: bool
@@ -133,32 +137,34 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     recorded = recorded_values(whole, specs)
     if (path := settings.output / "config.toml").exists():
         check_same_run(settings.output, config.read_toml(path), recorded)
-    tasks, warnings = {}, pooling_lines(settings.model, start.path, whole.head)
+    tasks, warnings = {}, pooling_lines(settings.model, start.path, {head_form("mean", head) for head in heads.values()}, whole.head)
     for name, (task, training, dev) in read.items():
         task = with_scheme(resolve_metric(task, heads[name]), training)
         if len(names) == 1 and not path.exists():
             input_spec.check_asked(task, settings)
-        chosen = replace(whole, **specs[name], head=head_form(whole.head, heads[name]))
+        calibrate = whole.calibrate and heads[name].kind in CALIBRATED
+        chosen = replace(whole, **specs[name], head=head_form(whole.head, heads[name]), calibrate=calibrate)
         tasks[name] = featurize(input_spec.as_set(task, own[name]), heads[name], training, dev, tokenizer, chosen)
         check_segments((*tasks[name].train, *tasks[name].dev), start.config.type_vocab_size)
         if heads[name].kind == "span" and chosen.head == "original":
             question_answering.check_segments(tokenizer, settings.model)
         warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], chosen.head))
         warnings += scheme_lines(task, heads[name])
+        warnings += [f"{name}: not calibrated, since its answers are no classes of texts"] if whole.calibrate > calibrate else []
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)
         found += data_warnings.unknown_lines({"training set": training, "dev set": dev}, tokenizer)
         warnings += found if len(names) == 1 else [at_start(f"{name}: ", line) for line in found]
     return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, warnings=warnings)
 
 
-def pooling_lines(model: str, encoder: Path, head: str) -> list[str]:
-    """What becomes of the pooling of a model with modules of sentence-transformers; empty for others."""
+def pooling_lines(model: str, encoder: Path, possible: Collection[str], head: str) -> list[str]:
+    """What becomes of the pooling of a model with modules of sentence-transformers, under a head of the `possible` forms; empty for others."""
     lines = list(unused_modules(model, encoder))
     try:
         mean = bool(lines) and read_modules(modules_folder(model, encoder)).pooling.modes == ("mean",)
     except UserError:  # modules that are not computed here, and not used
         mean = False
-    if not mean:
+    if not mean or "mean" not in possible:
         return lines
     if head == "mean":
         return [f"{model} is a sentence encoder (modules.json): the head reads the mean of all states, as its vectors do"]
@@ -169,7 +175,12 @@ def featurize(
     task: Task, head: Head, training: Sequence[Example], dev: Sequence[Example], tokenizer: Tokenizer, settings: FinetuneSettings
 ) -> TaskData:
     """A task's examples as the network reads them; `settings` are the run's with this task's input spec."""
-    chosen = choose_examples(training, settings.max_train_examples, swapped=task.unordered_pairs and settings.double_unordered)
+    chosen = choose_examples(training, settings.max_train_examples, swapped=False)
+    held_out: list[Example] = []
+    if settings.calibrate:
+        chosen, held_out = hold_out(chosen)
+    if task.unordered_pairs and settings.double_unordered:
+        chosen = [*chosen, *swapped_copies(chosen)]
     shown, features = distillation.featurize(task, chosen, tokenizer, head, settings)
     return TaskData(
         task=task,
@@ -178,6 +189,8 @@ def featurize(
         train=features,
         dev=task.featurize(dev, tokenizer, settings.max_length, head),
         dev_examples=dev,
+        held_out=task.featurize(held_out, tokenizer, settings.max_length, head) if held_out else (),
+        held_out_examples=held_out,
         num_train=len(shown),
         text_pairs=shown[0].text_pair is not None,
         class_weights=class_weights(settings.class_weights, head, features),

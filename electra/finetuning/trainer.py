@@ -70,6 +70,9 @@ from electra.model.task_models import (
 from electra.settings import FinetuneSettings, LoopSettings
 from electra.storage import atomic
 from electra.tasks import input_spec, question_answering
+from electra.tasks.input_spec import CALIBRATION
+from electra.tasks.metrics import confidences, reliability
+from electra.tasks.text_tasks import decode_texts, fit_temperature
 from electra.terminal import say
 from electra.train import distributed
 from electra.train.checkpoint import checkpoints, latest_checkpoint
@@ -170,6 +173,7 @@ class SeedRun:
         module = networks[0] if len(networks) == 1 else nn.ModuleDict(self.networks)
         self.best = BestEvaluation(folder, module, self.settings.early_stopping)
         self.last: dict[str, list[Prediction]] = {}
+        self.calibration: dict[str, dict[str, Any]] = {}
 
     def train(self) -> tuple[TrainResult, SeedResult | None]:
         """Train and score, from the last checkpoint of an interrupted run if there is one -> the result; None if a signal stopped it.
@@ -231,14 +235,32 @@ class SeedRun:
         for name, data in self.tasks.items():
             place = self.inputs.part(folder, name)
             extra = {"finetuning_task": data.task.name} | input_spec.record(data.task, data.settings.max_length)
+            extra |= {CALIBRATION: self.calibration[name]} if name in self.calibration else {}
             save_checkpoint(in_label_units(self.networks[name], data.head), place, labels=data.head.labels, extra=extra)
             self.inputs.tokenizer.save(place, data.settings.max_length)
+
+    def calibrate(self) -> None:
+        """Divide the last layer of every network with held-out examples by their temperature, once, and write the models again."""
+        for name, data in self.tasks.items():
+            if data.held_out:
+                outputs = compute_outputs(self.networks[name], data.held_out, data.head, self.loop, self.ranks.device)
+                self.calibration[name] = found = calibration(outputs, data.held_out, data.held_out_examples, data.head)
+                divide_logits(self.networks[name], found["temperature"])
+                before, after = (f"{found[key]:.4f}" for key in ("ece_before", "ece_after"))
+                say(
+                    f"{name} seed {self.seed}: temperature {found['temperature']:.4f}, fitted on {found['num_examples']:,} training examples that "
+                    f"were held out; expected calibration error there {before} before, {after} after"
+                )
+        if self.calibration:
+            with atomic.atomic_folder(self.folder / "final") as temporary:
+                self.save(temporary)
 
     def finish(self, result: TrainResult) -> SeedResult:
         """Score the weights that are kept, and write predictions and scores.json; checkpoints, several times the model's size, are removed."""
         selected = self.best.restore(self.save)
-        # The loop ended with an evaluation, unless a resumed run was complete; restored weights have to predict again.
-        predictions = self.last if self.last and selected is None else self.predict()
+        self.calibrate()
+        # The loop ended with an evaluation, unless a resumed run was complete; restored or calibrated weights have to predict again.
+        predictions = self.last if self.last and selected is None and not self.calibration else self.predict()
         scores = self.score(predictions)
         for name, data in self.tasks.items():
             rows, *official = (self.folder / file for file in self.inputs.prediction_files(name))
@@ -255,6 +277,7 @@ class SeedRun:
             seconds=round(result.seconds, 2),
             selected_step=selected,
             shares=self.stream.shares(),
+            calibration=self.calibration,
         )
         write_seed(self.folder, finished)
         self.best.forget()
@@ -301,6 +324,32 @@ def in_label_units(network: TaskNetwork, head: Head) -> TaskNetwork:
         output.weight.mul_(head.scale)
         output.bias.mul_(head.scale).add_(head.offset)
     return scaled
+
+
+def calibration(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head) -> dict[str, Any]:
+    """Logits of held-out examples -> their temperature, and the expected calibration error before and after it."""
+    gold = np.zeros((len(examples), len(head.labels)))
+    for place, example in enumerate(examples):
+        names = example.label if isinstance(example.label, tuple) else (str(example.label),)
+        gold[place, [head.labels.index(name) for name in names]] = 1
+    logits = np.stack(outputs).astype(np.float64)
+    temperature = fit_temperature(logits, features, gold, head)
+    errors = []
+    for scaled in (logits, logits / temperature):
+        found = confidences(examples, decode_texts(list(scaled), features, examples, head), head)
+        errors.append(round(reliability(*found)["expected_calibration_error"], 6))
+    before, after = errors
+    where = "held out of training"
+    return {"temperature": temperature, "ece_before": before, "ece_after": after, "num_examples": len(examples), "examples": where}
+
+
+def divide_logits(network: TaskNetwork, temperature: float) -> None:
+    """Make the temperature a part of the weights, in place: every client then has it, and the likeliest class stays the same."""
+    output = network.head.output
+    assert isinstance(output, torch.nn.Linear)
+    with torch.no_grad():
+        output.weight.div_(temperature)
+        output.bias.div_(temperature)
 
 
 def freeze(objective: TaskObjective, network: TaskNetwork, settings: FinetuneSettings, batches_per_epoch: int) -> None:

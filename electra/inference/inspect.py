@@ -24,6 +24,7 @@ from electra.settings import PretrainSettings
 from electra.settings.pretrain import FIRST_PHASES, SO_FAR
 from electra.storage import remote, resolve
 from electra.tasks.data_warnings import BINARY, EVENTS, describe_binary, describe_file, describe_table
+from electra.tasks.input_spec import CALIBRATION
 from electra.train.run_log import read_metrics, run_metrics
 
 Description = dict[str, Any]
@@ -292,7 +293,8 @@ def _checkpoint(folder: Path) -> Description:
     out: Description = {"kind": "checkpoint", "path": str(folder), "architecture": architecture, "model_type": values["model_type"], "head": head}
     out |= {key: values[key] for key in (*SHAPE, "type_vocab_size")} | {"hidden_act": values.get("hidden_act", "gelu")}
     if head in ("classification", "tagging"):
-        out |= {"labels": list(values["id2label"].values())} | ({"problem_type": values["problem_type"]} if values.get("problem_type") else {})
+        known = {"labels": list(values["id2label"].values()), "problem_type": values.get("problem_type"), "calibration": values.get(CALIBRATION)}
+        out |= {key: value for key, value in known.items() if value is not None}
     files = [{"file": path.name, "size_bytes": path.stat().st_size} | _weights(path) for path in weight_files(folder)]
     out |= files[0] if len(files) == 1 else _joined(files)
     if (folder / "generator" / "config.json").exists():
@@ -305,6 +307,8 @@ def _checkpoint(folder: Path) -> Description:
             out["sentence_transformers"] = read_modules(root).describe()
         except UserError as error:
             out["sentence_transformers"] = str(error)
+    if head == "encoder":
+        out["commands"] = f"embed, finetune{' --preset public' * (values['model_type'] == 'bert')}, pretrain --init"
     return out | ({"note": note} if note else {})
 
 
@@ -336,7 +340,7 @@ def _artifact(path: Path) -> Description:
     out: Description = {"kind": "artifact", "path": str(path), "size_bytes": found.size_bytes}
     out |= {
         key: manifest[key]
-        for key in ("version", "layout", "target", "architecture", "role", "task", "labels", "limits", "source")
+        for key in ("version", "layout", "target", "architecture", "role", "task", "labels", "calibration", "limits", "source")
         if manifest.get(key)
     }
     out |= {"generator": found.has_generator, "num_files": len(manifest["files"])} | ({"intact": True} if manifest.get("version") else {})
@@ -351,7 +355,7 @@ def _weights(path: Path) -> Description:
     size = path.stat().st_size
     try:
         entries = safetensors_header(path).values()
-        num_parameters = sum(math.prod(entry["shape"]) for entry in entries)
+        num_parameters = sum(math.prod(entry["shape"]) for entry in entries if not entry["dtype"].startswith("I"))
         types = sorted({entry["dtype"] for entry in entries})
         with path.open("rb") as stream:
             end = 8 + int.from_bytes(stream.read(8), "little") + max((entry["data_offsets"][1] for entry in entries), default=0)

@@ -126,6 +126,9 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     head: Literal["transformers", "original", "mean"] = flag("transformers")
     """Head architecture: 'transformers' (loadable with AutoModelFor...); 'original' (as in google-research/electra); 'mean': one projection of the
     mean of all states, for encoders that were trained with mean pooling. `transformers` has no class for the last two."""
+    calibrate: bool = flag(False, advanced=True)
+    """Classes: after training, divide the logits by the temperature at which probabilities fit examples held out of training best (5%, 100 to
+    5,000 of them). Answers stay the same; the temperature is part of the weights."""
     dropout: float = flag(0.1, minimum=0, below=1, advanced=True)
     """Dropout while fine-tuning."""
     stride: int = flag(128, minimum=1, advanced=True)

@@ -13,7 +13,7 @@ import numpy as np
 from electra.storage import atomic
 from electra.tasks import metrics
 from electra.tasks.evaluate import Assessment
-from electra.tasks.metrics import reliability
+from electra.tasks.metrics import confidences, reliability
 
 NUM_ERRORS = 20
 NUM_SLICES = 4
@@ -26,15 +26,21 @@ def measure(found: Assessment) -> dict[str, Any]:
     out: dict[str, Any] = {"task": found.task.name, "main_metric": found.task.main_metric, "num_examples": len(found.examples), "scores": scores}
     if found.head.kind == "classification":
         out |= confusions([str(e.label) for e in found.examples], [str(p.label) for p in found.predictions], found.head.labels)
-        sure = [p.probability for p in found.predictions]
-        if all(value is not None for value in sure):
-            right = [str(e.label) == str(p.label) for e, p in zip(found.examples, found.predictions, strict=True)]
-            out["calibration"] = reliability([float(value or 0.0) for value in sure], right)
+    if (calibration := reliability_of(found)) is not None:
+        out["calibration"] = calibration
     if found.head.kind == "multilabel":
         out["classes"] = label_rows(found)
     out["slices"] = slices(found)
     out["errors"] = worst_errors(found)
     return out
+
+
+def reliability_of(found: Assessment) -> dict[str, Any] | None:
+    """How far the probabilities of classes can be believed (`electra.tasks.metrics.reliability`); None where the answers have none."""
+    if found.head.kind not in ("classification", "multilabel"):
+        return None
+    p, right = confidences(found.examples, found.predictions, found.head)
+    return reliability(p, right) if p and all(0 <= one <= 1 for one in p) else None
 
 
 def confusions(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ OLD_RECORD = "electra_reading"
 """The same key until version 0.1."""
 PRETRAINING = "electra_pretraining"
 """Key in the config.json of a pre-trained model: how its run evaluates itself (see `electra.pretraining.evaluate`)."""
+CALIBRATION = "electra_calibration"
+"""Key in the config.json of a classifier: the temperature that its last layer was divided by, and how it was found."""
 OPTIONS = ("truncate", "token_segment", "constrained", "stride", "max_query_length", "max_answer_length", "null_threshold")
 """Options that a flag may set. Others are the task's own, such as whether a question may have no answer."""
 COLUMNS = "columns"

@@ -225,6 +225,19 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
 NUM_BINS = 15
 
 
+def confidences(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> tuple[list[float], list[bool]]:
+    """The probability of each class given, and whether it was right; of several labels at once each label's own yes or no. Empty without
+    probabilities."""
+    if any(answer.probabilities is None or not answer.probabilities for answer in predictions):
+        return [], []
+    if head.kind != "multilabel":
+        found = [float(answer.probability or 0.0) for answer in predictions]
+        return found, [str(e.label) == str(p.label) for e, p in zip(examples, predictions, strict=True)]
+    rows = [(example, answer, name) for example, answer in zip(examples, predictions, strict=True) for name in head.labels]
+    p = [answer.probabilities[name] for _, answer, name in rows]
+    return [max(one, 1 - one) for one in p], [(name in _set(e.label)) == (name in _set(answer.label)) for e, answer, name in rows]
+
+
 def reliability(probabilities: Sequence[float], right: Sequence[bool], num_bins: int = NUM_BINS) -> dict[str, Any]:
     """N probabilities of the answers given, and whether each was right -> the expected calibration error (Guo et al. 2017) and its bins.
 

@@ -186,6 +186,9 @@ def window_values(outputs: Sequence[np.ndarray], head: Head, transform: str = "d
     return {"softmax": softmax, "sigmoid": sigmoid}.get(transform, np.asarray)(logits)
 
 
+LOWEST_TEMPERATURE = 0.02
+
+
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """(..., C) logits -> probabilities over the last axis, float64."""
     scaled = logits.astype(np.float64) / temperature
@@ -209,7 +212,49 @@ def predicted(values: np.ndarray, head: Head, num_windows: int = 1) -> Predictio
     return Prediction(label=head.labels[best], probability=float(values[best]), probabilities=table, num_windows=num_windows)
 
 
+def fit_temperature(logits: np.ndarray, features: Sequence[Features], gold: np.ndarray, head: Head) -> float:
+    """The temperature at which the logits' probabilities fit labels best: the least negative log-likelihood (Guo et al. 2017), deterministic.
+
+    Args:
+        logits: (W, C) of the inputs of N examples; those of one example's windows are averaged as `decode_texts` averages them.
+        features: the W inputs.
+        gold: (N, C) of zeros and ones: one class of each example, or several labels.
+        head: of kind 'classification' or 'multilabel'.
+
+    Returns:
+        1.0 where every answer is right, so that no temperature is too low.
+    """
+    place = np.array([feature.example for feature in features])
+    weights = np.array([feature.weight for feature in features], dtype=np.float64)
+    weights /= np.bincount(place, weights=weights)[place]
+
+    def loss(log_temperature: float) -> float:
+        values = window_values(logits / np.exp(log_temperature), head)
+        p = np.zeros(gold.shape)
+        np.add.at(p, place, values * weights[:, None])
+        right = np.where(gold > 0, p, 1.0 - p if head.kind == "multilabel" else 1.0)
+        return float(-np.log(np.maximum(right, 1e-300)).sum())
+
+    grid = np.linspace(np.log(LOWEST_TEMPERATURE), np.log(1 / LOWEST_TEMPERATURE), 61)
+    best = int(np.argmin([loss(value) for value in grid]))
+    if best == 0:
+        return 1.0
+    low, high = grid[best - 1], grid[min(best + 1, len(grid) - 1)]
+    golden = (np.sqrt(5.0) - 1) / 2
+    for _ in range(40):
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return float(f"{np.exp((low + high) / 2):.6g}")
+
+
 # ---- examples and files ----
+
+HELD_OUT, LEAST_HELD_OUT, MOST_HELD_OUT = 0.05, 100, 5000
+"""Share of the training examples that are held out, and bounds of their number."""
+LEAST_TRAINING = 5 * LEAST_HELD_OUT
+_WORD = re.compile("[\u3400-\u9fff]|[^\\W\u3400-\u9fff]+")
+_PART = 4
+"""Words (or Chinese characters) of the shortest text that counts as a part of another."""
 
 
 def fixed_head(head: Head) -> Callable[[Sequence[Example]], Head]:
@@ -232,6 +277,57 @@ def choose_examples(examples: Sequence[Example], limit: int, *, swapped: bool) -
     if 0 < limit < len(chosen):
         chosen = [chosen[i] for i in sorted(np.random.default_rng(17).permutation(len(chosen))[:limit].tolist())]
     return chosen + swapped_copies(chosen) if swapped else chosen
+
+
+def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Training examples -> those that are trained on, and 5% that are not, always the same random choice.
+
+    Examples of which a text is equal to, or a part of, a text of another are held out together: of SST-2's phrases 99% are parts of
+    others, and a model is surer of what it has seen in part than of new texts.
+
+    Raises:
+        UserError: there are too few.
+    """
+    wanted = min(max(LEAST_HELD_OUT, round(HELD_OUT * len(examples))), MOST_HELD_OUT)
+    groups: dict[int, list[int]] = {}
+    for place, group in enumerate(related(examples)):
+        groups.setdefault(group, []).append(place)
+    held: set[int] = set()
+    for group in np.random.default_rng(17).permutation(list(groups)).tolist():
+        if len(held) + len(groups[group]) <= wanted:
+            held.update(groups[group])
+    if len(examples) < LEAST_TRAINING or len(held) < LEAST_HELD_OUT:
+        found = f"{len(examples):,} training examples"
+        found += "" if len(examples) < LEAST_TRAINING else f", most of them parts of each other, so that only {len(held)} can be held out"
+        raise UserError(f"--calibrate: {found}; expected {LEAST_TRAINING} or more, {LEAST_HELD_OUT} of them to hold out: leave it out")
+    return [e for i, e in enumerate(examples) if i not in held], [examples[i] for i in sorted(held)]
+
+
+def related(examples: Sequence[Example]) -> list[int]:
+    """The group of each example, a number: two are in one if a text of one is equal to a text of the other, or a part of it from 4 words on."""
+    parents = list(range(len(examples)))
+
+    def group(i: int) -> int:
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    texts = [(i, tuple(_WORD.findall(text.casefold()))) for i, e in enumerate(examples) for text in (e.text, e.text_pair or "")]
+    owners: dict[tuple[str, ...], int] = {}
+    for i, words in texts:
+        if words:
+            parents[group(i)] = group(owners.setdefault(words, i))
+    lengths: dict[tuple[str, ...], set[int]] = {}
+    for words in owners:
+        if len(words) >= _PART:
+            lengths.setdefault(words[:_PART], set()).add(len(words))
+    for words, i in owners.items():
+        for start in range(len(words) - _PART + 1):
+            for length in lengths.get(words[start : start + _PART], ()):
+                if start + length <= len(words) and (owner := owners.get(words[start : start + length])) is not None:
+                    parents[group(owner)] = group(i)
+    return [group(i) for i in range(len(examples))]
 
 
 def read_text(path: Path, what: str) -> str:

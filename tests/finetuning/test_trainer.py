@@ -218,6 +218,97 @@ def test_the_head_on_the_mean(start: Path, reviews: Path, tmp_path: Path, capsys
     assert cli.main(["finetune", "--resume", str(tmp_path / "words")]) == 0
 
 
+# ---- calibration ----
+
+
+@pytest.fixture(scope="module")
+def calibrated(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a temperature, its files in the folder above; a tenth of the labels are wrong, so that the model is overconfident."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    rng = random.Random(7)
+    for name, count in (("train", 520), ("dev", 40)):
+        rows = ["review,stars,score"]
+        for i in range(count):
+            words = rng.sample("the film story actor scene was a and of music city old meal".split(), k=6)
+            words.insert(rng.randrange(6), rng.choice(["good", "brilliant", "moving"] if i % 2 else ["bad", "dull", "boring"]))
+            rows.append(f"{' '.join(words)},{'pos' if (i % 2 == 1) != (rng.random() < 0.1) else 'neg'},{i / 7:.3f}")
+        (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    more = ("--calibrate", "--epochs", "4", "--learning-rate", "2e-3", "--dropout", "0", "--head", "transformers")
+    assert cli.main(_command(start, folder, folder / "run", *more)) == 0
+    return folder / "run"
+
+
+def test_the_temperature_is_in_the_weights(calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `transformers` answers for the held-out examples fits them best at temperature 1, and has the recorded error."""
+    transformers, scipy = pytest.importorskip("transformers"), pytest.importorskip("scipy.optimize")
+    from electra.contracts import Example
+    from electra.tasks.text_tasks import hold_out
+
+    rows = [line.split(",") for line in (calibrated.parent / "train.csv").read_text().splitlines()[1:]]
+    training, held_out = hold_out([Example(id=str(i), text=row[0], label=row[1]) for i, row in enumerate(rows)])
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(calibrated / "best").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(calibrated / "best")
+    with torch.no_grad():
+        logits = model(**tokenizer([example.text for example in held_out], padding=True, return_tensors="pt")).logits.double()
+    gold = torch.tensor([model.config.label2id[str(example.label)] for example in held_out])
+    fitted = scipy.minimize_scalar(lambda t: float(torch.nn.functional.cross_entropy(logits / t, gold)), bounds=(0.2, 5), method="bounded")
+    assert fitted.x == pytest.approx(1, abs=1e-3)
+    found = _read(calibrated / "best" / "config.json")["electra_calibration"]
+    p, label = logits.softmax(-1).max(-1)
+    assert found["ece_after"] == pytest.approx(metrics.reliability(p.tolist(), (label == gold).tolist())["expected_calibration_error"], abs=1e-4)
+    assert found["num_examples"] == len(held_out) >= 100 and found["examples"] == "held out of training" and found["temperature"] > 1.05
+    scores = _read(calibrated / "scores.json")
+    assert scores["calibration"] == [found] and scores["train_examples"] == len(training)
+    assert f"the logits are divided by {found['temperature']:.3f}" in (calibrated / "best" / "README.md").read_text()
+    assert config.read_toml(calibrated / "config.toml")["calibrate"] is True and cli.main(["finetune", "--resume", str(calibrated)]) == 0
+    assert cli.main(["build", str(calibrated), "--target", "onnx", "--output", str(tmp_path / "built")]) == 0
+    capsys.readouterr()
+    for place in (calibrated / "best", tmp_path / "built"):
+        assert cli.main(["inspect", str(place), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["calibration"] == found
+    assert cli.main(["evaluate", str(calibrated), "--task", "own", "--data", str(calibrated.parent / "dev.csv"), "--json"]) == 0
+    answers = _lines(calibrated / "predictions.jsonl")
+    error = metrics.reliability([row["probability"] for row in answers], [row["label"] == row["prediction"] for row in answers])
+    assert json.loads(capsys.readouterr().out)["expected_calibration_error"] == pytest.approx(error["expected_calibration_error"], abs=1e-4)
+
+
+def test_an_interrupted_calibration_is_not_applied_twice(calibrated: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from electra.finetuning import trainer
+
+    def fail(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    recorded = config.read_toml(calibrated / "config.toml")
+    monkeypatch.setattr(trainer, "write_seed", fail)
+    words = ["finetune", "own", "--preset", str(calibrated / "config.toml"), "--model", str(start), "--output", str(tmp_path / "run")]
+    words += ["--train", recorded["train"], "--dev", recorded["dev"], "--threads", "1", "--device", "cpu"]
+    words += ["--text", "review", "--label", "stars"]
+    assert cli.main(words) == 130
+    assert _read(tmp_path / "run" / "seed-1" / "final" / "config.json")["electra_calibration"]["temperature"] > 1
+    monkeypatch.undo()
+    assert cli.main([*words, "--resume"]) == 0
+    for name in ("scores.json", "best/model.safetensors"):
+        one, other = (folder / name for folder in (calibrated, tmp_path / "run"))
+        if name.endswith("json"):
+            assert _read(one)["calibration"] == _read(other)["calibration"]
+        else:
+            assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--label", "score", "--kind", "regression"), "--calibrate is for the probabilities of a text's classes; own is answered by a number"),
+        (("--max-train-examples", "400"), "--calibrate: 400 training examples; expected 500 or more, 100 of them to hold out"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(
+    flags: tuple[str, ...], message: str, calibrated: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(_command(start, calibrated.parent, tmp_path / "run", "--calibrate", *flags)) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_glue_task_from_the_command_line(start: Path, tmp_path: Path) -> None:
     folder = tmp_path / "glue" / "MRPC"
     folder.mkdir(parents=True)

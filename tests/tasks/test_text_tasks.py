@@ -18,7 +18,7 @@ from electra.errors import UserError
 from electra.tasks.baselines import tfidf_baseline
 from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.registry import TASKS, find_task
-from electra.tasks.text_tasks import choose_examples, decode_texts, featurize_texts
+from electra.tasks.text_tasks import choose_examples, decode_texts, featurize_texts, fit_temperature, hold_out
 
 # A row of every GLUE file as the benchmark lays it out: (header, row, text, text_pair, label).
 LAYOUTS = {
@@ -442,3 +442,79 @@ def test_baseline_learns_words() -> None:
 def test_baseline_on_sst2(data_root: Path) -> None:
     task = find_task("sst2")
     assert tfidf_baseline(task.read(data_root / "glue", "train"), task.read(data_root / "glue", "dev")) == pytest.approx(0.819, abs=0.003)
+
+
+# ---- calibration ----
+
+
+def _inputs(windows: list[int]) -> list[Features]:
+    """Features of examples with so many windows each, a later window weighing more."""
+    return [Features(ids=(), segments=(), example=i, weight=1 + k) for i, count in enumerate(windows) for k in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "windows"), [("classification", 2, 1), ("classification", 5, 1), ("classification", 3, 3), ("multilabel", 4, 1)]
+)
+def test_the_temperature_has_the_least_negative_log_likelihood(kind: str, classes: int, windows: int) -> None:
+    """Against torch's cross-entropies, tried at 1,000 temperatures; labels are drawn at temperature 2.5."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(size=(400 * windows, classes)) * 4
+    soft = torch.tensor(logits / 2.5)
+    head = Head(kind=kind, labels=tuple("abcde"[:classes]))
+    features = _inputs([windows] * 400)
+    weight = torch.tensor([feature.weight for feature in features], dtype=torch.double).view(400, windows, 1)
+    weight = weight / weight.sum(1, keepdim=True)
+
+    def probabilities(values: object) -> object:
+        each = torch.sigmoid(values) if kind == "multilabel" else torch.softmax(values, -1)
+        return (each.view(400, windows, classes) * weight).sum(1)
+
+    drawn = torch.bernoulli(probabilities(soft), generator=torch.Generator().manual_seed(1))
+    if kind == "classification":
+        index = torch.multinomial(probabilities(soft), 1, generator=torch.Generator().manual_seed(1))[:, 0]
+        drawn = torch.nn.functional.one_hot(index, classes).double()
+
+    def loss(temperature: float) -> float:
+        p = probabilities(torch.tensor(logits / temperature))
+        if kind == "multilabel":
+            return float(torch.nn.functional.binary_cross_entropy(p, drawn, reduction="sum"))
+        return float(torch.nn.functional.nll_loss(p.log(), drawn.argmax(-1), reduction="sum"))
+
+    tried = np.linspace(1.8, 3.8, 1001)
+    expected = tried[int(np.argmin([loss(value) for value in tried]))]
+    found = fit_temperature(logits, features, drawn.numpy(), head)
+    assert found == pytest.approx(expected, abs=1.1e-3) and 1.9 < found < 3.7
+    assert fit_temperature(logits, features, drawn.numpy(), head) == found
+
+
+def test_answers_that_are_all_right_have_no_temperature() -> None:
+    gold = np.eye(3)[np.arange(120) % 3]
+    assert fit_temperature(gold * 2 + 0.5, _inputs([1] * 120), gold, Head(kind="classification", labels=("a", "b", "c"))) == 1.0
+
+
+def test_what_is_held_out_is_no_part_of_what_is_trained_on() -> None:
+    """Phrases of SST-2, premises with three hypotheses, copies; Chinese by characters. Alone, 5% of 600 are too few: 100 are held out."""
+    rng = np.random.default_rng(3)
+    words = [f"w{i}" for i in range(400)]
+    rows: list[tuple[str, str | None]] = []
+    for i in range(120):
+        sentence = " ".join(rng.choice(words, 12))
+        rows += [(sentence, None), (sentence.upper(), None), (" ".join(sentence.split()[2:8]), None), ("good film", None)]
+        premise = f"premise {' '.join(rng.choice(words, 5))}"
+        rows += [(premise, f"hypothesis {k} {i}") for k in range(3)]
+    rows += [(chr(0x4E00 + i) * 3 + "電影很好看" + chr(0x5E00 + i), None) for i in range(9)] + [("電影很好看", None)]
+    examples = [Example(id=str(i), text=text, text_pair=pair, label="0") for i, (text, pair) in enumerate(rows)]
+    training, held_out = hold_out(examples)
+    assert (len(training) + len(held_out), len(held_out)) == (len(rows), 100) and hold_out(examples) == (training, held_out)
+    trained = [f" {text.casefold()} " for example in training for text in (example.text, example.text_pair) if text]
+    for example in held_out:
+        for text in (example.text.casefold(), example.text_pair or ""):
+            assert not any(f" {text} " in other or other in f" {text} " for other in trained if text), text
+    assert len({example.text[3:8] == "電影很好看" or example.text == "電影很好看" for example in held_out if "電影" in example.text}) <= 1
+
+
+def test_examples_that_are_all_related_cannot_be_held_out() -> None:
+    examples = [Example(id=str(i), text="one and the same text", text_pair=f"question {i}", label="0") for i in range(600)]
+    with pytest.raises(UserError, match="600 training examples, most of them parts of each other, so that only 0 can be held out; expected 500"):
+        hold_out(examples)
