@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FIRST = """loss masked_lm_loss causal_lm_loss disc_loss masked_lm_accuracy causal_lm_accuracy sampled_masked_lm_accuracy
-disc_accuracy disc_auc disc_precision disc_recall""".split()
+hidden_loss teacher_cosine disc_accuracy disc_auc disc_precision disc_recall""".split()
 LAST = ("learning_rate", "grad_norm", "tokens_per_second", "mfu")
 PLACE = ("step", "tokens", "seconds", "flops", "kind", "phase", "phase_step")
 # Okabe and Ito's colours, which colour-blind readers can distinguish.

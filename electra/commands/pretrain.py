@@ -6,7 +6,7 @@ from electra import api
 from electra.settings import PretrainSettings
 from electra.terminal import duration, say
 
-SHOWN = ("masked_lm_loss", "disc_loss", "disc_auc")
+SHOWN = ("masked_lm_loss", "disc_loss", "disc_auc", "hidden_loss", "teacher_cosine")
 
 
 def run(settings: PretrainSettings) -> int:

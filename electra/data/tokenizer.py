@@ -421,8 +421,8 @@ def _check_template(tokenizer: Tokenizer, path: Path) -> None:
     )
 
 
-def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> bool:
-    """Check that a checkpoint to start from (`--init SOURCE`, in `folder`) has the data's tokens and rules -> whether it has a tokenizer at all.
+def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer, flag: str = "--init") -> bool:
+    """Check that a checkpoint to start or learn from (`flag` SOURCE, in `folder`) has the data's tokens and rules -> whether it has a tokenizer.
 
     The rules of a bare vocab.txt are not known, so only its tokens are compared.
 
@@ -434,7 +434,7 @@ def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> bool:
     own = load_tokenizer(folder)
     if own.pieces != tokenizer.pieces:
         raise UserError(
-            f"--init {source}: its vocabulary ({own.vocab_size:,} pieces) differs from the data's ({tokenizer.vocab_size:,}); prepare the data with "
+            f"{flag} {source}: its vocabulary ({own.vocab_size:,} pieces) differs from the data's ({tokenizer.vocab_size:,}); prepare the data with "
             f"--tokenizer {source} (to add words of the data: 'electra vocab CORPUS --extend {source}')"
         )
     stated = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
@@ -446,7 +446,7 @@ def check_start(source: str | Path, folder: Path, tokenizer: Tokenizer) -> bool:
                 rules.append(f"{name} {its} (the data: {data})")
         shown = ", ".join(rules) or "normalization, splitting or added tokens"
         raise UserError(
-            f"--init {source}: its tokenizer has the data's vocabulary, but other rules: {shown}; prepare the data with --tokenizer {source}"
+            f"{flag} {source}: its tokenizer has the data's vocabulary, but other rules: {shown}; prepare the data with --tokenizer {source}"
         )
     return True
 

@@ -285,11 +285,7 @@ class Encoder(nn.Module):
         extra tokens are dropped: large blocks of memory then have the same size in every batch.
         """
         rows = Rows.of(batch, reads)
-        hidden = self.embeddings(*map(rows.expand, (batch.ids if ids is None else ids, batch.segments, batch.positions)))
-        if self.config.dropout:
-            hidden = F.dropout(hidden, self.config.dropout, self.training)
-        if self.projection is not None:
-            hidden = self.projection(hidden)
+        hidden = self._embed(batch, rows, batch.ids if ids is None else ids)
         if at is None:
             for layer in self.layers:
                 hidden = layer(hidden, rows)
@@ -298,6 +294,21 @@ class Encoder(nn.Module):
         for layer in lower:
             hidden = layer(hidden, rows)
         return last(hidden, rows, rows.indices(at))[: len(at)]
+
+    def layer_states(self, batch: Batch) -> list[Tensor]:
+        """The batch -> (T, D) after the embeddings and after each layer: `hidden_states` of `transformers`."""
+        rows = Rows.of(batch)
+        hidden = [self._embed(batch, rows, batch.ids)]
+        for layer in self.layers:
+            hidden.append(layer(hidden[-1], rows))
+        return [rows.select(states) for states in hidden]
+
+    def _embed(self, batch: Batch, rows: Rows, ids: Tensor) -> Tensor:
+        """(T,) ids -> (N, D) what the first layer reads."""
+        hidden = self.embeddings(*map(rows.expand, (ids, batch.segments, batch.positions)))
+        if self.config.dropout:
+            hidden = F.dropout(hidden, self.config.dropout, self.training)
+        return hidden if self.projection is None else self.projection(hidden)
 
 
 def first_tokens(batch: Batch) -> Tensor:

@@ -56,6 +56,10 @@ class NetworkShape:
     """Whether it has a replaced-token head."""
     towers: int = 1
     """Number of encoders, whose states the head concatenates."""
+    maps: int = 0
+    """Outputs of the projections of its states, over all layers: of a student."""
+    frozen: bool = False
+    """Whether it is only read: a teacher."""
 
     @property
     def skipped(self) -> float:
@@ -78,6 +82,8 @@ def network_shapes(model: ModelSettings, objective: ObjectiveSettings, length: i
         large = replace(large, predicts=masked)
     elif objective.objective == "clm":
         large = replace(large, predicts=1.0 - (1 / length if length else 0.0))
+    elif objective.objective == "distill":
+        return _student_and_teacher(large, objective.teacher_shape)
     elif objective.objective == "all-tokens-mlm":
         large = replace(large, predicts=1.0, detects=True)  # its copy head has the same size
     else:
@@ -89,6 +95,13 @@ def network_shapes(model: ModelSettings, objective: ObjectiveSettings, length: i
     small = replace(large, **generator_sizes(model), detects=False)
     two = model.generator == "two-tower"
     return [large, replace(small, predicts=1.0 if two else masked, towers=2 if two else 1)]
+
+
+def _student_and_teacher(student: NetworkShape, teacher: Sequence[int]) -> list[NetworkShape]:
+    """The teacher by its layers, width, heads, feed-forward and embedding width."""
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "embedding_size")
+    frozen = NetworkShape(**dict(zip(names, teacher, strict=True)), dropout=0.0, frozen=True)
+    return [replace(student, maps=(student.num_hidden_layers + 1) * frozen.hidden_size), frozen]
 
 
 def training_flops(settings: PretrainSettings, vocab_size: int) -> dict[str, float]:
@@ -136,9 +149,9 @@ def planned_tokens(phase: PretrainSettings) -> int:
 
 
 def per_token(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int, length: int) -> float:
-    """FLOPs of training per token: three forward passes."""
+    """FLOPs of training per token: three forward passes, of a teacher one."""
     networks = network_shapes(model, objective, length)
-    return 3 * sum(matmuls(net, vocab_size, length) + other_operations(net, vocab_size, length) for net in networks)
+    return sum((1 if net.frozen else 3) * (matmuls(net, vocab_size, length) + other_operations(net, vocab_size, length)) for net in networks)
 
 
 def matmuls(net: NetworkShape, vocab_size: int, length: int) -> float:
@@ -149,7 +162,7 @@ def matmuls(net: NetworkShape, vocab_size: int, length: int) -> float:
     projection = embedding * width if embedding != width else 0
     head = net.predicts * (net.towers * width * embedding + embedding * vocab_size) + net.detects * (width * width + width)
     saved = net.skipped * (width * width + 2 * width * net.intermediate_size)
-    return 2.0 * (net.towers * (net.num_hidden_layers * (weights + attention) + projection) - saved + head)
+    return 2.0 * (net.towers * (net.num_hidden_layers * (weights + attention) + projection) - saved + head + width * net.maps)
 
 
 def other_operations(net: NetworkShape, vocab_size: int, length: int) -> float:
@@ -162,7 +175,7 @@ def other_operations(net: NetworkShape, vocab_size: int, length: int) -> float:
     below = embedding * (2 + LAYER_NORM + dropout) + (width if embedding != width else 0)
     vocabulary = net.predicts * (embedding * (1 + GELU + LAYER_NORM) + vocab_size * (1 + SOFTMAX))
     detection = net.detects * (width * (1 + GELU) + 1 + SOFTMAX)
-    return float(net.towers * (net.num_hidden_layers * layer + below) - net.skipped * above + vocabulary + detection)
+    return float(net.towers * (net.num_hidden_layers * layer + below) - net.skipped * above + vocabulary + detection + 4 * net.maps)
 
 
 # ---- the original's count ----
@@ -170,7 +183,7 @@ def other_operations(net: NetworkShape, vocab_size: int, length: int) -> float:
 
 def per_token_original(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int, length: int) -> float:
     """FLOPs of training per token as in the original's script: two forward passes with dense lookups."""
-    return 2 * sum(_forward_original(net, vocab_size, length) for net in network_shapes(model, objective))
+    return sum((1 if net.frozen else 2) * _forward_original(net, vocab_size, length) for net in network_shapes(model, objective))
 
 
 def _forward_original(net: NetworkShape, vocab_size: int, length: int) -> float:
@@ -197,7 +210,8 @@ def num_parameters(model: ModelSettings, objective: ObjectiveSettings, vocab_siz
     large, *others = network_shapes(model, objective)
     kept = embeddings + _encoder(large) + _heads(replace(large, detects=large.detects and not large.predicts), vocab_size)
     extra = _heads(replace(large, predicts=0.0), vocab_size) if large.predicts else 0
-    for small in others:
+    extra += large.maps * (large.hidden_size + 1)
+    for small in (net for net in others if not net.frozen):
         shared = model.generator == "shared"
         own = 0 if shared or model.embedding_sharing == "tied" else small.embedding_size * rows
         extra += own + _heads(small, vocab_size) + (0 if shared else small.towers * _encoder(small))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from electra.contracts import WordStatistics
+from electra.errors import UserError
 from electra.model.encoder import Embeddings, Encoder, Layer
 from electra.model.heads import MaskedLanguageHead
 
@@ -50,6 +51,39 @@ def initialize(module: nn.Module, generator: torch.Generator, *, attention: str 
     if words is not None:
         with torch.no_grad():
             _start_words(module, words)
+
+
+@torch.no_grad()
+def start_from_teacher(student: Encoder, teacher: Encoder) -> str:
+    """Embeddings of a student from its teacher's, with as many rows -> what they are, in words.
+
+    Of the teacher's width they are equal. Narrower ones are the teacher's in the basis of the leading right singular vectors of its word
+    embeddings; positions and segments too. If the widths of the layers are equal, the projection leads back into the teacher's space.
+
+    Raises:
+        UserError: the student's embeddings are wider than the teacher's.
+    """
+    source, mine = teacher.embeddings, student.embeddings
+    assert isinstance(source, Embeddings) and isinstance(mine, Embeddings), "neither is of a discriminator with disentangled embeddings"
+    wide, narrow = source.word.weight.shape[1], mine.word.weight.shape[1]
+    rows, positions = len(mine.word.weight), len(mine.position.weight)
+    if narrow > wide:
+        raise UserError(f"--embedding-init teacher: embedding_size {narrow} is above the teacher's {wide}; expected at most {wide}")
+    basis = torch.eye(wide)
+    share = 1.0
+    if narrow < wide:
+        _, values, right = torch.linalg.svd(source.word.weight[:rows].float(), full_matrices=False)
+        basis, share = right[:narrow].T.contiguous(), float(values[:narrow].square().sum() / values.square().sum())
+    for target, table in ((mine.word, source.word), (mine.position, source.position), (mine.segment, source.segment)):
+        target.weight.copy_(table.weight[: len(target.weight)] @ basis)
+    if narrow == wide:
+        mine.norm.load_state_dict(source.norm.state_dict())
+    if student.projection is not None and teacher.projection is None and student.config.hidden_size == wide:
+        # LayerNorm gives a vector of n dimensions the length sqrt(n).
+        student.projection.weight.copy_(source.norm.weight[:, None] * basis * math.sqrt(wide / narrow))
+        student.projection.bias.copy_(source.norm.bias)
+    what = "the teacher's" if narrow == wide else f"the {narrow} leading singular vectors of the teacher's, {share:.0%} of their squared length"
+    return f"embeddings: {what} ({rows:,} tokens, {positions} positions)"
 
 
 def word_dimensions(embedding_size: int, attention: str) -> int:

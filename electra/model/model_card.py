@@ -19,6 +19,8 @@ METRICS = (
     "sampled_masked_lm_accuracy",
     "causal_lm_loss",
     "causal_lm_accuracy",
+    "hidden_loss",
+    "teacher_cosine",
     "disc_loss",
     "disc_accuracy",
     "disc_auc",
@@ -32,6 +34,11 @@ KINDS = {
     "electra": ("ELECTRA discriminator", "replaced-token-detection", DETECT),
     "electra-masked": ("ELECTRA discriminator, trained on the masked positions only", "replaced-token-detection", DETECT),
     "electric": ("Electric", "pseudo-log-likelihood", 'from electra import load\n\nload("PATH").score(["the chef ate the meal"])'),
+    "distill": (
+        "small encoder that learned the hidden states of a larger one",
+        "feature-extraction",
+        'import electra\n\nelectra.finetune("sst2", model="PATH", data="SST-2", output="RUN")',
+    ),
     "clm": (
         "encoder trained as a causal language model, to be continued as a masked one",
         "causal-lm",

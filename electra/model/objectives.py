@@ -1,18 +1,24 @@
-"""Batch -> StepOutput: replaced-token detection (ELECTRA), Electric, and the paper's masked-LM ablations. (BERT's objective: `generators`.)"""
+"""Batch -> StepOutput: replaced-token detection (ELECTRA), Electric, the paper's masked-LM ablations, distillation of layers.
+
+BERT's objective is in `generators`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from electra import cpu_kernels
 from electra.contracts import Batch, Loss, StepOutput
 from electra.model import masking
 from electra.model.encoder import Encoder
-from electra.model.generators import CHUNK, Generator, Replacements, ReplacementSource, TwoTowerGenerator, ratios
+from electra.model.generators import CHUNK, Generator, MaskedLanguageModel, Replacements, ReplacementSource, TwoTowerGenerator, ratios
 from electra.model.heads import ReplacedTokenHead
 from electra.settings import ObjectiveSettings
 
@@ -234,3 +240,68 @@ def _mixture(head: nn.Module, hidden: Tensor, replaced: Tensor, inputs: Tensor, 
         mixed = (F.logsigmoid(replaced)[:, None] + log_p).exp()
         likeliest = mixed.scatter_add(1, inputs[:, None], torch.sigmoid(-replaced)[:, None]).argmax(-1)
     return -torch.logaddexp(predicted, copied), likeliest == targets
+
+
+# ---- distillation ----
+
+
+def matched_layers(student: int, teacher: int) -> list[int]:
+    """Numbers of layers -> the teacher's layer for the student's embeddings (0) and each of its layers: evenly spaced, the last for the last."""
+    return [math.ceil(index * teacher / student) for index in range(student + 1)]
+
+
+class LayerDistillation(nn.Module):
+    """A student encoder learns a teacher's hidden states on the same text, without corruption.
+
+    The student's embeddings and each of its layers are mapped to the teacher's width by a learned projection each, and compared with the
+    teacher's embeddings and evenly spaced layers: `hidden_loss`, per real token the mean squared difference of a dimension, averaged over the
+    compared states. Both read the same tokens, so every token of every layer is a target, which needs less text than attention relations
+    (MiniLM, Wang et al. 2020), one matrix for a layer's heads. The projections are in the training state alone. Metric: `teacher_cosine`, the
+    cosine of the last states.
+
+    Source: TinyBERT (Jiao et al. 2020, section 3.1), equations 8 and 9, without its attention loss.
+    """
+
+    generator = None
+
+    def __init__(self, student: Encoder, teacher: Encoder) -> None:
+        super().__init__()
+        self.encoder = student
+        width, target = student.config.hidden_size, teacher.config.hidden_size
+        self.maps = nn.ModuleList(cpu_kernels.Linear(width, target) for _ in range(len(student.layers) + 1))
+        self.layers = matched_layers(len(student.layers), len(teacher.layers))
+        self.set_teacher(teacher)
+
+    def set_teacher(self, teacher: Encoder) -> None:
+        """The network to learn from. It is no submodule: it is not trained, not saved, not exchanged between ranks."""
+        self._teacher = (teacher.eval().requires_grad_(False),)
+
+    @property
+    def teacher(self) -> Encoder:
+        """The frozen network."""
+        return self._teacher[0]
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self.teacher._apply(function, recurse)  # to the same device
+        return super()._apply(function, recurse)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Real tokens."""
+        return {"hidden_loss": batch.num_tokens}
+
+    def advance(self, done: float) -> None:
+        """Nothing depends on the progress of the run."""
+
+    def forward(self, batch: Batch) -> StepOutput:
+        with torch.no_grad():
+            states = self.teacher.layer_states(batch)
+            targets = [states[index].float() for index in self.layers]
+        found = [linear(states).float() for linear, states in zip(self.maps, self.encoder.layer_states(batch), strict=True)]
+        total = torch.stack([(mine - target).square().mean(-1).sum() for mine, target in zip(found, targets, strict=True)]).mean()
+        cosine = F.cosine_similarity(found[-1].detach(), targets[-1]).sum()
+        loss = Loss(total=total, count=batch.num_tokens)
+        return StepOutput(losses={"hidden_loss": loss}, metrics=ratios(teacher_cosine=(cosine, batch.num_tokens)))
+
+
+PretrainingObjective = MaskedLanguageModel | CorruptionObjective | LayerDistillation
+"""What a pre-training run trains."""

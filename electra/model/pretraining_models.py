@@ -16,8 +16,17 @@ from electra.model.encoder import ACTIVATION, DisentangledEmbeddings, Embeddings
 from electra.model.flops import SHAPE
 from electra.model.generators import CausalLanguageModel, ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
 from electra.model.huggingface import Checkpoint, architecture_of, encoder_of, is_causal, is_electric, load_checkpoint, save_checkpoint
-from electra.model.initialization import initialize
-from electra.model.objectives import AllTokensMaskedLM, CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective, ReplaceMaskedLM
+from electra.model.initialization import initialize, start_from_teacher
+from electra.model.objectives import (
+    AllTokensMaskedLM,
+    CorruptionObjective,
+    Discriminator,
+    Electric,
+    LayerDistillation,
+    PretrainingObjective,
+    ReplacedTokenObjective,
+    ReplaceMaskedLM,
+)
 from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings
 from electra.settings.pretrain import DETECTORS, LANGUAGE_MODELS, generator_sizes
@@ -97,14 +106,16 @@ def build_objective(
     sequence_length: int,
     seed: int,
     words: WordStatistics | None = None,
-) -> MaskedLanguageModel | CorruptionObjective:
+) -> PretrainingObjective:
     """The objective and its networks, with initial weights from `seed` and, if given, from counted `words`."""
     config = (discriminator_config if is_detector(objective) else masked_lm_config)(model, vocab_size)
     vocabulary: dict[str, Any] = {"vocab_size": vocab_size, "mask_id": mask_id, "special_ids": special_ids}
-    built: MaskedLanguageModel | CorruptionObjective
+    built: PretrainingObjective
     if objective.objective in LANGUAGE_MODELS:
         causal = objective.objective == "clm"
         built = (CausalLanguageModel if causal else MaskedLanguageModel)(Generator(Encoder(config), causal=causal), objective, **vocabulary)
+    elif objective.objective == "distill":
+        built = LayerDistillation(Encoder(config), Encoder(teacher_config(model, objective, vocab_size)))
     else:
         encoder, source = encoder_and_source(model, objective, config, **vocabulary)
         if objective.objective == "replace-mlm":
@@ -143,16 +154,18 @@ def encoder_and_source(
     return encoder, MaskedLanguageModel(Generator(first), objective, **vocabulary)
 
 
-def main_network(objective: MaskedLanguageModel | CorruptionObjective) -> Discriminator | Generator:
-    """The network that a run is for, at the top of its checkpoints: the discriminator or the masked LM."""
+def main_network(objective: PretrainingObjective) -> Discriminator | Generator | LayerDistillation:
+    """The network that a run is for, at the top of its checkpoints: the discriminator, the masked LM, or what holds the student's encoder."""
     if isinstance(objective, ReplacedTokenObjective):
         return objective.discriminator
+    if isinstance(objective, LayerDistillation):
+        return objective
     network = objective.model if isinstance(objective, ReplaceMaskedLM) else objective.generator
     assert isinstance(network, Generator)
     return network
 
 
-def generator_alone(objective: MaskedLanguageModel | CorruptionObjective) -> frozenset[str]:
+def generator_alone(objective: PretrainingObjective) -> frozenset[str]:
     """Names of the generator's parameters that it does not share with the main network."""
     if not isinstance(objective, CorruptionObjective) or objective.generator is None:
         return frozenset()
@@ -162,7 +175,7 @@ def generator_alone(objective: MaskedLanguageModel | CorruptionObjective) -> fro
 
 
 def save(
-    objective: MaskedLanguageModel | CorruptionObjective,
+    objective: PretrainingObjective,
     folder: Path,
     *,
     tokenizer: Path,
@@ -173,7 +186,8 @@ def save(
     """Write an objective's networks: the main one to `folder`, the generator to `folder`/generator; `extra` goes into both config.json."""
     network = main_network(objective)
     shared: dict[str, Any] = {"tokenizer": tokenizer, "extra": extra, "max_length": max_length}
-    save_checkpoint(plain(network), folder, card=card, **shared)
+    module = network.encoder if isinstance(network, LayerDistillation) else plain(network)
+    save_checkpoint(module, folder, card=card, **shared)
     if isinstance(objective, CorruptionObjective) and objective.generator is not None:
         save_checkpoint(objective.generator, folder / "generator", **shared)
 
@@ -189,6 +203,46 @@ def plain(network: Discriminator | Generator) -> Discriminator | Generator:
     copy = Discriminator(Encoder(network.encoder.config), electric=network.electric)
     copy.load_state_dict(state | {prefix + name: value for name, value in embeddings.plain_state().items()})
     return copy
+
+
+# ---- teacher ----
+
+
+def read_teacher(source: str) -> Encoder:
+    """`--teacher` -> its encoder.
+
+    Raises:
+        UserError: no encoder.
+    """
+    return load_checkpoint(source, "encoder").encoder
+
+
+def teacher_shape(teacher: Encoder) -> tuple[int, ...]:
+    """What `ObjectiveSettings.teacher_shape` says of a teacher."""
+    config = teacher.config
+    return (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size, config.embedding_size)
+
+
+def teacher_config(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int) -> EncoderConfig:
+    """A network of the teacher's shape, until its weights are read; `model` is the student's."""
+    layers, width, heads, inner, embedding = objective.teacher_shape
+    sizes = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads, "intermediate_size": inner, "embedding_size": embedding}
+    return discriminator_config(replace(model, **sizes, dropout=0.0), vocab_size)
+
+
+def start_student(objective: LayerDistillation, model: ModelSettings) -> list[str]:
+    """Initial weights of a student from its teacher, by `embedding_init` and where layers are of one shape -> sentences for the user."""
+    student, teacher = objective.encoder, objective.teacher
+    lines = [start_from_teacher(student, teacher)] if model.embedding_init == "teacher" else []
+    names = ("hidden_size", "num_attention_heads", "intermediate_size")
+    pairs = ", ".join(f"{mine}-{its}" for mine, its in enumerate(objective.layers))
+    if all(getattr(student.config, name) == getattr(teacher.config, name) for name in names):
+        for layer, index in zip(student.layers, objective.layers[1:], strict=True):
+            layer.load_state_dict(teacher.layers[index - 1].state_dict())
+        for linear in objective.maps:
+            nn.init.eye_(linear.weight)
+        lines.append(f"layers: the teacher's {', '.join(map(str, objective.layers[1:]))}")
+    return [*lines, f"states compared, student-teacher: {pairs} (0: the embeddings)"]
 
 
 # ---- start from a checkpoint ----
@@ -313,7 +367,7 @@ def _same_embeddings(one: Checkpoint, other: Checkpoint) -> bool:
     return all(torch.equal(value, theirs[name]) for name, value in mine.items())  # False for other shapes, too
 
 
-def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Start, model: ModelSettings, settings: ObjectiveSettings) -> list[str]:
+def load_start(objective: PretrainingObjective, start: Start, model: ModelSettings, settings: ObjectiveSettings) -> list[str]:
     """Fill an objective's networks from a start of its shape -> what each starts from, in sentences for the user.
 
     Where the checkpoint brings no generator, it starts from the main network's embeddings and random layers, or its lowest ones (generator_init).
@@ -329,6 +383,7 @@ def load_start(objective: MaskedLanguageModel | CorruptionObjective, start: Star
         else:
             reason = unfit or f"no generator in {start.source}"
             lines.append(f"{reason}: the generator starts from {_copy_lowest(target.encoder, start, model)}; --init-generator names one")
+    assert not isinstance(network, LayerDistillation), "a student starts from its teacher"
     # The generator first: disentangled embeddings are relative to the generator's.
     return _fill_main(network, start) + lines
 
@@ -368,14 +423,14 @@ def _copy_lowest(encoder: Encoder, start: Start, model: ModelSettings) -> str:
     return f"the checkpoint's embeddings and {layers}, with a masked-LM head of random weights"
 
 
-def load_warm_up(objective: MaskedLanguageModel | CorruptionObjective, start: Start, model: ModelSettings) -> list[str]:
+def load_warm_up(objective: PretrainingObjective, start: Start, model: ModelSettings) -> list[str]:
     """The warm-up of a generator: a masked LM gets the embeddings of the checkpoint, and by `generator_init` its lowest layers -> a sentence."""
     begins = _copy_lowest(main_network(objective).encoder, start, model)
     stay = ", which stay as they are" if model.embedding_sharing == "tied" else ""
     return [f"no generator in {start.source}: it starts from {begins}, and learns as a masked LM first, on the checkpoint's embeddings{stay}"]
 
 
-def freeze_embeddings(objective: MaskedLanguageModel | CorruptionObjective) -> None:
+def freeze_embeddings(objective: PretrainingObjective) -> None:
     """Train everything but the embeddings (and the output matrix, if it is tied to them)."""
     main_network(objective).encoder.embeddings.requires_grad_(False)
 

@@ -28,7 +28,15 @@ from electra.model import masking
 from electra.model.encoder import Encoder
 from electra.model.generators import CausalLanguageModel, ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
 from electra.model.huggingface import Checkpoint, is_causal, is_electric, load_checkpoint
-from electra.model.objectives import AllTokensMaskedLM, CorruptionObjective, Discriminator, Electric, ReplacedTokenObjective, ReplaceMaskedLM
+from electra.model.objectives import (
+    AllTokensMaskedLM,
+    CorruptionObjective,
+    Discriminator,
+    Electric,
+    PretrainingObjective,
+    ReplacedTokenObjective,
+    ReplaceMaskedLM,
+)
 from electra.model.pretraining_models import main_network
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, PretrainSettings, WatchSettings
 from electra.storage import resolve
@@ -96,7 +104,7 @@ def spec_of_run(settings: PretrainSettings, origin: str = "as the run evaluates 
     )
 
 
-def record(settings: PretrainSettings, objective: MaskedLanguageModel | CorruptionObjective) -> dict[str, Any]:
+def record(settings: PretrainSettings, objective: PretrainingObjective) -> dict[str, Any]:
     """What is added to config.json, so that `electra evaluate` measures a checkpoint as its run did; the temperature is that of now."""
     spec = spec_of_run(settings)
     values = config.to_values(spec.objective)
@@ -180,7 +188,7 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
     return evaluate(objective.to(device), batches, device, spec.precision)
 
 
-def objective_of(checkpoint: Checkpoint, spec: EvaluationSpec, tokenizer: Tokenizer) -> MaskedLanguageModel | CorruptionObjective:
+def objective_of(checkpoint: Checkpoint, spec: EvaluationSpec, tokenizer: Tokenizer) -> PretrainingObjective:
     """A checkpoint's networks in the objective they were trained with."""
     module, settings, known = checkpoint.module, spec.objective, vocabulary(tokenizer)
     if isinstance(module, Discriminator):
@@ -376,7 +384,7 @@ def read_probe(settings: WatchSettings) -> ProbeData | None:
 def open_probe(
     settings: WatchSettings,
     tokenizer: Tokenizer,
-    objective: MaskedLanguageModel | CorruptionObjective,
+    objective: PretrainingObjective,
     device: torch.device,
     precision: str,
     sequence_length: int = MAX_LENGTH,
@@ -449,7 +457,7 @@ LINES = 2
 """Rows of tokens per example."""
 
 
-def examples_shown(objective: MaskedLanguageModel | CorruptionObjective, batch: Batch, tokenizer: Tokenizer) -> list[str]:
+def examples_shown(objective: PretrainingObjective, batch: Batch, tokenizer: Tokenizer) -> list[str]:
     """The inputs of an objective's networks for `batch`, aligned by token; leaves the objective's mode and gradients unchanged.
 
     `masked` is the generator's (or a BERT's) input, `corrupted` the discriminator's; `label` is R for a replaced token and = if the

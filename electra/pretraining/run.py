@@ -18,8 +18,7 @@ from electra.tasks import input_spec
 from electra.terminal import say
 
 if TYPE_CHECKING:
-    from electra.model.generators import MaskedLanguageModel
-    from electra.model.objectives import CorruptionObjective
+    from electra.model.objectives import PretrainingObjective
     from electra.pretraining.setup import Corpus
     from electra.train.distributed import Ranks
     from electra.train.loop import TrainResult
@@ -151,7 +150,8 @@ def train_phase(
     objective, messages = build(settings, corpus, ranks, fresh=resume_from is None)
     messages = [*lines, *messages]
     # The encoder that a run has trained itself as a language model is no start of the run.
-    starts = resume_from is None and settings.init is not None and Path(settings.init).parent not in [folder / name for name in FIRST_PHASES]
+    begun = settings.init is not None and Path(settings.init).parent in [folder / name for name in FIRST_PHASES]
+    starts = resume_from is None and not begun and (settings.init or settings.teacher) is not None
     start = start_recorded(folder, messages if starts else [], ranks)
     measured = held_out(spec_of_run(settings), corpus.shards, corpus.tokenizer)
     length, precision = settings.data.sequence_length, settings.loop.precision
@@ -200,7 +200,7 @@ def start_recorded(run: Path, lines: Sequence[str], ranks: Ranks) -> list[str]:
 def open_log(
     settings: PretrainSettings,
     corpus: Corpus,
-    objective: MaskedLanguageModel | CorruptionObjective,
+    objective: PretrainingObjective,
     ranks: Ranks,
     messages: list[str],
     *,

@@ -19,6 +19,7 @@ from electra.data.word_statistics import masking_info, word_statistics
 from electra.errors import UserError
 from electra.model import flops, pretraining_models
 from electra.model.initialization import word_dimensions
+from electra.model.objectives import LayerDistillation
 from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings, phases
 from electra.settings.pretrain import DETECTORS, LANGUAGE_MODELS, GeneratorWarmUp, generator_sizes
@@ -27,8 +28,7 @@ from electra.train.run_log import TrainingCost
 from electra.train.timing import stated_tflops
 
 if TYPE_CHECKING:
-    from electra.model.generators import MaskedLanguageModel
-    from electra.model.objectives import CorruptionObjective
+    from electra.model.objectives import PretrainingObjective
     from electra.train.distributed import Ranks
 
 
@@ -55,18 +55,18 @@ def after_restart(settings: PretrainSettings) -> PretrainSettings:
 
 
 def with_absolute_paths(settings: PretrainSettings) -> PretrainSettings:
-    """The same settings with absolute local paths of data, start and probe, so that the run can be resumed from another working directory."""
+    """The same settings with absolute local paths of data, start, teacher and probe: the run can be resumed from another working directory."""
 
     def absolute(name: str) -> str:
         local = not remote.is_url(name) and (Path(name).exists() or is_checkpoint(Path(name)))
         return os.path.abspath(name) if local else name
 
-    init, generator, probe = settings.init, settings.init_generator, settings.watch.probe_data
+    probe = settings.watch.probe_data
+    places = {name: value if (value := getattr(settings, name)) is None else absolute(value) for name in ("init", "init_generator", "teacher")}
     return replace(
         settings,
         data=replace(settings.data, data=tuple(map(absolute, settings.data.data))),
-        init=None if init is None else absolute(init),
-        init_generator=None if generator is None else absolute(generator),
+        **places,
         watch=replace(settings.watch, probe_data=None if probe is None else probe.absolute()),
     )
 
@@ -136,6 +136,7 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     unused = [name for name in config.typed(settings).get("objective", {}) if name.startswith(("mask_", "temperature", "disallow"))]
     if settings.objective.objective == "clm" and unused:
         raise UserError(f"{config.flag_name(unused[0])}: the objective 'clm' masks and samples nothing; leave it out")
+    settings = adopt_teacher(settings)
     if settings.init is None:
         if settings.init_generator is not None:
             raise UserError("--init-generator is the generator of --init CHECKPOINT; give both")
@@ -166,6 +167,35 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     objective, left_out = warm_up(settings, missing, "mlm_first" in typed.get("objective", {}))
     lines += [line for line in (copied, left_out) if line]
     return replace(settings, model=model, data=data, objective=objective), lines
+
+
+def adopt_teacher(settings: PretrainSettings) -> PretrainSettings:
+    """The settings of a new run with the shape of its `--teacher`, where the objective has one.
+
+    Raises:
+        UserError: a teacher without the objective 'distill' or the reverse, settings that have no effect with it, or a teacher that reads less.
+    """
+    model, objective, typed = settings.model, settings.objective, config.typed(settings)
+    if objective.objective != "distill":
+        if settings.teacher is not None:
+            raise UserError(
+                f"--teacher {settings.teacher}: the objective '{objective.objective}' has no teacher; use --objective distill, or leave it out"
+            )
+        if model.embedding_init == "teacher" or objective.teacher_shape:
+            raise UserError("embedding_init 'teacher' and teacher_shape are for the objective 'distill' with a --teacher; leave them out")
+        return settings
+    if settings.teacher is None:
+        raise UserError("the objective 'distill' learns from another encoder; give --teacher ENCODER, with the data's vocabulary")
+    unused = [name for name in ("init", "init_generator") if getattr(settings, name) is not None]
+    unused += [name for name in typed.get("objective", {}) if name.startswith(("mask_", "temperature", "disallow", "generator_", "disc_"))]
+    unused += [name for name in typed.get("model", {}) if name.startswith(("generator", "embedding_sharing"))]
+    if unused:
+        raise UserError(f"{config.flag_name(unused[0])}: a student ('distill') starts from its teacher and replaces no token; leave it out")
+    teacher = pretraining_models.read_teacher(settings.teacher)
+    for name, what in (("max_position_embeddings", "positions"), ("type_vocab_size", "segment types")):
+        if getattr(model, name) > (limit := getattr(teacher.config, name)):
+            raise UserError(f"{name} {getattr(model, name)}: the teacher {settings.teacher} has {limit} {what}; set at most that many")
+    return replace(settings, objective=replace(objective, teacher_shape=pretraining_models.teacher_shape(teacher)))
 
 
 def layers_to_copy(settings: PretrainSettings, missing: bool, explicit: bool) -> tuple[ModelSettings, str]:
@@ -256,6 +286,13 @@ def check_data(settings: PretrainSettings) -> list[str]:
         if file.exists() and json.loads(file.read_text(encoding="utf-8")) != data_fingerprints(settings):
             raise UserError(
                 f"--data {' '.join(settings.data.data)}: not the data that {settings.output} was started with; give a copy of the same folders"
+            )
+    elif settings.teacher is not None:
+        check_start(settings.teacher, resolve.resolve(settings.teacher), tokenizer, flag="--teacher")
+        rows = pretraining_models.read_teacher(settings.teacher).config.vocab_size
+        if rows < tokenizer.vocab_size:
+            raise UserError(
+                f"--teacher {settings.teacher}: {rows:,} rows for the data's {tokenizer.vocab_size:,} tokens; prepare the data with its vocabulary"
             )
     elif settings.init is not None:
         for source in filter(None, (settings.init, settings.init_generator)):
@@ -366,9 +403,7 @@ class VocabularyInfo(Protocol):
     def special_ids(self) -> Collection[int]: ...
 
 
-def initial_objective(
-    settings: PretrainSettings, vocabulary: VocabularyInfo, words: WordStatistics | None = None
-) -> MaskedLanguageModel | CorruptionObjective:
+def initial_objective(settings: PretrainSettings, vocabulary: VocabularyInfo, words: WordStatistics | None = None) -> PretrainingObjective:
     """The objective of a run with its initial weights, from its seed and, if counted, the statistics of its words."""
     objective = pretraining_models.build_objective(
         settings.model,
@@ -386,7 +421,7 @@ def initial_objective(
     return objective
 
 
-def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bool) -> tuple[MaskedLanguageModel | CorruptionObjective, list[str]]:
+def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bool) -> tuple[PretrainingObjective, list[str]]:
     """The objective with initial weights (in a new run, those of --init), and messages about them."""
     words, messages, tokenizer = None, [], corpus.tokenizer
     copies = settings.init is not None and settings.model.generator_init == "encoder"
@@ -398,6 +433,10 @@ def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bo
         assert words is not None
         messages.append(f"word embeddings initialized from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
     objective = initial_objective(settings, tokenizer, words)
+    if settings.teacher is not None:
+        assert isinstance(objective, LayerDistillation)
+        objective.set_teacher(pretraining_models.read_teacher(settings.teacher))
+        messages += [f"the student learns from {settings.teacher}", *pretraining_models.start_student(objective, settings.model)] if fresh else []
     if settings.init is not None and fresh:
         start = pretraining_models.read_start(settings.init, settings.init_generator)
         if isinstance(settings, GeneratorWarmUp):

@@ -14,6 +14,8 @@ DETECTORS = ("electra", "electric", "electra-masked")
 """Objectives whose network is a discriminator."""
 LANGUAGE_MODELS = ("mlm", "clm")
 """Objectives of one network, which predicts tokens of the text as it is."""
+WITHOUT_GENERATOR = (*LANGUAGE_MODELS, "distill")
+"""Objectives that replace nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +77,19 @@ class ModelSettings(Settings):
     attention_init: Literal["normal", "local"] = flag("normal", advanced=True)
     """Initial attention: 'normal' as in the paper; 'local' starts half the heads of the lower layers on neighbouring tokens (shortens the loss
     plateau of small runs)."""
-    embedding_init: Literal["normal", "cooccurrence"] = flag("normal", advanced=True)
-    """Initial word embeddings: 'normal' as in the paper; 'cooccurrence' from word counts of the training text (a few seconds; helps short runs)."""
+    embedding_init: Literal["normal", "cooccurrence", "teacher"] = flag("normal", advanced=True)
+    """Initial word embeddings: 'normal' as in the paper; 'cooccurrence' from word counts of the training text (a few seconds; helps short runs);
+    'teacher' the leading singular vectors of the teacher's (objective 'distill')."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSettings(Settings):
     """Training objective."""
 
-    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm", "clm"] = "electra"
+    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm", "clm", "distill"] = "electra"
     """'electra': replaced token detection; 'mlm': masked language model (BERT) of the same size; 'electric': noise-contrastive estimation, for
-    'electra score'; 'clm': causal language model, every token predicted from those before it, to be continued as a masked one (clm_first).
+    'electra score'; 'clm': causal language model, every token predicted from those before it, to be continued as a masked one (clm_first);
+    'distill': a small encoder learns the hidden states of another (--teacher) on the same text, to be continued by replaced token detection.
     Ablations (paper, Table 5): 'electra-masked' ("ELECTRA 15%"), 'replace-mlm', 'all-tokens-mlm'."""
     mask_prob: float = flag(0.15, above=0, below=1)
     """Fraction of real tokens chosen for prediction."""
@@ -116,6 +120,8 @@ class ObjectiveSettings(Settings):
     """Peak learning rate of the masked-LM phase; default: learning_rate."""
     clm_first: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="25%", advanced=True)
     """Objective 'mlm': fraction of the run that trains the same network as a causal LM first; the masked LM goes on from its weights."""
+    teacher_shape: tuple[int, ...] = flag((), minimum=1, toml_only=True)
+    """Layers, width, heads, feed-forward and embedding width of the teacher; --teacher sets them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +249,7 @@ class PretrainSettings(Settings):
       electra pretrain runs/mini/config.toml --output runs/again
       electra pretrain small --data wiki --dry-run
       electra pretrain mini --data shards --output runs/mini --probe sst2 --probe-data glue/SST-2 --probe-every 500
+      electra pretrain student --teacher MODEL-12k --data shards-12k --output runs/student
       torchrun --nproc-per-node 8 -m electra pretrain large --data shards --output runs/large --batch-size 32
     """
 
@@ -260,6 +267,8 @@ class PretrainSettings(Settings):
     replaced. Default: random weights."""
     init_generator: str | None = None
     """The generator's checkpoint, where it is not in CHECKPOINT/generator, as of the models on the hub; default: that folder, if it exists."""
+    teacher: str | None = None
+    """Encoder (folder, run, URL or hub name) whose hidden states the objective 'distill' learns; the data has its vocabulary. Default: none."""
     model: ModelSettings = field(default_factory=ModelSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     data: DataSettings = field(default_factory=lambda: DataSettings(data=()))

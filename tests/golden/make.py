@@ -173,6 +173,8 @@ def pretraining_losses(name: str, folder: Path) -> dict[str, dict[str, list[floa
     length += [] if name in VARIANTS else ["--total-batch-size", "8"]
     if name not in VARIANTS and read_preset("pretrain", name)["model"].get("generator_init", "random") != "random":
         length += ["--generator-init", "random"]  # these runs start from no checkpoint
+    if name not in VARIANTS and read_preset("pretrain", name).get("objective", {}).get("objective") == "distill":
+        length += ["--teacher", str(FIXTURES / "runs/electra"), "--embedding-init", "normal"]  # its embeddings are narrower
     data = ["--data", str(FIXTURES / "shards"), "--weights", "1", "--show-examples", "0", "--output", str(folder / "run")]
     electra_command("pretrain", preset, *data, *shape, *length, *FLAGS)
     return read_losses(folder / "run")
