@@ -49,6 +49,7 @@ class PretrainArguments(TypedDict, total=False):
     dry_run: bool
     init: str | Path | None
     init_generator: str | None
+    teacher: str | Path | None
     hidden_size: int
     embedding_size: int
     num_hidden_layers: int
@@ -74,8 +75,8 @@ class PretrainArguments(TypedDict, total=False):
     model_type: Literal["electra", "bert"]
     dropout: float
     attention_init: Literal["normal", "local"]
-    embedding_init: Literal["normal", "cooccurrence"]
-    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm", "clm"]
+    embedding_init: Literal["normal", "cooccurrence", "teacher"]
+    objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm", "clm", "distill"]
     mask_prob: float
     mask_token_prob: float
     mask_unit: Literal["piece", "word"]
@@ -88,6 +89,7 @@ class PretrainArguments(TypedDict, total=False):
     mlm_first: float | str
     mlm_first_learning_rate: float | None
     clm_first: float | str
+    teacher_shape: int | Sequence[int]
     data: str | Path | Sequence[str | Path]
     weights: float | Sequence[float]
     sequence_length: int

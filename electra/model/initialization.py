@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from electra.contracts import WordStatistics
-from electra.errors import UserError
 from electra.model.encoder import Embeddings, Encoder, Layer
 from electra.model.heads import MaskedLanguageHead
 
@@ -55,20 +54,15 @@ def initialize(module: nn.Module, generator: torch.Generator, *, attention: str 
 
 @torch.no_grad()
 def start_from_teacher(student: Encoder, teacher: Encoder) -> str:
-    """Embeddings of a student from its teacher's, with as many rows -> what they are, in words.
+    """Embeddings of a student from its teacher's, which are at least as wide -> what they are, in words.
 
     Of the teacher's width they are equal. Narrower ones are the teacher's in the basis of the leading right singular vectors of its word
     embeddings; positions and segments too. If the widths of the layers are equal, the projection leads back into the teacher's space.
-
-    Raises:
-        UserError: the student's embeddings are wider than the teacher's.
     """
     source, mine = teacher.embeddings, student.embeddings
     assert isinstance(source, Embeddings) and isinstance(mine, Embeddings), "neither is of a discriminator with disentangled embeddings"
     wide, narrow = source.word.weight.shape[1], mine.word.weight.shape[1]
     rows, positions = len(mine.word.weight), len(mine.position.weight)
-    if narrow > wide:
-        raise UserError(f"--embedding-init teacher: embedding_size {narrow} is above the teacher's {wide}; expected at most {wide}")
     basis = torch.eye(wide)
     share = 1.0
     if narrow < wide:

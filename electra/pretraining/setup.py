@@ -195,6 +195,10 @@ def adopt_teacher(settings: PretrainSettings) -> PretrainSettings:
     for name, what in (("max_position_embeddings", "positions"), ("type_vocab_size", "segment types")):
         if getattr(model, name) > (limit := getattr(teacher.config, name)):
             raise UserError(f"{name} {getattr(model, name)}: the teacher {settings.teacher} has {limit} {what}; set at most that many")
+    if model.embedding_init == "teacher" and model.embedding_size > (limit := teacher.config.embedding_size):
+        raise UserError(
+            f"embedding_size {model.embedding_size} is above the teacher's {limit}, whose embeddings it starts from; expected at most {limit}"
+        )
     return replace(settings, objective=replace(objective, teacher_shape=pretraining_models.teacher_shape(teacher)))
 
 

@@ -79,6 +79,23 @@ def test_products_are_those_that_pytorch_counts(kind: str) -> None:
     assert counter.get_total_flops() - forward == pytest.approx(3 * mine, rel=1e-9)
 
 
+def test_a_student_costs_three_passes_and_its_teacher_one() -> None:
+    length, rows, vocab_size = 40, 3, 90
+    objective = ObjectiveSettings(objective="distill", teacher_shape=(3, 48, 4, 80, 24))
+    batch = collate([(torch.randint(5, vocab_size, (length,)).numpy(), [0] * length) for _ in range(rows)])
+    module = built(TINY, objective, vocab_size)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        module(batch).losses["hidden_loss"].total.backward()
+    student, teacher = (flops.matmuls(net, vocab_size, length) for net in flops.network_shapes(TINY, objective, length))
+    assert counter.get_total_flops() == pytest.approx((3 * student + teacher) * rows * length, rel=1e-9)
+    others = [flops.other_operations(net, vocab_size, length) for net in flops.network_shapes(TINY, objective, length)]
+    assert flops.per_token(TINY, objective, vocab_size, length) == pytest.approx(3 * (student + others[0]) + teacher + others[1])
+    found = flops.num_parameters(TINY, objective, vocab_size)
+    assert found["all"] == sum(parameter.numel() for parameter in module.parameters())
+    assert found["kept"] == sum(parameter.numel() for parameter in module.encoder.parameters())
+
+
 @pytest.mark.parametrize(
     ("objective", "model"), VARIANTS, ids=lambda value: getattr(value, "objective", None) or value.generator + value.embedding_sharing
 )
