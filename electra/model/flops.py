@@ -100,7 +100,8 @@ def network_shapes(model: ModelSettings, objective: ObjectiveSettings, length: i
 def _student_and_teacher(student: NetworkShape, teacher: Sequence[int]) -> list[NetworkShape]:
     """The teacher by its layers, width, heads, feed-forward and embedding width."""
     names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "embedding_size")
-    frozen = NetworkShape(**dict(zip(names, teacher, strict=True)), dropout=0.0, frozen=True)
+    sizes: dict[str, Any] = dict(zip(names, teacher, strict=True))
+    frozen = NetworkShape(**sizes, dropout=0.0, frozen=True)
     return [replace(student, maps=(student.num_hidden_layers + 1) * frozen.hidden_size), frozen]
 
 

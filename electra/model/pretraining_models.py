@@ -226,7 +226,7 @@ def teacher_shape(teacher: Encoder) -> tuple[int, ...]:
 def teacher_config(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int) -> EncoderConfig:
     """A network of the teacher's shape, until its weights are read; `model` is the student's."""
     layers, width, heads, inner, embedding = objective.teacher_shape
-    sizes = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads, "intermediate_size": inner, "embedding_size": embedding}
+    sizes: dict[str, Any] = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads, "intermediate_size": inner, "embedding_size": embedding}
     return discriminator_config(replace(model, **sizes, dropout=0.0), vocab_size)
 
 
@@ -240,7 +240,7 @@ def start_student(objective: LayerDistillation, model: ModelSettings) -> list[st
         for layer, index in zip(student.layers, objective.layers[1:], strict=True):
             layer.load_state_dict(teacher.layers[index - 1].state_dict())
         for linear in objective.maps:
-            nn.init.eye_(linear.weight)
+            nn.init.eye_(linear.get_parameter("weight"))
         lines.append(f"layers: the teacher's {', '.join(map(str, objective.layers[1:]))}")
     return [*lines, f"states compared, student-teacher: {pairs} (0: the embeddings)"]
 

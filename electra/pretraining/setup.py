@@ -62,7 +62,7 @@ def with_absolute_paths(settings: PretrainSettings) -> PretrainSettings:
         return os.path.abspath(name) if local else name
 
     probe = settings.watch.probe_data
-    places = {name: value if (value := getattr(settings, name)) is None else absolute(value) for name in ("init", "init_generator", "teacher")}
+    places: dict[str, Any] = {name: value if (value := getattr(settings, name)) is None else absolute(value) for name in ("init", "init_generator", "teacher")}
     return replace(
         settings,
         data=replace(settings.data, data=tuple(map(absolute, settings.data.data))),

@@ -822,13 +822,13 @@ def test_equal_embeddings_are_copied_whole(shards: Path, tmp_path: Path) -> None
         ("student --teacher TEACHER --init TEACHER", "--init: a student ('distill') starts from its teacher"),
         ("student --teacher TEACHER --mask-prob 0.3", "--mask-prob: a student"),
         ("student --teacher TEACHER --generator-size 0.5", "--generator-size: a student"),
-        ("student --teacher TEACHER --mlm-first 0.5", "mlm_first is for the objectives"),
+        ("student --teacher TEACHER --mlm-first 0.5 --max-position-embeddings 40 --embedding-init normal", "mlm_first is for the objectives"),
         ("student --teacher TEACHER", "max_position_embeddings 128: the teacher"),
         (
             "student --teacher TEACHER --max-position-embeddings 40",
             "embedding_size 128 is above the teacher's 24, whose embeddings it starts from; expected at most 24",
         ),
-        ("student --teacher OTHER --max-position-embeddings 40", "--teacher OTHER: its vocabulary"),
+        ("student --teacher OTHER --max-position-embeddings 40 --embedding-init normal", "--teacher OTHER: its vocabulary"),
     ],
 )
 def test_teachers_that_do_not_fit(words: str, said: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
