@@ -1,72 +1,93 @@
 #!/bin/sh
-# The bundled models, from raw text: reviews and Wikipedia -> vocabulary -> shards -> pre-training (120 M tokens, two to three hours of two CPU cores) ->
-# fine-tuning on SST-2 over five seeds -> artifacts, scores, bias probe, card -> electra/bundled. `make model` runs it; every step resumes
-# and can be run alone:
-#   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [vocab] [shards] [pretrain] [evaluate] [sst2] [random] [ship]
-# Results made elsewhere: VOCAB=, WIKI=, IMDB= (shards), RUN= (pre-training), FIXED= (a corruption set, to compare runs). A trial in minutes: BUDGET=2m SEEDS=1 EPOCHS=0.05 SHIPPED=/tmp/shipped RECORD=/tmp/record
-# With BUDGET= run nothing else on the machine: the budget is wall-clock time.
+# The bundled models, from a public encoder (experiments/public_encoder.py, or ENCODER=, such as one continued on more text):
+#   sentiment   the encoder at full size, fine-tuned on SST-2 with counterfactual rows, several seeds, the median one in int8
+#   detector    a student with a smaller vocabulary: the encoder trimmed, its hidden states distilled into 4 layers of 256, then replaced-token
+#   and mini    detection with a small generator; an int8 artifact, and the fp16 checkpoint of both
+# -> electra/bundled and its record. `make model` runs it: about six hours of two CPU cores with bf16 (trim and shards 10 minutes, student 75, detector
+# 60, sentiment 35 for each seed, bundle 15). Every step resumes and can be run alone:
+#   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [trim] [shards] [student] [detector] [evaluate] [balanced] [sst2] [bundle]
+# Made elsewhere: TEXTS=, REVIEWS= (folders of text), WIKI=, IMDB= (shards with the trimmed vocabulary), STUDENT=, DETECTOR= (runs), CORRUPTION= (jsonl or npz that detectors are scored on).
+# A trial in minutes: STUDENT_BUDGET=1m DETECTOR_BUDGET=1m SEEDS=1 EPOCHS=0.02 TEXTS=one.txt REVIEWS=other.txt BUNDLED=/tmp/bundled RECORD=/tmp/record
+# With budgets run nothing else on the machine: they are wall-clock time. PRECISION=fp32 where the processor has no bf16.
 set -eu
 cd "$(dirname "$0")/.."
+PATH=$(pwd)/.venv/bin:$PATH
 DATA=${ELECTRA_DATA:-../shared/data}
 OUT=${OUT:-runs/model}
-VOCAB=${VOCAB:-$OUT/vocab}
+SIZE=${SIZE:-9000}
+TEXTS=${TEXTS:-$DATA/corpus-en}
 WIKI=${WIKI:-$OUT/shards-wiki}
 IMDB=${IMDB:-$OUT/shards-imdb}
-RUN=${RUN:-$OUT/pretrained}
-FIXED=${FIXED:-$OUT/fixed.npz}
-PRESET=${PRESET:-mini-ship}
-BUDGET=${BUDGET:-}
-SEEDS=${SEEDS:-1 2 3 4 5}
+STUDENT=${STUDENT:-$OUT/student}
+DETECTOR=${DETECTOR:-$OUT/detector}
+STUDENT_BUDGET=${STUDENT_BUDGET:-75m}
+DETECTOR_BUDGET=${DETECTOR_BUDGET:-1h}
+CORRUPTION=${CORRUPTION:-}
+BALANCED=${BALANCED:-$OUT/sst2-balanced}
+SEEDS=${SEEDS:-1 2 3}
 EPOCHS=${EPOCHS:-}
-REMARK=${REMARK:-}
+PRECISION=${PRECISION:-bf16}
 THREADS=${THREADS:-2}
-SHIPPED=${SHIPPED:-electra/bundled}
-RECORD=${RECORD:-experiments/records/shipped}
-PATH=$(pwd)/.venv/bin:$PATH
+REMARK=${REMARK:-}
+BUNDLED=${BUNDLED:-electra/bundled}
+RECORD=${RECORD:-experiments/records/bundled}
 mkdir -p "$OUT"
-[ $# -gt 0 ] || set -- vocab shards pretrain evaluate sst2 random ship
+[ $# -gt 0 ] || set -- trim shards student detector evaluate balanced sst2 bundle
+
+# The encoder, asked for once.
+encoder() {
+    [ -e "$OUT/encoder.txt" ] || echo "${ENCODER:-$(python experiments/public_encoder.py)}" > "$OUT/encoder.txt"
+    cat "$OUT/encoder.txt"
+}
 
 # The official folder; only its unlabelled reviews are pre-training text.
 reviews() {
+    if [ -n "${REVIEWS:-}" ]; then echo "$REVIEWS"; return; fi
     [ -e "$OUT/aclImdb/unpacked" ] || { tar -xJf "$DATA/imdb/aclImdb_v1.tar.xz" -C "$OUT" --wildcards 'aclImdb/train/unsup/*' && touch "$OUT/aclImdb/unpacked"; }
     echo "$OUT/aclImdb/train/unsup"
 }
 
-# A run for every seed, so that the weights of each are kept and the median one can be shipped.
-tune() { # name model
-    for seed in $SEEDS; do
-        [ -e "$OUT/$1/seed-$seed/scores.json" ] || electra finetune sst2 --preset mini --model "$2" --data "$DATA/glue/SST-2" --seed "$seed" \
-            --threads "$THREADS" --output "$OUT/$1/seed-$seed" ${EPOCHS:+--epochs "$EPOCHS"} --resume
-    done
+train() { # preset output budget flags...
+    run=$2 budget=$3 preset=$1
+    shift 3
+    if [ -d "$run/final" ]; then return; fi
+    if [ -e "$run/config.toml" ]; then
+        electra pretrain --resume "$run"
+    else
+        electra pretrain "$preset" --data "$WIKI" "$IMDB" --weights 1 1 --output "$run" --budget "$budget" --precision "$PRECISION" --threads "$THREADS" "$@"
+    fi
 }
 
 for part in "$@"; do
     echo "== $part"
     case $part in
-    vocab) [ -e "$VOCAB/vocab.txt" ] || electra vocab "$DATA/corpus-en" "$(reviews)" --size 8192 --output "$VOCAB" ;;
+    trim)
+        [ -e "$OUT/trimmed/config.json" ] || electra vocab "$TEXTS" "$(reviews)" --trim "$(encoder)" --size "$SIZE" --output "$OUT/trimmed" | tee "$OUT/trimmed.txt"
+        ;;
     shards)
-        [ -e "$WIKI/manifest.json" ] || electra prepare "$DATA/corpus-en" --tokenizer "$VOCAB" --output "$WIKI" --workers 2
-        [ -e "$IMDB/manifest.json" ] || electra prepare "$(reviews)" --tokenizer "$VOCAB" --output "$IMDB" --workers 2
+        [ -e "$WIKI/manifest.json" ] || electra prepare "$TEXTS" --tokenizer "$OUT/trimmed" --output "$WIKI" --workers "$THREADS"
+        [ -e "$IMDB/manifest.json" ] || electra prepare "$(reviews)" --tokenizer "$OUT/trimmed" --output "$IMDB" --workers "$THREADS"
         ;;
-    pretrain)
-        if [ -d "$RUN/final" ]; then continue; fi
-        if [ -e "$RUN/config.toml" ]; then
-            electra pretrain "$PRESET" --output "$RUN" --resume
-        else
-            electra pretrain "$PRESET" --data "$WIKI" "$IMDB" --output "$RUN" --threads "$THREADS" ${BUDGET:+--budget "$BUDGET"}
-        fi
-        ;;
+    student) train student "$STUDENT" "$STUDENT_BUDGET" --teacher "$OUT/trimmed" ;;
+    detector) train student-rtd "$DETECTOR" "$DETECTOR_BUDGET" --init "$STUDENT/final" ;;
     evaluate)
-        if [ -e "$OUT/evaluation.json" ]; then continue; fi
-        electra evaluate "$RUN" --data "$WIKI" "$IMDB" --corruption "$FIXED" --json > "$OUT/evaluation.json.new"
+        if [ -z "$CORRUPTION" ] || [ -e "$OUT/evaluation.json" ]; then continue; fi
+        electra evaluate "$DETECTOR/final" --corruption "$CORRUPTION" --json > "$OUT/evaluation.json.new"
         mv "$OUT/evaluation.json.new" "$OUT/evaluation.json"
         ;;
-    sst2) tune sst2 "$RUN/final" ;;
-    random) tune random "random:$RUN/final" ;;
-    ship)
-        python experiments/ship.py --pretrained "$RUN" --finetuned "$OUT"/sst2/seed-* --random "$OUT"/random/seed-* --data "$DATA/glue/SST-2" \
-            --evaluation "$OUT/evaluation.json" --output "$SHIPPED" --record "$RECORD" ${REMARK:+--remark "$REMARK"}
+    balanced) [ -e "$BALANCED/train.tsv" ] || python experiments/counterfactual.py "$DATA/glue/SST-2" "$BALANCED" ;;
+    sst2)
+        # A run for every seed, so that the weights of each are kept and the median one can be bundled.
+        for seed in $SEEDS; do
+            [ -e "$OUT/sst2/seed-$seed/scores.json" ] || electra finetune sst2 --preset public --model "$(encoder)" --data "$BALANCED" --calibrate \
+                --seed "$seed" --precision "$PRECISION" --threads "$THREADS" --output "$OUT/sst2/seed-$seed" ${EPOCHS:+--epochs "$EPOCHS"} --resume
+        done
         ;;
-    *) echo "unknown part '$part'; known: vocab shards pretrain evaluate sst2 random ship" >&2; exit 2 ;;
+    bundle)
+        python experiments/ship.py --trimmed "$OUT/trimmed" --student "$STUDENT" --detector "$DETECTOR" --finetuned "$OUT"/sst2/seed-* \
+            --data "$DATA/glue/SST-2" --output "$BUNDLED" --record "$RECORD" ${REMARK:+--remark "$REMARK"} \
+            $([ ! -e "$OUT/evaluation.json" ] || echo "--evaluation $OUT/evaluation.json")
+        ;;
+    *) echo "unknown part '$part'; known: trim shards student detector evaluate balanced sst2 bundle" >&2; exit 2 ;;
     esac
 done

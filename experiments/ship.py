@@ -1,9 +1,10 @@
-"""A pre-training run and its fine-tuned seeds -> the bundled models, their card and their record.
+"""A distilled student, its detector and fine-tuned seeds of the full-size encoder -> the bundled models, their card and their record.
 
-    python experiments/ship.py --pretrained runs/model/pretrained --finetuned runs/model/sst2/seed-* --random runs/model/random --data glue/SST-2
+    python experiments/ship.py --trimmed runs/model/trimmed --student runs/model/student --detector runs/model/detector \\
+        --finetuned runs/model/sst2/seed-* --data glue/SST-2
 
 Writes electra/bundled/ (mini: fp16 checkpoint; detector, sentiment: int8 artifacts; README.md; shipped.json with a hash of every file) and
-experiments/records/shipped/. Minutes; run it again with another run and everything is replaced.
+experiments/records/bundled/. Minutes; run it again with other runs and everything is replaced.
 """
 
 from __future__ import annotations
@@ -25,21 +26,26 @@ import model_card
 import numpy as np
 import torch
 
+import electra
 from electra import bundled, config
 from electra.contracts import Example
 from electra.errors import UserError
 from electra.exporting.targets import build_artifact
 from electra.inference.predictor import Predictor, load
 from electra.model import flops, huggingface
+from electra.model.model_card import METRICS
 from electra.settings import PretrainSettings
 from electra.storage import atomic, resolve
 from electra.tasks.baselines import tfidf_baseline
 from electra.tasks.registry import find_task
+from electra.train.run_log import run_metrics
 
 LABELS = ("negative", "positive")
-LARGEST_BYTES = 20_000_000
+LARGEST_BYTES = 40_000_000
+"""The sentiment classifier of full size 25 MB, the two students together 15 MB."""
 TARGET = "onnx-int8"
-PRESET = "mini-ship"
+STUDENTS_BYTES = 15_000_000
+"""`mini` and `detector`."""
 
 
 @dataclass(frozen=True)
@@ -127,36 +133,42 @@ def without_places(text: str) -> str:
 # ---- what the card tells ----
 
 
-def preset_of(settings: PretrainSettings) -> str:
-    """The preset that repeats a run: 'mini-ship' if the run differs from it only in name, else its own."""
-    wanted = config.build(PretrainSettings, {**config.preset_values(PRESET, "pretrain"), "output": "x", "preset": PRESET})
-    same = all(getattr(settings, part) == getattr(wanted, part) for part in ("model", "objective", "optimizer"))
-    same = same and settings.data.weights == wanted.data.weights
-    long = [(loop.num_train_steps, loop.num_train_tokens, loop.budget) for loop in (settings.loop, wanted.loop)]
-    return PRESET if same and long[0] == long[1] else settings.preset
-
-
-def training_of(run: Path, evaluation: Path | None) -> dict[str, Any]:
+def training_of(run: Path) -> dict[str, Any]:
     """A pre-training run -> its phases with their cost, its text, its held-out metrics."""
+    settings = config.build(PretrainSettings, config.read_toml(run / "config.toml"))
+    final = json.loads((run / "final" / "config.json").read_text(encoding="utf-8"))
+    lines = run_metrics(run)
+    costs = flops.run_cost(settings, final["vocab_size"], lines)
     stages = []
-    for folder in (run / "mlm-first", run):
-        if not (folder / "metrics.jsonl").exists():
-            continue
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        settings = config.build(PretrainSettings, tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
-        last = [line for line in lines if line["kind"] == "evaluation"][-1]
-        each = flops.per_token(settings.model, settings.objective, settings.data.vocab_size, settings.data.sequence_length)
-        stages.append({"objective": settings.objective.objective, "updates": last["step"], "tokens": last["tokens"], "seconds": last["seconds"],
-                       "flops": each * last["tokens"], "metrics": {key: value for key, value in last.items() if key not in ("step", "tokens", "seconds", "flops", "kind")}})  # fmt: skip
+    for name, cost in costs.items():
+        measured = [line for line in lines if line["kind"] == "evaluation" and line.get("phase", "training") == name]
+        if measured:
+            objective = "generator" if name == "mlm_first" else settings.objective.objective
+            metrics = {key: value for key, value in measured[-1].items() if key in METRICS}
+            stages.append({"objective": objective, "updates": cost["step"], "tokens": cost["tokens"], "seconds": cost["seconds"], "flops": cost["flops"], "metrics": metrics})  # fmt: skip
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    corpora = re.findall(r"^- (.*: [\d,]+ tokens.*)$", (resolve.resolve(run) / "README.md").read_text(encoding="utf-8"), re.M)
-    found: dict[str, Any] = {"preset": preset_of(settings), "corpora": corpora, "weights": list(settings.data.weights or ()), "stages": stages}
-    found |= {"machine": {key: environment.get(key) for key in ("cpu", "cores", "gpu")}, "started": environment["started"][:10]}
-    found["shape"] = {key: getattr(settings.model, key) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")}
-    found["num_parameters"] = flops.num_parameters(settings.model, settings.objective, settings.data.vocab_size)["kept"]
-    if evaluation is not None:
-        found["corruption"] = json.loads(evaluation.read_text(encoding="utf-8"))
-    return found
+    corpora = re.findall(r"^- (.*: [\d,]+ tokens.*)$", (run / "final" / "README.md").read_text(encoding="utf-8"), re.M)
+    return {
+        "preset": settings.preset,
+        "corpora": corpora,
+        "weights": list(settings.data.weights or ()),
+        "stages": stages,
+        "machine": {key: environment.get(key) for key in ("cpu", "cores", "gpu")},
+        "started": environment["started"][:10],
+        "shape": {key: final[key] for key in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")},
+        "num_parameters": flops.num_parameters(settings.model, settings.objective, final["vocab_size"])["kept"],
+    }
+
+
+def encoder_of(trimmed: Path) -> dict[str, Any]:
+    """The trimmed encoder -> its shape, and the sentence of 'electra vocab --trim' about it."""
+    values = json.loads((trimmed / "config.json").read_text(encoding="utf-8"))
+    said = (trimmed.parent / "trimmed.txt").read_text(encoding="utf-8").strip().splitlines()[-1]
+    return {
+        "num_hidden_layers": values["num_hidden_layers"],
+        "hidden_size": values["hidden_size"],
+        "vocabulary": said.partition(": ")[2].rpartition(", from ")[0],
+    }
 
 
 def accuracy(model: Predictor, dev: Sequence[Example]) -> tuple[float, np.ndarray]:
@@ -166,24 +178,36 @@ def accuracy(model: Predictor, dev: Sequence[Example]) -> tuple[float, np.ndarra
     return float(np.mean(found == np.array([example.label == "1" for example in dev]))), found
 
 
-def artifacts_measured(root: Path, checkpoint: Path, dev: Sequence[Example]) -> dict[str, Any]:
+def artifacts_measured(root: Path, checkpoint: Path, data: Path) -> dict[str, Any]:
     """The two artifacts compared with the networks they were built from, on the dev sentences."""
+    dev = find_task("sst2").read(data, "dev")
     whole, whole_found = accuracy(load(checkpoint, device="cpu"), dev)
     built, found = accuracy(load(root / "sentiment"), dev)
+    calibration = [
+        electra.evaluate(place, task="sst2", data=[data]).metrics["expected_calibration_error"] for place in (checkpoint, root / "sentiment")
+    ]
     texts = [example.text for example in dev]
     pairs = [[np.array([t.probability for d in load(root / part, device="cpu").detect(texts) for t in d.tokens])] for part in ("mini", "detector")]
     (fp16,), (int8,) = pairs
     verdicts = float(np.mean((fp16 >= 0.5) == (int8 >= 0.5)))
     sizes = {name: sum(path.stat().st_size for path in (root / name).rglob("*") if path.is_file()) for name in bundled.NAMES}
+    if (students := sizes["mini"] + sizes["detector"]) > STUDENTS_BYTES:
+        raise UserError(f"mini and detector have {students:,} bytes; at most {STUDENTS_BYTES:,} go into the package: make the student smaller")
     return {
         "size_bytes": sizes,
-        "sentiment": {"accuracy": built, "accuracy_fp32": whole, "agreement": float(np.mean(found == whole_found))},
+        "sentiment": {
+            "accuracy": built,
+            "accuracy_fp32": whole,
+            "agreement": float(np.mean(found == whole_found)),
+            "ece_fp32": calibration[0],
+            "ece": calibration[1],
+        },
         "detector": {"verdicts_as_fp16": verdicts, "mean_difference": float(np.mean(np.abs(fp16 - int8))), "tokens": len(fp16)},
     }
 
 
-def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, random: Sequence[Seed], data: Path) -> dict[str, Any]:
-    """Scores by seed, with those of the same network without pre-training and of TF-IDF."""
+def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, data: Path) -> dict[str, Any]:
+    """Scores by seed, with that of TF-IDF."""
     task = find_task("sst2")
     run = tomllib.loads((chosen.folder / "config.toml").read_text(encoding="utf-8"))
     seconds = [json.loads((folder / "scores.json").read_text(encoding="utf-8"))["seconds"] for folder in dict.fromkeys(seed.folder for seed in seeds)]
@@ -197,7 +221,6 @@ def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, random: Sequen
         "seconds": sum(sum(each) for each in seconds),
         "chosen_seed": chosen.number,
         "rule": rule,
-        "without_pretraining": [seed.accuracy for seed in random],
         "tfidf_logistic_regression": tfidf_baseline(train, dev),
     }
 
@@ -205,35 +228,42 @@ def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, random: Sequen
 def main() -> None:
     """Choose, write, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pretrained", type=Path, required=True, help="run of 'electra pretrain'")
+    parser.add_argument("--trimmed", type=Path, required=True, help="the encoder with fewer tokens, the student's teacher")
+    parser.add_argument("--student", type=Path, required=True, help="run of 'electra pretrain student'")
+    parser.add_argument("--detector", type=Path, required=True, help="run of 'electra pretrain student-rtd'")
     parser.add_argument("--finetuned", type=Path, nargs="+", required=True, help="runs of 'electra finetune sst2', a seed each")
-    parser.add_argument("--random", type=Path, nargs="+", required=True, help="the same from random weights")
     parser.add_argument("--data", type=Path, required=True, help="glue/SST-2")
     parser.add_argument("--evaluation", type=Path, help="what 'electra evaluate --corruption --json' printed")
     parser.add_argument("--output", type=Path, default=Path("electra/bundled"))
-    parser.add_argument("--record", type=Path, default=Path("experiments/records/shipped"))
-    parser.add_argument("--remark", help="sentences for the card about how the pre-training went")
+    parser.add_argument("--record", type=Path, default=Path("experiments/records/bundled"))
+    parser.add_argument("--remark", help="sentences for the card about the encoder and how the training went")
     options = parser.parse_args()
-    seeds, random = seeds_of(options.finetuned), seeds_of(options.random)
+    seeds = seeds_of(options.finetuned)
     chosen, rule = choose(seeds)
-    source, classifier = resolve.resolve(options.pretrained), resolve.resolve(chosen.folder)
-    # Told before minutes of measuring where something is not there.
-    pretraining = training_of(options.pretrained, options.evaluation) | ({"remark": options.remark} if options.remark else {})
+    source, classifier = options.detector / "final", resolve.resolve(chosen.folder)
+    # Said before minutes of measuring where something is not there.
+    record: dict[str, Any] = {
+        "encoder": encoder_of(options.trimmed),
+        "student": training_of(options.student),
+        "detector": training_of(options.detector),
+        "corruption": json.loads(options.evaluation.read_text(encoding="utf-8")) if options.evaluation else {},
+        "remark": options.remark or "",
+    }
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output, prefix=".new-") as work:
         root = Path(work)
         write_checkpoint(source, root / "mini")
         build_artifact(str(source.resolve()), TARGET, root / "detector", texts=[], say=print)
         write_sentiment(classifier, chosen.number, root / "sentiment")
-        record = {
-            "pretraining": pretraining,
-            "finetuning": finetuning_of(seeds, chosen, rule, random, options.data),
-            "artefacts": artifacts_measured(root, classifier, find_task("sst2").read(options.data, "dev")),
+        record |= {
+            "finetuning": finetuning_of(seeds, chosen, rule, options.data),
+            "artefacts": artifacts_measured(root, classifier, options.data),
             "bias": bias_probe.of_model(str(root / "sentiment")) | {"model": "shipped:sentiment"},
         }
         for name in bundled.NAMES:
             atomic.replace_folder(root / name, options.output / name)
-    keep_record(options.pretrained, options.record)
+    for name in ("student", "detector"):
+        keep_record(getattr(options, name), options.record / name)
     atomic.write_text(options.record / "record.json", json.dumps(record, indent=1) + "\n")
     print(f"{options.output}: {write_manifest(options.output, model_card.card(record)) / 1e6:.1f} MB; record: {options.record}")
 

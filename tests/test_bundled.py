@@ -32,7 +32,11 @@ from electra.serve import models
 from electra.settings import PretrainSettings, ServeSettings
 
 FOLDER = ROOT / "electra" / "bundled"
-RECORD = json.loads((ROOT / "experiments" / "records" / "shipped" / "record.json").read_text(encoding="utf-8"))
+RECORDS = ROOT / "experiments" / "records"
+STUDENTS = (RECORDS / "bundled" / "record.json").exists()
+"""Whether the bundled models are those of the present `make model`, which starts from a public encoder."""
+RECORD = json.loads((RECORDS / ("bundled" if STUDENTS else "shipped") / "record.json").read_text(encoding="utf-8"))
+from_encoder = pytest.mark.skipif(not STUDENTS, reason="the bundled models are of an earlier 'make model', from random weights")
 
 ALONE = """
 import socket, sys
@@ -349,7 +353,9 @@ def test_a_missing_or_strange_file_is_noticed(copied: Path, capsys: pytest.Captu
 def test_every_file_is_described_and_all_are_small() -> None:
     assert json.loads((FOLDER / "shipped.json").read_text(encoding="utf-8"))["files"] == bundled.described(FOLDER)
     size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    assert size <= 20_000_000, f"{size:,} bytes"
+    assert size <= 40_000_000, f"{size:,} bytes"
+    students = sum(path.stat().st_size for name in ("mini", "detector") for path in (FOLDER / name).rglob("*") if path.is_file())
+    assert students <= 15_000_000, f"{students:,} bytes"
     for name in ("sentiment", "detector"):
         assert open_artifact(f"shipped:{name}").target == "onnx-int8"
 
@@ -380,41 +386,71 @@ def test_the_preset_is_mini_for_longer() -> None:
     assert read("mini-ship") == read("mini", "--num-train-tokens", "120M", "--weights", "1", "1")
 
 
-def test_a_run_is_known_by_what_it_was(experiment: Any) -> None:
-    def preset(*words: str) -> str:
-        found = from_command_line(PretrainSettings, [*words, "--data", "a", "b", "--output", "o"], "electra pretrain")
-        return str(experiment("ship").preset_of(found))
-
-    assert preset("mini", "--num-train-tokens", "120M", "--weights", "1", "1") == preset("mini-ship") == "mini-ship"
-    assert preset("mini", "--budget", "1h", "--weights", "1", "1") == preset("mini", "--num-train-tokens", "120M", "--weights", "1", "2") == "mini"
-
-
 # ---- they match their card ----
 
 
+@from_encoder
 def test_the_card_is_the_record(experiment: Any) -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert card == experiment("model_card").card(RECORD)
     tuned = RECORD["finetuning"]
-    for values in (tuned["accuracy"], tuned["without_pretraining"]):
-        each = " ".join(f"{100 * value:.1f}" for value in values)
-        assert f"| {100 * statistics.mean(values):.1f}% | {100 * statistics.stdev(values):.1f} | {each} |" in card
-    tokens = sum(stage["tokens"] for stage in RECORD["pretraining"]["stages"])
+    assert f"| {100 * statistics.mean(tuned['accuracy']):.1f}% | " in card and " ".join(f"{100 * value:.1f}" for value in tuned["accuracy"]) in card
     for part in (
-        f"| both | {sum(s['updates'] for s in RECORD['pretraining']['stages']):,} | {tokens / 1e6:.1f} M |",
         "CC BY-SA 3.0",
+        "Apache-2.0",
+        "MIT",
         "Bias probe",
         "## Limits",
+        f"| TF-IDF + logistic regression | {100 * tuned['tfidf_logistic_regression']:.1f}% |",
     ):
         assert part in card
-    assert f"| TF-IDF + logistic regression | {100 * tuned['tfidf_logistic_regression']:.1f}% |" in card
+
+
+def test_a_card_of_made_up_figures(experiment: Any) -> None:
+    """Every figure of a record is in the card; steps, tokens and FLOPs of all phases are added."""
+    shape = {"num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 8, "vocab_size": 9000, "max_position_embeddings": 128}
+    run = {
+        "preset": "student",
+        "corpora": ["shards: 1,000 tokens"],
+        "weights": [1.0, 1.0],
+        "started": "2026-11-29",
+        "shape": shape,
+        "num_parameters": 3_600_000,
+    }
+    run |= {"machine": {"cpu": "a processor", "cores": 2, "gpu": []}}
+    phases = {"distill": {"hidden_loss": 0.25}, "generator": {"masked_lm_loss": 4.5}, "electra": {"disc_auc": 0.9}}
+    stages = [{"objective": name, "updates": 1000, "tokens": 2e6, "seconds": 3600, "flops": 1e15, "metrics": found} for name, found in phases.items()]
+    tuned = {
+        "preset": "public",
+        "train_examples": 70_000,
+        "dev_examples": 872,
+        "seeds": [1, 2, 3],
+        "accuracy": [0.901, 0.905, 0.903],
+        "seconds": 6000,
+    }
+    tuned |= {"chosen_seed": 3, "rule": "the median", "tfidf_logistic_regression": 0.8}
+    sentiment = {"accuracy": 0.902, "accuracy_fp32": 0.903, "agreement": 0.99, "ece": 0.021, "ece_fp32": 0.019}
+    artifacts = {"size_bytes": dict.fromkeys(bundled.NAMES, 5_000_000), "sentiment": sentiment}
+    artifacts |= {"detector": {"verdicts_as_fp16": 0.99, "mean_difference": 0.01, "tokens": 20_000}}
+    encoder = {"num_hidden_layers": 6, "hidden_size": 384, "vocabulary": "9,000 of 30,522 tokens kept: 1.10 -> 1.26 tokens per word"}
+    record = {
+        "encoder": encoder,
+        "student": {**run, "stages": stages[:1]},
+        "detector": {**run, "stages": stages[1:]},
+        "corruption": {"generator_auc": 0.77},
+        "remark": "A remark.",
+    }
+    record |= {"finetuning": tuned, "artefacts": artifacts, "bias": experiment("bias_probe").probe(lambda texts: [0.5] * len(texts))}
+    card = experiment("model_card").card(record)
+    parts = ["| all | 3,000 | 6.0 M | 3.00 | 3.00e+15 |", "A remark.", "hidden_loss | 0.2500 |", "corruption set: generator_auc | 0.7700 |", "0.021"]
+    for part in [*parts, "90.1 90.5 90.3", "9,000 of 30,522 tokens kept", "has read 6 million tokens"]:
+        assert part in card, part
 
 
 def test_it_beats_what_it_should() -> None:
-    """By more than its seeds differ: the same network without pre-training, and TF-IDF with a logistic regression."""
+    """By more than its seeds differ: TF-IDF with a logistic regression."""
     tuned = RECORD["finetuning"]
-    ours, spread = statistics.mean(tuned["accuracy"]), statistics.stdev(tuned["accuracy"])
-    assert ours - statistics.mean(tuned["without_pretraining"]) > spread and ours - tuned["tfidf_logistic_regression"] > spread
+    assert statistics.mean(tuned["accuracy"]) - tuned["tfidf_logistic_regression"] > statistics.stdev(tuned["accuracy"])
 
 
 @pytest.mark.realdata

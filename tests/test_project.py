@@ -101,7 +101,7 @@ def test_wheel_holds_everything_but_the_tests(wheel: Path) -> None:
     assert {name for name in names if ".dist-info/" not in name} == ours
     assert {"electra/py.typed", "electra/presets/pretrain/small.toml", "electra/presets/finetune/paper.toml"} <= names
     assert {"electra/bundled/README.md", "electra/bundled/sentiment/model.onnx", "electra/bundled/mini/generator/model.safetensors"} <= names
-    assert wheel.stat().st_size < 22_000_000
+    assert wheel.stat().st_size < 42_000_000
     assert any(name.endswith("LICENSE") for name in names)
 
 

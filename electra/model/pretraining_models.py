@@ -226,7 +226,13 @@ def teacher_shape(teacher: Encoder) -> tuple[int, ...]:
 def teacher_config(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int) -> EncoderConfig:
     """A network of the teacher's shape, until its weights are read; `model` is the student's."""
     layers, width, heads, inner, embedding = objective.teacher_shape
-    sizes: dict[str, Any] = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads, "intermediate_size": inner, "embedding_size": embedding}
+    sizes: dict[str, Any] = {
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "intermediate_size": inner,
+        "embedding_size": embedding,
+    }
     return discriminator_config(replace(model, **sizes, dropout=0.0), vocab_size)
 
 

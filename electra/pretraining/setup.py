@@ -62,7 +62,9 @@ def with_absolute_paths(settings: PretrainSettings) -> PretrainSettings:
         return os.path.abspath(name) if local else name
 
     probe = settings.watch.probe_data
-    places: dict[str, Any] = {name: value if (value := getattr(settings, name)) is None else absolute(value) for name in ("init", "init_generator", "teacher")}
+    places: dict[str, Any] = {
+        name: value if (value := getattr(settings, name)) is None else absolute(value) for name in ("init", "init_generator", "teacher")
+    }
     return replace(
         settings,
         data=replace(settings.data, data=tuple(map(absolute, settings.data.data))),
@@ -184,6 +186,8 @@ def adopt_teacher(settings: PretrainSettings) -> PretrainSettings:
         if model.embedding_init == "teacher" or objective.teacher_shape:
             raise UserError("embedding_init 'teacher' and teacher_shape are for the objective 'distill' with a --teacher; leave them out")
         return settings
+    if settings.teacher is None and settings.dry_run and objective.teacher_shape:
+        return settings  # its sizes alone matter
     if settings.teacher is None:
         raise UserError("the objective 'distill' learns from another encoder; give --teacher ENCODER, with the data's vocabulary")
     unused = [name for name in ("init", "init_generator") if getattr(settings, name) is not None]

@@ -121,7 +121,7 @@ class ObjectiveSettings(Settings):
     clm_first: float = flag(0.0, minimum=0, below=1, parse=fraction, metavar="25%", advanced=True)
     """Objective 'mlm': fraction of the run that trains the same network as a causal LM first; the masked LM goes on from its weights."""
     teacher_shape: tuple[int, ...] = flag((), minimum=1, toml_only=True)
-    """Layers, width, heads, feed-forward and embedding width of the teacher; --teacher sets them."""
+    """Layers, width, heads, feed-forward and embedding width of the teacher, for a dry run and 'electra inspect'; default: those of --teacher."""
 
 
 @dataclass(frozen=True, kw_only=True)
