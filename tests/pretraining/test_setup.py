@@ -762,7 +762,8 @@ def test_a_student_has_the_loss_of_plain_torch_on_transformers_states(name: str,
             mine, its = (model(**padded(batch), output_hidden_states=True).hidden_states for model in (student, teacher))
             at = batch.rows, batch.positions
             guesses = [F.linear(state[at], maps[f"maps.{i}.weight"], maps[f"maps.{i}.bias"]) for i, state in enumerate(mine)]
-            losses = [F.mse_loss(guess, its[layer][at], reduction="sum") / its[layer].shape[-1] for guess, layer in zip(guesses, layers, strict=True)]
+            goals = [its[layer][at] for layer in layers]
+            losses = [((guess - goal).norm(dim=-1) / goal.norm(dim=-1)).square().sum() for guess, goal in zip(guesses, goals, strict=True)]
             total += sum(map(float, losses)) / len(losses)
             cosine += F.cosine_similarity(guesses[-1], its[-1][at]).sum().item()
             count += batch.num_tokens
