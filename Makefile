@@ -32,7 +32,7 @@ install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does
 	@echo '  $(BIN)/electra detect "the chef ate the meal"'
 	@echo "'make help' lists the other targets."
 
-demo: $(RUN_READY)  ## raw text -> language model -> classifier -> report, on this machine, in minutes
+demo: $(RUN_READY)  ## raw text -> language model -> what pre-training is worth -> report, on this machine, in minutes
 	$(BIN)/electra demo $(ARGS)
 
 model: $(DEV_READY)  ## the bundled models again from a public encoder: about six hours on two cores, resumable

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from electra.contracts import Example
-from electra.recipes.demo.run import REVIEWS
+from electra.recipes.demo.corpus import REVIEWS
 from electra.tasks.registry import find_task
 
 LARGEST_SHARE = 0.35

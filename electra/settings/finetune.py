@@ -217,17 +217,20 @@ class AblateSettings(ComputeSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(Settings):
-    """From raw text to a fine-tuned model and a report, in minutes, offline.
+    """From raw text to a pre-trained model, what pre-training is worth with few labelled texts, and a report; in minutes, offline.
 
     Examples:
       electra demo
       electra demo --output my-demo --minutes 20
+      electra demo --output minilm --encoder sentence-transformers/all-MiniLM-L6-v2
     """
 
     output: Path = Path("demo")
     """Output folder."""
+    encoder: str = "shipped:mini"
+    """Checkpoint (folder, run or hub name) to fine-tune next to the model pre-trained here."""
     data: Path | None = None
-    """GLUE's SST-2 folder for the sentiment part; default: the hub's if reachable, else the bundled reviews."""
+    """GLUE's SST-2 folder, for the comparison on film reviews; default: $ELECTRA_DATA/glue/SST-2, else the hub's, else none."""
     minutes: float = flag(4.0, above=0)
     """Minutes of pre-training."""
     resume: bool = True

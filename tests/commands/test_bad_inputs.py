@@ -323,6 +323,8 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
     ],
     "demo": [
         ("missing", "--output {out} --data {none}", "not found"),
+        ("no such encoder", "--output {out} --encoder {none}", "not found"),
+        ("an artifact as encoder", "--output {out} --encoder shipped:sentiment", "checkpoint"),
         ("no place to write", "--output {blocked}", "cannot write"),
         ("number", "--output {out} --minutes soon", "soon"),
     ],

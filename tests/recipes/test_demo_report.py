@@ -41,38 +41,50 @@ def test_the_page_is_self_contained_and_shows_the_results() -> None:
     reader.feed(page)
     assert reader.open == [] and [each for each in reader.fetched if not each.startswith("#")] == []
     assert not {"script", "link", "img", "iframe"} & reader.names and "@import" not in page and not re.search(r"url\((?!#)", page)
-    for shown in ("12.3 MB", "0.612", "68.4%", "70.6", "60.0", "5 min 00 s", "2,262", "reviews", "&lt;script&gt;", "One &amp; &lt;two&gt;."):
+    for shown in ("12.3 MB", "0.612", "68.4%", "70.6%", "60.0%", "76.5%", "78.9%", "2,262", "21 more", "&lt;script&gt;", "One &amp; &lt;two&gt;."):
         assert shown in page, shown
     text = " ".join(page.split())
     for shown in (
-        "cat \N{RIGHTWARDS ARROW} &lt;b&gt;",
+        'a <del>cat</del> <b class="two">&lt;b&gt;</b>',
         "0.20 became 0.90",
         "in 1 of 1 the replacement",
+        "<code>shipped:detector</code>, trained longer and on general English, in 1.",
         "was correct at 1.",
         "8.0 times as fast",
         "7.1 to 9.2",
         "1.3 MB",
-        "equals TF-IDF within the standard error;",
+        "16.8 points above TF-IDF</b> (95% interval of the difference: 12.0 to 21.3)",
+        "does not win yet",
+        "It has read 3.0 million tokens. ELECTRA-Small read 16 billion, BERT read 131 billion: 5,461 times as many",
+        "from their frequencies alone has a loss of 6.25, and the generator is at 5.10",
+        "TF-IDF is 17 points worse",
         "The loss goes from 7.95 to 6.00; a uniform guess would be 8.3.",
         "loss goes from 7.80 to 6.00 on held-out text",
     ):
         assert shown in text, shown
-    # Curves of two phases, the replaced words, the scores, size and latency; a figure has a caption.
-    assert page.count("<svg") == 4 + 1 + 1 + 2 and page.count("<figcaption>") == page.count("<figure>") == 4 + 3 + 1 + 1
+    # Curves of two phases, the accuracies, size and latency; a figure has a caption.
+    assert page.count("<svg") == 4 + 1 + 2 and page.count("<figcaption>") == page.count("<figure>") == 4 + 2 + 1 + 1
 
 
 def test_what_was_not_done_is_not_shown() -> None:
-    """An artifact that could not be built says why; a first phase that was not run has no curve; electra's model has a row where there is one."""
-    found = {"about": ABOUT, **FOUND, "build": {"seconds": 0.1, "left_out": "needs <onnx>"}}
+    """An artifact that could not be built says why, as do film reviews; a first phase that was not run has no curve."""
+    found = {"about": ABOUT, **FOUND, "build": {"seconds": 0.1, "left_out": "needs <onnx>"}, "films": {"seconds": 0.1, "left_out": "no <hub>"}}
     page = report.render(found, LINES)
-    assert "Left out: needs &lt;onnx&gt;" in page and page.count("<svg") == 3 + 1 + 1 and "own model" not in page
-    found["sentiment"] = {**FOUND["sentiment"], "shipped": 0.81, "classifier": 0.79, "answers": "sentiment-shipped"}
+    assert "Left out: needs &lt;onnx&gt;" in page and "was left out: no &lt;hub&gt;" in page and page.count("<svg") == 3 + 1
+    assert "demo/fine-tuned/encoder-reviews-2262-1" in page
+    found["detect"] = {**FOUND["detect"], "bundled": []}
+    found["sentiment"] = {key: value for key, value in FOUND["sentiment"].items() if key != "classifier"}
     page = report.render(found, LINES)
-    assert "own model, fine-tuned" in page and ">81.0<" in page and "demo/sentiment-shipped/best" in page
-    assert "81.0%" in page and "the model that comes with electra" in page
-    assert "own classifier, as it is" in page and ">79.0<" in page and "shipped:sentiment" in page
+    assert "shipped:detector" not in page and "shipped:sentiment" not in page
     without_build = {name: step for name, step in found.items() if name != "build"}
     assert "Deployment" not in report.render(without_build, LINES)
+
+
+def test_the_last_line_says_what_was_learned() -> None:
+    scores = FOUND["sentiment"]
+    figures = "TF-IDF 52%, the model pre-trained here 52%, random weights 50%"
+    assert report.learned(scores) == f"with 64 labelled reviews: bundled encoder 68%, {figures}"
+    assert report.learned({**scores, "encoder": "runs/public"}) == f"with 64 labelled reviews: public 68%, {figures}"
 
 
 @pytest.mark.parametrize(("text", "word", "other"), run.PAIRS)
@@ -105,4 +117,4 @@ def test_pictures_are_well_formed_and_take_the_colours_of_the_page() -> None:
 def test_curves_leave_out_what_is_not_a_number() -> None:
     lines = [{"kind": "train", "step": step, "loss": value} for step, value in ((1, 2.0), (2, math.nan), (3, 1.0))]
     assert report.curves(lines, "loss") == [("training", [(1, 2.0), (3, 1.0)])]
-    assert report.curves([{"kind": "train", "step": 1}], "loss") == [] and report.pretraining_charts([]) == {}
+    assert report.curves([{"kind": "train", "step": 1}], "loss") == [] and report.pretraining_charts([], 6.0) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -11,14 +12,17 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from demo_results import FOUND, LINES
 
-from electra.bundled import located
+from electra.contracts import Example
 from electra.errors import UserError
-from electra.recipes.demo import corpus, run
+from electra.recipes.demo import corpus, report, run
 from electra.settings import DemoSettings
+from electra.tasks.baselines import tfidf_right
+from electra.tasks.registry import find_task
 
 DOCSTRING = '''
 """Tools for reading a list of numbers from a file.
@@ -40,6 +44,15 @@ one    two
 =====  =====
 
 Use :func:`~tools.write_numbers` to put the numbers back into the same file.
+Use :ref:`the other tools <tools>` to put the numbers back into the file of the list.
+Set the option max_length so that it is as long as the list
+The numbers can be given one to a line, but they have no full stop
+
+Args:
+    path (str, *optional*, defaults to "numbers"):
+        The file that the numbers are to be read from.
+    limit (int): The number of values that are to be read at most.
+:returns: The list of all the numbers that are in the file.
 Copyright 2020 by the author of this file and all rights reserved by them.
 """
 raise RuntimeError("this file must never be imported")
@@ -56,7 +69,10 @@ def test_docstrings_become_sentences_without_code_or_markup(tmp_path: Path) -> N
         "The first line of the file holds the number of values, and the others hold the values themselves, one to a line.",
         "It raises an error if the file is empty.",
         "Example of how it is used in the tests.",
-        "Use tools.write_numbers to put the numbers back into the same file.",
+        "Use the other tools to put the numbers back into the file of the list.",
+        "The file that the numbers are to be read from.",
+        "The number of values that are to be read at most.",
+        "The list of all the numbers that are in the file.",
         "Return the sum of all the values that are in the list.",
     ]
 
@@ -71,7 +87,7 @@ def _tree(root: Path, count: int = 60) -> Path:
     for number in range(count):
         package = root / f"package{number % 7}"
         package.mkdir(parents=True, exist_ok=True)
-        name = "".join(chr(97 + int(digit)) for digit in str(number))
+        name = "t" + "".join(chr(97 + int(digit)) for digit in str(number))
         text = f"This is the {name} tool of the package.\n\nIt is used for the {name} part of all the work that we do."
         (package / f"{name}.py").write_text(f'"""{text}\n\nThis sentence is in every one of the files here.\n"""\n')
     (root / "package0" / "broken.py").write_text('"""This is the text of a file that cannot be parsed.""" ) (')
@@ -110,14 +126,18 @@ def test_this_python_has_text(tmp_path: Path) -> None:
 # ---- labelled sentences ----
 
 
-def test_given_data_is_taken(tmp_path: Path) -> None:
-    assert run.choose(tmp_path, tmp_path / "x")[0] == tmp_path
+def test_given_data_is_taken_then_that_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "glue" / "SST-2").mkdir(parents=True)
+    monkeypatch.setenv("ELECTRA_DATA", str(tmp_path))
+    assert corpus.films(tmp_path, tmp_path / "x") == (tmp_path, str(tmp_path))
+    assert corpus.films(None, tmp_path / "x")[0] == tmp_path / "glue" / "SST-2"
 
 
 @pytest.mark.parametrize("failure", ["offline", "refused", "silent", "missing"])
-def test_without_the_hub_the_reviews_are_taken_quickly(failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_without_the_hub_film_reviews_are_left_out_quickly(failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(run, "ANSWER_SECONDS", 0.3)
+    monkeypatch.delenv("ELECTRA_DATA", raising=False)
+    monkeypatch.setattr(corpus, "ANSWER_SECONDS", 0.3)
 
     def ask() -> None:
         if failure == "refused":
@@ -128,23 +148,30 @@ def test_without_the_hub_the_reviews_are_taken_quickly(failure: str, tmp_path: P
 
     if failure == "offline":
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(run, "_ask", ask)
+    monkeypatch.setattr(corpus, "_ask", ask)
     start = time.monotonic()
-    folder, source = run.choose(None, tmp_path / "sst2")
+    folder, reason = corpus.films(None, tmp_path / "sst2")
     assert time.monotonic() - start < 3
-    assert folder == run.REVIEWS and "written for this project" in source and not (tmp_path / "sst2").exists()
-    assert "cannot be reached" in capsys.readouterr().err
+    assert folder is None and "cannot be reached" in reason and not (tmp_path / "sst2").exists()
 
 
 def test_the_hubs_sst2_is_written_in_glues_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from electra.tasks.registry import find_task
-
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(run, "_ask", lambda: None)
-    monkeypatch.setattr(run, "_read", lambda: {"train": [("a fine\tfilm ", 1), ("dull", 0)], "dev": [("so so", 0)]})
-    folder, source = run.choose(None, tmp_path / "sst2")
+    monkeypatch.delenv("ELECTRA_DATA", raising=False)
+    monkeypatch.setattr(corpus, "_ask", lambda: None)
+    monkeypatch.setattr(corpus, "_read", lambda: {"train": [("a fine\tfilm ", 1), ("dull", 0)], "dev": [("so so", 0)]})
+    folder, source = corpus.films(None, tmp_path / "sst2")
     assert folder == tmp_path / "sst2" and "hub" in source
     assert [(e.text, e.label) for e in find_task("sst2").read(folder, "train")] == [("a fine film", "1"), ("dull", "0")]
+
+
+def test_samples_are_balanced_and_nested() -> None:
+    examples = [Example(id=str(i), text=str(i), label="1" if i % 3 else "0") for i in range(90)]
+    small, large = corpus.sample(examples, 16, 1), corpus.sample(examples, 31, 1)
+    assert large[:16] == small and len({example.id for example in large}) == 31
+    assert [sum(example.label == "1" for example in found) for found in (small, large)] == [8, 15]
+    assert corpus.sample(examples, 16, 2) != small
+    assert sorted(example.id for example in corpus.sample(examples, 90, 1)) == sorted(example.id for example in examples)
 
 
 # ---- steps ----
@@ -180,7 +207,7 @@ def test_a_second_call_skips_what_is_done_and_prints_the_report_last(tmp_path: P
     assert "same command continues" in capsys.readouterr().err
     ran = _stub(monkeypatch, fail_at=None)
     assert run.run(settings) == 0 and ran == names[names.index("detect") :]
-    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "demo" / "report.html")
+    assert capsys.readouterr().out.splitlines()[-2:] == [str(tmp_path / "demo" / "report.html"), report.learned(FOUND["sentiment"])]
     assert (tmp_path / "demo" / "report.html").exists()
     with pytest.raises(UserError, match=r"began with minutes = 4\.0, now it is 9\.0"):
         run.run(DemoSettings(output=tmp_path / "demo", minutes=9.0))
@@ -204,33 +231,81 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         run.run(DemoSettings(output=tmp_path / "new", data=tmp_path / "SST-3"))
 
 
-def test_the_bundled_model_is_fine_tuned_too_and_then_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
+def test_a_demo_of_another_version_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "about.json").write_text(json.dumps({"version": "0.1.0", "asked": {"minutes": 4.0, "data": None}}))
+    with pytest.raises(UserError, match="holds a demo of another version of electra"):
+        run.run(DemoSettings(output=tmp_path))
+
+
+def test_an_encoder_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(UserError, match="nowhere"):
+        run.run(DemoSettings(output=tmp_path / "demo", encoder=str(tmp_path / "nowhere")))
+    assert not (tmp_path / "demo").exists()
+
+
+def test_networks_are_compared_on_the_same_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three samples of few texts and one of all, for each network; weights are kept of the encoder on all; what is there is not repeated."""
+    started: list[tuple[str, str, str]] = []
+    train = [Example(id=str(i), text=f"{'good' if i % 2 else 'bad'} thing {i}", label=str(i % 2)) for i in range(40)]
+    dev = train[:10]
 
     def finetune(place: run.Workspace, command: str, *argv: object, quiet: bool = False) -> str:
         words = [str(word) for word in argv]
-        if command == "evaluate":
-            return as_typed(place, command, *argv, quiet=True)
-        started.append(words[words.index("--model") + 1])
-        output = Path(words[words.index("--output") + 1])
-        output.mkdir()
-        (output / "scores.json").write_text(json.dumps({"scores": {"accuracy": {"mean": 0.5 + 0.1 * len(started)}}}))
+        start, data, output = (words[words.index(flag) + 1] for flag in ("--model", "--data", "--output"))
+        started.append((start, Path(data).name, words[words.index("--epochs") + 1]))
+        held = find_task("sst2").read(Path(data), "dev")
+        assert [(e.text, e.label) for e in held] == [(e.text, e.label) for e in dev]
+        (Path(output) / "best").mkdir(parents=True)
+        (Path(output) / "scores.json").write_text("{}")
+        right = 9 if start == "an-encoder" else 5
+        rows = [{"id": e.id, "label": e.label, "prediction": e.label if i < right else "x"} for i, e in enumerate(held)]
+        (Path(output) / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return ""
 
-    as_typed = run.Workspace.electra
     monkeypatch.setattr(run.Workspace, "electra", finetune)
-    monkeypatch.setattr(run, "choose", lambda data, folder: (run.REVIEWS, "reviews"))
-    final = str(tmp_path / "pretrained" / "final")
-    found = run.sentiment(run.Workspace(DemoSettings(output=tmp_path), {}))
-    assert started == [final, f"random:{final}", "shipped:mini"] and located(started[-1]).is_dir()
-    assert found["answers"] == "sentiment-shipped" and (tmp_path / found["answers"]).is_dir() and found["shipped"] == pytest.approx(0.8)
-    # The package's classifier is really run, and is better than one answer for all.
-    assert found["classifier"] > found["majority"] + 0.1
+    place = run.Workspace(DemoSettings(output=tmp_path, encoder="an-encoder"), {})
+    found = run.compare_networks(place, "reviews", train, dev, [16, 40])
+    names = [f"reviews-16-{seed}" for seed in (1, 2, 3)] + ["reviews-40-1"]
+    own = str(tmp_path / "pretrained" / "final")
+    assert started == [
+        row
+        for name, epochs in zip(names, (20, 20, 20, 4), strict=True)
+        for row in (("an-encoder", name, f"{epochs}"), ("random:an-encoder", name, f"{epochs}"), (own, name, f"{2 * epochs}"))
+    ]
+    assert [path.parent.name for path in tmp_path.glob("fine-tuned/*/best")] == ["encoder-reviews-40-1"]
+    means = {(row["network"], row["size"]): row["mean"] for row in found["rows"]}
+    assert means["encoder", 16] == means["encoder", 40] == 0.9 and means["random", 16] == 0.5
+    # A gap is paired, its interval that of the difference of each test text.
+    tfidf = tfidf_right(corpus.sample(train, 40, 1), dev)
+    assert means["tfidf", 40] == tfidf.mean() and found["gaps"][1]["mean"] == pytest.approx(0.9 - tfidf.mean())
+    assert all(row["low"] <= row["mean"] <= row["high"] for row in found["rows"])
+    started.clear()
+    assert run.compare_networks(place, "reviews", train, dev, [16, 40]) == found and started == []
+
+
+def test_the_interval_of_an_accuracy_is_that_of_its_spread() -> None:
+    """The bootstrap's interval is close to the normal one of a share."""
+    right = np.array([True] * 240 + [False] * 60)
+    found, half = run.accuracy(right.astype(float)), 1.96 * math.sqrt(0.8 * 0.2 / 300)
+    assert found["mean"] == 0.8 and found["low"] == pytest.approx(0.8 - half, abs=0.01) and found["high"] == pytest.approx(0.8 + half, abs=0.01)
+
+
+def test_the_loss_of_frequencies_is_the_cross_entropy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Opened:
+        train = type("S", (), {"ids": np.array([0, 0, 0, 1], dtype=np.uint16)})
+        held_out = type("S", (), {"ids": np.array([0, 1, 2], dtype=np.uint16)})
+
+    monkeypatch.setattr(run, "open_shards", lambda path: Opened)
+    # Counts plus one: 4, 2 and 1 of 7.
+    assert run.frequency_loss(tmp_path) == pytest.approx(-(math.log(4 / 7) + math.log(2 / 7) + math.log(1 / 7)) / 3)
 
 
 def test_without_its_runtime_the_classifier_has_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert run.bundled_classifier(run.Workspace(DemoSettings(output=tmp_path), {}), run.REVIEWS) == {}
+    assert run.bundled_classifier(run.Workspace(DemoSettings(output=tmp_path), {})) == {}
     assert "left out: shipped:sentiment: this needs the package 'onnxruntime'" in capsys.readouterr().err
 
 
@@ -265,5 +340,5 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     roots = tuple(library / name for name in ("email", "asyncio", "unittest", "logging", "concurrent", "importlib", "multiprocessing", "http"))
     monkeypatch.setattr(corpus, "installation", lambda: (Path(run.__file__).parents[2], *roots))
     assert run.run(DemoSettings(output=tmp_path / "demo", minutes=0.1)) == 0
-    page = Path(capsys.readouterr().out.splitlines()[-1]).read_text()
-    assert "written for this project" in page and page.count("<svg") == 4 + 1 + 1 + 2
+    page = Path(capsys.readouterr().out.splitlines()[-2]).read_text()
+    assert "written for this project" in page and page.count("<svg") == 4 + 1 + 2

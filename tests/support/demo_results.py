@@ -22,10 +22,11 @@ FOUND: dict[str, dict[str, Any]] = {
     "vocab": {"seconds": 5.0, "size": 4096, "examples": [("a film", ["a", "film"])], "commands": ['electra vocab "a b.txt"']},
     "prepare": {"seconds": 4.0, "train_tokens": 3000000, "held_out_tokens": 30000},
     "pretrain": {"seconds": 200.0, "steps": 2000, "tokens": 3000000, "train_seconds": 190.0, "shape": "2 layers"},
-    "evaluate": {"seconds": 8.0, "metrics": {"disc_auc": 0.612, "masked_lm_loss": 5.1, "disc_loss": 0.4}},
+    "evaluate": {"seconds": 8.0, "metrics": {"disc_auc": 0.612, "masked_lm_loss": 5.1, "disc_loss": 0.4}, "frequency_loss": 6.25},
     "detect": {
         "seconds": 3.0,
         "pairs": [{"original": BEFORE, "changed": DETECTION, "word": "<b>"}],
+        "bundled": [{"original": BEFORE, "changed": DETECTION, "word": "<b>"}],
         "corruption": {
             "masked": "a [MASK]",
             "replacements": [REPLACEMENT],
@@ -33,8 +34,21 @@ FOUND: dict[str, dict[str, Any]] = {
         },
     },
     "sentiment": {
-        "seconds": 60.0, "pretrained": 0.684, "random": 0.6, "tfidf": 0.7056, "majority": 0.5, "num_train": 2262, "num_dev": 316, "epochs": 8.0,
-        "source": "reviews", "data": "x",
+        "seconds": 60.0, "encoder": "shipped:mini", "classifier": 0.789, "majority": 0.5, "num_train": 2262, "num_dev": 316,
+        "rows": [
+            {"network": network, "size": size, "mean": mean, "low": mean - 0.05, "high": mean + 0.05, "each": [mean] * (3 if size == 64 else 1)}
+            for network, means in {"encoder": (0.684, 0.829), "tfidf": (0.516, 0.706), "pretrained": (0.52, 0.6), "random": (0.503, 0.61)}.items()
+            for size, mean in zip((64, 2262), means, strict=True)
+        ],
+        "gaps": [{"size": 64, "mean": 0.168, "low": 0.12, "high": 0.213}, {"size": 2262, "mean": 0.123, "low": 0.08, "high": 0.17}],
+        "commands": [f"electra finetune {i}" for i in range(24)],
+    },
+    "films": {
+        "seconds": 20.0, "source": "glue/SST-2", "majority": 0.5, "num_train": 67349, "num_dev": 872, "gaps": [],
+        "rows": [
+            {"network": network, "size": 256, "mean": mean, "low": mean - 0.03, "high": mean + 0.03, "each": [mean]}
+            for network, mean in (("encoder", 0.765), ("tfidf", 0.589), ("pretrained", 0.523), ("random", 0.511))
+        ],
     },
     "predict": {"seconds": 2.0, "answers": [{"text": "<script>alert(1)</script>", "label": "1", "probability": 0.7, "expected": "0"}]},
     "build": {

@@ -1,9 +1,10 @@
-"""Python installation -> a plain-text corpus of English, the demo's pre-training text.
+"""Python installation -> a plain-text corpus of English, the demo's pre-training text; and the labelled sentences of its second half.
 
 Every machine that runs this has megabytes of English prose on its disk: the docstrings and manuals of the standard library and of the
 installed packages. Docstrings are taken from the syntax tree; nothing is imported or executed. A source file makes one document, a sentence
-one line; a blank line separates documents. Code, doctests, tables, directives, parameter signatures and licences are dropped; a sentence
-that was seen before is dropped too. The order depends on the files alone, so the same installation gives the same bytes.
+one line; a blank line separates documents. Doctests, tables, directives, lists of parameters and licences are dropped, as is every line that
+is not a whole sentence, names something in code (`max_length`, `os.path`, `ValueError`) or was seen before, numbers and quoted words aside.
+The order depends on the files alone, so the same installation gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ from __future__ import annotations
 import ast
 import gc
 import inspect
+import itertools
 import multiprocessing
 import os
+import random
 import re
+import signal
 import sysconfig
+import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+from electra.contracts import Example
 from electra.storage import atomic
+
+T = TypeVar("T")
 
 SIZE_LIMIT_BYTES = 16_000_000
 _SKIPPED_FOLDERS = frozenset(
@@ -41,12 +50,18 @@ _FUNCTION_WORDS = frozenset(
 _QUOTED = re.compile(r'"""(?s:.*?)"""')
 _LEAST_QUOTED = 0.15
 """Parsing is the cost: a source file with a smaller fraction of text between triple quotes is not worth it."""
+_MANUAL = "topics.py"
+"""The language reference, which every Python carries for `help()`, in strings of one line each."""
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
 _DIRECTIVE = re.compile(r"^\s*(\.\. |:[a-z]+:\s*$|@\w|#!|\|)")
 _TABLE = re.compile(r"^\s*([=+\-~^*#_.|]{3,}|[|+].*[|+]\s*$)|(=|-){4,}\s+(=|-){3,}")
-_SIGNATURE = re.compile(r"^\s*([\w*`.\\]+(, ?[\w*`.\\]+)*\s+:(\s|$)|\w+( \w+)?:$|[\w.]+\([^)]*\)( *->.*)?:?$)")
-_ITEM = re.compile(r"([-*•+]|\d{1,2}[.)]|:\w+|#+|[\w*`.]{1,40}( \([^)]*\))?:)\s")
-_CODE = re.compile(r"[{}<>=\\|]|\w\(|\)\.|::|->|__|\w\.\w+\.\w|;\s*$|\[\d*:")
+_SIGNATURE = re.compile(r"^\s*([\w*`.\\]+(, ?[\w*`.\\]+)*\s+:(\s|$)|\w+( \w+)?:$|[\w.*`]+ ?\([^()]*(\([^()]*\)[^()]*)*\)( *->.*)?:?$)")
+_ITEM = re.compile(r"([-*•+]|\d{1,2}[.)]|:\w[^:]*:|#+|[\w*`.]{1,40}( \([^)]*\))?:)(\s|$)")
+_CODE = re.compile(
+    r"[{}<>=\\|\[\]^~@$*#]|_|\w\.[A-Za-z]\w|\w\(|::|--|[a-z][A-Z]|[A-Za-z]\d|;\s*$| :\w|\w \([^)]*\):|(?<!\.\w)\. [a-z]| [.,;]"
+    r"|(?<![\w'’.-])[b-hj-zB-HJ-Z](?![\w'’.-])"
+)
+_WHOLE = re.compile(r"[.!?][\"')]*$")
 _LEGAL = re.compile(r"licensed under|all rights reserved|warrant(y|ies)|copyright|redistribut|permission is hereby|apache license", re.I)
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]?\s+(?=[A-Z\"'(])")
 _INLINE = (
@@ -73,7 +88,7 @@ class Collected:
     num_documents: int
     num_sentences: int
     num_duplicates: int
-    """Sentences dropped because they had been seen before (digits and case ignored)."""
+    """Sentences dropped because they had been seen before (case, numbers and quoted words ignored)."""
     size_bytes: int
 
 
@@ -144,14 +159,20 @@ def _parsed(files: list[Path], workers: int) -> Iterator[list[str]]:
     # 'spawn' would import torch's parents again on some platforms; the workers touch files only, so 'fork' is safe where it exists.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     # Syntax trees are large and free of cycles: the collector would only walk them in vain.
-    with multiprocessing.get_context(method).Pool(workers, initializer=gc.disable) as pool:
+    with multiprocessing.get_context(method).Pool(workers, initializer=_start_worker) as pool:
         yield from pool.imap(sentences_of, files, chunksize=24)
+
+
+def _start_worker() -> None:
+    gc.disable()
+    # A forked process has the command's handler, which raises an exception: where it is swallowed, the pool would wait for the process forever.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _unseen(sentences: list[str], seen: set[int]) -> list[str]:
     fresh = []
     for sentence in sentences:
-        key = hash_text(re.sub(r"\d+", "0", sentence.lower()))
+        key = hash_text(re.sub(r"\d+|'[^']*'|\"[^\"]*\"", "0", sentence.lower()))
         if key not in seen:
             seen.add(key)
             fresh.append(sentence)
@@ -174,7 +195,7 @@ def sentences_of(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return []
     if path.suffix == ".py":
-        if sum(map(len, _QUOTED.findall(text))) < _LEAST_QUOTED * len(text):
+        if path.name != _MANUAL and sum(map(len, _QUOTED.findall(text))) < _LEAST_QUOTED * len(text):
             return []
         try:
             with warnings.catch_warnings():
@@ -241,10 +262,103 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def is_english(sentence: str) -> bool:
-    """Whether it reads like a sentence: mostly letters, enough function words, no code, no licence."""
-    if not 25 <= len(sentence) <= 600 or not sentence[0].isupper() or len(_CODE.findall(sentence)) > 1 or _LEGAL.search(sentence):
+    """Whether it reads like a whole sentence: mostly letters, enough function words, a full stop, no code, no licence."""
+    if not 25 <= len(sentence) <= 600 or not sentence[0].isupper() or not _WHOLE.search(sentence):
+        return False
+    if _CODE.search(sentence) or _LEGAL.search(sentence) or sentence.count("(") != sentence.count(")"):
         return False
     words = _WORD.findall(sentence)
     if len(words) < 5 or sum(c.isalpha() or c.isspace() for c in sentence) < 0.88 * len(sentence):
         return False
     return sum(word.lower() in _FUNCTION_WORDS for word in words) >= 0.22 * len(words)
+
+
+# ---- labelled sentences ----
+
+REVIEWS = Path(__file__).parent / "reviews"
+"""Short reviews written for this project, in SST-2's layout."""
+HUB_NAME = "stanfordnlp/sst2"
+ANSWER_SECONDS = 5.0
+"""Time the hub has to answer at all."""
+DOWNLOAD_SECONDS = 60.0
+
+
+def films(data: Path | None, folder: Path) -> tuple[Path | None, str]:
+    """SST-2 and where it is from: `data`, else $ELECTRA_DATA/glue/SST-2, else the hub's, written to `folder`; without any None, and why."""
+    if data is not None:
+        return data, str(data)
+    here = Path(os.environ.get("ELECTRA_DATA", "")) / "glue" / "SST-2"
+    if os.environ.get("ELECTRA_DATA") and here.is_dir():
+        return here, str(here)
+    if (folder / "train.tsv").exists() or (reason := _download(folder)) is None:
+        return folder, f"the Hugging Face hub, {HUB_NAME}"
+    return None, f"SST-2 is not at hand, and the hub cannot be reached ({reason})"
+
+
+def _download(folder: Path) -> str | None:
+    """SST-2 in GLUE's layout into `folder` -> None, or why not, within seconds."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE is set"
+    try:
+        within(ANSWER_SECONDS, _ask)
+        splits = within(DOWNLOAD_SECONDS, _read)
+    except ModuleNotFoundError as error:
+        return f"the package '{error.name}' is not installed"
+    except Exception as error:
+        # Whatever is wrong with the network is a reason to use other data, not a failure of the demo.
+        return type(error).__name__
+    write_labelled(folder, splits)
+    return None
+
+
+def write_labelled(folder: Path, splits: Mapping[str, Iterable[tuple[str, object]]]) -> None:
+    """Split -> texts and labels, as SPLIT.tsv in SST-2's layout."""
+    with atomic.atomic_folder(folder) as temporary:
+        for name, rows in splits.items():
+            lines = "".join(f"{' '.join(text.split())}\t{label}\n" for text, label in rows)
+            (temporary / f"{name}.tsv").write_text("sentence\tlabel\n" + lines, encoding="utf-8")
+
+
+def sample(examples: Sequence[Example], size: int, seed: int) -> list[Example]:
+    """`size` examples, as many of each label; of one seed a smaller sample is part of a larger one."""
+    order = random.Random(seed).sample(examples, len(examples))
+    by_label = [[example for example in order if example.label == label] for label in sorted({str(example.label) for example in order})]
+    return [example for row in itertools.zip_longest(*by_label) for example in row if example is not None][:size]
+
+
+def _ask() -> object:
+    import huggingface_hub
+
+    return huggingface_hub.HfApi().dataset_info(HUB_NAME, timeout=ANSWER_SECONDS)
+
+
+def _read() -> dict[str, list[tuple[str, int]]]:
+    import datasets
+
+    loaded: Any = datasets.load_dataset(HUB_NAME)
+    return {ours: [(row["sentence"], row["label"]) for row in loaded[theirs]] for ours, theirs in (("train", "train"), ("dev", "validation"))}
+
+
+def within(seconds: float, function: Callable[[], T]) -> T:
+    """`function()`, abandoned after `seconds` (its thread keeps running: a name server that does not answer cannot be interrupted).
+
+    Raises:
+        TimeoutError: it was not done by then. Its own exceptions are raised too.
+    """
+    box: list[T] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            box.append(function())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not box:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return box[0]

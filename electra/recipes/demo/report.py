@@ -24,14 +24,12 @@ Lines = Sequence[Mapping[str, Any]]
 Curve = tuple[str, list[tuple[float, float]]]
 """A name and its (step, value) pairs."""
 
-MODELS = {
-    "tfidf": "TF-IDF + logistic regression",
-    "random": "same network, random weights",
-    "pretrained": "pre-trained here, fine-tuned",
-    "shipped": "electra's own model, fine-tuned",
-    "classifier": "electra's own classifier, as it is",
-}
-"""Scores of the sentiment step -> names in the report."""
+NETWORKS = {"encoder": "encoder", "tfidf": "TF-IDF", "pretrained": "pre-trained here", "random": "random weights"}
+"""What is compared -> its short name, in the order of the figure."""
+SHOWN_SIZE = 64
+"""The number of labelled texts of the last line."""
+UPDATES = {"ELECTRA-Small": 1_000_000 * 128 * 128, "BERT": 1_000_000 * 256 * 512}
+"""Model -> tokens it was pre-trained on: updates x examples x tokens (Clark et al. 2020, table 6; Devlin et al. 2019, appendix A.2)."""
 
 
 def render(found: Found, lines: Lines) -> str:
@@ -53,9 +51,11 @@ def render(found: Found, lines: Lines) -> str:
         "steps": steps,
         "total_seconds": sum(step["seconds"] for step in steps.values()),
         "longest_seconds": max(step["seconds"] for step in steps.values()),
-        "charts": pretraining_charts(lines),
+        "charts": pretraining_charts(lines, found["evaluate"]["frequency_loss"]),
+        "published": UPDATES,
         "detection": detection(found["detect"]),
         "sentiment": sentiment(found["sentiment"]),
+        "films": comparison(found["films"]) if "rows" in found.get("films", {}) else None,
         "built": built(found.get("build", {}).get("rows", ())),
     }
     return environment.get_template("report.html").render(context)
@@ -94,12 +94,9 @@ def suspicion(result: Mapping[str, Any], start: int, word: str) -> float:
 
 def detection(result: Mapping[str, Any]) -> dict[str, Any]:
     """The detect step -> all pairs, the one whose replacement is seen most clearly, and the workflow on one sentence."""
-    rows: list[dict[str, Any]] = []
-    for pair in result["pairs"]:
-        start, word, other = replaced_word(pair)
-        before, after = suspicion(pair["original"], start, word), suspicion(pair["changed"], start, other)
-        cells = [heat_map(pair["original"], [(start, start + len(word))]), heat_map(pair["changed"], [(start, start + len(other))])]
-        rows.append({"word": word, "other": other, "before": before, "after": after, "cells": cells})
+    rows = [pair_row(pair) for pair in result["pairs"]]
+    for row, pair in zip(rows, result["bundled"], strict=False):
+        row["bundled"] = pair_row(pair)
     corruption = result["corruption"]
     tokens, replacements = corruption["corrupted"]["tokens"], corruption["replacements"]
     sampled = [tokens[item["index"]] for item in replacements if item.get("index", len(tokens)) < len(tokens)]
@@ -107,11 +104,20 @@ def detection(result: Mapping[str, Any]) -> dict[str, Any]:
         "rows": rows,
         "clearest": max(rows, key=lambda row: row["after"] - row["before"]),
         "num_seen": sum(row["after"] > row["before"] for row in rows),
-        "picture": pairs_picture(rows),
+        "num_bundled_seen": sum(row["bundled"]["after"] > row["bundled"]["before"] for row in rows) if result["bundled"] else None,
         "corruption": corruption,
         "cells": heat_map(corruption["corrupted"], [(token["start"], token["end"]) for token in sampled]),
         "num_correct": sum(item["verdict"] == item["changed"] for item in replacements),
     }
+
+
+def pair_row(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """A sentence before and after a replacement -> the word, its context, and how suspicious the place is before and after."""
+    start, word, other = replaced_word(pair)
+    cells = [heat_map(pair["original"], [(start, start + len(word))]), heat_map(pair["changed"], [(start, start + len(other))])]
+    context = pair["original"]["text"][:start], pair["original"]["text"][start + len(word) :]
+    before, after = suspicion(pair["original"], start, word), suspicion(pair["changed"], start, other)
+    return {"word": word, "other": other, "context": context, "before": before, "after": after, "cells": cells}
 
 
 def heat_map(result: Mapping[str, Any], marked: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -127,10 +133,38 @@ def heat_map(result: Mapping[str, Any], marked: Sequence[tuple[int, int]]) -> li
 
 
 def sentiment(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The sentiment step -> picture, standard error, and the distance to TF-IDF."""
-    rows = [(title, scores[name], name in ("pretrained", "shipped")) for name, title in MODELS.items() if scores.get(name) is not None]
-    error = math.sqrt(0.25 / scores["num_dev"])
-    return {"picture": scores_picture(rows, error, scores["majority"]), "error": error, "gap": scores["pretrained"] - scores["tfidf"]}
+    """The comparison on reviews -> its picture and table, the gap to TF-IDF where it is shown, and whether the model pre-trained here is better."""
+    out = comparison(scores)
+    best = {row["network"]: row for row in scores["rows"] if row["size"] == max(out["sizes"])}
+    return out | {
+        "picture": sizes_picture(scores["rows"], scores["majority"]),
+        "gap": next(gap for gap in scores["gaps"] if gap["size"] == shown_size(scores)),
+        "num_samples": max(len(row["each"]) for row in scores["rows"]),
+        "best": best,
+        "wins": best["pretrained"]["low"] > best["tfidf"]["mean"],
+    }
+
+
+def comparison(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracies of networks and sizes -> the sizes, and a table: a network's name and its row of each size."""
+    sizes = sorted({row["size"] for row in scores["rows"]})
+    found = {(row["network"], row["size"]): row for row in scores["rows"]}
+    return {"sizes": sizes, "table": {name: [found[key, size] for size in sizes] for key, name in NETWORKS.items()}}
+
+
+def shown_size(scores: Mapping[str, Any]) -> int:
+    """The number of labelled texts to speak of."""
+    sizes = sorted({int(row["size"]) for row in scores["rows"]})
+    return SHOWN_SIZE if SHOWN_SIZE in sizes else sizes[0]
+
+
+def learned(scores: Mapping[str, Any]) -> str:
+    """The comparison on reviews -> one line: what each network makes of few labelled reviews."""
+    size = shown_size(scores)
+    means = {row["network"]: row["mean"] for row in scores["rows"] if row["size"] == size}
+    names = NETWORKS | {"encoder": "bundled encoder" if scores["encoder"].startswith("shipped:") else Path(scores["encoder"]).name}
+    names |= {"pretrained": "the model pre-trained here"}
+    return f"with {size} labelled reviews: " + ", ".join(f"{names[key]} {means[key]:.0%}" for key in NETWORKS)
 
 
 def built(rows: Lines) -> dict[str, Any]:
@@ -150,13 +184,17 @@ def built(rows: Lines) -> dict[str, Any]:
     }
 
 
-def pretraining_charts(lines: Lines) -> dict[str, dict[str, Any]]:
-    """Metrics of all phases -> name -> picture, and first and last value of the last curve; without those that were not recorded."""
+def pretraining_charts(lines: Lines, frequency_loss: float) -> dict[str, dict[str, Any]]:
+    """Metrics of all phases -> name -> picture, and first and last value of the last curve; without those that were not recorded.
+
+    `frequency_loss`: of predicting tokens without context, the level that a masked LM has to leave.
+    """
+    frequencies = frequency_loss, "word frequencies alone"
     first_lines = [line for line in lines if line.get("phase") == FIRST_PHASE]
     lines = [line for line in lines if line.get("phase") != FIRST_PHASE]
     wanted = {
-        "mlm": ("encoder as a masked LM: loss", first_lines, "masked_lm_loss", None),
-        "generator": ("generator: loss", lines, "masked_lm_loss", None),
+        "mlm": ("encoder as a masked LM: loss", first_lines, "masked_lm_loss", frequencies),
+        "generator": ("generator: loss", lines, "masked_lm_loss", frequencies),
         "loss": ("discriminator: loss", lines, "disc_loss", None),
         "auc": ("discriminator: AUC", lines, "disc_auc", (0.5, "chance")),
     }
@@ -184,8 +222,8 @@ def curves(lines: Lines, metric: str) -> list[Curve]:
 
 # ---- pictures ----
 
-INK, SOFT, LINE, ONE, TWO = "#010101", "#020202", "#030303", "#040404", "#050505"
-COLOURS = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)", ONE: "var(--one)", TWO: "var(--two)"}
+INK, SOFT, LINE, ONE, TWO, THREE = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+COLOURS = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)", ONE: "var(--one)", TWO: "var(--two)", THREE: "var(--good)"}
 """Placeholders in matplotlib's SVG -> the page's colours, which differ in light and dark."""
 
 
@@ -235,40 +273,35 @@ def curves_picture(title: str, named: Sequence[Curve], level: tuple[float, str] 
     return picture(title, 4.6, 2.6, draw)
 
 
-def scores_picture(rows: Sequence[tuple[str, float, bool]], error: float, majority: float) -> Markup:
-    """(name, accuracy, whether it was pre-trained) -> a dot each, with a standard error to both sides; dashed: the largest class."""
+def sizes_picture(rows: Lines, majority: float) -> Markup:
+    """Accuracy over the number of labelled texts, a line each network: its mean with its interval, and small dots of single samples."""
+    import numpy as np
+
+    sizes = sorted({row["size"] for row in rows})
+    colours = {"encoder": ONE, "tfidf": TWO, "pretrained": THREE, "random": SOFT}
 
     def draw(axes: Axes) -> None:
-        axes.grid(color=LINE, linewidth=0.8, axis="x")
-        axes.axvline(100 * majority, color=SOFT, linestyle=(0, (4, 4)), linewidth=1.0)
-        axes.annotate("largest class", (100 * majority, -0.75), color=SOFT, ha="center", va="bottom")
-        for place, (_, accuracy, ours) in enumerate(rows):
-            colour = TWO if ours else ONE
-            axes.errorbar(100 * accuracy, place, xerr=100 * error, fmt="o", color=colour, markersize=6, linewidth=1.6)
-            axes.annotate(f"{100 * accuracy:.1f}", (100 * accuracy, place - 0.2), color=INK, ha="center", va="bottom")
-        axes.set_yticks(range(len(rows)), [name for name, *_ in rows], color=INK)
-        axes.set_ylim(len(rows) - 0.5, -0.8)
-        axes.xaxis.set_major_formatter("{x:g}%")
-        axes.margins(x=0.08)
+        axes.grid(color=LINE, linewidth=0.8, axis="y")
+        axes.axhline(100 * majority, color=SOFT, linestyle=(0, (4, 4)), linewidth=1.0)
+        axes.annotate("largest class", (1.0, 100 * majority), xycoords=("axes fraction", "data"), color=SOFT, ha="right", va="bottom", fontsize=8)
+        for place, (network, name) in enumerate(NETWORKS.items()):
+            mine = sorted((row for row in rows if row["network"] == network), key=lambda row: row["size"])
+            # Side by side, so that intervals do not cover each other.
+            at = np.array([row["size"] for row in mine]) * 1.07 ** (place - 1.5)
+            mean, low, high = (100 * np.array([row[key] for row in mine]) for key in ("mean", "low", "high"))
+            width = 2.2 if network == "encoder" else 1.4
+            axes.errorbar(at, mean, yerr=(mean - low, high - mean), color=colours[network], marker="o", markersize=5, linewidth=width, label=name)
+            for where, row in zip(at, mine, strict=True):
+                if len(row["each"]) > 1:
+                    axes.plot([where] * len(row["each"]), [100 * one for one in row["each"]], "_", color=colours[network], markersize=7)
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.set_xlabel("labelled reviews", color=SOFT)
+        axes.yaxis.set_major_formatter("{x:g}%")
+        axes.legend(frameon=False, labelcolor=SOFT, fontsize=9, loc="upper left")
 
-    return picture("accuracy of each model", 8.6, 0.46 * len(rows) + 0.6, draw)
-
-
-def pairs_picture(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """Suspicion of a word and of its replacement as two dots on one line."""
-
-    def draw(axes: Axes) -> None:
-        axes.grid(color=LINE, linewidth=0.8, axis="x")
-        for place, row in enumerate(rows):
-            axes.plot([row["before"], row["after"]], [place, place], color=SOFT, linewidth=1.4, zorder=1)
-            axes.plot(row["before"], place, "o", color=ONE, markersize=7)
-            axes.plot(row["after"], place, "o", color=TWO, markersize=7)
-        axes.set_yticks(range(len(rows)), [f"{row['word']} \N{RIGHTWARDS ARROW} {row['other']}" for row in rows], color=INK)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_xlabel("probability of 'replaced'", color=SOFT)
-
-    return picture("suspicion of each word and of its replacement", 8.6, 0.36 * len(rows) + 0.7, draw)
+    return picture("accuracy over labelled reviews", 6.6, 3.7, draw)
 
 
 def bars_picture(title: str, names: Sequence[str], values: Sequence[float], form: str) -> Markup:

@@ -1,4 +1,4 @@
-"""electra demo: raw text -> vocabulary -> tokens -> pre-training -> metrics -> detection -> fine-tuning -> predictions -> artifact -> report.html.
+"""electra demo: raw text -> vocabulary -> tokens -> pre-training -> metrics -> detection; labelled texts -> what pre-training is worth -> artifact.
 
 Every step runs commands of electra as one would type them and writes its result to DEMO/steps/NAME.json; a step with a result is not repeated.
 """
@@ -6,20 +6,22 @@ Every step runs commands of electra as one would type them and writes its result
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+import numpy as np
 
 from electra import __version__, config
 from electra.command_runner import CommandRunner, Step, Stopped, call, stoppable
+from electra.contracts import Example
+from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.exporting.targets import target
@@ -27,101 +29,31 @@ from electra.recipes.demo import corpus, report
 from electra.recipes.demo.report import replaced_word, suspicion
 from electra.settings import DemoSettings
 from electra.storage import atomic
-from electra.tasks.baselines import tfidf_baseline
+from electra.tasks.baselines import tfidf_right
 from electra.tasks.registry import find_task
+from electra.tasks.significance import interval, read_answers, resample
 from electra.terminal import data_size, say
 from electra.train.run_log import run_environment, run_metrics
 
-# ---- labelled sentences ----
-
-REVIEWS = Path(__file__).parent / "reviews"
-HUB_NAME = "stanfordnlp/sst2"
-ANSWER_SECONDS = 5.0
-"""Time the hub has to answer at all."""
-DOWNLOAD_SECONDS = 60.0
-
-T = TypeVar("T")
-
-
-def choose(data: Path | None, folder: Path) -> tuple[Path, str]:
-    """The folder to fine-tune on (SST-2's layout) and its description: `data`, else SST-2 from the hub into `folder`, else the project's reviews."""
-    if data is not None:
-        return data, f"the files in {data}"
-    if (folder / "train.tsv").exists() or (reason := _download(folder)) is None:
-        return folder, f"SST-2 (film reviews) from the Hugging Face hub, {HUB_NAME}"
-    say(f"SST-2 on the hub cannot be reached ({reason}): using the reviews that come with electra")
-    return REVIEWS, f"short reviews written for this project (SST-2 on the hub could not be reached: {reason})"
-
-
-def _download(folder: Path) -> str | None:
-    """SST-2 in GLUE's layout into `folder` -> None, or why not, within seconds."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return "HF_HUB_OFFLINE is set"
-    try:
-        within(ANSWER_SECONDS, _ask)
-        splits = within(DOWNLOAD_SECONDS, _read)
-    except ModuleNotFoundError as error:
-        return f"the package '{error.name}' is not installed"
-    except Exception as error:
-        # Whatever is wrong with the network is a reason to use other data, not a failure of the demo.
-        return type(error).__name__
-    with atomic.atomic_folder(folder) as temporary:
-        for name, rows in splits.items():
-            lines = "".join(f"{' '.join(text.split())}\t{label}\n" for text, label in rows)
-            (temporary / f"{name}.tsv").write_text("sentence\tlabel\n" + lines, encoding="utf-8")
-    return None
-
-
-def _ask() -> object:
-    import huggingface_hub
-
-    return huggingface_hub.HfApi().dataset_info(HUB_NAME, timeout=ANSWER_SECONDS)
-
-
-def _read() -> dict[str, list[tuple[str, int]]]:
-    import datasets
-
-    loaded: Any = datasets.load_dataset(HUB_NAME)
-    return {ours: [(row["sentence"], row["label"]) for row in loaded[theirs]] for ours, theirs in (("train", "train"), ("dev", "validation"))}
-
-
-def within(seconds: float, function: Callable[[], T]) -> T:
-    """`function()`, abandoned after `seconds` (its thread keeps running: a name server that does not answer cannot be interrupted).
-
-    Raises:
-        TimeoutError: it was not done by then. Its own exceptions are raised too.
-    """
-    box: list[T] = []
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            box.append(function())
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failures:
-        raise failures[0]
-    if not box:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return box[0]
-
-
-# ---- the demo ----
-
+FORMAT = 2
+"""Of the files under steps; a demo of another one cannot be continued."""
 VOCABULARY = 4096
 PRESET = "demo"
-EPOCHS = 8.0
-FINE_TUNING = ("--preset", "mini", "--epochs", EPOCHS, "--batch-size", 16, "--max-length", 64)
 SHIPPED = "shipped:mini"
-"""Pre-trained for hours where the demo has minutes: fine-tuned on the demo's few reviews, it is the classifier."""
 CLASSIFIER = "shipped:sentiment"
-"""The same model fine-tuned on the 67,349 phrases of SST-2: the value of more labelled text."""
-MOST_EXAMPLES = 6000
-"""Fine-tuning examples at most: all of SST-2 would take most of an hour."""
+"""A model that was trained on other reviews, and many of them."""
+DETECTOR = "shipped:detector"
+
+SIZES = {16: 20.0, 64: 10.0, 256: 6.0}
+"""Number of labelled texts -> epochs: 40 to 100 updates."""
+ALL_EPOCHS = 4.0
+SAMPLES = 3
+"""Random samples of each size: with so few texts it matters which ones."""
+FILMS_SIZE = 256
+FINE_TUNING = {"encoder": ("public", 1), "random": ("public", 1), "pretrained": ("mini", 2)}
+"""Network -> its fine-tuning preset, and how many times the epochs: the small one learns slowly, and costs little."""
+AT_THE_END = ("--evaluate-every", 1_000_000, "--checkpoint-every", 1_000_000)
+RESAMPLES = 2000
 
 PAIRS = (
     ("Return a list of all the files in the given directory.", "files", "whether"),
@@ -154,8 +86,8 @@ class Workspace:
 
     @property
     def classifier(self) -> Path:
-        """The fine-tuned model that answers."""
-        return self.folder / self.found["sentiment"]["answers"] / "best"
+        """The fine-tuned model that answers: the encoder on all reviews."""
+        return self.folder / "fine-tuned" / f"encoder-reviews-{self.found['sentiment']['num_train']}-1"
 
     def electra(self, *argv: object, quiet: bool = False) -> str:
         """Run a command line -> its output (also printed, unless `quiet`)."""
@@ -180,7 +112,7 @@ def result_file(folder: Path, name: str) -> Path:
 
 
 def run(settings: DemoSettings) -> int:
-    """Run the steps that are not done and write the report, whose path is the last line of the output."""
+    """Run the steps that are not done and write the report; the last lines of the output are its path and what was learned."""
     require("torch", "train")
     require("jinja2", "demo")
     place = open_workspace(settings)
@@ -203,12 +135,8 @@ def run(settings: DemoSettings) -> int:
     except Stopped as stopped:
         say(f"electra demo: stopped; the same command continues: electra demo --output {place.folder}")
         return stopped.code
-    scores = place.found["sentiment"]
-    others = f"electra's own model, fine-tuned {scores['shipped']:.1%}; " if "shipped" in scores else ""
-    others += f"electra's own classifier as it comes {scores['classifier']:.1%}; " if "classifier" in scores else ""
-    others += f"TF-IDF {scores['tfidf']:.1%}"
-    print(f"sentiment: pre-trained here {scores['pretrained']:.1%} of {scores['num_dev']} held-out texts correct; {others}")
     print(page)
+    print(report.learned(place.found["sentiment"]))
     return 0
 
 
@@ -216,30 +144,36 @@ def open_workspace(settings: DemoSettings) -> Workspace:
     """The folder, with the results of an earlier demo with the same settings.
 
     Raises:
-        UserError: it contains something else, or a demo with other settings.
+        UserError: it contains something else, or a demo of an earlier version or with other settings.
     """
-    about, wanted = result_file(settings.output, "about"), {"minutes": settings.minutes, "data": settings.data and str(settings.data)}
+    about = result_file(settings.output, "about")
+    wanted = {"minutes": settings.minutes, "data": settings.data and str(settings.data), "encoder": settings.encoder}
     if settings.data is not None:
         atomic.existing_path(settings.data, "SST-2 folder")
         for split in ("dev", "train"):
             find_task("sst2").read(settings.data, split)  # what is wrong with it shows before minutes of work
+    from electra.model.huggingface import load_checkpoint  # imports torch, which may be missing where this module is imported
+
+    load_checkpoint(settings.encoder, "encoder")
     if not (settings.resume and about.exists()):
         remedy = "it holds no demo (no steps/about.json); choose another --output" if settings.resume else "choose another --output"
         atomic.fresh_output(settings.output, remedy=remedy)
-        values = {"version": __version__, "date": time.strftime("%Y-%m-%d"), "machine": _machine(), "folder": str(settings.output), "asked": wanted}
-        atomic.write_text(about, json.dumps(values) + "\n")
+        values = {"version": __version__, "date": time.strftime("%Y-%m-%d"), "machine": _machine(), "folder": str(settings.output)}
+        atomic.write_text(about, json.dumps(values | {"format": FORMAT, "asked": wanted}) + "\n")
     files = [path for name in ("about", *STEPS) if (path := result_file(settings.output, name)).exists()]
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    if found["about"].get("format") != FORMAT:
+        raise UserError(f"{settings.output} holds a demo of another version of electra, which cannot be continued; choose another --output")
     before = found["about"]["asked"]
-    # Until it is pre-trained nothing depends on the minutes: too few of them can be corrected.
-    free = {"minutes"} if not result_file(settings.output, "pretrain").exists() and not (settings.output / "pretrained").exists() else set()
-    if free and before != wanted and all(before.get(name) == value for name, value in wanted.items() if name not in free):
-        found["about"] |= {"asked": wanted}
-        atomic.write_text(about, json.dumps(found["about"]) + "\n")
-        before = wanted
+    # Until the step that needs it nothing depends on a setting: it can be corrected.
+    pretrained = result_file(settings.output, "pretrain").exists() or (settings.output / "pretrained").exists()
+    used = {"minutes": pretrained, "encoder": (settings.output / "labelled").exists(), "data": "films" in found}
     for name, value in wanted.items():
-        if before.get(name) != value:
-            raise UserError(f"{settings.output} began with {name} = {before.get(name)}, now it is {value}; choose another --output")
+        if before[name] != value and used[name]:
+            raise UserError(f"{settings.output} began with {name} = {before[name]}, now it is {value}; choose another --output")
+    if before != wanted:
+        found["about"]["asked"] = wanted
+        atomic.write_text(about, json.dumps(found["about"]) + "\n")
     return Workspace(settings, found)
 
 
@@ -304,7 +238,15 @@ def evaluate(place: Workspace) -> dict[str, Any]:
     printed = place.electra("evaluate", place.folder / "pretrained" / "final", "--data", place.folder / "shards", "--json", quiet=True)
     metrics = {name: value for name, value in _flat(json.loads(printed)).items() if isinstance(value, float) and not name.endswith("_original")}
     print("  ".join(f"{name} {metrics[name]:.3f}" for name in ("masked_lm_loss", "disc_loss", "disc_auc")))
-    return {"metrics": metrics}
+    return {"metrics": metrics, "frequency_loss": frequency_loss(place.folder / "shards")}
+
+
+def frequency_loss(shards: Path) -> float:
+    """The loss of predicting held-out tokens from their frequencies in training, without context."""
+    opened = open_shards(shards)
+    size = int(max(opened.train.ids.max(), opened.held_out.ids.max())) + 1
+    counts = np.bincount(opened.train.ids, minlength=size) + 1.0
+    return float(np.log(counts.sum()) - np.log(counts[opened.held_out.ids]).mean())
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
@@ -322,51 +264,101 @@ def detect(place: Workspace) -> dict[str, Any]:
         place.folder / "sentences.txt", "".join(f"{text}\n" for pair, text in zip(PAIRS, changed, strict=True) for text in (pair[0], text))
     )
     atomic.write_text(place.folder / "sentence.txt", PAIRS[0][0] + "\n")
-    rows = [json.loads(line) for line in place.electra("detect", model, place.folder / "sentences.txt", "--json", quiet=True).splitlines()]
-    pairs = [{"original": rows[2 * i], "changed": rows[2 * i + 1], "word": other} for i, (_, _, other) in enumerate(PAIRS)]
+    pairs = detected_pairs(place, model)
     for pair in pairs:
         start, word, other = replaced_word(pair)
         before, after = suspicion(pair["original"], start, word), suspicion(pair["changed"], start, other)
         print(f"  {before:.2f} -> {after:.2f}  {other:<8} for {word:<9} in: {pair['changed']['text']}")
     printed = place.electra("detect", model, place.folder / "sentence.txt", "--corrupt", "--mask-prob", "0.3", "--seed", "3", "--json", quiet=True)
-    return {"pairs": pairs, "corruption": json.loads(printed.splitlines()[0])}
+    try:
+        require("onnxruntime", "runtime")
+    except UserError as missing:
+        say(f"left out: {DETECTOR}: {missing}")
+        bundled = []
+    else:
+        bundled = detected_pairs(place, DETECTOR)
+    return {"pairs": pairs, "bundled": bundled, "corruption": json.loads(printed.splitlines()[0])}
+
+
+def detected_pairs(place: Workspace, model: object) -> list[dict[str, Any]]:
+    """`PAIRS` before and after as a detector sees them."""
+    rows = [json.loads(line) for line in place.electra("detect", model, place.folder / "sentences.txt", "--json", quiet=True).splitlines()]
+    return [{"original": rows[2 * i], "changed": rows[2 * i + 1], "word": other} for i, (_, _, other) in enumerate(PAIRS)]
 
 
 def sentiment(place: Workspace) -> dict[str, Any]:
-    """Fine-tuning on labelled sentences: the model pre-trained here, the same network with random weights, and electra's own model"""
-    data, source = choose(place.settings.data, place.folder / "sst2")
-    task = find_task("sst2")
-    train, dev = task.read(data, "train"), task.read(data, "dev")
-    baseline = tfidf_baseline(train, dev)
-    print(f"{len(train):,} labelled texts, {len(dev):,} held out: {source}; TF-IDF + logistic regression: {baseline:.1%}")
-    scores, final = {}, place.folder / "pretrained" / "final"
-    starts: dict[str, object] = {"pretrained": final, "random": f"random:{final}", "shipped": SHIPPED}
-    for name, start in starts.items():
-        output = place.folder / ("sentiment" if name == "pretrained" else f"sentiment-{name}")
-        argv: list[object] = ["sst2", "--model", start, "--data", data, "--output", output, *FINE_TUNING]
-        argv += ["--max-train-examples", MOST_EXAMPLES] * (len(train) > MOST_EXAMPLES) + ["--resume"] * (output / "config.toml").exists()
-        place.electra("finetune", *argv)
-        scores[name] = json.loads((output / "scores.json").read_text(encoding="utf-8"))["scores"]["accuracy"]["mean"]
-    scores |= bundled_classifier(place, data)
-    majority = Counter(example.label for example in dev).most_common(1)[0][1] / len(dev)
-    counts = {"num_train": min(len(train), MOST_EXAMPLES), "num_dev": len(dev), "epochs": EPOCHS}
-    return {**scores, **counts, "tfidf": baseline, "majority": majority, "source": source, "data": str(data), "answers": "sentiment-shipped"}
+    """What pre-training is for: networks fine-tuned on few labelled reviews and on all, next to TF-IDF"""
+    train, dev = (find_task("sst2").read(corpus.REVIEWS, split) for split in ("train", "dev"))
+    found = compare_networks(place, "reviews", train, dev, [*SIZES, len(train)])
+    return {**found, "encoder": place.settings.encoder, **bundled_classifier(place)}
 
 
-def bundled_classifier(place: Workspace, data: Path) -> dict[str, float]:
+def films(place: Workspace) -> dict[str, Any]:
+    """The same on film reviews, if SST-2 is at hand"""
+    data, source = corpus.films(place.settings.data, place.folder / "sst2")
+    if data is None:
+        say(f"left out: {source}")
+        return {"left_out": source}
+    train, dev = (find_task("sst2").read(data, split) for split in ("train", "dev"))
+    return {"source": source, **compare_networks(place, "films", train, dev, [min(FILMS_SIZE, len(train))])}
+
+
+def compare_networks(place: Workspace, name: str, train: Sequence[Example], dev: Sequence[Example], sizes: Sequence[int]) -> dict[str, Any]:
+    """Fine-tune each network on samples of each size -> `accuracies` of them and of TF-IDF, and the paired `gaps` of the encoder to TF-IDF."""
+    rows, gaps = [], []
+    for size in sizes:
+        right: dict[str, list[np.ndarray]] = defaultdict(list)
+        for seed in range(1, 1 + (SAMPLES if size < len(train) and len(sizes) > 1 else 1)):
+            chosen, folder = corpus.sample(train, size, seed), place.folder / "labelled" / f"{name}-{size}-{seed}"
+            if not folder.exists():
+                corpus.write_labelled(folder, {"train": [(e.text, e.label) for e in chosen], "dev": [(e.text, e.label) for e in dev]})
+            right["tfidf"].append(tfidf_right(chosen, dev))
+            for network in FINE_TUNING:
+                right[network].append(fine_tuned(place, network, folder, size, keeps=size == len(train)))
+        means = {network: np.mean(found, axis=0) for network, found in right.items()}
+        rows += [{"network": key, "size": size, **accuracy(means[key]), "each": [float(one.mean()) for one in right[key]]} for key in means]
+        gaps.append({"size": size, **accuracy(means["encoder"] - means["tfidf"])})
+        print(f"  {size:>5,} labelled: " + "  ".join(f"{report.NETWORKS[key]} {found.mean():.1%}" for key, found in means.items()))
+    share = Counter(example.label for example in dev).most_common(1)[0][1] / len(dev)
+    return {"rows": rows, "gaps": gaps, "majority": share, "num_train": len(train), "num_dev": len(dev)}
+
+
+def accuracy(right: np.ndarray) -> dict[str, float]:
+    """(N,) a number of each test text -> their mean with its 95% interval over test texts."""
+    found = resample(lambda drawn: right[drawn].mean(axis=1), len(right), num_resamples=RESAMPLES)
+    low, high = interval(found)
+    return {"mean": float(right.mean()), "low": low, "high": high}
+
+
+def fine_tuned(place: Workspace, network: str, data: Path, size: int, *, keeps: bool) -> np.ndarray:
+    """Fine-tune a network on a folder of labelled texts -> (N,) bool: which test texts it has right. Only the encoder on all texts is kept."""
+    preset, times = FINE_TUNING[network]
+    output = place.folder / "fine-tuned" / f"{network}-{data.name}"
+    starts = {"encoder": place.settings.encoder, "random": f"random:{place.settings.encoder}"}
+    if not (output / "scores.json").exists():
+        start = starts.get(network, place.folder / "pretrained" / "final")
+        how = ("--preset", preset, "--epochs", f"{times * SIZES.get(size, ALL_EPOCHS):g}", "--batch-size", 8 if size < 256 else 16)
+        argv = ("sst2", "--model", start, "--data", data, "--output", output, *how, "--max-length", 64, *AT_THE_END)
+        place.electra("finetune", *argv, *["--resume"] * (output / "config.toml").exists(), quiet=True)
+    if not keeps or network != "encoder":
+        shutil.rmtree(output / "best", ignore_errors=True)
+    return np.array([label == answer for label, answer in read_answers(output / "predictions.jsonl").values()])
+
+
+def bundled_classifier(place: Workspace) -> dict[str, float]:
     """The score of the package's classifier, which was not trained on these texts; nothing where its runtime is missing."""
     try:
         require("onnxruntime", "runtime")
     except UserError as missing:
         say(f"left out: {CLASSIFIER}: {missing}")
         return {}
-    printed = place.electra("evaluate", CLASSIFIER, "--task", "sst2", "--data", data, "--json", quiet=True)
+    printed = place.electra("evaluate", CLASSIFIER, "--task", "sst2", "--data", corpus.REVIEWS, "--json", quiet=True)
     return {"classifier": json.loads(printed)["accuracy"]}
 
 
 def predict(place: Workspace) -> dict[str, Any]:
     """Labels for held-out reviews"""
-    dev = find_task("sst2").read(Path(place.found["sentiment"]["data"]), "dev")
+    dev = find_task("sst2").read(corpus.REVIEWS, "dev")
     chosen = dev[:: max(1, len(dev) // REVIEWS_SHOWN)][:REVIEWS_SHOWN]
     atomic.write_text(place.folder / "reviews.txt", "".join(f"{example.text}\n" for example in chosen))
     printed = place.electra("predict", place.classifier, place.folder / "reviews.txt", "--json", quiet=True)
@@ -385,11 +377,10 @@ def build(place: Workspace) -> dict[str, Any]:
         # The rest is worth its report without this.
         say(f"left out: {missing}")
         return {"left_out": str(missing)}
-    artifact = place.folder / f"sentiment-{TARGET}"
+    artifact = place.folder / f"classifier-{TARGET}"
     shutil.rmtree(artifact, ignore_errors=True)
     place.electra("build", place.classifier, "--target", TARGET, "--output", artifact)
-    data = place.found["sentiment"]["data"]
-    printed = place.electra("compare", place.classifier, artifact, "--task", "sst2", "--data", data, "--calls", CALLS, "--json", quiet=True)
+    printed = place.electra("compare", place.classifier, artifact, "--task", "sst2", "--data", corpus.REVIEWS, "--calls", CALLS, "--json", quiet=True)
     rows = [
         {
             "name": name,
@@ -415,6 +406,7 @@ STEPS: dict[str, tuple[Callable[[Workspace], dict[str, Any]], float]] = {
     "evaluate": (evaluate, 10),
     "detect": (detect, 5),
     "sentiment": (sentiment, 90),
+    "films": (films, 15),
     "predict": (predict, 5),
     "build": (build, 15),
 }
