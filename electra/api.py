@@ -311,6 +311,9 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
     from electra.tasks.evaluate import predictions_given, score_predictions
 
     settings = _settings(EvaluateSettings, "evaluate", "model", model, arguments)
+    of_texts = settings.corruption is not None and settings.corruption.suffix == ".jsonl"
+    if settings.against is not None and (settings.task is not None or not of_texts):
+        raise UserError(f"--against {settings.against} needs --corruption FILE.jsonl, the texts on which both are scored, and no --task")
     if (given := predictions_given(settings)) is not None:
         return Evaluation(**score_predictions(*given))
     if settings.na_probs is not None:
@@ -320,9 +323,10 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
     if settings.report or settings.predictions:
         raise UserError("--report and --predictions need a fine-tuned model; name its task by --task")
     require("torch", "train")
-    from electra.pretraining.evaluate import corruption_metrics, held_out_metrics
+    from electra.pretraining.evaluate import corruption_metrics, held_out_metrics, text_corruption_metrics
 
-    return Evaluation(metrics=held_out_metrics(settings) if settings.corruption is None else corruption_metrics(settings))
+    measure = held_out_metrics if settings.corruption is None else text_corruption_metrics if of_texts else corruption_metrics
+    return Evaluation(metrics=measure(settings))
 
 
 def _evaluate_task(settings: EvaluateSettings) -> Evaluation:

@@ -240,6 +240,7 @@ class EvaluateArguments(TypedDict, total=False):
     data: str | Path | Sequence[str | Path]
     task: str | None
     corruption: str | Path | None
+    against: str | None
     split: str
     labels: str | Sequence[str]
     per_class: bool

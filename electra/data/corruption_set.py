@@ -1,4 +1,6 @@
-"""Held-out batches -> a fixed corruption set (.npz): replacements stored once, the same for every compared model.
+"""Held-out text -> a fixed corruption set: replacements stored once, the same for every compared model.
+
+Of token ids (.npz), for models with one vocabulary; of words in texts (.jsonl), for any.
 
 Replaced-token metrics depend on the generator that made the replacements: a weak generator makes its discriminator look good. Here the
 replacements come from a frozen generator (`generator`) and from word frequencies (`frequency`), and the baseline for every detector is
@@ -7,20 +9,23 @@ one without context, which knows only how often each token was a replacement.
 
 from __future__ import annotations
 
+import json
+import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from electra.contracts import Batch
-from electra.data.pretraining_batches import collate, example_key
+from electra.data import tables
 from electra.errors import UserError
 from electra.storage import atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 1
 
@@ -55,6 +60,10 @@ class CorruptionSet:
 
     def batches(self, source: str, batch_size: int) -> Iterator[tuple[Batch, Tensor, Tensor]]:
         """(batch of the originals, (T,) corrupted ids, (T,) bool replaced) in order."""
+        import torch
+
+        from electra.data.pretraining_batches import collate, example_key
+
         bounds = np.concatenate([[0], np.cumsum(self.lengths)])
         for first in range(0, len(self.lengths), batch_size):
             rows = range(first, min(first + batch_size, len(self.lengths)))
@@ -68,20 +77,27 @@ class CorruptionSet:
         """(N,) scores of a detector that sees one token at a time, and (N,) labels.
 
         A score is the fraction of a piece's occurrences that were replacements, counted on one half of the examples and applied to the
-        other, both ways; pieces that do not occur in that half get the average.
+        other, both ways.
         """
         corrupted = self.corrupted[source]
         replaced = corrupted != self.ids
-        half = np.repeat(np.arange(len(self.lengths)) % 2, self.lengths)
-        scores = np.zeros(len(corrupted))
-        size = int(max(corrupted.max(initial=0), self.ids.max(initial=0))) + 1
-        for side in (0, 1):
-            seen = half != side
-            hits = np.bincount(corrupted[seen], weights=replaced[seen], minlength=size)
-            total = np.bincount(corrupted[seen], minlength=size)
-            average = replaced[seen].mean() if seen.any() else 0.0
-            scores[half == side] = ((hits + average) / (total + 1))[corrupted[half == side]]
-        return scores, replaced
+        return cross_fitted_rates(corrupted, replaced, np.repeat(np.arange(len(self.lengths)) % 2, self.lengths)), replaced
+
+
+def cross_fitted_rates(kinds: np.ndarray, replaced: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """(N,) kinds (whole numbers from 0), whether each was replaced, its half (0 or 1) -> (N,) share of the kind's replacements in the other half.
+
+    One more, of the average, is counted for each kind: one that does not occur in the other half gets the average.
+    """
+    scores = np.zeros(len(kinds))
+    size = int(kinds.max(initial=0)) + 1
+    for side in (0, 1):
+        seen = half != side
+        hits = np.bincount(kinds[seen], weights=replaced[seen], minlength=size)
+        total = np.bincount(kinds[seen], minlength=size)
+        average = replaced[seen].mean() if seen.any() else 0.0
+        scores[half == side] = ((hits + average) / (total + 1))[kinds[half == side]]
+    return scores
 
 
 def load_corruption(path: Path, fingerprint: str) -> CorruptionSet:
@@ -121,6 +137,8 @@ def make_corruption(
     `choose(batch)` -> (M,) token indices; `generate(batch, indices)` -> (M,) ids from the frozen generator; `frequencies`
     (V,) counts of the training text, from which the other source samples.
     """
+    import torch
+
     rng = np.random.default_rng([seed, 17])
     probabilities = frequencies / frequencies.sum()
     by_source: dict[str, list[np.ndarray]] = {"generator": [], "frequency": []}
@@ -136,3 +154,93 @@ def make_corruption(
         corrupted={source: np.concatenate(batches_of) for source, batches_of in by_source.items()},
         fingerprint=fingerprint,
     )
+
+
+# ---- words in texts ----
+
+WORD = re.compile(r"[^\W_]+")
+"""Letters and digits between anything else: what no tokenizer of words joins with its neighbours."""
+SOURCES = ("generator", "frequency")
+
+
+@dataclass(frozen=True)
+class CorruptedText:
+    """A text in which words were replaced."""
+
+    text: str
+    words: tuple[tuple[int, int, bool], ...]
+    """(first character, character after the last, whether it was replaced) of each word that is scored."""
+    source: str = "generator"
+    """What made the replacements; each source is scored by itself."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of the file."""
+        return {"text": self.text, "words": [list(word) for word in self.words], "source": self.source}
+
+
+def find_words(text: str) -> list[tuple[int, int]]:
+    """Characters (first, end) of a text's words: runs of letters and digits."""
+    return [match.span() for match in WORD.finditer(text)]
+
+
+def replace_words(text: str, replacements: Mapping[int, str], source: str) -> CorruptedText:
+    """A text and, by number, the new ones of its words -> the text with them; all its words are scored.
+
+    A new word without capitals gets those of the old one: 'THE' and 'The' stay such.
+    """
+    parts: list[str] = []
+    words: list[tuple[int, int, bool]] = []
+    length = done = 0
+    for number, (start, end) in enumerate(find_words(text)):
+        new = _capitals(replacements[number], text[start:end]) if number in replacements else text[start:end]
+        parts += [text[done:start], new]
+        first = length + start - done
+        words.append((first, first + len(new), number in replacements))
+        length, done = first + len(new), end
+    return CorruptedText("".join([*parts, text[done:]]), tuple(words), source)
+
+
+def _capitals(new: str, old: str) -> str:
+    if new != new.lower() or old == old.lower():
+        return new
+    return new.upper() if len(old) > 1 and old.isupper() else new[0].upper() + new[1:]
+
+
+def save_texts(texts: Iterable[CorruptedText], path: Path) -> None:
+    """Write JSON lines, atomically."""
+    atomic.write_text(path, "".join(json.dumps(text.to_dict(), ensure_ascii=False) + "\n" for text in texts))
+
+
+def load_texts(path: Path) -> list[CorruptedText]:
+    """JSON lines of `text`, `words` ([first, end, replaced] each) and, where there are several, `source`.
+
+    Raises:
+        UserError: missing, damaged, a word outside of its text, or no text.
+    """
+    found = []
+    for number, row in tables.read_rows(path, "corruption set", kind="jsonl"):
+        text, words, source = row.get("text"), row.get("words"), row.get("source", "generator")
+        if not isinstance(text, str) or not isinstance(words, list) or not isinstance(source, str):
+            raise UserError(
+                f'{path}, line {number}: expected {{"text": TEXT, "words": [[FIRST, END, REPLACED], ...], "source": NAME}}; correct the line'
+            )
+        for word in words:
+            if not (
+                isinstance(word, list) and len(word) == 3 and all(isinstance(value, int) for value in word) and 0 <= word[0] < word[1] <= len(text)
+            ):
+                raise UserError(
+                    f"{path}, line {number}: word {json.dumps(word)[:60]}; expected [first character, end, whether it was replaced] within "
+                    f"{len(text)} characters; correct it"
+                )
+        found.append(CorruptedText(text, tuple((first, end, bool(replaced)) for first, end, replaced in words), source))
+    if not found:
+        raise UserError(f"{path} has no texts; give --data FILE to make a corruption set")
+    return found
+
+
+def context_free_scores(texts: Sequence[CorruptedText]) -> np.ndarray:
+    """Texts -> the score of each of their words, in order, by a detector without context: by word forms, as `CorruptionSet.context_free_scores`."""
+    forms = [text.text[first:end].lower() for text in texts for first, end, _ in text.words]
+    kinds = np.unique(forms, return_inverse=True)[1].reshape(-1) if forms else np.zeros(0, np.int64)
+    replaced = np.array([replaced for text in texts for *_, replaced in text.words], bool)
+    return cross_fitted_rates(kinds, replaced, np.repeat(np.arange(len(texts)) % 2, [len(text.words) for text in texts]))

@@ -1,13 +1,16 @@
-"""Texts -> which of their tokens were replaced: the discriminator's probabilities, and replaced-token detection step by step with its generator."""
+"""Texts -> which of their tokens were replaced: the discriminator's probabilities, and replaced-token detection step by step with its generator;
+the same of words, for corruption sets that models with any tokenizer are compared on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from electra.data.corruption_set import SOURCES, WORD, CorruptedText, find_words, replace_words
 from electra.data.windows import WindowInput, run_windows, text_windows
 from electra.inference.call_forms import one_text
 from electra.tasks.text_tasks import sigmoid, softmax
@@ -331,3 +334,101 @@ def _rewrite(text: str, spans: Spans, words: Sequence[str], put: dict[int, str])
         done = max(done, end)
     add(text[done:])
     return "".join(out), places
+
+
+# ---- words: a corruption set that models with any tokenizer are compared on ----
+
+FEWEST_WORDS, MOST_WORDS = 5, 60
+"""Words of a text of a corruption set: enough context, and nothing cut by any model."""
+
+
+def word_scores(detection: Detection, words: Iterable[tuple[int, int, bool]]) -> list[float]:
+    """A text's tokens -> for each of its words the largest probability of the tokens that share characters with it; 0 where none does."""
+    return [max((t.probability for t in detection.tokens if t.start < end and first < t.end), default=0.0) for first, end, _ in words]
+
+
+def corrupt_words(
+    generator: Backend, tokenizer: Tokenizer, texts: Sequence[str], counts: Mapping[str, int], *, seed: int, batch_size: int = 32
+) -> Iterator[tuple[int, tuple[CorruptedText, CorruptedText]]]:
+    """Texts -> number of a text, the same words replaced by the generator and by word frequency; too short and too long texts are left out.
+
+    15% of a text's words, at least one, are chosen; each becomes one [MASK], and a word that is one token is sampled from the generator's
+    distribution over such tokens (temperature 1). A sample equal to the word stays the word. `counts`: how often words occur, in lower case.
+    Choices and samples depend on the seed and the text's number alone. A text of which the tokenizer does not read the replacements back is left out.
+    """
+    known, rates = list(counts), np.cumsum(np.array(list(counts.values()), np.float64))
+    whole = _whole_words(tokenizer)
+
+    def prepare(chunk: list[tuple[int, str]]) -> list[tuple[tuple[int, _MaskedWords], list[WindowInput]]]:
+        out = []
+        for number, text in chunk:
+            masked = _mask_words(encoded(text, tokenizer), tokenizer.mask_id, np.random.default_rng([seed, number]))
+            windows = text_windows(masked.ids, tokenizer, generator.max_length) if masked.words else []
+            fits = len(windows) == 1
+            queries = tuple((1 + at, uniform) for (at, _), uniform in zip(masked.words.values(), masked.uniforms, strict=True))
+            out.append(((number, masked), [replace(windows[0], queries=queries)] if fits else []))
+        return out
+
+    def run(windows: list[WindowInput]) -> list[list[int]]:
+        found = zip(windows, generator.word_logits(windows), strict=True)
+        return [[int(whole[_sample(row[whole], u, 1.0, 1)[1]]) for row, (_, u) in zip(rows, window.queries, strict=True)] for window, rows in found]
+
+    for (number, masked), _, results in run_windows(
+        enumerate(texts), prepare=prepare, run=run, size=lambda item: len(item[1]), batch_size=batch_size
+    ):
+        if not results:
+            continue
+        sampled = {word: new for (word, (_, old)), new in zip(masked.words.items(), results[0], strict=True) if [new] != old}
+        first = replace_words(masked.text, {word: tokenizer.decode([new]).strip() for word, new in sampled.items()}, SOURCES[0])
+        drawn = [known[min(int(np.searchsorted(rates, u * rates[-1], side="right")), len(known) - 1)] for u in masked.drawn]
+        spans = find_words(masked.text)
+        other = {word: new for word, new in zip(masked.words, drawn, strict=True) if new != masked.text[slice(*spans[word])].lower()}
+        if _read_back(first, sampled, tokenizer):
+            yield number, (first, replace_words(masked.text, other, SOURCES[1]))
+
+
+@dataclass(frozen=True)
+class _MaskedWords:
+    """A text whose chosen words are one mask each."""
+
+    text: str
+    ids: list[int]
+    words: dict[int, tuple[int, list[int]]]
+    """Number of a word -> index of its mask, and the ids it had."""
+    uniforms: list[float]
+    """A random number for each sample of the generator."""
+    drawn: list[float]
+    """The same for the sample by frequency."""
+
+
+def _mask_words(item: EncodedText, mask_id: int, random: np.random.Generator) -> _MaskedWords:
+    """A text -> some of its words masked; none of a text with too few or too many, and none that shares a token with what is next to it."""
+    spans = find_words(item.text)
+    inside = [[at for at, (start, end) in enumerate(item.spans) if start < last and first < end] for first, last in spans]
+    own = [n for n, (at, span) in enumerate(zip(inside, spans, strict=True)) if at and (item.spans[at[0]][0], item.spans[at[-1]][1]) == span]
+    count = max(1, round(0.15 * len(spans))) if FEWEST_WORDS <= len(spans) <= MOST_WORDS else 0
+    chosen = sorted(own[i] for i in random.permutation(len(own))[:count])
+    ids: list[int] = []
+    words: dict[int, tuple[int, list[int]]] = {}
+    done = 0
+    for number in chosen:
+        ids += item.ids[done : inside[number][0]]
+        done = inside[number][-1] + 1
+        words[number] = (len(ids), item.ids[inside[number][0] : done])
+        ids.append(mask_id)
+    uniforms, drawn = random.random((2, len(chosen))).tolist()
+    return _MaskedWords(item.text, [*ids, *item.ids[done:]], words, uniforms, drawn)
+
+
+def _whole_words(tokenizer: Tokenizer) -> Array:
+    """Ids of the tokens that are a word by themselves."""
+    plain = [i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids and not tokenizer.pieces[i].startswith("##")]
+    spelled = {i: tokenizer.decode([i]).strip() for i in plain}
+    return np.array([i for i, word in spelled.items() if WORD.fullmatch(word)], np.int64)
+
+
+def _read_back(text: CorruptedText, sampled: dict[int, int], tokenizer: Tokenizer) -> bool:
+    """Whether each new word is the token that was sampled, nothing more and nothing less."""
+    ids, spans = tokenizer.encode_offsets(text.text)
+    read = {span: token for span, token in zip(spans, ids, strict=True)}
+    return all(read.get(text.words[word][:2]) == token for word, token in sampled.items())

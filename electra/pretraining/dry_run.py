@@ -1,19 +1,30 @@
-"""Pre-training settings -> what the run would cost on this machine: parameters, memory, FLOPs, tokens/s, time. Nothing is written."""
+"""Pre-training settings -> what the run would cost on this machine: parameters, memory, FLOPs, tokens/s, time; a preview of its corrupted examples.
+
+Nothing is written.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from electra.contracts import Batch, BatchStream
 from electra.data.pretraining_batches import collate, example_key
 from electra.data.shards import open_shards
+from electra.data.tokenizer import Tokenizer
 from electra.data.word_statistics import check_unknown
 from electra.model import flops
+from electra.model.generators import CausalLanguageModel
+from electra.model.objectives import CorruptionObjective, PretrainingObjective
+from electra.model.pretraining_models import main_network
 from electra.pretraining.evaluate import num_evaluation_examples
 from electra.pretraining.setup import cost, initial_objective, open_corpus, open_stream
 from electra.settings import PretrainSettings
@@ -168,3 +179,89 @@ def _lines(
         ),
     ]
     return ([("busy", busy)] if busy else []) + lines, (seconds, most)
+
+
+# ---- preview of corrupted examples ----
+
+WIDTH = 110
+"""Width in columns."""
+LINES = 2
+"""Rows of tokens per example."""
+
+
+def examples_shown(objective: PretrainingObjective, batch: Batch, tokenizer: Tokenizer) -> list[str]:
+    """The inputs of an objective's networks for `batch`, aligned by token; leaves the objective's mode and gradients unchanged.
+
+    `masked` is the generator's (or a BERT's) input, `corrupted` the discriminator's; `label` is R for a replaced token and = if the
+    generator's sample is the original. Of a causal LM, which reads the text as it is, `next` is what each token predicts.
+    """
+    causal = isinstance(objective, CausalLanguageModel)
+    networks: dict[str, nn.Module] = {} if objective.generator is None or causal else {"masked": objective.generator}
+    if isinstance(objective, CorruptionObjective):
+        networks["corrupted"] = main_network(objective)
+    was_training = objective.training
+    objective.eval()
+    try:
+        with torch.no_grad(), _read_ids(networks, batch) as found:
+            objective(batch)
+    finally:
+        objective.train(was_training)
+    lines: list[str] = []
+    start = 0
+    for number, length in enumerate(batch.lengths, 1):
+        ids = {"original": batch.ids, **found}
+        pieces = {name: [tokenizer.pieces[i] for i in values[start : start + length].tolist()] for name, values in ids.items()}
+        if "corrupted" in pieces:
+            chosen = [piece != masked for piece, masked in zip(pieces["original"], pieces.get("masked", pieces["corrupted"]), strict=True)]
+            pairs = zip(pieces["original"], pieces["corrupted"], chosen, strict=True)
+            pieces["label"] = ["R" if read != piece else "=" if was else "." for piece, read, was in pairs]
+        if causal:
+            pieces["next"] = [*pieces["original"][1:], ""]
+        lines += [f"example {number} of the first batch, {length} tokens", *_rows(pieces)]
+        start += length
+    return lines
+
+
+@contextlib.contextmanager
+def _read_ids(networks: dict[str, nn.Module], batch: Batch) -> Iterator[dict[str, Tensor]]:
+    """Record the (T,) ids that each network is called with."""
+    found: dict[str, Tensor] = {}
+
+    def record(name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            given = [value for value in inputs if isinstance(value, Tensor) and value.shape == batch.ids.shape and value.dtype == torch.int64]
+            found[name] = given[0] if given else batch.ids
+
+        return hook
+
+    handles = [network.register_forward_pre_hook(record(name)) for name, network in networks.items()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _rows(pieces: dict[str, list[str]]) -> list[str]:
+    """Aligned rows of tokens, at most LINES."""
+    label = max(map(len, pieces))
+    widths = [max(map(_columns, column)) for column in zip(*pieces.values(), strict=True)]
+    lines: list[str] = []
+    at = 0
+    for _ in range(LINES):
+        first, used = at, label + 2
+        while at < len(widths) and (used + widths[at] + 1 <= WIDTH or at == first):
+            used += widths[at] + 1
+            at += 1
+        cells = slice(first, at)
+        for name, row in pieces.items():
+            padded = (piece + " " * (width - _columns(piece)) for piece, width in zip(row[cells], widths[cells], strict=True))
+            lines.append(f"  {name:<{label}} {' '.join(padded)}".rstrip())
+        if at == len(widths):
+            return lines
+    return [*lines, "  ..."]
+
+
+def _columns(text: str) -> int:
+    """Terminal columns of a text; Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,10 +1,10 @@
-"""Pre-trained checkpoint -> metrics on held-out text and on a fixed corruption set; linear probes; previews of corrupted examples."""
+"""Pre-trained checkpoint -> metrics on held-out text and on a fixed corruption set; linear probes."""
 
 from __future__ import annotations
 
-import contextlib
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from electra import config
 from electra.contracts import Batch, Example, Features, Head, Task
-from electra.data.corruption_set import CorruptionSet, load_corruption, make_corruption
+from electra.data import corruption_set
+from electra.data.corruption_set import CorruptedText, CorruptionSet
 from electra.data.pretraining_batches import ExampleBuilder, held_out_batches
 from electra.data.shards import Shards, open_shards, same_vocabulary
 from electra.data.task_batches import evaluation_batches
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.word_statistics import check_unknown, masking_info
 from electra.errors import UserError, require
+from electra.inference.predictor import Predictor, load
+from electra.inference.replaced_tokens import FEWEST_WORDS, MOST_WORDS, corrupt_words, word_scores
+from electra.inference.text_io import TextColumns, read_texts
 from electra.model import masking
 from electra.model.encoder import Encoder
 from electra.model.generators import CausalLanguageModel, ClozeModel, Generator, MaskedLanguageModel, ReplacementSource, TwoTowerGenerator
@@ -45,7 +48,7 @@ from electra.tasks.registry import TASKS, find_task
 from electra.tasks.text_tasks import choose_examples
 from electra.terminal import say
 from electra.train.distributed import choose_device
-from electra.train.evaluation import area_under_curve, autocast, evaluate
+from electra.train.evaluation import area_by_group, area_under_curve, autocast, average_precision, evaluate
 
 NUM_EXAMPLES = {"short": 128, "long": 512}
 """Held-out examples of a run's evaluations."""
@@ -246,7 +249,7 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
     tokenizer = load_tokenizer(checkpoint.path)
     if not settings.corruption.exists():
         make_set(settings).save(settings.corruption)
-    fixed = load_corruption(settings.corruption, tokenizer.fingerprint)
+    fixed = corruption_set.load_corruption(settings.corruption, tokenizer.fingerprint)
     metrics: dict[str, float] = {}
     for source in fixed.corrupted:
         scores, labels, loss = [], [], 0.0
@@ -264,6 +267,75 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
             metrics[f"{source}_disc_accuracy"] = float(((score > 0) == label).mean())
         metrics[f"{source}_replaced_fraction"] = float(label.mean())
     return metrics
+
+
+APPLY_TO_TEXTS = frozenset(("model", "data", "corruption", "against", "num_examples", "seed", "batch_size", "text", "json"))
+"""Settings of `electra evaluate` that a corruption set of texts leaves with an effect."""
+
+
+def text_corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
+    """A discriminator with any tokenizer on replaced words in texts, by source: area under the ROC curve, average precision; a context-free area.
+
+    With --against the same of another model, and the difference of the areas with its 95% interval over texts. The set is made if missing.
+
+    Raises:
+        UserError: no discriminator (of a masked LM the set alone is described), a damaged set, or a setting without effect.
+    """
+    assert settings.corruption is not None
+    for name in sorted(config.typed(settings).keys() - APPLY_TO_TEXTS):
+        raise UserError(f"{config.flag_name(name)} has no effect on a corruption set of texts ({settings.corruption}); leave it out")
+    model = load(settings.model, batch_size=settings.batch_size)
+    masked_lm = resolve.head_of(model.backend.architecture) == "masked-lm"
+    if masked_lm and settings.against is not None:
+        raise UserError(f"{settings.model} is a masked LM, which detects nothing; --against {settings.against} needs a discriminator")
+    if not settings.corruption.exists():
+        corruption_set.save_texts(make_texts(settings, model), settings.corruption)
+    texts = corruption_set.load_texts(settings.corruption)
+    models = [model, *([load(settings.against, role="discriminator")] if settings.against is not None else [])]
+    if masked_lm:
+        say(f"{settings.model} is a masked LM, which detects nothing: {settings.corruption} alone is described")
+        models = []
+    metrics: dict[str, float] = {}
+    for source in dict.fromkeys(text.source for text in texts):
+        chosen = [text for text in texts if text.source == source]
+        say(f"{settings.corruption}, {source}: {len(chosen):,} texts, {sum(len(text.words) for text in chosen):,} words")
+        metrics |= {f"{source}_{name}": value for name, value in words_scored(chosen, models).items()}
+    return metrics
+
+
+def words_scored(texts: Sequence[CorruptedText], models: Sequence[Predictor]) -> dict[str, float]:
+    """Texts of one source, at most two discriminators -> the metrics on their words."""
+    labels = np.array([replaced for text in texts for *_, replaced in text.words], bool)
+    groups = np.repeat(np.arange(len(texts)), [len(text.words) for text in texts])
+    metrics, parts = {}, []
+    for suffix, model in zip(("", "_against"), models, strict=False):
+        detections = model.iterate_detections(text.text for text in texts)
+        scores = np.concatenate([word_scores(found, text.words) for found, text in zip(detections, texts, strict=True)])
+        metrics[f"auc{suffix}"] = area_under_curve(scores, labels)
+        metrics[f"average_precision{suffix}"] = average_precision(scores, labels)
+        parts.append(area_by_group(scores, labels, groups) if 0 < labels.mean() < 1 else np.full(len(texts), np.nan))
+    if len(parts) == 2:
+        difference = metrics["auc"] - metrics["auc_against"]
+        error = 1.96 * float(np.sqrt(len(texts) / max(1, len(texts) - 1) * ((parts[0] - parts[1]) ** 2).sum()))
+        metrics |= {"auc_difference": difference, "auc_difference_low": difference - error, "auc_difference_high": difference + error}
+    metrics["context_free_auc"] = area_under_curve(corruption_set.context_free_scores(texts), labels)
+    return metrics | {"replaced_fraction": float(labels.mean())}
+
+
+def make_texts(settings: EvaluateSettings, model: Predictor) -> list[CorruptedText]:
+    """Make a corruption set from --data's texts with this model's generator, at most --num-examples of them at random."""
+    if not settings.data:
+        raise UserError(f"{settings.corruption} not found; give --data FILE, with a text a line or a row, to make it")
+    columns = TextColumns(text=settings.text if "text" in config.typed(settings) else None)
+    texts = [text.text for file in settings.data for text in read_texts(file, columns, pairs=False)]
+    counts = Counter(text[first:end].lower() for text in texts for first, end in corruption_set.find_words(text))
+    order = np.random.default_rng(settings.seed).permutation(len(texts))
+    made = corrupt_words(model.generator, model.tokenizer, [texts[i] for i in order], counts, seed=settings.seed, batch_size=settings.batch_size)
+    found = list(itertools.islice(made, settings.num_examples))
+    if not found:
+        raise UserError(f"{', '.join(settings.data)}: no text of {FEWEST_WORDS} to {MOST_WORDS} words; give a sentence a line")
+    say(f"{settings.corruption}: {len(found):,} of {len(texts):,} texts of {FEWEST_WORDS} to {MOST_WORDS} words, words replaced by {settings.model}")
+    return [text for _, both in found for text in both]
 
 
 def make_set(settings: EvaluateSettings) -> CorruptionSet:
@@ -287,7 +359,9 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
         return masking.sample_tokens(logits[:, : tokenizer.vocab_size], chance)
 
     counts = sum(np.bincount(s.train.ids[:20_000_000], minlength=tokenizer.vocab_size) for s in shards.values())
-    return make_corruption(some_held_out(spec, shards, tokenizer), choose, generate, np.asarray(counts, float), tokenizer.fingerprint, settings.seed)
+    return corruption_set.make_corruption(
+        some_held_out(spec, shards, tokenizer), choose, generate, np.asarray(counts, float), tokenizer.fingerprint, settings.seed
+    )
 
 
 def open_pretrained(settings: EvaluateSettings) -> Checkpoint:
@@ -447,89 +521,3 @@ def mean_states(encoder: Encoder, features: Sequence[Features], device: torch.de
     finally:
         encoder.train(was_training)
     return means
-
-
-# ---- preview of corrupted examples ----
-
-WIDTH = 110
-"""Width in columns."""
-LINES = 2
-"""Rows of tokens per example."""
-
-
-def examples_shown(objective: PretrainingObjective, batch: Batch, tokenizer: Tokenizer) -> list[str]:
-    """The inputs of an objective's networks for `batch`, aligned by token; leaves the objective's mode and gradients unchanged.
-
-    `masked` is the generator's (or a BERT's) input, `corrupted` the discriminator's; `label` is R for a replaced token and = if the
-    generator's sample is the original. Of a causal LM, which reads the text as it is, `next` is what each token predicts.
-    """
-    causal = isinstance(objective, CausalLanguageModel)
-    networks: dict[str, nn.Module] = {} if objective.generator is None or causal else {"masked": objective.generator}
-    if isinstance(objective, CorruptionObjective):
-        networks["corrupted"] = main_network(objective)
-    was_training = objective.training
-    objective.eval()
-    try:
-        with torch.no_grad(), _read_ids(networks, batch) as found:
-            objective(batch)
-    finally:
-        objective.train(was_training)
-    lines: list[str] = []
-    start = 0
-    for number, length in enumerate(batch.lengths, 1):
-        ids = {"original": batch.ids, **found}
-        pieces = {name: [tokenizer.pieces[i] for i in values[start : start + length].tolist()] for name, values in ids.items()}
-        if "corrupted" in pieces:
-            chosen = [piece != masked for piece, masked in zip(pieces["original"], pieces.get("masked", pieces["corrupted"]), strict=True)]
-            pairs = zip(pieces["original"], pieces["corrupted"], chosen, strict=True)
-            pieces["label"] = ["R" if read != piece else "=" if was else "." for piece, read, was in pairs]
-        if causal:
-            pieces["next"] = [*pieces["original"][1:], ""]
-        lines += [f"example {number} of the first batch, {length} tokens", *_rows(pieces)]
-        start += length
-    return lines
-
-
-@contextlib.contextmanager
-def _read_ids(networks: dict[str, nn.Module], batch: Batch) -> Iterator[dict[str, Tensor]]:
-    """Record the (T,) ids that each network is called with."""
-    found: dict[str, Tensor] = {}
-
-    def record(name: str) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-            given = [value for value in inputs if isinstance(value, Tensor) and value.shape == batch.ids.shape and value.dtype == torch.int64]
-            found[name] = given[0] if given else batch.ids
-
-        return hook
-
-    handles = [network.register_forward_pre_hook(record(name)) for name, network in networks.items()]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _rows(pieces: dict[str, list[str]]) -> list[str]:
-    """Aligned rows of tokens, at most LINES."""
-    label = max(map(len, pieces))
-    widths = [max(map(_columns, column)) for column in zip(*pieces.values(), strict=True)]
-    lines: list[str] = []
-    at = 0
-    for _ in range(LINES):
-        first, used = at, label + 2
-        while at < len(widths) and (used + widths[at] + 1 <= WIDTH or at == first):
-            used += widths[at] + 1
-            at += 1
-        cells = slice(first, at)
-        for name, row in pieces.items():
-            padded = (piece + " " * (width - _columns(piece)) for piece, width in zip(row[cells], widths[cells], strict=True))
-            lines.append(f"  {name:<{label}} {' '.join(padded)}".rstrip())
-        if at == len(widths):
-            return lines
-    return [*lines, "  ..."]
-
-
-def _columns(text: str) -> int:
-    """Terminal columns of a text; Chinese characters take two."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

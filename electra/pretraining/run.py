@@ -208,7 +208,7 @@ def open_log(
     phase: Phase | None = None,
 ) -> RunLog:
     """The run directory's log; it starts with `messages` and, in a new run, some corrupted examples."""
-    from electra.pretraining.evaluate import examples_shown
+    from electra.pretraining.dry_run import examples_shown
     from electra.pretraining.setup import cost, open_stream
     from electra.train.distributed import Ranks
     from electra.train.run_log import RunLog

@@ -27,6 +27,8 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     Examples:
       electra evaluate runs/mini/final --data shards
       electra evaluate runs/mini/final --corruption corruption.npz
+      electra evaluate runs/mini/final --corruption words.jsonl --data sentences.txt
+      electra evaluate runs/mini/final --corruption words.jsonl --against shipped:detector
       electra evaluate runs/sst2/final --task sst2 --data glue/SST-2 --json
       electra evaluate runs/ner/best --task tagging --data test.txt --per-class
       electra evaluate runs/sst2/best --task sst2 --data glue --report report --predictions sst2.jsonl
@@ -43,7 +45,10 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     task: str | None = None
     """Task to score a fine-tuned model on; default: pre-training metrics."""
     corruption: Path | None = None
-    """A fixed corruption set (made if missing, from --data with this model's generator and from word frequencies); default: none."""
+    """A fixed corruption set: .jsonl of texts, for models with any tokenizer, or .npz of token ids, for one vocabulary. Made if missing, from --data
+    (.jsonl: files with a text a line or a row; .npz: tokenized data) with this model's generator and from word frequencies. Default: none."""
+    against: str | None = None
+    """Another discriminator on the same --corruption FILE.jsonl; adds its scores and the difference with its 95% interval. Default: none."""
     split: str = "dev"
     """Split of the task's data."""
     labels: tuple[str, ...] = ()

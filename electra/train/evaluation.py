@@ -13,21 +13,47 @@ from torch import Tensor, nn
 from electra.contracts import Batch, StepOutput
 
 
+def placements(scores: ArrayLike, others: ArrayLike) -> np.ndarray:
+    """(N,) scores, (M,) others -> (N,) the share of the others below each score, equal ones counting half."""
+    ordered = np.sort(np.asarray(others, dtype=np.float64))
+    below, until = (np.searchsorted(ordered, np.asarray(scores, dtype=np.float64), side=side) for side in ("left", "right"))
+    return (below + until) / (2 * len(ordered))
+
+
 def area_under_curve(scores: ArrayLike, labels: ArrayLike) -> float:
     """Probability that a positive scores above a negative, ties counting half: the exact area under the ROC curve.
 
     `scores` (N,) any real numbers, `labels` (N,) 0 or 1 (or bool). NaN where one of the classes is absent.
     """
-    values = np.asarray(scores, dtype=np.float64)
-    positive = np.asarray(labels).astype(bool)
-    num_positive = int(positive.sum())
-    num_negative = positive.size - num_positive
-    if not num_positive or not num_negative:
+    values, positive = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
+    if positive.all() or not positive.any():
         return float("nan")
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    rank = np.cumsum(counts) - (counts - 1) / 2  # mean of the ranks 1..N that equal values share
-    area = rank[inverse][positive].sum() - num_positive * (num_positive + 1) / 2
-    return float(area / (num_positive * num_negative))
+    return float(placements(values[positive], values[~positive]).mean())
+
+
+def area_by_group(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> np.ndarray:
+    """Contribution of each group (numbers from 0) to the deviation of the area under the ROC curve: (G,) with sum 0.
+
+    The variance of the area over a sample of G groups is G / (G - 1) times the sum of their squares, that of the difference of two scorings of the
+    same groups the same of the differences (Obuchowski 1997: DeLong's variance with clusters). Both classes have to occur.
+    """
+    values, positive, group = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool), np.asarray(groups)
+    size = int(group.max()) + 1
+    above, below = placements(values[positive], values[~positive]), 1 - placements(values[~positive], values[positive])
+    area = above.mean()
+    parts = np.bincount(group[positive], (above - area) / len(above), size)
+    return parts + np.bincount(group[~positive], (below - area) / len(below), size)
+
+
+def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Mean of the precisions at every positive, in the order of the scores (N,); equal scores are taken together. NaN without a positive."""
+    values, positive = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
+    if not positive.any():
+        return float("nan")
+    order = np.argsort(-values, kind="stable")
+    ends = np.append(np.flatnonzero(values[order][1:] != values[order][:-1]), len(values) - 1)
+    hits = positive[order].cumsum()[ends]
+    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / positive.sum())
 
 
 def half(device: torch.device, precision: str) -> bool:

@@ -119,8 +119,8 @@ def test_the_examples_shown_are_the_first_ones_trained_on(shards: Path, kind: st
     objective, _ = setup.build(settings, corpus, CPU, fresh=True)
     batch = next(setup.open_stream(settings, corpus, 2, CPU))
     objective.train()
-    lines = evaluate.examples_shown(objective, batch, tokenizer)
-    assert objective.training and max(map(len, lines)) <= evaluate.WIDTH
+    lines = dry_run.examples_shown(objective, batch, tokenizer)
+    assert objective.training and max(map(len, lines)) <= dry_run.WIDTH
     rows = {line.split()[0]: line.split()[1:] for line in lines[1 : lines.index(next(line for line in lines[1:] if line.startswith("example")))]}
     pieces = [tokenizer.pieces[i] for i in batch.ids[: batch.lengths[0]].tolist()]
     num = len(rows["original"])
@@ -138,7 +138,7 @@ def test_the_examples_shown_are_the_first_ones_trained_on(shards: Path, kind: st
 
 
 def test_chinese_columns_are_aligned() -> None:
-    lines = evaluate._rows({"original": ["[CLS]", "天", "a"], "masked": ["[CLS]", "[MASK]", "a"]})
+    lines = dry_run._rows({"original": ["[CLS]", "天", "a"], "masked": ["[CLS]", "[MASK]", "a"]})
     assert lines == ["  original [CLS] 天     a", "  masked   [CLS] [MASK] a"]
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from toy_training import ToyObjective, ToyStream, make_batch, run_toy, save_toy
 
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.train import checkpoint, loop
 from electra.train.distributed import choose_device
-from electra.train.evaluation import area_under_curve, evaluate
+from electra.train.evaluation import area_by_group, area_under_curve, average_precision, evaluate
 from electra.train.loop import Run
 from electra.train.optimizer import learning_rate
 from electra.train.run_log import RunLog, read_metrics
@@ -166,7 +166,28 @@ def test_area_under_curve_equals_scikit_learn(seed: int) -> None:
     for values in (scores, np.round(scores), np.where(labels == 0, -np.inf, np.round(scores, 1)), np.zeros(500)):
         finite = np.where(np.isinf(values), -1e9, values)
         assert area_under_curve(values, labels) == pytest.approx(roc_auc_score(labels, finite))
-    assert np.isnan(area_under_curve([1.0, 2.0], [1, 1]))
+        assert average_precision(values, labels) == pytest.approx(average_precision_score(labels, finite))
+    assert np.isnan(area_under_curve([1.0, 2.0], [1, 1])) and np.isnan(average_precision([1.0, 2.0], [0, 0]))
+
+
+def test_the_areas_variance_is_delongs_and_a_bootstraps() -> None:
+    random = np.random.default_rng(5)
+    groups = np.repeat(np.arange(150), random.integers(1, 9, 150))
+    shared = random.normal(size=150)[groups]
+    labels = random.random(len(groups)) < 0.3
+    one, other = (labels + shared + random.normal(size=len(groups)) * width for width in (1.0, 2.0))
+    parts = area_by_group(one, labels, groups) - area_by_group(other, labels, groups)
+    error = np.sqrt(150 / 149 * (parts**2).sum())
+    samples = []
+    for _ in range(300):
+        rows = np.concatenate([np.flatnonzero(groups == group) for group in random.integers(0, 150, 150)])
+        samples.append(roc_auc_score(labels[rows], one[rows]) - roc_auc_score(labels[rows], other[rows]))
+    assert error == pytest.approx(np.std(samples), rel=0.15)
+    # Each word its own group: DeLong's variance, by its definition.
+    above = (one[labels][:, None] > one[~labels]).astype(float)
+    wanted = above.mean(1).var(ddof=1) / labels.sum() + above.mean(0).var(ddof=1) / (~labels).sum()
+    alone = area_by_group(one, labels, np.arange(len(labels)))
+    assert (alone**2).sum() == pytest.approx(wanted, rel=0.02) and abs(alone.sum()) < 1e-12
 
 
 def test_evaluation_equals_scikit_learn_over_all_batches() -> None:
