@@ -5,8 +5,9 @@
     electra evaluate MODEL --corruption runs/words.jsonl --against shipped:detector
 
 The text is not ours (CC BY-SA 3.0), so the record holds line, sentence and word numbers and the new words; `join` puts them into the text, and compares
-its hash and that of the outcome with those recorded. What is replaced, and how, is said at `electra.inference.replaced_tokens.corrupt_words`; sentences with
-WikiText's <unk> are left out, and articles that our pre-training text has; its ' @-@ ', ' @,@ ' and ' @.@ ' become what they stand for.
+its hash and that of the outcome with those recorded. What is replaced, and how, is said at `electra.inference.replaced_tokens.corrupt_words`; sentences
+with WikiText's <unk> are left out, and articles that our pre-training text has; its ' @-@ ', ' @,@ ' and ' @.@ ' become what they stand for. A public
+encoder has read Wikipedia, with these articles too: an advantage that stays.
 """
 
 from __future__ import annotations
