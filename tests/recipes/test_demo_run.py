@@ -48,6 +48,9 @@ Use :ref:`the other tools <tools>` to put the numbers back into the file of the 
 Set the option max_length so that it is as long as the list
 The numbers can be given one to a line, but they have no full stop
 
+Model
+    An object that stands for the message that is in a file.
+
 Args:
     path (str, *optional*, defaults to "numbers"):
         The file that the numbers are to be read from.
@@ -70,6 +73,7 @@ def test_docstrings_become_sentences_without_code_or_markup(tmp_path: Path) -> N
         "It raises an error if the file is empty.",
         "Example of how it is used in the tests.",
         "Use the other tools to put the numbers back into the file of the list.",
+        "An object that stands for the message that is in a file.",
         "The file that the numbers are to be read from.",
         "The number of values that are to be read at most.",
         "The list of all the numbers that are in the file.",

@@ -238,7 +238,7 @@ def prose(text: str) -> Iterator[str]:
 def _paragraphs(text: str) -> Iterator[str]:
     """Runs of prose lines joined; a list item starts a new one; literal blocks, fences, doctests and tables are left out."""
     block: list[str] = []
-    fenced, literal = False, -1
+    fenced, literal, above = False, -1, 0
     for line in text.expandtabs(4).splitlines():
         stripped = line.strip()
         indent = len(line) - len(line.lstrip())
@@ -255,6 +255,9 @@ def _paragraphs(text: str) -> Iterator[str]:
             block = []
         if prompt or stripped.endswith("::") or _DIRECTIVE.match(line):
             literal = indent if not prompt else literal
+        if len(block) == 1 and indent > above and len(block[0].split()) <= 3:
+            block = []  # a term, its definition below
+        above = indent
         if not dropped and not _SIGNATURE.match(stripped):
             block.append(stripped.rstrip(":") + "." if stripped.endswith("::") else stripped)
     if block:

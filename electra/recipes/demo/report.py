@@ -301,7 +301,7 @@ def sizes_picture(rows: Lines, majority: float) -> Markup:
         axes.yaxis.set_major_formatter("{x:g}%")
         axes.legend(frameon=False, labelcolor=SOFT, fontsize=9, loc="upper left")
 
-    return picture("accuracy over labelled reviews", 6.6, 3.7, draw)
+    return picture("accuracy over labelled reviews", 4.8, 3.5, draw)
 
 
 def bars_picture(title: str, names: Sequence[str], values: Sequence[float], form: str) -> Markup:
