@@ -10,8 +10,9 @@ import tomli_w
 
 from electra import config
 from electra.command_line import from_command_line
+from electra.contracts import Head
 from electra.errors import UserError
-from electra.finetuning.hyperparameters import check_same_run, fit_length, mixing_power, recorded_values, resolve
+from electra.finetuning.hyperparameters import check_same_run, fit_length, head_form, mixing_power, recorded_values, resolve, with_heads
 from electra.settings import FinetuneSettings
 
 
@@ -41,6 +42,26 @@ def test_presets_by_size_and_task(preset: str, hidden: int, task: str, expected:
     assert (optimizer.learning_rate, optimizer.layerwise_lr_decay, optimizer.weight_decay, made.epochs, made.max_length) == expected
     assert optimizer.warmup_fraction == 0.1 and made.double_unordered
     assert (optimizer.bias_correction, made.head) == ((True, "mean") if preset == "public" else (False, "transformers"))
+
+
+def test_a_preset_file_may_choose_the_head_of_a_task(tmp_path: Path) -> None:
+    """And calibrate; what a task cannot have falls back where the preset says it, and is refused where a flag does."""
+    file = tmp_path / "mine.toml"
+    file.write_text('base = "public"\ncalibrate = true\n[for_task.rte]\nhead = "transformers"\n[for_task.stsb]\nepochs = 1.0\n')
+    given = _settings("--preset", str(file))
+    assert {name: resolve(given, name, 384).head for name in ("sst2", "rte", "stsb")} == {"sst2": "mean", "rte": "transformers", "stsb": "mean"}
+    number, words, classes = (Head(kind=kind) for kind in ("regression", "tagging", "classification"))
+    made = with_heads(resolve(given, "stsb", 384), given, {"stsb": number})
+    assert (made.head, made.calibrate) == ("mean", False)
+    made = with_heads(resolve(given, "chunk", 384), given, {"chunk": words})
+    assert (made.head, made.calibrate) == ("transformers", False)
+    flags = _settings("--head", "mean", "--calibrate")
+    made = with_heads(resolve(flags, "sst2+chunk", 384), flags, {"chunk": words, "sst2": classes})
+    assert (made.head, made.calibrate, head_form("mean", words), head_form("mean", classes)) == ("mean", True, "transformers", "mean")
+    with pytest.raises(UserError, match="--head mean is for classes and numbers of whole texts"):
+        with_heads(resolve(flags, "chunk", 384), flags, {"chunk": words})
+    with pytest.raises(UserError, match="--calibrate is for the probabilities of a text's classes; stsb is answered by a number"):
+        with_heads(resolve(flags, "stsb", 384), flags, {"stsb": number})
 
 
 def test_what_was_given_stays() -> None:
