@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 PATH=$(pwd)/.venv/bin:$PATH
 DATA=${ELECTRA_DATA:-../shared/data}
 OUT=${OUT:-runs/model}
-SIZE=${SIZE:-9000}
+SIZE=${SIZE:-8192}
 TEXTS=${TEXTS:-$DATA/corpus-en}
 WIKI=${WIKI:-$OUT/shards-wiki}
 IMDB=${IMDB:-$OUT/shards-imdb}
