@@ -33,7 +33,7 @@ for part in "$@"; do
         ;;
     imdb)
         electra ablate imdb --data "$DATA/imdb/aclImdb_v1.tar.xz" --precision "$PRECISION" --budget "$IMDB" \
-            --init "$INIT" --points 2 --output "$OUT/imdb" $(again imdb)
+            --init "$INIT" --preset mini --points 2 --output "$OUT/imdb" $(again imdb)
         ;;
     record) python experiments/ablation_record.py "$OUT" --records "$RECORD" --images "$IMAGES" ;;
     *)

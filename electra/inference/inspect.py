@@ -185,8 +185,11 @@ def _results(value: Description) -> Description:
         known = {key: value[key] for key in ("suite", "model", "preset") if key in value}
         return {"kind": "results", **known, "scores": scores} | ({"average": value["average"]["mean"]} if value.get("average") else {})
     known = {key: value[key] for key in ("variant", "task", "metric", "finished", "num_train", "num_dev") if key in value}
-    scores = {name: run["points"][-1]["score"]["mean"] for name, run in value["runs"].items() if run.get("points")}
-    return {"kind": "ablation", **known, "scores": scores, "conclusions": value.get("sentences", [])}
+    tasks = value.get("by_task", {"": value})
+    runs = {f"{task} {name}".strip(): run for task, found in tasks.items() for name, run in found["runs"].items()}
+    scores = {name: run["points"][-1]["score"]["mean"] for name, run in runs.items() if run.get("points")}
+    conclusions = [line for found in (value.get("mean", {}), *tasks.values()) for line in found.get("sentences", [])]
+    return {"kind": "ablation", **known, "scores": scores, "conclusions": conclusions}
 
 
 def _last_lines(lines: Sequence[Description]) -> Description:

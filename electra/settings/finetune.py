@@ -165,12 +165,14 @@ class AblateSettings(ComputeSettings):
 
     VARIANT: 'scratch' pre-trains on tokenized data from random weights; 'imdb' makes text, vocabulary and data from IMDb's unlabelled reviews
     and pre-trains on them, from random weights or from a checkpoint (--init). Both are then fine-tuned on sentiment. Writes OUTPUT/results.json,
-    table.md and results.png; all sizes are fixed once, in OUTPUT/plan.json. How to read the results: docs/ablation.md.
+    table.md and results.png (of several tasks results-TASK.png); all sizes are fixed once, in OUTPUT/plan.json. How to read the results:
+    docs/ablation.md.
 
     Examples:
       electra ablate scratch --data shards --task-data glue/SST-2 --output runs/ablation --budget 8h
       electra ablate imdb --data aclImdb --output runs/imdb-ablation --budget 8h --seeds 5
       electra ablate imdb --data aclImdb_v1.tar.gz --init runs/mini --output runs/imdb-continued --budget 4h
+      electra ablate imdb --data aclImdb --init ENCODER --methods electra mlm clm-mlm --task imdb sst2 --task-data aclImdb glue/SST-2 --match flops
       electra ablate imdb --data aclImdb --output runs/imdb-ablation --resume
       electra ablate scratch --data shards --task-data glue/SST-2 --preset small --methods electra mlm replace-mlm --dry-run
     """
@@ -181,20 +183,22 @@ class AblateSettings(ComputeSettings):
     """scratch: folders made by 'electra prepare'; imdb: the folder aclImdb or its archive. Default: none."""
     output: Path = Path("ablation")
     """Output folder."""
-    preset: str = "mini"
-    """Pre-training preset or TOML file for ELECTRA; BERT uses NAME-mlm if there is one, else the same settings with the MLM objective."""
+    preset: str | None = None
+    """Pre-training preset or TOML file for ELECTRA; BERT uses NAME-mlm if there is one, else the same settings with the MLM objective (clm-mlm:
+    NAME-clm). Default: mini, with --init continue."""
     methods: tuple[str, ...] = ("electra", "mlm")
-    """Objectives to compare; the others are matched to the first. Also electra-masked, replace-mlm, all-tokens-mlm (paper, Table 5)."""
+    """Objectives to compare; the others are matched to the first. Also clm-mlm (a causal LM first), and electra-masked, replace-mlm,
+    all-tokens-mlm (paper, Table 5)."""
     match: tuple[str, ...] = ("flops", "seconds")
     """What is made equal, each in its own run: flops, seconds."""
     init: str | None = None
     """imdb: checkpoint that every method starts from (folder, run or hub name), with its vocabulary; default: random weights."""
     init_mlm: str | None = None
     """imdb: a BERT of the same size and vocabulary that the method mlm starts from instead; default: --init."""
-    task: str | None = None
-    """Fine-tuning task; default: imdb, or sst2 for scratch."""
-    task_data: Path | None = None
-    """Folder of the task's files; default: --data, for imdb with the task imdb."""
+    task: tuple[str, ...] = ()
+    """Fine-tuning tasks; default: imdb, or sst2 for scratch."""
+    task_data: tuple[Path, ...] = ()
+    """Folder of each task's files, in their order; default: --data, for imdb with the task imdb alone."""
     seeds: int = flag(3, minimum=1)
     """Number of seeds, each with its own pre-training and fine-tuning. --resume can add more to a finished ablation."""
     points: int = flag(3, minimum=1)

@@ -18,7 +18,7 @@ from tiny_models import checkpoints
 
 from electra.cli import COMMANDS, main
 from electra.commands.inspect import LONGEST
-from electra.recipes.ablation.plan import AblationPlan, PretrainingRun
+from electra.recipes.ablation.plan import AblationPlan, PretrainingRun, TaskPlan
 
 V1 = ROOT / "tests" / "fixtures" / "v0.1"
 WRITES: dict[str, list[str]] = {
@@ -165,7 +165,8 @@ def archive(file: Path, contents: dict[str, bytes]) -> None:
 
 def make_ablation(folder: Path, *, finished: bool) -> None:
     run = PretrainingRun(name="electra", method="electra", match="", num_steps=8, stage_steps=(4, 4), points=((1, 4),), flops=1e9, seconds=3.0)
-    sizes: dict[str, Any] = {"num_train": 4, "num_dev": 4, "finetune_seconds": 1.0, "finetune_preset": "mini", "vocab_size": 120}
+    tasks = (TaskPlan(num_train=4, num_dev=4, finetune_seconds=1.0),)
+    sizes: dict[str, Any] = {"tasks": tasks, "finetune_preset": "mini", "vocab_size": 120}
     folder.mkdir()
     (folder / "config.toml").write_text('variant = "scratch"\npreset = "mini"\ntask = "sst2"\nseeds = 2\n')
     (folder / "plan.json").write_text(json.dumps(asdict(AblationPlan(runs=(run,), speeds={}, setup_seconds=0.0, **sizes))))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hf_forms
 import numpy as np
 import pytest
 from conftest import WORDS
@@ -18,6 +19,7 @@ from conftest import WORDS
 from electra import command_runner, config
 from electra.cli import main
 from electra.command_line import from_command_line
+from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
 from electra.model import flops
 from electra.recipes.ablation import plan as ablation_plan
@@ -69,7 +71,7 @@ def settings_of(*words: object) -> AblateSettings:
 @pytest.mark.parametrize("num_steps", [100, 977, 20_000])
 def test_matched_runs_have_equal_flops_within_a_step(preset: str, num_steps: int) -> None:
     settings = settings_of("scratch", "--data", "x", "--preset", preset, "--methods", "electra", "mlm", "replace-mlm")
-    methods = find_methods(settings, ())
+    methods = find_methods(settings)
     stages = {
         m.name: [PhaseCost(share=share, flops=flops_per_step(s, 8000), seconds=0.1 + 0.2 * i) for i, (s, share) in enumerate(m.phase_shares())]
         for m in methods
@@ -98,7 +100,7 @@ def test_matched_runs_have_equal_flops_within_a_step(preset: str, num_steps: int
 
 
 def test_every_pretraining_has_the_given_precision() -> None:
-    methods = find_methods(settings_of("scratch", "--data", "x", "--precision", "bf16"), ())
+    methods = find_methods(settings_of("scratch", "--data", "x", "--precision", "bf16"))
     assert [stage.loop.precision for method in methods for stage, _ in method.phase_shares()] == ["bf16"] * 3
     assert all("bf16" in method.argv for method in methods)
 
@@ -119,10 +121,11 @@ COST = FinetuneCost(per_train_example=0.01, per_dev_example=0.002, fixed=2.0, nu
 @pytest.mark.parametrize("hours", [0.5, 2, 8, 48])
 def test_the_budget_is_spent_and_not_more(hours: float) -> None:
     settings = settings_of("scratch", "--data", "x", "--budget", f"{hours}h")
-    methods = find_methods(settings, ())
+    methods = find_methods(settings)
     stages = {m.name: [PhaseCost(share=share, flops=flops_per_step(s, 8000), seconds=0.1) for s, share in m.phase_shares()] for m in methods}
     per_step = ablation_plan.seconds_per_step(methods, stages, settings)
-    num_steps, num_train, num_dev = ablation_plan.split_budget(settings, per_step, COST, 1, 100.0)
+    num_steps, (sizes,) = ablation_plan.split_budget(settings, per_step, [COST], 1, 100.0)
+    num_train, num_dev = sizes.num_train, sizes.num_dev
     runs = ablation_plan.make_runs(methods, stages, num_steps, settings)
     finetunings = 3 * (1 + 3 * 3)
     spent = 100.0 + 3 * sum(run.seconds for run in runs) + finetunings * COST.seconds(num_train, num_dev)
@@ -136,15 +139,15 @@ def test_the_budget_is_spent_and_not_more(hours: float) -> None:
 
 def test_twice_the_budget_is_twice_the_training() -> None:
     cost = FinetuneCost(per_train_example=0.01, per_dev_example=0.0, fixed=0.0, num_train=10**9, num_dev=100, dev_can_shrink=False)
-    one, two = (ablation_plan.split_budget(settings_of("scratch", "--budget", f"{h}h"), 0.5, cost, 1, 0.0) for h in (1, 2))
-    assert two[0] == pytest.approx(2 * one[0], abs=2) and two[1] == pytest.approx(2 * one[1], abs=2)
+    one, two = (ablation_plan.split_budget(settings_of("scratch", "--budget", f"{h}h"), 0.5, [cost], 1, 0.0) for h in (1, 2))
+    assert two[0] == pytest.approx(2 * one[0], abs=2) and two[1][0].num_train == pytest.approx(2 * one[1][0].num_train, abs=2)
 
 
 def test_a_budget_too_short_names_what_is_enough() -> None:
     with pytest.raises(UserError, match="too short for 3 seeds and 30 fine-tunings") as raised:
-        ablation_plan.split_budget(settings_of("scratch", "--budget", "30s"), 1.0, COST, 1, 20.0)
+        ablation_plan.split_budget(settings_of("scratch", "--budget", "30s"), 1.0, [COST], 1, 20.0)
     enough = int(str(raised.value).split("at least ")[1].split("s")[0])
-    ablation_plan.split_budget(settings_of("scratch", "--budget", f"{enough}s"), 1.0, COST, 1, 20.0)
+    ablation_plan.split_budget(settings_of("scratch", "--budget", f"{enough}s"), 1.0, [COST], 1, 20.0)
 
 
 # ---- conclusions ----
@@ -337,7 +340,7 @@ def test_the_length_of_runs_of_equal_time_comes_from_recorded_seconds(whole: Pat
         lines = read_metrics(whole / "seed-1" / name / "metrics.jsonl")
         scale = stage_seconds / [line for line in lines if line["kind"] == "train"][-1]["seconds"]
         (place / "metrics.jsonl").write_text("".join(json.dumps({**line, "seconds": line["seconds"] * scale}) + "\n" for line in lines))
-    methods = find_methods(settings_of("scratch", "--data", "x", "--preset", whole.parent / "preset.toml"), ())
+    methods = find_methods(settings_of("scratch", "--data", "x", "--preset", whole.parent / "preset.toml"))
     fresh = replace(plan, runs=tuple(replace(run, settled=False) for run in plan.runs))
     found = match_recorded_time(fresh, methods, tmp_path, 2)
     # ELECTRA took 8 seconds where BERT at equal FLOPs took 4: twice its steps take equally long.
@@ -439,10 +442,81 @@ def test_imdb_from_random_weights_and_from_a_checkpoint(shop: Path, tmp_path: Pa
     start = tmp_path / "one" / "seed-1" / "electra"
     assert main([str(word) for word in ["ablate", "imdb", *common, "--init", start, "--output", tmp_path / "two"]]) == 0
     results = json.loads((tmp_path / "two" / "results.json").read_text())
-    assert list(results["starts"]) == ["random", "start"] and len(results["sentences"]) == 9
+    assert list(results["starts"]) == ["start"] and len(results["sentences"]) == 6
     assert not (tmp_path / "two" / "vocab").exists()
     used = config.read_toml(tmp_path / "two" / "seed-1" / "electra" / "config.toml")
     assert used["init"] == str(start) and used["objective"]["mlm_first"] == 0.0
+
+
+def test_objectives_continue_from_an_encoder_on_two_tasks(shop: Path, tiny_vocab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A BERT without heads: ELECTRA's FLOPs include the warm-up of its generator, the others' are matched; each task has a table and a picture."""
+    tokenizer = load_tokenizer(tiny_vocab)
+    shape: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    hf_forms.make("BertModel", tmp_path / "encoder", vocab_size=tokenizer.vocab_size, max_position_embeddings=32, **shape)
+    tokenizer.save(tmp_path / "encoder")
+    output = tmp_path / "out"
+    words = ["ablate", "imdb", "--data", shop / "aclImdb", "--init", tmp_path / "encoder", "--methods", "electra", "mlm", "clm-mlm"]
+    words += ["--task", "imdb", "sst2", "--task-data", shop / "aclImdb", shop / "SST-2", "--match", "flops", "--max-train-examples", "16"]
+    words += ["--num-train-steps", "14", "--points", "1", "--seeds", "1", "--device", "cpu", "--output", output]
+    capsys.readouterr()
+    assert main([*map(str, words), "--dry-run"]) == 0 and not output.exists()
+    out = capsys.readouterr().out
+    assert "causal, then masked LM at equal FLOPs" in out and "every fine-tuning on sst2: 16 training examples, 30 dev examples" in out
+    assert main([*map(str, words)]) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["finished"] and list(results["by_task"]) == ["imdb", "sst2"]
+    plan = ablation_plan.read_plan(output)
+    assert plan is not None and [len(run.stage_steps) for run in plan.runs] == [2, 1, 2]
+    for name, preset in (("electra", "continue"), ("mlm-flops", "continue-mlm"), ("clm-mlm-flops", "continue-clm")):
+        assert config.read_toml(output / "seed-1" / name / "config.toml")["preset"] == preset
+    assert config.read_toml(output / "seed-1" / "electra" / "config.toml")["model"]["generator_init"] == "encoder"
+    spent = {run.name: ablation_results.compute_at_points(output / "seed-1" / run.name, run)[-1]["flops"] for run in plan.runs}
+    warm, whole = (read_metrics(output / "seed-1" / "electra" / place / "metrics.jsonl")[-1]["flops"] for place in ("mlm-first", "."))
+    assert 0 < warm < whole == spent["electra"]
+    step = max(spent["mlm-flops"] / plan.runs[1].num_steps, spent["clm-mlm-flops"] / plan.runs[2].num_steps)
+    assert all(abs(value - whole) < 2 * step for value in spent.values())
+    table = (output / "table.md").read_text()
+    for task, found in results["by_task"].items():
+        assert (output / f"results-{task}.png").exists() and f"# Ablation: imdb, then {task}" in table and list(found["starts"]) == ["start"]
+        for name in ("electra", "clm-mlm-flops"):
+            scores = json.loads((output / "seed-1" / f"{name}-point-1-{task}" / "scores.json").read_text())
+            assert found["runs"][name]["points"][0]["score"]["each"] == [scores["scores"]["accuracy"]["mean"]]
+        assert "causal, then masked LM" in " ".join(found["sentences"])
+        pairs = {(each["first"], each["second"]) for each in found["comparisons"]}
+        assert pairs >= {("clm-mlm-flops", "mlm-flops"), ("electra", "start"), ("clm-mlm-flops", "start")}
+    means = {each["second"]: each["difference"]["mean"] for each in results["mean"]["comparisons"] if each["first"] == "electra"}
+    for second, mean in means.items():
+        pair = [found["comparisons"] for found in results["by_task"].values()]
+        each = [next(row for row in rows if (row["first"], row["second"]) == ("electra", second))["difference"]["mean"] for rows in pair]
+        assert mean == pytest.approx(sum(each) / 2)
+    assert set(means) == {"mlm-flops", "clm-mlm-flops", "start"} and "score, the mean over imdb, sst2 against" in table
+    capsys.readouterr()
+    assert main(["inspect", str(output), "--json"]) == 0
+    assert {"imdb electra", "sst2 clm-mlm-flops"} <= json.loads(capsys.readouterr().out)["scores"].keys()
+
+
+def test_the_last_words_name_what_made_the_checkpoint_better() -> None:
+    def against(first: str, second: str, *differences: float) -> dict[str, Any]:
+        return {"first": first, "second": second, "difference": compare(dict(enumerate(differences)), dict.fromkeys(range(3), 0.0))}
+
+    results: dict[str, Any] = {"task": "sst2", "runs": {name: {"title": name.upper()} for name in ("a", "b", "c")}}
+    results["comparisons"] = [against("a", "b", 0.1, 0.11, 0.12), against("a", "start", 0.01, -0.01, 0.0)]
+    assert ablation_results.gains(results) == ["Better on sst2 than the initial checkpoint: none of these pre-trainings."]
+    results["comparisons"] += [against("b", "start", 0.1, 0.11, 0.12), against("c", "start-mlm", -0.1, -0.11, -0.12)]
+    assert ablation_results.gains(results) == ["Better on sst2 than the initial checkpoint: B; worse: C."]
+    results["comparisons"] = [against("a", "start", 0.1)]
+    assert ablation_results.gains(results) == []
+
+
+def test_no_point_is_in_the_warm_up_of_a_generator() -> None:
+    costs = [PhaseCost(share=0.5, flops=1.0, seconds=1.0, trains_encoder=False), PhaseCost(share=0.5, flops=1.0, seconds=1.0)]
+    assert ablation_plan.spread_points(costs, (100, 100), 4) == ((1, 1), (1, 1), (1, 50), (1, 100))
+
+
+def test_a_plan_of_an_earlier_version_is_read(whole: Path, tmp_path: Path) -> None:
+    values = json.loads((whole / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(values | values.pop("tasks")[0]))
+    assert ablation_plan.read_plan(tmp_path) == ablation_plan.read_plan(whole)
 
 
 def test_a_dry_run_writes_nothing(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -470,6 +544,8 @@ def test_a_dry_run_writes_nothing(shop: Path, tmp_path: Path, capsys: pytest.Cap
         ("scratch --data {shop}/shards --output {out}", "give --task-data DIR"),
         ("scratch --data {shop}/shards --task-data {shop}/none --output {out}", "not found"),
         ("scratch --data {shop}/shards --task sst3 --task-data {shop}/SST-2 --output {out}", "did you mean 'sst2'"),
+        ("scratch --data {shop}/shards --task sst2 cola --task-data {shop}/SST-2 --output {out}", "1 folder for the tasks sst2, cola"),
+        ("scratch --data {shop}/shards --task sst2 sst2 --task-data {shop}/SST-2 {shop}/SST-2 --output {out}", "give each task once"),
         ("scratch --data {shop}/shards --task stsb --task-data {shop}/SST-2 --output {out}", "has no column 'sentence2'"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --methods electra mml", "did you mean 'mlm'"),
         ("scratch --data {shop}/shards --task-data {shop}/SST-2 --output {out} --methods electra", "two or more"),

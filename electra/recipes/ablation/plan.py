@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from electra.command_runner import Step
 from electra.errors import UserError, did_you_mean
 from electra.finetuning.hyperparameters import check_same_run
 from electra.model import flops
-from electra.pretraining.setup import check
+from electra.pretraining.setup import adopt_start, check
 from electra.settings import AblateSettings, PretrainSettings, phases
-from electra.settings.pretrain import DETECTORS
+from electra.settings.pretrain import CAUSAL, DETECTORS, FIRST_PHASES, WARM_UP
 from electra.storage import atomic
 from electra.terminal import duration
 
@@ -31,12 +31,17 @@ from electra.terminal import duration
 LABELS = {
     "electra": "ELECTRA",
     "mlm": "BERT",
+    "clm-mlm": "causal, then masked LM",
     "electra-masked": "ELECTRA 15%",
     "replace-mlm": "Replace MLM",
     "all-tokens-mlm": "All-Tokens MLM",
 }
-"""Objective -> its name in the paper (section 3.5)."""
+"""Method: an objective -> its name in the paper (section 3.5); or 'clm-mlm', a masked LM after a causal one."""
+BERTS = ("mlm", "clm-mlm")
+"""Methods that end as a masked LM without a generator."""
 MATCHES = ("flops", "seconds")
+CLM_FIRST = "25%"
+"""--clm-first of 'clm-mlm' where no preset says it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +70,19 @@ class Method:
         return tuple((phase, (phase.loop.num_train_steps or 0) / whole) for phase in self.phases(whole))
 
 
-def find_methods(settings: AblateSettings, shape: Sequence[str]) -> list[Method]:
-    """The requested methods, each checked; `shape` are the flags that an initial checkpoint requires.
+def with_preset(settings: AblateSettings) -> AblateSettings:
+    """The settings with their default preset."""
+    return replace(settings, preset=settings.preset or ("mini" if settings.init is None else "continue"))
+
+
+def find_methods(settings: AblateSettings) -> list[Method]:
+    """The requested methods, each checked and with the shape of its initial checkpoint.
 
     Raises:
-        UserError: an unknown name or preset, a preset of another objective, or fewer than two methods.
+        UserError: an unknown name or preset, a preset of another objective, fewer than two methods, or as `electra pretrain --init`.
     """
+    settings = with_preset(settings)
+    assert settings.preset is not None
     for name in settings.methods:
         if name not in LABELS:
             raise UserError(f"--methods {name}: unknown method; {did_you_mean(name, LABELS)}")
@@ -84,21 +96,22 @@ def find_methods(settings: AblateSettings, shape: Sequence[str]) -> list[Method]
     base = from_command_line(PretrainSettings, [settings.preset], "electra ablate --preset")
     if base.objective.objective != "electra":
         raise UserError(f"--preset {settings.preset} has the objective '{base.objective.objective}'; give ELECTRA's preset, such as mini")
-    return [_method(name, settings, shape) for name in settings.methods]
+    return [_method(name, settings, settings.preset) for name in settings.methods]
 
 
-def _method(name: str, settings: AblateSettings, shape: Sequence[str]) -> Method:
-    twin = f"{settings.preset}-mlm"
-    if name == "mlm" and twin in config.presets("pretrain"):
-        words = [twin]
-    else:
-        words = [settings.preset, "--objective", name] + ([] if name in DETECTORS else ["--mlm-first", "0"])
+def _method(name: str, settings: AblateSettings, preset: str) -> Method:
+    known, words = config.presets("pretrain"), [preset, "--objective", name]
+    if name in BERTS:
+        words = [f"{preset}-mlm"] if f"{preset}-mlm" in known else [preset, "--objective", "mlm", "--mlm-first", "0", "--generator-init", "random"]
+    elif name not in DETECTORS:
+        words += ["--mlm-first", "0"]
+    if name == "clm-mlm":
+        words = [f"{preset}-clm"] if f"{preset}-clm" in known else [*words, "--clm-first", CLM_FIRST]
     if settings.init is not None:
-        start = settings.init_mlm if name == "mlm" and settings.init_mlm is not None else settings.init
-        # A checkpoint is past the masked LM phase.
-        words += ["--init", start, *shape, "--mlm-first", "0"]
+        words += ["--init", settings.init_mlm if name in BERTS and settings.init_mlm is not None else settings.init]
     words += ["--precision", settings.precision]
     found = from_command_line(PretrainSettings, [*words, "--num-train-steps", "1000"], "electra ablate")
+    found, _ = adopt_start(found)
     check(found)
     return Method(name=name, argv=tuple(words), settings=found)
 
@@ -110,8 +123,7 @@ def examples_per_step(settings: PretrainSettings) -> int:
 
 def flops_per_step(settings: PretrainSettings, vocab_size: int) -> float:
     """Floating-point operations of an update of full-length examples (`model/flops.py`)."""
-    length = settings.data.sequence_length
-    return flops.per_token(settings.model, settings.objective, vocab_size, length) * length * examples_per_step(settings)
+    return flops.training_flops(settings, vocab_size)["flops_per_token"] * settings.data.sequence_length * examples_per_step(settings)
 
 
 # ---- plan.json ----
@@ -135,6 +147,8 @@ class PhaseCost:
     """Of the run's steps."""
     flops: float
     seconds: float
+    trains_encoder: bool = True
+    """False for the warm-up of a generator, whose checkpoints are of no use to fine-tune."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +179,7 @@ class PretrainingRun:
 
     def phase_folder(self, folder: Path, phase: int) -> Path:
         """Where a phase keeps its checkpoints and metrics."""
-        return folder if phase == len(self.stage_steps) - 1 else folder / "mlm-first"
+        return folder if phase == len(self.stage_steps) - 1 else folder / (CAUSAL if self.method == "clm-mlm" else WARM_UP)
 
     def checkpoint(self, folder: Path, point: tuple[int, int]) -> Path:
         """The checkpoint of a point."""
@@ -184,8 +198,13 @@ class FinetuneCost:
     fixed: float
     num_train: int
     num_dev: int
-    """In the task's files."""
+    """In the task's files, of the first at most --max-train-examples."""
     dev_can_shrink: bool
+
+    @property
+    def fewest_dev(self) -> int:
+        """Dev examples of the shortest fine-tuning."""
+        return min(MIN_DEV, self.num_dev) if self.dev_can_shrink else self.num_dev
 
     def seconds(self, num_train: int, num_dev: int) -> float:
         """Of one fine-tuning."""
@@ -193,14 +212,22 @@ class FinetuneCost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationPlan:
-    """The contents of plan.json."""
+class TaskPlan:
+    """The size of every fine-tuning on one task."""
 
-    runs: tuple[PretrainingRun, ...]
     num_train: int
     num_dev: int
     finetune_seconds: float
     """Predicted, of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationPlan:
+    """The contents of plan.json."""
+
+    runs: tuple[PretrainingRun, ...]
+    tasks: tuple[TaskPlan, ...]
+    """In the order of --task."""
     finetune_preset: str
     vocab_size: int
     speeds: dict[str, Any]
@@ -220,12 +247,12 @@ def matched_steps(method: Method, costs: Sequence[PhaseCost], target: float, wha
 
 
 def spread_points(costs: Sequence[PhaseCost], steps: Sequence[int], count: int) -> tuple[tuple[int, int], ...]:
-    """Phase and step nearest to 1/count, 2/count, ... of a run's FLOPs."""
+    """Phase and step nearest to 1/count, 2/count, ... of a run's FLOPs, in the phases that train the encoder."""
     whole, out = total(costs, steps, "flops"), []
     for number in range(1, count):
         left = whole * number / count
         for place, (cost, there) in enumerate(zip(costs, steps, strict=True)):
-            if left <= there * cost.flops or place == len(costs) - 1:
+            if (left <= there * cost.flops and cost.trains_encoder) or place == len(costs) - 1:
                 out.append((place, min(there, max(1, round(left / cost.flops)))))
                 break
             left -= there * cost.flops
@@ -272,34 +299,45 @@ def seconds_per_step(methods: Sequence[Method], costs: Mapping[str, Sequence[Pha
     return out
 
 
-def split_budget(settings: AblateSettings, per_step: float, cost: FinetuneCost, starts: int, setup: float) -> tuple[int, int, int]:
-    """The budget -> (steps of the first method, training examples, dev examples).
+def split_budget(
+    settings: AblateSettings, per_step: float, costs: Sequence[FinetuneCost], starts: int, setup: float
+) -> tuple[int, tuple[TaskPlan, ...]]:
+    """The budget, the cost of fine-tuning on each task -> (steps of the first method, the size of the fine-tunings on each task).
 
     Raises:
         UserError: it is too short for the smallest lengths.
     """
-    most = min(cost.num_train, settings.max_train_examples or cost.num_train)
     if settings.num_train_steps is not None:
-        return settings.num_train_steps, most, cost.num_dev
-    finetunings = settings.seeds * (starts + settings.points * (1 + (len(settings.methods) - 1) * len(settings.match)))
-    left = MARGIN * settings.budget - setup
+        return settings.num_train_steps, tuple(_sized(cost, cost.num_train, cost.num_dev) for cost in costs)
+    of_a_task = settings.seeds * (starts + settings.points * (1 + (len(settings.methods) - 1) * len(settings.match)))
+    finetunings, left = of_a_task * len(costs), MARGIN * settings.budget - setup
     each = FINETUNE_SHARE * left / finetunings
-    num_dev = cost.num_dev
-    if cost.dev_can_shrink:
-        num_dev = min(cost.num_dev, max(min(MIN_DEV, cost.num_dev), int(DEV_SHARE * each / cost.per_dev_example)))
-    num_train = min(most, int((each - cost.seconds(0, num_dev)) / cost.per_train_example))
-    fewest_steps, fewest = max(MIN_STEPS, 2 * settings.points), min(MIN_TRAIN, most)
-    num_steps = int((left - finetunings * cost.seconds(max(0, num_train), num_dev)) / settings.seeds / per_step)
-    if num_train < fewest or num_steps < fewest_steps:
-        smallest = min(MIN_DEV, cost.num_dev) if cost.dev_can_shrink else cost.num_dev
-        tuning, training = finetunings * cost.seconds(fewest, smallest), settings.seeds * per_step * fewest_steps
+    tasks = tuple(_fitted(cost, each) for cost in costs)
+    fewest_steps = max(MIN_STEPS, 2 * settings.points)
+    num_steps = int((left - of_a_task * sum(task.finetune_seconds for task in tasks)) / settings.seeds / per_step)
+    smallest = [_sized(cost, min(MIN_TRAIN, cost.num_train), cost.fewest_dev) for cost in costs]
+    if num_steps < fewest_steps or any(task.num_train < least.num_train for task, least in zip(tasks, smallest, strict=True)):
+        # Every fine-tuning gets the same time, so that of the slowest task decides.
+        tuning, training = finetunings * max(least.finetune_seconds for least in smallest), settings.seeds * per_step * fewest_steps
         needed = (setup + max(tuning / FINETUNE_SHARE, training / (1 - FINETUNE_SHARE))) / MARGIN
         smaller = "; fewer --seeds or --points need less" if settings.seeds > 1 or settings.points > 1 else ""
         raise UserError(
             f"--budget {settings.budget:g}s is too short for {settings.seeds} seeds and {finetunings} fine-tunings on this machine; "
             f"give at least {math.ceil(1.1 * needed)}s ({duration(1.1 * needed)}){smaller}"
         )
-    return num_steps, num_train, num_dev
+    return num_steps, tasks
+
+
+def _sized(cost: FinetuneCost, num_train: int, num_dev: int) -> TaskPlan:
+    return TaskPlan(num_train=num_train, num_dev=num_dev, finetune_seconds=cost.seconds(max(0, num_train), num_dev))
+
+
+def _fitted(cost: FinetuneCost, seconds: float) -> TaskPlan:
+    """The fine-tuning that takes at most so many seconds."""
+    num_dev = cost.num_dev
+    if cost.dev_can_shrink:
+        num_dev = min(cost.num_dev, max(cost.fewest_dev, int(DEV_SHARE * seconds / cost.per_dev_example)))
+    return _sized(cost, min(cost.num_train, int((seconds - cost.seconds(0, num_dev)) / cost.per_train_example)), num_dev)
 
 
 def write_plan(plan: AblationPlan, output: Path) -> None:
@@ -322,7 +360,10 @@ def read_plan(output: Path) -> AblationPlan | None:
             PretrainingRun(**{**run, "stage_steps": tuple(run["stage_steps"]), "points": tuple((a, b) for a, b in run["points"])})
             for run in values["runs"]
         )
-        return AblationPlan(**{**values, "runs": runs})
+        # A plan of an earlier version has one task, without a list.
+        sizes = [field.name for field in fields(TaskPlan)]
+        tasks = values.pop("tasks", None) or [{name: values.pop(name) for name in sizes}]
+        return AblationPlan(**{**values, "runs": runs, "tasks": tuple(TaskPlan(**task) for task in tasks)})
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{path} is damaged; choose another --output") from None
 
@@ -336,7 +377,10 @@ def check_same(settings: AblateSettings) -> None:
     path = settings.output / "config.toml"
     if not path.exists():
         raise UserError(f"--resume: {settings.output} holds no ablation (no config.toml); start it without --resume")
-    check_same_run(settings.output, config.read_toml(path), config.to_values(settings), FREE)
+    before = config.read_toml(path)
+    # An earlier version had one task.
+    before |= {name: [before[name]] for name in ("task", "task_data") if isinstance(before.get(name), str)}
+    check_same_run(settings.output, before, config.to_values(settings), FREE)
 
 
 # ---- steps ----
@@ -357,12 +401,17 @@ class AblationStep(Step):
 
 def starts(settings: AblateSettings) -> dict[str, tuple[str, str]]:
     """Fine-tunings without a pre-training of ours: folder -> (title, model)."""
-    found = {"random": ("no pre-training", f"random:{settings.output / 'start'}")}
-    if settings.init is not None:
-        found["start"] = ("the initial checkpoint", settings.init)
-        if settings.init_mlm is not None:
-            found["start-mlm"] = ("BERT's initial checkpoint", settings.init_mlm)
+    if settings.init is None:
+        return {"random": ("no pre-training", f"random:{settings.output / 'start'}")}
+    found = {"start": ("the initial checkpoint", settings.init)}
+    if settings.init_mlm is not None:
+        found["start-mlm"] = ("BERT's initial checkpoint", settings.init_mlm)
     return found
+
+
+def part(settings: AblateSettings, task: int) -> str:
+    """What a task's files and folders have after their name, where there are several tasks."""
+    return f"-{settings.task[task]}" if len(settings.task) > 1 else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,8 +422,8 @@ class StepList:
     plan: AblationPlan
     methods: Sequence[Method]
     shards: Sequence[str]
-    task: str
-    task_data: Path
+    tasks: Sequence[tuple[str, Path]]
+    """Each task and the folder of its files."""
 
     def steps(self) -> list[AblationStep]:
         """Every step, seed by seed."""
@@ -386,9 +435,9 @@ class StepList:
                 for number, point in enumerate(run.points, 1):
                     model = str(run.checkpoint(pretraining.folder, point))
                     title = f"{run.title}, point {number} of {len(run.points)}"
-                    out.append(self.finetuning(title, point_folder(self.settings.output, seed, run, number), model, seed))
+                    out += self.finetunings(title, f"{run.name}-point-{number}", model, seed)
             for name, (title, start) in starts(self.settings).items():
-                out.append(self.finetuning(title, self.settings.output / f"seed-{seed}" / name, start, seed))
+                out += self.finetunings(title, name, start, seed)
         return out
 
     def pretraining(self, run: PretrainingRun, seed: int) -> AblationStep:
@@ -410,27 +459,33 @@ class StepList:
             seed=seed,
         )
 
-    def finetuning(self, title: str, folder: Path, model: str, seed: int) -> AblationStep:
-        """Fine-tuning of one checkpoint."""
-        flags: list[object] = ["--model", model, "--data", self.task_data, "--output", folder, "--preset", self.plan.finetune_preset]
-        flags += ["--seed", seed, "--max-train-examples", self.plan.num_train, "--evaluate-every", AT_THE_END]
-        return AblationStep(
-            title=f"seed {seed}, {title}",
-            folder=folder,
-            output=folder / "scores.json",
-            argv=("finetune", self.task, *map(str, flags), *self._machine()),
-            seconds=self.plan.finetune_seconds,
-            kind="finetune",
-            seed=seed,
-        )
+    def finetunings(self, title: str, name: str, model: str, seed: int) -> list[AblationStep]:
+        """Fine-tunings of one checkpoint, on each task."""
+        out = []
+        for number, ((task, data), sizes) in enumerate(zip(self.tasks, self.plan.tasks, strict=True)):
+            folder = finetuning_folder(self.settings, seed, name, number)
+            flags: list[object] = ["--model", model, "--data", data, "--output", folder, "--preset", self.plan.finetune_preset]
+            flags += ["--seed", seed, "--max-train-examples", sizes.num_train, "--evaluate-every", AT_THE_END]
+            out.append(
+                AblationStep(
+                    title=f"seed {seed}, {title}" + (f", {task}" if len(self.tasks) > 1 else ""),
+                    folder=folder,
+                    output=folder / "scores.json",
+                    argv=("finetune", task, *map(str, flags), *self._machine()),
+                    seconds=sizes.finetune_seconds,
+                    kind="finetune",
+                    seed=seed,
+                )
+            )
+        return out
 
     def _machine(self) -> list[str]:
         return ["--device", self.settings.device, *(["--threads", str(self.settings.threads)] if self.settings.threads else [])]
 
 
-def point_folder(output: Path, seed: int, run: PretrainingRun, number: int) -> Path:
-    """Where the fine-tuning of a run's point writes."""
-    return output / f"seed-{seed}" / f"{run.name}-point-{number}"
+def finetuning_folder(settings: AblateSettings, seed: int, name: str, task: int) -> Path:
+    """Where the fine-tuning of a start, or of RUN-point-N, on a task writes."""
+    return settings.output / f"seed-{seed}" / f"{name}{part(settings, task)}"
 
 
 def remove_unneeded(steps: Sequence[Step], done: AblationStep) -> None:
@@ -441,5 +496,5 @@ def remove_unneeded(steps: Sequence[Step], done: AblationStep) -> None:
         if run.kind == "pretrain" and run.folder.parent == done.folder.parent and run.done:
             points = [step for step in steps if step.folder.parent == run.folder.parent and step.folder.name.startswith(f"{run.folder.name}-point-")]
             if all(point.done for point in points):
-                for place in (run.folder, run.folder / "mlm-first"):
+                for place in (run.folder, *(run.folder / name for name in FIRST_PHASES)):
                     shutil.rmtree(place / "checkpoints", ignore_errors=True)

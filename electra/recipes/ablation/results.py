@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from electra.finetuning.results_table import describe
-from electra.recipes.ablation.plan import EQUAL, LABELS, AblationPlan, AblationStep, PretrainingRun, point_folder, starts
+from electra.recipes.ablation.plan import BERTS, EQUAL, LABELS, AblationPlan, AblationStep, PretrainingRun, finetuning_folder, part, starts
 from electra.recipes.ablation.setup import Checked
+from electra.settings import AblateSettings
 from electra.storage import atomic
 from electra.tasks.significance import interval, read_answers, resample
 from electra.terminal import duration
@@ -82,7 +83,8 @@ def sentence(first: str, second: str, where: str, metric: str, difference: Mappi
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish too.
 COLOURS = {"electra": "#0072B2", "mlm": "#D55E00", "electra-masked": "#009E73", "replace-mlm": "#CC79A7", "all-tokens-mlm": "#E69F00"}
-MARKERS = {"electra": "o", "mlm": "s", "electra-masked": "^", "replace-mlm": "D", "all-tokens-mlm": "v"}
+COLOURS["clm-mlm"] = "#56B4E9"
+MARKERS = {"electra": "o", "mlm": "s", "electra-masked": "^", "replace-mlm": "D", "all-tokens-mlm": "v", "clm-mlm": "P"}
 UNITS = {
     "flops": ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP")),
     "seconds": ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds")),
@@ -135,7 +137,7 @@ def _panel(axes: Axes, results: Mapping[str, Any], match: str) -> None:
 
 def _start(results: Mapping[str, Any], method: str) -> Mapping[str, Any] | None:
     """The score of a run before its first step: of its initial checkpoint, else of random weights."""
-    names = [*(["start-mlm"] if method == "mlm" else []), "start", "random"]
+    names = [*(["start-mlm"] if method in BERTS else []), "start", "random"]
     return next((results["starts"][name]["score"] for name in names if name in results["starts"]), None)
 
 
@@ -179,6 +181,8 @@ def _levels(axes: Axes, results: Mapping[str, Any]) -> None:
 # ---- scores ----
 
 COMPUTE = ("flops", "seconds", "tokens")
+Examples = Callable[[str, Sequence[int]], Sequence[Path]]
+"""A run or start, seeds -> the predictions.jsonl of each."""
 
 
 def main_score(folder: Path) -> float | None:
@@ -198,46 +202,65 @@ def compute_at_points(folder: Path, run: PretrainingRun) -> list[dict[str, float
 
 
 def collect(checked: Checked, plan: AblationPlan, shards: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything finished -> the contents of results.json; `shards` describes the tokenized text once all steps are done."""
+    """Everything finished -> the contents of results.json: of one task, or of several by name; `shards` describes the tokenized text once all
+    steps are done."""
+    found = [_task(checked, plan, shards, number) for number in range(len(checked.tasks))]
+    if len(found) == 1:
+        return found[0]
+    by_task = {results["task"]: results for results in found}
+    return {"variant": checked.settings.variant, "finished": bool(shards), "by_task": by_task, "mean": over_tasks(found, plan)}
+
+
+def _task(checked: Checked, plan: AblationPlan, shards: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The results on one task."""
     settings, seeds = checked.settings, range(1, checked.settings.seeds + 1)
-    runs = {run.name: _run(settings.output, run, seeds) for run in plan.runs}
+    task, sizes = checked.tasks[number].task, plan.tasks[number]
+    runs = {run.name: _run(settings, run, number) for run in plan.runs}
     untrained: dict[str, Any] = {}
     for name, (title, _) in starts(settings).items():
-        scores = {seed: score for seed in seeds if (score := main_score(settings.output / f"seed-{seed}" / name)) is not None}
+        scores = {seed: score for seed in seeds if (score := main_score(finetuning_folder(settings, seed, name, number))) is not None}
         if scores:
             untrained[name] = {"title": title, "score": {"seeds": [*scores], **describe([*scores.values()])}}
-    known = settings.output / "baselines.json"
+    known = settings.output / f"baselines{part(settings, number)}.json"
     model = checked.methods[0].settings.model
     results: dict[str, Any] = {
         "variant": settings.variant,
-        "task": checked.labelled.task.name,
-        "metric": checked.labelled.task.main_metric,
+        "task": task.name,
+        "metric": task.main_metric,
         "finished": bool(shards),
         "network": {"layers": model.num_hidden_layers, "width": model.hidden_size, "embedding": model.embedding_size, "vocabulary": plan.vocab_size},
         "pretraining_data": {"shards": [str(Path(path).name) for path in settings.data], **shards},
-        "num_train": plan.num_train,
-        "num_dev": plan.num_dev,
+        "num_train": sizes.num_train,
+        "num_dev": sizes.num_dev,
         "runs": {name: run for name, run in runs.items() if run is not None},
         "starts": untrained,
         "baselines": json.loads(known.read_text(encoding="utf-8")) if known.exists() else {},
     }
-    results["comparisons"] = compare_all(results, plan, settings.output)
+
+    def predictions(name: str, seeds: Sequence[int]) -> list[Path]:
+        run = next((run for run in plan.runs if run.name == name), None)
+        last = name if run is None else f"{name}-point-{len(run.points)}"
+        return [finetuning_folder(settings, seed, last, number) / "predictions.jsonl" for seed in seeds]
+
+    examples = predictions if results["finished"] and task.main_metric == "accuracy" else None
+    results["comparisons"] = compare_all(final_scores(results), plan, f"{task.main_metric} on {task.name}", examples)
     results["sentences"] = [each["sentence"] for each in results["comparisons"]]
+    results["sentences"] += gains(results) if results["finished"] else []
     results["sentences"] += [_circumstances(results)] if results["runs"] and results["comparisons"] else []
     return results
 
 
-def _run(output: Path, run: PretrainingRun, seeds: Sequence[int]) -> dict[str, Any] | None:
+def _run(settings: AblateSettings, run: PretrainingRun, task: int) -> dict[str, Any] | None:
     """A run's points over its seeds; None before the first is scored."""
     scored: list[dict[int, float]] = [{} for _ in run.points]
     where: list[list[dict[str, float]]] = [[] for _ in run.points]
-    for seed in seeds:
-        folder = output / f"seed-{seed}" / run.name
+    for seed in range(1, settings.seeds + 1):
+        folder = settings.output / f"seed-{seed}" / run.name
         if not (folder / "final").exists():
             continue
         found = compute_at_points(folder, run)
         for number in range(len(run.points)):
-            score = main_score(point_folder(output, seed, run, number + 1))
+            score = main_score(finetuning_folder(settings, seed, f"{run.name}-point-{number + 1}", task))
             if score is not None:
                 scored[number][seed] = score
                 where[number].append(found[number])
@@ -256,38 +279,56 @@ def _run(output: Path, run: PretrainingRun, seeds: Sequence[int]) -> dict[str, A
     return {"title": run.title, "method": run.method, "match": run.match, "num_steps": sum(run.stage_steps), "points": points, "whole": whole}
 
 
-def compare_all(results: Mapping[str, Any], plan: AblationPlan, output: Path) -> list[dict[str, Any]]:
-    """The first method against every matched run, then every run against its start."""
-    finals = {name: run["points"][-1]["score"] for name, run in results["runs"].items() if run["whole"]}
-    finals |= {name: start["score"] for name, start in results["starts"].items()}
+def final_scores(results: Mapping[str, Any]) -> dict[str, dict[int, float]]:
+    """Finished runs and starts -> seed -> score."""
+    scores = {name: run["points"][-1]["score"] for name, run in results["runs"].items() if run["whole"]}
+    scores |= {name: start["score"] for name, start in results["starts"].items()}
+    return {name: dict(zip(score["seeds"], score["each"], strict=True)) for name, score in scores.items()}
+
+
+def compare_all(finals: Mapping[str, Mapping[int, float]], plan: AblationPlan, what: str, examples: Examples | None = None) -> list[dict[str, Any]]:
+    """Final scores, named `what` -> the first method against every matched run, a masked LM after a causal one against one without, then every
+    run against its start; `examples` gives the predictions of a run's seeds, for the interval over dev examples."""
     first, *others = plan.runs
     wanted = [(first.name, run.name, LABELS[first.method], LABELS[run.method], EQUAL[run.match]) for run in others]
+    for run in others:
+        if run.method == "clm-mlm" and (twin := next((each for each in others if (each.method, each.match) == ("mlm", run.match)), None)):
+            wanted.append((run.name, twin.name, LABELS[run.method], LABELS[twin.method], EQUAL[run.match]))
     for run in plan.runs:
-        for start in ("start-mlm" if run.method == "mlm" and "start-mlm" in finals else "start", "random"):
-            if start in results["starts"]:
-                title = {"random": "random weights"}.get(start, "the initial checkpoint")
-                wanted.append((run.name, start, run.title, title, ""))
+        for start in ("start-mlm" if run.method in BERTS and "start-mlm" in finals else "start", "random"):
+            wanted.append((run.name, start, run.title, {"random": "random weights"}.get(start, "the initial checkpoint"), ""))
     out = []
     for one, two, title, other, where in wanted:
-        if one not in finals or two not in finals:
-            continue
-        scores = [dict(zip(finals[name]["seeds"], finals[name]["each"], strict=True)) for name in (one, two)]
-        difference = compare(*scores)
+        difference = compare(finals.get(one, {}), finals.get(two, {}))
         if difference is None:
             continue
-        if results["finished"] and results["metric"] == "accuracy":
-            difference["over_examples"] = over_examples(
-                *([_predictions(output, seed, name, plan) for seed in difference["seeds"]] for name in (one, two))
-            )
-        text = sentence(title, other, where, f"{results['metric']} on {results['task']}", difference)
-        out.append({"first": one, "second": two, "difference": difference, "sentence": text})
+        if examples is not None:
+            difference["over_examples"] = over_examples(*(examples(name, difference["seeds"]) for name in (one, two)))
+        out.append({"first": one, "second": two, "difference": difference, "sentence": sentence(title, other, where, what, difference)})
     return out
 
 
-def _predictions(output: Path, seed: int, name: str, plan: AblationPlan) -> Path:
-    run = next((run for run in plan.runs if run.name == name), None)
-    folder = output / f"seed-{seed}" / name if run is None else point_folder(output, seed, run, len(run.points))
-    return folder / "predictions.jsonl"
+def over_tasks(found: Sequence[Mapping[str, Any]], plan: AblationPlan) -> dict[str, Any]:
+    """The comparisons of the mean score over several tasks."""
+    finals, means = [final_scores(results) for results in found], dict[str, dict[int, float]]()
+    for name in finals[0]:
+        seeds = set.intersection(*(set(each.get(name, {})) for each in finals))
+        means[name] = {seed: statistics.fmean(each[name][seed] for each in finals) for seed in sorted(seeds)}
+    task = f"the mean over {', '.join(results['task'] for results in found)}"
+    out = {"task": task, "runs": found[0]["runs"], "comparisons": compare_all(means, plan, f"score, {task}")}
+    sentences = [each["sentence"] for each in out["comparisons"]]
+    return {"comparisons": out["comparisons"], "sentences": sentences + (gains(out) if found[0]["finished"] else [])}
+
+
+def gains(results: Mapping[str, Any]) -> list[str]:
+    """Which pre-trainings made the initial checkpoint better, by both intervals; nothing where there is none, or one seed."""
+    against = [each for each in results["comparisons"] if each["second"].startswith("start") and outcome(each["difference"]) != "one"]
+    if not against:
+        return []
+    better = [results["runs"][each["first"]]["title"] for each in against if outcome(each["difference"]) == "better"]
+    worse = [results["runs"][each["first"]]["title"] for each in against if outcome(each["difference"]) == "worse"]
+    found = f"better on {results['task']} than the initial checkpoint: {', '.join(better) or 'none of these pre-trainings'}"
+    return [f"{found[0].upper()}{found[1:]}" + (f"; worse: {', '.join(worse)}" if worse else "") + "."]
 
 
 def _circumstances(results: Mapping[str, Any]) -> str:
@@ -313,17 +354,21 @@ def _amount(value: float) -> str:
 
 
 def write(checked: Checked, plan: AblationPlan, shards: Mapping[str, Any], *, picture: bool = True) -> dict[str, Any]:
-    """Write the three files (the picture takes a second, so it may be left out) and return the contents of results.json."""
+    """Write table, results and pictures (which take a second each, so they may be left out) and return the contents of results.json."""
     output, results = checked.settings.output, collect(checked, plan, shards)
     atomic.write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
     atomic.write_text(output / "table.md", to_markdown(results))
-    if results["runs"] and picture:
-        draw(results, output / "results.png")
+    for number, found in enumerate(results.get("by_task", {"": results}).values()):
+        if found["runs"] and picture:
+            draw(found, output / f"results{part(checked.settings, number)}.png")
     return results
 
 
 def to_markdown(results: Mapping[str, Any]) -> str:
-    """results.json -> a table for people, scores times a hundred."""
+    """results.json -> a table for people, scores times a hundred; of several tasks, one after the other."""
+    if "by_task" in results:
+        means = ["# Mean over the tasks", "", *(f"- {text}" for text in results["mean"]["sentences"]), "", ""]
+        return "\n".join(means * bool(results["mean"]["sentences"]) + [*map(to_markdown, results["by_task"].values())])
     lines = [f"# Ablation: {results['variant']}, then {results['task']}", ""]
     lines += [f"- {text}" for text in results["sentences"]] + [""] * bool(results["sentences"])
     lines += [f"| | {results['metric']} | 95% interval | sd | seeds | PFLOP | minutes | tokens | steps |", "|---" * 9 + "|"]
@@ -336,7 +381,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     lines += ["", "Interval and sd are over seeds (Student's t). FLOPs are of training, as electra counts them; minutes as recorded."]
     lines += _matching(results)
     if any(point["first_stage"] for run in results["runs"].values() for point in run["points"]):
-        lines.append("Hollow marks in the picture: points in the phase in which that method's encoder still learns as a masked LM (mlm_first).")
+        lines.append("Hollow marks in the picture: points in the first phase of that method's encoder, a masked LM (mlm_first) or a causal one.")
     lines += [""] if results["finished"] else ["", "Not all steps are finished."]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -364,12 +409,17 @@ def plan_lines(checked: Checked, plan: AblationPlan, steps: Sequence[AblationSte
     """The plan for people."""
     settings = checked.settings
     whole = plan.setup_seconds + sum(step.seconds for step in steps)
+    each = sum(sizes.finetune_seconds for sizes in plan.tasks) / 60
     lines = [f"{'step':<44}{'steps':>9}{'PFLOP':>10}{'minutes':>9}", "for each of the seeds " + ", ".join(map(str, range(1, settings.seeds + 1)))]
     for run in plan.runs:
         lines.append(f"  {run.title:<42}{sum(run.stage_steps):>9,}{run.flops / 1e15:>10.4g}{run.seconds / 60:>9.1f}")
-        lines.append(f"    {f'fine-tuning of {len(run.points)} checkpoints':<40}{'':>19}{len(run.points) * plan.finetune_seconds / 60:>9.1f}")
+        lines.append(f"    {f'fine-tuning of {len(run.points)} checkpoints':<40}{'':>19}{len(run.points) * each:>9.1f}")
     for title, _ in starts(settings).values():
-        lines.append(f"  {f'fine-tuning: {title}':<42}{'':>19}{plan.finetune_seconds / 60:>9.1f}")
-    lines.append(f"every fine-tuning: {checked.labelled.task.name}, {plan.num_train:,} training examples, {plan.num_dev:,} dev examples")
+        lines.append(f"  {f'fine-tuning: {title}':<42}{'':>19}{each:>9.1f}")
+    for labelled, sizes in zip(checked.tasks, plan.tasks, strict=True):
+        lines.append(
+            f"every fine-tuning{' on' if len(plan.tasks) > 1 else ':'} {labelled.task.name}{':' if len(plan.tasks) > 1 else ','} "
+            f"{sizes.num_train:,} training examples, {sizes.num_dev:,} dev examples"
+        )
     lines.append(f"{len(steps)} steps, {duration(whole)} in all" + (f" of {duration(settings.budget)}" if settings.num_train_steps is None else ""))
     return lines

@@ -3,7 +3,7 @@
 --data, --init      -> tokenized text, one vocabulary                (imdb: made here)
 task files          -> examples, baselines
 timed updates       -> plan.json: the length of every training
-plan                -> steps: for every seed pre-trainings, fine-tunings of their checkpoints, of random weights, of the initial checkpoint
+plan                -> steps: for every seed pre-trainings, fine-tunings of their checkpoints, of random weights or the initial checkpoint
 finished steps      -> results.json, table.md, results.png           (after every step)
 """
 
@@ -26,14 +26,17 @@ from electra.recipes.ablation.plan import (
     PhaseCost,
     PretrainingRun,
     StepList,
+    part,
     read_plan,
     remove_unneeded,
     spread_points,
     total,
+    with_preset,
     write_plan,
 )
 from electra.recipes.ablation.setup import Checked
 from electra.settings import AblateSettings
+from electra.settings.pretrain import GeneratorWarmUp
 from electra.storage import atomic
 from electra.terminal import say
 
@@ -54,8 +57,10 @@ def _match_time(run: PretrainingRun, plan: AblationPlan, methods: Sequence[Metho
     method = next(method for method in methods if method.name == run.method)
     count = max(2 * num_points, round(twin.num_steps * target / taken))
     steps = method.phase_steps(count)
+    trains = [not isinstance(settings, GeneratorWarmUp) for settings, _ in method.phase_shares()]
     costs = [
-        PhaseCost(share=row["share"], flops=row["flops_per_step"], seconds=row["seconds_per_step"]) for row in plan.speeds["pretraining"][run.method]
+        PhaseCost(share=row["share"], flops=row["flops_per_step"], seconds=row["seconds_per_step"], trains_encoder=its)
+        for row, its in zip(plan.speeds["pretraining"][run.method], trains, strict=True)
     ]
     points = spread_points(costs, steps, num_points)
     return replace(run, num_steps=count, stage_steps=steps, points=points, flops=total(costs, steps, "flops"), seconds=target, settled=True)
@@ -68,7 +73,7 @@ def run(settings: AblateSettings) -> int:
         UserError: any mistake in the settings, before any long work.
     """
     require("torch", "train")
-    started = time.monotonic()
+    started, settings = time.monotonic(), with_preset(settings)
     checked = setup.check(settings)
     plan = read_plan(settings.output) if settings.resume else None
     if settings.dry_run:
@@ -97,27 +102,28 @@ def prepare(checked: Checked, plan: AblationPlan | None, started: float) -> Abla
     settings = checked.settings
     if settings.variant == "imdb":
         setup.make_shards(settings, checked.vocab_size)
-    setup.make_start(settings, checked.methods[0])
+    if settings.init is None:
+        setup.make_start(settings, checked.methods[0])
     if plan is None:
         checked = setup.with_vocabulary(checked)
         plan = setup.make_plan(checked, time.monotonic() - started)
     if not (settings.output / "plan.json").exists():
         write_plan(plan, settings.output)
         say("\n".join(results.plan_lines(checked, plan, list_steps(checked, plan))))
-    setup.write_labelled(checked.labelled, plan.num_train, plan.num_dev, settings.output)
+    for number, (labelled, sizes) in enumerate(zip(checked.tasks, plan.tasks, strict=True)):
+        setup.write_labelled(labelled, sizes, settings.output, part(settings, number))
     return plan
 
 
 def list_steps(checked: Checked, plan: AblationPlan) -> list[AblationStep]:
     """Every step of a plan."""
-    settings, labelled = checked.settings, checked.labelled
+    settings = checked.settings
     return StepList(
         settings=settings,
         plan=plan,
         methods=checked.methods,
         shards=setup.shard_folders(settings),
-        task=labelled.task.name,
-        task_data=settings.output / "sentiment" if labelled.can_shrink else labelled.place,
+        tasks=[(each.task.name, settings.output / "sentiment" if each.can_shrink else each.place) for each in checked.tasks],
     ).steps()
 
 

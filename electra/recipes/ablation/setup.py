@@ -22,14 +22,14 @@ from electra.errors import UserError, did_you_mean, require
 from electra.finetuning.hyperparameters import fit_length, resolve
 from electra.model import pretraining_models
 from electra.model.encoder import Encoder
-from electra.model.flops import SHAPE
 from electra.model.huggingface import load_checkpoint, with_dropout
 from electra.model.task_models import task_network, task_objective
 from electra.pretraining.dry_run import RandomStream, VocabularySize
 from electra.pretraining.setup import initial_objective
 from electra.recipes.ablation import plan
-from electra.recipes.ablation.plan import AblationPlan, FinetuneCost, Method, PhaseCost, examples_per_step, find_methods, flops_per_step
-from electra.settings import AblateSettings, FinetuneSettings, PretrainSettings
+from electra.recipes.ablation.plan import AblationPlan, FinetuneCost, Method, PhaseCost, TaskPlan, examples_per_step, find_methods, flops_per_step
+from electra.settings import AblateSettings, FinetuneSettings, ModelSettings, PretrainSettings
+from electra.settings.pretrain import LANGUAGE_MODELS, GeneratorWarmUp
 from electra.storage import atomic
 from electra.storage import resolve as hub
 from electra.tasks.baselines import baseline_scores
@@ -47,13 +47,15 @@ HELD_OUT = "0.5%"
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """The task of the fine-tuning and all its examples."""
+    """A task of the fine-tuning and all its examples."""
 
     task: Task
     place: Path
     head: Head
     train: list[Example]
     dev: list[Example]
+    finetuning: FinetuneSettings
+    """The hyper-parameters of every fine-tuning."""
 
     @property
     def can_shrink(self) -> bool:
@@ -61,25 +63,41 @@ class Labelled:
         return self.task.name == "imdb"
 
 
-def open_task(settings: AblateSettings) -> Labelled:
-    """All examples of the task.
+def open_tasks(settings: AblateSettings, model: ModelSettings) -> list[Labelled]:
+    """All examples of every task.
 
     Raises:
-        UserError: an unknown task, one that is not a classification, or files that cannot be read.
+        UserError: an unknown task, one that is not a classification, files that cannot be read, or not one folder for each task.
     """
-    task = find_task(settings.task or ("imdb" if settings.variant == "imdb" else "sst2"))
-    place = settings.task_data
-    if place is None and task.name == "imdb" and settings.variant == "imdb":
-        place = Path(settings.data[0])
-    if place is None:
-        raise UserError(f"no data for the task {task.name}: give --task-data DIR, the folder with its files")
+    names = settings.task or ("imdb" if settings.variant == "imdb" else "sst2",)
+    if len(set(names)) != len(names):
+        raise UserError(f"--task {' '.join(names)}: give each task once")
+    places = settings.task_data
+    if not places and names == ("imdb",) and settings.variant == "imdb":
+        places = (Path(settings.data[0]),)
+    if len(places) != len(names):
+        missing = f"{len(places) or 'no'} folder{'s' if len(places) > 1 else ''} for the task{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        raise UserError(f"{missing}: give --task-data DIR, the folder with a task's files, for each")
+    return [open_task(name, place, settings, model) for name, place in zip(names, places, strict=True)]
+
+
+def open_task(name: str, place: Path, settings: AblateSettings, model: ModelSettings) -> Labelled:
+    """All examples of one task.
+
+    Raises:
+        UserError: as `open_tasks`.
+    """
+    task = find_task(name)
     if task.name in ("own", "tagging"):
         raise UserError(f"--task {task.name} needs files that you name; give a task with a data folder, such as sst2 or imdb")
     train, dev = task.read(place, "train"), task.read(place, "dev")
     head = task.head(train)
     if head.kind != "classification":
         raise UserError(f"--task {task.name} is {head.kind}; the ablation supports classification of one label per text, such as sst2 or imdb")
-    return Labelled(task=task, place=place, head=head, train=train, dev=dev)
+    preset = settings.finetune_preset or ("mini" if model.hidden_size < 256 else "paper")
+    given: FinetuneSettings = config.build(FinetuneSettings, {"task": task.name, "model": "", "output": ".", "preset": preset})
+    finetuning = fit_length(resolve(given, task.name, model.hidden_size), given, model.max_position_embeddings)
+    return Labelled(task=task, place=place, head=head, train=train, dev=dev, finetuning=finetuning)
 
 
 def known_tokenizer(settings: AblateSettings) -> Tokenizer | None:
@@ -141,20 +159,18 @@ def fewer(labelled: Labelled, num_train: int, num_dev: int) -> tuple[list[Exampl
     return train, dev
 
 
-def write_labelled(labelled: Labelled, num_train: int, num_dev: int, output: Path) -> Path:
-    """Write the fine-tunings' data -> its folder: the task's files, for IMDb OUTPUT/sentiment with the sampled reviews. Also baselines.json."""
-    train, dev = fewer(labelled, num_train, num_dev)
-    place = labelled.place
+def write_labelled(labelled: Labelled, sizes: TaskPlan, output: Path, part: str = "") -> None:
+    """Write a task's baselines.json, and for IMDb OUTPUT/sentiment with the sampled reviews; `part` is in the name of several tasks' files."""
+    train, dev = fewer(labelled, sizes.num_train, sizes.num_dev)
     if labelled.can_shrink:
         place = output / "sentiment"
         if not (place / "dev.csv").exists():
             atomic.write_text(place / "train.csv", to_csv(train))
             atomic.write_text(place / "dev.csv", to_csv(dev))
-    if not (output / "baselines.json").exists():
+    if not (file := output / f"baselines{part}.json").exists():
         scores = baseline_scores(labelled.task, train, dev, labelled.head)
         found = {name: score[labelled.task.main_metric] for name, score in scores.items()}
-        atomic.write_text(output / "baselines.json", json.dumps(found, indent=1) + "\n")
-    return place
+        atomic.write_text(file, json.dumps(found, indent=1) + "\n")
 
 
 def token_lengths(examples: Sequence[Example], tokenizer: Tokenizer | None, max_length: int) -> list[int]:
@@ -176,12 +192,10 @@ class Checked:
 
     settings: AblateSettings
     methods: list[Method]
-    labelled: Labelled
+    tasks: list[Labelled]
     tokenizer: Tokenizer | None
     """None where it has yet to be trained."""
     vocab_size: int
-    finetuning: FinetuneSettings
-    """The hyper-parameters of every fine-tuning."""
 
 
 def check(settings: AblateSettings) -> Checked:
@@ -201,28 +215,16 @@ def check(settings: AblateSettings) -> Checked:
         atomic.fresh_output(settings.output, remedy="continue with --resume, or choose another --output")
     for package in ("sklearn", "scipy.stats", "matplotlib"):
         require(package, "train")
-    shape = checkpoint_shape(settings) if settings.init is not None else ()
-    methods = find_methods(settings, shape)
+    if settings.init_mlm is not None:
+        check_same_shape(settings)
+    methods = find_methods(settings)
     tokenizer = known_tokenizer(settings)
-    model = methods[0].settings.model
-    labelled = open_task(settings)
-    given: FinetuneSettings = config.build(
-        FinetuneSettings,
-        {
-            "task": labelled.task.name,
-            "model": "",
-            "output": ".",
-            "preset": settings.finetune_preset or ("mini" if model.hidden_size < 256 else "paper"),
-        },
-    )
-    hyperparameters = fit_length(resolve(given, labelled.task.name, model.hidden_size), given, model.max_position_embeddings)
     return Checked(
         settings=settings,
         methods=methods,
-        labelled=labelled,
+        tasks=open_tasks(settings, methods[0].settings.model),
         tokenizer=tokenizer,
         vocab_size=tokenizer.vocab_size if tokenizer is not None else methods[0].settings.data.vocab_size,
-        finetuning=hyperparameters,
     )
 
 
@@ -251,33 +253,14 @@ def check_data(settings: AblateSettings) -> None:
         raise UserError("--init-mlm needs --init: the one is BERT's initial checkpoint, the other ELECTRA's; give --init, too")
 
 
-def checkpoint_shape(settings: AblateSettings) -> list[str]:
-    """The flags that give every method the checkpoint's shape.
-
-    Raises:
-        UserError: not a checkpoint, or --init-mlm of another shape or vocabulary.
-    """
-    assert settings.init is not None
-    found = load_checkpoint(settings.init)
-    flags = []
-    for name in SHAPE:
-        if name != "vocab_size":
-            flags += [f"--{name.replace('_', '-')}", str(getattr(found.config, name))]
-    if (found.path / "generator" / "config.json").exists():
-        small = load_checkpoint(found.path / "generator").config
-        for flag, name in (("--generator-size", "hidden_size"), ("--generator-layers", "num_hidden_layers")):
-            mine, whole = getattr(small, name), getattr(found.config, name)
-            # A little above a fraction such as 1/3: widths are rounded down.
-            flags += [flag, repr(1.0 if mine == whole else mine / whole + 1e-9)]
-    base = config.preset_values(settings.preset, "pretrain").get("data", {}).get("sequence_length", 128)
-    flags += ["--sequence-length", str(min(base, found.config.max_position_embeddings))]
-    if settings.init_mlm is not None:
-        other = load_checkpoint(settings.init_mlm)
-        if not pretraining_models.same_shape(other.config, found.config):
-            raise UserError(f"--init-mlm {settings.init_mlm} has another shape than --init {settings.init}; give two of the same size")
-        if load_tokenizer(hub.resolve(settings.init_mlm)).pieces != load_tokenizer(found.path).pieces:
-            raise UserError(f"--init-mlm {settings.init_mlm} has another vocabulary than --init {settings.init}; give two of the same")
-    return flags
+def check_same_shape(settings: AblateSettings) -> None:
+    """Raise a UserError if --init or --init-mlm is not a checkpoint, or they have different shapes or vocabularies."""
+    assert settings.init is not None and settings.init_mlm is not None
+    found, other = load_checkpoint(settings.init), load_checkpoint(settings.init_mlm)
+    if not pretraining_models.same_shape(other.config, found.config):
+        raise UserError(f"--init-mlm {settings.init_mlm} has another shape than --init {settings.init}; give two of the same size")
+    if load_tokenizer(other.path).pieces != load_tokenizer(found.path).pieces:
+        raise UserError(f"--init-mlm {settings.init_mlm} has another vocabulary than --init {settings.init}; give two of the same")
 
 
 def with_vocabulary(checked: Checked) -> Checked:
@@ -305,21 +288,22 @@ def make_plan(checked: Checked, setup_seconds: float) -> AblationPlan:
     Raises:
         UserError: the budget is too short for the smallest lengths.
     """
-    settings, labelled, begun = checked.settings, checked.labelled, time.monotonic()
-    lengths = token_lengths(labelled.train, checked.tokenizer, checked.finetuning.max_length)
+    settings, begun = checked.settings, time.monotonic()
     with distributed.join(settings.device, settings.threads) as ranks:
         costs = time_phases(checked.methods, checked.vocab_size, ranks)
-        measured = time_finetuning(checked.finetuning, checked.methods[0], checked.vocab_size, labelled.head, lengths, ranks)
-    cost = FinetuneCost(**measured, num_train=len(labelled.train), num_dev=len(labelled.dev), dev_can_shrink=labelled.can_shrink)
+        measured = {labelled.task.name: time_finetuning(labelled, checked, ranks) for labelled in checked.tasks}
+    finetuning = []
+    for each in checked.tasks:
+        num_train = min(len(each.train), settings.max_train_examples or len(each.train))
+        cost = FinetuneCost(**measured[each.task.name], num_train=num_train, num_dev=len(each.dev), dev_can_shrink=each.can_shrink)
+        finetuning.append(cost)
     setup_seconds += time.monotonic() - begun
     per_step = plan.seconds_per_step(checked.methods, costs, settings)
-    num_steps, num_train, num_dev = plan.split_budget(settings, per_step, cost, len(plan.starts(settings)), setup_seconds)
+    num_steps, tasks = plan.split_budget(settings, per_step, finetuning, len(plan.starts(settings)), setup_seconds)
     return AblationPlan(
         runs=plan.make_runs(checked.methods, costs, num_steps, settings),
-        num_train=num_train,
-        num_dev=num_dev,
-        finetune_seconds=cost.seconds(num_train, num_dev),
-        finetune_preset=str(checked.finetuning.preset),
+        tasks=tasks,
+        finetune_preset=str(checked.tasks[0].finetuning.preset),
         vocab_size=checked.vocab_size,
         speeds=as_record(costs, measured),
         setup_seconds=setup_seconds,
@@ -338,7 +322,12 @@ def time_phases(methods: Sequence[Method], vocab_size: int, ranks: Ranks) -> dic
                     found.setdefault(key, []).append(time_update(settings, vocab_size, ranks))
     return {
         method.name: [
-            PhaseCost(share=share, flops=flops_per_step(settings, vocab_size), seconds=float(np.mean(found[_key(settings)])))
+            PhaseCost(
+                share=share,
+                flops=flops_per_step(settings, vocab_size),
+                seconds=float(np.mean(found[_key(settings)])),
+                trains_encoder=not isinstance(settings, GeneratorWarmUp),
+            )
             for settings, share in method.phase_shares()
         ]
         for method in methods
@@ -349,7 +338,7 @@ def _key(settings: PretrainSettings) -> str:
     """What an update's time depends on."""
     model = config.to_values(settings.model)
     objective = settings.objective
-    if objective.objective == "mlm":
+    if objective.objective in LANGUAGE_MODELS:
         model = {name: value for name, value in model.items() if not name.startswith("generator")}
     return repr((model, objective.objective, objective.mask_prob, settings.data.sequence_length, examples_per_step(settings)))
 
@@ -364,11 +353,11 @@ def time_update(settings: PretrainSettings, vocab_size: int, ranks: Ranks) -> fl
     return timing.seconds_per_update * examples_per_step(settings) / (settings.loop.batch_size * settings.loop.accumulation)
 
 
-def time_finetuning(
-    settings: FinetuneSettings, method: Method, vocab_size: int, head: Head, lengths: Sequence[int], ranks: Ranks
-) -> dict[str, float]:
+def time_finetuning(labelled: Labelled, checked: Checked, ranks: Ranks) -> dict[str, float]:
     """Seconds per training example (all epochs) and per dev example: a forward pass is a third of an update."""
-    shape = pretraining_models.discriminator_config(method.settings.model, vocab_size)
+    settings, head, vocab_size = labelled.finetuning, labelled.head, checked.vocab_size
+    lengths = token_lengths(labelled.train, checked.tokenizer, settings.max_length)
+    shape = pretraining_models.discriminator_config(checked.methods[0].settings.model, vocab_size)
     network = task_network(Encoder(with_dropout(shape, settings.dropout)), head, settings.head)
     rng = np.random.default_rng(1)
     features = [
@@ -386,7 +375,7 @@ def time_finetuning(
     return {"per_train_example": settings.epochs * each + reading, "per_dev_example": each / 3 + reading, "fixed": FIXED_SECONDS}
 
 
-def as_record(costs: dict[str, list[PhaseCost]], finetuning: dict[str, float]) -> dict[str, Any]:
+def as_record(costs: dict[str, list[PhaseCost]], finetuning: dict[str, dict[str, float]]) -> dict[str, Any]:
     """The measurements in plan.json."""
     rows = {name: [{"share": s.share, "flops_per_step": s.flops, "seconds_per_step": s.seconds} for s in found] for name, found in costs.items()}
     return {"pretraining": rows, "finetuning": finetuning}
