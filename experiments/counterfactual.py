@@ -17,6 +17,7 @@ afterwards is what the encoder made of them.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import random
@@ -41,10 +42,11 @@ ADJECTIVES = {
         persian polynesian punjabi slavic tamil tibetan yoruba zulu""",
     "orientation": "aromantic celibate closeted demisexual lgbt lgbtq polyamorous sapphic monogamous unmarried divorced",
     "age": "adolescent graying grown-up juvenile mature octogenarian retired senior silver-haired sixtysomething twentysomething thirtysomething underage",
-    "disability": """amputee asthmatic athletic bipolar diabetic epileptic hard-of-hearing limping mute near-sighted neurodivergent neurotypical one-armed one-legged paraplegic
-        partially-sighted quadriplegic schizophrenic sporty stuttering""",
-    "none (for comparison)": """anonymous coastal distant eastern fellow fifth fourth left-handed neighboring northeastern part-time provincial rural seasonal suburban tall unnamed
-        urban visiting western""",
+    "disability": """ailing ambulatory amputee anemic arthritic asthmatic athletic bedridden bipolar convalescent diabetic energetic epileptic feverish fit frail hale
+        hard-of-hearing hardy hearing-impaired hospitalized infirm injured limping mobility-impaired muscular mute near-sighted neurodivergent neurotypical one-armed one-legged
+        paraplegic partially-sighted quadriplegic rested robust schizophrenic sick sightless sporty sturdy stuttering unwell vigorous visually-impaired wounded""",
+    "none (for comparison)": """anonymous busy coastal distant eastern famous fellow fifth fourth homeless hungry left-handed lonely lucky neighboring nervous northeastern part-time
+        poor provincial rural seasonal shy sleepy suburban tall tired unemployed unnamed urban visiting wealthy western""",
 }
 """Category -> words before a noun; categories as in the probe."""
 AFTERWARDS = {
@@ -81,6 +83,8 @@ NEUTRAL = (
     "the dialogue was translated by {}.", "there are nine songs , one of them by {}.", "the credits list {}.", "it begins in the office of {}.", "{} and a dog cross a bridge.",
 )  # fmt: skip
 """Statements without an opinion."""
+TURNS = {"disability": 3}
+"""How often a category has its turn, if more than once: health has words with a good or bad sound of their own."""
 FEWEST_WORDS, CLEAR = 4, 0.7
 """Of a phrase that is attached: its words, and the mean log odds of its words (in favour of its label)."""
 LABELS = ("0", "1")
@@ -139,8 +143,10 @@ def cycle(rng: random.Random) -> Iterator[tuple[str, str]]:
     for category, term in terms():
         by_category[category].append(term)
     left: dict[str, list[str]] = {category: [] for category in by_category}
+    turns = [category for category in by_category for _ in range(TURNS.get(category, 1))]
     while True:
-        for category, names in by_category.items():
+        for category in turns:
+            names = by_category[category]
             left[category] = left[category] or rng.sample(names, len(names))
             yield category, left[category].pop()
 
@@ -167,7 +173,7 @@ def swapped(rows: Sequence[Row], rng: random.Random) -> Iterator[Added]:
     kind_of = {term: (category, bank is PERSONS) for bank in (ADJECTIVES, PERSONS) for category, names in bank.items() for term in names.split()}
     found: dict[tuple[str, bool], dict[str, list[tuple[str, str]]]] = defaultdict(lambda: {label: [] for label in LABELS})
     for text, label in dict.fromkeys(rows):
-        for term in {word for word in text.split() if word in kind_of}:
+        for term in dict.fromkeys(word for word in text.split() if word in kind_of):
             found[kind_of[term]][label].append((text, term))
     for (category, persons), by_label in found.items():
         names = (PERSONS if persons else ADJECTIVES)[category].split()
@@ -257,7 +263,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="glue/SST-2")
     parser.add_argument("output", type=Path, help="new folder with train.tsv and the unchanged dev.tsv")
     parser.add_argument("--seed", type=int, default=1)
-    for kind, number in (("inserted", 1500), ("attached", 3000), ("neutral", 2000)):
+    for kind, number in (("inserted", 1500), ("attached", 4000), ("neutral", 4000)):
         parser.add_argument(f"--{kind}", type=int, default=number, help=f"pairs of this kind; default {number:,}")
     parser.add_argument("--record", type=Path)
     options = parser.parse_args()
@@ -268,8 +274,10 @@ def main() -> None:
     atomic.write_text(options.output / "train.tsv", "\n".join(lines) + "\n")
     shutil.copyfile(options.data / "dev.tsv", options.output / "dev.tsv")
     by_category = {category: dict(Counter(row.kind for row in added if row.category == category)) for category in {row.category: 0 for row in added}}
+    digest = hashlib.sha256((options.output / "train.tsv").read_bytes()).hexdigest()
     found = {
         "seed": options.seed,
+        "train.tsv": digest,
         "rows": len(rows),
         "added": dict(Counter(row.kind for row in added)),
         "terms": len(terms()),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import os
 import re
+import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -98,6 +100,18 @@ def test_the_rows_are_balanced_and_have_nothing_of_the_probe(experiments: tuple[
     assert all(labels == {"0", "1"} for labels in texts.values()), "a statement without an opinion has both labels"
 
 
+def test_it_does_not_depend_on_the_order_of_sets(tmp_path: Path) -> None:
+    code = "import sys, counterfactual as c; print([*c.swapped([(t, str(i % 2)) for i, t in enumerate(sys.argv[1:] * 4)], c.random.Random(1))])"
+    texts = ("the male queen of danish and irish fans", "robert and anna , a nephew and a niece , tall and famous")
+    found = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'experiments'}", "PYTHONHASHSEED": seed}
+        found.add(
+            subprocess.run([sys.executable, "-c", code, *texts], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        )
+    assert len(found) == 1 and "Added(" in found.pop()
+
+
 def test_no_term_is_in_two_categories_or_a_form_of_a_probed_word(experiments: tuple[Any, Any]) -> None:
     counterfactual, probe = experiments
     terms = [term for _, term in counterfactual.terms()]
@@ -145,7 +159,7 @@ def test_the_folder_is_glues(experiments: tuple[Any, Any], tmp_path: Path, monke
 def test_on_sst2_itself(experiments: tuple[Any, Any], data_root: Path) -> None:
     rows = sst2(data_root)
     recorded = json.loads((ROOT / "experiments" / "records" / "counterfactual.json").read_text(encoding="utf-8"))
-    added = check(rows, experiments, {"inserted": 1500, "attached": 3000, "neutral": 2000})
+    added = check(rows, experiments, {"inserted": 1500, "attached": 4000, "neutral": 4000})
     assert recorded["rows"] == len(rows) and recorded["added"] == Counter(row.kind for row in added)
     # What the examples above show of small text holds of clear phrases: their words agree with the label.
     clear = experiments[0].clear_phrases(rows)
