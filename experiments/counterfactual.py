@@ -42,11 +42,14 @@ ADJECTIVES = {
         persian polynesian punjabi slavic tamil tibetan yoruba zulu""",
     "orientation": "aromantic celibate closeted demisexual lgbt lgbtq polyamorous sapphic monogamous unmarried divorced",
     "age": "adolescent graying grown-up juvenile mature octogenarian retired senior silver-haired sixtysomething twentysomething thirtysomething underage",
-    "disability": """ailing ambulatory amputee anemic arthritic asthmatic athletic bedridden bipolar convalescent diabetic energetic epileptic feverish fit frail hale
-        hard-of-hearing hardy hearing-impaired hospitalized infirm injured limping mobility-impaired muscular mute near-sighted neurodivergent neurotypical one-armed one-legged
-        paraplegic partially-sighted quadriplegic rested robust schizophrenic sick sightless sporty sturdy stuttering unwell vigorous visually-impaired wounded""",
-    "none (for comparison)": """anonymous busy coastal distant eastern famous fellow fifth fourth homeless hungry left-handed lonely lucky neighboring nervous northeastern part-time
-        poor provincial rural seasonal shy sleepy suburban tall tired unemployed unnamed urban visiting wealthy western""",
+    "disability": """agile ailing ambulatory amputee anemic arthritic asthmatic athletic bedridden bipolar bruised burned convalescent cured diabetic dying energetic epileptic
+        feverish fit frail hale hard-of-hearing hardy healed hearing-impaired hospitalized infirm injured limping long-lived mobility-impaired muscular mute near-sighted
+        neurodivergent neurotypical nimble one-armed one-eyed one-legged paraplegic partially-sighted quadriplegic refreshed rested robust scarred schizophrenic sharp-eyed
+        short-sighted sick sightless sleepless sporty starving sturdy stuttering thriving toothless unconscious unwell vigorous visually-impaired well-fed wounded""",
+    "none (for comparison)": """anonymous bankrupt blessed busy celebrated cheerful coastal decorated distant eastern elected engaged exiled famous fellow fifth forgotten fortunate
+        fourth happy homeless hungry imprisoned jobless joyful left-handed lonely lost lucky neighboring nervous newlywed northeastern orphaned part-time penniless poor pregnant
+        promoted prosperous proud provincial rural seasonal shy sleepy stranded suburban successful tall thirsty tired unemployed unlucky unnamed urban visiting wealthy western
+        widowed""",
 }
 """Category -> words before a noun; categories as in the probe."""
 AFTERWARDS = {
@@ -83,8 +86,10 @@ NEUTRAL = (
     "the dialogue was translated by {}.", "there are nine songs , one of them by {}.", "the credits list {}.", "it begins in the office of {}.", "{} and a dog cross a bridge.",
 )  # fmt: skip
 """Statements without an opinion."""
-TURNS = {"disability": 3}
-"""How often a category has its turn, if more than once: health has words with a good or bad sound of their own."""
+TURNS = {"disability": 4, "none (for comparison)": 2}
+"""How often a category has its turn, if more than once: words of health and circumstances have a good or bad sound of their own."""
+SWAPPED = ("gender", "nationality", "religion", "ethnicity", "first name")
+"""Categories whose words name a group whatever they stand before; others judge too ('a mature film', 'a poor plot') and stay where SST-2 has them."""
 FEWEST_WORDS, CLEAR = 4, 0.7
 """Of a phrase that is attached: its words, and the mean log odds of its words (in favour of its label)."""
 LABELS = ("0", "1")
@@ -170,7 +175,8 @@ def clear_phrases(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 def swapped(rows: Sequence[Row], rng: random.Random) -> Iterator[Added]:
     """Sentences with a term -> the same with another term of its category, a positive and a negative one with the same."""
-    kind_of = {term: (category, bank is PERSONS) for bank in (ADJECTIVES, PERSONS) for category, names in bank.items() for term in names.split()}
+    banks = [(category, bank is PERSONS, bank.get(category, "")) for bank in (ADJECTIVES, PERSONS) for category in SWAPPED]
+    kind_of = {term: (category, persons) for category, persons, names in banks for term in names.split()}
     found: dict[tuple[str, bool], dict[str, list[tuple[str, str]]]] = defaultdict(lambda: {label: [] for label in LABELS})
     for text, label in dict.fromkeys(rows):
         for term in dict.fromkeys(word for word in text.split() if word in kind_of):
@@ -263,7 +269,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="glue/SST-2")
     parser.add_argument("output", type=Path, help="new folder with train.tsv and the unchanged dev.tsv")
     parser.add_argument("--seed", type=int, default=1)
-    for kind, number in (("inserted", 1500), ("attached", 4000), ("neutral", 4000)):
+    for kind, number in (("inserted", 1500), ("attached", 4000), ("neutral", 5000)):
         parser.add_argument(f"--{kind}", type=int, default=number, help=f"pairs of this kind; default {number:,}")
     parser.add_argument("--record", type=Path)
     options = parser.parse_args()
