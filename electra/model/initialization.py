@@ -53,31 +53,42 @@ def initialize(module: nn.Module, generator: torch.Generator, *, attention: str 
 
 
 @torch.no_grad()
-def start_from_teacher(student: Encoder, teacher: Encoder) -> str:
-    """Embeddings of a student from its teacher's, which are at least as wide -> what they are, in words.
+def start_from_teacher(student: Encoder, teacher: Encoder, generator: torch.Generator) -> tuple[str, Tensor, Tensor]:
+    """Embeddings of a student from its teacher's, which are at least as wide -> what they are, in words; the map of the student's states into the
+    teacher's that begins with them: (teacher's D, D) and (teacher's D,).
 
     Of the teacher's width they are equal. Narrower ones are the teacher's in the basis of the leading right singular vectors of its word
-    embeddings; positions and segments too. If the widths of the layers are equal, the projection leads back into the teacher's space.
+    embeddings; positions and segments too. A projection to wider layers leads back into the teacher's space if that has their width, else it
+    only turns.
     """
     source, mine = teacher.embeddings, student.embeddings
     assert isinstance(source, Embeddings) and isinstance(mine, Embeddings), "neither is of a discriminator with disentangled embeddings"
     wide, narrow = source.word.weight.shape[1], mine.word.weight.shape[1]
     rows, positions = len(mine.word.weight), len(mine.position.weight)
-    basis = torch.eye(wide)
-    share = 1.0
+    what, basis = "the teacher's", torch.eye(wide)
+    back, shift = torch.eye(wide), torch.zeros(wide)
     if narrow < wide:
         _, values, right = torch.linalg.svd(source.word.weight[:rows].float(), full_matrices=False)
         basis, share = right[:narrow].T.contiguous(), float(values[:narrow].square().sum() / values.square().sum())
+        what = f"the {narrow} leading singular vectors of the teacher's, {share:.0%} of their squared length"
+        # LayerNorm gives a vector of n dimensions the length sqrt(n).
+        back, shift = source.norm.weight[:, None] * basis * math.sqrt(wide / narrow), source.norm.bias
     for target, table in ((mine.word, source.word), (mine.position, source.position), (mine.segment, source.segment)):
         target.weight.copy_(table.weight[: len(target.weight)] @ basis)
     if narrow == wide:
         mine.norm.load_state_dict(source.norm.state_dict())
-    if student.projection is not None and teacher.projection is None and student.config.hidden_size == wide:
-        # LayerNorm gives a vector of n dimensions the length sqrt(n).
-        student.projection.weight.copy_(source.norm.weight[:, None] * basis * math.sqrt(wide / narrow))
-        student.projection.bias.copy_(source.norm.bias)
-    what = "the teacher's" if narrow == wide else f"the {narrow} leading singular vectors of the teacher's, {share:.0%} of their squared length"
-    return f"embeddings: {what} ({rows:,} tokens, {positions} positions)"
+    if teacher.projection is not None:
+        back, shift = teacher.projection.weight @ back, teacher.projection.weight @ shift + teacher.projection.bias
+    if student.projection is not None and student.config.hidden_size == len(back):
+        student.projection.weight.copy_(back)
+        student.projection.bias.copy_(shift)
+        back, shift = torch.eye(len(back)), torch.zeros(len(back))
+    elif student.projection is not None:
+        # As long as what LayerNorm makes of the layers' states, so that one map fits all of them.
+        gain = math.sqrt(student.config.hidden_size / narrow)
+        nn.init.orthogonal_(student.projection.weight, gain, generator=generator)
+        back = back @ student.projection.weight.T / gain**2
+    return f"embeddings: {what} ({rows:,} tokens, {positions} positions)", back, shift
 
 
 def word_dimensions(embedding_size: int, attention: str) -> int:

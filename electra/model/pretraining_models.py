@@ -236,10 +236,17 @@ def teacher_config(model: ModelSettings, objective: ObjectiveSettings, vocab_siz
     return discriminator_config(replace(model, **sizes, dropout=0.0), vocab_size)
 
 
-def start_student(objective: LayerDistillation, model: ModelSettings) -> list[str]:
+@torch.no_grad()
+def start_student(objective: LayerDistillation, model: ModelSettings, seed: int) -> list[str]:
     """Initial weights of a student from its teacher, by `embedding_init` and where layers are of one shape -> sentences for the user."""
-    student, teacher = objective.encoder, objective.teacher
-    lines = [start_from_teacher(student, teacher)] if model.embedding_init == "teacher" else []
+    student, teacher, lines = objective.encoder, objective.teacher, []
+    if model.embedding_init == "teacher":
+        line, back, shift = start_from_teacher(student, teacher, torch.Generator().manual_seed(seed))
+        nn.init.zeros_(objective.maps[-1].get_parameter("weight"))  # the last states are the farthest from them
+        for linear in list(objective.maps)[:-1]:  # layers add to the embeddings, in both networks
+            linear.get_parameter("weight").copy_(back)
+            linear.get_parameter("bias").copy_(shift)
+        lines.append(line)
     names = ("hidden_size", "num_attention_heads", "intermediate_size")
     pairs = ", ".join(f"{mine}-{its}" for mine, its in enumerate(objective.layers))
     if all(getattr(student.config, name) == getattr(teacher.config, name) for name in names):
@@ -247,6 +254,7 @@ def start_student(objective: LayerDistillation, model: ModelSettings) -> list[st
             layer.load_state_dict(teacher.layers[index - 1].state_dict())
         for linear in objective.maps:
             nn.init.eye_(linear.get_parameter("weight"))
+            nn.init.zeros_(linear.get_parameter("bias"))
         lines.append(f"layers: the teacher's {', '.join(map(str, objective.layers[1:]))}")
     return [*lines, f"states compared, student-teacher: {pairs} (0: the embeddings)"]
 

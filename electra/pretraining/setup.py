@@ -444,7 +444,11 @@ def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bo
     if settings.teacher is not None:
         assert isinstance(objective, LayerDistillation)
         objective.set_teacher(pretraining_models.read_teacher(settings.teacher))
-        messages += [f"the student learns from {settings.teacher}", *pretraining_models.start_student(objective, settings.model)] if fresh else []
+        messages += (
+            [f"the student learns from {settings.teacher}", *pretraining_models.start_student(objective, settings.model, settings.loop.seed)]
+            if fresh
+            else []
+        )
     if settings.init is not None and fresh:
         start = pretraining_models.read_start(settings.init, settings.init_generator)
         if isinstance(settings, GeneratorWarmUp):

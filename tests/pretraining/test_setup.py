@@ -814,6 +814,19 @@ def test_equal_embeddings_are_copied_whole(shards: Path, tmp_path: Path) -> None
     assert torch.allclose(student(ids).last_hidden_state, teacher(ids).last_hidden_state, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "config"), [("BertModel", {}), ("ElectraModel", {"embedding_size": 12})])
+def test_wider_layers_begin_with_the_teachers_embeddings(name: str, config: dict[str, Any], shards: Path, tmp_path: Path) -> None:
+    """Turned into the student's width by its projection, and back by the first map."""
+    teacher, run = make(name, tmp_path / "teacher", shards, **config).eval(), tmp_path / "run"
+    sizes = ["--hidden-size", 32, "--embedding-size", config.get("embedding_size", 24)]
+    assert distill(shards, run, tmp_path / "teacher", *sizes, *STILL) == 0
+    student = transformers.AutoModel.from_pretrained(run / "final", dtype=torch.float32).eval()
+    ids = torch.arange(5, 20)[None]
+    with torch.no_grad():
+        mine, its = (model(ids, output_hidden_states=True).hidden_states[0] for model in (student, teacher))
+    assert torch.allclose(F.linear(mine, weights(run)["maps.0.weight"], weights(run)["maps.0.bias"]), its, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
