@@ -35,7 +35,7 @@ install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does
 demo: $(RUN_READY)  ## raw text -> language model -> what pre-training is worth -> report, on this machine, in minutes
 	$(BIN)/electra demo $(ARGS)
 
-model: $(DEV_READY)  ## the bundled models again from a public encoder: about six hours on two cores, resumable
+model: $(DEV_READY)  ## the bundled models again from a public encoder: four to five hours on two cores, resumable
 	sh experiments/model.sh $(ARGS)
 
 test: check browser node  ## style, types, layers and the fast tests, with coverage

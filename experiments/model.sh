@@ -3,10 +3,10 @@
 #   sentiment   the encoder at full size, fine-tuned on SST-2 with counterfactual rows, several seeds, the median one in int8
 #   detector    a student with a smaller vocabulary: the encoder trimmed, its hidden states distilled into 4 layers of 256, then replaced-token
 #   and mini    detection with a small generator; an int8 artifact, and the fp16 checkpoint of both
-# -> electra/bundled and its record. `make model` runs it: about six hours of two CPU cores with bf16 (trim and shards 10 minutes, student 75, detector
+# -> electra/bundled and its record. `make model` runs it: four to five hours of two idle CPU cores with bf16 (trim and shards 10 minutes, student 75, detector
 # 60, sentiment 35 for each seed, bundle 15). Every step resumes and can be run alone:
 #   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [trim] [shards] [student] [detector] [evaluate] [balanced] [sst2] [bundle]
-# Made elsewhere: TEXTS=, REVIEWS= (folders of text), WIKI=, IMDB= (shards with the trimmed vocabulary), STUDENT=, DETECTOR= (runs), CORRUPTION= (jsonl or npz that detectors are scored on).
+# Made elsewhere: TEXTS=, REVIEWS= (folders of text), WIKI=, IMDB= (shards with the trimmed vocabulary), STUDENT=, DETECTOR= (runs), CORRUPTION= (jsonl that detectors are scored on).
 # A trial in minutes: STUDENT_BUDGET=1m DETECTOR_BUDGET=1m SEEDS=1 EPOCHS=0.02 TEXTS=one.txt REVIEWS=other.txt BUNDLED=/tmp/bundled RECORD=/tmp/record
 # With budgets run nothing else on the machine: they are wall-clock time. PRECISION=fp32 where the processor has no bf16.
 set -eu
@@ -22,7 +22,8 @@ STUDENT=${STUDENT:-$OUT/student}
 DETECTOR=${DETECTOR:-$OUT/detector}
 STUDENT_BUDGET=${STUDENT_BUDGET:-75m}
 DETECTOR_BUDGET=${DETECTOR_BUDGET:-1h}
-CORRUPTION=${CORRUPTION:-}
+CORRUPTION=${CORRUPTION:-$OUT/words.jsonl}
+AGAINST=${AGAINST:-}
 BALANCED=${BALANCED:-$OUT/sst2-balanced}
 SEEDS=${SEEDS:-1 2 3}
 EPOCHS=${EPOCHS:-}
@@ -71,8 +72,10 @@ for part in "$@"; do
     student) train student "$STUDENT" "$STUDENT_BUDGET" --teacher "$OUT/trimmed" ;;
     detector) train student-rtd "$DETECTOR" "$DETECTOR_BUDGET" --init "$STUDENT/final" ;;
     evaluate)
-        if [ -z "$CORRUPTION" ] || [ -e "$OUT/evaluation.json" ]; then continue; fi
-        electra evaluate "$DETECTOR/final" --corruption "$CORRUPTION" --json > "$OUT/evaluation.json.new"
+        # Words that a masked LM replaced which is no detector's generator; AGAINST= another detector, such as the one bundled until now.
+        if [ -e "$OUT/evaluation.json" ]; then continue; fi
+        [ -e "$CORRUPTION" ] || python experiments/corruption.py join "$CORRUPTION" --data "$DATA/wikitext2/test.txt"
+        electra evaluate "$DETECTOR/final" --corruption "$CORRUPTION" ${AGAINST:+--against "$AGAINST"} --json > "$OUT/evaluation.json.new"
         mv "$OUT/evaluation.json.new" "$OUT/evaluation.json"
         ;;
     balanced) [ -e "$BALANCED/train.tsv" ] || python experiments/counterfactual.py "$DATA/glue/SST-2" "$BALANCED" ;;

@@ -93,7 +93,7 @@ The bundled model is seed {tuned["chosen_seed"]}: {tuned["rule"]}. Its fp32 weig
 {sentiment["agreement"]:.1%} of the sentences). Expected calibration error (15 bins), after a temperature found on held-out training examples: {sentiment["ece_fp32"]:.3f}, in int8 {sentiment["ece"]:.3f}.
 
 The int8 detector gives the verdict of the fp16 checkpoint on {detector["verdicts_as_fp16"]:.2%} of {detector["tokens"]:,} tokens (mean difference of the probabilities {detector["mean_difference"]:.4f}).
-On held-out text:
+On held-out text, and on the words of the corruption set that `experiments/corruption.py` makes (`_against`: the detector bundled before):
 
 | metric | value |
 |---|---|
@@ -153,9 +153,8 @@ def _row(values: Sequence[float]) -> str:
 def _metrics(stages: Sequence[Mapping[str, Any]], corruption: Mapping[str, Any]) -> str:
     rows = {f"{STAGES.get(stage['objective'], stage['objective'])}: {name}": stage["metrics"][name]
             for stage in stages for name in ("hidden_loss", "teacher_cosine", "masked_lm_loss", "masked_lm_accuracy", "disc_auc", "disc_loss") if name in stage["metrics"]}  # fmt: skip
-    rows |= {
-        f"corruption set: {name}": value for name, value in corruption.items() if isinstance(value, float) and name.endswith(("auc", "precision"))
-    }
+    kinds = ("auc", "precision", "_against", "_difference", "_low", "_high")
+    rows |= {f"corruption set: {name}": value for name, value in corruption.items() if isinstance(value, float) and name.endswith(kinds)}
     return "\n".join(f"| {name} | {value:.4f} |" for name, value in rows.items())
 
 
