@@ -24,7 +24,6 @@ PLACE = ("step", "tokens", "seconds", "flops", "kind", "phase", "phase_step")
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 AXES = {"step": "step", "tokens": "tokens", "flops": "training FLOP", "seconds": "training time (minutes)"}
-
 Curve = tuple[list[float], list[float]]
 
 
