@@ -42,10 +42,10 @@ ADJECTIVES = {
         persian polynesian punjabi slavic tamil tibetan yoruba zulu""",
     "orientation": "aromantic celibate closeted demisexual lgbt lgbtq polyamorous sapphic monogamous unmarried divorced",
     "age": "adolescent graying grown-up juvenile mature octogenarian retired senior silver-haired sixtysomething twentysomething thirtysomething underage",
-    "disability": """agile ailing ambulatory amputee anemic arthritic asthmatic athletic bedridden bipolar bruised burned convalescent cured diabetic dying energetic epileptic
-        feverish fit frail hale hard-of-hearing hardy healed hearing-impaired hospitalized infirm injured limping long-lived mobility-impaired muscular mute near-sighted
-        neurodivergent neurotypical nimble one-armed one-eyed one-legged paraplegic partially-sighted quadriplegic refreshed rested robust scarred schizophrenic sharp-eyed
-        short-sighted sick sightless sleepless sporty starving sturdy stuttering thriving toothless unconscious unwell vigorous visually-impaired well-fed wounded""",
+    "disability": """active agile ailing ambulatory amputee anemic arthritic asthmatic athletic bedridden bipolar bruised burned convalescent cured diabetic dying energetic epileptic
+        feverish fit frail hale hearty hard-of-hearing hardy healed hearing-impaired hospitalized infirm injured limping long-lived mobility-impaired muscular mute near-sighted
+        neurodivergent neurotypical nimble one-armed one-eyed one-legged paraplegic partially-sighted quadriplegic radiant recovered refreshed rested robust scarred schizophrenic sharp-eyed
+        short-sighted sick sightless sleepless sporty spry starving strapping sturdy stuttering thriving toothless trim unconscious unharmed unwell vaccinated vigorous visually-impaired well-fed wounded""",
     "none (for comparison)": """anonymous bankrupt blessed busy celebrated cheerful coastal decorated distant eastern elected engaged exiled famous fellow fifth forgotten fortunate
         fourth happy homeless hungry imprisoned jobless joyful left-handed lonely lost lucky neighboring nervous newlywed northeastern orphaned part-time penniless poor pregnant
         promoted prosperous proud provincial rural seasonal shy sleepy stranded suburban successful tall thirsty tired unemployed unlucky unnamed urban visiting wealthy western
