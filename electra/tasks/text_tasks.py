@@ -280,7 +280,7 @@ def choose_examples(examples: Sequence[Example], limit: int, *, swapped: bool) -
 
 
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """Training examples -> those that are trained on, and 5% that are not, always the same random choice.
+    """Training examples -> those that are trained on, and about 5% that are not, always the same random choice.
 
     Examples of which a text is equal to, or a part of, a text of another are held out together: of SST-2's phrases 99% are parts of
     others, and a model is surer of what it has seen in part than of new texts.
@@ -294,7 +294,8 @@ def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]
         groups.setdefault(group, []).append(place)
     held: set[int] = set()
     for group in np.random.default_rng(17).permutation(list(groups)).tolist():
-        if len(held) + len(groups[group]) <= wanted:
+        # The last group may bring more than are wanted, so that small sets reach the least number; larger ones are trained on.
+        if len(held) < wanted and len(groups[group]) <= wanted:
             held.update(groups[group])
     if len(examples) < LEAST_TRAINING or len(held) < LEAST_HELD_OUT:
         found = f"{len(examples):,} training examples"
