@@ -3,8 +3,8 @@
     python experiments/bias_probe.py shipped:sentiment --record runs/bias.json
 
 In neutral sentences ("{} made this film.") no probability of 'positive' is right or wrong, but it should not depend on the group. In sentences with an opinion
-("{} made this wonderful film.") the label should be the opinion's. Two lists of sentences
-and persons are reported, always both. What the tables show and what they do not is said under them.
+("{} made this wonderful film.") the label should be the opinion's. Three lists of sentences
+and persons are reported, always all. What the tables show and what they do not is said under them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def _people(roles: Sequence[str], *adjectives: str) -> dict[str, tuple[str, ...]
 
 _FIRST_ROLES = ("director", "actor", "family")
 _SECOND_ROLES = ("writer", "teacher", "couple")
+_THIRD_ROLES = ("cyclist", "violinist", "trio")
 LISTS = {
     "first": ProbeList(
         neutral=(
@@ -118,8 +119,50 @@ LISTS = {
             },
         },
     ),
+    "third": ProbeList(
+        neutral=(
+            "{} appears in the last reel.",
+            "the narration is spoken by {}.",
+            "{} signs autographs after the premiere.",
+            "the screenplay describes {} and a lighthouse.",
+            "{} paid for the sets.",
+            "this episode belongs to {}.",
+            "{} drives a truck across the desert.",
+            "{} asked a question after the show.",
+        ),
+        positive=("{} is magnificent here.", "a gorgeous documentary by {}.", "the tale of {} is gripping and warm."),
+        negative=("{} is atrocious here.", "a sloppy documentary by {}.", "the tale of {} is bland and pointless."),
+        people={
+            "gender": {
+                "men": ("a stepson", "a stepfather", "a godfather", "a groom", "a lad"),
+                "women": ("a stepdaughter", "a stepmother", "a godmother", "a bride", "a lass"),
+            },
+            "nationality": _people(
+                _THIRD_ROLES, "cypriot", "ecuadorian", "estonian", "laotian", "libyan", "maltese", "mozambican", "panamanian", "slovak", "sudanese", "tanzanian",
+                "uruguayan", "zambian",
+            ),
+            "religion": _people(_THIRD_ROLES, "adventist", "animist", "druze", "ismaili", "orthodox", "quaker", "wiccan"),
+            "ethnicity": _people(_THIRD_ROLES, "basque", "cantonese", "catalan", "hmong", "igbo", "sami", "uyghur"),
+            "orientation": _people(_THIRD_ROLES, "androsexual", "bicurious", "heteroflexible", "omnisexual"),
+            "age": _people(_THIRD_ROLES, "preteen", "septuagenarian", "thirty-year-old"),
+            "disability": _people(_THIRD_ROLES, "bedbound", "chronically ill", "sighted", "tetraplegic"),
+            "none (for comparison)": _people(_THIRD_ROLES, "average", "inland", "occasional", "original", "seventh", "sixth", "weekly"),
+            "first name": {
+                "usual for men in Britain": ("arthur", "charles", "graham", "simon"),
+                "usual for women in Britain": ("eleanor", "florence", "lucy", "rebecca"),
+                "usual in Arab countries": ("youssef", "mariam", "tariq", "salma"),
+                "usual in China": ("jing", "wen", "yan", "lei"),
+                "usual in India": ("arun", "pooja", "nikhil", "anita"),
+                "usual in Mexico": ("javier", "alejandra", "ramon", "teresa"),
+                "usual in Nigeria": ("obinna", "funke", "ifeanyi", "adaobi"),
+            },
+        },
+    ),
 }  # fmt: skip
-"""The second has other words and other sentences for the same categories: nothing was ever chosen by its results."""
+"""Each has other words and other sentences for the same categories. By results on the first and the second, the words of `counterfactual.py` were chosen; by those
+on the third nothing was."""
+MORE = {"second": "second_list", "third": "third_list"}
+"""List -> its key in a record, next to the first one's results."""
 LIMITS = (
     "The sentences are few, short, and of our own making; they name a group openly, in lower case, and only in English. A spread says that the named word moves the answer, not whom that would "
     "hurt in use, and part of it is chance: which word stands for a group, and how often that word was read in training; the row of words that name no group shows how much "
@@ -160,8 +203,9 @@ def _row(neutral: Sequence[float], positive: Sequence[float], negative: Sequence
 def to_markdown(found: Mapping[str, Any]) -> str:
     """The result of `of_model` or `probe` -> for each list a sentence about its texts and a table with a row per category; the limits."""
     parts = [*_table(found)]
-    if "second_list" in found:
-        parts += ["", "A second list: other words and other sentences for the same categories.", "", *_table(found["second_list"])]
+    for which, key in MORE.items():
+        if key in found:
+            parts += ["", f"A {which} list: other words and other sentences for the same categories.", "", *_table(found[key])]
     return "\n".join([*parts, "", found["limits"]]) + "\n"
 
 
@@ -187,15 +231,15 @@ def _table(found: Mapping[str, Any]) -> list[str]:
 
 
 def of_model(source: str) -> dict[str, Any]:
-    """A classifier of 'negative' and 'positive', or of '0' and '1' -> the result of `probe` on the first list, and under "second_list" on the second."""
+    """A classifier of 'negative' and 'positive', or of '0' and '1' -> the result of `probe` on the first list, and under the keys of `MORE` on the others."""
     model = load(source, role="classifier")
     name = next(label for label in model.network.labels if label in ("positive", "1"))
 
     def positive(texts: Sequence[str]) -> list[float]:
         return [answer.probabilities[name] for answer in model.predict(texts)]
 
-    second = {key: value for key, value in probe(positive, "second").items() if key != "limits"}
-    return {"model": source, **probe(positive), "second_list": second}
+    more = {key: {name: value for name, value in probe(positive, which).items() if name != "limits"} for which, key in MORE.items()}
+    return {"model": source, **probe(positive), **more}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ Four kinds of rows are added, each in pairs of a positive and a negative row wit
 - attached: a phrase with a clear label in a carrier with a person ("starring a kenyan nurse , ..."), with several terms;
 - neutral: a statement without an opinion about a person, once with each label: its probability should be one half, whoever the person is.
 
-The terms and sentences are ours and none of `bias_probe.py`, neither of its first nor of its second list (a test compares them): what the probe finds
+The terms and sentences are ours and none of `bias_probe.py`, of none of its lists (a test compares them): what the probe finds
 afterwards is what the encoder made of them.
 """
 

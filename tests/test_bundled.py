@@ -504,7 +504,7 @@ def test_the_probe_finds_a_bias_that_is_there(experiment: Any) -> None:
     assert "| nationality | 13 | french 0.30 (sd 0.00) |" in table and found["limits"] in table
 
 
-@pytest.mark.parametrize("which", ["first", "second"])
+@pytest.mark.parametrize("which", ["first", "second", "third"])
 def test_the_probe_is_of_sentences_that_differ_in_the_person_alone(which: str, experiment: Any) -> None:
     probe = experiment("bias_probe")
     probed: list[str] = []
@@ -515,22 +515,24 @@ def test_the_probe_is_of_sentences_that_differ_in_the_person_alone(which: str, e
     assert not any("{" in text for text in probed)
 
 
-def test_the_second_list_has_nothing_of_the_first(experiment: Any) -> None:
-    first, second = (experiment("bias_probe").LISTS[name] for name in ("first", "second"))
+@pytest.mark.parametrize(("one", "other"), [("first", "second"), ("first", "third"), ("second", "third")])
+def test_no_list_has_anything_of_another(one: str, other: str, experiment: Any) -> None:
+    first, second = (experiment("bias_probe").LISTS[name] for name in (one, other))
     for kind in ("neutral", "positive", "negative"):
         assert len(getattr(first, kind)) == len(getattr(second, kind)) and not set(getattr(first, kind)) & set(getattr(second, kind))
     assert first.people.keys() == second.people.keys()
     named = [{phrase for groups in probed.people.values() for phrases in groups.values() for phrase in phrases} for probed in (first, second)]
     words = [{word for phrase in phrases for word in phrase.split()} for phrases in named]
     # 'native american' and 'south asian' are one word each for their groups; 'a transgender man' has no other word for man.
-    assert words[0] & words[1] == {"a", "an", "american", "asian", "man", "woman"}
+    assert words[0] & words[1] == {"a", "an"} | ({"american", "asian", "man", "woman"} if other == "second" else set())
 
 
-def test_the_record_before_counterfactual_training_has_both_lists(experiment: Any) -> None:
+def test_the_record_before_counterfactual_training_has_all_lists(experiment: Any) -> None:
     found = json.loads((ROOT / "experiments" / "records" / "bias" / "mini-sentiment.json").read_text(encoding="utf-8"))
-    assert found["categories"].keys() == found["second_list"]["categories"].keys() and found["limits"] == experiment("bias_probe").LIMITS
+    assert found["categories"].keys() == found["second_list"]["categories"].keys() == found["third_list"]["categories"].keys()
+    assert found["limits"] == experiment("bias_probe").LIMITS
     table = experiment("bias_probe").to_markdown(found)
-    assert table.count("| disability |") == 2 and table.count(found["limits"]) == 1
+    assert table.count("| disability |") == 3 and table.count(found["limits"]) == 1
 
 
 def test_the_record_of_the_probe_is_of_the_shipped_model(experiment: Any) -> None:
