@@ -7,8 +7,8 @@
 # 60, sentiment 35 for each seed, bundle 15). Every step resumes and can be run alone:
 #   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [trim] [shards] [student] [detector] [evaluate] [balanced] [sst2] [bundle]
 # Made elsewhere: TEXTS=, REVIEWS= (folders of text), WIKI=, IMDB= (shards with the trimmed vocabulary), STUDENT=, DETECTOR= (runs), CORRUPTION= (jsonl that detectors are scored on).
-# A trial in minutes: STUDENT_BUDGET=1m DETECTOR_BUDGET=1m SEEDS=1 EPOCHS=0.02 TEXTS=one.txt REVIEWS=other.txt BUNDLED=/tmp/bundled RECORD=/tmp/record
-# With budgets run nothing else on the machine: they are wall-clock time. PRECISION=fp32 where the processor has no bf16.
+# A trial in minutes: STUDENT_LENGTH="--budget 1m" DETECTOR_LENGTH="--budget 1m" SEEDS=1 EPOCHS=0.02 TEXTS=one.txt REVIEWS=other.txt BUNDLED=/tmp/bundled RECORD=/tmp/record
+# Lengths are counted in tokens, so that the training is the same on every machine. PRECISION=fp32 where the processor has no bf16.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$(pwd)/.venv/bin:$PATH
@@ -20,8 +20,8 @@ WIKI=${WIKI:-$OUT/shards-wiki}
 IMDB=${IMDB:-$OUT/shards-imdb}
 STUDENT=${STUDENT:-$OUT/student}
 DETECTOR=${DETECTOR:-$OUT/detector}
-STUDENT_BUDGET=${STUDENT_BUDGET:-75m}
-DETECTOR_BUDGET=${DETECTOR_BUDGET:-1h}
+STUDENT_LENGTH=${STUDENT_LENGTH:---num-train-tokens 36M}
+DETECTOR_LENGTH=${DETECTOR_LENGTH:---num-train-tokens 24M}
 CORRUPTION=${CORRUPTION:-$OUT/words.jsonl}
 AGAINST=${AGAINST:-}
 BALANCED=${BALANCED:-$OUT/sst2-balanced}
@@ -48,14 +48,14 @@ reviews() {
     echo "$OUT/aclImdb/train/unsup"
 }
 
-train() { # preset output budget flags...
-    run=$2 budget=$3 preset=$1
+train() { # preset output length flags...
+    run=$2 length=$3 preset=$1
     shift 3
     if [ -d "$run/final" ]; then return; fi
     if [ -e "$run/config.toml" ]; then
         electra pretrain --resume "$run"
     else
-        electra pretrain "$preset" --data "$WIKI" "$IMDB" --weights 1 1 --output "$run" --budget "$budget" --precision "$PRECISION" --threads "$THREADS" "$@"
+        electra pretrain "$preset" --data "$WIKI" "$IMDB" --weights 1 1 --output "$run" $length --precision "$PRECISION" --threads "$THREADS" "$@"
     fi
 }
 
@@ -69,8 +69,8 @@ for part in "$@"; do
         [ -e "$WIKI/manifest.json" ] || electra prepare "$TEXTS" --tokenizer "$OUT/trimmed" --output "$WIKI" --workers "$THREADS"
         [ -e "$IMDB/manifest.json" ] || electra prepare "$(reviews)" --tokenizer "$OUT/trimmed" --output "$IMDB" --workers "$THREADS"
         ;;
-    student) train student "$STUDENT" "$STUDENT_BUDGET" --teacher "$OUT/trimmed" ;;
-    detector) train student-rtd "$DETECTOR" "$DETECTOR_BUDGET" --init "$STUDENT/final" ;;
+    student) train student "$STUDENT" "$STUDENT_LENGTH" --teacher "$OUT/trimmed" ;;
+    detector) train student-rtd "$DETECTOR" "$DETECTOR_LENGTH" --init "$STUDENT/final" ;;
     evaluate)
         # Words that a masked LM replaced which is no detector's generator; AGAINST= another detector, such as the one bundled until now.
         if [ -e "$OUT/evaluation.json" ]; then continue; fi
