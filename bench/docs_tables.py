@@ -254,6 +254,23 @@ def task_scores(old: list[str]) -> list[str]:
     return table(("task", "metric", "without a network", "mean", "sd", "95% interval", "seeds", "core minutes"), rows, left=3)
 
 
+@maker("task-scores-public")
+def public_task_scores(old: list[str]) -> list[str]:
+    """The same tasks from a public encoder, next to what a model from this project's own pre-training reaches; each task's main metric."""
+    rows = []
+    own = record(EXPERIMENTS + "tasks.json")["tasks"]
+    for name, found in record(EXPERIMENTS + "tasks-public.json")["tasks"].items():
+        metric = found["main_metric"]
+        score, minutes = found["metrics"][metric], statistics.fmean(seconds or 0.0 for seconds in found["cpu_seconds"]) / 60
+        known = ", ".join(f"{label} {percent(scores[metric])}" for label, scores in found.get("baselines", {}).items())
+        before = percent(own[name]["metrics"][metric]["mean"]) if name in own else ""
+        spread = percent(score["sd"]) if score["interval"] else ""
+        rows.append(
+            (name, metric, known, before, percent(score["mean"]), spread, interval(score["interval"]), str(len(found["seeds"])), f"{minutes:.1f}")
+        )
+    return table(("task", "metric", "without a network", "from scratch", "mean", "sd", "95% interval", "seeds", "core minutes"), rows, left=3)
+
+
 # ---- ablation.md ----
 
 
