@@ -3,8 +3,8 @@
 #   sentiment   the encoder at full size, fine-tuned on SST-2 with counterfactual rows, several seeds, the median one in int8
 #   detector    a student with a smaller vocabulary: the encoder trimmed, its hidden states distilled into 4 layers of 256, then replaced-token
 #   and mini    detection with a small generator; an int8 artifact, and the fp16 checkpoint of both
-# -> electra/bundled and its record. `make model` runs it: four to five hours of two idle CPU cores with bf16 (trim and shards 10 minutes, student 75, detector
-# 60, sentiment 35 for each seed, bundle 15). Every step resumes and can be run alone:
+# -> electra/bundled and its record. `make model` runs it: an estimated four to five hours of two idle CPU cores with bf16 (trim and shards 10 minutes, student 75,
+# detector 60, sentiment 35 for each seed, bundle 15; not run whole yet). Every step resumes and can be run alone:
 #   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [trim] [shards] [student] [detector] [evaluate] [balanced] [sst2] [bundle]
 # Made elsewhere: TEXTS=, REVIEWS= (folders of text), WIKI=, IMDB= (shards with the trimmed vocabulary), STUDENT=, DETECTOR= (runs), CORRUPTION= (jsonl that detectors are scored on).
 # A trial in minutes: STUDENT_LENGTH="--budget 1m" DETECTOR_LENGTH="--budget 1m" SEEDS=1 EPOCHS=0.02 TEXTS=one.txt REVIEWS=other.txt BUNDLED=/tmp/bundled RECORD=/tmp/record
@@ -35,7 +35,7 @@ RECORD=${RECORD:-experiments/records/bundled}
 mkdir -p "$OUT"
 [ $# -gt 0 ] || set -- trim shards student detector evaluate balanced sst2 bundle
 
-# The encoder, asked for once.
+# The encoder, fetched once.
 encoder() {
     [ -e "$OUT/encoder.txt" ] || echo "${ENCODER:-$(python experiments/public_encoder.py)}" > "$OUT/encoder.txt"
     cat "$OUT/encoder.txt"

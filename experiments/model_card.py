@@ -23,7 +23,7 @@ STAGES = {
 
 def card(record: Mapping[str, Any]) -> str:
     """A record of `experiments/ship.py` -> Markdown with the hub's front matter; every figure comes from the record."""
-    student, tuned, artifacts = record["student"], record["finetuning"], record["artefacts"]
+    student, tuned, artifacts = record["student"], record["finetuning"], record["artifacts"]
     shape, sizes = student["shape"], {name: f"{size / 1e6:.1f} MB" for name, size in artifacts["size_bytes"].items()}
     sentiment, detector, encoder = artifacts["sentiment"], artifacts["detector"], record["encoder"]
     stages = [*student["stages"], *record["detector"]["stages"]]

@@ -257,7 +257,7 @@ def main() -> None:
         write_sentiment(classifier, chosen.number, root / "sentiment")
         record |= {
             "finetuning": finetuning_of(seeds, chosen, rule, options.data),
-            "artefacts": artifacts_measured(root, classifier, options.data),
+            "artifacts": artifacts_measured(root, classifier, options.data),
             "bias": bias_probe.of_model(str(root / "sentiment")) | {"model": "shipped:sentiment"},
         }
         for name in bundled.NAMES:

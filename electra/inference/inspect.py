@@ -118,7 +118,31 @@ def _file(path: Path) -> Description:
     if path.name == "metrics.jsonl":
         lines = read_metrics(path)
         return {"kind": "metrics", "path": str(path), "lines": len(lines), **_last_lines(lines)}
+    if path.suffix == ".jsonl" and (found := _corruption_texts(path)):
+        return found
     return describe_file(path) or (_json(path) if path.suffix == ".json" else _corpus(path))
+
+
+def _corruption_texts(path: Path) -> Description | None:
+    """Texts with replaced words, for `electra evaluate --corruption`; None if the first line is something else."""
+    from electra.data.corruption_set import load_texts
+
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        line = stream.readline()
+    try:
+        words = json.loads(line)["words"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    # Of tagged texts 'words' are strings or objects.
+    if not isinstance(words, list) or not all(isinstance(word, list) for word in words):
+        return None
+    texts = load_texts(path)
+    shares = {}
+    for source in dict.fromkeys(text.source for text in texts):
+        replaced = [word[2] for text in texts if text.source == source for word in text.words]
+        shares[source] = sum(replaced) / max(1, len(replaced))
+    num_words = sum(len(text.words) for text in texts)
+    return {"kind": "corruption set", "path": str(path), "examples": len(texts), "words": num_words, "replaced_fraction": shares}
 
 
 def _zip(path: Path) -> Description:

@@ -235,6 +235,12 @@ READ = [
     ("dev.tsv", "sentence\tlabel\na b\t1\nc d\t0\n", {"kind": "table", "format": "tsv", "rows": 2}, "a tsv"),
     ("rows.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', {"kind": "table", "rows": 2}, "jsonl with labels"),
     ("text.jsonl", '{"text": "a b c"}\n{"text": "d e"}\n', {"kind": "corpus", "num_documents": 2}, "jsonl of texts"),
+    (
+        "words.jsonl",
+        '{"text": "a b", "words": [[0, 1, 0], [2, 3, 1]], "source": "hand"}\n{"text": "c", "words": [[0, 1, 0]]}\n',
+        {"kind": "corruption set", "examples": 2, "words": 3, "replaced_fraction": {"hand": 0.5, "generator": 0.0}},
+        "words replaced in texts",
+    ),
     ("tags.txt", TAGS, {"kind": "tagged words", "sentences": 2, "words": 6, "scheme": "BIO2", "types": ["LOC", "PER"]}, "tagged words in columns"),
     ("tags.iob", "Ada I-PER\nLovelace I-PER\nBob B-PER\n", {"kind": "tagged words", "scheme": "IOB1"}, "IOB1 tags"),
     ("tags.jsonl", '{"tokens": ["a", "b"], "ner_tags": ["O", "B-X"]}\n', {"kind": "tagged words", "words": 2}, "jsonl of tagged words"),

@@ -466,6 +466,7 @@ class StepList:
             folder = finetuning_folder(self.settings, seed, name, number)
             flags: list[object] = ["--model", model, "--data", data, "--output", folder, "--preset", self.plan.finetune_preset]
             flags += ["--seed", seed, "--max-train-examples", sizes.num_train, "--evaluate-every", AT_THE_END]
+            flags += ["--precision", self.settings.precision]
             out.append(
                 AblationStep(
                     title=f"seed {seed}, {title}" + (f", {task}" if len(self.tasks) > 1 else ""),

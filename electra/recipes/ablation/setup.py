@@ -36,6 +36,7 @@ from electra.tasks.baselines import baseline_scores
 from electra.tasks.imdb import as_document, check_reviews, hold_out, read_unlabelled, to_csv
 from electra.tasks.registry import find_task
 from electra.tasks.text_tasks import choose_examples
+from electra.terminal import say
 from electra.train import distributed
 from electra.train.distributed import Ranks
 from electra.train.timing import time_updates
@@ -90,12 +91,14 @@ def open_task(name: str, place: Path, settings: AblateSettings, model: ModelSett
     task = find_task(name)
     if task.name in ("own", "tagging"):
         raise UserError(f"--task {task.name} needs files that you name; give a task with a data folder, such as sst2 or imdb")
+    say(f"reading {task.name}")
     train, dev = task.read(place, "train"), task.read(place, "dev")
     head = task.head(train)
     if head.kind != "classification":
         raise UserError(f"--task {task.name} is {head.kind}; the ablation supports classification of one label per text, such as sst2 or imdb")
     preset = settings.finetune_preset or ("mini" if model.hidden_size < 256 else "paper")
     given: FinetuneSettings = config.build(FinetuneSettings, {"task": task.name, "model": "", "output": ".", "preset": preset})
+    given = replace(given, loop=replace(given.loop, precision=settings.precision))
     finetuning = fit_length(resolve(given, task.name, model.hidden_size), given, model.max_position_embeddings)
     return Labelled(task=task, place=place, head=head, train=train, dev=dev, finetuning=finetuning)
 
@@ -289,6 +292,8 @@ def make_plan(checked: Checked, setup_seconds: float) -> AblationPlan:
         UserError: the budget is too short for the smallest lengths.
     """
     settings, begun = checked.settings, time.monotonic()
+    timed = [*(method.name for method in checked.methods), *(f"fine-tuning on {each.task.name}" for each in checked.tasks)]
+    say(f"timing updates: {', '.join(timed)}")
     with distributed.join(settings.device, settings.threads) as ranks:
         costs = time_phases(checked.methods, checked.vocab_size, ranks)
         measured = {labelled.task.name: time_finetuning(labelled, checked, ranks) for labelled in checked.tasks}
