@@ -463,7 +463,9 @@ def test_the_scores_are_those_of_the_shipped_files(data_root: Path, capsys: pyte
     rows = [line.split("\t") for line in (data_root / "glue" / "SST-2" / "dev.tsv").read_text(encoding="utf-8").splitlines()[1:]]
     answers = load("shipped:sentiment").predict([text for text, _ in rows])
     right = sum((answer.label == "positive") == (label == "1") for answer, (_, label) in zip(answers, rows, strict=True))
-    assert right / len(rows) == pytest.approx(RECORD["artifacts" if STUDENTS else "artefacts"]["sentiment"]["accuracy"], abs=0.005), "int8 differs a little between processors"
+    assert right / len(rows) == pytest.approx(RECORD["artifacts" if STUDENTS else "artefacts"]["sentiment"]["accuracy"], abs=0.005), (
+        "int8 differs a little between processors"
+    )
     assert main(["evaluate", "shipped:sentiment", "--task", "sst2", "--data", str(data_root / "glue" / "SST-2")]) == 0
     assert float(capsys.readouterr().out.split()[1]) == pytest.approx(right / len(rows), abs=0.005), "int8 differs a little with the batch"
 

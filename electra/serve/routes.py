@@ -70,8 +70,11 @@ def model_of(request: Request) -> Model:
     """The model a request's path names, or the first.
 
     Raises:
-        RequestError: 404.
+        RequestError: 404; 422 for a query string, which no route with a model reads: '?model=b' would be answered by another model.
     """
+    for name in request.query_params:
+        message = f"query parameter {name[:40]!r} has no effect; send fields in the body, and name a model in the path: /models/NAME/..."
+        raise RequestError(422, message, "question")
     return serving_of(request).find(request.path_params.get("name"))
 
 

@@ -338,3 +338,11 @@ def test_serving_itself_needs_no_torch() -> None:
     code = "import sys; sys.modules['torch'] = None; import electra.serve.app, electra.serve.server, electra.commands.serve"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", ["/predict", "/", "/models/classifier/predict", "/info"])
+def test_a_query_string_names_no_model(served: Served, path: str) -> None:
+    value = None if path == "/info" else {"inputs": "a film"}
+    assert call(served.url, path, value).status == 200
+    refused = call(served.url, f"{path}?model=tagger", value)
+    assert refused.status == 422 and "query parameter 'model' has no effect" in refused.json["error"] and "/models/NAME/" in refused.json["error"]
