@@ -457,7 +457,7 @@ def test_objectives_continue_from_an_encoder_on_two_tasks(shop: Path, tiny_vocab
     output = tmp_path / "out"
     words = ["ablate", "imdb", "--data", shop / "aclImdb", "--init", tmp_path / "encoder", "--methods", "electra", "mlm", "clm-mlm"]
     words += ["--task", "imdb", "sst2", "--task-data", shop / "aclImdb", shop / "SST-2", "--match", "flops", "--max-train-examples", "16"]
-    words += ["--num-train-steps", "14", "--points", "1", "--seeds", "1", "--device", "cpu", "--output", output]
+    words += ["--num-train-steps", "14", "--points", "1", "--seeds", "1", "--device", "cpu", "--precision", "fp32", "--output", output]
     capsys.readouterr()
     assert main([*map(str, words), "--dry-run"]) == 0 and not output.exists()
     out = capsys.readouterr().out
@@ -470,6 +470,8 @@ def test_objectives_continue_from_an_encoder_on_two_tasks(shop: Path, tiny_vocab
     for name, preset in (("electra", "continue"), ("mlm-flops", "continue-mlm"), ("clm-mlm-flops", "continue-clm")):
         assert config.read_toml(output / "seed-1" / name / "config.toml")["preset"] == preset
     assert config.read_toml(output / "seed-1" / "electra" / "config.toml")["model"]["generator_init"] == "encoder"
+    for name in ("electra", "electra-point-1-imdb", "start-sst2"):
+        assert config.read_toml(output / "seed-1" / name / "config.toml")["loop"]["precision"] == "fp32", "pre-trainings and fine-tunings"
     spent = {run.name: ablation_results.compute_at_points(output / "seed-1" / run.name, run)[-1]["flops"] for run in plan.runs}
     warm, whole = (read_metrics(output / "seed-1" / "electra" / place / "metrics.jsonl")[-1]["flops"] for place in ("mlm-first", "."))
     assert 0 < warm < whole == spent["electra"]

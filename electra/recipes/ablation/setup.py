@@ -91,7 +91,6 @@ def open_task(name: str, place: Path, settings: AblateSettings, model: ModelSett
     task = find_task(name)
     if task.name in ("own", "tagging"):
         raise UserError(f"--task {task.name} needs files that you name; give a task with a data folder, such as sst2 or imdb")
-    say(f"reading {task.name}")
     train, dev = task.read(place, "train"), task.read(place, "dev")
     head = task.head(train)
     if head.kind != "classification":
