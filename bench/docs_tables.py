@@ -605,7 +605,7 @@ def chinese(old: list[str]) -> list[str]:
 
 def pages() -> list[Path]:
     """Every page of the documentation."""
-    named = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md", "ops/README.md", "electra/bundled/README.md"]
+    named = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md", "ops/README.md", "electra/bundled/README.md"]
     return [*(ROOT / name for name in named), *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
 
 

@@ -114,6 +114,19 @@ def test_python_of_a_page_compiles_and_its_imports_exist(name: str) -> None:
                 assert hasattr(importlib.import_module(module), each), f"{module}.{each}"
 
 
+@pytest.mark.parametrize("name", ["docs/reliability.md", "SECURITY.md"])
+def test_every_promise_has_a_test(name: str) -> None:
+    """Each row of a table with a column 'test' names one; that they exist is checked by `docs_tables.problems`."""
+    rows, column = [], None
+    for line in PAGES[name].read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
+        if not cells or "test" in cells:
+            column = cells.index("test") if cells else None
+        elif column is not None and set(line) - set("|-: "):
+            rows.append((cells[0], cells[column] if column < len(cells) else ""))
+    assert len(rows) > 10 and [promise for promise, test in rows if not re.search(r"`[\w/]*test_\w+::test_\w+`", test)] == []
+
+
 def test_readme_names_every_package() -> None:
     packages = {f"electra/{path.parent.name}" for path in (ROOT / "electra").glob("*/__init__.py")} | {"electra/presets"}
     assert packages <= set(re.findall(r"`(electra/\w+)`", PAGES["README.md"].read_text(encoding="utf-8")))
