@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from electra.errors import EXTRAS, NO_SPACE, UserError, did_you_mean, missing_package, shortened
 
@@ -16,42 +17,47 @@ LONGEST_MESSAGE = 1000
 
 @dataclass(frozen=True)
 class Command:
-    """One verb: its settings class, the module with its `run(settings)`, its line in the help."""
+    """One verb: its settings class, its function in the form MODULE:NAME (settings -> exit code or None), its line in the help."""
 
     settings: str
-    module: str
+    function: str
     summary: str
+
+    def load(self) -> Callable[[Any], int | None]:
+        """Import the function."""
+        module, _, name = self.function.partition(":")
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
 GROUPS = {
     "train": {
-        "vocab": Command("VocabSettings", "electra.commands.vocab", "train a WordPiece vocabulary on a corpus"),
-        "prepare": Command("PrepareSettings", "electra.commands.prepare", "tokenize a corpus into shards"),
-        "pretrain": Command("PretrainSettings", "electra.commands.pretrain", "pre-train by replaced token detection or masked LM"),
-        "finetune": Command("FinetuneSettings", "electra.commands.finetune", "fine-tune on one task, several, or a benchmark"),
-        "ablate": Command("AblateSettings", "electra.recipes.ablation.run", "compare ELECTRA with BERT at equal FLOPs and equal time"),
-        "demo": Command("DemoSettings", "electra.recipes.demo.run", "raw text to fine-tuned model and report, in minutes"),
+        "vocab": Command("VocabSettings", "electra.commands.train:vocab", "train a WordPiece vocabulary on a corpus"),
+        "prepare": Command("PrepareSettings", "electra.commands.train:prepare", "tokenize a corpus into shards"),
+        "pretrain": Command("PretrainSettings", "electra.commands.train:pretrain", "pre-train by replaced token detection or masked LM"),
+        "finetune": Command("FinetuneSettings", "electra.commands.train:finetune", "fine-tune on one task, several, or a benchmark"),
+        "ablate": Command("AblateSettings", "electra.recipes.ablation.run:run", "compare ELECTRA with BERT at equal FLOPs and equal time"),
+        "demo": Command("DemoSettings", "electra.recipes.demo.run:run", "raw text to fine-tuned model and report, in minutes"),
     },
     "use": {
-        "predict": Command("PredictSettings", "electra.commands.predict", "label a text or every line of a file"),
-        "detect": Command("DetectSettings", "electra.commands.detect", "probability that each token was replaced"),
-        "score": Command("ScoreSettings", "electra.commands.score", "likelihood of texts; re-rank n-best lists"),
-        "embed": Command("EmbedSettings", "electra.commands.embed", "sentence vectors"),
+        "predict": Command("PredictSettings", "electra.commands.predict:run", "label a text or every line of a file"),
+        "detect": Command("DetectSettings", "electra.commands.detect:run", "probability that each token was replaced"),
+        "score": Command("ScoreSettings", "electra.commands.score:run", "likelihood of texts; re-rank n-best lists"),
+        "embed": Command("EmbedSettings", "electra.commands.embed:run", "sentence vectors"),
     },
     "measure": {
-        "evaluate": Command("EvaluateSettings", "electra.commands.evaluate", "pre-training metrics or task scores of a model"),
-        "significance": Command("SignificanceSettings", "electra.commands.significance", "test whether two models differ significantly"),
-        "compare": Command("CompareSettings", "electra.commands.compare", "accuracy, speed and size of a model and its artifacts"),
-        "inspect": Command("InspectSettings", "electra.commands.inspect", "describe a corpus, tokenized data, checkpoint, artifact or run"),
-        "plot": Command("PlotSettings", "electra.commands.plot", "plot learning curves"),
+        "evaluate": Command("EvaluateSettings", "electra.commands.measure:evaluate", "pre-training metrics or task scores of a model"),
+        "significance": Command("SignificanceSettings", "electra.commands.measure:significance", "test whether two models differ significantly"),
+        "compare": Command("CompareSettings", "electra.commands.measure:compare", "accuracy, speed and size of a model and its artifacts"),
+        "inspect": Command("InspectSettings", "electra.commands.inspect:run", "describe a corpus, tokenized data, checkpoint, artifact or run"),
+        "plot": Command("PlotSettings", "electra.commands.plot:run", "plot learning curves"),
     },
     "deploy": {
-        "build": Command("BuildSettings", "electra.commands.build", "export a checkpoint to ONNX Runtime or OpenVINO, fp32 to int8"),
-        "serve": Command("ServeSettings", "electra.commands.serve", "serve models over HTTP, with dynamic batching and a web page"),
-        "convert": Command("ConvertSettings", "electra.commands.convert", "convert a TensorFlow or other checkpoint to a Hugging Face directory"),
-        "push": Command("PushSettings", "electra.commands.push", "upload a checkpoint to the Hugging Face hub"),
-        "submit": Command("SubmitSettings", "electra.commands.submit", "predict a benchmark's test sets and write the zip to submit"),
-        "dataset": Command("DatasetSettings", "electra.commands.dataset", "convert a data set's official files to csv"),
+        "build": Command("BuildSettings", "electra.commands.deploy:build", "export a checkpoint to ONNX Runtime or OpenVINO, fp32 to int8"),
+        "serve": Command("ServeSettings", "electra.commands.serve:run", "serve models over HTTP, with dynamic batching and a web page"),
+        "convert": Command("ConvertSettings", "electra.commands.convert:run", "convert a TensorFlow or other checkpoint to a Hugging Face directory"),
+        "push": Command("PushSettings", "electra.commands.deploy:push", "upload a checkpoint to the Hugging Face hub"),
+        "submit": Command("SubmitSettings", "electra.commands.submit:run", "predict a benchmark's test sets and write the zip to submit"),
+        "dataset": Command("DatasetSettings", "electra.commands.deploy:dataset", "convert a data set's official files to csv"),
     },
 }
 """Group of the help -> name -> command."""
@@ -105,7 +111,7 @@ def dispatch(argv: Sequence[str]) -> int:
     command = COMMANDS[name]
     settings = from_command_line(getattr(all_settings, command.settings), argv[1:], f"electra {name}")
     try:
-        return importlib.import_module(command.module).run(settings) or 0
+        return command.load()(settings) or 0
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in EXTRAS:
             raise

@@ -25,7 +25,7 @@ def test_importing_is_light() -> None:
         "heavy = {'torch', 'numpy', 'tokenizers', 'huggingface_hub', 'transformers'} & set(sys.modules); assert not heavy, heavy; "
         "electra.load, electra.pipeline, electra.Predictor; "
         "heavy = {'torch', 'transformers', 'sklearn'} & set(sys.modules); assert not heavy, heavy; "
-        "import electra.commands.predict, electra.commands.detect, electra.commands.embed, electra.commands.inspect, electra.commands.push; "
+        "import electra.commands.predict, electra.commands.detect, electra.commands.embed, electra.commands.inspect, electra.commands.deploy; "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -78,7 +78,7 @@ def without(packages: Sequence[str], argv: Sequence[str]) -> subprocess.Complete
 
 @pytest.mark.parametrize("name", ["classification", "tagging", "joint"])
 def test_an_artifact_is_evaluated_without_torch_scikit_learn_and_scipy(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("electra.commands.build")
+    pytest.importorskip("electra.commands.deploy")
     source, task = make(name, tmp_path / "model"), HEADS[name][1]
     assert cli.main(["build", str(source), "--target", "onnx", "--output", str(tmp_path / "built.zip")]) == 0
     data = write_data(name, tmp_path / "data")

@@ -1,16 +1,29 @@
-"""electra significance: two files of predictions for the same examples -> whether the models differ, in a sentence or as JSON."""
+"""The commands that measure: evaluate, significance, compare."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
+from electra import api
 from electra.errors import require
-from electra.settings import SignificanceSettings
+from electra.settings import CompareSettings, EvaluateSettings, SignificanceSettings
 from electra.tasks.significance import bootstrap, mcnemar, metric_named, p_text, pair
 
 
-def run(settings: SignificanceSettings) -> None:
+def evaluate(settings: EvaluateSettings) -> None:
+    """Measure and print."""
+    metrics = api.evaluate(settings).metrics
+    if settings.json:
+        print(json.dumps(dict(metrics)))
+        return
+    width = max(len(name) for name in metrics)
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {value:.4f}")
+
+
+def significance(settings: SignificanceSettings) -> None:
     """Compare and print."""
     require("scipy", "train")
     answers = pair(settings.first, settings.second)
@@ -38,3 +51,19 @@ def sentence(found: dict[str, Any], first: str, second: str) -> str:
         text += f" {test['only_first_right']} examples only the first has right, {test['only_second_right']} only the second: "
         text += f"McNemar's exact test: {p_text(test['p_value'])}."
     return text
+
+
+def compare(settings: CompareSettings) -> int:
+    """Measure and print; exit code 1 if a model could not be measured."""
+    from electra.benchmark.records import sealed
+    from electra.benchmark.results import to_terminal
+
+    found = api.compare(settings)
+    if settings.json:
+        print(json.dumps(sealed(found.to_dict())))
+    else:
+        from rich.console import Console
+
+        # Without a terminal there is no width to cut the table to.
+        Console(width=None if sys.stdout.isatty() else 240, highlight=False).print(to_terminal(found))
+    return 1 if any(row.error for row in found.rows) else 0
