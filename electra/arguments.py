@@ -187,6 +187,14 @@ class FinetuneArguments(TypedDict, total=False):
     distill_weight: float
     distill_temperature: float
     unlabelled: str | Path | None
+    text_columns: str | Sequence[str]
+    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "batch-all-triplet"]
+    pooling: Literal["auto", "mean", "cls", "max"]
+    layers: str
+    similarity_scale: float
+    matryoshka: int | Sequence[int]
+    query_prompt: str
+    document_prompt: str
     learning_rate: float
     generator_learning_rate: float | None
     warmup_steps: int | None

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,11 +52,20 @@ class Batch:
     """(T,) bool, whether a token begins a word, for whole-word masking; None: mask single tokens."""
     mask_weights: torch.Tensor | None = None
     """(T,) float32 above zero, relative weight of a token in the choice for masking; None: uniform."""
+    group: int = 1
+    """Sequences of each example: with N examples the first N sequences are their first ones, the next N their second ones, and so on."""
+    text_keys: torch.Tensor | None = None
+    """(B,) int64, equal for equal sequences, where a loss compares the sequences of a batch."""
 
     @property
     def num_tokens(self) -> int:
         """T."""
         return sum(self.lengths)
+
+    @property
+    def num_examples(self) -> int:
+        """N: B, or fewer where an example has several sequences."""
+        return len(self.lengths) // self.group
 
     @property
     def max_length(self) -> int:
@@ -108,6 +117,25 @@ class Objective(Protocol):
         ...
 
     def __call__(self, batch: Batch) -> StepOutput: ...
+
+
+class Exchange(Protocol):
+    """What an objective needs of the ranks that train together (`train.distributed.Ranks`)."""
+
+    @property
+    def rank(self) -> int: ...
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value in rank order, on every rank."""
+        ...
+
+
+@runtime_checkable
+class BatchwideObjective(Protocol):
+    """An objective whose loss compares the sequences of all microbatches and ranks of an update."""
+
+    def gather(self, batches: Sequence[Batch], ranks: Exchange) -> None:
+        """Called before the forward passes of an update, in the precision of training, with this rank's batches on its device."""
+        ...
 
 
 class BatchStream(Protocol):
@@ -171,6 +199,8 @@ class Example:
     """The text; a question; a sentence of words joined by spaces."""
     text_pair: str | None = None
     """The second text; a question's context."""
+    negatives: tuple[str, ...] = ()
+    """Texts that are less similar to the first than the second is."""
     label: Label | None = None
     """Class name, regression target, names of all labels that apply (multi-label), or a tag for each word."""
     words: tuple[str, ...] | None = None
@@ -202,6 +232,8 @@ class Features:
     unanswerable, 1 for such a question."""
     soft_targets: Sequence[float] | None = None
     """A teacher's C probabilities, or (scaled) number."""
+    others: Sequence[Features] = ()
+    """Further sequences of the same example, which stay in one batch with it: of a pair of texts the second, then negatives."""
     token_labels: Sequence[int] | None = None
     """Tagging: a tag id for each token; -100: ignored."""
     word_ids: Sequence[int] | None = None
@@ -211,13 +243,18 @@ class Features:
     has_most_context: Sequence[bool] | np.ndarray | None = None
     """For each token, whether no other window of its example has more context around it; None: there is only one window."""
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all its sequences."""
+        return len(self.ids) + sum(len(other.ids) for other in self.others)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
     """The head on the encoder for a task."""
 
     kind: str
-    """'classification', 'regression', 'multilabel', 'tagging' or 'span'."""
+    """'classification', 'regression', 'multilabel', 'tagging', 'span' or 'embedding'."""
     labels: tuple[str, ...] = ()
     """Class names in id order; empty for regression and spans."""
     offset: float = 0.0

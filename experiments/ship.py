@@ -31,12 +31,12 @@ from electra import bundled, config
 from electra.contracts import Example
 from electra.errors import UserError
 from electra.exporting.targets import build_artifact
+from electra.finetuning.baselines import tfidf_baseline
 from electra.inference.predictor import Predictor, load
 from electra.model import flops, huggingface
 from electra.model.model_card import METRICS
 from electra.settings import PretrainSettings
 from electra.storage import atomic, resolve
-from electra.tasks.baselines import tfidf_baseline
 from electra.tasks.registry import find_task
 from electra.train.run_log import run_metrics
 

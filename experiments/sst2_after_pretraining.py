@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from electra.finetuning.baselines import tfidf_baseline
 from electra.storage import atomic
-from electra.tasks.baselines import tfidf_baseline
 from electra.tasks.registry import find_task
 from electra.train.run_log import run_environment
 

@@ -43,6 +43,8 @@ def another_value(kind: Any, item: dataclasses.Field[Any]) -> Any:
         value = not current
     elif item.metadata.get("parse") is finetune.mixing:
         value = "size0.5"
+    elif item.metadata.get("parse") is finetune.layers:
+        value = "auto"
     else:
         value = OTHER[plain]
     if allowed is not None and value not in allowed:

@@ -96,6 +96,6 @@ def test_a_copied_template_is_detected() -> None:
 
 def test_tfidf_learns_it_in_part(train: list[Example], dev: list[Example]) -> None:
     pytest.importorskip("sklearn")
-    from electra.tasks.baselines import tfidf_baseline
+    from electra.finetuning.baselines import tfidf_baseline
 
     assert 0.58 < tfidf_baseline(train, dev) < 0.80

@@ -7,6 +7,7 @@ epoch's end: the batches of an epoch are of nearly equal size, at most the given
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -85,14 +86,17 @@ class FeatureStream:
         batches: list[list[int]] = []
         for first in range(0, count, POOL_BATCHES):
             cuts = ends[first : first + POOL_BATCHES + 1]
-            pool = sorted(order[cuts[0] : cuts[-1]], key=lambda i: len(self.features[i].ids))
+            pool = sorted(order[cuts[0] : cuts[-1]], key=lambda i: self.features[i].num_tokens)
             batches += [pool[a - cuts[0] : b - cuts[0]] for a, b in itertools.pairwise(cuts)]
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def collate_features(features: Sequence[Features], keys: Sequence[int]) -> Batch:
     """B features and their keys -> Batch, with labels (see `Batch.labels`) where every feature has one."""
-    pairs = [(feature.ids, feature.segments) for feature in features]
+    columns = [features, *zip(*(feature.others for feature in features), strict=True)]
+    pairs = [(sequence.ids, sequence.segments) for column in columns for sequence in column]
+    if len(columns) > 1:
+        keys = [example_key(key, place) for place in range(len(columns)) for key in keys]
     if all(feature.token_labels is not None for feature in features):
         tags = np.concatenate([np.asarray(feature.token_labels, np.int64) for feature in features])
         return replace(collate(pairs, keys, tags), num_tags=int((tags >= 0).sum()))
@@ -103,13 +107,20 @@ def collate_features(features: Sequence[Features], keys: Sequence[int]) -> Batch
         array = np.array(labels, np.int64 if all(isinstance(part, int) for part in flat) else np.float32)
     classes = tuple(int(i) for i in array) if array is not None and array.ndim == 1 and array.dtype == np.int64 else None
     batch = replace(collate(pairs, keys, array), classes=classes)
+    if len(columns) > 1:
+        batch = replace(batch, group=len(columns), text_keys=torch.tensor([_text_key(ids) for ids, _ in pairs]))
     soft = [feature.soft_targets for feature in features if feature.soft_targets is not None]
     return batch if len(soft) < len(features) else replace(batch, soft_targets=torch.tensor(soft, dtype=torch.float32))
 
 
+def _text_key(ids: Sequence[int] | np.ndarray) -> int:
+    """A signed 64-bit number, the same for the same tokens in every process."""
+    return int.from_bytes(hashlib.blake2b(np.asarray(ids, np.int64).tobytes(), digest_size=8).digest(), "little", signed=True)
+
+
 def evaluation_batches(features: Sequence[Features], batch_size: int) -> Iterator[tuple[list[int], Batch]]:
     """Features -> (their indices, Batch), longest first, each once: similar lengths share a batch, and out of memory shows at the start."""
-    order = sorted(range(len(features)), key=lambda i: -len(features[i].ids))
+    order = sorted(range(len(features)), key=lambda i: -features[i].num_tokens)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         yield chosen, collate_features([features[i] for i in chosen], [example_key(0, i) for i in chosen])

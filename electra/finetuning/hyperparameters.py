@@ -68,14 +68,16 @@ def with_heads(resolved: FinetuneSettings, given: FinetuneSettings, heads: Mappi
         UserError: such a run with --head mean or --calibrate.
     """
     kinds = {head.kind for head in heads.values()}
-    if resolved.head == "mean" and not kinds - {"tagging", "span"}:
+    if resolved.head == "mean" and not kinds - {"tagging", "span", "embedding"}:
         if "head" in config.given(given):
             what = "questions" if kinds == {"span"} else "words"
             raise UserError(f"--head mean is for classes and numbers of whole texts; {what} have a head on each token: leave it out")
         resolved = replace(resolved, head="transformers")
     if resolved.calibrate and not kinds & set(CALIBRATED):
         if "calibrate" in config.given(given):
-            what = {"regression": "a number", "tagging": "a tag for each word", "span": "an answer in a text"}[next(iter(heads.values())).kind]
+            what = {"regression": "a number", "tagging": "a tag for each word", "span": "an answer in a text", "embedding": "vectors"}[
+                next(iter(heads.values())).kind
+            ]
             raise UserError(f"--calibrate is for the probabilities of a text's classes; {next(iter(heads))} is answered by {what}: leave it out")
         resolved = replace(resolved, calibrate=False)
     return resolved
@@ -83,7 +85,7 @@ def with_heads(resolved: FinetuneSettings, given: FinetuneSettings, heads: Mappi
 
 def head_form(wanted: str, head: Head) -> Literal["transformers", "original", "mean"]:
     """The form of a task's head where a run's is `wanted`: words and questions have no mean of their states."""
-    if wanted == "mean" and head.kind in ("tagging", "span"):
+    if wanted == "mean" and head.kind in ("tagging", "span", "embedding"):
         return "transformers"
     return wanted  # type: ignore[return-value]
 

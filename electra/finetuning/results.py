@@ -193,6 +193,7 @@ _TRUNCATED = {
 _LIMITS = {
     "span": "It answers with a part of the given text even where that does not answer the question, unless it was trained on such questions.",
     "tagging": "Probabilities are not calibrated.",
+    "embedding": "The cosine of two vectors ranks texts by similarity; it is no probability, and its range depends on the training data.",
     "multilabel": "Probabilities are not calibrated; a label is given where its probability is above one half, so a text may get none.",
     "classification": "Probabilities are not calibrated; a text that belongs to none of the labels still gets one.",
 }
@@ -200,7 +201,7 @@ _LIMITS = {
 
 def finetuning_card(task: Task, head: Head, settings: FinetuneSettings, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """The README.md of a run's best model; `summary` is what scores.json says of the task, `environment` what the run log says of the machine."""
-    transformers = settings.head == "transformers" or head.kind == "tagging"
+    transformers = settings.head == "transformers" or head.kind in ("tagging", "embedding")
     hardware = ", ".join(environment.get("gpu") or []) or f"{environment.get('cpu')} ({environment.get('threads')} threads)"
     used = f" (a fixed random choice of {settings.max_train_examples:,})" if settings.max_train_examples else ""
     swapped = " Each pair is also given with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
@@ -217,15 +218,28 @@ def finetuning_card(task: Task, head: Head, settings: FinetuneSettings, summary:
     }
     return model_card(
         f"{task.name}: {task.description}",
-        _introduction(head, settings, pairs=bool(summary["text_pairs"]), transformers=transformers),
+        _vectors(settings) if head.kind == "embedding" else _introduction(head, settings, bool(summary["text_pairs"]), transformers),
         sections,
         tags=("electra", task.name),
         pipeline_tag=_PIPELINE.get(head.kind, "text-classification"),
-        library="transformers" if transformers else "electra",
+        library="sentence-transformers" if head.kind == "embedding" else "transformers" if transformers else "electra",
     )
 
 
-def _introduction(head: Head, settings: FinetuneSettings, *, pairs: bool, transformers: bool) -> str:
+def _vectors(settings: FinetuneSettings) -> str:
+    """What the vectors of a model are, and how they are computed."""
+    chosen = settings.embedding
+    pooling = "the state of [CLS]" if chosen.pooling == "cls" else f"the {chosen.pooling} of all tokens' states"
+    sizes = f" They may be shortened to {', '.join(map(str, chosen.matryoshka))} numbers, which were trained too." if chosen.matryoshka else ""
+    prompts = {"query": chosen.query_prompt, "document": chosen.document_prompt}
+    named = "".join(f" Prompt '{name}': {text!r}." for name, text in prompts.items() if text)
+    return f"""An encoder whose vectors are near for similar texts: {pooling}, of length one (loss: {chosen.loss}).{sizes}{named}
+It opens in sentence-transformers as SentenceTransformer("PATH").
+
+    electra embed PATH texts.txt --output vectors.npy"""
+
+
+def _introduction(head: Head, settings: FinetuneSettings, pairs: bool, transformers: bool) -> str:
     """What the model answers, for what input, how it is opened, and a command that uses it."""
     names = f"({', '.join(head.labels[:10])}{', ...' if len(head.labels) > 10 else ''})"
     answer = {

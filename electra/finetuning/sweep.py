@@ -27,13 +27,13 @@ from electra.command_line import from_command_line
 from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stopped, find_places, read_ended, stoppable
 from electra.errors import UserError, did_you_mean, require
 from electra.finetuning import results_table
+from electra.finetuning.baselines import baseline_scores
 from electra.finetuning.hyperparameters import check_same_run, flatten
 from electra.finetuning.results import FinetuneResult
 from electra.finetuning.results_table import Point, SweepStep
 from electra.settings import FinetuneSettings, SuiteSettings
 from electra.settings.sections import check_ray_address
 from electra.storage import atomic
-from electra.tasks.baselines import baseline_scores
 from electra.tasks.clue import has_folds
 from electra.tasks.custom import resolve_metric
 from electra.tasks.hub_datasets import is_hub_name
@@ -60,6 +60,8 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
         UserError: the output exists, a flag is wrong, or no task's files are found.
     """
     check_ray_address(settings.suite.engine, settings.suite.ray_address)
+    if settings.suite.baselines and settings.task == "embed":
+        raise UserError("--baselines: there is none for embed; leave it out")
     if not settings.resume:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     require("torch", "train")

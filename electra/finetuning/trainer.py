@@ -38,6 +38,7 @@ from torch import nn
 
 from electra.contracts import Example, Features, Head, Prediction
 from electra.data.task_batches import FeatureStream, evaluation_batches, task_stream
+from electra.finetuning import embedding
 from electra.finetuning.hyperparameters import mixing_power, plan_steps
 from electra.finetuning.results import (
     AVERAGE,
@@ -58,6 +59,7 @@ from electra.model.huggingface import reinitialize, save_checkpoint, with_dropou
 from electra.model.task_models import (
     Classifier,
     LinearProbing,
+    SentenceEncoder,
     TaskNetwork,
     TaskObjective,
     combined_objective,
@@ -203,10 +205,16 @@ class SeedRun:
 
     def objective(self) -> nn.Module:
         """The loss of one task, with the teacher's where there is one, or of several together."""
-        objectives = {name: task_objective(self.networks[name], data.head, data.class_weights) for name, data in self.tasks.items()}
+        objectives = {name: self._objective(name, data) for name, data in self.tasks.items()}
         for name, objective in objectives.items():
             freeze(objective, self.networks[name], self.settings, self.stream.batches_per_epoch)
         return combined_objective(objectives, self.settings.distillation)
+
+    def _objective(self, name: str, data: TaskData) -> TaskObjective:
+        network = self.networks[name]
+        if isinstance(network, SentenceEncoder):
+            return embedding.objective(network, data.head, data.settings.embedding)
+        return task_objective(network, data.head, data.class_weights)
 
     def predict(self) -> dict[str, list[Prediction]]:
         """Dev predictions of every task."""
@@ -236,7 +244,12 @@ class SeedRun:
             place = self.inputs.part(folder, name)
             extra = {"finetuning_task": data.task.name} | input_spec.record(data.task, data.settings.max_length)
             extra |= {CALIBRATION: self.calibration[name]} if name in self.calibration else {}
-            save_checkpoint(in_label_units(self.networks[name], data.head), place, labels=data.head.labels, extra=extra)
+            network = self.networks[name]
+            if isinstance(network, SentenceEncoder):
+                save_checkpoint(network.encoder, place, extra=extra)
+                embedding.save(place, data.settings, self.inputs.start)
+            else:
+                save_checkpoint(in_label_units(network, data.head), place, labels=data.head.labels, extra=extra)
             self.inputs.tokenizer.save(place, data.settings.max_length)
 
     def calibrate(self) -> None:
@@ -289,6 +302,8 @@ def build_network(inputs: FinetuneInputs, data: TaskData, seed: int) -> TaskNetw
     """The start's encoder (or one of its shape with random weights) under a new head; everything new comes from `seed`."""
     encoder = Encoder(with_dropout(inputs.start.config, inputs.settings.dropout))
     encoder.load_state_dict(inputs.start.encoder.state_dict())
+    if data.head.kind == "embedding":
+        return embedding.network(encoder, inputs.start.encoder, data.settings.embedding)
     network = task_network(encoder, data.head, data.settings.head)
     is_random = inputs.settings.model.startswith(RANDOM)
     reinitialize(network if is_random else network.head, seed)

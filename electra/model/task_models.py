@@ -15,6 +15,7 @@ from electra.model.encoder import Encoder, first_tokens, parameter_depth
 from electra.model.heads import ANSWERABLE_WEIGHT, JointQAModel, PooledHead, TokenHead, classification_head, mean_states, row_log_softmax
 from electra.settings import DistillationSettings
 
+POOLINGS = ("mean", "cls", "max")
 NO_LABEL = -100
 """Tag of a token without a label."""
 WEIGHT_UNITS = 1 << 16
@@ -120,13 +121,43 @@ class QAModel(nn.Module):
         return self(batch).float().split(batch.lengths)
 
 
+class SentenceEncoder(nn.Module):
+    """B sequences -> (B, D) float32 vectors: the mean over all tokens, the state of [CLS], or the largest value of each dimension."""
+
+    def __init__(self, encoder: Encoder, pooling: str = "mean") -> None:
+        super().__init__()
+        assert pooling in POOLINGS, pooling
+        self.encoder = encoder
+        self.pooling = pooling
+        self.head = nn.Identity()
+
+    def forward(self, batch: Batch) -> Tensor:
+        if self.pooling == "cls":
+            return self.encoder(batch, at=first_tokens(batch)).float()
+        return pooled(self.encoder(batch), batch, self.pooling)
+
+    def outputs(self, batch: Batch) -> Sequence[Tensor]:
+        """N arrays (group, D), the vectors of each example's sequences."""
+        return self(batch).unflatten(0, (batch.group, -1)).transpose(0, 1).unbind()
+
+
+def pooled(hidden: Tensor, batch: Batch, pooling: str) -> Tensor:
+    """(T, D) -> (B, D) float32, by a pooling of `POOLINGS`, over all tokens of each sequence, [CLS] and [SEP] included."""
+    if pooling == "mean":
+        return mean_states(hidden, batch)
+    if pooling == "cls":
+        return hidden[first_tokens(batch)].float()
+    out = torch.full((len(batch.lengths), hidden.shape[1]), -torch.inf, device=hidden.device)
+    return out.scatter_reduce(0, batch.rows[:, None].expand(-1, hidden.shape[1]), hidden.float(), "amax")
+
+
 def start_pooler(network: nn.Module, encoder: Encoder) -> None:
     """Start the pooled head of a BERT's classifier from the checkpoint's pooler, where it has one; the projection stays new."""
     if isinstance(head := getattr(network, "head", None), PooledHead) and "pooler.dense.weight" in encoder.kept:
         head.dense.load_state_dict({name: encoder.kept[f"pooler.dense.{name}"] for name in ("weight", "bias")})
 
 
-TaskNetwork: TypeAlias = Classifier | TokenClassifier | QAModel | JointQAModel
+TaskNetwork: TypeAlias = Classifier | TokenClassifier | QAModel | JointQAModel | SentenceEncoder
 
 
 def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> TaskNetwork:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from electra.settings.export import BuildSettings, CompareSettings, ConvertSettings, PushSettings
-    from electra.settings.finetune import AblateSettings, DemoSettings, DistillationSettings, FinetuneSettings, SuiteSettings
+    from electra.settings.finetune import AblateSettings, DemoSettings, DistillationSettings, EmbeddingSettings, FinetuneSettings, SuiteSettings
     from electra.settings.infer import (
         DetectSettings,
         EmbedSettings,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # Imported on first use (PEP 562): a command makes the classes of its own verb, not of all.
 _NAMES = {
     "export": "BuildSettings CompareSettings ConvertSettings PushSettings",
-    "finetune": "AblateSettings DemoSettings DistillationSettings FinetuneSettings SuiteSettings",
+    "finetune": "AblateSettings DemoSettings DistillationSettings EmbeddingSettings FinetuneSettings SuiteSettings",
     "infer": "DetectSettings EmbedSettings EvaluateSettings InspectSettings PlotSettings PredictSettings ScoreSettings ServeSettings "
     "SignificanceSettings SubmitSettings",
     "pretrain": "DataSettings DatasetSettings LoopSettings ModelSettings ObjectiveSettings OptimizerSettings PrepareSettings "
@@ -64,6 +64,7 @@ __all__ = [
     "DetectSettings",
     "DistillationSettings",
     "EmbedSettings",
+    "EmbeddingSettings",
     "EvaluateSettings",
     "FinetuneSettings",
     "InspectSettings",

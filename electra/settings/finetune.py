@@ -62,13 +62,48 @@ class DistillationSettings(Settings):
     and text_pair). Default: none."""
 
 
+def layers(text: str) -> str:
+    """'all', 'auto', or a number of layers -> the same.
+
+    Raises:
+        ValueError: none of them.
+    """
+    if text not in ("all", "auto") and not (text.isdecimal() and int(text) > 0):
+        raise ValueError("expected all, auto or a number of layers from 1 on")
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSettings(Settings):
+    """Task embed."""
+
+    text_columns: tuple[str, ...] = ()
+    """Columns of the texts, such as question answer: a text, a similar one, then negatives. Default: all but the label's, in their order."""
+    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "batch-all-triplet"] = "auto"
+    """ranking: multiple negatives ranking with in-batch and given negatives; symmetric-ranking: in both directions; cosent: scored pairs;
+    batch-all-triplet: texts with labels. 'auto': the first that fits the columns."""
+    pooling: Literal["auto", "mean", "cls", "max"] = "auto"
+    """What of the states becomes the vector; 'auto': as the model's files say, else the mean of all tokens."""
+    layers: str = flag("all", parse=layers, metavar="all|auto|N")
+    """Layers to keep: all, the lowest N, or auto, the number whose vectors are best on the dev set before training. An ELECTRA discriminator's
+    last layer is its worst for similarity."""
+    similarity_scale: float = flag(20.0, above=0, advanced=True)
+    """Factor of the cosines in the loss (1 / temperature)."""
+    matryoshka: tuple[int, ...] = flag((), advanced=True)
+    """Sizes to which vectors may be shortened, such as 256 128 64: each is trained too. Default: none."""
+    query_prompt: str = flag("", advanced=True)
+    """Text before every first text, saved as the model's prompt 'query'; default: the model's, if it has one."""
+    document_prompt: str = flag("", advanced=True)
+    """Text before all other texts, saved as the model's prompt 'document'; default: the model's, if it has one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSettings(ColumnSettings, DecodingSettings):
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
-    TASK: a name from docs/finetune.md (sst2, mnli, imdb, tnews, squad, chunk, ...), own (your csv, tsv, jsonl or parquet), or tagging (your tagged
-    words). Several tasks joined by '+' train one encoder together; a suite ('glue', 'clue', 'all') runs each task found under --data, in parallel,
-    into one table.
+    TASK: a name from docs/finetune.md (sst2, mnli, imdb, tnews, squad, chunk, ...), own (your csv, tsv, jsonl or parquet), tagging (your tagged
+    words), or embed (vectors from your similar texts). Several tasks joined by '+' train one encoder together; a suite ('glue', 'clue', 'all')
+    runs each task found under --data, in parallel, into one table.
 
     Examples:
       electra finetune rte --model google/electra-small-discriminator --data hub --output runs/rte
@@ -77,6 +112,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
       electra finetune squad --model runs/small/final --data squad --output runs/squad --head original
       electra finetune own --train a.csv --dev b.csv --text review --label stars --model runs/mini/final --output runs/own
       electra finetune tagging --train ner.txt --dev dev.txt --model runs/mini/final --output runs/ner
+      electra finetune embed --train pairs.csv --dev dev.csv --model runs/mini/final --layers auto --output runs/vectors
       electra finetune glue --model runs/mini/final --data glue --seeds 5 --output runs/glue
       electra finetune rte --model runs/mini/final --data glue --search lr=1e-4,3e-4 epochs=3,10 --seeds 3 --output runs/search
       electra finetune sst2+rte --model runs/mini/final --data glue --mixing size0.75 --output runs/both
@@ -153,6 +189,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     """Several tasks: 'all', every example once per epoch; 'size0.75', batches sampled by task size to this power."""
     suite: SuiteSettings = field(default_factory=SuiteSettings)
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=3e-4, warmup_fraction=0.1, weight_decay=0.0, layerwise_lr_decay=0.8)
     )

@@ -19,11 +19,12 @@ from electra.tasks.custom import OWN, Columns, own_task
 from electra.tasks.glue import COLA, MNLI, MRPC, QNLI, QQP, RTE, SST2, STSB, WNLI
 from electra.tasks.imdb import IMDB
 from electra.tasks.question_answering import QUESTION_TASKS
+from electra.tasks.similarity import EMBED, SimilarityColumns, embedding_task, with_metric
 from electra.tasks.tagging import CHUNK, TAGGING, tagging_task
 
 TASKS: dict[str, Task] = {
     task.name: hub_datasets.with_hub(task)
-    for task in (SST2, COLA, MRPC, STSB, QQP, MNLI, QNLI, RTE, WNLI, IMDB, *CLUE.values(), CHUNK, *QUESTION_TASKS.values(), OWN, TAGGING)
+    for task in (SST2, COLA, MRPC, STSB, QQP, MNLI, QNLI, RTE, WNLI, IMDB, *CLUE.values(), CHUNK, *QUESTION_TASKS.values(), OWN, TAGGING, EMBED)
 }
 ALIASES = {"conll2000": "chunk"}
 
@@ -41,9 +42,12 @@ def find_task(name: str) -> Task:
     return TASKS[key]
 
 
+CUSTOM = ("own", "tagging", "embed")
+"""Tasks of the user's own files."""
 COLUMNS_OF = {
     "own": ("text", "text_pair", "label", "kind", "label_separator", "label_columns"),
     "tagging": ("word_column", "tag_column", "tag_names"),
+    "embed": ("label",),
 }
 """Task -> the settings that only it reads."""
 
@@ -56,7 +60,8 @@ def check_columns(task: Task, settings: object) -> None:
     """
     for name, columns in COLUMNS_OF.items():
         for field in fields(settings):  # type: ignore[arg-type]
-            if name != task.name and field.name in columns and getattr(settings, field.name) != field.default:
+            unused = name != task.name and field.name in columns and field.name not in COLUMNS_OF.get(task.name, ())
+            if unused and getattr(settings, field.name) != field.default:
                 raise UserError(f"{flag_name(field.name)} is for the task '{name}'; {task.name} has columns of its own, leave it out")
 
 
@@ -70,9 +75,9 @@ def choose_task(settings: FinetuneSettings) -> Task:
     if task.name in question_answering.QUESTION_TASKS:
         check_columns(task, settings)
         return question_answering.with_files(task, settings.data, settings.train, settings.dev)
-    if task.name not in ("own", "tagging"):
+    if task.name not in CUSTOM:
         if settings.train or settings.dev:
-            raise UserError(f"--train and --dev are for the tasks 'own' and 'tagging' and for questions; {task.name} reads --data DIR")
+            raise UserError(f"--train and --dev are for the tasks own, tagging and embed and for questions; {task.name} reads --data DIR")
         check_columns(task, settings)
         if settings.data is None:
             raise UserError(f"{task.name} needs --data DIR, the folder with its files, or --data hub")
@@ -87,6 +92,8 @@ def choose_task(settings: FinetuneSettings) -> Task:
     files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}
     if task.name == "tagging":
         return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column, names=settings.tag_names), files)
+    if task.name == "embed":
+        return embedding_task(SimilarityColumns(texts=settings.embedding.text_columns, label=settings.label), files)
     names = ("text", "text_pair", "label", "kind", "label_separator", "label_columns")
     return own_task(Columns(**{name: getattr(settings, name) for name in names}), files)
 
@@ -106,7 +113,7 @@ def task_names(text: str) -> list[str]:
     names = [find_task(name).name for name in text.split("+")]
     if len(set(names)) < len(names):
         raise UserError(f"{text}: a task is given twice; name each once")
-    if len(names) > 1 and (custom := {"own", "tagging"} & set(names)):
+    if len(names) > 1 and (custom := {*CUSTOM} & set(names)):
         raise UserError(f"{text}: '{custom.pop()}' cannot be joined with other tasks; fine-tune it by itself")
     return names
 
@@ -121,7 +128,8 @@ def read_task(name: str, settings: FinetuneSettings) -> tuple[Task, list[Example
         place = settings.data if hub_datasets.is_hub_name(name, settings.data) else find_files(name, settings.data) or settings.data
         settings = replace(settings, task=name, data=place)
     task = choose_task(settings)
-    return task, *read_splits(task, settings)
+    training, dev = read_splits(task, settings)
+    return with_metric(task, dev), training, dev
 
 
 # ---- suites ----
@@ -130,7 +138,7 @@ GLUE_SUITE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnl
 CLUE_SUITE = ("afqmc", "tnews", "iflytek", "cmnli", "ocnli", "cluewsc", "csl", "bustm", "chnsenticorp", "cmrc2018")
 SUITE_ALIASES = {"imdb": ("aclimdb",), "cluewsc": ("cluewsc2020", "wsc"), "squad": ("squadv1", "squad1"), "chunk": ("conll2000", "chunking")}
 """Task -> further names of its folder."""
-CUSTOM_TASKS = ("own", "tagging", "mrqa")
+CUSTOM_TASKS = (*CUSTOM, "mrqa")
 """Tasks whose files have no fixed folder name."""
 DEPTH = 2
 """Levels of folders that are searched."""

@@ -32,7 +32,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from electra.contracts import Batch, BatchStream, Objective, StepOutput
+from electra.contracts import Batch, BatchStream, BatchwideObjective, Objective, StepOutput
 from electra.environment import signals_to
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
@@ -233,6 +233,10 @@ class Run:
         self.step += 1
         checkpoints.seed_step(self.settings.seed, self.step, self.ranks.rank)
         loss = torch.zeros((), device=self.ranks.device)
+        if isinstance(objective, BatchwideObjective):
+            batches = [self.ranks.to_device(batch) for batch in batches]
+            with autocast(self.ranks.device, self.settings.precision):
+                objective.gather(batches, self.ranks)
         for number, batch in enumerate(batches, 1):
             with self.ranks.no_sync(self.wrapped, last=number == len(batches)):
                 loss = loss + self._backward(batch, counts)

@@ -19,9 +19,9 @@ from demo_results import FOUND, LINES
 
 from electra.contracts import Example
 from electra.errors import UserError
+from electra.finetuning.baselines import tfidf_right
 from electra.recipes.demo import corpus, report, run
 from electra.settings import DemoSettings
-from electra.tasks.baselines import tfidf_right
 from electra.tasks.registry import find_task
 
 DOCSTRING = '''

@@ -15,7 +15,7 @@ from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.task_batches import FeatureStream, evaluation_batches
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
-from electra.tasks.baselines import tfidf_baseline
+from electra.finetuning.baselines import tfidf_baseline
 from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.registry import TASKS, find_task
 from electra.tasks.text_tasks import choose_examples, decode_texts, featurize_texts, fit_temperature, hold_out

@@ -19,6 +19,7 @@ from electra.data.shards import open_shards, same_vocabulary
 from electra.data.task_batches import FeatureStream
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError, did_you_mean, require
+from electra.finetuning.baselines import baseline_scores
 from electra.finetuning.hyperparameters import fit_length, resolve
 from electra.model import pretraining_models
 from electra.model.encoder import Encoder
@@ -32,7 +33,6 @@ from electra.settings import AblateSettings, FinetuneSettings, ModelSettings, Pr
 from electra.settings.pretrain import LANGUAGE_MODELS, GeneratorWarmUp
 from electra.storage import atomic
 from electra.storage import resolve as hub
-from electra.tasks.baselines import baseline_scores
 from electra.tasks.imdb import as_document, check_reviews, hold_out, read_unlabelled, to_csv
 from electra.tasks.registry import find_task
 from electra.tasks.text_tasks import choose_examples

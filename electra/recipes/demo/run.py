@@ -25,11 +25,11 @@ from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError, require
 from electra.exporting.targets import target
+from electra.finetuning.baselines import tfidf_right
 from electra.recipes.demo import corpus, report
 from electra.recipes.demo.report import replaced_word, suspicion
 from electra.settings import DemoSettings
 from electra.storage import atomic
-from electra.tasks.baselines import tfidf_right
 from electra.tasks.registry import find_task
 from electra.tasks.significance import interval, read_answers, resample
 from electra.terminal import data_size, say

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from electra.contracts import Answer, Example, Head
-from electra.tasks.baselines import baseline_scores
+from electra.finetuning.baselines import baseline_scores
 from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.registry import TASKS
 

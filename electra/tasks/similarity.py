@@ -1,0 +1,282 @@
+"""The task 'embed': tables of texts that are similar or not -> examples, features, rankings and their scores.
+
+A table's columns say what it is, as in sentence-transformers: 'label', 'labels', 'score' or 'scores' is the label, all others are texts in the
+order of the table.
+
+    two texts                      pairs             every first text's own second text is to be found among all
+    three texts or more            triplets          the same, with negatives; a list of texts in a column is one text for each
+    two texts and a number         scored pairs      the number is their similarity
+    one text and a label           classes           texts of one label are similar
+    one text                       plain texts       a text is similar to itself under other dropout (SimCSE)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electra.contracts import Example, Features, Head, Prediction, Task, TaskTokenizer
+from electra.data.tables import Row, cell, column_in, is_missing, numbered_lines, read_rows, string_cell, table_format, text_cell
+from electra.errors import UserError
+from electra.tasks import metrics
+from electra.tasks.custom import split_file
+from electra.tasks.text_tasks import number
+
+LABELS = ("label", "labels", "score", "scores")
+"""Columns that are no text."""
+KINDS = {
+    "pairs": ("mrr@10", "pairs of texts"),
+    "triplets": ("mrr@10", "texts with a similar one and negatives"),
+    "scored pairs": ("spearman", "pairs of texts with their similarity"),
+    "classes": ("nearest_neighbor_accuracy", "texts with a label"),
+    "plain texts": ("mrr@10", "texts alone"),
+}
+"""Kind of data -> main metric on such dev data, description."""
+CUTOFF = 10
+BLOCK = 256
+"""Texts whose similarities to all others are held at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityColumns:
+    """Names of the columns."""
+
+    texts: Sequence[str] = ()
+    """Empty: all but the label's, in their order."""
+    label: str = LABELS[0]
+    """Or one of LABELS."""
+
+    def of(self, row: Row, place: str) -> tuple[list[str], str | None]:
+        """A row -> columns of texts, column of the label or None.
+
+        Raises:
+            UserError: a column that is named and not there, or no text.
+        """
+        label = next((name for name in (self.label, *LABELS) if column_in(row, name)), None)
+        if label is None and self.label != LABELS[0]:
+            cell(row, self.label, place, "--label")
+        texts = [*self.texts] or [name for name in row if name not in (label, *LABELS)]
+        if not texts:
+            raise UserError(f"{place}: no column of texts (columns: {', '.join(row)[:200]}); name it by --text-columns")
+        return texts, label
+
+
+def embedding_task(columns: SimilarityColumns, files: Mapping[str, Path] | None = None) -> Task:
+    """Columns, and the file of each split (default: train.*, dev.* in the folder given to `read`) -> Task.
+
+    Its main metric is that of pairs until `with_metric`.
+    """
+
+    def read(data: Path, split: str) -> list[Example]:
+        path = files[split] if files and split in files else split_file(Path(data), split)
+        return list(read_examples(path, columns, split))
+
+    return Task(
+        name="embed",
+        description="sentence vectors from your pairs, triplets, scored pairs, labels or plain texts",
+        read=read,
+        featurize=featurize,
+        head=find_head,
+        decode=decode,
+        score=score,
+        main_metric="mrr@10",
+    )
+
+
+def kind_of(examples: Sequence[Example]) -> str:
+    """The kind of data that examples are; a key of KINDS."""
+    first = examples[0]
+    if first.text_pair is None:
+        return "plain texts" if first.label is None else "classes"
+    return "triplets" if first.negatives else "pairs" if first.label is None else "scored pairs"
+
+
+def with_metric(task: Task, dev: Sequence[Example]) -> Task:
+    """The task with the main metric of its dev data."""
+    return dataclasses.replace(task, main_metric=KINDS[kind_of(dev)][0]) if task.name == "embed" else task
+
+
+def find_head(examples: Sequence[Example]) -> Head:
+    """Vectors; the labels of classes, in sorted order, are numbers for the loss."""
+    labels = sorted({str(example.label) for example in examples}) if kind_of(examples) == "classes" else []
+    if len(labels) == 1:
+        raise UserError(f"every training text has the label '{labels[0]}'; similar and other texts need at least two labels")
+    return Head(kind="embedding", labels=tuple(labels))
+
+
+# ---- files ----
+
+
+def read_examples(path: Path, columns: SimilarityColumns, split: str) -> Iterator[Example]:
+    """A table, or a file with a text per line -> examples, all with the same number of texts.
+
+    Raises:
+        UserError: a row that cannot be read, without a text, or with another number of texts than the first.
+    """
+    wanted: int | None = None
+    found = 0
+    for place, texts, label in _rows(path, columns, split):
+        if wanted is None:
+            wanted = len(texts)
+        if len(texts) != wanted:
+            raise UserError(f"{place}: {len(texts)} texts, the first row has {wanted}; give every row the same number of negatives")
+        if label is not None and len(texts) > 2:
+            raise UserError(
+                f"{place}: {len(texts)} texts and a label; expected pairs with a similarity, or texts without one: choose by --text-columns"
+            )
+        if empty := [i for i, text in enumerate(texts, 1) if not text.strip()]:
+            raise UserError(f"{place}: text {empty[0]} of the row is empty; fill it in or remove the row")
+        scored = label if label is None or len(texts) == 1 else number(label, place, "give the similarity of the two texts as a number")
+        pair = texts[1] if len(texts) > 1 else None
+        yield Example(id=f"{split}-{found}", text=texts[0], text_pair=pair, negatives=tuple(texts[2:]), label=scored)
+        found += 1
+    if not found:
+        raise UserError(f"{path} has no examples; give a file with some")
+
+
+def _rows(path: Path, columns: SimilarityColumns, split: str) -> Iterator[tuple[str, list[str], str | None]]:
+    """(place, texts, label) of every row."""
+    if table_format(path) is None and path.is_file():
+        for line, text in numbered_lines(path):
+            if text.strip():
+                yield f"{path}, line {line}", [text.strip()], None
+        return
+    names: tuple[list[str], str | None] | None = None
+    for line, row in read_rows(path, f"the {split} file"):
+        place = f"{path}, line {line}"
+        names = names or columns.of(row, place)
+        texts = [text for name in names[0] for text in _texts(row, name, place)]
+        yield place, texts, None if names[1] is None else text_cell(row, names[1], place, "--label").strip()
+
+
+def _texts(row: Row, name: str, place: str) -> list[str]:
+    """The text of a column, or all of a list."""
+    value: Any = cell(row, name, place, "--text-columns")
+    if not isinstance(value, list):
+        return [string_cell(row, name, place, "--text-columns")]
+    if wrong := [item for item in value if not isinstance(item, str) or is_missing(item)]:
+        raise UserError(
+            f"{place}: column '{name}' holds {wrong[0]!r:.60} in its list, expected texts; correct the row, or choose columns by --text-columns"
+        )
+    return value
+
+
+# ---- features ----
+
+
+def featurize(
+    examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, head: Head, prompts: Sequence[str] = ("", "")
+) -> list[Features]:
+    """Examples -> [CLS] text [SEP] of each of their texts, cut to `max_length` tokens.
+
+    `prompts` are put before first texts and before all others.
+    """
+    rows: list[list[Features]] = [[] for _ in examples]
+    texts = [(i, text) for i, example in enumerate(examples) for text in (example.text, *texts_after(example))]
+    seen = [False] * len(examples)
+    prompted = []
+    for i, text in texts:
+        prompted.append(prompts[seen[i]] + text)
+        seen[i] = True
+    for (i, _), ids in zip(texts, tokenizer.encode(prompted), strict=True):
+        kept, segments = tokenizer.wrap(ids[: max_length - 2])
+        rows[i].append(Features(ids=kept, segments=segments, example=i))
+    return [dataclasses.replace(row[0], others=row[1:], label=_target(example, head)) for row, example in zip(rows, examples, strict=True)]
+
+
+def texts_after(example: Example) -> tuple[str, ...]:
+    """The texts that an example's first is compared with: of a text alone the same one again."""
+    if example.text_pair is None:
+        return (example.text,) if example.label is None else ()
+    return (example.text_pair, *example.negatives)
+
+
+def _target(example: Example, head: Head) -> int | float | None:
+    if example.label is None:
+        return None
+    if isinstance(example.label, float):
+        return example.label
+    return head.labels.index(str(example.label)) if str(example.label) in head.labels else -1
+
+
+# ---- vectors -> rankings -> scores ----
+
+
+def decode(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head) -> list[Prediction]:
+    """(group, D) vectors of each example -> a number for each: the cosine of a scored pair, the label of a text's nearest other text, or the
+    place, from 1, of the own second text among all texts that are not first ones.
+    """
+    vectors = np.stack(outputs).astype(np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    kind = kind_of(examples)
+    if kind == "scored pairs":
+        return [Prediction(label=float(first @ second)) for first, second in vectors]
+    if kind == "classes":
+        return [Prediction(label=str(examples[i].label)) for i in _nearest_other(vectors[:, 0])]
+    return [Prediction(label=float(place)) for place in _places(vectors, examples)]
+
+
+def _nearest_other(vectors: np.ndarray) -> list[int]:
+    """(N, D) -> the index of each one's nearest other; the first of equals."""
+    found: list[int] = []
+    for start in range(0, len(vectors), BLOCK):
+        near = vectors[start : start + BLOCK] @ vectors.T
+        near[np.arange(len(near)), start + np.arange(len(near))] = -np.inf
+        found += near.argmax(1).tolist()
+    return found
+
+
+def _places(vectors: np.ndarray, examples: Sequence[Example]) -> list[int]:
+    """The place of each example's own second text; texts that are similar to the same first text, and the first text itself, do not count."""
+    numbers: dict[str, int] = {}
+    for example in examples:
+        for text in texts_after(example):
+            numbers.setdefault(text, len(numbers))
+    candidates = np.zeros((len(numbers), vectors.shape[-1]))
+    similar: dict[str, set[int]] = {}
+    for rows, example in zip(vectors, examples, strict=True):
+        places = [numbers[text] for text in texts_after(example)]
+        candidates[places] = rows[1:]
+        similar.setdefault(example.text, set()).add(places[0])
+    found = []
+    for start in range(0, len(examples), BLOCK):
+        scores = vectors[start : start + BLOCK, 0] @ candidates.T
+        for row, example in zip(scores, examples[start : start + BLOCK], strict=True):
+            own = numbers[texts_after(example)[0]]
+            value = row[own]
+            row[[*similar[example.text]]] = -np.inf
+            if example.text_pair is not None and example.text in numbers:
+                row[numbers[example.text]] = -np.inf
+            # A tie is counted against the model: equal vectors find nothing.
+            found.append(1 + int((row >= value).sum()))
+    return found
+
+
+def score(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> dict[str, float]:
+    """The numbers of `decode` -> Spearman and Pearson correlations of scored pairs, the share of texts whose nearest neighbour has their label, or
+    of the places the mean reciprocal rank and nDCG at 10 (one relevant text a query) and the shares of first places and of the first ten.
+    """
+    kind = kind_of(examples)
+    if kind == "scored pairs":
+        gold, found = ([float(str(item.label)) for item in items] for items in (examples, predictions))
+        return {"spearman": metrics.spearman(gold, found), "pearson": metrics.pearson(gold, found)}
+    if kind == "classes":
+        return {"nearest_neighbor_accuracy": metrics.accuracy([str(e.label) for e in examples], [str(p.label) for p in predictions])}
+    places = [int(float(str(prediction.label))) for prediction in predictions]
+    near = [place if place <= CUTOFF else math.inf for place in places]
+    mean = {
+        "mrr@10": [1 / place for place in near],
+        "ndcg@10": [1 / math.log2(1 + place) if place <= CUTOFF else 0.0 for place in near],
+        "accuracy@1": [float(place == 1) for place in places],
+        "recall@10": [float(place <= CUTOFF) for place in places],
+    }
+    return {name: float(np.mean(values)) for name, values in mean.items()}
+
+
+EMBED = embedding_task(SimilarityColumns())

@@ -1,0 +1,157 @@
+"""The task 'embed': which tables are which kind of data, rankings and scores equal to sentence-transformers' evaluators, wrong files by name."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from electra.contracts import Example
+from electra.errors import UserError
+from electra.tasks.similarity import EMBED, SimilarityColumns, decode, embedding_task, find_head, kind_of, read_examples, score, with_metric
+
+
+def table(folder: Path, rows: list[dict[str, Any]], name: str = "train.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "texts"),
+    [
+        ({"question": "q", "answer": "a"}, "pairs", ("q", "a", ())),
+        ({"anchor": "q", "positive": "a", "negative": "n"}, "triplets", ("q", "a", ("n",))),
+        ({"anchor": "q", "positive": "a", "negatives": ["n", "m"]}, "triplets", ("q", "a", ("n", "m"))),
+        ({"sentence1": "q", "sentence2": "a", "score": 0.5}, "scored pairs", ("q", "a", ())),
+        ({"score": 5, "sentence1": "q", "sentence2": "a"}, "scored pairs", ("q", "a", ())),
+        ({"text": "q", "label": "sport"}, "classes", ("q", None, ())),
+        ({"text": "q"}, "plain texts", ("q", None, ())),
+    ],
+)
+def test_kinds(row: dict[str, Any], kind: str, texts: tuple[Any, ...], tmp_path: Path) -> None:
+    (example,) = read_examples(table(tmp_path, [row]), SimilarityColumns(), "train")
+    assert kind_of([example]) == kind
+    assert (example.text, example.text_pair, example.negatives) == texts
+
+
+def test_lines_and_chosen_columns(tmp_path: Path) -> None:
+    (tmp_path / "raw.txt").write_text("one text\n\n another \n")
+    assert [example.text for example in read_examples(tmp_path / "raw.txt", SimilarityColumns(), "train")] == ["one text", "another"]
+    path = table(tmp_path, [{"id": 3, "a": "x", "b": "y", "grade": 2}])
+    (example,) = read_examples(path, SimilarityColumns(texts=("b", "a"), label="grade"), "train")
+    assert (example.text, example.text_pair, example.label) == ("y", "x", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": 3, "a": "x", "b": "y"}], "line 1: column 'id' holds 3 (int), not text"),
+        ([{"a": "x", "b": "y"}, {"a": "x", "b": " "}], "line 2: text 2 of the row is empty"),
+        ([{"a": "x", "b": "y", "score": "high"}], "line 1: label 'high' is not a number"),
+        ([{"a": "x", "b": "y", "c": "z", "score": 1}], "3 texts and a label"),
+        ([{"a": "x", "n": ["y", "z"]}, {"a": "x", "n": ["y"]}], "line 2: 2 texts, the first row has 3"),
+        ([{"a": "x", "n": ["y", 4]}], "column 'n' holds 4 in its list"),
+        ([{"label": "x"}], "no column of texts"),
+    ],
+)
+def test_wrong_rows(rows: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        list(read_examples(table(tmp_path, rows), SimilarityColumns(), "train"))
+    assert message in str(error.value)
+
+
+def test_wrong_data() -> None:
+    with pytest.raises(UserError, match="every training text has the label 'x'"):
+        find_head([Example(id="0", text="a", label="x"), Example(id="1", text="b", label="x")])
+    with pytest.raises(UserError, match="no column 'grade'"):
+        SimilarityColumns(label="grade").of({"a": "x", "b": "y"}, "f, line 1")
+
+
+def vectors(*shape: int) -> np.ndarray:
+    return np.random.default_rng(5).normal(size=shape).astype(np.float32)
+
+
+class Given:
+    """What sentence-transformers' evaluators need of a model: vectors of texts."""
+
+    similarity_fn_name = "cosine"
+    model_card_data = type("Card", (), {"set_evaluation_metrics": lambda *_: None})()
+
+    def __init__(self, known: dict[str, np.ndarray]) -> None:
+        self.known = known
+
+    def encode(self, texts: list[str], **_: Any) -> Any:
+        import torch
+
+        return torch.from_numpy(np.stack([self.known[text] for text in texts]))
+
+    encode_query = encode_document = encode
+
+    def similarity(self, a: Any, b: Any) -> Any:
+        from sentence_transformers.util import cos_sim
+
+        return cos_sim(a, b)
+
+
+def test_rankings_are_those_of_the_evaluator() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+    found = vectors(40, 3, 6)
+    found[:, 1] += 0.8 * found[:, 0]
+    examples = [Example(id=str(i), text=f"q{i}", text_pair=f"d{i}", negatives=(f"n{i}",)) for i in range(40)]
+    head = find_head(examples)
+    scores = score(examples, decode(list(found), [], examples, head), head)
+    known = {f"{kind}{i}": found[i, place] for i in range(40) for place, kind in enumerate("qdn")}
+    queries, corpus = {f"q{i}": f"q{i}" for i in range(40)}, {name: name for name in known if name[0] != "q"}
+    evaluator = InformationRetrievalEvaluator(queries, corpus, {f"q{i}": {f"d{i}"} for i in range(40)}, accuracy_at_k=[1])
+    expected = evaluator(Given(known))
+    assert scores["mrr@10"] == pytest.approx(expected["cosine_mrr@10"])
+    assert scores["ndcg@10"] == pytest.approx(expected["cosine_ndcg@10"])
+    assert scores["accuracy@1"] == pytest.approx(expected["cosine_accuracy@1"])
+    assert scores["recall@10"] == pytest.approx(expected["cosine_recall@10"])
+    assert 0.1 < scores["mrr@10"] < 0.9
+
+
+def test_other_similar_texts_and_ties() -> None:
+    """Of two texts that are similar to one, neither counts against the other; equal vectors of others do."""
+    examples = [Example(id="0", text="q", text_pair="a"), Example(id="1", text="q", text_pair="b"), Example(id="2", text="r", text_pair="c")]
+    head = find_head(examples)
+    one, two = np.array([1.0, 0.0]), np.array([0.6, 0.8])
+    places = [answer.label for answer in decode([np.stack(pair) for pair in ((one, one), (one, two), (two, one))], [], examples, head)]
+    assert places == [2.0, 2.0, 3.0]
+
+
+def test_scored_pairs_and_classes() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
+    found = vectors(30, 2, 6)
+    gold = [float(i % 5) for i in range(30)]
+    examples = [Example(id=str(i), text=f"a{i}", text_pair=f"b{i}", label=gold[i]) for i in range(30)]
+    head = find_head(examples)
+    scores = score(examples, decode(list(found), [], examples, head), head)
+    known = {f"{kind}{i}": found[i, place] for i in range(30) for place, kind in enumerate("ab")}
+    expected = EmbeddingSimilarityEvaluator([f"a{i}" for i in range(30)], [f"b{i}" for i in range(30)], gold)(Given(known))
+    assert scores["spearman"] == pytest.approx(expected["spearman_cosine"]) and scores["pearson"] == pytest.approx(expected["pearson_cosine"])
+
+    from sklearn.model_selection import LeaveOneOut, cross_val_score
+    from sklearn.neighbors import KNeighborsClassifier
+
+    labels = [str(i % 3) for i in range(30)]
+    points = vectors(30, 1, 6) + np.eye(6)[[i % 3 for i in range(30)]][:, None]
+    classes = [Example(id=str(i), text=f"t{i}", label=labels[i]) for i in range(30)]
+    scores = score(classes, decode(list(points), [], classes, find_head(classes)), find_head(classes))
+    expected = cross_val_score(KNeighborsClassifier(1, metric="cosine"), points[:, 0], labels, cv=LeaveOneOut()).mean()
+    assert scores["nearest_neighbor_accuracy"] == pytest.approx(expected) and 0.3 < expected < 1
+
+
+def test_the_main_metric_is_that_of_the_dev_data() -> None:
+    assert with_metric(EMBED, [Example(id="0", text="a", text_pair="b", label=1.0)]).main_metric == "spearman"
+    assert with_metric(EMBED, [Example(id="0", text="a", label="b")]).main_metric == "nearest_neighbor_accuracy"
+    assert embedding_task(SimilarityColumns()).main_metric == "mrr@10"
