@@ -89,7 +89,7 @@ class EmbeddingSettings(Settings):
     last layer is its worst for similarity."""
     similarity_scale: float = flag(20.0, above=0, advanced=True)
     """Factor of the cosines in the loss (1 / temperature)."""
-    matryoshka: tuple[int, ...] = flag((), advanced=True)
+    matryoshka: tuple[int, ...] = flag((), minimum=1, advanced=True)
     """Sizes to which vectors may be shortened, such as 256 128 64: each is trained too. Default: none."""
     query_prompt: str = flag("", advanced=True)
     """Text before every first text, saved as the model's prompt 'query'; default: the model's, if it has one."""
