@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from electra.errors import EXTRAS, NO_SPACE, UserError, did_you_mean, missing_package, shortened
+from electra.errors import EXTRAS, UserError, did_you_mean, failure_line, missing_package, shortened
 
 LONGEST_MESSAGE = 1000
 """Characters of the one line of an error; a longer value is shown without its middle."""
@@ -132,15 +132,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of the output (head, less) has exited: not an error. stdout is redirected so that the flush at exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        # A path that no command checked: read-only, a folder instead of a file, a full disk.
-        if error.errno in NO_SPACE:
-            place = f"{error.filename}: " if error.filename else ""
-            print(f"electra: {place}no space left on the disk; free some, then run the command again (runs continue with --resume)", file=sys.stderr)
-            return 2
-        if error.filename is None:
+    except Exception as error:
+        line = failure_line(error)
+        if line is None:
             raise
-        print(f"electra: {shortened(str(error.filename))}: {error.strerror}; check the path and its permissions", file=sys.stderr)
+        print(f"electra: {shortened(line, LONGEST_MESSAGE)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("electra: interrupted", file=sys.stderr)

@@ -8,8 +8,12 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import io
+import os
+import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 
@@ -19,11 +23,100 @@ class UserError(Exception):
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a quota, and a limit on a file's size."""
+NO_SPACE_TEXTS = ("No space left", "quota exceeded", "File too large")
+NO_SPACE_LEFT = "no space left on its disk; free some, then run the command again (runs continue with --resume)"
+LESS_MEMORY = (
+    "free memory, or give less work at once: a smaller --batch-size (with --accumulation an update stays the same), a shorter --max-length or "
+    "--sequence-length, --precision bf16"
+)
+NO_MEMORY_TEXTS = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad allocation", "Failed to allocate", "NotEnoughMemory")
+"""What PyTorch, ONNX Runtime and OpenVINO say, in errors without a number."""
 
 
 def shortened(text: str, longest: int = 200) -> str:
     """A text for a message: at most `longest` characters, "..." in the place of the middle."""
     return text if len(text) <= longest else f"{text[: longest // 2]}...{text[-(longest // 3) :]}"
+
+
+def system_error(error: BaseException) -> int | None:
+    """The number of the system's error, which safetensors and tokenizers have in their text alone; None for any other error."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+DEVICE = (errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV)
+"""Error numbers that say nothing about a file's content."""
+
+
+def raise_if_device(error: BaseException, *, permissions: bool = True) -> None:
+    """Raise a system error again that comes from the device, the machine or a missing permission: what cannot be read now is not damaged or absent.
+
+    Raises:
+        Exception: `error` itself.
+    """
+    if system_error(error) in (*DEVICE, *((errno.EACCES, errno.EPERM) if permissions else ())):
+        raise error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that nothing more can be written, however a library reports it."""
+    return system_error(error) in NO_SPACE or any(text in str(error) for text in NO_SPACE_TEXTS)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of the machine or of a device, is used up."""
+    if isinstance(error, MemoryError) or system_error(error) == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY_TEXTS)
+
+
+def place_of(error: BaseException) -> str | None:
+    """The file that a system error is about; None if unknown.
+
+    The system does not name the file of a failed read or write: then it is the open file or path in the innermost call that has one.
+    """
+    if isinstance(error, OSError) and isinstance(error.filename, (str, bytes, os.PathLike)):
+        return os.fsdecode(error.filename)
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    for frame in reversed(frames):
+        values = list(frame.f_locals.values())
+        names = [name for value in values if isinstance(value, io.IOBase) and isinstance(name := getattr(value, "name", None), str)]
+        if names or any(isinstance(value, Path) for value in values):
+            return names[-1] if names else str(next(value for value in values if isinstance(value, Path)))
+    return None
+
+
+def system_reason(error: BaseException) -> str:
+    """A system error -> its reason and the remedy, the end of an error line."""
+    if is_full(error):
+        return NO_SPACE_LEFT
+    number = system_error(error)
+    reason = os.strerror(number) if number is not None else shortened(str(error))
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{reason}; check the path and its permissions"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"{reason}; raise the limit (ulimit -n)"
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY):
+        return f"{reason}; check the path"
+    return f"{reason}; check its disk, then run the command again (runs continue with --resume)"
+
+
+def failure_line(error: BaseException) -> str | None:
+    """A failure of the machine (a disk, a permission, memory) that no command foresaw -> its line; None for any other error."""
+    place = place_of(error)
+    if is_out_of_memory(error):
+        words = str(error).strip().splitlines()
+        needed = re.search(r"tried to allocate ([\d.]+ ?\w+)", words[0] if words else "")
+        where = f"{shortened(place)}: " if place and system_error(error) is not None else ""
+        return f"{where}out of memory{f' ({needed[0]})' if needed else ''}; {LESS_MEMORY}, then run the command again (runs continue with --resume)"
+    if system_error(error) is None or (place is None and not is_full(error)):
+        return None
+    return f"{shortened(place)}: {system_reason(error)}" if place else system_reason(error)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

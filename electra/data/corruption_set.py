@@ -21,7 +21,7 @@ import numpy as np
 
 from electra.contracts import Batch
 from electra.data import tables
-from electra.errors import UserError
+from electra.errors import UserError, raise_if_device
 from electra.storage import atomic
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def load_corruption(path: Path, fingerprint: str) -> CorruptionSet:
                 fingerprint=str(values["fingerprint"]),
             )
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise_if_device(error)
         raise UserError(f"{path} is not a corruption set ({error}); delete it and give --data to make a new one") from None
     if found.fingerprint != fingerprint:
         raise UserError(f"{path} was made with another vocabulary than the model's; make one with this model: --corruption NEW.npz --data SHARDS")

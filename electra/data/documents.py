@@ -31,7 +31,7 @@ from electra.data.sources import (
     read_members,
 )
 from electra.data.tables import cell, column_in
-from electra.errors import UserError, did_you_mean, require
+from electra.errors import UserError, did_you_mean, raise_if_device, require
 from electra.settings import VocabSettings
 from electra.terminal import ReadingProgress
 
@@ -225,6 +225,7 @@ def _from_parquet(source: Source, field: str, report: CorpusReport) -> Iterator[
                     yield _document(text, f"{source.name}:{number}", report)
                 report.position = int(source.size_bytes * number / max(1, file.metadata.num_rows))
     except (arrow.ArrowException, OSError) as error:
+        raise_if_device(error, permissions=False)
         report.add(UNREADABLE, f"{source.name}: after {number:,} records: {str(error).splitlines()[0]}")
 
 

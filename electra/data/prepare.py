@@ -107,7 +107,7 @@ def _make(
         "settings": asdict(plan),
     }
     atomic.write_text(output / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    shutil.rmtree(output / "parts")
+    shutil.rmtree(output / "parts", ignore_errors=True)  # the dataset is finished
     (output / "plan.json").unlink(missing_ok=True)
     if plan.held_out > 0 and not splits["held_out"]["documents"]:
         say(f"warning: none of {splits['train']['documents']:,} documents was held out; give a larger --held-out to evaluate")

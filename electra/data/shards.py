@@ -31,7 +31,7 @@ import numpy as np
 from electra.data.sources import CorpusReport
 from electra.data.tokenizer import load_tokenizer
 from electra.data.word_boundaries import PackedBits, packed_size
-from electra.errors import UserError, did_you_mean
+from electra.errors import UserError, did_you_mean, raise_if_device
 from electra.storage import atomic, remote
 from electra.terminal import ReadingProgress, data_size, say
 
@@ -190,6 +190,7 @@ class Shards:
             # An empty file cannot be mapped.
             values: np.ndarray = np.load(file, mmap_mode="r" if length else None, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
+            raise_if_device(error)
             raise UserError(f"{file} cannot be read ({error}); run 'electra prepare' again") from None
         if values.shape != (length,):
             raise UserError(f"{file} holds {values.shape} values, the manifest says {length}; run 'electra prepare' again")

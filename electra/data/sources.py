@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO, Self, cast
 
-from electra.errors import UserError, require
+from electra.errors import UserError, raise_if_device, require
 from electra.storage import atomic, remote
 
 COMPRESSIONS = (".gz", ".xz", ".zst", ".bz2")
@@ -304,6 +304,7 @@ def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = 
     except ArchiveBroken:
         pass  # reported for the archive
     except BROKEN_STREAM as error:
+        raise_if_device(error, permissions=False)
         after = "" if source.in_archive else f" after {report.position:,} bytes:"
         report.add(UNREADABLE, f"{source.name}:{after} {reason(error)}")
     if rest:
@@ -378,6 +379,7 @@ class _Member(io.RawIOBase):
         except ArchiveBroken:
             raise
         except BROKEN_STREAM as error:
+            raise_if_device(error, permissions=False)
             self.error = error
             raise ArchiveBroken(reason(error)) from None
         buffer[: len(block)] = block
@@ -391,6 +393,7 @@ def open_sniffed(source: Source, report: CorpusReport) -> tuple[str, BinaryIO | 
     except ArchiveBroken:
         return "text", None
     except BROKEN_STREAM as error:
+        raise_if_device(error, permissions=False)
         report.add(UNREADABLE, f"{source.name}: at its beginning: {reason(error)}")
         return "text", None
     return ("archive" if head[257:262] == TAR_MARK else "text"), stream
@@ -418,6 +421,7 @@ def read_members(source: Source, report: CorpusReport, stream: BinaryIO | None =
     except ArchiveBroken:
         return  # reported for the outer archive
     except BROKEN_STREAM as error:
+        raise_if_device(error, permissions=False)
         report.add(UNREADABLE, f"{source.name}: after {report.position:,} bytes: {reason(error)}")
 
 

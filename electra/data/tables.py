@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from electra.data.sources import BLOCK_BYTES, BROKEN_STREAM, COMPRESSIONS, decompressed, reason
-from electra.errors import UserError, did_you_mean, require
+from electra.errors import UserError, did_you_mean, raise_if_device, require
 from electra.storage import atomic
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather")
@@ -374,6 +374,7 @@ def _arrow_rows(path: Path, name: str, kind: str, class_names: bool) -> Iterator
                         number += 1
                         yield number, {key: _class_name(value, names.get(key)) for key, value in row.items()} if names else row
     except (arrow.ArrowException, OSError, ValueError) as error:
+        raise_if_device(error)
         raise UserError(f"{name} is not a readable {kind} file ({str(error)[:100]}); write it again, or give csv or jsonl") from None
 
 

@@ -124,10 +124,11 @@ def write_model(model: ModelProto, path: Path) -> None:
     from google.protobuf.message import EncodeError
 
     try:
-        path.write_bytes(model.SerializeToString())
-    except (EncodeError, ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be written ({error}); is the disk full?") from None
-    onnx.checker.check_model(str(path), full_check=False)
+        content = model.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise UserError(f"{path} cannot be written ({error}); expected a model below 2 GB") from None
+    path.write_bytes(content)
+    onnx.checker.check_model(content, full_check=False)
 
 
 def share_tables(model: ModelProto) -> int:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from electra import bundled
-from electra.errors import UserError
+from electra.errors import UserError, raise_if_device
 from electra.model.hf_config import weight_files
 from electra.storage import atomic, resolve
 
@@ -307,9 +307,11 @@ def write_artifact(output: str | Path, make: Callable[[Path], Mapping[str, Any]]
     output = Path(output)
     if output.suffix == ".zip":
         # Next to the archive: another disk may be too small for a model.
-        with atomic.atomic_file(output) as temporary, tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as work:
-            manifest = _describe(Path(work), make(Path(work)))
-            _pack(Path(work), temporary)
+        with atomic.atomic_file(output) as temporary, tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
+            work = Path(name)
+            with atomic.writing(output, work):
+                manifest = _describe(work, make(work))
+                _pack(work, temporary)
         return manifest
     with atomic.atomic_folder(output) as folder:
         return _describe(folder, make(folder))
@@ -410,6 +412,7 @@ def _opened_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise_if_device(error)
         raise UserError(f"{path} is not an artifact, or is incomplete: not a readable .zip ({str(error)[:100]}); copy it again") from None
 
 

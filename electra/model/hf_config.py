@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra.errors import UserError
+from electra.errors import UserError, raise_if_device
 from electra.storage.resolve import HEADS, check_form
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def read_config(folder: Path, role: str = "any") -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{folder} is not a checkpoint: it has no config.json") from None
     except (ValueError, OSError) as error:
+        raise_if_device(error)
         raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} is not a model's: expected a JSON object, it is a {type(values).__name__}")
@@ -343,6 +344,7 @@ def _shards(index: Path) -> list[Path]:
         table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted({str(name) for name in table.values()})
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as error:
+        raise_if_device(error)
         raise UserError(f"{index} is not an index of weights ({type(error).__name__}: {error}); fetch it again") from None
     if not names or any("/" in name or "\\" in name or name.startswith(".") for name in names):
         raise UserError(f"{index}: weight_map names {names[:3]}; expected files next to it")
@@ -377,7 +379,8 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length)) if length <= min(LARGEST_HEADER, path.stat().st_size) else None
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        raise_if_device(error)
         header = None
     if not isinstance(header, dict):
         raise UserError(f"{path} is damaged or incomplete; fetch it again")
@@ -415,6 +418,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise_if_device(error)
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"{path} cannot be read ({reason}); it is damaged or incomplete: fetch it again") from None
     except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike
@@ -462,6 +466,7 @@ def find_configurations(folder: Path) -> list[Configuration]:
         try:
             values = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MOST_CONFIG_BYTES else None
         except (OSError, ValueError) as error:
+            raise_if_device(error)
             if "config" in path.name and "tokenizer" not in path.name:
                 raise UserError(f"{path} is not valid JSON ({error}); correct it, or move it away") from None
             continue

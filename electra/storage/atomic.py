@@ -12,10 +12,10 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from electra.errors import NO_SPACE, UserError, shortened
+from electra.errors import NO_SPACE_LEFT, UserError, is_full, place_of, shortened, system_error, system_reason
 
 
 def _sync(path: Path) -> None:
@@ -26,38 +26,59 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-NO_SPACE_TEXTS = ("No space left", "quota exceeded", "File too large")
 FULL_BYTES = 1 << 16
 """A disk with less free space counts as full."""
 
 
-class DiskFull(UserError):
-    """Nothing more can be written at a place."""
+class CannotWrite(UserError):
+    """A file or folder could not be written."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"cannot write {path}: no space left on its disk; free some, then run the command again (runs continue with --resume)")
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"cannot write {path}: {reason}")
+        self.path, self.reason = path, reason
 
 
 @contextmanager
-def named_full_disk(path: Path) -> Iterator[None]:
-    """A failure to write because the disk is full, however a library reports it -> one line that names the place.
+def writing(path: Path, temporary: Path) -> Iterator[None]:
+    """A failure to write `path`, under its temporary name, however a library reports it -> one line that names the place.
+
+    An error with another file, such as one that is read meanwhile, is left as it is.
 
     Raises:
-        UserError: the disk of `path` is full.
+        UserError: the disk is full, a permission is missing, or the device fails.
     """
     try:
         yield
-    except DiskFull as error:
-        raise DiskFull(path) from error.__cause__  # the outer folder's name, not a temporary one
+    except CannotWrite as error:
+        if temporary in error.path.parents:
+            raise CannotWrite(path, error.reason) from None  # the outer folder's name, not a temporary one
+        raise
     except UserError:
         raise
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) else None
-        # safetensors, torch and numpy raise errors of their own, without a number.
-        named = number in NO_SPACE or any(text in str(error) for text in NO_SPACE_TEXTS)
-        if not named and shutil.disk_usage(path.parent).free >= FULL_BYTES:
+        named = isinstance(error, OSError) and error.filename is not None
+        place = Path(place_of(error) or path)
+        inside = place in (path, path.parent) or temporary in (place, *place.parents)
+        if not named and (is_full(error) or shutil.disk_usage(path.parent).free < FULL_BYTES):
+            raise CannotWrite(path, NO_SPACE_LEFT) from None
+        # numpy reports a short write without a number.
+        if not inside or (system_error(error) is None and not (isinstance(error, OSError) and "requested and" in str(error))):
             raise
-        raise DiskFull(path) from None
+        raise CannotWrite(path, system_reason(error)) from None
+
+
+def _begun(path: Path, make: Callable[[], str]) -> Path:
+    """The temporary file or folder next to `path`, by `make`.
+
+    Raises:
+        UserError: the folder above cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(make())
+    except OSError as error:
+        reason = NO_SPACE_LEFT if is_full(error) else f"{error.strerror or error}; choose another path"
+        raise CannotWrite(path, reason) from None
 
 
 @contextmanager
@@ -70,23 +91,24 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise UserError(f"cannot write {path}: it is a {'folder' if path.is_dir() else 'device'}; choose another path")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def make() -> str:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(descriptor)
-        os.chmod(name, 0o644)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another path") from None
-    temporary = Path(name)
+        return name
+
+    temporary = _begun(path, make)
     try:
-        with named_full_disk(path):
+        with writing(path, temporary):
             yield temporary
-            os.chmod(temporary, 0o644)  # a writer may have replaced the file
+            os.chmod(temporary, 0o644)  # mkstemp's is 0o600
             _sync(temporary)
             os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+            _sync(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -111,14 +133,10 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise UserError(f"cannot write {path}: it is a {'file' if path.is_file() else 'device'}; choose another path")
+    temporary = _begun(path, lambda: tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-        os.chmod(temporary, 0o755)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another path") from None
-    try:
-        with named_full_disk(path):
+        with writing(path, temporary):
+            os.chmod(temporary, 0o755)
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
@@ -130,12 +148,18 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Rename the folder `source` to `target`; an existing target is moved away first, then removed."""
+    """Rename the folder `source` to `target`; an existing target is moved away first, then removed, or put back where that fails."""
     if target.exists():
         aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
-        os.replace(target, aside / target.name)
-        os.replace(source, target)
-        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            os.replace(target, aside / target.name)
+            os.replace(source, target)
+        except OSError:
+            if not target.exists():
+                os.replace(aside / target.name, target)
+            raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     else:
         os.replace(source, target)
     _sync(target.parent)

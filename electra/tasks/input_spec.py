@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from electra import config
 from electra.contracts import Task
 from electra.data.tokenizer_files import model_max_length
-from electra.errors import UserError
+from electra.errors import UserError, raise_if_device
 
 if TYPE_CHECKING:
     from electra.settings import EvaluateSettings, FinetuneSettings
@@ -233,7 +233,8 @@ def columns_of(folder: Path) -> dict[str, Any] | None:
         with zipfile.ZipFile(folder) as archive:
             name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "config.json")
             return recorded_columns(json.loads(archive.read(name)))
-    except (OSError, ValueError, AttributeError, StopIteration, zipfile.BadZipFile):
+    except (OSError, ValueError, AttributeError, StopIteration, zipfile.BadZipFile) as error:
+        raise_if_device(error)
         return None
 
 
@@ -241,7 +242,8 @@ def tokenizer_limit(folder: Path) -> int:
     """A checkpoint's folder -> its tokenizer's `model_max_length`; 0 where it is not given, or is the huge number of 'no limit'."""
     try:
         return model_max_length(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig")))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError) as error:
+        raise_if_device(error)
         return 0
 
 
@@ -283,6 +285,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:
+        raise_if_device(error)
         raise UserError(f"{path} is not valid JSON ({error}); it is damaged or incomplete: fetch it again") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a JSON object")

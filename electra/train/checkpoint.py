@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from electra.errors import UserError
+from electra.errors import UserError, raise_if_device
 from electra.settings import LoopSettings
 from electra.storage import atomic
 from electra.train.distributed import Ranks, local_shard, stored_shapes
@@ -156,6 +156,7 @@ def _readable(folder: Path | str) -> Iterator[None]:
         missing = Path(error.filename or "training").name
         raise UserError(f"{folder} cannot be resumed: {missing} is missing; start from its weights instead (--init)") from None
     except (SafetensorError, ValueError, OSError) as error:
+        raise_if_device(error)
         raise UserError(f"{folder}: its training state is damaged ({error}); delete this checkpoint to resume from the previous one") from None
 
 

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from electra.contracts import Batch, BatchStream, BatchwideObjective, Objective, StepOutput
 from electra.environment import signals_to
-from electra.errors import UserError
+from electra.errors import UserError, raise_if_device
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.storage import atomic
 from electra.train import checkpoint as checkpoints
@@ -455,7 +455,8 @@ def read_length(run: Path, name: str, value: float) -> Length | None:
         if found["budget_seconds" if name == "budget" else name] != value:
             return None
         return Length(int(found["num_train_steps"]), int(found.get("num_evaluations", EVALUATIONS)), int(found.get("num_checkpoints", CHECKPOINTS)))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise_if_device(error)
         return None
 
 

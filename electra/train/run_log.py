@@ -155,11 +155,9 @@ class RunLog:
         if not self._tensorboard or self._writer is not None:
             return
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            self._writer = EventFile(self.run / "tensorboard", step + 1 if step else None)
         except ImportError:
             self._tensorboard = False
-            return
-        self._writer = SummaryWriter(str(self.run / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
 
     def write(self, kind: str, *, step: int, tokens: int, seconds: float, values: Mapping[str, float]) -> None:
         """Add one line to metrics.jsonl and its values to TensorBoard."""
@@ -177,8 +175,7 @@ class RunLog:
                 file.write(json.dumps(written) + "\n")
         self._open_tensorboard(step=0)
         if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(f"{kind}/{name}", value, whole["step"])
+            self._writer.write({f"{kind}/{name}": value for name, value in values.items()}, whole["step"])
         if self._online is not None:
             axes = {name: whole[name] for name in SO_FAR if name in whole}
             self._online.log(axes | {f"{kind}/{name}": value for name, value in values.items()})
@@ -214,6 +211,41 @@ class RunLog:
         if self._online is not None:
             self._online.finish()
             self._online = None
+
+
+class EventFile:
+    """A new file of TensorBoard's events. PyTorch's SummaryWriter writes from a thread, where a full disk would be a traceback and no error."""
+
+    def __init__(self, folder: Path, purge_step: int | None) -> None:
+        """Open it; TensorBoard drops what other files have from `purge_step` on.
+
+        Raises:
+            ImportError: TensorBoard is not installed.
+        """
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files in the order of their names, also where the clock was set back.
+        earlier = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*") if path.name.split(".")[3].isdecimal()]
+        number = max([int(time.time()), *(last + 1 for last in earlier)])
+        self._writer = RecordWriter((folder / f"events.out.tfevents.{number:010d}.{os.getpid()}").open("wb"))
+        self._add(file_version="brain.Event:2")
+        if purge_step is not None:
+            self._add(step=purge_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+
+    def _add(self, **parts: Any) -> None:
+        self._writer.write(self._event(wall_time=time.time(), **parts).SerializeToString())
+        self._writer.flush()
+
+    def write(self, values: Mapping[str, float], step: int) -> None:
+        """Add the values of a step."""
+        self._add(step=step, summary=self._summary(value=[self._summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]))
+
+    def close(self) -> None:
+        """Close it."""
+        self._writer.close()
 
 
 def write_settings(folder: Path, settings: object | None) -> None:
