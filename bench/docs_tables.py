@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
 MACHINE = BENCH + "2026-11-22-amd-epyc-2-cores.json"
 PAIRED = "bench/records/2026-11-29-paired.json"
+SOAK = "bench/records/soak.json"
 COMMAND = "python bench/docs_tables.py"
 MARK = re.compile(r"^<!-- table: ([\w-]+) -->\n(.*?)^<!-- end -->$", re.M | re.S)
 START_NAMES = {"electra": "`mini`: ELECTRA, one hour", "mlm": "`mini-mlm`: masked LM, one hour", "random": "random weights"}
@@ -535,6 +536,50 @@ def serving(old: list[str]) -> list[str]:
         each = found.get("processor_ms_per_answer")
         rows.append((name, *cells, f"{100 * found['rejection_rate']:.1f}%", "" if each is None else f"{each:.1f} ms"))
     return table(("", "requests", "answered/s", "p50", "p99", "rejected (429)", "CPU time per answer"), rows)
+
+
+@maker("soak")
+def soak(old: list[str]) -> list[str]:
+    """`electra serve` at 1.5 times its capacity with hostile clients."""
+    if not (ROOT / SOAK).is_file():
+        return ["Not run yet: `python bench/soak.py`."]
+    found = record(SOAK)
+    load, memory, after, stop = (found[key] for key in ("load", "load", "after", "stop"))
+    trend = (memory := memory["memory"])["slope_mb"]
+    rows = [
+        (
+            f"capacity, {found['machine']['cpu']}",
+            f"{found['capacity']['answered_per_second']:.0f} requests/s, p99 {found['capacity']['p99_ms']:.0f} ms",
+        ),
+        ("unloaded, one client", f"p50 {found['unloaded']['p50_ms']:.0f} ms, p99 {found['unloaded']['p99_ms']:.0f} ms"),
+    ]
+    for name in ("crowd", "steady"):
+        one = load[name]
+        counts = ", ".join(f"{count:,} x {status}" for status, count in sorted(one["statuses"].items()))
+        rows.append((f"{name} under load", f"{counts}; p50 {one['p50_ms']:.0f} ms, p99 {one['p99_ms']:.0f} ms"))
+        far = one["distance_to_predict"]
+        other = f"{one['other_labels']} other labels of {one['labels_compared']:,}"
+        rows.append((f"{name}: answers and `predict`'s", f"p99 of the distance {far['p99']:g}, largest {far['largest']:g}; {other}"))
+    tries = sum(sum(counts.values()) for counts in load["hostile"].values())
+    rows += [
+        ("hostile clients", f"{len(load['hostile'])} kinds, {tries:,} tries"),
+        (
+            f"memory over {found['minutes']:g} minutes",
+            f"{memory['first_mb']:.0f} to {memory['last_mb']:.0f} MB, at most {memory['largest_mb']:.0f}; "
+            f"{trend['per_hour']:+.1f} MB/h (95%: {trend['interval'][0]:+.1f} to {trend['interval'][1]:+.1f})",
+        ),
+        ("served as before after the load", "never" if after["recovery_seconds"] is None else f"{after['recovery_seconds']:g} s"),
+        (
+            "open files, threads: before and after",
+            ", ".join(f"{found['unloaded'][key]:g} and {found['settled'][key]:g}" for key in ("files", "threads")),
+        ),
+        (
+            "SIGTERM under load",
+            f"exit code {stop['exit_code']} after {stop['seconds']:g} s; " + ", ".join(f"{n:,} x {s}" for s, n in sorted(stop["statuses"].items())),
+        ),
+        ("what must hold", f"{sum(found['verdicts'].values())} of {len(found['verdicts'])}"),
+    ]
+    return [*table(("what", "seen"), rows, left=2), "", f"`{found['command']}`, [record](../{SOAK})"]
 
 
 @maker("two-ranks")

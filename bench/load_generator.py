@@ -54,10 +54,10 @@ class Outcome:
 
 
 class Connection:
-    """One keep-alive HTTP/1.1 connection."""
+    """One keep-alive HTTP/1.1 connection, from an address of this machine."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.port = host, port
+    def __init__(self, host: str, port: int, address: str | None = None) -> None:
+        self.host, self.port, self.address = host, port, address
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
 
@@ -67,7 +67,7 @@ class Connection:
             # The server took an idle connection down; every HTTP client looks before it asks.
             self.close()
         if self.writer is None:
-            self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
+            self.reader, self.writer = await asyncio.open_connection(self.host, self.port, local_addr=(self.address, 0) if self.address else None)
         assert self.reader is not None
         head = f"POST {path} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         self.writer.write(head.encode("latin-1") + body)
@@ -98,12 +98,12 @@ async def timed(connection: Connection, path: str, body: bytes, since: float, ou
         connection.close()
 
 
-async def closed(host: str, port: int, path: str, bodies: Sequence[bytes], connections: int, seconds: float) -> Outcome:
+async def closed(host: str, port: int, path: str, bodies: Sequence[bytes], connections: int, seconds: float, address: str | None = None) -> Outcome:
     """A fixed number of clients, each asking again as soon as it has its answer."""
     outcome, start = Outcome(), time.perf_counter()
 
     async def client(number: int) -> None:
-        connection, turn = Connection(host, port), number
+        connection, turn = Connection(host, port, address), number
         while time.perf_counter() - start < seconds:
             await timed(connection, path, bodies[turn % len(bodies)], time.perf_counter(), outcome)
             turn += connections

@@ -165,15 +165,16 @@ def peak_memory_of_children_bytes() -> int:
 
 
 @contextlib.contextmanager
-def signals_to(handler: Callable[[int, Any], object] | None) -> Iterator[None]:
-    """SIGTERM and Ctrl-C call `handler` (None: whatever was set before) inside; afterwards the handlers are as before, whatever was set meanwhile.
+def signals_to(handler: Callable[[int, Any], object] | None, more: Iterable[signal.Signals] = ()) -> Iterator[None]:
+    """SIGTERM, Ctrl-C and the signals of `more` call `handler` (None: whatever was set before) inside; afterwards the handlers are as before,
+    whatever was set meanwhile.
 
     Outside of the main thread nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, *more)}
     for number in before if handler else ():
         signal.signal(number, handler)
     try:

@@ -326,3 +326,30 @@ def test_a_quick_run_measures_with_peers(tmp_path: Path) -> None:
     ):
         assert what in text
     assert "## gpu" not in text
+
+
+# ---- soak ----
+
+
+def test_the_trend_of_memory_and_its_interval() -> None:
+    """As scipy's linear regression of the means of 30 blocks."""
+    import numpy
+    import soak
+
+    stats = pytest.importorskip("scipy.stats")
+    values = 300 + 0.01 * numpy.arange(1800) + numpy.random.default_rng(1).normal(size=1800)
+    means = values[180:].reshape(30, 54).mean(axis=1)
+    wanted = stats.linregress(numpy.linspace(0, 0.45, 30), means)
+    error = stats.t.ppf(0.975, 28) * wanted.stderr
+    found = soak.slope(values.tolist(), 1800.0)
+    assert found["per_hour"] == pytest.approx(wanted.slope, abs=0.01) and found["blocks"] == 30
+    assert found["interval"] == pytest.approx([wanted.slope - error, wanted.slope + error], abs=0.02)
+
+
+def test_recovery_is_the_first_window_that_is_as_fast_as_before() -> None:
+    import soak
+
+    slow, fast = [100.0] * 12, [11.0] * 30
+    moments = [0.1 * (1 + index) for index in range(42)]
+    assert soak.recovery_seconds(slow + fast, moments, 10.0, window=10) == pytest.approx(0.9)
+    assert soak.recovery_seconds(fast, moments, 10.0) == 0.1 and soak.recovery_seconds(slow * 3, moments, 10.0) is None

@@ -29,6 +29,7 @@ def run(settings: ServeSettings) -> None:
     token = read_token(settings)
     sources = served_models.named_sources(settings.models or served_models.SHIPPED)
     served_models.check_sources(sources)
+    server.allow_connections(limits.max_connections)
     with server.bind(settings.host, settings.port) as bound:
         models = served_models.open_models(sources, settings)
         log = RequestLog(log_text=settings.log_text)
@@ -39,7 +40,7 @@ def run(settings: ServeSettings) -> None:
                 log.write(
                     "warning", message=f"{name} reads {model.predictor.max_length} tokens; --max-length {settings.max_length} is above its limit"
                 )
-        serving = Serving(models, limits, token=token, log=log)
+        serving = Serving(models, limits, token=token, log=log, local=token is None and is_loopback(settings.host))
         server.run(app.create_app(serving, docs=settings.docs), serving, bound)
 
 

@@ -3,16 +3,19 @@
 Each model has a queue and one thread. The thread takes the oldest text, adds others of the same operation up to a budget of tokens, and
 answers them in one call. While it computes, the next batch gathers; an idle model waits a moment for more texts. A request's texts may be in
 different batches; it is answered when the last one is.
+
+Clients take turns by tokens, whoever sends more (start-time fair queueing, Goyal, Vin and Cheng 1996): a text's turn is the later of the present
+one and the end of its client's last text; the texts of one client stay in order.
 """
 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +26,7 @@ from electra.serve.operations import Operation, PreparedText, TextCost
 
 LONGEST_RETRY = 60
 """Seconds; the most that Retry-After says."""
+CLIENT_FULL = "Model is overloaded, and this address has its share of the queue"
 
 
 @dataclass(eq=False)
@@ -43,6 +47,9 @@ class QueuedText:
     index: int
     operation: Operation
     text: PreparedText
+    client: str = ""
+    turn: float = 0.0
+    """Place in the queue, in tokens."""
     arrived: float = field(default_factory=time.monotonic)
 
     @property
@@ -63,7 +70,9 @@ class Batcher:
         self.run = run
         self.limits = limits
         self.metrics = metrics
-        self._queue: deque[QueuedText] = deque()
+        self._queue: list[QueuedText] = []
+        self._turn = 0.0
+        self._next_turns: dict[str, float] = {}
         self._queued_tokens = 0
         self._running_tokens = 0
         self._changed = threading.Condition()
@@ -95,23 +104,27 @@ class Batcher:
 
     # ---- called by requests (the event loop's thread) ----
 
-    def submit(self, operation: Operation, texts: Sequence[PreparedText]) -> Ticket:
-        """Texts -> a ticket. Either all of them are queued or none is.
+    def submit(self, operation: Operation, texts: Sequence[PreparedText], client: str = "") -> Ticket:
+        """Texts of a client -> a ticket. Either all of them are queued or none is.
 
         Raises:
-            RequestError: 503 while shutting down, 429 where the queue is full.
+            RequestError: 503 while shutting down, 429 where the queue or the client's share of it is full.
         """
         ticket = Ticket(asyncio.get_running_loop().create_future(), [None] * len(texts), len(texts))
-        entries = [QueuedText(ticket, index, operation, text) for index, text in enumerate(texts)]
+        entries = [QueuedText(ticket, index, operation, text, client) for index, text in enumerate(texts)]
         with self._changed:
-            self.check_queue(len(texts))
-            self._queue.extend(entries)
+            self.check_queue(len(texts), client)
+            turn = max(self._turn, self._next_turns.get(client, 0.0))
+            for entry in entries:
+                entry.turn, turn = turn, turn + entry.cost.read
+                bisect.insort(self._queue, entry, key=lambda one: one.turn)
+            self._next_turns[client] = turn
             self._queued_tokens += sum(entry.cost.read for entry in entries)
             self._changed.notify()
         return ticket
 
-    def check_queue(self, count: int) -> None:
-        """Check that `count` texts would be taken now.
+    def check_queue(self, count: int, client: str = "") -> None:
+        """Check that `count` texts of a client would be taken now.
 
         Raises:
             RequestError: as `submit`.
@@ -120,13 +133,15 @@ class Batcher:
             raise RequestError(503, "shutting down; ask again in a moment", "closing", self.retry_after())
         if len(self._queue) + count > self.limits.max_queue:
             raise RequestError(429, "Model is overloaded", "queue", self.retry_after())
+        mine = sum(entry.client == client for entry in self._queue)
+        if not self.limits.allows(client, self.limits.max_queue, len(self._queue), mine, count):
+            raise RequestError(429, CLIENT_FULL, "client", self.retry_after())
 
     def withdraw(self, ticket: Ticket) -> None:
         """Take a ticket's texts out of the queue: nobody waits for them any more."""
         with self._changed:
-            kept = [entry for entry in self._queue if entry.ticket is not ticket]
-            self._queue = deque(kept)
-            self._queued_tokens = sum(entry.cost.read for entry in kept)
+            self._queue = [entry for entry in self._queue if entry.ticket is not ticket]
+            self._queued_tokens = sum(entry.cost.read for entry in self._queue)
         ticket.done.cancel()
 
     def retry_after(self) -> int:
@@ -164,8 +179,10 @@ class Batcher:
                         break
                     self._changed.wait(rest)
                 if self._queue:  # else all were withdrawn meanwhile
-                    batch, kept = choose(self._queue, self.limits.max_batch_tokens)
-                    self._queue = deque(kept)
+                    batch, self._queue = choose(self._queue, self.limits.max_batch_tokens)
+                    self._turn = batch[0].turn
+                    # Whoever has had less than that begins with the others.
+                    self._next_turns = {client: turn for client, turn in self._next_turns.items() if turn > self._turn}
                     self._running_tokens = sum(entry.cost.read for entry in batch)
                     self._queued_tokens -= self._running_tokens
                     return batch
@@ -204,7 +221,7 @@ class Batcher:
         self.metrics.tokens.labels(self.name).inc(tokens)
 
 
-def choose(queue: Sequence[QueuedText] | deque[QueuedText], max_tokens: int) -> tuple[list[QueuedText], list[QueuedText]]:
+def choose(queue: Sequence[QueuedText], max_tokens: int) -> tuple[list[QueuedText], list[QueuedText]]:
     """A queue -> (the next batch, the rest): the first entry, and later ones of the same operation that fit.
 
     A batch costs what a model that pads computes: its inputs times the longest of them. The first entry is taken whatever it costs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 
 from electra.errors import UserError
 from electra.settings import ServeSettings
@@ -17,10 +18,32 @@ class Limits:
     max_texts: int = 32
     max_tokens: int = 16_384
     max_requests: int = 256
+    max_connections: int = 1_024
     max_queue: int = 512
     max_batch_tokens: int = 4_096
     max_wait_ms: float = 2.0
     timeout: float = 30.0
+    client_share: float = 0.5
+
+    def allows(self, client: str, limit: int, used: int, mine: int, count: int = 1) -> bool:
+        """Whether a client that holds `mine` of the `used` places may take `count` more of `limit`.
+
+        It may hold `client_share` of its places and the free ones together (dynamic thresholds, Choudhury and Hahne 1998): one flooder leaves half of
+        all places free, two leave a third, and a client without a place finds one.
+        """
+        held = mine + count
+        return not client or not mine or held <= self.client_share * (held + limit - used - count)
+
+
+def client_of(address: str | None) -> str:
+    """A peer's address -> what the shares of clients are counted by: an IPv4 address, or the /64 that a host commonly has; '' where unknown."""
+    try:
+        found = ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
+    return str(found)
 
 
 def limits_of(settings: ServeSettings) -> Limits:
@@ -51,6 +74,7 @@ ERROR_TYPES = {
     408: "timeout",
     413: "validation",
     415: "validation",
+    421: "validation",
     422: "validation",
     424: "backend",
     429: "overloaded",

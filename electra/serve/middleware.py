@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
-from electra.serve.limits import RequestError, error_body
+from electra.serve.batch_scheduler import CLIENT_FULL
+from electra.serve.limits import RequestError, client_of, error_body
 from electra.serve.service import RequestContext, Serving
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -25,6 +28,14 @@ CONTEXT = "electra.context"
 """Key of a request's RequestContext in its ASGI scope."""
 PAGE_PREFIX = "/page/"
 """Where the page's files are. They and GET / hold no answers of a model and need no token."""
+ANSWER_HEADERS = {
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
+}
+"""Headers of every answer that has none of its own; the page's are in `app`. None of CORS: other sites read nothing."""
 
 
 class AccessMiddleware:
@@ -34,6 +45,7 @@ class AccessMiddleware:
         self.app = app
         self.serving = serving
         self._in_flight = 0
+        self._by_client: Counter[str] = Counter()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it; count and log it either way."""
@@ -48,6 +60,7 @@ class AccessMiddleware:
         context = RequestContext(receive, time.monotonic() + self.serving.limits.timeout)
         given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"").decode("latin-1")
         context.id = given if SAFE_ID.fullmatch(given) else context.id
+        context.client = client_of((scope.get("client") or ("",))[0])
         scope[CONTEXT] = context
         status = 0
 
@@ -55,13 +68,16 @@ class AccessMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), (REQUEST_ID, context.id.encode())]}
+                own = dict(message.get("headers", ()))
+                more = ((name, value) for name, value in ANSWER_HEADERS.items() if name not in own)
+                message = {**message, "headers": [*message.get("headers", ()), *more, (REQUEST_ID, context.id.encode())]}
             await send(message)
 
         self._in_flight += 1
+        self._by_client[context.client] += 1
         self.serving.metrics.in_flight.set(self._in_flight)
         try:
-            await self.app(scope, await self._admit(scope, receive), counted)
+            await self.app(scope, await self._admit(scope, receive, context.client), counted)
         except RequestError as error:
             context.reason = error.reason
             await _reject(counted, error, scope["path"])
@@ -71,16 +87,21 @@ class AccessMiddleware:
                 await _reject(counted, RequestError(500, "Inference failed", "failure"), scope["path"])
         finally:
             self._in_flight -= 1
+            self._by_client[context.client] -= 1
+            if not self._by_client[context.client]:
+                del self._by_client[context.client]
             self.serving.metrics.in_flight.set(self._in_flight)
             self._note(scope, context, status)
 
-    async def _admit(self, scope: Message, receive: Receive) -> Receive:
+    async def _admit(self, scope: Message, receive: Receive, client: str) -> Receive:
         """The request's `receive` for the routes; its body is read and is JSON.
 
         Raises:
-            RequestError: no token (401), too many at once (429), not JSON (415, 400), too large (413), too slow (408).
+            RequestError: another host (421), no token (401), too many at once (429), HTTP/2 or no JSON (400, 415), too large (413), too slow (408).
         """
-        headers = {name: value for name, value in scope["headers"] if name in (b"authorization", b"content-type", b"content-length")}
+        headers = dict(scope["headers"])
+        if self.serving.local and not is_local(headers.get(b"host", b"localhost")):
+            raise RequestError(421, HOST_MESSAGE, "host")
         if self.serving.token is not None and not is_open(scope) and not self._knows_token(headers.get(b"authorization", b"")):
             raise RequestError(401, "this server asks for a token: send 'Authorization: Bearer TOKEN'", "token")
         if scope["method"] != "POST":
@@ -89,8 +110,16 @@ class AccessMiddleware:
             raise RequestError(503, "shutting down; ask again in a moment", "closing", 1)
         if self._in_flight > self.serving.limits.max_requests:
             raise RequestError(429, "Model is overloaded", "requests", max(b.retry_after() for b in self.serving.batchers.values()))
+        if not self.serving.limits.allows(client, self.serving.limits.max_requests, self._in_flight - 1, self._by_client[client] - 1):
+            raise RequestError(429, CLIENT_FULL, "client", max(b.retry_after() for b in self.serving.batchers.values()))
+        if b"upgrade" in headers:  # the parser leaves the body unread
+            raise RequestError(
+                400, "send plain HTTP/1.1, without the header 'Upgrade' (curl --http1.1; Java: HttpClient.Version.HTTP_1_1)", "upgrade"
+            )
         if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
             raise RequestError(415, "send JSON, with the header 'Content-Type: application/json'", "json")
+        if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
+            raise RequestError(415, "send JSON as it is, without 'Content-Encoding': compressed bodies are not unpacked", "encoding")
         limit = self.serving.limits.max_body_bytes
         if headers.get(b"content-length", b"0").isdigit() and int(headers.get(b"content-length", b"0")[:18]) > limit:
             raise RequestError(413, f"the body is longer than {limit} bytes", "body")
@@ -130,6 +159,24 @@ def is_open(scope: Message) -> bool:
     """Whether a request needs no token: /health, and the page, which holds no answer of a model."""
     path = scope["path"]
     return path == "/health" or (scope["method"] in ("GET", "HEAD") and (path == "/" or path.startswith(PAGE_PREFIX)))
+
+
+HOST_MESSAGE = (
+    "this server is for its own machine and has no token: name it by its address or 'localhost' in the header 'Host', or start it with --token-file"
+)
+"""Else a web page could reach it under a name of its own that leads to 127.0.0.1 (DNS rebinding)."""
+
+
+def is_local(host: bytes) -> bool:
+    """Whether a Host header is an address or localhost, neither of which a DNS server of someone else answers for."""
+    name = host.decode("latin-1").strip().lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def check_json(body: bytes) -> None:
@@ -181,7 +228,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
 async def _reject(send: Send, error: RequestError, path: str) -> None:
     body = error_body(error, path)
     headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
-    if error.status in (401, 408, 413, 415, 429, 503):
+    if error.reason == "upgrade" or error.status in (401, 408, 413, 415, 421, 429, 503):
         headers["connection"] = "close"  # a body that nobody reads may follow
     await send({"type": "http.response.start", "status": error.status, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
     await send({"type": "http.response.body", "body": body})

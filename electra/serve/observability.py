@@ -95,6 +95,8 @@ class Metrics:
         self.queue_seconds = Histogram("electra_queue_seconds", "A text's wait for its batch.", ("model",), buckets=SECONDS, registry=registry)
         self.inference = Histogram("electra_inference_seconds", "One batch through its model.", ("model",), buckets=SECONDS, registry=registry)
         self.queue = Gauge("electra_queue_texts", "Texts waiting.", ("model",), registry=registry)
+        self.connections = Gauge("electra_connections", "Open connections.", registry=registry)
+        self.cut = Counter("electra_connections_cut", "Connections ended by the server, by reason.", ("reason",), registry=registry)
         self.in_flight = Gauge("electra_requests_in_flight", "Requests being received, waiting or answered.", registry=registry)
 
     def watch(self, model: str, waiting: Callable[[], int]) -> None:

@@ -230,7 +230,10 @@ class Fill(Operation):
     def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
         """Each proposal of each mask is the whole text again."""
         FillMask(predictor).checked({"top_k": self.top_k, "targets": self.targets})
-        text = encode_marked(item, predictor.tokenizer)
+        try:
+            text = encode_marked(item, predictor.tokenizer)
+        except UserError:  # it quotes the text, which a caller's log would keep
+            raise UserError("`inputs`: no [MASK] in a text; write [MASK] where a word is missing") from None
         cost = single_cost(len(text.ids), predictor.max_length)
         return PreparedText(text, replace(cost, written=cost.tokens * len(text.marks) * (len(self.targets or ()) or self.top_k)))
 

@@ -49,6 +49,7 @@ def error_responses(form: type[Any]) -> dict[int | str, dict[str, Any]]:
         408: {"model": form, "description": "The body came too slowly"},
         413: {"model": form, "description": "Too much at once: body, texts or tokens"},
         415: {"model": form, "description": "Not sent as JSON"},
+        421: {"model": form, "description": "The header Host names another machine"},
         422: {"model": form, "description": "Something else was expected, or a field is not known"},
         424: {"model": form, "description": "The model cannot answer this"},
         429: {"model": form, "description": "Too many are waiting; Retry-After says for how long"},

@@ -36,6 +36,8 @@ class RequestContext:
     id: str = field(default_factory=lambda: uuid4().hex)
     """Sent back, and in the log; the client may choose it."""
     started: float = field(default_factory=time.monotonic)
+    client: str = ""
+    """Whose share of the limits it takes (see `limits.client_of`); '': nobody's."""
     model: str | None = None
     texts: int = 0
     tokens: int = 0
@@ -55,10 +57,14 @@ class RequestContext:
 class Serving:
     """Models by name, the first at the root; their queues, limits, metrics and log."""
 
-    def __init__(self, models: dict[str, Model], limits: Limits, *, token: str | None = None, log: RequestLog | None = None) -> None:
+    def __init__(
+        self, models: dict[str, Model], limits: Limits, *, token: str | None = None, log: RequestLog | None = None, local: bool = False
+    ) -> None:
         self.models = models
         self.limits = limits
         self.token = token.encode() if token else None
+        self.local = local
+        """Whether it is for this machine only, without a token: then a request names an address or localhost as its host."""
         self.log = log or RequestLog()
         self.metrics = Metrics()
         self.batchers = {name: Batcher(name, model.run, limits, self.metrics) for name, model in models.items()}
@@ -112,7 +118,7 @@ class Serving:
         self._check(model, operation, items)
         batcher = self.batchers[model.name]
         if not operation.immediate:
-            batcher.check_queue(len(items))
+            batcher.check_queue(len(items), context.client)
         texts = await self._prepare(context, model, operation, items)
         read, written = sum(text.cost.read for text in texts), sum(text.cost.written for text in texts)
         context.texts, context.tokens, context.read = len(items), sum(text.cost.tokens for text in texts), read
@@ -147,7 +153,7 @@ class Serving:
             raise RequestError(422, str(error), "question") from None
 
     async def _wait(self, context: RequestContext, batcher: Batcher, operation: Operation, texts: list[PreparedText]) -> list[Any]:
-        ticket = batcher.submit(operation, texts)
+        ticket = batcher.submit(operation, texts, context.client)
         try:
             return await self._first(context, ticket.done, batcher)
         except UserError as error:

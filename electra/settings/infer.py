@@ -330,6 +330,11 @@ class ServeSettings(InputSpecSettings):
     """Maximum queued texts per model; requests beyond it get 429 with Retry-After."""
     max_requests: int = flag(256, minimum=1)
     """Maximum concurrent requests, those still uploading included; more get 429."""
+    max_connections: int = flag(1024, minimum=1)
+    """Maximum open connections, idle ones included; more are closed at once."""
+    client_share: float = flag(0.5, above=0, maximum=1)
+    """Part of the free places that one address (IPv6: one /64) may hold of max_requests, max_queue and max_connections; 1: no limit, for use behind a
+    proxy that limits clients itself."""
     max_texts: int = flag(32, minimum=1)
     """Maximum texts per request; more get 413."""
     max_tokens: int = flag(16384, minimum=1)

@@ -90,14 +90,12 @@ def in_thread(
     *names: str, places: dict[str, Path] | None = None, delay: float = 0.0, token: str | None = None, log_text: bool = False, **limits: Any
 ) -> Iterator[Served]:
     """Serve models (tiny ones, or those at `places`) from a thread; each batch takes `delay` seconds longer."""
-    import uvicorn
-
     from electra.inference.predictor import load
     from electra.serve.app import create_app
     from electra.serve.limits import Limits
     from electra.serve.models import Model, as_model
     from electra.serve.observability import RequestLog
-    from electra.serve.server import GracefulServer, bind
+    from electra.serve.server import GracefulServer, bind, configuration
     from electra.serve.service import Serving
 
     models: dict[str, Model] = {name: as_model(name, load((places or sources())[name], threads=1)) for name in names}
@@ -107,7 +105,7 @@ def in_thread(
         batcher.run = _slower(batcher.run, delay) if delay else batcher.run
     bound = bind("127.0.0.1", 0)
     bound.listen()
-    server = GracefulServer(uvicorn.Config(create_app(serving), log_config=None, access_log=False, timeout_graceful_shutdown=30), serving)
+    server = GracefulServer(configuration(create_app(serving), serving), serving)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
     thread.start()
