@@ -188,7 +188,7 @@ class FinetuneArguments(TypedDict, total=False):
     distill_temperature: float
     unlabelled: str | Path | None
     text_columns: str | Sequence[str]
-    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "batch-all-triplet"]
+    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "batch-all-triplet", "binary", "listwise"]
     pooling: Literal["auto", "mean", "cls", "max"]
     layers: str
     similarity_scale: float

@@ -254,7 +254,7 @@ class Head:
     """The head on the encoder for a task."""
 
     kind: str
-    """'classification', 'regression', 'multilabel', 'tagging', 'span' or 'embedding'."""
+    """'classification', 'regression', 'multilabel', 'tagging', 'span', 'embedding' or 'ranking'."""
     labels: tuple[str, ...] = ()
     """Class names in id order; empty for regression and spans."""
     offset: float = 0.0

@@ -75,9 +75,13 @@ def with_heads(resolved: FinetuneSettings, given: FinetuneSettings, heads: Mappi
         resolved = replace(resolved, head="transformers")
     if resolved.calibrate and not kinds & set(CALIBRATED):
         if "calibrate" in config.given(given):
-            what = {"regression": "a number", "tagging": "a tag for each word", "span": "an answer in a text", "embedding": "vectors"}[
-                next(iter(heads.values())).kind
-            ]
+            what = {
+                "regression": "a number",
+                "tagging": "a tag for each word",
+                "span": "an answer in a text",
+                "embedding": "vectors",
+                "ranking": "a relevance",
+            }[next(iter(heads.values())).kind]
             raise UserError(f"--calibrate is for the probabilities of a text's classes; {next(iter(heads))} is answered by {what}: leave it out")
         resolved = replace(resolved, calibrate=False)
     return resolved

@@ -183,7 +183,7 @@ def _shown(name: str, score: Mapping[str, Any]) -> str:
 
 
 _AUTO = {"span": "QuestionAnswering", "tagging": "TokenClassification"}
-_PIPELINE = {"span": "question-answering", "tagging": "token-classification"}
+_PIPELINE = {"span": "question-answering", "tagging": "token-classification", "embedding": "sentence-similarity", "ranking": "text-ranking"}
 _TRUNCATED = {
     "head": "lost their end",
     "tail": "lost their beginning",
@@ -194,6 +194,7 @@ _LIMITS = {
     "span": "It answers with a part of the given text even where that does not answer the question, unless it was trained on such questions.",
     "tagging": "Probabilities are not calibrated.",
     "embedding": "The cosine of two vectors ranks texts by similarity; it is no probability, and its range depends on the training data.",
+    "ranking": "Its scores order the passages of one query; they are not calibrated.",
     "multilabel": "Probabilities are not calibrated; a label is given where its probability is above one half, so a text may get none.",
     "classification": "Probabilities are not calibrated; a text that belongs to none of the labels still gets one.",
 }
@@ -245,10 +246,11 @@ def _introduction(head: Head, settings: FinetuneSettings, pairs: bool, transform
     answer = {
         "span": "the part of a context that answers a question",
         "regression": "a number",
+        "ranking": "the relevance of a passage",
         "tagging": f"a tag to each word, one of {len(head.labels)} {names},",
         "multilabel": f"any of {len(head.labels)} labels {names}",
     }.get(head.kind, f"one of {len(head.labels)} labels {names}")
-    texts = "questions and their contexts" if head.kind == "span" else "two texts" if pairs else "a text"
+    texts = {"span": "questions and their contexts", "ranking": "a query and a passage"}.get(head.kind, "two texts" if pairs else "a text")
     command = "question<TAB>context" if head.kind == "span" else "first text<TAB>second text" if pairs else "a text"
     opened = "`transformers` has no class for its head; it opens in `electra`."
     if transformers:

@@ -12,7 +12,7 @@ from electra.contracts import Example, Features, Head, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import at_start
 from electra.errors import UserError
-from electra.finetuning import distillation, embedding
+from electra.finetuning import distillation, retrieval
 from electra.finetuning.hyperparameters import (
     CALIBRATED,
     check_class_weights,
@@ -116,7 +116,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     """
     names = task_names(settings.task)
     check_together(settings, names)
-    embedding.check_unused(settings)
+    retrieval.check_unused(settings)
     if not settings.resume:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     read = {name: read_task(name, settings) for name in names}
@@ -134,8 +134,8 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         whole = fit_length(resolve(settings, settings.task, start.config.hidden_size), settings, start.config.max_position_embeddings)
     whole = with_heads(whole, settings, heads)
     check_layers(whole.freeze_layers, start.config.num_hidden_layers)
-    if names == ["embed"]:
-        whole = embedding.resolve(whole, read["embed"][1], read["embed"][2], start)
+    if settings.task in retrieval.FITTING:
+        whole = retrieval.resolve(whole, *read[settings.task][1:], start)
     specs = {name: {key: getattr(own[name], key) for key in ("max_length", *input_spec.OPTIONS)} for name in names}
     recorded = recorded_values(whole, specs)
     if (path := settings.output / "config.toml").exists():
@@ -143,7 +143,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     tasks, warnings = {}, pooling_lines(settings.model, start.path, {head_form("mean", head) for head in heads.values()}, whole.head)
     for name, (task, training, dev) in read.items():
         task = with_scheme(resolve_metric(task, heads[name]), training)
-        task = embedding.with_prompts(task, whole) if name == "embed" else task
+        task = retrieval.with_prompts(task, whole) if name == "embed" else task
         if len(names) == 1 and not path.exists():
             input_spec.check_asked(task, settings)
         calibrate = whole.calibrate and heads[name].kind in CALIBRATED
@@ -152,9 +152,11 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         check_segments((*tasks[name].train, *tasks[name].dev), start.config.type_vocab_size)
         if heads[name].kind == "span" and chosen.head == "original":
             question_answering.check_segments(tokenizer, settings.model)
+        if name == "rerank":
+            warnings.append(retrieval.describe(chosen, training))
         if name == "embed":
-            start = embedding.with_layers(start, chosen, tasks[name].dev, dev, heads[name])
-            warnings.append(embedding.describe(chosen, training))
+            start = retrieval.with_layers(start, chosen, tasks[name].dev, dev, heads[name])
+            warnings.append(retrieval.describe(chosen, training))
         else:
             warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], chosen.head))
         warnings += scheme_lines(task, heads[name])

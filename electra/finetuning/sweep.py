@@ -60,8 +60,8 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
         UserError: the output exists, a flag is wrong, or no task's files are found.
     """
     check_ray_address(settings.suite.engine, settings.suite.ray_address)
-    if settings.suite.baselines and settings.task == "embed":
-        raise UserError("--baselines: there is none for embed; leave it out")
+    if settings.suite.baselines and settings.task in ("embed", "rerank"):
+        raise UserError(f"--baselines: there is none for {settings.task}; leave it out")
     if not settings.resume:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     require("torch", "train")

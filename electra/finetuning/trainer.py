@@ -38,7 +38,7 @@ from torch import nn
 
 from electra.contracts import Example, Features, Head, Prediction
 from electra.data.task_batches import FeatureStream, evaluation_batches, task_stream
-from electra.finetuning import embedding
+from electra.finetuning import retrieval
 from electra.finetuning.hyperparameters import mixing_power, plan_steps
 from electra.finetuning.results import (
     AVERAGE,
@@ -212,8 +212,8 @@ class SeedRun:
 
     def _objective(self, name: str, data: TaskData) -> TaskObjective:
         network = self.networks[name]
-        if isinstance(network, SentenceEncoder):
-            return embedding.objective(network, data.head, data.settings.embedding)
+        if data.head.kind in ("embedding", "ranking"):
+            return retrieval.objective(network, data.head, data.settings.embedding)
         return task_objective(network, data.head, data.class_weights)
 
     def predict(self) -> dict[str, list[Prediction]]:
@@ -244,10 +244,11 @@ class SeedRun:
             place = self.inputs.part(folder, name)
             extra = {"finetuning_task": data.task.name} | input_spec.record(data.task, data.settings.max_length)
             extra |= {CALIBRATION: self.calibration[name]} if name in self.calibration else {}
+            extra |= retrieval.CROSS_ENCODER if data.head.kind == "ranking" else {}
             network = self.networks[name]
             if isinstance(network, SentenceEncoder):
                 save_checkpoint(network.encoder, place, extra=extra)
-                embedding.save(place, data.settings, self.inputs.start)
+                retrieval.save(place, data.settings, self.inputs.start)
             else:
                 save_checkpoint(in_label_units(network, data.head), place, labels=data.head.labels, extra=extra)
             self.inputs.tokenizer.save(place, data.settings.max_length)
@@ -303,7 +304,7 @@ def build_network(inputs: FinetuneInputs, data: TaskData, seed: int) -> TaskNetw
     encoder = Encoder(with_dropout(inputs.start.config, inputs.settings.dropout))
     encoder.load_state_dict(inputs.start.encoder.state_dict())
     if data.head.kind == "embedding":
-        return embedding.network(encoder, inputs.start.encoder, data.settings.embedding)
+        return retrieval.network(encoder, inputs.start.encoder, data.settings.embedding)
     network = task_network(encoder, data.head, data.settings.head)
     is_random = inputs.settings.model.startswith(RANDOM)
     reinitialize(network if is_random else network.head, seed)

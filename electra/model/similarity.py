@@ -1,6 +1,6 @@
-"""Vectors of texts, and the losses that train them: a batch's texts are compared with each other.
+"""Losses that compare texts: of vectors, each with those of a whole batch, and of the scores that a query gives to its passages.
 
-Every loss equals the one of that name in sentence-transformers 6.2 (`sentence_transformer/losses`) on the same vectors; the paper is named with
+Every loss equals the one of that name in sentence-transformers 6.2 on the same vectors or scores; the paper is named with
 it. An update's texts may be more than memory holds: their vectors are computed without a graph first, the loss is differentiated with respect
 to the vectors, and each microbatch is computed again with the gradient of its vectors (Gao et al. 2021, 'Scaling deep contrastive learning
 batch size under memory limited setup'). So microbatches and ranks give the gradients of the one large batch, exactly.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from electra.contracts import Batch, Exchange, Head, Loss, StepOutput
 from electra.model.task_models import SentenceEncoder, TaskObjective
@@ -194,3 +194,33 @@ def _joined(parts: Sequence[tuple[Tensor | None, Tensor | None]], device: torch.
         "labels": None if labels[0] is None else torch.cat(labels).to(device),
         "text_keys": None if keys[0] is None else torch.cat(keys, 1).to(device),
     }
+
+
+# ---- scores of a query's passages ----
+
+
+class RankingObjective(TaskObjective):
+    """A cross-encoder's loss. Sequences are (query, passage): first the relevant passages, or those that are labelled, then the negatives.
+
+    binary: cross-entropy of each passage's relevance (`BinaryCrossEntropyLoss`). listwise: cross-entropy of the relevant passage among the
+    query's own (Gao et al. 2021, 'Rethink training of BERT rerankers'; `MultipleNegativesRankingLoss` of a CrossEncoder without in-batch
+    negatives, scale and activation).
+    """
+
+    def __init__(self, network: nn.Module, head: Head, *, loss: str) -> None:
+        super().__init__(network, head)
+        self.loss = loss
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """N queries, or B passages."""
+        return {"loss": batch.num_examples if self.loss == "listwise" else len(batch.lengths)}
+
+    def forward(self, batch: Batch) -> StepOutput:
+        logits = self.network(batch).float().view(batch.group, -1)
+        if self.loss == "listwise":
+            total = F.cross_entropy(logits.T, torch.zeros(logits.shape[1], dtype=torch.long, device=logits.device), reduction="sum")
+        else:
+            targets = torch.zeros_like(logits)
+            targets[0] = 1.0 if batch.labels is None else batch.labels.float()
+            total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+        return StepOutput(losses={"loss": Loss(total=total, count=self.counts(batch)["loss"])})

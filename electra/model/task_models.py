@@ -83,8 +83,9 @@ class Classifier(nn.Module):
         return self.head(self.encoder(batch, at=first_tokens(batch)))
 
     def outputs(self, batch: Batch) -> Sequence[Tensor]:
-        """B arrays (C,)."""
-        return self(batch).float().unbind()
+        """B arrays (C,), or N arrays (group, C)."""
+        logits = self(batch).float()
+        return logits.unbind() if batch.group == 1 else logits.unflatten(0, (batch.group, -1)).transpose(0, 1).unbind()
 
 
 class TokenClassifier(nn.Module):
@@ -172,7 +173,10 @@ def task_network(encoder: Encoder, head: Head, style: str = "transformers") -> T
         return TokenClassifier(encoder, head.num_outputs)
     if head.kind == "span":
         return JointQAModel(encoder) if style == "original" else QAModel(encoder)
-    return Classifier(encoder, head.num_outputs, style, multilabel=head.kind == "multilabel")
+    network = Classifier(encoder, head.num_outputs, style, multilabel=head.kind == "multilabel")
+    if head.kind == "ranking":
+        network.problem_type = None
+    return network
 
 
 # ---- objectives ----

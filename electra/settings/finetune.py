@@ -75,13 +75,14 @@ def layers(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSettings(Settings):
-    """Task embed."""
+    """Tasks embed and rerank."""
 
     text_columns: tuple[str, ...] = ()
-    """Columns of the texts, such as question answer: a text, a similar one, then negatives. Default: all but the label's, in their order."""
-    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "batch-all-triplet"] = "auto"
-    """ranking: multiple negatives ranking with in-batch and given negatives; symmetric-ranking: in both directions; cosent: scored pairs;
-    batch-all-triplet: texts with labels. 'auto': the first that fits the columns."""
+    """Columns of the texts, such as question answer: a text (a query), a similar one (a passage), then negatives. Default: all but the label's, in
+    their order."""
+    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "batch-all-triplet", "binary", "listwise"] = "auto"
+    """embed: ranking (multiple negatives ranking with in-batch and given negatives), symmetric-ranking (in both directions), cosent (scored pairs),
+    batch-all-triplet (texts with labels). rerank: binary (each passage), listwise (a query's passages). 'auto': the first that fits the columns."""
     pooling: Literal["auto", "mean", "cls", "max"] = "auto"
     """What of the states becomes the vector; 'auto': as the model's files say, else the mean of all tokens."""
     layers: str = flag("all", parse=layers, metavar="all|auto|N")
@@ -102,8 +103,8 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     """Fine-tune a pre-trained checkpoint on a task and score it on the task's dev set.
 
     TASK: a name from docs/finetune.md (sst2, mnli, imdb, tnews, squad, chunk, ...), own (your csv, tsv, jsonl or parquet), tagging (your tagged
-    words), or embed (vectors from your similar texts). Several tasks joined by '+' train one encoder together; a suite ('glue', 'clue', 'all')
-    runs each task found under --data, in parallel, into one table.
+    words), embed (vectors from your similar texts) or rerank (relevance of passages to queries). Several tasks joined by '+' train one encoder
+    together; a suite ('glue', 'clue', 'all') runs each task found under --data, in parallel, into one table.
 
     Examples:
       electra finetune rte --model google/electra-small-discriminator --data hub --output runs/rte

@@ -342,6 +342,7 @@ def describe(head: Head) -> str:
         "tagging": f"a tag for each word, of {len(head.labels)} ({names})",
         "regression": "a number",
         "span": "an answer span in a text",
+        "ranking": "the relevance of a passage to a query",
     }[head.kind]
 
 

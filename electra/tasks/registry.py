@@ -19,12 +19,14 @@ from electra.tasks.custom import OWN, Columns, own_task
 from electra.tasks.glue import COLA, MNLI, MRPC, QNLI, QQP, RTE, SST2, STSB, WNLI
 from electra.tasks.imdb import IMDB
 from electra.tasks.question_answering import QUESTION_TASKS
-from electra.tasks.similarity import EMBED, SimilarityColumns, embedding_task, with_metric
+from electra.tasks.similarity import EMBED, RERANK, SimilarityColumns, embedding_task, reranking_task, with_metric
 from electra.tasks.tagging import CHUNK, TAGGING, tagging_task
 
+OF_FILES = (OWN, TAGGING, EMBED, RERANK)
+"""Tasks of the user's own files."""
 TASKS: dict[str, Task] = {
     task.name: hub_datasets.with_hub(task)
-    for task in (SST2, COLA, MRPC, STSB, QQP, MNLI, QNLI, RTE, WNLI, IMDB, *CLUE.values(), CHUNK, *QUESTION_TASKS.values(), OWN, TAGGING, EMBED)
+    for task in (SST2, COLA, MRPC, STSB, QQP, MNLI, QNLI, RTE, WNLI, IMDB, *CLUE.values(), CHUNK, *QUESTION_TASKS.values(), *OF_FILES)
 }
 ALIASES = {"conll2000": "chunk"}
 
@@ -42,12 +44,12 @@ def find_task(name: str) -> Task:
     return TASKS[key]
 
 
-CUSTOM = ("own", "tagging", "embed")
-"""Tasks of the user's own files."""
+CUSTOM = tuple(task.name for task in OF_FILES)
 COLUMNS_OF = {
     "own": ("text", "text_pair", "label", "kind", "label_separator", "label_columns"),
     "tagging": ("word_column", "tag_column", "tag_names"),
     "embed": ("label",),
+    "rerank": ("label",),
 }
 """Task -> the settings that only it reads."""
 
@@ -77,7 +79,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
         return question_answering.with_files(task, settings.data, settings.train, settings.dev)
     if task.name not in CUSTOM:
         if settings.train or settings.dev:
-            raise UserError(f"--train and --dev are for the tasks own, tagging and embed and for questions; {task.name} reads --data DIR")
+            raise UserError(f"--train and --dev are for the tasks own, tagging, embed and rerank and for questions; {task.name} reads --data DIR")
         check_columns(task, settings)
         if settings.data is None:
             raise UserError(f"{task.name} needs --data DIR, the folder with its files, or --data hub")
@@ -92,8 +94,9 @@ def choose_task(settings: FinetuneSettings) -> Task:
     files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}
     if task.name == "tagging":
         return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column, names=settings.tag_names), files)
-    if task.name == "embed":
-        return embedding_task(SimilarityColumns(texts=settings.embedding.text_columns, label=settings.label), files)
+    if task.name in ("embed", "rerank"):
+        make = embedding_task if task.name == "embed" else reranking_task
+        return make(SimilarityColumns(texts=settings.embedding.text_columns, label=settings.label), files)
     names = ("text", "text_pair", "label", "kind", "label_separator", "label_columns")
     return own_task(Columns(**{name: getattr(settings, name) for name in names}), files)
 

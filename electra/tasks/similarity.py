@@ -1,4 +1,4 @@
-"""The task 'embed': tables of texts that are similar or not -> examples, features, rankings and their scores.
+"""The tasks 'embed' and 'rerank': tables of texts that are similar or not -> examples, features, rankings and their scores.
 
 A table's columns say what it is, as in sentence-transformers: 'label', 'labels', 'score' or 'scores' is the label, all others are texts in the
 order of the table.
@@ -8,6 +8,8 @@ order of the table.
     two texts and a number         scored pairs      the number is their similarity
     one text and a label           classes           texts of one label are similar
     one text                       plain texts       a text is similar to itself under other dropout (SimCSE)
+
+A re-ranker reads a query and a passage together: it learns from scored pairs (the number is the relevance) or from triplets.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from electra.data.tables import Row, cell, column_in, is_missing, numbered_lines
 from electra.errors import UserError
 from electra.tasks import metrics
 from electra.tasks.custom import split_file
-from electra.tasks.text_tasks import number
+from electra.tasks.text_tasks import fit, number
 
 LABELS = ("label", "labels", "score", "scores")
 """Columns that are no text."""
@@ -89,6 +91,22 @@ def embedding_task(columns: SimilarityColumns, files: Mapping[str, Path] | None 
     )
 
 
+def reranking_task(columns: SimilarityColumns, files: Mapping[str, Path] | None = None) -> Task:
+    """The same of a cross-encoder."""
+    embedding = embedding_task(columns, files)
+    return dataclasses.replace(
+        embedding,
+        name="rerank",
+        description="the relevance of a passage to a query, from your scored pairs or queries with passages and negatives",
+        featurize=featurize_pairs,
+        head=ranking_head,
+        decode=decode_scores,
+        score=score_rankings,
+        main_metric="ndcg@10",
+        usual_length=256,
+    )
+
+
 def kind_of(examples: Sequence[Example]) -> str:
     """The kind of data that examples are; a key of KINDS."""
     first = examples[0]
@@ -108,6 +126,23 @@ def find_head(examples: Sequence[Example]) -> Head:
     if len(labels) == 1:
         raise UserError(f"every training text has the label '{labels[0]}'; similar and other texts need at least two labels")
     return Head(kind="embedding", labels=tuple(labels))
+
+
+def ranking_head(examples: Sequence[Example]) -> Head:
+    """One number.
+
+    Raises:
+        UserError: data without passages that are not relevant, or a relevance outside of 0 to 1.
+    """
+    kind = kind_of(examples)
+    if kind not in ("triplets", "scored pairs"):
+        remedy = "add a column of negatives, or of the relevance (1 or 0) of each pair"
+        raise UserError(f"a re-ranker cannot learn from {KINDS[kind][1]}, which say of no passage that it is not relevant; {remedy}")
+    relevances = [float(str(example.label)) for example in examples] if kind == "scored pairs" else [0.0, 1.0]
+    if not 0 <= min(relevances) < max(relevances) <= 1:
+        found = f"the relevances are from {min(relevances):g} to {max(relevances):g}"
+        raise UserError(f"{found}; expected numbers from 0 to 1, of both relevant and other passages")
+    return Head(kind="ranking")
 
 
 # ---- files ----
@@ -205,6 +240,23 @@ def _target(example: Example, head: Head) -> int | float | None:
     return head.labels.index(str(example.label)) if str(example.label) in head.labels else -1
 
 
+def featurize_pairs(examples: Sequence[Example], tokenizer: TaskTokenizer, max_length: int, head: Head) -> list[Features]:
+    """Examples -> [CLS] query [SEP] passage [SEP] of each of their passages; of what is too long the longer text is cut, as sentence-transformers
+    does.
+    """
+    queries = tokenizer.encode([example.text for example in examples])
+    passages = iter(tokenizer.encode([text for example in examples for text in texts_after(example)]))
+    rows = []
+    for i, (example, query) in enumerate(zip(examples, queries, strict=True)):
+        row = []
+        for _ in texts_after(example):
+            ((ids, segments, _),) = fit(query, next(passages), tokenizer, max_length, "longest-first")
+            row.append(Features(ids=ids, segments=segments, example=i))
+        label = None if example.label is None else float(str(example.label))
+        rows.append(dataclasses.replace(row[0], others=row[1:], label=label))
+    return rows
+
+
 # ---- vectors -> rankings -> scores ----
 
 
@@ -279,4 +331,36 @@ def score(examples: Sequence[Example], predictions: Sequence[Prediction], head: 
     return {name: float(np.mean(values)) for name, values in mean.items()}
 
 
+def decode_scores(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head) -> list[Prediction]:
+    """(1,) logits of a pair, or (group, 1) of an example with negatives -> the first's logit, and of all in their order."""
+    scores = [output.reshape(-1).tolist() for output in outputs]
+    return [Prediction(label=row[0], probabilities={str(place): value for place, value in enumerate(row)}) for row in scores]
+
+
+def score_rankings(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> dict[str, float]:
+    """Each query's own passages, ranked by the model -> means over queries with a relevant one: nDCG and reciprocal rank at 10, average precision.
+
+    A passage is relevant where its relevance is above zero; the gain of nDCG is the relevance. Of equal scores the least relevant comes first.
+    """
+    rankings: dict[str, list[tuple[float, float]]] = {}
+    for example, prediction in zip(examples, predictions, strict=True):
+        relevances = [float(str(example.label))] if example.label is not None else [1.0] + [0.0] * len(example.negatives)
+        rankings.setdefault(example.text, []).extend(zip(prediction.probabilities.values(), relevances, strict=True))
+    found: dict[str, list[float]] = {"ndcg@10": [], "mrr@10": [], "map": []}
+    for ranking in rankings.values():
+        order = [relevance for _, relevance in sorted(ranking, key=lambda pair: (-pair[0], pair[1]))]
+        if places := [place for place, relevance in enumerate(order, 1) if relevance > 0]:
+            found["ndcg@10"].append(_gain(order) / _gain(sorted(order, reverse=True)))
+            found["mrr@10"].append(1 / places[0] if places[0] <= CUTOFF else 0.0)
+            found["map"].append(sum(count / place for count, place in enumerate(places, 1)) / len(places))
+    if not found["map"]:
+        raise UserError("no query of the dev set has a relevant passage; give a dev file with some")
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _gain(order: Sequence[float]) -> float:
+    return sum(relevance / math.log2(1 + place) for place, relevance in enumerate(order[:CUTOFF], 1))
+
+
 EMBED = embedding_task(SimilarityColumns())
+RERANK = reranking_task(SimilarityColumns())

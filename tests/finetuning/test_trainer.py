@@ -620,7 +620,7 @@ def test_accumulation_takes_as_many_updates_fewer(start: Path, glue: Path, tmp_p
         (["sst", "--data", "x"], "unknown task 'sst'; did you mean 'sst2'?"),
         (["sst2"], "sst2 needs --data DIR"),
         (["sst2", "--data", "nowhere"], "the folder of SST-2 not found: nowhere"),
-        (["sst2", "--data", "x", "--train", "a.csv"], "--train and --dev are for the tasks own, tagging and embed"),
+        (["sst2", "--data", "x", "--train", "a.csv"], "--train and --dev are for the tasks own, tagging, embed and rerank"),
         (["own", "--train", "a.csv"], "needs --train FILE and --dev FILE"),
         (["own", "--train", "a.csv", "--dev", "b.csv"], "the train file not found: a.csv"),
         (["own", "--data", "{reviews}/train.csv"], "is one file; give two"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from electra.contracts import Features, Head
 from electra.data.task_batches import collate_features
 from electra.model.encoder import Encoder, EncoderConfig
-from electra.model.similarity import LOSSES, Compared, SimilarityObjective
+from electra.model.similarity import LOSSES, Compared, RankingObjective, SimilarityObjective
 from electra.model.task_models import POOLINGS, SentenceEncoder, pooled
 
 HEAD = Head(kind="embedding")
@@ -197,6 +197,48 @@ def test_the_second_pass_drops_what_the_first_dropped() -> None:
             words += way * gradient / gradient.norm()
         values.append(value())
     assert (values[1] - values[0]) / 2e-3 == pytest.approx(float(gradient.norm()), rel=2e-2)
+
+
+# ---- scores of a query's passages ----
+
+
+@pytest.mark.parametrize(("loss", "group"), [("binary", 1), ("listwise", 4)])
+def test_rankings(loss: str, group: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sentence_transformers.cross_encoder import CrossEncoder, losses
+    logits = torch.randn(group, SIZE, generator=torch.Generator().manual_seed(2))
+    batch = collate_features(features(group, label=lambda i: float(SCORES[i]) if group == 1 else None), range(SIZE))
+
+    class Given(nn.Module):
+        """A network of known scores."""
+
+        def forward(self, batch: Any) -> Tensor:
+            return logits.view(-1, 1)
+
+    class Places(CrossEncoder):
+        """A model of known scores; an input is the place of its score."""
+
+        num_labels, device = 1, torch.device("cpu")
+
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+
+        def preprocess(self, pairs: list[Any], **_: Any) -> dict[str, Tensor]:
+            return {"places": torch.tensor([place for _, place in pairs])}
+
+        def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"scores": logits.view(-1)[inputs["places"]].view(-1, 1)}
+
+    found = RankingObjective(Given(), Head(kind="ranking"), loss=loss)(batch).losses["loss"]
+    columns = [[*range(SIZE)], *([*range(place * SIZE, (place + 1) * SIZE)] for place in range(group))]
+    if loss == "binary":
+        expected = losses.BinaryCrossEntropyLoss(Places())(columns, SCORES)
+    else:
+        theirs = losses.MultipleNegativesRankingLoss(Places(), scale=1, activation_fn=nn.Identity())
+        theirs.get_in_batch_negatives = lambda *_: []
+        expected = theirs(columns, None)
+    torch.testing.assert_close(found.total / found.count, expected, check_dtype=False)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

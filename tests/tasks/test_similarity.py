@@ -10,9 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from electra.contracts import Example
+from electra.contracts import Example, Head
 from electra.errors import UserError
-from electra.tasks.similarity import EMBED, SimilarityColumns, decode, embedding_task, find_head, kind_of, read_examples, score, with_metric
+from electra.tasks.similarity import (
+    EMBED,
+    SimilarityColumns,
+    decode,
+    decode_scores,
+    embedding_task,
+    find_head,
+    kind_of,
+    ranking_head,
+    read_examples,
+    score,
+    score_rankings,
+    with_metric,
+)
+
+RANKING = Head(kind="ranking")
 
 
 def table(folder: Path, rows: list[dict[str, Any]], name: str = "train.jsonl") -> Path:
@@ -149,6 +164,38 @@ def test_scored_pairs_and_classes() -> None:
     scores = score(classes, decode(list(points), [], classes, find_head(classes)), find_head(classes))
     expected = cross_val_score(KNeighborsClassifier(1, metric="cosine"), points[:, 0], labels, cv=LeaveOneOut()).mean()
     assert scores["nearest_neighbor_accuracy"] == pytest.approx(expected) and 0.3 < expected < 1
+
+
+def test_rankings_of_a_query_are_scored_as_by_others() -> None:
+    """Against scikit-learn's nDCG and average precision, graded relevances included; a query without relevant passages does not count."""
+    from sklearn.metrics import average_precision_score, ndcg_score
+
+    rng = np.random.default_rng(3)
+    relevances = rng.choice([0.0, 0.0, 0.5, 1.0], (6, 15))
+    relevances[5] = 0
+    values = rng.normal(size=(6, 15))
+    examples = [Example(id=f"{q}-{d}", text=f"q{q}", text_pair=f"d{d}", label=relevances[q, d]) for q in range(6) for d in range(15)]
+    scores = score_rankings(examples, decode_scores(list(values.reshape(-1, 1)), [], examples, RANKING), RANKING)
+    assert scores["ndcg@10"] == pytest.approx(ndcg_score(relevances[:5], values[:5], k=10))
+    assert scores["map"] == pytest.approx(np.mean([average_precision_score(relevances[q] > 0, values[q]) for q in range(5)]))
+    places = [1 + min(i for i, d in enumerate(np.argsort(-values[q])) if relevances[q, d] > 0) for q in range(5)]
+    assert scores["mrr@10"] == pytest.approx(np.mean([1 / place if place <= 10 else 0 for place in places]))
+    group = [Example(id="0", text="q", text_pair="a", negatives=("b", "c"))]
+    found = score_rankings(group, decode_scores([np.array([[0.1], [0.2], [0.1]])], [], group, RANKING), RANKING)
+    assert found["mrr@10"] == pytest.approx(1 / 3)  # of equal scores the negative comes first
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([Example(id="0", text="q", text_pair="a")], "a re-ranker cannot learn from pairs of texts"),
+        ([Example(id="0", text="q", text_pair="a", label=1.0)], "the relevances are from 1 to 1"),
+        ([Example(id=str(i), text="q", text_pair="a", label=float(i)) for i in range(4)], "the relevances are from 0 to 3"),
+    ],
+)
+def test_data_that_no_reranker_learns_from(examples: list[Example], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ranking_head(examples)
 
 
 def test_the_main_metric_is_that_of_the_dev_data() -> None:

@@ -1,4 +1,4 @@
-"""The task 'embed': settings and data -> which loss, pooling and layers train the vectors, and the files that make the model a sentence encoder."""
+"""The tasks 'embed' and 'rerank': settings and data -> the loss, pooling and layers that are used, and the files that sentence-transformers reads."""
 
 from __future__ import annotations
 
@@ -18,39 +18,52 @@ from electra.errors import UserError
 from electra.inference.embeddings import NORMALIZE, Pooling, SentenceModules, read_modules, save_modules
 from electra.model.encoder import Encoder
 from electra.model.huggingface import Checkpoint
-from electra.model.similarity import SimilarityObjective
-from electra.model.task_models import POOLINGS, SentenceEncoder, pooled
+from electra.model.similarity import RankingObjective, SimilarityObjective
+from electra.model.task_models import POOLINGS, SentenceEncoder, TaskNetwork, TaskObjective, pooled
 from electra.settings import EmbeddingSettings, FinetuneSettings
 from electra.storage.resolve import modules_folder
 from electra.tasks.similarity import KINDS, decode, featurize, kind_of, score
 from electra.terminal import say
 
 FITTING = {
-    "pairs": ("ranking", "symmetric-ranking"),
-    "triplets": ("ranking",),
-    "scored pairs": ("cosent",),
-    "classes": ("batch-all-triplet",),
-    "plain texts": ("ranking", "symmetric-ranking"),
+    "embed": {
+        "pairs": ("ranking", "symmetric-ranking"),
+        "triplets": ("ranking",),
+        "scored pairs": ("cosent",),
+        "classes": ("batch-all-triplet",),
+        "plain texts": ("ranking", "symmetric-ranking"),
+    },
+    "rerank": {"scored pairs": ("binary",), "triplets": ("listwise", "binary")},
 }
-"""Kind of training data -> the losses for it, the default first."""
-
-
-UNUSED = ("head", "calibrate", "class_weights", "truncate", "freeze_encoder_epochs")
+"""Task -> kind of training data -> the losses for it, the default first."""
+UNUSED = {
+    "embed": ("head", "calibrate", "class_weights", "truncate", "freeze_encoder_epochs"),
+    "rerank": ("calibrate", "class_weights", "truncate"),
+}
+"""Task -> settings without effect on it."""
+OF_BOTH = ("text_columns", "loss")
+"""Settings of 'embed' that 'rerank' has, too."""
+CROSS_ENCODER = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
+"""What config.json of a re-ranker says to sentence-transformers."""
 
 
 def check_unused(settings: FinetuneSettings) -> None:
-    """Check that no setting of 'embed' is given for another task, and none of other tasks for 'embed'.
+    """Check that no setting of these tasks is given for another, and none of other tasks for these.
 
     Raises:
         UserError: one is.
     """
-    if settings.task != "embed":
-        if names := [field.name for field in dataclasses.fields(EmbeddingSettings) if getattr(settings.embedding, field.name) != field.default]:
-            raise UserError(f"{config.flag_name(names[0])} is for the task embed; {settings.task} does not use it: leave it out")
+    own = [field.name for field in dataclasses.fields(EmbeddingSettings) if getattr(settings.embedding, field.name) != field.default]
+    if settings.task not in FITTING:
+        if own:
+            where = "tasks embed and rerank" if own[0] in OF_BOTH else "task embed"
+            raise UserError(f"{config.flag_name(own[0])} is for the {where}; {settings.task} does not use it: leave it out")
         return
+    if settings.task == "rerank" and (wrong := [name for name in own if name not in OF_BOTH]):
+        raise UserError(f"{config.flag_name(wrong[0])} is for the task embed; a re-ranker makes no vectors: leave it out")
     for field in dataclasses.fields(FinetuneSettings):
-        if field.name in UNUSED and getattr(settings, field.name) != field.default:
-            raise UserError(f"{config.flag_name(field.name)} has no effect on embed, which trains vectors without a head; leave it out")
+        if field.name in UNUSED[settings.task] and getattr(settings, field.name) != field.default:
+            raise UserError(f"{config.flag_name(field.name)} has no effect on {settings.task}; leave it out")
 
 
 def resolve(settings: FinetuneSettings, training: Sequence[Example], dev: Sequence[Example], start: Checkpoint) -> FinetuneSettings:
@@ -59,12 +72,14 @@ def resolve(settings: FinetuneSettings, training: Sequence[Example], dev: Sequen
     Raises:
         UserError: a loss for other data, dev data without anything to score, sizes above the vectors', or modules that are not trained.
     """
-    chosen, kind = settings.embedding, kind_of(training)
+    chosen, kind, task = settings.embedding, kind_of(training), settings.task
     if kind_of(dev) == "plain texts":
         raise UserError("the dev file has texts alone, on which nothing can be scored; give pairs, scored pairs or texts with a label by --dev")
-    loss: Any = chosen.loss if chosen.loss != "auto" else FITTING[kind][0]
-    if loss not in FITTING[kind]:
-        raise UserError(f"--loss {loss} does not fit the training data, {KINDS[kind][1]}; expected {' or '.join(FITTING[kind])}")
+    loss: Any = chosen.loss if chosen.loss != "auto" else FITTING[task][kind][0]
+    if loss not in FITTING[task][kind]:
+        raise UserError(f"--loss {loss} does not fit the training data, {KINDS[kind][1]}; expected {' or '.join(FITTING[task][kind])}")
+    if task == "rerank":
+        return dataclasses.replace(settings, embedding=dataclasses.replace(chosen, loss=loss))
     width = start.config.hidden_size
     if wrong := [size for size in chosen.matryoshka if not 1 <= size <= width]:
         raise UserError(f"--matryoshka {wrong[0]}: the vectors have {width} numbers; give sizes from 1 to {width}")
@@ -99,6 +114,8 @@ def start_modules(start: Checkpoint, model: str) -> SentenceModules:
 def describe(settings: FinetuneSettings, training: Sequence[Example]) -> str:
     """What the vectors are trained on, and how."""
     chosen, kind = settings.embedding, kind_of(training)
+    if settings.task == "rerank":
+        return f"rerank: {len(training):,} {kind} ({KINDS[kind][1]}); loss {chosen.loss}"
     sizes = f", and of vectors shortened to {', '.join(map(str, chosen.matryoshka))} numbers" if chosen.matryoshka else ""
     return f"embed: {len(training):,} {kind} ({KINDS[kind][1]}); loss {chosen.loss}{sizes}; vectors: {chosen.pooling} of all tokens".replace(
         "cls of all tokens", "state of [CLS]"
@@ -163,8 +180,10 @@ def network(encoder: Encoder, start: Encoder, settings: EmbeddingSettings) -> Se
     return SentenceEncoder(encoder, settings.pooling)
 
 
-def objective(module: SentenceEncoder, head: Head, settings: EmbeddingSettings) -> SimilarityObjective:
+def objective(module: TaskNetwork, head: Head, settings: EmbeddingSettings) -> TaskObjective:
     """Its loss."""
+    if not isinstance(module, SentenceEncoder):
+        return RankingObjective(module, head, loss=settings.loss)
     return SimilarityObjective(module, head, loss=settings.loss, scale=settings.similarity_scale, dimensions=settings.matryoshka)
 
 

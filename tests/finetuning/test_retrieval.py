@@ -1,4 +1,4 @@
-"""`electra finetune embed`: a sentence-transformers folder from the user's texts, its layers, prompts, shortened vectors; wrong settings by name."""
+"""`electra finetune embed` and `rerank`: folders that sentence-transformers opens, layers, prompts, shortened vectors; wrong settings by name."""
 
 from __future__ import annotations
 
@@ -127,6 +127,42 @@ def test_other_wrong_input(data: Path, tmp_path: Path, capsys: pytest.CaptureFix
     words = ["finetune", "embed", "--train", data / "train.jsonl", "--dev", data / "dev.jsonl", "--model", dense, "--output", tmp_path / "other"]
     assert main([*map(str, words)]) == 2
     assert "its module LayerNorm after the pooling cannot be trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("train", ["train.jsonl", "relevance.csv"])
+def test_a_reranker_is_a_cross_encoder(train: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
+    lines = [f"{row['question']},{row[name]},{relevance}" for row in rows for name, relevance in (("answer", 1), ("negative", 0))]
+    (data / "relevance.csv").write_text("query,passage,label\n" + "\n".join(lines))
+    output = tmp_path / "run"
+    words = ["finetune", "rerank", "--train", data / train, "--dev", data / "dev.jsonl", "--model", checkpoints()["lone"], "--output", output]
+    assert main([*map(str, words), "--device", "cpu", "--batch-size", "8", "--epochs", "1", "--max-length", "16"]) == 0
+    assert ("loss binary" if train == "relevance.csv" else "loss listwise") in capsys.readouterr().err
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sentence_transformers import CrossEncoder
+
+        theirs = CrossEncoder(str(output / "best"))
+    pairs = [("chef meal", "the chef cooked"), ("rain", "rain " * 30), ("walk " * 30, "home " * 20)]
+    found = [answer.label for answer in load(str(output / "best")).predict(pairs)]
+    np.testing.assert_allclose(found, theirs.predict(pairs), atol=1e-5)
+    scores = json.loads((output / "scores.json").read_text())
+    assert set(scores["scores"]) == {"ndcg@10", "mrr@10", "map"} and scores["main_metric"] == "ndcg@10"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--pooling", "cls"), "--pooling is for the task embed; a re-ranker makes no vectors"),
+        (("--loss", "ranking"), "--loss ranking does not fit the training data"),
+        (("--truncate", "tail"), "--truncate has no effect on rerank"),
+        (("--text-columns", "question", "answer"), "a re-ranker cannot learn from pairs of texts"),
+    ],
+)
+def test_wrong_settings_of_a_reranker(flags: tuple[str, ...], message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["finetune", "rerank", "--train", data / "train.jsonl", "--dev", data / "dev.jsonl", "--model", checkpoints()["lone"]]
+    assert main([*map(str, words), "--output", str(tmp_path / "run"), *flags]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_settings_are_recorded(data: Path, tmp_path: Path) -> None:
