@@ -103,7 +103,6 @@ def reranking_task(columns: SimilarityColumns, files: Mapping[str, Path] | None 
         decode=decode_scores,
         score=score_rankings,
         main_metric="ndcg@10",
-        usual_length=256,
     )
 
 
