@@ -123,10 +123,10 @@ def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, An
     Raises:
         UserError: the first setting that differs.
     """
-    # A list of nothing, or no calibration, is what a version without the setting did.
+    # A list of nothing, or a setting's default, is what a version without the setting did.
+    defaults = {path[-1]: item.default for path, _, item in config.leaves(FinetuneSettings)}
     before, now = ({name: value for name, value in flatten(values).items() if value not in ([], ())} for values in (before, now))
-    if "calibrate" in now:
-        before.setdefault("calibrate", False)
+    before = {name: value for name, value in now.items() if name in defaults and value == defaults[name]} | before
     for name in sorted((before.keys() | now.keys()) - set(may_change)):
         if before.get(name) != now.get(name):
             raise UserError(

@@ -95,6 +95,10 @@ def test_a_run_of_several_tasks_records_each_input_spec(tmp_path: Path) -> None:
     assert {name: resolve(again, name, 1024).max_length for name in own} == own
     assert resolve(again, "imdb+sst2", 1024).optimizer == whole.optimizer
     check_same_run(tmp_path, config.read_toml(tmp_path / "config.toml"), values)
+    older = {name: value for name, value in values.items() if name not in ("embedding", "calibrate")}
+    check_same_run(tmp_path, older, values)
+    with pytest.raises(UserError, match="began with pooling = None, now it is cls"):
+        check_same_run(tmp_path, older, values | {"embedding": {"pooling": "cls"}})
     with pytest.raises(UserError, match=r"began with imdb\.max_length = 512, now it is 256; repeat its flags"):
         check_same_run(tmp_path, values, values | {"for_task": {"imdb": {"max_length": 256}}})
 
