@@ -21,7 +21,7 @@ SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
 .DEFAULT_GOAL := install
-.PHONY: help install demo model test test-all check format docs wheel bench browser node
+.PHONY: help install demo model test test-all check format docs audit wheel bench browser node
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,7 @@ check: $(DEV_READY)  ## style, types, layers and documentation only
 	$(BIN)/python tools/typed_arguments.py --check
 	$(BIN)/python bench/docs_tables.py --check
 	$(BIN)/python tools/compatibility.py --check
+	$(BIN)/python tools/licences.py --check
 
 format: $(DEV_READY)  ## format every file
 	$(BIN)/ruff check --fix-only --exit-zero --quiet .
@@ -60,6 +61,10 @@ format: $(DEV_READY)  ## format every file
 docs: $(DEV_READY)  ## the generated tables of the documentation, from their records and tests
 	$(BIN)/python bench/docs_tables.py
 	$(BIN)/python tools/compatibility.py
+	$(BIN)/python tools/licences.py
+
+audit: $(DEV_READY)  ## the pinned versions against the known vulnerabilities in osv.dev
+	$(BIN)/python tools/audit.py $(ARGS)
 
 wheel: $(RUN_READY)  ## dist/electra-VERSION-py3-none-any.whl, to install elsewhere: pip install 'WHEEL[runtime]'
 	$(PIP) wheel -q --no-deps --wheel-dir dist .

@@ -32,7 +32,7 @@ from electra.config import (
     presets,
     resumed,
 )
-from electra.errors import UserError, did_you_mean
+from electra.errors import UserError, did_you_mean, shortened
 from electra.terminal import say
 
 _PRESET_FLAG = "--preset"
@@ -238,6 +238,10 @@ def from_command_line(cls: type, argv: Sequence[str], prog: str) -> Any:
         UserError: any mistake in the flags, the preset or its values.
         SystemExit: after `--help` or `--help-all`.
     """
+    for word in argv:
+        # Bytes of another encoding: what is written of them (settings, manifests) could not be UTF-8.
+        if word != word.encode(errors="replace").decode():
+            raise UserError(f"{prog}: '{shortened(word)}' is not UTF-8 text; write it in UTF-8, or rename the file")
     switches = {flag_name(field.name) for _, _, field in leaves(cls) if field.metadata.get("parse") is on_off}
     argv = [f"{word}=on" if word in switches and follow not in ON_OFF else word for word, follow in itertools.pairwise([*argv, ""])]
     typed = argv[: argv.index("--")] if "--" in argv else argv

@@ -160,7 +160,7 @@ def test_constraints_name_every_dependency() -> None:
 
 def test_make_help_names_the_targets() -> None:
     out = run("make", "--no-print-directory", "-C", ROOT, "help")
-    names = "help install demo model test test-all check format docs wheel bench"
+    names = "help install demo model test test-all check format docs audit wheel bench"
     assert re.findall(r"^  make ([a-z-]+)", out, re.M) == names.split()
 
 
@@ -177,7 +177,8 @@ def test_make_refuses_an_old_python(tmp_path: Path) -> None:
 
 def test_continuous_integration_runs_the_tests() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in script and "make audit" in script
 
 
 # ---- rules of the code ----

@@ -43,7 +43,7 @@ def push(settings: PushSettings) -> None:
     """Upload config, weights, tokenizer, generator and model card; print the URL."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.name):
         raise UserError(f"--name '{settings.name}': expected OWNER/NAME, such as me/electra-mini")
-    folder = settings.path
+    folder = atomic.existing_path(settings.path, "checkpoint folder")
     found = describe(str(folder)) if any((folder / name).is_file() for name in ("config.json", "config.toml")) else {}
     if found.get("kind") == "run":
         best = found.get("best") or found.get("final") or " or ".join(found.get("models", ["its checkpoint folder"]))

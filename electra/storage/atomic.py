@@ -186,7 +186,7 @@ def existing_path(path: Path | str, what: str) -> Path:
     """`path` if it exists.
 
     Raises:
-        UserError: it does not, and the message names what was expected and a similar name; or it is a device.
+        UserError: it does not, and the message names what was expected and a similar name; or it is a device, a pipe or a socket.
     """
     from electra.errors import did_you_mean
 
@@ -195,6 +195,9 @@ def existing_path(path: Path | str, what: str) -> Path:
         mode = os.stat(path).st_mode
         if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not path.samefile(os.devnull) and not _is_terminal(path)):
             raise UserError(f"{path} is a device, not a file; give a file")
+        if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
+            # A file is read more than once (its kind first), and opening a pipe that nobody writes would wait for ever.
+            raise UserError(f"{path} is a {'pipe' if stat.S_ISFIFO(mode) else 'socket'}, not a file; give a file, or - and the text on standard input")
         return path
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in (errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP):

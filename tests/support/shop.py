@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import lzma
 import os
 import shutil
+import socket
 from pathlib import Path
 
 from built_models import artifact
@@ -49,6 +51,8 @@ def make_shop(root: Path, corpus: Path) -> Path:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
     (root / "latin.txt").write_bytes("good\nétait\n".encode("latin-1"))
+    (root / "utf16.txt").write_text("good\nétait\n", encoding="utf-16")
+    (root / "nul.txt").write_bytes(b"good\0film\nbad\0film\n")
     (root / "binary.toml-run").mkdir()
     (root / "binary.toml-run" / "config.toml").write_bytes(noise)
     for name in ("vectors.npy", "there.zip", "bad.parquet"):
@@ -80,6 +84,11 @@ def make_shop(root: Path, corpus: Path) -> Path:
         ids = root / "shards-cut" / split / "ids.npy"
         ids.write_bytes(ids.read_bytes()[:-100])
     os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(root):  # a path of a socket is short
+        server.bind("socket")
+    (root / "unread.txt").write_text("good\n")
+    (root / "unread.txt").chmod(0)
+    (root / "locked").mkdir(mode=0o555)
     (root / "dangling").symlink_to(root / "nowhere")
     (root / "loop").symlink_to(root / "loop")
     return root
@@ -87,7 +96,7 @@ def make_shop(root: Path, corpus: Path) -> Path:
 
 def contents(root: Path) -> dict[str, str]:
     """Every file with the hash of its bytes."""
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file()}
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file() and os.access(p, os.R_OK)}
 
 
 def fill(template: str, shop: Path) -> list[str]:

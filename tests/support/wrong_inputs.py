@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,13 @@ TRAINS = {"pretrain", "finetune", "ablate"}
 """Where a number may be as large as one likes, seconds of training would follow."""
 
 
+ONE_IN = 8
+RARE = set("infinite below,beyond floating point,null byte,not UTF-8,hexadecimal,a list,a megabyte,socket,no permission,a file without permission".split(","))
+RARE |= set("full device,name that is not UTF-8,pipe that nobody writes,in no permission,UTF-16,null bytes,control characters,near name".split(","))
+"""Kinds of which `make test` takes one in eight cases; the others are slow tests."""
+SWITCHES = {"not a switch's value", "no switch's value"}
+
+
 class Case(NamedTuple):
     """One wrong value of one argument."""
 
@@ -67,6 +75,8 @@ class Case(NamedTuple):
     words: tuple[str, ...]
     value: str
     must: bool
+    says: str = ""
+    """What the message must have besides."""
 
     @property
     def names(self) -> set[str]:
@@ -74,6 +84,11 @@ class Case(NamedTuple):
         value, bare = " ".join(self.value.split()), self.argument.lstrip("-")
         end = value.rstrip("/").rpartition("/")[2]
         return {name for name in (self.argument, bare.replace("-", "_"), bare.upper(), value[:60], value[-60:], end[:60]) if name}
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it is among those that `make test` takes, the same ones each time."""
+        return self.kind not in RARE or zlib.crc32(f"{self.command} {self.argument} {self.kind}".encode()) % ONE_IN == 0
 
     def __str__(self) -> str:
         return f"{self.command} {self.argument} {self.kind}: electra {self.command} {' '.join(self.words)[:300]!r}"
@@ -85,6 +100,8 @@ def _numbers(field: dataclasses.Field[Any], kind: type) -> Iterator[tuple[str, s
     parsed = field.metadata.get("parse")
     yield from (("a word", "many", True), ("empty", "", True), ("not a number", "nan", True), ("infinite", "inf", True), ("text after", "3x", True))
     yield from (("huge", "1" + "0" * 30, kind is int and not parsed), ("very long", "9" * 5000, kind is int), ("negative", "-5", False))
+    yield from (("beyond floating point", "1e400", True), ("null byte", "1\0", True), ("not UTF-8", "1\udcff", True), ("hexadecimal", "0x10", True))
+    yield from (("infinite below", "-inf", True), ("a list", "1,2,3", not parsed), ("a megabyte", "9" * 1_000_000, kind is int))
     if kind is int and not parsed:
         yield "a fraction", "1.5", True
     if allowed is not None and not parsed:
@@ -106,6 +123,9 @@ def _inputs(shop: Path) -> Iterator[tuple[str, str, bool]]:
     yield "link to itself", str(shop / "loop"), True
     yield "line end", str(shop / "two\nlines"), True
     yield from (("no bytes", "/dev/null", True), ("endless bytes", "/dev/zero", True), ("long name", "x" * 5000, True))
+    yield from (("full device", "/dev/full", True), ("a megabyte", "x" * 1_000_000, True), ("name that is not UTF-8", str(shop / "a\udcff"), True))
+    for kind, name in (("pipe that nobody writes", "pipe"), ("socket", "socket"), ("no permission", "unread.txt"), ("in no permission", "locked/x")):
+        yield kind, str(shop / name), True
     yield from (("null byte", "a\0b", True), ("other store", "gopher://host/name", True), ("empty", "", True))
 
 
@@ -117,14 +137,18 @@ def _outputs(shop: Path) -> Iterator[tuple[str, str, bool]]:
         yield kind, str(shop / name), True
     yield from (("no place", "/proc/nowhere/out", True), ("long name", "x" * 5000, True), ("null byte", "a\0b", True))
     yield from (("other store", "gopher://host/name", True), ("empty", "", True), ("in a dangling link", str(shop / "dangling" / "out"), True))
+    for kind, name in (("socket", "socket"), ("no permission", "locked/out"), ("a file without permission", "unread.txt")):
+        yield kind, str(shop / name), True
 
 
 def _values(owner: type, field: dataclasses.Field[Any], shop: Path) -> Iterator[tuple[str, str, bool]]:
     plain, _ = plain_type(typing.get_type_hints(owner)[field.name])
     if typing.get_origin(plain) is typing.Literal:
         yield from (("unknown", "nonsense", True), ("empty", "", True), ("other case", str(typing.get_args(plain)[0]).upper() + "X", True))
-    elif plain is bool or field.metadata.get("parse") is on_off:
-        return
+    elif plain is bool:
+        yield from (("not a switch's value", "maybe", True), ("no switch's value", "", True))
+    elif field.metadata.get("parse") is on_off:
+        yield from (("not a switch's value", "maybe", True), ("number", "1e400", True))
     elif plain in NUMBERS:
         yield from _numbers(field, plain)
     elif field.name in OUTPUTS:
@@ -133,17 +157,32 @@ def _values(owner: type, field: dataclasses.Field[Any], shop: Path) -> Iterator[
         yield from _inputs(shop)
         if field.name not in ("corpus", "path"):  # of a corpus, bytes that are not UTF-8 are replaced, with a warning
             yield "not UTF-8", str(shop / "latin.txt"), True
+        yield "UTF-16", str(shop / "utf16.txt"), True
+        yield "null bytes", str(shop / "nul.txt"), False
     else:
         yield from (("empty", "", False), ("unknown", "nonsense-name", False), ("null byte", "a\0b", False), ("long", "x" * 5000, False))
+        yield from (("not UTF-8", "a\udcff", False), ("control characters", "\x1b[31mred\x07", False), ("a megabyte", "x" * 1_000_000, False))
 
 
-def _changed(words: list[str], name: str, field: str, positions: list[str], value: str) -> list[str] | None:
+def _near(owner: type, field: dataclasses.Field[Any], words: list[str], shop: Path) -> Iterator[tuple[str, str]]:
+    """(a value with a letter too much, the one that is meant): of a choice, and of a file or folder that the command names."""
+    plain, _ = plain_type(typing.get_type_hints(owner)[field.name])
+    if typing.get_origin(plain) is typing.Literal:
+        yield f"{typing.get_args(plain)[0]}q", str(typing.get_args(plain)[0])
+    name = flag_name(field.name)
+    for index, word in enumerate(words):
+        own = words[index - 1] == name if index and words[index - 1].startswith("--") else field.metadata.get("positional")
+        if own and field.name in INPUTS and Path(word).parent == shop and Path(word).exists():
+            yield f"{word}q", f"did you mean '{Path(word).name}'"
+
+
+def _changed(words: list[str], name: str, field: str, positions: list[str], value: str, switch: bool = False) -> list[str] | None:
     """A command line with another value of one argument; None where it lacks that positional argument."""
     if field in positions:
         loose = [index for index, word in enumerate(words) if not word.startswith("--") and (not index or not words[index - 1].startswith("--"))]
         place = positions.index(field)
         return None if place >= len(loose) else [value if index == loose[place] else word for index, word in enumerate(words)]
-    if name in words:
+    if name in words and not switch:
         return [value if index and words[index - 1] == name else word for index, word in enumerate(words)]
     return [*words, f"{name}={value}"]
 
@@ -160,11 +199,14 @@ def cases(command: str, shop: Path, fill: Any) -> Iterator[Case]:
         for kind, value, must in _values(owner, field, shop):
             if not must and kind in ("huge", "very long") and command in TRAINS:
                 continue
-            if (changed := _changed(templates[must], name, field.name, positions, value)) is not None:
+            if (changed := _changed(templates[must], name, field.name, positions, value, kind in SWITCHES)) is not None:
                 yield Case(command, name, kind, tuple(changed), value, must)
         words = templates[True]
+        for value, known in _near(owner, field, words, shop):
+            if (changed := _changed(words, name, field.name, positions, value)) is not None:
+                yield Case(command, name, "near name", tuple(changed), value, True, known)
         if field.name not in positions and not field.metadata.get("run"):
-            yield Case(command, name, "misspelled", (*words, f"{name[:-1]}{'y' if name[-1] != 'y' else 'z'}=1"), name[:-1], True)
+            yield Case(command, name, "misspelled", (*words, f"{name[:-1]}{'y' if name[-1] != 'y' else 'z'}=1"), name[:-1], True, "did you mean '--")
             if plain_type(typing.get_type_hints(owner)[field.name])[0] is not bool and not field.metadata.get("preset"):
                 rest = [w for i, w in enumerate(words) if w != name and (not i or words[i - 1] != name)]
                 yield Case(command, name, "no value", (*rest, name), name, True)
