@@ -134,7 +134,6 @@ EXTRAS |= {"pyarrow": "data", "datasets": "data", "zstandard": "data", "rjieba":
 EXTRAS |= {"fsspec": "remote", "s3fs": "remote", "ray": "ray"}
 EXTRAS |= {
     "onnxruntime": "runtime",
-    "psutil": "runtime",
     "matplotlib": "runtime",
     "openvino": "openvino",
     "onnx": "build",

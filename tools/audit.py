@@ -43,8 +43,8 @@ def asked(pinned: dict[str, str], service: str) -> Found:
         ValueError: it answers something else.
     """
     queries = [{"package": {"name": name, "ecosystem": "PyPI"}, "version": version} for name, version in pinned.items()]
-    request = urllib.request.Request(service, json.dumps({"queries": queries}).encode(), {"Content-Type": "application/json"})  # noqa: S310 (a constant)
-    with urllib.request.urlopen(request, timeout=SECONDS) as reply:  # noqa: S310
+    request = urllib.request.Request(service, json.dumps({"queries": queries}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=SECONDS) as reply:
         results = json.load(reply).get("results", [])
     if len(results) != len(queries):
         raise ValueError(f"{len(results)} answers to {len(queries)} questions")

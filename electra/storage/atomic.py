@@ -197,7 +197,9 @@ def existing_path(path: Path | str, what: str) -> Path:
             raise UserError(f"{path} is a device, not a file; give a file")
         if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
             # A file is read more than once (its kind first), and opening a pipe that nobody writes would wait for ever.
-            raise UserError(f"{path} is a {'pipe' if stat.S_ISFIFO(mode) else 'socket'}, not a file; give a file, or - and the text on standard input")
+            raise UserError(
+                f"{path} is a {'pipe' if stat.S_ISFIFO(mode) else 'socket'}, not a file; give a file, or - and the text on standard input"
+            )
         return path
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in (errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP):

@@ -331,7 +331,7 @@ def test_what_make_demo_installs_is_enough_to_build() -> None:
         for requirement in map(Requirement, extras[waiting.pop()]):
             named.add(requirement.name)
             waiting += sorted(requirement.extras) if requirement.name == "electra" else []
-    assert {*target(TARGET).packages, target(TARGET).runtime, "psutil", "torch"} <= named
+    assert {*target(TARGET).packages, target(TARGET).runtime, "torch"} <= named
 
 
 def test_an_artifact_that_cannot_be_built_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

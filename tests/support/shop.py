@@ -96,7 +96,9 @@ def make_shop(root: Path, corpus: Path) -> Path:
 
 def contents(root: Path) -> dict[str, str]:
     """Every file with the hash of its bytes."""
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file() and os.access(p, os.R_OK)}
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file() and os.access(p, os.R_OK)
+    }
 
 
 def fill(template: str, shop: Path) -> list[str]:

@@ -60,7 +60,9 @@ TRAINS = {"pretrain", "finetune", "ablate"}
 
 
 ONE_IN = 8
-RARE = set("infinite below,beyond floating point,null byte,not UTF-8,hexadecimal,a list,a megabyte,socket,no permission,a file without permission".split(","))
+RARE = set(
+    "infinite below,beyond floating point,null byte,not UTF-8,hexadecimal,a list,a megabyte,socket,no permission,a file without permission".split(",")
+)
 RARE |= set("full device,name that is not UTF-8,pipe that nobody writes,in no permission,UTF-16,null bytes,control characters,near name".split(","))
 """Kinds of which `make test` takes one in eight cases; the others are slow tests."""
 SWITCHES = {"not a switch's value", "no switch's value"}
