@@ -3,7 +3,8 @@
     python tools/licences.py           write the table (part of `make docs`)
     python tools/licences.py --check   exit code 1 where the page differs (part of `make check`)
 
-Both also end with 1 where a licence is not allowed, or a needed package is not pinned. Packages that are not installed (those of the extra `wandb`, of other systems) keep their row.
+Both also end with 1 where a licence is not allowed, or a needed package is not pinned. Packages that are not installed (those of the extra
+`wandb`, of other systems) keep their row.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ NAMES = {
     "PSF-2.0": ("python software foundation license",),
 }
 """Licence by SPDX -> what metadata of before SPDX calls it."""
+LAST = ("dev", "wandb")
+"""The last is rarely installed: no other row must depend on it."""
 BY_NAME = {name: licence for licence, names in NAMES.items() for name in names}
 
 
@@ -96,15 +99,16 @@ def required(requirement: str, seen: set[tuple[str, str]]) -> Iterator[str]:
 
 
 def needed() -> dict[str, list[str]]:
-    """Package -> the extras of electra that need it, directly or not; 'base' without an extra, 'dev' only where no other does."""
+    """Package -> the extras of electra that need it, directly or not; 'base' without an extra, those of `LAST` only where no other does."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = {"base": project["project"]["dependencies"], **project["project"]["optional-dependencies"]}
+    extras |= {name: extras.pop(name) for name in LAST}
     extras["dev"] = [*extras["dev"], *project["build-system"]["requires"]]
     out: dict[str, list[str]] = {}
     for extra, lines in extras.items():
         seen: set[tuple[str, str]] = set()
         for name in dict.fromkeys(name for line in lines if not line.startswith("electra[") for name in required(line, seen)):
-            if "base" not in out.get(name, []) and (extra != "dev" or name not in out):
+            if "base" not in out.get(name, []) and (extra not in LAST or name not in out):
                 out.setdefault(name, []).append(extra)
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -161,6 +162,8 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
         if not (models := local_models(path)):
             check_form(path)
         return _only(models, path, marker)
+    if os.path.exists(path):
+        atomic.existing_path(path, "model")  # a device, a pipe or a socket
     text = str(source)
     if text.count("/") > 1 or text.startswith((".", "/", "~")) or not HUB_NAME.fullmatch(text) or (path.parent != Path(".") and path.parent.is_dir()):
         hint = "check the path"

@@ -19,7 +19,7 @@ from types import FrameType
 
 import pytest
 from shop import fill, make_shop
-from wrong_inputs import WORKING, Case, cases
+from wrong_inputs import WORKING, Case, as_process, cases, spread
 
 import electra.command_line
 from electra.cli import COMMANDS, main
@@ -152,4 +152,16 @@ def test_every_wrong_value_is_one_line(command: str, part: str, shop: Path, tmp_
             remove(name)
         if wrong:
             found.append(f"{case}: {wrong}")
-    assert not found, "\n".join([f"{len(found)} faults", *found[:200]])
+    assert not found, "\n".join([f"{len(found)} faults", *found[:20]])
+
+
+@pytest.mark.parametrize("num", [4, pytest.param(100, marks=pytest.mark.slow)])
+def test_wrong_values_as_processes(num: int, shop: Path, tmp_path: Path) -> None:
+    """The same as people see it: the program from its start to its exit code. `bench/wrong_inputs.py` records the times of a hundred."""
+    before, found = files(shop), []
+    (tmp_path / "empty").mkdir()
+    for case in spread(shop, fill, 100)[:num]:
+        if fault := as_process(case, tmp_path / "empty").fault:
+            found.append(f"{case}: {fault}")
+    assert files(shop) == before
+    assert not found, "\n".join(found)

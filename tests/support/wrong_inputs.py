@@ -7,8 +7,15 @@ within its range) may also be valid, and then the command has to succeed.
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
 import typing
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -215,3 +222,74 @@ def cases(command: str, shop: Path, fill: Any) -> Iterator[Case]:
         if name in words and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             place = words.index(name)
             yield Case(command, name, "left out", tuple(words[:place] + words[place + 2 :]), "", True)
+
+
+# ---- as processes ----
+
+
+class Outcome(NamedTuple):
+    """What became of a case in a process of its own: what is wrong ('' if nothing), its line, CPU and wall seconds, peak memory in MB."""
+
+    fault: str
+    line: str
+    cpu_seconds: float
+    wall_seconds: float
+    peak_mb: float
+
+
+def spread(shop: Path, fill: Any, num: int) -> list[Case]:
+    """Cases that are surely wrong and that a command line can hold: as many of each command as of the others, of as many kinds as there are."""
+    chosen: list[Case] = []
+    kinds: Counter[str] = Counter()
+    of_command = {
+        command: sorted(
+            (case for case in cases(command, shop, fill) if case.must and _typed(case)), key=lambda case: zlib.crc32(str(case.words).encode())
+        )
+        for command in sorted(WORKING)
+    }
+    while len(chosen) < num:
+        for command, left in of_command.items():
+            if left and len(chosen) < num:
+                case = min(left, key=lambda one: kinds[one.kind])
+                left.remove(case)
+                kinds[case.kind] += 1
+                chosen.append(case)
+        if not any(of_command.values()):
+            break
+    return chosen
+
+
+def _typed(case: Case) -> bool:
+    """Whether the system passes such words on: no null byte, 128 kB a word at most."""
+    return all("\0" not in word and len(word) < 100_000 for word in case.words)
+
+
+def as_process(case: Case, folder: Path, seconds: float = 300) -> Outcome:
+    """`electra` with the case's words, in an empty folder, where permissions hold for root too, without the hub."""
+    before = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 and shutil.which("setpriv") else []
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("COV_", "COVERAGE_"))} | {"HF_HUB_OFFLINE": "1"}
+    words = [*before, sys.executable, "-m", "electra", case.command, *case.words]
+    started = time.perf_counter()
+    with (folder.parent / "stderr").open("w+b") as errors:
+        process = subprocess.Popen(words, cwd=folder, env=kept, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
+        stop = threading.Timer(seconds, process.kill)
+        stop.start()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        stop.cancel()
+        errors.seek(0)
+        text = errors.read().decode(errors="surrogateescape")
+    wall = time.perf_counter() - started
+    lines = [line for line in text.splitlines() if line.startswith("electra: ")]
+    line, fault = lines[-1] if lines else "", ""
+    if process.returncode != 2:
+        fault = f"exit code {process.returncode}: {text[-300:]}"
+    elif len(lines) != 1 or "Traceback" in text:
+        fault = f"not one line: {text[-300:]}"
+    elif not any(name in line or ascii(name)[1:-1] in line for name in case.names):
+        fault = f"names neither argument nor value: {line}"
+    elif case.says not in line:
+        fault = f"does not say {case.says!r}: {line}"
+    elif left := sorted(path.name for path in folder.iterdir()):
+        fault = f"left: {left}"
+    return Outcome(fault, line, used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)
