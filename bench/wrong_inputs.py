@@ -1,4 +1,4 @@
-"""A hundred wrong command lines as processes, from start to exit code: what is said, CPU and wall seconds, peak memory -> a record.
+"""A hundred wrong command lines as processes, from start to exit code: what is said, CPU and wall seconds -> a record.
 
     python bench/wrong_inputs.py                 bench/records/wrong-inputs.json
     python bench/wrong_inputs.py --num 20 --output /tmp/wrong.json
@@ -43,7 +43,7 @@ def main() -> int:
         for number, case in enumerate(spread(shop, fill, options.num)):
             found = as_process(case, empty)
             line = found.line.replace(str(shop), "SHOP").replace(folder, "FOLDER")[:300]
-            rows.append({"command": case.command, "argument": case.argument, "kind": case.kind} | found._asdict() | {"line": line})
+            rows.append({"command": case.command, "argument": case.argument, "kind": case.kind} | found._asdict() | {"line": line, "cpu_seconds": round(found.cpu_seconds, 3), "wall_seconds": round(found.wall_seconds, 3)})
             print(
                 f"{number + 1}/{options.num} {case.command} {case.argument} {case.kind}: {found.fault or 'refused'}, {found.cpu_seconds:.1f} s",
                 flush=True,
@@ -51,7 +51,7 @@ def main() -> int:
         in_process = sum(1 for command in COMMANDS for _ in cases(command, shop, fill))
     summary = {"cases_in_process": in_process, "processes": len(rows), "commands": len({row["command"] for row in rows})}
     summary |= {"kinds": len({row["kind"] for row in rows}), "faults": sum(bool(row["fault"]) for row in rows)}
-    for name in ("cpu_seconds", "wall_seconds", "peak_mb"):
+    for name in ("cpu_seconds", "wall_seconds"):
         values = [row[name] for row in rows]
         summary[name] = {"median": round(statistics.median(values), 2), "max": round(max(values), 2)}
     atomic.write_text(options.output, json.dumps({"environment": environment.describe(), "summary": summary, "rows": rows}, indent=1) + "\n")

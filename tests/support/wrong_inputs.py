@@ -228,13 +228,12 @@ def cases(command: str, shop: Path, fill: Any) -> Iterator[Case]:
 
 
 class Outcome(NamedTuple):
-    """What became of a case in a process of its own: what is wrong ('' if nothing), its line, CPU and wall seconds, peak memory in MB."""
+    """What became of a case in a process of its own: what is wrong ('' if nothing), its line, CPU and wall seconds."""
 
     fault: str
     line: str
     cpu_seconds: float
     wall_seconds: float
-    peak_mb: float
 
 
 def spread(shop: Path, fill: Any, num: int) -> list[Case]:
@@ -248,7 +247,7 @@ def spread(shop: Path, fill: Any, num: int) -> list[Case]:
         for command in sorted(WORKING)
     }
     while len(chosen) < num:
-        for command, left in of_command.items():
+        for left in of_command.values():
             if left and len(chosen) < num:
                 case = min(left, key=lambda one: kinds[one.kind])
                 left.remove(case)
@@ -292,4 +291,4 @@ def as_process(case: Case, folder: Path, seconds: float = 300) -> Outcome:
         fault = f"does not say {case.says!r}: {line}"
     elif left := sorted(path.name for path in folder.iterdir()):
         fault = f"left: {left}"
-    return Outcome(fault, line, used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)
+    return Outcome(fault, line, used.ru_utime + used.ru_stime, wall)
