@@ -43,7 +43,11 @@ def main() -> int:
         for number, case in enumerate(spread(shop, fill, options.num)):
             found = as_process(case, empty)
             line = found.line.replace(str(shop), "SHOP").replace(folder, "FOLDER")[:300]
-            rows.append({"command": case.command, "argument": case.argument, "kind": case.kind} | found._asdict() | {"line": line, "cpu_seconds": round(found.cpu_seconds, 3), "wall_seconds": round(found.wall_seconds, 3)})
+            rows.append(
+                {"command": case.command, "argument": case.argument, "kind": case.kind}
+                | found._asdict()
+                | {"line": line, "cpu_seconds": round(found.cpu_seconds, 3), "wall_seconds": round(found.wall_seconds, 3)}
+            )
             print(
                 f"{number + 1}/{options.num} {case.command} {case.argument} {case.kind}: {found.fault or 'refused'}, {found.cpu_seconds:.1f} s",
                 flush=True,
