@@ -32,6 +32,8 @@ LONGEST_PIPELINE = 64
 """Requests that wait on one connection for the answer to an earlier one."""
 PART = 4 << 10
 """Bytes that are parsed before both are looked at."""
+ACCEPTED_TOGETHER = 16
+"""Connections that are accepted in one turn of the event loop."""
 OTHER_FILES = 128
 """Files that a server has open besides its connections."""
 
@@ -76,6 +78,13 @@ def bind(host: str, port: int) -> socket.socket:
             raise UserError(f"--host {host}: this machine has no such address; use 127.0.0.1, or 0.0.0.0 for all it has") from None
         raise UserError(f"--port {port}: {error.strerror}; choose a port above 1023") from None
     return found
+
+
+def listeners(bound: socket.socket) -> list[socket.socket]:
+    """A bound socket -> several for the same queue of connections. uvloop takes one connection of each in a turn of its loop: under load a turn is
+    long, and clients would wait in the system's queue, past all limits, for a minute.
+    """
+    return [bound, *(bound.dup() for _ in range(ACCEPTED_TOGETHER - 1))]
 
 
 def _taken(port: int) -> UserError:
@@ -285,5 +294,5 @@ def run(app: Any, serving: Serving, bound: socket.socket) -> None:
     host, port = bound.getsockname()[:2]
     serving.log.write("ready", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", models=list(serving.models))
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve(sockets=[bound]))
+        runner.run(server.serve(sockets=listeners(bound)))
     serving.log.write("stopped")

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import uvicorn
 from served_models import Served, call, in_thread, metric, wait_until
 
 from electra.errors import UserError
@@ -247,6 +248,32 @@ def test_more_connections_than_the_system_allows_are_refused(monkeypatch: pytest
     assert found == [(resource.RLIMIT_NOFILE, (2_128, 4096))]
     with pytest.raises(UserError, match=r"--max-connections 5000: a process may have 4096 files open here; give 3968 or less"):
         server.allow_connections(5_000)
+
+
+def test_waiting_connections_are_accepted_together() -> None:
+    """Not one in each turn of the event loop, which is long under load: 64 of them waited for a minute at the port."""
+    taken, clients = 0, []
+
+    class Counting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            nonlocal taken
+            taken += 1
+
+    async def turns(bound: socket.socket) -> int:
+        loop, count = asyncio.get_running_loop(), 0
+        opened = [await loop.create_server(Counting, sock=one) for one in server.listeners(bound)]
+        clients.extend(socket.create_connection(bound.getsockname()) for _ in range(64))
+        while taken < 64:
+            await asyncio.sleep(0)
+            count += 1
+        for one in opened:
+            one.close()
+        return count
+
+    with server.bind("127.0.0.1", 0) as bound, asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+        assert runner.run(turns(bound)) < 20
+    for client in clients:
+        client.close()
 
 
 # ---- who may ask, and what an answer says ----

@@ -95,7 +95,7 @@ def in_thread(
     from electra.serve.limits import Limits
     from electra.serve.models import Model, as_model
     from electra.serve.observability import RequestLog
-    from electra.serve.server import GracefulServer, bind, configuration
+    from electra.serve.server import GracefulServer, bind, configuration, listeners
     from electra.serve.service import Serving
 
     models: dict[str, Model] = {name: as_model(name, load((places or sources())[name], threads=1)) for name in names}
@@ -106,7 +106,7 @@ def in_thread(
     bound = bind("127.0.0.1", 0)
     bound.listen()
     server = GracefulServer(configuration(create_app(serving), serving), serving)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": listeners(bound)}, daemon=True)
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
     thread.start()
     try:
