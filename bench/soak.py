@@ -39,7 +39,7 @@ import electra
 from electra.storage import atomic
 
 HERE = Path(__file__).resolve().parent
-STEADY, CROWD = 8, 4
+STEADY, CROWD = 8, 8
 """Addresses of the steady clients, and of the crowd."""
 STEADY_PART = 0.1
 """Of the capacity, what the steady clients send at most."""
@@ -123,7 +123,7 @@ async def world(
 
     rate = (factor - STEADY_PART) * capacity
     pause = STEADY / (STEADY_PART * capacity)
-    idle = [Connection("127.0.0.1", port, f"127.0.1.{1 + index % CROWD}") for index in range(100 * CROWD)]
+    idle = [Connection("127.0.0.1", port, f"127.0.1.{1 + index % CROWD}") for index in range(75 * CROWD)]
     draw.shuffle(idle)
     tasks = {asyncio.create_task(one_steady(f"127.0.2.{1 + index}", pause)) for index in range(STEADY)}
     due = time.perf_counter()
@@ -418,7 +418,8 @@ def stopped_under_load(port: int, process: Any, world_of: tuple[Any, ...], log: 
 def soak(options: argparse.Namespace, bodies: list[bytes], expected: list[dict[str, float]], log: Path) -> dict[str, Any]:
     """All phases -> the record."""
     port, record = free_port(), dict[str, Any]()
-    command = [sys.executable, "-m", "electra.cli", "serve", options.model, "--port", str(port), "--threads", str(options.threads)]
+    flags = {"--port": port, "--threads": options.threads, "--max-batch-tokens": options.max_batch_tokens}
+    command = [sys.executable, "-m", "electra.cli", "serve", options.model, *(str(word) for pair in flags.items() for word in pair)]
     with served(command, port, log) as process:
         in_own_process(closed, "127.0.0.1", port, "/predict", bodies, options.clients, min(5.0, options.capacity_seconds))
         capacity = in_own_process(closed, "127.0.0.1", port, "/predict", bodies, options.clients, options.capacity_seconds).summary()
@@ -474,6 +475,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=64, help="requests in flight while measuring the capacity")
     parser.add_argument("--settle", type=float, default=40.0, help="seconds from the load's end until files and threads are counted")
     parser.add_argument("--threads", type=int, default=1, help="threads of the model; 0: one per core")
+    parser.add_argument("--max-batch-tokens", type=int, default=4096, help="of the server; an answer waits for up to two batches")
     parser.add_argument("--output", type=Path, default=HERE / "records" / "soak.json")
     return parser.parse_args()
 
@@ -485,9 +487,13 @@ def main() -> int:
     predictor = electra.load(options.model, threads=1)
     expected = [{name: float(value) for name, value in predictor.predict([text])[0].probabilities.items()} for text in texts]
     bodies = [json.dumps({"inputs": text}).encode() for text in texts]
-    command = "python bench/soak.py " + " ".join(sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        record = {"machine": machine(), "command": command.strip(), "minutes": options.minutes, "factor": options.factor}
+        record = {
+            "machine": machine(),
+            "command": " ".join(["python bench/soak.py", *sys.argv[1:]]),
+            "minutes": options.minutes,
+            "factor": options.factor,
+        }
         record |= soak(options, bodies, expected, Path(folder) / "log")
     record["verdicts"] = verdicts(record)
     atomic.write_text(options.output, json.dumps(record, indent=1) + "\n")
