@@ -144,19 +144,17 @@ async def world(
 # ---- hostile clients: each returns what the server did with it ----
 
 
-async def opened(port: int, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+def opened(port: int, address: str) -> Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection from an address."""
-    return await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+    return asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
 
 
 async def outcome(reader: asyncio.StreamReader, seconds: float = 45.0) -> str:
     """The status that comes, or how the connection ended."""
     try:
         line = await asyncio.wait_for(reader.readline(), seconds)
-    except TimeoutError:
-        return "left open, ended by the client"
-    except OSError:
-        return "cut by the server"
+    except OSError as error:
+        return "left open, ended by the client" if isinstance(error, TimeoutError) else "cut by the server"
     return line.split()[1].decode() if line.startswith(b"HTTP/1.") else "cut by the server"
 
 
@@ -257,6 +255,7 @@ def posted(body: Callable[[random.Random], bytes] | bytes, more: bytes = b"", he
 BODY = b'{"inputs": "a gripping film"}'
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 BOMB = bytes.fromhex("1f8b08000000000002ff") + bytes(1_000_000)
+STRANGE = {"not UTF-8": b"\xff\xfe", "NUL": rb"a\u0000b", "half a surrogate": rb"\ud800"}
 KINDS: dict[str, tuple[int, float, Hostile]] = {
     # name: clients, seconds between two tries of one of them, what it does
     "slow headers": (40, 1, slow(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nX: ")),
@@ -274,9 +273,7 @@ KINDS: dict[str, tuple[int, float, Hostile]] = {
     "trailers without end": (1, 2, sender(lambda _: HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: a\r\n" * 100_000)),
     **{f"{name} bomb": (1, 2, posted(BOMB, b"Content-Encoding: %s\r\n" % name.encode())) for name in ("gzip", "deflate", "br")},
     "gzip without a header": (1, 2, posted(BOMB)),
-    "not UTF-8": (1, 0.5, posted(b'{"inputs": "\xff\xfe"}')),
-    "NUL": (1, 0.5, posted(rb'{"inputs": "a\u0000b"}')),
-    "half a surrogate": (1, 0.5, posted(rb'{"inputs": "\ud800"}')),
+    **{name: (1, 0.5, posted(b'{"inputs": "%s"}' % text)) for name, text in STRANGE.items()},
     "nested 100,000 deep": (1, 1, posted(b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")),
     "random bytes": (2, 0.5, sender(lambda draw: draw.randbytes(draw.choice((1, 50, 5_000))))),
     "random bodies": (2, 0.5, posted(lambda draw: draw.randbytes(draw.choice((0, 50, 50_000))))),
@@ -390,8 +387,7 @@ def under_load(port: int, process: Any, world_of: tuple[Any, ...], seconds: floa
                 raise SystemExit(f"the server ended with code {process.returncode}")
             samples.append(observed(process))
         found = tasks[0].result() | {"hostile": tasks[1].result()}
-    step = max(1, len(samples) // 180)
-    memory = [sample["rss_mb"] for sample in samples]
+    step, memory = max(1, len(samples) // 180), [sample["rss_mb"] for sample in samples]
     found["memory"] = {"slope_mb": slope(memory, seconds), "first_mb": memory[0], "largest_mb": max(memory), "last_mb": memory[-1]}
     found["most_files"] = max(sample["files"] for sample in samples)
     found["samples"] = {"every_seconds": step, **{key: [sample[key] for sample in samples[::step]] for key in samples[0]}}
@@ -405,10 +401,8 @@ def stopped_under_load(port: int, process: Any, world_of: tuple[Any, ...], log: 
         task = pool.submit(_run, world, (port, *world_of, 10.0))
         time.sleep(6)
         process.send_signal(signal.SIGTERM)
-        begun = time.monotonic()
-        code = process.wait(90)
-        seconds = time.monotonic() - begun
-        found = task.result()
+        begun, code = time.monotonic(), process.wait(90)
+        seconds, found = time.monotonic() - begun, task.result()
     statuses = Counter(found["crowd"]["statuses"]) + Counter(found["steady"]["statuses"])
     lines = [json.loads(line) for line in log.read_bytes().splitlines()[before:]]
     logged = Counter(str(line["status"]) for line in lines if line["event"] == "request")
