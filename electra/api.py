@@ -232,7 +232,7 @@ def prepare(corpus: Place | Sequence[Place] | PrepareSettings, **arguments: Unpa
     seconds = time.monotonic() - start
     speed = {
         "seconds": round(seconds, 2),
-        "text_mb_per_s": round(report.text_bytes / 1e6 / seconds, 2),
+        "text_mb_per_s": round(report.text_bytes / 1e6 / max(1e-9, seconds), 2),
         "peak_memory_mb": {
             "reader": environment.peak_memory_bytes() // 1_000_000,
             "largest_worker": environment.peak_memory_of_children_bytes() // 1_000_000,

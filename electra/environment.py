@@ -144,6 +144,55 @@ def busy_seconds() -> float:
     return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
 
 
+def free_memory_bytes(root: Path = Path("/")) -> int | None:
+    """Bytes that this process can still take: what the system has available, within its control groups' and its own limits (ulimit -v, -d).
+
+    None where the system does not say (Linux does). `root` is where its /proc and /sys are.
+    """
+    system, own = (_sizes(root / "proc" / name) for name in ("meminfo", "self/status"))
+    found = [system["MemAvailable"]] if "MemAvailable" in system else []
+    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        soft = resource.getrlimit(limit)[0]
+        found += [soft - own[used]] if soft != resource.RLIM_INFINITY and used in own else []
+    found += _free_in_groups(root)
+    return max(0, min(found)) if found else None
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    """A file of lines 'Name:  12 kB' -> bytes by name; empty where it cannot be read."""
+    try:
+        rows = [line.split() for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
+    except OSError:
+        return {}
+    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3 and row[2] == "kB"}
+
+
+def _free_in_groups(root: Path) -> list[int]:
+    """What is left below the limit of each memory control group (of version 1 or 2) that this process is in; page cache counts as free."""
+    try:
+        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return []
+    out = []
+    for _, kinds, path in groups:
+        if kinds not in ("", "memory"):
+            continue
+        top = root / "sys/fs/cgroup" / kinds
+        limit, used, cache = (
+            ("memory.max", "memory.current", "inactive_file")
+            if not kinds
+            else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        )
+        place = top / path.strip("/")
+        for folder in [place, *(above for above in place.parents if above == top or top in above.parents), top]:
+            try:
+                rows = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                out.append(int((folder / limit).read_text()) - int((folder / used).read_text()) + int(rows.get(cache, 0)))
+            except (OSError, ValueError):
+                continue  # 'max', or a container that sees its own group alone
+    return out
+
+
 def peak_memory_bytes() -> int:
     """Largest resident set of this process since it began."""
     # Not the usage first: on Linux `ru_maxrss` begins with what the program that started this one held.

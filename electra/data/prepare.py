@@ -121,6 +121,7 @@ def _make(
 
 def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
     """Write the plan into the output folder, or check that the work begun there has the same plan."""
+    atomic.remove_partial(output, output / "tokenizer", *(output / name for name in SPLITS))
     if (output / "manifest.json").is_file():
         shutil.rmtree(output / "parts", ignore_errors=True)
         raise UserError(f"{output} already holds finished shards; choose another --output, or delete it first")
@@ -130,10 +131,10 @@ def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
         for key, value in json.loads(json.dumps(asdict(plan))).items():
             if (was := begun.get(key)) != value:
                 raise UserError(f"{output} was begun with {key} = {was!r}, not {value!r}; give the same settings to continue, or another --output")
-        return
-    atomic.fresh_output(output, remedy="choose another --output")
-    tokenizer.with_segments().save(output / "tokenizer")
-    atomic.write_text(note, json.dumps(asdict(plan), indent=2) + "\n")
+    else:
+        atomic.fresh_output(output, remedy="choose another --output")
+        atomic.write_text(note, json.dumps(asdict(plan), indent=2) + "\n")
+    tokenizer.with_segments().save(output / "tokenizer")  # also where the start was killed before it was written
 
 
 def _tokenize_all(

@@ -76,12 +76,14 @@ from electra.tasks.input_spec import CALIBRATION
 from electra.tasks.metrics import confidences, reliability
 from electra.tasks.text_tasks import decode_texts, fit_temperature
 from electra.terminal import say
-from electra.train import distributed
+from electra.train import distributed, timing
 from electra.train.checkpoint import checkpoints, latest_checkpoint
 from electra.train.distributed import Ranks
 from electra.train.evaluation import autocast
 from electra.train.loop import Run, TrainResult
 from electra.train.run_log import RunLog, read_metrics, run_environment
+
+BEST_EVALUATION = "best-evaluation.safetensors"
 
 # ---- the run ----
 
@@ -99,6 +101,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
     with distributed.join(settings.loop.device, settings.loop.threads) as ranks, _removed_on_failure(output, ranks):
         inputs = for_ranks(inputs, ranks)
         if ranks.first:
+            atomic.remove_partial(output)
             atomic.write_text(output / "config.toml", tomli_w.dumps(inputs.recorded))
             for line in inputs.warnings:
                 say(line)
@@ -113,6 +116,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
                     break
             results.append(result)
             if ranks.first:
+                remove_state(folder)
                 keep_best(inputs, results)
     return FinetuneResult(
         output=output,
@@ -135,6 +139,12 @@ def _removed_on_failure(output: Path, ranks: Ranks) -> Iterator[None]:
         if ranks.first and fresh and not any((seed / "scores.json").exists() or checkpoints(seed) for seed in seeds):
             shutil.rmtree(output, ignore_errors=True)
         raise
+
+
+def remove_state(seed: Path) -> None:
+    """Remove a finished seed's checkpoints and its best weights so far, several times the model's size."""
+    shutil.rmtree(seed / "checkpoints", ignore_errors=True)
+    (seed / BEST_EVALUATION).unlink(missing_ok=True)
 
 
 def keep_best(inputs: FinetuneInputs, results: Sequence[SeedResult]) -> None:
@@ -186,8 +196,11 @@ class SeedRun:
             UserError: the loss became infinite, or the folder cannot be written.
         """
         depth = depth_of(self.inputs.start.config.num_hidden_layers) if self.settings.optimizer.layerwise_lr_decay != 1.0 else None
+        objective = self.objective()
+        if warning := self.memory_warning(objective):
+            say(warning)
         run = Run(
-            objective=self.objective(),
+            objective=objective,
             stream=self.stream,
             settings=self.loop,
             optimizer=self.settings.optimizer,
@@ -202,6 +215,18 @@ class SeedRun:
         if result.stopped:
             return result, None
         return result, self.ranks.agree(self.finish(result) if self.ranks.first else None)
+
+    def memory_warning(self, objective: nn.Module) -> str | None:
+        """The line for a training that does not fit into memory, by the longest examples; None if it fits, or is not known.
+
+        The losses of sentence vectors, and several ranks, keep more than a part of the batch shows.
+        """
+        if self.ranks.world_size > 1 or any(isinstance(network, SentenceEncoder) for network in self.networks.values()):
+            return None
+        few = min(4, self.loop.batch_size, *(len(data.train) for data in self.tasks.values()))
+        longest = {name: sorted(data.train, key=lambda features: -features.num_tokens)[:few] for name, data in self.tasks.items()}
+        batch = next(task_stream({name: FeatureStream(found, few, 0) for name, found in longest.items()}, 0, mixing_power(self.settings.mixing)))
+        return timing.memory_warning(timing.memory_needed(objective, batch, few, self.loop, self.ranks), self.ranks)
 
     def objective(self) -> nn.Module:
         """The loss of one task, with the teacher's where there is one, or of several together."""
@@ -270,7 +295,7 @@ class SeedRun:
                 self.save(temporary)
 
     def finish(self, result: TrainResult) -> SeedResult:
-        """Score the weights that are kept, and write predictions and scores.json; checkpoints, several times the model's size, are removed."""
+        """Score the weights that are kept, and write predictions and scores.json."""
         selected = self.best.restore(self.save)
         self.calibrate()
         # The loop ended with an evaluation, unless a resumed run was complete; restored or calibrated weights have to predict again.
@@ -294,8 +319,6 @@ class SeedRun:
             calibration=self.calibration,
         )
         write_seed(self.folder, finished)
-        self.best.forget()
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         return finished
 
 
@@ -406,7 +429,7 @@ class BestEvaluation:
 
     def __init__(self, folder: Path, network: nn.Module, patience: int) -> None:
         """`patience` is in evaluations; 0: no early stopping."""
-        self.path, self.metrics_file = folder / "best-evaluation.safetensors", folder / "metrics.jsonl"
+        self.path, self.metrics_file = folder / BEST_EVALUATION, folder / "metrics.jsonl"
         self.network, self.patience = network, patience
         self.evaluations = 0
 
@@ -449,7 +472,3 @@ class BestEvaluation:
         with atomic.atomic_folder(self.path.parent / "final") as temporary:
             save(temporary)
         return step
-
-    def forget(self) -> None:
-        """Remove the kept weights, once the run's scores are written."""
-        self.path.unlink(missing_ok=True)

@@ -243,7 +243,7 @@ def open_artifact(source: str | Path) -> Artifact:
         manifest, top = _zip_manifest(archive, path)
         present = {info.filename: info for info in archive.infolist() if not info.is_dir()}
         _reject_unknown_files({name.removeprefix(top) for name in present}, manifest, path)
-        folder = tempfile.TemporaryDirectory(prefix="electra-artefact-")
+        folder = tempfile.TemporaryDirectory(prefix="electra-artefact-", ignore_cleanup_errors=True)
         for name, entry in manifest["files"].items():
             if (info := present.get(top + name)) is None:
                 raise UserError(f"{path} is incomplete: {name} is missing; copy it again, or build it again")

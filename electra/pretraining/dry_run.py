@@ -34,7 +34,7 @@ from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks, recompute
 from electra.train.evaluation import autocast
 from electra.train.loop import EVALUATIONS, fit_length
-from electra.train.timing import Timing, activation_bytes, measured_tflops, time_updates
+from electra.train.timing import Timing, activation_bytes, measured_tflops, memory_warning, time_updates
 
 CLS_ID, SEP_ID = 2, 3
 """Ids of [CLS] and [SEP] in random batches; the first five ids are special."""
@@ -166,6 +166,8 @@ def _lines(
     memory = f"weights, gradients, moments {data_size(kept)} + activations {data_size(activations)} (computed)"
     if timing.examples_per_microbatch == loop.batch_size:
         memory += f"; measured peak {data_size(timing.peak_bytes)} ({'the GPU' if ranks.device.type == 'cuda' else 'this whole process'})"
+    if warning := memory_warning(kept + activations, ranks):
+        memory += f"\n  {warning}"
     lines = [
         ("parameters", f"{timing.num_parameters:,} trained, tied ones once; vocabulary of {vocab_size:,} tokens"),
         ("memory", memory),

@@ -141,7 +141,7 @@ def train_phase(
     from electra.model.model_card import pretraining_card
     from electra.pretraining.evaluate import held_out, open_probe, record, spec_of_run
     from electra.pretraining.setup import build, open_corpus, open_stream
-    from electra.train import checkpoint, evaluation, loop
+    from electra.train import checkpoint, evaluation, loop, timing
     from electra.train.run_log import Phase
 
     corpus = open_corpus(settings)
@@ -171,6 +171,12 @@ def train_phase(
         card = pretraining_card(settings, corpus.describe(), metrics, start)
         extra = input_spec.record(None, length) | record(settings, objective)
         pretraining_models.save(objective, folder, tokenizer=corpus.tokenizer_path, card=card, extra=extra, max_length=length)
+
+    if ranks.world_size == 1:  # an objective may exchange vectors with the other ranks
+        few = min(4, settings.loop.batch_size)
+        batch = next(open_stream(settings, corpus, few, ranks))
+        if warning := timing.memory_warning(timing.memory_needed(objective, batch, few, settings.loop, ranks), ranks):
+            log.message(warning)
 
     run = loop.Run(
         objective=objective,
@@ -215,7 +221,7 @@ def open_log(
 
     price = cost(settings, corpus.tokenizer.vocab_size, ranks)
     title, wandb = f"pretrain {settings.preset}", settings.watch.wandb
-    log = RunLog(settings.output, settings, title=title, active=ranks.first, cost=price, wandb=wandb, phase=phase)
+    log = RunLog(settings.output, replace(settings, resume=False), title=title, active=ranks.first, cost=price, wandb=wandb, phase=phase)
     for message in messages:
         log.message(message)
     if ranks.first and fresh and settings.watch.show_examples > 0:

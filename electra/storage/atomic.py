@@ -147,6 +147,19 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix in (".part", ".old")
+
+
+def remove_partial(*folders: Path) -> None:
+    """Remove the temporary files and folders that killed processes left in these folders."""
+    for path in [path for folder in folders if folder.is_dir() for path in folder.iterdir() if _is_partial(path)]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def replace_folder(source: Path, target: Path) -> None:
     """Rename the folder `source` to `target`; an existing target is moved away first, then removed, or put back where that fails."""
     if target.exists():
@@ -214,10 +227,14 @@ def existing_path(path: Path | str, what: str) -> Path:
 def fresh_output(path: Path | str, *, remedy: str) -> Path:
     """`path` if it does not exist or is an empty folder, so that nothing is overwritten, and can be made, so that no work is lost at the end.
 
+    What a process that was killed at once left there is removed.
+
     Raises:
         UserError: it exists, be it a device or a dangling link (the message ends with `remedy`), or a folder above it is a file or cannot be written.
     """
     path = Path(path)
+    if path.is_dir() and all(map(_is_partial, path.iterdir())):
+        remove_partial(path)
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(f"{path} already exists; {remedy}")
     return writable(path)

@@ -5,21 +5,33 @@ Access is configured as for each store's own tools: AWS_ACCESS_KEY_ID, AWS_PROFI
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
+import random
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from electra.errors import EXTRAS, UserError, did_you_mean, install_line, require
 from electra.storage import atomic
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 READ_AHEAD_BYTES = 8 << 20
+WAITS = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each repetition of a request that was throttled or lost its connection."""
+THROTTLED = (408, 425, 429, 500, 502, 503, 504)
+"""HTTP status of a request that may succeed later."""
+LOST = (errno.EBUSY, errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH)
+LOST_NAMES = {"ClientConnectionError", "ClientPayloadError", "HTTPClientError", "IncompleteRead", "ChunkedEncodingError", "Timeout"}
+"""Classes of aiohttp, botocore, http.client and requests for a lost connection, which have no base in common."""
+
+Result = TypeVar("Result")
 
 
 def is_url(name: object) -> bool:
@@ -59,6 +71,32 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def _is_passing(error: BaseException) -> bool:
+    """Whether an error may not come again: a lost connection, a time-out, throttling."""
+    if isinstance(error, (FileNotFoundError, PermissionError)):
+        return False
+    response = getattr(error, "response", None)
+    facts = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    found = (*(getattr(error, name, None) for name in ("status", "code")), getattr(response, "status_code", None), facts.get("HTTPStatusCode"))
+    if any(str(status) in map(str, THROTTLED) for status in found):
+        return True
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) in LOST or bool(names & LOST_NAMES)
+
+
+def retried(request: Callable[[], Result]) -> Result:
+    """A request that may be made twice -> its result; made again after longer and longer waits while it is throttled or the connection is lost."""
+    for wait in WAITS:
+        try:
+            return request()
+        except Exception as error:
+            if not _is_passing(error):
+                raise
+            # Processes that were throttled together come back apart; the generator of the run's seed is left alone.
+            time.sleep(wait * random.SystemRandom().uniform(0.5, 1.0))
+    return request()
+
+
 @contextmanager
 def store_errors(url: str, what: str = "file") -> Iterator[None]:
     """Any error of a store -> one line. Each store has its own classes for no access, no network, no bucket.
@@ -93,7 +131,14 @@ class _RemoteFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         with store_errors(self._url):
-            block = self._file.read(len(buffer))
+            position = self._file.tell()
+
+            def read() -> bytes:
+                if self._file.tell() != position:
+                    self._file.seek(position)
+                return bytes(self._file.read(len(buffer)))
+
+            block = retried(read)
         buffer[: len(block)] = block
         return len(block)
 
@@ -113,7 +158,7 @@ class _RemoteFile(io.RawIOBase):
 def open_stream(system: Any, path: str, url: str) -> BinaryIO:
     """A file in a store as a stream, read ahead in blocks of 8 MB."""
     with store_errors(url):
-        file = system.open(path, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
+        file = retried(lambda: system.open(path, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead"))
     return cast(BinaryIO, io.BufferedReader(_RemoteFile(file, url), 1 << 16))
 
 
@@ -128,7 +173,7 @@ def list_files(url: str, what: str = "folder") -> tuple[Any, str, dict[str, tupl
     system, path = store(url)
     with store_errors(url, what):
         system.invalidate_cache()  # another process may have written
-        found = system.find(path, detail=True)
+        found = retried(lambda: system.find(path, detail=True))
         if not found:
             raise FileNotFoundError
     base = path.rstrip("/")
@@ -153,21 +198,21 @@ def exists(url: str) -> bool:
     system, path = store(url)
     with store_errors(url):
         system.invalidate_cache()
-        return bool(system.exists(path))
+        return bool(retried(lambda: system.exists(path)))
 
 
 def version(url: str) -> str:
     """A string that changes when the file does, from what the store reports (etag, time, size)."""
     system, path = store(url)
     with store_errors(url):
-        return str(system.ukey(path))
+        return str(retried(lambda: system.ukey(path)))
 
 
 def read_bytes(url: str, what: str = "file") -> bytes:
     """The content of a small file."""
     system, path = store(url)
     with store_errors(url, what):
-        return bytes(system.cat_file(path))
+        return bytes(retried(lambda: system.cat_file(path)))
 
 
 def write_text(target: str | Path, text: str) -> None:
@@ -177,13 +222,13 @@ def write_text(target: str | Path, text: str) -> None:
         return
     system, path = store(str(target))
     with store_errors(str(target)):
-        system.pipe_file(path, text.encode("utf-8"))
+        retried(lambda: system.pipe_file(path, text.encode("utf-8")))
 
 
 def download(system: Any, path: str, target: Path, url: str) -> None:
     """A file in a store -> a local file, atomically."""
     with atomic.atomic_file(target) as temporary, store_errors(url):
-        system.get_file(path, str(temporary))
+        retried(lambda: system.get_file(path, str(temporary)))
 
 
 def upload(file: Path, url: str) -> None:
@@ -191,7 +236,7 @@ def upload(file: Path, url: str) -> None:
     system, path = store(url)
     with store_errors(url):
         system.makedirs(path.rpartition("/")[0], exist_ok=True)
-        system.put_file(str(file), path)
+        retried(lambda: system.put_file(str(file), path))
 
 
 def fresh_output(target: str | Path, *, remedy: str) -> None:
@@ -213,7 +258,7 @@ def made_locally(target: str | Path) -> Iterator[Path]:
         with atomic.atomic_folder(target) as folder:
             yield folder
         return
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         yield Path(name)
         for file in sorted(p for p in Path(name).rglob("*") if p.is_file()):
             upload(file, join(str(target), file.relative_to(name).as_posix()))
@@ -223,7 +268,7 @@ def made_locally(target: str | Path) -> Iterator[Path]:
 def local_copy(url: str, names: tuple[str, ...], what: str) -> Iterator[Path]:
     """A temporary folder with the files of a store's folder that are among `names` (or the one file that the URL names)."""
     system, _, files = list_files(url, what)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for below, (full, _) in files.items():
             name = below or full.rpartition("/")[2]
             if name in names or not below:

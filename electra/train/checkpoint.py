@@ -63,18 +63,6 @@ def latest_checkpoint(run: Path | str) -> Path | None:
     return next((path for path in reversed(checkpoints(Path(run))) if (path / "training" / "state.json").exists()), None)
 
 
-def remove_partial(run: Path) -> None:
-    """Remove the temporary files of runs that were killed while writing."""
-    for folder in (run, run / "checkpoints"):
-        for path in folder.glob(".*"):
-            if path.suffix not in (".part", ".old"):
-                continue
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
 def prune(run: Path, keep: int, keep_steps: Sequence[int]) -> None:
     """Remove all checkpoints but the newest `keep` and those of `keep_steps`."""
     found = checkpoints(run)

@@ -161,7 +161,7 @@ class Run:
         """The loop of the module's docstring."""
         settings, folder = self.settings, self.log.folder
         if self.ranks.first:
-            checkpoints.remove_partial(folder)
+            atomic.remove_partial(folder, folder / "checkpoints")
         if resume_from is not None:
             self._restore(resume_from)
         self.log.truncate(self.step)
@@ -373,7 +373,7 @@ class Run:
             )
         length = dataclasses.replace(length, num_steps=done + length.num_steps)
         if self.ranks.first:
-            checkpoints.remove_partial(folder)
+            atomic.remove_partial(folder, folder / "checkpoints")
             values = {"budget_seconds": seconds, "num_train_steps": length.num_steps, "trial_steps": len(times)}
             values |= {"num_evaluations": length.num_evaluations, "num_checkpoints": length.num_checkpoints}
             _write_length(folder, values | {"seconds_per_step": step, "seconds_per_evaluation": evaluation, "seconds_per_checkpoint": write})

@@ -6,6 +6,7 @@ turns one and two per step: the difference is a microbatch's time, the remainder
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import re
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 
 from electra import environment
 from electra.contracts import Batch, BatchStream
-from electra.errors import UserError
+from electra.errors import LESS_MEMORY, UserError
 from electra.settings import LoopSettings, OptimizerSettings
+from electra.terminal import data_size
 from electra.train.distributed import Ranks
 from electra.train.evaluation import autocast
 from electra.train.loop import TRIAL_NUM_STEPS, Run, trial_seconds
@@ -167,6 +169,28 @@ def activation_bytes(objective: nn.Module, batch: Batch) -> int:
         output = objective(batch)
     del output
     return sum(kept.values())
+
+
+def memory_needed(objective: nn.Module, batch: Batch, num_examples: int, settings: LoopSettings, ranks: Ranks) -> float:
+    """Bytes that training takes on this rank: weights, gradients, moments, and what a microbatch keeps, from `batch`, which has `num_examples`.
+
+    The objective is left as it is.
+    """
+    trial = copy.deepcopy(objective).to(ranks.device)
+    with torch.random.fork_rng(devices=[]), autocast(ranks.device, settings.precision):
+        activations = activation_bytes(trial, batch.to(ranks.device)) / num_examples * settings.batch_size
+    size = sum(parameter.nbytes * (4 if parameter.requires_grad else 1) for parameter in objective.parameters())
+    return size / (ranks.world_size if settings.parallel == "fsdp" else 1) + activations
+
+
+def memory_warning(needed: float, ranks: Ranks) -> str | None:
+    """The line for a training that needs more memory than is free now; None if it fits, or the system does not say."""
+    cuda = ranks.device.type == "cuda"
+    free = torch.cuda.mem_get_info(ranks.device)[0] if cuda else environment.free_memory_bytes()
+    if free is None or needed <= free:
+        return None
+    where = "of the GPU's memory" if cuda else "of memory"
+    return f"warning: training takes about {data_size(needed)} {where}, {data_size(free)} are free: it may be stopped; {LESS_MEMORY}"
 
 
 # ---- peak FLOP/s ----

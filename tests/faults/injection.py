@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("preload.c")
-RANDOM_NAMES = re.compile(r"\.[A-Za-z0-9_]{8}\.(part|old)|\.tmp[A-Za-z0-9]{6}|tmp[a-z0-9_]{8}|electra-artefact-[a-z0-9_]{8}|\d{10}[^/]*")
+RANDOM_NAMES = re.compile(r"\.[A-Za-z0-9_]{8}\.(part|old)|\.tmp[A-Za-z0-9]{6}|tmp[a-z0-9_]{8}|electra-artefact-[a-z0-9_]{8}|\d{6}[^/]*")
 
 
 def compiled(folder: Path) -> Path | None:
@@ -55,6 +55,19 @@ class Faults:
             yield
         finally:
             self._library.faults_disarm()
+
+    @contextmanager
+    def without_memory(self, which: int) -> Iterator[None]:
+        """PyTorch's allocation number `which` fails."""
+        self._library.faults_arm_memory(ctypes.c_long(which))
+        try:
+            yield
+        finally:
+            self._library.faults_arm_memory(ctypes.c_long(0))
+
+    def allocations(self) -> int:
+        """How many there were since the last `without_memory`."""
+        return int(self._library.faults_allocations())
 
     def operations(self, folder: Path) -> list[Operation]:
         """What was counted since the last `armed`."""

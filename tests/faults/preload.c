@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -49,10 +51,20 @@ static int fails(const char *kind, const char *path, int grows) {
     if (length > 0 && used + length < LOG_BYTES) used += length;
     if (target > 0 && (count == target || (keeps_failing && grows && count > target))) {
         out = short_write && strcmp(kind, "write") == 0 ? 2 : 1;
+        if (error_number < 0) kill(getpid(), -error_number); /* a signal instead of an error */
         errno = error_number;
     }
     pthread_mutex_unlock(&lock);
     return out;
+}
+
+/* PyTorch's memory: the k-th allocation fails. */
+static long allocations, failing_allocation;
+void faults_arm_memory(long which) { allocations = which ? 0 : allocations, failing_allocation = which; }
+long faults_allocations(void) { return allocations; }
+int posix_memalign(void **out, size_t alignment, size_t size) {
+    if (failing_allocation && ++allocations == failing_allocation) return ENOMEM;
+    return REAL(posix_memalign)(out, alignment, size);
 }
 
 static int opened(int fd, const char *path) {

@@ -20,6 +20,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -30,27 +31,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import conditions
 from injection import Faults, Operation, compiled
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent), str(HERE.parents[1])]
 
 FULL, DENIED, BROKEN, QUOTA, READ_ONLY, NO_MEMORY = errno.ENOSPC, errno.EACCES, errno.EIO, errno.EDQUOT, errno.EROFS, errno.ENOMEM
+KILLED = -signal.SIGKILL
 ERRORS: dict[str, tuple[int, ...]] = {
-    "create": (FULL, DENIED, BROKEN, QUOTA, READ_ONLY),
+    "create": (FULL, DENIED, BROKEN, QUOTA, READ_ONLY, KILLED),
     "open-to-write": (DENIED, BROKEN, READ_ONLY),
     "open": (DENIED, BROKEN),
-    "write": (FULL, BROKEN, QUOTA, 0),
+    "write": (FULL, BROKEN, QUOTA, 0, KILLED),
     "read": (BROKEN,),
     "mmap": (BROKEN, NO_MEMORY),
-    "fsync": (BROKEN, FULL),
-    "rename": (DENIED, BROKEN, READ_ONLY),
-    "mkdir": (FULL, DENIED, READ_ONLY),
+    "fsync": (BROKEN, FULL, KILLED),
+    "rename": (DENIED, BROKEN, READ_ONLY, KILLED),
+    "mkdir": (FULL, DENIED, READ_ONLY, KILLED),
     "unlink": (DENIED,),
     "rmdir": (DENIED,),
     "chmod": (DENIED,),
 }
-"""Kind of operation -> errors it is given; 0: a short write."""
+"""Kind of operation -> errors it is given; 0: a short write; KILLED: the process is killed there."""
+CONDITIONS_FROM = 10
+"""Operations from which on clock, memory and a real full disk are tried as well."""
 LASTING = (FULL, QUOTA, READ_ONLY)
 UNEQUAL = re.compile(r"(^|/)(run\.json|README\.md|environment\.json|tensorboard/.*|plan\.json)$")
 """Files that name times or the machine."""
@@ -89,18 +94,19 @@ def digests(output: Path) -> dict[str, str]:
             with zipfile.ZipFile(path) as archive:
                 found |= {f"{name}/{entry}": digest(entry, archive.read(entry)) for entry in archive.namelist() if not UNEQUAL.search(entry)}
         else:
-            found[name] = digest(name, path.read_bytes())
+            found[name] = digest(name, path.read_bytes(), output)
     return found
 
 
-def digest(name: str, content: bytes) -> str:
-    """Hash of a file's content, times left out."""
-    if name.endswith(".jsonl"):
-        content = json.dumps([without_times(json.loads(line)) for line in content.splitlines()]).encode()
-    elif name.endswith(".json"):
-        content = json.dumps(without_times(json.loads(content))).encode()
-    elif name == "config.toml":
-        content = re.sub(rb"(?m)^output = .*$", b"", content)
+def digest(name: str, content: bytes, output: Path = Path("/")) -> str:
+    """Hash of a file's content, times and the place of the output left out."""
+    if name.endswith((".json", ".jsonl", ".toml")) and output.parent != output:
+        content = content.replace(str(output).encode(), b"OUTPUT")
+    with contextlib.suppress(ValueError):  # half written
+        if name.endswith(".jsonl"):
+            content = json.dumps([without_times(json.loads(line)) for line in content.splitlines()]).encode()
+        elif name.endswith(".json"):
+            content = json.dumps(without_times(json.loads(content))).encode()
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -118,14 +124,26 @@ def call(command: Command, words: list[str]) -> tuple[int | str, str]:
             return f"{type(error).__name__}: {error}", told.getvalue() + traceback.format_exc()
 
 
+def killed(command: Command, words: list[str], arm: contextlib.AbstractContextManager[None]) -> tuple[int | str, str]:
+    """Run a command line in a process of its own that a signal ends -> as `call`, the signal as a negative number."""
+    child = os.fork()
+    if child == 0:
+        with arm:
+            call(command, words)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), ""
+
+
 def finished(name: str) -> bool:
     """Whether a file is one that must be whole wherever it is."""
     return bool(re.search(r"(^|/)(final|best|step-\d+|tokenizer)/", name)) or name.endswith(".npy")
 
 
-def verdict(command: Command, code: int | str, told: str, output: Path, root: Path) -> str:
+def verdict(command: Command, code: int | str, told: str, output: Path, root: Path | str) -> str:
     """What is wrong after a command with a fault; '' if nothing is."""
     errors = [line for line in told.splitlines() if line.startswith("electra: ")]
+    if code == KILLED:
+        return whole(command, output)
     if not isinstance(code, int) or "Traceback" in told or "Exception ignored" in told:
         return "a traceback"
     if code == 0:
@@ -134,6 +152,11 @@ def verdict(command: Command, code: int | str, told: str, output: Path, root: Pa
         return "not one line and exit code 2"
     if str(root) not in errors[0]:
         return "the line names no path"
+    return whole(command, output)
+
+
+def whole(command: Command, output: Path) -> str:
+    """What is wrong with the files that a stopped command leaves under their final names."""
     for name, digest in digests(output).items() if output.is_dir() else ():
         if finished(name) and "." not in {part[:1] for part in name.split("/")} and command.clean.get(name, digest) != digest:
             return f"a finished file is not whole: {name}"
@@ -186,17 +209,23 @@ def sweep(command: Command, faults: Faults, root: Path, sites: int | None, log: 
         for error in errors:
             remove(output)
             command.begin(output)
-            with faults.armed(root, operation.number, error, lasting=error in LASTING, short=error == 0):
-                code, told = call(command, command.words(output))
+            arm = faults.armed(root, operation.number, error, lasting=error in LASTING, short=error == 0)
+            if error == KILLED:
+                code, told = killed(command, command.words(output), arm)
+            else:
+                with arm:
+                    code, told = call(command, command.words(output))
             found = verdict(command, code, told, output, root)
-            outcomes["ended in one line" if code == 2 else "did all its work" if code == 0 else "other"] += 1
+            outcomes[{2: "ended in one line", 0: "did all its work", KILLED: "killed"}.get(code, "other")] += 1
             found = found or again(command, output)
-            left = [p.name for p in [*output.parent.iterdir(), *output.rglob("*")] if p.name.endswith((".part", ".old")) or ".tmp" in p.name]
+            # What a killed process was writing may stay next to its output, but not in it.
+            places = [*output.rglob("*"), *(output.parent.iterdir() if error != KILLED else ())]
+            left = [p.name for p in places if p.name.endswith((".part", ".old")) or ".tmp" in p.name]
             found = found or (f"left behind: {left[0]}" if left else "")
-            for name in left:
-                remove(root / name)
+            for path in [*root.glob(".*"), *(root / "tmp").iterdir()]:
+                remove(path)
             if found:
-                name = errno.errorcode.get(error, "short write")
+                name = "SIGKILL" if error == KILLED else errno.errorcode.get(error, "short write")
                 line = f"{command.name}: {operation.kind} {operation.place} (operation {operation.number}) {name}: {found}"
                 wrong.append(line)
                 log(f"{line}\n    {told.strip()[-600:]}")
@@ -347,21 +376,28 @@ def main() -> int:
     tempfile.tempdir = os.environ["TMPDIR"] = str(root / "tmp")
     Path(tempfile.tempdir).mkdir()
     os.environ["ELECTRA_CACHE"] = str(root / "cache")
-    record = {}
+    record = json.loads(options.output.read_text()) if options.output and options.output.exists() else {}
     try:
         wanted = {
             name: int(sites) if sites else options.sites for name, _, sites in (word.partition(":") for word in options.commands.split(",")) if name
         }
         for command in commands(root, [*wanted]):
-            record[command.name] = sweep(
-                command, faults, root, wanted.get(command.name, options.sites), lambda line: print(line, file=sys.stderr, flush=True)
-            )
-            print(command.name, json.dumps({key: value for key, value in record[command.name].items() if key != "wrong"}), flush=True)
+            sites = wanted.get(command.name, options.sites)
+            entry = record[command.name] = sweep(command, faults, root, sites, log)
+            if sites is None or sites >= CONDITIONS_FROM:
+                for condition in (conditions.clock, conditions.memory, conditions.full_disk):
+                    entry |= condition(command, faults, root, call, verdict, again, log)
+            print(command.name, json.dumps({key: value for key, value in entry.items() if key != "wrong"}), flush=True)
+            if options.output:
+                options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    if options.output:
-        options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return int(any(entry["wrong"] for entry in record.values()))
+    return int(any('"wrong": ["' in json.dumps(entry) for entry in record.values()))
+
+
+def log(line: str) -> None:
+    """A fault that was found."""
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -77,3 +77,45 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OSError, match="Input/output"):
         atomic.replace_folder(tmp_path / "new", tmp_path / "old")
     assert (tmp_path / "old" / "file").read_text() == "old" and sorted(p.name for p in tmp_path.iterdir()) == ["new", "old"]
+
+
+def test_what_a_killed_process_left_does_not_block(tmp_path: Path) -> None:
+    """Killed while it wrote the first file of a run, or a folder in the place of another."""
+    (tmp_path / "run").mkdir()
+    for name in (".config.toml.a1b2c3d4.part", ".plan.json.a1b2c3d4.part"):
+        (tmp_path / "run" / name).write_text("half")
+    (tmp_path / "run" / ".final.a1b2c3d4.old" / "final").mkdir(parents=True)
+    assert atomic.fresh_output(tmp_path / "run", remedy="?") and not list((tmp_path / "run").iterdir())
+    (tmp_path / "run" / ".hidden").write_text("a user's")
+    with pytest.raises(UserError, match="already exists"):
+        atomic.fresh_output(tmp_path / "run", remedy="?")
+    assert (tmp_path / "run" / ".hidden").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 22986912 bytes. Error code 12"
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+)
+def test_memory_that_is_used_up_is_one_line_with_the_remedy(error: Exception) -> None:
+    line = failure_line(error)
+    assert line is not None and line.startswith("out of memory") and "smaller --batch-size" in line and "--resume" in line
+    assert failure_line(RuntimeError("shapes differ")) is None
+
+
+def test_a_checkpoint_that_the_disk_keeps_from_us_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from electra.train import loop
+
+    def fails(self: Path, **options: str) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    assert loop.read_length(tmp_path, "budget", 1.0) is None
+    monkeypatch.setattr(Path, "read_text", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        loop.read_length(tmp_path, "budget", 1.0)  # else the length would be measured again, and the end another

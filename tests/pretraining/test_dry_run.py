@@ -303,6 +303,28 @@ def test_activations_grow_with_the_batch() -> None:
     assert 3.5 < four / one < 4.5 and one > 4 * 32 * 2 * (32 + 96 + 32 + 2 * 64)
 
 
+def test_a_training_that_does_not_fit_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ModelSettings(hidden_size=32, embedding_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, dropout=0.0)
+    objective = pretraining_models.build_objective(
+        model, ObjectiveSettings(), vocab_size=60, mask_id=4, special_ids=range(5), sequence_length=32, seed=1
+    )
+    state = torch.get_rng_state()
+
+    def needed(examples: int) -> float:
+        batch = next(dry_run.RandomStream(dry_run.VocabularySize(vocab_size=60), 32, examples, 1))
+        return trial.memory_needed(objective, batch, examples, LoopSettings(batch_size=16, num_train_steps=1), CPU)
+
+    whole = next(dry_run.RandomStream(dry_run.VocabularySize(vocab_size=60), 32, 16, 1))
+    exact = 16 * sum(p.numel() for p in objective.parameters()) + trial.activation_bytes(objective, whole)
+    assert needed(4) == pytest.approx(exact, rel=0.03) and torch.equal(torch.get_rng_state(), state)
+    monkeypatch.setattr(trial.environment, "free_memory_bytes", lambda: 1_500_000)
+    assert trial.memory_warning(1_500_000, CPU) is None
+    assert (line := trial.memory_warning(2_500_000, CPU)) is not None
+    assert line.startswith(
+        "warning: training takes about 2.5 MB of memory, 1.5 MB are free: it may be stopped; free memory, or give less work at once"
+    )
+
+
 # ---- presets ----
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
+import io
 import json
 import lzma
 import os
@@ -396,3 +397,79 @@ def test_checkpoints_of_a_store_are_fetched_once(store: str, reference_root: Pat
     for wrong, message in (*wanted, (f"{store}/runs", "is not a checkpoint"), (f"{store}/nothing", "model not found")):
         with pytest.raises(UserError, match=message):
             resolve.resolve(wrong)
+
+
+class Throttled(Exception):
+    """What a client raises for HTTP 429."""
+
+    status = 429
+
+
+PASSING = [ConnectionResetError(104, "reset"), TimeoutError(), Throttled("slow down"), OSError(16, "SlowDown: reduce your request rate")]
+
+
+def test_each_request_to_a_store_fails_in_turn(cache: Path, tiny_corpus: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`prepare` from a store to a store: what passes is tried again, with longer and longer waits; what does not is one line, and is gone on from."""
+    waits: list[float] = []
+    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    system, _ = remote.store("memory://faults/x")
+    system.pipe_file("/faults/corpus.txt", tiny_corpus.read_bytes())
+    kinds = ("open", "find", "exists", "cat_file", "pipe_file", "put_file", "get_file", "ukey")
+    real = {kind: getattr(type(system), kind) for kind in kinds}
+    counted: list[str] = []
+    fault: list[Any] = [0, None]
+
+    def failing(kind: str) -> Any:
+        def request(*arguments: Any, **options: Any) -> Any:
+            counted.append(kind)
+            if len(counted) == fault[0] or (fault[1] == "down" and len(counted) > fault[0] > 0):
+                raise ConnectionResetError(104, "reset") if fault[1] == "down" else fault[1]
+            return real[kind](*arguments, **options)
+
+        return request
+
+    for kind in kinds:
+        monkeypatch.setattr(type(system), kind, failing(kind))
+
+    def run(name: str, number: int = 0, error: Any = None) -> dict[str, str]:
+        counted.clear()
+        fault[:] = number, error
+        monkeypatch.setenv("ELECTRA_CACHE", str(cache / "made"))
+        made = content(make("memory://faults/corpus.txt", tokenizer, f"memory://faults/{name}").path)
+        monkeypatch.setenv("ELECTRA_CACHE", str(cache / "fetched" / name))
+        assert content(open_shards(f"memory://faults/{name}").path) == made
+        return made
+
+    clean = run("clean")
+    requests = list(counted)
+    assert {"open", "find", "exists", "put_file", "get_file"} <= set(requests) and not waits
+    for number in range(1, len(requests) + 1):
+        error = PASSING[number % len(PASSING)]
+        assert run(f"passing-{number}", number, error) == clean, (number, requests[number - 1], error)
+        assert len(waits) == number and 0.25 <= waits[-1] <= 0.5
+    for number in (1, len(requests) // 2, len(requests)):
+        waits.clear()
+        with pytest.raises(UserError, match=r"^memory://faults/.*ConnectionResetError: .*reset; check address and network, then run the same again"):
+            run(f"down-{number}", number, "down")
+        assert len(waits) == len(remote.WAITS) and waits == sorted(waits)
+        if number < len(requests) // 2:
+            assert run(f"down-{number}") == clean  # what was made is kept
+    with pytest.raises(UserError, match="no access"):
+        run("denied", len(requests) // 2, PermissionError(13, "denied"))
+
+
+def test_a_connection_lost_in_the_middle_of_a_file_goes_on_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Losing(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.reads += 1
+            if self.reads % 2 == 0:
+                super().read(100)  # a part of the block arrived
+                raise TimeoutError
+            return super().read(size)
+
+    monkeypatch.setattr(remote.time, "sleep", lambda seconds: None)
+    text = bytes(range(256)) * 2000
+    with io.BufferedReader(remote._RemoteFile(Losing(text), "s3://b/c"), 1 << 12) as stream:  # type: ignore[arg-type]
+        assert stream.read() == text
