@@ -91,9 +91,14 @@ def main(folder: Path, commands: list[list[str]], own_namespace: bool) -> None:
     from electra.cli import main as electra
 
     before = packets_without_route()
-    codes = [served(words) if words[0] == "serve" else electra(words) for words in commands]
+    codes, seconds = [], {}
+    for words in commands:
+        started = sum(os.times()[:4])
+        codes.append(served(words) if words[0] == "serve" else electra(words))
+        seconds[words[0]] = round(sum(os.times()[:4]) - started, 2)
     result = {
         "codes": codes,
+        "cpu_seconds": seconds,
         "attempts": attempts.read_text().splitlines(),
         "modules": sorted(name for name in ("transformers", "sentence_transformers", "requests", "openvino_telemetry") if sys.modules.get(name)),
         "without_route": packets_without_route() - before if own_namespace else None,
