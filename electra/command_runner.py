@@ -30,7 +30,7 @@ from typing import Any
 
 from electra.data.prepare import connect_ray
 from electra.environment import RSS_UNIT, allowed_cores, peak_memory_of_process_bytes, signals_to
-from electra.errors import UserError, require
+from electra.errors import UserError, parse_json, require
 from electra.storage import atomic
 from electra.terminal import ProgressDisplay, duration, say
 
@@ -340,7 +340,7 @@ def _error_line(log: Path, before: int, returncode: int) -> str:
 def read_ended(folder: Path) -> Ended:
     """How the process of a done step ended, also where the runner was killed before it could record that."""
     try:
-        found = Ended(**json.loads((folder / "trial.json").read_text(encoding="utf-8")))
+        found = Ended(**parse_json((folder / "trial.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         found = Ended(returncode=0, seconds=0.0)
     return replace(found, returncode=0, error=None)

@@ -9,12 +9,14 @@ import difflib
 import errno
 import importlib
 import io
+import json
 import os
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 class UserError(Exception):
@@ -117,6 +119,14 @@ def failure_line(error: BaseException) -> str | None:
     if system_error(error) is None or (place is None and not is_full(error)):
         return None
     return f"{shortened(place)}: {system_reason(error)}" if place else system_reason(error)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """`json.loads` of text from elsewhere: what is nested too deeply is a ValueError too, as all other text that is not JSON."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

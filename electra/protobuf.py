@@ -42,7 +42,7 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < 0x80 and value < 1 << 64:
             return value, at
         shift += 7
     raise Damaged("a number is longer than 64 bits")
@@ -58,6 +58,8 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     while at < len(data):
         tag, at = varint(data, at)
         kind = tag & 7
+        if not 0 < tag >> 3 < 1 << 29:
+            raise Damaged("a field's number is none")
         if kind == 0:
             number, at = varint(data, at)
             yield tag >> 3, number
@@ -74,6 +76,8 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
+MOST_KEY_BYTES = 32
+"""Bytes of keys for each byte of the file; the beginning that a key shares with the one before it is not stored."""
 
 
 def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -87,9 +91,20 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     footer = data[-FOOTER:]
     _, at = _handle(footer, 0)
     index, _ = _handle(footer, at)
+    end = total = 0
+    last: bytes | None = None
     for _, value in _block(data, *index):
-        block, _ = _handle(value, 0)
-        yield from _block(data, *block)
+        (offset, size), _ = _handle(value, 0)
+        # Blocks follow each other and keys rise, so that a small file cannot have more entries than it has bytes.
+        if offset < end:
+            raise Damaged("its blocks overlap")
+        end = offset + size
+        for key, entry in _block(data, offset, size):
+            total += len(key)
+            if (last is not None and key <= last) or total > MOST_KEY_BYTES * len(data):
+                raise Damaged("its keys do not rise")
+            last = key
+            yield key, entry
 
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
@@ -197,7 +212,7 @@ class TensorBundle:
         entry = self.entries[name]
         try:
             return self._read(entry) if not entry.slices else self._assemble(name, entry)
-        except Damaged as error:
+        except (Damaged, ValueError, OverflowError) as error:  # numpy's, of shapes that no array can have
             raise UserError(f"{self.prefix}: variable '{name}' is damaged ({error}); download the checkpoint again") from None
 
     def _read(self, entry: TensorEntry) -> np.ndarray:
@@ -285,14 +300,19 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     networks: dict[str, dict[str, int]] = {}
     for name, shape in own.items():
         if found := re.fullmatch(r"(.+)/encoder/layer_(\d+)/intermediate/dense/kernel", name):
+            if len(shape) != 2:
+                raise UserError(f"{prefix}: variable '{name}' has shape {shape}, expected two sizes; download the checkpoint again")
             sizes = networks.setdefault(found[1], {"num_hidden_layers": 0, "hidden_size": shape[0], "intermediate_size": shape[-1]})
             sizes["num_hidden_layers"] = max(sizes["num_hidden_layers"], int(found[2]) + 1)
     tables = [name for name in own if name.endswith("embeddings/word_embeddings") and len(own[name]) == 2]
     tasks = sorted({name.split("/")[1] for name in own if name.startswith("task_specific/")})
+    step = bundle.read("global_step") if "global_step" in bundle.entries else None
+    if step is not None and (step.size != 1 or step.dtype.kind not in "iu"):
+        raise UserError(f"{prefix}: global_step is not a whole number; download the checkpoint again")
     return {
         "kind": "TensorFlow checkpoint",
         "path": str(prefix),
-        **({"step": int(bundle.read("global_step"))} if "global_step" in bundle.entries else {}),
+        **({"step": int(step.item())} if step is not None else {}),
         "networks": networks,
         **dict(zip(("vocab_size", "embedding_size"), own[tables[0]] if tables else (), strict=False)),
         **({"fine_tuned_tasks": tasks} if tasks else {}),

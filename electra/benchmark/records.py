@@ -18,7 +18,7 @@ import numpy as np
 
 from electra.benchmark.worker import describe, describe_interpreter
 from electra.contracts import Example, Head, Prediction, SpanCandidate, SpanPrediction, Task
-from electra.errors import UserError
+from electra.errors import UserError, parse_json
 from electra.inference.artifact import is_artifact, read_manifest
 from electra.storage import atomic
 from electra.tasks import significance
@@ -278,8 +278,8 @@ def read_saved(place: Path) -> dict[str, Any]:
     else:
         file = place / "results.json" if place.is_dir() else place
         try:
-            values = json.loads(atomic.existing_path(file, where).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            values = parse_json(atomic.existing_path(file, where).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"damaged or not JSON ({str(error)[:80]})"
             raise UserError(f"{where}: {reason}; {REMEDY}") from None
     if not isinstance(values, dict) or values.get("format") != SAVED:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,12 +116,25 @@ def load_corruption(path: Path, fingerprint: str) -> CorruptionSet:
                 corrupted={name.removeprefix("corrupted_"): values[name] for name in values.files if name.startswith("corrupted_")},
                 fingerprint=str(values["fingerprint"]),
             )
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        _check(found)
+    except atomic.BROKEN_PACKED as error:
         raise_if_device(error)
         raise UserError(f"{path} is not a corruption set ({error}); delete it and give --data to make a new one") from None
     if found.fingerprint != fingerprint:
         raise UserError(f"{path} was made with another vocabulary than the model's; make one with this model: --corruption NEW.npz --data SHARDS")
     return found
+
+
+def _check(found: CorruptionSet) -> None:
+    """Raise a ValueError where the arrays do not fit each other."""
+    arrays = {"ids": found.ids, "segments": found.segments, "lengths": found.lengths} | {f"corrupted_{k}": v for k, v in found.corrupted.items()}
+    for name, values in arrays.items():
+        if values.ndim != 1 or values.dtype.kind not in "iu" or values.min(initial=0) < 0:
+            raise ValueError(f"{name} are no whole numbers from 0")
+        if name != "lengths" and len(values) != int(found.lengths.sum()):
+            raise ValueError(f"{len(values)} {name}, the lengths say {int(found.lengths.sum())}")
+    if not found.corrupted:
+        raise ValueError("nothing is replaced in it")
 
 
 def make_corruption(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from electra.data.sources import (
     read_members,
 )
 from electra.data.tables import cell, column_in
-from electra.errors import UserError, did_you_mean, raise_if_device, require
+from electra.errors import UserError, did_you_mean, parse_json, raise_if_device, require
 from electra.settings import VocabSettings
 from electra.terminal import ReadingProgress
 
@@ -193,8 +192,8 @@ def _from_records(source: Source, field: str, report: CorpusReport) -> Iterator[
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except ValueError:
             report.add("lines that are not JSON", place)
             continue
         if not isinstance(record, Mapping):
@@ -218,6 +217,7 @@ def _from_parquet(source: Source, field: str, report: CorpusReport) -> Iterator[
             if field not in names:
                 raise _missing_field(field, names, source.name)
             for batch in file.iter_batches(batch_size=256, columns=[field]):
+                batch.validate(full=True)  # damaged offsets would end the process
                 for row in batch.to_pylist():
                     text = cell(row, field, source.name, "--text") if column_in(row, field) else None
                     number += 1

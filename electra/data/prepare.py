@@ -37,7 +37,7 @@ from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import UnknownWords
 from electra.data.word_boundaries import packed_size, resolve_words, write_bits
 from electra.environment import main_not_imported, signals_to
-from electra.errors import UserError, require
+from electra.errors import UserError, parse_json, require
 from electra.settings import PrepareSettings
 from electra.storage import atomic
 from electra.terminal import ReadingProgress, say
@@ -127,7 +127,7 @@ def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
         raise UserError(f"{output} already holds finished shards; choose another --output, or delete it first")
     note = output / "plan.json"
     if note.is_file():
-        begun = json.loads(note.read_text(encoding="utf-8"))
+        begun = atomic.read_json(note, dict)
         for key, value in json.loads(json.dumps(asdict(plan))).items():
             if (was := begun.get(key)) != value:
                 raise UserError(f"{output} was begun with {key} = {was!r}, not {value!r}; give the same settings to continue, or another --output")
@@ -369,7 +369,7 @@ def _concatenate(output: Path, num_chunks: int, tokenizer: Tokenizer, words: str
         with np.load(file, allow_pickle=False) as arrays:
             totals["dropped_lines"] += int(arrays["dropped"][0])
             totals["text_bytes"] += int(arrays["dropped"][1])
-            unknown.add_record(json.loads(bytes(arrays["unknown"])))
+            unknown.add_record(parse_json(bytes(arrays["unknown"])))
             for name, kind in sizes:
                 sizes[name, kind] += len(arrays[f"{name}_{kind}"])
     splits: dict[str, dict[str, Any]] = {}

@@ -25,6 +25,7 @@ from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer
 from electra.data.vocabulary import UnknownWords
 from electra.data.word_boundaries import ChineseWords
+from electra.storage import atomic
 
 CHUNK_BYTES = 4 << 20
 LineEncoder = Tokenizer | ChineseWords
@@ -183,5 +184,5 @@ def is_tokenized(file: Path, key: bytes) -> bool:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return bytes(arrays["key"]) == key and arrays["unknown"].dtype == np.uint8  # it was a number once
-    except (OSError, ValueError, KeyError, EOFError):
+    except atomic.BROKEN_PACKED:
         return False

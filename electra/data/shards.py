@@ -31,7 +31,7 @@ import numpy as np
 from electra.data.sources import CorpusReport
 from electra.data.tokenizer import load_tokenizer
 from electra.data.word_boundaries import PackedBits, packed_size
-from electra.errors import UserError, did_you_mean, raise_if_device
+from electra.errors import UserError, did_you_mean, parse_json, raise_if_device
 from electra.storage import atomic, remote
 from electra.terminal import ReadingProgress, data_size, say
 
@@ -189,7 +189,7 @@ class Shards:
         try:
             # An empty file cannot be mapped.
             values: np.ndarray = np.load(file, mmap_mode="r" if length else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except atomic.BROKEN_PACKED as error:
             raise_if_device(error)
             raise UserError(f"{file} cannot be read ({error}); run 'electra prepare' again") from None
         if values.shape != (length,):
@@ -218,7 +218,7 @@ def open_shards(path: Path | str) -> Shards:
             raise UserError(f"{path} is unfinished; run the same 'electra prepare' again to continue where it stopped")
         raise UserError(f"{path} is not a tokenized dataset (no manifest.json); make one with 'electra prepare'")
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = parse_json(file.read_text(encoding="utf-8"))
         version = manifest["format"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{file} is not the manifest of a tokenized dataset; make one with 'electra prepare'") from None
@@ -280,7 +280,7 @@ def expected_hashes(manifest: bytes, url: str) -> dict[str, str]:
         UserError: it is not a manifest.
     """
     try:
-        splits = json.loads(manifest)["splits"]
+        splits = parse_json(manifest)["splits"]
         return {f"{name}/{array}.npy": str(value) for name, facts in splits.items() for array, value in facts["sha256"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{url}/{MANIFEST} is not the manifest of a tokenized dataset; make one with 'electra prepare'") from None
@@ -335,7 +335,7 @@ def _check_tokenizer(folder: Path, manifest: bytes, url: str) -> None:
     """Compare the tokenizer with the fingerprint in the manifest."""
     from electra.data.tokenizer import load_tokenizer
 
-    if not load_tokenizer(folder / "tokenizer").matches(json.loads(manifest)["tokenizer"]["fingerprint"]):
+    if not load_tokenizer(folder / "tokenizer").matches(parse_json(manifest)["tokenizer"]["fingerprint"]):
         shutil.rmtree(folder / "tokenizer")
         raise UserError(f"{url}/tokenizer is not the one the shards were made with; run 'electra prepare' again")
 
@@ -365,7 +365,7 @@ def make_shards(output: str | Path, make: Callable[[Path], Shards]) -> Shards:
 def _publish(folder: Path, url: str) -> Path:
     """Upload a finished folder, then move it among the downloaded copies -> its new path."""
     note = folder / "uploaded.json"
-    done: list[str] = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else []
+    done: list[str] = atomic.read_json(note, list) if note.is_file() else []
     content = (folder / MANIFEST).read_bytes()
     files = [*expected_hashes(content, url), *sorted(f"tokenizer/{file.name}" for file in (folder / "tokenizer").iterdir())]
     report = CorpusReport(total_bytes=sum((folder / name).stat().st_size for name in files))

@@ -484,6 +484,8 @@ def _read_tar(stream: BinaryIO, archive: Source, report: CorpusReport) -> Iterat
                 where = found.name if found is not None else archive.name
                 report.add(UNREADABLE, f"{archive.name}: after {report.position:,} bytes, in {where}: {reason(reader.error)}")
                 return
+    while stream.read(BLOCK_BYTES):
+        pass  # the checksum of a compressed file follows its last member
 
 
 def _open_zipped(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:

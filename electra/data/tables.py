@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from electra.data.sources import BLOCK_BYTES, BROKEN_STREAM, COMPRESSIONS, decompressed, reason
-from electra.errors import UserError, did_you_mean, raise_if_device, require
+from electra.errors import UserError, did_you_mean, parse_json, raise_if_device, require
 from electra.storage import atomic
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather")
@@ -320,8 +320,8 @@ def json_line_rows(name: str, lines: Iterable[tuple[int, str]], *, whole: bool =
         whole = False
         place = f"{name}, line {number}"
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise UserError(f"{place}: not valid JSON ({str(error)[:100]}); one object a line is expected") from None
         if not isinstance(row, dict):
             raise UserError(f"{place}: expected a JSON object with named fields, got {line.strip()[:40]}; give one object a line")
@@ -340,8 +340,8 @@ def _refuse_halves(row: Any, place: str) -> None:
 
 def _json_list(name: str, text: str) -> Iterator[tuple[int, Row]]:
     try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        rows = parse_json(text)
+    except ValueError as error:
         raise UserError(f"{name} is not valid JSON ({str(error)[:100]}); give one list of objects, or one object a line") from None
     for index, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -370,6 +370,7 @@ def _arrow_rows(path: Path, name: str, kind: str, class_names: bool) -> Iterator
                 schema = reader.schema_arrow if kind == "parquet" else reader.schema
                 names = _class_names(schema) if class_names else {}
                 for batch in _batches(reader):
+                    batch.validate(full=True)  # damaged offsets would end the process
                     for row in batch.to_pylist():
                         number += 1
                         yield number, {key: _class_name(value, names.get(key)) for key, value in row.items()} if names else row
@@ -399,7 +400,7 @@ def arrow_schema(file: str | Path) -> Any:
 def _class_names(schema: Any) -> dict[str, list[str]]:
     """The columns of a `datasets.ClassLabel`, also in lists -> their names, from the metadata that `datasets` adds to a schema."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         return {}
     found = {}

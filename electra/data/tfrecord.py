@@ -136,8 +136,15 @@ def integers(record: bytes) -> dict[str, np.ndarray]:
                 continue
             for kind, values in fields(feature):
                 if kind == 3 and isinstance(values, bytes):
-                    out[name.decode("utf-8", "replace")] = _int64_list(values)
+                    out[_name(name)] = _int64_list(values)
     return out
+
+
+def _name(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Damaged("the name of a list is not UTF-8") from None
 
 
 def _int64_list(data: bytes) -> np.ndarray:

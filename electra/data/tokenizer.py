@@ -14,6 +14,7 @@ import threading
 import unicodedata
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -399,10 +400,23 @@ def load_tokenizer(
             except UserError as error:
                 raise UserError(str(error).replace(str(local), str(source))) from None
     path = _find_tokenizer(source)
-    backend, settings = assemble(path, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
-    tokenizer = Tokenizer(backend, settings)
-    _check_template(tokenizer, path)
+    with _usable(path):
+        backend, settings = assemble(path, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
+        tokenizer = Tokenizer(backend, settings)
+        _check_template(tokenizer, path)
     return tokenizer
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Files whose values have other types or contradict each other -> UserError. A panic of `tokenizers` is no Exception."""
+    try:
+        yield
+    except (UserError, OSError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {str(error)[:100]}"
+        raise UserError(f"{path}: its files do not make a tokenizer ({reason}); they are damaged, or of another version") from None
 
 
 def _check_template(tokenizer: Tokenizer, path: Path) -> None:

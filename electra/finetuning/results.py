@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from electra.contracts import Head, Task
-from electra.errors import UserError
+from electra.errors import UserError, parse_json
 from electra.model.model_card import model_card
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
@@ -83,7 +83,7 @@ class FinetuneResult:
         """Mean scores of a single task over the seeds, on its dev set: metric -> value."""
         summary = self.scores
         if "scores" not in summary and (path := self.output / "scores.json").exists():  # of a search, whose table has every trial
-            summary = json.loads(path.read_text(encoding="utf-8"))
+            summary = atomic.read_json(path, dict)
         return {name: float(score["mean"]) for name, score in summary.get("scores", {}).items()}
 
 
@@ -117,7 +117,7 @@ def read_seed(folder: Path, tasks: Mapping[str, Task]) -> SeedResult | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
         found = values.pop("scores")
         scores = {name: found[name] for name in tasks} if len(tasks) > 1 else dict.fromkeys(tasks, found)
         return SeedResult(**values, scores=scores, main_score=main_score(scores, tasks))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from electra.command_runner import Ended, Step
-from electra.errors import UserError, require
+from electra.errors import UserError, parse_json, require
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
 from electra.tasks.registry import suites
@@ -122,7 +122,7 @@ def read_scores(trial: Step) -> dict[str, Any] | None:
     """
     path = trial.folder / "scores.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         found["scores"], found["main_metric"], found["seconds"]
     except FileNotFoundError:
         return None
@@ -163,7 +163,7 @@ def collect(settings: FinetuneSettings, trials: Sequence[SweepStep], ends: Mappi
         best = max(rows, key=lambda row: row["metrics"][row["main_metric"]]["mean"])
         tasks[task] = {**best, "points": rows} if len(rows) > 1 or mine[0].point else best
         if (known := task_folder(settings, task) / BASELINES).exists():
-            tasks[task] = tasks[task] | {"baselines": json.loads(known.read_text(encoding="utf-8"))}
+            tasks[task] = tasks[task] | {"baselines": atomic.read_json(known, dict)}
     failed = [{"trial": trial.title, "error": ended.error, "log": _log(trial, settings)} for trial, ended in ends.items() if ended.returncode]
     out: dict[str, Any] = {"suite": settings.task, "model": settings.model, "preset": settings.preset or "paper", "tasks": tasks, "average": None}
     out |= {"not_found": [*missing], "failed": failed, "unfinished": [trial.title for trial in trials if trial not in ends]}

@@ -25,7 +25,7 @@ import tomli_w
 from electra import config
 from electra.command_line import from_command_line
 from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stopped, find_places, read_ended, stoppable
-from electra.errors import UserError, did_you_mean, require
+from electra.errors import UserError, did_you_mean, parse_json, require
 from electra.finetuning import results_table
 from electra.finetuning.baselines import baseline_scores
 from electra.finetuning.hyperparameters import check_same_run, flatten
@@ -279,7 +279,7 @@ def keep_best(trial: SweepStep, settings: FinetuneSettings) -> None:
     mine, score = trial.folder / "best", results_table.main_score(trial)
     if score is None or not mine.exists():
         return
-    before = json.loads(record.read_text(encoding="utf-8"))["score"] if record.exists() else float("-inf")
+    before = parse_json(record.read_text(encoding="utf-8"))["score"] if record.exists() else float("-inf")
     if score > before:
         text = f"\nIt is the best of all trials of this task under `{settings.output.name}` on its dev set; the table there has every trial.\n"
         with open(mine / "README.md", "a", encoding="utf-8") as card:

@@ -15,6 +15,7 @@ Neither this module nor the runtimes import torch.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from electra import bundled
-from electra.errors import UserError, raise_if_device
+from electra.errors import UserError, parse_json, raise_if_device
 from electra.model.hf_config import weight_files
 from electra.storage import atomic, resolve
 
@@ -75,8 +76,8 @@ def validated(content: bytes, where: str) -> Description:
         UserError: not JSON, not a manifest, of a newer version, or a value is missing or invalid.
     """
     try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(content)
+    except ValueError as error:
         raise UserError(f"{where}: {MANIFEST} is not valid JSON ({str(error)[:100]}); it is damaged or incomplete") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise UserError(f"{where} is not an artifact of electra: its {MANIFEST} does not have format '{FORMAT}'")
@@ -251,14 +252,16 @@ def open_artifact(source: str | Path) -> Artifact:
             if bomb or info.file_size != entry["size_bytes"]:
                 raise UserError(f"{path}: {name} would unpack to {info.file_size:,} bytes, artefact.json lists {entry['size_bytes']:,}; not opened")
             target = Path(folder.name) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
+                target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(info) as stream, target.open("wb") as copy:
                     _checked(stream, entry, f"{path}: {name}", copy)
-            except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            except atomic.BROKEN_PACKED as error:
+                if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:  # that is zipfile's, of a place before the file
+                    raise UserError(
+                        f"{path}: {name} cannot be unpacked to {target.parent} ({error.strerror}); set TMPDIR to another folder"
+                    ) from None
                 raise UserError(f"{path}: {name} cannot be unpacked ({str(error)[:100]}); copy it again, or build it again") from None
-            except OSError as error:
-                raise UserError(f"{path}: {name} cannot be unpacked to {target.parent} ({error.strerror}); set TMPDIR to another folder") from None
     return Artifact(name=str(source), path=Path(folder.name), manifest=manifest, keep=folder)
 
 
@@ -400,7 +403,7 @@ def _zip_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Description, st
     try:
         with archive.open(found[0]) as stream:
             content = stream.read(LARGEST_MANIFEST + 1)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except atomic.BROKEN_PACKED as error:
         raise UserError(f"{path}: {MANIFEST} cannot be unpacked ({str(error)[:100]}); copy it again, or build it again") from None
     if len(content) > LARGEST_MANIFEST:
         raise UserError(f"{path}: {MANIFEST} has more than {LARGEST_MANIFEST:,} bytes, too many for a manifest; not opened")

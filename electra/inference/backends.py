@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import numpy as np
 
 from electra.data.tokenizer import Tokenizer
 from electra.data.windows import WindowInput
-from electra.errors import UserError, did_you_mean, require
+from electra.errors import UserError, did_you_mean, parse_json, require
 from electra.inference.artifact import ONE_OUTPUT, REMOVED_TARGETS, ROLE_ALIASES, Artifact, is_artifact, open_artifact, read_manifest
 from electra.inference.call_forms import shown
 from electra.storage import resolve
@@ -475,7 +474,7 @@ def _require_role(artifact: Artifact, own: str, wanted: str) -> None:
 def _config(folder: Path) -> dict[str, Any]:
     """config.json; its hash fits, but someone may have written both."""
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = parse_json((folder / "config.json").read_text(encoding="utf-8"))
         sizes = [values[key] for key in ("max_position_embeddings", "hidden_size", "vocab_size")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}/config.json is not that of a network ({type(error).__name__}: {error}); build the artifact again") from None

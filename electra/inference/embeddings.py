@@ -375,9 +375,13 @@ def _weights(folder: Path, shapes: Mapping[str, tuple[Any, ...]]) -> dict[str, A
     """A module's weights, float32; torch is needed for a pytorch_model.bin or bfloat16 alone."""
     path = folder / "model.safetensors"
     if path.is_file() and {entry["dtype"] for entry in safetensors_header(path).values()} <= {"F64", "F32", "F16"}:
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        found = {name: value.astype(np.float32) for name, value in load_file(path).items()}
+        try:
+            found = {name: value.astype(np.float32) for name, value in load_file(path).items()}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({str(error)[:100]}); it is damaged or incomplete: fetch it again") from None
     else:
         found = {name: value.float().numpy() for name, value in read_weights(folder).items()}
     for name in sorted({*found, *shapes}):

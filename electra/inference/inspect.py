@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from electra import bundled, config
 from electra.data.tables import is_saved, table_format
 from electra.data.tfrecord import describe_records, find_records
-from electra.errors import UserError, did_you_mean
+from electra.errors import UserError, did_you_mean, parse_json
 from electra.inference.artifact import MANIFEST, damaged_files, is_artifact, open_artifact
 from electra.inference.embeddings import read_modules
 from electra.model import flops
@@ -23,6 +23,7 @@ from electra.protobuf import describe_checkpoint, is_checkpoint
 from electra.settings import PretrainSettings
 from electra.settings.pretrain import FIRST_PHASES, SO_FAR
 from electra.storage import remote, resolve
+from electra.storage.atomic import BROKEN_PACKED, read_json
 from electra.tasks.data_warnings import BINARY, EVENTS, describe_binary, describe_file, describe_table
 from electra.tasks.input_spec import CALIBRATION
 from electra.train.run_log import read_metrics, run_metrics
@@ -57,7 +58,10 @@ def describe(source: str) -> Description:
     if is_checkpoint(path):
         return describe_checkpoint(path)
     reader = _reader(path)
-    return reader(path) if reader is not None else _folder(path)
+    if reader is None:
+        return _folder(path)
+    with _known_form(path):
+        return reader(path)
 
 
 def _reader(path: Path) -> Callable[[Path], Description] | None:
@@ -130,7 +134,7 @@ def _corruption_texts(path: Path) -> Description | None:
     with path.open(encoding="utf-8", errors="replace") as stream:
         line = stream.readline()
     try:
-        words = json.loads(line)["words"]
+        words = parse_json(line)["words"]
     except (ValueError, LookupError, TypeError):
         return None
     # Of tagged texts 'words' are strings or objects.
@@ -153,10 +157,12 @@ def _zip(path: Path) -> Description:
             if MANIFEST in {Path(name).name for name in names}:
                 return _artifact(path)
             if names and all(name.endswith((".tsv", "_predict.json")) for name in names):
-                rows = {name: archive.read(name).count(b"\n") - name.endswith(".tsv") for name in names}
+                rows = {name: sum(1 for _ in archive.open(name)) - name.endswith(".tsv") for name in names}
                 return {"kind": "submission", "path": str(path), "size_bytes": path.stat().st_size, "rows": rows}
     except zipfile.BadZipFile:
         return _artifact(path)  # says what is wrong
+    except BROKEN_PACKED as error:
+        raise UserError(f"{path} cannot be unpacked ({str(error)[:100]}); it is damaged: fetch it again") from None
     if any(name.endswith((".txt", ".jsonl", ".gz", ".xz", ".tar", ".md")) for name in names):
         return _corpus(path)
     return {"kind": "archive", "path": str(path), "size_bytes": path.stat().st_size, "files": names}
@@ -182,10 +188,11 @@ def _json(path: Path) -> Description:
     out: Description = {"kind": "record", "path": str(path), "size_bytes": path.stat().st_size}
     if not isinstance(value, dict):
         return out | ({"entries": len(value)} if isinstance(value, list) else {"value": value})
-    if "scores" in value:
-        return out | {"kind": "scores"} | _scores(value)
-    if "rows" in value or "tasks" in value or "runs" in value:
-        return out | _results(value)
+    with _known_form(path):
+        if "scores" in value:
+            return out | {"kind": "scores"} | _scores(value)
+        if "rows" in value or "tasks" in value or "runs" in value:
+            return out | _results(value)
     return out | {"keys": list(value)} | {key: item for key, item in value.items() if not isinstance(item, list | dict)}
 
 
@@ -227,8 +234,8 @@ def _last_lines(lines: Sequence[Description]) -> Description:
 
 def _ablation(path: Path) -> Description:
     """An `electra ablate` folder, finished or not."""
-    plan = read_json(path / "plan.json") if (path / "plan.json").exists() else {}
-    results = read_json(path / "results.json") if (path / "results.json").exists() else {}
+    plan = read_json(path / "plan.json", dict) if (path / "plan.json").exists() else {}
+    results = read_json(path / "results.json", dict) if (path / "results.json").exists() else {}
     settings = config.read_toml(path / "config.toml") if (path / "config.toml").exists() else {}
     known = {key: settings[key] for key in ("variant", "preset", "task", "seeds", "budget") if settings.get(key)}
     status = "finished" if results.get("finished") else "unfinished: continue with --resume"
@@ -239,7 +246,7 @@ def _ablation(path: Path) -> Description:
 
 def _demo(path: Path) -> Description:
     """An `electra demo` folder, finished or not."""
-    steps = {file.stem: read_json(file) for file in sorted((path / "steps").glob("*.json"))}
+    steps = {file.stem: read_json(file, dict) for file in sorted((path / "steps").glob("*.json"))}
     about, report = steps.pop("about", {}), {"report": str(path / "report.html")} if (path / "report.html").exists() else {}
     status = "finished" if report else "unfinished: the same command continues"
     out = {"kind": "demo", "path": str(path), "date": about.get("date"), "machine": about.get("machine"), **report, "status": status}
@@ -248,12 +255,21 @@ def _demo(path: Path) -> Description:
 
 def _report(path: Path) -> Description:
     """The folder of `electra evaluate --report`."""
-    return {"kind": "report", "path": str(path), **_scores(read_json(path / "report.json")), "files": sorted(file.name for file in path.iterdir())}
+    return {
+        "kind": "report",
+        "path": str(path),
+        **_scores(read_json(path / "report.json", dict)),
+        "files": sorted(file.name for file in path.iterdir()),
+    }
 
 
 def _comparison(path: Path) -> Description:
     """The folder of `electra compare --output`, or of results without their run."""
-    return {"path": str(path), **_results(read_json(path / "results.json")), "files": sorted(file.name for file in path.iterdir() if file.is_file())}
+    return {
+        "path": str(path),
+        **_results(read_json(path / "results.json", dict)),
+        "files": sorted(file.name for file in path.iterdir() if file.is_file()),
+    }
 
 
 def _folder(path: Path) -> Description:
@@ -292,16 +308,15 @@ def _is_vocabulary(path: Path) -> bool:
     return b"[UNK]" in start and b"[CLS]" in start
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        UserError: not JSON.
-    """
+@contextmanager
+def _known_form(path: Path) -> Iterator[None]:
+    """A record of scores or results without the fields or types that its form has -> UserError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); it is damaged or incomplete") from None
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path} does not have the form of its kind ({type(error).__name__}: {error}); it is damaged, or of another program"
+        ) from None
 
 
 # ---- checkpoint ----
@@ -438,7 +453,7 @@ def _in_store(url: str) -> Description:
         from electra.data import shards as shard_store
 
         content = shard_store.read_manifest(url)
-        hashes, manifest = shard_store.expected_hashes(content, url), json.loads(content)
+        hashes, manifest = shard_store.expected_hashes(content, url), parse_json(content)
         if missing := [name for name in hashes if name not in files]:
             raise UserError(f"{url} has no {missing[0]}, which is in its manifest; run 'electra prepare' again")
         small = {key: value for key, value in manifest.items() if not isinstance(value, list)}
@@ -470,8 +485,8 @@ def _run(path: Path) -> Description:
     out |= {name: str(path / name) for name in ("final", "best") if (path / name / "config.json").exists()}
     out |= {"models": [str(model) for model in models]} if models else {}
     if (path / "scores.json").exists():
-        return out | {"scores": read_json(path / "scores.json")}
-    results = _results(read_json(path / "results.json")) if (path / "results.json").exists() else {}
+        return out | {"scores": read_json(path / "scores.json", dict)}
+    results = _results(read_json(path / "results.json", dict)) if (path / "results.json").exists() else {}
     return out | {key: value for key, value in results.items() if key not in out and key != "kind"}
 
 
@@ -486,7 +501,7 @@ def _run_cost(path: Path, settings: Description, lines: Sequence[Description]) -
         found_settings = config.build(PretrainSettings, settings | {"output": str(path)}, str(path / "config.toml"))
     except UserError:
         return {}  # written by another version with other settings
-    return flops.run_cost(found_settings, read_json(known)["vocab_size"], lines)
+    return flops.run_cost(found_settings, read_json(known, dict)["vocab_size"], lines)
 
 
 def _corpus(path: Path | str) -> Description:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from electra import bundled
 from electra.contracts import Example
 from electra.data import tables
-from electra.errors import UserError, require
+from electra.errors import UserError, parse_json, require
 from electra.inference.artifact import is_artifact
 from electra.inference.backends import architecture_of
 from electra.settings.sections import OutputSettings
@@ -202,7 +202,7 @@ def read_texts(file: str, columns: TextColumns | None = None, *, pairs: bool = T
 
 def _is_json_object(line: str) -> bool:
     try:
-        return line.startswith("{") and isinstance(json.loads(line), dict)
+        return line.startswith("{") and isinstance(parse_json(line), dict)
     except ValueError:
         return False
 

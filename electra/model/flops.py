@@ -16,13 +16,14 @@ Every sequence is assumed to have the full length.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from electra.errors import UserError
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings
 from electra.settings.pretrain import FIRST_PHASES, LANGUAGE_MODELS, LAST_PHASE, SO_FAR, all_phases, generator_sizes
+from electra.storage import atomic
 
 SHAPE = (
     "vocab_size",
@@ -142,7 +143,10 @@ def planned_tokens(phase: PretrainSettings) -> int:
         return loop.num_train_tokens
     steps, measured = loop.num_train_steps or 0, phase.output / "budget.json"
     if loop.budget and measured.is_file():
-        steps = int(json.loads(measured.read_text(encoding="utf-8")).get("num_train_steps", 0))
+        found = atomic.read_json(measured, dict).get("num_train_steps", 0)
+        if not isinstance(found, int):
+            raise UserError(f"{measured}: num_train_steps is {found!r:.40}, expected a whole number; the file is damaged: remove it")
+        steps = found
     return steps * (loop.total_batch_size or loop.batch_size * loop.accumulation) * phase.data.sequence_length
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra.errors import UserError, raise_if_device
+from electra.errors import UserError, parse_json, raise_if_device
 from electra.storage.resolve import HEADS, check_form
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def read_config(folder: Path, role: str = "any") -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder} is not a checkpoint: it has no config.json") from None
     except (ValueError, OSError) as error:
@@ -316,6 +316,8 @@ SINGLE = ("model.safetensors", "pytorch_model.bin")
 SAFETENSORS_INDEX, BIN_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 LARGEST_HEADER = 100_000_000
 """Bytes of a safetensors header."""
+LONGEST_NAME = 60
+"""Characters of the name of a shard."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -341,13 +343,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        table = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted({str(name) for name in table.values()})
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as error:
         raise_if_device(error)
         raise UserError(f"{index} is not an index of weights ({type(error).__name__}: {error}); fetch it again") from None
-    if not names or any("/" in name or "\\" in name or name.startswith(".") for name in names):
-        raise UserError(f"{index}: weight_map names {names[:3]}; expected files next to it")
+    if not names or any("/" in name or "\\" in name or "\0" in name or name.startswith(".") or len(name) > LONGEST_NAME for name in names):
+        raise UserError(f"{index}: weight_map names {str(names[:3])[:200]}; expected files next to it")
     for name in names:
         if not (index.parent / name).is_file():
             raise UserError(f"{index}: shard {name} is missing; fetch all {len(names)} files")
@@ -378,14 +380,16 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length <= min(LARGEST_HEADER, path.stat().st_size) else None
+            header = parse_json(stream.read(length)) if length <= min(LARGEST_HEADER, path.stat().st_size) else None
     except (OSError, ValueError) as error:
         raise_if_device(error)
         header = None
-    if not isinstance(header, dict):
-        raise UserError(f"{path} is damaged or incomplete; fetch it again")
-    header.pop("__metadata__", None)
-    return header
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"} if isinstance(header, dict) else {"": None}
+    for entry in entries.values():
+        dtype, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(dtype, str) or not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
+            raise UserError(f"{path} is damaged or incomplete; fetch it again")
+    return entries
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -421,9 +425,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         raise_if_device(error)
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"{path} cannot be read ({reason}); it is damaged or incomplete: fetch it again") from None
-    except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike
-        if type(error).__name__ != "UnpicklingError":
-            raise
+    except Exception:  # torch raises pickle.UnpicklingError for code and for garbage alike, and much else for garbage
         raise UserError(f"{path} is damaged, or contains more than plain tensors, which is never loaded") from None
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise UserError(f"{path} contains no table of tensors; expected name -> tensor, as save_pretrained writes it")
@@ -464,7 +466,7 @@ def find_configurations(folder: Path) -> list[Configuration]:
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
-            values = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MOST_CONFIG_BYTES else None
+            values = parse_json(path.read_text(encoding="utf-8")) if path.stat().st_size <= MOST_CONFIG_BYTES else None
         except (OSError, ValueError) as error:
             raise_if_device(error)
             if "config" in path.name and "tokenizer" not in path.name:

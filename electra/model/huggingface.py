@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from electra.errors import UserError
+from electra.errors import UserError, parse_json
 from electra.model.encoder import Encoder, EncoderConfig
 from electra.model.flops import SHAPE
 from electra.model.generators import Generator, TwoTowerGenerator
@@ -471,7 +471,7 @@ def save_checkpoint(
             if (tokenizer / name).exists():
                 shutil.copyfile(tokenizer / name, folder / name)
         if (config_file := folder / "tokenizer_config.json").exists():
-            settings = json.loads(config_file.read_text(encoding="utf-8"))
+            settings = parse_json(config_file.read_text(encoding="utf-8"))
             positions = values["max_position_embeddings"]
             settings["model_max_length"] = max_length or min(settings.get("model_max_length", positions), positions)
             atomic.write_text(config_file, json.dumps(settings, indent=2) + "\n")

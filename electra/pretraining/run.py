@@ -197,9 +197,9 @@ def start_recorded(run: Path, lines: Sequence[str], ranks: Ranks) -> list[str]:
     """Add lines to RUN/start.json, what the run's networks start from -> all of them."""
     file = run / "start.json"
     if ranks.first and lines:
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        known = atomic.read_json(file, list) if file.exists() else []
         atomic.write_text(file, json.dumps(list(dict.fromkeys([*known, *lines])), indent=1, ensure_ascii=False) + "\n")
-    found: list[str] = json.loads(file.read_text(encoding="utf-8")) if ranks.first and file.exists() else []
+    found: list[str] = atomic.read_json(file, list) if ranks.first and file.exists() else []
     return found
 
 

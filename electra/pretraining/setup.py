@@ -291,7 +291,7 @@ def check_data(settings: PretrainSettings) -> list[str]:
     if settings.resume:
         check_new_length(settings)
         file = settings.output / "data.json"
-        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != data_fingerprints(settings):
+        if file.exists() and atomic.read_json(file) != data_fingerprints(settings):
             raise UserError(
                 f"--data {' '.join(settings.data.data)}: not the data that {settings.output} was started with; give a copy of the same folders"
             )
@@ -335,7 +335,7 @@ def check_learns(settings: PretrainSettings) -> None:
 def check_new_length(settings: PretrainSettings) -> None:
     """Refuse a length that a resumed run has passed already."""
     from electra.train import loop
-    from electra.train.checkpoint import latest_checkpoint
+    from electra.train.checkpoint import latest_checkpoint, read_state
 
     if loop.requested_length(settings.loop) == loop.requested_length(read_run(settings.output).loop):
         return
@@ -344,8 +344,7 @@ def check_new_length(settings: PretrainSettings) -> None:
         if folder is None:
             continue
         name, value = loop.requested_length(phase.loop)
-        state = json.loads((folder / "training" / "state.json").read_text(encoding="utf-8"))
-        done = state[{"num_train_steps": "step", "num_train_tokens": "tokens", "budget": "seconds"}[name]]
+        done = read_state(folder)[{"num_train_steps": "step", "num_train_tokens": "tokens", "budget": "seconds"}[name]]
         if value < done:
             raise UserError(f"{config.flag_name(name)}: {phase.output} has done {done:,.7g} already, more than {value:,.7g}; give a larger value")
 

@@ -7,15 +7,21 @@ no run killed at any moment, ever sees a partial one.
 from __future__ import annotations
 
 import errno
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from electra.errors import NO_SPACE_LEFT, UserError, is_full, place_of, shortened, system_error, system_reason
+from electra.errors import NO_SPACE_LEFT, UserError, is_full, parse_json, place_of, shortened, system_error, system_reason
 
 
 def _sync(path: Path) -> None:
@@ -222,6 +228,28 @@ def existing_path(path: Path | str, what: str) -> Path:
         guess = did_you_mean(path.name, names)
         hint = guess if guess.startswith("did") else hint
     raise UserError(f"{what} not found: {path}; {hint}")
+
+
+BROKEN_PACKED = (
+    *(OSError, ValueError, LookupError, EOFError, TypeError, MemoryError, OverflowError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
+)
+"""What `zipfile` and numpy raise for damaged .zip, .npz and .npy files (MemoryError: a header that declares more values than fit)."""
+
+
+def read_json(path: Path, kind: type = object) -> Any:
+    """The value in a JSON file; `kind` is the type that it must have, dict or list.
+
+    Raises:
+        UserError: it cannot be read, is not JSON, or another value.
+    """
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); it is damaged or incomplete") from None
+    if not isinstance(value, kind):
+        raise UserError(f"{path}: expected a JSON {'list' if kind is list else 'object'}, found {str(value)[:40]!r}; it is damaged")
+    return value
 
 
 def fresh_output(path: Path | str, *, remedy: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 from electra import bundled
-from electra.errors import UserError, did_you_mean
+from electra.errors import UserError, did_you_mean, parse_json
 from electra.protobuf import HUGGING_FACE, find_checkpoint, is_checkpoint, is_vocabulary
 from electra.storage import atomic, remote
 
@@ -174,6 +174,10 @@ def resolve(source: str | Path, *, marker: str = "config.json") -> Path:
     return encoder_folder(download(text))
 
 
+LONGEST_PATH = 200
+"""Characters of a module's path."""
+
+
 def module_entries(folder: Path) -> list[tuple[str, str]]:
     """A folder with modules.json -> (dotted name of the class, path in the folder) of each of sentence-transformers' modules.
 
@@ -182,12 +186,14 @@ def module_entries(folder: Path) -> list[tuple[str, str]]:
     """
     listed = folder / "modules.json"
     try:
-        rows = [(str(row["type"]), str(row["path"]), str(row.get("name", place))) for place, row in enumerate(json.loads(listed.read_bytes()))]
+        rows = [(str(row["type"]), str(row["path"]), str(row.get("name", place))) for place, row in enumerate(parse_json(listed.read_bytes()))]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{listed} cannot be read ({error}); expected the list that sentence-transformers writes") from None
     if not rows or len({name for _, _, name in rows}) < len(rows):
         raise UserError(f"{listed}: expected modules, each with a name of its own, as sentence-transformers writes them")
     for _, path, _ in rows:
+        if len(path) > LONGEST_PATH or "\0" in path:
+            raise UserError(f"{listed}: path {path[:60]!r} of {len(path)} characters; expected the name of a folder")
         if PureWindowsPath(path).anchor or ".." in PureWindowsPath(path).parts:
             raise UserError(f"{listed}: path {path!r} leads out of the folder; expected a folder in it")
     return [(kind, path) for kind, path, _ in rows]
@@ -217,7 +223,7 @@ def copy_sentence_files(files: Mapping[str, Path], folder: Path) -> None:
     """What `sentence_files` found -> a folder that holds the encoder itself."""
     for name, path in files.items():
         (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / name)
-    if (listed := folder / "modules.json").is_file() and (rows := json.loads(listed.read_bytes()))[0]["path"]:
+    if (listed := folder / "modules.json").is_file() and (rows := parse_json(listed.read_bytes()))[0]["path"]:
         atomic.write_text(listed, json.dumps([{**rows[0], "path": ""}, *rows[1:]], indent=2) + "\n")
 
 

@@ -7,7 +7,6 @@ label. Several labels are in one column, with separators or as a list, or in one
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 from electra.contracts import Example, Head, Label, Task
 from electra.data.tables import COMPRESSIONS, SUFFIXES, cell, column_in, is_saved, read_rows, string_cell, text_cell
-from electra.errors import UserError
+from electra.errors import UserError, parse_json
 from electra.storage import atomic
 from electra.tasks import metrics
 from electra.tasks.input_spec import COLUMNS
@@ -168,7 +167,7 @@ def _labels(row: Mapping[str, Any], columns: Columns, place: str) -> tuple[str, 
         value = [part.strip() for part in text.split(columns.label_separator)] if text else []
         if text.startswith("["):
             try:
-                value = json.loads(text)
+                value = parse_json(text)
             except ValueError as error:
                 raise UserError(f"{place}: the label '{text[:60]}' is not a JSON list ({error}); correct the row") from None
     if not isinstance(value, list) or any(isinstance(part, (dict, list)) or part is None or not str(part).strip() for part in value):

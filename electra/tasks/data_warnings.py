@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,8 @@ from electra.contracts import Example, Head, Task
 from electra.data.tables import numbered_lines, read_rows, table_format
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import UnknownWords, at_start
-from electra.errors import UserError
+from electra.errors import UserError, parse_json
+from electra.storage import atomic
 from electra.storage.resolve import architecture_in
 from electra.tasks.conll_files import TAG_FIELDS, WORD_FIELDS, TagColumns, read_tagged
 from electra.tasks.squad_files import read_mrqa, read_squad
@@ -263,7 +262,7 @@ def describe_tags(path: Path) -> Description:
 def _describe_json(path: Path) -> Description | None:
     """Questions in SQuAD's layout, answers to them, or a list of rows."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return None
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
@@ -307,16 +306,20 @@ def describe_binary(path: Path) -> Description:
         return {"kind": "picture", **out, "width": int.from_bytes(head[16:20], "big"), "height": int.from_bytes(head[20:24], "big")}
     try:
         loaded = np.load(path, allow_pickle=False)
-        arrays = {path.stem: loaded} if path.suffix == ".npy" else {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        return _describe_arrays(arrays, out)
+    except atomic.BROKEN_PACKED as error:
         raise UserError(f"{path} is not a readable file of arrays ({error}); write it again") from None
+
+
+def _describe_arrays(arrays: Mapping[str, np.ndarray], out: Description) -> Description:
     shapes = {name: f"{value.dtype} {' x '.join(map(str, value.shape)) or 'scalar'}" for name, value in arrays.items()}
     if {"format", "fingerprint", "lengths"} <= arrays.keys():
         sources = [name.removeprefix("corrupted_") for name in arrays if name.startswith("corrupted_")]
         sizes = {"examples": len(arrays["lengths"]), "tokens": len(arrays["ids"]), "vocabulary": str(arrays["fingerprint"])}
-        replaced = {name: float((arrays[f"corrupted_{name}"] != arrays["ids"]).mean()) for name in sources}
+        replaced = {name: float((np.not_equal(arrays[f"corrupted_{name}"], arrays["ids"])).mean()) for name in sources}
         return {"kind": "corruption set", **out, **sizes, "replaced_fraction": replaced}
-    return {"kind": "vectors" if path.suffix == ".npy" else "arrays", **out, "arrays": shapes}
+    return {"kind": "vectors" if str(out["path"]).endswith(".npy") else "arrays", **out, "arrays": shapes}
 
 
 # ---- heads and data in a line ----

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from electra import config
 from electra.contracts import Task
 from electra.data.tokenizer_files import model_max_length
-from electra.errors import UserError, raise_if_device
+from electra.errors import UserError, parse_json, raise_if_device
+from electra.storage import atomic
 
 if TYPE_CHECKING:
     from electra.settings import EvaluateSettings, FinetuneSettings
@@ -225,15 +226,19 @@ def with_trained_columns(settings: EvaluateSettings, trained: Mapping[str, Any] 
     return out
 
 
+LARGEST_CONFIG = 16 << 20
+"""Bytes of a config.json that are read from a zip."""
+
+
 def columns_of(folder: Path) -> dict[str, Any] | None:
     """A checkpoint's folder, or an artifact (a folder or a zip) -> its `recorded_columns`."""
     try:
         if folder.is_dir():
-            return recorded_columns(json.loads((folder / "config.json").read_text(encoding="utf-8-sig")))
+            return recorded_columns(parse_json((folder / "config.json").read_text(encoding="utf-8-sig")))
         with zipfile.ZipFile(folder) as archive:
             name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "config.json")
-            return recorded_columns(json.loads(archive.read(name)))
-    except (OSError, ValueError, AttributeError, StopIteration, zipfile.BadZipFile) as error:
+            return recorded_columns(parse_json(archive.open(name).read(LARGEST_CONFIG)))
+    except (AttributeError, StopIteration, *atomic.BROKEN_PACKED) as error:
         raise_if_device(error)
         return None
 
@@ -241,7 +246,7 @@ def columns_of(folder: Path) -> dict[str, Any] | None:
 def tokenizer_limit(folder: Path) -> int:
     """A checkpoint's folder -> its tokenizer's `model_max_length`; 0 where it is not given, or is the huge number of 'no limit'."""
     try:
-        return model_max_length(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig")))
+        return model_max_length(parse_json((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, AttributeError) as error:
         raise_if_device(error)
         return 0
@@ -282,14 +287,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         UserError: not JSON, or no object.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise_if_device(error)
-        raise UserError(f"{path} is not valid JSON ({error}); it is damaged or incomplete: fetch it again") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a JSON object")
-    return values
+    return dict(atomic.read_json(path, dict)) if path.is_file() else {}
 
 
 def known_keys(values: Mapping[str, Any], path: Path, *keys: str) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from electra.contracts import Answer, Example, Features, Head, Prediction, SpanCandidate, SpanPrediction, Task, TaskTokenizer
-from electra.errors import UserError
+from electra.errors import UserError, parse_json
 from electra.storage import atomic
 from electra.tasks import input_spec
 from electra.tasks.hub_datasets import is_archive
@@ -403,7 +403,7 @@ def keep_threshold(folder: Path, task: Task, scores: Mapping[str, float]) -> Non
     # The official search gives the odds of the last question answered: on new texts those next to it would be refused.
     if not task.options["unanswerable"] or not path.exists() or scores["f1"] >= scores["best_f1"] - 1e-9:
         return
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = parse_json(path.read_text(encoding="utf-8"))
     input_spec.find_record(values)["null_threshold"] = scores["best_f1_threshold"]
     atomic.write_text(path, json.dumps(values, indent=2) + "\n")
 

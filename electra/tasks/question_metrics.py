@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from electra.contracts import Example, Head, Prediction, SpanCandidate, SpanPrediction, Task
-from electra.errors import UserError
+from electra.errors import UserError, parse_json
 from electra.tasks.text_tasks import read_text
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -169,8 +169,8 @@ def read_predictions(path: Path) -> dict[str, Any]:
     """
     text = read_text(path, "the file of predictions")
     try:
-        content = json.loads(text) if path.suffix not in (".jsonl", ".ndjson") else [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text) if path.suffix not in (".jsonl", ".ndjson") else [parse_json(line) for line in text.split("\n") if line.strip()]
+    except ValueError as error:
         raise UserError(f'{path} is not valid JSON ({str(error)[:100]}); expected {{"id": "text"}}') from None
     if isinstance(content, list):
         names = ("prediction_text", "prediction")
@@ -209,7 +209,7 @@ def null_probabilities(path: Path, ids: Collection[str]) -> dict[str, float]:
     """
     content = read_predictions(path)
     for name, value in content.items():
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 1e308:
             raise UserError(f"{path}: question {name} has {json.dumps(value)[:60]}, expected a number (as in null_odds.json)")
     if missing := [name for name in ids if name not in content]:
         raise UserError(f"{path}: {len(missing):,} questions have no number (first: {missing[0]}); give one for each")

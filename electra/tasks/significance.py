@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from electra.errors import UserError, did_you_mean, require
+from electra.errors import UserError, did_you_mean, parse_json, require
 from electra.tasks import metrics
 from electra.tasks.text_tasks import read_text
 
@@ -56,7 +56,7 @@ def read_answers(path: Path) -> dict[str, tuple[Any, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             key, label, prediction = str(row["id"]), row["label"], row["prediction"]
         except (ValueError, KeyError, TypeError):
             raise UserError(

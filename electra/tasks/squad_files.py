@@ -8,7 +8,6 @@ answers are scored, and nothing is learned from it.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from electra.contracts import Answer, Example
 from electra.data.tables import SUFFIXES, is_missing, is_saved, read_rows, string_cell, table_format
-from electra.errors import UserError, did_you_mean
+from electra.errors import UserError, did_you_mean, parse_json
 from electra.storage import atomic
 from electra.tasks.question_metrics import normalize_answer
 from electra.tasks.text_tasks import read_text
@@ -72,8 +71,8 @@ def _parts(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         return
     text = read_text(path, "the file of questions")
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         if str(error).startswith("Extra data") and text.lstrip().startswith("{"):
             yield from ((f"{path}, line {number}", row) for number, row in read_rows(path, "the file of questions", kind="jsonl"))
             return
@@ -159,8 +158,8 @@ def read_mrqa(path: Path, split: str) -> list[Example]:
         if not line.strip():
             continue
         try:
-            paragraph = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            paragraph = parse_json(line)
+        except ValueError as error:
             raise UserError(f"{place} is not valid JSON ({str(error)[:100]}); MRQA has one object a line") from None
         if isinstance(paragraph, dict) and "header" in paragraph:
             continue

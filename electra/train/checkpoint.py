@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from electra.errors import UserError, raise_if_device
+from electra.errors import UserError, parse_json, raise_if_device
 from electra.settings import LoopSettings
 from electra.storage import atomic
 from electra.train.distributed import Ranks, local_shard, stored_shapes
@@ -128,10 +128,21 @@ def _write_sharded(folder: Path, objective: nn.Module, optimizer: Adam, state: M
             (training / "state.json").write_text(json.dumps({**state, "files": files}), encoding="utf-8")
 
 
-def _read_state(folder: Path | str) -> dict[str, Any]:
+STATE = {"step": int, "num_steps": int, "tokens": int, "seconds": int | float, "positions": list}
+"""What state.json holds at least, and the types."""
+
+
+def read_state(folder: Path | str) -> dict[str, Any]:
+    """A checkpoint's state.json.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     training = atomic.existing_path(folder, "checkpoint") / "training"
     with _readable(folder):
-        state: dict[str, Any] = json.loads((training / "state.json").read_text(encoding="utf-8"))
+        state: dict[str, Any] = parse_json((training / "state.json").read_text(encoding="utf-8"))
+        if wrong := [name for name, kind in STATE.items() if not isinstance(state, dict) or not isinstance(state.get(name), kind)]:
+            raise ValueError(f"no usable {wrong[0]} in state.json")
     return state
 
 
@@ -164,7 +175,7 @@ def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, r
     Raises:
         UserError: it cannot be resumed, is damaged, or belongs to another model.
     """
-    state = _read_state(folder)
+    state = read_state(folder)
     training, mine = Path(folder) / "training", _tensors(objective)
     if ranks.is_sharded(objective) or "files" in state:
         everything = {**mine, **optimizer.state()}
@@ -212,8 +223,10 @@ def split_global_batch(loop: LoopSettings, checkpoint: Path | None, world_size: 
         if examples is None:
             return loop
     else:
-        state = _read_state(checkpoint)
-        examples = int(state.get("examples_per_update", len(state["positions"]) * loop.batch_size * loop.accumulation))
+        state = read_state(checkpoint)
+        examples = state.get("examples_per_update", len(state["positions"]) * loop.batch_size * loop.accumulation)
+        if not isinstance(examples, int):
+            raise UserError(f"{checkpoint}: examples_per_update is {examples!r:.40} in its state.json, which is damaged; delete this checkpoint")
         where = str(checkpoint)
     if examples == loop.batch_size * loop.accumulation * world_size:
         return loop

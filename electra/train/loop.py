@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from electra.contracts import Batch, BatchStream, BatchwideObjective, Objective, StepOutput
 from electra.environment import signals_to
-from electra.errors import UserError, raise_if_device
+from electra.errors import UserError, parse_json, raise_if_device
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.storage import atomic
 from electra.train import checkpoint as checkpoints
@@ -451,11 +451,11 @@ class Length:
 def read_length(run: Path, name: str, value: float) -> Length | None:
     """The length that an earlier start of this run measured for a setting `name` and its value; None: none yet."""
     try:
-        found = json.loads((run / "budget.json").read_text(encoding="utf-8"))
+        found = parse_json((run / "budget.json").read_text(encoding="utf-8"))
         if found["budget_seconds" if name == "budget" else name] != value:
             return None
         return Length(int(found["num_train_steps"]), int(found.get("num_evaluations", EVALUATIONS)), int(found.get("num_checkpoints", CHECKPOINTS)))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise_if_device(error)
         return None
 

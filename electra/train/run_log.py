@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from electra import config, environment
-from electra.errors import UserError, require
+from electra.errors import UserError, parse_json, require
 from electra.settings.pretrain import FIRST_PHASE, LAST_PHASE, SO_FAR, WARM_UP
 from electra.storage import atomic
 from electra.terminal import ProgressDisplay, duration, say
@@ -134,7 +134,7 @@ class RunLog:
         found = run_environment()
         before: dict[str, Any] = {}
         if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = atomic.read_json(path, dict)
             found["earlier"] = [*before.pop("earlier", []), before]
         atomic.write_text(path, json.dumps(found, indent=1) + "\n")
 
@@ -274,8 +274,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-            if not isinstance(value, dict) or not isinstance(value.get("step"), int):
+            value = parse_json(line)
+            if not _is_line(value):
                 raise ValueError
         except ValueError:
             if number >= len(lines) - 1:
@@ -283,6 +283,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}: line {number} is not a line of metrics; remove it") from None
         out.append(value)
     return out
+
+
+def _is_line(value: Any) -> bool:
+    """Whether a value is a line of metrics: a step, and numbers and names where they belong."""
+    if not isinstance(value, dict) or not isinstance(value.get("step"), int):
+        return False
+    numbers = [value[name] for name in (*SO_FAR, "phase_step") if name in value]
+    names = [value[name] for name in ("kind", "phase") if name in value]
+    return all(isinstance(number, int | float) for number in numbers) and all(isinstance(name, str) for name in names)
 
 
 def run_metrics(run: Path) -> list[dict[str, Any]]:

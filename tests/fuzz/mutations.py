@@ -16,7 +16,21 @@ HOSTILE: tuple[Any, ...] = (
 BYTES: tuple[bytes, ...] = (
     *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"\r", b"\r\n", b"\n", b"\n\n", b"\t", b" ", b",", b";", b"|", b'"', b'""', b"'", b"#", b"-"),
     *(b"[", b"]", b"{", b"}", b":", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80\xa8", b"\x85", b"\x0c", b"\x1c", b"\x80" * 9 + b"\x01"),
-    *(b"\xff" * 9 + b"\x01", b"NaN", b"Infinity", b"-1", b"1e999", b"0x10", b"\x7f" * 8, b"\xff" * 8, b"\0" * 8, b"null", b"true", b"[[" * 40, b'{"a":' * 30),
+    *(
+        b"\xff" * 9 + b"\x01",
+        b"NaN",
+        b"Infinity",
+        b"-1",
+        b"1e999",
+        b"0x10",
+        b"\x7f" * 8,
+        b"\xff" * 8,
+        b"\0" * 8,
+        b"null",
+        b"true",
+        b"[[" * 40,
+        b'{"a":' * 30,
+    ),
 )
 
 

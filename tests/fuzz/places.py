@@ -64,6 +64,13 @@ def chosen(data: bytes, kinds: Sequence[str]) -> tuple[str, bytes]:
     return kinds[(data[0] if data else 0) % len(kinds)], data[1:]
 
 
+def put(path: Path, content: bytes) -> Path:
+    """Write a file anew: what an earlier reader has mapped into memory stays as it was."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+    return path
+
+
 class Folder:
     """A valid folder. An input replaces one of its files; afterwards it is as before."""
 
@@ -88,7 +95,7 @@ class Folder:
             Wrong: the reader wrote into the folder.
         """
         name, content = chosen(data, self.names)
-        (self.path / name).write_bytes(content)
+        put(self.path / name, content)
         try:
             yield name
             if self._listed() != self.known | {name}:
@@ -97,4 +104,4 @@ class Folder:
             for extra in self._listed() - self.known:
                 (self.path / extra).unlink()
             if name in self.known:
-                (self.path / name).write_bytes(self.contents[name])
+                put(self.path / name, self.contents[name])

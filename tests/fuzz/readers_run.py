@@ -22,7 +22,7 @@ from electra.errors import UserError
 
 METRICS = (
     {"step": 1, "tokens": 100, "seconds": 0.5, "kind": "train", "loss": 5.5, "flops": 1e9},
-    {"step": 2, "tokens": 200, "seconds": 1.0, "kind": "evaluation", "disc_auc": 0.5},
+    {"step": 2, "num_steps": 4, "tokens": 200, "seconds": 1.0, "kind": "evaluation", "disc_auc": 0.5},
 )
 STATE = "checkpoints/step-00000002/training/state.json"
 
@@ -35,13 +35,18 @@ def _run_folder() -> Folder:
 
     folder, source = new_folder("run"), readers_model.checkpoint("ElectraForPreTraining")
     values = config.preset_values("tiny", "pretrain")
-    settings = config.build(PretrainSettings, config.merge(values, {"data": {"data": [str(readers_data.shards())]}, "output": str(folder), "loop": {"num_train_steps": 4}}))
+    settings = config.build(
+        PretrainSettings,
+        config.merge(values, {"data": {"data": [str(readers_data.shards())]}, "output": str(folder), "loop": {"num_train_steps": 4}}),
+    )
     (folder / "config.toml").write_text(config.to_toml(settings), encoding="utf-8")
     (folder / "metrics.jsonl").write_bytes(b"".join(as_json(line) + b"\n" for line in METRICS))
     place = folder / STATE
     shutil.copytree(source, place.parent.parent)
     place.parent.mkdir()
-    place.write_bytes(as_json({"step": 2, "tokens": 200, "seconds": 1.0, "examples_per_update": 4, "positions": [{"epoch": 0, "example": 8}]}))
+    place.write_bytes(
+        as_json({"step": 2, "num_steps": 4, "tokens": 200, "seconds": 1.0, "examples_per_update": 4, "positions": [{"epoch": 0, "example": 8}]})
+    )
     records: dict[str, Any] = {
         "environment.json": {"started": "2026-01-01T00:00:00Z", "command": ["electra"], "threads": 1},
         "budget.json": {"budget_seconds": 10.0, "num_train_steps": 4, "num_evaluations": 1, "num_checkpoints": 1},
@@ -116,7 +121,7 @@ def run_state(data: bytes) -> None:
                 read()
             except UserError as error:
                 refused.append(error)
-        if name == "metrics.jsonl":
+        if name == "metrics.jsonl" and not refused:
             lines = data[1:].decode("utf-8", "replace").split("\n")
             theirs = [json.loads(line) for line in lines[:-2] if line.strip()] if len(lines) > 2 else []
             require_equal(read_metrics(folder.path / name)[: len(theirs)], theirs, "lines of metrics")
@@ -205,7 +210,13 @@ def settings_seeds() -> list[bytes]:
 
     texts = [next(iter(config.presets(kind).values())).read_bytes() if config.presets(kind) else b"" for kind in ("pretrain", "finetune")]
     own = b'base = "tiny"\ndescription = "x"\n[loop]\nnum_train_steps = 10\nbudget = "1h"\n[optimizer]\nlearning_rate = 1e-3\n'
-    return [*numbered(texts), b"\0" + own, b"\1" + b'task = "sst2"\n[loop]\nnum_train_epochs = 2.0\n', b"\2variant = 'loss'\n", b"\3model = 'x'\ndata = ['y']\n"]
+    return [
+        *numbered(texts),
+        b"\0" + own,
+        b"\1" + b'task = "sst2"\n[loop]\nnum_train_epochs = 2.0\n',
+        b"\2variant = 'loss'\n",
+        b"\3model = 'x'\ndata = ['y']\n",
+    ]
 
 
 def settings(data: bytes) -> None:
@@ -355,7 +366,12 @@ def inspect(data: bytes) -> None:
     folder = new_folder("inspected")
     (folder / name).write_bytes(content)
     refused: list[UserError] = []
-    for read in (lambda: describe(str(folder / name)), lambda: describe(str(folder)), lambda: verify(str(folder)), lambda: verify(str(folder / name))):
+    for read in (
+        lambda: describe(str(folder / name)),
+        lambda: describe(str(folder)),
+        lambda: verify(str(folder)),
+        lambda: verify(str(folder / name)),
+    ):
         try:
             json.dumps(read(), default=str)
         except UserError as error:

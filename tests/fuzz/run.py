@@ -57,7 +57,7 @@ class Session:
 
     def one(self, data: bytes) -> None:
         """Judge an input."""
-        found = limits.judge(self.target.check, data)
+        found = limits.judge(self.target.check, data, slack=self.target.slack)
         stats = self.stats
         stats["executions"] += 1
         stats["refused"] += found.refused
@@ -110,7 +110,9 @@ class Session:
         options = {"max_len": limits.LARGEST, "max_total_time": left, "timeout": int(limits.SLOW), "rss_limit_mb": 0, "malloc_limit_mb": 0}
         options |= {"print_final_stats": 1, "use_value_profile": 1}
         words = [f"-{key}={value}" for key, value in options.items()]
-        atheris.Setup([sys.argv[0], *words, f"-artifact_prefix={self.folder / 'crashes'}/", str(self.folder / "corpus")], self.one, custom_mutator=mutator)
+        atheris.Setup(
+            [sys.argv[0], *words, f"-artifact_prefix={self.folder / 'crashes'}/", str(self.folder / "corpus")], self.one, custom_mutator=mutator
+        )
         atheris.Fuzz()
 
     def unguided(self) -> None:
@@ -176,7 +178,11 @@ def fuzz(name: str, seconds: float) -> dict[str, Any]:
     log.write_bytes(b"")
     known = {path.name for path in (folder / "crashes").iterdir()}
     row: dict[str, Any] = {"target": name, "date": time.strftime("%Y-%m-%d"), "seconds": 0, "executions": 0, "refused": 0, "slowest_seconds": 0.0}
-    row |= {"peak_megabytes": 0.0, "engine": f"atheris {importlib.metadata.version('atheris')}" if has_atheris() else "mutations", "processes_ended": 0}
+    row |= {
+        "peak_megabytes": 0.0,
+        "engine": f"atheris {importlib.metadata.version('atheris')}" if has_atheris() else "mutations",
+        "processes_ended": 0,
+    }
     crashes: set[str] = set()
     begun = time.monotonic()
     while (left := seconds - (time.monotonic() - begun)) > 2 and row["processes_ended"] < 20:

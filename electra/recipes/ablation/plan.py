@@ -17,7 +17,7 @@ from typing import Any
 from electra import config
 from electra.command_line import from_command_line
 from electra.command_runner import Step
-from electra.errors import UserError, did_you_mean
+from electra.errors import UserError, did_you_mean, parse_json
 from electra.finetuning.hyperparameters import check_same_run
 from electra.model import flops
 from electra.pretraining.setup import adopt_start, check
@@ -355,7 +355,7 @@ def read_plan(output: Path) -> AblationPlan | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
         runs = tuple(
             PretrainingRun(**{**run, "stage_steps": tuple(run["stage_steps"]), "points": tuple((a, b) for a, b in run["points"])})
             for run in values["runs"]

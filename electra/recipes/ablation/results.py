@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from electra.errors import UserError
 from electra.finetuning.results_table import describe
 from electra.recipes.ablation.plan import BERTS, EQUAL, LABELS, AblationPlan, AblationStep, PretrainingRun, finetuning_folder, part, starts
 from electra.recipes.ablation.setup import Checked
@@ -190,8 +191,11 @@ def main_score(folder: Path) -> float | None:
     path = folder / "scores.json"
     if not path.exists():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return float(found["scores"][found["main_metric"]]["mean"])
+    found = atomic.read_json(path, dict)
+    try:
+        return float(found["scores"][found["main_metric"]]["mean"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is damaged; remove the folder {folder} to run that fine-tuning again") from None
 
 
 def compute_at_points(folder: Path, run: PretrainingRun) -> list[dict[str, float]]:
@@ -234,7 +238,7 @@ def _task(checked: Checked, plan: AblationPlan, shards: Mapping[str, Any], numbe
         "num_dev": sizes.num_dev,
         "runs": {name: run for name, run in runs.items() if run is not None},
         "starts": untrained,
-        "baselines": json.loads(known.read_text(encoding="utf-8")) if known.exists() else {},
+        "baselines": atomic.read_json(known, dict) if known.exists() else {},
     }
 
     def predictions(name: str, seeds: Sequence[int]) -> list[Path]:
