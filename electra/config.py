@@ -208,6 +208,10 @@ def plain_type(kind: Any) -> tuple[Any, bool]:
 # ---- TOML ----
 
 
+DEEPEST, LONGEST_KEY = 8, 100
+"""Levels of tables in a settings file; parts of a key with dots."""
+
+
 def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     """A TOML file merged over its `base = "name"`: a file next to it, else a packaged preset. Its `description` and `instead` are left out.
 
@@ -216,11 +220,19 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     path = atomic.existing_path(path, "settings file")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(part.count(".") > LONGEST_KEY for part in re.split(r"[=,{}\[\]\n]", text)):
+            raise ValueError(f"a key of more than {LONGEST_KEY} parts")  # for which tomllib takes quadratic time
+        values = tomllib.loads(text)
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a settings file; give its config.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: besides TOMLDecodeError, a number of too many digits, and bytes that are not UTF-8
         raise UserError(f"{path} is not valid TOML: {error}") from None
+    level: list[Any] = [values]
+    for _ in range(DEEPEST):
+        level = [inner for table in level if isinstance(table, dict) for inner in table.values()]
+    if any(isinstance(inner, dict) for inner in level):
+        raise UserError(f"{path}: tables within tables, more than {DEEPEST} deep; settings have sections, which have values")
     for key in ("description", "instead"):
         values.pop(key, None)
     base = values.pop("base", None)

@@ -12,6 +12,7 @@ import io
 import lzma
 import os
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -50,6 +51,8 @@ class ArchiveBroken(OSError):
 
 BROKEN_STREAM = (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 """What reading damaged data raises."""
+ODD_HEADER = (ValueError, LookupError, OverflowError, struct.error)
+"""What `tarfile` and `zipfile` raise, besides their own errors, for numbers in a header that cannot be."""
 
 
 def reason(error: BaseException) -> str:
@@ -467,9 +470,17 @@ def _buffered(reader: _Member) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(reader, 1 << 16))
 
 
+def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """The next member; whatever tarfile raises for the numbers of a damaged header is a ReadError."""
+    try:
+        return tar.next()
+    except ODD_HEADER as error:
+        raise tarfile.ReadError(f"a header is damaged: {error}") from None
+
+
 def _read_tar(stream: BinaryIO, archive: Source, report: CorpusReport) -> Iterator[Source]:
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarHeader) as tar:
-        while (entry := tar.next()) is not None:
+        while (entry := _next(tar)) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member it has passed
             if entry.isdir():
                 continue
@@ -496,7 +507,11 @@ def _open_zipped(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:
 
 
 def _read_zip(raw: BinaryIO, archive: Source, report: CorpusReport) -> Iterator[Source]:
-    with zipfile.ZipFile(raw) as bundle:
+    try:
+        opened = zipfile.ZipFile(raw)
+    except (NotImplementedError, RuntimeError, *ODD_HEADER) as error:
+        raise zipfile.BadZipFile(str(error)) from None
+    with opened as bundle:
         for entry in bundle.infolist():
             if not entry.is_dir():
                 found = _member(entry.filename, archive, entry.file_size, partial(_open_zipped, bundle, entry), report)

@@ -123,7 +123,7 @@ def read_scores(trial: Step) -> dict[str, Any] | None:
     path = trial.folder / "scores.json"
     try:
         found: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-        found["scores"], found["main_metric"], found["seconds"]
+        float(found["scores"][found["main_metric"]]["mean"]), found["seconds"]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -468,12 +467,7 @@ def _in_store(url: str) -> Description:
 def _run(path: Path) -> Description:
     """A run of `pretrain` or `finetune`, or one seed or trial of it."""
     out: Description = {"kind": "run", "path": str(path)}
-    try:
-        settings = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        settings = {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path / 'config.toml'} is not valid TOML: {error}") from None
+    settings = config.read_toml(path / "config.toml") if (path / "config.toml").is_file() else {}
     out |= {key: settings[key] for key in ("preset", "task", "model") if isinstance(settings.get(key), str)}
     models = resolve.local_models(path)
     finished = models or any((path / name).exists() for name in ("final", "best", "scores.json", "results.json"))

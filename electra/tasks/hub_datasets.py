@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from electra.contracts import Example, Head, Task
+from electra.data.sources import ODD_HEADER
 from electra.errors import UserError, require
 from electra.storage import atomic, remote
 from electra.tasks.clue import LAYOUTS
@@ -35,7 +36,7 @@ ENDINGS = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 MOST_BYTES = 4 << 30
 """More than any benchmark has (MRQA's largest file is below 1 GB); unpacking stops with an error beyond it."""
 BLOCK = 1 << 20
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError, RuntimeError)
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, *ODD_HEADER)
 """Exceptions of broken archives (RuntimeError: with a password)."""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from electra.contracts import Example, Head, Task
+from electra.data.sources import ODD_HEADER
 from electra.data.tables import read_rows
 from electra.errors import UserError
 from electra.storage import atomic
@@ -131,7 +132,9 @@ def _archive_errors(path: Path) -> Iterator[None]:
     """Whatever tarfile and the decompressors raise for damaged bytes -> `UserError`."""
     try:
         yield
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error, *ODD_HEADER) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise  # of a review, which the caller names
         raise UserError(f"{path} is not a complete tar archive ({error}); download it again") from None
 
 

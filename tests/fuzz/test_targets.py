@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import random
-import re
 from pathlib import Path
 
 import pytest
@@ -29,8 +28,8 @@ def test_changed_inputs_are_read_or_refused(name: str) -> None:
     target = TARGETS[name]
     seeds = target.seeds()
     for seed in seeds:
-        found = judge(target.check, seed, memory=False)
-        assert not found.crash, (seed[:200], found.trace)
+        found = judge(target.check, seed, slack=PATIENCE, memory=False)
+        assert not found.crash, f"{found.crash}\n{seed[:300]!r}\n{found.trace}"
 
     @settings(
         max_examples=12,
@@ -52,9 +51,8 @@ def test_changed_inputs_are_read_or_refused(name: str) -> None:
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_what_was_a_fault_is_none_any_more(path: Path) -> None:
     target = TARGETS[path.parent.name]
-    target.seeds()  # makes what the check reads
     check, data = target.check, path.read_bytes()
-    judge(check, data, memory=False)  # imports
+    judge(check, target.seeds()[0], memory=False)  # imports
     found = judge(check, data, slack=PATIENCE)
     assert not found.crash, f"{found.crash}\n{found.trace}"
 
@@ -87,7 +85,7 @@ def test_mutations_are_repeatable_and_bounded() -> None:
 
 def test_every_target_says_what_it_covers() -> None:
     for name, target in TARGETS.items():
-        assert len(target.covers) > 40 and re.search(r"Reference|reference|inspect|read\.|labels", target.covers), name
+        assert len(target.covers) > 40 and target.covers.endswith("."), name
         assert all((limits.PACKAGE / module).is_file() for module in target.modules), name
 
 
