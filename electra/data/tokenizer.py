@@ -412,7 +412,7 @@ def _usable(path: Path) -> Iterator[None]:
     """Files whose values have other types or contradict each other -> UserError. A panic of `tokenizers` is no Exception."""
     try:
         yield
-    except (UserError, OSError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (UserError, OSError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
         reason = f"{type(error).__name__}: {str(error)[:100]}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra.errors import UserError, parse_json, raise_if_device
+from electra.errors import UserError, is_out_of_memory, parse_json, raise_if_device
 from electra.storage.resolve import HEADS, check_form
 
 if TYPE_CHECKING:
@@ -425,7 +425,9 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         raise_if_device(error)
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"{path} cannot be read ({reason}); it is damaged or incomplete: fetch it again") from None
-    except Exception:  # torch raises pickle.UnpicklingError for code and for garbage alike, and much else for garbage
+    except Exception as error:  # torch raises pickle.UnpicklingError for code and for garbage alike, and much else for garbage
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path} is damaged, or contains more than plain tensors, which is never loaded") from None
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise UserError(f"{path} contains no table of tensors; expected name -> tensor, as save_pretrained writes it")

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from electra.errors import NO_SPACE_LEFT, UserError, is_full, parse_json, place_of, shortened, system_error, system_reason
+from electra.errors import NO_SPACE_LEFT, UserError, is_full, parse_json, place_of, raise_if_device, shortened, system_error, system_reason
 
 
 def _sync(path: Path) -> None:
@@ -246,6 +246,7 @@ def read_json(path: Path, kind: type = object) -> Any:
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
+        raise_if_device(error)
         raise UserError(f"{path} is not valid JSON ({error}); it is damaged or incomplete") from None
     if not isinstance(value, kind):
         raise UserError(f"{path}: expected a JSON {'list' if kind is list else 'object'}, found {str(value)[:40]!r}; it is damaged")
