@@ -21,7 +21,7 @@ SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
 .DEFAULT_GOAL := install
-.PHONY: help install demo model test test-all check format docs audit wheel bench browser node
+.PHONY: help install demo model test test-all check format docs audit wheel bench fuzz browser node
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,13 @@ wheel: $(RUN_READY)  ## dist/electra-VERSION-py3-none-any.whl, to install elsewh
 
 bench: $(DEV_READY)  ## every claim about speed measured with its peers, into bench/records/ (ARGS="--sections startup", ARGS=--help)
 	$(BIN)/python bench/run.py $(ARGS)
+
+# Atheris chooses inputs by the coverage they reach; where it cannot be installed, inputs are mutated without it.
+ATHERIS := atheris==3.0.0
+fuzz: $(DEV_READY)  ## parsers of foreign bytes fuzzed, two minutes each, continued by the next run (ARGS="tags --seconds 1800", ARGS=--help)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install -qq --only-binary :all: '$(ATHERIS)' || \
+	  echo "make: $(ATHERIS) cannot be installed here: inputs are mutated without coverage"
+	$(SINGLE) $(BIN)/python tests/fuzz/run.py $(ARGS)
 
 # The tests of the page use Debian's chromium. If it cannot be installed they are skipped, and nothing fails here.
 browser:

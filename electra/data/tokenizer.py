@@ -25,7 +25,7 @@ import tokenizers
 from electra import bundled
 from electra.data.fast_tokenizer import GAP, LONG_WORD, ChunkCache, ChunkTable, LongWords, concatenated, original_offset
 from electra.data.tokenizer_files import INPUT_NAMES, PLAIN_SETTINGS, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules
-from electra.errors import UserError
+from electra.errors import UserError, raise_if_device
 from electra.storage import atomic, remote
 from electra.storage.resolve import encoder_folder
 
@@ -415,6 +415,7 @@ def _usable(path: Path) -> Iterator[None]:
     except (UserError, OSError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
+        raise_if_device(error)
         reason = f"{type(error).__name__}: {str(error)[:100]}"
         raise UserError(f"{path}: its files do not make a tokenizer ({reason}); they are damaged, or of another version") from None
 

@@ -172,12 +172,14 @@ def _process(*words: str, log: Path, before: tuple[str, ...] = (), wait: float =
 
 def fuzz(name: str, seconds: float) -> dict[str, Any]:
     """Fuzz a target for so many seconds, restarting its process where an input ended it -> its row of the record."""
+    from fuzz.targets import TARGETS
+
     folder = RUNS / name
     (folder / "crashes").mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     log.write_bytes(b"")
     known = {path.name for path in (folder / "crashes").iterdir()}
-    row: dict[str, Any] = {"target": name, "date": time.strftime("%Y-%m-%d"), "seconds": 0, "executions": 0, "refused": 0, "slowest_seconds": 0.0}
+    row: dict[str, Any] = {"target": name, "covers": TARGETS[name].covers, "date": time.strftime("%Y-%m-%d"), "seconds": 0, "executions": 0, "refused": 0, "slowest_seconds": 0.0}
     row |= {
         "peak_megabytes": 0.0,
         "engine": f"atheris {importlib.metadata.version('atheris')}" if has_atheris() else "mutations",
