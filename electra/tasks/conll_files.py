@@ -121,7 +121,7 @@ def _column_sentences(path: Path, text: str, columns: TagColumns, split: str) ->
     layout: _Layout | None = None
     names: list[str] = []
     # Only blanks and tabs part columns: other white space can be part of a word.
-    lines = text.split("\n")
+    lines, after = text.split("\n"), 0
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith(_DOCUMENT):
             if words:
@@ -132,7 +132,9 @@ def _column_sentences(path: Path, text: str, columns: TagColumns, split: str) ->
         if layout is None:
             if match := _GLOBAL_COLUMNS.fullmatch(line.strip()):
                 names = match[1].split()
-            if match or _leading_comment(line, lines[number:]):
+            while line.startswith("#") and after < len(lines) and (after < number or not lines[after].strip() or lines[after].startswith("#")):
+                after += 1
+            if match or _leading_comment(line, lines[after] if after < len(lines) else None):
                 continue
             if not names and (header := _header(line, columns)):
                 names = header
@@ -181,12 +183,9 @@ def _fields(line: str, tabs: bool) -> list[str]:
     return line.split("\t") if tabs else re.split(r"[ \t]+", line.strip(" \t"))
 
 
-def _leading_comment(line: str, rest: Sequence[str]) -> bool:
-    """Whether a line before the first word is a comment: it starts with #, and the first line after it that does not has other columns."""
-    if not line.startswith("#"):
-        return False
-    first = next((other for other in rest if other.strip() and not other.startswith("#")), None)
-    if first is None:
+def _leading_comment(line: str, first: str | None) -> bool:
+    """Whether a line before the first word is a comment: it starts with #, and `first`, the next line that does not, has other columns."""
+    if not line.startswith("#") or first is None:
         return False
     if "\t" in first:
         return line.count("\t") != first.count("\t")

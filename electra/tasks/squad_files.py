@@ -212,11 +212,8 @@ def locate(context: str, text: str, start: int, counts: Counter[str]) -> Answer:
 
 def nearest(context: str, text: str, start: int) -> int | None:
     """The place of `text` in `context` nearest to `start`; None where it is nowhere, or is empty."""
-    places, at = [], context.find(text) if text else -1
-    while at >= 0:
-        places.append(at)
-        at = context.find(text, at + 1)
-    return min(places, key=lambda place: (abs(place - start), place)) if places else None
+    around = (context.rfind(text, 0, max(0, start + len(text))), context.find(text, max(0, start))) if text else ()
+    return min((place for place in around if place >= 0), key=lambda place: (abs(place - start), place), default=None)
 
 
 def _words_at(context: str, start: int, end: int) -> str:
