@@ -179,7 +179,15 @@ def fuzz(name: str, seconds: float) -> dict[str, Any]:
     log = folder / "log.txt"
     log.write_bytes(b"")
     known = {path.name for path in (folder / "crashes").iterdir()}
-    row: dict[str, Any] = {"target": name, "covers": TARGETS[name].covers, "date": time.strftime("%Y-%m-%d"), "seconds": 0, "executions": 0, "refused": 0, "slowest_seconds": 0.0}
+    row: dict[str, Any] = {
+        "target": name,
+        "covers": TARGETS[name].covers,
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": 0,
+        "executions": 0,
+        "refused": 0,
+        "slowest_seconds": 0.0,
+    }
     row |= {
         "peak_megabytes": 0.0,
         "engine": f"atheris {importlib.metadata.version('atheris')}" if has_atheris() else "mutations",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fuzz import readers_data, readers_model, readers_run
+from fuzz import readers_data, readers_model, readers_run, readers_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,44 +132,44 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             name="text_table",
-            check=readers_data.text_table,
-            seeds=readers_data.text_table_seeds,
+            check=readers_tables.text_table,
+            seeds=readers_tables.text_table_seeds,
             modules=("data/tables.py", "inference/text_io.py"),
             slack=10.0,
             words=(b'"', b'""', b'\n"', b'",', b"\t", b";", b"|", b"text,label\n", b"text\tlabel\n"),
         ),
         Target(
             name="json_table",
-            check=readers_data.json_table,
-            seeds=readers_data.json_table_seeds,
+            check=readers_tables.json_table,
+            seeds=readers_tables.json_table_seeds,
             modules=("data/tables.py",),
             words=(rb"\ud800", rb"\udc00", b"{}", b"[]", b"},\n{"),
         ),
         Target(
             name="arrow_table",
-            check=readers_data.arrow_table,
-            seeds=readers_data.arrow_table_seeds,
+            check=readers_tables.arrow_table,
+            seeds=readers_tables.arrow_table_seeds,
             modules=("data/tables.py",),
             words=(b"PAR1", b"ARROW1"),
         ),
         Target(
             name="tags",
-            check=readers_data.tags,
-            seeds=readers_data.tag_seeds,
+            check=readers_tables.tags,
+            seeds=readers_tables.tag_seeds,
             modules=("tasks/conll_files.py", "tasks/tag_schemes.py", "tasks/data_warnings.py"),
             words=(b"-DOCSTART-", b"# global.columns = ", b"1-2\t", b"1.1\t", b"B-", b"\tO\n", b" O\n", b"(PER*", b"*)"),
         ),
         Target(
             name="questions",
-            check=readers_data.questions,
-            seeds=readers_data.question_seeds,
+            check=readers_tables.questions,
+            seeds=readers_tables.question_seeds,
             modules=("tasks/squad_files.py", "tasks/question_metrics.py", "tasks/significance.py"),
             words=_words("data paragraphs qas answers answer_start is_impossible detected_answers char_spans header prediction_text"),
         ),
         Target(
             name="task_files",
-            check=readers_data.task_files,
-            seeds=readers_data.task_file_seeds,
+            check=readers_tables.task_files,
+            seeds=readers_tables.task_file_seeds,
             modules=("tasks/glue.py", "tasks/clue.py", "tasks/custom.py", "tasks/data_warnings.py", "tasks/evaluate.py", "tasks/imdb.py"),
             words=_words("label sentence sentence1 score prediction id idx target span1_text keyword"),
         ),
