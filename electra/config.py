@@ -417,6 +417,8 @@ def _convert(kind: Any, value: Any, where: str, parse: Callable[[str], Any] | No
         except ValueError as error:
             raise UserError(f"{where}: {value!r}: {error}") from None
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > LARGEST_INTEGER:
+            raise UserError(f"{where}: a number of {value.bit_length()} bits; expected at most {LARGEST_INTEGER}")
         return float(value)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         raise UserError(f"{where}: expected {plain.__name__}, got {value!r}")

@@ -224,6 +224,8 @@ def _from_parquet(source: Source, field: str, report: CorpusReport) -> Iterator[
                     report.text_bytes += len(text) if isinstance(text, str) else 0
                     yield _document(text, f"{source.name}:{number}", report)
                 report.position = int(source.size_bytes * number / max(1, file.metadata.num_rows))
+            if number != file.metadata.num_rows:
+                raise OSError(f"{number} rows, its footer says {file.metadata.num_rows}")
     except (arrow.ArrowException, OSError) as error:
         raise_if_device(error, permissions=False)
         report.add(UNREADABLE, f"{source.name}: after {number:,} records: {str(error).splitlines()[0]}")

@@ -368,12 +368,14 @@ def _arrow_rows(path: Path, name: str, kind: str, class_names: bool) -> Iterator
         for file in files:
             with _open_arrow(file, kind) as reader:
                 schema = reader.schema_arrow if kind == "parquet" else reader.schema
-                names = _class_names(schema) if class_names else {}
+                names, before = _class_names(schema) if class_names else {}, number
                 for batch in _batches(reader):
                     batch.validate(full=True)  # damaged offsets would end the process
                     for row in batch.to_pylist():
                         number += 1
                         yield number, {key: _class_name(value, names.get(key)) for key, value in row.items()} if names else row
+                if kind == "parquet" and number - before != reader.metadata.num_rows:
+                    raise ValueError(f"{number - before} rows, its footer says {reader.metadata.num_rows}")  # a column that is cut ends them all
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise_if_device(error)
         raise UserError(f"{name} is not a readable {kind} file ({str(error)[:100]}); write it again, or give csv or jsonl") from None
