@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def test_faults_are_seen() -> None:
         raise UserError(data.decode())
 
     def large(data: bytes) -> None:
-        bytearray(b"\1") * (300 << 20)
+        # Memory that Python freed before would be taken again, and the peak stay where it was.
+        with mmap.mmap(-1, 300 << 20) as area:
+            for _ in range(300):
+                area.write(bytes(1 << 20))
 
     def slow(data: bytes) -> None:
         sum(range(60_000_000))

@@ -229,7 +229,7 @@ def test_push_reports_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     assert "hf auth login" in fails(model, "--name", "me/model")
     assert "OWNER/NAME" in fails(model, "--name", "model")
-    assert "not a checkpoint" in fails(str(tmp_path / "none"), "--name", "me/model")
+    assert "checkpoint folder not found" in fails(str(tmp_path / "none"), "--name", "me/model")
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "a token")
 
     class Unreachable:
