@@ -37,7 +37,7 @@ from electra.storage import atomic
 from electra.tasks.clue import has_folds
 from electra.tasks.custom import resolve_metric
 from electra.tasks.hub_datasets import is_hub_name
-from electra.tasks.registry import choose_task, find_files, find_task, read_splits, suites
+from electra.tasks.registry import COMPARED, choose_task, find_files, find_task, read_splits, suites
 from electra.terminal import say
 
 SHORT_NAMES = {"lr": "learning_rate", "layer_decay": "layerwise_lr_decay", "warmup": "warmup_fraction", "length": "max_length"}
@@ -60,7 +60,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
         UserError: the output exists, a flag is wrong, or no task's files are found.
     """
     check_ray_address(settings.suite.engine, settings.suite.ray_address)
-    if settings.suite.baselines and settings.task in ("embed", "rerank"):
+    if settings.suite.baselines and settings.task in COMPARED:
         raise UserError(f"--baselines: there is none for {settings.task}; leave it out")
     if not settings.resume:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")

@@ -145,7 +145,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._cut("limit")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it no more, drop the timers, and tell the request that runs: uvicorn tells the last that was parsed."""
+        """Count it no more, drop the timers, and notify the request that runs: uvicorn notifies the last that was parsed."""
         self._open.remove(self._client_key)
         if self._running is not None:
             self._running.disconnected = True

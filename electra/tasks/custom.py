@@ -58,8 +58,7 @@ def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
     """
 
     def read(data: Path, split: str) -> list[Example]:
-        path = files[split] if files and split in files else split_file(Path(data), split)
-        return list(read_examples(path, columns, split))
+        return list(read_examples(split_file(Path(data), split, files=files), columns, split))
 
     return Task(
         name="own",
@@ -81,12 +80,16 @@ def resolve_metric(task: Task, head: Head) -> Task:
     return dataclasses.replace(task, main_metric="accuracy") if task.name == "tagging" and not marks_spans(head.labels) else task
 
 
-def split_file(data: Path, split: str, suffixes: Sequence[str] = SUFFIXES) -> Path:
+def split_file(data: Path, split: str, suffixes: Sequence[str] = SUFFIXES, files: Mapping[str, Path] | None = None) -> Path:
     """A file itself, or the one file SPLIT.csv (or with another of the suffixes) of a folder; dev may be named validation, valid or val.
+
+    `files`: the file of a split, where it is named in place of the folder.
 
     Raises:
         UserError: none, or more than one.
     """
+    if files and split in files:
+        return files[split]
     atomic.existing_path(data, "data")
     if data.is_file() or is_saved(data):
         return data

@@ -23,7 +23,7 @@ from electra.tasks.custom import Columns, own_task, resolve_metric
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded, recorded_columns, with_trained_columns
 from electra.tasks.question_answering import QUESTION_TASKS
 from electra.tasks.question_metrics import score_file
-from electra.tasks.registry import TASKS, check_columns, find_task
+from electra.tasks.registry import COMPARED, TASKS, check_columns, find_task
 from electra.tasks.tagging import scores_by_type, tagging_task
 from electra.tasks.text_tasks import number, read_text
 from electra.terminal import say
@@ -280,6 +280,10 @@ def named_task(settings: EvaluateSettings) -> Task:
         UserError: no such task, split or fold, or not one place of data.
     """
     task = choose_fold(find_task(settings.task or ""), settings.fold)
+    if task.name in COMPARED:
+        raise UserError(
+            f"--task {task.name}: only 'electra finetune {task.name}' scores it, on its --dev file; the scores are in the run's scores.json"
+        )
     check_columns(task, settings)
     if task.name == "tagging":
         task = tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column, names=settings.tag_names))

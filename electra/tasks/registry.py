@@ -45,6 +45,8 @@ def find_task(name: str) -> Task:
 
 
 CUSTOM = tuple(task.name for task in OF_FILES)
+COMPARED = (EMBED.name, RERANK.name)
+"""Tasks that compare several texts of an example, which only fine-tuning does."""
 COLUMNS_OF = {
     "own": ("text", "text_pair", "label", "kind", "label_separator", "label_columns"),
     "tagging": ("word_column", "tag_column", "tag_names"),
@@ -94,7 +96,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
     files = {name: file for name, file in (("train", settings.train), ("dev", settings.dev)) if file is not None}
     if task.name == "tagging":
         return tagging_task(TagColumns(word=settings.word_column, tag=settings.tag_column, names=settings.tag_names), files)
-    if task.name in ("embed", "rerank"):
+    if task.name in COMPARED:
         make = embedding_task if task.name == "embed" else reranking_task
         return make(SimilarityColumns(texts=settings.embedding.text_columns, label=settings.label), files)
     names = ("text", "text_pair", "label", "kind", "label_separator", "label_columns")

@@ -76,8 +76,7 @@ def embedding_task(columns: SimilarityColumns, files: Mapping[str, Path] | None 
     """
 
     def read(data: Path, split: str) -> list[Example]:
-        path = files[split] if files and split in files else split_file(Path(data), split)
-        return list(read_examples(path, columns, split))
+        return list(read_examples(split_file(Path(data), split, files=files), columns, split))
 
     return Task(
         name="embed",

@@ -249,7 +249,7 @@ def tagging_task(columns: TagColumns, files: Mapping[str, Path] | None = None) -
     """
 
     def read(data: Path, split: str) -> list[Example]:
-        return read_tagged(files[split] if files and split in files else split_file(Path(data), split, SUFFIXES), columns, split)
+        return read_tagged(split_file(Path(data), split, SUFFIXES, files), columns, split)
 
     return Task(
         name="tagging",

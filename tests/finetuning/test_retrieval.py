@@ -165,7 +165,14 @@ def test_wrong_settings_of_a_reranker(flags: tuple[str, ...], message: str, data
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-def test_settings_are_recorded(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+@pytest.mark.parametrize("task", ["embed", "rerank"])
+def test_other_commands_refuse_these_tasks(command: str, task: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, str(checkpoints()["classifier"]), "--task", task, "--data", str(data)]) == 2
+    assert f"--task {task}: only 'electra finetune {task}' scores it" in capsys.readouterr().err
+
+
+def test_files_are_needed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs --train FILE and --dev FILE"):
         from electra import api
 

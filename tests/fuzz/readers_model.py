@@ -16,6 +16,7 @@ import numpy as np
 from fuzz.limits import Wrong
 from fuzz.places import FULL, Folder, as_json, chosen, new_folder, numbered, require_equal, root
 from fuzz.readers_data import vocabulary_text, zipped
+from protobuf_writer import field, varint
 
 from electra.errors import UserError
 
@@ -50,20 +51,6 @@ def copied(source: Path, name: str) -> Path:
 # ---- TensorFlow ----
 
 BUNDLE = ("index", "data", "block", "message", "config")
-
-
-def varint(value: int) -> bytes:
-    """A number as protocol buffers write it."""
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    """A field of a message."""
-    return varint(number << 3) + varint(value) if isinstance(value, int) else varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def entries_block(pairs: Mapping[bytes, bytes]) -> bytes:

@@ -10,24 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from protobuf_writer import field, varint
 from support.conformance import case
 
 from electra.protobuf import masked_crc, slice_key
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    return varint(number << 3) + varint(value) if isinstance(value, int) else varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def shape_of(sizes: tuple[int, ...]) -> bytes:

@@ -34,7 +34,7 @@ from electra.settings.pretrain import LANGUAGE_MODELS, GeneratorWarmUp
 from electra.storage import atomic
 from electra.storage import resolve as hub
 from electra.tasks.imdb import as_document, check_reviews, hold_out, read_unlabelled, to_csv
-from electra.tasks.registry import find_task
+from electra.tasks.registry import CUSTOM, find_task
 from electra.tasks.text_tasks import choose_examples
 from electra.terminal import say
 from electra.train import distributed
@@ -89,7 +89,7 @@ def open_task(name: str, place: Path, settings: AblateSettings, model: ModelSett
         UserError: as `open_tasks`.
     """
     task = find_task(name)
-    if task.name in ("own", "tagging"):
+    if task.name in CUSTOM:
         raise UserError(f"--task {task.name} needs files that you name; give a task with a data folder, such as sst2 or imdb")
     train, dev = task.read(place, "train"), task.read(place, "dev")
     head = task.head(train)
