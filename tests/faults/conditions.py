@@ -50,8 +50,8 @@ def clock(command: Any, faults: Faults, root: Path, call: Any, verdict: Any, aga
     output = root / command.output
     command.begin(output)
     with backwards():
-        code, told = call(command, command.words(output))
-    found = verdict(command, code, told, output, root) if code == 0 else f"exit code {code}: {told[-400:]}"
+        code, printed = call(command, command.words(output))
+    found = verdict(command, code, printed, output, root) if code == 0 else f"exit code {code}: {printed[-400:]}"
     _remove(output)
     if found:
         log(f"{command.name}: clock set back: {found}")
@@ -69,12 +69,12 @@ def memory(command: Any, faults: Faults, root: Path, call: Any, verdict: Any, ag
     for which in sorted({1 + (number - 1) * i // (TRIES - 1) for i in range(TRIES)} if number else ()):
         command.begin(output)
         with faults.without_memory(which):
-            code, told = call(command, command.words(output))
-        lines += code == 2 and "out of memory" in told
-        found = verdict(command, code, told, output, "out of memory")
+            code, printed = call(command, command.words(output))
+        lines += code == 2 and "out of memory" in printed
+        found = verdict(command, code, printed, output, "out of memory")
         if found := found or again(command, output):
             wrong.append(f"{command.name}: allocation {which} of {number}: {found}")
-            log(f"{wrong[-1]}\n    {told.strip()[-600:]}")
+            log(f"{wrong[-1]}\n    {printed.strip()[-600:]}")
         _remove(output)
     return {"out_of_memory": {"allocations": number, "tried": min(TRIES, number), "ended in one line": lines, "wrong": wrong}}
 
@@ -101,13 +101,13 @@ def full_disk(command: Any, faults: Faults, root: Path, call: Any, verdict: Any,
             except (OSError, shutil.Error):
                 continue  # what the run begins with is larger
             tried += 1
-            code, told = call(command, command.words(output))
-            lines += code == 2 and "no space left" in told
-            found = verdict(command, code, told, output, root)
+            code, printed = call(command, command.words(output))
+            lines += code == 2 and "no space left" in printed
+            found = verdict(command, code, printed, output, root)
             subprocess.run(["mount", "-o", f"remount,size={4 * needed + (4 << 20)}", str(disk)], check=True)
             if found := found or again(command, output):
                 wrong.append(f"{command.name}: a disk of {size:,} bytes for {needed:,}: {found}")
-                log(f"{wrong[-1]}\n    {told.strip()[-600:]}")
+                log(f"{wrong[-1]}\n    {printed.strip()[-600:]}")
         finally:
             subprocess.run(["umount", str(disk)], check=True)
     return {"full_disk": {"tried": tried, "ended in one line": lines, "wrong": wrong}}

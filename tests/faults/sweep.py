@@ -114,14 +114,14 @@ def call(command: Command, words: list[str]) -> tuple[int | str, str]:
     """Run a command line -> its exit code, or the exception that it let through; what it wrote to standard error."""
     from electra import cli
 
-    told = io.StringIO()
-    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(io.StringIO()):
         try:
-            return (command.run or cli.main)(words), told.getvalue()
+            return (command.run or cli.main)(words), printed.getvalue()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            return f"{type(error).__name__}: {error}", told.getvalue() + traceback.format_exc()
+            return f"{type(error).__name__}: {error}", printed.getvalue() + traceback.format_exc()
 
 
 def killed(command: Command, words: list[str], arm: contextlib.AbstractContextManager[None]) -> tuple[int | str, str]:
@@ -139,16 +139,16 @@ def finished(name: str) -> bool:
     return bool(re.search(r"(^|/)(final|best|step-\d+|tokenizer)/", name)) or name.endswith(".npy")
 
 
-def verdict(command: Command, code: int | str, told: str, output: Path, root: Path | str) -> str:
+def verdict(command: Command, code: int | str, printed: str, output: Path, root: Path | str) -> str:
     """What is wrong after a command with a fault; '' if nothing is."""
-    errors = [line for line in told.splitlines() if line.startswith("electra: ")]
+    errors = [line for line in printed.splitlines() if line.startswith("electra: ")]
     if code == KILLED:
         return whole(command, output)
-    if not isinstance(code, int) or "Traceback" in told or "Exception ignored" in told:
+    if not isinstance(code, int) or "Traceback" in printed or "Exception ignored" in printed:
         return "a traceback"
     if code == 0:
         return "" if digests(output) == command.clean else "exit code 0 with another result"
-    if code != 2 or len(errors) != 1 or told.rstrip().splitlines()[-1] != errors[0]:
+    if code != 2 or len(errors) != 1 or printed.rstrip().splitlines()[-1] != errors[0]:
         return "not one line and exit code 2"
     if str(root) not in errors[0]:
         return "the line names no path"
@@ -166,13 +166,13 @@ def whole(command: Command, output: Path) -> str:
 def again(command: Command, output: Path) -> str:
     """What is wrong with the same command, started again without a fault; '' if it ends as an undisturbed run does."""
     words = command.words(output)
-    code, told = call(command, words)
-    if code == 2 and "--resume" in told and "--resume" not in words:
-        code, told = call(command, [*words, "--resume"])
+    code, printed = call(command, words)
+    if code == 2 and "--resume" in printed and "--resume" not in words:
+        code, printed = call(command, [*words, "--resume"])
     if code != 0:
-        done = re.search(r"already (exists|holds finished|finished|complete)", told)
+        done = re.search(r"already (exists|holds finished|finished|complete)", printed)
         if not (code == 2 and done and digests(output) == command.clean):
-            return f"the same command fails: {told.strip().splitlines()[-1] if told.strip() else code}"
+            return f"the same command fails: {printed.strip().splitlines()[-1] if printed.strip() else code}"
     found = digests(output)
     if found != command.clean:
         odd = sorted(name for name in found.keys() | command.clean.keys() if found.get(name) != command.clean.get(name))
@@ -198,8 +198,8 @@ def sweep(command: Command, faults: Faults, root: Path, sites: int | None, log: 
         remove(output)
         command.begin(output)
         with faults.armed(root):
-            code, told = call(command, command.words(output))
-        assert code == 0, (code, told)
+            code, printed = call(command, command.words(output))
+        assert code == 0, (code, printed)
         command.clean = digests(output)
     operations = faults.operations(root)
     outcomes: Counter[str] = Counter()
@@ -211,11 +211,11 @@ def sweep(command: Command, faults: Faults, root: Path, sites: int | None, log: 
             command.begin(output)
             arm = faults.armed(root, operation.number, error, lasting=error in LASTING, short=error == 0)
             if error == KILLED:
-                code, told = killed(command, command.words(output), arm)
+                code, printed = killed(command, command.words(output), arm)
             else:
                 with arm:
-                    code, told = call(command, command.words(output))
-            found = verdict(command, code, told, output, root)
+                    code, printed = call(command, command.words(output))
+            found = verdict(command, code, printed, output, root)
             outcomes[{2: "ended in one line", 0: "did all its work", KILLED: "killed"}.get(code, "other")] += 1
             found = found or again(command, output)
             # What a killed process was writing may stay next to its output, but not in it.
@@ -228,7 +228,7 @@ def sweep(command: Command, faults: Faults, root: Path, sites: int | None, log: 
                 name = "SIGKILL" if error == KILLED else errno.errorcode.get(error, "short write")
                 line = f"{command.name}: {operation.kind} {operation.place} (operation {operation.number}) {name}: {found}"
                 wrong.append(line)
-                log(f"{line}\n    {told.strip()[-600:]}")
+                log(f"{line}\n    {printed.strip()[-600:]}")
     remove(output)
     kinds = Counter(operation.kind for operation in operations)
     return {"operations": len(operations), "by_kind": dict(kinds), "tried": sum(outcomes.values()), "outcomes": dict(outcomes), "wrong": wrong}
