@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electra.errors import UserError, did_you_mean
+from electra.errors import UserError, did_you_mean, shortened
 from electra.storage import atomic
 from electra.terminal import say
 
@@ -118,11 +118,11 @@ class Settings:
                     _check_text(field.name, each)
                 elif isinstance(each, int | float) and not isinstance(each, bool):
                     allowed = field.metadata.get("range") or FINITE
-                    if each not in allowed or (isinstance(each, int) and each > LARGEST_INTEGER):
-                        shown = as_typed(each, field.metadata.get("parse"))
-                        raise UserError(
-                            f"{flag_name(field.name)} {shown}: expected {allowed if each not in allowed else f'at most {LARGEST_INTEGER}'}"
-                        )
+                    huge = isinstance(each, int) and abs(each) > LARGEST_INTEGER
+                    if huge or each not in allowed:
+                        shown = shortened(as_typed(each, field.metadata.get("parse")))
+                        expected = f"{'at most ' if each > 0 else 'at least -'}{LARGEST_INTEGER}" if huge else allowed
+                        raise UserError(f"{flag_name(field.name)} {shown}: expected {expected}")
 
 
 def _check_text(name: str, value: str | Path) -> None:
@@ -220,7 +220,7 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     path = atomic.existing_path(path, "settings file")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # as bytes: TOML does not allow a carriage return alone as the end of a line
         if any(part.count(".") > LONGEST_KEY for part in re.split(r"[=,{}\[\]\n]", text)):
             raise ValueError(f"a key of more than {LONGEST_KEY} parts")  # for which tomllib takes quadratic time
         values = tomllib.loads(text)
@@ -241,10 +241,11 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     # Nearest first: next to the file, else packaged, else deprecated.
     folders = [path.parent, *sorted(PRESETS.glob("*/"), reverse=True), *sorted(PRESETS.glob("*/deprecated/"), reverse=True)]
     files = (folder / f"{base}.toml" for folder in folders)
-    below = next((file for file in files if file.stem == base and file.is_file() and not file.samefile(path)), None)
+    named = isinstance(base, str) and len(base) < LONGEST_NAME // 4  # of up to four bytes each
+    below = next((file for file in files if named and file.stem == base and file.is_file() and not file.samefile(path)), None)
     if below is None:
         known = sorted({file.stem for folder in folders for file in folder.glob("*.toml")})
-        raise UserError(f"{path}: base '{base}' not found; {did_you_mean(str(base), known)}")
+        raise UserError(f"{path}: base '{shortened(str(base))}' not found; {did_you_mean(str(base), known)}")
     if str(below) in _above:
         raise UserError(f"{path}: base '{base}' leads back to itself; remove one of them")
     return merge(read_toml(below, (*_above, str(path))), values)
