@@ -414,7 +414,7 @@ def _opened_zip(path: Path) -> zipfile.ZipFile:
     atomic.existing_path(path, "artifact")
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except atomic.BROKEN_PACKED as error:
         raise_if_device(error)
         raise UserError(f"{path} is not an artifact, or is incomplete: not a readable .zip ({str(error)[:100]}); copy it again") from None
 

@@ -488,8 +488,10 @@ def find_configurations(folder: Path) -> list[Configuration]:
 
 def _from_hparams(hparams: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The original's hyperparameters -> its configurations of discriminator and generator (`get_bert_config`, `get_generator_config`)."""
-    width, layers = MODEL_SIZES.get(hparams.get("model_size", "small"), (None, None))
-    overrides = hparams.get("model_hparam_overrides") or {}
+    size, overrides = hparams.get("model_size", "small"), hparams.get("model_hparam_overrides") or {}
+    if not isinstance(size, str) or not isinstance(overrides, dict):
+        raise UserError(f"{path}: model_size is no name, or model_hparam_overrides no object; correct it, or move the file away")
+    width, layers = MODEL_SIZES.get(size, (None, None))
     values: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "vocab_size": hparams.get("vocab_size"), **overrides}
     values[LOWERCASE] = hparams.get(LOWERCASE)
     try:
@@ -503,7 +505,7 @@ def _from_hparams(hparams: Mapping[str, Any], path: Path) -> tuple[dict[str, Any
             generator |= {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": max(1, width // HEAD_WIDTH)}
         if values["num_hidden_layers"]:
             generator["num_hidden_layers"] = round(values["num_hidden_layers"] * hparams.get("generator_layers", 1.0))
-        embedding = hparams.get("embedding_size") or (128 if hparams.get("model_size", "small") == "small" else values["hidden_size"])
+        embedding = hparams.get("embedding_size") or (128 if size == "small" else values["hidden_size"])
         values["embedding_size"] = embedding
     except (TypeError, AttributeError):
         raise UserError(f"{path}: a size is not a number; correct it, or move the file away") from None
