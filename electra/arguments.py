@@ -160,6 +160,8 @@ class FinetuneArguments(TypedDict, total=False):
     kind: Literal["auto", "classification", "regression", "multilabel"]
     epochs: float
     max_train_examples: int
+    few_shot: int | None
+    few_shot_method: Literal["contrastive", "frozen", "fine-tune"]
     max_length: int
     truncate: Literal["head", "tail", "head-tail", "windows"]
     class_weights: str | None
@@ -188,7 +190,7 @@ class FinetuneArguments(TypedDict, total=False):
     distill_temperature: float
     unlabelled: str | Path | None
     text_columns: str | Sequence[str]
-    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "batch-all-triplet", "binary", "listwise"]
+    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "cosine", "batch-all-triplet", "binary", "listwise"]
     pooling: Literal["auto", "mean", "cls", "max"]
     layers: str
     similarity_scale: float

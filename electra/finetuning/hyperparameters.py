@@ -25,13 +25,25 @@ LENGTHS = ("num_train_steps", *config.INSTEAD_OF["num_train_steps"])
 """The settings that give the length of a run, instead of epochs."""
 CALIBRATED = ("classification", "multilabel")
 """Kinds of heads with probabilities that --calibrate fits."""
-ONE_TASK = ("teacher", "class_weights", "fold")
+ONE_TASK = ("teacher", "class_weights", "fold", "few_shot")
 """Settings that several tasks cannot share."""
 
 
 def size_name(hidden_size: int) -> str:
     """The paper's name for the nearest of its sizes: small (256), base (768), large (1024)."""
     return "small" if hidden_size < 512 else "base" if hidden_size < 1024 else "large"
+
+
+def default_preset(settings: FinetuneSettings) -> str:
+    """The preset of a run without --preset."""
+    if settings.few_shot is None:
+        return DEFAULT_PRESET
+    return "few-shot-fine-tune" if settings.few_shot_method == "fine-tune" else "few-shot"
+
+
+def has_fitted_head(settings: FinetuneSettings) -> bool:
+    """Whether the last layer is the logistic regression of --few-shot, which no step trains."""
+    return settings.few_shot is not None and settings.few_shot_method != "fine-tune"
 
 
 def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> FinetuneSettings:
@@ -42,7 +54,7 @@ def resolve(settings: FinetuneSettings, task: str, hidden_size: int) -> Finetune
     Raises:
         UserError: an unknown preset or a wrong value in it, or settings that contradict each other.
     """
-    name = settings.preset or DEFAULT_PRESET
+    name = settings.preset or default_preset(settings)
     values = config.preset_values(name, "finetune")
     for exceptions, chosen in ((values.pop("for_size", {}), size_name(hidden_size)), (values.pop("for_task", {}), task)):
         values = config.merge(values, exceptions.get(chosen, {}))
@@ -73,6 +85,10 @@ def with_heads(resolved: FinetuneSettings, given: FinetuneSettings, heads: Mappi
             what = "questions" if kinds == {"span"} else "words"
             raise UserError(f"--head mean is for classes and numbers of whole texts; {what} have a head on each token: leave it out")
         resolved = replace(resolved, head="transformers")
+    if has_fitted_head(resolved) and resolved.head != "mean":
+        if "head" in config.given(given):
+            raise UserError(f"--head {resolved.head}: the regression of --few-shot reads the mean of all states; leave it out")
+        resolved = replace(resolved, head="mean")
     if resolved.calibrate and not kinds & set(CALIBRATED):
         if "calibrate" in config.given(given):
             what = {

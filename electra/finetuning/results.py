@@ -190,6 +190,8 @@ _TRUNCATED = {
     "head-tail": "kept a quarter from their beginning and the rest from their end",
     "windows": "were read in overlapping windows",
 }
+_FROZEN = "; the last layer is a logistic regression on the encoder's vectors"
+_CONTRASTIVE = "; the encoder learned from pairs of them, as in SetFit" + _FROZEN
 _LIMITS = {
     "span": "It answers with a part of the given text even where that does not answer the question, unless it was trained on such questions.",
     "tagging": "Probabilities are not calibrated.",
@@ -205,6 +207,9 @@ def finetuning_card(task: Task, head: Head, settings: FinetuneSettings, summary:
     transformers = settings.head == "transformers" or head.kind in ("tagging", "embedding")
     hardware = ", ".join(environment.get("gpu") or []) or f"{environment.get('cpu')} ({environment.get('threads')} threads)"
     used = f" (a fixed random choice of {settings.max_train_examples:,})" if settings.max_train_examples else ""
+    if settings.few_shot is not None:
+        how = {"contrastive": _CONTRASTIVE, "frozen": _FROZEN, "fine-tune": ""}[settings.few_shot_method]
+        used = f" (at most {settings.few_shot:,} examples of each class, drawn by the seed{how})"
     swapped = " Each pair is also given with its texts exchanged." if task.unordered_pairs and settings.double_unordered else ""
     long = "were read in windows" if head.kind in ("span", "tagging") else _TRUNCATED[settings.truncate]
     sections = {

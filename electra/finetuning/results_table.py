@@ -17,6 +17,7 @@ from typing import Any
 
 from electra.command_runner import Ended, Step
 from electra.errors import UserError, parse_json, require
+from electra.finetuning.hyperparameters import default_preset
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
 from electra.tasks.registry import suites
@@ -165,7 +166,14 @@ def collect(settings: FinetuneSettings, trials: Sequence[SweepStep], ends: Mappi
         if (known := task_folder(settings, task) / BASELINES).exists():
             tasks[task] = tasks[task] | {"baselines": atomic.read_json(known, dict)}
     failed = [{"trial": trial.title, "error": ended.error, "log": _log(trial, settings)} for trial, ended in ends.items() if ended.returncode]
-    out: dict[str, Any] = {"suite": settings.task, "model": settings.model, "preset": settings.preset or "paper", "tasks": tasks, "average": None}
+    out: dict[str, Any] = {
+        "suite": settings.task,
+        "model": settings.model,
+        "preset": settings.preset or default_preset(settings),
+        "tasks": tasks,
+        "average": None,
+    }
+    out |= {} if settings.few_shot is None else {"few_shot": settings.few_shot}
     out |= {"not_found": [*missing], "failed": failed, "unfinished": [trial.title for trial in trials if trial not in ends]}
     if len(tasks) > 1:
         out["average"] = _average(tasks, settings.task)
@@ -248,6 +256,9 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         lines.append(_line(task, row))
     if (average := results["average"]) is not None:
         lines.append(_line("**average**", {"score": average, "counted_metric": "mean of tasks"}))
+    if "few_shot" in results:
+        drawn = f"{results['few_shot']} training examples of each class, drawn by the seed: all methods learn from the same draws."
+        lines += ["", f"Few labels: {drawn}"]
     lines += [
         "",
         "Scores are of the dev sets, times a hundred. The interval is Student's t over seeds; it does not include the choice of dev examples.",
@@ -260,7 +271,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     for task, row in results["tasks"].items():
         if found := row.get("baselines"):
             counted = row["counted_metric"]
-            lines.append(f"{task} without a network: {', '.join(f'{name} {100 * scores[counted]:.2f}' for name, scores in found.items())}.")
+            lines.append(f"{task} without a network: {', '.join(_baseline(name, scores, counted) for name, scores in found.items())}.")
         others = [f"{name} {score['mean'] * 100:.2f}" for name, score in row["metrics"].items() if name != row["counted_metric"]]
         lines += [f"{task}: also {', '.join(others)}."] if others else []
     lines += _search_lines(results)
@@ -270,6 +281,12 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     lines += [f"- {item['trial']}: **failed**: {item['error']} ({item['log']})" for item in results["failed"]]
     lines += [f"- {name}: not run yet" for name in results["unfinished"]]
     return "\n".join(lines) + "\n"
+
+
+def _baseline(name: str, scores: Mapping[str, Any], metric: str) -> str:
+    """'TF-IDF 57.10', of several draws 'TF-IDF 57.10 (sd 3.20)'."""
+    sd = scores["draws"][metric]["sd"] if "draws" in scores else None
+    return f"{name} {100 * scores[metric]:.2f}" + ("" if sd is None else f" (sd {100 * sd:.2f})")
 
 
 def _line(name: str, row: Mapping[str, Any]) -> str:
@@ -309,4 +326,11 @@ def _search_lines(results: Mapping[str, Any]) -> list[str]:
             spread = "" if score["sd"] is None else f"{score['sd'] * 100:.2f}"
             values = f"{point['main_metric']} | {score['mean'] * 100:.2f} | {spread} | {len(point['seeds'])}"
             lines.append(f"| {task} | {searched}{mark} | {values} |")
+        for name, scores in row.get("baselines", {}).items():
+            if "draws" in scores:
+                score = scores["draws"][row["main_metric"]]
+                spread = "" if score["sd"] is None else f"{score['sd'] * 100:.2f}"
+                lines.append(
+                    f"| {task} | without a network: {name} | {row['main_metric']} | {score['mean'] * 100:.2f} | {spread} | {len(score['each'])} |"
+                )
     return [*lines, ""]

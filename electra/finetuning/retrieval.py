@@ -29,7 +29,7 @@ FITTING = {
     "embed": {
         "pairs": ("ranking", "symmetric-ranking"),
         "triplets": ("ranking",),
-        "scored pairs": ("cosent",),
+        "scored pairs": ("cosent", "cosine"),
         "classes": ("batch-all-triplet",),
         "plain texts": ("ranking", "symmetric-ranking"),
     },
@@ -78,6 +78,9 @@ def resolve(settings: FinetuneSettings, training: Sequence[Example], dev: Sequen
     loss: Any = chosen.loss if chosen.loss != "auto" else FITTING[task][kind][0]
     if loss not in FITTING[task][kind]:
         raise UserError(f"--loss {loss} does not fit the training data, {KINDS[kind][1]}; expected {' or '.join(FITTING[task][kind])}")
+    scores = [float(str(example.label)) for example in training] if loss == "cosine" else [0.0]
+    if not -1 <= min(scores) <= max(scores) <= 1:
+        raise UserError(f"--loss cosine learns cosines, from -1 to 1; the similarities are from {min(scores):g} to {max(scores):g}: scale them")
     if task == "rerank":
         return dataclasses.replace(settings, embedding=dataclasses.replace(chosen, loss=loss))
     width = start.config.hidden_size

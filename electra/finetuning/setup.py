@@ -12,7 +12,7 @@ from electra.contracts import Example, Features, Head, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import at_start
 from electra.errors import UserError
-from electra.finetuning import distillation, retrieval
+from electra.finetuning import distillation, few_shot, retrieval
 from electra.finetuning.hyperparameters import (
     CALIBRATED,
     check_class_weights,
@@ -63,6 +63,10 @@ class TaskData:
     text_pairs: bool
     class_weights: Sequence[float] | None = None
     """In the order of the head's labels."""
+    drawn_from: Sequence[Example] = ()
+    """With --few-shot all training examples, and `train` is the first seed's draw until `of_seed`."""
+    labelled: Sequence[Features] = ()
+    """A seed's draw, which the logistic regression is fitted on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +125,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     read = {name: read_task(name, settings) for name in names}
     heads = {name: task.head(training) for name, (task, training, _) in read.items()}
+    few_shot.check(settings, heads)
     for head in heads.values():
         check_class_weights(settings.class_weights, head)
     start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
@@ -133,6 +138,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     if len(names) > 1:
         whole = fit_length(resolve(settings, settings.task, start.config.hidden_size), settings, start.config.max_position_embeddings)
     whole = with_heads(whole, settings, heads)
+    few_shot.check(whole, heads)
     check_layers(whole.freeze_layers, start.config.num_hidden_layers)
     if settings.task in retrieval.FITTING:
         whole = retrieval.resolve(whole, *read[settings.task][1:], start)
@@ -163,6 +169,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         warnings += [f"{name}: not calibrated, since its answers are no classes of texts"] if whole.calibrate > calibrate else []
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)
         found += data_warnings.unknown_lines({"training set": training, "dev set": dev}, tokenizer)
+        found += few_shot.lines(name, training, heads[name], whole.few_shot) if whole.few_shot else []
         warnings += found if len(names) == 1 else [at_start(f"{name}: ", line) for line in found]
     return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, warnings=warnings)
 
@@ -186,10 +193,12 @@ def featurize(
 ) -> TaskData:
     """A task's examples as the network reads them; `settings` are the run's with this task's input spec."""
     chosen = choose_examples(training, settings.max_train_examples, swapped=False)
+    if settings.few_shot:
+        chosen = few_shot.draw(training, head, settings.few_shot, settings.loop.seed)
     held_out: list[Example] = []
     if settings.calibrate:
         chosen, held_out = hold_out(chosen)
-    if task.unordered_pairs and settings.double_unordered:
+    if task.unordered_pairs and settings.double_unordered and not settings.few_shot:
         chosen = [*chosen, *swapped_copies(chosen)]
     shown, features = distillation.featurize(task, chosen, tokenizer, head, settings)
     return TaskData(
@@ -204,7 +213,18 @@ def featurize(
         num_train=len(shown),
         text_pairs=shown[0].text_pair is not None,
         class_weights=class_weights(settings.class_weights, head, features),
+        drawn_from=training if settings.few_shot else (),
     )
+
+
+def of_seed(data: TaskData, tokenizer: Tokenizer, seed: int) -> TaskData:
+    """The same with what a seed trains on: with --few-shot its own draw, or the pairs of it; else as it is."""
+    chosen = data.settings
+    if chosen.few_shot is None:
+        return data
+    drawn = few_shot.draw(data.drawn_from, data.head, chosen.few_shot, seed)
+    labelled = data.task.featurize(drawn, tokenizer, chosen.max_length, data.head)
+    return replace(data, labelled=labelled, train=few_shot.pairs(labelled, seed) if chosen.few_shot_method == "contrastive" else labelled)
 
 
 def for_ranks(inputs: FinetuneInputs, ranks: Ranks) -> FinetuneInputs:

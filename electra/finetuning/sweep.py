@@ -68,7 +68,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
     from electra.finetuning import setup
 
     found, missing = find_tasks(settings)
-    search = settings.suite.search or recorded_search(settings)
+    search = with_methods(settings, settings.suite.search or recorded_search(settings))
     trials = plan(settings, found, read_search(search))
     suite, left = settings.suite, sum(not trial.done for trial in trials)
     places = find_places(left, workers=suite.workers, threads=settings.loop.threads, device=settings.loop.device, ray=suite.engine == "ray")
@@ -116,6 +116,18 @@ def recorded_search(settings: FinetuneSettings) -> tuple[str, ...]:
     return tuple(config.read_toml(path).get("suite", {}).get("search", ())) if settings.resume and path.exists() else ()
 
 
+METHODS = "few-shot-method"
+"""The setting whose values --few-shot --baselines compares."""
+
+
+def with_methods(settings: FinetuneSettings, search: Sequence[str]) -> tuple[str, ...]:
+    """The search, with --few-shot and --baselines also over the methods that are compared on the same draws."""
+    alone = settings.few_shot is None or not settings.suite.baselines or settings.few_shot_method != "contrastive"
+    if alone or any(item.replace("_", "-").startswith(f"{METHODS}=") for item in search):
+        return (*search,)
+    return (*search, f"{METHODS}=contrastive,fine-tune,frozen")
+
+
 def write_config(settings: FinetuneSettings, search: Sequence[str]) -> None:
     """RUN/config.toml: the settings that were given (what was not is chosen per task, and is in each trial's config.toml).
 
@@ -146,19 +158,40 @@ def write_config(settings: FinetuneSettings, search: Sequence[str]) -> None:
 def write_baselines(settings: FinetuneSettings, trials: Sequence[SweepStep]) -> None:
     """baselines.json of every task: scores without a network, by the task's own metrics; an existing file is kept.
 
+    With --few-shot they are means over the draws of all seeds, with each seed's, and made again.
+
     Raises:
         UserError: a task's files cannot be read.
     """
+    from electra.finetuning.few_shot import draw
+
     for trial in {trial.task: trial for trial in reversed(trials)}.values():
         path = results_table.task_folder(settings, trial.task) / results_table.BASELINES
-        if path.exists() or "+" in trial.task:
+        if (path.exists() and settings.few_shot is None) or "+" in trial.task:
             continue
         say(f"{trial.task}: baselines")
         alone = from_command_line(FinetuneSettings, trial.argv[1:], "electra finetune")
         task = choose_task(alone)
         train, dev = read_splits(task, alone)
         head = task.head(train)
-        atomic.write_text(path, json.dumps(baseline_scores(resolve_metric(task, head), train, dev, head), indent=1) + "\n")
+        task = resolve_metric(task, head)
+        if settings.few_shot is None:
+            found: dict[str, Any] = baseline_scores(task, train, dev, head)
+        elif head.kind != "classification":
+            continue  # of a suite; the task's trials are refused
+        else:
+            seeds = dict.fromkeys(trial.seed for trial in trials)
+            found = spread([baseline_scores(task, draw(train, head, settings.few_shot, seed), dev, head) for seed in seeds])
+        atomic.write_text(path, json.dumps(found, indent=1) + "\n")
+
+
+def spread(draws: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Scores of the baselines on each draw -> name -> mean of each metric, and under 'draws' metric -> what `describe` says of all."""
+    found: dict[str, Any] = {}
+    for name, metrics in draws[0].items():
+        described = {metric: results_table.describe([scores[name][metric] for scores in draws]) for metric in metrics}
+        found[name] = {metric: score["mean"] for metric, score in described.items()} | {"draws": described}
+    return found
 
 
 # ---- which trials ----

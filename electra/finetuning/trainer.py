@@ -23,6 +23,7 @@ import copy
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,8 +39,8 @@ from torch import nn
 
 from electra.contracts import Example, Features, Head, Prediction
 from electra.data.task_batches import FeatureStream, evaluation_batches, task_stream
-from electra.finetuning import retrieval
-from electra.finetuning.hyperparameters import mixing_power, plan_steps
+from electra.finetuning import few_shot, retrieval
+from electra.finetuning.hyperparameters import has_fitted_head, mixing_power, plan_steps
 from electra.finetuning.results import (
     AVERAGE,
     FinetuneResult,
@@ -53,9 +54,10 @@ from electra.finetuning.results import (
     summarize,
     write_seed,
 )
-from electra.finetuning.setup import RANDOM, FinetuneInputs, TaskData, for_ranks, read_inputs
+from electra.finetuning.setup import RANDOM, FinetuneInputs, TaskData, for_ranks, of_seed, read_inputs
 from electra.model.encoder import Encoder, parameter_depth
 from electra.model.huggingface import reinitialize, save_checkpoint, with_dropout
+from electra.model.similarity import SimilarityObjective
 from electra.model.task_models import (
     Classifier,
     LinearProbing,
@@ -174,7 +176,8 @@ class SeedRun:
 
     def __init__(self, inputs: FinetuneInputs, seed: int, folder: Path, ranks: Ranks) -> None:
         self.inputs, self.seed, self.folder, self.ranks = inputs, seed, folder, ranks
-        self.settings, self.tasks = inputs.settings, inputs.tasks
+        self.settings = inputs.settings
+        self.tasks = {name: of_seed(data, inputs.tokenizer, seed) for name, data in inputs.tasks.items()}
         self.networks = {name: build_network(inputs, data, seed) for name, data in self.tasks.items()}
         share_encoder(self.networks)
         size = self.settings.loop.batch_size
@@ -195,6 +198,9 @@ class SeedRun:
         Raises:
             UserError: the loss became infinite, or the folder cannot be written.
         """
+        if self.settings.few_shot and self.settings.few_shot_method == "frozen":
+            result = self.without_training()
+            return result, self.ranks.agree(self.finish(result) if self.ranks.first else None)
         depth = depth_of(self.inputs.start.config.num_hidden_layers) if self.settings.optimizer.layerwise_lr_decay != 1.0 else None
         objective = self.objective()
         if warning := self.memory_warning(objective):
@@ -215,6 +221,27 @@ class SeedRun:
         if result.stopped:
             return result, None
         return result, self.ranks.agree(self.finish(result) if self.ranks.first else None)
+
+    def without_training(self) -> TrainResult:
+        """Write final with the encoder as it is, under a logistic regression."""
+        start = time.monotonic()
+        for network in self.networks.values():
+            network.to(self.ranks.device)
+        if self.ranks.first:
+            atomic.remove_partial(self.folder)
+            with atomic.atomic_folder(self.folder / "final") as temporary:
+                self.save(temporary)
+        seconds = time.monotonic() - start
+        return TrainResult(step=0, num_steps=0, stopped=False, signal=None, tokens=0, seconds=seconds, checkpoint=None)
+
+    def fit_heads(self) -> None:
+        """With --few-shot make the last layer the logistic regression on the draw's vectors, by the encoder as it is now."""
+        for name, data in self.tasks.items() if has_fitted_head(self.settings) else ():
+            network = self.networks[name]
+            assert isinstance(network, Classifier)
+            encoder = SentenceEncoder(network.encoder, "mean").train(network.encoder.training)
+            vectors = compute_outputs(encoder, data.labelled, data.head, self.loop, self.ranks.device)
+            few_shot.fit_head(network, [vector[0] for vector in vectors], [int(str(feature.label)) for feature in data.labelled])
 
     def memory_warning(self, objective: nn.Module) -> str | None:
         """The line for a training that does not fit into memory, by the longest examples; None if it fits, or is not known.
@@ -239,10 +266,13 @@ class SeedRun:
         network = self.networks[name]
         if data.head.kind in ("embedding", "ranking"):
             return retrieval.objective(network, data.head, data.settings.embedding)
+        if has_fitted_head(data.settings):
+            return SimilarityObjective(SentenceEncoder(network.encoder, "mean"), data.head, loss="cosine")
         return task_objective(network, data.head, data.class_weights)
 
     def predict(self) -> dict[str, list[Prediction]]:
         """Dev predictions of every task."""
+        self.fit_heads()
         found = {}
         for name, data in self.tasks.items():
             outputs = compute_outputs(self.networks[name], data.dev, data.head, self.loop, self.ranks.device)
@@ -265,6 +295,7 @@ class SeedRun:
 
     def save(self, folder: Path) -> None:
         """Write every task's model, as a Hugging Face directory."""
+        self.fit_heads()
         for name, data in self.tasks.items():
             place = self.inputs.part(folder, name)
             extra = {"finetuning_task": data.task.name} | input_spec.record(data.task, data.settings.max_length)

@@ -78,6 +78,12 @@ def cosent(found: Compared, scale: float) -> Tensor:
     return torch.logsumexp(torch.cat([differences.new_zeros(1), differences]), 0)
 
 
+def cosine(found: Compared, scale: float) -> Tensor:
+    """() mean squared difference of the cosine of two texts and their label. Source: `CosineSimilarityLoss`. `scale` is not used."""
+    assert found.labels is not None
+    return F.mse_loss(F.cosine_similarity(found.vectors[0], found.vectors[1], dim=-1), found.labels)
+
+
 def batch_all_triplet(found: Compared, scale: float) -> Tensor:
     """All triplets of a text, one of its class and one of another -> () mean over those with a loss of distance - distance + 5, if above zero.
 
@@ -100,6 +106,7 @@ LOSSES: dict[str, Comparison] = {
     "ranking": multiple_negatives_ranking,
     "symmetric-ranking": symmetric_ranking,
     "cosent": cosent,
+    "cosine": cosine,
     "batch-all-triplet": batch_all_triplet,
 }
 """Name of the loss in settings -> its function."""

@@ -42,7 +42,8 @@ class SuiteSettings(Settings):
     search: tuple[str, ...] = ()
     """Values to try, such as lr=1e-4,3e-4 epochs=3,5: every combination with all seeds; the best mean dev score is marked. Default: no search."""
     baselines: bool = False
-    """Also score baselines without a network: the largest class, TF-IDF with a linear model, each word's most frequent tag, ..."""
+    """Also score baselines without a network: the largest class, TF-IDF with a linear model, each word's most frequent tag, ...
+    With --few-shot on the same draws, and the methods frozen and fine-tune as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +81,10 @@ class EmbeddingSettings(Settings):
     text_columns: tuple[str, ...] = ()
     """Columns of the texts, such as question answer: a text (a query), a similar one (a passage), then negatives. Default: all but the label's, in
     their order."""
-    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "batch-all-triplet", "binary", "listwise"] = "auto"
-    """embed: ranking (multiple negatives ranking with in-batch and given negatives), symmetric-ranking (in both directions), cosent (scored pairs),
-    batch-all-triplet (texts with labels). rerank: binary (each passage), listwise (a query's passages). 'auto': the first that fits the columns."""
+    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "cosine", "batch-all-triplet", "binary", "listwise"] = "auto"
+    """embed: ranking (multiple negatives ranking with in-batch and given negatives), symmetric-ranking (in both directions), cosent (scored pairs,
+    their order), cosine (scored pairs, similarities from -1 to 1 themselves), batch-all-triplet (texts with labels). rerank: binary (each passage),
+    listwise (a query's passages). 'auto': the first that fits the columns."""
     pooling: Literal["auto", "mean", "cls", "max"] = "auto"
     """What of the states becomes the vector; 'auto': as the model's files say, else the mean of all tokens."""
     layers: str = flag("all", parse=layers, metavar="all|auto|N")
@@ -120,6 +122,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
       electra finetune sst2 --model runs/mini/final --teacher runs/large/best --data glue --output runs/student
       electra finetune imdb --model runs/mini/final --data aclImdb --output runs/imdb --truncate head-tail --freeze-encoder-epochs 1
       electra finetune own --train a.jsonl --dev b.jsonl --label topics --kind multilabel --model runs/mini/final --output runs/topics
+      electra finetune sst2 --few-shot 16 --seeds 10 --baselines --model all-MiniLM-L6-v2 --data glue/SST-2 --output runs/few
       electra finetune --resume runs/sst2
       electra finetune tnews --preset clue --fold 0 --model runs/zh/final --data FewCLUE --output runs/tnews
     """
@@ -131,7 +134,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     output: Path
     """Run directory: one folder per seed, the best model under 'best'."""
     preset: str | None = flag(None, preset="finetune")
-    """Fine-tuning preset (see below) or a TOML file; default: paper."""
+    """Fine-tuning preset (see below) or a TOML file; default: paper, with --few-shot few-shot."""
     data: Path | None = None
     """Folder or archive of the task's official files; 'hub', or a data set's name on the Hugging Face hub. Default: none."""
     train: Path | None = None
@@ -148,6 +151,12 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     """Passes over the training set; of whole ones at least two steps, since the schedule ends at a learning rate of 0."""
     max_train_examples: int = flag(0, minimum=0, advanced=True)
     """Use only this many training examples (a fixed random sample); 0: all."""
+    few_shot: int | None = flag(None, minimum=2)
+    """Train on this many examples of each class, drawn by the seed: SetFit's recipe, contrastive pairs and a logistic regression. Default: on all
+    examples, without it."""
+    few_shot_method: Literal["contrastive", "frozen", "fine-tune"] = flag("contrastive", advanced=True)
+    """What is trained on the draw: 'contrastive' (the encoder on pairs, then the regression), 'frozen' (the regression alone; settings of training
+    have no effect), 'fine-tune' (encoder and head on the labels, preset few-shot-fine-tune)."""
     max_length: int = flag(128, minimum=4)
     """Longest input in tokens."""
     truncate: Literal["head", "tail", "head-tail", "windows"] = "head"

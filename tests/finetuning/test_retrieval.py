@@ -108,6 +108,8 @@ def test_wrong_settings(flags: tuple[str, ...], message: str, data: Path, tmp_pa
 
 
 def test_other_wrong_input(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune(data, tmp_path / "run", "--loss", "cosine", train="scored.csv") == 2
+    assert "--loss cosine learns cosines, from -1 to 1; the similarities are from 0 to 5: scale them" in capsys.readouterr().err
     assert tune(data, tmp_path / "run", dev="raw.txt") == 2
     assert "the dev file has texts alone" in capsys.readouterr().err
     words = ["finetune", "own", "--train", data / "train.jsonl", "--dev", data / "dev.jsonl", "--model", checkpoints()["lone"], "--pooling", "cls"]

@@ -58,6 +58,7 @@ CLASSES = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 3, 1, 2, 2])
         ("ranking", "MultipleNegativesRankingLoss", 4, None),
         ("symmetric-ranking", "MultipleNegativesSymmetricRankingLoss", 2, None),
         ("cosent", "CoSENTLoss", 2, SCORES),
+        ("cosine", "CosineSimilarityLoss", 2, SCORES),
         ("batch-all-triplet", "BatchAllTripletLoss", 1, CLASSES),
     ],
 )
@@ -112,7 +113,7 @@ def features(group: int, count: int = SIZE, label: Any = lambda i: None) -> list
 
 
 CASES = [("ranking", 3, lambda i: None), ("symmetric-ranking", 2, lambda i: None), ("cosent", 2, lambda i: float(SCORES[i]))]
-CASES += [("batch-all-triplet", 1, lambda i: int(CLASSES[i]))]
+CASES += [("cosine", 2, lambda i: float(SCORES[i])), ("batch-all-triplet", 1, lambda i: int(CLASSES[i]))]
 
 
 class OneRank:
