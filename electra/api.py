@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     )
     from electra.benchmark.results import Comparison
     from electra.pretraining.run import PretrainResult
+    from electra.tasks.retrieval import System
 
 S = TypeVar("S")
 Place = str | Path
@@ -295,7 +296,9 @@ class Evaluation:
     metrics: Mapping[str, float]
     """Name -> value; accuracies and F1 are 0..1, correlations -1..1."""
     num_examples: int = 0
-    """Examples of the task's split; 0 for pre-training metrics."""
+    """Examples of the task's split, or queries; 0 for pre-training metrics."""
+    systems: tuple[System, ...] = ()
+    """Retrieval: each way to search; `metrics` are those of the last."""
 
 
 def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArguments]) -> Evaluation:
@@ -318,6 +321,11 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
         return Evaluation(**score_predictions(*given))
     if settings.na_probs is not None:
         raise UserError("--na-probs is for a file of predictions (electra evaluate PREDICTIONS --task squad2); a model has its own")
+    if settings.task in SEARCHED:
+        return _evaluate_search(settings)
+    for name in ("reranker", "candidates", "approximate"):
+        if name in config.given(settings):
+            raise UserError(f"{config.flag_name(name)} is for --task retrieval; leave it out")
     if settings.task is not None:
         return _evaluate_task(settings)
     if settings.report or settings.predictions:
@@ -347,6 +355,43 @@ def _evaluate_task(settings: EvaluateSettings) -> Evaluation:
     by_type = scores_by_type(found.examples, found.predictions, found.head) if settings.per_class else {}
     calibration = {name: value for name, value in (error_report.reliability_of(found) or {}).items() if name == "expected_calibration_error"}
     return Evaluation(metrics=found.scores() | calibration | by_type, num_examples=len(found.examples))
+
+
+SEARCHED = ("embed", "rerank", "retrieval")
+"""Tasks of vectors and re-rankers."""
+
+
+def _evaluate_search(settings: EvaluateSettings) -> Evaluation:
+    """Vectors or a re-ranker on labelled texts, or on a collection of passages."""
+    from electra.inference import search
+    from electra.inference.predictor import load
+    from electra.tasks import retrieval
+    from electra.tasks.registry import find_search_task
+
+    name = str(settings.task)
+    used = {"model", "data", "task", "split", "threads", "batch_size", "max_length", "json"}
+    used |= {"reranker", "candidates", "approximate", "num_examples", "seed", "report"} if name == "retrieval" else {"text", "text_pair", "label"}
+    if unused := sorted(config.given(settings).keys() - used):
+        raise UserError(f"{config.flag_name(unused[0])} has no effect on {name}; leave it out")
+    if len(settings.data) != 1:
+        what = "a folder in BEIR's layout" if name == "retrieval" else "a labelled file, or the folder with it"
+        raise UserError(f"--task {name} needs --data PLACE, {what}")
+    place = atomic.existing_path(Path(settings.data[0]), "data")
+    options: dict[str, Any] = {"threads": settings.threads, "batch_size": settings.batch_size, "max_length": settings.max_length}
+    if name != "retrieval":
+        task = find_search_task(settings)
+        examples = task.read(place, settings.split)
+        return Evaluation(metrics=search.scored_texts(load(settings.model, **options), task, examples), num_examples=len(examples))
+    if settings.report is not None:
+        atomic.fresh_output(settings.report, remedy="choose another place")
+    collection = retrieval.read_collection(place, settings.split)
+    if "num_examples" in config.given(settings):
+        collection = collection.sampled(settings.num_examples, settings.seed)
+    say(f"{place}: {len(collection.passages):,} passages, {len(collection.queries):,} queries")
+    systems = search.searched(settings, load(settings.model, **options), collection)
+    if settings.report is not None:
+        retrieval.write_report(systems, settings.report)
+    return Evaluation(metrics=systems[-1].scores(), num_examples=len(collection.queries), systems=tuple(systems))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ GROUPS = {
         "prepare": Command("PrepareSettings", "electra.commands.train:prepare", "tokenize a corpus into shards"),
         "pretrain": Command("PretrainSettings", "electra.commands.train:pretrain", "pre-train by replaced token detection or masked LM"),
         "finetune": Command("FinetuneSettings", "electra.commands.train:finetune", "fine-tune on one task, several, or a benchmark"),
+        "mine": Command("MineSettings", "electra.commands.train:mine", "find hard negatives for vectors and re-rankers"),
         "ablate": Command("AblateSettings", "electra.recipes.ablation.run:run", "compare ELECTRA with BERT at equal FLOPs and equal time"),
         "demo": Command("DemoSettings", "electra.recipes.demo.run:run", "raw text to fine-tuned model and report, in minutes"),
     },
@@ -43,6 +44,7 @@ GROUPS = {
         "detect": Command("DetectSettings", "electra.commands.detect:run", "probability that each token was replaced"),
         "score": Command("ScoreSettings", "electra.commands.score:run", "likelihood of texts; re-rank n-best lists"),
         "embed": Command("EmbedSettings", "electra.commands.embed:run", "sentence vectors"),
+        "rerank": Command("RerankSettings", "electra.commands.predict:rerank", "sort passages by their relevance to a query"),
     },
     "measure": {
         "evaluate": Command("EvaluateSettings", "electra.commands.measure:evaluate", "pre-training metrics or task scores of a model"),

@@ -201,6 +201,8 @@ class Example:
     """The second text; a question's context."""
     negatives: tuple[str, ...] = ()
     """Texts that are less similar to the first than the second is."""
+    scores: tuple[float, ...] = ()
+    """A teacher's scores of the second text and of each negative."""
     label: Label | None = None
     """Class name, regression target, names of all labels that apply (multi-label), or a tag for each word."""
     words: tuple[str, ...] | None = None
@@ -231,7 +233,7 @@ class Features:
     """Class, target, C targets of 0 and 1, or first and last token of the answer (0, 0 if this window has none) and, if questions may be
     unanswerable, 1 for such a question."""
     soft_targets: Sequence[float] | None = None
-    """A teacher's C probabilities, or (scaled) number."""
+    """A teacher's C probabilities, or (scaled) number; of a re-ranker its score of each passage."""
     others: Sequence[Features] = ()
     """Further sequences of the same example, which stay in one batch with it: of a pair of texts the second, then negatives."""
     token_labels: Sequence[int] | None = None

@@ -150,6 +150,7 @@ EXTRAS |= {
     "onnxscript": "build",
     "nncf": "build",
 }
+EXTRAS |= {"bm25s": "search", "ir_measures": "search", "faiss": "search"}
 EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "prometheus_client": "serve"}
 
 

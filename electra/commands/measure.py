@@ -9,12 +9,17 @@ from typing import Any
 from electra import api
 from electra.errors import require
 from electra.settings import CompareSettings, EvaluateSettings, SignificanceSettings
+from electra.tasks import retrieval
 from electra.tasks.significance import bootstrap, mcnemar, metric_named, p_text, pair
 
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Measure and print."""
-    metrics = api.evaluate(settings).metrics
+    found = api.evaluate(settings)
+    metrics = found.metrics
+    if found.systems:
+        print(json.dumps(retrieval.record(found.systems)) if settings.json else retrieval.table(found.systems))
+        return
     if settings.json:
         print(json.dumps(dict(metrics)))
         return

@@ -1,12 +1,14 @@
-"""The commands that make data and models: vocab, prepare, pretrain, finetune."""
+"""The commands that make data and models: vocab, prepare, pretrain, finetune, mine."""
 
 from __future__ import annotations
 
 import json
 
 from electra import api
+from electra.errors import UserError
 from electra.finetuning.results import score_lines
-from electra.settings import FinetuneSettings, PrepareSettings, PretrainSettings, VocabSettings
+from electra.settings import FinetuneSettings, MineSettings, PrepareSettings, PretrainSettings, VocabSettings
+from electra.storage import atomic
 from electra.terminal import data_size, duration, say
 
 
@@ -53,6 +55,24 @@ def finetune(settings: FinetuneSettings) -> int:
     if result.first:
         print(json.dumps(result.scores, indent=1) if settings.json else "\n".join(_lines(result)))
     return 1 if result.failed else 0
+
+
+def mine(settings: MineSettings) -> None:
+    """Write rows with hard negatives and report their number."""
+    from electra.inference.search import mined
+
+    atomic.fresh_output(settings.output, remedy="give another name, or remove it first")
+    if settings.output.suffix not in (".jsonl", ".ndjson"):
+        raise UserError(f"--output {settings.output}: rows with a list of negatives are JSON lines; give a name that ends in .jsonl")
+    count = 0
+    with atomic.atomic_file(settings.output) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for row in mined(settings):
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+        if not count:
+            few = f"no query has {settings.num_negatives} negatives"
+            raise UserError(f"{few}; give more passages by --passages, or lower --num-negatives, --skip or --relative-margin")
+    print(f"{settings.output}: {count:,} queries and passages with {settings.num_negatives} negatives each")
 
 
 def _lines(result: api.FinetuneResult) -> list[str]:

@@ -29,7 +29,18 @@ from typing import Any
 import numpy as np
 
 from electra import __version__
-from electra.data.prepare_chunk import CHUNK_BYTES, Chunk, Engine, LineEncoder, PreparePlan, is_tokenized, line_encoder, read_chunks, tokenize_chunk
+from electra.data.prepare_chunk import (
+    CHUNK_BYTES,
+    Chunk,
+    Engine,
+    LineEncoder,
+    PreparePlan,
+    is_tokenized,
+    line_encoder,
+    open_chunk,
+    read_chunks,
+    tokenize_chunk,
+)
 from electra.data.shards import FORMAT, SPLITS, Shards, make_shards, open_shards
 from electra.data.sources import CorpusReport, find_sources
 from electra.data.tfrecord import RecordFile, find_records, store_records
@@ -366,7 +377,7 @@ def _concatenate(output: Path, num_chunks: int, tokenizer: Tokenizer, words: str
     totals = {"dropped_lines": 0, "text_bytes": 0}
     sizes = {(name, kind): 0 for name in SPLITS for kind in ("ids", "lines", "documents")}
     for file in files:
-        with np.load(file, allow_pickle=False) as arrays:
+        with open_chunk(file) as arrays:
             totals["dropped_lines"] += int(arrays["dropped"][0])
             totals["text_bytes"] += int(arrays["dropped"][1])
             unknown.add_record(parse_json(bytes(arrays["unknown"])))
@@ -391,7 +402,7 @@ def _concatenate(output: Path, num_chunks: int, tokenizer: Tokenizer, words: str
 def _each(files: Sequence[Path], name: str) -> Iterator[np.ndarray]:
     """The array `name` of every chunk in turn."""
     for file in files:
-        with np.load(file, allow_pickle=False) as arrays:
+        with open_chunk(file) as arrays:
             yield arrays[name]
 
 

@@ -12,7 +12,8 @@ import io
 import json
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,7 @@ from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer
 from electra.data.vocabulary import UnknownWords
 from electra.data.word_boundaries import ChineseWords
+from electra.errors import UserError, raise_if_device
 from electra.storage import atomic
 
 CHUNK_BYTES = 4 << 20
@@ -177,6 +179,21 @@ def tokenize_chunk(encoder: LineEncoder, chunk: Chunk) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
     return stream.getvalue()
+
+
+@contextmanager
+def open_chunk(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of a chunk's file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+    except atomic.BROKEN_PACKED as error:
+        raise_if_device(error)
+        raise UserError(f"{file} cannot be read ({error}); run the same command again, which makes it anew") from None
 
 
 def is_tokenized(file: Path, key: bytes) -> bool:

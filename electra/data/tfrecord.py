@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from electra.data.prepare_chunk import is_tokenized
+from electra.data.prepare_chunk import is_tokenized, open_chunk
 from electra.data.shards import SPLITS
 from electra.data.sources import CorpusReport
 from electra.data.tokenizer import Tokenizer
@@ -245,7 +245,7 @@ def store_records(files: Sequence[RecordFile], tokenizer: Tokenizer, output: Pat
             key = file.key()
             if not is_tokenized(target, key):
                 _store_file(file, tokenizer, target, key, held_out, report)
-            with np.load(target, allow_pickle=False) as arrays:
+            with open_chunk(target) as arrays:
                 num += sum(len(arrays[f"{name}_documents"]) for name in SPLITS)
             report.done_bytes += file.size
             progress.show()

@@ -29,11 +29,16 @@ FITTING = {
     "embed": {
         "pairs": ("ranking", "symmetric-ranking"),
         "triplets": ("ranking",),
+        "scored triplets": ("ranking",),
         "scored pairs": ("cosent", "cosine"),
         "classes": ("batch-all-triplet",),
         "plain texts": ("ranking", "symmetric-ranking"),
     },
-    "rerank": {"scored pairs": ("binary",), "triplets": ("listwise", "binary")},
+    "rerank": {
+        "scored pairs": ("binary",),
+        "triplets": ("listwise", "binary"),
+        "scored triplets": ("margin-mse", "listwise", "binary"),
+    },
 }
 """Task -> kind of training data -> the losses for it, the default first."""
 UNUSED = {

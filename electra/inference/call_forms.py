@@ -119,6 +119,13 @@ class QuestionForms(SharedOptions, total=False):
     padding: bool | str
 
 
+class RerankOptions(SharedOptions, total=False):
+    """Options of 'rerank'."""
+
+    top_k: int | None
+    """The most relevant so many passages; None: all."""
+
+
 def shown(value: Any) -> str:
     """A value as an error line shows it: at most 60 characters."""
     text = repr(value).replace("\n", " ")

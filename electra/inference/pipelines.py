@@ -6,7 +6,7 @@ run in float32; an unknown option or input is refused by name. `docs/compatibili
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, Unpack, overload
 
@@ -33,7 +33,7 @@ from electra.inference.backends import architecture_of, load_options
 from electra.inference.call_forms import Call, Cut, one_text
 from electra.inference.predictor import Predictor, load
 from electra.inference.replaced_tokens import detection_records
-from electra.inference.text_io import Text
+from electra.inference.text_io import Text, as_example
 from electra.inference.token_classification import (
     Record,
     TaggingUnits,
@@ -402,10 +402,50 @@ class QuestionAnswering(TextPipeline):
                 yield question_records(model, example, prediction, top_k, align)
 
 
+class Reranking(TextPipeline):
+    """A query and its passages -> {"index", "score", "text"} of each, the most relevant first, as `rank` of sentence-transformers' CrossEncoder."""
+
+    task = "rerank"
+    options = call_forms.RerankOptions
+
+    def __call__(self, query: str, passages: Iterable[str], **options: Unpack[call_forms.RerankOptions]) -> list[dict[str, Any]]:
+        """Sort the passages of one query.
+
+        Args:
+            query: the query.
+            passages: texts.
+            options: see `RerankOptions`.
+
+        Returns:
+            a list of dicts: the passage's place in `passages`, its relevance by the activation that the model's files name, and the passage.
+
+        Raises:
+            UserError: no texts, or an option of a wrong kind.
+        """
+        call_forms.check_names(self.task, options, self.options.__annotations__)
+        chosen = {**self.defaults, **options}
+        top_k = self.checked(chosen)
+        if isinstance(passages, str):
+            raise UserError(f"{self.task}: passages is one text; give a list of texts")
+        query, texts = one_text(query, self.task), list(call_forms.each(passages, self.task))
+        size = chosen.get("batch_size") or self.predictor.batch_size
+        items = [Text(query, text) for text in texts]
+        scores = [float(str(answer.label)) for answer in self.predictor.reranker().stream(map(as_example, items), size)]
+        order = sorted(range(len(texts)), key=lambda place: -scores[place])[:top_k]
+        return [{"index": place, "score": scores[place], "text": texts[place]} for place in order]
+
+    def checked(self, options: dict[str, Any]) -> int | None:
+        """The number of passages to return."""
+        self.predictor.reranker()
+        if options.get("batch_size") is not None:
+            call_forms.whole(self.task, "batch_size", options["batch_size"])
+        return None if options.get("top_k") is None else call_forms.whole(self.task, "top_k", options["top_k"])
+
+
 # ---- pipeline() ----
 
 
-Pipeline: TypeAlias = TextClassification | TokenClassification | ReplacedTokenDetection | FeatureExtraction | FillMask | QuestionAnswering
+Pipeline: TypeAlias = TextClassification | TokenClassification | ReplacedTokenDetection | FeatureExtraction | FillMask | QuestionAnswering | Reranking
 Source: TypeAlias = str | Path | Predictor | None
 
 PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
@@ -417,6 +457,7 @@ PIPELINES: dict[str, tuple[type[Pipeline], str]] = {
     "feature-extraction": (FeatureExtraction, "encoder"),
     "fill-mask": (FillMask, "any"),
     "question-answering": (QuestionAnswering, "question-answering"),
+    "rerank": (Reranking, "classifier"),
 }
 """Task name -> its class, and the role that its model needs."""
 TASKS = {
@@ -443,13 +484,15 @@ def pipeline(task: Literal["fill-mask"], model: Source = None, **options: Any) -
 @overload
 def pipeline(task: Literal["question-answering"], model: Source = None, **options: Any) -> QuestionAnswering: ...
 @overload
+def pipeline(task: Literal["rerank"], model: Source = None, **options: Any) -> Reranking: ...
+@overload
 def pipeline(task: str | None = None, model: Source = None, **options: Any) -> Pipeline: ...
 def pipeline(task: str | None = None, model: Source = None, *more: Any, **options: Any) -> Pipeline:
     """A task's name and a model -> a callable on texts.
 
     Args:
         task: 'sentiment-analysis' or 'text-classification', 'token-classification' or 'ner', 'question-answering',
-            'replaced-token-detection', 'feature-extraction', 'fill-mask'; None: what the model's head is for.
+            'replaced-token-detection', 'feature-extraction', 'fill-mask', 'rerank'; None: what the model's head is for.
         model: checkpoint folder, run directory, hub name, or what `load` returned; None: the bundled one, where there is one.
         options: of `load` (device, threads, max_length, truncate, batch_size, tokenizer), of every call of the pipeline (such as top_k), and of
             `transformers.pipeline` where they change nothing (dtype float32, framework 'pt', ...).

@@ -202,6 +202,22 @@ class Predictor:
         require_classifier(self.name, self.backend.architecture)
         return self.answerer
 
+    @property
+    def is_reranker(self) -> bool:
+        """Whether it gives one number to a text or a pair."""
+        return resolve.head_of(self.backend.architecture) == "classification" and len(self.backend.labels) == 1
+
+    def reranker(self) -> Answerer:
+        """What says how relevant a passage is to a query.
+
+        Raises:
+            UserError: the model is no cross-encoder.
+        """
+        if not self.is_reranker:
+            remedy = "train one by 'electra finetune rerank', or give a cross-encoder with one output"
+            raise UserError(f"{self.name} is not a re-ranker (a classifier of pairs with one output); {remedy}")
+        return self.answerer
+
     # ---- tags ----
 
     def tag(self, sentences: Iterable[Sentence], *, constrained: bool = False) -> list[Tagged]:

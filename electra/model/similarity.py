@@ -211,7 +211,8 @@ class RankingObjective(TaskObjective):
 
     binary: cross-entropy of each passage's relevance (`BinaryCrossEntropyLoss`). listwise: cross-entropy of the relevant passage among the
     query's own (Gao et al. 2021, 'Rethink training of BERT rerankers'; `MultipleNegativesRankingLoss` of a CrossEncoder without in-batch
-    negatives, scale and activation).
+    negatives, scale and activation). margin-mse: squared error of the differences between the relevant passage's score and each negative's, whose
+    targets are a teacher's (Hofstätter et al. 2020; `MarginMSELoss`).
     """
 
     def __init__(self, network: nn.Module, head: Head, *, loss: str) -> None:
@@ -220,12 +221,16 @@ class RankingObjective(TaskObjective):
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """N queries, or B passages."""
-        return {"loss": batch.num_examples if self.loss == "listwise" else len(batch.lengths)}
+        return {"loss": len(batch.lengths) if self.loss == "binary" else batch.num_examples}
 
     def forward(self, batch: Batch) -> StepOutput:
         logits = self.network(batch).float().view(batch.group, -1)
         if self.loss == "listwise":
             total = F.cross_entropy(logits.T, torch.zeros(logits.shape[1], dtype=torch.long, device=logits.device), reduction="sum")
+        elif self.loss == "margin-mse":
+            assert batch.soft_targets is not None
+            errors = (logits[:1] - logits[1:]) - (batch.soft_targets.T[:1] - batch.soft_targets.T[1:])
+            total = errors.square().mean(0).sum()
         else:
             targets = torch.zeros_like(logits)
             targets[0] = 1.0 if batch.labels is None else batch.labels.float()

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
         EmbedSettings,
         EvaluateSettings,
         InspectSettings,
+        MineSettings,
         PlotSettings,
         PredictSettings,
+        RerankSettings,
         ScoreSettings,
         ServeSettings,
         SignificanceSettings,
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "export": "BuildSettings CompareSettings ConvertSettings PushSettings",
     "finetune": "AblateSettings DemoSettings DistillationSettings EmbeddingSettings FinetuneSettings SuiteSettings",
-    "infer": "DetectSettings EmbedSettings EvaluateSettings InspectSettings PlotSettings PredictSettings ScoreSettings ServeSettings "
-    "SignificanceSettings SubmitSettings",
+    "infer": "DetectSettings EmbedSettings EvaluateSettings InspectSettings MineSettings PlotSettings PredictSettings RerankSettings "
+    "ScoreSettings ServeSettings SignificanceSettings SubmitSettings",
     "pretrain": "DataSettings DatasetSettings LoopSettings ModelSettings ObjectiveSettings OptimizerSettings PrepareSettings "
     "PretrainSettings VocabSettings WatchSettings phases",
     "sections": "ColumnSettings ComputeSettings",
@@ -69,6 +71,7 @@ __all__ = [
     "FinetuneSettings",
     "InspectSettings",
     "LoopSettings",
+    "MineSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimizerSettings",
@@ -77,6 +80,7 @@ __all__ = [
     "PrepareSettings",
     "PretrainSettings",
     "PushSettings",
+    "RerankSettings",
     "ScoreSettings",
     "ServeSettings",
     "SignificanceSettings",

@@ -81,10 +81,10 @@ class EmbeddingSettings(Settings):
     text_columns: tuple[str, ...] = ()
     """Columns of the texts, such as question answer: a text (a query), a similar one (a passage), then negatives. Default: all but the label's, in
     their order."""
-    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "cosine", "batch-all-triplet", "binary", "listwise"] = "auto"
+    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "cosine", "batch-all-triplet", "binary", "listwise", "margin-mse"] = "auto"
     """embed: ranking (multiple negatives ranking with in-batch and given negatives), symmetric-ranking (in both directions), cosent (scored pairs,
     their order), cosine (scored pairs, similarities from -1 to 1 themselves), batch-all-triplet (texts with labels). rerank: binary (each passage),
-    listwise (a query's passages). 'auto': the first that fits the columns."""
+    listwise (a query's passages), margin-mse (the differences of a teacher's scores). 'auto': the first that fits the columns."""
     pooling: Literal["auto", "mean", "cls", "max"] = "auto"
     """What of the states becomes the vector; 'auto': as the model's files say, else the mean of all tokens."""
     layers: str = flag("all", parse=layers, metavar="all|auto|N")

@@ -21,7 +21,7 @@ from electra.settings.sections import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, BatchSettings):
+class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, InferenceSettings):
     """Measure a model: pre-training metrics on held-out data, or a task's metrics.
 
     Examples:
@@ -33,6 +33,8 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
       electra evaluate runs/ner/best --task tagging --data test.txt --per-class
       electra evaluate runs/sst2/best --task sst2 --data glue --report report --predictions sst2.jsonl
       electra evaluate runs/own/best --task own --data new.csv --text review --label stars --report report
+      electra evaluate runs/vectors/best --task retrieval --data scifact --split test --reranker runs/reranker/best
+      electra evaluate runs/vectors/best --task embed --data STS-B/dev.tsv --text sentence1 --text-pair sentence2 --label score
       electra evaluate predictions.json --task squad2 --data dev-v2.0.json --na-probs null_odds.json
       electra evaluate labels.csv --task sst2 --data glue/SST-2
     """
@@ -43,7 +45,14 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     data: tuple[str, ...] = ()
     """Folders made by 'electra prepare' (their held-out part) or their URLs, or the task's folder. Default: those of a pre-training run."""
     task: str | None = None
-    """Task to score a fine-tuned model on; default: pre-training metrics."""
+    """Task to score a fine-tuned model on; 'retrieval': search over a collection of passages, a folder in BEIR's layout. Default: pre-training
+    metrics."""
+    reranker: str | None = None
+    """Retrieval: a cross-encoder that orders the first passages that BM25 and the model find. Default: none."""
+    candidates: int = flag(100, minimum=1)
+    """Retrieval: passages of each query that a re-ranker orders."""
+    approximate: bool = False
+    """Retrieval: search vectors by a graph of neighbors (HNSW, through faiss) in place of comparing all: for millions of passages."""
     corruption: Path | None = None
     """A fixed corruption set: .jsonl of texts, for models with any tokenizer, or .npz of token ids, for one vocabulary. Made if missing, from --data
     (.jsonl: files with a text a line or a row; .npz: tokenized data) with this model's generator and from word frequencies. Default: none."""
@@ -56,7 +65,8 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     per_class: bool = False
     """Tagging: also report precision, recall and F1 of each span type."""
     report: Path | None = None
-    """New folder for report.md, report.json and figures: confusion matrix, calibration, scores by length, worst errors. Default: none."""
+    """New folder for report.md, report.json and figures: confusion matrix, calibration, scores by length, worst errors; of retrieval for the scores
+    and the rankings (trec_eval's format). Default: none."""
     na_probs: Path | None = None
     """Of a file of predictions for squad2: its null_odds.json, or probabilities of 'no answer'; adds the scores with the best thresholds, as the
     official script does. Default: none."""
@@ -65,7 +75,8 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Batc
     predictions: Path | None = None
     """File for the predictions: JSON lines with id, label, prediction, probability, probabilities, as 'electra significance' reads. Default: none."""
     num_examples: int = flag(2000, minimum=1)
-    """Held-out examples to measure (pre-training metrics); if not given, of a run as many as its own evaluations."""
+    """Held-out examples to measure (pre-training metrics); if not given, of a run as many as its own evaluations. Retrieval: queries, drawn by
+    --seed; if not given, all."""
     sequence_length: int = flag(128, minimum=4)
     """Longest example in tokens (pre-training metrics), if not given as trained or 128; for a task the same as --max-length."""
     seed: int = flag(1, minimum=0, maximum=MAX_SEED)
@@ -249,6 +260,71 @@ class EmbedSettings(InputSettings, OutputSettings, InputSpecSettings, InferenceS
     """Numbers that are kept of each vector; default: all, or as the model's files say."""
     json: bool = False
     """Print JSON lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankSettings(InputSettings, OutputSettings, InputSpecSettings, InferenceSettings):
+    """Sort passages by their relevance to a query, with a cross-encoder: the most relevant first.
+
+    Examples:
+      electra rerank runs/reranker/best --query "who cooked the meal?" passages.txt --top-k 10
+      electra rerank cross-encoder/ms-marco-MiniLM-L6-v2 --query "who cooked?" articles.jsonl --text body --output ranked.csv
+      cat passages.txt | electra rerank runs/reranker/best --query "who cooked the meal?" --json
+    """
+
+    model: str = argument()
+    """Re-ranker: a classifier of pairs with one output; folder, artifact or hub name."""
+    file: str = argument("-")
+    """Passages: a text file (one per line) or a table (csv, tsv, jsonl, parquet, ...); '-': standard input."""
+    query: str = flag(metavar="TEXT")
+    """The query."""
+    top_k: int | None = flag(None, minimum=1)
+    """Passages to print; default: all."""
+    json: bool = False
+    """Print JSON lines, with the table's columns, instead of tab-separated text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineSettings(InferenceSettings):
+    """Find hard negatives: passages that a search finds for a query and that are not its own; rows for 'electra finetune embed' and 'rerank'.
+
+    FILE is a table of queries and relevant passages (its first two columns of text), or a folder in BEIR's layout. A query that has too few
+    negatives has no row.
+
+    Examples:
+      electra mine pairs.csv --output triplets.jsonl
+      electra mine pairs.csv --model runs/vectors/best --skip 5 --relative-margin 0.05 --output triplets.jsonl
+      electra mine scifact --split train --reranker cross-encoder/ms-marco-MiniLM-L6-v2 --output scored.jsonl
+    """
+
+    file: str = argument()
+    """Table of pairs (csv, tsv, jsonl, parquet), or a folder in BEIR's layout."""
+    output: Path = flag(metavar="FILE.jsonl")
+    """New file of JSON lines with query, passage, negatives and, with --reranker, scores."""
+    model: str | None = None
+    """Model of vectors that searches. Default: BM25."""
+    passages: str | None = None
+    """More passages: a text file or a table with the column text. Default: those of the pairs alone."""
+    text_columns: tuple[str, ...] = ()
+    """Columns of the query and the passage; default: the first two that are no label."""
+    split: str = "train"
+    """Split of a folder in BEIR's layout."""
+    num_negatives: int = flag(5, minimum=1)
+    """Negatives of each row."""
+    skip: int = flag(0, minimum=0)
+    """Found passages, the best, that are left out: they may be relevant without being labelled."""
+    candidates: int = flag(50, minimum=1)
+    """Found passages after those from which negatives are taken."""
+    sampling: Literal["top", "random"] = "top"
+    """The best of the candidates, or random ones."""
+    relative_margin: float | None = flag(None, minimum=0, below=1)
+    """Leave out found passages whose score is above (1 - margin) times that of the query's relevant passage. Default: no limit."""
+    reranker: str | None = None
+    """Cross-encoder that scores passages and candidates, for --relative-margin and 'finetune rerank --loss margin-mse'. Default: none."""
+    approximate: bool = False
+    """With --model: search by a graph of neighbors (HNSW, through faiss), for millions of passages."""
+    seed: int = flag(1, minimum=0, maximum=MAX_SEED)
+    """Seed of --sampling random."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -282,7 +282,7 @@ def named_task(settings: EvaluateSettings) -> Task:
     task = choose_fold(find_task(settings.task or ""), settings.fold)
     if task.name in COMPARED:
         raise UserError(
-            f"--task {task.name}: only 'electra finetune {task.name}' scores it, on its --dev file; the scores are in the run's scores.json"
+            f"--task {task.name}: not supported here; 'electra evaluate MODEL --task {task.name} --data FILE' scores a model on labelled texts"
         )
     check_columns(task, settings)
     if task.name == "tagging":

@@ -101,9 +101,9 @@ def input_spec(
         UserError: a length below eight.
     """
     record, length = recorded(values)
-    if not length and activation_name(values) is not None:
-        # sentence-transformers cuts a CrossEncoder's texts at the tokenizer's length, of a pair the longer one.
-        record, length = {"truncate": "longest-first"}, limit
+    if "truncate" not in record and activation_name(values) is not None:
+        # sentence-transformers cuts a CrossEncoder's texts at the tokenizer's length, of a pair the longer one; so 'finetune rerank' does.
+        record, length = record | {"truncate": "longest-first"}, length or limit
     known = dict(task.options) if task is not None else {}
     if not length:
         # Questions: the length `transformers` uses. Texts: nothing is cut off.
@@ -128,10 +128,10 @@ def with_options(task: Task, changes: Mapping[str, Any]) -> Task:
 
 
 def _bound(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
-    plain = function.func if isinstance(function, partial) else function
+    plain, bound = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
     known = inspect.signature(plain).parameters
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
-    return partial(plain, **{name: value for name, value in options.items() if takes_all or name in known})
+    return partial(plain, **bound | {name: value for name, value in options.items() if takes_all or name in known})
 
 
 def as_set(task: Task, settings: FinetuneSettings | EvaluateSettings) -> Task:

@@ -10,7 +10,7 @@ from pathlib import Path
 from electra.config import flag_name
 from electra.contracts import Example, Task
 from electra.errors import UserError, did_you_mean
-from electra.settings import FinetuneSettings
+from electra.settings import EvaluateSettings, FinetuneSettings
 from electra.storage import atomic
 from electra.tasks import hub_datasets, question_answering
 from electra.tasks.clue import CLUE, choose_fold
@@ -101,6 +101,14 @@ def choose_task(settings: FinetuneSettings) -> Task:
         return make(SimilarityColumns(texts=settings.embedding.text_columns, label=settings.label), files)
     names = ("text", "text_pair", "label", "kind", "label_separator", "label_columns")
     return own_task(Columns(**{name: getattr(settings, name) for name in names}), files)
+
+
+def find_search_task(settings: EvaluateSettings) -> Task:
+    """The task embed or rerank with the columns, and for a file in place of a folder the file, of the settings."""
+    texts = (settings.text, settings.text_pair) if settings.text_pair else (settings.text,) if settings.text != "text" else ()
+    make = embedding_task if settings.task == EMBED.name else reranking_task
+    place = Path(settings.data[0])
+    return make(SimilarityColumns(texts=tuple(map(str, texts)), label=settings.label), {settings.split: place} if place.is_file() else None)
 
 
 def read_splits(task: Task, settings: FinetuneSettings) -> tuple[list[Example], list[Example]]:

@@ -166,10 +166,14 @@ def bootstrap(answers: PairedAnswers, metric: Metric, *, num_resamples: int, con
 
     scores = [float(metric(answers.gold, side, np.ones((1, size)))[0]) for side in (answers.first, answers.second)]
     found, difference = resample(differences, size, num_resamples=num_resamples, seed=seed), scores[0] - scores[1]
-    # One is added above and below: the sample itself is one of those that chance could have given.
-    p_value = float((1 + (np.abs(found - difference) >= abs(difference) - 1e-12).sum()) / (1 + len(found)))
     ends = list(interval(found, confidence))
-    return {"first": scores[0], "second": scores[1], "difference": difference, "interval": ends, "p_value": p_value}
+    return {"first": scores[0], "second": scores[1], "difference": difference, "interval": ends, "p_value": p_value(found, difference)}
+
+
+def p_value(values: np.ndarray, difference: float) -> float:
+    """(R,) a bootstrap's differences, and the one seen -> the probability of one as far from zero, were the true difference zero."""
+    # One is added above and below: the sample itself is one of those that chance could have given.
+    return float((1 + (np.abs(values - difference) >= abs(difference) - 1e-12).sum()) / (1 + len(values)))
 
 
 def mcnemar(first_right: Sequence[bool] | np.ndarray, second_right: Sequence[bool] | np.ndarray) -> dict[str, Any]:

@@ -6,14 +6,16 @@ order of the table.
     two texts                      pairs             every first text's own second text is to be found among all
     three texts or more            triplets          the same, with negatives; a list of texts in a column is one text for each
     two texts and a number         scored pairs      the number is their similarity
+    three or more, and numbers     scored triplets   a teacher's scores of the second text and of each negative, or how much the second is above each
     one text and a label           classes           texts of one label are similar
     one text                       plain texts       a text is similar to itself under other dropout (SimCSE)
 
-A re-ranker reads a query and a passage together: it learns from scored pairs (the number is the relevance) or from triplets.
+A re-ranker reads a query and a passage together: it learns from scored pairs (the number is the relevance), from triplets or from scored triplets.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +27,7 @@ import numpy as np
 
 from electra.contracts import Example, Features, Head, Prediction, Task, TaskTokenizer
 from electra.data.tables import Row, cell, column_in, is_missing, numbered_lines, read_rows, string_cell, table_format, text_cell
-from electra.errors import UserError
+from electra.errors import UserError, parse_json
 from electra.tasks import metrics
 from electra.tasks.custom import split_file
 from electra.tasks.text_tasks import fit, number
@@ -35,6 +37,7 @@ LABELS = ("label", "labels", "score", "scores")
 KINDS = {
     "pairs": ("mrr@10", "pairs of texts"),
     "triplets": ("mrr@10", "texts with a similar one and negatives"),
+    "scored triplets": ("mrr@10", "texts with a similar one, negatives and a teacher's scores"),
     "scored pairs": ("spearman", "pairs of texts with their similarity"),
     "classes": ("nearest_neighbor_accuracy", "texts with a label"),
     "plain texts": ("mrr@10", "texts alone"),
@@ -110,7 +113,9 @@ def kind_of(examples: Sequence[Example]) -> str:
     first = examples[0]
     if first.text_pair is None:
         return "plain texts" if first.label is None else "classes"
-    return "triplets" if first.negatives else "pairs" if first.label is None else "scored pairs"
+    if first.negatives:
+        return "scored triplets" if first.scores else "triplets"
+    return "pairs" if first.label is None else "scored pairs"
 
 
 def with_metric(task: Task, dev: Sequence[Example]) -> Task:
@@ -133,7 +138,7 @@ def ranking_head(examples: Sequence[Example]) -> Head:
         UserError: data without passages that are not relevant, or a relevance outside of 0 to 1.
     """
     kind = kind_of(examples)
-    if kind not in ("triplets", "scored pairs"):
+    if kind not in ("triplets", "scored triplets", "scored pairs"):
         remedy = "add a column of negatives, or of the relevance (1 or 0) of each pair"
         raise UserError(f"a re-ranker cannot learn from {KINDS[kind][1]}, which say of no passage that it is not relevant; {remedy}")
     relevances = [float(str(example.label)) for example in examples] if kind == "scored pairs" else [0.0, 1.0]
@@ -159,21 +164,39 @@ def read_examples(path: Path, columns: SimilarityColumns, split: str) -> Iterato
             wanted = len(texts)
         if len(texts) != wanted:
             raise UserError(f"{place}: {len(texts)} texts, the first row has {wanted}; give every row the same number of negatives")
-        if label is not None and len(texts) > 2:
-            raise UserError(
-                f"{place}: {len(texts)} texts and a label; expected pairs with a similarity, or texts without one: choose by --text-columns"
-            )
         if empty := [i for i, text in enumerate(texts, 1) if not text.strip()]:
             raise UserError(f"{place}: text {empty[0]} of the row is empty; fill it in or remove the row")
-        scored = label if label is None or len(texts) == 1 else number(label, place, "give the similarity of the two texts as a number")
-        pair = texts[1] if len(texts) > 1 else None
-        yield Example(id=f"{split}-{found}", text=texts[0], text_pair=pair, negatives=tuple(texts[2:]), label=scored)
+        example = Example(id=f"{split}-{found}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else None, negatives=tuple(texts[2:]))
+        if len(texts) > 2 and label is not None:
+            example = dataclasses.replace(example, scores=_scores(label, len(texts) - 2, place))
+        elif len(texts) == 2 and label is not None:
+            example = dataclasses.replace(example, label=number(_one(label, place), place, "give the similarity of the two texts as a number"))
+        elif label is not None:
+            example = dataclasses.replace(example, label=_one(label, place))
+        yield example
         found += 1
     if not found:
         raise UserError(f"{path} has no examples; give a file with some")
 
 
-def _rows(path: Path, columns: SimilarityColumns, split: str) -> Iterator[tuple[str, list[str], str | None]]:
+def _scores(value: Any, negatives: int, place: str) -> tuple[float, ...]:
+    """A teacher's scores of the second text and of each negative; of the differences, the second's less each negative's, 0 and their opposites."""
+    remedy = f"give {negatives + 1} scores, of the second text and of each negative, or the differences of the second's and each negative's"
+    with contextlib.suppress(ValueError):  # a list in a cell of csv
+        value = parse_json(value) if isinstance(value, str) and value.startswith("[") else value
+    items = value if isinstance(value, list) else [value]
+    found = tuple(number(str(item), place, remedy) for item in items)
+    if len(found) not in (negatives, negatives + 1):
+        raise UserError(f"{place}: {len(found)} scores and {negatives} negatives; {remedy}")
+    return found if len(found) == negatives + 1 else (0.0, *(-value for value in found))
+
+
+def _one(value: Any, place: str) -> str:
+    """The label of a text or a pair."""
+    return text_cell({"label": value}, "label", place, "--label").strip()
+
+
+def _rows(path: Path, columns: SimilarityColumns, split: str) -> Iterator[tuple[str, list[str], Any]]:
     """(place, texts, label) of every row."""
     if table_format(path) is None and path.is_file():
         for line, text in numbered_lines(path):
@@ -185,7 +208,7 @@ def _rows(path: Path, columns: SimilarityColumns, split: str) -> Iterator[tuple[
         place = f"{path}, line {line}"
         names = names or columns.of(row, place)
         texts = [text for name in names[0] for text in _texts(row, name, place)]
-        yield place, texts, None if names[1] is None else text_cell(row, names[1], place, "--label").strip()
+        yield place, texts, None if names[1] is None else cell(row, names[1], place, "--label")
 
 
 def _texts(row: Row, name: str, place: str) -> list[str]:
@@ -251,7 +274,7 @@ def featurize_pairs(examples: Sequence[Example], tokenizer: TaskTokenizer, max_l
             ((ids, segments, _),) = fit(query, next(passages), tokenizer, max_length, "longest-first")
             row.append(Features(ids=ids, segments=segments, example=i))
         label = None if example.label is None else float(str(example.label))
-        rows.append(dataclasses.replace(row[0], others=row[1:], label=label))
+        rows.append(dataclasses.replace(row[0], others=row[1:], label=label, soft_targets=example.scores or None))
     return rows
 
 

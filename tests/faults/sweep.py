@@ -218,8 +218,8 @@ def sweep(command: Command, faults: Faults, root: Path, sites: int | None, log: 
             found = verdict(command, code, printed, output, root)
             outcomes[{2: "ended in one line", 0: "did all its work", KILLED: "killed"}.get(code, "other")] += 1
             found = found or again(command, output)
-            # What a killed process was writing may stay next to its output, but not in it.
-            places = [*output.rglob("*"), *(output.parent.iterdir() if error != KILLED else ())]
+            # What a killed process was writing, or a folder whose removal is refused, may stay next to its output, but not in it.
+            places = [*output.rglob("*"), *(output.parent.iterdir() if error != KILLED and operation.kind != "rmdir" else ())]
             left = [p.name for p in places if p.name.endswith((".part", ".old")) or ".tmp" in p.name]
             found = found or (f"left behind: {left[0]}" if left else "")
             for path in [*root.glob(".*"), *(root / "tmp").iterdir()]:

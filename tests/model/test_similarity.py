@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import warnings
 from typing import Any
@@ -203,7 +204,7 @@ def test_the_second_pass_drops_what_the_first_dropped() -> None:
 # ---- scores of a query's passages ----
 
 
-@pytest.mark.parametrize(("loss", "group"), [("binary", 1), ("listwise", 4)])
+@pytest.mark.parametrize(("loss", "group"), [("binary", 1), ("listwise", 4), ("margin-mse", 2), ("margin-mse", 4)])
 def test_rankings(loss: str, group: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -231,10 +232,14 @@ def test_rankings(loss: str, group: int) -> None:
         def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
             return {"scores": logits.view(-1)[inputs["places"]].view(-1, 1)}
 
+    teacher = torch.randn(SIZE, group, generator=torch.Generator().manual_seed(3))
+    batch = dataclasses.replace(batch, soft_targets=teacher)
     found = RankingObjective(Given(), Head(kind="ranking"), loss=loss)(batch).losses["loss"]
     columns = [[*range(SIZE)], *([*range(place * SIZE, (place + 1) * SIZE)] for place in range(group))]
     if loss == "binary":
         expected = losses.BinaryCrossEntropyLoss(Places())(columns, SCORES)
+    elif loss == "margin-mse":
+        expected = losses.MarginMSELoss(Places())(columns, list(teacher))
     else:
         theirs = losses.MultipleNegativesRankingLoss(Places(), scale=1, activation_fn=nn.Identity())
         theirs.get_in_batch_negatives = lambda *_: []

@@ -37,6 +37,16 @@ def table(folder: Path, rows: list[dict[str, Any]], name: str = "train.jsonl") -
 
 
 @pytest.mark.parametrize(
+    ("value", "scores"),
+    [([3.5, 1, 0], (3.5, 1.0, 0.0)), ("[3.5, 1, 0]", (3.5, 1.0, 0.0)), ([2.5, 3.5], (0.0, -2.5, -3.5))],
+)
+def test_a_teachers_scores_or_their_differences(value: Any, scores: tuple[float, ...], tmp_path: Path) -> None:
+    path = table(tmp_path, [{"q": "a", "p": "b", "negatives": ["c", "d"], "scores": value}])
+    (found,) = read_examples(path, SimilarityColumns(), "train")
+    assert found.scores == scores and found.label is None and kind_of([found]) == "scored triplets"
+
+
+@pytest.mark.parametrize(
     ("row", "kind", "texts"),
     [
         ({"question": "q", "answer": "a"}, "pairs", ("q", "a", ())),
@@ -68,7 +78,9 @@ def test_lines_and_chosen_columns(tmp_path: Path) -> None:
         ([{"id": 3, "a": "x", "b": "y"}], "line 1: column 'id' holds 3 (int), not text"),
         ([{"a": "x", "b": "y"}, {"a": "x", "b": " "}], "line 2: text 2 of the row is empty"),
         ([{"a": "x", "b": "y", "score": "high"}], "line 1: label 'high' is not a number"),
-        ([{"a": "x", "b": "y", "c": "z", "score": 1}], "3 texts and a label"),
+        ([{"a": "x", "b": "y", "c": "z", "score": [1, 2, 3]}], "line 1: 3 scores and 1 negatives; give 2 scores"),
+        ([{"a": "x", "b": "y", "c": "z", "score": "high"}], "line 1: label 'high' is not a number; give 2 scores"),
+        ([{"a": "x", "b": "y", "score": [1, 2]}], "line 1: column 'label' holds [1, 2], expected text"),
         ([{"a": "x", "n": ["y", "z"]}, {"a": "x", "n": ["y"]}], "line 2: 2 texts, the first row has 3"),
         ([{"a": "x", "n": ["y", 4]}], "column 'n' holds 4 in its list"),
         ([{"label": "x"}], "no column of texts"),

@@ -1,0 +1,303 @@
+"""Queries -> the passages that answer them: by BM25, by vectors, and in the order of a re-ranker; hard negatives for training.
+
+Passages have numbers, their places in the list that was given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from electra.contracts import Example, Task
+from electra.errors import UserError, require
+from electra.inference.predictor import Predictor, load
+from electra.inference.text_io import TextColumns, as_example, read_texts
+from electra.settings import EvaluateSettings, MineSettings
+from electra.tasks.retrieval import DEPTH, Collection, System, is_collection, measure, read_collection
+from electra.tasks.similarity import KINDS, SimilarityColumns, kind_of, read_examples, texts_after
+from electra.terminal import counted
+
+Array = np.ndarray
+Found = list[tuple[int, float]]
+"""(passage, score), the best first."""
+
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORDS = re.compile(rf"[{_IDEOGRAPHS}]+|[^\W{_IDEOGRAPHS}]+")
+_SCRIPT = re.compile(rf"[{_IDEOGRAPHS}]")
+PROMPTS = {"queries": ("query",), "passages": ("document", "passage", "corpus")}
+"""Texts -> names of prompts for them in a model's files, as sentence-transformers looks for them."""
+QUERIES_AT_A_TIME, PASSAGES_AT_A_TIME = 256, 65_536
+"""Similarities held in memory at once: 64 MB."""
+NEIGHBORS, EFFORT = 32, 128
+"""Of the approximate index: links of each vector, and vectors looked at when it is built and searched (M, efConstruction, efSearch of HNSW)."""
+
+
+# ---- BM25 ----
+
+
+def words(text: str) -> list[str]:
+    """A text -> its words in lower case; of Chinese and Japanese characters, which have no spaces, every one and every two neighbors."""
+    found: list[str] = []
+    for word in _WORDS.findall(text.lower()):
+        if not _SCRIPT.match(word):
+            found.append(word)
+            continue
+        found += [*word, *(word[i : i + 2] for i in range(len(word) - 1))]
+    return found
+
+
+class Bm25:
+    """An index of words (Robertson and Zaragoza 2009; Lucene's variant with k1 1.5 and b 0.75, through bm25s)."""
+
+    def __init__(self, passages: Iterable[str]) -> None:
+        """Count the words of all passages.
+
+        Raises:
+            UserError: bm25s is not installed.
+        """
+        self.index = require("bm25s", "search").BM25()
+        tokens = [words(passage) for passage in passages]
+        self.size = len(tokens)
+        self.index.index(tokens, show_progress=False)
+
+    def search(self, queries: Sequence[str], top: int) -> Iterator[Found]:
+        """Queries -> for each at most `top` passages; passages without a word of the query are left out."""
+        top = min(top, self.size)
+        for query in queries:
+            tokens = words(query)
+            if not tokens:
+                yield []
+                continue
+            places, scores = self.index.retrieve([tokens], k=top, show_progress=False)
+            yield [(int(place), float(score)) for place, score in zip(places[0], scores[0], strict=True) if score > 0]
+
+
+# ---- vectors ----
+
+
+class VectorIndex:
+    """Vectors of passages, compared as the model's files say: exactly, in blocks, or approximately by a graph of neighbors (HNSW, through faiss)."""
+
+    def __init__(self, vectors: Array, similarity: str = "cosine", *, approximate: bool = False) -> None:
+        """Keep (N, D) float32 vectors.
+
+        Raises:
+            UserError: an approximate index of a similarity that it does not support, or faiss is not installed.
+        """
+        self.similarity = similarity
+        self.vectors = self.prepared(vectors)
+        self.graph: Any = None
+        if approximate:
+            if similarity == "manhattan":
+                raise UserError("--approximate does not support the similarity 'manhattan' of this model; leave it out")
+            faiss = require("faiss", "search")
+            metric = faiss.METRIC_L2 if similarity == "euclidean" else faiss.METRIC_INNER_PRODUCT
+            self.graph = faiss.IndexHNSWFlat(vectors.shape[1], NEIGHBORS, metric)
+            self.graph.hnsw.efConstruction = self.graph.hnsw.efSearch = EFFORT
+            self.graph.add(self.vectors)
+
+    def prepared(self, vectors: Array) -> Array:
+        """Vectors as they are compared."""
+        rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) if self.similarity == "cosine" else rows
+
+    def search(self, queries: Array, top: int) -> Iterator[Found]:
+        """(Q, D) vectors -> for each the `top` nearest passages with their similarities."""
+        top = min(top, len(self.vectors))
+        for start in range(0, len(queries), QUERIES_AT_A_TIME):
+            rows = self.prepared(queries[start : start + QUERIES_AT_A_TIME])
+            scores, places = self._nearest(rows, top) if self.graph is None else self._near(rows, top)
+            for values, found in zip(scores, places, strict=True):
+                yield [(int(place), float(value)) for place, value in zip(found, values, strict=True) if place >= 0]
+
+    def _near(self, rows: Array, top: int) -> tuple[Array, Array]:
+        scores, places = self.graph.search(rows, top)
+        return (-np.sqrt(np.maximum(scores, 0)) if self.similarity == "euclidean" else scores), places
+
+    def _nearest(self, rows: Array, top: int) -> tuple[Array, Array]:
+        """The best of each block, and of those the best; of equal ones the first passage."""
+        best, places = np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.int64)
+        for start in range(0, len(self.vectors), PASSAGES_AT_A_TIME):
+            scores = self.similarities(rows, self.vectors[start : start + PASSAGES_AT_A_TIME])
+            best = np.concatenate([best, scores], axis=1)
+            places = np.concatenate([places, np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)], axis=1)
+            if best.shape[1] > top:
+                kept = np.sort(np.argpartition(-best, top - 1, axis=1)[:, :top], axis=1)
+                best, places = np.take_along_axis(best, kept, 1), np.take_along_axis(places, kept, 1)
+        order = np.argsort(-best, axis=1, kind="stable")
+        return np.take_along_axis(best, order, 1), np.take_along_axis(places, order, 1)
+
+    def similarities(self, rows: Array, passages: Array) -> Array:
+        """(Q, D) and (N, D) prepared vectors -> (Q, N), the nearer the larger."""
+        if self.similarity in ("cosine", "dot"):
+            return rows @ passages.T
+        order = 1 if self.similarity == "manhattan" else 2
+        return -np.stack([np.linalg.norm(passages - row, ord=order, axis=1) for row in rows])
+
+
+def vectors_of(model: Predictor, texts: Sequence[str], what: Literal["queries", "passages"]) -> Array:
+    """N texts -> (N, D) float32, with the model's own prompt for such texts; without one, its default, as in sentence-transformers."""
+    prompt = next((name for name in PROMPTS[what] if name in model.modules.prompts), None)
+    return np.stack(list(counted(model.iterate_embeddings(texts, prompt_name=prompt), what)))
+
+
+# ---- re-rankers ----
+
+
+def relevances(model: Predictor, pairs: Iterable[tuple[str, str]]) -> Iterator[float]:
+    """(query, passage) pairs -> how relevant each passage is, by the activation that the model's files name.
+
+    Raises:
+        UserError: the model is no re-ranker.
+    """
+    for answer in model.reranker().stream((as_example(pair) for pair in pairs), model.batch_size):
+        yield float(str(answer.label))
+
+
+def reranked(model: Predictor, queries: Sequence[str], passages: Sequence[str], found: Sequence[Found], candidates: int) -> Iterator[Found]:
+    """Rankings -> the same, their first `candidates` in the order of the re-ranker; the others follow as they were, with scores below."""
+    pairs = ((query, passages[place]) for query, ranking in zip(queries, found, strict=True) for place, _ in ranking[:candidates])
+    scores = counted(relevances(model, pairs), "pairs")
+    for ranking in found:
+        first = sorted(((place, next(scores)) for place, _ in ranking[:candidates]), key=lambda pair: -pair[1])
+        least = first[-1][1] if first else 0.0
+        yield first + [(place, least - rank) for rank, (place, _) in enumerate(ranking[candidates:], 1)]
+
+
+# ---- labelled texts ----
+
+
+def scored_texts(model: Predictor, task: Task, examples: Sequence[Example]) -> dict[str, float]:
+    """Labelled texts of the tasks embed and rerank -> the scores of a model's vectors, or of its relevances.
+
+    Raises:
+        UserError: texts without anything to score, or a model that is no re-ranker.
+    """
+    head = task.head(examples)
+    texts = [texts_after(example) for example in examples]
+    rows: list[Array]
+    if task.name == "rerank":
+        scores = relevances(model, ((example.text, text) for example, others in zip(examples, texts, strict=True) for text in others))
+        rows = [np.array([next(scores) for _ in others]) for others in texts]
+    else:
+        if kind_of(examples) == "plain texts":
+            raise UserError("these are texts alone, on which nothing can be scored; give pairs, scored pairs or texts with a label")
+        first = vectors_of(model, [example.text for example in examples], "queries")
+        other = vectors_of(model, unique, "passages") if (unique := list(dict.fromkeys(text for others in texts for text in others))) else first[:0]
+        places = {text: place for place, text in enumerate(unique)}
+        rows = [np.concatenate([vector[None], other[[places[text] for text in others]]]) for vector, others in zip(first, texts, strict=True)]
+    return task.score(examples, task.decode(rows, [], examples, head), head)
+
+
+# ---- hard negatives ----
+
+
+def mined(settings: MineSettings) -> Iterator[dict[str, Any]]:
+    """Pairs of a query and a relevant passage -> rows of the query, the passage and negatives: passages that are found for the query and are not
+    its own; with a re-ranker also `scores`, of the passage and of each negative. A query with too few negatives has no row.
+
+    Source: sentence-transformers' `mine_hard_negatives`, whose `range_min`, `range_max` and `relative_margin` are `skip`, `candidates` and
+    `relative_margin`.
+
+    Raises:
+        UserError: files that cannot be read, or a margin without scores that can be compared.
+    """
+    pairs, passages = _pairs_and_passages(settings)
+    margin = settings.relative_margin
+    if margin is not None and settings.model is None and settings.reranker is None:
+        raise UserError("--relative-margin compares scores of a model; add --model or --reranker")
+    own: dict[str, dict[str, float]] = {}
+    for query, passage in pairs:
+        own.setdefault(query, {})[passage] = 0.0
+    queries, top = list(own), settings.skip + settings.candidates + max(map(len, own.values()))
+    if settings.model is None:
+        found: Iterable[Found] = Bm25(passages).search(queries, top)
+    else:
+        model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
+        index = VectorIndex(vectors_of(model, passages, "passages"), model.modules.similarity, approximate=settings.approximate)
+        vectors, places = vectors_of(model, queries, "queries"), {passage: place for place, passage in enumerate(passages)}
+        for vector, mine in zip(index.prepared(vectors), own.values(), strict=True):
+            scores = index.similarities(vector[None], index.vectors[[places[passage] for passage in mine]])
+            mine.update(zip(mine, scores[0].tolist(), strict=True))
+        found = index.search(vectors, top)
+    others = {
+        query: [(passages[place], score) for place, score in ranking if passages[place] not in own[query] and passages[place] != query]
+        for query, ranking in zip(queries, found, strict=True)
+    }
+    if settings.reranker is not None:
+        ranker = load(settings.reranker, threads=settings.threads, batch_size=settings.batch_size)
+        asked = ((query, passage) for query in queries for passage in (*own[query], *(text for text, _ in others[query])))
+        answers = counted(relevances(ranker, asked), "pairs")
+        for query in queries:
+            own[query] = {passage: next(answers) for passage in own[query]}
+            others[query] = sorted(((passage, next(answers)) for passage, _ in others[query]), key=lambda pair: -pair[1])
+    rng = np.random.default_rng(settings.seed)
+    for query, passage in pairs:
+        most, row = max(own[query].values()), others[query]
+        if margin is not None:
+            row = [(text, score) for text, score in row if score <= most - margin * abs(most)]
+        row = row[settings.skip :][: settings.candidates]
+        if len(row) < settings.num_negatives:
+            continue
+        chosen = row[: settings.num_negatives]
+        if settings.sampling == "random":
+            chosen = [row[i] for i in sorted(rng.choice(len(row), settings.num_negatives, replace=False))]
+        scored = {"scores": [own[query][passage], *(score for _, score in chosen)]} if settings.reranker is not None else {}
+        yield {"query": query, "passage": passage, "negatives": [text for text, _ in chosen], **scored}
+
+
+def _pairs_and_passages(settings: MineSettings) -> tuple[list[tuple[str, str]], list[str]]:
+    """The pairs of a table or a collection, and all different passages."""
+    place = Path(settings.file)
+    if is_collection(place):
+        if settings.passages is not None or settings.text_columns:
+            raise UserError(f"{place} is a collection with passages of its own; leave --passages and --text-columns out")
+        collection = read_collection(place, settings.split)
+        relevant = collection.relevant.items()
+        pairs = [(collection.queries[q], collection.passages[p]) for q, grades in relevant for p, grade in grades.items() if grade > 0]
+        return list(dict.fromkeys(pairs)), list(dict.fromkeys(collection.passages.values()))
+    examples = list(read_examples(place, SimilarityColumns(texts=settings.text_columns), "train"))
+    if (kind := kind_of(examples)) not in ("pairs", "triplets"):
+        raise UserError(f"{place} holds {KINDS[kind][1]}; expected pairs, a query and a relevant passage: choose two columns by --text-columns")
+    pairs = list(dict.fromkeys((example.text, str(example.text_pair)) for example in examples))
+    more = [] if settings.passages is None else [text.text for text in read_texts(settings.passages, TextColumns(), pairs=False)]
+    return pairs, list(dict.fromkeys([*(passage for _, passage in pairs), *more]))
+
+
+# ---- a collection, searched in every way ----
+
+
+def searched(settings: EvaluateSettings, model: Predictor, collection: Collection) -> list[System]:
+    """BM25, the model's vectors, and either in the order of a re-ranker, measured on the same queries.
+
+    A re-ranker as the model is measured on the passages that BM25 finds.
+
+    Raises:
+        UserError: a second re-ranker, or `--approximate` without vectors.
+    """
+    ranker = model if model.is_reranker else None
+    if settings.reranker is not None:
+        if ranker is not None:
+            raise UserError(f"--reranker {settings.reranker}: {model.name} is a re-ranker itself; give a model of vectors, or leave this out")
+        ranker = load(settings.reranker, threads=settings.threads, batch_size=settings.batch_size)
+        ranker.reranker()
+    if ranker is model and settings.approximate:
+        raise UserError(f"--approximate is for vectors; {model.name} is a re-ranker: leave it out")
+    names, passages, queries = list(collection.passages), list(collection.passages.values()), list(collection.queries.values())
+    top = max(DEPTH, settings.candidates) + 1  # a passage may have the id of its query, and is left out
+    rankings: dict[str, list[Found]] = {"BM25": list(Bm25(passages).search(queries, top))}
+    if ranker is not model:
+        index = VectorIndex(vectors_of(model, passages, "passages"), model.modules.similarity, approximate=settings.approximate)
+        rankings[model.name] = list(index.search(vectors_of(model, queries, "queries"), top))
+    if ranker is not None:
+        for name, found in list(rankings.items()):
+            rankings[f"{name} + {ranker.name}"] = list(reranked(ranker, queries, passages, found, settings.candidates))
+    systems = []
+    for name, found in rankings.items():
+        ranking = {query: {names[place]: score for place, score in row} for query, row in zip(collection.queries, found, strict=True)}
+        systems.append(System(name=name, ranking=ranking, values=measure(collection, ranking)))
+    return systems

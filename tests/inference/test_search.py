@@ -1,0 +1,354 @@
+"""Search: BM25's formula, exact and approximate vectors, whole evaluations, mining and re-ranking equal to sentence-transformers; wrong input."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import checkpoints
+
+from electra import pipeline
+from electra.cli import main
+from electra.errors import UserError
+from electra.inference import search
+from electra.inference.predictor import load
+from electra.tasks.retrieval import MEASURES, System, against, measure, read_collection
+
+WORDS = "chef meal rain home film walk cook sing read fish bird tree snow wind king road".split()
+rng = np.random.default_rng(5)
+PASSAGES = [" ".join(rng.choice(WORDS, 6)) for _ in range(30)]
+QUERIES = [" ".join(rng.choice(passage.split(), 3)) for passage in PASSAGES[:12]]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of sentence-transformers and one of a CrossEncoder, made by fine-tuning on the pairs."""
+    folder = tmp_path_factory.mktemp("models")
+    rows = [
+        {"question": query, "answer": passage, "negative": PASSAGES[-1 - i]}
+        for i, (query, passage) in enumerate(zip(QUERIES, PASSAGES, strict=False))
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for task in ("embed", "rerank"):
+        words = ["finetune", task, "--train", folder / "pairs.jsonl", "--dev", folder / "pairs.jsonl", "--model", checkpoints()["lone"]]
+        assert main([*map(str, words), "--output", str(folder / task), "--device", "cpu", "--epochs", "1", "--max-length", "24"]) == 0
+    return {task: folder / task / "best" for task in ("embed", "rerank")} | {"pairs": folder / "pairs.jsonl"}
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection in BEIR's layout; some passages have titles, one the id of its query."""
+    folder = tmp_path_factory.mktemp("beir")
+    passages = [{"_id": f"p{i}", "title": text.split()[0] if i % 3 == 0 else "", "text": text} for i, text in enumerate(PASSAGES)]
+    passages[20]["_id"] = "q3"
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in passages))
+    (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": f"q{i}", "text": text}) + "\n" for i, text in enumerate(QUERIES)))
+    (folder / "qrels").mkdir()
+    lines = [f"q{i}\tp{i}\t1\nq{i}\tp{(i + 5) % 20}\t2" for i in range(len(QUERIES) - 1)]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(lines) + f"\nq{len(QUERIES) - 1}\tp0\t0\n")
+    return folder
+
+
+def quiet() -> Any:
+    warnings.simplefilter("ignore")
+    import sentence_transformers
+
+    return sentence_transformers
+
+
+# ---- parts ----
+
+
+def test_words() -> None:
+    assert search.words("The Chef's 3rd meal, naïve") == ["the", "chef", "s", "3rd", "meal", "naïve"]
+    assert search.words("北京大学 is 大") == ["北", "京", "大", "学", "北京", "京大", "大学", "is", "大"]
+    assert search.words("!?") == []
+
+
+def test_bm25_is_lucenes_formula() -> None:
+    tokens, k1, b = [search.words(passage) for passage in PASSAGES], 1.5, 0.75
+    mean = sum(map(len, tokens)) / len(tokens)
+    containing = Counter(word for words in tokens for word in set(words))
+
+    def score(query: list[str], words: list[str]) -> float:
+        counts, total = Counter(words), 0.0
+        for word in query:
+            idf = math.log(1 + (len(tokens) - containing[word] + 0.5) / (containing[word] + 0.5))
+            total += idf * counts[word] / (counts[word] + k1 * (1 - b + b * len(words) / mean))
+        return total
+
+    queries = [*QUERIES, "chef unknownword", "unknownword", ""]
+    for query, found in zip(queries, search.Bm25(PASSAGES).search(queries, 100), strict=True):
+        expected = {place: value for place, words in enumerate(tokens) if (value := score(query.split(), words)) > 0}
+        assert {place: value for place, value in found} == pytest.approx(expected, rel=1e-5)
+        assert [value for _, value in found] == sorted((value for _, value in found), reverse=True)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+def test_exact_search(similarity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "PASSAGES_AT_A_TIME", 70)
+    monkeypatch.setattr(search, "QUERIES_AT_A_TIME", 4)
+    vectors, queries = (np.random.default_rng(seed).normal(size=(n, 8)).astype(np.float32) for seed, n in ((1, 500), (2, 9)))
+    vectors[130] = vectors[20]
+    import torch
+
+    util = quiet().util
+    scores = {"cosine": util.cos_sim, "dot": util.dot_score, "euclidean": util.euclidean_sim, "manhattan": util.manhattan_sim}[similarity]
+    expected = scores(torch.tensor(queries), torch.tensor(vectors)).numpy()
+    for top in (1, 13, 900):
+        found = list(search.VectorIndex(vectors, similarity).search(queries, top))
+        for row, ranking in zip(expected, found, strict=True):
+            places = [place for place, _ in ranking]
+            order = np.argsort(-row, kind="stable")[:top]
+            np.testing.assert_allclose([value for _, value in ranking], row[order], rtol=1e-4, atol=1e-5)
+            assert len(set(places)) == len(places) == min(top, 500)
+            np.testing.assert_allclose(row[places], row[order], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_approximate_search_finds_nearly_all(similarity: str) -> None:
+    vectors, queries = (np.random.default_rng(seed).normal(size=(n, 16)).astype(np.float32) for seed, n in ((1, 2000), (2, 50)))
+    exact, near = (list(search.VectorIndex(vectors, similarity, approximate=flag).search(queries, 10)) for flag in (False, True))
+    shared = [len({place for place, _ in a} & {place for place, _ in b}) for a, b in zip(exact, near, strict=True)]
+    assert np.mean(shared) > 9
+    for place, value in near[0]:
+        assert value == pytest.approx(dict(exact[0]).get(place, value), rel=1e-4)
+
+
+# ---- evaluation ----
+
+
+def test_evaluation_equals_sentence_transformers(models: dict[str, Path], beir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(models["embed"]), "--task", "retrieval", "--data", str(beir), "--split", "test", "--json"]
+    assert main([*words, "--reranker", str(models["rerank"]), "--candidates", "9"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    vectors, ranker = str(models["embed"]), str(models["rerank"])
+    assert [*found["systems"]] == ["BM25", vectors, f"BM25 + {ranker}", f"{vectors} + {ranker}"] and found["num_queries"] == 11
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    collection = read_collection(beir, "test")
+    # Theirs knows relevant or not: one grade, and no passage with the id of its query.
+    relevant = {query: {p for p, grade in grades.items() if grade > 0} for query, grades in collection.relevant.items()}
+    binary = measure_binary(collection, models["embed"])
+    evaluator = InformationRetrievalEvaluator(
+        dict(collection.queries),
+        {p: text for p, text in collection.passages.items() if p != "q3"},
+        relevant,
+        ndcg_at_k=[10],
+        mrr_at_k=[10],
+        map_at_k=[100],
+    )
+    theirs = evaluator(quiet().SentenceTransformer(vectors))
+    for ours, name in {"ndcg@10": "ndcg@10", "mrr@10": "mrr@10", "map@100": "map@100", "recall@10": "recall@10"}.items():
+        assert binary[ours] == pytest.approx(theirs[f"cosine_{name}"], abs=1e-5), ours
+    pairs = {(d["system"], d["other"]): d for d in found["differences"]}
+    for (one, other), difference in pairs.items():
+        gap = found["systems"][one]["ndcg@10"] - found["systems"][other]["ndcg@10"]
+        assert difference["difference"] == pytest.approx(gap, abs=1e-9)
+        assert difference["interval"][0] <= gap <= difference["interval"][1]
+
+
+def measure_binary(collection: Any, model: Path) -> dict[str, float]:
+    """The scores of vectors where every relevant passage counts the same and passage q3 is nobody's."""
+    from electra.tasks.retrieval import Collection
+
+    names = [name for name in collection.passages if name != "q3"]
+    predictor = load(str(model))
+    index = search.VectorIndex(predictor.embed([collection.passages[name] for name in names]), predictor.modules.similarity)
+    ranking = {
+        query: {names[place]: score for place, score in row}
+        for query, row in zip(collection.queries, index.search(predictor.embed(list(collection.queries.values())), 100), strict=True)
+    }
+    relevant = {query: {p: int(grade > 0) for p, grade in grades.items()} for query, grades in collection.relevant.items()}
+    values = measure(Collection(passages=collection.passages, queries=collection.queries, relevant=relevant), ranking)
+    return {name: float(value.mean()) for name, value in values.items()}
+
+
+def test_measures_of_a_known_ranking() -> None:
+    from electra.tasks.retrieval import Collection
+
+    collection = Collection(
+        passages={"a": "", "b": "", "c": ""}, queries={"1": "", "2": "", "c": ""}, relevant={"1": {"a": 1}, "2": {"b": 2, "c": 1}, "c": {"a": 1}}
+    )
+    found = measure(collection, {"1": {"b": 1.0, "a": 1.0}, "c": {"c": 9.0, "a": 1.0}})
+    # Equal scores keep their order; query 2 found nothing; the passage with the query's own id does not count.
+    assert found["mrr@10"].tolist() == [0.5, 0.0, 1.0] and found["ndcg@10"].tolist() == pytest.approx([1 / math.log2(3), 0, 1])
+    assert found["recall@10"].tolist() == [1, 0, 1] and list(found) == [*MEASURES]
+    one, other = (
+        System(name=name, ranking={}, values={"ndcg@10": np.array(values)}) for name, values in (("x", [1.0, 0.5] * 40), ("y", [0.5, 0.4] * 40))
+    )
+    result = against(one, other)
+    assert result["difference"] == pytest.approx(0.3) and result["interval"][0] > 0.2 and result["p_value"] < 0.001
+    assert against(one, one)["p_value"] == 1
+
+
+def test_report_and_a_sample_of_queries(models: dict[str, Path], beir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(models["rerank"]), "--task", "retrieval", "--data", str(beir), "--split", "test", "--num-examples", "5"]
+    assert main([*words, "--report", str(tmp_path / "report"), "--candidates", "3"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in out] == ["system", "BM25", f"BM25 + {models['rerank']}"]
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["num_queries"] == 5 and "BM25" in (tmp_path / "report" / "report.md").read_text()
+    import ir_measures
+
+    runs = [list(ir_measures.read_trec_run(str(tmp_path / "report" / f"ranking-{i}.trec"))) for i in (1, 2)]
+    for query in {row.query_id for row in runs[0]}:
+        before, after = ([row.doc_id for row in sorted(run, key=lambda row: -row.score) if row.query_id == query] for run in runs)
+        assert set(before[:3]) == set(after[:3]) and before[3:] == after[3:]
+    assert main([*words, "--report", str(tmp_path / "report")]) == 2
+
+
+# ---- mining ----
+
+
+def test_mining_equals_sentence_transformers(models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import datasets
+
+    (tmp_path / "passages.txt").write_text("\n".join(PASSAGES))
+    words = ["mine", str(models["pairs"]), "--text-columns", "question", "answer", "--passages", str(tmp_path / "passages.txt")]
+    words += ["--model", str(models["embed"]), "--num-negatives", "3", "--skip", "2", "--candidates", "9", "--relative-margin", "0.02"]
+    assert main([*words, "--output", str(tmp_path / "mined.jsonl")]) == 0
+    found = [json.loads(line) for line in (tmp_path / "mined.jsonl").read_text().splitlines()]
+    assert f"{len(found)} queries and passages with 3 negatives each" in capsys.readouterr().out
+    st = quiet()
+    pairs = datasets.Dataset.from_list([{"question": q, "answer": p} for q, p in zip(QUERIES, PASSAGES, strict=False)])
+    theirs = st.util.mine_hard_negatives(
+        pairs,
+        st.SentenceTransformer(str(models["embed"])),
+        corpus=PASSAGES,
+        range_min=2,
+        range_max=11,
+        relative_margin=0.02,
+        num_negatives=3,
+        output_format="n-tuple",
+        verbose=False,
+    )
+    expected = {row["question"]: [row[f"negative_{i}"] for i in (1, 2, 3)] for row in theirs}
+    assert {row["query"]: row["negatives"] for row in found} == expected and 0 < len(found) <= len(QUERIES)
+
+
+def test_mined_rows_train_a_reranker_on_a_teachers_scores(models: dict[str, Path], beir: Path, tmp_path: Path) -> None:
+    output = tmp_path / "scored.jsonl"
+    words = ["mine", str(beir), "--split", "test", "--reranker", str(models["rerank"]), "--num-negatives", "2", "--sampling", "random"]
+    assert main([*words, "--output", str(output)]) == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    ranker = load(str(models["rerank"]))
+    for row in rows[:4]:
+        texts = [row["passage"], *row["negatives"]]
+        np.testing.assert_allclose(row["scores"], [answer.label for answer in ranker.predict([(row["query"], text) for text in texts])], atol=1e-6)
+        assert row["query"] not in texts and len(set(texts)) == 3
+    words = [
+        "finetune",
+        "rerank",
+        "--train",
+        output,
+        "--dev",
+        output,
+        "--model",
+        checkpoints()["lone"],
+        "--output",
+        tmp_path / "run",
+        "--epochs",
+        "1",
+    ]
+    assert main([*map(str, words), "--device", "cpu", "--max-length", "24"]) == 0
+
+
+# ---- re-ranking ----
+
+
+def test_rerank_equals_a_cross_encoders_rank(models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = quiet().CrossEncoder(str(models["rerank"])).rank(QUERIES[0], PASSAGES, top_k=7, return_documents=True)
+    found = pipeline("rerank", str(models["rerank"]))(QUERIES[0], PASSAGES, top_k=7)
+    assert [(row["index"], row["text"]) for row in found] == [(row["corpus_id"], row["text"]) for row in theirs]
+    np.testing.assert_allclose([row["score"] for row in found], [row["score"] for row in theirs], atol=1e-5)
+    (tmp_path / "passages.jsonl").write_text("".join(json.dumps({"body": text, "n": i}) + "\n" for i, text in enumerate(PASSAGES)))
+    words = ["rerank", str(models["rerank"]), str(tmp_path / "passages.jsonl"), "--text", "body", "--query", QUERIES[0], "--top-k", "7"]
+    assert main([*words, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["n"] for row in rows] == [row["index"] for row in rows] == [row["corpus_id"] for row in theirs]
+    assert [row["rank"] for row in rows] == [*range(1, 8)]
+    assert main([*words, "--output", str(tmp_path / "ranked.csv")]) == 0
+    assert (tmp_path / "ranked.csv").read_text().splitlines()[0] == "body,n,rank,score,index"
+
+
+# ---- wrong input ----
+
+
+def test_wrong_collections(beir: Path, models: dict[str, Path], tmp_path: Path) -> None:
+    def broken(name: str, file: str, content: str | None) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(beir, folder)
+        if content is None:
+            (folder / file).unlink()
+        else:
+            (folder / file).write_text(content)
+        return folder
+
+    header = "query-id\tcorpus-id\tscore\n"
+    cases = {
+        "has no file queries.jsonl": broken("a", "queries.jsonl", None),
+        "'_id' ": broken("b", "corpus.jsonl", '{"id": "p0", "text": "x"}\n'),
+        "_id 'p0' occurs twice": broken("c", "corpus.jsonl", '{"_id": "p0", "text": "x"}\n' * 2),
+        "score 'high' is not a whole number": broken("d", "qrels/test.tsv", f"{header}q0\tp0\thigh\n"),
+        "query 'q99' is not in": broken("e", "qrels/test.tsv", f"{header}q99\tp0\t1\n"),
+        "passage 'p99' is not in": broken("f", "qrels/test.tsv", f"{header}q0\tp99\t1\n"),
+        "no query has a relevant passage": broken("g", "qrels/test.tsv", f"{header}q0\tp0\t0\n"),
+        "is a file; expected a folder with corpus.jsonl": models["pairs"],
+    }
+    for message, folder in cases.items():
+        with pytest.raises(UserError, match=message):
+            read_collection(folder, "test")
+    with pytest.raises(UserError, match=r"no file train\.jsonl.*it has test\.tsv"):
+        read_collection(beir, "train")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate", "{embed}", "--task", "retrieval"), "--task retrieval needs --data PLACE"),
+        (("evaluate", "{embed}", "--task", "retrieval", "--data", "{beir}", "--predictions", "x"), "--predictions has no effect on retrieval"),
+        (("evaluate", "{embed}", "--task", "retrieval", "--data", "{beir}", "--split", "test", "--reranker", "{embed}"), "is not a re-ranker"),
+        (("evaluate", "{rerank}", "--task", "retrieval", "--data", "{beir}", "--split", "test", "--reranker", "{rerank}"), "is a re-ranker itself"),
+        (("evaluate", "{rerank}", "--task", "retrieval", "--data", "{beir}", "--split", "test", "--approximate"), "--approximate is for vectors"),
+        (("evaluate", "{embed}", "--task", "sst2", "--data", "{beir}", "--reranker", "{rerank}"), "--reranker is for --task retrieval"),
+        (("evaluate", "{embed}", "--task", "rerank", "--data", "{pairs}"), "is not a re-ranker"),
+        (("rerank", "{embed}", "{pairs}", "--query", "x", "--text", "answer"), "has no classification head"),
+        (("rerank", "{rerank}", "{pairs}", "--query", " ", "--text", "answer"), "--query is empty"),
+        (("rerank", "{rerank}", "{pairs}"), "--query"),
+        (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--relative-margin", "0.1"), "--relative-margin compares scores of a model"),
+        (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--num-negatives", "50"), "no query has 50 negatives"),
+        (("mine", "{pairs}", "--output", "{out}/x.csv"), "give a name that ends in .jsonl"),
+        (("mine", "{beir}", "--split", "test", "--passages", "{pairs}", "--output", "{out}/x.jsonl"), "is a collection with passages of its own"),
+        (("mine", "{pairs}", "--text-columns", "question", "--output", "{out}/x.jsonl"), "holds texts alone; expected pairs"),
+    ],
+)
+def test_wrong_input(
+    words: tuple[str, ...], message: str, models: dict[str, Path], beir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {name: str(path) for name, path in models.items()} | {"beir": str(beir), "out": str(tmp_path)}
+    assert main([word.format(**places) for word in words]) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rank: rank("a", "b"), "passages is one text"),
+        (lambda rank: rank("a", ["b"], top_k=0), "top_k"),
+        (lambda rank: rank("a", [1]), "rerank"),
+        (lambda rank: rank("a", ["b"], topk=1), "topk"),
+    ],
+)
+def test_wrong_calls(call: Any, message: str, models: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match=message):
+        call(pipeline("rerank", str(models["rerank"])))
+    with pytest.raises(UserError, match=r"no classification head|not a re-ranker"):
+        pipeline("rerank", str(models["embed"]))
