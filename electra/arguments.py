@@ -190,7 +190,7 @@ class FinetuneArguments(TypedDict, total=False):
     distill_temperature: float
     unlabelled: str | Path | None
     text_columns: str | Sequence[str]
-    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "cosine", "batch-all-triplet", "binary", "listwise"]
+    loss: Literal["auto", "ranking", "symmetric-ranking", "cosent", "cosine", "batch-all-triplet", "binary", "listwise", "margin-mse"]
     pooling: Literal["auto", "mean", "cls", "max"]
     layers: str
     similarity_scale: float
@@ -234,6 +234,7 @@ class FinetuneArguments(TypedDict, total=False):
 class EvaluateArguments(TypedDict, total=False):
     """Of `electra.evaluate`."""
 
+    threads: int
     batch_size: int
     max_length: int
     truncate: Literal["head", "tail", "head-tail", "windows"] | None
@@ -249,6 +250,9 @@ class EvaluateArguments(TypedDict, total=False):
     fold: str | None
     data: str | Path | Sequence[str | Path]
     task: str | None
+    reranker: str | None
+    candidates: int
+    approximate: bool
     corruption: str | Path | None
     against: str | None
     split: str

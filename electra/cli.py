@@ -44,7 +44,7 @@ GROUPS = {
         "detect": Command("DetectSettings", "electra.commands.detect:run", "probability that each token was replaced"),
         "score": Command("ScoreSettings", "electra.commands.score:run", "likelihood of texts; re-rank n-best lists"),
         "embed": Command("EmbedSettings", "electra.commands.embed:run", "sentence vectors"),
-        "rerank": Command("RerankSettings", "electra.commands.predict:rerank", "sort passages by their relevance to a query"),
+        "rerank": Command("RerankSettings", "electra.commands.score:rerank", "sort passages by their relevance to a query"),
     },
     "measure": {
         "evaluate": Command("EvaluateSettings", "electra.commands.measure:evaluate", "pre-training metrics or task scores of a model"),

@@ -98,7 +98,8 @@ def test_the_journey_is_valid(with_a_run: None) -> None:
 def test_json_where_a_program_reads(name: str) -> None:
     leaves = {path[-1] for path, _, _ in config.leaves(getattr(settings, COMMANDS[name].settings))}
     read_by_programs = {"prepare", "evaluate", "compare", "finetune", "significance", "predict", "detect", "score", "embed", "inspect", "build"} | {
-        "ablate"
+        "ablate",
+        "rerank",
     }
     assert ("json" in leaves) == (name in read_by_programs)
 

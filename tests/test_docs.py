@@ -18,8 +18,7 @@ from electra.cli import COMMANDS
 from electra.finetuning.hyperparameters import resolve
 from electra.settings import FinetuneSettings
 
-sys.path.insert(0, str(ROOT / "bench"))
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path += [str(ROOT / "tools"), str(ROOT / "bench")]
 import compatibility
 import docs_tables
 

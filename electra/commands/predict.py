@@ -16,7 +16,7 @@ from electra.inference.answerer import FoundAnswer
 from electra.inference.backends import architecture_of
 from electra.inference.predictor import Predictor, describe, load
 from electra.inference.text_io import AnsweredText, Text, TextColumns, TypedText
-from electra.settings import PredictSettings, RerankSettings
+from electra.settings import PredictSettings
 from electra.storage import resolve
 from electra.tasks.conll_files import TagColumns, read_tagged
 from electra.tasks.data_warnings import TAGGED, looks_tagged, reporting
@@ -32,32 +32,6 @@ def run(settings: PredictSettings) -> None:
     text_io.output_format(settings, file, settings.kind)
     answer = {"span": answer_questions, "tagging": tag_words}.get(resolve.head_of(architecture_of(model_name)), label_texts)
     text_io.write_answers(answer(settings), settings, file, kind=settings.kind, as_json=settings.json)
-
-
-def rerank(settings: RerankSettings) -> None:
-    """Print a line per passage, the most relevant first: relevance, passage; or a table, or JSON."""
-    from electra.inference.search import relevances
-
-    file = text_io.file_or_text(settings.file)
-    text_io.check_readable(file, settings.kind)
-    text_io.output_format(settings, file, settings.kind)
-    if not settings.query.strip():
-        raise UserError("--query is empty; give a text")
-    given = {name: getattr(settings, name) for name in ("threads", "batch_size", "max_length", "truncate")}
-    model = load(settings.model, role="classifier", **given)
-    passages = list(reporting(text_io.read_texts(file, TextColumns(text=settings.text), pairs=False, kind=settings.kind), model.tokenizer))
-    scores = list(counted(relevances(model, ((settings.query, text.text) for text in passages)), "passages", describe(model)))
-    order = sorted(range(len(scores)), key=lambda place: -scores[place])[: settings.top_k]
-    answers = (
-        AnsweredText(
-            text=passages[place],
-            line=f"{scores[place]:.4f}\t{' '.join(passages[place].text.split())}\n",
-            record=(record := {"rank": rank, "score": scores[place], "index": place}),
-            columns=record,
-        )
-        for rank, place in enumerate(order, 1)
-    )
-    text_io.write_answers(answers, settings, file, kind=settings.kind, as_json=settings.json)
 
 
 def _load(settings: PredictSettings, role: str) -> Predictor:

@@ -1,4 +1,4 @@
-"""texts -> pseudo-log-likelihoods; n-best lists -> the same lists, best first."""
+"""texts -> pseudo-log-likelihoods; n-best lists, or the passages of a query -> the same, best first."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from electra.errors import UserError
 from electra.inference import text_io
 from electra.inference.masked_lm import TextLikelihood
 from electra.inference.predictor import Predictor, describe, load
+from electra.inference.search import relevances
 from electra.inference.text_io import AnsweredText, Text, TextColumns
-from electra.settings import ScoreSettings
+from electra.settings import RerankSettings, ScoreSettings
 from electra.tasks.data_warnings import reporting
 from electra.tasks.input_spec import recorded_columns
 from electra.terminal import counted
@@ -28,7 +29,7 @@ def run(settings: ScoreSettings) -> None:
         if settings.output is not None or settings.format != "auto":
             raise UserError("--nbest prints JSON lines; leave --output and --format out")
         model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
-        for record in rerank(settings, model, settings.nbest):
+        for record in ranked_lists(settings, model, settings.nbest):
             print(json.dumps(record, ensure_ascii=False))
         return
     text_io.output_format(settings, file, settings.kind)
@@ -49,7 +50,7 @@ def score_texts(settings: ScoreSettings, file: str) -> Iterator[AnsweredText]:
         yield AnsweredText(text=text, line=line, record=record, columns={name: record[name] for name in ("score", "per_token", "num_tokens")})
 
 
-def rerank(settings: ScoreSettings, model: Predictor, field: str) -> Iterator[dict[str, Any]]:
+def ranked_lists(settings: ScoreSettings, model: Predictor, field: str) -> Iterator[dict[str, Any]]:
     """JSON objects with a list of hypotheses -> the same, each hypothesis with its likelihood, sorted by the combined score."""
     waiting: deque[tuple[dict[str, Any], list[dict[str, Any]]]] = deque()
 
@@ -107,3 +108,27 @@ def hypothesis(item: Any, settings: ScoreSettings, place: str) -> dict[str, Any]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"{place}: '{settings.score_field}' is {value!r}, not a number (--score-field)")
     return dict(made)
+
+
+def rerank(settings: RerankSettings) -> None:
+    """Print a line per passage, the most relevant first: relevance, passage; or a table, or JSON."""
+    file = text_io.file_or_text(settings.file)
+    text_io.check_readable(file, settings.kind)
+    text_io.output_format(settings, file, settings.kind)
+    if not settings.query.strip():
+        raise UserError("--query is empty; give a text")
+    given = {name: getattr(settings, name) for name in ("threads", "batch_size", "max_length", "truncate")}
+    model = load(settings.model, role="classifier", **given)
+    passages = list(reporting(text_io.read_texts(file, TextColumns(text=settings.text), pairs=False, kind=settings.kind), model.tokenizer))
+    scores = list(counted(relevances(model, ((settings.query, text.text) for text in passages)), "passages", describe(model)))
+    order = sorted(range(len(scores)), key=lambda place: -scores[place])[: settings.top_k]
+    answers = (
+        AnsweredText(
+            text=passages[place],
+            line=f"{scores[place]:.4f}\t{' '.join(passages[place].text.split())}\n",
+            record=(record := {"rank": rank, "score": scores[place], "index": place}),
+            columns=record,
+        )
+        for rank, place in enumerate(order, 1)
+    )
+    text_io.write_answers(answers, settings, file, kind=settings.kind, as_json=settings.json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -203,6 +204,45 @@ def test_report_and_a_sample_of_queries(models: dict[str, Path], beir: Path, tmp
         before, after = ([row.doc_id for row in sorted(run, key=lambda row: -row.score) if row.query_id == query] for run in runs)
         assert set(before[:3]) == set(after[:3]) and before[3:] == after[3:]
     assert main([*words, "--report", str(tmp_path / "report")]) == 2
+
+
+def test_mteb_measures_our_vectors(models: dict[str, Path], beir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The adapter of examples/ on a local task: the same scores as sentence-transformers through MTEB, and as `electra evaluate`."""
+    import mteb
+    from datasets import Dataset
+    from mteb.abstasks.retrieval import AbsTaskRetrieval
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    collection = read_collection(beir, "test")
+    described: dict[str, Any] = {"type": "Retrieval", "category": "t2t", "modalities": ["text"], "eval_splits": ["test"], "eval_langs": ["eng-Latn"]}
+    described |= {"main_score": "ndcg_at_10", "dataset": {"path": "local", "revision": "1"}, "reference": None, "date": None, "domains": None}
+    described |= {"task_subtypes": None, "license": None, "annotations_creators": None, "dialect": None, "sample_creation": None}
+
+    class Local(AbsTaskRetrieval):
+        """The collection."""
+
+        metadata = TaskMetadata(name="Local", description="local", bibtex_citation="", **described)
+
+        def load_data(self, **_: Any) -> None:
+            def rows(texts: Any) -> Dataset:
+                return Dataset.from_list([{"id": name, "text": text} for name, text in texts.items()])
+
+            part = {"corpus": rows({name: text for name, text in collection.passages.items() if name != "q3"}), "queries": rows(collection.queries)}
+            grades = {query: dict(found) for query, found in collection.relevant.items()}
+            self.dataset = {"default": {"test": {**part, "relevant_docs": grades, "top_ranked": None}}}
+            self.data_loaded = True
+
+    spec = importlib.util.spec_from_file_location("mteb_model", Path(__file__).parents[2] / "examples" / "mteb_model.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    scores = []
+    for model in (module.MtebEncoder(str(models["embed"])), quiet().SentenceTransformer(str(models["embed"]))):
+        (found,) = mteb.evaluate(model, Local(), cache=None, show_progress_bar=False).task_results
+        scores.append(found.scores["test"][0]["ndcg_at_10"])
+    assert main(["evaluate", str(models["embed"]), "--task", "retrieval", "--data", str(beir), "--split", "test", "--json"]) == 0
+    ours = json.loads(capsys.readouterr().out)["systems"][str(models["embed"])]["ndcg@10"]
+    assert scores == pytest.approx([ours, ours], abs=1e-5)
 
 
 # ---- mining ----

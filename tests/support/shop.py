@@ -33,6 +33,7 @@ def make_shop(root: Path, corpus: Path) -> Path:
         "columns.txt": "a\tb\tc\n",
         "table.csv": "review,stars\ngood film,1\nbad film,0\ndull story,0\nbrilliant story,1\n",
         "reviews.jsonl": '{"review": "good film", "stars": 1}\n{"review": "bad film", "stars": 0}\n',
+        "pairs.jsonl": '{"query": "good film", "passage": "a good film"}\n{"query": "bad film", "passage": "a bad film"}\n',
         "broken.jsonl": '{"text": "good"}\n{"text": \n',
         "number.jsonl": '{"text": 3}\n',
         "unknown.toml": 'base = "tiny"\n[model]\nhiden_size = 8\n',
@@ -63,6 +64,7 @@ def make_shop(root: Path, corpus: Path) -> Path:
         ("lone", "lone"),
         ("masked", "masked"),
         ("classifier", "classifier"),
+        ("regression", "regression"),
         ("cut", "lone"),
         ("cut-classifier", "classifier"),
     ):

@@ -36,6 +36,8 @@ WORKING = {
     "detect": "{model} {texts.txt}",
     "score": "{masked} {texts.txt}",
     "embed": "{model} {texts.txt} --json",
+    "rerank": "{regression} {texts.txt} --query x",
+    "mine": "{pairs.jsonl} --num-negatives 1 --output {out}.jsonl",
     "evaluate": "{model} --data {shards} --num-examples 4",
     "significance": "{first.jsonl} {second.jsonl} --num-resamples 100",
     "compare": "{classifier} --task sst2 --data {none}",
