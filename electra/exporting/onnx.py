@@ -20,6 +20,7 @@ import numpy as np
 
 from electra.errors import UserError
 from electra.exporting.dense_graph import LOGITS, START, STATES
+from electra.inference.runtimes import open_onnx
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -190,20 +191,17 @@ def check(graph: DenseGraph, path: Path, *, tolerance: float = TOLERANCE) -> flo
     """Run the file and PyTorch on a small example -> the largest difference of their logits.
 
     Raises:
-        UserError: they differ by more than `tolerance` of the largest logit.
+        UserError: they differ by more than `tolerance` of the largest logit, or the file cannot be read.
     """
-    import onnxruntime
     import torch
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"])
+    run = open_onnx(path.parent, file=path.name)
     inputs = graph.example(3, 40)
     name = next((name for name in (LOGITS, START) if name in graph.outputs), STATES)
-    ports = {port.name for port in session.get_inputs()}
+    ports = {port.name for port in run.session.get_inputs()}
     with torch.inference_mode():
         expected = graph(*inputs)[graph.outputs.index(name)].numpy()
-    (found,) = session.run([name], {key: value.numpy() for key, value in zip(graph.inputs, inputs, strict=True) if key in ports})
+    (found,) = run({key: value.numpy() for key, value in zip(graph.inputs, inputs, strict=True) if key in ports}, [name])
     if graph.dynamic_axes()[name].get(1) == "length":
         # What is computed for padding has no meaning.
         expected, found = (values[inputs[1].numpy() == 1] for values in (expected, found))
