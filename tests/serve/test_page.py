@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_server import MODELS, PageServer
+from page_server import MODELS, SEARCHERS, PageServer
 from page_visit import Visit, browser, server, shared_server, texts, until, until_requested
 
 from electra.serve import app as page_module
@@ -63,6 +63,36 @@ def test_files_are_in_the_wheel(tmp_path: Path) -> None:
 
 
 # ---- using it ----
+
+
+def test_search_sorts_passages(browser: Any) -> None:
+    """By a re-ranker with the similarity beside it, by vectors alone, and by a re-ranker alone."""
+    server = PageServer(SEARCHERS).start()
+    with Visit(browser, f"{server.url}#search") as visit:
+        page = visit.page
+        page.fill("#search-passages", "the cook\n\n  the river  \na bridge")
+        page.fill("#search-query", "who cooked")
+        until(page, "document.querySelectorAll('#search .bar').length === 3")
+        assert page.inner_text("#search h3") == "3 passages, sorted by relevance by ranker"
+        names = texts(page, "#search .bar-name")
+        assert [name.split(" similarity")[0] for name in names] == ["a bridge", "the river", "the cook"]
+        assert "place 1 by vectors" in names[2] and texts(page, "#search .bar-words") == ["0.750", "0.500", "0.250"]
+        asked = dict(server.seen)
+        assert asked["ranker/rerank"] == {"query": "who cooked", "texts": ["the cook", "the river", "a bridge"]}
+        assert asked["vectors/similarity"]["inputs"]["sentences"] == ["the cook", "the river", "a bridge"]
+        page.select_option("#search-reranker", "")
+        until(page, "document.querySelector('#search h3')?.textContent === '3 passages, sorted by similarity of vectors'")
+        assert texts(page, "#search .bar-name")[0] == "the cook"
+        page.click("#search .examples button")
+        until(page, "document.querySelectorAll('#search .bar').length === 5")
+    server.stop()
+    server = PageServer(SEARCHERS[1:]).start()
+    with Visit(browser, f"{server.url}#search") as visit:
+        visit.page.fill("#search-passages", "one")
+        visit.page.fill("#search-query", "two")
+        until(visit.page, "document.querySelector('#search h3')?.textContent === '1 passage, sorted by relevance by ranker'")
+        assert not visit.page.locator("#search-reranker").count() and [name for name, _ in server.seen if "rerank" not in name] == []
+    server.stop()
 
 
 def test_typing_shows_every_token(browser: Any, server: PageServer) -> None:
@@ -194,7 +224,7 @@ def test_only_what_the_models_answer_is_offered(browser: Any) -> None:
         visit.page.wait_for_selector("[role=tab]")
         assert texts(visit.page, "[role=tab]") == ["Classify"]
         assert visit.page.is_visible("#classify") and visit.page.is_hidden("#detect")
-        server.models = [MODELS[1] | {"role": "encoder", "abilities": ["embed"], "measured": []}]
+        server.models = [MODELS[1] | {"role": "encoder", "abilities": [], "measured": []}]
         visit.page.reload()
         visit.page.wait_for_selector("#startup:not([hidden])")
         assert "sst2 (encoder)" in visit.page.inner_text("#startup")

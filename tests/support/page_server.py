@@ -63,6 +63,10 @@ MODELS = [
     _model("ner", "tagger", labels=["O", "B-PER", "B-LOC"], abilities=["tag"]),
     _model("squad", "span finder", abilities=["answer"]),
 ]
+SEARCHERS = [
+    _model("vectors", "encoder", abilities=["embed"]),
+    _model("ranker", "classifier", labels=["LABEL_0"], abilities=["classify", "embed", "rerank"]),
+]
 FAKES = {"ate": 0.91, "river": 0.83, "because": 0.97, "down": 0.4}
 
 
@@ -127,11 +131,21 @@ class PageServer:
             if self.refuse:
                 status, headers, content = self.refuse
                 return JSONResponse(content, status, headers)
-            inputs = body["inputs"]
+            inputs = body.get("inputs")
             time.sleep(self.delays.get(inputs if isinstance(inputs, str) else "", 0))
             return getattr(self, route or {"ner": "tag", "squad": "ask"}.get(name, "fill"))(inputs, body)
 
         return app
+
+    def similarity(self, inputs: dict[str, Any], body: dict[str, Any]) -> Any:
+        """The share of shared letters."""
+        query = set(inputs["source_sentence"])
+        return [len(query & set(text)) / max(1, len(query | set(text))) for text in inputs["sentences"]]
+
+    def rerank(self, inputs: None, body: dict[str, Any]) -> Any:
+        """The first shall be last."""
+        count = len(body["texts"])
+        return [{"index": place, "score": (place + 1) / (count + 1)} for place in reversed(range(count))]
 
     def detect(self, text: str, body: dict[str, Any]) -> Any:
         return [tokens_of(text)]

@@ -5,19 +5,23 @@ import { measuredRows, showComparison } from "./comparison.js";
 import { find, make, plural } from "./elements.js";
 import { Panel } from "./panel.js";
 import { corrupt, detect } from "./replaced.js";
+import { search } from "./search.js";
 import { access, request, Trouble } from "./server.js";
 
 const page = { models: [], panels: new Map(), tabs: [] };
 const byId = (id) => document.getElementById(id);
 
-/** Panel -> the rules by which it asks and shows, and the ability (of GET /models) that it needs. */
+const has = (ability) => (model) => model.abilities.includes(ability);
+
+/** Panel -> the rules by which it asks and shows, and which models (of GET /models) it can ask. */
 const PANELS = {
-  detect: [detect, "detect"],
-  corrupt: [corrupt, "corrupt"],
-  classify: [classify, "classify"],
-  tag: [tag, "tag"],
-  ask: [ask, "answer"],
-  fill: [fill, "fill"],
+  detect: [detect, has("detect")],
+  corrupt: [corrupt, has("corrupt")],
+  classify: [classify, has("classify")],
+  tag: [tag, has("tag")],
+  ask: [ask, has("answer")],
+  fill: [fill, has("fill")],
+  search: [search, search.able],
 };
 
 async function start() {
@@ -36,8 +40,8 @@ async function start() {
 }
 
 function offer() {
-  const available = Object.entries(PANELS).map(([id, [rules, ability]]) => [id, rules, page.models.filter((model) => model.abilities.includes(ability))]).filter(([, , able]) => able.length);
-  for (const [id, rules, able] of available) page.panels.set(id, new Panel(id, able, rules, report));
+  const available = Object.entries(PANELS).map(([id, [rules, able]]) => [id, rules, page.models.filter(able)]).filter(([, , models]) => models.length);
+  for (const [id, rules, models] of available) page.panels.set(id, new Panel(id, rules.offered?.(models) ?? models, rules, report));
   const ids = available.map(([id]) => id);
   if (measuredRows(page.models).length) {
     ids.push("compare");
@@ -51,7 +55,7 @@ function offer() {
   if (!ids.length) {
     byId("startup-title").textContent = "Nothing to try here";
     byId("startup-words").textContent = page.models.length
-      ? `${page.models.map((model) => `${model.name} (${model.role})`).join(", ")}: for programs only. This page offers discriminators, classifiers, token classifiers, question answering and generators.`
+      ? `${page.models.map((model) => `${model.name} (${model.role})`).join(", ")}: for programs only. This page offers discriminators, classifiers, token classifiers, question answering, generators, encoders and re-rankers.`
       : "The server runs without a model. Start it with one: electra serve MODEL";
     byId("startup-retry").hidden = true;
     byId("startup").hidden = false;

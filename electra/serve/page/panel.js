@@ -10,7 +10,7 @@ export class Panel {
   /**
    * @param id     the section's id
    * @param models what can answer here; the first is chosen
-   * @param rules  {ready(values) -> bool, question(values, model) -> [path, body], show(result, answer, values, model) -> words for screen readers,
+   * @param rules  {ready(values) -> bool, question(values, model) -> [path, body], or questions -> several of them, show(result, answer, values, model) -> words for screen readers,
    *               redraw: names of fields that change only how an answer is shown, empty: words for an empty result}
    * @param notify called with null after an answer, with a Trouble after a failure
    */
@@ -164,8 +164,9 @@ export class Panel {
     this.section.setAttribute("aria-busy", "true");
     const began = performance.now();
     try {
-      const [path, body] = this.rules.question(values, this.model);
-      const answer = await request(path, { body, signal: flight.signal });
+      const send = ([path, body]) => request(path, { body, signal: flight.signal });
+      const { question, questions } = this.rules;
+      const answer = questions ? await Promise.all(questions(values, this.model).map(send)) : await send(question(values, this.model));
       if (number !== this.newest) return;
       this.tries = 0;
       this.answered = { answer, values, model: this.model, ms: performance.now() - began };
