@@ -31,8 +31,9 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
 
     def encode(self, inputs: Iterable[Mapping[str, Any]], *, prompt_type: Any = None, batch_size: int = 32, **_: Any) -> np.ndarray:
         """Batches of texts -> (N, D) float32 vectors, with the model's own prompt for queries or documents."""
-        kind = getattr(prompt_type, "value", prompt_type)
-        prompt = next((name for name in PROMPTS.get(kind, ()) if name in self.predictor.modules.prompts), None)
+        modules, kind = self.predictor.modules, getattr(prompt_type, "value", prompt_type)
+        names = PROMPTS.get(kind, ()) if modules.declared else ()
+        prompt = next((name for name in names if name in modules.prompts), None)
         texts = (text for batch in inputs for text in batch["text"])
         return np.stack(list(self.predictor.iterate_embeddings(texts, batch_size=batch_size, prompt_name=prompt)))
 

@@ -141,7 +141,8 @@ class VectorIndex:
 
 def vectors_of(model: Predictor, texts: Sequence[str], what: Literal["queries", "passages"]) -> Array:
     """N texts -> (N, D) float32, with the model's own prompt for such texts; without one, its default, as in sentence-transformers."""
-    prompt = next((name for name in PROMPTS[what] if name in model.modules.prompts), None)
+    names = PROMPTS[what] if model.modules.declared else ()
+    prompt = next((name for name in names if name in model.modules.prompts), None)
     return np.stack(list(counted(model.iterate_embeddings(texts, prompt_name=prompt), what)))
 
 

@@ -245,6 +245,14 @@ def test_mteb_measures_our_vectors(models: dict[str, Path], beir: Path, capsys: 
     assert scores == pytest.approx([ours, ours], abs=1e-5)
 
 
+def test_a_model_without_prompts_is_searched(models: dict[str, Path], beir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(checkpoints()["lone"]), "--task", "retrieval", "--data", str(beir), "--split", "test", "--approximate", "--json"]
+    assert main(words) == 0
+    assert len(json.loads(capsys.readouterr().out)["systems"]) == 2
+    words = ["evaluate", str(checkpoints()["lone"]), "--task", "embed", "--data", str(models["pairs"])]
+    assert main([*words, "--json"]) == 0 and "mrr@10" in capsys.readouterr().out
+
+
 # ---- mining ----
 
 
