@@ -180,7 +180,7 @@ DANGEROUS = {"eval", "exec", "compile", "pickle.load", "pickle.loads", "pickle.U
 DANGEROUS |= {"shelve.open", "joblib.load", "dill.loads", "cloudpickle.loads", "torch.jit.load", "torch.package.PackageImporter", "runpy.run_path"}
 SUSPECT = re.compile(r"\b(eval|exec|compile|load|loads)\(|pickle|PackageImporter|os\.(system|popen)|shelve|run_path|shell=|trust_remote_code")
 OWN = {("electra/data/prepare.py", "pickle.loads")}
-"""The tokenizer that Ray brings from our own driver to our own worker."""
+"""The tokenizer or the model that Ray brings from our own driver to our own worker."""
 
 
 def dangerous_calls(source: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from electra.contracts import Prediction
 from electra.data.tables import table_format
 from electra.errors import UserError
-from electra.inference import text_io
+from electra.inference import parts, text_io
 from electra.inference.answerer import FoundAnswer
 from electra.inference.backends import architecture_of
 from electra.inference.predictor import Predictor, describe, load
@@ -27,32 +27,33 @@ from electra.terminal import counted, say
 def run(settings: PredictSettings) -> None:
     """Print one line per text: label, probability, text; or a table, or JSON. Of a token classifier: a line per word, an empty one after a text."""
     model_name, file = text_io.model_and_texts("predict", "classifier", settings.model, settings.file, settings.text)
-    settings = dataclasses.replace(settings, model=model_name, file=file)
-    text_io.check_readable(file, settings.kind)
-    text_io.output_format(settings, file, settings.kind)
-    answer = {"span": answer_questions, "tagging": tag_words}.get(resolve.head_of(architecture_of(model_name)), label_texts)
-    text_io.write_answers(answer(settings), settings, file, kind=settings.kind, as_json=settings.json)
+    settings = dataclasses.replace(settings, model=model_name)
+    many = parts.are_wanted(settings, file)
+    if not many:
+        text_io.check_readable(file, settings.kind, many=True)
+        text_io.output_format(settings, file, settings.kind)
+    kind = KINDS.get(resolve.head_of(architecture_of(model_name)), LABELS)
+    if many:
+        parts.answer_files(settings, file, kind)
+        return
+    given = {name: getattr(settings, name) for name in ("threads", "batch_size", "max_length", "truncate")}
+    model = load(settings.model, role=kind.role, **given)
+    texts = reporting(kind.read(settings, model, file), model.tokenizer)
+    answers = counted(kind.answer(settings, model, texts), "questions" if kind is ANSWERS else "texts", describe(model))
+    text_io.write_answers(answers, settings, file, kind=settings.kind, as_json=settings.json)
 
 
-def _load(settings: PredictSettings, role: str) -> Predictor:
-    return load(
-        settings.model,
-        role=role,
-        threads=settings.threads,
-        max_length=settings.max_length,
-        truncate=settings.truncate,
-        batch_size=settings.batch_size,
-    )
-
-
-def label_texts(settings: PredictSettings) -> Iterator[AnsweredText]:
-    """Of a classifier or a regression."""
-    model = _load(settings, "classifier")
+def read_texts(settings: PredictSettings, model: Predictor, file: str) -> Iterator[Text]:
+    """A file -> texts, or pairs."""
     columns = TextColumns(text=settings.text, pair=settings.text_pair, trained=recorded_columns(model.hf_config))
-    texts = text_io.read_texts(settings.file, columns, kind=settings.kind)
-    inputs, again = itertools.tee(reporting(texts, model.tokenizer))
+    return text_io.read_texts(file, columns, kind=settings.kind)
+
+
+def label_texts(settings: PredictSettings, model: Predictor, texts: Iterator[Text]) -> Iterator[AnsweredText]:
+    """By a classifier or a regression."""
+    inputs, again = itertools.tee(texts)
     # Answers first: an input is read from the file when the model asks for it, and kept only until its answer is written.
-    for answer, text in zip(counted(model.iterate_predictions(inputs), "texts", describe(model)), again, strict=False):
+    for answer, text in zip(model.iterate_predictions(inputs), again, strict=False):
         yield _labelled(text, answer)
 
 
@@ -72,14 +73,20 @@ def _labelled(text: Text, answer: Prediction) -> AnsweredText:
     return AnsweredText(text=text, line="\t".join(shown) + "\n", record=record | {"windows": answer.num_windows}, columns=columns)
 
 
-def answer_questions(settings: PredictSettings) -> Iterator[AnsweredText]:
-    """Of a question-answering model: a part of each question's context."""
-    model = _load(settings, "question-answering")
+def read_questions(settings: PredictSettings, model: Predictor, file: str) -> Iterator[Text]:
+    """A file -> questions and their contexts."""
     columns = TextColumns(text=settings.text, pair=settings.text_pair, usual=("question", "text"), usual_pair=("context", "text_pair"))
-    questions = _with_contexts(text_io.read_texts(settings.file, columns, kind=settings.kind))
-    inputs, again = itertools.tee(reporting(questions, model.tokenizer))
-    pairs = ((text.text, text.pair or "") for text in inputs)
-    for (found,), text in zip(counted(model.iterate_answers(pairs), "questions", describe(model)), again, strict=False):
+    for number, question in enumerate(text_io.read_texts(file, columns, kind=settings.kind), 1):
+        if not question.pair:
+            place = f"{question.place}: question {number}"
+            raise UserError(f"{place} has no context; give 'question<TAB>context', or a table with both (--text, --text-pair)")
+        yield question
+
+
+def answer_questions(settings: PredictSettings, model: Predictor, questions: Iterator[Text]) -> Iterator[AnsweredText]:
+    """By a question-answering model: a part of each question's context."""
+    inputs, again = itertools.tee(questions)
+    for (found,), text in zip(model.iterate_answers((text.text, text.pair or "") for text in inputs), again, strict=False):
         yield _answered(text, found)
 
 
@@ -89,39 +96,37 @@ def _answered(text: Text, found: FoundAnswer) -> AnsweredText:
     return AnsweredText(text=text, line=line, record=record, columns=record)
 
 
-def _with_contexts(questions: Iterator[Text]) -> Iterator[Text]:
-    for number, question in enumerate(questions, 1):
-        if not question.pair:
-            place = f"{question.place}: question {number}"
-            raise UserError(f"{place} has no context; give 'question<TAB>context', or a table with both (--text, --text-pair)")
-        yield question
+def read_words(settings: PredictSettings, model: Predictor, file: str) -> Iterator[Text]:
+    """A file -> texts, or words; a cell may be a list of words."""
+    texts = _words_in_columns(settings, file, model.head.labels)
+    columns = TextColumns(text=settings.text, usual=("text", "words", "tokens"))
+    return text_io.read_texts(file, columns, pairs=False, words=True, kind=settings.kind) if texts is None else texts
 
 
-def tag_words(settings: PredictSettings) -> Iterator[AnsweredText]:
-    """Of a token classifier: a tag for each word; a cell may be a list of words."""
+def tag_words(settings: PredictSettings, model: Predictor, texts: Iterator[Text]) -> Iterator[AnsweredText]:
+    """By a token classifier: a tag for each word."""
     from electra.inference.token_classification import tagged_columns, tagged_record
 
-    model = _load(settings, "token-classification")
-    columns = TextColumns(text=settings.text, usual=("text", "words", "tokens"))
-    texts = _words_in_columns(settings, model.head.labels)
-    if texts is None:
-        texts = text_io.read_texts(settings.file, columns, pairs=False, words=True, kind=settings.kind)
-    inputs, again = itertools.tee(reporting(texts, model.tokenizer))
+    inputs, again = itertools.tee(texts)
     sentences = (text.text if text.words is None else text.words for text in inputs)
-    tagged = counted(model.iterate_tags(sentences, constrained=settings.constrained), "texts", describe(model))
-    for found, text in zip(tagged, again, strict=False):
+    for found, text in zip(model.iterate_tags(sentences, constrained=settings.constrained), again, strict=False):
         record = tagged_record(found)
         # What was read is part of the answer, and needs no second column of its name.
-        read = {text.column or "text"} & record.keys()
-        row = {name: value for name, value in text.row.items() if name not in read}
+        read = frozenset({text.column or "text"} & record.keys())
         flat: dict[str, Any] = {"text": found.text} if "text" in read else {}
         flat |= {"words": [word.word for word in found.words], "tags": [word.tag for word in found.words], "entities": record["entities"]}
-        yield AnsweredText(text=dataclasses.replace(text, row=row), line=tagged_columns(found), record=record, columns=flat)
+        yield AnsweredText(text=text, line=tagged_columns(found), record=record, columns=flat, replaced=read)
 
 
-def _words_in_columns(settings: PredictSettings, labels: Sequence[str]) -> Iterator[Text] | None:
+LABELS = parts.PartsOfTexts(role="classifier", read=read_texts, answer=label_texts)
+ANSWERS = parts.PartsOfTexts(role="question-answering", read=read_questions, answer=answer_questions)
+KINDS = {"span": ANSWERS, "tagging": parts.PartsOfTexts(role="token-classification", read=read_words, answer=tag_words)}
+"""Head of a model -> what it does with texts; others label them."""
+
+
+def _words_in_columns(settings: PredictSettings, file: str, labels: Sequence[str]) -> Iterator[Text] | None:
     """The sentences of a file of tagged words, by its suffix, or where its last column holds the model's tags alone; None: it is another file."""
-    file, path = settings.file, Path(settings.file)
+    path = Path(file)
     if file == "-" or isinstance(file, TypedText) or settings.kind or settings.text or not path.is_file():
         return None
     named = path.name.lower().removesuffix(".gz").endswith(TAGGED)

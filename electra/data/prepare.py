@@ -11,6 +11,7 @@ after any interruption: a chunk whose file exists with the right key is not made
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -19,10 +20,11 @@ import shutil
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,8 @@ from electra.data.prepare_chunk import (
     CHUNK_BYTES,
     Chunk,
     Engine,
-    LineEncoder,
     PreparePlan,
+    Work,
     is_tokenized,
     line_encoder,
     open_chunk,
@@ -44,7 +46,7 @@ from electra.data.prepare_chunk import (
 from electra.data.shards import FORMAT, SPLITS, Shards, make_shards, open_shards
 from electra.data.sources import CorpusReport, find_sources
 from electra.data.tfrecord import RecordFile, find_records, store_records
-from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.tokenizer import Tokenizer
 from electra.data.vocabulary import UnknownWords
 from electra.data.word_boundaries import packed_size, resolve_words, write_bits
 from electra.environment import main_not_imported, signals_to
@@ -156,7 +158,8 @@ def _tokenize_all(
     folder.mkdir(exist_ok=True)
     num_chunks = 0
     with ReadingProgress(report, f"preparing {output.name}") as progress:
-        engine = _start_engine(settings, plan.words, tokenizer, output / "tokenizer")
+        work = Work(start=partial(_start_tokenizing, tokenizer, plan.words), store=_store_chunk)
+        engine = start_engine(work, settings.engine, ray_address=settings.ray_address, workers=settings.workers)
         try:
             for chunk in read_chunks(plan, report, counts, tokenizer.longest_word):
                 file = folder / f"{chunk.number:06}.npz"
@@ -176,42 +179,61 @@ def _tokenize_all(
 # ---- engines ----
 
 
-def _start_engine(settings: PrepareSettings, words: str, tokenizer: Tokenizer, folder: Path) -> Engine:
-    """`folder` holds the tokenizer for worker processes."""
-    if settings.engine == "ray":
-        return RayCluster(tokenizer, words, settings.ray_address, settings.workers)
-    workers = settings.workers or os.cpu_count() or 1
-    return ThisProcess(line_encoder(tokenizer, words)) if workers == 1 else ProcessPool(folder, words, workers)
+def start_engine(work: Work, engine: str, *, ray_address: str | None = None, workers: int = 0, threads: int = 1) -> Engine:
+    """Where `work` is done: 'local', in processes of this machine, or on a 'ray' cluster, `workers` items at a time (0: as many as there are cores).
+
+    Args:
+        work: what is done with each item.
+        engine: 'local' or 'ray'.
+        ray_address: of a running cluster; None: one is started for this run.
+        workers: items at a time.
+        threads: cores for each.
+
+    Raises:
+        UserError: no cluster at the address, or it has another version of electra.
+    """
+    if engine == "ray":
+        return RayCluster(work, ray_address, workers, threads)
+    workers = workers or max(1, (os.cpu_count() or 1) // threads)
+    return ThisProcess(work) if workers == 1 else ProcessPool(work, workers)
+
+
+def _start_tokenizing(tokenizer: Tokenizer, words: str) -> Callable[[Chunk], bytes]:
+    return partial(tokenize_chunk, line_encoder(tokenizer, words))
+
+
+def _store_chunk(packed: bytes, file: Path) -> None:
+    atomic.write_bytes(file, packed)
 
 
 class ThisProcess:
-    """Tokenizes each chunk as it comes."""
+    """Does the work with each item as it comes."""
 
-    def __init__(self, encoder: LineEncoder) -> None:
-        self._encoder = encoder
+    def __init__(self, work: Work) -> None:
+        self._run, self._store = work.start(), work.store
 
-    def submit(self, chunk: Chunk, file: Path) -> None:
-        """Tokenize it now."""
-        atomic.write_bytes(file, tokenize_chunk(self._encoder, chunk))
+    def submit(self, item: Any, target: Any) -> None:
+        """Do it now."""
+        self._store(self._run(item), target)
 
     def close(self, *, failed: bool) -> None:
         """Nothing is pending."""
 
 
 class ProcessPool:
-    """Worker processes of this machine; at most a few chunks wait."""
+    """Worker processes of this machine; at most a few items wait."""
 
-    def __init__(self, tokenizer_folder: Path, words: str, workers: int) -> None:
+    def __init__(self, work: Work, workers: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._workers = workers
-        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(str(tokenizer_folder), words))
+        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(work,))
         self._pending: deque[Future[None]] = deque()
 
-    def submit(self, chunk: Chunk, file: Path) -> None:
+    def submit(self, item: Any, target: Any) -> None:
         """Hand it to a worker."""
         try:
             with main_not_imported():  # the first call starts the processes
-                self._pending.append(self._pool.submit(_tokenize_in_worker, chunk, file))
+                self._pending.append(self._pool.submit(_run_in_worker, item, target))
         except BrokenProcessPool:
             self._wait_for_oldest()
             raise
@@ -233,16 +255,16 @@ class ProcessPool:
             raise UserError("a worker process was killed (out of memory?); run the same command with fewer --workers to continue") from None
 
 
-_worker_encoder: LineEncoder | None = None
+_worker: ThisProcess | None = None
 
 
-def _start_worker(tokenizer_folder: str, words: str) -> None:
-    """Load the tokenizer; one thread per process; exit when the parent is gone, for whatever reason."""
-    global _worker_encoder
+def _start_worker(work: Work) -> None:
+    """Load what the work needs; exit when the parent is gone, for whatever reason."""
+    global _worker
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    _worker_encoder = line_encoder(load_tokenizer(tokenizer_folder), words)
+    _worker = ThisProcess(work)
 
 
 def _exit_with_parent() -> None:
@@ -252,30 +274,30 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def _tokenize_in_worker(chunk: Chunk, file: Path) -> None:
-    assert _worker_encoder is not None
-    atomic.write_bytes(file, tokenize_chunk(_worker_encoder, chunk))
+def _run_in_worker(item: Any, target: Any) -> None:
+    assert _worker is not None
+    _worker.submit(item, target)
 
 
 # ---- Ray ----
-# The same function on the same chunks as in local processes, so the same dataset. The nodes need no shared disk, but the same version of
-# electra. A chunk whose worker or node dies is given to another.
+# The same function on the same items as in local processes, so the same files. The nodes need no shared disk, but the same version of
+# electra. An item whose worker or node dies is given to another.
 
 RETRIES = 5
-"""How often a chunk is tried again after its worker died."""
+"""How often an item is tried again after its worker died."""
 STORE_BYTES = 512 << 20
-"""Object store of a cluster started for the run; a chunk takes some megabytes."""
+"""Object store of a cluster started for the run; an item takes some megabytes."""
 
-_encoders: dict[tuple[str, str], LineEncoder] = {}
-"""Of this worker, by fingerprint and kind of words: kept, with its cache, from chunk to chunk."""
+_started: dict[str, Callable[[Any], Any]] = {}
+"""Of this worker, by the hash of its work: what it loaded is kept from item to item."""
 
 
-def tokenize_remotely(tokenizer: bytes, encoder: tuple[str, str], chunk: Chunk) -> bytes:
-    """`tokenize_chunk` in a worker; `tokenizer` is pickled, `encoder` is (its fingerprint, kind of words)."""
-    if encoder not in _encoders:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Ray gives a task one core
-        _encoders[encoder] = line_encoder(pickle.loads(tokenizer), encoder[1])  # noqa: S301 (from our own driver)
-    return tokenize_chunk(_encoders[encoder], chunk)
+def run_remotely(start: list[Any], key: str, item: Any) -> Any:
+    """An item -> its result in a worker; `start` holds the reference to the pickled `Work.start`, which is fetched where its hash `key` is new."""
+    if key not in _started:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Ray gives a task its cores
+        _started[key] = pickle.loads(require("ray", "ray").get(start[0]))()  # noqa: S301 (from our own driver)
+    return _started[key](item)
 
 
 def worker_version() -> str:
@@ -284,55 +306,65 @@ def worker_version() -> str:
 
 
 class RayCluster:
-    """A cluster at `address` (None: one started on this machine for this run); `workers` chunks are processed at a time (0: one per core).
+    """A cluster at `address` (None: one started on this machine for this run); `workers` items are processed at a time (0: by its cores).
 
-    This process reads the corpus, hands out chunks and writes what comes back.
+    This process makes the items, hands them out and stores what comes back.
     """
 
-    def __init__(self, tokenizer: Tokenizer, words: str, address: str | None, workers: int) -> None:
+    def __init__(self, work: Work, address: str | None, workers: int, threads: int) -> None:
         """Connect.
 
         Raises:
             UserError: no cluster at the address, or it has another version of electra.
         """
         ray = self._ray = require("ray", "ray")
-        connect_ray(ray, address, workers)
-        self._workers = workers or int(ray.cluster_resources().get("CPU", 1))
-        self._tokenizer, self._encoder = ray.put(pickle.dumps(tokenizer)), (tokenizer.fingerprint, words)
-        self._tokenize = ray.remote(num_cpus=1, max_retries=RETRIES)(tokenize_remotely)
-        self._pending = deque[tuple[Any, Path]]()
+        connect_ray(ray, address, (workers or max(1, (os.cpu_count() or 1) // threads)) * threads)
+        resources = ray.cluster_resources()
+        largest = int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
+        if threads > max(1, largest):  # it would wait for ever
+            ray.shutdown()
+            raise UserError(f"--threads {threads}: the machines of the Ray cluster have at most {largest} cores each; give fewer")
+        gpus = int(resources.get("GPU", 0)) if work.on_gpus else 0
+        self._workers = workers or gpus or max(1, int(resources.get("CPU", 1)) // threads)
+        # A cluster that is started for this run has no more cores; of another one only so many items are given away.
+        self._most = workers if workers and address else 2 * self._workers + 2
+        packed = pickle.dumps(work.start)
+        self._start, self._key = ray.put(packed), hashlib.sha256(packed).hexdigest()
+        self._store, self._noun = work.store, work.noun
+        self._run = ray.remote(num_cpus=threads, num_gpus=1 if gpus else 0, max_retries=RETRIES)(run_remotely)
+        self._pending = deque[tuple[Any, Any]]()
 
-    def submit(self, chunk: Chunk, file: Path) -> None:
+    def submit(self, item: Any, target: Any) -> None:
         """Hand it to the cluster."""
-        self._pending.append((self._tokenize.remote(self._tokenizer, self._encoder, chunk), file))
-        if len(self._pending) > 2 * self._workers + 2:
-            self._write_oldest()
+        if len(self._pending) >= self._most:
+            self._store_oldest()
+        self._pending.append((self._run.remote([self._start], self._key, item), target))
 
     def close(self, *, failed: bool) -> None:
-        """Write what is pending, or cancel it; leave the cluster."""
+        """Store what is pending, or cancel it; leave the cluster."""
         try:
             while self._pending and not failed:
-                self._write_oldest()
+                self._store_oldest()
         finally:
             if self._ray.is_initialized():
                 for task, _ in self._pending:
                     self._ray.cancel(task, force=True)
                 self._ray.shutdown()
 
-    def _write_oldest(self) -> None:
+    def _store_oldest(self) -> None:
         ray = self._ray
-        task, file = self._pending.popleft()
+        task, target = self._pending.popleft()
         try:
-            packed = ray.get(task)
+            result = ray.get(task)
         except ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise (error.cause if isinstance(error.cause, UserError) else error.as_instanceof_cause()) from None
         except ray.exceptions.RayError as error:
             ray.shutdown()
             raise UserError(
-                f"Ray workers died {RETRIES + 1} times over one chunk ({type(error).__name__}; out of memory?); "
+                f"Ray workers died {RETRIES + 1} times over one {self._noun} ({type(error).__name__}; out of memory?); "
                 "run the same command with fewer --workers to continue"
             ) from None
-        atomic.write_bytes(file, packed)
+        self._store(result, target)
 
 
 # Ray takes SIGTERM for itself, in Python and below it: it would end the process before its work is saved.

@@ -12,11 +12,11 @@ import io
 import json
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -62,15 +62,29 @@ class Chunk:
     """16 bytes that change with the documents or their splits."""
 
 
-class Engine(Protocol):
-    """Where chunks are tokenized: this process, a pool of processes, a Ray cluster. The files do not depend on it."""
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What an engine does with many items; it can be pickled for worker processes."""
 
-    def submit(self, chunk: Chunk, file: Path) -> None:
-        """Tokenize `chunk` into `file`, now or later; blocks while too many chunks wait, so that memory stays bounded."""
+    start: Callable[[], Callable[[Any], Any]]
+    """Loads what the work needs, once in each process, and returns the function of an item."""
+    store: Callable[[Any, Any], None]
+    """Writes what that function returned to its target."""
+    noun: str = "chunk"
+    """An item, for messages."""
+    on_gpus: bool = False
+    """Whether each worker of a cluster that has GPUs gets one."""
+
+
+class Engine(Protocol):
+    """Where items are processed: this process, a pool of processes, a Ray cluster. The files do not depend on it."""
+
+    def submit(self, item: Any, target: Any) -> None:
+        """Process `item` into `target`, now or later; blocks while too many items wait, so that memory stays bounded."""
         ...
 
     def close(self, *, failed: bool) -> None:
-        """Wait for all submitted chunks, or if the work failed cancel them."""
+        """Wait for all submitted items, or if the work failed cancel them."""
         ...
 
 

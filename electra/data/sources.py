@@ -214,7 +214,11 @@ def _named_kind(path: PurePath) -> str:
     return kind_of(path) or ("records" if ".json" in path.suffixes else "text")
 
 
-def _in_folder(path: Path, report: CorpusReport) -> Iterator[Source]:
+KindOf = Callable[[PurePath], str | None]
+"""The name of a file in a folder -> its kind; None: it is skipped, and reported."""
+
+
+def _in_folder(path: Path, report: CorpusReport, kind_of: KindOf) -> Iterator[Source]:
     for folder, folders, files in os.walk(path, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for file in sorted(f for f in files if not f.startswith(".")):
@@ -228,7 +232,7 @@ def _in_folder(path: Path, report: CorpusReport) -> Iterator[Source]:
                 yield Source(kind, str(full.relative_to(path)), full, full.stat().st_size)
 
 
-def _in_store(url: str, report: CorpusReport) -> Iterator[Source]:
+def _in_store(url: str, report: CorpusReport, kind_of: KindOf, named_kind: KindOf) -> Iterator[Source]:
     system, path, files = remote.list_files(url, "corpus")
     for below, (full, size) in files.items():
 
@@ -236,7 +240,7 @@ def _in_store(url: str, report: CorpusReport) -> Iterator[Source]:
             return remote.open_stream(system, full, place)
 
         if not below:
-            yield Source(_named_kind(PurePath(path)), PurePath(path).name, size_bytes=size, opener=opener, named=True)
+            yield Source(named_kind(PurePath(path)) or "text", PurePath(path).name, size_bytes=size, opener=opener, named=True)
         elif any(part.startswith(".") for part in below.split("/")):
             continue
         elif (kind := kind_of(PurePath(below))) is None:
@@ -245,8 +249,13 @@ def _in_store(url: str, report: CorpusReport) -> Iterator[Source]:
             yield Source(kind, below, size_bytes=size, opener=opener)
 
 
-def find_sources(names: Sequence[str | Path], report: CorpusReport) -> list[Source]:
+def find_sources(names: Sequence[str | Path], report: CorpusReport, kinds: KindOf | None = None) -> list[Source]:
     """Files, folders (all files in them, sorted by path), URLs of either and hf:NAMEs -> sources in the order given.
+
+    Args:
+        names: what was given.
+        report: gets the total size, and what was skipped.
+        kinds: the kind of a file by its name, where it is no text of a corpus; a file given by name has a kind always.
 
     Raises:
         UserError: a name does not exist, or there is nothing readable.
@@ -254,22 +263,21 @@ def find_sources(names: Sequence[str | Path], report: CorpusReport) -> list[Sour
     found: list[Source] = []
     for name in names:
         if remote.is_url(name):
-            found += _in_store(str(name), report)
+            found += _in_store(str(name), report, kinds or kind_of, kinds or _named_kind)
             continue
-        if str(name).startswith("hf:"):
+        if str(name).startswith("hf:") and kinds is None:
             found.append(Source("hub", str(name)))
             report.total_bytes = None
             continue
-        path = atomic.existing_path(name, "corpus")
+        path = atomic.existing_path(name, "corpus" if kinds is None else "file")
         if path.is_dir():
-            found += _in_folder(path, report)
+            found += _in_folder(path, report, kinds or kind_of)
         else:
-            found.append(Source(_named_kind(path), path.name, path, path.stat().st_size, named=True))
+            found.append(Source((kinds or _named_kind)(path) or "text", path.name, path, path.stat().st_size, named=True))
     if not found:
         endings = " ".join(TEXT_ENDINGS + RECORD_ENDINGS)
-        raise UserError(
-            f"no text in {', '.join(map(str, names))}; expected files ending in {endings} .parquet (or .gz .xz .zst .bz2 of them), or .tar .zip"
-        )
+        more = ".parquet (or .gz .xz .zst .bz2 of them), or .tar .zip" if kinds is None else ".csv .tsv .json .parquet (or .gz .xz .zst .bz2 of them)"
+        raise UserError(f"no text in {', '.join(map(str, names))}; expected files ending in {endings} {more}")
     if report.total_bytes is not None:
         report.total_bytes += sum(source.size_bytes for source in found)
     return found

@@ -15,6 +15,9 @@ from electra.data.tfrecord import describe_records, find_records
 from electra.errors import UserError, did_you_mean, parse_json
 from electra.inference.artifact import MANIFEST, damaged_files, is_artifact, open_artifact
 from electra.inference.embeddings import read_modules
+from electra.inference.parts import MANIFEST as PARTS
+from electra.inference.parts import PLAN as BEGUN_PARTS
+from electra.inference.parts import damaged_parts, describe_parts
 from electra.model import flops
 from electra.model.flops import SHAPE
 from electra.model.hf_config import BIN_INDEX, SAFETENSORS_INDEX, SINGLE, read_config, safetensors_header, weight_files
@@ -75,6 +78,8 @@ def verify(source: str) -> list[str]:
         UserError: not found, or something without recorded sizes or hashes.
     """
     path = Path(source) if remote.is_url(source) else bundled.located(source)
+    if (remote.is_url(source) and PARTS in remote.file_sizes(source)) or (path / PARTS).is_file():
+        return damaged_parts(source)
     if remote.is_url(source) or (path / "manifest.json").exists():
         from electra.data.shards import open_shards
 
@@ -86,7 +91,7 @@ def verify(source: str) -> list[str]:
     # Everywhere in a run: tasks, seeds and trials have folders of their own. A checkpoint's generator is checked with it.
     folders = sorted(file.parent for file in path.rglob("config.json") if path == file.parent or not (file.parent.parent / "config.json").exists())
     if not (found := [folder for folder in folders if not any(part.startswith(".") for part in folder.relative_to(path).parts)]):
-        raise UserError(f"--verify reads tokenized data, artifacts, checkpoints and runs; {source} is none of these")
+        raise UserError(f"--verify reads tokenized data, artifacts, checkpoints, runs and parts; {source} is none of these")
     return [line for folder in found for line in _damaged_checkpoint(folder)]
 
 
@@ -457,6 +462,8 @@ def _in_store(url: str) -> Description:
             raise UserError(f"{url} has no {missing[0]}, which is in its manifest; run 'electra prepare' again")
         small = {key: value for key, value in manifest.items() if not isinstance(value, list)}
         return {"kind": "shards", **small, "path": url, "size_bytes": sum(size for _, size in files.values())}
+    if {PARTS, BEGUN_PARTS} & set(files):
+        return describe_parts(url)
     if {"config.json", "config.toml"} & set(files):
         raise UserError(f"{url} is a checkpoint or run in an object store; copy it to a local folder first")
     if {"tokenizer.json", "vocab.txt"} & {*files, url.rpartition("/")[2]}:
@@ -530,6 +537,7 @@ def _corpus(path: Path | str) -> Description:
 
 FOLDERS: list[tuple[tuple[str, ...], Callable[[Path], Description]]] = [
     (("manifest.json",), _shards),
+    ((PARTS, BEGUN_PARTS), lambda path: describe_parts(str(path))),
     (("plan.json",), _ablation),
     (("steps/about.json",), _demo),
     (("report.json",), _report),

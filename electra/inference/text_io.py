@@ -111,8 +111,10 @@ class TextColumns:
         return text, pair
 
 
-def check_readable(file: str, kind: str | None = None) -> None:
+def check_readable(file: str, kind: str | None = None, *, many: bool = False) -> None:
     """Check, before a model is loaded, that `file` is '-', a typed text, a readable file or a saved data set.
+
+    `many`: whether the command reads folders and URLs, too, with a folder as its output.
 
     Raises:
         UserError: missing, a folder, empty, not readable, or a table of an unknown kind.
@@ -122,7 +124,8 @@ def check_readable(file: str, kind: str | None = None) -> None:
     if file == "-" or isinstance(file, TypedText):
         return
     if remote.is_url(file):
-        raise UserError(f"{file} is a URL; texts are read from files of this machine, copy it first")
+        remedy = "give an --output FOLDER for its answers, or copy it first" if many else "texts are read from files of this machine, copy it first"
+        raise UserError(f"{file} is a URL; {remedy}")
     try:
         path = atomic.existing_path(file, "text file")
     except UserError as error:
@@ -132,7 +135,8 @@ def check_readable(file: str, kind: str | None = None) -> None:
     kind = kind or tables.table_format(path)
     if path.is_dir() and (kind is None or not tables.is_saved(path)):
         inside = sorted(each.name for each in path.iterdir() if tables.is_saved(each))
-        raise UserError(f"{path} is a folder, not a text file; give one of its {'splits: ' + ', '.join(inside) if inside else 'files'}")
+        all_files = ", or an --output FOLDER for the answers of all" if many else ""
+        raise UserError(f"{path} is a folder, not a text file; give one of its {'splits: ' + ', '.join(inside) if inside else 'files'}{all_files}")
     try:
         with tables.parts(path)[0].open("rb") as stream:
             start = stream.read(1 << 16)
@@ -247,6 +251,8 @@ class AnsweredText:
     """For JSON."""
     columns: Mapping[str, Any]
     """For tables without nested fields."""
+    replaced: frozenset[str] = frozenset()
+    """Columns of the text's row that are in the answer, and not written again."""
 
 
 def output_format(settings: OutputSettings, file: str, kind: str | None = None, also: tuple[str, ...] = ()) -> str | None:
@@ -263,15 +269,13 @@ def output_format(settings: OutputSettings, file: str, kind: str | None = None, 
     """
     chosen = None if settings.format == "auto" else str(settings.format)
     if chosen == "input":
-        chosen = kind or (None if isinstance(file, TypedText) or file == "-" else tables.table_format(file))
-        if chosen not in WRITTEN:
-            raise UserError(f"--format input: {tables.named(file)} is {chosen or 'no table'}; choose one of {', '.join(WRITTEN)}")
+        chosen = format_of_input(file, kind)
     if settings.output is None:
         if chosen == "parquet":
             raise UserError("parquet is not printed; give --output FILE.parquet")
         return chosen
     if chosen is None:
-        chosen = tables.FORMATS.get(settings.output.suffix.lower())
+        chosen = tables.FORMATS.get(Path(settings.output).suffix.lower())
     if chosen not in WRITTEN:
         known = ", ".join(f".{name}" for name in (*WRITTEN, *also))
         raise UserError(f"--output {settings.output}: expected a name ending in {known}, or a --format")
@@ -279,6 +283,18 @@ def output_format(settings: OutputSettings, file: str, kind: str | None = None, 
         require("pyarrow.parquet", "data")
     atomic.fresh_output(settings.output, remedy="give another name, or remove it first")
     return chosen
+
+
+def format_of_input(file: str, kind: str | None = None) -> str:
+    """The format that `--format input` means for a file; `kind`: the input's format where it was given.
+
+    Raises:
+        UserError: it is no table, or of a kind that is not written.
+    """
+    found = kind or (None if isinstance(file, TypedText) or file == "-" else tables.table_format(file))
+    if found not in WRITTEN:
+        raise UserError(f"--format input: {tables.named(file)} is {found or 'no table'}; choose one of {', '.join(WRITTEN)}")
+    return found
 
 
 def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, file: str, *, kind: str | None = None, as_json: bool = False) -> None:
@@ -294,35 +310,71 @@ def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, fil
         return
     # What reads the lines of --json finds the answers by their own names, whatever columns a file has.
     renamed: Renamed = "columns" if chosen is None else "answers"
-    chosen = chosen or "jsonl"
-    first, separator = next(answers), "\t" if chosen == "tsv" else ","
-    rows = joined(itertools.chain([first], answers), renamed, nested=chosen in ("json", "jsonl"))
-    if chosen == "csv" and settings.format == "input" and file != "-":
-        separator = tables.csv_separator(file, [first.text.column])
+    first = next(answers)
+    table = table_of(chosen or "jsonl", file, first.text, like_input=settings.format == "input")
+    answers = itertools.chain([first], answers)
     if settings.output is None:
-        for line in table_lines(rows, chosen, separator):
+        for line in table_lines(joined(answers, renamed, nested=table.nested), table.format, table.separator):
             sys.stdout.write(line)
         return
-    number = itertools.count()
-    counted = (row for row, _ in zip(rows, number, strict=False))
     with atomic.atomic_file(settings.output) as temporary:
-        if chosen == "parquet":
-            _write_parquet(temporary, counted, None if isinstance(file, TypedText) or file == "-" else tables.arrow_schema(file))
-        else:
-            with temporary.open("w", encoding="utf-8", newline="") as stream:
-                stream.writelines(table_lines(counted, chosen, separator))
-    total = next(number)
+        total = write_table(temporary, answers, table)
     print(json.dumps({"output": str(settings.output), "rows": total})) if as_json else say(f"{settings.output}: {total:,} rows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """How the answers to the texts of a file are written."""
+
+    format: str
+    """One of WRITTEN; of vectors also 'npy'."""
+    separator: str = ","
+    """Of csv and tsv."""
+    schema: Any = None
+    """The schema of a parquet or arrow file that was read, whose types and metadata are kept in parquet."""
+    first: Text = Text("")
+    """The first text of the file: its columns decide what the answers are named, also in a later part of the file."""
+
+    @property
+    def nested(self) -> bool:
+        """Whether a cell may hold an object."""
+        return self.format in ("json", "jsonl")
+
+
+def table_of(kind: str, file: str, first: Text, *, like_input: bool) -> Table:
+    """The format to write, the input file and its first text -> the table; `like_input`: csv has the separator of the input."""
+    typed = isinstance(file, TypedText) or file == "-"
+    separator = "\t" if kind == "tsv" else ","
+    if kind == "csv" and like_input and file != "-":
+        separator = tables.csv_separator(file, [first.column])
+    return Table(format=kind, separator=separator, schema=tables.arrow_schema(file) if kind == "parquet" and not typed else None, first=first)
+
+
+def write_table(path: Path, answers: Iterable[AnsweredText], table: Table) -> int:
+    """The input's columns and the answers -> a file -> its number of rows.
+
+    Raises:
+        UserError: a row that the format cannot hold.
+    """
+    number = itertools.count()
+    rows = joined(answers, "answers", nested=table.nested, first=table.first)
+    counted = (row for row, _ in zip(rows, number, strict=False))
+    if table.format == "parquet":
+        _write_parquet(path, counted, table.schema)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            stream.writelines(table_lines(counted, table.format, table.separator))
+    return next(number)
 
 
 Renamed: TypeAlias = Literal["answers", "columns"]
 PREFIXES: dict[Renamed, str] = {"answers": "predicted_", "columns": "input_"}
 
 
-def joined(answers: Iterable[AnsweredText], renamed: Renamed, *, nested: bool) -> Iterator[dict[str, Any]]:
-    """Rows of the input with their answers.
+def joined(answers: Iterable[AnsweredText], renamed: Renamed, *, nested: bool, first: Text | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of the input with their answers; `first`: the first text of the file, where that is not the first of these.
 
-    Where a column has the name of an answer, all names of answers begin with 'predicted_', or that of the column with 'input_'.
+    Where a column of the first row has the name of an answer, all names of answers begin with 'predicted_', or that of the column with 'input_'.
 
     Raises:
         UserError: such a name is taken, too.
@@ -330,13 +382,15 @@ def joined(answers: Iterable[AnsweredText], renamed: Renamed, *, nested: bool) -
     prefix: str | None = None
     shown: list[str] = []
     for answer in answers:
-        found, row = (answer.record if nested else answer.columns), dict(answer.text.row)
+        found = answer.record if nested else answer.columns
+        row = {name: value for name, value in answer.text.row.items() if name not in answer.replaced}
         if prefix is None:
-            prefix = PREFIXES[renamed] if any(name in row for name in found) else ""
+            named = row.keys() if first is None else first.row.keys() - answer.replaced
+            prefix = PREFIXES[renamed] if any(name in named for name in found) else ""
             shown = [prefix + name for name in found if prefix and (renamed == "answers" or name in row)]
         if renamed == "columns":
-            row = {prefix + name if name in found else name: value for name, value in row.items()}
-            if len(row) < len(answer.text.row):
+            length, row = len(row), {prefix + name if name in found else name: value for name, value in row.items()}
+            if len(row) < length:
                 raise UserError(f"{answer.text.place}: a column has the name of an answer, and another one that name with '{prefix}'; rename one")
             yield row | dict(found)
             continue

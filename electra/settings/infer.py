@@ -11,6 +11,7 @@ from electra.settings.sections import (
     MAX_SEED,
     BatchSettings,
     ColumnSettings,
+    CorpusOutputSettings,
     DecodingSettings,
     InferenceSettings,
     InputSettings,
@@ -139,12 +140,12 @@ class SubmitSettings(BatchSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(PairInputSettings, OutputSettings, DecodingSettings, InputSpecSettings, InferenceSettings):
+class PredictSettings(PairInputSettings, OutputSettings, CorpusOutputSettings, DecodingSettings, InputSpecSettings, InferenceSettings):
     """Predict the label of a text, of every line of a file or every row of a table, with a fine-tuned model; a QA model answers a question about a
     context (separated by a tab, or two columns).
 
     Without a model, the bundled shipped:sentiment says whether an English text is positive or negative. An argument is a text if it contains
-    white space, no slash, and no such file exists. --output writes the table's columns and the answers.
+    white space, no slash, and no such file exists. --output writes the table's columns and the answers; of many files, to a folder of parts.
 
     Examples:
       electra predict "what a wonderful film"
@@ -155,6 +156,8 @@ class PredictSettings(PairInputSettings, OutputSettings, DecodingSettings, Input
       electra predict runs/sst2/best reviews.jsonl --text review --json > labels.jsonl
       electra predict runs/squad/best questions.jsonl --json > answers.jsonl
       echo "Ada Lovelace lived in London." | electra predict runs/ner/best -
+      electra predict runs/sst2/best reviews/ --text review --output labels/ --format parquet
+      electra predict runs/sst2/best s3://bucket/reviews --output s3://bucket/labels --engine ray --ray-address auto
     """
 
     model: str = argument("")
@@ -163,6 +166,11 @@ class PredictSettings(PairInputSettings, OutputSettings, DecodingSettings, Input
     file: str = argument("")
     """Text file (one text per line; a tab between the two texts of a pair), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input,
     the default."""
+    more: tuple[str, ...] = argument(())
+    """More files, folders, patterns or URLs. Several files, a folder, a pattern ("data/*.csv") or a URL need an --output FOLDER."""
+    output: str | None = None
+    """File for the input's columns and the answers: .csv, .tsv, .jsonl, .json or .parquet; or a folder of parts or its URL, with a parts.json (by
+    default .jsonl), where an interrupted run continues. Default: print lines."""
     json: bool = False
     """Print JSON lines, with the table's columns, instead of tab-separated text."""
 
@@ -233,23 +241,28 @@ class ScoreSettings(InputSettings, OutputSettings, InferenceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedSettings(InputSettings, OutputSettings, InputSpecSettings, InferenceSettings):
-    """Compute sentence vectors: as a sentence-transformers folder says, else the mean of the last hidden states over a text's tokens.
+class EmbedSettings(InputSettings, OutputSettings, CorpusOutputSettings, InputSpecSettings, InferenceSettings):
+    """Compute sentence vectors: as a sentence-transformers folder says, else the mean of the last hidden states over a text's tokens. The vectors of
+    many files become a folder of parts.
 
     Examples:
       electra embed runs/mini/final sentences.txt --output vectors.npy
       electra embed runs/mini/final reviews.csv --text review --output vectors.parquet
       electra embed sentence-transformers/all-MiniLM-L6-v2 sentences.txt --prompt-name query --output vectors.npy
       echo "a sentence" | electra embed runs/mini/final - --json
+      electra embed runs/mini/final articles/ --output vectors/
+      electra embed runs/mini/final s3://bucket/articles --output s3://bucket/vectors --engine ray --ray-address auto
     """
 
     model: str = argument()
     """Checkpoint folder or hub name."""
     file: str = argument("-")
     """Text file (one text per line), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input."""
-    output: Path | None = None
-    """Output file: .npy (float32, texts x width), or .jsonl, .json, .parquet, .csv, .tsv; of a table with its columns and 'embedding'.
-    Default: JSON lines on standard output."""
+    more: tuple[str, ...] = argument(())
+    """More files, folders, patterns or URLs. Several files, a folder, a pattern ("data/*.csv") or a URL need an --output FOLDER."""
+    output: str | None = None
+    """Output file: .npy (float32, texts x width), or .jsonl, .json, .parquet, .csv, .tsv; of a table with its columns and 'embedding'. Or a folder of
+    parts or its URL, with a parts.json (by default .npy), where an interrupted run continues. Default: JSON lines on standard output."""
     normalize: bool = False
     """Scale every vector to length one; a sentence-transformers folder with a Normalize module does so by itself."""
     prompt: str | None = None
@@ -330,7 +343,7 @@ class MineSettings(InferenceSettings):
 @dataclass(frozen=True, kw_only=True)
 class InspectSettings(Settings):
     """Describe anything that a command reads or writes: corpora, tables, tagged words, questions, tokenizers, tokenized data, TFRecords,
-    checkpoints (TensorFlow's too), artifacts, runs, ablations, demos, comparisons, scores, predictions, vectors.
+    checkpoints (TensorFlow's too), artifacts, runs, ablations, demos, comparisons, scores, predictions, vectors, parts.
 
     Examples:
       electra inspect shards

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from electra.config import Settings, flag
@@ -76,11 +75,26 @@ class PairInputSettings(InputSettings):
 class OutputSettings(Settings):
     """Output table."""
 
-    output: Path | None = None
+    output: str | None = None
     """File for the input's columns and the answers: .csv, .tsv, .jsonl, .json or .parquet; default: print lines."""
     format: Literal["auto", "input", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
     """Format of the output; 'input': that of the input, with its separator; 'auto': by the suffix of --output. Without --output the table is
     printed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOutputSettings(Settings):
+    """Many files (--output FOLDER)."""
+
+    engine: Literal["local", "ray"] = "local"
+    """Answer the parts of many files in processes on this machine, or on a Ray cluster; the bytes are the same."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster ('auto' finds this machine's); default: start one for this run."""
+    workers: int = flag(0, minimum=0, maximum=4096)
+    """Parts that are answered at a time, each by a model of its own with --threads cores (0: one); 0: as many as the cores (or GPUs of the cluster)
+    allow."""
+    part_rows: int = flag(4096, minimum=1, maximum=1 << 24, advanced=True)
+    """Texts of a part, of which each is a file: a longer input file becomes several. A part also ends after 16 million characters."""
 
 
 @dataclass(frozen=True, kw_only=True)

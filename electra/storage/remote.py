@@ -215,14 +215,62 @@ def read_bytes(url: str, what: str = "file") -> bytes:
         return bytes(retried(lambda: system.cat_file(path)))
 
 
-def write_text(target: str | Path, text: str) -> None:
-    """Write UTF-8 text to a local file (atomically) or a store (where objects appear whole)."""
+def write_bytes(target: str | Path, content: bytes) -> None:
+    """Write a local file (atomically) or one of a store (where objects appear whole)."""
     if not is_url(target):
-        atomic.write_text(target, text)
+        atomic.write_bytes(target, content)
         return
     system, path = store(str(target))
     with store_errors(str(target)):
-        retried(lambda: system.pipe_file(path, text.encode("utf-8")))
+        retried(lambda: system.pipe_file(path, content))
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(target, text.encode("utf-8"))
+
+
+def file_sizes(folder: str) -> dict[str, int]:
+    """A folder, local or in a store -> {relative path: bytes} of its files; empty where nothing is there.
+
+    Raises:
+        UserError: it is a file, or there is no access.
+    """
+    if not is_url(folder):
+        place = Path(folder)
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{folder} is not a folder; choose another path")
+        return {file.relative_to(place).as_posix(): file.stat().st_size for file in place.rglob("*") if file.is_file()}
+    if not exists(folder):
+        return {}
+    files = list_files(folder)[2]
+    if "" in files:
+        raise UserError(f"{folder} is a file, not a folder; choose another address")
+    return {below: size for below, (_, size) in files.items()}
+
+
+def read_files(folder: str, names: Sequence[str]) -> list[bytes]:
+    """The contents of small files of a folder, local or in a store; of a store several at a time."""
+    if not is_url(folder):
+        return [Path(folder, name).read_bytes() for name in names]
+    system, path = store(folder)
+    paths = [f"{path.rstrip('/')}/{name}" for name in names]
+    with store_errors(folder):
+        found = retried(lambda: system.cat(paths)) if paths else {}
+    return [bytes(found[each]) for each in paths]
+
+
+def remove_files(folder: str, names: Sequence[str]) -> None:
+    """Remove files of a folder, local or in a store; a folder in a local one that has no more files goes with them."""
+    if is_url(folder):
+        system, path = store(folder)
+        with store_errors(folder):
+            retried(lambda: system.rm([f"{path.rstrip('/')}/{name}" for name in names]) if names else None)
+        return
+    for file in (Path(folder, name) for name in names):
+        file.unlink(missing_ok=True)
+        if file.parent != Path(folder) and not any(file.parent.iterdir()):
+            file.parent.rmdir()
 
 
 def download(system: Any, path: str, target: Path, url: str) -> None:

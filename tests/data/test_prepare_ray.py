@@ -7,18 +7,14 @@ import json
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prepared import prepare_shards
+from services import Cluster, busy_workers
+from services import cluster as cluster  # a fixture
 
 from electra.cli import main
 from electra.data import prepare
@@ -27,33 +23,6 @@ from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 
 pytestmark = pytest.mark.slow  # a cluster takes half a minute to start on a busy machine
-
-
-@dataclass(frozen=True)
-class Cluster:
-    address: str
-    process: int
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A Ray cluster of two cores, open to those who know the token made here."""
-    with pytest.MonkeyPatch.context() as patch, socket.socket() as probe:
-        for name, value in {"USAGE_STATS_ENABLED": "0", "AUTH_MODE": "token", "AUTH_TOKEN": uuid.uuid4().hex, "worker_niceness": "0"}.items():
-            patch.setenv(f"RAY_{name}", value)
-        pytest.importorskip("ray")
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--object-store-memory={200 << 20}"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-        command = [sys.executable, "-m", "ray.scripts.scripts", *words]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert process.stdout is not None
-        assert any("--block" in line for line in process.stdout), "ray start has failed"
-        yield Cluster(f"127.0.0.1:{port}", process.pid)
-        process.terminate()
-        process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +49,6 @@ def expected(corpus: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPa
 
 def content(path: Path) -> dict[str, str]:
     return {str(f.relative_to(path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(path.rglob("*")) if f.is_file()}
-
-
-def busy_workers(cluster: Cluster) -> list[int]:
-    """Processes of this cluster that work on a part."""
-    titles, parents = {}, {}
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            titles[int(place.name)] = (place / "cmdline").read_bytes()
-            parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended
-            continue
-
-    def belongs(process: int) -> bool:
-        return process == cluster.process or (process in parents and belongs(parents[process]))
-
-    return [process for process, title in titles.items() if title.startswith(b"ray::tokenize_remotely") and belongs(process)]
 
 
 def test_killed_workers_change_nothing(cluster: Cluster, corpus: Path, tokenizer: Tokenizer, tmp_path: Path, expected: dict[str, str]) -> None:

@@ -159,7 +159,8 @@ def test_lines_that_look_like_a_table_are_warned_of(tmp_path: Path, run: Any, ca
     warning = "a.txt is read as a text per line, but its first looks like a table's header; give --input-format csv or tsv"
     assert warning in capsys.readouterr().err
     assert json.loads(run("predict", "classifier", tmp_path / "a.txt", "--input-format", "tsv", "--json"))["id"] == "1"
-    assert "s3://x/a.csv is a URL; texts are read from files of this machine" in run("predict", "classifier", "s3://x/a.csv", code=2)
+    assert "s3://x/a.csv is a URL; give an --output FOLDER for its answers, or copy it first" in run("predict", "classifier", "s3://x/a.csv", code=2)
+    assert "s3://x/a.csv is a URL; texts are read from files of this machine" in run("score", "masked", "s3://x/a.csv", code=2)
 
 
 @conforms(form="CR-only text file", where="predict", outcome="exact", section="tables")
