@@ -69,7 +69,7 @@ class Tokenizer:
         """`backend`: a `tokenizers.Tokenizer`; its truncation and padding are turned off.
 
         Raises:
-            UserError: a token of the five roles is missing.
+            UserError: a token of the five roles is missing, or two tokens have one id.
         """
         backend.no_truncation()
         backend.no_padding()
@@ -82,6 +82,8 @@ class Tokenizer:
         # Blank lines at the end of a vocab.txt are no pieces.
         self.pieces = [""] * (max(index for piece, index in vocabulary.items() if piece) + 1)
         for piece, index in vocabulary.items():
+            if piece and self.pieces[index]:
+                raise UserError(f"the tokens {self.pieces[index]!r:.60} and {piece!r:.60} have the same id {index}; give each token its own")
             if piece:
                 self.pieces[index] = piece
         self.vocab_size = len(self.pieces)
@@ -412,7 +414,9 @@ def _usable(path: Path) -> Iterator[None]:
     """Files whose values have other types or contradict each other -> UserError. A panic of `tokenizers` is no Exception."""
     try:
         yield
-    except (UserError, OSError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except UserError as error:
+        raise UserError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
+    except (OSError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
         raise_if_device(error)
