@@ -400,3 +400,17 @@ def test_wrong_calls(call: Any, message: str, models: dict[str, Path]) -> None:
         call(pipeline("rerank", str(models["rerank"])))
     with pytest.raises(UserError, match=r"no classification head|not a re-ranker"):
         pipeline("rerank", str(models["embed"]))
+
+
+# ---- artifacts ----
+
+
+def test_artifacts_give_the_same_vectors_and_scores(models: dict[str, Path], tmp_path: Path) -> None:
+    for task in ("embed", "rerank"):
+        assert main(["build", str(models[task]), "--target", "onnx", "--output", str(tmp_path / task)]) == 0
+    model, built = load(str(models["embed"])), load(str(tmp_path / "embed"))
+    np.testing.assert_allclose(built.embed(PASSAGES[:5], truncate_dim=8), model.embed(PASSAGES[:5], truncate_dim=8), atol=1e-5)
+    assert built.modules.prompts == model.modules.prompts and built.max_length == model.max_length
+    ranks = [pipeline("rerank", str(place))(QUERIES[0], [*PASSAGES[:5], "walk " * 60]) for place in (models["rerank"], tmp_path / "rerank")]
+    assert [row["index"] for row in ranks[0]] == [row["index"] for row in ranks[1]]
+    np.testing.assert_allclose([row["score"] for row in ranks[0]], [row["score"] for row in ranks[1]], atol=1e-5)
