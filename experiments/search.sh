@@ -50,17 +50,17 @@ if step vectors vectors/best; then
     --batch-size 16 --accumulation 4 --epochs 2 --learning-rate 5e-5 --output "$OUT/vectors" $train
 fi
 
-# A re-ranker: four negatives that BM25 finds for each question.
+# A re-ranker: three negatives that BM25 finds for each question.
 if step reranker mined.jsonl; then
-  electra mine "$OUT/squad/train.jsonl" --num-negatives 4 --candidates 20 --sampling random --output "$OUT/mined.jsonl"
+  electra mine "$OUT/squad/train.jsonl" --num-negatives 3 --candidates 20 --sampling random --output "$OUT/mined.jsonl"
 fi
 if step reranker mined-dev.jsonl; then
   electra mine "$OUT/squad/dev.jsonl" --num-negatives 9 --candidates 9 --output "$OUT/mined-dev.jsonl"
 fi
 if step reranker reranker/best; then
   rm -rf "$OUT/reranker"
-  electra finetune rerank --model "$MODEL" --preset public --head transformers --train "$OUT/mined.jsonl" --dev "$OUT/mined-dev.jsonl" --max-length 256 \
-    --batch-size 8 --epochs 2 --output "$OUT/reranker" $train
+  electra finetune rerank --model "$MODEL" --preset public --head transformers --train "$OUT/mined.jsonl" --dev "$OUT/mined-dev.jsonl" --max-length 192 \
+    --batch-size 8 --epochs 1 --output "$OUT/reranker" $train
 fi
 
 # BM25, vectors before and after, and the re-ranker on the first thirty of each; the same thousand questions for all.

@@ -61,7 +61,7 @@ def test_masks_samples_and_metrics_are_those_of_the_cpu() -> None:
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_it_trains(precision: str, compiled: bool, tmp_path: Path) -> None:
     settings = LoopSettings(num_train_steps=30, precision=precision, compile=compiled, device="cuda", log_every=10)  # type: ignore[arg-type]
     model = objective()

@@ -39,6 +39,8 @@ LONG_TEXT = 1 << 18
 """Characters from which on a text is tokenized in blocks, so that memory stays bounded: `tokenizers` needs 200 bytes for each."""
 LONGEST_WORD = 1_000_000
 """Longest run of characters without white space, in texts for tokenizers that would make a token of every few characters of it."""
+LARGEST_VOCABULARY = 1 << 24
+"""Ids from here on are no ids of a network: their table alone would fill the memory."""
 
 # ---- texts ----
 
@@ -79,6 +81,9 @@ class Tokenizer:
         missing = [piece for piece in settings.roles if piece not in vocabulary]
         if missing:
             raise UserError(f"the vocabulary ({len(vocabulary)} pieces) lacks {missing[0]}; it must hold {' '.join(settings.roles)}")
+        last = max(vocabulary, key=vocabulary.__getitem__)
+        if vocabulary[last] >= LARGEST_VOCABULARY:
+            raise UserError(f"the token {last!r:.60} has the id {vocabulary[last]}, expected less than {LARGEST_VOCABULARY:,}; correct the file")
         # Blank lines at the end of a vocab.txt are no pieces.
         self.pieces = [""] * (max(index for piece, index in vocabulary.items() if piece) + 1)
         for piece, index in vocabulary.items():

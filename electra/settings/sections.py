@@ -142,5 +142,6 @@ class ComputeSettings(ThreadSettings):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = flag("auto", may_change=True)
     """Training device; 'auto': CUDA if available, then MPS, then the CPU."""
-    precision: Literal["auto", "fp32", "bf16"] = flag("auto", may_change=True)
-    """'auto': bf16 autocast on CUDA, fp32 elsewhere. bf16 also pays on CPUs with AVX512_BF16 or AMX."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = flag("auto", may_change=True)
+    """'auto': bf16 autocast on CUDA, fp16 with dynamic loss scaling on GPUs without bf16 (T4, V100, RTX 20), fp32 elsewhere. bf16 also pays on
+    CPUs with AVX512_BF16 or AMX."""

@@ -122,15 +122,14 @@ class Ranks:
 
     # ---- sharded models ----
 
-    def shard(self, objective: nn.Module, *, half: bool) -> None:
-        """Keep only this rank's shard of every parameter, in place; `half`: gathered as bfloat16, gradients summed as float32."""
+    def shard(self, objective: nn.Module, *, half: torch.dtype | None) -> None:
+        """Keep only this rank's shard of every parameter, in place; `half`: the type they are gathered in; gradients are summed as float32."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         # Between blocks autocast decides the precision, as without sharding.
-        dtype = torch.bfloat16 if half else None
-        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
         for block in blocks(objective):
             fully_shard(block, mesh=mesh, mp_policy=policy)
         # Everything outside the blocks belongs to the root, which stays gathered from its first use in a step to its last: embeddings

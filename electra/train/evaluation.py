@@ -56,14 +56,19 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / positive.sum())
 
 
-def half(device: torch.device, precision: str) -> bool:
-    """Whether the forward pass is in bf16: with precision 'bf16', or 'auto' on CUDA."""
-    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
+def half(device: torch.device, precision: str) -> torch.dtype | None:
+    """The 16-bit type of the forward pass, or None: with precision 'auto' bfloat16 on a GPU that has it, float16 on one that has not (before
+    Ampere: T4, V100, RTX 20), none elsewhere.
+    """
+    if precision == "auto" and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """The precision of the forward pass."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half(device, precision))
+    dtype = half(device, precision)
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -7,7 +7,7 @@
         for each batch:
             loss = sum over losses of  weight * total / counts                             (autocast)
             backward
-        norm = global norm of the gradients; clip; Adam with this step's learning rate     (skipped where not finite)
+        norm = global norm of the gradients; clip; Adam with this step's learning rate     (skipped where not finite; fp16: loss scaled)
         every log_every steps:      read the sums from the device -> metrics.jsonl, TensorBoard, progress; stop if not finite
         every evaluate_every steps: evaluate() -> metrics.jsonl                            (`probes` at their own intervals)
         every checkpoint_every steps, and on SIGTERM or Ctrl-C: checkpoint, atomically
@@ -40,7 +40,7 @@ from electra.storage import atomic
 from electra.train import checkpoint as checkpoints
 from electra.train.distributed import Ranks, blocks, choose_device, recompute
 from electra.train.evaluation import Sums, autocast, half, scores_of
-from electra.train.optimizer import Adam, learning_rate, never_learns
+from electra.train.optimizer import Adam, LossScale, learning_rate, never_learns
 from electra.train.run_log import RunLog
 
 Measure = Callable[[], dict[str, float]]
@@ -127,7 +127,8 @@ class Run:
             self.ranks.shard(objective, half=half(self.ranks.device, settings.precision))
         self.measures: list[tuple[int, Measure]] = [*([(0, self.evaluate)] if self.evaluate else []), *self.probes]
         sum_ranks = self.ranks.sum_ if self.sharded else None
-        self.adam = Adam(objective.named_parameters(), self.optimizer, self.parameter_depth, sum_ranks, self.separate_parameters)
+        scale = LossScale() if half(self.ranks.device, settings.precision) == torch.float16 else None
+        self.adam = Adam(objective.named_parameters(), self.optimizer, self.parameter_depth, sum_ranks, self.separate_parameters, scale)
         self.wrapped: nn.Module = objective
         self.trainable: list[bool] = []
         self.step = self.tokens = self.num_steps = 0
@@ -253,7 +254,8 @@ class Run:
         parts = [loss.weight * loss.total.float() / counts[name] for name, loss in output.losses.items()]
         share = torch.stack(parts).sum()
         # DistributedDataParallel divides the summed gradients by the number of ranks; the counts already cover all of them.
-        (share * self.ranks.world_size).backward()  # type: ignore[no-untyped-call]
+        scale = self.adam.loss_scale
+        (share * self.ranks.world_size * (1.0 if scale is None else scale.value)).backward()  # type: ignore[no-untyped-call]
         self.sums.add(output)
         self.last = output
         return share.detach()
@@ -278,6 +280,8 @@ class Run:
         rate = learning_rate(self.adam.settings, self.step, self.num_steps)
         speed = self.window_tokens / max(1e-9, time.monotonic() - self.window_start)
         values |= {"learning_rate": rate, "tokens_per_second": speed}
+        if (scale := self.adam.loss_scale) is not None:
+            values |= {"loss_scale": scale.value.item(), "skipped_steps": scale.skipped_steps.item()}
         self.log.write("train", step=self.step, tokens=self.tokens, seconds=self.seconds, values=values)
         left = (self.num_steps - self.step) * self.tokens / max(1, self.step) / max(1e-9, speed)
         self.log.progress(self.step, self.num_steps, loss=values.get("loss"), rate=rate, tokens_per_second=speed, seconds_left=left)

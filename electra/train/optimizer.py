@@ -89,11 +89,52 @@ def parameter_groups(
     return list(groups.values())
 
 
+class LossScale:
+    """The factor of the loss in fp16, whose small gradients would be zero: halved by a step that overflows, doubled by 2,000 good ones in a row."""
+
+    PREFIX = "loss_scale:"
+    FIRST, INTERVAL = 2.0**16, 2000
+    """As `torch.amp.GradScaler` begins, and its number of good steps."""
+
+    def __init__(self) -> None:
+        self.value = torch.tensor(self.FIRST)
+        self.good_steps = torch.zeros(())
+        self.skipped_steps = torch.zeros(())
+
+    def to(self, device: torch.device) -> LossScale:
+        """Its three numbers on a device."""
+        self.value, self.good_steps, self.skipped_steps = (tensor.to(device) for tensor in (self.value, self.good_steps, self.skipped_steps))
+        return self
+
+    def update(self, bad: Tensor) -> Tensor:
+        """() whether a step is bad -> () whether it ends the training, because a scale of 1 overflows too."""
+        fatal = bad & (self.value <= 1)
+        good = torch.where(bad, 0.0, self.good_steps + 1)
+        grown = good == self.INTERVAL
+        self.value.copy_(torch.where(bad, torch.clamp(self.value / 2, min=1.0), torch.where(grown, self.value * 2, self.value)))
+        self.good_steps.copy_(torch.where(grown, 0.0, good))
+        self.skipped_steps.add_(bad)
+        return fatal
+
+    def clear(self) -> None:
+        """As at the beginning."""
+        self.value.fill_(self.FIRST)
+        self.good_steps.zero_()
+        self.skipped_steps.zero_()
+
+    def state(self) -> dict[str, Tensor]:
+        """The numbers by name."""
+        return {f"{self.PREFIX}{name}": getattr(self, name) for name in ("value", "good_steps", "skipped_steps")}
+
+
 class Adam:
     """The optimizer of the loop.
 
     A step whose gradient norm or loss is not finite changes nothing, and neither does any later one: the weights stay those before it
     (`first_bad_step` is its number). This is decided on the device, so the host does not wait.
+
+    With a `loss_scale` (fp16) such a step is only left out: it halves the scale, and many good steps in a row double it. Where the scale is 1
+    already it ends the training. So does PyTorch's `torch.amp.GradScaler` (Micikevicius et al. 2018, section 3.2), which asks the host.
     """
 
     def __init__(
@@ -103,6 +144,7 @@ class Adam:
         depth: Callable[[str], int] | None = None,
         sum_ranks: Callable[[Tensor], Tensor] | None = None,
         separate: Collection[str] = (),
+        loss_scale: LossScale | None = None,
     ) -> None:
         """`sum_ranks` sums a scalar over ranks; needed where parameters are sharded, for each rank then updates only its shard.
 
@@ -131,6 +173,7 @@ class Adam:
         kinds = [[group for group in groups if group["separate"] == separated] for separated in (False, True)]
         self._adams = [self._new(kind) for kind in kinds if kind]
         self.first_bad_step = torch.zeros((), device=self._device)
+        self.loss_scale = loss_scale and loss_scale.to(self._device)
 
     def _new(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
         """A PyTorch optimizer for groups that are clipped together."""
@@ -158,20 +201,24 @@ class Adam:
         return sum(parameter.numel() for parameter in self._whole)
 
     def step(self, rate: float, loss: Tensor, step: int) -> Tensor:
-        """Clip, update, clear the gradients -> () their global norm before clipping.
+        """Clip, update, clear the gradients -> () their global norm before clipping; 0 of a step that is left out.
 
-        `rate` is this step's learning rate; `loss` () is only checked to be finite; `step` is remembered if it or the norm is not.
+        `rate` is this step's learning rate; `loss` () is only checked to be finite; `step` is remembered if it or the norm is not. The gradients
+        are those of the loss, or of its product with the `loss_scale`.
         """
         if self._sum_ranks is not None:
             for part, whole in zip(self._parameters, self._whole, strict=True):
                 part.grad, whole.grad = None if whole.grad is None else local_shard(whole.grad), None
         norms = [self._norm(adam) for adam in self._adams]
+        scale = None if self.loss_scale is None else self.loss_scale.value.clone()
+        norms = norms if scale is None else [norm / scale for norm in norms]
         norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
         bad = ~(torch.isfinite(norm) & torch.isfinite(loss.detach()))
-        self.first_bad_step = torch.where((self.first_bad_step == 0) & bad, float(step), self.first_bad_step)
+        fatal = bad if self.loss_scale is None else self.loss_scale.update(bad)
+        self.first_bad_step = torch.where((self.first_bad_step == 0) & fatal, float(step), self.first_bad_step)
         for adam, its_norm in zip(self._adams, norms, strict=True):
-            self._update(adam, its_norm, rate)
-        return norm
+            self._update(adam, its_norm, rate, scale, bad)
+        return norm if scale is None else torch.where(bad, 0.0, norm)
 
     def _norm(self, adam: torch.optim.AdamW) -> Tensor:
         """() global norm of one optimizer's gradients."""
@@ -179,18 +226,20 @@ class Adam:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros((), device=self._device)
         return norm if self._sum_ranks is None else self._sum_ranks(norm.square()).sqrt()
 
-    def _update(self, adam: torch.optim.AdamW, norm: Tensor, rate: float) -> None:
+    def _update(self, adam: torch.optim.AdamW, norm: Tensor, rate: float, scale: Tensor | None, bad: Tensor) -> None:
         """Clip and update one optimizer's parameters, clear their gradients."""
         clip = self.settings.clip_norm
         divisor = torch.clamp(norm / clip, min=1.0) if clip else torch.ones_like(norm)
+        divisor = divisor if scale is None else divisor * scale
+        unchanged = (self.first_bad_step != 0) | bad
         for group in adam.param_groups:
             group["lr"] = rate * group["factor"]
         if self._fused:
             # The fused kernel looks these names up: it divides by the first and changes nothing where the second is 1.
             adam.grad_scale = divisor  # type: ignore[attr-defined]
-            adam.found_inf = (self.first_bad_step != 0).float()  # type: ignore[attr-defined]
+            adam.found_inf = unchanged.float()  # type: ignore[attr-defined]
             adam.step()
-        elif not self.first_bad_step.item():
+        elif not unchanged.item():
             torch._foreach_div_(_gradients(adam), divisor)
             adam.step()
         adam.zero_grad(set_to_none=True)
@@ -204,11 +253,16 @@ class Adam:
                 state["step"].fill_(0.0 if self.settings.bias_correction else _ETERNITY)
             adam.zero_grad(set_to_none=True)
         self.first_bad_step = torch.zeros_like(self.first_bad_step)
+        if self.loss_scale is not None:
+            self.loss_scale.clear()
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and counters by parameter name (`NAME:exp_avg`, ...), as safetensors stores them; sharded as the parameters are."""
+        """Moments and counters by parameter name (`NAME:exp_avg`, ...), as safetensors stores them; sharded as the parameters are. The loss scale
+        and its counters, where there is one, are `loss_scale:value`, ...
+        """
         states = {parameter: state for adam in self._adams for parameter, state in adam.state.items()}
-        return {
+        scale = {} if self.loss_scale is None else self.loss_scale.state()
+        return scale | {
             f"{name}:{key}": value if key == "step" else shard_like(value, whole)
             for name, parameter, whole in zip(self._names, self._parameters, self._whole, strict=True)
             for key, value in states[parameter].items()
@@ -221,6 +275,9 @@ class Adam:
             UserError: the parameters differ in name or shape.
         """
         mine = self.state()
+        # A run may be resumed with another precision: a scale is begun anew, or left.
+        state = {key: value for key, value in state.items() if key in mine or not key.startswith(LossScale.PREFIX)}
+        mine = {key: value for key, value in mine.items() if key in state or not key.startswith(LossScale.PREFIX)}
         if odd := sorted(mine.keys() ^ state.keys()):
             raise UserError(f"the checkpoint's optimizer state does not fit this model (first difference: {odd[0]}); start a new run")
         for key, tensor in mine.items():

@@ -15,6 +15,7 @@ from toy_training import ToyObjective, ToyStream, make_batch, run_toy, save_toy
 from electra.errors import UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.train import checkpoint, loop
+from electra.train import optimizer as optimizer_module
 from electra.train.distributed import choose_device
 from electra.train.evaluation import area_by_group, area_under_curve, average_precision, evaluate
 from electra.train.loop import Run
@@ -134,6 +135,21 @@ def test_a_resumed_run_can_be_extended(length: dict[str, int | None], tmp_path: 
     assert rates[24] == pytest.approx(learning_rate(OptimizerSettings(learning_rate=0.01, warmup_steps=4), 24, longer.num_steps))
     with pytest.raises(UserError, match=r"num_train_steps 5 is 5 steps, but the run is at step \d+ already; give more"):
         run_toy(tmp_path, steps=5, go_on=True)
+
+
+def test_fp16_skips_steps_that_overflow_and_resumes_bit_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scale far too large at first: the steps that overflow are left out and counted, and a run stopped in between ends with the same bits."""
+    monkeypatch.setattr(optimizer_module.LossScale, "FIRST", 2.0**40)
+    _, whole = run_toy(tmp_path / "whole", steps=60, precision="fp16")
+    lines = [line for line in read_metrics(tmp_path / "whole" / "metrics.jsonl") if line["kind"] == "train"]
+    skipped = lines[-1]["skipped_steps"]
+    assert 5 < skipped < 40 and lines[-1]["loss_scale"] == 2.0 ** (40 - skipped) and np.isfinite([line["grad_norm"] for line in lines]).all()
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    run_toy(tmp_path / "parts", steps=60, precision="fp16", stop_at=4 * 9)
+    result, parts = run_toy(tmp_path / "parts", steps=60, precision="fp16", go_on=True)
+    assert result.step == 60 and all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))
+    _, plain = run_toy(tmp_path / "plain", steps=60)
+    assert not torch.equal(plain.out.weight, whole.out.weight)
 
 
 def test_a_device_that_is_not_here_is_refused(tmp_path: Path) -> None:

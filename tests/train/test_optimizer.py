@@ -13,7 +13,7 @@ from torch import nn
 
 from electra.errors import UserError
 from electra.settings import OptimizerSettings
-from electra.train.optimizer import Adam, has_weight_decay, learning_rate, parameter_groups, warmup_steps
+from electra.train.optimizer import Adam, LossScale, has_weight_decay, learning_rate, parameter_groups, warmup_steps
 
 
 def original_depth(num_layers: int) -> Any:
@@ -168,6 +168,57 @@ def test_a_step_that_is_not_finite_changes_nothing_and_neither_do_later_ones(cul
     assert adam.first_bad_step.item() == 2
     after = {**adam.state(), "weight": parameter.detach()}
     assert all(torch.equal(before[key], after[key]) for key in before if not key.endswith(":step"))
+
+
+def test_loss_scaling_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, scale and skipped steps of `torch.amp.GradScaler` with AdamW, over gradients that overflow now and then."""
+    monkeypatch.setattr(LossScale, "INTERVAL", 4)
+    settings = OptimizerSettings(learning_rate=1e-2, bias_correction=True, clip_norm=1.0, weight_decay=0.0, adam_epsilon=1e-6)
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 6)) for _ in range(2))
+    adam = Adam([("weight", ours)], settings, loss_scale=LossScale())
+    optimizer = torch.optim.AdamW([theirs], lr=1e-2, betas=(settings.adam_beta1, settings.adam_beta2), eps=1e-6, weight_decay=0.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=LossScale.FIRST, growth_interval=4)
+    torch.manual_seed(1)
+    bad = {3, 4, 11, 21}
+    for step in range(1, 31):
+        gradient = torch.randn(6) * 3
+        gradient[step % 6] = torch.inf if step in bad else gradient[step % 6]
+        assert adam.loss_scale is not None
+        ours.grad = gradient * adam.loss_scale.value
+        norm = adam.step(1e-2, torch.tensor(1.0), step)
+        theirs.grad = scaler.scale(gradient)
+        scaler.unscale_(optimizer)
+        whole = torch.nn.utils.clip_grad_norm_([theirs], 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+        assert adam.loss_scale.value.item() == scaler.get_scale()
+        assert norm.item() == (0 if step in bad else pytest.approx(whole.item(), rel=1e-5))
+    assert adam.loss_scale.skipped_steps.item() == len(bad) and adam.first_bad_step.item() == 0
+
+
+def test_a_scale_of_one_that_overflows_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LossScale, "FIRST", 4.0)
+    parameter = nn.Parameter(torch.ones(3))
+    adam = Adam([("weight", parameter)], OptimizerSettings(), loss_scale=LossScale())
+    for step in range(1, 6):
+        parameter.grad = torch.full((3,), torch.nan if step < 5 else 0.1)
+        adam.step(0.1, torch.tensor(1.0), step)
+    assert adam.first_bad_step.item() == 3 and torch.equal(parameter, torch.ones(3))
+    adam.clear()
+    assert adam.first_bad_step.item() == 0 and adam.loss_scale is not None and adam.loss_scale.value.item() == 4
+
+
+def test_a_scale_is_kept_begun_or_left_with_the_precision() -> None:
+    made = [Adam([("a", nn.Parameter(torch.ones(3)))], OptimizerSettings(), loss_scale=scale) for scale in (LossScale(), LossScale(), None)]
+    assert made[0].loss_scale is not None and made[1].loss_scale is not None
+    made[0].loss_scale.value.fill_(8.0)
+    made[1].load_state(made[0].state())
+    assert made[1].loss_scale.value.item() == 8
+    made[2].load_state(made[0].state())
+    made[1].load_state(made[2].state())
+    assert made[1].loss_scale.value.item() == 8
 
 
 def test_state_of_another_model_is_refused() -> None:
