@@ -24,7 +24,7 @@ import tokenizers
 
 from electra import bundled
 from electra.data.fast_tokenizer import GAP, LONG_WORD, ChunkCache, ChunkTable, LongWords, concatenated, original_offset
-from electra.data.tokenizer_files import INPUT_NAMES, PLAIN_SETTINGS, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules
+from electra.data.tokenizer_files import INPUT_NAMES, PLAIN_SETTINGS, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules, check_ids
 from electra.errors import UserError, raise_if_device
 from electra.storage import atomic, remote
 from electra.storage.resolve import encoder_folder
@@ -39,8 +39,6 @@ LONG_TEXT = 1 << 18
 """Characters from which on a text is tokenized in blocks, so that memory stays bounded: `tokenizers` needs 200 bytes for each."""
 LONGEST_WORD = 1_000_000
 """Longest run of characters without white space, in texts for tokenizers that would make a token of every few characters of it."""
-LARGEST_VOCABULARY = 1 << 24
-"""Ids from here on are no ids of a network: their table alone would fill the memory."""
 
 # ---- texts ----
 
@@ -76,14 +74,12 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self.backend, self.settings = backend, settings
-        rules = json.loads(backend.to_str())
         vocabulary = backend.get_vocab(with_added_tokens=True)
         missing = [piece for piece in settings.roles if piece not in vocabulary]
         if missing:
             raise UserError(f"the vocabulary ({len(vocabulary)} pieces) lacks {missing[0]}; it must hold {' '.join(settings.roles)}")
-        last = max(vocabulary, key=vocabulary.__getitem__)
-        if vocabulary[last] >= LARGEST_VOCABULARY:
-            raise UserError(f"the token {last!r:.60} has the id {vocabulary[last]}, expected less than {LARGEST_VOCABULARY:,}; correct the file")
+        check_ids(vocabulary)
+        rules = json.loads(backend.to_str())  # as long as the largest id
         # Blank lines at the end of a vocab.txt are no pieces.
         self.pieces = [""] * (max(index for piece, index in vocabulary.items() if piece) + 1)
         for piece, index in vocabulary.items():

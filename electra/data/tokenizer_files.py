@@ -41,6 +41,10 @@ _WHITE_SPACE = " \t\n\x0b\x0c\r\x85\xa0\u1680" + "".join(map(chr, range(0x2000, 
 _SPECIAL_LOOKING = re.compile(r"\[.*\]|<.*>|.*[\[<]unused.*", re.DOTALL)
 
 
+LARGEST_VOCABULARY = 1 << 24
+"""Ids from here on are no ids of a network: their table alone would fill the memory."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
     """What a tokenizer's files say that `tokenizers` does not keep."""
@@ -63,6 +67,17 @@ PLAIN_SETTINGS = TokenizerSettings()
 
 
 # ---- BERT's rules ----
+
+
+def check_ids(vocabulary: Mapping[str, int]) -> None:
+    """Check, before anything as long as the largest id is made, that it is one that a network can have.
+
+    Raises:
+        UserError: it is not.
+    """
+    last = max(vocabulary, key=vocabulary.__getitem__, default="")
+    if vocabulary.get(last, 0) >= LARGEST_VOCABULARY:
+        raise UserError(f"the token {last!r:.60} has the id {vocabulary[last]}, expected less than {LARGEST_VOCABULARY:,}; correct the file")
 
 
 def bert_backend(
@@ -412,6 +427,7 @@ def _json(files: Files, changes: dict[str, Any], settings: TokenizerSettings) ->
         backend = tokenizers.Tokenizer.from_file(str(files.rules))
     except Exception as error:  # `tokenizers` raises bare Exception
         raise UserError(f"{files.rules} is not a tokenizer.json: {error}") from None
+    check_ids(backend.get_vocab(with_added_tokens=True))
     if dropout := getattr(backend.model, "dropout", None):
         raise UserError(f"{files.rules}: model.dropout is {dropout}, which makes ids random; set it to null")
     if changes:
