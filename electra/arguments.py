@@ -112,7 +112,7 @@ class PretrainArguments(TypedDict, total=False):
     clip_norm: float
     threads: int
     device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
     num_train_steps: int | None
     num_train_tokens: int | str | None
     budget: float | str | None
@@ -213,7 +213,7 @@ class FinetuneArguments(TypedDict, total=False):
     clip_norm: float
     threads: int
     device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
     num_train_steps: int | None
     num_train_tokens: int | str | None
     budget: float | str | None
