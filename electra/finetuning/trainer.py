@@ -163,6 +163,7 @@ def keep_best(inputs: FinetuneInputs, results: Sequence[SeedResult]) -> None:
         card = finetuning_card(data.task, data.head, data.settings, of_task(summary, name), run_environment())
         if others := ", ".join(other for other in inputs.tasks if other != name):
             card += f"\nIts encoder was trained on this task and {others} (mixing: {inputs.settings.mixing}); seconds and tokens are of all.\n"
+        atomic.remove_partial(inputs.part(output / "best", name))
         atomic.write_text(inputs.part(output / "best", name) / "README.md", card)
     for result in results:
         shutil.rmtree(output / f"seed-{result.seed}" / "final", ignore_errors=True)
