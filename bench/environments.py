@@ -1,6 +1,7 @@
 """The peers' environments: plain virtual environments with pinned versions, made once for each content of their list.
 
-`.venv-peers` from peers.txt; `.venv-optimum` from optimum.txt, because optimum's exporter asks for an older `transformers`. `electra` is in neither.
+`.venv-peers` from peers.txt; `.venv-optimum` from optimum.txt and `.venv-openvino` from openvino.txt, because optimum-onnx and optimum-intel ask for
+older versions of `transformers`, each for another one. `electra` is in none of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 from section import HERE, ROOT
 
+UNUSED = {"openvino": ("torchvision",)}
+"""Required by a list's packages, not used here, and removed: torchvision of PyPI needs CUDA's libraries, which no CPU build of torch has."""
 VERSIONS = """
 import importlib.metadata, json, platform, sys
 found = {"python": platform.python_version()}
@@ -64,8 +67,11 @@ def make(which: str, folder: Path, say: Callable[[str], None]) -> str:
         return str(python)
     say(f"installing {pins.relative_to(ROOT)} into {folder.name}: once, some minutes")
     shutil.rmtree(folder, ignore_errors=True)
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--requirement", str(pins)]
-    for words in ([sys.executable, "-m", "venv", str(folder)], pip):
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
+    steps = [[sys.executable, "-m", "venv", str(folder)], [*pip, "install", "--quiet", "--requirement", str(pins)]]
+    if which in UNUSED:
+        steps.append([*pip, "uninstall", "--quiet", "--yes", *UNUSED[which]])
+    for words in steps:
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             last = next((line for line in reversed((done.stderr + done.stdout).splitlines()) if line.strip()), "")

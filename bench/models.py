@@ -1,10 +1,11 @@
-"""Models and texts that sections need where the user names none: a small classifier of random weights, what is built from it, made-up text.
+"""Models and texts that sections need where the user names none: small models of random weights, what is built from one, made-up text.
 
 Speed does not depend on what the weights are. The checkpoint is written by the peers' `transformers`, so that both sides open somebody else's file.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Iterator
@@ -103,16 +104,46 @@ def sst2(work: Work) -> Path:
 
 
 MAKE = """
-import sys, torch
-from transformers import ElectraConfig, ElectraForSequenceClassification, ElectraTokenizerFast
-vocab, folder, width, layers = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+import json, pathlib, sys, torch
+from transformers import ElectraConfig, ElectraForSequenceClassification, ElectraModel, ElectraTokenizerFast
+vocab, folder, kind, sizes = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 torch.manual_seed(1)
 tokenizer = ElectraTokenizerFast(vocab=vocab, do_lower_case=True)
-labels = {"id2label": {0: "0", 1: "1"}, "label2id": {"0": 0, "1": 1}}
-sizes = {"embedding_size": 128, "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 4 * width}
-ElectraForSequenceClassification(ElectraConfig(vocab_size=len(tokenizer), **sizes, **labels)).save_pretrained(folder)
+names = {} if kind == "bi-encoder" else {number: str(number) for number in range(1 if kind == "cross-encoder" else 2)}
+labels = {"id2label": names, "label2id": {name: number for number, name in names.items()}} if names else {}
+config = ElectraConfig(vocab_size=len(tokenizer), **sizes, **labels)
+if kind == "cross-encoder":
+    config.sentence_transformers = {"activation_fn": "torch.nn.modules.activation.Sigmoid"}
+(ElectraForSequenceClassification if names else ElectraModel)(config).save_pretrained(folder)
 tokenizer.save_pretrained(folder)
+if kind == "bi-encoder":
+    parts = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    rows = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"} for i, (name, path) in enumerate(parts.items())]
+    files = {"modules.json": rows, "sentence_bert_config.json": {"max_seq_length": 256, "do_lower_case": False}}
+    files["1_Pooling/config.json"] = {"word_embedding_dimension": config.hidden_size, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    for name, values in files.items():
+        (folder / name).write_text(json.dumps(values))
 """
+"""Writes a classifier, a bi-encoder as versions of sentence-transformers since 2 write it, or a cross-encoder."""
+
+
+def make(work: Work, kind: str, width: int, layers: int, heads: int, embedding: int, **more: float) -> Path:
+    """A model of random weights, written by the peers' `transformers`; `more` are further keys of its configuration.
+
+    Raises:
+        Skipped: there is no peer to make one.
+    """
+    folder = work.folder / kind
+    if not (folder / "config.json").exists():
+        if not work.peers:
+            option = "model" if kind == "classifier" else kind
+            raise Skipped(f"no --{option}, and no transformers to make one: {work.peers_problem}")
+        sizes: dict[str, float] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+        sizes |= {"intermediate_size": 4 * width, "embedding_size": embedding, **more}
+        run([work.peers, "-c", MAKE, str(vocabulary(work)), str(folder), kind, json.dumps(sizes)], threads=work.threads, peer=True)
+    return folder
 
 
 def classifier(work: Work) -> Path:
@@ -123,21 +154,31 @@ def classifier(work: Work) -> Path:
     """
     if work.options.get("model"):
         return Path(work.options["model"])
-    folder = work.folder / "classifier"
-    if not (folder / "config.json").exists():
-        if not work.peers:
-            raise Skipped(f"no --model, and no transformers to make one: {work.peers_problem}")
-        sizes = ("32", "2") if work.quick else ("256", "12")
-        run([work.peers, "-c", MAKE, str(vocabulary(work)), str(folder), *sizes], threads=work.threads, peer=True)
-    return folder
+    width, layers = (32, 2) if work.quick else (256, 12)
+    return make(work, "classifier", width, layers, heads=4, embedding=128)
 
 
-def artifact(work: Work, target: str) -> Path:
-    """What `electra build` makes of the classifier."""
-    folder = work.folder / target
+def sentence_model(work: Work, kind: str) -> Path:
+    """The user's 'bi-encoder' or 'cross-encoder' (the options of that name), or the shape of all-MiniLM-L6 with random weights.
+
+    Raises:
+        Skipped: there is none, and no peer to make one.
+    """
+    if given := work.options.get(kind.replace("-", "_")):
+        return Path(given)
+    width, layers, heads = (32, 2, 4) if work.quick else (384, 6, 12)
+    # With the usual 0.02 all texts would have nearly the same score, and a comparison of scores would see rounding only.
+    return make(work, kind, width, layers, heads, embedding=width, initializer_range=width**-0.5)
+
+
+def artifact(work: Work, target: str, kind: str = "classifier", texts: Path | None = None) -> Path:
+    """What `electra build` makes of the classifier or a sentence model; `texts` calibrate the targets that need it (default: made-up ones)."""
+    folder = work.folder / (target if kind == "classifier" else f"{kind}-{target}")
     if not folder.exists():
-        calibrate = ["--calibrate", str(write_text(work.folder / "calibration.txt", 300))] if target in ("onnx-int8-static", "openvino-int8") else []
-        electra("build", classifier(work), "--target", target, "--output", folder, *calibrate, threads=work.threads)
+        model, calibrate = classifier(work) if kind == "classifier" else sentence_model(work, kind), []
+        if target in ("onnx-int8-static", "openvino-int8"):
+            calibrate = ["--calibrate", str(texts or write_text(work.folder / "calibration.txt", 300))]
+        electra("build", model, "--target", target, "--output", folder, *calibrate, threads=work.threads)
     return folder
 
 

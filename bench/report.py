@@ -13,6 +13,7 @@ SECTIONS = {
     "prepare": "prepare",
     "finetuning": "finetuning",
     "inference": "deployment",
+    "embedding": "embedding",
     "startup": "startup",
     "scaling": "scaling",
     "gpu": "gpu",

@@ -1,6 +1,6 @@
 """Every claim of `electra` about speed, measured with its peers: one command, one record, one table.
 
-  python bench/run.py                                       all sections (about an hour and a half on two cores)
+  python bench/run.py                                       all sections (almost two hours on two cores)
   python bench/run.py --sections pretraining inference      some of them
   python bench/run.py --quick                               all with tiny shapes, in minutes: does it run?
   python bench/run.py --peers /some/venv/bin/python         an interpreter that has the packages of bench/peers.txt
@@ -35,7 +35,8 @@ from electra.errors import UserError
 from electra.storage import atomic
 from electra.terminal import duration
 
-ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420, "startup": 200, "scaling": 1500, "gpu": 600}
+ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420}
+ESTIMATES |= {"embedding": 900, "startup": 200, "scaling": 1500, "gpu": 600}
 """Seconds on two cores, for the estimate of the remaining time."""
 QUICK_SECONDS = 15.0
 
@@ -68,11 +69,16 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="fine-tuned SST-2 classifier for inference and startup (default: one of random weights)")
     parser.add_argument("--peers", help="interpreter of the peers; 'none' leaves them out (default: .venv-peers, made from bench/peers.txt)")
     parser.add_argument("--optimum", help="interpreter of optimum; 'none' leaves it out (default: .venv-optimum, made from bench/optimum.txt)")
+    parser.add_argument(
+        "--openvino", help="interpreter of optimum-intel; 'none' leaves it out (default: .venv-openvino, made from bench/openvino.txt)"
+    )
+    parser.add_argument("--bi-encoder", type=Path, help="embedding: sentence-transformers folder (default: one of random weights)")
+    parser.add_argument("--cross-encoder", type=Path, help="embedding: re-ranker's folder (default: one of random weights)")
     parser.add_argument("--threads", type=int, default=0, help="of every candidate; 0: one per core (default: 0)")
     parser.add_argument("--presets", nargs="+", help="pretraining: presets (default: tiny small base)")
     parser.add_argument("--dropout", type=float, nargs="+", help="pretraining: one comparison each (default: 0.1 0.0)")
     parser.add_argument("--steps", type=int, help="pretraining: timed turns (default: 5)")
-    parser.add_argument("--repeats", type=int, help="startup, finetuning, prepare, scaling: turns (default: each its own, 3 to 7)")
+    parser.add_argument("--repeats", type=int, help="startup, finetuning, prepare, embedding, scaling: turns (default: each its own, 3 to 7)")
     parser.add_argument("--limit-mb", type=float, help="prepare: MB of English text (default: 400)")
     parser.add_argument("--sizes-mb", type=float, nargs="+", help="scaling: sizes of the corpus (default: 10 100 1000)")
     parser.add_argument("--shards", type=int, nargs="+", help="scaling: numbers of shard folders (default: 1 10 100)")
@@ -80,10 +86,10 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--records", type=Path, default=Path(__file__).resolve().parent / "records", help="folder of the record")
     parser.add_argument("--name", help="the record's name (default: DATE-MACHINE)")
     options = parser.parse_args(argv)
-    for name in ("data", "model", "scratch"):
+    for name in ("data", "model", "bi_encoder", "cross_encoder", "scratch"):
         path = getattr(options, name)
         if path is not None and not path.is_dir():
-            parser.error(f"--{name} {path}: no such folder")
+            parser.error(f"--{name.replace('_', '-')} {path}: no such folder")
     for preset in options.presets or ():
         try:
             config.preset_values(preset, "pretrain")
@@ -159,15 +165,16 @@ def main(argv: list[str] | None = None) -> int:
     name = options.name or f"{date}-{machine_slug(here)}" + ("-quick" if options.quick else "")
     path = options.records / f"{name}.json"
     known = read_record(path)
-    needs = {"peers": set(options.sections) - {"machine", "scaling", "gpu"}, "optimum": set(options.sections) & {"inference"}}
+    needs = {"peers": set(options.sections) - {"machine", "scaling", "gpu"}, "optimum": set(options.sections) & {"inference", "embedding"}}
+    needs["openvino"] = set(options.sections) & {"embedding"}
     peers = {}
     for which, sections in needs.items():
-        given = getattr(options, which) or ("none" if which == "optimum" and options.quick else None)
+        given = getattr(options, which) or ("none" if which != "peers" and options.quick else None)
         found = environments.find(which, given, ROOT / f".venv-{which}", say) if sections else {"python": "", "problem": "no section needs it"}
         peers[which] = found
         if sections and not found["python"] and given != "none":
             say(f"bench: {found['problem']}; its rows say so")
-    apart = ("sections", "again", "records", "name", "scratch", "peers", "optimum")
+    apart = ("sections", "again", "records", "name", "scratch", "peers", "optimum", "openvino")
     asked = {key: value.name if isinstance(value, Path) else value for key, value in vars(options).items() if key not in apart}
     record: dict[str, Any] = {"date": date, "options": asked, "machine": here, "commit": here["commit"]}
     record["peers"] = {which: {key: value for key, value in found.items() if key != "python"} for which, found in peers.items()}
@@ -195,6 +202,8 @@ def main(argv: list[str] | None = None) -> int:
                 peers_problem=peers["peers"].get("problem", ""),
                 optimum=peers["optimum"]["python"],
                 optimum_problem=peers["optimum"].get("problem", ""),
+                openvino=peers["openvino"]["python"],
+                openvino_problem=peers["openvino"].get("problem", ""),
                 threads=options.threads,
                 options=vars(options),
                 progress=progress,

@@ -43,6 +43,9 @@ class Work:
     optimum: str = ""
     """The interpreter of optimum; '' if there is none."""
     optimum_problem: str = ""
+    openvino: str = ""
+    """The interpreter of optimum-intel; '' if there is none."""
+    openvino_problem: str = ""
     threads: int
     options: Mapping[str, Any]
     """The command line."""

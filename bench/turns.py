@@ -122,10 +122,12 @@ def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
         line_out.flush()
 
 
-def peak_memory_bytes() -> int:
-    """Largest resident set of this process since it began."""
-    status = Path("/proc/self/status")
+def peak_memory_bytes(process: int | None = None) -> int:
+    """Largest resident set of this process or of another one since it began; 0: of another one where the system has no /proc."""
+    status = Path(f"/proc/{process or 'self'}/status")
     if status.exists():
         # getrusage also counts the process that this one was forked from.
         return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    if process is not None:
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -223,6 +223,75 @@ def test_of_a_gpus_runs_the_faster_counts_and_failures_are_reported() -> None:
     assert "790 TFLOP/s" in text and "| base, 8 x 512, compiled | failed: out of memory | - | - |" in text and "| 62.5% | 97% |" in text
 
 
+def test_answers_of_embedding_candidates_are_compared_before_they_are_timed() -> None:
+    """Cosines are scikit-learn's; scores are compared without their mean, as their correlation is."""
+    import embedding
+    import numpy
+    from sklearn.metrics.pairwise import cosine_similarity
+    from turns import Failed
+
+    rows = numpy.random.default_rng(1).normal(size=(5, 8))
+    rows /= numpy.linalg.norm(rows, axis=1, keepdims=True)
+    calls = [rows[:2].tolist(), rows[2:].tolist()]
+    near = rows + numpy.random.default_rng(2).normal(size=rows.shape) * 0.03
+    found = embedding.agreement("embed", calls, [near[:2].tolist(), near[2:].tolist()])
+    assert found["cosine"] == pytest.approx(cosine_similarity(rows, near).diagonal().min())
+    assert found["difference"] == pytest.approx(numpy.abs(rows - near).max())
+    embedding.check("onnx-int8", found)
+    with pytest.raises(Failed, match="not timed: its answers differ from ours by"):
+        embedding.check("onnx", found)
+    embedding.check("onnx", embedding.agreement("embed", calls, [(rows[:2] + 5e-5).tolist(), (rows[2:] - 5e-5).tolist()]))
+    with pytest.raises(Failed, match=r"cosine .*, expected above 0\.98"):
+        embedding.check("openvino-int8", embedding.agreement("embed", calls, [rows[1::-1].tolist(), rows[2:].tolist()]))
+    for other, message in (([rows.tolist()], "another shape"), ([[[float("nan")] * 8] * 2, calls[1]], "not finite")):
+        with pytest.raises(Failed, match=message):
+            embedding.agreement("embed", calls, other)
+    scores, swapped = [[0.5], [0.52, 0.49, 0.51]], [[0.5], [0.51, 0.52, 0.49]]
+    found = embedding.agreement("rerank", scores, swapped)
+    assert found["cosine"] == pytest.approx(numpy.corrcoef(numpy.concatenate(scores), numpy.concatenate(swapped))[0, 1])
+    with pytest.raises(Failed, match="not timed"):
+        embedding.check("onnx-int8", found)
+
+
+def test_ratios_of_embedding_candidates_are_of_the_same_backend_and_turn() -> None:
+    import embedding
+
+    def found(*turns: float) -> dict[str, Any]:
+        return {
+            "turns": [{"8": [seconds, seconds, 9.0]} for seconds in turns],
+            "agreement": {"difference": 0.0, "cosine": 1.0},
+            "peak_memory_bytes": 5e8,
+        }
+
+    candidates = {
+        "electra, PyTorch": found(1.0, 2.0, 2.0),
+        "electra, onnx-int8": found(0.5, 0.5, 0.25),
+        "electra serve, onnx-int8": found(1.0, 1.0, 1.0),
+    }
+    candidates |= {"sentence-transformers, PyTorch": found(3.0, 2.0, 4.0), "sentence-transformers, onnx-int8": {"error": "why"}}
+    out = embedding.summarize(candidates)
+    assert out["sentence-transformers, PyTorch"]["8"]["electra_is_faster_by"] == {"median": 2.0, "least": 1.0, "most": 3.0}
+    assert out["electra, onnx-int8"]["8"]["over_pytorch"] == {"median": 6.0, "least": 4.0, "most": 16.0}
+    assert out["electra serve, onnx-int8"]["8"]["electra_is_faster_by"] == {"median": 2.0, "least": 2.0, "most": 4.0}
+    assert out["electra, PyTorch"]["8"]["latency_ms"]["median"] == 2000 and out["electra, PyTorch"]["8"]["texts_per_second"]["most"] == 24 / 11
+    assert "sentence-transformers, onnx-int8" not in out and "electra_is_faster_by" not in out["electra, PyTorch"]["8"]
+    task = {"model": "random weights, 2 layers of 32", "tokens": 20.0, "candidates": candidates, "summary": out}
+    text = embedding.lines({"turns": 3, "threads": 1, "instructions": "avx2", "tasks": {"embed": task}})
+    assert "| sentence-transformers, onnx-int8 | - | - | not run: why |" in text and "| electra, PyTorch | 0.0e+00 | 1.00000 | 500 MB |" in text
+
+
+def test_turns_of_embedding_read_other_texts() -> None:
+    import embedding
+
+    numbers, texts = embedding.num_calls("embed", quick=False), [str(number) for number in range(400)]
+    assert numbers == {1: 40, 8: 5, 32: 1} and embedding.num_calls("rerank", quick=True) == {1: 1, 10: 1, 30: 1}
+    turns = [embedding.calls_of_turn(numbers, turn, texts) for turn in range(3)]
+    read = [text for turn in turns for calls in turn.values() for call in calls for text in call["texts"]]
+    assert read == texts[: 3 * (40 + 40 + 32)]
+    (call,) = embedding.calls_of_turn({30: 1}, 0, texts[:20], ["a query"])["30"]
+    assert call == {"query": "a query", "texts": texts[:20] + texts[:10]}
+
+
 def test_a_text_is_cut_between_documents(tmp_path: Path, tiny_corpus: Path) -> None:
     import scaling
 
@@ -260,6 +329,7 @@ def test_a_section_that_is_done_is_not_repeated(tmp_path: Path) -> None:
         (("--sections", "everything"), "invalid choice: 'everything'"),
         (("--threads", "1000"), "--threads 1000: this machine has"),
         (("--data", "/no/such/folder"), "--data /no/such/folder: no such folder"),
+        (("--bi-encoder", "/no/such/folder"), "--bi-encoder /no/such/folder: no such folder"),
         (("--presets", "smal"), "--presets: unknown preset 'smal'; did you mean 'small'?"),
         (("--steps", "0"), "--steps 0: at least 1"),
     ],
@@ -326,6 +396,32 @@ def test_a_quick_run_measures_with_peers(tmp_path: Path) -> None:
     ):
         assert what in text
     assert "## gpu" not in text
+
+
+def test_without_a_model_and_a_peer_to_make_one_embedding_is_skipped(tmp_path: Path) -> None:
+    done = bench("--quick", "--sections", "embedding", "--peers", "none", "--records", tmp_path, "--name", "trial")
+    assert done.returncode == 0, done.stderr
+    assert "Not run: no --bi-encoder, and no transformers to make one: left out by the user." in (tmp_path / "trial.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_quick_run_compares_vectors_and_scores_with_sentence_transformers(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("onnxruntime")
+    done = bench("--quick", "--sections", "embedding", "--peers", sys.executable, "--records", tmp_path, "--name", "trial")
+    assert done.returncode == 0, done.stderr
+    tasks = json.loads((tmp_path / "trial.json").read_text())["sections"]["embedding"]["result"]["tasks"]
+    assert list(tasks) == ["embed", "rerank"]
+    for task in tasks.values():
+        candidates = task["candidates"]
+        timed = {"electra, PyTorch", "electra, onnx-int8", "electra serve, onnx-int8", "sentence-transformers, PyTorch"}
+        assert {name for name, found in candidates.items() if "error" not in found} == timed == set(task["summary"])
+        peer = candidates["sentence-transformers, PyTorch"]
+        assert peer["agreement"]["difference"] < 1e-5 and peer["versions"]["sentence-transformers"] and "electra" not in peer["versions"]
+        assert candidates["electra, onnx-int8"]["agreement"]["difference"] > 0 and candidates["electra serve, onnx-int8"]["peak_memory_bytes"] > 1e7
+        for backend in ("onnx", "onnx-int8", "openvino", "openvino-int8"):
+            assert candidates[f"sentence-transformers, {backend}"] == {"error": "left out by the user"}
+    assert "| sentence-transformers, openvino-int8 | - | - | not run: left out by the user |" in (tmp_path / "trial.md").read_text()
 
 
 # ---- soak ----

@@ -1,0 +1,189 @@
+"""One candidate of bench/embedding.py in its own process: vectors of texts, or the passages of a query with their scores.
+
+  electra                 a checkpoint or an artifact by `electra.load`
+  electra serve           the same through a server of its own, by POST /embed and POST /rerank on one connection that stays open
+  sentence-transformers   `SentenceTransformer.encode` and `CrossEncoder.rank` by one of its backends, as its pages on efficiency teach
+
+Run under the interpreter of its side; a peer's has no `electra`. Texts go in, vectors or scores come out, tokenization included; the conversion
+to JSON for this bench is not timed, that of the server's requests and answers is.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.metadata
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import turns
+
+PACKAGES = ("electra", "sentence-transformers", "transformers", "torch", "onnxruntime", "openvino", "optimum-onnx", "optimum-intel")
+ONNX_FILE, OPENVINO_FILE = "onnx/model.onnx", "openvino/openvino_model.xml"
+OPENVINO_INT8_FILE = "openvino/openvino_model_qint8_quantized.xml"
+Call = dict[str, Any]
+"""What one call answers: {"texts": [...]}, or {"query": ..., "texts": [...]}."""
+Answers = Callable[[Call], Any]
+
+
+def onnx_int8_file(instructions: str) -> str:
+    """The file that sentence-transformers makes for a processor."""
+    return f"onnx/model_qint8_{instructions}.onnx"
+
+
+def in_order(ranking: list[dict[str, Any]], key: str) -> list[float]:
+    """Passages as they are ranked -> the score of each, in the order in which they were given."""
+    return [float(row["score"]) for row in sorted(ranking, key=lambda row: row[key])]
+
+
+# ---- ours ----
+
+
+def electra_model(kind: str, source: str, threads: int) -> tuple[Answers, Callable[[Any], Any]]:
+    """A checkpoint or artifact -> what answers a call, and what makes lists of numbers of the answer."""
+    import electra
+
+    model = electra.load(source, threads=threads, device="cpu")
+    if kind == "embed":
+        return lambda call: model.embed(call["texts"]), lambda rows: rows.tolist()
+    rerank = electra.pipeline("rerank", model)
+    return lambda call: rerank(call["query"], call["texts"]), lambda found: in_order(found, "index")
+
+
+def served_model(kind: str, source: str, threads: int, raw_scores: bool, stack: ExitStack) -> tuple[Answers, Callable[[Any], Any], int]:
+    """A checkpoint or artifact -> the same by HTTP, and the server's process; `stack` ends it."""
+    import tempfile
+
+    from serving import free_port, served
+
+    log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "log"
+    port = free_port()
+    command = [sys.executable, "-m", "electra.cli", "serve", source, "--port", str(port), "--threads", str(threads), "--device", "cpu"]
+    process = stack.enter_context(served(command, port, log))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+
+    def post(path: str, body: dict[str, Any]) -> Any:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        with connection.getresponse() as response:
+            found = json.loads(response.read())
+        if response.status != 200:
+            raise RuntimeError(f"POST {path}: {response.status}: {found}")
+        return found
+
+    if kind == "embed":
+        # The modules of the model's folder say whether vectors are scaled to length one.
+        return lambda call: post("/embed", {"inputs": call["texts"], "normalize": False}), lambda rows: rows, process.pid
+    return lambda call: post("/rerank", call | {"raw_scores": raw_scores}), lambda found: in_order(found, "index"), process.pid
+
+
+# ---- sentence-transformers ----
+
+
+def library_model(kind: str, source: str, backend: str, options: dict[str, Any]) -> Any:
+    """A folder by one of the library's backends."""
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+    return (SentenceTransformer if kind == "embed" else CrossEncoder)(source, backend=backend, device="cpu", model_kwargs=options)
+
+
+def peer_model(kind: str, source: str, backend: str, threads: int, instructions: str) -> tuple[Answers, Callable[[Any], Any]]:
+    """A folder -> as `electra_model`; `backend` in the names of bench/embedding.py."""
+    import torch
+
+    torch.set_num_threads(threads)
+    runtime, int8 = backend.partition("-")[0], backend.endswith("int8")
+    if runtime == "onnx":
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        file = onnx_int8_file(instructions) if int8 else ONNX_FILE
+        model = library_model(kind, source, "onnx", {"file_name": file, "session_options": settings, "provider": "CPUExecutionProvider"})
+    elif runtime == "openvino":
+        config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
+        # OpenVINO computes fp32 models in bf16 where the processor has it, unless told otherwise; int8 runs as it comes.
+        config |= {} if int8 else {"INFERENCE_PRECISION_HINT": "f32"}
+        model = library_model(kind, source, "openvino", {"file_name": OPENVINO_INT8_FILE if int8 else OPENVINO_FILE, "ov_config": config})
+    else:
+        model = library_model(kind, source, "torch", {})
+    quiet = {"show_progress_bar": False}
+    if kind == "embed":
+        return lambda call: model.encode(call["texts"], batch_size=len(call["texts"]), **quiet), lambda rows: rows.tolist()
+    return lambda call: model.rank(call["query"], call["texts"], batch_size=len(call["texts"]), **quiet), lambda found: in_order(found, "corpus_id")
+
+
+def export(kind: str, source: str, output: str, backend: str, instructions: str, texts: list[str]) -> None:
+    """A folder -> the same with the file of a backend, by the library's own functions; int8 after fp32, from its file.
+
+    `texts` calibrate OpenVINO's int8; the library would read SST-2 from the hub.
+    """
+    from sentence_transformers import backend as library
+
+    runtime, int8 = backend.partition("-")[0], backend.endswith("int8")
+    if not int8:
+        library_model(kind, source, runtime, {"export": True}).save_pretrained(output)
+        return
+    model = library_model(kind, output, runtime, {"file_name": ONNX_FILE if runtime == "onnx" else OPENVINO_FILE})
+    if runtime == "onnx":
+        library.export_dynamic_quantized_onnx_model(model, instructions, output)
+        return
+    folder = Path(output) / "calibration"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps({"sentence": text}) + "\n" for text in texts), encoding="utf-8")
+    names = {"dataset_name": str(folder), "dataset_config_name": "default", "dataset_split": "train", "column_name": "sentence"}
+    library.export_static_quantized_openvino_model(model, None, output, **names)
+
+
+# ---- the process ----
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that this process has imported."""
+    found = {}
+    for name in PACKAGES:
+        if name.removesuffix("-onnx").removesuffix("-intel").replace("-", "_") in sys.modules:
+            try:
+                found[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def main() -> None:
+    """Serve: 'export', or 'open', then 'answer' (calls -> their answers), 'time' (calls -> seconds of each) and 'memory'."""
+    held: dict[str, Any] = {}
+    with ExitStack() as stack:
+
+        def answer(request: dict[str, Any]) -> Any:
+            kind = request["kind"]
+            if kind == "export":
+                return export(*(request[name] for name in ("task", "source", "output", "backend", "instructions", "texts")))
+            if kind == "open":
+                task, source, threads = request["task"], request["source"], request["threads"]
+                if request["library"] == "electra":
+                    held["answers"], held["lists"] = electra_model(task, source, threads)
+                elif request["library"] == "electra serve":
+                    held["answers"], held["lists"], held["process"] = served_model(task, source, threads, request["raw_scores"], stack)
+                else:
+                    held["answers"], held["lists"] = peer_model(task, source, request["backend"], threads, request["instructions"])
+                return versions()
+            if kind == "answer":
+                return [held["lists"](held["answers"](call)) for call in request["calls"]]
+            if kind == "memory":
+                return turns.peak_memory_bytes(held.get("process"))
+            seconds = []
+            for call in request["calls"]:
+                started = time.perf_counter()
+                held["answers"](call)
+                seconds.append(time.perf_counter() - started)
+            return seconds
+
+        turns.serve(answer)
+
+
+if __name__ == "__main__":
+    main()
