@@ -25,12 +25,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from electra import __version__, bundled, config
 from electra.data import tables
-from electra.data.prepare import start_engine
-from electra.data.prepare_chunk import Engine, Work
 from electra.data.sources import COMPRESSIONS, TEXT_ENDINGS, CorpusReport, Source, find_sources
 from electra.data.vocabulary import UnknownWords
 from electra.errors import UserError, parse_json, require
@@ -43,6 +41,9 @@ from electra.settings.sections import check_ray_address
 from electra.storage import atomic, remote, resolve
 from electra.tasks.data_warnings import TAGGED
 from electra.terminal import ReadingProgress, say
+
+if TYPE_CHECKING:
+    from electra.data.prepare_chunk import Engine
 
 Settings = PredictSettings | EmbedSettings
 
@@ -545,6 +546,10 @@ def _start(settings: Settings, command: PartsOfTexts, model: Predictor, place: t
         begin = partial(start_answering, command, settings, entry, files)
     else:
         begin = partial(start_answering, command, settings, str(folder / entry))
+    # Imported here: one file and one output need neither.
+    from electra.data.prepare import start_engine
+    from electra.data.prepare_chunk import Work
+
     work = Work(start=begin, store=store_part, noun="part", on_gpus=not is_artifact(settings.model))
     if settings.engine == "local" and workers == 1:
         work = dataclasses.replace(work, start=lambda: partial(answer_part, command, settings, model))

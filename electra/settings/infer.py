@@ -167,7 +167,8 @@ class PredictSettings(PairInputSettings, OutputSettings, CorpusOutputSettings, D
     """Text file (one text per line; a tab between the two texts of a pair), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input,
     the default."""
     more: tuple[str, ...] = argument(())
-    """More files, folders, patterns or URLs. Several files, a folder, a pattern ("data/*.csv") or a URL need an --output FOLDER."""
+    """More files, folders, patterns or URLs. Several files, a folder, a pattern ("data/*.csv") or a URL need an --output FOLDER. Default:
+    none."""
     output: str | None = None
     """File for the input's columns and the answers: .csv, .tsv, .jsonl, .json or .parquet; or a folder of parts or its URL, with a parts.json (by
     default .jsonl), where an interrupted run continues. Default: print lines."""
@@ -259,7 +260,8 @@ class EmbedSettings(InputSettings, OutputSettings, CorpusOutputSettings, InputSp
     file: str = argument("-")
     """Text file (one text per line), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input."""
     more: tuple[str, ...] = argument(())
-    """More files, folders, patterns or URLs. Several files, a folder, a pattern ("data/*.csv") or a URL need an --output FOLDER."""
+    """More files, folders, patterns or URLs. Several files, a folder, a pattern ("data/*.csv") or a URL need an --output FOLDER. Default:
+    none."""
     output: str | None = None
     """Output file: .npy (float32, texts x width), or .jsonl, .json, .parquet, .csv, .tsv; of a table with its columns and 'embedding'. Or a folder of
     parts or its URL, with a parts.json (by default .npy), where an interrupted run continues. Default: JSON lines on standard output."""

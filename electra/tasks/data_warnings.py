@@ -178,7 +178,7 @@ LOOKED_AT = 200
 """Lines by which a text file is taken for one of tagged words."""
 TAGGED = (".conll", ".conllu", ".bio", ".iob", ".iob2")
 """Suffixes of files of tagged words."""
-LABEL_FIELDS = ("label", "labels", "prediction", "tokens", "embedding", "vector", *TAG_FIELDS)
+LABEL_FIELDS = ("label", "labels", "prediction", "tokens", "embedding", "vector", "rank", *TAG_FIELDS)
 """Columns of labelled data and of what commands write, which a corpus does not have."""
 METRIC = re.compile(r"[a-zA-Z]+(_[a-zA-Z0-9]+)*")
 TAG = re.compile(r"O|[BIESLUM]-.+|.+-[BIESLUM]")

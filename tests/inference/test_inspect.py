@@ -260,7 +260,7 @@ def test_verify_of_checkpoints_and_runs(tmp_path: Path, capsys: pytest.CaptureFi
     (line,) = verified(tmp_path / "run", capsys)
     assert str(weights) in line and "damaged" in line
     assert main(["inspect", str(tmp_path / "run" / "config.toml"), "--verify"]) == 2
-    assert "--verify reads tokenized data, artifacts, checkpoints and runs" in capsys.readouterr().err
+    assert "--verify reads tokenized data, artifacts, checkpoints, runs and parts" in capsys.readouterr().err
 
 
 def test_verify_of_artifacts_names_every_changed_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

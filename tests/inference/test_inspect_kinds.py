@@ -41,6 +41,8 @@ WRITES: dict[str, list[str]] = {
     "predict": ["labels.jsonl"],
     "detect": ["detected.jsonl"],
     "score": ["scores.jsonl"],
+    "rerank": ["ranked.jsonl"],
+    "mine": ["mined.jsonl"],
     "embed": ["vectors.npy", "vectors.jsonl"],
     "evaluate": ["predictions.jsonl", "report", "report/report.json", "corruption.npz"],
     "significance": ["significance.json"],
@@ -83,6 +85,8 @@ KINDS = {
     "labels.jsonl": "table",
     "detected.jsonl": "table",
     "scores.jsonl": "table",
+    "ranked.jsonl": "table",
+    "mined.jsonl": "table",
     "vectors.npy": "vectors",
     "vectors.jsonl": "vectors",
     "predictions.jsonl": "predictions",
@@ -121,6 +125,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["evaluate", "runs/classification", *map(str, reviews)]) == 0
     lines(place / "labels.jsonl", {"text": "a film", "label": "good", "probability": 0.9})
     lines(place / "detected.jsonl", {"text": "a film", "tokens": [{"token": "a", "probability": 0.1}]})
+    lines(place / "ranked.jsonl", {"text": "a film", "rank": 1, "score": 0.9, "index": 0})
+    lines(place / "mined.jsonl", {"query": "who cooked?", "passage": "the chef cooked", "negatives": ["it rained"]})
     lines(place / "scores.jsonl", {"text": "a film", "score": -3.0, "num_tokens": 2, "tokens": []})
     (place / "significance.json").write_text(json.dumps({"metric": "accuracy", "p_value": 0.5, "interval": [0, 1], "sentence": "x"}))
     for name, finished in (("ablation", False), ("ablation-finished", True)):
