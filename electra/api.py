@@ -314,6 +314,9 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
     from electra.tasks.evaluate import predictions_given, score_predictions
 
     settings = _settings(EvaluateSettings, "evaluate", "model", model, arguments)
+    for name in ("reranker", "candidates", "approximate"):
+        if name in config.given(settings) and settings.task != "retrieval":
+            raise UserError(f"{config.flag_name(name)} is for --task retrieval; leave it out")
     of_texts = settings.corruption is not None and settings.corruption.suffix == ".jsonl"
     if settings.against is not None and (settings.task is not None or not of_texts):
         raise UserError(f"--against {settings.against} needs --corruption FILE.jsonl, the texts on which both are scored, and no --task")
@@ -323,9 +326,6 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
         raise UserError("--na-probs is for a file of predictions (electra evaluate PREDICTIONS --task squad2); a model has its own")
     if settings.task in SEARCHED:
         return _evaluate_search(settings)
-    for name in ("reranker", "candidates", "approximate"):
-        if name in config.given(settings):
-            raise UserError(f"{config.flag_name(name)} is for --task retrieval; leave it out")
     if settings.task is not None:
         return _evaluate_task(settings)
     if settings.report or settings.predictions:

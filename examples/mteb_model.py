@@ -16,9 +16,6 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 
 import electra
 
-PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
-"""MTEB's kind of a text -> names of the model's prompts for it."""
-
 
 class MtebEncoder(AbsEncoder):  # type: ignore[misc]
     """What `mteb.evaluate` takes."""
@@ -31,9 +28,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
 
     def encode(self, inputs: Iterable[Mapping[str, Any]], *, prompt_type: Any = None, batch_size: int = 32, **_: Any) -> np.ndarray:
         """Batches of texts -> (N, D) float32 vectors, with the model's own prompt for queries or documents."""
-        modules, kind = self.predictor.modules, getattr(prompt_type, "value", prompt_type)
-        names = PROMPTS.get(kind, ()) if modules.declared else ()
-        prompt = next((name for name in names if name in modules.prompts), None)
+        prompt = self.predictor.modules.prompt_of(getattr(prompt_type, "value", prompt_type))
         texts = (text for batch in inputs for text in batch["text"])
         return np.stack(list(self.predictor.iterate_embeddings(texts, batch_size=batch_size, prompt_name=prompt)))
 

@@ -24,11 +24,9 @@ def main() -> None:
     similarity = {}
     for name in ("own", "public"):
         seeds = [read(f"sts-{name}-{seed}.json")["spearman"] for seed in (1, 2, 3)]
-        run = read(f"sts-{name}-1/scores.json")
         similarity[name] = {
             "before": read(f"sts-{name}-before.json")["spearman"],
             "after": seeds,
-            "seconds": run.get("seconds"),
             "layers": layers(out / f"sts-{name}-1"),
         }
     before, after = read("search-before/report.json"), read("search-after/report.json")
@@ -46,7 +44,12 @@ def main() -> None:
     record = {
         "command": "sh experiments/search.sh",
         "sts_b_spearman": similarity,
-        "squad": {"num_queries": after["num_queries"], "num_passages": 2067, "systems": systems, "differences": differences},
+        "squad": {
+            "num_queries": after["num_queries"],
+            "num_passages": sum(1 for _ in (out / "squad" / "corpus.jsonl").open(encoding="utf-8")),
+            "systems": systems,
+            "differences": differences,
+        },
         "environment": run_environment() | {"command": None},
     }
     atomic.write_text(target, json.dumps(record, indent=1) + "\n")

@@ -222,6 +222,11 @@ class SentenceModules:
             raise UserError(f"the model has no prompt '{name}'; {did_you_mean(name, self.prompts)}")
         return self.prompts[name]
 
+    def prompt_of(self, kind: str) -> str | None:
+        """The name of the model's own prompt for a 'query' or a 'document'; None: it has none, and its default is used."""
+        names = PROMPT_NAMES.get(kind, ()) if self.declared else ()
+        return next((name for name in names if name in self.prompts), None)
+
     def finish(self, vector: Array, *, truncate_dim: int | None, normalize: bool) -> Array:
         """A pooled vector -> the text's."""
         for module in self.later:
@@ -261,6 +266,8 @@ class SentenceModules:
         return f"vectors: {', '.join(parts)}" + (f"; prompt {prompt!r} before every text" if prompt else "")
 
 
+PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+"""Kind of text -> names of prompts for it, as sentence-transformers' `encode_query` and `encode_document` look for them."""
 PLAIN = SentenceModules(declared=False, truncate="windows")
 """Of a model without such files."""
 

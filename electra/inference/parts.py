@@ -93,7 +93,7 @@ class Part:
     """Changes with the texts and their columns."""
 
 
-# ---- what is asked for ----
+# ---- the command line ----
 
 
 def are_wanted(settings: Settings, file: str) -> bool:
@@ -385,16 +385,25 @@ def _records(place: str, sizes: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     if noted is not None:
         found = {record["file"]: record for record in _object(place, noted)["parts"]}
     if noted != MANIFEST:
-        contents = remote.read_files(place, names)
-        found |= {name.removeprefix(DONE).removesuffix(".json"): parse_json(text) for name, text in zip(names, contents, strict=True)}
+        for name, text in zip(names, remote.read_files(place, names), strict=True):
+            with contextlib.suppress(ValueError):  # a record that cannot be read: its part is made again
+                record = parse_json(text)
+                found[name.removeprefix(DONE).removesuffix(".json")] = record if _is_record(record) else {}
     return {name: found[name] for name in sorted(found) if found[name] and sizes.get(name) == found[name]["size_bytes"]}
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it is the record of a part, with every value that is read here."""
+    kinds = dict.fromkeys(("file", "source", "sha256", "key"), str) | dict.fromkeys(("rows", "size_bytes", "tokens", "unknown_tokens"), int)
+    return isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in (kinds | {"remarks": list}).items())
 
 
 def _object(place: str, name: str) -> dict[str, Any]:
     """A JSON file of the folder."""
     try:
         values = parse_json(remote.read_files(place, [name])[0])
-        if isinstance(values["settings"], dict) and all(isinstance(record["file"], str) for record in values["parts"]):
+        whole = isinstance(values["model"]["name"], str) if name == MANIFEST else True
+        if whole and isinstance(values["settings"], dict) and all(map(_is_record, values["parts"])):
             return dict(values)
     except (ValueError, KeyError, TypeError):
         pass

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from electra import config
 from electra.contracts import Example, Task
 from electra.errors import UserError, require
 from electra.inference.predictor import Predictor, load
@@ -28,8 +29,6 @@ Found = list[tuple[int, float]]
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORDS = re.compile(rf"[{_IDEOGRAPHS}]+|[^\W{_IDEOGRAPHS}]+")
 _SCRIPT = re.compile(rf"[{_IDEOGRAPHS}]")
-PROMPTS = {"queries": ("query",), "passages": ("document", "passage", "corpus")}
-"""Texts -> names of prompts for them in a model's files, as sentence-transformers looks for them."""
 QUERIES_AT_A_TIME, PASSAGES_AT_A_TIME = 256, 65_536
 """Similarities held in memory at once: 64 MB."""
 NEIGHBORS, EFFORT = 32, 128
@@ -141,8 +140,7 @@ class VectorIndex:
 
 def vectors_of(model: Predictor, texts: Sequence[str], what: Literal["queries", "passages"]) -> Array:
     """N texts -> (N, D) float32, with the model's own prompt for such texts; without one, its default, as in sentence-transformers."""
-    names = PROMPTS[what] if model.modules.declared else ()
-    prompt = next((name for name in names if name in model.modules.prompts), None)
+    prompt = model.modules.prompt_of("query" if what == "queries" else "document")
     return np.stack(list(counted(model.iterate_embeddings(texts, prompt_name=prompt), what)))
 
 
@@ -207,10 +205,14 @@ def mined(settings: MineSettings) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: files that cannot be read, or a margin without scores that can be compared.
     """
-    pairs, passages = _pairs_and_passages(settings)
     margin = settings.relative_margin
+    if settings.approximate and settings.model is None:
+        raise UserError("--approximate is for vectors; add --model, or leave it out")
+    if settings.num_negatives > settings.candidates:
+        raise UserError(f"--num-negatives {settings.num_negatives} is above --candidates {settings.candidates}; raise that, or lower this")
     if margin is not None and settings.model is None and settings.reranker is None:
         raise UserError("--relative-margin compares scores of a model; add --model or --reranker")
+    pairs, passages = _pairs_and_passages(settings)
     own: dict[str, dict[str, float]] = {}
     for query, passage in pairs:
         own.setdefault(query, {})[passage] = 0.0
@@ -261,6 +263,8 @@ def _pairs_and_passages(settings: MineSettings) -> tuple[list[tuple[str, str]], 
         relevant = collection.relevant.items()
         pairs = [(collection.queries[q], collection.passages[p]) for q, grades in relevant for p, grade in grades.items() if grade > 0]
         return list(dict.fromkeys(pairs)), list(dict.fromkeys(collection.passages.values()))
+    if "split" in config.given(settings):
+        raise UserError(f"--split {settings.split} is for a folder in BEIR's layout; {place} is none: leave it out")
     examples = list(read_examples(place, SimilarityColumns(texts=settings.text_columns), "train"))
     if (kind := kind_of(examples)) not in ("pairs", "triplets"):
         raise UserError(f"{place} holds {KINDS[kind][1]}; expected pairs, a query and a relevant passage: choose two columns by --text-columns")
@@ -286,6 +290,8 @@ def searched(settings: EvaluateSettings, model: Predictor, collection: Collectio
             raise UserError(f"--reranker {settings.reranker}: {model.name} is a re-ranker itself; give a model of vectors, or leave this out")
         ranker = load(settings.reranker, threads=settings.threads, batch_size=settings.batch_size)
         ranker.reranker()
+    if ranker is None and "candidates" in config.given(settings):
+        raise UserError(f"--candidates {settings.candidates} has no effect without a re-ranker; add --reranker, or leave it out")
     if ranker is model and settings.approximate:
         raise UserError(f"--approximate is for vectors; {model.name} is a re-ranker: leave it out")
     names, passages, queries = list(collection.passages), list(collection.passages.values()), list(collection.queries.values())

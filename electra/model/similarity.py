@@ -153,7 +153,8 @@ class SimilarityObjective(TaskObjective):
                 mine.append(self.network(batch).unflatten(0, (batch.group, -1)))
         device = mine[0].device
         vectors = [mine] if len(texts) == 1 else [[part.to(device) for part in parts] for parts in ranks.gather([part.cpu() for part in mine])]
-        leaf = torch.cat([part for parts in vectors for part in parts], 1).requires_grad_()
+        # In float32: the gradients of a large batch are small, and in float16 would be zero.
+        leaf = torch.cat([part for parts in vectors for part in parts], 1).float().requires_grad_()
         with torch.enable_grad():
             value = self.compared(Compared(vectors=leaf, **_joined([text for parts in texts for text in parts], device)))
             (gradient,) = torch.autograd.grad(value, leaf)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
-from electra.config import flag_name
+from electra.config import flag_name, given
 from electra.contracts import Example, Task
 from electra.errors import UserError, did_you_mean
 from electra.settings import EvaluateSettings, FinetuneSettings
@@ -105,7 +105,7 @@ def choose_task(settings: FinetuneSettings) -> Task:
 
 def find_search_task(settings: EvaluateSettings) -> Task:
     """The task embed or rerank with the columns, and for a file in place of a folder the file, of the settings."""
-    texts = (settings.text, settings.text_pair) if settings.text_pair else (settings.text,) if settings.text != "text" else ()
+    texts = (settings.text, settings.text_pair) if settings.text_pair else (settings.text,) if "text" in given(settings) else ()
     make = embedding_task if settings.task == EMBED.name else reranking_task
     place = Path(settings.data[0])
     return make(SimilarityColumns(texts=tuple(map(str, texts)), label=settings.label), {settings.split: place} if place.is_file() else None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def read_collection(folder: Path, split: str) -> Collection:
     qrels = _file(folder / "qrels", split)
     for number, row in read_rows(qrels, "relevances", ("query-id", "corpus-id", "score")):
         place = f"{qrels}, line {number}"
-        query, passage, score = (text_cell(row, name, place, "its header") for name in ("query-id", "corpus-id", "score"))
+        query, passage, score = (_cell(row, name, place) for name in ("query-id", "corpus-id", "score"))
         try:
             grade = int(score)
         except ValueError:
@@ -107,12 +107,19 @@ def _file(folder: Path, name: str) -> Path:
     raise UserError(f"{folder} has {what}{shown}; expected BEIR's layout: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv")
 
 
+def _cell(row: Row, name: str, place: str, read: Callable[[Row, str, str, str], str] = text_cell) -> str:
+    """The value of a column that BEIR's layout has."""
+    if not column_in(row, name):
+        raise UserError(f"{place}: no column '{name}' (columns: {', '.join(row)[:200]}); BEIR's layout needs it: rename the column")
+    return read(row, name, place, "--data")
+
+
 def _texts(folder: Path, name: str) -> Iterator[tuple[str, str]]:
     """(id, text) of every row of a file."""
     path, seen = _file(folder, name), set[str]()
     for number, row in read_rows(path, name, ("_id", "text")):
         place = f"{path}, line {number}"
-        key = text_cell(row, "_id", place, "its header")
+        key = _cell(row, "_id", place)
         if key in seen:
             raise UserError(f"{place}: _id '{key[:60]}' occurs twice; give each its own")
         seen.add(key)
@@ -123,8 +130,8 @@ def _texts(folder: Path, name: str) -> Iterator[tuple[str, str]]:
 
 def passage_text(row: Row, place: str) -> str:
     """A row -> its title, where it has one, and its text."""
-    text = string_cell(row, "text", place, "its header")
-    title = string_cell(row, "title", place, "its header") if column_in(row, "title") and not is_missing(row["title"]) else ""
+    text = _cell(row, "text", place, string_cell)
+    title = string_cell(row, "title", place, "--data") if column_in(row, "title") and not is_missing(row["title"]) else ""
     return f"{title} {text}".strip()
 
 
@@ -183,8 +190,8 @@ def against(system: System, other: System, metric: str = MAIN, seed: int = 1) ->
     gains = system.values[metric] - other.values[metric]
     difference = float(gains.mean())
     found = resample(lambda drawn: gains[drawn].mean(axis=1), len(gains), num_resamples=NUM_RESAMPLES, seed=seed)
-    record = {"metric": metric, "other": other.name, "difference": difference, "interval": list(interval(found)), "confidence": CONFIDENCE}
-    return record | {"p_value": p_value(found, difference)}
+    facts = {"metric": metric, "other": other.name, "difference": difference, "interval": list(interval(found)), "confidence": CONFIDENCE}
+    return facts | {"p_value": p_value(found, difference)}
 
 
 def record(systems: Sequence[System]) -> dict[str, Any]:

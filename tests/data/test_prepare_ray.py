@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prepared import prepare_shards
-from services import Cluster, busy_workers
+from services import Cluster, killing_workers
 from services import cluster as cluster  # a fixture
 
 from electra.cli import main
@@ -52,23 +49,8 @@ def content(path: Path) -> dict[str, str]:
 
 
 def test_killed_workers_change_nothing(cluster: Cluster, corpus: Path, tokenizer: Tokenizer, tmp_path: Path, expected: dict[str, str]) -> None:
-    killed: list[int] = []
-    done = threading.Event()
-
-    def kill_two() -> None:
-        while len(killed) < 2 and not done.is_set():
-            for worker in busy_workers(cluster):
-                if worker not in killed and len(killed) < 2:
-                    os.kill(worker, signal.SIGKILL)
-                    killed.append(worker)
-
-    watch = threading.Thread(target=kill_two)
-    watch.start()
-    try:
+    with killing_workers(cluster) as killed:
         made = make(corpus, tokenizer, tmp_path / "s", engine="ray", ray_address=cluster.address)
-    finally:
-        done.set()
-        watch.join()
     assert len(killed) == 2
     assert content(made.path) == expected
 

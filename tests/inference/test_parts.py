@@ -11,7 +11,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import WORDS
-from services import Cluster, busy_workers
+from services import Cluster, killing_workers
 from services import cache as cache  # fixtures
 from services import cluster as cluster
 from services import s3_server as s3_server
@@ -336,23 +335,8 @@ def test_a_cluster_writes_the_same_bytes_when_workers_are_killed(cluster: Cluste
     (tmp_path / "a.txt").write_text("".join(f"{text}\n" for text in sentences(3000)))
     words = (tmp_path / "a.txt", "--part-rows", 100)
     assert predict(*words, "--output", f"{tmp_path}/local/", "--workers", 1) == 0
-    killed: list[int] = []
-    done = threading.Event()
-
-    def kill_two() -> None:
-        while len(killed) < 2 and not done.is_set():
-            for worker in busy_workers(cluster):
-                if worker not in killed and len(killed) < 2:
-                    os.kill(worker, signal.SIGKILL)
-                    killed.append(worker)
-
-    watch = threading.Thread(target=kill_two)
-    watch.start()
-    try:
+    with killing_workers(cluster) as killed:
         assert predict(*words, "--output", tmp_path / "ray", "--engine", "ray", "--ray-address", cluster.address, "--workers", 2) == 0
-    finally:
-        done.set()
-        watch.join()
     assert len(killed) == 2
     assert content(tmp_path / "ray") == content(tmp_path / "local")
 
@@ -384,3 +368,14 @@ def test_work_of_one_engine_is_continued_by_the_other(
     assert capsys.readouterr().err.splitlines()[-1].startswith("electra: a row has the column 'more', which the first row does not have")
     with (tmp_path / "out" / "00000-00000.csv").open() as stream:
         assert len(json.loads(next(csv.DictReader(stream))["embedding"])) == 32
+
+
+@pytest.mark.parametrize("change", [{"parts": [{"file": "00000-00000.jsonl"}]}, {"parts": 3}, {"settings": []}, {"model": "x"}])
+def test_a_damaged_manifest_is_one_line(change: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("the chef\n")
+    assert predict(tmp_path / "a.txt", "--output", f"{tmp_path}/out/", "--workers", 1) == 0
+    manifest = tmp_path / "out" / "parts.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    assert main(["inspect", str(tmp_path / "out")]) == 2
+    assert "parts.json is no record of parts; choose another --output, or delete the folder first" in capsys.readouterr().err
+    assert predict(tmp_path / "a.txt", "--output", f"{tmp_path}/out/", "--workers", 1) == 2

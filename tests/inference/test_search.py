@@ -343,7 +343,7 @@ def test_wrong_collections(beir: Path, models: dict[str, Path], tmp_path: Path) 
     header = "query-id\tcorpus-id\tscore\n"
     cases = {
         "has no file queries.jsonl": broken("a", "queries.jsonl", None),
-        "'_id' ": broken("b", "corpus.jsonl", '{"id": "p0", "text": "x"}\n'),
+        "no column '_id' .*BEIR's layout needs it: rename the column": broken("b", "corpus.jsonl", '{"id": "p0", "text": "x"}\n'),
         "_id 'p0' occurs twice": broken("c", "corpus.jsonl", '{"_id": "p0", "text": "x"}\n' * 2),
         "score 'high' is not a whole number": broken("d", "qrels/test.tsv", f"{header}q0\tp0\thigh\n"),
         "query 'q99' is not in": broken("e", "qrels/test.tsv", f"{header}q99\tp0\t1\n"),
@@ -373,6 +373,10 @@ def test_wrong_collections(beir: Path, models: dict[str, Path], tmp_path: Path) 
         (("rerank", "{rerank}", "{pairs}"), "--query"),
         (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--relative-margin", "0.1"), "--relative-margin compares scores of a model"),
         (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--num-negatives", "50"), "no query has 50 negatives"),
+        (("evaluate", "{embed}", "--task", "retrieval", "--data", "{beir}", "--split", "test", "--candidates", "9"), "--candidates 9 has no effect"),
+        (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--approximate"), "--approximate is for vectors; add --model"),
+        (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--num-negatives", "60"), "--num-negatives 60 is above --candidates 50"),
+        (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--split", "dev"), "--split dev is for a folder in BEIR's layout"),
         (("mine", "{pairs}", "--output", "{out}/x.csv"), "give a name that ends in .jsonl"),
         (("mine", "{beir}", "--split", "test", "--passages", "{pairs}", "--output", "{out}/x.jsonl"), "is a collection with passages of its own"),
         (("mine", "{pairs}", "--text-columns", "question", "--output", "{out}/x.jsonl"), "holds texts alone; expected pairs"),

@@ -205,6 +205,7 @@ def test_the_comparison_is_a_chart_and_a_table(browser: Any, server: PageServer)
     with Visit(browser, server.url + "#compare") as visit:
         page = visit.page
         rows = page.locator("#compare .chart-rows li")
+        page.wait_for_selector("#compare .chart-rows li")
         assert rows.count() == 3  # two models carry the same comparison: each row once
         widths = [float(row.locator(".chart-fill").get_attribute("width").rstrip("%")) for row in rows.all()]
         assert widths[1] / widths[0] == pytest.approx(1.9 / 8.0)

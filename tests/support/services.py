@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +63,28 @@ def busy_workers(cluster: Cluster) -> list[int]:
         return process == cluster.process or (process in parents and belongs(parents[process]))
 
     return [process for process, title in titles.items() if title.startswith(b"ray::run_remotely") and belongs(process)]
+
+
+@contextmanager
+def killing_workers(cluster: Cluster, number: int = 2) -> Iterator[list[int]]:
+    """Kill `number` workers of the cluster, each at its work, while the block runs -> the list of those that were killed."""
+    killed: list[int] = []
+    done = threading.Event()
+
+    def kill() -> None:
+        while len(killed) < number and not done.is_set():
+            for worker in busy_workers(cluster):
+                if worker not in killed and len(killed) < number:
+                    os.kill(worker, signal.SIGKILL)
+                    killed.append(worker)
+
+    watch = threading.Thread(target=kill)
+    watch.start()
+    try:
+        yield killed
+    finally:
+        done.set()
+        watch.join()
 
 
 # ---- object stores ----
