@@ -10,7 +10,7 @@ Two comparisons, in one run; every candidate is its own process, and they take t
 The reference is `transformers`' model padded to 128, so that agreement and logits are judged by somebody else's code. Beside them optimum's export of
 the model in ONNX Runtime, where `--exported` names it. Peers run under `--peers`, an interpreter of their own.
 
-  python bench/deployment.py runs/sst2/best sst2-onnx sst2-int8 --task sst2 --data glue/SST-2 --peers .venv-peers/bin/python
+  python bench/deployment.py runs/sst2/best sst2-onnx sst2-int8 --task sst2 --data glue/SST-2 --peers .venv-bench/peers/bin/python
   python bench/deployment.py runs/sst2/best --task sst2 --data glue/SST-2 --calls 20 --num-examples 64 --name trial --records /tmp    a trial
 """
 
@@ -183,9 +183,9 @@ def main() -> int:
 
 def export(work: Work) -> tuple[str, str]:
     """The classifier as optimum exports it -> (its folder, '') or ('', why there is none)."""
-    if not work.optimum:
-        return "", work.optimum_problem
-    words = [work.optimum, "-m", "optimum.commands.optimum_cli", "export", "onnx", "--model", str(models.classifier(work))]
+    if why := work.problem("optimum"):
+        return "", why
+    words = [work.interpreters["optimum"], "-m", "optimum.commands.optimum_cli", "export", "onnx", "--model", str(models.classifier(work))]
     folder = work.folder / "optimum"
     try:
         run([*words, "--task", "text-classification", str(folder)], threads=work.threads, peer=True)
@@ -212,7 +212,7 @@ def measure(work: Work) -> dict[str, Any]:
     if not work.peers:
         failed[EAGER] = failed[PIPELINE] = work.peers_problem
     words = [str(HERE / "deployment.py"), str(model), *artifacts, "--task", "sst2", "--data", str(data), "--threads", str(work.threads)]
-    words += ["--peers", work.peers, "--exported", exported, "--optimum", work.optimum, "--records", str(work.folder), "--name", "section"]
+    words += ["--peers", work.peers, "--exported", exported, "--optimum", work.interpreters.get("optimum", ""), "--records", str(work.folder), "--name", "section"]
     words += ["--calls", "10", "--num-examples", "10"] if work.quick else []
     seen, total = 0, 2 * (len(artifacts) + 1 + 3) + 7
 

@@ -121,7 +121,7 @@ def interpreter(work: Work, library: str, backend: str) -> tuple[str, str]:
     if library != PEER:
         return sys.executable, ""
     which = "peers" if backend == TORCH else "optimum" if backend.startswith("onnx") else "openvino"
-    return getattr(work, which), getattr(work, f"{which}_problem")
+    return work.interpreters.get(which, ""), work.problem(which)
 
 
 def our_sources(work: Work, task: str, calibration: Path, failed: dict[str, str]) -> dict[str, str]:

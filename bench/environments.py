@@ -1,7 +1,7 @@
 """The peers' environments: plain virtual environments with pinned versions, made once for each content of their list.
 
-`.venv-peers` from peers.txt; `.venv-optimum` from optimum.txt and `.venv-openvino` from openvino.txt, because optimum-onnx and optimum-intel ask for
-older versions of `transformers`, each for another one. `electra` is in none of them.
+`.venv-bench/NAME` from `pins/NAME.txt`: `peers` for what can live together, one more for each package that asks for other versions of the rest, or
+that may not install here without harm to the others. `electra` is in none of them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,19 @@ print(json.dumps(found))
 """
 
 
+def names() -> list[str]:
+    """Every environment there is a list for."""
+    return sorted(path.stem for path in (HERE / "pins").glob("*.txt"))
+
+
+def pins(which: str) -> Path:
+    """The list of an environment."""
+    return HERE / "pins" / f"{which}.txt"
+
+
 def packages(which: str) -> list[str]:
-    """Names in a list of pins."""
-    lines = (HERE / f"{which}.txt").read_text(encoding="utf-8").splitlines()
+    """The packages of a list."""
+    lines = pins(which).read_text(encoding="utf-8").splitlines()
     return [line.split("==")[0] for line in lines if line and not line.startswith("#")]
 
 
@@ -60,15 +70,15 @@ def make(which: str, folder: Path, say: Callable[[str], None]) -> str:
     Raises:
         RuntimeError: it cannot be made; pip's last line.
     """
-    pins = HERE / f"{which}.txt"
+    listed = pins(which)
     python = folder / "bin" / "python"
-    ready = folder / f".ready-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    ready = folder / f".ready-{hashlib.sha256(listed.read_bytes()).hexdigest()[:12]}"
     if ready.exists():
         return str(python)
-    say(f"installing {pins.relative_to(ROOT)} into {folder.name}: once, some minutes")
+    say(f"installing {listed.relative_to(ROOT)} into {folder.name}: once, some minutes")
     shutil.rmtree(folder, ignore_errors=True)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    steps = [[sys.executable, "-m", "venv", str(folder)], [*pip, "install", "--quiet", "--requirement", str(pins)]]
+    steps = [[sys.executable, "-m", "venv", str(folder)], [*pip, "install", "--quiet", "--requirement", str(listed)]]
     if which in UNUSED:
         steps.append([*pip, "uninstall", "--quiet", "--yes", *UNUSED[which]])
     for words in steps:

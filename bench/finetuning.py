@@ -10,7 +10,7 @@ The same checkpoint of random weights, texts, batch size, dropout, learning rate
 tokenizing, no loading, no evaluation. Every step of 'padded' costs the same, so that only some of its steps are run, and the whole epoch is reckoned
 from their median; the record says how many.
 
-  python bench/finetuning.py --data ../shared/data/glue/SST-2 --vocab ../shared/data/vocab/uncased-en.txt --peers .venv-peers/bin/python
+  python bench/finetuning.py --data ../shared/data/glue/SST-2 --vocab ../shared/data/vocab/uncased-en.txt --peers .venv-bench/peers/bin/python
   python bench/finetuning.py ... --hidden-size 64 --num-hidden-layers 2 --examples 200 --repeats 1        a trial
 """
 

@@ -1,11 +1,12 @@
 """Tokenizing a corpus: identity with `tokenizers` on every document, speed cold, carried and warm, and a whole `electra prepare`.
 
-The text goes by in blocks of 16 MB. Each is encoded by ours (a process per core, each with every n-th document) and by the batch encoder of
-`tokenizers` in its own environment (one process, a thread per core) on the same cores, first on one core, then on all. They take turns, and the ids
-of every document are compared. 'cold' is a block met with an empty cache; 'carried' all blocks in their order, each never seen before, as `prepare`
-meets them; 'warm' a block once more. Ratios are of one block each. Then `electra prepare` runs as a user would run it.
+The text goes by in blocks of 16 MB. Each is encoded by every candidate of `encoding_step.py` on the same cores (electra with a process per core, each
+with every n-th document; the others with a thread per core), first on one core, then on all. They take turns. Whoever gives other ids than
+`tokenizers` to a document of a block is reported, and not timed from there on. 'cold' is a block met with an empty cache; 'carried' all blocks in
+their order, each never seen before, as `prepare` meets them; 'warm' a block once more. Ratios are of one block each. Then `electra prepare` runs
+as a user would run it.
 
-    python bench/prepare.py CORPUS... --tokenizer vocab.txt --peers .venv-peers/bin/python
+    python bench/prepare.py CORPUS... --tokenizer vocab.txt --peers .venv-bench/peers/bin/python
     python bench/prepare.py CORPUS... --tokenizer vocab.txt --limit-mb 40 --repeats 1        a trial
 """
 
@@ -14,21 +15,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import models
 from section import Skipped, Target, Work, at_least, electra, environment, middle, peer_environment, spread, table
-from turns import Candidate
+from turns import Candidate, Failed
 
 BLOCK_BYTES = 16_000_000
 WHOLE_MB = 400.0
 """Text of a whole `electra prepare`, which is repeated."""
-ASKED_ENGLISH, ASKED_CHINESE, ASKED_WORKERS = 4.0, 1.0, 1.9
+ASKED_ENGLISH, ASKED_CHINESE, ASKED_WORKERS = 4.0, 1.0, 1.7
+ASKED_RIVALS = 0.95
+"""Level with the fastest, within what two runs of the same program differ by."""
+OURS, PLAIN, REFERENCE = "electra", "electra, without nanotoken", "tokenizers"
+NAMED = ("nanotoken", "tokie", "flash-tokenizer")
+"""Peers that have environments of their own."""
 
 
 def write_blocks(corpus: list[str], folder: Path, limit_mb: float, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[Path, float]]:
@@ -63,8 +70,9 @@ class Side:
     def __init__(self, stack: ExitStack, engine: str, python: str, cores: list[int], build: dict[str, str]) -> None:
         """One process per core for ours, one with a thread per core for the peer."""
         self.name, self._build = engine, {"engine": engine} | build
-        places = [[core] for core in cores] if engine == "electra" else [cores]
-        make = environment if engine == "electra" else peer_environment
+        ours = engine.startswith(OURS)
+        places = [[core] for core in cores] if ours else [cores]
+        make = environment if ours else peer_environment
         self.processes = [stack.enter_context(Candidate(python, "encoding_step.py", environment=make(len(p)), cores=p)) for p in places]
         self.forget()
 
@@ -86,60 +94,98 @@ class Side:
         return seconds, digests
 
 
-def compare(
-    corpus: list[str], source: Path, folder: Path, cores: list[int], peers: str, limit_mb: float, rounds: int, say: Callable[[float, str], None]
-) -> dict[str, Any]:
-    """Encode the corpus both ways on these cores -> every time, and the documents whose ids differ."""
+def open_sides(stack: ExitStack, source: Path, folder: Path, cores: list[int], pythons: Mapping[str, str], failed: dict[str, str]) -> list[Side]:
+    """Every candidate with an interpreter, ours first. Who does not open is in `failed`."""
     from electra.data.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(str(source))
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.backend.save(str(folder / "tokenizer.json"))
-    times: dict[str, dict[str, list[dict[str, float]]]] = {}
-    documents = different = 0
-    megabytes = 0.0
-    with ExitStack() as stack:
-        sides = [Side(stack, "electra", sys.executable, cores, {"tokenizer": str(source), "typecode": tokenizer.typecode})]
-        if peers:
-            sides.append(Side(stack, "tokenizers", peers, cores, {"tokenizer": str(folder / "tokenizer.json"), "typecode": tokenizer.typecode}))
-        times = {kind: {side.name: [] for side in sides} for kind in ("cold", "carried", "warm")}
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in tokenizer.pieces), encoding="utf-8")
+    common = {"typecode": tokenizer.typecode, "lowercase": tokenizer.lowercase, "threads": len(cores)}
+    sides = []
+    for name in (OURS, PLAIN, REFERENCE, *NAMED):
+        python = sys.executable if name.startswith(OURS) else pythons.get(name, "")
+        if not python:
+            continue
+        given = str(source) if name.startswith(OURS) else str(folder / ("vocab.txt" if name == "flash-tokenizer" else "tokenizer.json"))
+        try:
+            sides.append(Side(stack, name, python, cores, {"tokenizer": given, **common}))
+        except Failed as error:
+            failed[name] = str(error)
+    return sides
 
-        def turn(kind: str, path: Path, size: float, number: int) -> list[list[str]]:
+
+def compare(
+    corpus: list[str],
+    source: Path,
+    folder: Path,
+    cores: list[int],
+    pythons: Mapping[str, str],
+    limit_mb: float,
+    rounds: int,
+    say: Callable[[float, str], None],
+) -> dict[str, Any]:
+    """Encode the corpus by all candidates on these cores -> every time, and how many documents of each have other ids than the reference's."""
+    failed: dict[str, str] = {}
+    with ExitStack() as stack:
+        sides = {side.name: side for side in open_sides(stack, source, folder, cores, pythons, failed)}
+        times: dict[str, dict[str, list[dict[str, float]]]] = {kind: {name: [] for name in sides} for kind in ("cold", "carried", "warm")}
+        judge = REFERENCE if REFERENCE in sides else OURS
+        different = dict.fromkeys(sides, 0)
+        documents, megabytes = 0, 0.0
+
+        def turn(kind: str, path: Path, size: float, number: int) -> int:
             found = {}
-            for side in sides if number % 2 == 0 else sides[::-1]:
-                if kind == "cold":
-                    side.forget()
-                seconds, found[side.name] = side.encode(path)
-                times[kind][side.name].append(seconds | {"mb": size})
-            return list(found.values())
+            names = [name for name in sides if name not in failed]
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                try:
+                    if kind == "cold":
+                        sides[name].forget()
+                    seconds, found[name] = sides[name].encode(path)
+                    times[kind][name].append(seconds | {"mb": size})
+                except Failed as error:
+                    failed[name] = str(error)
+            for name, digests in found.items():
+                if others := sum(one != other for one, other in zip(digests, found[judge], strict=True)):
+                    different[name] += others
+                    failed[name] = f"not timed: the ids of {others} of {len(digests)} documents differ from those of {judge}"
+            return len(found[judge])
 
         for number, (path, size) in enumerate(write_blocks(corpus, folder, limit_mb)):
             if number == 0:
                 for again in range(rounds):
                     turn("cold", path, size, again)
-                for side in sides:
-                    side.forget()
-            digests = turn("carried", path, size, number)
-            documents += len(digests[0])
-            different += sum(one != other for one, other in zip(digests[0], digests[-1], strict=True))
+                for name in set(sides) - set(failed):
+                    sides[name].forget()
+            documents += turn("carried", path, size, number)
             megabytes += size
-            say(megabytes, f"{megabytes:,.0f} MB: {documents:,} documents, {different} different")
+            say(megabytes, f"{megabytes:,.0f} MB: {documents:,} documents, different: {sum(different.values())}")
         for again in range(rounds):
             turn("warm", path, size, again)
-    return {"cores": len(cores), "mb": megabytes, "documents": documents, "documents_different": different if peers else None, "times": times}
+    differing = {name: number for name, number in different.items() if name != judge}
+    return {
+        "cores": len(cores),
+        "mb": megabytes,
+        "documents": documents,
+        "reference": judge,
+        "documents_different": differing,
+        "failed": failed,
+        "times": {kind: {name: values for name, values in found.items() if name not in failed} for kind, found in times.items()},
+    }
 
 
 def summarize(found: dict[str, Any]) -> dict[str, Any]:
-    """Times -> for cold, carried, warm: MB/s of both sides, and ours over the peer's block by block."""
+    """Times -> for cold, carried, warm and each candidate: MB/s, MB per second of processor time, and how many times faster ours is, block by block."""
     out: dict[str, Any] = {}
     for kind, sides in found["times"].items():
-        speeds = {name: [each["mb"] / each["seconds"] for each in values] for name, values in sides.items()}
-        row: dict[str, Any] = {name: middle(values) for name, values in speeds.items()}
-        # The whole text's speed, in which long blocks count for more, beside the median of blocks.
-        row["whole_mb_per_s"] = {name: sum(e["mb"] for e in values) / sum(e["seconds"] for e in values) for name, values in sides.items()}
-        if "tokenizers" in speeds:
-            row["electra_is_faster_by"] = middle(a / b for a, b in zip(speeds["electra"], speeds["tokenizers"], strict=True))
-        out[kind] = row
+        mine, out[kind] = sides[OURS], {}
+        for name, values in sides.items():
+            row = out[kind][name] = middle(each["mb"] / each["seconds"] for each in values)
+            row["whole_mb_per_s"] = sum(each["mb"] for each in values) / sum(each["seconds"] for each in values)
+            row["processor_mb_per_s"] = statistics.median(each["mb"] / each["processor_seconds"] for each in values)
+            if name != OURS:
+                row["electra_is_faster_by"] = middle(other["seconds"] / one["seconds"] for one, other in zip(mine, values, strict=True))
     return out
 
 
@@ -166,7 +212,9 @@ def measure(work: Work) -> dict[str, Any]:
     counts = sorted({1, len(cores)})
     rounds = 1 if work.quick else work.options.get("repeats") or 5
     limits = {"en": work.options.get("limit_mb") or 400.0, "zh": work.options.get("limit_mb") or 0.0}
-    out: dict[str, Any] = {"rounds": rounds, "languages": {}} | ({} if work.peers else {"peers_problem": work.peers_problem})
+    pythons = {REFERENCE: work.peers} | {name: work.interpreters.get(name, "") for name in NAMED}
+    problems = {REFERENCE: work.peers_problem} | {name: work.problem(name) for name in NAMED}
+    out: dict[str, Any] = {"rounds": rounds, "languages": {}, "not_run": {name: why for name, why in problems.items() if why}}
     done = 0.0
     for language, weight in (("en", 0.85), ("zh", 0.15)):
         try:
@@ -182,7 +230,7 @@ def measure(work: Work) -> dict[str, Any]:
                 share = min(1.0, megabytes / (limit or 40)) * 0.6 / len(counts) + index * 0.6 / len(counts)
                 work.progress(done + weight * share, f"{name}, {count} cores, {text}")  # noqa: B023 (called at once)
 
-            found = compare(corpus, source, folder, cores[:count], work.peers, limit, rounds, say)
+            found = compare(corpus, source, folder, cores[:count], pythons, limit, rounds, say)
             runs.append(found | {"summary": summarize(found)})
         # A little less than was encoded, so that none of it is repeated.
         text = models.plain_text(work, 0.98 * min(WHOLE_MB, runs[0]["mb"]), f"prepare-{language}.txt", language)
@@ -204,25 +252,28 @@ def prepare_speeds(found: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The section's tables."""
-    out, rows, whole, notes = ["MB of text per second; medians of blocks of 16 MB (least..most), both sides on the same cores.", ""], [], [], []
+    out, rows, whole, notes = ["MB of text per second; medians of blocks of 16 MB (least..most), all on the same cores.", ""], [], [], []
     for language, found in result["languages"].items():
         if "skipped" in found:
             notes.append(f"{language}: not run: {found['skipped']}.")
             continue
         for run in found["encode"]:
-            for kind, row in run["summary"].items():
-                cells = [spread(row.get(name), "{:.2f}") for name in ("electra", "tokenizers")]
-                rows.append([f"{language}, {run['cores']} cores, {kind}", *cells, spread(row.get("electra_is_faster_by"))])
-            notes.append(f"{language}, {run['cores']} cores: {run['documents']:,} documents, {run['mb']:,.0f} MB; ids that differ: ")
-            notes[-1] += "not compared." if run["documents_different"] is None else f"{run['documents_different']}."
+            for kind, candidates in run["summary"].items():
+                for name, row in candidates.items():
+                    cells = [spread(row, "{:.2f}"), f"{row['processor_mb_per_s']:.2f}", spread(row.get("electra_is_faster_by"))]
+                    rows.append([f"{language}, {run['cores']} cores, {kind}", name, *cells])
+            place = f"{language}, {run['cores']} cores"
+            others = ", ".join(f"{name} {number}" for name, number in run["documents_different"].items())
+            notes.append(f"{place}: {run['documents']:,} documents, {run['mb']:,.0f} MB; documents whose ids differ from {run['reference']}'s: {others}.")
+            notes += [f"{place}, {name}: {why}." for name, why in run["failed"].items()]
         speeds = prepare_speeds(found)
         whole += [
             [f"{language}, {count} workers", spread(speed, "{:.2f}"), f"{speed['median'] / speeds['1']['median']:.2f}x"]
             for count, speed in speeds.items()
         ]
-    out += [*table(("encoding", "electra", "tokenizers", "electra is faster by"), rows), "", *(f"- {note}" for note in notes), ""]
+    out += [*table(("encoding", "candidate", "MB/s", "MB per CPU second", "electra is faster by"), rows), "", *(f"- {note}" for note in notes), ""]
     out += table(("whole `electra prepare`", "MB/s", "than one worker"), whole)
-    return out + (["", f"Peer not run: {result['peers_problem']}."] if "peers_problem" in result else [])
+    return out + [line for name, why in result["not_run"].items() for line in ("", f"{name} not run: {why}.")]
 
 
 def targets(result: dict[str, Any]) -> list[Target]:
@@ -233,13 +284,17 @@ def targets(result: dict[str, Any]) -> list[Target]:
         if "encode" not in found:
             continue
         run = found["encode"][-1]
-        ratio = run["summary"]["carried"].get("electra_is_faster_by", {}).get("median")
+        carried = run["summary"]["carried"]
+        ratio = carried.get(REFERENCE, {}).get("electra_is_faster_by", {}).get("median")
         out.append(at_least(f"preparing {language}, {run['cores']} cores, new text: speed over encode_batch", ratio, asked))
-        different = (
-            None if any(run["documents_different"] is None for run in found["encode"]) else sum(r["documents_different"] for r in found["encode"])
-        )
-        shown = "not compared" if different is None else f"{different} different"
-        out.append(Target(what=f"preparing {language}: ids", asked="identical", shown=shown, reached=None if different is None else not different))
+        if REFERENCE in carried:
+            number = sum(each["documents_different"][OURS] for each in found["encode"])
+            out.append(Target(what=f"preparing {language}: ids", asked="identical", shown=f"{number} different", reached=not number))
+        for kind, candidates in found["encode"][0]["summary"].items():
+            rivals = {name: row["electra_is_faster_by"]["median"] for name, row in candidates.items() if name in NAMED}
+            if rivals:
+                name = min(rivals, key=rivals.__getitem__)
+                out.append(at_least(f"preparing {language}, one core, {kind}: speed over the fastest rival ({name})", rivals[name], ASKED_RIVALS))
         speeds = prepare_speeds(found)
         if language == "en" and "2" in speeds:
             out.append(at_least("preparing en: 2 workers, speed over 1", speeds["2"]["median"] / speeds["1"]["median"], ASKED_WORKERS))
@@ -263,10 +318,10 @@ def main() -> int:
     from electra.environment import processor
 
     with tempfile.TemporaryDirectory() as folder:
-        given = (options.tokenizer, Path(folder), list(range(options.cores)), options.peers, options.limit_mb, options.repeats)
+        given = (options.tokenizer, Path(folder), list(range(options.cores)), {REFERENCE: options.peers}, options.limit_mb, options.repeats)
         found = compare(options.corpus, *given, say)
     print(json.dumps({"processor": processor(), "summary": summarize(found)} | found, indent=1))
-    return 1 if found["documents_different"] else 0
+    return 1 if any(found["documents_different"].values()) else 0
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
   python bench/run.py                                       all sections (almost two hours on two cores)
   python bench/run.py --sections pretraining inference      some of them
   python bench/run.py --quick                               all with tiny shapes, in minutes: does it run?
-  python bench/run.py --peers /some/venv/bin/python         an interpreter that has the packages of bench/peers.txt
+  python bench/run.py --interpreter peers=/venv/bin/python  one that has the packages of bench/pins/peers.txt
   python bench/run.py --model runs/sst2/best --again        another classifier; sections that are done once more
   make bench ARGS="--sections startup"                      the same through make, which installs what is missing
 
@@ -39,6 +39,10 @@ ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 6
 ESTIMATES |= {"embedding": 900, "startup": 200, "scaling": 1500, "gpu": 600}
 """Seconds on two cores, for the estimate of the remaining time."""
 QUICK_SECONDS = 15.0
+NEEDS = dict.fromkeys(("pretraining", "finetuning", "startup"), ("peers",))
+NEEDS |= {"prepare": ("peers", "nanotoken", "tokie", "flash-tokenizer"), "inference": ("peers", "optimum")}
+NEEDS |= {"embedding": ("peers", "optimum", "openvino")}
+"""Section -> the environments of peers that it wants."""
 
 
 def say(text: str) -> None:
@@ -67,10 +71,13 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="repeat finished sections")
     parser.add_argument("--data", type=Path, help="folder of real data: glue/, corpus-en/, vocab/ (default: ELECTRA_DATA, else ../shared/data)")
     parser.add_argument("--model", type=Path, help="fine-tuned SST-2 classifier for inference and startup (default: one of random weights)")
-    parser.add_argument("--peers", help="interpreter of the peers; 'none' leaves them out (default: .venv-peers, made from bench/peers.txt)")
-    parser.add_argument("--optimum", help="interpreter of optimum; 'none' leaves it out (default: .venv-optimum, made from bench/optimum.txt)")
     parser.add_argument(
-        "--openvino", help="interpreter of optimum-intel; 'none' leaves it out (default: .venv-openvino, made from bench/openvino.txt)"
+        "--interpreter",
+        nargs="+",
+        default=[],
+        metavar="NAME=PYTHON",
+        help=f"of an environment of peers: {', '.join(environments.names())}; 'none' leaves it out (default: .venv-bench/NAME, made from "
+        "bench/pins/NAME.txt; in a quick run of 'peers' alone)",
     )
     parser.add_argument("--bi-encoder", type=Path, help="embedding: sentence-transformers folder (default: one of random weights)")
     parser.add_argument("--cross-encoder", type=Path, help="embedding: re-ranker's folder (default: one of random weights)")
@@ -86,6 +93,9 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--records", type=Path, default=Path(__file__).resolve().parent / "records", help="folder of the record")
     parser.add_argument("--name", help="the record's name (default: DATE-MACHINE)")
     options = parser.parse_args(argv)
+    for one in options.interpreter:
+        if one.partition("=")[0] not in environments.names() or not one.partition("=")[2]:
+            parser.error(f"--interpreter {one}: expected NAME=PYTHON, NAME one of {', '.join(environments.names())}")
     for name in ("data", "model", "bi_encoder", "cross_encoder", "scratch"):
         path = getattr(options, name)
         if path is not None and not path.is_dir():
@@ -165,16 +175,13 @@ def main(argv: list[str] | None = None) -> int:
     name = options.name or f"{date}-{machine_slug(here)}" + ("-quick" if options.quick else "")
     path = options.records / f"{name}.json"
     known = read_record(path)
-    needs = {"peers": set(options.sections) - {"machine", "scaling", "gpu"}, "optimum": set(options.sections) & {"inference", "embedding"}}
-    needs["openvino"] = set(options.sections) & {"embedding"}
-    peers = {}
-    for which, sections in needs.items():
-        given = getattr(options, which) or ("none" if which != "peers" and options.quick else None)
-        found = environments.find(which, given, ROOT / f".venv-{which}", say) if sections else {"python": "", "problem": "no section needs it"}
-        peers[which] = found
-        if sections and not found["python"] and given != "none":
+    given, peers = dict(one.split("=", 1) for one in options.interpreter), {}
+    for which in dict.fromkeys(which for section in options.sections for which in NEEDS.get(section, ())):
+        chosen = given.get(which) or ("none" if which != "peers" and options.quick else None)
+        found = peers[which] = environments.find(which, chosen, ROOT / ".venv-bench" / which, say)
+        if not found["python"] and chosen != "none":
             say(f"bench: {found['problem']}; its rows say so")
-    apart = ("sections", "again", "records", "name", "scratch", "peers", "optimum", "openvino")
+    apart = ("sections", "again", "records", "name", "scratch", "interpreter")
     asked = {key: value.name if isinstance(value, Path) else value for key, value in vars(options).items() if key not in apart}
     record: dict[str, Any] = {"date": date, "options": asked, "machine": here, "commit": here["commit"]}
     record["peers"] = {which: {key: value for key, value in found.items() if key != "python"} for which, found in peers.items()}
@@ -182,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def usable(section: str) -> bool:
         entry = known.get(section, {})
-        same = entry.get("options") == asked and all(entry["peers"][which] == record["peers"][which] for which in peers if section in needs[which])
+        same = entry.get("options") == asked and all(entry["peers"].get(which) == record["peers"][which] for which in NEEDS.get(section, ()))
         return entry.get("state") == "done" and same
 
     todo = [section for section in report.SECTIONS if section in options.sections and (options.again or not usable(section))]
@@ -198,12 +205,8 @@ def main(argv: list[str] | None = None) -> int:
                 quick=options.quick,
                 data=options.data,
                 folder=Path(scratch),
-                peers=peers["peers"]["python"],
-                peers_problem=peers["peers"].get("problem", ""),
-                optimum=peers["optimum"]["python"],
-                optimum_problem=peers["optimum"].get("problem", ""),
-                openvino=peers["openvino"]["python"],
-                openvino_problem=peers["openvino"].get("problem", ""),
+                interpreters={which: found["python"] for which, found in peers.items()},
+                problems={which: found.get("problem", "") for which, found in peers.items()},
                 threads=options.threads,
                 options=vars(options),
                 progress=progress,

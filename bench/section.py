@@ -37,15 +37,10 @@ class Work:
     """Folder of real data (as the tests': glue/, corpus-en/, vocab/ ...), if there is one."""
     folder: Path
     """Scratch, shared by the sections of a run."""
-    peers: str
-    """The interpreter of the peers; '' if there is none."""
-    peers_problem: str = ""
-    optimum: str = ""
-    """The interpreter of optimum; '' if there is none."""
-    optimum_problem: str = ""
-    openvino: str = ""
-    """The interpreter of optimum-intel; '' if there is none."""
-    openvino_problem: str = ""
+    interpreters: Mapping[str, str]
+    """Environment of peers (bench/pins) -> its interpreter, if there is one."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Environment -> why there is none."""
     threads: int
     options: Mapping[str, Any]
     """The command line."""
@@ -53,6 +48,20 @@ class Work:
     """Takes the fraction of the section that is done, and what is."""
     machine: dict[str, Any] = field(default_factory=dict)
     """The result of the section 'machine', if it was measured."""
+
+    @property
+    def peers(self) -> str:
+        """The interpreter of most peers; '' if there is none."""
+        return self.interpreters.get("peers", "")
+
+    @property
+    def peers_problem(self) -> str:
+        """Why there is none."""
+        return self.problem("peers")
+
+    def problem(self, which: str) -> str:
+        """Why an environment has no interpreter; '' if it has one."""
+        return "" if self.interpreters.get(which) else self.problems.get(which, "its environment was not made")
 
 
 @dataclass(frozen=True, kw_only=True)

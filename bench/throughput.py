@@ -6,7 +6,7 @@ may not fit into memory, ours meets the peers a few at a time.
 
 The limit: our step's matrix products made again with nothing between them, after each step, in a process of their own.
 
-  python bench/throughput.py --peers .venv-peers/bin/python                     tiny, small, base; dropout 0.1 and 0
+  python bench/throughput.py --peers .venv-bench/peers/bin/python                     tiny, small, base; dropout 0.1 and 0
   python bench/throughput.py small --dropout 0 --steps 5
   python bench/throughput.py small --hidden-size 64 --vocab-size 500 --num-hidden-layers 2 --batch-size 4 --steps 2 --warmup 1     a trial
 """
@@ -246,7 +246,7 @@ def main() -> None:
 
     asked = options | {"sizes": sizes}
     peers, threads = options["peers"], options["threads"]
-    result = measure(Work(quick=False, data=None, folder=ROOT, peers=peers, threads=threads, options=asked, progress=progress))
+    result = measure(Work(quick=False, data=None, folder=ROOT, interpreters={"peers": peers}, threads=threads, options=asked, progress=progress))
     print(json.dumps(result, indent=1))
     print("\n".join(lines(result)), file=sys.stderr)
 

@@ -185,17 +185,39 @@ def test_base_and_tiny_have_their_presets_shapes() -> None:
 def test_both_tokenizers_digests_agree_and_know_lines(tmp_path: Path, tiny_vocab: Path, tiny_corpus: Path) -> None:
     import prepare
 
-    found = prepare.compare([str(tiny_corpus)], tiny_vocab, tmp_path, machine.allowed_cores()[:1], sys.executable, 0.0, 2, lambda size, text: None)
-    assert found["documents"] == 60 and found["documents_different"] == 0
+    pythons = {"tokenizers": sys.executable, "nanotoken": sys.executable, "tokie": str(tmp_path / "no-python")}
+    found = prepare.compare([str(tiny_corpus)], tiny_vocab, tmp_path, machine.allowed_cores()[:1], pythons, 0.0, 2, lambda size, text: None)
+    assert found["documents"] == 60 and found["reference"] == "tokenizers"
+    assert found["documents_different"] == {"electra": 0, "electra, without nanotoken": 0, "nanotoken": 0}
+    assert "cannot start" in found["failed"]["tokie"] and set(found["times"]["warm"]) == {"electra", "tokenizers", *found["documents_different"]}
     assert {kind: len(sides["electra"]) for kind, sides in found["times"].items()} == {"cold": 2, "carried": 1, "warm": 2}
     from encoding_step import build, digest
 
     documents = [["the chef", "cooked"], ["the", "chef cooked"], ["the chef", "ate"]]
     digests = []
-    for engine, tokenizer in (("electra", tiny_vocab), ("tokenizers", tmp_path / "tokenizer.json")):
-        encode, split = build(engine, str(tokenizer), "H")
-        digests.append([digest(document) for part in encode(documents) for document in split(part)])
-    assert digests[0] == digests[1] and len(set(digests[0])) == 3
+    for engine, tokenizer in (("electra", tiny_vocab), ("tokenizers", tmp_path / "tokenizer.json"), ("nanotoken", tmp_path / "tokenizer.json")):
+        encode, split = build({"engine": engine, "tokenizer": str(tokenizer), "typecode": "H", "threads": 1})
+        digests.append([digest(document) for document in split(documents, encode(documents))])
+    assert digests[0] == digests[1] == digests[2] and len(set(digests[0])) == 3
+
+
+def test_a_tokenizer_with_other_ids_is_reported_and_not_timed(
+    tmp_path: Path, tiny_vocab: Path, tiny_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import prepare
+
+    encode = prepare.Side.encode
+
+    def other(self: Any, path: Path) -> Any:
+        seconds, digests = encode(self, path)
+        return seconds, [*digests[:-1], "other" if self.name == "nanotoken" else digests[-1]]
+
+    monkeypatch.setattr(prepare.Side, "encode", other)
+    cores, pythons = machine.allowed_cores()[:1], dict.fromkeys(("tokenizers", "nanotoken"), sys.executable)
+    found = prepare.compare([str(tiny_corpus)], tiny_vocab, tmp_path, cores, pythons, 0.0, 2, lambda size, text: None)
+    assert found["documents_different"]["nanotoken"] == 1 and "nanotoken" not in found["times"]["warm"]
+    assert found["failed"] == {"nanotoken": "not timed: the ids of 1 of 60 documents differ from those of tokenizers"}
+    assert "nanotoken" not in prepare.summarize(found)["carried"]
 
 
 def test_a_token_that_costs_more_is_seen() -> None:
@@ -348,7 +370,7 @@ def test_a_broken_record_is_not_overwritten(tmp_path: Path) -> None:
 def test_peers_that_cannot_be_installed_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import environments
 
-    pins = BENCH / "peers.txt"
+    pins = BENCH / "pins" / "peers.txt"
     assert {line.split("==")[0]: line for line in pins.read_text().splitlines()}["torch"] == "torch==2.13.0"
     assert environments.find("peers", "none", tmp_path, print) == {"python": "", "problem": "left out by the user"}
     assert "does not start" in environments.find("peers", str(tmp_path / "python"), tmp_path, print)["problem"]
@@ -365,7 +387,7 @@ def test_peers_that_cannot_be_installed_are_reported(monkeypatch: pytest.MonkeyP
 def test_a_quick_run_measures_with_peers(tmp_path: Path) -> None:
     import training_step
 
-    words = ("--quick", "--sections", "machine", "pretraining", "startup", "--dropout", "0", "--threads", "1", "--peers", sys.executable)
+    words = ("--quick", "--sections", "machine", "pretraining", "startup", "--dropout", "0", "--threads", "1", "--interpreter", f"peers={sys.executable}")
     done = bench(*words, "--records", tmp_path, "--name", "trial")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "trial.json").read_text())
@@ -399,7 +421,7 @@ def test_a_quick_run_measures_with_peers(tmp_path: Path) -> None:
 
 
 def test_without_a_model_and_a_peer_to_make_one_embedding_is_skipped(tmp_path: Path) -> None:
-    done = bench("--quick", "--sections", "embedding", "--peers", "none", "--records", tmp_path, "--name", "trial")
+    done = bench("--quick", "--sections", "embedding", "--interpreter", "peers=none", "--records", tmp_path, "--name", "trial")
     assert done.returncode == 0, done.stderr
     assert "Not run: no --bi-encoder, and no transformers to make one: left out by the user." in (tmp_path / "trial.md").read_text()
 
@@ -408,7 +430,7 @@ def test_without_a_model_and_a_peer_to_make_one_embedding_is_skipped(tmp_path: P
 def test_a_quick_run_compares_vectors_and_scores_with_sentence_transformers(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("onnxruntime")
-    done = bench("--quick", "--sections", "embedding", "--peers", sys.executable, "--records", tmp_path, "--name", "trial")
+    done = bench("--quick", "--sections", "embedding", "--interpreter", f"peers={sys.executable}", "--records", tmp_path, "--name", "trial")
     assert done.returncode == 0, done.stderr
     tasks = json.loads((tmp_path / "trial.json").read_text())["sections"]["embedding"]["result"]["tasks"]
     assert list(tasks) == ["embed", "rerank"]

@@ -8,6 +8,9 @@ by BERT's rules (every punctuation mark is a token, letters are lower-cased) int
 other characters and longer ones go to `tokenizers`. Text without spaces (Chinese) is cut into characters that are tokens on their own and the
 runs between them (`CharacterTable`).
 
+`compiled_encoder` is the package nanotoken, which does the same in Rust, where it is installed and gives equal ids: text with spaces goes to
+it, and of Chinese what is new. Without it nothing is different but the time.
+
 `LongWords` bounds what a word of megabytes costs (a minified script, base64): by BERT's rules it is one unknown token, whatever its letters.
 
 `ChunkCache` takes lists of texts (fine-tuning, inference): a dictionary. It needs no 100 MB of tables and answers one short text in
@@ -16,6 +19,8 @@ microseconds, where a table's numpy passes take a quarter of a millisecond.
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,12 +106,18 @@ def _width(codes: NDArray[Any]) -> NDArray[np.int8]:
 # ---- the table ----
 
 Ids = NDArray[Any]
+Encode = Callable[[list[bytes]], tuple[Ids, NDArray[np.int64]]]
+"""Texts in UTF-8 -> all their ids, and how many each has."""
 Keys = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 
 LONGEST = 16
 """Most bytes of a chunk that is its own key."""
-SLOT_BITS = 21
-"""2 ** this many slots of 24 bytes in a table; when half of them are used, the table is emptied."""
+BLOCK_BYTES = 1 << 18
+"""Text of one pass: the arrays of a pass stay in the processor's cache."""
+FIRST_SLOT_BITS, SLOT_BITS = 13, 21
+"""2 ** this many slots of 24 bytes in a table at first and at most; when half of these are used, the table is emptied."""
+SPACELESS = 20
+"""Bytes from one space or newline to the next, on average, from which on the table is faster than the compiled encoder."""
 MOST_OTHER = 0.5
 """Fraction of a text in longer chunks from which on it counts as a language without spaces."""
 _USED = np.uint64(1 << 63)
@@ -130,18 +141,16 @@ LOWERED = np.array([ord(chr(code).lower()) if code < 128 else code for code in r
 
 
 class Pool:
-    """Concatenated sequences of ids, and a hash table (open addressing) from keys to their positions."""
+    """Concatenated sequences of ids, and a hash table (open addressing) from keys to their positions, which grows when half of it is used."""
 
     def __init__(self, dtype: np.dtype[Any], slot_bits: int) -> None:
-        self.mask = np.uint64((1 << slot_bits) - 1)
-        self.rows = np.zeros((1 << slot_bits, 3), np.uint64)
+        self._clear(slot_bits)
         self.ids = np.zeros(1 << 12, dtype)
         self.num_ids = self.num_keys = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether half of the slots are used."""
-        return self.num_keys * 2 > len(self.rows)
+    def _clear(self, slot_bits: int) -> None:
+        self.slot_bits, self.mask = slot_bits, np.uint64((1 << slot_bits) - 1)
+        self.rows = np.zeros((1 << slot_bits, 3), np.uint64)
 
     def find(self, keys: Keys) -> NDArray[np.uint64]:
         """Keys -> packed positions of their ids, see `unpack`; 0 for unknown keys."""
@@ -165,15 +174,21 @@ class Pool:
         self.ids[self.num_ids : self.num_ids + len(ids)] = ids
         self.num_ids += len(ids)
         self.num_keys += len(counts)
-        values = (offsets.astype(np.uint64) << np.uint64(8)) | counts.astype(np.uint64) | _USED
-        slot, todo = self._first(keys), np.arange(len(counts))
+        rows = np.stack([*keys, (offsets.astype(np.uint64) << np.uint64(8)) | counts.astype(np.uint64) | _USED], 1)
+        if self.num_keys * 2 > len(self.rows):
+            rows = np.concatenate([self.rows[self.rows[:, 2] != 0], rows])
+            self._clear((4 * self.num_keys - 1).bit_length())
+        self._insert(rows)
+
+    def _insert(self, rows: NDArray[np.uint64]) -> None:
+        slot, todo = self._first((rows[:, 0], rows[:, 1])), np.arange(len(rows))
         while len(todo):
             free = self.rows[slot[todo], 2] == 0
             # Of several keys for one slot the first takes it; the others continue from there.
             slots, firsts = np.unique(slot[todo[free]], return_index=True)
             chosen = todo[free][firsts]
-            self.rows[slots] = np.stack([keys[0][chosen], keys[1][chosen], values[chosen]], 1)
-            taken = np.zeros(len(counts), bool)
+            self.rows[slots] = rows[chosen]
+            taken = np.zeros(len(rows), bool)
             taken[chosen] = True
             todo = todo[~taken[todo]]
             slot[todo] = (slot[todo] + np.uint64(1)) & self.mask
@@ -212,34 +227,53 @@ def distinct(keys: Keys) -> NDArray[np.int64]:
     return order[new]
 
 
-def concatenated(encoded: list[bytes], dtype: np.dtype[Any]) -> tuple[Ids, NDArray[np.int64]]:
-    """Each text's ids as the bytes of an array of `dtype` -> all ids, and how many each text has."""
-    return np.frombuffer(b"".join(encoded), dtype), np.array([len(ids) for ids in encoded], np.int64) // dtype.itemsize
-
-
 class ChunkTable:
-    """Bounded tables of chunks and words, filled by `encode_batch`."""
+    """Bounded tables of chunks and words, filled by `encode`."""
 
     def __init__(
         self,
-        encode_batch: Callable[[list[str]], list[bytes]],
+        encode: Encode,
         dtype: np.dtype[Any],
         *,
         single_token: Callable[[str], int | None],
         lowercase: bool,
         splits_words: bool,
+        compiled: bool = False,
         slot_bits: int = SLOT_BITS,
     ) -> None:
-        """`encode_batch`: texts -> each text's ids as the bytes of an array of `dtype`. `single_token`: see `CharacterTable`. `splits_words`:
-        whether new chunks may be split by BERT's rules, which needs a '[' in every special token.
         """
-        self._encode_batch, self._dtype, self._lowercase, self._splits_words = encode_batch, dtype, lowercase, splits_words
+        Args:
+            encode: what makes ids of new text, as arrays of `dtype`.
+            dtype: of ids.
+            single_token: see `CharacterTable`.
+            lowercase: whether BERT's rules lower-case.
+            splits_words: whether new chunks may be split by BERT's rules, which needs a '[' in every special token.
+            compiled: whether `encode` is faster than the table where text has spaces.
+            slot_bits: 2 ** this many slots at most.
+        """
+        self._encode, self._dtype, self._lowercase, self._splits_words, self._compiled = encode, dtype, lowercase, splits_words, compiled
         self._characters = CharacterTable(single_token, dtype)
         self._slot_bits = slot_bits
-        self._chunks, self._words = Pool(dtype, slot_bits), Pool(dtype, slot_bits)
+        self._chunks, self._words = (Pool(dtype, min(FIRST_SLOT_BITS, slot_bits)) for _ in range(2))
 
     def encode(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
         """UTF-8 lines separated by newlines -> all their ids, and how many each line has."""
+        if self._compiled and (not self._splits_words or self._has_spaces(text)):
+            return self._encode(text.split(b"\n"))
+        start, parts = 0, []
+        while start <= len(text):
+            end = text.find(b"\n", start + BLOCK_BYTES)
+            end = end if end >= 0 else len(text)
+            parts.append(self._encode_block(text[start:end]))
+            start = end + 1
+        return np.concatenate([ids for ids, _ in parts]), np.concatenate([counts for _, counts in parts])
+
+    @staticmethod
+    def _has_spaces(text: bytes) -> bool:
+        data = np.frombuffer(text, np.uint8)
+        return len(text) < SPACELESS * (np.count_nonzero(data == 32) + np.count_nonzero(data == 10) + 1)
+
+    def _encode_block(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
         data = np.frombuffer(text + b"\n" + bytes(LONGEST + 8), np.uint8)
         inner = data[: len(text) + 1]
         cuts = np.flatnonzero((inner == 32) | (inner == 10))
@@ -252,9 +286,9 @@ class ChunkTable:
         num_lines = int(newline.sum())
         # A zero byte would look like the end of a key.
         if not inner.all():
-            return self._encode_lines(text)
+            return self._encode(text.split(b"\n"))
         if lengths[lengths > LONGEST].sum() > MOST_OTHER * len(text):
-            return self._by_characters(text, data) if self._splits_words else self._encode_lines(text)
+            return self._by_characters(text, data) if self._splits_words else self._encode(text.split(b"\n"))
         pool, offsets, counts = self._look_up(data, starts, lengths)
         return pool[spread(offsets, counts)], np.bincount(line, counts, num_lines).astype(np.int64)
 
@@ -273,10 +307,7 @@ class ChunkTable:
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> tuple[Ids, NDArray[np.int64], NDArray[np.int64]]:
         """Positions of chunks in `data` -> a pool of ids; in it the offset and count of each chunk's ids."""
-        if self._chunks.full:
-            self._chunks = Pool(self._dtype, self._slot_bits)
-        if self._words.full:
-            self._words = Pool(self._dtype, self._slot_bits)
+        self._chunks, self._words = map(self._emptied, (self._chunks, self._words))
         short, longer = np.flatnonzero(lengths <= LONGEST), np.flatnonzero(lengths > LONGEST)
         keys = keys_of(data, starts[short], lengths[short])
         found = self._chunks.find(keys)
@@ -294,14 +325,14 @@ class ChunkTable:
             pool = np.concatenate([pool, extra])
         return pool, offsets, counts
 
-    def _encode_slices(self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
-        """Slices of UTF-8 -> all their ids from `encode_batch`, and how many each has."""
-        raw = data.tobytes()
-        texts = [raw[start : start + length].decode("utf-8") for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
-        return concatenated(self._encode_batch(texts), self._dtype)
+    def _emptied(self, pool: Pool) -> Pool:
+        """The pool, or where it is full an empty one."""
+        return Pool(self._dtype, pool.slot_bits) if pool.num_keys * 2 > 1 << self._slot_bits else pool
 
-    def _encode_lines(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
-        return concatenated(self._encode_batch(text.decode("utf-8").split("\n")), self._dtype)
+    def _encode_slices(self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
+        """Slices of UTF-8 -> all their ids, and how many each has."""
+        raw = data.tobytes()
+        return self._encode([raw[start : start + length] for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)])
 
     def _learn(self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], keys: Keys) -> None:
         """Add new, distinct chunks to the table."""
@@ -343,6 +374,40 @@ class ChunkTable:
             found[missing] = self._words.find(unknown)
         offsets, counts = unpack(found)
         return self._words.ids[spread(offsets, counts)], (starts, counts)
+
+
+# ---- the compiled encoder ----
+
+PROBES = (
+    "The quick-brown Fox, jumped; over 3,141 lazy dogs' (unaffable) [MASK] end[SEP]. $x=y^2 ~`a|b` <b> @you #1 %2 &c *d _e_ \\ / ? ! : {f}",
+    "Cr\u00e8me br\u00fbl\u00e9e na\u00efve \u0130stanbul stra\u00dfe \u01c5 \u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2 \u0419\u043e\u0434 e\u0301 a\u0338 \ufb01n \uff21\uff11 \u1e9e \ud55c\uae00 \u0e44\u0e17\u0e22",
+    "\u4ed6\u8bf4English\u6df7\uff0c\u4e2d\u6587\u3002\u3000\u8c48\u3005\u3007\U00020000\U0002f800\u304b\u309a\uff76\uff9f a\u00a0b\u2003c\u200bd\u200de\ufefff\ufffdg\u00adh",
+    "tab\tret\rvt\x0bff\x0cfs\x1cnel\x85ls\u2028del\x7fnul\x00soh\x01 \U0001f642\U0001f468\u200d\U0001f469 \u2212 \u00b7 \u2019s \u2026 \ue000",
+    "a" * 99 + " " + "b" * 100 + " " + "c" * 101 + " " + "\u00e9" * 100 + " " + "." * 120,
+    "",
+    " ",
+)
+"""What the compiled encoder has to answer as `tokenizers` does before it is used."""
+
+
+def compiled_encoder(rules: str, dtype: np.dtype[Any], reference: Encode) -> Encode | None:
+    """The package nanotoken with the rules of a tokenizer.json; None: not installed, it refuses the rules, or its ids differ from `reference`'s."""
+    try:
+        backend = importlib.import_module("nanotoken").Tokenizer.from_json(rules).backend
+
+        def encode(texts: list[bytes]) -> tuple[Ids, NDArray[np.int64]]:
+            # One thread: `prepare` has a process for each core.
+            ids, offsets = backend.encode_batch(texts, add_special_tokens=False, parallel=False)
+            return ids.astype(dtype, copy=False), np.diff(offsets)
+
+        added = [token["content"] for token in json.loads(rules)["added_tokens"]]
+        texts = [text.encode("utf-8") for text in (*PROBES, *(f"a{token}b {token.upper()} {token.lower()}" for token in added))]
+        same = all(np.array_equal(ours, its) for ours, its in zip(reference(texts), encode(texts), strict=True))
+    except (MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException:  # not here, made for another machine, other rules; a panic of Rust is no Exception
+        return None
+    return encode if same else None
 
 
 # ---- the dictionary ----

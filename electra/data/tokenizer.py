@@ -23,7 +23,7 @@ import numpy as np
 import tokenizers
 
 from electra import bundled
-from electra.data.fast_tokenizer import GAP, LONG_WORD, ChunkCache, ChunkTable, LongWords, concatenated, original_offset
+from electra.data.fast_tokenizer import GAP, LONG_WORD, ChunkCache, ChunkTable, LongWords, compiled_encoder, original_offset
 from electra.data.tokenizer_files import INPUT_NAMES, PLAIN_SETTINGS, ROLES, SPECIAL_PIECES, TokenizerSettings, assemble, bert_rules, check_ids
 from electra.errors import UserError, raise_if_device
 from electra.storage import atomic, remote
@@ -168,7 +168,7 @@ class Tokenizer:
     def encode_lines(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         """UTF-8 lines, megabytes at a time -> (N,) all their ids, (lines,) how many each has; as `encode_packed`, several times as fast."""
         if self._long_words is None:
-            return concatenated(self._encode_directly(text.decode("utf-8").split("\n")), self.dtype)
+            return self._encode_utf8(text.split(b"\n"))
         lines = text.split(b"\n") if len(text) > 4 * LONG_TEXT else []
         long = [index for index, line in enumerate(lines) if len(line) > 4 * LONG_TEXT]
         if not long:
@@ -186,9 +186,9 @@ class Tokenizer:
     def _look_up(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         with self._table_lock:
             if self._table is None:
-                self._table = ChunkTable(
-                    self._encode_directly, self.dtype, single_token=self.single_token, lowercase=self.lowercase, splits_words=self._splits_words
-                )
+                compiled = compiled_encoder(self.backend.to_str(), self.dtype, self._encode_utf8)
+                rules = {"single_token": self.single_token, "lowercase": self.lowercase, "splits_words": self._splits_words}
+                self._table = ChunkTable(compiled or self._encode_utf8, self.dtype, compiled=compiled is not None, **rules)
             return self._table.encode(text)
 
     def _encode_long(self, text: str) -> np.ndarray:
@@ -363,6 +363,10 @@ class Tokenizer:
         except TypeError:  # lone surrogates have no UTF-8
             return self._encode_directly([encodable(text) for text in texts])
         return [array(self.typecode, encoding.ids).tobytes() for encoding in encodings]
+
+    def _encode_utf8(self, texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        encoded = self._encode_directly([text.decode("utf-8") for text in texts])
+        return np.frombuffer(b"".join(encoded), self.dtype), np.array([len(ids) for ids in encoded], np.int64) // self.dtype.itemsize
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.backend.to_str(), self.settings)
