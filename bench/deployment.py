@@ -212,7 +212,18 @@ def measure(work: Work) -> dict[str, Any]:
     if not work.peers:
         failed[EAGER] = failed[PIPELINE] = work.peers_problem
     words = [str(HERE / "deployment.py"), str(model), *artifacts, "--task", "sst2", "--data", str(data), "--threads", str(work.threads)]
-    words += ["--peers", work.peers, "--exported", exported, "--optimum", work.interpreters.get("optimum", ""), "--records", str(work.folder), "--name", "section"]
+    words += [
+        "--peers",
+        work.peers,
+        "--exported",
+        exported,
+        "--optimum",
+        work.interpreters.get("optimum", ""),
+        "--records",
+        str(work.folder),
+        "--name",
+        "section",
+    ]
     words += ["--calls", "10", "--num-examples", "10"] if work.quick else []
     seen, total = 0, 2 * (len(artifacts) + 1 + 3) + 7
 

@@ -1,15 +1,19 @@
-"""Vectors and re-rankers: ours from a checkpoint, from artifacts and through `electra serve`, and sentence-transformers by its own backends.
+"""Vectors and re-rankers: ours from a checkpoint, from artifacts and through `electra serve`; sentence-transformers by its backends; other engines.
 
-A bi-encoder and a cross-encoder of one shape, each candidate (`embedding_step.py` says what they are) in a process of its own; they take turns,
-each time with other texts, the same for all. Before anything is timed, the answers to the first turn are compared with ours from PyTorch: fp32 must
-be equal to 1e-4, int8 have a cosine above 0.98. Who differs is reported and not timed. Scores are compared without their mean, because scores
-that are all positive have a large cosine whatever they are.
+A bi-encoder of BERT's architecture and a cross-encoder of ELECTRA's, each candidate (`embedding_step.py` and `embedding_peers.py` say what they are)
+in a process of its own; they take turns, each time with other texts, the same for all. Before anything is timed, the answers to the first turn are
+compared with ours from PyTorch: fp32 must be equal to 1e-4, fewer bits have a cosine above 0.98. Who differs is reported and not timed. Scores are
+compared without their mean, because scores that are all positive have a large cosine whatever they are. Static vectors (model2vec) are another
+model: the floor of time, with its own accuracy.
 
-Ratios are of one turn each: the peer's time over that of ours with the same backend, and that of sentence-transformers' PyTorch over everyone's.
+Ratios are of one turn each: the peer's time over that of ours with the same backend (of other engines: with the backend that one would take
+instead), and that of sentence-transformers' PyTorch over everyone's. With real weights (`--bi-encoder`) and STS-B in the data folder, the table has
+everyone's Spearman correlation on its dev set.
 """
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import platform
@@ -17,11 +21,14 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import models
 import numpy as np
+from embedding_step import ONNX_FILE
+from scipy.stats import spearmanr
 from section import Skipped, Target, Work, environment, middle, peer_environment, spread, table
 from serving import texts_of
 from turns import Candidate, Failed
@@ -36,6 +43,33 @@ OURS, SERVED, PEER = "electra", "electra serve", "sentence-transformers"
 TORCH, BACKENDS = "PyTorch", ("PyTorch", "onnx", "onnx-int8", "openvino", "openvino-int8")
 QUICK = {"electra": ("PyTorch", "onnx-int8"), "electra serve": ("onnx-int8",)}
 """Candidates of ours in a quick run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """An engine of others."""
+
+    environment: str
+    backend: str
+    """Ours that a user would take instead."""
+    exact: bool = True
+    """Whether its answers must equal ours to 1e-4; else it computes with fewer bits (or, llama.cpp, with GELU from a table)."""
+    tasks: tuple[str, ...] = ("embed",)
+    comparable: bool = True
+    """Whether its vectors are the model's."""
+
+
+RIVALS = {
+    "sentence-transformers, PyTorch compiled": Rival(environment="peers", backend="PyTorch", tasks=("embed", "rerank")),
+    "zentorch, fp32": Rival(environment="zentorch", backend="PyTorch", tasks=("embed", "rerank")),
+    "zentorch, bf16": Rival(environment="zentorch", backend="onnx-int8", exact=False, tasks=("embed", "rerank")),
+    "CTranslate2, fp32": Rival(environment="ctranslate2", backend="onnx"),
+    "CTranslate2, int8": Rival(environment="ctranslate2", backend="onnx-int8", exact=False),
+    "tract, fp32": Rival(environment="tract", backend="onnx"),
+    "llama.cpp, f32": Rival(environment="llama-cpp", backend="onnx", exact=False),
+    "llama.cpp, q8_0": Rival(environment="llama-cpp", backend="onnx-int8", exact=False),
+    "model2vec, static": Rival(environment="model2vec", backend="onnx-int8", comparable=False),
+}
 KINDS = {"embed": ("bi-encoder", (1, 8, 32), 40), "rerank": ("cross-encoder", (1, 10, 30), 30)}
 """Task -> its model, the numbers of texts in a call, and about how many texts a candidate has in a turn for each."""
 WARMUP, TURNS = 2, 7
@@ -118,6 +152,8 @@ def instructions() -> str:
 
 def interpreter(work: Work, library: str, backend: str) -> tuple[str, str]:
     """Of a candidate -> (its interpreter, '') or ('', why there is none)."""
+    if rival := RIVALS.get(name_of(library, backend)):
+        return work.interpreters.get(rival.environment, ""), work.problem(rival.environment)
     if library != PEER:
         return sys.executable, ""
     which = "peers" if backend == TORCH else "optimum" if backend.startswith("onnx") else "openvino"
@@ -160,6 +196,31 @@ def peer_sources(work: Work, task: str, calibration: Sequence[str], failed: dict
     return out
 
 
+def rival_sources(work: Work, task: str, failed: dict[str, str]) -> dict[str, str]:
+    """Engine of others -> what it opens, made of the model's folder by its own converter. Who has none is in `failed`."""
+    model, out = models.sentence_model(work, KINDS[task][0]), {}
+    for name, rival in RIVALS.items():
+        if task not in rival.tasks or (work.quick and name.endswith("compiled")):  # compiling takes minutes
+            continue
+        python, why = interpreter(work, *name.rsplit(", ", 1))
+        if not python:
+            failed[name] = why
+            continue
+        output = work.folder / f"{task}-{name.replace(', ', '-').replace(' ', '-')}"
+        if name.startswith("tract"):
+            output = work.folder / f"{task}-onnx" / ONNX_FILE
+            if not output.exists():
+                failed[name] = "sentence-transformers has exported no ONNX file"
+                continue
+        try:
+            with Candidate(python, "embedding_step.py", environment=peer_environment(work.threads)) as candidate:
+                candidate.ask("export rival", name=name, source=str(model), output=str(output))
+            out[name] = str(output)
+        except Failed as error:
+            failed[name] = str(error)
+    return out
+
+
 def open_all(work: Work, task: str, places: Mapping[str, str], stack: ExitStack, failed: dict[str, str]) -> dict[str, tuple[Candidate, Any]]:
     """Candidate -> its process and the versions there, all opened at once. Who does not open is in `failed`."""
     # POST /rerank gives the sigmoid, or on request the logit; the others what the model's files say.
@@ -167,8 +228,11 @@ def open_all(work: Work, task: str, places: Mapping[str, str], stack: ExitStack,
     sent: dict[str, Candidate] = {}
     for name, place in places.items():
         library, _, backend = name.rpartition(", ")
-        values = peer_environment(work.threads) if library == PEER else environment(work.threads)
+        values = environment(work.threads) if library in (OURS, SERVED) else peer_environment(work.threads)
         request = {
+            "name": name,
+            "rival": name in RIVALS,
+            "model": str(models.sentence_model(work, KINDS[task][0])),
             "library": library,
             "backend": backend,
             "source": place,
@@ -214,13 +278,14 @@ def agreement(task: str, ours: Sequence[Any], theirs: Sequence[Any]) -> dict[str
     return {"difference": difference, "cosine": float(cosines.min())}
 
 
-def check(backend: str, found: Mapping[str, float]) -> None:
+def check(name: str, found: Mapping[str, float]) -> None:
     """Refuse a candidate whose answers are not ours.
 
     Raises:
         Failed: with the figures.
     """
-    if backend.endswith("int8"):
+    rival = RIVALS.get(name)
+    if name.endswith("int8") or (rival is not None and not rival.exact):
         if not found["cosine"] > LEAST_COSINE:
             raise Failed(f"not timed: its answers differ from ours, cosine {found['cosine']:.4f}, expected above {LEAST_COSINE}")
     elif not (found["difference"] <= EQUAL and found["cosine"] >= 1 - EQUAL):
@@ -243,10 +308,34 @@ def compare(task: str, live: Mapping[str, tuple[Candidate, Any]], calls: list[di
     for name, (candidate, versions) in live.items():
         out[name] = {"versions": versions}
         try:
-            out[name]["agreement"] = agreement(task, wanted, candidate.ask("answer", calls=calls))
-            check(name.rpartition(", ")[2], out[name]["agreement"])
+            answers = candidate.ask("answer", calls=calls)
+            if name not in RIVALS or RIVALS[name].comparable:
+                out[name]["agreement"] = agreement(task, wanted, answers)
+                check(name, out[name]["agreement"])
         except Failed as error:
             failed[name] = str(error)
+    return out
+
+
+def similarity(work: Work, live: Mapping[str, Candidate], failed: dict[str, str]) -> dict[str, float]:
+    """Candidates -> Spearman correlation on STS-B's dev set; none without real weights or without the data."""
+    path = work.data / "glue" / "STS-B" / "dev.tsv" if work.data is not None else None
+    if not work.options.get("bi_encoder") or path is None or not path.exists():
+        return {}
+    with path.open(encoding="utf-8") as stream:
+        rows = [(row["sentence1"], row["sentence2"], float(row["score"])) for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    texts = [text for row in rows for text in row[:2]]
+    calls, out = [{"texts": texts[start : start + 32]} for start in range(0, len(texts), 32)], {}
+    for name, candidate in live.items():
+        if name in failed:
+            continue
+        try:
+            vectors = np.concatenate([np.asarray(found) for found in candidate.ask("answer", calls=calls)])
+        except Failed as error:
+            failed[name] = str(error)
+            continue
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        out[name] = float(spearmanr((vectors[::2] * vectors[1::2]).sum(1), [score for _, _, score in rows]).statistic)
     return out
 
 
@@ -285,6 +374,7 @@ def compete(work: Work, task: str, warmup: int, turns: int, say: Callable[[float
     places = our_sources(work, task, calibration, failed)
     say(0.15, f"{task}: exporting with {PEER}")
     places |= peer_sources(work, task, held_out, failed)
+    places |= rival_sources(work, task, failed)
     say(0.3, f"{task}: opening {len(places)} models")
     with ExitStack() as stack:
         live = open_all(work, task, places, stack, failed)
@@ -296,10 +386,13 @@ def compete(work: Work, task: str, warmup: int, turns: int, say: Callable[[float
             say(0.3 + 0.7 * turn / len(calls), f"{task}: turn {turn} of {len(calls)}")
 
         timed = take_turns(equal, calls, warmup, failed, done)
-    names = [name_of(library, backend) for library in (OURS, SERVED, PEER) for backend in BACKENDS]
+        scores = similarity(work, equal, failed) if task == "embed" else {}
+    names = [*(name_of(library, backend) for library in (OURS, SERVED, PEER) for backend in BACKENDS), *RIVALS]
     candidates = {name: found.get(name, {}) | timed.get(name, {}) for name in names if name in found or name in failed}
     for name, why in failed.items():
         candidates[name]["error"] = why
+    for name, score in scores.items():
+        candidates[name]["sts_b_spearman"] = score
     return {"model": describe(work, model, kind), "tokens": tokens_of(model, first), "candidates": candidates, "summary": summarize(candidates)}
 
 
@@ -328,7 +421,7 @@ def summarize(candidates: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         for size, values in sizes.items():
             row = summary[name][size] = {"latency_ms": middle(1000 * value for value in values)}
             row["texts_per_second"] = middle(len(turn[size]) * int(size) / sum(turn[size]) for turn in timed[name])
-            if library != OURS and (mine := seconds.get(name_of(OURS, backend))):
+            if library != OURS and (mine := seconds.get(name_of(OURS, RIVALS[name].backend if name in RIVALS else backend))):
                 row["electra_is_faster_by"] = middle(slow / fast for slow, fast in zip(values, mine[size], strict=True))
             if name != name_of(PEER, TORCH) and (slowest := seconds.get(name_of(PEER, TORCH))):
                 row["over_pytorch"] = middle(slow / fast for slow, fast in zip(slowest[size], values, strict=True))
@@ -368,9 +461,10 @@ def lines(result: dict[str, Any]) -> list[str]:
         for name, candidate in found["candidates"].items():
             equal = candidate.get("agreement")
             cells = (f"{equal['difference']:.1e}", f"{equal['cosine']:.5f}") if equal else ("-", "-")
+            cells += (f"{100 * candidate['sts_b_spearman']:.2f}",) if "sts_b_spearman" in candidate else ("-",)
             memory = f"{candidate['peak_memory_bytes'] / 1e6:,.0f} MB" if candidate.get("peak_memory_bytes") else "-"
             rows.append([name, *cells, f"not run: {candidate['error']}" if "error" in candidate else memory])
-        out += table(("candidate", f"largest difference from {name_of(OURS, TORCH)}", "least cosine", "peak memory"), rows)
+        out += table(("candidate", f"largest difference from {name_of(OURS, TORCH)}", "least cosine", "STS-B dev", "peak memory"), rows)
     return out
 
 

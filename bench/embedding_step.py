@@ -3,6 +3,7 @@
   electra                 a checkpoint or an artifact by `electra.load`
   electra serve           the same through a server of its own, by POST /embed and POST /rerank on one connection that stays open
   sentence-transformers   `SentenceTransformer.encode` and `CrossEncoder.rank` by one of its backends, as its pages on efficiency teach
+  other engines           see embedding_peers.py
 
 Run under the interpreter of its side; a peer's has no `electra`. Texts go in, vectors or scores come out, tokenization included; the conversion
 to JSON for this bench is not timed, that of the server's requests and answers is.
@@ -20,9 +21,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import embedding_peers
 import turns
 
 PACKAGES = ("electra", "sentence-transformers", "transformers", "torch", "onnxruntime", "openvino", "optimum-onnx", "optimum-intel")
+PACKAGES += ("zentorch", "ctranslate2", "tract", "llama-cpp-python", "model2vec")
 ONNX_FILE, OPENVINO_FILE = "onnx/model.onnx", "openvino/openvino_model.xml"
 OPENVINO_INT8_FILE = "openvino/openvino_model_qint8_quantized.xml"
 Call = dict[str, Any]
@@ -145,7 +148,7 @@ def versions() -> dict[str, str]:
     """Of the packages that this process has imported."""
     found = {}
     for name in PACKAGES:
-        if name.removesuffix("-onnx").removesuffix("-intel").replace("-", "_") in sys.modules:
+        if name.removesuffix("-onnx").removesuffix("-intel").removesuffix("-python").replace("-", "_") in sys.modules:
             try:
                 found[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
@@ -162,9 +165,13 @@ def main() -> None:
             kind = request["kind"]
             if kind == "export":
                 return export(*(request[name] for name in ("task", "source", "output", "backend", "instructions", "texts")))
+            if kind == "export rival":
+                return embedding_peers.export(request["name"], request["source"], request["output"])
             if kind == "open":
                 task, source, threads = request["task"], request["source"], request["threads"]
-                if request["library"] == "electra":
+                if request["rival"]:
+                    held["answers"], held["lists"] = embedding_peers.opened(request["name"], task, request["model"], source, threads)
+                elif request["library"] == "electra":
                     held["answers"], held["lists"] = electra_model(task, source, threads)
                 elif request["library"] == "electra serve":
                     held["answers"], held["lists"], held["process"] = served_model(task, source, threads, request["raw_scores"], stack)

@@ -11,6 +11,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from section import HERE, ROOT
 
 UNUSED = {"openvino": ("torchvision",)}
 """Required by a list's packages, not used here, and removed: torchvision of PyPI needs CUDA's libraries, which no CPU build of torch has."""
+SOURCES = {"llama-cpp": ("llama-cpp-python", "vendor/llama.cpp", ("convert_hf_to_gguf.py", "conversion/", "gguf-py/"))}
+"""Of a list's package that is published as source: a folder in it, and what of that goes into the environment (llama.cpp's converter is in no
+wheel)."""
 VERSIONS = """
 import importlib.metadata, json, platform, sys
 found = {"python": platform.python_version()}
@@ -44,7 +49,7 @@ def pins(which: str) -> Path:
 def packages(which: str) -> list[str]:
     """The packages of a list."""
     lines = pins(which).read_text(encoding="utf-8").splitlines()
-    return [line.split("==")[0] for line in lines if line and not line.startswith("#")]
+    return [line.split("==")[0].split("[")[0] for line in lines if line and not line.startswith("#")]
 
 
 def versions(python: str, which: str) -> dict[str, str]:
@@ -81,13 +86,29 @@ def make(which: str, folder: Path, say: Callable[[str], None]) -> str:
     steps = [[sys.executable, "-m", "venv", str(folder)], [*pip, "install", "--quiet", "--requirement", str(listed)]]
     if which in UNUSED:
         steps.append([*pip, "uninstall", "--quiet", "--yes", *UNUSED[which]])
-    for words in steps:
-        done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode:
-            last = next((line for line in reversed((done.stderr + done.stdout).splitlines()) if line.strip()), "")
-            raise RuntimeError(f"{folder.name} cannot be made: {last[:300]}")
+    with tempfile.TemporaryDirectory() as scratch:
+        if which in SOURCES:
+            package = next(line for line in listed.read_text(encoding="utf-8").splitlines() if line.startswith(f"{SOURCES[which][0]}=="))
+            steps.append([*pip, "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", scratch, package])
+        for words in steps:
+            done = subprocess.run(words, capture_output=True, text=True)
+            if done.returncode:
+                last = next((line for line in reversed((done.stderr + done.stdout).splitlines()) if line.strip()), "")
+                raise RuntimeError(f"{folder.name} cannot be made: {last[:300]}")
+        if which in SOURCES:
+            extract(which, next(Path(scratch).iterdir()), folder)
     ready.touch()
     return str(python)
+
+
+def extract(which: str, archive: Path, folder: Path) -> None:
+    """Put the parts of a package's source into the environment's folder."""
+    _, inside, parts = SOURCES[which]
+    with tarfile.open(archive) as members:
+        for member in members:
+            _, _, name = member.name.partition(f"/{inside}/")
+            if name.startswith(parts):
+                members.extract(member.replace(name=f"{Path(inside).name}/{name}"), folder, filter="data")
 
 
 def find(which: str, given: str | None, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:

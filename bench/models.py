@@ -105,16 +105,16 @@ def sst2(work: Work) -> Path:
 
 MAKE = """
 import json, pathlib, sys, torch
-from transformers import ElectraConfig, ElectraForSequenceClassification, ElectraModel, ElectraTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizerFast, ElectraConfig, ElectraForSequenceClassification, ElectraTokenizerFast
 vocab, folder, kind, sizes = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 torch.manual_seed(1)
-tokenizer = ElectraTokenizerFast(vocab=vocab, do_lower_case=True)
+tokenizer = (BertTokenizerFast if kind == "bi-encoder" else ElectraTokenizerFast)(vocab=vocab, do_lower_case=True)
 names = {} if kind == "bi-encoder" else {number: str(number) for number in range(1 if kind == "cross-encoder" else 2)}
 labels = {"id2label": names, "label2id": {name: number for number, name in names.items()}} if names else {}
-config = ElectraConfig(vocab_size=len(tokenizer), **sizes, **labels)
+config = (ElectraConfig if names else BertConfig)(vocab_size=len(tokenizer), **sizes, **labels)
 if kind == "cross-encoder":
     config.sentence_transformers = {"activation_fn": "torch.nn.modules.activation.Sigmoid"}
-(ElectraForSequenceClassification if names else ElectraModel)(config).save_pretrained(folder)
+(ElectraForSequenceClassification if names else BertModel)(config).save_pretrained(folder)
 tokenizer.save_pretrained(folder)
 if kind == "bi-encoder":
     parts = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}

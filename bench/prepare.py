@@ -176,7 +176,7 @@ def compare(
 
 
 def summarize(found: dict[str, Any]) -> dict[str, Any]:
-    """Times -> for cold, carried, warm and each candidate: MB/s, MB per second of processor time, and how many times faster ours is, block by block."""
+    """Times -> for cold, carried, warm and each candidate: MB/s, MB per second of processor time, and how many times faster ours is in a block."""
     out: dict[str, Any] = {}
     for kind, sides in found["times"].items():
         mine, out[kind] = sides[OURS], {}
@@ -264,7 +264,9 @@ def lines(result: dict[str, Any]) -> list[str]:
                     rows.append([f"{language}, {run['cores']} cores, {kind}", name, *cells])
             place = f"{language}, {run['cores']} cores"
             others = ", ".join(f"{name} {number}" for name, number in run["documents_different"].items())
-            notes.append(f"{place}: {run['documents']:,} documents, {run['mb']:,.0f} MB; documents whose ids differ from {run['reference']}'s: {others}.")
+            notes.append(
+                f"{place}: {run['documents']:,} documents, {run['mb']:,.0f} MB; documents whose ids differ from {run['reference']}'s: {others}."
+            )
             notes += [f"{place}, {name}: {why}." for name, why in run["failed"].items()]
         speeds = prepare_speeds(found)
         whole += [

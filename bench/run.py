@@ -41,7 +41,7 @@ ESTIMATES |= {"embedding": 900, "startup": 200, "scaling": 1500, "gpu": 600}
 QUICK_SECONDS = 15.0
 NEEDS = dict.fromkeys(("pretraining", "finetuning", "startup"), ("peers",))
 NEEDS |= {"prepare": ("peers", "nanotoken", "tokie", "flash-tokenizer"), "inference": ("peers", "optimum")}
-NEEDS |= {"embedding": ("peers", "optimum", "openvino")}
+NEEDS |= {"embedding": ("peers", "optimum", "openvino", "zentorch", "ctranslate2", "tract", "llama-cpp", "model2vec")}
 """Section -> the environments of peers that it wants."""
 
 

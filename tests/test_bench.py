@@ -264,7 +264,7 @@ def test_answers_of_embedding_candidates_are_compared_before_they_are_timed() ->
         embedding.check("onnx", found)
     embedding.check("onnx", embedding.agreement("embed", calls, [(rows[:2] + 5e-5).tolist(), (rows[2:] - 5e-5).tolist()]))
     with pytest.raises(Failed, match=r"cosine .*, expected above 0\.98"):
-        embedding.check("openvino-int8", embedding.agreement("embed", calls, [rows[1::-1].tolist(), rows[2:].tolist()]))
+        embedding.check("CTranslate2, int8", embedding.agreement("embed", calls, [rows[1::-1].tolist(), rows[2:].tolist()]))
     for other, message in (([rows.tolist()], "another shape"), ([[[float("nan")] * 8] * 2, calls[1]], "not finite")):
         with pytest.raises(Failed, match=message):
             embedding.agreement("embed", calls, other)
@@ -291,7 +291,10 @@ def test_ratios_of_embedding_candidates_are_of_the_same_backend_and_turn() -> No
         "electra serve, onnx-int8": found(1.0, 1.0, 1.0),
     }
     candidates |= {"sentence-transformers, PyTorch": found(3.0, 2.0, 4.0), "sentence-transformers, onnx-int8": {"error": "why"}}
+    candidates["electra, PyTorch"]["sts_b_spearman"] = 0.815
+    candidates["llama.cpp, q8_0"] = found(1.0, 2.0, 1.0)
     out = embedding.summarize(candidates)
+    assert out["llama.cpp, q8_0"]["8"]["electra_is_faster_by"] == {"median": 4.0, "least": 2.0, "most": 4.0}
     assert out["sentence-transformers, PyTorch"]["8"]["electra_is_faster_by"] == {"median": 2.0, "least": 1.0, "most": 3.0}
     assert out["electra, onnx-int8"]["8"]["over_pytorch"] == {"median": 6.0, "least": 4.0, "most": 16.0}
     assert out["electra serve, onnx-int8"]["8"]["electra_is_faster_by"] == {"median": 2.0, "least": 2.0, "most": 4.0}
@@ -299,7 +302,10 @@ def test_ratios_of_embedding_candidates_are_of_the_same_backend_and_turn() -> No
     assert "sentence-transformers, onnx-int8" not in out and "electra_is_faster_by" not in out["electra, PyTorch"]["8"]
     task = {"model": "random weights, 2 layers of 32", "tokens": 20.0, "candidates": candidates, "summary": out}
     text = embedding.lines({"turns": 3, "threads": 1, "instructions": "avx2", "tasks": {"embed": task}})
-    assert "| sentence-transformers, onnx-int8 | - | - | not run: why |" in text and "| electra, PyTorch | 0.0e+00 | 1.00000 | 500 MB |" in text
+    assert (
+        "| sentence-transformers, onnx-int8 | - | - | - | not run: why |" in text
+        and "| electra, PyTorch | 0.0e+00 | 1.00000 | 81.50 | 500 MB |" in text
+    )
 
 
 def test_turns_of_embedding_read_other_texts() -> None:
@@ -387,7 +393,19 @@ def test_peers_that_cannot_be_installed_are_reported(monkeypatch: pytest.MonkeyP
 def test_a_quick_run_measures_with_peers(tmp_path: Path) -> None:
     import training_step
 
-    words = ("--quick", "--sections", "machine", "pretraining", "startup", "--dropout", "0", "--threads", "1", "--interpreter", f"peers={sys.executable}")
+    words = (
+        "--quick",
+        "--sections",
+        "machine",
+        "pretraining",
+        "startup",
+        "--dropout",
+        "0",
+        "--threads",
+        "1",
+        "--interpreter",
+        f"peers={sys.executable}",
+    )
     done = bench(*words, "--records", tmp_path, "--name", "trial")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "trial.json").read_text())
@@ -443,7 +461,7 @@ def test_a_quick_run_compares_vectors_and_scores_with_sentence_transformers(tmp_
         assert candidates["electra, onnx-int8"]["agreement"]["difference"] > 0 and candidates["electra serve, onnx-int8"]["peak_memory_bytes"] > 1e7
         for backend in ("onnx", "onnx-int8", "openvino", "openvino-int8"):
             assert candidates[f"sentence-transformers, {backend}"] == {"error": "left out by the user"}
-    assert "| sentence-transformers, openvino-int8 | - | - | not run: left out by the user |" in (tmp_path / "trial.md").read_text()
+    assert "| sentence-transformers, openvino-int8 | - | - | - | not run: left out by the user |" in (tmp_path / "trial.md").read_text()
 
 
 # ---- soak ----

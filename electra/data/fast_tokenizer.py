@@ -271,7 +271,7 @@ class ChunkTable:
     @staticmethod
     def _has_spaces(text: bytes) -> bool:
         data = np.frombuffer(text, np.uint8)
-        return len(text) < SPACELESS * (np.count_nonzero(data == 32) + np.count_nonzero(data == 10) + 1)
+        return len(text) < SPACELESS * int(np.count_nonzero(data == 32) + np.count_nonzero(data == 10) + 1)
 
     def _encode_block(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
         data = np.frombuffer(text + b"\n" + bytes(LONGEST + 8), np.uint8)
@@ -380,10 +380,10 @@ class ChunkTable:
 
 PROBES = (
     "The quick-brown Fox, jumped; over 3,141 lazy dogs' (unaffable) [MASK] end[SEP]. $x=y^2 ~`a|b` <b> @you #1 %2 &c *d _e_ \\ / ? ! : {f}",
-    "Cr\u00e8me br\u00fbl\u00e9e na\u00efve \u0130stanbul stra\u00dfe \u01c5 \u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2 \u0419\u043e\u0434 e\u0301 a\u0338 \ufb01n \uff21\uff11 \u1e9e \ud55c\uae00 \u0e44\u0e17\u0e22",
-    "\u4ed6\u8bf4English\u6df7\uff0c\u4e2d\u6587\u3002\u3000\u8c48\u3005\u3007\U00020000\U0002f800\u304b\u309a\uff76\uff9f a\u00a0b\u2003c\u200bd\u200de\ufefff\ufffdg\u00adh",
-    "tab\tret\rvt\x0bff\x0cfs\x1cnel\x85ls\u2028del\x7fnul\x00soh\x01 \U0001f642\U0001f468\u200d\U0001f469 \u2212 \u00b7 \u2019s \u2026 \ue000",
-    "a" * 99 + " " + "b" * 100 + " " + "c" * 101 + " " + "\u00e9" * 100 + " " + "." * 120,
+    "Crème brûlée naïve İstanbul straße ǅ Σίσυφος Йод e\u0301 a\u0338 ﬁn Ａ１ ẞ 한글 ไทย",
+    "他说English混，中文。\u3000豈々〇\U00020000\U0002f800か\u309aカﾟ a\u00a0b\u2003c\u200bd\u200de\ufefff\ufffdg\u00adh",
+    "tab\tret\rvt\x0bff\x0cfs\x1cnel\x85ls\u2028del\x7fnul\x00soh\x01 🙂👨\u200d👩 − · ’s … \ue000",
+    "a" * 99 + " " + "b" * 100 + " " + "c" * 101 + " " + "é" * 100 + " " + "." * 120,
     "",
     " ",
 )

@@ -187,8 +187,14 @@ class Tokenizer:
         with self._table_lock:
             if self._table is None:
                 compiled = compiled_encoder(self.backend.to_str(), self.dtype, self._encode_utf8)
-                rules = {"single_token": self.single_token, "lowercase": self.lowercase, "splits_words": self._splits_words}
-                self._table = ChunkTable(compiled or self._encode_utf8, self.dtype, compiled=compiled is not None, **rules)
+                self._table = ChunkTable(
+                    compiled or self._encode_utf8,
+                    self.dtype,
+                    single_token=self.single_token,
+                    lowercase=self.lowercase,
+                    splits_words=self._splits_words,
+                    compiled=compiled is not None,
+                )
             return self._table.encode(text)
 
     def _encode_long(self, text: str) -> np.ndarray:

@@ -286,10 +286,10 @@ def labels(values: Mapping[str, Any], path: Path) -> tuple[str, ...]:
         raise UserError(f"{path}: id2label is a {type(table).__name__}; expected an object with the ids 0, 1, ... as keys")
     if table is None or (count is not None and count != len(table)):
         return tuple(f"LABEL_{i}" for i in range(count or 2))
-    by_id = {int(key): name for key, name in table.items() if re.fullmatch(r"\s*\d+\s*", key)}
+    by_id = {int(key): name for key, name in table.items() if re.fullmatch(r"\s*\d{1,9}\s*", key)}
     if not table or sorted(by_id) != list(range(len(table))):
         raise UserError(
-            f"{path}: id2label has the ids {', '.join(list(table)[:5]) or 'of nothing'}; expected 0 to {max(0, len(table) - 1)}, each once"
+            f"{path}: id2label has the ids {', '.join(f'{key:.20}' for key in list(table)[:5]) or 'of nothing'}; expected 0 to {max(0, len(table) - 1)}, each once"
         )
     names = []
     for i in range(len(by_id)):

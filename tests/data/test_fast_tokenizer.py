@@ -198,7 +198,7 @@ class Wrong:
         self.problem = problem
 
     @property
-    def Tokenizer(self) -> Wrong:  # noqa: N802 (nanotoken's name)
+    def Tokenizer(self) -> Wrong:
         return self
 
     backend = property(lambda self: self)
