@@ -30,7 +30,7 @@ def run(settings: ServeSettings) -> None:
     sources = served_models.named_sources(settings.models or served_models.SHIPPED)
     served_models.check_sources(sources)
     server.allow_connections(limits.max_connections)
-    with server.bind(settings.host, settings.port) as bound:
+    with server.bind(settings.host, settings.port, reuse_port=settings.reuse_port) as bound:
         models = served_models.open_models(sources, settings)
         log = RequestLog(log_text=settings.log_text)
         if token is None and not is_loopback(settings.host):

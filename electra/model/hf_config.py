@@ -288,9 +288,8 @@ def labels(values: Mapping[str, Any], path: Path) -> tuple[str, ...]:
         return tuple(f"LABEL_{i}" for i in range(count or 2))
     by_id = {int(key): name for key, name in table.items() if re.fullmatch(r"\s*\d{1,9}\s*", key)}
     if not table or sorted(by_id) != list(range(len(table))):
-        raise UserError(
-            f"{path}: id2label has the ids {', '.join(f'{key:.20}' for key in list(table)[:5]) or 'of nothing'}; expected 0 to {max(0, len(table) - 1)}, each once"
-        )
+        shown = ", ".join(f"{key:.20}" for key in list(table)[:5]) or "of nothing"
+        raise UserError(f"{path}: id2label has the ids {shown}; expected 0 to {max(0, len(table) - 1)}, each once")
     names = []
     for i in range(len(by_id)):
         if isinstance(by_id[i], bool) or not isinstance(by_id[i], str | int | float):

@@ -53,12 +53,16 @@ def allow_connections(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     """A host and a port -> a bound socket, not yet listening; port 0 takes any that is free.
 
+    `reuse_port`: other processes of this user that say so too may have the same port.
+
     Raises:
-        UserError: no such port, it is taken, not allowed, or no such address.
+        UserError: no such port, it is taken, not allowed, or no such address, or the system shares no ports.
     """
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise UserError("--reuse-port: this system does not support it; give every process a port of its own, and put a proxy in front")
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: expected a number from 0 (any free port) to 65535")
     try:
@@ -69,6 +73,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         # After a kill -9 the port's old connections may linger; this lets a new server have it.
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         found.bind(address)
     except OSError as error:
         found.close()

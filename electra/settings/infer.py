@@ -409,6 +409,8 @@ class ServeSettings(InputSpecSettings):
     """Address to bind; 127.0.0.1 is reachable from this machine only, 0.0.0.0 from everywhere."""
     port: int = flag(8000, minimum=0, maximum=65535)
     """Port; 0: any free one (logged)."""
+    reuse_port: bool = False
+    """Let several 'electra serve' of one user have the same port: the system gives each new connection to one of them; all need the flag."""
     threads: int = flag(0, minimum=0, maximum=4096)
     """CPU threads per model; 0: one per core."""
     device: str = "auto"

@@ -9,6 +9,8 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -241,6 +243,25 @@ def test_killed_and_started_again_at_the_same_port() -> None:
         assert process.wait(10) == -signal.SIGKILL
         with in_process(str(sources()["classifier"]), "--port", url.rpartition(":")[2]) as (_, again):
             assert again == url and call(url, "/predict", {"inputs": "rain"}).status == 200
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="this system shares no ports")
+def test_processes_share_a_port_and_one_goes_on_alone() -> None:
+    model = str(sources()["classifier"])
+    with in_process(model, "--reuse-port") as (first, url):
+        port = ("--port", url.rpartition(":")[2])
+        refused = subprocess.run([sys.executable, "-m", "electra.cli", "serve", model, *port], capture_output=True, text=True)
+        assert refused.returncode == 2 and "is in use by another program" in refused.stderr
+        with in_process(model, "--reuse-port", *port) as (_, again):
+            assert again == url
+            answers = [call(url, "/predict", {"inputs": "rain"}) for _ in range(40)]
+            assert all(answer.status == 200 and answer.json == answers[0].json for answer in answers)
+            first.send_signal(signal.SIGTERM)
+            assert first.wait(20) == 0
+            assert first.stderr is not None
+            mine = sum(json.loads(line)["event"] == "request" for line in first.stderr.read().splitlines())
+            assert 0 < mine < 40, "both answered"
+            assert all(call(url, "/predict", {"inputs": "rain"}).status == 200 for _ in range(10))
 
 
 def test_a_model_file_lost_while_serving_does_no_harm(tmp_path: Path) -> None:
