@@ -299,7 +299,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     own = {name: bundle.entries[name].shape for name in without_slots(bundle)}
     networks: dict[str, dict[str, int]] = {}
     for name, shape in own.items():
-        if found := re.fullmatch(r"(.+)/encoder/layer_(\d+)/intermediate/dense/kernel", name):
+        if found := re.fullmatch(r"(.+)/encoder/layer_(\d{1,9})/intermediate/dense/kernel", name):
             if len(shape) != 2:
                 raise UserError(f"{prefix}: variable '{name}' has shape {shape}, expected two sizes; download the checkpoint again")
             sizes = networks.setdefault(found[1], {"num_hidden_layers": 0, "hidden_size": shape[0], "intermediate_size": shape[-1]})

@@ -283,6 +283,13 @@ def find_sources(names: Sequence[str | Path], report: CorpusReport, kinds: KindO
     return found
 
 
+def with_newlines(text: bytes) -> bytes:
+    """A text whose lines all end by "\\n", as in Python's text mode; an end that was converted twice ("\\r\\r\\n") is one."""
+    if b"\r" in (text := text.replace(b"\r\n", b"\n")):
+        return re.sub(rb"\r+\n?", lambda end: b"\n" if end[0].endswith(b"\n") else b"\n" * len(end[0]), text)
+    return text
+
+
 def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[bytes]:
     """A text file (or its decompressed `stream`) -> blocks of whole lines. A damaged file is reported, and read up to the damage."""
     rest = b""
@@ -300,7 +307,7 @@ def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = 
                 if not source.in_archive and stream is None:
                     report.position = raw.tell()
                 whole = (held + block).rstrip(b"\r")  # a newline may follow
-                block, held = re.sub(rb"\r+\n|\r", b"\n", whole) if b"\r" in whole else whole, (held + block)[len(whole) :]
+                block, held = with_newlines(whole), (held + block)[len(whole) :]
                 whole, newline, tail = block.rpartition(b"\n")
                 if newline:
                     yield rest + whole + newline

@@ -8,6 +8,7 @@ below name what `transformers` and the model files in circulation write.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -419,7 +420,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     if pointer:
         raise UserError(f"{path} is a pointer of Git LFS, not the weights: run 'git lfs pull' in the folder, or download the file itself")
     try:
-        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        tensors = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise_if_device(error)
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
@@ -433,6 +434,38 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     for name in (name for name, tensor in tensors.items() if tensor.layout != torch.strided):
         raise UserError(f"{path}: weight '{name}' is a sparse tensor; save it as a dense one")
     return dict(tensors)
+
+
+LONGEST_LINE = 4096
+"""Bytes of the name of a class or function in a pickled file."""
+
+
+class _ShortLines(io.BufferedReader):
+    """A file without long lines, where they are read one by one: torch searches the name of a class in time that grows with its square."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """A line."""
+        line = super().readline(LONGEST_LINE)
+        if len(line) == LONGEST_LINE:
+            raise ValueError(f"a name of {LONGEST_LINE} bytes or more")
+        return line
+
+
+def _load_pickled(path: Path) -> Any:
+    """What `torch.save` wrote, if it is of plain tensors.
+
+    Raises:
+        UserError: it names other classes or functions.
+        Exception: it is damaged.
+    """
+    import torch
+
+    with path.open("rb") as stream:
+        is_zip = stream.read(4) == b"PK\x03\x04"
+    if is_zip and (names := torch.serialization.get_unsafe_globals_in_checkpoint(path)):
+        raise UserError(f"{path} contains {sorted(names)[0]:.80}, which is more than plain tensors, and is never loaded")
+    with _ShortLines(io.FileIO(path)) as lines:
+        return torch.load(lines, map_location="cpu", weights_only=True)
 
 
 # ---- configurations next to a TensorFlow checkpoint ----

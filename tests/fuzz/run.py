@@ -71,12 +71,12 @@ class Session:
     def _keep(self, data: bytes, found: limits.Outcome) -> None:
         name = hashlib.sha256(found.crash.encode()).hexdigest()[:12]
         path = self.folder / "crashes" / f"{name}.bin"
+        self.stats["crashes"] = sorted({*self.stats["crashes"], found.crash})
         if path.exists() and len(path.read_bytes()) <= len(data):
             return
         data = self._smaller(data, found.crash) if not path.exists() and found.seconds < 0.2 else data
         path.write_bytes(data)
         path.with_suffix(".txt").write_text(f"{found.crash}\n{found.seconds:.2f} s, {found.megabytes:.0f} MB\n{found.trace}", encoding="utf-8")
-        self.stats["crashes"] = sorted({*self.stats["crashes"], found.crash})
         self.write()
 
     def _smaller(self, data: bytes, crash: str) -> bytes:
