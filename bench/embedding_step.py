@@ -57,8 +57,12 @@ def electra_model(kind: str, source: str, threads: int) -> tuple[Answers, Callab
     return lambda call: rerank(call["query"], call["texts"]), lambda found: in_order(found, "index")
 
 
-def served_model(kind: str, source: str, threads: int, raw_scores: bool, stack: ExitStack) -> tuple[Answers, Callable[[Any], Any], int]:
-    """A checkpoint or artifact -> the same by HTTP, and the server's process; `stack` ends it."""
+def served_model(
+    kind: str, source: str, threads: int, raw_scores: bool, stack: ExitStack
+) -> tuple[Answers, Callable[[Any], Any], int, Callable[[], None]]:
+    """A checkpoint or artifact -> the same by HTTP, the server's process, and what opens the connection anew: between two turns it may have been idle
+    for longer than the server keeps it. `stack` ends the server.
+    """
     import tempfile
 
     from serving import free_port, served
@@ -77,10 +81,15 @@ def served_model(kind: str, source: str, threads: int, raw_scores: bool, stack: 
             raise RuntimeError(f"POST {path}: {response.status}: {found}")
         return found
 
+    def reopen() -> None:
+        connection.close()
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+
     if kind == "embed":
         # The modules of the model's folder say whether vectors are scaled to length one.
-        return lambda call: post("/embed", {"inputs": call["texts"], "normalize": False}), lambda rows: rows, process.pid
-    return lambda call: post("/rerank", call | {"raw_scores": raw_scores}), lambda found: in_order(found, "index"), process.pid
+        return lambda call: post("/embed", {"inputs": call["texts"], "normalize": False}), lambda rows: rows, process.pid, reopen
+    return lambda call: post("/rerank", call | {"raw_scores": raw_scores}), lambda found: in_order(found, "index"), process.pid, reopen
 
 
 # ---- sentence-transformers ----
@@ -174,10 +183,14 @@ def main() -> None:
                 elif request["library"] == "electra":
                     held["answers"], held["lists"] = electra_model(task, source, threads)
                 elif request["library"] == "electra serve":
-                    held["answers"], held["lists"], held["process"] = served_model(task, source, threads, request["raw_scores"], stack)
+                    held["answers"], held["lists"], held["process"], held["reopen"] = served_model(
+                        task, source, threads, request["raw_scores"], stack
+                    )
                 else:
                     held["answers"], held["lists"] = peer_model(task, source, request["backend"], threads, request["instructions"])
                 return versions()
+            if "reopen" in held:
+                held["reopen"]()
             if kind == "answer":
                 return [held["lists"](held["answers"](call)) for call in request["calls"]]
             if kind == "memory":

@@ -96,6 +96,26 @@ def test_unit_serves_with_flags_that_exist() -> None:
         assert service[key] == [value]
 
 
+def test_replicas_serve_with_flags_that_exist() -> None:
+    """Kubernetes' file: flags, ports and paths that fit, without privileges."""
+    yaml = pytest.importorskip("yaml", reason="no PyYAML")
+    deployment, service = yaml.safe_load_all((OPS / "kubernetes.yaml").read_text())
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    parsed = settings(container["args"])
+    places = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    assert parsed.models == (f"model={places['model']['mountPath']}",) and places["model"]["readOnly"]
+    assert parsed.token_file is not None and str(parsed.token_file.parent) == places["token"]["mountPath"]
+    (port,) = container["ports"]
+    assert port["containerPort"] == parsed.port and parsed.host == "0.0.0.0" and service["spec"]["ports"][0]["targetPort"] == port["name"]
+    probes = [container[probe]["httpGet"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert probes == [{"path": "/health", "port": port["name"]}] * 3
+    assert str(parsed.threads) == container["resources"]["limits"]["cpu"] and pod["terminationGracePeriodSeconds"] > parsed.timeout + 5
+    assert pod["securityContext"]["runAsUser"] == int(last("USER").partition(":")[0]) and container["securityContext"]["readOnlyRootFilesystem"]
+    assert deployment["spec"]["selector"]["matchLabels"] == deployment["spec"]["template"]["metadata"]["labels"] == service["spec"]["selector"]
+
+
 def test_readme_runs_with_flags_that_exist() -> None:
     text = re.sub(r"\\\n\s*", "", (OPS / "README.md").read_text())
     commands = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("podman run ")]

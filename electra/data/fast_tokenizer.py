@@ -52,9 +52,8 @@ class CharacterUnits:
     """(U,)"""
     ids: NDArray[Any]
     """(U - R,) ids of the single-character tokens."""
-    line: NDArray[np.int64]
-    """(U,) the line of each unit."""
-    num_lines: int
+    line_ends: NDArray[np.int64]
+    """(lines,) units up to the end of each line."""
 
 
 class CharacterTable:
@@ -69,7 +68,8 @@ class CharacterTable:
 
     def units(self, text: bytes) -> CharacterUnits:
         """UTF-8 lines -> their units. A chunk with a '[' may contain a special token and stays whole."""
-        codes = np.frombuffer((text + b"\n").decode("utf-8").encode("utf-32-le"), "<u4")
+        text += b"\n"
+        codes = np.frombuffer(text.decode("utf-8").encode("utf-32-le"), "<u4")
         kinds = self._kinds[codes]
         if not kinds.all():
             self._learn(np.unique(codes[kinds == _UNKNOWN]).tolist())
@@ -81,26 +81,21 @@ class CharacterTable:
             has_bracket[chunk[bracket]] = True
             kinds[has_bracket[chunk] & ~newline & (codes != _SPACE)] = _RUN
         run = kinds == _RUN
-        first, last = run.copy(), run.copy()
+        first = run.copy()
         first[1:] &= ~run[:-1]
-        last[:-1] &= ~run[1:]
-        ends = np.cumsum(_width(codes), dtype=np.int64)
+        # First bytes of characters, of runs, and of what follows a run.
+        places = np.flatnonzero(np.frombuffer(text, np.int8) >= -64)
+        starts, ends = places[first], places[1:][run[:-1] & ~run[1:]]
         unit = np.flatnonzero(first | (kinds == _ALONE))
         is_run = first[unit]
-        starts = ends[unit[is_run]] - _width(codes[unit[is_run]])
-        line = np.cumsum(newline)
-        return CharacterUnits(starts, ends[last] - starts, is_run, self._ids[codes[unit[~is_run]]], line[unit], int(line[-1]))
+        line_ends = np.searchsorted(unit, np.flatnonzero(newline))
+        return CharacterUnits(starts, ends - starts, is_run, self._ids[codes[unit[~is_run]]], line_ends)
 
     def _learn(self, codes: list[int]) -> None:
         for code in codes:
             found = self._single_token(chr(code))
             self._kinds[code] = _RUN if found is None else _GAP if found == GAP else _ALONE
             self._ids[code] = found if found is not None and found != GAP else 0
-
-
-def _width(codes: NDArray[Any]) -> NDArray[np.int8]:
-    """(N,) code points -> (N,) bytes of each in UTF-8."""
-    return (codes >= 0x80).view(np.int8) + (codes >= 0x800) + (codes >= 0x10000) + np.int8(1)
 
 
 # ---- the table ----
@@ -113,7 +108,7 @@ Keys = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 LONGEST = 16
 """Most bytes of a chunk that is its own key."""
 BLOCK_BYTES = 1 << 18
-"""Text of one pass: the arrays of a pass stay in the processor's cache."""
+"""Text of one pass: what a pass makes stays in the processor's cache."""
 FIRST_SLOT_BITS, SLOT_BITS = 13, 21
 """2 ** this many slots of 24 bytes in a table at first and at most; when half of these are used, the table is emptied."""
 SPACELESS = 20
@@ -258,8 +253,6 @@ class ChunkTable:
 
     def encode(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
         """UTF-8 lines separated by newlines -> all their ids, and how many each line has."""
-        if self._compiled and (not self._splits_words or self._has_spaces(text)):
-            return self._encode(text.split(b"\n"))
         start, parts = 0, []
         while start <= len(text):
             end = text.find(b"\n", start + BLOCK_BYTES)
@@ -268,15 +261,13 @@ class ChunkTable:
             start = end + 1
         return np.concatenate([ids for ids, _ in parts]), np.concatenate([counts for _, counts in parts])
 
-    @staticmethod
-    def _has_spaces(text: bytes) -> bool:
-        data = np.frombuffer(text, np.uint8)
-        return len(text) < SPACELESS * int(np.count_nonzero(data == 32) + np.count_nonzero(data == 10) + 1)
-
     def _encode_block(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
         data = np.frombuffer(text + b"\n" + bytes(LONGEST + 8), np.uint8)
         inner = data[: len(text) + 1]
-        cuts = np.flatnonzero((inner == 32) | (inner == 10))
+        border = (inner == 32) | (inner == 10)
+        if self._compiled and (not self._splits_words or len(text) < SPACELESS * int(np.count_nonzero(border))):
+            return self._encode(text.split(b"\n"))
+        cuts = np.flatnonzero(border)
         starts = np.concatenate([[0], cuts[:-1] + 1])
         lengths = cuts - starts
         newline = inner[cuts] == 10
@@ -295,13 +286,14 @@ class ChunkTable:
     def _by_characters(self, text: bytes, data: NDArray[np.uint8]) -> tuple[Ids, NDArray[np.int64]]:
         units = self._characters.units(text)
         pool, offsets, counts = self._look_up(data, units.starts, units.lengths)
-        of_units = np.ones(len(units.is_run), np.int64)
-        of_units[units.is_run] = counts
+        of_units = np.ones(len(units.is_run) + 1, np.int64)
+        of_units[0] = 0
+        of_units[1:][units.is_run] = counts
         ends = np.cumsum(of_units)
-        ids = np.empty(ends[-1] if len(ends) else 0, self._dtype)
-        ids[ends[~units.is_run] - 1] = units.ids
-        ids[spread(ends[units.is_run] - counts, counts)] = pool[spread(offsets, counts)]
-        return ids, np.bincount(units.line, of_units, units.num_lines).astype(np.int64)
+        ids = np.empty(ends[-1], self._dtype)
+        ids[ends[:-1][~units.is_run]] = units.ids
+        ids[spread(ends[:-1][units.is_run], counts)] = pool[spread(offsets, counts)]
+        return ids, np.diff(ends[units.line_ends], prepend=0)
 
     def _look_up(
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
