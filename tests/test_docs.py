@@ -31,7 +31,7 @@ OF_OTHERS = set(
 )
 """Flags of podman, systemd, pip, torchrun and Slurm."""
 OF_BENCH = set("base sections quick again data scratch peers model minutes texts hostile check trials hparams seconds".split())
-OF_BENCH |= set("optimum openvino bi-encoder cross-encoder".split())
+OF_BENCH |= set("interpreter bi-encoder cross-encoder replicas".split())
 """Flags of our scripts, and words that look like flags."""
 ORIGINALS = set("corpus-dir vocab-file output-dir max-seq-length num-processes blanks-separate-docs do-lower-case doc-stride".split())
 """Flags of the original code."""
