@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
 MACHINE = BENCH + "2026-11-22-amd-epyc-2-cores.json"
+RIVALS = BENCH + "2026-11-29-intel-xeon-2-cores.json"
+"""With the named rivals of tokenizing."""
 PAIRED = "bench/records/2026-11-29-paired.json"
 SOAK = "bench/records/soak.json"
 COMMAND = "python bench/docs_tables.py"
@@ -61,9 +63,9 @@ def record(name: str) -> Any:
     return [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
 
 
-def section(name: str) -> Any:
+def section(name: str, machine: str = MACHINE) -> Any:
     """The result of a section of the bench."""
-    return record(MACHINE)["sections"][name]["result"]
+    return record(machine)["sections"][name]["result"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
@@ -105,7 +107,8 @@ def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
 @maker("figures")
 def figures(old: list[str]) -> list[str]:
     """The main figures, each with its record."""
-    small, english = section("pretraining")["runs"][2]["summary"], section("prepare")["languages"]["en"]["encode"][1]["summary"]["carried"]
+    small, english = section("pretraining")["runs"][2]["summary"], section("prepare", RIVALS)["languages"]["en"]["encode"][1]["summary"]["carried"]
+    plain = english["electra, without nanotoken"]["median"]
     built = {row["name"]: row["latency"]["p50_ms"] for row in record(BENCH + "2026-11-21-deployment.json")["rows"]}
     padded, pipeline = built["transformers, padded to 128"], built["transformers' pipeline"]
     starts, tuned = section("startup")["summary"], section("finetuning")
@@ -129,8 +132,8 @@ def figures(old: list[str]) -> list[str]:
         (
             "tokenize new English text",
             f"{english['electra']['median']:.1f} MB/s",
-            f"{english['electra_is_faster_by']['median']:.2f}x `tokenizers`, identical ids",
-            bench,
+            f"{english['tokenizers']['electra_is_faster_by']['median']:.2f}x `tokenizers`, identical ids; without nanotoken {plain:.1f} MB/s; Intel Xeon",
+            f"[record]({RIVALS})",
         ),
         (
             "fine-tune ELECTRA-Small, 2,000 examples of SST-2",
@@ -415,18 +418,17 @@ def pretraining_bf16(old: list[str]) -> list[str]:
 
 @maker("encoding")
 def encoding(old: list[str]) -> list[str]:
-    """Tokenization alone, both sides on two cores."""
+    """Tokenization alone, every candidate on the same cores."""
+    names = ("electra", "electra, without nanotoken", "nanotoken", "tokie", "tokenizers", "flash-tokenizer")
+    kinds = {"carried": "new text", "cold": "from an empty cache", "warm": "text seen before"}
     rows = []
-    for name, language, kind in (
-        ("English, new text (median over blocks of 16 MB)", "en", "carried"),
-        ("English, from an empty cache", "en", "cold"),
-        ("English, text seen before", "en", "warm"),
-        ("Chinese, new text", "zh", "carried"),
-    ):
-        found = section("prepare")["languages"][language]["encode"][1]["summary"][kind]
-        sides = [f"{found[side]['median']:.1f}" for side in ("electra", "tokenizers")]
-        rows.append((name, *sides, f"{found['electra_is_faster_by']['median']:.2f}x"))
-    return table(("MB/s on two cores", "electra", "`tokenizers`, batch encoder", "ratio"), rows)
+    for language, title in (("en", "English"), ("zh", "Chinese")):
+        for run in section("prepare", RIVALS)["languages"][language]["encode"]:
+            for kind, words in kinds.items():
+                found = run["summary"][kind]
+                cells = [f"{found[name]['median']:.1f}" if name in found else "other ids" for name in names]
+                rows.append((f"{title}, {words}, {run['cores']} core{'s' if run['cores'] > 1 else ''}", *cells))
+    return table(("MB/s", *names), rows)
 
 
 @maker("prepare")
@@ -434,7 +436,7 @@ def prepare(old: list[str]) -> list[str]:
     """The whole command `electra prepare`, start included."""
     rows = []
     for name, language in (("English", "en"), ("Chinese with word boundaries", "zh")):
-        found = section("prepare")["languages"][language]
+        found = section("prepare", RIVALS)["languages"][language]
         speeds = [statistics.median(found["prepare_mb"] / run["command_seconds"] for run in found["prepare"][count]) for count in "12"]
         memory = [max(run["peak_memory_mb"][what] for run in found["prepare"]["2"]) for what in ("reader", "largest_worker")]
         rows.append((f"{name}, {found['prepare_mb']:.0f} MB", *(f"{speed:.1f} MB/s" for speed in speeds), *(f"{mb} MB" for mb in memory)))
