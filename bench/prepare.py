@@ -145,6 +145,8 @@ def compare(
                     seconds, found[name] = sides[name].encode(path)
                     times[kind][name].append(seconds | {"mb": size})
                 except Failed as error:
+                    if name in (OURS, judge):
+                        raise
                     failed[name] = str(error)
             for name, digests in found.items():
                 if others := sum(one != other for one, other in zip(digests, found[judge], strict=True)):

@@ -360,6 +360,8 @@ def test_a_section_that_is_done_is_not_repeated(tmp_path: Path) -> None:
         (("--bi-encoder", "/no/such/folder"), "--bi-encoder /no/such/folder: no such folder"),
         (("--presets", "smal"), "--presets: unknown preset 'smal'; did you mean 'small'?"),
         (("--steps", "0"), "--steps 0: at least 1"),
+        (("--interpreter", "peer=python"), "--interpreter peer=python: expected NAME=PYTHON, NAME one of ctranslate2, "),
+        (("--interpreter", "peers"), "--interpreter peers: expected NAME=PYTHON"),
     ],
 )
 def test_a_wrong_argument_is_reported_before_anything_runs(words: tuple[str, ...], message: str) -> None:
@@ -371,6 +373,22 @@ def test_a_broken_record_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "trial.json").write_text("[]")
     done = bench("--quick", "--sections", "machine", "--records", tmp_path, "--name", "trial")
     assert done.returncode == 1 and "is not a record of this bench" in done.stderr and (tmp_path / "trial.json").read_text() == "[]"
+
+
+def test_a_converter_is_taken_out_of_the_source_of_its_package(tmp_path: Path) -> None:
+    import tarfile
+
+    import environments
+
+    inside = tmp_path / "llama_cpp_python-1" / "vendor" / "llama.cpp"
+    for name in ("convert_hf_to_gguf.py", "conversion/bert.py", "ggml/src/ggml.c"):
+        (inside / name).parent.mkdir(parents=True, exist_ok=True)
+        (inside / name).write_text(name)
+    with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "llama_cpp_python-1", "llama_cpp_python-1")
+    environments.extract("llama-cpp", tmp_path / "source.tar.gz", tmp_path / "venv")
+    found = {str(path.relative_to(tmp_path / "venv")) for path in (tmp_path / "venv").rglob("*") if path.is_file()}
+    assert found == {"llama.cpp/convert_hf_to_gguf.py", "llama.cpp/conversion/bert.py"}
 
 
 def test_peers_that_cannot_be_installed_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

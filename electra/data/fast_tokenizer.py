@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from electra.terminal import say
+
 # ---- text without spaces ----
 
 NUM_CODES = 0x110000
@@ -383,7 +385,10 @@ PROBES = (
 
 
 def compiled_encoder(rules: str, dtype: np.dtype[Any], reference: Encode) -> Encode | None:
-    """The package nanotoken with the rules of a tokenizer.json; None: not installed, it refuses the rules, or its ids differ from `reference`'s."""
+    """The package nanotoken with the rules of a tokenizer.json.
+
+    None: it is not installed or refuses the rules; or, with a warning, it fails or its ids differ from `reference`'s.
+    """
     try:
         backend = importlib.import_module("nanotoken").Tokenizer.from_json(rules).backend
 
@@ -397,8 +402,13 @@ def compiled_encoder(rules: str, dtype: np.dtype[Any], reference: Encode) -> Enc
         same = all(np.array_equal(ours, its) for ours, its in zip(reference(texts), encode(texts), strict=True))
     except (MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException:  # not here, made for another machine, other rules; a panic of Rust is no Exception
+    except (ModuleNotFoundError, ValueError):  # not installed; rules that it does not know
         return None
+    except BaseException as error:  # a panic of Rust is no Exception
+        say(f"warning: nanotoken is installed, but fails ({type(error).__name__}: {str(error)[:80]}); tokenizing without it, ids are the same")
+        return None
+    if not same:
+        say("warning: nanotoken is installed, but its ids differ from those of tokenizers; tokenizing without it")
     return encode if same else None
 
 

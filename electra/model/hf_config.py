@@ -421,6 +421,8 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is a pointer of Git LFS, not the weights: run 'git lfs pull' in the folder, or download the file itself")
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
+    except UserError:
+        raise
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise_if_device(error)
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
@@ -441,11 +443,15 @@ LONGEST_LINE = 4096
 
 
 class _ShortLines(io.BufferedReader):
-    """A file without long lines, where they are read one by one: torch searches the name of a class in time that grows with its square."""
+    """A file whose lines have a limit: when torch refuses a class, it searches its own message in time that grows with the square of the name."""
 
     def readline(self, size: int | None = -1) -> bytes:
-        """A line."""
-        line = super().readline(LONGEST_LINE)
+        """A line.
+
+        Raises:
+            ValueError: it is longer than any name.
+        """
+        line = super().readline(LONGEST_LINE if size is None or size < 0 else min(size, LONGEST_LINE))
         if len(line) == LONGEST_LINE:
             raise ValueError(f"a name of {LONGEST_LINE} bytes or more")
         return line
@@ -462,10 +468,12 @@ def _load_pickled(path: Path) -> Any:
 
     with path.open("rb") as stream:
         is_zip = stream.read(4) == b"PK\x03\x04"
-    if is_zip and (names := torch.serialization.get_unsafe_globals_in_checkpoint(path)):
-        raise UserError(f"{path} contains {sorted(names)[0]:.80}, which is more than plain tensors, and is never loaded")
-    with _ShortLines(io.FileIO(path)) as lines:
-        return torch.load(lines, map_location="cpu", weights_only=True)
+    if not is_zip:  # torch before 1.6
+        with _ShortLines(io.FileIO(path)) as lines:
+            return torch.load(lines, map_location="cpu", weights_only=True)
+    if names := torch.serialization.get_unsafe_globals_in_checkpoint(path):
+        raise UserError(f"{path} contains {sorted(names)[0]:.80}, which is more than plain tensors, and is never loaded; save the tensors alone")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 # ---- configurations next to a TensorFlow checkpoint ----

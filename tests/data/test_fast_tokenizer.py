@@ -215,18 +215,33 @@ class Wrong:
         return np.array([index for ids in encoded for index in ids], np.uint32), np.cumsum([0, *map(len, encoded)])
 
 
-@pytest.mark.parametrize("problem", [None, ValueError("rules it does not know"), BaseException("a panic")], ids=["other ids", "refused", "panic"])
-def test_a_compiled_encoder_that_differs_is_not_used(problem: BaseException | None, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+PROBLEMS = {
+    "other ids": (None, "its ids differ from those of tokenizers"),
+    "refused": (ValueError("rules it does not know"), ""),
+    "panic": (BaseException("a panic"), "but fails (BaseException: a panic)"),
+}
+
+
+@pytest.mark.parametrize(("problem", "warning"), PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_a_compiled_encoder_that_differs_is_not_used(
+    problem: BaseException | None, warning: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "nanotoken", Wrong(problem))
     assert compiled_encoder(tokenizer.backend.to_str(), tokenizer.dtype, tokenizer._encode_utf8) is None
+    shown = capsys.readouterr().err
+    assert warning in shown and shown.count("\n") == bool(warning)
     again = Tokenizer(tokenizer.backend)
     check(again.encode_lines(TEXTS[2].encode()), again, TEXTS[2])
     assert again._table is not None and not again._table._compiled
 
 
-def test_without_nanotoken_ids_are_the_same(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nanotoken_ids_are_the_same(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\n".join(TEXTS)
+    expected = Tokenizer(tokenizer.backend).encode_lines(text.encode())
     monkeypatch.setitem(sys.modules, "nanotoken", None)
-    assert compiled_encoder(tokenizer.backend.to_str(), tokenizer.dtype, tokenizer._encode_utf8) is None
+    plain = Tokenizer(tokenizer.backend)
+    assert all(map(np.array_equal, plain.encode_lines(text.encode()), expected)) and capsys.readouterr().err == ""
+    assert plain._table is not None and not plain._table._compiled
 
 
 def test_an_added_token_without_brackets_is_found_whole(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -117,9 +118,33 @@ def test_old_bin_files_are_read_and_pickled_code_is_not(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "ran",))
 
     torch.save({"x": Trap()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(huggingface.UserError, match="never loaded"):
+    with pytest.raises(huggingface.UserError, match=r"contains builtins\.getattr, which is more than plain tensors, and is never loaded"):
         huggingface.load_checkpoint(tmp_path)
     assert not (tmp_path / "ran").exists()
+    torch.save({"x": Trap()}, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    with pytest.raises(huggingface.UserError, match="damaged, or contains more than plain tensors, which is never loaded"):
+        huggingface.load_checkpoint(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_class_with_a_name_of_megabytes_is_refused_at_once(tmp_path: Path) -> None:
+    """torch searches its message about the class with a pattern that needs hours for this one, in a zip and in the form before version 1.6."""
+    reference = theirs("ElectraForPreTraining", dict(embedding_size=16, hidden_size=32, num_attention_heads=2))
+    reference.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    path = tmp_path / "pytorch_model.bin"
+    name = b"a" * 2_000_000
+    path.write_bytes(b"c" + name + b"\n" + name + b"\n.")
+    with pytest.raises(huggingface.UserError, match="a name of 4096 bytes or more"):
+        huggingface.load_checkpoint(tmp_path)
+    torch.save({"x": torch.zeros(1)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for member, content in members.items():
+            archive.writestr(member, b"\x80\x02c" + name + b"\n" + name + b"\n." if member.endswith("data.pkl") else content)
+    with pytest.raises(huggingface.UserError, match=r"contains a{80}, which is more than plain tensors"):
+        huggingface.load_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_that_does_not_fit_names_the_weight(tmp_path: Path) -> None:
