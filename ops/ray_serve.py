@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 import electra
+from electra.errors import UserError
 
 
 @serve.deployment(max_ongoing_requests=64)
@@ -53,7 +54,14 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
+    for name in ("replicas", "threads"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} {getattr(options, name)}: expected 1 or more")
     source = str(Path(options.model).resolve()) if Path(options.model).exists() else options.model
+    try:
+        electra.load(source, device="cpu")  # a replica that cannot load would be started again and again
+    except UserError as error:
+        parser.error(str(error))
     serve.start(http_options={"host": options.host, "port": options.port})
     model = Model.options(num_replicas=options.replicas, ray_actor_options={"num_cpus": options.threads})
     serve.run(model.bind(source, options.threads))
