@@ -647,6 +647,62 @@ def chinese(old: list[str]) -> list[str]:
     return table(("metric", "`chinese-mini`", "electra-tiny, as reported"), rows)
 
 
+def sentence_models(task: str) -> list[str]:
+    """Vectors or re-ranking, every candidate: latency by texts in a call, accuracy, memory."""
+    found = section("embedding", RIVALS)["tasks"][task]
+    sizes = list(found["summary"]["electra, PyTorch"])
+    rows = []
+    for name, candidate in found["candidates"].items():
+        if "error" in candidate:
+            rows.append((name, *[""] * len(sizes), *([""] if task == "embed" else []), f"not run: {candidate['error'][:120]}"))
+            continue
+        latency = [f"{found['summary'][name][size]['latency_ms']['median']:.1f}" for size in sizes]
+        accuracy = [f"{100 * candidate['sts_b_spearman']:.1f}" if "sts_b_spearman" in candidate else ""] if task == "embed" else []
+        rows.append((name, *latency, *accuracy, f"{candidate['peak_memory_bytes'] / 1e6:,.0f} MB"))
+    names = [f"{size} text{'s' if size != '1' else ''}, ms" for size in sizes]
+    return table(("", *names, *(["STS-B dev"] if task == "embed" else []), "memory"), rows)
+
+
+@maker("vectors")
+def vectors(old: list[str]) -> list[str]:
+    """Vectors of all-MiniLM-L6-v2."""
+    return sentence_models("embed")
+
+
+@maker("rerankers")
+def rerankers(old: list[str]) -> list[str]:
+    """Scores of a re-ranker of the same size."""
+    return sentence_models("rerank")
+
+
+@maker("sts-b")
+def sts_b(old: list[str]) -> list[str]:
+    """Spearman on STS-B dev before and after training on its pairs."""
+    names = {"own": "`shipped:mini`, an ELECTRA", "public": "all-MiniLM-L6-v2"}
+    rows = []
+    for key, name in names.items():
+        found = record(EXPERIMENTS + "search.json")["sts_b_spearman"][key]
+        mean = statistics.mean(found["after"])
+        each = " ".join(percent(value) for value in found["after"])
+        rows.append((name, percent(found["before"]), percent(mean), each, f"{100 * (mean - found['before']):+.1f}", f"{found['layers']}"))
+    return table(("Spearman of", "as it is", "trained, mean", "each seed", "gain", "layers kept"), rows)
+
+
+@maker("squad-search")
+def squad_search(old: list[str]) -> list[str]:
+    """Questions of SQuAD to its paragraphs."""
+    found = record(EXPERIMENTS + "search.json")["squad"]
+    names = {"BM25": "BM25", "before": "all-MiniLM-L6-v2 as it is", "after": "the same, trained", "BM25 + re-ranker": "BM25 + re-ranker"}
+    names["after + re-ranker"] = "trained vectors + re-ranker"
+    rows = []
+    for key, name in names.items():
+        scores = [f"{value:.3f}" for value in found["systems"][key].values()]
+        gain = found["differences"].get(f"{key} - BM25")
+        shown = "" if gain is None else f"{gain['difference']:+.3f} ({gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f})"
+        rows.append((name, *scores, shown))
+    return table(("", *found["systems"]["BM25"], "nDCG@10 - BM25's"), rows)
+
+
 @maker("fuzz")
 def fuzz(old: list[str]) -> list[str]:
     """The last fuzzing of each target that was about as long as its longest."""

@@ -59,7 +59,7 @@ def compiled(kind: str, source: str, backend: str, threads: int) -> Answers:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
     model = (SentenceTransformer if kind == "embed" else CrossEncoder)(source, device="cpu")
-    part = model[0] if kind == "embed" else model
+    part = model[0] if isinstance(model, torch.nn.Sequential) else model  # older re-rankers hold the network themselves
     name = next(name for name in ("auto_model", "model") if name in dict(part.named_children()))
     setattr(part, name, torch.compile(getattr(part, name), **options))
     if backend.endswith("bf16"):
