@@ -675,6 +675,20 @@ def rerankers(old: list[str]) -> list[str]:
     return sentence_models("rerank")
 
 
+@maker("few-labels")
+def few_labels(old: list[str]) -> list[str]:
+    """Mean and standard deviation over draws of a few labels of each class."""
+    names = {"sst2": "SST-2", "imdb": "IMDb", "chnsenticorp": "ChnSentiCorp", "tnews": "TNEWS, 15 classes"}
+    found = record(EXPERIMENTS + "few-labels.json")["tasks"]
+    methods = {"setfit": "`--few-shot`", "fine-tune": "fine-tuned", "frozen": "frozen vectors", "tfidf": "TF-IDF"}
+    rows = []
+    for task, name in names.items():
+        for labels, cell in found.get(task, {}).items():
+            scores = [cell["methods"][method] for method in methods]
+            rows.append((name, labels, f"{scores[0]['draws']}", *(f"{percent(score['mean'])} ± {percent(score['sd'])}" for score in scores)))
+    return table(("accuracy, dev", "labels of a class", "draws", *methods.values()), rows)
+
+
 @maker("sts-b")
 def sts_b(old: list[str]) -> list[str]:
     """Spearman on STS-B dev before and after training on its pairs."""

@@ -3,7 +3,8 @@
     ELECTRA_DATA=../shared/data python experiments/few_labels.py --output runs/few                          # everything: days of two cores, hours of a GPU
     ELECTRA_DATA=../shared/data python experiments/few_labels.py --output runs/few --tasks sst2 --labels 16 --draws 1 --record runs/few/first.json
 
-Each cell is `electra finetune TASK --few-shot LABELS --seeds DRAWS --baselines`, scored on the whole dev set. The same command resumes: what is finished
+Each cell is `electra finetune TASK --few-shot LABELS --seeds DRAWS --baselines`, scored on the whole dev set; of IMDb's 25,000 test reviews on 1,000, drawn
+once, read up to 256 tokens. The same command resumes: what is finished
 stays, and more draws, labels or tasks are added. The record is written after each cell. English tasks start from --model (default: all-MiniLM-L6-v2, see
 public_encoder.py), Chinese ones from --chinese. What follows `--` is for every run, such as `-- --precision bf16`.
 """
@@ -22,12 +23,15 @@ from public_encoder import public_encoder
 
 from electra.cli import main as run_electra
 from electra.storage import atomic
+from electra.tasks.imdb import hold_out, read_imdb, to_csv
 from electra.train.run_log import run_environment
 
 DATA = Path(os.environ.get("ELECTRA_DATA", "../shared/data"))
+IMDB = "imdb/aclImdb_v1.tar.xz"
+IMDB_SHARE = 0.04
 TASKS = {
     "sst2": ("glue/SST-2",),
-    "imdb": ("imdb/aclImdb_v1.tar.xz", "--max-length", "256"),
+    "imdb": (IMDB, "--max-length", "256"),
     "chnsenticorp": ("clue/ChnSentiCorp",),
     "tnews": ("clue/FewCLUE/tnews", "--fold", "few_all"),
 }
@@ -45,6 +49,14 @@ def row(results: dict[str, Any], task: str) -> dict[str, Any]:
     return {"metric": metric, "train_examples": found["train_examples"], "dev_examples": found["dev_examples"], "methods": scores}
 
 
+def imdb_sample(archive: Path, folder: Path) -> Path:
+    """IMDb's archive -> a folder with all training reviews and `IMDB_SHARE` of the test reviews, the same in each call."""
+    if not (folder / "test.csv").exists():
+        atomic.write_text(folder / "train.csv", to_csv(read_imdb(archive, "train")))
+        atomic.write_text(folder / "test.csv", to_csv(hold_out(read_imdb(archive, "test"), IMDB_SHARE, seed=0)[1]))
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
@@ -60,11 +72,12 @@ def main() -> None:
     record = json.loads(options.record.read_text(encoding="utf-8")) if options.record.exists() else {"tasks": {}}
     for task in options.tasks:
         place, *flags = TASKS[task]
+        data = imdb_sample(DATA / place, options.output / "imdb") if place == IMDB else DATA / place
         model = options.chinese if task in CHINESE else english
         for labels in options.labels:
             folder = options.output / f"{task}-{labels}"
             words = ["finetune", task, "--few-shot", str(labels), "--seeds", str(options.draws), "--baselines", "--model", model]
-            words += ["--data", str(DATA / place), "--output", str(folder), *flags, *options.more, "--resume"]
+            words += ["--data", str(data), "--output", str(folder), *flags, *options.more, "--resume"]
             if code := run_electra(words):
                 sys.exit(code)
             found = row(json.loads((folder / "results.json").read_text(encoding="utf-8")), task)
