@@ -1,13 +1,14 @@
-"""Vectors and re-rankers: ours from a checkpoint, from artifacts and through `electra serve`; sentence-transformers by its backends; other engines.
+"""Vectors, re-rankers and classifiers: ours from a checkpoint, from artifacts and through `electra serve`; the usual library by its backends; others.
 
-A bi-encoder of BERT's architecture and a cross-encoder of ELECTRA's, each candidate (`embedding_step.py` and `embedding_peers.py` say what they are)
+The library is sentence-transformers; for classifiers `transformers` with optimum. A bi-encoder of BERT's architecture, a cross-encoder and a
+classifier of ELECTRA's, each candidate (`embedding_step.py` and `embedding_peers.py` say what they are)
 in a process of its own; they take turns, each time with other texts, the same for all. Before anything is timed, the answers to the first turn are
 compared with ours from PyTorch: fp32 must be equal to 1e-4, fewer bits have a cosine above 0.98. Who differs is reported and not timed. Scores are
 compared without their mean, because scores that are all positive have a large cosine whatever they are. Static vectors (model2vec) are another
 model: the floor of time, with its own accuracy.
 
 Ratios are of one turn each: the peer's time over that of ours with the same backend (of other engines: with the backend that one would take
-instead), and that of sentence-transformers' PyTorch over everyone's. With real weights (`--bi-encoder`) and STS-B in the data folder, the table has
+instead), and that of the library's PyTorch over everyone's. With real weights (`--bi-encoder`) and STS-B in the data folder, the table has
 everyone's Spearman correlation on its dev set.
 """
 
@@ -39,7 +40,9 @@ from electra.data.documents import read_documents
 from electra.data.tokenizer import load_tokenizer
 from electra.storage import atomic
 
-OURS, SERVED, PEER = "electra", "electra serve", "sentence-transformers"
+OURS, SERVED = "electra", "electra serve"
+PEERS = {"embed": "sentence-transformers", "rerank": "sentence-transformers", "classify": "transformers"}
+"""Task -> the library that people use for it."""
 TORCH, BACKENDS = "PyTorch", ("PyTorch", "onnx", "onnx-int8", "openvino", "openvino-int8")
 QUICK = {"electra": ("PyTorch", "onnx-int8"), "electra serve": ("onnx-int8",)}
 """Candidates of ours in a quick run."""
@@ -61,16 +64,17 @@ class Rival:
 
 RIVALS = {
     "sentence-transformers, PyTorch compiled": Rival(environment="peers", backend="PyTorch", tasks=("embed", "rerank")),
-    "zentorch, fp32": Rival(environment="zentorch", backend="PyTorch", tasks=("embed", "rerank")),
-    "zentorch, bf16": Rival(environment="zentorch", backend="onnx-int8", exact=False, tasks=("embed", "rerank")),
+    "transformers, PyTorch compiled": Rival(environment="peers", backend="PyTorch", tasks=("classify",)),
+    "zentorch, fp32": Rival(environment="zentorch", backend="PyTorch", tasks=("embed", "rerank", "classify")),
+    "zentorch, bf16": Rival(environment="zentorch", backend="onnx-int8", exact=False, tasks=("embed", "rerank", "classify")),
     "CTranslate2, fp32": Rival(environment="ctranslate2", backend="onnx"),
     "CTranslate2, int8": Rival(environment="ctranslate2", backend="onnx-int8", exact=False),
-    "tract, fp32": Rival(environment="tract", backend="onnx"),
+    "tract, fp32": Rival(environment="tract", backend="onnx", tasks=("embed", "classify")),
     "llama.cpp, f32": Rival(environment="llama-cpp", backend="onnx", exact=False),
     "llama.cpp, q8_0": Rival(environment="llama-cpp", backend="onnx-int8", exact=False),
     "model2vec, static": Rival(environment="model2vec", backend="onnx-int8", comparable=False),
 }
-KINDS = {"embed": ("bi-encoder", (1, 8, 32), 40), "rerank": ("cross-encoder", (1, 10, 30), 30)}
+KINDS = {"embed": ("bi-encoder", (1, 8, 32), 40), "rerank": ("cross-encoder", (1, 10, 30), 30), "classify": ("classifier", (1, 8, 32), 40)}
 """Task -> its model, the numbers of texts in a call, and about how many texts a candidate has in a turn for each."""
 WARMUP, TURNS = 2, 7
 EQUAL, LEAST_COSINE = 1e-4, 0.98
@@ -143,7 +147,7 @@ def inputs(work: Work, task: str, turns: int) -> tuple[list[str], Path, list[Cal
 
 
 def instructions() -> str:
-    """Which dynamic quantization of sentence-transformers is for this processor."""
+    """Which dynamic quantization of optimum, by the name that both libraries use, is for this processor."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return "arm64"
     known = set(machine.instruction_set())
@@ -154,7 +158,7 @@ def interpreter(work: Work, library: str, backend: str) -> tuple[str, str]:
     """Of a candidate -> (its interpreter, '') or ('', why there is none)."""
     if rival := RIVALS.get(name_of(library, backend)):
         return work.interpreters.get(rival.environment, ""), work.problem(rival.environment)
-    if library != PEER:
+    if library in (OURS, SERVED):
         return sys.executable, ""
     which = "peers" if backend == TORCH else "optimum" if backend.startswith("onnx") else "openvino"
     return work.interpreters.get(which, ""), work.problem(which)
@@ -168,7 +172,7 @@ def our_sources(work: Work, task: str, calibration: Path, failed: dict[str, str]
         if not names:
             continue
         try:
-            place = models.sentence_model(work, kind) if backend == TORCH else models.artifact(work, backend, kind, calibration)
+            place = models.encoder_model(work, kind) if backend == TORCH else models.artifact(work, backend, kind, calibration)
         except RuntimeError as error:
             failed |= dict.fromkeys(names, str(error))
         else:
@@ -178,9 +182,9 @@ def our_sources(work: Work, task: str, calibration: Path, failed: dict[str, str]
 
 def peer_sources(work: Work, task: str, calibration: Sequence[str], failed: dict[str, str]) -> dict[str, str]:
     """Candidate -> the folder that it opens, exported by its own library. Who has none is in `failed`."""
-    model, out = models.sentence_model(work, KINDS[task][0]), {}
+    model, out = models.encoder_model(work, KINDS[task][0]), {}
     for backend in BACKENDS:
-        name, (python, why) = name_of(PEER, backend), interpreter(work, PEER, backend)
+        name, (python, why) = name_of(PEERS[task], backend), interpreter(work, PEERS[task], backend)
         if not python:
             failed[name] = why
             continue
@@ -198,7 +202,7 @@ def peer_sources(work: Work, task: str, calibration: Sequence[str], failed: dict
 
 def rival_sources(work: Work, task: str, failed: dict[str, str]) -> dict[str, str]:
     """Engine of others -> what it opens, made of the model's folder by its own converter. Who has none is in `failed`."""
-    model, out = models.sentence_model(work, KINDS[task][0]), {}
+    model, out = models.encoder_model(work, KINDS[task][0]), {}
     for name, rival in RIVALS.items():
         if task not in rival.tasks or (work.quick and name.endswith("compiled")):  # compiling takes minutes
             continue
@@ -210,7 +214,7 @@ def rival_sources(work: Work, task: str, failed: dict[str, str]) -> dict[str, st
         if name.startswith("tract"):
             output = work.folder / f"{task}-onnx" / ONNX_FILE
             if not output.exists():
-                failed[name] = "sentence-transformers has exported no ONNX file"
+                failed[name] = f"{PEERS[task]} has exported no ONNX file"
                 continue
         try:
             with Candidate(python, "embedding_step.py", environment=peer_environment(work.threads)) as candidate:
@@ -232,7 +236,7 @@ def open_all(work: Work, task: str, places: Mapping[str, str], stack: ExitStack,
         request = {
             "name": name,
             "rival": name in RIVALS,
-            "model": str(models.sentence_model(work, KINDS[task][0])),
+            "model": str(models.encoder_model(work, KINDS[task][0])),
             "library": library,
             "backend": backend,
             "source": place,
@@ -368,11 +372,11 @@ def take_turns(
 def compete(work: Work, task: str, warmup: int, turns: int, say: Callable[[float, str], None]) -> dict[str, Any]:
     """One task -> the model and the texts, and of each candidate its turns, agreement, versions and memory, or why it has none."""
     kind, _, _ = KINDS[task]
-    model, failed = models.sentence_model(work, kind), {}
+    model, failed = models.encoder_model(work, kind), {}
     held_out, calibration, calls = inputs(work, task, warmup + turns)
     say(0.0, f"{task}: building artifacts")
     places = our_sources(work, task, calibration, failed)
-    say(0.15, f"{task}: exporting with {PEER}")
+    say(0.15, f"{task}: exporting with {PEERS[task]}")
     places |= peer_sources(work, task, held_out, failed)
     places |= rival_sources(work, task, failed)
     say(0.3, f"{task}: opening {len(places)} models")
@@ -387,7 +391,7 @@ def compete(work: Work, task: str, warmup: int, turns: int, say: Callable[[float
 
         timed = take_turns(equal, calls, warmup, failed, done)
         scores = similarity(work, equal, failed) if task == "embed" else {}
-    names = [*(name_of(library, backend) for library in (OURS, SERVED, PEER) for backend in BACKENDS), *RIVALS]
+    names = [*(name_of(library, backend) for library in (OURS, SERVED, PEERS[task]) for backend in BACKENDS), *RIVALS]
     candidates = {name: found.get(name, {}) | timed.get(name, {}) for name in names if name in found or name in failed}
     for name, why in failed.items():
         candidates[name]["error"] = why
@@ -406,7 +410,7 @@ def tokens_of(model: Path, calls: Sequence[dict[str, Any]]) -> float:
 def describe(work: Work, model: Path, kind: str) -> str:
     """A model in a few words."""
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    given = work.options.get(kind.replace("-", "_"))
+    given = work.options.get("model" if kind == "classifier" else kind.replace("-", "_"))
     return f"{model.name if given else 'random weights'}, {config['num_hidden_layers']} layers of {config['hidden_size']}"
 
 
@@ -415,6 +419,7 @@ def summarize(candidates: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     timed = {name: found["turns"] for name, found in candidates.items() if "error" not in found}
     seconds = {name: {size: [statistics.median(turn[size]) for turn in turns] for size in turns[0]} for name, turns in timed.items()}
     summary: dict[str, Any] = {}
+    usual = next((name for peer in PEERS.values() if (name := name_of(peer, TORCH)) in seconds), None)
     for name, sizes in seconds.items():
         library, _, backend = name.rpartition(", ")
         summary[name] = {}
@@ -423,16 +428,16 @@ def summarize(candidates: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
             row["texts_per_second"] = middle(len(turn[size]) * int(size) / sum(turn[size]) for turn in timed[name])
             if library != OURS and (mine := seconds.get(name_of(OURS, RIVALS[name].backend if name in RIVALS else backend))):
                 row["electra_is_faster_by"] = middle(slow / fast for slow, fast in zip(values, mine[size], strict=True))
-            if name != name_of(PEER, TORCH) and (slowest := seconds.get(name_of(PEER, TORCH))):
-                row["over_pytorch"] = middle(slow / fast for slow, fast in zip(slowest[size], values, strict=True))
+            if usual and name != usual:
+                row["over_pytorch"] = middle(slow / fast for slow, fast in zip(seconds[usual][size], values, strict=True))
     return summary
 
 
 def measure(work: Work) -> dict[str, Any]:
-    """Vectors, then scores."""
+    """Each task."""
     warmup, turns = (1, 2) if work.quick else (WARMUP, work.options.get("repeats") or TURNS)
     for kind, _, _ in KINDS.values():
-        models.sentence_model(work, kind)  # before anything is measured: one of them may be missing
+        models.encoder_model(work, kind)  # before anything is measured: one of them may be missing
     tasks = {}
     for index, task in enumerate(KINDS):
 
@@ -446,8 +451,8 @@ def measure(work: Work) -> dict[str, Any]:
 def lines(result: dict[str, Any]) -> list[str]:
     """The section's tables: speed, then agreement and memory, for each task."""
     out = [f"Medians of {result['turns']} turns (least..most), {result['threads']} threads; tokenization included, over HTTP that of JSON too."]
-    out[0] += f" int8 of sentence-transformers in ONNX Runtime: its dynamic quantization for {result['instructions']}."
-    titles = {"embed": "Vectors (`/embed`)", "rerank": "Passages of a query (`/rerank`)"}
+    out[0] += f" int8 of the libraries in ONNX Runtime: their dynamic quantization for {result['instructions']}."
+    titles = {"embed": "Vectors (`/embed`)", "rerank": "Passages of a query (`/rerank`)", "classify": "Classes (`/predict`)"}
     for task, found in result["tasks"].items():
         out += ["", f"### {titles[task]}", "", f"Model: {found['model']}; {found['tokens']:.0f} tokens an input (median).", ""]
         rows = []
@@ -455,7 +460,14 @@ def lines(result: dict[str, Any]) -> list[str]:
             for size, row in sizes.items():
                 cells = (spread(row["latency_ms"], "{:.2f}"), spread(row["texts_per_second"], "{:,.0f}"))
                 rows.append([name, size, *cells, spread(row.get("electra_is_faster_by")), spread(row.get("over_pytorch"))])
-        header = ("candidate", "texts in a call", "ms", "texts/s", "electra, same backend, is faster by", f"faster than {name_of(PEER, TORCH)} by")
+        header = (
+            "candidate",
+            "texts in a call",
+            "ms",
+            "texts/s",
+            "electra, same backend, is faster by",
+            f"faster than {name_of(PEERS[task], TORCH)} by",
+        )
         out += [*table(header, rows), ""]
         rows = []
         for name, candidate in found["candidates"].items():

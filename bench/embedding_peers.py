@@ -1,4 +1,6 @@
-"""Encoders as users of other libraries run them: text in, unit vectors (or the scores of passages) out. `bench/embedding.py` names the candidates.
+"""Encoders as users of other libraries run them: text in; unit vectors, scores of passages or probabilities of classes out.
+
+`bench/embedding.py` names the candidates.
 
 Each function opens a model in the process of its own, under the interpreter of its environment (bench/pins), and returns what answers a call
 ({"texts": [...]}, and for a re-ranker "query"); `electra` is not there. Tokens, pooling and normalization are those of the model's folder: the mean
@@ -20,7 +22,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def max_length(source: str) -> int:
-    """Most tokens of a text, as the folder has it."""
+    """Most tokens of a text, as the folder has it; 128 for a classifier, as ours."""
+    if not (Path(source) / "sentence_bert_config.json").exists():
+        return 128
     return int(json.loads((Path(source) / "sentence_bert_config.json").read_text(encoding="utf-8"))["max_seq_length"])
 
 
@@ -43,6 +47,31 @@ def pooled(states: Any, mask: Any) -> Any:
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
+# ---- classifiers ----
+
+
+def classes(model: Any, source: str) -> Answers:
+    """A classifier of `transformers`' kind -> what gives the (B, C) probabilities of a call."""
+    import torch
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+
+    def answers(call: Call) -> Any:
+        inputs = tokenizer(call["texts"], padding=True, truncation=True, max_length=128, return_tensors="pt")
+        with torch.inference_mode():
+            return torch.softmax(torch.as_tensor(model(**inputs).logits).float(), -1)
+
+    return answers
+
+
+def probabilities(source: str) -> Callable[[Any], list[list[float]]]:
+    """(B, C) of a folder's classes -> lists in the alphabetical order of their labels."""
+    names = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))["id2label"]
+    order = sorted(range(len(names)), key=lambda number: names[str(number)])
+    return lambda rows: [[float(row[number]) for number in order] for row in rows]
+
+
 # ---- PyTorch, compiled ----
 
 
@@ -56,6 +85,11 @@ def compiled(kind: str, source: str, backend: str, threads: int) -> Answers:
         import zentorch  # noqa: F401 (registers the compiler)
 
         options["backend"] = "zentorch"
+    if kind == "classify":
+        from transformers import AutoModelForSequenceClassification
+
+        network = AutoModelForSequenceClassification.from_pretrained(source).eval()
+        return classes(torch.compile(network.to(torch.bfloat16) if backend.endswith("bf16") else network, **options), source)
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
     model = (SentenceTransformer if kind == "embed" else CrossEncoder)(source, device="cpu")
@@ -106,8 +140,8 @@ def ctranslate2_model(source: str, output: str, backend: str, threads: int) -> A
 # ---- tract ----
 
 
-def tract_model(source: str, file: str) -> Answers:
-    """The ONNX file that sentence-transformers exports, with lengths and numbers of texts left open. It has one thread of its own."""
+def tract_model(kind: str, source: str, file: str) -> Answers:
+    """The ONNX file that the usual library exports, with lengths and numbers of texts left open. It has one thread of its own."""
     import numpy as np
     import tract
 
@@ -122,7 +156,11 @@ def tract_model(source: str, file: str) -> Answers:
         found = tokenizer.encode_batch(call["texts"])
         mask = np.array([one.attention_mask for one in found], dtype=np.int64)
         given = {"input_ids": np.array([one.ids for one in found], dtype=np.int64), "attention_mask": mask, "token_type_ids": np.zeros_like(mask)}
-        return pooled(runnable.run([given[name] for name in names])[0].to_numpy(), mask)
+        out = runnable.run([given[name] for name in names])[0].to_numpy()
+        if kind == "embed":
+            return pooled(out, mask)
+        powers = np.exp(out - out.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
 
     return answers
 
@@ -190,11 +228,13 @@ def opened(name: str, kind: str, source: str, output: str, threads: int) -> tupl
         answers = llama_model(source, output, threads)
         return answers, lambda rows: rows
     elif library == "tract":
-        answers = tract_model(source, output)
+        answers = tract_model(kind, source, output)
     elif library == "model2vec":
         answers = static_model(output)
     else:
         answers = compiled(kind, source, backend if library != "zentorch" else f"zentorch {backend}", threads)
         if kind == "rerank":
             return answers, lambda found: [float(row["score"]) for row in sorted(found, key=lambda row: row["corpus_id"])]
+    if kind == "classify":
+        return answers, probabilities(source)
     return answers, lambda rows: rows.tolist()

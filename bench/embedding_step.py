@@ -1,8 +1,9 @@
-"""One candidate of bench/embedding.py in its own process: vectors of texts, or the passages of a query with their scores.
+"""One candidate of bench/embedding.py in its own process: vectors of texts, the passages of a query with their scores, or classes of texts.
 
   electra                 a checkpoint or an artifact by `electra.load`
-  electra serve           the same through a server of its own, by POST /embed and POST /rerank on one connection that stays open
+  electra serve           the same through a server of its own, by POST /embed, /rerank and /predict on one connection that stays open
   sentence-transformers   `SentenceTransformer.encode` and `CrossEncoder.rank` by one of its backends, as its pages on efficiency teach
+  transformers            tokenizer, network, softmax; with optimum in ONNX Runtime and OpenVINO
   other engines           see embedding_peers.py
 
 Run under the interpreter of its side; a peer's has no `electra`. Texts go in, vectors or scores come out, tokenization included; the conversion
@@ -16,7 +17,7 @@ import importlib.metadata
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ def in_order(ranking: list[dict[str, Any]], key: str) -> list[float]:
     return [float(row["score"]) for row in sorted(ranking, key=lambda row: row[key])]
 
 
+def by_label(probabilities: Mapping[str, float]) -> list[float]:
+    """Label -> probability, in the alphabetical order of the labels, whatever a library's is."""
+    return [probabilities[label] for label in sorted(probabilities)]
+
+
 # ---- ours ----
 
 
@@ -53,6 +59,8 @@ def electra_model(kind: str, source: str, threads: int) -> tuple[Answers, Callab
     model = electra.load(source, threads=threads, device="cpu")
     if kind == "embed":
         return lambda call: model.embed(call["texts"]), lambda rows: rows.tolist()
+    if kind == "classify":
+        return lambda call: model.predict(call["texts"]), lambda found: [by_label(row.probabilities) for row in found]
     rerank = electra.pipeline("rerank", model)
     return lambda call: rerank(call["query"], call["texts"]), lambda found: in_order(found, "index")
 
@@ -89,14 +97,28 @@ def served_model(
     if kind == "embed":
         # The modules of the model's folder say whether vectors are scaled to length one.
         return lambda call: post("/embed", {"inputs": call["texts"], "normalize": False}), lambda rows: rows, process.pid, reopen
+    if kind == "classify":
+        ask = lambda call: post("/predict", {"inputs": [[text] for text in call["texts"]]})  # noqa: E731
+        return ask, lambda found: [by_label({row["label"]: row["score"] for row in rows}) for rows in found], process.pid, reopen
     return lambda call: post("/rerank", call | {"raw_scores": raw_scores}), lambda found: in_order(found, "index"), process.pid, reopen
 
 
-# ---- sentence-transformers ----
+# ---- sentence-transformers, transformers ----
 
 
 def library_model(kind: str, source: str, backend: str, options: dict[str, Any]) -> Any:
     """A folder by one of the library's backends."""
+    if kind == "classify":
+        if backend == "onnx":
+            from optimum.onnxruntime import ORTModelForSequenceClassification as model
+
+            if "file_name" in options:
+                options = options | {"file_name": Path(options["file_name"]).name, "subfolder": Path(options["file_name"]).parent.name}
+        elif backend == "openvino":
+            from optimum.intel import OVModelForSequenceClassification as model
+        else:
+            from transformers import AutoModelForSequenceClassification as model
+        return model.from_pretrained(source, **options)
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
     return (SentenceTransformer if kind == "embed" else CrossEncoder)(source, backend=backend, device="cpu", model_kwargs=options)
@@ -122,6 +144,8 @@ def peer_model(kind: str, source: str, backend: str, threads: int, instructions:
         model = library_model(kind, source, "openvino", {"file_name": OPENVINO_INT8_FILE if int8 else OPENVINO_FILE, "ov_config": config})
     else:
         model = library_model(kind, source, "torch", {})
+    if kind == "classify":
+        return embedding_peers.classes(model, source), embedding_peers.probabilities(source)
     quiet = {"show_progress_bar": False}
     if kind == "embed":
         return lambda call: model.encode(call["texts"], batch_size=len(call["texts"]), **quiet), lambda rows: rows.tolist()
@@ -133,12 +157,14 @@ def export(kind: str, source: str, output: str, backend: str, instructions: str,
 
     `texts` calibrate OpenVINO's int8; the library would read SST-2 from the hub.
     """
-    from sentence_transformers import backend as library
-
     runtime, int8 = backend.partition("-")[0], backend.endswith("int8")
+    if kind == "classify":
+        return export_classifier(source, output, runtime, int8, instructions, texts)
     if not int8:
         library_model(kind, source, runtime, {"export": True}).save_pretrained(output)
         return
+    from sentence_transformers import backend as library
+
     model = library_model(kind, output, runtime, {"file_name": ONNX_FILE if runtime == "onnx" else OPENVINO_FILE})
     if runtime == "onnx":
         library.export_dynamic_quantized_onnx_model(model, instructions, output)
@@ -148,6 +174,34 @@ def export(kind: str, source: str, output: str, backend: str, instructions: str,
     (folder / "train.jsonl").write_text("".join(json.dumps({"sentence": text}) + "\n" for text in texts), encoding="utf-8")
     names = {"dataset_name": str(folder), "dataset_config_name": "default", "dataset_split": "train", "column_name": "sentence"}
     library.export_static_quantized_openvino_model(model, None, output, **names)
+
+
+def export_classifier(source: str, output: str, runtime: str, int8: bool, instructions: str, texts: list[str]) -> None:
+    """The same with optimum's own functions, in the files that sentence-transformers gives their names to."""
+    import transformers
+
+    tokenizer, folder = transformers.AutoTokenizer.from_pretrained(source), Path(output) / runtime
+    if not int8:
+        library_model("classify", source, runtime, {"export": True}).save_pretrained(folder)
+        tokenizer.save_pretrained(output)
+        (Path(output) / "config.json").write_text((folder / "config.json").read_text(encoding="utf-8"), encoding="utf-8")
+    elif runtime == "onnx":
+        from optimum.onnxruntime import ORTQuantizer
+        from optimum.onnxruntime.configuration import AutoQuantizationConfig
+
+        how = getattr(AutoQuantizationConfig, instructions)(is_static=False, per_channel=False)
+        suffix = Path(onnx_int8_file(instructions)).stem.removeprefix("model_")
+        ORTQuantizer.from_pretrained(folder, file_name="model.onnx").quantize(how, save_dir=folder, file_suffix=suffix)
+    else:
+        from datasets import Dataset
+        from optimum.intel import OVConfig, OVQuantizationConfig, OVQuantizer
+
+        rows = Dataset.from_list([dict(tokenizer(text, truncation=True, max_length=128)) for text in texts])
+        part = folder / "int8"
+        quantizer = OVQuantizer.from_pretrained(library_model("classify", str(folder), runtime, {}))
+        quantizer.quantize(rows, save_directory=part, ov_config=OVConfig(quantization_config=OVQuantizationConfig(num_samples=len(texts))))
+        for file in part.glob("openvino_model.*"):
+            file.rename(folder / f"openvino_model_qint8_quantized{file.suffix}")
 
 
 # ---- the process ----

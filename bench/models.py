@@ -158,12 +158,14 @@ def classifier(work: Work) -> Path:
     return make(work, "classifier", width, layers, heads=4, embedding=128)
 
 
-def sentence_model(work: Work, kind: str) -> Path:
-    """The user's 'bi-encoder' or 'cross-encoder' (the options of that name), or the shape of all-MiniLM-L6 with random weights.
+def encoder_model(work: Work, kind: str) -> Path:
+    """The classifier, or the user's 'bi-encoder' or 'cross-encoder' (the options of that name), else all-MiniLM-L6's shape with random weights.
 
     Raises:
         Skipped: there is none, and no peer to make one.
     """
+    if kind == "classifier":
+        return classifier(work)
     if given := work.options.get(kind.replace("-", "_")):
         return Path(given)
     width, layers, heads = (32, 2, 4) if work.quick else (384, 6, 12)
@@ -175,7 +177,7 @@ def artifact(work: Work, target: str, kind: str = "classifier", texts: Path | No
     """What `electra build` makes of the classifier or a sentence model; `texts` calibrate the targets that need it (default: made-up ones)."""
     folder = work.folder / (target if kind == "classifier" else f"{kind}-{target}")
     if not folder.exists():
-        model, calibrate = classifier(work) if kind == "classifier" else sentence_model(work, kind), []
+        model, calibrate = encoder_model(work, kind), []
         if target in ("onnx-int8-static", "openvino-int8"):
             calibrate = ["--calibrate", str(texts or write_text(work.folder / "calibration.txt", 300))]
         electra("build", model, "--target", target, "--output", folder, *calibrate, threads=work.threads)

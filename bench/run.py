@@ -36,7 +36,7 @@ from electra.storage import atomic
 from electra.terminal import duration
 
 ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420}
-ESTIMATES |= {"embedding": 900, "startup": 200, "scaling": 1500, "gpu": 600}
+ESTIMATES |= {"embedding": 1500, "startup": 200, "scaling": 1500, "gpu": 600}
 """Seconds on two cores, for the estimate of the remaining time."""
 QUICK_SECONDS = 15.0
 NEEDS = dict.fromkeys(("pretraining", "finetuning", "startup"), ("peers",))

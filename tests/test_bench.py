@@ -463,22 +463,22 @@ def test_without_a_model_and_a_peer_to_make_one_embedding_is_skipped(tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_quick_run_compares_vectors_and_scores_with_sentence_transformers(tmp_path: Path) -> None:
+def test_a_quick_run_compares_vectors_scores_and_classes_with_the_usual_libraries(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("onnxruntime")
     done = bench("--quick", "--sections", "embedding", "--interpreter", f"peers={sys.executable}", "--records", tmp_path, "--name", "trial")
     assert done.returncode == 0, done.stderr
     tasks = json.loads((tmp_path / "trial.json").read_text())["sections"]["embedding"]["result"]["tasks"]
-    assert list(tasks) == ["embed", "rerank"]
-    for task in tasks.values():
-        candidates = task["candidates"]
-        timed = {"electra, PyTorch", "electra, onnx-int8", "electra serve, onnx-int8", "sentence-transformers, PyTorch"}
+    assert list(tasks) == ["embed", "rerank", "classify"]
+    for name, task in tasks.items():
+        candidates, library = task["candidates"], "transformers" if name == "classify" else "sentence-transformers"
+        timed = {"electra, PyTorch", "electra, onnx-int8", "electra serve, onnx-int8", f"{library}, PyTorch"}
         assert {name for name, found in candidates.items() if "error" not in found} == timed == set(task["summary"])
-        peer = candidates["sentence-transformers, PyTorch"]
-        assert peer["agreement"]["difference"] < 1e-5 and peer["versions"]["sentence-transformers"] and "electra" not in peer["versions"]
+        peer = candidates[f"{library}, PyTorch"]
+        assert peer["agreement"]["difference"] < 1e-5 and peer["versions"][library] and "electra" not in peer["versions"]
         assert candidates["electra, onnx-int8"]["agreement"]["difference"] > 0 and candidates["electra serve, onnx-int8"]["peak_memory_bytes"] > 1e7
         for backend in ("onnx", "onnx-int8", "openvino", "openvino-int8"):
-            assert candidates[f"sentence-transformers, {backend}"] == {"error": "left out by the user"}
+            assert candidates[f"{library}, {backend}"] == {"error": "left out by the user"}
     assert "| sentence-transformers, openvino-int8 | - | - | - | not run: left out by the user |" in (tmp_path / "trial.md").read_text()
 
 
