@@ -686,12 +686,12 @@ def few_labels(old: list[str]) -> list[str]:
     """Mean and standard deviation over draws of a few labels of each class."""
     names = {"sst2": "SST-2", "imdb": "IMDb", "chnsenticorp": "ChnSentiCorp", "tnews": "TNEWS, 15 classes"}
     found = record(EXPERIMENTS + "few-labels.json")["tasks"]
-    methods = {"setfit": "`--few-shot`", "fine-tune": "fine-tuned", "frozen": "frozen vectors", "tfidf": "TF-IDF"}
+    methods = {"contrastive": "`--few-shot`", "fine-tune": "fine-tuned", "frozen": "frozen vectors", "TF-IDF": "TF-IDF"}
     rows = []
     for task, name in names.items():
-        for labels, cell in found.get(task, {}).items():
+        for labels, cell in sorted(found.get(task, {}).items(), key=lambda item: int(item[0])):
             scores = [cell["methods"][method] for method in methods]
-            rows.append((name, labels, f"{scores[0]['draws']}", *(f"{percent(score['mean'])} ± {percent(score['sd'])}" for score in scores)))
+            rows.append((name, labels, f"{len(scores[0]['draws'])}", *(f"{percent(score['mean'])} ± {percent(score['sd'])}" for score in scores)))
     return table(("accuracy, dev", "labels of a class", "draws", *methods.values()), rows)
 
 

@@ -82,6 +82,12 @@ def num_extra(num: int) -> int:
     return -num % (64 if num >= 1024 else 8) if wants_repeated_sizes() else 0
 
 
+def repeated_length(length: int) -> int:
+    """A length for sequences of at most `length` tokens: the next multiple of 16 (of 8 if it is short) where `wants_repeated_sizes`; else itself."""
+    step = 16 if length > 64 else 8
+    return -(-length // step) * step if wants_repeated_sizes() else length
+
+
 def no_autocast() -> contextlib.AbstractContextManager[object]:
     """Within, no operator changes the precision of its inputs; a null context, which is cheaper, if autocast is off."""
     return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else contextlib.nullcontext()

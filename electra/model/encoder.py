@@ -1,4 +1,4 @@
-"""A batch -> hidden states. Token-wise layers run on the T real tokens; only attention uses the (B, L) grid.
+"""A batch -> hidden states. Token-wise layers run on the T real tokens; only attention uses (B, L) grids.
 
 The architecture is BERT's (post-norm) with ELECTRA's factorized embedding: word, position and type embeddings of width E, a LayerNorm on
 them, and a projection to D where E differs from D (paper, section 3.2 and Table 6). `cpu_kernels` has faster CPU versions of the same layers.
@@ -6,7 +6,8 @@ them, and a projection to D where E differs from D (paper, section 3.2 and Table
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -146,62 +147,143 @@ class DisentangledEmbeddings(nn.Module):
 
 _WORTH_PACKING = 0.9
 """If fewer of the grid's cells than this fraction are real tokens, skipping the others saves more than moving in and out of the grid costs."""
+_GRID_COST = 8192
+"""Cells (pairs of tokens) whose attention takes as long on a CPU as the operators of one more grid."""
+_WORTH_CUTTING = 0.8
+"""Sequences are divided among several grids if attention then costs less than this fraction."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Where the N tokens of the layers are in the (B, L) grid: the T real ones, and on a CPU extra ones that make sizes repeat."""
+class Grid:
+    """(B, L) cells, for sequences whose attention is computed together."""
 
     num_rows: int
     length: int
     slots: Tensor | None
-    """(N,) index into the flattened grid and the extra cells after it; None if layers run on the whole grid."""
+    """(T,) index of each token in the flattened grid and the extra cells after it; None if every cell has one."""
     mask: Tensor | None
-    """(B, 1, 1 or L, L) bool, True where a token (third) attends to another (fourth); None if all attend to all."""
+    """(B or 1, 1, 1 or L, L) bool, True where a token (third) attends to another (fourth); None if all attend to all."""
     num_extra: int = 0
-    """Extra tokens after the real ones, and extra cells after the grid for them."""
+    """Cells after the grid, for extra tokens."""
+
+    @staticmethod
+    def of(num_rows: int, length: int, slots: Tensor | None, reads: Direction, device: torch.device, num_extra: int = 0) -> Grid:
+        """A grid and its mask; `slots` are those of real tokens."""
+        mask, cells = None, num_rows * length
+        if slots is not None:
+            mask = torch.zeros(cells, dtype=torch.bool, device=device)
+            mask[slots] = True
+            mask = mask.view(num_rows, 1, 1, length)
+        if reads != "both":
+            square = torch.ones(length, length, dtype=torch.bool, device=device)
+            seen = square.tril() if reads == "left" else square.triu()
+            # Padding attends to itself: softmax over nothing is undefined.
+            mask = seen[None, None] if mask is None else (mask & seen) | torch.eye(length, dtype=torch.bool, device=device)
+        if num_extra:
+            slots = torch.cat([torch.arange(cells) if slots is None else slots, torch.arange(cells, cells + num_extra)])
+        return Grid(num_rows, length, slots, mask, num_extra)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the N tokens of the layers are in grids: the T real ones, and on a CPU extra ones that make sizes repeat.
+
+    Attention costs the square of a grid's length, so on a CPU short sequences have grids of their own. Layers then see the tokens in another order,
+    that of the grids.
+    """
+
+    grids: tuple[Grid, ...]
+    num_tokens: tuple[int, ...]
+    """Tokens of each grid, with the extra ones."""
+    num_extra: int = 0
+    """Extra tokens, the last of the last grid."""
     real: Tensor | None = None
-    """(T,) index of the real tokens in the grid, if layers run on all of it although it has padding."""
+    """(T,) index of the real tokens in the grid, if layers run on all of its cells although it has padding."""
+    order: Tensor | None = None
+    """(T,) index in the batch of the layers' tokens; None if the order is that of the batch."""
+    place: Tensor | None = None
+    """(T,) index among the layers' tokens of the batch's: the inverse of `order`."""
 
     @staticmethod
     def of(batch: Batch, reads: Direction = "both") -> Rows:
-        """The grid of a batch; shapes are known from its lengths on the host, so nothing waits for the device."""
-        num_rows, length = len(batch.lengths), batch.max_length
-        num_extra, real = 0, None
-        slots = mask = None
-        if batch.num_tokens != num_rows * length:
+        """The grids of a batch; shapes are known from its lengths on the host, so nothing waits for the device."""
+        num_rows, length, device = len(batch.lengths), batch.max_length, batch.ids.device
+        cells = num_rows * length
+        if batch.num_tokens == cells:
+            return Rows((Grid.of(num_rows, length, None, reads, device),), (cells,))
+        if device.type == "cpu" and not torch.compiler.is_compiling() and len(sizes := cut(sorted(batch.lengths, reverse=True))) > 1:
+            return Rows._cut(batch, sizes, reads)
+        if cpu_kernels.wants_repeated_sizes() and batch.num_tokens >= _WORTH_PACKING * cells:
             slots = batch.rows * length + batch.positions
-            mask = torch.zeros(num_rows * length, dtype=torch.bool, device=slots.device)
-            mask[slots] = True
-            mask = mask.view(num_rows, 1, 1, length)
-            if cpu_kernels.wants_repeated_sizes() and batch.num_tokens >= _WORTH_PACKING * num_rows * length:
-                slots, real = None, slots
-            elif num_extra := cpu_kernels.num_extra(batch.num_tokens):
-                slots = torch.cat([slots, torch.arange(num_rows * length, num_rows * length + num_extra)])
-        if reads != "both":
-            square = torch.ones(length, length, dtype=torch.bool, device=batch.ids.device)
-            seen = square.tril() if reads == "left" else square.triu()
-            # Padding attends to itself: softmax over nothing is undefined.
-            mask = seen[None, None] if mask is None else (mask & seen) | torch.eye(length, dtype=torch.bool, device=seen.device)
-        return Rows(num_rows, length, slots, mask, num_extra, real)
+            grid = Grid.of(num_rows, length, slots, reads, device)
+            return Rows((dataclasses.replace(grid, slots=None),), (cells,), real=slots)
+        length = cpu_kernels.repeated_length(length) if device.type == "cpu" else length
+        slots = batch.rows * length + batch.positions
+        extra = cpu_kernels.num_extra(batch.num_tokens)
+        return Rows((Grid.of(num_rows, length, slots, reads, device, extra),), (batch.num_tokens + extra,), num_extra=extra)
+
+    @staticmethod
+    def _cut(batch: Batch, sizes: list[int], reads: Direction) -> Rows:
+        """As `of`, with the longest sequences in a grid of the first of `sizes`, the next longest in one of the second, ..."""
+        lengths = torch.tensor(batch.lengths)
+        by_length = torch.argsort(lengths, descending=True, stable=True)
+        starts = (lengths.cumsum(0) - lengths)[by_length]
+        lengths = lengths[by_length]
+        ends = lengths.cumsum(0)
+        positions = torch.arange(batch.num_tokens) - torch.repeat_interleave(ends - lengths, lengths)
+        order = positions + torch.repeat_interleave(starts, lengths)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order))
+        extra = cpu_kernels.num_extra(batch.num_tokens)
+        parts = lengths.split(sizes)
+        num_tokens = [int(part.sum()) for part in parts]
+        grids: list[Grid] = []
+        for part, at in zip(parts, positions.split(num_tokens), strict=True):
+            longest = cpu_kernels.repeated_length(int(part[0]))
+            slots = None if len(at) == len(part) * longest else torch.repeat_interleave(torch.arange(len(part)) * longest, part) + at
+            grids.append(Grid.of(len(part), longest, slots, reads, batch.ids.device, extra if len(grids) == len(parts) - 1 else 0))
+        num_tokens[-1] += extra
+        return Rows(tuple(grids), tuple(num_tokens), extra, order=order, place=place)
 
     def expand(self, values: Tensor) -> Tensor:
         """(T,) numbers of the real tokens -> (N,), 0 for the others."""
         if self.real is not None:
-            return values.new_zeros(self.num_rows * self.length).index_copy(0, self.real, values)
+            return values.new_zeros(sum(self.num_tokens)).index_copy(0, self.real, values)
+        values = values if self.order is None else values[self.order]
         return F.pad(values, (0, self.num_extra)) if self.num_extra else values
 
     def indices(self, at: Tensor) -> Tensor:
         """(M,) indices of real tokens -> (M + extra,) their indices among the N, the first repeated to make sizes repeat."""
         if extra := cpu_kernels.num_extra(len(at)):
             at = torch.cat([at, at[:1].expand(extra)])
-        return at if self.real is None else self.real[at]
+        where = self.place if self.real is None else self.real
+        return at if where is None else where[at]
 
     def select(self, hidden: Tensor) -> Tensor:
         """(N, ...) -> (T, ...) real tokens."""
-        if self.real is not None:
-            return hidden[self.real]
+        where = self.place if self.real is None else self.real
+        if where is not None:
+            return hidden[where]
         return hidden[: len(hidden) - self.num_extra] if self.num_extra else hidden
+
+
+def cut(lengths: Sequence[int]) -> list[int]:
+    """Lengths of sequences, the longest first -> numbers of sequences in grids whose attention costs least together; one where more do not pay."""
+    # The first of each length in steps of 8, which are few.
+    firsts = [i for i, length in enumerate(lengths) if i == 0 or -(-length // 8) != -(-lengths[i - 1] // 8)] + [len(lengths)]
+    costs, before = [0], [0]
+    for end in range(1, len(firsts)):
+        ways = [(costs[i] + _GRID_COST + (firsts[end] - firsts[i]) * lengths[firsts[i]] ** 2, i) for i in range(end)]
+        cost, start = min(ways)
+        costs.append(cost)
+        before.append(start)
+    if costs[-1] > _WORTH_CUTTING * (_GRID_COST + len(lengths) * lengths[0] ** 2):
+        return [len(lengths)]
+    sizes, end = [], len(firsts) - 1
+    while end:
+        sizes.append(firsts[end] - firsts[before[end]])
+        end = before[end]
+    return sizes[::-1]
 
 
 class Layer(nn.Module):
@@ -235,17 +317,22 @@ class Layer(nn.Module):
         return self.down(ACTIVATION[self.activation](self.up(hidden)))  # type: ignore[no-any-return]
 
     def _attend(self, qkv: Tensor, rows: Rows) -> Tensor:
+        """(N, 3D) -> (N, D), 0 for extra tokens."""
+        if len(rows.grids) == 1:
+            return self._attend_grid(qkv, rows.grids[0])
+        return torch.cat([self._attend_grid(part, grid) for part, grid in zip(qkv.split(rows.num_tokens), rows.grids, strict=True)])
+
+    def _attend_grid(self, qkv: Tensor, grid: Grid) -> Tensor:
         """(T, 3D) -> (T, D)."""
-        width = qkv.shape[-1] // 3
-        if rows.slots is not None:
-            grid = qkv.new_zeros(rows.num_rows * rows.length + rows.num_extra, 3 * width)
-            qkv = grid.index_copy(0, rows.slots, qkv)[: rows.num_rows * rows.length]
-        heads = qkv.view(rows.num_rows, rows.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        out = cpu_kernels.attention(heads, rows.mask, self.attention_dropout if self.training else 0.0)
-        out = out.transpose(1, 2).reshape(rows.num_rows * rows.length, width)
-        if rows.slots is None:
+        width, cells = qkv.shape[-1] // 3, grid.num_rows * grid.length
+        if grid.slots is not None:
+            qkv = qkv.new_zeros(cells + grid.num_extra, 3 * width).index_copy(0, grid.slots, qkv)[:cells]
+        heads = qkv.view(grid.num_rows, grid.length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        out = cpu_kernels.attention(heads, grid.mask, self.attention_dropout if self.training else 0.0)
+        out = out.transpose(1, 2).reshape(cells, width)
+        if grid.slots is None:
             return out
-        return F.pad(out, (0, 0, 0, rows.num_extra))[rows.slots] if rows.num_extra else out[rows.slots]
+        return F.pad(out, (0, 0, 0, grid.num_extra))[grid.slots] if grid.num_extra else out[grid.slots]
 
 
 class Encoder(nn.Module):
