@@ -157,14 +157,23 @@ def relevances(model: Predictor, pairs: Iterable[tuple[str, str]]) -> Iterator[f
         yield float(str(answer.label))
 
 
-def reranked(model: Predictor, queries: Sequence[str], passages: Sequence[str], found: Sequence[Found], candidates: int) -> Iterator[Found]:
-    """Rankings -> the same, their first `candidates` in the order of the re-ranker; the others follow as they were, with scores below."""
-    pairs = ((query, passages[place]) for query, ranking in zip(queries, found, strict=True) for place, _ in ranking[:candidates])
-    scores = counted(relevances(model, pairs), "pairs")
-    for ranking in found:
-        first = sorted(((place, next(scores)) for place, _ in ranking[:candidates]), key=lambda pair: -pair[1])
-        least = first[-1][1] if first else 0.0
-        yield first + [(place, least - rank) for rank, (place, _) in enumerate(ranking[candidates:], 1)]
+def reranked(
+    model: Predictor, queries: Sequence[str], passages: Sequence[str], rankings: Sequence[Sequence[Found]], candidates: int
+) -> Iterator[list[Found]]:
+    """Rankings of several searches -> the same, their first `candidates` in the order of the re-ranker, which reads a pair that several have once.
+
+    The others follow as they were, with scores below.
+    """
+    asked = {(query, place): 0.0 for found in rankings for query, row in enumerate(found) for place, _ in row[:candidates]}
+    pairs = ((queries[query], passages[place]) for query, place in asked)
+    scores = dict(zip(asked, counted(relevances(model, pairs), "pairs"), strict=True))
+    for found in rankings:
+        out = []
+        for query, row in enumerate(found):
+            first = sorted(((place, scores[query, place]) for place, _ in row[:candidates]), key=lambda pair: -pair[1])
+            least = first[-1][1] if first else 0.0
+            out.append(first + [(place, least - rank) for rank, (place, _) in enumerate(row[candidates:], 1)])
+        yield out
 
 
 # ---- labelled texts ----
@@ -301,8 +310,8 @@ def searched(settings: EvaluateSettings, model: Predictor, collection: Collectio
         index = VectorIndex(vectors_of(model, passages, "passages"), model.modules.similarity, approximate=settings.approximate)
         rankings[model.name] = list(index.search(vectors_of(model, queries, "queries"), top))
     if ranker is not None:
-        for name, found in list(rankings.items()):
-            rankings[f"{name} + {ranker.name}"] = list(reranked(ranker, queries, passages, found, settings.candidates))
+        ordered = list(reranked(ranker, queries, passages, list(rankings.values()), settings.candidates))
+        rankings |= {f"{name} + {ranker.name}": found for name, found in zip(list(rankings), ordered, strict=True)}
     systems = []
     for name, found in rankings.items():
         ranking = {query: {names[place]: score for place, score in row} for query, row in zip(collection.queries, found, strict=True)}

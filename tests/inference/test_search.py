@@ -156,6 +156,22 @@ def test_evaluation_equals_sentence_transformers(models: dict[str, Path], beir: 
         assert difference["interval"][0] <= gap <= difference["interval"][1]
 
 
+def test_a_pair_that_two_searches_found_is_read_once(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    rankings = [[[(0, 9.0), (4, 8.0), (7, 7.0)], []], [[(4, 0.9), (2, 0.8)], [(0, 0.3)]]]
+    read: list[tuple[str, str]] = []
+    score = search.relevances
+    monkeypatch.setattr(search, "relevances", lambda model, pairs: score(model, read.extend(pairs) or read))
+    ranker = load(models["rerank"])
+    found = list(search.reranked(ranker, QUERIES[:2], PASSAGES, rankings, 2))
+    assert read == [(QUERIES[0], PASSAGES[0]), (QUERIES[0], PASSAGES[4]), (QUERIES[0], PASSAGES[2]), (QUERIES[1], PASSAGES[0])]
+    own = {(0, place): next(score(ranker, [(QUERIES[0], PASSAGES[place])])) for place in (0, 2, 4)}
+    for ours, given in zip(found, rankings, strict=True):
+        first = ours[0][:2]
+        assert [place for place, _ in first] == sorted((place for place, _ in given[0][:2]), key=lambda place: -own[0, place])
+        assert [value for _, value in first] == pytest.approx([own[0, place] for place, _ in first], abs=1e-6)
+    assert found[0][1] == [] and found[0][0][2] == (7, pytest.approx(found[0][0][1][1] - 1)) and [place for place, _ in found[1][1]] == [0]
+
+
 def measure_binary(collection: Any, model: Path) -> dict[str, float]:
     """The scores of vectors where every relevant passage counts the same and passage q3 is nobody's."""
     from electra.tasks.retrieval import Collection
