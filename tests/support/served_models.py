@@ -7,7 +7,6 @@ import http.client
 import io
 import json
 import os
-import select
 import subprocess
 import sys
 import tempfile
@@ -139,26 +138,34 @@ def in_process(*words: str, **environment: str) -> Iterator[tuple[subprocess.Pop
     """'electra serve WORDS' on a free port -> the process and its URL."""
     port = () if "--port" in words else ("--port", "0")
     command = [sys.executable, "-m", "electra.cli", "serve", *words, *port, "--threads", "1"]
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    )
-    try:
-        yield process, ready_url(process)
-    finally:
-        process.kill()
-        process.communicate()
+    # To a file: a pipe that nobody reads is full after some hundred requests, and the server then waits for ever.
+    with tempfile.NamedTemporaryFile("w") as log, Path(log.name).open(encoding="utf-8") as lines:
+        process = subprocess.Popen(
+            command, stderr=log, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        )
+        process.stderr = lines
+        try:
+            yield process, ready_url(process)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def ready_url(process: subprocess.Popen[str], seconds: float = 60.0) -> str:
-    """The URL in the line that a ready server prints."""
+    """The URL in the line that a ready server writes to its log."""
     assert process.stderr is not None
-    seen = []
+    seen = ""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and select.select([process.stderr], [], [], 1) is not None:
-        line = process.stderr.readline()
-        seen.append(line)
-        if line.startswith("{") and (record := json.loads(line))["event"] == "ready":
-            return str(record["url"])
-        if not line:
+    while time.monotonic() < end:
+        ended = process.poll() is not None
+        part = process.stderr.readline()
+        seen += part
+        if part.endswith("\n"):
+            line = seen.splitlines()[-1]
+            if line.startswith("{") and (record := json.loads(line))["event"] == "ready":
+                return str(record["url"])
+        elif ended:
             break
+        else:
+            time.sleep(0.02)
     raise AssertionError(f"the server did not start: {seen}")
