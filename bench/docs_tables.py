@@ -674,12 +674,6 @@ def rerankers(old: list[str]) -> list[str]:
     return sentence_models("rerank")
 
 
-@maker("classifiers")
-def classifiers(old: list[str]) -> list[str]:
-    """Classes of a classifier of ELECTRA-Small's shape."""
-    return sentence_models("classify")
-
-
 @maker("few-labels")
 def few_labels(old: list[str]) -> list[str]:
     """Mean and standard deviation over draws of a few labels of each class."""

@@ -98,8 +98,12 @@ def served_model(
         # The modules of the model's folder say whether vectors are scaled to length one.
         return lambda call: post("/embed", {"inputs": call["texts"], "normalize": False}), lambda rows: rows, process.pid, reopen
     if kind == "classify":
-        ask = lambda call: post("/predict", {"inputs": [[text] for text in call["texts"]]})  # noqa: E731
-        return ask, lambda found: [by_label({row["label"]: row["score"] for row in rows}) for rows in found], process.pid, reopen
+        return (
+            lambda call: post("/predict", {"inputs": [[text] for text in call["texts"]]}),
+            lambda found: [by_label({row["label"]: row["score"] for row in rows}) for rows in found],
+            process.pid,
+            reopen,
+        )
     return lambda call: post("/rerank", call | {"raw_scores": raw_scores}), lambda found: in_order(found, "index"), process.pid, reopen
 
 

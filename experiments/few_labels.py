@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from electra.train.run_log import run_environment
 DATA = Path(os.environ.get("ELECTRA_DATA", "../shared/data"))
 IMDB = "imdb/aclImdb_v1.tar.xz"
 IMDB_SHARE = 0.04
+"""Of its test reviews: 1,000."""
 TASKS = {
     "sst2": ("glue/SST-2",),
     "imdb": (IMDB, "--max-length", "256"),
@@ -81,9 +81,9 @@ def main() -> None:
             if code := run_electra(words):
                 sys.exit(code)
             found = row(json.loads((folder / "results.json").read_text(encoding="utf-8")), task)
-            record["tasks"].setdefault(task, {})[str(labels)] = {"model": Path(model).name, **found}
+            record["tasks"].setdefault(task, {})[str(labels)] = {"model": Path(model).name, "flags": [*flags, *options.more], **found}
             record |= {
-                "command": shlex.join(["python", "experiments/few_labels.py", "--draws", str(options.draws)]),
+                "command": f"python experiments/few_labels.py --draws {options.draws}, by task and labels; the flags of each are with it",
                 "environment": run_environment(),
             }
             options.record.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Search and similarity, measured: STS-B, and SQuAD 1.1 as retrieval (questions of dev-v1.1 to its 2,067 paragraphs). Finished steps are kept:
 #
-#   ELECTRA_DATA=../shared/data sh experiments/search.sh            all steps, two hours of two cores
+#   ELECTRA_DATA=../shared/data sh experiments/search.sh            all steps, an estimated two hours of two idle cores (so far run in pieces)
 #   OUT=runs/search THREADS=1 sh experiments/search.sh sts          one step: data, sts, vectors, reranker, table
 #
 # MODEL: the public encoder to start from (a folder; experiments/public_encoder.py fetches it). OWN: an ELECTRA of this project.

@@ -160,11 +160,11 @@ def relevances(model: Predictor, pairs: Iterable[tuple[str, str]]) -> Iterator[f
 def reranked(
     model: Predictor, queries: Sequence[str], passages: Sequence[str], rankings: Sequence[Sequence[Found]], candidates: int
 ) -> Iterator[list[Found]]:
-    """Rankings of several searches -> the same, their first `candidates` in the order of the re-ranker, which reads a pair that several have once.
+    """Rankings of several searches -> the same, their first `candidates` in the order of the re-ranker. A pair that several have is scored once.
 
     The others follow as they were, with scores below.
     """
-    asked = {(query, place): 0.0 for found in rankings for query, row in enumerate(found) for place, _ in row[:candidates]}
+    asked = dict.fromkeys((query, place) for found in rankings for query, row in enumerate(found) for place, _ in row[:candidates])
     pairs = ((queries[query], passages[place]) for query, place in asked)
     scores = dict(zip(asked, counted(relevances(model, pairs), "pairs"), strict=True))
     for found in rankings:

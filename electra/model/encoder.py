@@ -148,8 +148,8 @@ class DisentangledEmbeddings(nn.Module):
 _WORTH_PACKING = 0.9
 """If fewer of the grid's cells than this fraction are real tokens, skipping the others saves more than moving in and out of the grid costs."""
 _GRID_COST = 8192
-"""Cells (pairs of tokens) whose attention takes as long on a CPU as the operators of one more grid."""
-_WORTH_CUTTING = 0.8
+"""Pairs of tokens whose attention takes as long on a CPU as the operators of one more grid (docs/log.md, 2026-11-30)."""
+_WORTH_DIVIDING = 0.8
 """Sequences are divided among several grids if attention then costs less than this fraction."""
 
 
@@ -211,8 +211,8 @@ class Rows:
         cells = num_rows * length
         if batch.num_tokens == cells:
             return Rows((Grid.of(num_rows, length, None, reads, device),), (cells,))
-        if device.type == "cpu" and not torch.compiler.is_compiling() and len(sizes := cut(sorted(batch.lengths, reverse=True))) > 1:
-            return Rows._cut(batch, sizes, reads)
+        if device.type == "cpu" and not torch.compiler.is_compiling() and len(sizes := grid_sizes(sorted(batch.lengths, reverse=True))) > 1:
+            return Rows._by_length(batch, sizes, reads)
         if cpu_kernels.wants_repeated_sizes() and batch.num_tokens >= _WORTH_PACKING * cells:
             slots = batch.rows * length + batch.positions
             grid = Grid.of(num_rows, length, slots, reads, device)
@@ -223,7 +223,7 @@ class Rows:
         return Rows((Grid.of(num_rows, length, slots, reads, device, extra),), (batch.num_tokens + extra,), num_extra=extra)
 
     @staticmethod
-    def _cut(batch: Batch, sizes: list[int], reads: Direction) -> Rows:
+    def _by_length(batch: Batch, sizes: list[int], reads: Direction) -> Rows:
         """As `of`, with the longest sequences in a grid of the first of `sizes`, the next longest in one of the second, ..."""
         lengths = torch.tensor(batch.lengths)
         by_length = torch.argsort(lengths, descending=True, stable=True)
@@ -267,8 +267,8 @@ class Rows:
         return hidden[: len(hidden) - self.num_extra] if self.num_extra else hidden
 
 
-def cut(lengths: Sequence[int]) -> list[int]:
-    """Lengths of sequences, the longest first -> numbers of sequences in grids whose attention costs least together; one where more do not pay."""
+def grid_sizes(lengths: Sequence[int]) -> list[int]:
+    """Lengths of sequences, the longest first -> how many sequences each grid has, so that attention costs least; one grid where more do not pay."""
     # The first of each length in steps of 8, which are few.
     firsts = [i for i, length in enumerate(lengths) if i == 0 or -(-length // 8) != -(-lengths[i - 1] // 8)] + [len(lengths)]
     costs, before = [0], [0]
@@ -277,7 +277,7 @@ def cut(lengths: Sequence[int]) -> list[int]:
         cost, start = min(ways)
         costs.append(cost)
         before.append(start)
-    if costs[-1] > _WORTH_CUTTING * (_GRID_COST + len(lengths) * lengths[0] ** 2):
+    if costs[-1] > _WORTH_DIVIDING * (_GRID_COST + len(lengths) * lengths[0] ** 2):
         return [len(lengths)]
     sizes, end = [], len(firsts) - 1
     while end:

@@ -16,7 +16,7 @@ from electra.model import encoder
 from electra.model.encoder import Direction, Encoder, EncoderConfig
 
 LENGTHS = (40, 3, 5, 39, 4, 120, 5, 4, 3, 6, 5, 4, 118, 3)
-"""Cut into three grids, the longest neither first nor together."""
+"""Divided among three grids, the longest neither first nor together."""
 
 
 def batch_of(sequences: Sequence[Tensor]) -> Batch:
@@ -76,11 +76,11 @@ def test_grids_cost_least() -> None:
         for marks in itertools.product((False, True), repeat=len(lengths) - 1):
             ends = [i + 1 for i, mark in enumerate(marks) if mark] + [len(lengths)]
             ways.append([end - start for start, end in itertools.pairwise([0, *ends])])
-        least, sizes = min(map(cost, ways)), encoder.cut(lengths)
+        least, sizes = min(map(cost, ways)), encoder.grid_sizes(lengths)
         one = cost([len(lengths)])
         assert sum(sizes) == len(lengths)
-        assert cost(sizes) == (least if least <= encoder._WORTH_CUTTING * one else one)
+        assert cost(sizes) == (least if least <= encoder._WORTH_DIVIDING * one else one)
 
 
 def test_a_batch_of_nearly_equal_lengths_is_one_grid() -> None:
-    assert encoder.cut([128] * 30 + [90, 40]) == [32] and encoder.cut([7]) == [1] and len(encoder.cut([512, *[16] * 40])) == 2
+    assert encoder.grid_sizes([128] * 30 + [90, 40]) == [32] and encoder.grid_sizes([7]) == [1] and len(encoder.grid_sizes([512, *[16] * 40])) == 2
