@@ -21,6 +21,7 @@ from typing import Any
 from public_encoder import public_encoder
 
 from electra.cli import main as run_electra
+from electra.errors import UserError
 from electra.storage import atomic
 from electra.tasks.imdb import hold_out, read_imdb, to_csv
 from electra.train.run_log import run_environment
@@ -72,7 +73,10 @@ def main() -> None:
     record = json.loads(options.record.read_text(encoding="utf-8")) if options.record.exists() else {"tasks": {}}
     for task in options.tasks:
         place, *flags = TASKS[task]
-        data = imdb_sample(DATA / place, options.output / "imdb") if place == IMDB else DATA / place
+        try:
+            data = imdb_sample(DATA / place, options.output / "imdb") if place == IMDB else DATA / place
+        except UserError as error:
+            parser.error(str(error))
         model = options.chinese if task in CHINESE else english
         for labels in options.labels:
             folder = options.output / f"{task}-{labels}"
