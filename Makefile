@@ -58,16 +58,19 @@ format: $(DEV_READY)  ## format every file
 	$(BIN)/ruff check --fix-only --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-docs: $(DEV_READY)  ## the generated tables of the documentation, from their records and tests
+docs: $(DEV_READY)  ## the documentation: its tables from their records and tests, then the site, into site/
 	$(BIN)/python bench/docs_tables.py
 	$(BIN)/python tools/compatibility.py
 	$(BIN)/python tools/licences.py
+	$(BIN)/python tools/docs_site.py
 
 audit: $(DEV_READY)  ## the pinned versions against the known vulnerabilities in osv.dev
 	$(BIN)/python tools/audit.py $(ARGS)
 
-wheel: $(RUN_READY)  ## dist/electra-VERSION-py3-none-any.whl, to install elsewhere: pip install 'WHEEL[runtime]'
+wheel: $(RUN_READY)  ## dist/electra-VERSION-py3-none-any.whl, to install elsewhere, and the line that does
+	@rm -f dist/electra-*.whl
 	$(PIP) wheel -q --no-deps --wheel-dir dist .
+	@echo "pip install '$$(ls dist/electra-*.whl)[runtime]'"
 
 bench: $(DEV_READY)  ## every claim about speed measured with its peers, into bench/records/ (ARGS="--sections startup", ARGS=--help)
 	$(BIN)/python bench/run.py $(ARGS)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         finetune,
         prepare,
         pretrain,
+        push,
         train_vocabulary,
     )
     from electra.errors import UserError
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from electra.inference.replaced_tokens import Corruption, Detection, Token
     from electra.inference.token_classification import Entity, Tagged, TaggedWord
 
-__version__ = "0.1.0"
+    __version__: str
 
 # Imported on first use (PEP 562), so that `import electra` and `electra --help` stay fast.
 _MODULES = {
@@ -74,6 +75,7 @@ _MODULES = {
     "pipeline": "electra.inference.pipelines",
     "prepare": "electra.api",
     "pretrain": "electra.api",
+    "push": "electra.api",
     "train_vocabulary": "electra.api",
 }
 
@@ -99,11 +101,14 @@ __all__ = [
     "pipeline",
     "prepare",
     "pretrain",
+    "push",
     "train_vocabulary",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _MODULES:
         raise AttributeError(f"module 'electra' has no attribute '{name}'")
     value = getattr(importlib.import_module(_MODULES[name]), name)
@@ -111,5 +116,15 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def _version() -> str:
+    """The version that was installed, from its git tag; '0+unknown' where this code is on the path without being installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("electra")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, "__version__"])

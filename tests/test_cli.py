@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import shlex
@@ -67,7 +68,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"electra {__version__}\n"
+    assert capsys.readouterr().out == f"electra {__version__}\n" == f"electra {importlib.metadata.version('electra')}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

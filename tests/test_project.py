@@ -141,6 +141,36 @@ def test_the_base_install_tokenizes(empty_environment: Path, base_packages: Path
 # ---- the build ----
 
 
+def test_the_version_is_the_tag(tmp_path: Path) -> None:
+    """A tag, commits since, an archive of it as a host of git makes it, and folders without tag or git: what a build there would be called."""
+    clone, archive, copy = (tmp_path / name for name in ("clone", "archive", "copy"))
+    for folder in (clone, archive, copy):
+        folder.mkdir()
+    for name in ("pyproject.toml", ".git_archival.txt", ".gitattributes"):
+        shutil.copy(ROOT / name, clone)
+        shutil.copy(ROOT / name, copy)
+
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *identity, *words], cwd=clone, check=True, capture_output=True)
+
+    def version(folder: Path) -> str:
+        environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)}
+        words = [sys.executable, "-m", "hatchling", "version"]
+        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "one")
+    assert re.fullmatch(r"0\.1\.dev1\+g[0-9a-f]+(\.d\d+)?", version(clone)) and version(copy) == "0.1.dev0"
+    git("tag", "v1.2.3")
+    git("archive", "--output", str(tmp_path / "a.tar"), "HEAD")
+    shutil.unpack_archive(tmp_path / "a.tar", archive)
+    assert version(clone) == version(archive) == "1.2.3"
+    git("commit", "--quiet", "--allow-empty", "--message", "two")
+    assert re.fullmatch(r"1\.2\.4\.dev1\+g[0-9a-f]+", version(clone))
+
+
 def test_constraints_are_plain_pins() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line) for line in lines)

@@ -44,11 +44,16 @@ IMPORTED_BY_OTHERS = {
     "tensorboard": "torch.utils.tensorboard",
     "onnxscript": "torch.onnx.export",
     "accelerate": "the Trainer of transformers",
+    "build": "tools/release_check.py runs it",
+    "check-jsonschema": "a program that tests/test_ops.py runs",
+    "hatch-vcs": "hatchling derives the version by it",
+    "ipykernel": "nbclient runs notebooks on it",
     "flask": "moto's server",
     "flask-cors": "moto's server",
     "pre-commit": "a program that contributors run",
     "pytest-cov": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
+    "zizmor": "a program that tests/test_ops.py runs",
 }
 PROGRAMS = {"import-linter": "lint-imports", "mypy": "mypy", "ruff": "ruff"}
 
