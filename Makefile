@@ -21,10 +21,10 @@ SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
 
 .DEFAULT_GOAL := install
-.PHONY: help install demo model test test-all check format docs audit wheel bench fuzz browser node
+.PHONY: help install demo model test test-all check format docs audit wheel release-check bench fuzz browser node
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does)
 	@echo 'electra is ready, two models included; try'
@@ -71,6 +71,9 @@ wheel: $(RUN_READY)  ## dist/electra-VERSION-py3-none-any.whl, to install elsewh
 	@rm -f dist/electra-*.whl
 	$(PIP) wheel -q --no-deps --wheel-dir dist .
 	@echo "pip install '$$(ls dist/electra-*.whl)[runtime]'"
+
+release-check: $(DEV_READY)  ## sdist and wheel built, installed in an environment per extra, README.md's commands run there (ARGS="--extras runtime")
+	$(BIN)/python tools/release_check.py $(ARGS)
 
 bench: $(DEV_READY)  ## every claim about speed measured with its peers, into bench/records/ (ARGS="--sections startup", ARGS=--help)
 	$(BIN)/python bench/run.py $(ARGS)

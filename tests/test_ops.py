@@ -1,9 +1,10 @@
-"""The container file, the systemd unit and ops/README.md use only instructions, flags and files that exist."""
+"""The container file, the systemd unit, ops/README.md and the workflows use only instructions, flags, targets and files that exist."""
 
 from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
 import shlex
 import shutil
@@ -11,14 +12,18 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import ROOT
 
 from electra.command_line import from_command_line
 from electra.errors import UserError
 from electra.settings import ServeSettings
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import release_check
+
 OPS = ROOT / "ops"
 INSTRUCTIONS = {"ARG", "FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
 
@@ -150,3 +155,89 @@ def test_unit_is_an_ini_file() -> None:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.read_string((OPS / "electra.service").read_text())
     assert parser.sections() == ["Unit", "Service", "Install"]
+
+
+# ---- workflows and forms of GitHub ----
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+SCHEMAS = {"workflows": "vendor.github-workflows", "ISSUE_TEMPLATE": "vendor.github-issue-forms", "config.yml": "vendor.github-issue-config"}
+
+
+def program(name: str) -> str:
+    """A program of the package of this name in this environment, or a skip."""
+    found = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.defpath)))
+    return found or pytest.skip(f"{name} is not installed: pip install {name}")
+
+
+def jobs(path: Path) -> dict[str, dict[str, Any]]:
+    """The jobs of a workflow."""
+    yaml = pytest.importorskip("yaml", reason="no PyYAML")
+    found: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    return found
+
+
+def scripts(path: Path) -> list[str]:
+    """The shell scripts of a workflow, each expression of GitHub as one word."""
+    return [re.sub(r"\$\{\{.*?\}\}", "word", step["run"]) for job in jobs(path).values() for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, *FORMS], ids=lambda path: path.name)
+def test_a_file_of_github_has_the_form_of_its_schema(path: Path) -> None:
+    schema = SCHEMAS.get(path.name, SCHEMAS[path.parent.name])
+    done = subprocess.run([program("check-jsonschema"), "--builtin-schema", schema, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_zizmor_finds_no_weakness_in_the_workflows(tmp_path: Path) -> None:
+    """Unpinned actions, too many permissions, values of others in scripts, kept credentials."""
+    words = [program("zizmor"), "--offline", "--no-progress", "--quiet"]
+    done = subprocess.run([*words, *WORKFLOWS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    weak = tmp_path / "weak.yml"
+    weak.write_text(re.sub(r"checkout@[0-9a-f]{40}", "checkout@main", WORKFLOWS[0].read_text(encoding="utf-8")), encoding="utf-8")
+    assert "unpinned-uses" in subprocess.run([*words, weak], capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_scripts_of_a_workflow_are_valid_and_what_they_call_exists(path: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    for script in scripts(path):
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+        assert set(re.findall(r"^\s*make ([a-z-]+)", script, re.M)) <= set(targets), script
+        named = re.findall(r"(?<![\w/.])((?:tools|ops|tests|bench|docs)/[\w./-]+|constraints\.txt)", script)
+        assert all((ROOT / name).exists() for name in named), script
+        for words in re.findall(r"^\s*python (tools/\w+\.py .*)$", script, re.M):
+            flags, text = re.findall(r"(--[a-z-]+)", words), (ROOT / words.split()[0]).read_text(encoding="utf-8")
+            assert all(f'"{flag}"' in text for flag in flags), words
+
+
+def test_workflows_test_the_supported_pythons_and_ask_for_few_permissions() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    supported = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    found = {path.stem: jobs(path) for path in WORKFLOWS}
+    assert found["ci"]["test"]["strategy"]["matrix"]["python"] == supported
+    assert [script for script in scripts(ROOT / ".github" / "workflows" / "ci.yml") if "make" in script] == ["make audit", "make test JOBS=4"]
+    for name, job in ((f"{stem}/{name}", job) for stem, each in found.items() for name, job in each.items()):
+        writes = {scope for scope, access in job["permissions"].items() if access == "write"}
+        assert job["timeout-minutes"] <= 120 and writes <= ALLOWED_TO_WRITE.get(name, set()), name
+        assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in job["steps"] if "uses" in step), name
+
+
+ALLOWED_TO_WRITE = {
+    "docs/publish": {"pages", "id-token"},
+    "release/attest": {"id-token", "attestations"},
+    "release/publish": {"id-token"},
+    "release/image": {"packages", "id-token", "attestations"},
+}
+
+
+def test_the_release_checks_every_environment_of_the_readme() -> None:
+    """The commands of README.md are known to the check, and the extras of the workflow are those that it has."""
+    found = jobs(ROOT / ".github" / "workflows" / "release.yml")
+    assert found["test"]["strategy"]["matrix"]["extra"] == list(release_check.SUPPORTED)
+    assert {"test"} == {found["attest"]["needs"], found["image"]["needs"]} and found["publish"]["needs"] == "attest"
+    needs = [release_check.need(line) for line in release_check.lines()]
+    assert set(needs) == release_check.SUPPORTED["demo"] and len(needs) >= 10
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(release_check.SUPPORTED) - {"base", "pipx"} <= set(extras)
