@@ -53,6 +53,7 @@ check: $(DEV_READY)  ## style, types, layers and documentation only
 	$(BIN)/python bench/docs_tables.py --check
 	$(BIN)/python tools/compatibility.py --check
 	$(BIN)/python tools/licences.py --check
+	$(BIN)/python tools/overviews.py --check
 
 format: $(DEV_READY)  ## format every file
 	$(BIN)/ruff check --fix-only --exit-zero --quiet .
@@ -62,6 +63,7 @@ docs: $(DEV_READY)  ## the documentation: its tables from their records and test
 	$(BIN)/python bench/docs_tables.py
 	$(BIN)/python tools/compatibility.py
 	$(BIN)/python tools/licences.py
+	$(BIN)/python tools/overviews.py
 	$(BIN)/python tools/docs_site.py
 
 audit: $(DEV_READY)  ## the pinned versions against the known vulnerabilities in osv.dev

@@ -21,6 +21,7 @@ from electra.settings import FinetuneSettings
 sys.path += [str(ROOT / "tools"), str(ROOT / "bench")]
 import compatibility
 import docs_tables
+import overviews
 
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in docs_tables.pages()}
 OF_OTHERS = set(
@@ -196,3 +197,35 @@ def test_the_table_of_forms_has_a_row_for_each_form_and_refuses_contradictions()
     assert compatibility.written(made, cases) == made
     with pytest.raises(ValueError, match="sharded, predict: both exact and refused"):
         compatibility.written(page, [cases[0], cases[0]._replace(outcome="refused")])
+
+
+# ---- AGENTS.md, llms.txt ----
+
+
+def test_overviews_are_those_of_their_sources(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["overviews.py", "--check"])
+    assert overviews.main() == 0
+    monkeypatch.setattr(overviews, "summary", lambda: "something else")
+    assert overviews.main() == 1
+    assert capsys.readouterr().err.count("differs from its sources; run: python tools/overviews.py") == 2
+
+
+def test_agents_are_told_every_target_package_and_rule_in_few_lines() -> None:
+    text = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 100
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^- \*\*[A-Z]\w+[.*]", guide, re.M)) <= set(re.findall(r"^- \*\*[A-Z]\w+[.*]", text, re.M))
+    assert {f"electra/{path.parent.name}" for path in (ROOT / "electra").glob("*/__init__.py")} <= set(re.findall(r"`(electra/\w+)`", text))
+    assert set(re.findall(r"CONTRIBUTING\.md#([\w-]+)", text)) <= docs_tables.anchors(guide)
+
+
+def test_llms_txt_has_its_form_and_every_page() -> None:
+    """Of llmstxt.org: a title, a summary as a quotation, sections of links with what each holds."""
+    text = (ROOT / "llms.txt").read_text(encoding="utf-8")
+    assert re.match(r"# electra\n\n> [^\n]+\n\n", text)
+    assert [line for line in text.partition("\n## ")[2].splitlines()[1:] if line and not re.match(r"## \w+$|- \[[^\]]+\]\([^)]+\): \S.+", line)] == []
+    linked = set(re.findall(r"^- \[[^\]]+\]\(([^)]+)\)", text, re.M))
+    assert {name for name in linked if not (ROOT / name).exists()} == set()
+    assert {name for name in PAGES if name.startswith("docs/")} <= linked and {
+        f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")
+    } <= linked
