@@ -241,3 +241,17 @@ def test_the_release_checks_every_environment_of_the_readme() -> None:
     assert set(needs) == release_check.SUPPORTED["demo"] and len(needs) >= 10
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(release_check.SUPPORTED) - {"base", "pipx"} <= set(extras)
+
+
+def test_files_of_another_version_than_the_tag_are_not_released(tmp_path: Path) -> None:
+    for name in ("electra-0.2.0.tar.gz", "electra-0.2.0-py3-none-any.whl"):
+        (tmp_path / name).touch()
+    assert release_check.files(tmp_path, "v0.2.0") == (tmp_path / "electra-0.2.0-py3-none-any.whl", "0.2.0")
+    with pytest.raises(release_check.Failed, match="differ; is the tag on the commit"):
+        release_check.files(tmp_path, "v0.3.0")
+    (tmp_path / "electra-0.2.0.tar.gz").rename(tmp_path / "electra-0.2.1.tar.gz")
+    with pytest.raises(release_check.Failed, match="differ in their version"):
+        release_check.files(tmp_path, None)
+    (tmp_path / "electra-0.2.0-py3-none-any.whl").unlink()
+    with pytest.raises(release_check.Failed, match="0 wheels and 1 sdists"):
+        release_check.files(tmp_path, None)
