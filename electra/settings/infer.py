@@ -94,12 +94,12 @@ class SignificanceSettings(Settings):
     and the two models as fixed; for the variation between seeds, see the table of 'electra finetune --seeds N'.
 
     Examples:
-      electra significance runs/a/predictions.jsonl runs/b/predictions.jsonl
+      electra significance runs/a runs/b
       electra significance a.jsonl b.jsonl --metric matthews --json
     """
 
     first: Path = argument()
-    """Predictions of the first model: predictions.jsonl of 'electra finetune', or --predictions of 'electra evaluate'."""
+    """Predictions of the first model: a run of 'electra finetune' (of its best seed), or a file of 'electra evaluate --predictions'."""
     second: Path = argument()
     """Predictions of the second model for the same examples."""
     metric: Literal["auto", "accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "root_mean_squared_error"] = "auto"

@@ -46,11 +46,15 @@ class PairedAnswers:
 
 
 def read_answers(path: Path) -> dict[str, tuple[Any, Any]]:
-    """predictions.jsonl -> id -> (label, prediction).
+    """predictions.jsonl, or the run of one task that has it -> id -> (label, prediction).
 
     Raises:
-        UserError: not JSON lines with id, label and prediction, an id twice, or no label.
+        UserError: not JSON lines with id, label and prediction, an id twice, no label, or a folder without predictions.
     """
+    if path.is_dir():
+        path, run = path / "predictions.jsonl", path
+        if not path.exists():
+            raise UserError(f"{run} has no predictions.jsonl; give a run of 'electra finetune' on one task, or a file of predictions")
     found: dict[str, tuple[Any, Any]] = {}
     for number, line in enumerate(read_text(path, "predictions").split("\n"), 1):
         if not line.strip():

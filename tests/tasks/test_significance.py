@@ -174,6 +174,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["metric"] == "pearson"
 
 
+def test_a_run_is_its_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of one task has the answers of its best seed; another folder is refused."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        _write(tmp_path / name / "predictions.jsonl", ["x", "y"] * 20, ["x", "x" if name == "one" else "y"] * 20)
+    assert cli.main(["significance", str(tmp_path / "one"), str(tmp_path / "two"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["first"], found["second"], found["num_examples"]) == (0.5, 1.0, 40)
+    (tmp_path / "one" / "predictions.jsonl").unlink()
+    assert cli.main(["significance", str(tmp_path / "one"), str(tmp_path / "two")]) == 2
+    assert "has no predictions.jsonl; give a run" in capsys.readouterr().err
+
+
 def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = _write(tmp_path / "a.jsonl", ["x", "y", "x"], ["x", "x", "x"])
     other = _write(tmp_path / "b.jsonl", ["x", "y", "x"], ["x", "x", "x"], ["dev-0", "dev-7", "dev-2"])
