@@ -44,10 +44,10 @@ SUPPORTED = {
 NEEDED = {"vocab": "base", "prepare": "base", "predict": "runtime", "detect": "runtime"}
 NEEDED |= {"pretrain": "train", "finetune": "train", "build": "build", "serve": "serve", "curl": "serve"}
 """Command -> what it needs, except that a checkpoint needs `train`."""
-STEPS = 40
+STEPS = 20
 """In place of README.md's hour."""
 ROWS = 400
-SECONDS = 600
+SECONDS = 1800
 """One command may take so long."""
 
 
@@ -70,7 +70,10 @@ def need(line: str) -> str:
 
 def run(words: list[str], folder: Path, environment: dict[str, str], code: int = 0) -> subprocess.CompletedProcess[str]:
     """A command that must end with `code`."""
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+    try:
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{shlex.join(words)}: not finished after {SECONDS} s") from None
     if done.returncode != code:
         raise Failed(f"{shlex.join(words)}: exit code {done.returncode}, expected {code}\n{done.stdout[-2000:]}{done.stderr[-3000:]}")
     return done
