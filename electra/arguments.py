@@ -110,6 +110,8 @@ class PretrainArguments(TypedDict, total=False):
     adam_epsilon: float
     bias_correction: bool
     clip_norm: float
+    log_to: Literal["trackio", "mlflow", "wandb"] | Sequence[Literal["trackio", "mlflow", "wandb"]]
+    log_project: str | None
     threads: int
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
@@ -211,6 +213,8 @@ class FinetuneArguments(TypedDict, total=False):
     adam_epsilon: float
     bias_correction: bool
     clip_norm: float
+    log_to: Literal["trackio", "mlflow", "wandb"] | Sequence[Literal["trackio", "mlflow", "wandb"]]
+    log_project: str | None
     threads: int
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]

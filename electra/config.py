@@ -21,7 +21,7 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -439,6 +439,17 @@ def to_values(settings: Any, unlike: Any = None) -> dict[str, Any]:
             out[field.name] = [str(v) if isinstance(v, Path) else v for v in value]
         elif value is not None:
             out[field.name] = str(value) if isinstance(value, Path) else value
+    return out
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings -> leaf name -> value: leaf names are unique within a command, those of `for_task` get the task's name before them."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "for_task":
+            out |= {f"{task}.{name}": found for task, spec in value.items() for name, found in spec.items()}
+        else:
+            out |= flatten(value) if isinstance(value, dict) else {key: value}
     return out
 
 

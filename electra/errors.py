@@ -140,7 +140,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 EXTRAS = {"torch": "train", "sklearn": "train", "scipy": "train", "tensorboard": "train", "google_crc32c": "train"}
-EXTRAS |= {"pyarrow": "data", "datasets": "data", "zstandard": "data", "rjieba": "data", "wandb": "wandb"}
+EXTRAS |= {"pyarrow": "data", "datasets": "data", "zstandard": "data", "rjieba": "data"}
+EXTRAS |= {"trackio": "trackio", "mlflow": "mlflow", "wandb": "wandb"}
 EXTRAS |= {"fsspec": "remote", "s3fs": "remote", "ray": "ray"}
 EXTRAS |= {
     "onnxruntime": "runtime",

@@ -141,24 +141,13 @@ def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, An
     """
     # A list of nothing, or a setting's default, is what a version without the setting did.
     defaults = {path[-1]: item.default for path, _, item in config.leaves(FinetuneSettings)}
-    before, now = ({name: value for name, value in flatten(values).items() if value not in ([], ())} for values in (before, now))
+    before, now = ({name: value for name, value in config.flatten(values).items() if value not in ([], ())} for values in (before, now))
     before = {name: value for name, value in now.items() if name in defaults and value == defaults[name]} | before
     for name in sorted((before.keys() | now.keys()) - set(may_change)):
         if before.get(name) != now.get(name):
             raise UserError(
                 f"{output} began with {name} = {before.get(name)}, now it is {now.get(name)}; repeat its flags, or choose another --output"
             )
-
-
-def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings -> leaf name -> value: leaf names are unique within a command, those of `for_task` get the task's name before them."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if key == "for_task":
-            out |= {f"{task}.{name}": found for task, spec in value.items() for name, found in spec.items()}
-        else:
-            out |= flatten(value) if isinstance(value, dict) else {key: value}
-    return out
 
 
 def plan_steps(settings: FinetuneSettings, batches_per_epoch: int) -> LoopSettings:

@@ -39,6 +39,7 @@ from electra.tasks.tagging import scheme_lines, with_scheme
 from electra.tasks.text_tasks import choose_examples, hold_out, swapped_copies
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks
+from electra.train.run_log import check_loggers
 
 RANDOM = "random:"
 """Prefix of --model for random weights in a checkpoint's shape."""
@@ -121,6 +122,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     names = task_names(settings.task)
     check_together(settings, names)
     retrieval.check_unused(settings)
+    check_loggers(settings.loop)
     if not settings.resume:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     read = {name: read_task(name, settings) for name in names}

@@ -28,7 +28,7 @@ from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stoppe
 from electra.errors import UserError, did_you_mean, parse_json, require
 from electra.finetuning import results_table
 from electra.finetuning.baselines import baseline_scores
-from electra.finetuning.hyperparameters import check_same_run, flatten
+from electra.finetuning.hyperparameters import check_same_run
 from electra.finetuning.results import FinetuneResult
 from electra.finetuning.results_table import Point, SweepStep
 from electra.settings import FinetuneSettings, SuiteSettings
@@ -45,7 +45,7 @@ SET_BY_SWEEP = {"task", "data", "output", "resume", "json", "seeds", "seed", "th
 """Settings that the sweep chooses for each trial."""
 MISTAKE = 2
 """The exit code of a command that names a mistake in what it was given."""
-NOT_SEARCHED = SET_BY_SWEEP | {"train", "dev", "label", "text", "text_pair", "kind"}
+NOT_SEARCHED = SET_BY_SWEEP | {"train", "dev", "label", "text", "text_pair", "kind", "log_to", "log_project"}
 
 
 def is_many(settings: FinetuneSettings) -> bool:
@@ -150,8 +150,8 @@ def write_config(settings: FinetuneSettings, search: Sequence[str]) -> None:
     if search:
         values["suite"] = {**values.get("suite", {}), "search": list(search)}
     if path.exists():
-        defaults = flatten(config.to_values(FinetuneSettings(task="", model="", output=Path())))
-        check_same_run(settings.output, defaults | flatten(config.read_toml(path)), config.to_values(settings))
+        defaults = config.flatten(config.to_values(FinetuneSettings(task="", model="", output=Path())))
+        check_same_run(settings.output, defaults | config.flatten(config.read_toml(path)), config.to_values(settings))
     atomic.write_text(path, tomli_w.dumps(values))
 
 

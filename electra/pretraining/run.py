@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from electra.errors import UserError
-from electra.pretraining.setup import adopt_start, after_restart, check, check_data, recorded, with_absolute_paths, write_run
+from electra.pretraining.setup import adopt_start, after_restart, check, check_data, loggers, recorded, with_absolute_paths, write_run
 from electra.settings import PretrainSettings, phases
 from electra.settings.pretrain import FIRST_PHASES, LAST_PHASE, SO_FAR
 from electra.storage import atomic
@@ -55,6 +55,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         UserError: settings, data or weights that do not fit together (nothing is written), or a loss that is not finite.
     """
     from electra.train import checkpoint, distributed
+    from electra.train.run_log import check_loggers
 
     if settings.dry_run:
         return estimate(settings)
@@ -65,6 +66,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     if not settings.data.data:
         raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
     check(settings)
+    check_loggers(loggers(settings))
     with distributed.join(settings.loop.device, settings.loop.threads) as ranks:
         # A machine that lost no rank counts no restart of its own.
         if not settings.resume and any(ranks.gather(distributed.restarted())):
@@ -220,8 +222,8 @@ def open_log(
     from electra.train.run_log import RunLog
 
     price = cost(settings, corpus.tokenizer.vocab_size, ranks)
-    title, wandb = f"pretrain {settings.preset}", settings.watch.wandb
-    log = RunLog(settings.output, replace(settings, resume=False), title=title, active=ranks.first, cost=price, wandb=wandb, phase=phase)
+    title, own = f"pretrain {settings.preset}", replace(settings, resume=False)
+    log = RunLog(settings.output, own, title=title, active=ranks.first, cost=price, logging=loggers(settings), phase=phase)
     for message in messages:
         log.message(message)
     if ranks.first and fresh and settings.watch.show_examples > 0:

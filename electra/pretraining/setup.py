@@ -23,6 +23,7 @@ from electra.model.objectives import LayerDistillation
 from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings, phases
 from electra.settings.pretrain import DETECTORS, LANGUAGE_MODELS, GeneratorWarmUp, generator_sizes
+from electra.settings.sections import LogSettings
 from electra.storage import atomic, remote, resolve
 from electra.train.run_log import TrainingCost
 from electra.train.timing import stated_tflops
@@ -104,6 +105,14 @@ def check(settings: PretrainSettings) -> None:
     check_objective(settings.model, settings.objective)
     if settings.data.weights and settings.data.data and len(settings.data.weights) != len(settings.data.data):
         raise UserError(f"{len(settings.data.weights)} --weights for {len(settings.data.data)} --data folders; give one each")
+
+
+def loggers(settings: PretrainSettings) -> LogSettings:
+    """The libraries that receive the metrics, that of the deprecated --wandb among them."""
+    loop, project = settings.loop, settings.watch.wandb
+    if project is None:
+        return loop
+    return replace(loop, log_to=(*loop.log_to, "wandb"), log_project=loop.log_project or project)
 
 
 def check_objective(model: ModelSettings, objective: ObjectiveSettings) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from electra.config import FINITE, Settings, argument, duration, flag
 from electra.settings.pretrain import LoopSettings, OptimizerSettings
-from electra.settings.sections import ColumnSettings, ComputeSettings, DecodingSettings
+from electra.settings.sections import ColumnSettings, ComputeSettings, DecodingSettings, LogSettings
 
 
 def mixing(text: str) -> str:
@@ -25,7 +25,7 @@ def mixing(text: str) -> str:
 
 
 CHANGE_ON_RESUME = {"seeds", "resume", "json", "output", "device", "threads", "log_every", "checkpoint_every", "keep_checkpoints", "keep_steps"}
-CHANGE_ON_RESUME |= {"workers", "engine", "ray_address", "search", "baselines", "pretraining_data"}
+CHANGE_ON_RESUME |= {"workers", "engine", "ray_address", "search", "baselines", "pretraining_data", "log_to", "log_project"}
 """Settings of fine-tuning that may change when a run is resumed. Finished seeds have the others, also those that a pre-training may change."""
 
 
@@ -189,7 +189,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     """Also train on the swapped copy of each pair in tasks of unordered pairs (MRPC, STS-B), as original ELECTRA."""
     resume: bool = flag(False, run="output", may_change=CHANGE_ON_RESUME)
     """Skip finished seeds and trials and continue interrupted ones: --resume RUN with the run's own settings, or the same command with --resume.
-    Only seeds, search, workers, threads, device, and logging and checkpoint intervals may change."""
+    Only seeds, search, workers, threads, device, --log-to, and logging and checkpoint intervals may change."""
     json: bool = False
     """Print the scores as JSON."""
     early_stopping: int = flag(0, minimum=0, advanced=True)
@@ -207,7 +207,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblateSettings(ComputeSettings):
+class AblateSettings(ComputeSettings, LogSettings):
     """Compare ELECTRA with BERT at equal compute: same loop, data, vocabulary, FLOPs (and again, time), fine-tuning and seeds.
 
     VARIANT: 'scratch' pre-trains on tokenized data from random weights; 'imdb' makes text, vocabulary and data from IMDb's unlabelled reviews

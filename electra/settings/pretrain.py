@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from electra.config import Settings, argument, count, duration, flag, fraction, on_off
-from electra.settings.sections import MAX_SEED, ComputeSettings
+from electra.settings.sections import MAX_SEED, ComputeSettings, LogSettings
 
 DETECTORS = ("electra", "electric", "electra-masked")
 """Objectives whose network is a discriminator."""
@@ -160,7 +160,7 @@ class OptimizerSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopSettings(ComputeSettings):
+class LoopSettings(ComputeSettings, LogSettings):
     """Training loop."""
 
     num_train_steps: int | None = flag(None, minimum=1, may_change=True)
@@ -229,7 +229,7 @@ class WatchSettings(Settings):
     probe_every: int = flag(0, minimum=0, advanced=True, may_change=True)
     """Steps between probes; 0: at every evaluation."""
     wandb: str | None = flag(None, advanced=True, may_change=True)
-    """Weights & Biases project that also receives the metrics (extra 'wandb'); default: none."""
+    """Deprecated: --log-to wandb --log-project PROJECT. Default: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,3 +145,15 @@ class ComputeSettings(ThreadSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = flag("auto", may_change=True)
     """'auto': bf16 autocast on CUDA, fp16 with dynamic loss scaling on GPUs without bf16 (T4, V100, RTX 20), fp32 elsewhere. bf16 also pays on
     CPUs with AVX512_BF16 or AMX."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings(Settings):
+    """Libraries that also receive the metrics."""
+
+    log_to: tuple[Literal["trackio", "mlflow", "wandb"], ...] = flag((), may_change=True)
+    """Libraries that receive every line of metrics.jsonl too, each with an extra of its name: trackio (kept on this machine in TRACKIO_DIR, or sent
+    to TRACKIO_SPACE_ID or TRACKIO_SERVER_URL), mlflow (MLFLOW_TRACKING_URI, else the file mlflow.db here), wandb (the account of 'wandb login';
+    WANDB_MODE=offline: RUN/wandb). TensorBoard's files are always written. Default: none."""
+    log_project: str | None = flag(None, advanced=True, may_change=True)
+    """Project (trackio, wandb) or experiment (mlflow) of --log-to; default: WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME, else 'electra'."""

@@ -41,7 +41,7 @@ from electra.train import checkpoint as checkpoints
 from electra.train.distributed import Ranks, blocks, choose_device, recompute
 from electra.train.evaluation import Sums, autocast, half, scores_of
 from electra.train.optimizer import Adam, LossScale, learning_rate, never_learns
-from electra.train.run_log import RunLog
+from electra.train.run_log import Ending, RunLog
 
 Measure = Callable[[], dict[str, float]]
 """() -> metrics."""
@@ -152,11 +152,14 @@ class Run:
             UserError: no number of steps, a checkpoint that does not fit, or a loss or gradient that is not finite (the
                 message names the step; the last checkpoint stays).
         """
+        ending: Ending = "failed"
         try:
             with catch_signals() as signals:
-                return self._train(resume_from, signals)
+                result = self._train(resume_from, signals)
+            ending = "stopped" if result.stopped else "finished"
+            return result
         finally:
-            self.log.close()
+            self.log.close(ending)
 
     def _train(self, resume_from: Path | None, signals: list[int]) -> TrainResult:
         """The loop of the module's docstring."""
@@ -165,7 +168,9 @@ class Run:
             atomic.remove_partial(folder, folder / "checkpoints")
         if resume_from is not None:
             self._restore(resume_from)
+        start = time.monotonic()
         self.log.truncate(self.step)
+        self.started += time.monotonic() - start  # a logger's server takes no time of the training
         self.prepare()
         length = self._resolve_length()
         self.num_steps = length.num_steps

@@ -96,6 +96,17 @@ def test_it_learns_and_reports_every_seed(done: Path) -> None:
     assert (done / "predictions.jsonl").read_text() == (done / f"seed-{scores['best_seed']}" / "predictions.jsonl").read_text()
 
 
+def test_tensorboard_has_the_curves_of_every_seed(done: Path) -> None:
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for seed in done.glob("seed-*"):
+        events = loader.EventAccumulator(str(seed / "tensorboard"))
+        events.Reload()
+        expected = [(line["step"], line["macro_f1"]) for line in _evaluations(seed)]
+        found = [(event.step, event.value) for event in events.Scalars("evaluation/macro_f1")]
+        assert expected and [step for step, _ in found] == [step for step, _ in expected]
+        np.testing.assert_allclose([value for _, value in found], [value for _, value in expected], rtol=1e-6)
+
+
 def test_best_opens_in_transformers_and_answers_the_same(done: Path, reviews: Path) -> None:
     transformers = pytest.importorskip("transformers")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(done / "best")

@@ -1,4 +1,4 @@
-"""What pre-training shows and measures along the way: dry runs, corrupted examples, probes, costs, Weights & Biases; and every preset's promise."""
+"""What pre-training shows and measures along the way: dry runs, corrupted examples, probes, costs; and every preset's promise."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,7 +21,6 @@ from electra.cli import COMMANDS, main
 from electra.contracts import Example
 from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
-from electra.errors import UserError
 from electra.inference.answerer import answerer
 from electra.model import flops, masking, pretraining_models
 from electra.pretraining import dry_run, evaluate, setup
@@ -423,35 +420,7 @@ def test_hparams_are_all_translated_into_flags_that_exist(part: str) -> None:
         assert name in config.presets(kind)
 
 
-# ---- Weights & Biases ----
-
-
-def test_a_missing_wandb_becomes_the_line_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from electra.train.run_log import RunLog
-
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[wandb\]'"):
-        RunLog(tmp_path / "run", wandb="project")
-
-
-@pytest.mark.slow
-def test_wandb_offline_gets_every_line_and_resumes_in_one_run(shards: Path, tmp_path: Path) -> None:
-    pytest.importorskip("wandb")
-    run = tmp_path / "run"
-
-    def electra(*words: str) -> None:
-        # In a separate process: W&B completes an offline run's file when the process ends.
-        environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-        command = [sys.executable, "-m", "electra.cli", "pretrain", "mini", "--output", str(run), *words]
-        subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True)
-
-    words = ["--num-train-steps", "4", "--log-every", "2", "--checkpoint-every", "2", "--mlm-first", "0", "--wandb", "tests"]
-    electra("--data", str(shards), *TINY, *words)
-    identity = (run / "wandb-id").read_text().strip()
-    (first,) = (run / "wandb").glob(f"offline-run-*-{identity}/*.wandb")
-    found = first.read_bytes()
-    assert all(name in found for name in (b"train/disc_auc", b"evaluation/disc_auc", b"flops", b"train/tokens_per_second"))
-    shutil.rmtree(run / "checkpoints" / "step-00000004")
-    (run / "final").rename(tmp_path / "final")
-    electra("--resume")
-    assert len(list((run / "wandb").glob(f"offline-run-*-{identity}/*.wandb"))) == 2 == len(list((run / "wandb").glob("offline-run-*")))
+def test_the_deprecated_wandb_is_a_logger() -> None:
+    settings = PretrainSettings(watch=WatchSettings(wandb="old"), loop=LoopSettings(log_to=("trackio",)))
+    assert (setup.loggers(settings).log_to, setup.loggers(settings).log_project) == (("trackio", "wandb"), "old")
+    assert setup.loggers(PretrainSettings()).log_to == ()

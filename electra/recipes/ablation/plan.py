@@ -135,7 +135,7 @@ DEV_SHARE = 0.25
 MARGIN = 0.94
 """Of the budget: evaluations, checkpoints, loading and the report take the rest."""
 MIN_STEPS, MIN_TRAIN, MIN_DEV = 10, 64, 500
-FREE = {"resume", "dry_run", "json", "device", "threads", "seeds", "output", "budget"}
+FREE = {"resume", "dry_run", "json", "device", "threads", "seeds", "output", "budget", "log_to", "log_project"}
 """Settings that a resumed ablation may change; its lengths stay those of plan.json."""
 
 
@@ -452,7 +452,7 @@ class StepList:
             title=f"seed {seed}, {run.title}",
             folder=folder,
             output=folder / "final",
-            argv=("pretrain", *method.argv, "--data", *self.shards, *map(str, flags), *self._machine()),
+            argv=("pretrain", *method.argv, "--data", *self.shards, *map(str, flags), *self._passed_on()),
             resume_argv=("pretrain", method.argv[0], "--output", str(folder), "--resume"),
             seconds=run.seconds,
             kind="pretrain",
@@ -472,7 +472,7 @@ class StepList:
                     title=f"seed {seed}, {title}" + (f", {task}" if len(self.tasks) > 1 else ""),
                     folder=folder,
                     output=folder / "scores.json",
-                    argv=("finetune", task, *map(str, flags), *self._machine()),
+                    argv=("finetune", task, *map(str, flags), *self._passed_on()),
                     seconds=sizes.finetune_seconds,
                     kind="finetune",
                     seed=seed,
@@ -480,8 +480,10 @@ class StepList:
             )
         return out
 
-    def _machine(self) -> list[str]:
-        return ["--device", self.settings.device, *(["--threads", str(self.settings.threads)] if self.settings.threads else [])]
+    def _passed_on(self) -> list[str]:
+        words = ["--device", self.settings.device, *(["--threads", str(self.settings.threads)] if self.settings.threads else [])]
+        words += ["--log-to", *self.settings.log_to] if self.settings.log_to else []
+        return [*words, "--log-project", self.settings.log_project] if self.settings.log_project else words
 
 
 def finetuning_folder(settings: AblateSettings, seed: int, name: str, task: int) -> Path:

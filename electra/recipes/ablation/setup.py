@@ -39,6 +39,7 @@ from electra.tasks.text_tasks import choose_examples
 from electra.terminal import say
 from electra.train import distributed
 from electra.train.distributed import Ranks
+from electra.train.run_log import check_loggers
 from electra.train.timing import time_updates
 
 # ---- data ----
@@ -217,6 +218,7 @@ def check(settings: AblateSettings) -> Checked:
         atomic.fresh_output(settings.output, remedy="continue with --resume, or choose another --output")
     for package in ("sklearn", "scipy.stats", "matplotlib"):
         require(package, "train")
+    check_loggers(settings)
     if settings.init_mlm is not None:
         check_same_shape(settings)
     methods = find_methods(settings)
