@@ -320,9 +320,9 @@ def candidate_of(source: str, name: str, settings: EvaluateSettings, device: str
 
 
 def unique_names(sources: Sequence[str]) -> list[str]:
-    """Short names: as many trailing parts of the paths as needed to be unique; a number is added to equal paths."""
+    """Short names: as many trailing parts of the paths as needed to be unique, of a run's folder the run's too; a number is added to equal paths."""
     parts = [[part for part in Path(source).parts if part != "/"] or [source] for source in sources]
-    names = ["/".join(row[-1:]) for row in parts]
+    names = [resolve.end_of(source) for source in sources]
     for length in range(2, max(map(len, parts), default=1) + 1):
         same = {name for name in names if names.count(name) > 1}
         names = ["/".join(row[-length:]) if name in same else name for row, name in zip(parts, names, strict=True)]

@@ -22,6 +22,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 REQUEST_ID = b"x-request-id"
+TOKENS, UNKNOWN_TOKENS = b"x-tokens", b"x-unknown-tokens"
+"""Of an answer: tokens of its texts, and how many of them the vocabulary lacks."""
 SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 """A request's id that is taken from its client."""
 CONTEXT = "electra.context"
@@ -70,7 +72,8 @@ class AccessMiddleware:
                 status = message["status"]
                 own = dict(message.get("headers", ()))
                 more = ((name, value) for name, value in ANSWER_HEADERS.items() if name not in own)
-                message = {**message, "headers": [*message.get("headers", ()), *more, (REQUEST_ID, context.id.encode())]}
+                read = ((TOKENS, b"%d" % context.tokens), (UNKNOWN_TOKENS, b"%d" % context.unknown_tokens)) if context.texts and status == 200 else ()
+                message = {**message, "headers": [*message.get("headers", ()), *more, *read, (REQUEST_ID, context.id.encode())]}
             await send(message)
 
         self._in_flight += 1

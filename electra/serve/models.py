@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from electra.serve.limits import Limits
 from electra.serve.operations import AnswerQuestion, Classify, Corrupt, Detect, Embed, EmbedAll, Fill, Operation, PreparedText, Rerank, Tag
 from electra.settings import ServeSettings
 from electra.storage import remote, resolve
+from electra.tasks.registry import OF_FILES, find_task
+from electra.tasks.tag_schemes import marks_spans, split_tag
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHIPPED = ("shipped:sentiment", "shipped:detector")
@@ -33,6 +35,23 @@ ROLES = {
 """Head -> role in /models, with the names of version 0.1."""
 TASKS = {"classifier": "text-classification", "tagger": "token-classification", "span finder": "question-answering", "generator": "fill-mask"}
 """Role -> the task that Hugging Face's payloads mean; of another role it depends on the text."""
+LABEL_MEANINGS = {
+    "sst2": {"0": "negative", "1": "positive"},
+    "cola": {"0": "not acceptable", "1": "acceptable"},
+    "mrpc": {"0": "says something else", "1": "says the same"},
+    "qqp": {"0": "asks something else", "1": "asks the same"},
+    "wnli": {"0": "does not follow", "1": "follows"},
+}
+"""Task whose files number their classes -> what the numbers mean."""
+ENTITY_TYPES = frozenset(("PER", "PERSON", "LOC", "LOCATION", "ORG", "ORGANIZATION", "GPE"))
+"""A token classifier with one of these types finds named entities."""
+UNNAMED_LABEL = re.compile(r"LABEL_\d+")
+RUNTIMES = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+"""First part of a target -> what runs it."""
+DTYPES = {"int8": "int8", "fp16": "float16", "bf16": "bfloat16"}
+"""Part of a target -> the number format of the weights; of other targets float32."""
+LISTED = 60
+"""Characters of labels that a title lists; of more it gives the number."""
 WARM_UP: dict[type[Operation], tuple[Operation, Any]] = {
     Classify: (Classify(), Text("a")),
     Rerank: (Rerank(), Text("a", "a")),
@@ -58,6 +77,10 @@ class Model:
     """What it was fine-tuned on, where that is recorded."""
     target: str
     """What runs it: 'pytorch', or the target of an artifact."""
+    source: str = ""
+    """Where it is from, without a path of this machine: 'shipped:sentiment', 'sst2/best', 'sst2.zip'."""
+    built_from: str | None = None
+    """Where the checkpoint of an artifact was from."""
     measured: list[Any] = field(default_factory=list)
     """Rows of a comparison in an artifact."""
     abilities: dict[str, type[Operation]] = field(default_factory=dict)
@@ -66,13 +89,30 @@ class Model:
         """Its entry in /models; no path of this machine."""
         labels = list(self.predictor.backend.labels) if self.role in ("classifier", "tagger") else []
         spec = {"max_length": self.predictor.max_length, "truncate": self.predictor.spec.truncate}
-        out = {"name": self.name, "role": self.role, "task": self.task, "labels": labels, **spec}
+        out = {"name": self.name, **self.identity(), "role": self.role, "task": self.task, "labels": labels, **spec}
+        out |= {"label_meanings": self.label_meanings, "multi_label": self.role == "classifier" and self.predictor.backend.is_multilabel}
         return out | {"target": self.target, "measured": self.measured, "abilities": sorted(self.abilities)}
+
+    def identity(self) -> dict[str, Any]:
+        """What it is, for someone who did not start the server: what it does, where it is from, its shape, number format and runtime."""
+        values = self.predictor.backend.hf_config
+        kind, layers = str(values.get("model_type", "electra")).upper(), values["num_hidden_layers"]
+        dtype = next((name for part, name in DTYPES.items() if part in self.target), "float32")
+        runtime = RUNTIMES.get(self.target.partition("-")[0], self.target)
+        shape = f"{kind} {layers} x {self.predictor.backend.hidden_size}"
+        names = {"title": title_of(self), "source": self.source, "built_from": self.built_from}
+        return names | {"architecture": shape, "dtype": dtype, "runtime": runtime}
+
+    @property
+    def label_meanings(self) -> Mapping[str, str]:
+        """Label -> what it means, where the labels are the numbers of a benchmark's files."""
+        found = LABEL_MEANINGS.get(self.task or "", {})
+        return found if found.keys() == {*self.predictor.backend.labels} else {}
 
     def info(self, limits: Limits) -> dict[str, Any]:
         """GET /info, with the fields of text-embeddings-inference."""
         labels, spec = list(self.predictor.backend.labels), self.predictor.spec
-        modules = self.predictor.modules
+        modules, identity = self.predictor.modules, self.identity()
         kind: dict[str, Any] = {"embedding": {"pooling": "+".join(modules.pooling.modes)}}
         if self.role == "classifier":
             names = {"id2label": {str(i): label for i, label in enumerate(labels)}, "label2id": {label: i for i, label in enumerate(labels)}}
@@ -80,8 +120,9 @@ class Model:
         return {
             "model_id": self.name,
             "model_sha": None,
-            "model_dtype": "int8" if "int8" in self.target else "float32",
+            "model_dtype": identity.pop("dtype"),
             "served_model_name": self.name,
+            **identity,
             "model_type": kind,
             "max_concurrent_requests": limits.max_requests,
             "max_input_length": spec.max_length,
@@ -137,6 +178,63 @@ def default_name(source: str) -> str:
     return parts[-2] if name in GENERIC_FOLDERS and len(parts) > 1 else name
 
 
+def origin(source: str) -> str:
+    """A source without its path on this machine: 'shipped:sentiment', 'org/name' of the hub; for /home/me/runs/sst2/best 'sst2/best'."""
+    if bundled.is_shipped(source) or not (remote.is_url(source) or Path(source).exists()):
+        return source
+    return resolve.end_of(source if remote.is_url(source) else str(Path(source).resolve()))
+
+
+def title_of(model: Model) -> str:
+    """What a model does, in words: 'sentiment of film review sentences: negative / positive', 'named entities: LOC, PER, 5 tags'."""
+    backend, modules = model.predictor.backend, model.predictor.modules
+    about = _about(model.task)
+    if model.role == "classifier":
+        return _classifier_title(model, about)
+    if model.role == "tagger":
+        kinds = sorted({split_tag(tag)[1] or tag for tag in backend.labels} - {"O"} if marks_spans(backend.labels) else {*backend.labels})
+        names = _listed(kinds, ", ")
+        what = about or ("named entities" if ENTITY_TYPES & {*kinds} else "token classification")
+        return f"{what}{': ' if names else ''}{names}, {len(backend.labels)} tags"
+    if model.role == "span finder":
+        return f"question answering: {about.removeprefix('questions about ')}" if about else "question answering"
+    if backend.is_electric:
+        return "likelihood of each token (Electric)"
+    if model.role == "discriminator":
+        return "detector of replaced tokens" + (" + generator" if Corrupt.name in model.abilities else "")
+    if model.role == "generator":
+        return "masked language model: fills in [MASK]"
+    what = "sentence vectors" if modules.declared else "encoder, vectors"
+    return f"{what}, {modules.width(backend.hidden_size)} dimensions"
+
+
+def _about(task: str | None) -> str:
+    """What a benchmark's task is about; empty for tasks of the user's own files and unknown ones."""
+    try:
+        found = find_task(task or "")
+    except UserError:
+        return ""
+    return "" if found in OF_FILES else re.sub(r" \(.*\)$", "", found.description)
+
+
+def _classifier_title(model: Model, about: str) -> str:
+    backend = model.predictor.backend
+    if len(backend.labels) <= 1:
+        return about or ("a number for each text" if backend.is_regression and model.task != "rerank" else "re-ranker")
+    names = [model.label_meanings.get(label, label) for label in backend.labels]
+    kind = about or ("classifier, several labels at once" if backend.is_multilabel else "classifier")
+    if all(map(UNNAMED_LABEL.fullmatch, names)):
+        return f"{kind}, {len(names)} labels without names"
+    listed = _listed(names, ", " if backend.is_multilabel else " / ")
+    return f"{kind}: {listed}" if listed else kind if re.search(r"\d", kind) else f"{kind}, {len(names)} labels"
+
+
+def _listed(names: Sequence[str], separator: str) -> str:
+    """Names joined; empty where that is too long for a title."""
+    joined = separator.join(names)
+    return joined if len(joined) <= LISTED else ""
+
+
 def check_sources(sources: dict[str, str]) -> None:
     """Check that there is something at every source, before the first is loaded.
 
@@ -167,7 +265,10 @@ def as_model(name: str, predictor: Predictor, record: dict[str, Any] | None = No
     record = record or {}
     role = ROLES.get(resolve.head_of(predictor.backend.architecture), "encoder")
     task = record.get("task") or predictor.backend.hf_config.get("finetuning_task")
-    model = Model(name, predictor, role, str(task) if task else None, str(record.get("target", "pytorch")), list(record.get("measured") or []))
+    target, measured, built = str(record.get("target", "pytorch")), list(record.get("measured") or []), record.get("source")
+    source = origin(predictor.name)
+    made = resolve.end_of(str(built["name"])) if isinstance(built, dict) and built.get("name") and not bundled.is_shipped(source) else None
+    model = Model(name, predictor, role, str(task) if task else None, target, source, made if made != source else None, measured)
     for kind, (operation, item) in WARM_UP.items():
         try:
             operation.run(predictor, [operation.prepare(predictor, item, predictor.max_length)], 1)

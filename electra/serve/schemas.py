@@ -417,10 +417,18 @@ class CorruptedText(BaseModel):
 class ServedModel(BaseModel):
     """A served model."""
 
-    name: str
+    name: str = Field(description="Its name in requests: /models/NAME.")
+    title: str = Field(description="What it does, in words.")
+    source: str = Field(description="Where it is from: the name of its run or file, without a path.")
+    built_from: str | None = Field(description="Where an artifact's checkpoint was from.")
+    architecture: str = Field(description="Architecture, number of layers and hidden size.")
+    dtype: str = Field(description="Number format of its weights.")
+    runtime: str
     role: str
     task: str | None
     labels: list[str]
+    label_meanings: dict[str, str] = Field(description="What labels mean that are numbers of a benchmark's files.")
+    multi_label: bool = Field(description="Whether several labels may be right at once; those above 0.5 are given.")
     max_length: int
     truncate: str
     target: str
@@ -441,6 +449,11 @@ class Info(BaseModel):
     model_sha: str | None = None
     model_dtype: str
     served_model_name: str
+    title: str = Field(description="What it does, in words.")
+    source: str = Field(description="Where it is from: the name of its run or file, without a path.")
+    built_from: str | None = Field(description="Where an artifact's checkpoint was from.")
+    architecture: str = Field(description="Architecture, number of layers and hidden size.")
+    runtime: str
     model_type: dict[str, Any]
     max_concurrent_requests: int
     max_input_length: int

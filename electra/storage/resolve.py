@@ -17,6 +17,8 @@ from electra.protobuf import HUGGING_FACE, find_checkpoint, is_checkpoint, is_vo
 from electra.storage import atomic, remote
 
 Model = TypeVar("Model", Path, str)
+PART_OF_RUN = re.compile(r"best|final|checkpoints|(seed|step|fold)-\d+")
+"""Folders of a run."""
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 FILES = [
     "config.json",
@@ -127,6 +129,16 @@ def check_form(source: Path) -> None:
 def with_article(architecture: str) -> str:
     """'an ElectraModel', 'a BertModel'."""
     return f"{'an' if architecture[:1] in 'AEIOU' else 'a'} {architecture}"
+
+
+def end_of(source: str) -> str:
+    """The last part of a path or URL, after the folders that it means nothing without: 'sst2/best' of /home/me/runs/sst2/best; no password."""
+    scheme, _, path = source.rpartition("://")
+    parts = [part for part in (path.partition("?")[0].rpartition("@")[2] if scheme else path).split("/") if part]
+    first = max(len(parts) - 1, 0)
+    while first > 0 and PART_OF_RUN.fullmatch(parts[first]):
+        first -= 1
+    return "/".join(parts[first:]) or source
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
-from page_server import PageServer
+import pytest
+from page_server import MODELS, SEARCHERS, PageServer
 from page_visit import AUDIT, Visit, browser, server, shared_server, until
 
 __all__ = ["browser", "server", "shared_server"]  # pytest finds fixtures by their names here
+
+
+@pytest.fixture(scope="module")
+def every_tab() -> Iterator[PageServer]:
+    server = PageServer([*MODELS, *SEARCHERS]).start()
+    yield server
+    server.stop()
+
+
+# What a finger hits, but links in a text; a box to check is hit by its label, too.
+LOW = """() => [...document.querySelectorAll("button, select, textarea, summary, input:not([type=checkbox], [type=radio]), .check, .choice")]
+  .filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 40)
+  .map((node) => `${node.outerHTML.slice(0, 80)} ${node.getBoundingClientRect().height}`)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
+def test_every_tab_is_in_sight_and_can_be_hit(browser: Any, every_tab: PageServer, width: int, scheme: str) -> None:
+    """All eight tabs: within the screen, one over the other nowhere, their words not cut, and chosen by a tap."""
+    with Visit(browser, every_tab.url, viewport={"width": width, "height": 740}, color_scheme=scheme, has_touch=True) as visit:
+        page = visit.page
+        page.wait_for_selector("[role=tab]")
+        tabs = page.locator("[role=tablist] [role=tab]")
+        assert tabs.all_inner_texts() == ["Detect", "Corrupt", "Classify", "Tag", "Ask", "Fill", "Search", "Compare"]
+        boxes = [tab.bounding_box() for tab in tabs.all()]
+        assert all(box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] >= 40 for box in boxes)
+        assert len({box["y"] for box in boxes}) <= 2 and boxes[-1]["y"] + boxes[-1]["height"] < 300, (
+            "at most two rows, in the first half of the screen"
+        )
+        for first, second in pairwise(boxes):
+            assert first["x"] + first["width"] <= second["x"] or first["y"] + first["height"] <= second["y"]
+        for tab in tabs.all():
+            tab.tap()
+            assert tab.get_attribute("aria-selected") == "true" and page.is_visible(f"#{tab.get_attribute('aria-controls')}[role=tabpanel]")
+            assert tab.evaluate("(node) => node.scrollWidth <= node.clientWidth"), f"{tab.inner_text()} is cut"
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate(LOW) == []
+        assert visit.complaints == []
 
 
 def test_tabs_by_keyboard(browser: Any, server: PageServer) -> None:
@@ -42,9 +83,10 @@ def test_every_panel_is_named_legible_and_fits(browser: Any, server: PageServer)
                 found = page.evaluate(AUDIT)
                 assert found.pop("count") > 15
                 assert found == {"unnamed": [], "repeated": [], "dim": []}, (place, scheme)
-            for width in (1100, 375):
+            for width in (1280, 768, 390, 360):
                 page.set_viewport_size({"width": width, "height": 800})
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, (place, width)
+                assert page.evaluate(LOW) == [], (place, width)
 
         page.wait_for_selector("[role=tab]")
         audit("empty")

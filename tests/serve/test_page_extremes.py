@@ -37,7 +37,7 @@ def extreme() -> Any:
     server.stop()
 
 
-@pytest.mark.parametrize("width", [320, 375, 1100])
+@pytest.mark.parametrize("width", [320, 360, 390, 768, 1280])
 def test_long_names_and_nine_rows_fit_every_panel(browser: Any, extreme: PageServer, width: int) -> None:
     with Visit(browser, extreme.url, viewport={"width": width, "height": 700}) as visit:
         page = visit.page

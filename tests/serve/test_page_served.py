@@ -42,7 +42,7 @@ def test_the_models_answers_are_on_the_page(browser: Any, served: Served) -> Non
         page.fill("#token", TOKEN)
         page.keyboard.press("Enter")
         page.wait_for_selector("[role=tab]")
-        assert texts(page, "[role=tab]") == ["Detect", "Corrupt", "Classify", "Tag", "Ask", "Fill"]
+        assert texts(page, "[role=tab]") == ["Detect", "Corrupt", "Classify", "Tag", "Ask", "Fill", "Compare"]
 
         page.fill("#detect-text", TEXT)
         page.wait_for_selector("#detect .token")

@@ -52,14 +52,33 @@ MEASURED = [
 ]
 
 
+TITLES = {
+    "mini": "detector of replaced tokens + generator",
+    "ner": "named entities: LOC, PER, 3 tags",
+    "squad": "question answering",
+    "vectors": "sentence vectors, 384 dimensions",
+    "ranker": "re-ranker",
+}
+MEANINGS = {"0": "negative", "1": "positive"}
+
+
 def _model(name: str, role: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "role": role, "task": None, "labels": [], "max_length": 128, "target": "pytorch", "measured": [], **more}
+    title = TITLES.get(name, "sentiment of film review sentences: negative / positive")
+    made = {"title": title, "source": f"{name}/best", "built_from": None, "architecture": "ELECTRA 4 x 192", "dtype": "float32", "runtime": "PyTorch"}
+    labels = {"labels": [], "label_meanings": {}, "multi_label": False}
+    spec = {"max_length": 128, "truncate": "head" if role == "classifier" else "windows", "target": "pytorch"}
+    return {"name": name, **made, "role": role, "task": None, **labels, **spec, "measured": [], **more}
 
 
 MODELS = [
     _model("mini", "discriminator", abilities=["corrupt", "detect", "embed", "fill"]),
-    _model("sst2", "classifier", task="sst2", labels=["0", "1"], abilities=["classify", "embed"], measured=MEASURED),
-    _model("sst2-int8", "classifier", task="sst2", labels=["0", "1"], target="onnx-int8", abilities=["classify"], measured=MEASURED),
+    _model("sst2", "classifier", task="sst2", labels=["0", "1"], label_meanings=MEANINGS, abilities=["classify", "embed"], measured=MEASURED),
+    _model(
+        "sst2-int8",
+        "classifier",
+        **{"task": "sst2", "labels": ["0", "1"], "label_meanings": MEANINGS, "target": "onnx-int8", "abilities": ["classify"], "measured": MEASURED},
+        **{"source": "sst2-int8.zip", "built_from": "sst2/best", "dtype": "int8", "runtime": "ONNX Runtime"},
+    ),
     _model("ner", "tagger", labels=["O", "B-PER", "B-LOC"], abilities=["tag"]),
     _model("squad", "span finder", abilities=["answer"]),
 ]

@@ -5,20 +5,16 @@ import { bar, find, make, percent, plural, slicer } from "./elements.js";
 const MASK = "[MASK]";
 const route = (model, name = "") => `models/${encodeURIComponent(model.name)}${name}`;
 
-/** What the numbers mean with which benchmarks' files name their classes. */
-const MEANINGS = {
-  sst2: { 0: "negative", 1: "positive" },
-  cola: { 0: "not acceptable", 1: "acceptable" },
-  mrpc: { 0: "says something else", 1: "says the same" },
-  qqp: { 0: "asks something else", 1: "asks the same" },
-  wnli: { 0: "does not follow", 1: "follows" },
-};
 /** What the kinds of the usual taggers are short for. */
 const KINDS = {
   NP: "noun phrase", VP: "verb phrase", PP: "preposition", ADVP: "adverb phrase", ADJP: "adjective phrase", SBAR: "conjunction of a clause", PRT: "particle", CONJP: "conjunction", INTJ: "interjection", LST: "list marker", UCP: "unlike phrases joined",
   PER: "person", LOC: "place", ORG: "organization", MISC: "other name",
 };
 const GUESS = 0.1;
+/** Several labels at once: those above it are given, as `electra predict` gives them. */
+const BOUND = 0.5;
+/** Labels that are shown at once. */
+const SHOWN = 12;
 const PAIR_TASKS = new Set(["mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "afqmc", "ocnli", "cmnli", "csl", "wsc", "bq", "lcqmc"]);
 
 export const classify = {
@@ -44,11 +40,15 @@ export const classify = {
       result.append(make("h3", {}, "The predicted value"), make("p", { class: "value" }, value));
       return `The predicted value is ${value}`;
     }
-    const meaning = (label) => MEANINGS[model.task]?.[label];
-    const name = (label) => meaning(label) ?? label;
-    const note = (label) => meaning(label) && `label ${label}`;
-    const title = `${name(rows[0].label)}, ${percent(rows[0].score)}`;
-    result.append(make("h3", {}, title), make("ol", { class: "bars" }, rows.map((row, index) => bar(name(row.label), row.score, { best: index === 0, note: note(row.label) }))));
+    const name = (label) => model.label_meanings[label] ?? label;
+    const note = (label) => model.label_meanings[label] && `label ${label}`;
+    const given = model.multi_label ? rows.filter((row) => row.score > BOUND) : rows.slice(0, 1);
+    const title = given.map((row) => `${name(row.label)}, ${percent(row.score)}`).join("; ") || `None above ${BOUND}`;
+    const bars = rows.map((row) => bar(name(row.label), row.score, { best: given.includes(row), note: note(row.label) }));
+    result.append(make("h3", { dir: "auto" }, title));
+    if (model.multi_label) result.append(make("p", { class: "facts" }, `Several labels may be right at once; the model gives those above ${BOUND}.`));
+    result.append(make("ol", { class: "bars" }, bars.slice(0, SHOWN)));
+    if (bars.length > SHOWN) result.append(make("details", { class: "more" }, make("summary", {}, `The other ${bars.length - SHOWN} labels`), make("ol", { class: "bars", start: SHOWN + 1 }, bars.slice(SHOWN))));
     return title;
   },
 };
@@ -60,7 +60,7 @@ export const tag = {
   show(result, entities, { text }) {
     const kinds = [...new Set(entities.map((entity) => entity.entity_group ?? entity.entity))].sort();
     const slice = slicer(text);
-    const passage = make("p", { class: "passage" });
+    const passage = make("p", { class: "passage", dir: "auto" });
     let behind = 0;
     for (const entity of entities.toSorted((a, b) => a.start - b.start)) {
       if (entity.start < behind) continue;
@@ -90,10 +90,10 @@ export const ask = {
     const title = found ? best.answer : "The passage does not say";
     // The likeliest of all spans is shown whatever its chance: a bold answer alone would read as a sure one.
     const sure = `probability ${percent(best.score)}${best.score < GUESS ? ": little more than a guess" : ""}`;
-    const passage = make("p", { class: "passage" });
+    const passage = make("p", { class: "passage", dir: "auto" });
     if (found) passage.append(slice(0, best.start), make("mark", { class: "answer" }, slice(best.start, best.end)), slice(best.end, undefined));
     else passage.append(context);
-    result.append(make("h3", {}, title), make("p", { class: "facts" }, sure), passage);
+    result.append(make("h3", { dir: "auto" }, title), make("p", { class: "facts" }, sure), passage);
     return `${title}, ${sure}`;
   },
 };

@@ -43,7 +43,7 @@ function offer() {
   const available = Object.entries(PANELS).map(([id, [rules, able]]) => [id, rules, page.models.filter(able)]).filter(([, , models]) => models.length);
   for (const [id, rules, models] of available) page.panels.set(id, new Panel(id, rules.offered?.(models) ?? models, rules, report));
   const ids = available.map(([id]) => id);
-  if (measuredRows(page.models).length) {
+  if (ids.length || measuredRows(page.models).length) {
     ids.push("compare");
     try {
       showComparison(byId("compare"), page.models);
@@ -55,7 +55,7 @@ function offer() {
   if (!ids.length) {
     byId("startup-title").textContent = "Nothing to try here";
     byId("startup-words").textContent = page.models.length
-      ? `${page.models.map((model) => `${model.name} (${model.role})`).join(", ")}: for programs only. This page offers discriminators, classifiers, token classifiers, question answering, generators, encoders and re-rankers.`
+      ? `${page.models.map((model) => `${model.title} (models/${model.name})`).join(", ")}: for programs only. This page offers discriminators, classifiers, token classifiers, question answering, generators, encoders and re-rankers.`
       : "The server runs without a model. Start it with one: electra serve MODEL";
     byId("startup-retry").hidden = true;
     byId("startup").hidden = false;
@@ -76,6 +76,8 @@ function makeTabs(ids) {
     return make("button", { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": id, click: () => open(id) }, panel.dataset.tab);
   });
   list.replaceChildren(...page.tabs);
+  // On a phone in rows of equal length.
+  list.style.setProperty("--columns", Math.ceil(ids.length / Math.ceil(ids.length / 4)));
   list.hidden = false;
   list.addEventListener("keydown", (event) => {
     const at = page.tabs.indexOf(document.activeElement);

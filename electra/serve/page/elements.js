@@ -28,7 +28,7 @@ export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 
 export function bar(name, share, { words = percent(share), best = false, note = null } = {}) {
   const fill = make("span", { class: "bar-fill" });
   fill.style.inlineSize = `${Math.max(0, Math.min(1, share)) * 100}%`;
-  const head = make("span", { class: "bar-name" }, name, note && make("small", {}, ` ${note}`));
+  const head = make("span", { class: "bar-name", dir: "auto" }, name, note && make("small", {}, ` ${note}`));
   return make("li", { class: best ? "bar best" : "bar" }, head, make("span", { class: "bar-words" }, words), make("span", { class: "bar-track", "aria-hidden": "true" }, fill));
 }
 

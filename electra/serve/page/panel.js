@@ -1,10 +1,15 @@
 // One panel: its fields, its model, its answer. Asks as one types, shows only the newest answer, never loses what was typed.
 
-import { find, findAll, make } from "./elements.js";
+import { find, findAll, make, plural } from "./elements.js";
+import { facts, titleOf } from "./models.js";
 import { request, Trouble } from "./server.js";
 
 const PAUSE_MS = 250;
 const SPEAK_MS = 900;
+/** Characters that the list of models shows on a phone. */
+const SHORT_TITLE = 32;
+/** Fraction of a text's tokens; above it an answer says little. */
+const MANY_UNKNOWN = 0.3;
 
 export class Panel {
   /**
@@ -24,6 +29,8 @@ export class Panel {
     this.empty = make("p", { class: "empty" }, rules.empty);
     this.full = make("p", { class: "hint full", "aria-live": "polite" });
     this.form.append(this.full);
+    // Arabic and Hebrew are written from the right.
+    for (const field of findAll("textarea, input[type=text]", this.form)) field.dir = "auto";
     this.section.append(this.notice, this.empty, this.result, this.spoken);
     this.offerModels();
     this.restore();
@@ -32,22 +39,25 @@ export class Panel {
 
   offerModels() {
     const place = find(".model", this.form);
-    const facts = make("span", { class: "facts" });
+    const about = make("span", { class: "facts" });
+    // A narrow list cuts what is chosen.
+    const chosen = make("span", { class: "model-name narrow" });
     const tell = () => {
-      const { role, task, target, max_length: length } = this.model;
-      facts.textContent = [role, task, target, `${length} tokens at a time`].filter(Boolean).join(" · ");
+      const title = titleOf(this.model, this.models);
+      chosen.textContent = title.length > SHORT_TITLE ? title : "";
+      about.textContent = facts(this.model);
     };
     if (this.models.length > 1) {
-      const select = make("select", { id: `${this.id}-model`, name: "model" }, this.models.map((model) => make("option", { value: model.name }, model.name)));
+      const select = make("select", { id: `${this.id}-model`, name: "model" }, this.models.map((model) => make("option", { value: model.name }, titleOf(model, this.models))));
       select.addEventListener("change", () => {
         this.model = this.models.find((model) => model.name === select.value) ?? this.models[0];
         tell();
         this.rules.prepare?.(this);
         this.ask(0);
       });
-      place.append(make("label", { for: select.id }, "Model"), select, facts);
+      place.append(make("label", { for: select.id }, "Model"), select, chosen, about);
     } else {
-      place.append(make("span", { class: "model-name" }, this.model.name), facts);
+      place.append(make("span", { class: "model-name" }, this.model.title), about);
     }
     tell();
   }
@@ -163,13 +173,18 @@ export class Panel {
     const flight = (this.flight = new AbortController());
     this.section.setAttribute("aria-busy", "true");
     const began = performance.now();
+    const read = { tokens: 0, unknown: 0 };
+    const heed = (headers) => {
+      read.tokens += Number(headers.get("X-Tokens"));
+      read.unknown += Number(headers.get("X-Unknown-Tokens"));
+    };
     try {
-      const send = ([path, body]) => request(path, { body, signal: flight.signal });
+      const send = ([path, body]) => request(path, { body, signal: flight.signal, heed });
       const { question, questions } = this.rules;
       const answer = questions ? await Promise.all(questions(values, this.model).map(send)) : await send(question(values, this.model));
       if (number !== this.newest) return;
       this.tries = 0;
-      this.answered = { answer, values, model: this.model, ms: performance.now() - began };
+      this.answered = { answer, values, model: this.model, read, ms: performance.now() - began };
       this.redraw();
       this.notify(null);
     } catch (error) {
@@ -183,7 +198,7 @@ export class Panel {
 
   redraw() {
     if (!this.answered) return;
-    const { answer, values, model, ms } = this.answered;
+    const { answer, values, model, read, ms } = this.answered;
     this.notice.hidden = this.empty.hidden = true;
     this.result.hidden = false;
     this.result.classList.remove("stale");
@@ -192,8 +207,10 @@ export class Panel {
     const current = { ...values, ...Object.fromEntries((this.rules.redraw ?? []).map((name) => [name, this.values()[name]])) };
     const words = this.rules.show(this.result, answer, current, model);
     if (opened && find("details", this.result)) find("details", this.result).open = true;
+    const strange = read.unknown > MANY_UNKNOWN * read.tokens ? `${read.unknown} of ${plural(read.tokens, "token")} ${read.unknown === 1 ? "is" : "are"} not in this model's vocabulary: it may not know the language, and the answer says little.` : "";
+    if (strange) this.result.prepend(make("p", { class: "notice" }, strange));
     this.result.append(make("p", { class: "took" }, `answered in ${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`));
-    this.say(words);
+    this.say(`${strange} ${words}`.trim());
   }
 
   /** Screen readers hear the newest summary only, after a pause. */

@@ -13,7 +13,8 @@ export const detect = {
   show(result, [tokens], { text, threshold, numbers }) {
     const bound = threshold / 100;
     const fakes = tokens.filter((token) => token.score >= bound);
-    const title = fakes.length ? `${plural(fakes.length, "token")} of ${tokens.length} judged replaced` : `All ${plural(tokens.length, "token")} judged original`;
+    const original = tokens.length > 1 ? `All ${tokens.length} tokens judged original` : tokens.length ? "The only token is judged original" : "There is no token in this text";
+    const title = fakes.length ? `${plural(fakes.length, "token")} of ${tokens.length} judged replaced` : original;
     result.append(make("h3", {}, title), tokenView(text, tokens, { threshold: bound, numbers }), legend(bound), tokenTable(tokens, bound));
     return `${title}. ${spell(fakes, text)}`;
   },
@@ -44,7 +45,7 @@ export const corrupt = {
     const changed = hidden.filter((token) => token.changed);
     const caught = changed.filter((token) => token.score >= threshold);
     const accused = tokens.filter((token) => token.score >= threshold && !token.changed);
-    const title = changed.length ? `The discriminator detected ${caught.length} of ${plural(changed.length, "replacement")}` : "The generator predicted every masked token correctly";
+    const title = changed.length ? `The discriminator detected ${caught.length} of ${plural(changed.length, "replacement")}` : hidden.length ? "The generator predicted every masked token correctly" : "No token was masked";
     const facts = [`${plural(hidden.length, "token")} of ${tokens.length} masked`, `${changed.length} changed`, `${hidden.length - changed.length} predicted correctly`, `${plural(accused.length, "original token")} wrongly judged replaced`];
     result.append(
       make("h3", {}, title),

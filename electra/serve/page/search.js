@@ -1,6 +1,7 @@
 // Search: a query and passages -> the passages in the order of a re-ranker, or of vectors, each with both scores.
 
 import { bar, find, make, plural } from "./elements.js";
+import { titleOf } from "./models.js";
 
 const route = (name, rest) => `models/${encodeURIComponent(name)}/${rest}`;
 const isRanker = (model) => model.abilities.includes("rerank");
@@ -21,7 +22,7 @@ export const search = {
   prepare(panel) {
     const place = find(".reranker", panel.form);
     if (place.childElementCount || isRanker(panel.model) || !search.rankers.length) return;
-    const options = [...search.rankers.map((model) => make("option", { value: model.name }, model.name)), make("option", { value: "" }, "nothing: by vectors alone")];
+    const options = [...search.rankers.map((model) => make("option", { value: model.name }, titleOf(model, search.rankers))), make("option", { value: "" }, "nothing: by vectors alone")];
     place.append(make("label", { for: "search-reranker" }, "Sorted again by"), make("select", { id: "search-reranker", name: "reranker" }, options));
   },
   questions({ query, passages, reranker = "" }, model) {
@@ -41,7 +42,7 @@ export const search = {
       const note = ranks && similarities ? `similarity ${similarities[index].toFixed(2)}, place ${places.get(index)} by vectors` : null;
       return bar(texts[index], score, { words: score.toFixed(ranks ? 3 : 2), best: place === 0, note });
     });
-    const how = ranks ? `relevance by ${isRanker(model) ? model.name : reranker}` : "similarity of vectors";
+    const how = ranks ? "relevance by the re-ranker" : "similarity of vectors";
     const title = `${plural(rows.length, "passage")}, sorted by ${how}`;
     result.append(make("h3", {}, title), make("ol", { class: "bars" }, list));
     return `${title}. First: ${texts[rows[0].index]}`;

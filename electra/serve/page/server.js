@@ -20,8 +20,8 @@ export class Trouble extends Error {
   }
 }
 
-/** GET, or POST where a body is given -> the parsed answer. Throws Trouble; an aborted request throws AbortError. */
-export async function request(path, { body = undefined, signal = undefined } = {}) {
+/** GET, or POST where a body is given -> the parsed answer; `heed` gets its headers. Throws Trouble; an aborted request throws AbortError. */
+export async function request(path, { body = undefined, signal = undefined, heed = () => {} } = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (access.token) headers.Authorization = `Bearer ${access.token}`;
@@ -30,7 +30,10 @@ export async function request(path, { body = undefined, signal = undefined } = {
   let response;
   try {
     response = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body: body === undefined ? undefined : JSON.stringify(body), signal: signals, cache: "no-store" });
-    if (response.ok) return await response.json();
+    if (response.ok) {
+      heed(response.headers);
+      return await response.json();
+    }
   } catch (error) {
     if (signal?.aborted) throw error;
     if (patience.aborted) throw new Trouble("slow", `No answer within ${PATIENCE_MS / 1000} seconds. Your text is kept; try again, or send less at once.`);

@@ -17,7 +17,7 @@ export const levelOf = (score) => LEVELS.filter((bound) => score >= bound).lengt
  */
 export function tokenView(text, tokens, { threshold, numbers = false }) {
   const slice = slicer(text);
-  const list = make("div", { class: numbers ? "tokens numbers" : "tokens", role: "listbox", tabindex: "0", "aria-label": "Tokens, with the probability that each was replaced" });
+  const list = make("div", { class: numbers ? "tokens numbers" : "tokens", role: "listbox", dir: "auto", tabindex: "0", "aria-label": "Tokens, with the probability that each was replaced" });
   const tip = make("p", { class: "tip", hidden: true, "aria-hidden": "true" });
   const prefix = `token-${Math.random().toString(36).slice(2, 8)}`;
   const options = [];
@@ -54,7 +54,7 @@ function optionOf(token, shown, threshold) {
   const option = make("span", { class: classes, role: "option", "aria-selected": "false", "aria-label": `${plain(shown)}, ${percent(token.score)}, ${states.join(", ")}` });
   option.append(make("span", { class: "piece" }, shown));
   if (token.changed) option.append(make("del", {}, plain(token.original)));
-  option.append(make("span", { class: "number" }, percent(token.score)));
+  option.append(make("span", { class: "number", dir: "ltr" }, percent(token.score)));
   option.dataset.words = `${percent(token.score)} replaced, ${percent(1 - token.score)} original · ${states.join(" · ")}`;
   return option;
 }
