@@ -21,6 +21,7 @@ import json
 import os
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from electra.settings import (
     FinetuneSettings,
     PrepareSettings,
     PretrainSettings,
+    PushSettings,
     VocabSettings,
 )
 from electra.settings.sections import check_ray_address
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         FinetuneArguments,
         PrepareArguments,
         PretrainArguments,
+        PushArguments,
         VocabularyArguments,
     )
     from electra.benchmark.results import Comparison
@@ -542,6 +545,54 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
         say=say,
     )
     return BuiltArtifact(path=settings.output, manifest=found.manifest, reason=found.selection.reason, dropped=found.selection.dropped)
+
+
+METADATA = ("license", "language", "base_model", "datasets")
+
+
+def push(path: Place | PushSettings, **arguments: Unpack[PushArguments]) -> str:
+    """Upload a checkpoint to the Hugging Face hub as a complete repository, or write it to a folder.
+
+    Args:
+        path: checkpoint folder, run, bundled model, or a folder of `build(..., layout="hub")`.
+        **arguments: as flags of `electra push`; `name` or `output` is required.
+
+    Returns:
+        The repository's address, or the folder.
+
+    Raises:
+        UserError: not a model, a name without an owner, no token, or a hub that cannot be reached or refuses.
+    """
+    from electra.exporting import hub_repository
+    from electra.exporting.targets import check_dtypes
+    from electra.inference.artifact import is_artifact
+
+    settings = _settings(PushSettings, "push", "path", path, arguments)
+    if settings.name is None and settings.output is None:
+        raise UserError("push: --name OWNER/NAME is missing, the repository on the hub; or write it to a folder, with --output FOLDER")
+    if settings.name is not None:
+        hub_repository.check_name(settings.name)
+    if settings.output is not None and settings.private:
+        raise UserError("--private is for a repository on the hub, with --output nothing is uploaded; leave it out")
+    check_dtypes(settings.dtypes)
+    source = hub_repository.check_source(settings.path)
+    if is_artifact(source):
+        for name in {"onnx", "dtypes"} & config.given(settings).keys():
+            raise UserError(f"{config.flag_name(name)} is for checkpoints, {settings.path} has ONNX files alone; leave it out")
+    else:
+        require("torch", "train")
+    metadata = {name: [*value] if isinstance(value, tuple) else value for name in METADATA if (value := getattr(settings, name))}
+    options: dict[str, Any] = {"dtypes": settings.dtypes if settings.onnx else (), "metadata": metadata, "say": say}
+    if settings.output is not None:
+        atomic.fresh_output(settings.output, remedy="choose another --output")
+        hub_repository.write_repository(source, settings.output, name=settings.name or settings.output.name, **options)
+        return str(settings.output)
+    assert settings.name is not None
+    hub_repository.check_access(settings.name)
+    with tempfile.TemporaryDirectory(prefix="electra-push-") as place:
+        folder = Path(place) / "repository"
+        hub_repository.write_repository(source, folder, name=settings.name, **options)
+        return hub_repository.upload(folder, settings.name, private=settings.private)
 
 
 def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[CompareArguments]) -> Comparison:

@@ -301,6 +301,20 @@ class BuildArguments(TypedDict, total=False):
     skip: str | Sequence[str]
 
 
+class PushArguments(TypedDict, total=False):
+    """Of `electra.push`."""
+
+    name: str | None
+    output: str | Path | None
+    private: bool
+    onnx: bool
+    dtypes: str | Sequence[str]
+    license: str | None
+    language: str | Sequence[str]
+    base_model: str | None
+    datasets: str | Sequence[str]
+
+
 class CompareArguments(TypedDict, total=False):
     """Of `electra.compare`."""
 

@@ -301,7 +301,6 @@ def test_python_files_of_a_checkpoint_are_not_imported(shop: Path, tmp_path: Pat
 # ---- network ----
 
 LEFT_OUT = {
-    "push": "uploads to the hub",
     "dataset": "needs the files of IMDb",
     "compare": "its files here end early",
     "submit": "its files here end early",

@@ -22,6 +22,7 @@ CLASSES = {
     "FinetuneArguments": (settings.FinetuneSettings, "finetune", "task"),
     "EvaluateArguments": (settings.EvaluateSettings, "evaluate", "model"),
     "BuildArguments": (settings.BuildSettings, "build", "model"),
+    "PushArguments": (settings.PushSettings, "push", "path"),
     "CompareArguments": (settings.CompareSettings, "compare", "models"),
 }
 """TypedDict -> settings class, function, the argument that is given by position."""

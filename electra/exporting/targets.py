@@ -18,7 +18,7 @@ from electra.exporting.dense_graph import HubForm, dense_graph, role_of
 from electra.inference.artifact import HUB_FILES, ONE_OUTPUT, REMOVED_TARGETS, read_manifest, weights_hash, write_artifact
 from electra.inference.embeddings import SentenceModules, check_widths, read_modules, save_modules
 from electra.model.huggingface import SAME_NAME, Checkpoint, is_causal, load_checkpoint
-from electra.model.model_card import onnx_card
+from electra.model.model_card import onnx_card, onnx_text
 from electra.storage import atomic, resolve
 from electra.tasks.input_spec import CALIBRATION, RECORD, cross_encoder, find_record, input_spec, recorded, tokenizer_limit
 from electra.tasks.question_answering import QuestionOptions
@@ -165,7 +165,8 @@ def build_artifact(
     if chosen.calibrated and not texts:
         raise UserError(f"target {name} is calibrated on texts: give --calibrate FILE with texts like those the model will read")
     start = time.perf_counter()
-    checkpoint, modules, tokenizer = _opened(source, max_length, truncate)
+    checkpoint, modules, tokenizer = open_source(source, max_length, truncate)
+    _refuse_causal(checkpoint)
     if trained_length(checkpoint) < max_length:
         say(f"max_length {max_length} is above the model's limit; {trained_length(checkpoint)} is recorded")
     role = role_of(checkpoint)
@@ -196,11 +197,9 @@ def build_artifact(
     return write_artifact(output, make)
 
 
-def _opened(source: str, max_length: int, truncate: str | None) -> tuple[Checkpoint, SentenceModules, Tokenizer]:
+def open_source(source: str, max_length: int = 0, truncate: str | None = None) -> tuple[Checkpoint, SentenceModules, Tokenizer]:
     """A checkpoint whose config.json has its input spec and all of sentence-transformers' settings; how its vectors are made; its tokenizer."""
     found = load_checkpoint(source)
-    if is_causal(found):
-        raise UserError(f"{source} {resolve.CAUSAL_ONLY}")
     modules = read_modules(resolve.modules_folder(source, found.path))
     check_widths(modules, found.config.hidden_size, source)
     values = {**found.hf_config, **cross_encoder(found.path)}
@@ -209,6 +208,11 @@ def _opened(source: str, max_length: int, truncate: str | None) -> tuple[Checkpo
     tokenizer = load_tokenizer(found.path)
     tokenizer = tokenizer.lowercased() if modules.lowercase else tokenizer
     return with_input_spec(replace(found, hf_config=values), max_length, truncate), modules, tokenizer
+
+
+def _refuse_causal(checkpoint: Checkpoint) -> None:
+    if is_causal(checkpoint):
+        raise UserError(f"{checkpoint.path} {resolve.CAUSAL_ONLY}")
 
 
 def _build_record(command: str, start: float, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,38 +322,57 @@ def build_hub_folder(
     Raises:
         UserError: no such checkpoint or number format, a package is missing, or the layout has no form for the network.
     """
+    check_dtypes(dtypes)
+    HUB.require()
+    start = time.perf_counter()
+    checkpoint, modules, tokenizer = open_source(source, max_length, truncate)
+    if trained_length(checkpoint) < max_length:
+        say(f"max_length {max_length} is above the model's limit; {trained_length(checkpoint)} is recorded")
+    with atomic.atomic_folder(output) as folder:
+        options = write_hub_files(checkpoint, tokenizer, folder, dtypes, say)
+        save_modules(modules, folder, checkpoint.config.hidden_size, trained_length(checkpoint))
+        for line in _vectors_beyond_pooling(modules):
+            say(line)
+        config = {**checkpoint.hf_config, **_hub_config(checkpoint)}
+        onnx = hub_text(output.name, checkpoint.architecture, config, modules, folder, options["dtypes"])
+        (folder / "README.md").write_text(onnx_card(output.name, _short(source), checkpoint.architecture, onnx), encoding="utf-8")
+    command = f"electra build {_short(source)} --layout hub --output {output.name}"
+    return read_manifest(output) | {"build": _build_record(command, start, options)}
+
+
+def check_dtypes(dtypes: Sequence[str]) -> None:
+    """Check the number formats of a folder for the hub.
+
+    Raises:
+        UserError: there are none, or one is not made here.
+    """
     for dtype in dtypes:
         if dtype not in HUB_FILES:
             raise UserError(f"dtype '{dtype}' of transformers.js is not made here; choose from {', '.join(HUB_FILES)}")
     if not dtypes:
         raise UserError(f"--dtypes is empty; choose from {', '.join(HUB_FILES)}")
-    HUB.require()
-    start = time.perf_counter()
-    checkpoint, modules, tokenizer = _opened(source, max_length, truncate)
-    if trained_length(checkpoint) < max_length:
-        say(f"max_length {max_length} is above the model's limit; {trained_length(checkpoint)} is recorded")
+
+
+def write_hub_files(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path, dtypes: Sequence[str], say: Callable[[str], None]
+) -> dict[str, dict[str, float]]:
+    """Write onnx/, config.json and the tokenizer of a checkpoint, and in generator/ those of its generator -> number format -> its difference."""
+    _refuse_causal(checkpoint)
     generator = _generator(checkpoint, say) if role_of(checkpoint) == "discriminator" else None
-    with atomic.atomic_folder(output) as folder:
-        options = {"dtypes": _build_hub_part(checkpoint, folder, tokenizer, dtypes, say)}
-        if generator is not None:
-            (folder / "generator").mkdir()
-            options["generator"] = _build_hub_part(generator, folder / "generator", tokenizer, dtypes, say)
-        save_modules(modules, folder, checkpoint.config.hidden_size, trained_length(checkpoint))
-        limits = _vectors_beyond_pooling(modules)
-        for line in limits:
-            say(line)
-        card = onnx_card(
-            output.name,
-            _short(source),
-            checkpoint.architecture,
-            checkpoint.hf_config,
-            _hub_files(folder, options["dtypes"]),
-            pooling="cls" if modules.pooling.modes == ("cls",) else "mean",
-            limits=limits,
-        )
-        (folder / "README.md").write_text(card, encoding="utf-8")
-    command = f"electra build {_short(source)} --layout hub --output {output.name}"
-    return read_manifest(output) | {"build": _build_record(command, start, options)}
+    options = {"dtypes": _build_hub_part(checkpoint, folder, tokenizer, dtypes, say)}
+    if generator is not None:
+        (folder / "generator").mkdir()
+        options["generator"] = _build_hub_part(generator, folder / "generator", tokenizer, dtypes, say)
+    return options
+
+
+def hub_text(
+    name: str, architecture: str, config: Mapping[str, Any], modules: SentenceModules, folder: Path, differences: Mapping[str, float]
+) -> str:
+    """What the card of a folder says of its files in onnx/; `differences` of each number format."""
+    files = [(dtype, HUB_FILES[dtype], (folder / HUB_FILES[dtype]).stat().st_size, found) for dtype, found in differences.items()]
+    pooling = "cls" if modules.pooling.modes == ("cls",) else "mean"
+    return onnx_text(name, architecture, config, files, pooling=pooling, limits=_vectors_beyond_pooling(modules))
 
 
 def _vectors_beyond_pooling(modules: SentenceModules) -> list[str]:
@@ -472,11 +495,6 @@ def _as_splits(part: Any) -> Any:
     if kind == "Split" and not part["invert"] and behavior not in ("Isolated", "Removed"):
         raise UserError(f"tokenizer.json: a Split with behavior {behavior} is Isolated in transformers.js; build an artifact (--target onnx)")
     return part
-
-
-def _hub_files(folder: Path, differences: Mapping[str, float]) -> list[tuple[str, str, int, float]]:
-    """Number format, file, size in bytes and largest difference of each model."""
-    return [(dtype, HUB_FILES[dtype], (folder / HUB_FILES[dtype]).stat().st_size, found) for dtype, found in differences.items()]
 
 
 def _short(source: str) -> str:

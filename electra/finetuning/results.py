@@ -6,6 +6,7 @@ With one task a file holds its scores directly; with several, a table by task an
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from electra.errors import UserError, parse_json
 from electra.model.model_card import model_card
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
+from electra.storage.resolve import hub_name
+from electra.tasks.hub_datasets import DATASETS
 from electra.tasks.metrics import mean_and_sd
 
 AVERAGE = "average"
@@ -228,8 +231,61 @@ def finetuning_card(task: Task, head: Head, settings: FinetuneSettings, summary:
         sections,
         tags=("electra", task.name),
         pipeline_tag=_PIPELINE.get(head.kind, "text-classification"),
-        library="sentence-transformers" if head.kind == "embedding" else "transformers" if transformers else "electra",
+        library="sentence-transformers" if head.kind in ("embedding", "ranking") and transformers else "transformers" if transformers else "electra",
+        base_model=hub_name(settings.model),
+        **evaluation(task, head, settings, summary),
     )
+
+
+METRIC_TYPES = {
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "root_mean_squared_error": "rmse",
+    "macro_f1": "f1",
+    "micro_f1": "f1",
+    "accuracy_mismatched": "accuracy",
+}
+"""Our metric -> the hub's name of it, where it is another."""
+
+
+def evaluation(task: Task, head: Head, settings: FinetuneSettings, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What scores.json says of a task -> the model card's scores of this model, data sets and language, as `ModelCardData` takes them."""
+    from huggingface_hub import EvalResult
+
+    # Files, and folds of FewCLUE, may be other data than the task's on the hub.
+    known = DATASETS.get(task.name) if settings.data is not None and settings.fold is None else None
+    place = Path(str(settings.dev or settings.data))
+    halves = known is not None and "+" in known.splits["dev"]
+    kind = _PIPELINE.get(head.kind, "text-classification")
+    results = []
+    for name, score in summary["scores"].items():
+        value = score["each"][summary["seeds"].index(summary["best_seed"])]
+        if name == "glue_score" or name.endswith("_threshold") or not math.isfinite(value):
+            continue  # GLUE's mean of two others, and a setting: no metrics of the hub
+        metric = METRIC_TYPES.get(name, name)
+        split = "dev" if known is None else known.splits["dev"]
+        if known is not None and halves:
+            split = known.splits["dev_mismatched" if name.endswith("mismatched") else "dev_matched"]
+        results.append(
+            EvalResult(
+                task_type=kind,
+                task_name=kind.replace("-", " ").capitalize(),
+                dataset_type=place.suffix.strip(".") or place.name if known is None else known.name,
+                dataset_name=place.name if known is None else known.title,
+                dataset_config=None if known is None else known.config,
+                dataset_split=split,
+                dataset_args=None if halves else {"num_examples": summary["dev_examples"]},
+                metric_type=f"{name}_cosine" if head.kind == "embedding" and metric != name else metric,
+                metric_name=name.replace("_", " "),
+                metric_value=value,
+            )
+        )
+    out: dict[str, Any] = {} if known is None else {"datasets": [known.name], "language": known.language}
+    if results:
+        out |= {"model_name": settings.output.name or task.name, "eval_results": results}
+        out["metrics"] = list(dict.fromkeys(result.metric_type for result in results))
+    return out
 
 
 def _vectors(settings: FinetuneSettings) -> str:

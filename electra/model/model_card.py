@@ -6,11 +6,13 @@ fine-tuned models).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from electra.settings import PretrainSettings
-from electra.storage.resolve import HEADS
+from electra.storage.resolve import HEADS, hub_name
 from electra.terminal import data_size
 
 METRICS = (
@@ -62,6 +64,15 @@ PIPELINE_TAGS = {
     "masked-lm": "fill-mask",
 }
 """Head -> the hub's task."""
+AUTO = {
+    "classification": "AutoModelForSequenceClassification",
+    "tagging": "AutoModelForTokenClassification",
+    "span": "AutoModelForQuestionAnswering",
+    "masked-lm": "AutoModelForMaskedLM",
+    "replaced-tokens": "AutoModelForPreTraining",
+    "encoder": "AutoModel",
+}
+"""Head -> the class of `transformers` that opens it."""
 ONNX_CALLS = {
     "text-classification": "await run('what a wonderful film', { top_k: null })",
     "token-classification": "await run('Ada Lovelace lived in London', { aggregation_strategy: 'simple' })",
@@ -70,11 +81,16 @@ ONNX_CALLS = {
     "feature-extraction": "await run(['one text', 'another text'], { pooling: 'POOLING', normalize: true })",
 }
 """The hub's task -> a call of its pipeline in transformers.js."""
-REGRESSION_CALL = """import { AutoModelForSequenceClassification, AutoTokenizer } from '@huggingface/transformers';
+OPENED = """import { AutoModelForSequenceClassification, AutoTokenizer } from '@huggingface/transformers';
 
 const tokenizer = await AutoTokenizer.from_pretrained('NAME');
 const model = await AutoModelForSequenceClassification.from_pretrained('NAME', { dtype: 'fp32' });
-const { logits } = await model(tokenizer('what a wonderful film'));  // the number itself"""
+"""
+REGRESSION_CALL = f"""{OPENED}const {{ logits }} = await model(tokenizer('what a wonderful film'));  // the number itself"""
+RANKING_CALL = f"""{OPENED}const queries = ['who cooked?', 'who cooked?'], passages = ['the chef cooked the meal', 'it rains'];
+const {{ logits }} = await model(tokenizer(queries, {{ text_pair: passages, padding: true, truncation: true }}));
+console.log(logits.sigmoid().tolist());"""
+ONNX_HEADING = "ONNX Runtime and transformers.js"
 ONNX_LIMITS = """transformers.js truncates a pair of texts at its end, so a long first text can leave no room for the second. Its pipelines read the
 beginning of a long text, `electra predict` and `transformers` windows where a model was trained for them."""
 
@@ -95,7 +111,8 @@ def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics
     if rows:
         sections["Held-out metrics"] = f"| metric | value |\n|---|---|\n{rows}\n\n{METRICS_NOTE}"
     sections["Limits"] = PRETRAINED_LIMITS
-    return model_card(f"{settings.preset or 'model'}: {kind}", about, sections, tags=("electra", tag))
+    base = hub_name(settings.init or settings.teacher or "")
+    return model_card(f"{settings.preset or 'model'}: {kind}", about, sections, tags=("electra", tag), base_model=base)
 
 
 def converted_card(name: str, network: str, source: str) -> str:
@@ -117,19 +134,39 @@ def adapted_card(name: str, source: str, change: int) -> str:
     return model_card(name, about)
 
 
-def uploaded_card(name: str, found: Mapping[str, Any]) -> str:
-    """The card of a checkpoint without one; `found` is what `electra.inference.inspect.describe` says of it."""
-    labels = [f"- labels: {', '.join(found['labels'])}"] if found.get("labels") else []
-    sizes = [f"- {key.replace('_', ' ')}: {value:,}" for key, value in found.items() if isinstance(value, int) and not isinstance(value, bool)]
-    call = f'pipeline("text-classification", model="{name}")' if labels else f'load("{name}")'
-    use = f"```python\nfrom electra import {call.partition('(')[0]}\n\nmodel = {call}\n```"
-    about = "\n".join([f"{found['architecture']}, made with the electra toolkit.", "", *labels, *sizes, "", use])
-    return model_card(name, about, pipeline_tag=PIPELINE_TAGS.get(HEADS.get(found["architecture"], "")))
+def uploaded_card(name: str, architecture: str, labels: Sequence[str], num_parameters: int) -> str:
+    """The card of a checkpoint without one: what it is, and how it is opened."""
+    head = HEADS.get(architecture, "")
+    about = [f"{architecture} with {num_parameters:,} parameters.", *([f"Labels: {', '.join(labels)}."] if labels else []), "", "```python"]
+    if not in_transformers(architecture):
+        about += ["from electra import load", "", f'model = load("{name}")']
+    elif head in PIPELINE_TAGS:
+        about += ["from transformers import pipeline", "", f'run = pipeline("{PIPELINE_TAGS[head]}", model="{name}")']
+    else:
+        about += [f"from transformers import {AUTO[head]}, AutoTokenizer", "", f'model = {AUTO[head]}.from_pretrained("{name}")']
+        about += [f'tokenizer = AutoTokenizer.from_pretrained("{name}")']
+    return model_card(name, "\n".join([*about, "```"]), library=None)
 
 
-def onnx_card(
+def in_transformers(architecture: str) -> bool:
+    """Whether an architecture is a class of `transformers`."""
+    return architecture in HEADS and not re.search("Original|Mean|TwoTower", architecture)
+
+
+def pipeline_tag_of(architecture: str) -> str:
+    """Architecture -> the hub's task."""
+    return PIPELINE_TAGS.get(HEADS.get(architecture, ""), "feature-extraction")
+
+
+def onnx_card(name: str, source: str, architecture: str, onnx: str) -> str:
+    """The card of a folder with ONNX files alone, built from `source`; `onnx`: what `onnx_text` says of it."""
+    about = f"`{source}` ({architecture}) for ONNX Runtime, made by `electra build --layout hub`."
+    tag = pipeline_tag_of(architecture)
+    return model_card(name, about, {ONNX_HEADING: onnx}, tags=("electra", "onnx"), pipeline_tag=tag, library="transformers.js")
+
+
+def onnx_text(
     name: str,
-    source: str,
     architecture: str,
     config: Mapping[str, Any],
     files: Sequence[tuple[str, str, int, float]],
@@ -137,27 +174,39 @@ def onnx_card(
     pooling: str = "mean",
     limits: Sequence[str] = (),
 ) -> str:
-    """The card of a folder for the hub, built from `source`: how to run it.
+    """What a card says of the files in onnx/: how to run them, their differences, and what transformers.js does otherwise.
 
     Args:
-        name: the folder's.
-        source, architecture, config: of the checkpoint.
+        name: the folder's or the repository's.
+        architecture, config: of the checkpoint.
         files: (dtype, file, size in bytes, largest difference of a logit) of each.
         pooling: of its vectors, as transformers.js names it.
         limits: what else transformers.js does otherwise.
     """
-    tag = PIPELINE_TAGS.get(HEADS[architecture], "feature-extraction")
+    tag = pipeline_tag_of(architecture)
     call = f"const run = await pipeline('{tag}', 'NAME', {{ dtype: 'fp32' }});\nconsole.log({ONNX_CALLS[tag]});"
     code = f"import {{ pipeline }} from '@huggingface/transformers';\n\n{call}"
-    if config.get("problem_type") == "regression":
-        code = f"// The pipeline's softmax makes 1 of every number, so not pipeline('{tag}').\n{REGRESSION_CALL}"
-    about = f"`{source}` ({architecture}) for ONNX Runtime, made by `electra build --layout hub`. In JavaScript:\n\n```js\n{code}\n```"
+    if tag == "text-classification" and len(config.get("id2label") or (0, 0)) == 1 and config.get("problem_type") in (None, "regression"):
+        example = REGRESSION_CALL if config.get("problem_type") else RANKING_CALL
+        code = f"// The pipeline's softmax makes 1 of every number, so not pipeline('{tag}').\n{example}"
     rows = "\n".join(f"| {dtype} | `{file}` | {data_size(size)} | {difference:.2g} |" for dtype, file, size, difference in files)
     table = "| dtype | file | size | largest difference of a logit |\n| --- | --- | ---: | ---: |\n" + rows
-    sections = {"Files": f"{table}\n\nThe difference is that from PyTorch in fp32, on random ids.", "Limits": "\n\n".join([*limits, ONNX_LIMITS])}
-    return model_card(
-        name, about.replace("NAME", name).replace("POOLING", pooling), sections, tags=("electra", "onnx"), pipeline_tag=tag, library="transformers.js"
-    )
+    parts = [f"In JavaScript:\n\n```js\n{code}\n```", table, "The difference is that from PyTorch in fp32, on random ids.", *limits, ONNX_LIMITS]
+    return "\n\n".join(parts).replace("NAME", name).replace("POOLING", pooling)
+
+
+LOCAL_PATH = re.compile(r"(?<![\w.:/~-])/(?:[\w.@+-]+/)+[\w.@+-]+")
+
+
+def without_local_paths(text: str) -> str:
+    """A text with the last two names of each absolute path of this machine in place of the path."""
+
+    def shortened(found: re.Match[str]) -> str:
+        path = Path(found[0])
+        mine = any(path.is_relative_to(place) for place in (Path.home(), Path.cwd()) if place != Path("/"))
+        return "/".join(path.parts[-2:]) if mine or path.exists() else found[0]
+
+    return LOCAL_PATH.sub(shortened, text)
 
 
 def model_card(
@@ -167,7 +216,8 @@ def model_card(
     *,
     tags: Sequence[str] = ("electra",),
     pipeline_tag: str | None = None,
-    library: str = "transformers",
+    library: str | None = "transformers",
+    **metadata: Any,
 ) -> str:
     """A README.md in Markdown.
 
@@ -178,7 +228,10 @@ def model_card(
         tags: the hub's tags.
         pipeline_tag: the hub's task, such as 'text-classification'.
         library: the package that opens the checkpoint.
+        metadata: what else `huggingface_hub.ModelCardData` takes: base_model, datasets, language, license, model_name with eval_results, ...
     """
-    head = [f"library_name: {library}", *([f"pipeline_tag: {pipeline_tag}"] if pipeline_tag else []), f"tags: [{', '.join(tags)}]"]
-    parts = ["\n".join(["---", *head, "---"]), f"# {title}", about, *(f"## {name}\n\n{text}" for name, text in (sections or {}).items())]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    from huggingface_hub import ModelCardData
+
+    head = ModelCardData(library_name=library, pipeline_tag=pipeline_tag, tags=list(tags), **metadata)
+    parts = [f"---\n{head.to_yaml()}\n---", f"# {title}", about, *(f"## {name}\n\n{text}" for name, text in (sections or {}).items())]
+    return without_local_paths("\n\n".join(part.strip("\n") for part in parts) + "\n")

@@ -49,20 +49,38 @@ class ConvertSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PushSettings(Settings):
-    """Upload a checkpoint, or what 'build --layout hub' made of one, to the Hugging Face hub.
+    """Upload a checkpoint to the Hugging Face hub, as a complete repository in one commit.
+
+    It opens in transformers (weights as safetensors, tokenizer), sentence-transformers (vectors and re-rankers), transformers.js and optimum
+    (onnx/). The model card has the scores that the run recorded, in the hub's form. With --output the same folder is written, nothing is uploaded.
 
     Examples:
-      electra push runs/sst2/best --name me/electra-mini-sst2
-      electra push runs/mini/final --name me/electra-mini --private
+      electra push runs/sst2 --name me/electra-mini-sst2 --license apache-2.0 --language en
+      electra push runs/sst2 --output repository
+      electra push runs/mini/final --name me/electra-mini --private --no-onnx
       electra push sst2-onnx --name me/electra-mini-sst2-onnx
     """
 
     path: Path = argument()
-    """Checkpoint folder, or a folder of 'electra build --layout hub'."""
-    name: str
-    """Repository on the hub, OWNER/NAME."""
+    """Checkpoint folder, run, bundled model, or a folder of 'electra build --layout hub'."""
+    name: str | None = None
+    """Repository on the hub, OWNER/NAME; required unless --output is given."""
+    output: Path | None = None
+    """Write the repository to this new folder, to look at it or to upload it in another way; default: upload it."""
     private: bool = False
     """Create it as a private repository."""
+    onnx: bool = True
+    """Export the model to onnx/, too."""
+    dtypes: tuple[str, ...] = ("fp32", "q8")
+    """Number formats of onnx/ as transformers.js names them: fp32, fp16, q8, int8, uint8."""
+    license: str | None = None
+    """Licence in the model card, as the hub names it, such as apache-2.0; default: as README.md of the checkpoint says, else none."""
+    language: tuple[str, ...] = ()
+    """Languages in the model card, such as en; default: as README.md of the checkpoint says, else none."""
+    base_model: str | None = None
+    """Model on the hub that it was fine-tuned from, in the model card; default: as README.md of the checkpoint says, else none."""
+    datasets: tuple[str, ...] = ()
+    """Data sets on the hub in the model card; default: as README.md of the checkpoint says, else none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -324,6 +324,11 @@ def fetch_tensorflow(source: str) -> Path | None:
     return remote.fetched(folder, wanted, "checkpoint") / chosen
 
 
+def hub_name(source: str) -> str | None:
+    """A source that `resolve` has opened -> its name on the hub; None: it is a local place, a URL, a bundled model, or random weights."""
+    return source if HUB_NAME.fullmatch(source) and not Path(source).exists() else None
+
+
 def download(name: str) -> Path:
     """A model on the Hugging Face hub, through the hub's cache -> its local folder.
 

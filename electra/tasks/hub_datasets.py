@@ -132,6 +132,12 @@ class HubDataset:
     """Its former name without an owner."""
     only: tuple[str, str] | None = None
     """(column, value) of the rows that are the task's."""
+    language: str = "en"
+
+    @property
+    def title(self) -> str:
+        """'glue sst2', 'squad_v2', 'mrqa NewsQA'."""
+        return " ".join(part for part in (self.short or self.name.rpartition("/")[2], self.config, self.only and self.only[1]) if part)
 
 
 def _text(row: Row, column: str) -> str:
@@ -201,11 +207,11 @@ def _glue(config: str, first: str, second: str | None = None, splits: Mapping[st
 
 
 def _clue(name: str, config: str) -> HubDataset:
-    return HubDataset(name="clue/clue", short="clue", config=config, splits=_SPLITS, examples=partial(_clue_texts, name))
+    return HubDataset(name="clue/clue", short="clue", config=config, splits=_SPLITS, language="zh", examples=partial(_clue_texts, name))
 
 
-def _squad(name: str, short: str, splits: Mapping[str, str], *, unanswerable: bool = False) -> HubDataset:
-    return HubDataset(name=name, short=short, splits=splits, examples=partial(_questions, name, unanswerable=unanswerable))
+def _squad(name: str, short: str, splits: Mapping[str, str], *, unanswerable: bool = False, language: str = "en") -> HubDataset:
+    return HubDataset(name=name, short=short, splits=splits, language=language, examples=partial(_questions, name, unanswerable=unanswerable))
 
 
 def _mrqa(subset: str) -> HubDataset:
@@ -225,11 +231,11 @@ DATASETS: dict[str, HubDataset] = {
     "wnli": _glue("wnli", "sentence1", "sentence2"),
     **{name: _clue(name, name) for name in ("afqmc", "tnews", "iflytek", "cmnli", "csl", "ocnli")},
     "cluewsc": _clue("cluewsc", "cluewsc2020"),
-    "chnsenticorp": HubDataset(name="lansinuote/ChnSentiCorp", splits=_SPLITS, examples=partial(_texts, "text", None)),
+    "chnsenticorp": HubDataset(name="lansinuote/ChnSentiCorp", splits=_SPLITS, language="zh", examples=partial(_texts, "text", None)),
     "imdb": HubDataset(name="stanfordnlp/imdb", short="imdb", splits={"train": "train", "dev": "test", "test": "test"}, examples=_reviews),
     "squad": _squad("rajpurkar/squad", "squad", {"train": "train", "dev": "validation"}),
     "squad2": _squad("rajpurkar/squad_v2", "squad_v2", {"train": "train", "dev": "validation"}, unanswerable=True),
-    "cmrc2018": _squad("hfl/cmrc2018", "cmrc2018", {"train": "train", "dev": "validation", "trial": "test"}),
+    "cmrc2018": _squad("hfl/cmrc2018", "cmrc2018", {"train": "train", "dev": "validation", "trial": "test"}, language="zh"),
     "newsqa": _mrqa("NewsQA"),
     "naturalquestions": _mrqa("NaturalQuestionsShort"),
     "triviaqa": _mrqa("TriviaQA-web"),

@@ -309,7 +309,13 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("wrong type", "{corpus.txt} --name me/model", "not a checkpoint"),
         ("truncated", "{cut} --name me/model", "damaged"),
         ("name", "{model} --name model", "OWNER/NAME"),
+        ("characters of a name", "{model} --name me/a--b", "--name 'me/a--b'"),
+        ("no name", "{model}", "--name OWNER/NAME is missing"),
         ("a run", "{run} --name me/model", "not a checkpoint"),
+        ("an artifact", "{artifact} --output {out}", "give the checkpoint it was built from"),
+        ("number format", "{model} --output {out} --dtypes q4", "dtype 'q4' of transformers.js is not made here"),
+        ("private folder", "{model} --output {out} --private", "--private is for a repository on the hub"),
+        ("existing", "{model} --output {model}", "choose another --output"),
         ("no token", "{model} --name me/model", "hf auth login"),
     ],
     "serve": [

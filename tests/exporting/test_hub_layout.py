@@ -64,7 +64,7 @@ def test_names_and_operations_are_those_of_the_hub(architecture: str) -> None:
 
 def test_a_card_names_library_task_and_files() -> None:
     card = (hub(checkpoints()["classifier"], *HUB_FILES) / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: transformers.js\npipeline_tag: text-classification\ntags: [electra, onnx]\n---\n")
+    assert card.startswith("---\nlibrary_name: transformers.js\npipeline_tag: text-classification\ntags:\n- electra\n- onnx\n---\n")
     assert all(f"| {dtype} | `{file}` |" in card for dtype, file in HUB_FILES.items())
 
 

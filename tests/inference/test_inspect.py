@@ -1,4 +1,4 @@
-"""inspect: every kind of path is recognized and counted right; push reports what is missing before anything is sent."""
+"""inspect: every kind of path is recognized and counted right; --verify names damaged files."""
 
 from __future__ import annotations
 
@@ -184,60 +184,7 @@ def test_what_is_not_read_is_refused_by_name(fields: dict[str, Any], message: st
     assert message in capsys.readouterr().err
 
 
-# ---- push ----
-
-
-class Hub:
-    """Records what would be uploaded."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def create_repo(self, repo_id: str, **options: Any) -> str:
-        self.calls.append(("create_repo", {"repo_id": repo_id, **options}))
-        return f"https://huggingface.co/{repo_id}"
-
-    def upload_file(self, **options: Any) -> None:
-        self.calls.append(("upload_file", options))
-
-    def upload_folder(self, **options: Any) -> None:
-        self.calls.append(("upload_folder", options))
-
-
-def test_push_uploads_with_a_model_card(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    hub = Hub()
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: "a token")
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
-    assert main(["push", str(checkpoints()["classifier"]), "--name", "me/model", "--private"]) == 0
-    assert capsys.readouterr().out == "https://huggingface.co/me/model\n"
-    calls = dict(hub.calls)
-    assert calls["create_repo"]["private"] is True
-    assert calls["upload_folder"]["folder_path"] == str(checkpoints()["classifier"])
-    assert "training/*" in calls["upload_folder"]["ignore_patterns"]
-    card = calls["upload_file"]["path_or_fileobj"].decode()
-    assert card.startswith("---\n") and "negative, neutral, positive" in card and 'pipeline("text-classification", model="me/model")' in card
-
-
-def test_push_reports_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fails(*argv: str) -> str:
-        assert main(["push", *argv]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("electra: ") and error.count("\n") == 1
-        return error
-
-    model = str(checkpoints()["lone"])
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    assert "hf auth login" in fails(model, "--name", "me/model")
-    assert "OWNER/NAME" in fails(model, "--name", "model")
-    assert "checkpoint folder not found" in fails(str(tmp_path / "none"), "--name", "me/model")
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: "a token")
-
-    class Unreachable:
-        def create_repo(self, *_: Any, **__: Any) -> None:
-            raise ConnectionError("no route to host")
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Unreachable)
-    assert "could not be reached" in fails(model, "--name", "me/model")
+# ---- verify ----
 
 
 def verified(path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -52,7 +52,7 @@ WRITES: dict[str, list[str]] = {
     "build": ["v/artefacts/onnx", "v/artefacts/squad2.zip", "hub"],
     "serve": [],
     "convert": ["converted"],
-    "push": [],
+    "push": ["repository"],
     "submit": ["submission.zip"],
     "dataset": ["imdb"],
 }
@@ -102,6 +102,7 @@ KINDS = {
     "v/artefacts/squad2.zip": "artifact",
     "hub": "artifact",
     "converted": "checkpoint",
+    "repository": "checkpoint",
     "submission.zip": "submission",
     "imdb": "data set",
 }
@@ -123,6 +124,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert main([*map(str, words)]) == 0
         reviews = ("--task", "own", "--data", "data/reviews-dev.csv", "--predictions", place / "predictions.jsonl", "--report", place / "report")
         assert main(["evaluate", "runs/classification", *map(str, reviews)]) == 0
+    assert main(["push", str(checkpoints()["classifier"]), "--output", str(place / "repository"), "--dtypes", "fp32"]) == 0
     lines(place / "labels.jsonl", {"text": "a film", "label": "good", "probability": 0.9})
     lines(place / "detected.jsonl", {"text": "a film", "tokens": [{"token": "a", "probability": 0.1}]})
     lines(place / "ranked.jsonl", {"text": "a film", "rank": 1, "score": 0.9, "index": 0})

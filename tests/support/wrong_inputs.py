@@ -55,6 +55,7 @@ WHOLE = {
     "demo": "--output {out} --data {glue}",
     "compare": "{classifier} --task sst2 --data {glue} --output {out}",
     "build": "{model} --target onnx --output {out}",
+    "push": "{model} --output {out}",
     "serve": "{model} --port 0",
     "submit": "glue --models sst2={classifier} --data {glue} --output {out}.zip --fill",
 }
