@@ -68,6 +68,23 @@ def section(name: str, machine: str = MACHINE) -> Any:
     return record(machine)["sections"][name]["result"]
 
 
+def measured(name: str) -> list[tuple[str, str, Any]]:
+    """Every record of `make bench` that has a section -> (its path, machine and date, the section's result), oldest first."""
+    out = []
+    for path in sorted((ROOT / BENCH).glob("*-cores.json")):
+        found = record(place := f"{BENCH}{path.name}")
+        if found["sections"].get(name, {}).get("state") == "done" and not found["options"].get("quick"):
+            label = f"{re.sub(r'[(].*?[)]| Processor', '', found['machine']['processor']).strip()}, {found['date']}"
+            out.append((place, label, found["sections"][name]["result"]))
+    return out
+
+
+def span(values: Iterable[float], pattern: str) -> str:
+    """Figures of several machines -> '2.25x to 4.22x'; of one: '4.22x'."""
+    shown = [pattern.format(value) for value in sorted(values)]
+    return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
     """Cells -> a markdown table whose first `left` columns are left-aligned."""
     marks = ["---" if i < left else "---:" for i in range(len(header))]
@@ -107,7 +124,10 @@ def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
 @maker("figures")
 def figures(old: list[str]) -> list[str]:
     """The main figures, each with its record."""
-    small, english = section("pretraining")["runs"][2]["summary"], section("prepare", RIVALS)["languages"]["en"]["encode"][1]["summary"]["carried"]
+    english = section("prepare", RIVALS)["languages"]["en"]["encode"][1]["summary"]["carried"]
+    trained = measured("pretraining")
+    small = [next(run["summary"] for run in result["runs"] if (run["preset"], run["dropout"]) == ("small", 0.1)) for _, _, result in trained]
+    records = ", ".join(f"[{label}]({place})" for place, label, _ in trained)
     plain, ahead = english["electra, without nanotoken"]["median"], english["tokenizers"]["electra_is_faster_by"]["median"]
     built = {row["name"]: row["latency"]["p50_ms"] for row in record(BENCH + "2026-11-21-deployment.json")["rows"]}
     padded, pipeline = built["transformers, padded to 128"], built["transformers' pipeline"]
@@ -119,15 +139,15 @@ def figures(old: list[str]) -> list[str]:
     rows = [
         (
             "pre-train ELECTRA-Small, dropout 0.1",
-            f"{small['electra']['tokens_per_second']['median']:,.0f} tokens/s",
-            f"{small['plain, eager']['electra_is_faster_by']['median']:.2f}x a plain loop over `transformers` modules",
-            bench,
+            span((one["electra"]["tokens_per_second"]["median"] for one in small), "{:,.0f}") + " tokens/s",
+            span((one["plain, eager"]["electra_is_faster_by"]["median"] for one in small), "{:.2f}x") + " a plain loop over `transformers` modules",
+            records,
         ),
         (
             "the same with `--precision bf16`",
-            f"{small['electra, bf16']['tokens_per_second']['median']:,.0f} tokens/s",
-            f"{small['electra, bf16']['faster_than_fp32']['median']:.2f}x fp32",
-            bench,
+            span((one["electra, bf16"]["tokens_per_second"]["median"] for one in small), "{:,.0f}") + " tokens/s",
+            span((one["electra, bf16"]["faster_than_fp32"]["median"] for one in small), "{:.2f}x") + " fp32",
+            records,
         ),
         (
             "tokenize new English text",
@@ -380,40 +400,65 @@ def _run_name(run: Any) -> str:
     return f"{run['preset']}, {run['shape']['batch_size']} x {run['shape']['length']}, {run['dropout']}"
 
 
+PEERS = ("plain, eager", "plain, SDPA", "plain, compiled", "plain, zentorch", "improved", "improved, oneDNN products", "improved, compiled")
+"""Loops over `transformers` modules in fp32; those that a record lacks have an empty cell."""
+
+
+def _peer_cells(found: dict[str, Any], side: str) -> str:
+    """A peer's speed and how much faster ours is."""
+    if side not in found:
+        return ""
+    if "error" in found[side]:
+        return "does not train" if side.endswith("zentorch") else "failed"
+    return f"{found[side]['tokens_per_second']['median']:,.0f} ({found[side]['electra_is_faster_by']['median']:.2f}x)"
+
+
 @maker("pretraining")
 def pretraining(old: list[str]) -> list[str]:
-    """Training speed and memory, ours and loops over `transformers` modules."""
+    """Training speed and memory, ours and loops over `transformers` modules, on every machine."""
     rows = []
-    for run in section("pretraining")["runs"]:
-        found = run["summary"]
-        cells = [f"{found['electra']['tokens_per_second']['median']:,.0f}"]
-        for side in ("plain, eager", "plain, SDPA", "improved", "improved, oneDNN products"):
-            cells += [f"{found[side]['tokens_per_second']['median']:,.0f}", f"{found[side]['electra_is_faster_by']['median']:.2f}x"]
-        cells += [f"{100 * found['electra']['share_of_limit']['median']:.0f}%"]
-        cells += [f"{found[side]['peak_memory_bytes'] / 1e9:.2f} GB" for side in ("electra", "plain, SDPA")]
-        rows.append((_run_name(run), *cells))
-    header = ["preset, batch, dropout", "electra, tokens/s", "plain, eager", "ratio", "plain, SDPA", "ratio", "improved", "ratio"]
-    return table((*header, "improved, oneDNN", "ratio", "share of the limit", "peak memory", "plain, SDPA"), rows)
+    found = [(label, run) for _, label, result in measured("pretraining") for run in result["runs"]]
+    sides = [side for side in PEERS if any(side in run["summary"] for _, run in found)]
+    for label, run in found:
+        one = run["summary"]
+        cells = [_run_name(run), f"{one['electra']['tokens_per_second']['median']:,.0f}", *(_peer_cells(one, side) for side in sides)]
+        cells += [f"{100 * one['electra']['share_of_limit']['median']:.0f}%"]
+        cells += [f"{one[side]['peak_memory_bytes'] / 1e9:.2f} GB" for side in ("electra", "plain, SDPA")]
+        rows.append((label, *cells))
+    header = ["machine", "preset, batch, dropout", "electra, tokens/s", *(side.replace(" products", "") for side in sides)]
+    return table((*header, "share of the limit", "peak memory", "plain, SDPA"), rows, left=2)
 
 
 @maker("pretraining-bf16")
 def pretraining_bf16(old: list[str]) -> list[str]:
     """The same in bf16."""
     rows = []
-    for run in section("pretraining")["runs"]:
-        ours, peer = run["summary"]["electra, bf16"], run["summary"]["improved, bf16"]
-        rows.append(
-            (
-                _run_name(run),
-                f"{ours['tokens_per_second']['median']:,.0f}",
-                f"{ours['faster_than_fp32']['median']:.2f}x",
-                f"{peer['tokens_per_second']['median']:,.0f}",
-                f"{peer['electra_is_faster_by']['median']:.2f}x",
-                *(f"{side['peak_memory_bytes'] / 1e9:.2f} GB" for side in (ours, peer)),
+    for _, label, result in measured("pretraining"):
+        for run in result["runs"]:
+            ours, peer = run["summary"]["electra, bf16"], run["summary"]["improved, bf16"]
+            rows.append(
+                (
+                    label,
+                    _run_name(run),
+                    f"{ours['tokens_per_second']['median']:,.0f}",
+                    f"{ours['faster_than_fp32']['median']:.2f}x",
+                    _peer_cells(run["summary"], "improved, bf16"),
+                    *(f"{side['peak_memory_bytes'] / 1e9:.2f} GB" for side in (ours, peer)),
+                )
             )
-        )
-    header = ("preset, batch, dropout", "electra bf16, tokens/s", "over fp32", "improved, autocast", "ratio", "peak memory", "improved, autocast")
-    return table(header, rows)
+    header = ("machine", "preset, batch, dropout", "electra bf16, tokens/s", "over fp32", "improved, autocast", "peak memory", "improved, autocast")
+    return table(header, rows, left=2)
+
+
+@maker("matmul-rates")
+def matmul_rates(old: list[str]) -> list[str]:
+    """What each machine multiplies, which the ratios depend on."""
+    kinds = ("fp32, PyTorch's default", "fp32, oneDNN", "bf16")
+    rows = []
+    for place, label, result in measured("machine"):
+        rates = [result["products"].get(f"{kind}, layer of small") for kind in kinds]
+        rows.append((f"[{label}](../{place})", *("not used" if rate is None else f"{rate['median'] / 1e9:,.0f}" for rate in rates)))
+    return table(("GFLOP/s, two threads", *kinds), rows)
 
 
 @maker("encoding")

@@ -1,15 +1,12 @@
 """Clients for bench/serving.py: asyncio and plain sockets, in a process of their own, so that they take no time from the server's.
 
-`closed` keeps a number of requests in flight, the next one sent when an answer comes: what a server can do. `open_` sends at a rate whether or
-not answers come, as the world does, and counts a latency from the moment a request should have been sent.
+`closed` keeps a number of requests in flight, the next one sent when an answer comes: what a server can do.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,8 +27,6 @@ class Outcome:
     """HTTP status, or why there was none."""
     latencies_ms: list[float] = field(default_factory=list)
     """Of those answered with 200."""
-    unsent: int = 0
-    """Requests for which the generator had no connection left; not the server's doing."""
 
     def summary(self) -> dict[str, Any]:
         """Rates and percentiles."""
@@ -47,7 +42,6 @@ class Outcome:
             "rejection_rate": round(refused / max(1, total), 4),
             "accepted_not_answered": total - answered - refused,
             "statuses": dict(self.statuses),
-            "unsent": self.unsent,
             **points,
             "longest_ms": round(ordered[-1], 1),
         }
@@ -114,54 +108,6 @@ async def closed(host: str, port: int, path: str, bodies: Sequence[bytes], conne
     return outcome
 
 
-async def open_(host: str, port: int, path: str, bodies: Sequence[bytes], rate: float, connections: int, seconds: float, seed: int) -> Outcome:
-    """Requests at random moments, `rate` of them a second, over as many connections as it takes."""
-    outcome, start, draw = Outcome(), time.perf_counter(), random.Random(seed)
-    idle = [Connection(host, port) for _ in range(connections)]
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def one(connection: Connection, body: bytes, due: float) -> None:
-        await timed(connection, path, body, due, outcome)
-        idle.append(connection)
-
-    due, number = start, 0
-    while due - start < seconds:
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        if idle:
-            task = asyncio.create_task(one(idle.pop(), bodies[number % len(bodies)], due))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        else:
-            outcome.unsent += 1
-        number += 1
-        due += draw.expovariate(rate)
-    outcome.seconds = time.perf_counter() - start
-    await asyncio.gather(*tasks)
-    for connection in idle:
-        connection.close()
-    return outcome
-
-
-async def exchange(host: str, port: int, requests: Sequence[tuple[str, bytes, str]], connections: int) -> Counter[str]:
-    """(path, body, content type) of each request -> how often which status came."""
-    statuses: Counter[str] = Counter()
-    waiting = list(reversed(requests))
-
-    async def client() -> None:
-        connection = Connection(host, port)
-        while waiting:
-            path, body, kind = waiting.pop()
-            try:
-                statuses[str((await asyncio.wait_for(connection.post(path, body, kind), PATIENCE))[0])] += 1
-            except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-                statuses[type(error).__name__] += 1
-                connection.close()
-        connection.close()
-
-    await asyncio.gather(*(client() for _ in range(connections)))
-    return statuses
-
-
 def in_own_process(coroutine: Callable[..., Any], *arguments: Any) -> Any:
     """Run one of the above in a process of its own -> what it returns."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -170,65 +116,3 @@ def in_own_process(coroutine: Callable[..., Any], *arguments: Any) -> Any:
 
 def _run(coroutine: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     return asyncio.run(coroutine(*arguments))
-
-
-# ---- hostile requests ----
-
-ROUTES = (
-    "/predict",
-    "/embed",
-    "/embed_all",
-    "/",
-    "/detect",
-    "/corrupt",
-    "/pipeline/fill-mask",
-    "/pipeline/question-answering",
-    "/models/none",
-    "/%00",
-    "/x",
-)
-KINDS = ("application/json",) * 9 + ("text/plain", "", "application/json; charset=utf-16")
-
-
-def hostile(draw: random.Random) -> tuple[str, bytes, str]:
-    """A request that should not be: sometimes well formed, mostly not."""
-    path, kind = draw.choice(ROUTES), draw.choice(KINDS)
-    choice = draw.randrange(8)
-    if choice == 0:
-        return path, draw.randbytes(draw.choice((0, 1, 100, 10_000))), kind
-    if choice == 1:
-        depth = draw.choice((3, 300, 30_000))
-        return path, b'{"inputs":' + b"[" * depth + b"]" * depth + b"}", kind
-    if choice == 2:
-        return path, b'{"inputs":"' + b"a" * draw.choice((10, 5_000, 3_000_000)) + b'"}', kind
-    body = json.dumps({"inputs": anything(draw, 3), **{draw.choice(KEYS): anything(draw, 2) for _ in range(draw.randrange(3))}}).encode()
-    if choice == 3:
-        body = body[: draw.randrange(len(body) + 1)]
-    elif choice == 4:
-        at = draw.randrange(len(body))
-        body = body[:at] + draw.randbytes(3) + body[at + 3 :]
-    elif choice == 5:
-        body = body.replace(b'"', draw.choice((b"'", rb"\ud800", b"\xff", b'"')), 2)
-    return path, body, kind
-
-
-KEYS = ("truncate", "normalize", "raw_scores", "threshold", "seed", "mask_prob", "temperature", "parameters", "options", "inputs", "model", "x")
-
-
-def anything(draw: random.Random, depth: int) -> Any:
-    """A random JSON value: often a text, sometimes what a request expects."""
-    choice = draw.randrange(12 if depth else 8)
-    if choice < 4:
-        return "".join(
-            chr(draw.choice((draw.randrange(32, 127), draw.randrange(0x300, 0x2000), draw.randrange(0x10000, 0x1FFFF))))
-            for _ in range(draw.randrange(60))
-        )
-    if choice == 4:
-        return " ".join(draw.choices(("the", "chef", "[MASK]", "[SEP]", "cooked", "##s"), k=draw.choice((1, 8, 80, 800))))
-    if choice < 8:
-        return draw.choice((None, True, 0, -1, 10**40, 0.5, float("inf"), float("nan"), 1e308, "a"))
-    if choice == 8:
-        return {
-            draw.choice(("question", "context", "text", "top_k", "inputs", "doc_stride")): anything(draw, depth - 1) for _ in range(draw.randrange(3))
-        }
-    return [anything(draw, depth - 1) for _ in range(draw.choice((0, 1, 2, 3, 40)))]

@@ -14,6 +14,7 @@ SECTIONS = {
     "finetuning": "finetuning",
     "inference": "deployment",
     "embedding": "embedding",
+    "serving": "serving",
     "startup": "startup",
     "scaling": "scaling",
     "gpu": "gpu",

@@ -36,11 +36,13 @@ from electra.storage import atomic
 from electra.terminal import duration
 
 ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420}
-ESTIMATES |= {"embedding": 1500, "startup": 200, "scaling": 1500, "gpu": 600}
+ESTIMATES |= {"embedding": 1500, "serving": 600, "startup": 200, "scaling": 1500, "gpu": 600}
 """Seconds on two cores, for the estimate of the remaining time."""
 QUICK_SECONDS = 15.0
 NEEDS = dict.fromkeys(("pretraining", "finetuning", "startup"), ("peers",))
 NEEDS |= {"prepare": ("peers", "nanotoken", "tokie", "flash-tokenizer"), "inference": ("peers", "optimum")}
+NEEDS |= {"pretraining": ("peers", "zentorch")}
+NEEDS |= {"serving": ("peers", "litserve", "infinity")}
 NEEDS |= {"embedding": ("peers", "optimum", "openvino", "zentorch", "ctranslate2", "tract", "llama-cpp", "model2vec")}
 """Section -> the environments of peers that it wants."""
 

@@ -1,38 +1,71 @@
-"""'electra serve' under load: capacity, twice the capacity for minutes, thousands of hostile requests, and the same beside `transformers`.
+"""Serving: a classifier behind HTTP, ours and the servers that people would take, with one client and with many.
 
-    python bench/serving.py runs/sst2/best --texts glue/SST-2/dev.tsv --minutes 5
+Every server gets the same single texts of SST-2 dev from clients that send the next one when an answer comes (`load_generator.py`, in a process
+of its own on the same cores). They take turns: one client, then 16, then 64. Answers are compared before anything is timed. `bench/soak.py` has
+the rest: half an hour at 1.5 times the capacity, with hostile clients.
 
-A classifier is served in one process and receives single texts from another. First closed: the capacity. Then open, at twice that
-rate: how many are refused, whether every accepted request is answered, how long it takes, what memory does. Then random and hostile
-requests: which statuses come, and memory again. Then `transformers`' pipeline behind the same kind of FastAPI application, closed and at
-the same rate as ours. The record says all of it.
+  transformers, FastAPI    the pipeline, one call of it for each request, in FastAPI's thread pool
+  transformers, LitServe   the pipeline behind LitServe, which batches what comes within five milliseconds
+  infinity                 infinity-emb's own server, POST /classify
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import random
+import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from load_generator import closed, exchange, hostile, in_own_process, open_
+import models
+from load_generator import closed, in_own_process
+from section import HERE, Target, Work, at_least, environment, middle, peer_environment, spread, table
 
-from electra import environment
-from electra.storage import atomic
+import electra
+from electra import environment as machine_of
 
-HERE = Path(__file__).resolve().parent
-DECLARED = {"200", "400", "401", "404", "405", "408", "413", "415", "422", "424", "429", "503", "504"}
+CLIENTS = (1, 16, 64)
+SECONDS = {1: 5.0, 16: 8.0, 64: 10.0}
+"""Clients -> seconds of a turn."""
+BATCHED_WAIT = 0.005
+"""Seconds LitServe waits for a batch to fill."""
+FP32 = "electra serve, PyTorch"
+TARGET = ("electra serve, onnx-int8", "transformers, FastAPI")
+
+
+@dataclass(frozen=True)
+class Server:
+    """One candidate."""
+
+    environment: str = ""
+    """Of peers; '': ours."""
+    kind: str = "electra"
+    source: str = "checkpoint"
+    """What it serves: the checkpoint, or an artifact of this target."""
+    processes: int = 1
+    """Processes that share a port, each with its part of the threads."""
+
+
+SERVERS = {
+    FP32: Server(),
+    "electra serve, onnx": Server(source="onnx"),
+    "electra serve, onnx-int8": Server(source="onnx-int8"),
+    "electra serve, onnx-int8, 2 processes": Server(source="onnx-int8", processes=2),
+    "transformers, FastAPI": Server(environment="litserve", kind="fastapi"),
+    "transformers, LitServe": Server(environment="litserve", kind="litserve"),
+    "infinity": Server(environment="infinity", kind="infinity"),
+}
+
+
+# ---- servers ----
 
 
 def texts_of(path: Path) -> list[str]:
@@ -49,10 +82,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(command: list[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server, once it is healthy; ended by SIGTERM."""
+def served(command: list[str], port: int, log: Path, values: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, once it is healthy; ended by SIGTERM. `values`: its environment.
+
+    Raises:
+        RuntimeError: it ended, or is not healthy after two minutes; with its last line.
+    """
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, stderr=stream, stdout=stream, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
+        # In a session of its own: some servers leave the processes that they started.
+        values = values or {**os.environ, "PYTHONPATH": str(HERE.parent)}
+        process = subprocess.Popen(command, stderr=stream, stdout=stream, env=values, start_new_session=True)
         try:
             for _ in range(600):
                 time.sleep(0.2)
@@ -60,110 +99,198 @@ def served(command: list[str], port: int, log: Path) -> Iterator[subprocess.Pope
                     urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
                     break
                 except OSError:
-                    assert process.poll() is None, log.read_text()[-2000:]
+                    if process.poll() is not None:
+                        break
+            else:
+                process.kill()
+                process.wait()
+            if process.poll() is not None:
+                last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+                raise RuntimeError(f"{Path(command[1]).name} did not start: {''.join(last)[:300]}")
             yield process
             process.terminate()
-            code = process.wait(60)
-            assert code in (0, -15), code
+            process.wait(60)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def command_of(server: Server, python: str, source: str, port: int, threads: int) -> list[str]:
+    """The command line of a server's process."""
+    if server.kind == "electra":
+        words = [sys.executable, "-m", "electra.cli", "serve", source, "--port", str(port), "--threads", str(threads), "--device", "cpu"]
+        return [*words, "--reuse-port"] if server.processes > 1 else words
+    if server.kind == "infinity":
+        words = ["v2", "--model-id", source, "--served-model-name", "classifier", "--engine", "torch", "--device", "cpu", "--port", str(port)]
+        return [str(Path(python).with_name("infinity_emb")), *words, "--no-bettertransformer", "--no-compile", "--host", "127.0.0.1"]
+    return [python, str(HERE / "pipeline_server.py"), server.kind, source, str(port), str(threads)]
+
+
+def request_of(server: Server, text: str) -> tuple[str, bytes]:
+    """A text -> path and body."""
+    if server.kind == "infinity":
+        return "/classify", json.dumps({"model": "classifier", "input": [text]}).encode()
+    return "/predict", json.dumps({"inputs": text}).encode()
+
+
+def probabilities_of(server: Server, answer: Any) -> dict[str, float]:
+    """An answer -> label -> probability."""
+    rows = answer["data"][0] if server.kind == "infinity" else answer
+    while isinstance(rows[0], list):
+        rows = rows[0]
+    return {row["label"]: row["score"] for row in rows}
+
+
+def ask(server: Server, port: int, text: str) -> dict[str, float]:
+    """One text, one connection."""
+    path, body = request_of(server, text)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return probabilities_of(server, json.load(response))
+
+
+# ---- what processes use ----
+
+
+def _family(pid: int) -> list[int]:
+    """A process and those that it started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = [pid]
+    for task in children.parent.parent.glob("*/children"):
+        found += [each for child in task.read_text().split() for each in _family(int(child))]
+    return found
 
 
 def memory_mb(process: subprocess.Popen[bytes]) -> float:
-    """Resident memory."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    return round(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024, 1)
+    """Resident memory of a process and its children, where pages that they share count once for each."""
+    total = 0
+    for pid in _family(process.pid):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        total += int(next((line for line in lines if line.startswith("VmRSS")), "VmRSS: 0").split()[1])
+    return round(total / 1024, 1)
 
 
-def processor_seconds(process: subprocess.Popen[bytes]) -> float:
+def processor_seconds(processes: Sequence[subprocess.Popen[bytes]]) -> float:
     """Time on processors so far, which other programs on the machine disturb less than the clock."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def batches(port: int) -> dict[str, float]:
-    """Texts per batch so far."""
-    lines = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).read().decode().splitlines()
-    found = {
-        line.split("{")[0]: float(line.split()[-1]) for line in lines if line.startswith(("electra_batch_texts_sum", "electra_batch_texts_count"))
-    }
-    return {"texts_per_batch": round(found["electra_batch_texts_sum"] / max(1, found["electra_batch_texts_count"]), 2)}
-
-
-def under_load(port: int, process: subprocess.Popen[bytes], bodies: list[bytes], options: argparse.Namespace, rate: float | None) -> dict[str, Any]:
-    """Warm up, find the capacity, then send at `rate` (twice the capacity where none is given)."""
-    in_own_process(closed, "127.0.0.1", port, "/predict", bodies, options.clients, min(5.0, options.capacity_seconds))
-    begun = processor_seconds(process)
-    capacity = in_own_process(closed, "127.0.0.1", port, "/predict", bodies, options.clients, options.capacity_seconds).summary()
-    capacity["processor_ms_per_answer"] = round(1000 * (processor_seconds(process) - begun) / max(1, capacity["statuses"].get("200", 0)), 2)
-    alone = in_own_process(closed, "127.0.0.1", port, "/predict", bodies, 1, options.capacity_seconds / 2).summary()
-    rate = rate or 2 * capacity["answered_per_second"]
-    before = memory_mb(process)
-    load = in_own_process(open_, "127.0.0.1", port, "/predict", bodies, rate, options.connections, 60 * options.minutes, 1).summary()
-    return {
-        "one_client": alone,
-        "capacity": capacity,
-        "overload": {"offered_per_second": round(rate, 1), **load, "memory_mb_before": before, "memory_mb_after": memory_mb(process)},
-    }
-
-
-def under_attack(port: int, process: subprocess.Popen[bytes], count: int) -> dict[str, Any]:
-    """Random and hostile requests in ten parts -> statuses, those that should not be, and memory after each part."""
-    draw, statuses, memory = random.Random(7), Counter[str](), []
-    for _ in range(10):
-        statuses += in_own_process(exchange, "127.0.0.1", port, [hostile(draw) for _ in range(count // 10)], 16)
-        memory.append(memory_mb(process))
-    return {"requests": count, "statuses": dict(statuses), "undeclared": sorted(set(statuses) - DECLARED), "memory_mb": memory}
+    total = 0
+    for process in processes:
+        for pid in _family(process.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> dict[str, Any]:
     """Where this ran."""
     return {
-        "cpu": environment.processor(),
+        "cpu": machine_of.processor(),
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),
-        "versions": environment.versions(("torch", "transformers", "tokenizers", "fastapi", "uvicorn")),
+        "versions": machine_of.versions(("torch", "transformers", "tokenizers", "fastapi", "uvicorn")),
     }
 
 
-def parse() -> argparse.Namespace:
-    """The flags."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", help="a classifier: checkpoint or artifact")
-    parser.add_argument("--texts", type=Path, required=True, help="texts to send: lines, or a .tsv with a header")
-    parser.add_argument("--minutes", type=float, default=5.0, help="minutes at twice the capacity")
-    parser.add_argument("--capacity-seconds", type=float, default=30.0, help="seconds of each capacity measurement")
-    parser.add_argument("--clients", type=int, default=64, help="requests in flight while measuring the capacity")
-    parser.add_argument("--connections", type=int, default=2000, help="connections of the open load at most")
-    parser.add_argument("--hostile", type=int, default=10_000, help="random and hostile requests")
-    parser.add_argument("--threads", type=int, default=0, help="threads of the models; 0: one per core")
-    parser.add_argument("--peer", default="", help="checkpoint for transformers' pipeline; unset: MODEL; 'none': no peer")
-    parser.add_argument("--output", type=Path, default=HERE / "records" / "serving.json")
-    return parser.parse_args()
+# ---- the section ----
 
 
-def main() -> None:
-    """Run all of it and write the record."""
-    options = parse()
-    bodies = [json.dumps({"inputs": text}).encode() for text in texts_of(options.texts) if text.strip()]
-    record: dict[str, Any] = {"machine": machine(), "threads": options.threads, "clients": options.clients}
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        command = [sys.executable, "-m", "electra.cli", "serve", options.model, "--port", str(port), "--threads", str(options.threads)]
-        with served(command, port, Path(folder) / "log") as process:
-            record["electra"] = under_load(port, process, bodies, options, None) | batches(port)
-            record["hostile"] = under_attack(port, process, options.hostile)
-            print(json.dumps(record, indent=1), flush=True)
-        log = [json.loads(line) for line in (Path(folder) / "log").read_text(encoding="utf-8").splitlines()]
-        record["hostile"]["failures_logged"] = sum(line["event"] == "failure" for line in log)
-        if options.peer != "none":
-            port = free_port()
-            command = [sys.executable, str(HERE / "pipeline_server.py"), options.peer or options.model, str(port), str(options.threads)]
-            with served(command, port, Path(folder) / "peer") as process:
-                record["transformers"] = under_load(port, process, bodies, options, record["electra"]["overload"]["offered_per_second"])
-                print(json.dumps(record["transformers"], indent=1), flush=True)
-    atomic.write_text(options.output, json.dumps(record, indent=1) + "\n")
+def opened(work: Work, sources: dict[str, Path], stack: ExitStack, failed: dict[str, str]) -> dict[str, tuple[int, list[subprocess.Popen[bytes]]]]:
+    """Start every server -> its port and processes; those that do not start are in `failed`."""
+    found = {}
+    for name, server in SERVERS.items():
+        if server.environment and not work.interpreters.get(server.environment):
+            failed[name] = work.problem(server.environment)
+            continue
+        port, threads = free_port(), max(1, work.threads // server.processes)
+        values = peer_environment(threads) if server.environment else environment(threads)
+        command = command_of(server, work.interpreters.get(server.environment, ""), str(sources[server.source]), port, threads)
+        try:
+            logs = [work.folder / f"{port}-{number}.log" for number in range(server.processes)]
+            found[name] = port, [stack.enter_context(served(command, port, log, values)) for log in logs]
+        except RuntimeError as error:
+            failed[name] = str(error)
+    return found
 
 
-if __name__ == "__main__":
-    main()
+def compared(found: dict[str, tuple[int, Any]], expected: list[dict[str, float]], texts: list[str], failed: dict[str, str]) -> dict[str, float]:
+    """The largest distance of each server's probabilities to the checkpoint's; who gives others in fp32 is not timed."""
+    out = {}
+    for name, (port, _) in list(found.items()):
+        try:
+            answers = [ask(SERVERS[name], port, text) for text in texts]
+            far = max(abs(one[label] - other[label]) for one, other in zip(answers, expected, strict=True) for label in other)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+            del found[name]
+            continue
+        out[name] = far
+        if far > (0.2 if "int8" in SERVERS[name].source else 1e-3):
+            failed[name] = f"other answers than the checkpoint's: {far:.2g} at most"
+            del found[name]
+    return out
+
+
+def measure(work: Work) -> dict[str, Any]:
+    """Every server with each number of clients, in turns."""
+    work.progress(0.0, "a classifier and its artifacts")
+    checkpoint = models.classifier(work)
+    sources = {"checkpoint": checkpoint} | {target: models.artifact(work, target) for target in ("onnx", "onnx-int8")}
+    texts = [text for text in texts_of(models.sst2(work) / "dev.tsv") if text.strip()]
+    turns = 1 if work.quick else max(2, work.options.get("repeats") or 3)
+    failed: dict[str, str] = {}
+    predictions = electra.load(checkpoint, device="cpu", threads=work.threads).predict(texts[:32])
+    with ExitStack() as stack:
+        found = opened(work, sources, stack, failed)
+        distances = compared(found, [dict(each.probabilities) for each in predictions], texts[:32], failed)
+        rows: dict[str, dict[str, list[Any]]] = {name: {str(clients): [] for clients in CLIENTS} for name in found}
+        for turn in range(turns + 1):  # the first is for warming up
+            for index, (name, (port, processes)) in enumerate(found.items()):
+                path = request_of(SERVERS[name], "")[0]
+                bodies = [request_of(SERVERS[name], text)[1] for text in texts]
+                for clients in CLIENTS:
+                    seconds = 0.5 if work.quick or not turn else SECONDS[clients]
+                    begun = processor_seconds(processes)
+                    row = in_own_process(closed, "127.0.0.1", port, path, bodies, clients, seconds).summary()
+                    row["processor_ms_per_answer"] = 1000 * (processor_seconds(processes) - begun) / max(1, row["statuses"].get("200", 0))
+                    if turn:
+                        rows[name][str(clients)].append(row)
+                work.progress((turn * len(found) + index + 1) / ((turns + 1) * len(found)), f"turn {turn} of {turns}, {name}")
+        memory = {name: sum(memory_mb(process) for process in processes) for name, (_, processes) in found.items()}
+    return {"turns": turns, "clients": list(CLIENTS), "rows": rows, "distance": distances, "memory_mb": memory, "failed": failed}
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The section's table."""
+    rows = []
+    for name, loads in result["rows"].items():
+        for clients, turns in loads.items():
+            rows.append(
+                [
+                    name,
+                    clients,
+                    spread(middle(row["answered_per_second"] for row in turns), "{:,.0f}"),
+                    spread(middle(row["p50_ms"] for row in turns), "{:,.1f}"),
+                    spread(middle(row["p99_ms"] for row in turns), "{:,.1f}"),
+                    f"{middle(row['processor_ms_per_answer'] for row in turns)['median']:.1f}",
+                    f"{100 * max(row['rejection_rate'] for row in turns):.1f}%",
+                    f"{result['memory_mb'][name]:,.0f}",
+                ]
+            )
+    header = ("server", "clients", "answers/s", "p50, ms", "p99, ms", "CPU ms per answer", "rejected", "memory, MB")
+    out = [
+        f"Single texts of SST-2 dev; median of {result['turns']} turns (least..most); the clients run on the same cores.",
+        "",
+        *table(header, rows),
+    ]
+    return out + [f"\nNot run: {name}: {why}." for name, why in result["failed"].items()]
+
+
+def targets(result: dict[str, Any]) -> list[Target]:
+    """Answers a second with 64 clients, over the pipeline behind FastAPI."""
+    ours, peer = (result["rows"].get(name, {}).get("64") for name in TARGET)
+    ratio = (
+        middle(one["answered_per_second"] / max(1e-9, other["answered_per_second"]) for one, other in zip(ours, peer, strict=True))["median"]
+        if ours and peer
+        else None
+    )
+    return [at_least("serving, onnx-int8, 64 clients: answers/s over the pipeline behind FastAPI", ratio, 4.0)]

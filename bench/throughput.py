@@ -39,6 +39,7 @@ ROOMY_BYTES, TOGETHER = 32e9, 3
 COST = {"tiny": 1.0, "small": 2.0, "base": 6.0}
 """Of a turn, roughly, for the progress line."""
 OURS = ("electra", "electra, bf16")
+ZENTORCH = "plain, zentorch"
 QUICK = {"hidden_size": 32, "embedding_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 QUICK |= {"vocab_size": 200, "batch_size": 2, "length": 16}
 ASKED_SPEED = {"tiny": 2.0, "small": 2.5, "base": 2.0}
@@ -159,6 +160,12 @@ def measure(work: Work) -> dict[str, Any]:
     given = QUICK if work.quick else options.get("sizes", {})
     peers = [name for name in CANDIDATES[1:] if work.peers or name in OURS]
     python = dict.fromkeys(peers, work.peers) | dict.fromkeys(OURS, sys.executable)
+    if work.quick:  # compiling takes longer than the rest
+        peers = [name for name in peers if not name.endswith(("compiled", "zentorch"))]
+    if ZENTORCH in peers:
+        python[ZENTORCH] = work.interpreters.get("zentorch", "")
+        if not python[ZENTORCH]:
+            peers.remove(ZENTORCH)
     dropouts = options.get("dropout") or [0.1, 0.0]
     whole = sum(COST.get(preset, 1.0) for preset in presets) * len(dropouts)
     together = TOGETHER if free_bytes() < ROOMY_BYTES and not work.quick else len(CANDIDATES)
@@ -179,6 +186,8 @@ def measure(work: Work) -> dict[str, Any]:
             before += cost
             runs.append({"preset": preset, "dropout": dropout, "shape": shape, "groups": made, "summary": summarize(made)})
     problem = {} if work.peers else {"peers_problem": work.peers_problem}
+    if why := work.problem("zentorch"):
+        problem["zentorch_problem"] = why
     return {"steps": steps, "warmup": warmup, "threads": work.threads, "runs": runs} | problem
 
 
@@ -200,7 +209,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     out[0] += " alone. Memory: of the whole process; beside it ours as a share of the peer's. Peers in bf16 are beside ours in bf16."
     header = ("batch", "candidate", "tokens/s", "electra is faster by", "share of the limit", "peak memory", "electra's memory")
     out += ["", *table(header, rows), "", ORIGINAL + "."]
-    return out + ([f"Peers not run: {result['peers_problem']}."] if "peers_problem" in result else [])
+    out += [f"Peers not run: {result['peers_problem']}."] if "peers_problem" in result else []
+    return out + ([f"{ZENTORCH}: not run: {result['zentorch_problem']}."] if "zentorch_problem" in result else [])
 
 
 def targets(result: dict[str, Any]) -> list[Target]:
@@ -208,7 +218,7 @@ def targets(result: dict[str, Any]) -> list[Target]:
     out = []
     for run in result["runs"]:
         preset, dropout, found = run["preset"], run["dropout"], run["summary"]
-        plain = [found[name] for name in CANDIDATES if name.startswith("plain") and "electra_is_faster_by" in found.get(name, {})]
+        plain = [found[name] for name in ("plain, eager", "plain, SDPA") if "electra_is_faster_by" in found.get(name, {})]
         where = f"{preset}, dropout {dropout}"
         ratio = min((row["electra_is_faster_by"]["median"] for row in plain), default=None)
         memory = max((row["memory_ratio"] for row in plain), default=None)

@@ -5,6 +5,9 @@
                                position, a Gumbel draw per word to sample, clip_grad_norm_, AdamW; with both kinds of attention
   improved                     the same modules with what one would change first: logits at the masked positions only, multinomial sampling,
                                fused AdamW
+  plain, compiled              the plain loop with SDPA, its networks through torch.compile
+  improved, compiled           the improved loop, its encoders and heads through torch.compile, with oneDNN's products
+  plain, zentorch              the plain loop compiled by AMD's compiler, in an environment of its own
   improved, oneDNN products    and with torch.set_float32_matmul_precision("medium"), once one knows what that does on this processor
   electra, bf16                ours with `--precision bf16`
   improved, bf16               the improved loop under torch.autocast
@@ -27,7 +30,8 @@ from typing import Any
 
 import turns
 
-CANDIDATES = ("electra", "plain, eager", "plain, SDPA", "improved", "improved, oneDNN products", "electra, bf16", "improved, bf16")
+CANDIDATES = ("electra", "plain, eager", "plain, SDPA", "plain, compiled", "plain, zentorch", "improved", "improved, oneDNN products")
+CANDIDATES += ("improved, compiled", "electra, bf16", "improved, bf16")
 CLS, SEP, MASK = 2, 3, 4  # ids of the special pieces in the made-up vocabulary; 0 pads, 1 is unknown
 LINEAR = "mkldnn::_linear_pointwise"
 MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1, LINEAR: 0}
@@ -107,14 +111,20 @@ def peer_networks(shape: Namespace, attention: str) -> tuple[Any, Any]:
     return generator.train(), discriminator.train()
 
 
-def build_peer(shape: Namespace, attention: str, improved: bool, half: bool) -> Step:
-    """A loop over `transformers` modules, as its users write it or improved."""
+def build_peer(shape: Namespace, attention: str, improved: bool, half: bool, compiler: str = "") -> Step:
+    """A loop over `transformers` modules, as its users write it or improved; `compiler`: torch.compile's backend."""
     import torch
     import torch.nn.functional as F
 
     torch.manual_seed(1)
     generator, discriminator = peer_networks(shape, attention)
     parameters = list(torch.nn.ModuleList([generator, discriminator]).parameters())
+    if compiler and improved:
+        # What the improved loop calls: each part in place.
+        for network, part in ((generator, "electra"), (generator, "generator_predictions"), (discriminator, "electra")):
+            getattr(network, part).compile(backend=compiler)
+    elif compiler:
+        generator, discriminator = torch.compile(generator, backend=compiler), torch.compile(discriminator, backend=compiler)
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, eps=1e-6, weight_decay=0.01, fused=True if improved else None)
 
     def generate(masked: Any, attention: Any, chosen: Any, ids: Any) -> tuple[Any, Any]:
@@ -153,9 +163,12 @@ def build(name: str, shape: Namespace) -> Step:
     half = name.endswith("bf16")
     if name.startswith("electra"):
         return build_electra(shape, half)
-    if name.endswith("oneDNN products"):
+    if name in ("improved, oneDNN products", "improved, compiled"):
         torch.set_float32_matmul_precision("medium")
-    return build_peer(shape, "eager" if name.endswith("eager") else "sdpa", improved=name.startswith("improved"), half=half)
+    if name.endswith("zentorch"):
+        import zentorch  # noqa: F401 (registers the compiler)
+    compiler = "zentorch" if name.endswith("zentorch") else "inductor" if name.endswith("compiled") else ""
+    return build_peer(shape, "eager" if name.endswith("eager") else "sdpa", improved=name.startswith("improved"), half=half, compiler=compiler)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,9 @@ def test_a_steps_products_are_those_that_torch_counts() -> None:
     assert limit["seconds"] > 0 and found["tokens"] == 1.5
 
 
-@pytest.mark.parametrize("name", ["plain, eager", "plain, SDPA", "improved", "improved, bf16"])
+@pytest.mark.parametrize(
+    "name", ["plain, eager", "plain, SDPA", "improved", "improved, bf16", pytest.param("plain, compiled", marks=pytest.mark.slow)]
+)
 def test_peers_networks_share_embeddings_and_take_real_steps(name: str) -> None:
     import torch
     import training_step
@@ -429,7 +431,7 @@ def test_a_quick_run_measures_with_peers(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "trial.json").read_text())
     sections = {name: entry["result"] for name, entry in record["sections"].items()}
     (run,) = sections["pretraining"]["runs"]
-    candidates = list(training_step.CANDIDATES)
+    candidates = [name for name in training_step.CANDIDATES if not name.endswith(("compiled", "zentorch"))]
     assert list(run["summary"]) == candidates and not any("error" in found for found in run["summary"].values())
     (group,) = run["groups"]
     for name in candidates:
