@@ -35,6 +35,8 @@ ELSEWHERE = {
     "ops/README.md": "ops.md",
     "electra/bundled/README.md": "bundled-models.md",
     ".github/pull_request_template.md": "pull-request.md",
+    "AGENTS.md": "agents.md",
+    "bench/README.md": "bench.md",
     "examples": "examples.md",
 }
 """Path in the repository -> page of the site, besides docs/*.md."""

@@ -64,7 +64,7 @@ class PushSettings(Settings):
     path: Path = argument()
     """Checkpoint folder, run, bundled model, or a folder of 'electra build --layout hub'."""
     name: str | None = None
-    """Repository on the hub, OWNER/NAME; required unless --output is given."""
+    """Repository on the hub, OWNER/NAME; needed unless --output is given. Default: none."""
     output: Path | None = None
     """Write the repository to this new folder, to look at it or to upload it in another way; default: upload it."""
     private: bool = False

@@ -156,4 +156,5 @@ class LogSettings(Settings):
     to TRACKIO_SPACE_ID or TRACKIO_SERVER_URL), mlflow (MLFLOW_TRACKING_URI, else the file mlflow.db here), wandb (the account of 'wandb login';
     WANDB_MODE=offline: RUN/wandb). TensorBoard's files are always written. Default: none."""
     log_project: str | None = flag(None, advanced=True, may_change=True)
-    """Project (trackio, wandb) or experiment (mlflow) of --log-to; default: WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME, else 'electra'."""
+    """Project (trackio, wandb) or experiment (mlflow) of --log-to, without which it is refused; default: WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME,
+    else 'electra'."""

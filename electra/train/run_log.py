@@ -207,8 +207,10 @@ def check_loggers(settings: LogSettings) -> None:
     """Check that the packages of --log-to are installed.
 
     Raises:
-        UserError: one is not.
+        UserError: one is not, or --log-project is given alone.
     """
+    if settings.log_project is not None and not settings.log_to:
+        raise UserError(f"--log-project {settings.log_project} has no effect without --log-to {'|'.join(LOGGERS)}; add it, or leave the project out")
     for name in settings.log_to:
         _library(name)
 
