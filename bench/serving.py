@@ -27,7 +27,7 @@ from typing import Any
 
 import models
 from load_generator import closed, in_own_process
-from section import HERE, Target, Work, at_least, environment, middle, peer_environment, spread, table
+from section import HERE, Target, Work, environment, middle, peer_environment, spread, table
 
 import electra
 from electra import environment as machine_of
@@ -37,8 +37,8 @@ SECONDS = {1: 5.0, 16: 8.0, 64: 10.0}
 """Clients -> seconds of a turn."""
 BATCHED_WAIT = 0.005
 """Seconds LitServe waits for a batch to fill."""
-FP32 = "electra serve, PyTorch"
-TARGET = ("electra serve, onnx-int8", "transformers, FastAPI")
+FARTHEST, FARTHEST_INT8 = 1e-3, 0.2
+"""Largest distance to the probabilities of the checkpoint in fp32, above which a server is not timed; int8 may turn a close decision."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Server:
 
 
 SERVERS = {
-    FP32: Server(),
+    "electra serve, PyTorch": Server(),
     "electra serve, onnx": Server(source="onnx"),
     "electra serve, onnx-int8": Server(source="onnx-int8"),
     "electra serve, onnx-int8, 2 processes": Server(source="onnx-int8", processes=2),
@@ -224,7 +224,7 @@ def compared(found: dict[str, tuple[int, Any]], expected: list[dict[str, float]]
             del found[name]
             continue
         out[name] = far
-        if far > (0.2 if "int8" in SERVERS[name].source else 1e-3):
+        if far > (FARTHEST_INT8 if "int8" in SERVERS[name].source else FARTHEST):
             failed[name] = f"other answers than the checkpoint's: {far:.2g} at most"
             del found[name]
     return out
@@ -286,11 +286,5 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def targets(result: dict[str, Any]) -> list[Target]:
-    """Answers a second with 64 clients, over the pipeline behind FastAPI."""
-    ours, peer = (result["rows"].get(name, {}).get("64") for name in TARGET)
-    ratio = (
-        middle(one["answered_per_second"] / max(1e-9, other["answered_per_second"]) for one, other in zip(ours, peer, strict=True))["median"]
-        if ours and peer
-        else None
-    )
-    return [at_least("serving, onnx-int8, 64 clients: answers/s over the pipeline behind FastAPI", ratio, 4.0)]
+    """The project has no goal here."""
+    return []

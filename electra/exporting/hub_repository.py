@@ -55,7 +55,9 @@ def check_source(path: Path) -> Path:
             return folder
         raise UserError(f"{path} is an artifact, which has no weights for transformers; give the checkpoint it was built from")
     if not folder.is_dir() or not any(folder.iterdir()):
-        raise UserError(f"{path} is not a checkpoint folder (config.json, model.safetensors), nor one of build --layout hub")
+        raise UserError(
+            f"{path} is not a checkpoint folder (config.json, model.safetensors), nor one of build --layout hub; give one such as runs/mini/final"
+        )
     found = resolve.modules_folder(folder, resolve.resolve(folder))
     describe(str(found))  # damaged files are found before anything is asked or made
     return found

@@ -238,7 +238,9 @@ def test_vectors_equal_the_librarys(make: Make, options: dict[str, Any], tmp_pat
     ours = {"normalize" if name == "normalize_embeddings" else name: value for name, value in options.items()}
     model = load(folder, batch_size=3)
     found = model.embed(TEXTS, **ours)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    # Of vectors that are longer than 1, fp32 rounds the same share.
+    atol = 1e-5 * max(1.0, float(np.abs(wanted).max()))
+    np.testing.assert_allclose(found, wanted, atol=atol)
     assert found.shape == (len(TEXTS), model.modules.width(WIDTH, options.get("truncate_dim")))
     # What is written again, for an artifact, says the same.
     if model.modules.declared and not isinstance(make, partial) and make is not nested:
@@ -247,7 +249,7 @@ def test_vectors_equal_the_librarys(make: Make, options: dict[str, Any], tmp_pat
         for path in again.glob("[0-9]_*"):
             shutil.rmtree(path)
         save_modules(model.modules, again, WIDTH, model.max_length)
-        np.testing.assert_allclose(load(again).embed(TEXTS, **ours), wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(load(again).embed(TEXTS, **ours), wanted, atol=atol)
 
 
 # ---- refusals ----

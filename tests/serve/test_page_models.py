@@ -41,7 +41,7 @@ def test_a_model_is_shown_by_what_it_does(browser: Any, server: PageServer) -> N
         options = texts(page, "#classify-model option")
         assert options == [
             f"{SENTIMENT} (ELECTRA\u00a04\u00a0x\u00a0192, float32, PyTorch)", f"{SENTIMENT} (ELECTRA\u00a04\u00a0x\u00a0192, int8, ONNX Runtime)"
-        ], "two of one title are told apart"  # fmt: skip
+        ], "two of one title have different names"  # fmt: skip
         page.select_option("#classify-model", "sst2-int8")
         facts = page.inner_text("#classify .facts").replace("\u00a0", " ")
         wanted = ("from sst2-int8.zip, built from sst2/best", "ELECTRA 4 x 192, int8, ONNX Runtime", "reads the first 128 tokens", "models/sst2-int8")
