@@ -174,7 +174,7 @@ def _adapt_vocabulary(settings: VocabSettings, source: str, report: Any) -> tupl
     networks = {".": checkpoint}
     if (place / "generator" / "config.json").exists():
         networks["generator"] = load_checkpoint(place / "generator")
-    card = adapted_card(settings.output.rstrip("/").rpartition("/")[2], Path(source).name, found.tokenizer.vocab_size - tokenizer.vocab_size)
+    card = adapted_card(settings.output.rstrip("/").rpartition("/")[2], source, found.tokenizer.vocab_size - tokenizer.vocab_size)
     with remote.made_locally(settings.output) as folder:
         for part, network in networks.items():
             save_checkpoint(

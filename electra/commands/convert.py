@@ -128,7 +128,7 @@ def write(settings: ConvertSettings, found: Converted) -> None:
     with atomic.atomic_folder(settings.output) as folder:
         for module, place in ((found.first, folder), (found.second, folder / "generator")):
             if module is not None:
-                described = converted_card(settings.output.name, describe(module), Path(settings.source).name)
+                described = converted_card(settings.output.name, describe(module), settings.source)
                 names = found.labels if module is found.first else ()
                 save_checkpoint(module, place, dtype=getattr(torch, settings.dtype), labels=names, card=described, extra=found.extra)
                 if tokenizer is not None:

@@ -116,22 +116,29 @@ def pretraining_card(settings: PretrainSettings, corpora: Sequence[str], metrics
 
 
 def converted_card(name: str, network: str, source: str) -> str:
-    """The card of a converted checkpoint; `network` describes it, `source` is what it was converted from."""
-    return model_card(name, f"{network}, converted from `{source}` by `electra convert`. What it was trained on is not recorded here.")
+    """The card of a converted checkpoint; `network` describes it, `source` is the folder, file or hub name that it was converted from."""
+    about = f"{network}, converted from `{shown_source(source)}` by `electra convert`. What it was trained on is not recorded here."
+    return model_card(name, about, base_model=hub_name(source))
+
+
+def shown_source(source: str) -> str:
+    """A hub name as it is, of a path its last part."""
+    return hub_name(source) or Path(source).name
 
 
 def adapted_card(name: str, source: str, change: int) -> str:
-    """The card of a checkpoint whose vocabulary has `change` tokens more (or if negative fewer)."""
+    """The card of `source`, a folder or hub name, with `change` tokens more in its vocabulary (or if negative fewer)."""
+    base, source = hub_name(source), shown_source(source)
     if change <= 0:
         about = f"`{source}` with {-change:,} fewer tokens in its vocabulary, by `electra vocab --trim`: those that a corpus uses least.\n"
         about += "A text of kept tokens has the answers of the original; other words are split into more tokens."
-        return model_card(name, about)
+        return model_card(name, about, base_model=base)
     about = (
         f"`{source}` with {change} more tokens in its vocabulary, by `electra vocab --extend`.\n"
         "The new ones have not been trained: each starts as the mean of the tokens it replaces. Continue pre-training before use:\n\n"
         f"```sh\nelectra prepare CORPUS --tokenizer {name} --output shards\nelectra pretrain PRESET --data shards --init {name} --output RUN\n```"
     )
-    return model_card(name, about)
+    return model_card(name, about, base_model=base)
 
 
 def uploaded_card(name: str, architecture: str, labels: Sequence[str], num_parameters: int) -> str:

@@ -91,6 +91,7 @@ class Model:
         spec = {"max_length": self.predictor.max_length, "truncate": self.predictor.spec.truncate}
         out = {"name": self.name, **self.identity(), "role": self.role, "task": self.task, "labels": labels, **spec}
         out |= {"label_meanings": self.label_meanings, "multi_label": self.role == "classifier" and self.predictor.backend.is_multilabel}
+        out |= {"regression": self.is_regression}
         return out | {"target": self.target, "measured": self.measured, "abilities": sorted(self.abilities)}
 
     def identity(self) -> dict[str, Any]:
@@ -102,6 +103,11 @@ class Model:
         shape = f"{kind} {layers} x {self.predictor.backend.hidden_size}"
         names = {"title": title_of(self), "source": self.source, "built_from": self.built_from}
         return names | {"architecture": shape, "dtype": dtype, "runtime": runtime}
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it gives a number for each text that is not a relevance."""
+        return self.role == "classifier" and self.predictor.backend.is_regression and self.task != "rerank"
 
     @property
     def label_meanings(self) -> Mapping[str, str]:
@@ -220,7 +226,7 @@ def _about(task: str | None) -> str:
 def _classifier_title(model: Model, about: str) -> str:
     backend = model.predictor.backend
     if len(backend.labels) <= 1:
-        return about or ("a number for each text" if backend.is_regression and model.task != "rerank" else "re-ranker")
+        return about or ("a number for each text" if model.is_regression else "re-ranker")
     names = [model.label_meanings.get(label, label) for label in backend.labels]
     kind = about or ("classifier, several labels at once" if backend.is_multilabel else "classifier")
     if all(map(UNNAMED_LABEL.fullmatch, names)):

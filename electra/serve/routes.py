@@ -448,7 +448,8 @@ async def corrupt(body: schemas.CorruptRequest, request: Request) -> Response:
 @server.get("/models", response_model=schemas.Models, summary="The served models")
 async def models(request: Request) -> Response:
     """The served models; the first answers at the root, each at /models/NAME."""
-    return as_json({"models": [model.describe() for model in serving_of(request).models.values()]})
+    serving = serving_of(request)
+    return as_json({"models": [model.describe() for model in serving.models.values()], "max_texts": serving.limits.max_texts})
 
 
 async def describe_model(request: Request) -> Response:

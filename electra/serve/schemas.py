@@ -429,6 +429,7 @@ class ServedModel(BaseModel):
     labels: list[str]
     label_meanings: dict[str, str] = Field(description="What labels mean that are numbers of a benchmark's files.")
     multi_label: bool = Field(description="Whether several labels may be right at once; those above 0.5 are given.")
+    regression: bool = Field(description="Whether it gives a number for each text that is not a relevance.")
     max_length: int
     truncate: str
     target: str
@@ -440,6 +441,7 @@ class Models(BaseModel):
     """GET /models."""
 
     models: list[ServedModel]
+    max_texts: int = Field(description="Texts that one request may have.")
 
 
 class Info(BaseModel):

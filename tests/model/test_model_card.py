@@ -53,4 +53,7 @@ def test_a_start_on_the_hub_is_the_base_model() -> None:
         "/here/mini": None,
         "shipped:mini": None,
     }.items():
-        assert ModelCard(pretraining_card(PretrainSettings(preset="mini", init=init), [], {})).data.base_model == expected
+        cards = [pretraining_card(PretrainSettings(preset="mini", init=init), [], {}), converted_card("x", "ElectraModel", init)]
+        cards += [adapted_card("x", init, change) for change in (1000, -1000)]
+        assert [ModelCard(card).data.base_model for card in cards] == [expected] * 4
+        assert all(f"`{expected or 'mini' if init == '/here/mini' else init}`" in card for card in cards[1:])

@@ -41,7 +41,7 @@ def test_a_title_says_what_the_model_does(tmp_path: Path, name: str) -> None:
     assert found["title"] == {**FINETUNED, **PRETRAINED}[name] and found["name"] == "best"
     assert (found["architecture"], found["dtype"], found["runtime"]) == ("ELECTRA 2 x 32", "float32", "PyTorch")
     assert found["source"] == (f"{name}/best" if name in FINETUNED else name) and found["built_from"] is None
-    assert found["multi_label"] == (name == "multilabel")
+    assert (found["multi_label"], found["regression"]) == (name == "multilabel", name == "regression")
 
 
 def test_sentence_vectors_and_re_rankers_have_titles(tmp_path: Path) -> None:

@@ -95,6 +95,28 @@ def test_search_sorts_passages(browser: Any) -> None:
     server.stop()
 
 
+def test_many_passages_are_sent_in_parts(browser: Any) -> None:
+    """One request has at most the server's number of texts; the answers are put together in the order of the passages."""
+    server = PageServer([*SEARCHERS, {**SEARCHERS[1], "name": "rating", "title": "a number for each text", "regression": True}])
+    server.max_texts = 3
+    server.start()
+    with Visit(browser, f"{server.url}#search") as visit:
+        page = visit.page
+        assert page.locator("#search-reranker option").all_inner_texts() == ["re-ranker", "nothing: by vectors alone"]
+        page.fill("#search-passages", "\n".join("abcde"))
+        page.fill("#search-query", "d")
+        until(page, "document.querySelectorAll('#search .bar').length === 5")
+        parts = [["a", "b"], ["c", "d"], ["e"]]
+        assert [body["texts"] for name, body in server.seen if name == "ranker/rerank"] == parts
+        assert [body["inputs"]["sentences"] for name, body in server.seen if name == "vectors/similarity"] == parts
+        # The server of the test gives the second text of a request 0.67, the first 0.33, and a single one 0.5.
+        assert [name[0] for name in texts(page, "#search .bar-name")] == ["b", "d", "e", "a", "c"]
+        page.select_option("#search-reranker", "")
+        until(page, "document.querySelector('#search .bar.best .bar-name')?.textContent === 'd'")
+        assert texts(page, "#search .bar-words") == ["1.00", "0.00", "0.00", "0.00", "0.00"]
+    server.stop()
+
+
 def test_typing_shows_every_token(browser: Any, server: PageServer) -> None:
     with Visit(browser, server.url) as visit:
         page = visit.page

@@ -224,7 +224,9 @@ def test_what_is_drawn_does_not_depend_on_other_requests(served: Served) -> None
 
 
 def test_models_are_listed_without_paths(served: Served) -> None:
-    found = call(served.url, "/models").json["models"]
+    answer = call(served.url, "/models").json
+    found = answer["models"]
+    assert answer["max_texts"] == 32 == call(served.url, "/info").json["max_client_batch_size"]
     assert [(m["name"], m["role"]) for m in found] == [
         ("classifier", "classifier"), ("discriminator", "discriminator"), ("tagger", "tagger"), ("finder", "span finder"), ("masked", "generator")
     ]  # fmt: skip

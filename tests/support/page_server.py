@@ -67,7 +67,7 @@ def _model(name: str, role: str, **more: Any) -> dict[str, Any]:
     made = {"title": title, "source": f"{name}/best", "built_from": None, "architecture": "ELECTRA 4 x 192", "dtype": "float32", "runtime": "PyTorch"}
     labels = {"labels": [], "label_meanings": {}, "multi_label": False}
     spec = {"max_length": 128, "truncate": "head" if role == "classifier" else "windows", "target": "pytorch"}
-    return {"name": name, **made, "role": role, "task": None, **labels, **spec, "measured": [], **more}
+    return {"name": name, **made, "role": role, "task": None, **labels, "regression": False, **spec, "measured": [], **more}
 
 
 MODELS = [
@@ -105,6 +105,7 @@ class PageServer:
     def __init__(self, models: list[dict[str, Any]] | None = None, token: str = "", port: int = 0) -> None:
         self.models = MODELS if models is None else models
         self.token = token
+        self.max_texts = 32
         self.refuse: tuple[int, dict[str, str], dict[str, Any]] | None = None
         self.delays: dict[str, float] = {}
         self.seen: list[tuple[str, Any]] = []
@@ -139,7 +140,7 @@ class PageServer:
 
         @app.get("/models")
         def models(request: Request) -> Any:
-            return {"models": self.models} if known(request) else JSONResponse({"error": "token"}, 401)
+            return {"models": self.models, "max_texts": self.max_texts} if known(request) else JSONResponse({"error": "token"}, 401)
 
         @app.post("/models/{name}")
         @app.post("/models/{name}/{route}")

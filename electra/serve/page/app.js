@@ -28,7 +28,8 @@ async function start() {
   byId("startup").hidden = true;
   tell("Connecting…", "waiting");
   try {
-    page.models = (await request("models")).models;
+    const found = await request("models");
+    Object.assign(page, { models: found.models, maxTexts: found.max_texts });
   } catch (error) {
     return failToStart(error instanceof Trouble ? error : new Trouble("failed", `The list of models could not be read (${error.message}).`));
   }
@@ -41,7 +42,7 @@ async function start() {
 
 function offer() {
   const available = Object.entries(PANELS).map(([id, [rules, able]]) => [id, rules, page.models.filter(able)]).filter(([, , models]) => models.length);
-  for (const [id, rules, models] of available) page.panels.set(id, new Panel(id, rules.offered?.(models) ?? models, rules, report));
+  for (const [id, rules, models] of available) page.panels.set(id, new Panel(id, rules.offered?.(models, page.maxTexts) ?? models, rules, report));
   const ids = available.map(([id]) => id);
   if (ids.length || measuredRows(page.models).length) {
     ids.push("compare");

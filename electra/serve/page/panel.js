@@ -15,7 +15,7 @@ export class Panel {
   /**
    * @param id     the section's id
    * @param models what can answer here; the first is chosen
-   * @param rules  {ready(values) -> bool, question(values, model) -> [path, body], or questions -> several of them, show(result, answer, values, model) -> words for screen readers,
+   * @param rules  {ready(values) -> bool, question(values, model) -> [path, body], or questions -> several of them, sent one after the other, show(result, answer, values, model) -> words for screen readers,
    *               redraw: names of fields that change only how an answer is shown, empty: words for an empty result}
    * @param notify called with null after an answer, with a Trouble after a failure
    */
@@ -181,7 +181,9 @@ export class Panel {
     try {
       const send = ([path, body]) => request(path, { body, signal: flight.signal, heed });
       const { question, questions } = this.rules;
-      const answer = questions ? await Promise.all(questions(values, this.model).map(send)) : await send(question(values, this.model));
+      const answer = questions ? [] : await send(question(values, this.model));
+      // One at a time: many at once would be more than one client's share of the queue.
+      for (const next of questions?.(values, this.model) ?? []) answer.push(await send(next));
       if (number !== this.newest) return;
       this.tries = 0;
       this.answered = { answer, values, model: this.model, read, ms: performance.now() - began };
