@@ -150,7 +150,8 @@ def _adapt_vocabulary(settings: VocabSettings, source: str, report: Any) -> tupl
     from electra.data.documents import sample_texts
     from electra.data.tokenizer import load_tokenizer
     from electra.data.vocabulary import UnknownWords, count_words
-    from electra.model.huggingface import load_checkpoint, save_checkpoint, with_vocabulary
+    from electra.model.adapted_embeddings import with_vocabulary
+    from electra.model.huggingface import load_checkpoint, save_checkpoint
     from electra.model.model_card import adapted_card
     from electra.tasks.input_spec import copied_record, recorded
 

@@ -48,6 +48,7 @@ class PretrainArguments(TypedDict, total=False):
     resume: bool
     dry_run: bool
     init: str | Path | None
+    new_vocabulary: bool
     init_generator: str | None
     teacher: str | Path | None
     hidden_size: int
@@ -76,6 +77,8 @@ class PretrainArguments(TypedDict, total=False):
     dropout: float
     attention_init: Literal["normal", "local"]
     embedding_init: Literal["normal", "cooccurrence", "teacher"]
+    new_token_init: Literal["similar", "mean", "random"]
+    freeze_layers: bool
     objective: Literal["electra", "mlm", "electric", "electra-masked", "replace-mlm", "all-tokens-mlm", "clm", "distill"]
     mask_prob: float
     mask_token_prob: float

@@ -146,7 +146,7 @@ MODELS = {
 """Name -> the command line that makes it."""
 NEEDED = {
     "build-and-compare.md": "runs/sst2 reviews.txt glue",
-    "continue.md": "runs/mini reviews wiki glue runs/sst2-of-model=runs/sst2",
+    "continue.md": "runs/mini reviews wiki articles glue runs/sst2-of-model=runs/sst2",
     "compatibility.md": "runs/mini=runs/vectors texts.txt questions.txt=texts.txt",
     "embeddings.md": "runs/mini train.csv=triplets.csv dev.csv=triplets.csv dev.jsonl=triplets.jsonl "
     " articles.jsonl pairs.csv STS-B/train.tsv STS-B/dev.tsv texts.txt articles passages.txt scifact",

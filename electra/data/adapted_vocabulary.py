@@ -1,7 +1,9 @@
 """A tokenizer and counted words -> the same rules with other tokens: extended by a domain's words, or trimmed to the tokens that a corpus uses.
 
-What the model knows stays (`model.huggingface.with_vocabulary`). Extended: old ids do not change, a new word starts from its old tokens.
+What the model knows stays (`model.adapted_embeddings`). Extended: old ids do not change, a new word starts from its old tokens.
 Trimmed: the kept tokens take their embeddings along under new ids, and a word whose token went is split into tokens that stayed.
+
+Replaced (`pretrain --new-vocabulary`): the tokenizer is another one. Which tokens both have, and for the others, which of those are used alike.
 """
 
 from __future__ import annotations
@@ -9,15 +11,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tokenizers
 
+from electra.contracts import WordStatistics
 from electra.data.tokenizer import Tokenizer
 from electra.data.tokenizer_files import bert_template
 from electra.data.vocabulary import LONGEST_WORD
 from electra.errors import UserError
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+VECTOR_DIMENSIONS = 256
+"""Dimensions of the counted vectors by which tokens are compared."""
+FEWEST_OCCURRENCES = 10
+"""Occurrences from which on a token's counted vector says how it is used."""
+BLOCK = 1024
+"""Tokens that are compared with all shared ones at a time."""
 
 # ---- extended ----
 
@@ -179,3 +192,76 @@ def _measure(words: list[str], pieces: list[list[int]], counts: Counter[str]) ->
     lengths = np.array([len(ids) for ids in pieces], float)
     total = frequency.sum()
     return {"tokens_per_word": float((frequency * lengths).sum() / total), "split_fraction": float(frequency[lengths > 1].sum() / total)}
+
+
+# ---- replaced ----
+
+
+def shared_tokens(new: Tokenizer, old: Tokenizer) -> np.ndarray:
+    """(V,) int64: for each token of a vocabulary the id of the same token in another one, -1 where it has none.
+
+    Tokens of the five roles ([CLS], ...) are the same whatever they are called. Others are the same string at the same place of a word, or where the
+    old vocabulary is lower-cased, the lower-cased string.
+
+    Raises:
+        UserError: one of them is not a WordPiece tokenizer.
+    """
+    ids = {piece: index for index, piece in enumerate(_plain_pieces(old)) if piece}
+    found = np.full(new.vocab_size, -1, np.int64)
+    for index, piece in enumerate(_plain_pieces(new)):
+        if piece:
+            found[index] = ids.get(piece, ids.get(piece.lower(), -1) if old.lowercase else -1)
+    special = [*old.special_ids]
+    found[np.isin(found, special)] = -1
+    for role in ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id"):
+        found[getattr(new, role)] = getattr(old, role)
+    return found
+
+
+def _plain_pieces(tokenizer: Tokenizer) -> list[str]:
+    """The pieces, those inside a word with '##' in front."""
+    inside = _wordpiece_rules(tokenizer, "compared with another")["model"]["continuing_subword_prefix"]
+    return [f"##{piece.removeprefix(inside)}" if piece.startswith(inside) else piece for piece in tokenizer.pieces]
+
+
+def similar_tokens(shared: np.ndarray, words: WordStatistics, old_size: int) -> sparse.csr_matrix:
+    """Which shared tokens a new one is used like -> (V, `old_size`) weights that add up to 1 in each row, none for shared and uncounted tokens.
+
+    The weights are sparsemax (Martins and Astudillo 2016) of the cosines of the counted vectors, as in FOCUS (Dobler and de Melo 2023,
+    section 3.2), which takes fastText's vectors. Tokens that occur fewer than `FEWEST_OCCURRENCES` times count for nothing.
+
+    Args:
+        shared: from `shared_tokens`.
+        words: counts and vectors of the data's tokens.
+        old_size: tokens of the checkpoint's vocabulary.
+    """
+    from scipy import sparse
+
+    relative = np.exp(words.log_frequencies.astype(float))
+    occurrences = relative / relative.sum() * (words.num_tokens + len(relative)) - 1
+    known = words.vectors.any(1)
+    anchors = np.flatnonzero(known & (shared >= 0) & (occurrences >= FEWEST_OCCURRENCES - 0.5))
+    new = np.flatnonzero(known & (shared < 0))
+    shape = (len(shared), old_size)
+    if not len(anchors) or not len(new):
+        return sparse.csr_matrix(shape, dtype=np.float32)
+    rows, columns, weights = [], [], []
+    for first in range(0, len(new), BLOCK):
+        block = new[first : first + BLOCK]
+        found = sparsemax(words.vectors[block] @ words.vectors[anchors].T)
+        row, column = np.nonzero(found)
+        rows.append(block[row])
+        columns.append(shared[anchors[column]])
+        weights.append(found[row, column])
+    return sparse.csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), shape=shape, dtype=np.float32)
+
+
+def sparsemax(scores: np.ndarray) -> np.ndarray:
+    """(N, K) scores -> the nearest (N, K) distributions: max(score - t, 0), with t so that a row adds up to 1."""
+    ordered = -np.sort(-scores, axis=1)
+    sums = np.cumsum(ordered, axis=1)
+    counts = np.arange(1, scores.shape[1] + 1)
+    size = (1 + counts * ordered > sums).sum(1, keepdims=True)
+    threshold = (np.take_along_axis(sums, size - 1, axis=1) - 1) / size
+    out: np.ndarray = np.maximum(scores - threshold, 0)
+    return out

@@ -1,12 +1,10 @@
 """Module <-> Hugging Face directory (config.json, weights, tokenizer files) that `transformers` opens: of an ELECTRA or a BERT.
 
-Also: checkpoints with another vocabulary. One table maps our parameters to the names of Hugging Face's classes;
-`electra.model.hf_config` reads config.json and finds the files of weights.
+One table maps our parameters to the names of Hugging Face's classes; `electra.model.hf_config` reads config.json and finds the files of weights.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -477,38 +474,3 @@ def save_checkpoint(
             atomic.write_text(config_file, json.dumps(settings, indent=2) + "\n")
     if card is not None:
         atomic.write_text(folder / "README.md", card)
-
-
-# ---- another vocabulary ----
-
-ROWS = ("embeddings.word.weight", "head.output.weight", "head.output.bias")
-"""Suffixes of the parameters with a row per word piece."""
-
-
-def with_vocabulary(
-    checkpoint: Checkpoint, kept: Sequence[int], parts: Sequence[Sequence[int]] = (), log_ratios: np.ndarray | None = None
-) -> nn.Module:
-    """A checkpoint, the old ids that stay in their new order, the old ids (per new word) and (N,) log ratios -> a network with N new rows after them.
-
-    Kept rows are unchanged, to the bit. A new embedding is the mean of its parts' embeddings. A generator's output bias, which follows
-    frequency, is the mean of theirs plus the log ratio of frequencies (`data.adapted_vocabulary.Extension.log_ratios`).
-
-    Raises:
-        UserError: the vocabulary is larger than the network's.
-    """
-    size, last = checkpoint.config.vocab_size, max(kept)
-    if last >= size:
-        raise UserError(f"{checkpoint.path}: the vocabulary has {last + 1} pieces, but the network has {size} rows; they do not belong together")
-    padding, new_ids = checkpoint.config.pad_token_id, {old: number for number, old in enumerate(kept)}
-    config = replace(checkpoint.config, vocab_size=len(kept) + len(parts), pad_token_id=None if padding is None else new_ids.get(padding))
-    module = copy.deepcopy(checkpoint.module)
-    for part in module.modules():
-        if isinstance(part, Encoder):
-            part.config = config
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if name.endswith(ROWS) and len(parameter) == size:
-                new = [parameter[list(ids)].mean(0, keepdim=True) for ids in parts]
-                shift = torch.from_numpy(log_ratios) if name.endswith("bias") and log_ratios is not None else 0.0
-                parameter.data = torch.cat([parameter[list(kept)], *([torch.cat(new) + shift] if new else [])])
-    return module.eval()

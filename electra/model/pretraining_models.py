@@ -313,6 +313,11 @@ def _read_networks(source: str, role: str) -> Start:
     return Start(source=source, main=main, generator=generator, generator_source=f"the generator of {source}", notes=notes)
 
 
+def without_generator(start: Start) -> Start:
+    """The start with its main network alone."""
+    return start if start.generator is None else replace(start, generator=None, generator_source="")
+
+
 def _as_checkpoint(module: nn.Module, prefix: Path) -> Checkpoint:
     return Checkpoint(
         module=module, config=encoder_of(module).config, architecture=architecture_of(module), labels=(), path=prefix.parent, hf_config={}
@@ -396,7 +401,7 @@ def load_start(objective: PretrainingObjective, start: Start, model: ModelSettin
             lines.append(f"the generator starts from {where}, {resolve.with_article(found.architecture)}")
         else:
             reason = unfit or f"no generator in {start.source}"
-            lines.append(f"{reason}: the generator starts from {_copy_lowest(target.encoder, start, model)}; --init-generator names one")
+            lines.append(f"{reason}: the generator starts from {_copy_lowest(target, start, model)}; --init-generator names one")
     assert not isinstance(network, LayerDistillation), "a student starts from its teacher"
     # The generator first: disentangled embeddings are relative to the generator's.
     return _fill_main(network, start) + lines
@@ -423,23 +428,36 @@ def _fill_main(network: Discriminator | Generator, start: Start) -> list[str]:
     return lines
 
 
-def _copy_lowest(encoder: Encoder, start: Start, model: ModelSettings) -> str:
-    """Fill a generator's encoder from the checkpoint's: embeddings of its width, by `generator_init` the layers -> from what, in words."""
+def _copy_lowest(network: nn.Module, start: Start, model: ModelSettings) -> str:
+    """Fill a generator's encoder from the checkpoint's: embeddings of its width, by `generator_init` the layers, with them the head of a masked LM
+    -> from what, in words."""
+    encoder: Encoder = network.get_submodule("encoder")  # type: ignore[assignment]
     source, mine = start.main.encoder.state_dict(), encoder.state_dict()
     if encoder.config.embedding_size != start.main.config.embedding_size:
         return "random weights"
     if model.generator_init == "encoder":
         encoder.load_state_dict({name: source[name] for name in mine})
         layers = f"the lowest {len(encoder.layers)} of its {len(start.main.encoder.layers)} layers"
+        other = start.main.module
+        if isinstance(network, Generator) and isinstance(other, Generator) and not is_causal(start.main) and _same_head(network, other):
+            network.head.load_state_dict(other.head.state_dict())
+            return f"the checkpoint's embeddings, {layers} and its masked-LM head"
     else:
         encoder.embeddings.load_state_dict(start.main.encoder.embeddings.state_dict())
         layers = "random layers"
     return f"the checkpoint's embeddings and {layers}, with a masked-LM head of random weights"
 
 
+def _same_head(mine: Generator, other: Generator) -> bool:
+    """Whether a masked LM's head computes the same with the other's weights."""
+    names = ("tie_word_embeddings", "hidden_act", "embedding_size", "vocab_size")
+    gelu = other.encoder.config.model_type == "electra" or other.encoder.config.hidden_act in ("gelu", "gelu_python")
+    return gelu and all(getattr(mine.encoder.config, name) == getattr(other.encoder.config, name) for name in names)
+
+
 def load_warm_up(objective: PretrainingObjective, start: Start, model: ModelSettings) -> list[str]:
     """The warm-up of a generator: a masked LM gets the embeddings of the checkpoint, and by `generator_init` its lowest layers -> a sentence."""
-    begins = _copy_lowest(main_network(objective).encoder, start, model)
+    begins = _copy_lowest(main_network(objective), start, model)
     stay = ", which stay as they are" if model.embedding_sharing == "tied" else ""
     return [f"no generator in {start.source}: it starts from {begins}, and learns as a masked LM first, on the checkpoint's embeddings{stay}"]
 
@@ -447,6 +465,13 @@ def load_warm_up(objective: PretrainingObjective, start: Start, model: ModelSett
 def freeze_embeddings(objective: PretrainingObjective) -> None:
     """Train everything but the embeddings (and the output matrix, if it is tied to them)."""
     main_network(objective).encoder.embeddings.requires_grad_(False)
+
+
+def freeze_layers(objective: PretrainingObjective) -> None:
+    """Train embeddings and heads only."""
+    for part in objective.modules():
+        if isinstance(part, Encoder):
+            part.layers.requires_grad_(False)
 
 
 def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:

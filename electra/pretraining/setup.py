@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from electra import config
 from electra.contracts import WordStatistics
+from electra.data.adapted_vocabulary import VECTOR_DIMENSIONS, shared_tokens, similar_tokens
 from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream
 from electra.data.shards import Shards, Split, open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer, check_start, load_tokenizer
 from electra.data.word_statistics import masking_info, word_statistics
 from electra.errors import UserError
 from electra.model import flops, pretraining_models
+from electra.model.adapted_embeddings import with_new_vocabulary
 from electra.model.initialization import word_dimensions
 from electra.model.objectives import LayerDistillation
 from electra.protobuf import find_checkpoint, is_checkpoint
@@ -148,6 +150,7 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     if settings.objective.objective == "clm" and unused:
         raise UserError(f"{config.flag_name(unused[0])}: the objective 'clm' masks and samples nothing; leave it out")
     settings = adopt_teacher(settings)
+    check_new_vocabulary(settings)
     if settings.init is None:
         if settings.init_generator is not None:
             raise UserError("--init-generator is the generator of --init CHECKPOINT; give both")
@@ -156,7 +159,11 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
         return settings, []
     start = pretraining_models.read_start(settings.init, settings.init_generator)
     typed, preset = config.typed(settings), settings.preset or "the settings"
+    if settings.new_vocabulary:
+        start = pretraining_models.without_generator(start)
     shape = pretraining_models.shape_of(start, settings.model, settings.objective)
+    if settings.new_vocabulary:
+        shape["embedding_rows"] = None  # the data's vocabulary says how many
     refuse_contradictions(settings, typed.get("model", {}), shape)
     replaced = {name: value for name, value in shape.items() if value != getattr(settings.model, name)}
     model = replace(settings.model, **shape)
@@ -175,9 +182,21 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
         raise UserError(f"--init-generator {settings.init_generator}: {unfit or 'this run has no generator of its own'}; leave it out")
     missing = generator is None and model.generator == "masked" and settings.objective.objective not in LANGUAGE_MODELS
     model, copied = layers_to_copy(replace(settings, model=model), missing, "generator_init" in typed.get("model", {}))
-    objective, left_out = warm_up(settings, missing, "mlm_first" in typed.get("objective", {}))
+    objective, left_out = warm_up(settings, missing or settings.new_vocabulary, "mlm_first" in typed.get("objective", {}))
     lines += [line for line in (copied, left_out) if line]
     return replace(settings, model=model, data=data, objective=objective), lines
+
+
+def check_new_vocabulary(settings: PretrainSettings) -> None:
+    """Refuse what is for a checkpoint's other vocabulary without one."""
+    if settings.new_vocabulary and settings.init is None:
+        raise UserError("--new-vocabulary keeps what --init CHECKPOINT knows of the data's tokens; give --init, or leave it out")
+    if settings.new_vocabulary and settings.init_generator is not None:
+        raise UserError("--init-generator: with --new-vocabulary the generator starts from --init's encoder; leave it out")
+    if not settings.new_vocabulary and "new_token_init" in config.typed(settings).get("model", {}):
+        raise UserError("--new-token-init is for --new-vocabulary; give both, or leave it out")
+    if settings.model.freeze_layers and settings.init is None:
+        raise UserError("freeze_layers leaves the layers as --init CHECKPOINT brings them; give --init, or leave it out")
 
 
 def adopt_teacher(settings: PretrainSettings) -> PretrainSettings:
@@ -311,6 +330,15 @@ def check_data(settings: PretrainSettings) -> list[str]:
             raise UserError(
                 f"--teacher {settings.teacher}: {rows:,} rows for the data's {tokenizer.vocab_size:,} tokens; prepare the data with its vocabulary"
             )
+    elif settings.new_vocabulary:
+        assert settings.init is not None, "check_new_vocabulary refuses the rest"
+        folder = start_folder(settings.init)
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+            raise UserError(f"--new-vocabulary: {settings.init} has no tokenizer, whose tokens the data's are compared with; put its vocab.txt there")
+        own = load_tokenizer(folder)
+        if own.pieces == tokenizer.pieces:
+            raise UserError(f"--new-vocabulary: {settings.init} has the data's vocabulary already; leave it out")
+        shared_tokens(tokenizer, own)
     elif settings.init is not None:
         for source in filter(None, (settings.init, settings.init_generator)):
             check_start(source, start_folder(source), tokenizer)
@@ -434,19 +462,27 @@ def initial_objective(settings: PretrainSettings, vocabulary: VocabularyInfo, wo
     # Embeddings of its own may learn: the discriminator's are the checkpoint's, whatever becomes of them.
     if isinstance(settings, GeneratorWarmUp) and settings.model.embedding_sharing == "tied":
         pretraining_models.freeze_embeddings(objective)
+    if settings.model.freeze_layers:
+        pretraining_models.freeze_layers(objective)
     return objective
 
 
 def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bool) -> tuple[PretrainingObjective, list[str]]:
     """The objective with initial weights (in a new run, those of --init), and messages about them."""
-    words, messages, tokenizer = None, [], corpus.tokenizer
+    words, compared, messages, tokenizer = None, None, [], corpus.tokenizer
     copies = settings.init is not None and settings.model.generator_init == "encoder"
-    if fresh and (copies or settings.model.embedding_init == "cooccurrence"):
-        # Weights of --init have their own vectors; only a new generator's output needs the frequencies.
+    if fresh and (copies or settings.new_vocabulary or settings.model.embedding_init == "cooccurrence"):
+        # Weights of --init have their own vectors; only a new generator's output needs the frequencies, and new tokens are compared.
         dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
-        counted = word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, dimensions) if ranks.first else None
-        words = ranks.agree(counted)
-        assert words is not None
+        similar = settings.new_vocabulary and settings.model.new_token_init == "similar"
+        counted = (
+            word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, VECTOR_DIMENSIONS if similar else dimensions)
+            if ranks.first
+            else None
+        )
+        compared = ranks.agree(counted)
+        assert compared is not None
+        words = replace(compared, vectors=compared.vectors[:, :dimensions])
         messages.append(f"word embeddings initialized from co-occurrence counts of {words.num_tokens:,} tokens" if dimensions else "")
     objective = initial_objective(settings, tokenizer, words)
     if settings.teacher is not None:
@@ -459,6 +495,10 @@ def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bo
         )
     if settings.init is not None and fresh:
         start = pretraining_models.read_start(settings.init, settings.init_generator)
+        if settings.new_vocabulary:
+            assert compared is not None
+            start, line = with_data_vocabulary(start, settings, tokenizer, compared)
+            messages.append(line)
         if isinstance(settings, GeneratorWarmUp):
             messages += pretraining_models.load_warm_up(objective, start, settings.model)
         else:
@@ -466,6 +506,41 @@ def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bo
         rows = settings.model.embedding_rows or tokenizer.vocab_size
         if rows > tokenizer.vocab_size:
             messages.append(f"{rows:,} embeddings for {tokenizer.vocab_size:,} tokens: the others are kept and never sampled")
-        if not isinstance(settings, GeneratorWarmUp) and not check_start(settings.init, start_folder(settings.init), tokenizer):
+        if (
+            not isinstance(settings, GeneratorWarmUp)
+            and not settings.new_vocabulary
+            and not check_start(settings.init, start_folder(settings.init), tokenizer)
+        ):
             messages.append(f"{settings.init} has no tokenizer: its rows are taken for the data's tokens in their order")
     return objective, [message for message in messages if message]
+
+
+def with_data_vocabulary(
+    start: pretraining_models.Start, settings: PretrainSettings, tokenizer: Tokenizer, words: WordStatistics
+) -> tuple[pretraining_models.Start, str]:
+    """The networks that a run starts from with the data's vocabulary instead of their own, and what its tokens start from, in words.
+
+    Raises:
+        UserError: tokens that cannot be compared.
+    """
+    old, how = load_tokenizer(start_folder(start.source)), settings.model.new_token_init
+    shared = shared_tokens(tokenizer, old)
+    similar = similar_tokens(shared, words, old.vocab_size) if how == "similar" else None
+    main = with_new_vocabulary(
+        start.main,
+        shared,
+        similar,
+        words.log_frequencies,
+        num_tokens=old.vocab_size,
+        pad_id=tokenizer.pad_id,
+        others="mean" if how == "mean" else "random",
+        seed=settings.loop.seed,
+    )
+    kept = int((shared >= 0).sum())
+    mixed, parts_each = (0, 0.0) if similar is None else (mixed := int((similar.getnnz(1) > 0).sum()), similar.nnz / max(1, mixed))
+    parts = [f"{kept:,} tokens have the embeddings that they have in {start.source}"]
+    if mixed:
+        parts.append(f"{mixed:,} are means of those, on average of {parts_each:.1f}, that occur in similar contexts")
+    if rest := tokenizer.vocab_size - kept - mixed:
+        parts.append(f"{rest:,} start {'as the mean of all' if how == 'mean' else 'at random'}")
+    return replace(pretraining_models.without_generator(start), main=main), f"new vocabulary of {tokenizer.vocab_size:,}: {', '.join(parts)}"

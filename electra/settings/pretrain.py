@@ -80,6 +80,12 @@ class ModelSettings(Settings):
     embedding_init: Literal["normal", "cooccurrence", "teacher"] = flag("normal", advanced=True)
     """Initial word embeddings: 'normal' as in the paper; 'cooccurrence' from word counts of the training text (a few seconds; helps short runs);
     'teacher' the leading singular vectors of the teacher's (objective 'distill')."""
+    new_token_init: Literal["similar", "mean", "random"] = flag("similar", advanced=True)
+    """Initial embeddings, with --new-vocabulary, of the tokens that the checkpoint's vocabulary lacks: 'similar', weighted means of the shared
+    tokens that occur in similar contexts of the data (FOCUS, Dobler and de Melo 2023); 'mean', the mean of all the checkpoint's; 'random', normal
+    with their mean and deviation."""
+    freeze_layers: bool = flag(False, toml_only=True)
+    """Train embeddings and heads only, and leave the layers as --init brings them; with mlm_first in that phase only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +249,7 @@ class PretrainSettings(Settings):
       electra pretrain small --data wiki reviews --weights 3 1 --output runs/small
       electra pretrain small --data s3://bucket/shards --output runs/small
       electra pretrain mini --data reviews --init runs/mini/final --output runs/reviews
+      electra pretrain continue --data shards-zh --init ENCODER --new-vocabulary --mlm-first 50% --output runs/zh
       electra pretrain small --data shards-zh --mask-unit word --output runs/zh
       electra pretrain --resume runs/mini
       electra pretrain --resume runs/mini --budget 2h
@@ -265,7 +272,10 @@ class PretrainSettings(Settings):
     init: str | None = None
     """Start from the weights of this checkpoint (folder, TensorFlow checkpoint, URL or hub name), which brings its shape: sizes of the preset are
     replaced. Default: random weights."""
-    init_generator: str | None = None
+    new_vocabulary: bool = False
+    """Give the checkpoint of --init the data's vocabulary, for text of another language: tokens that both have keep their embeddings, the others
+    start by new_token_init. Default: the data must have the checkpoint's vocabulary."""
+    init_generator: str | None = flag(None, advanced=True)
     """The generator's checkpoint, where it is not in CHECKPOINT/generator, as of the models on the hub; default: that folder, if it exists."""
     teacher: str | None = None
     """Encoder (folder, run, URL or hub name) whose hidden states the objective 'distill' learns; the data has its vocabulary. Default: none."""
@@ -303,8 +313,8 @@ def all_phases(settings: PretrainSettings) -> list[PretrainSettings]:
     """The run; or with `mlm_first` two: a masked LM in RUN/mlm-first, then the discriminator; or with `clm_first`: a causal LM in RUN/clm-first,
     then the masked LM.
 
-    The masked LM of `mlm_first` is the encoder, which the discriminator starts from; or with `init`, the generator that the checkpoint does not
-    bring.
+    The masked LM of `mlm_first` is the encoder, which the discriminator starts from; or with `init` and its own vocabulary, the generator that the
+    checkpoint does not bring.
     """
     objective, loop = settings.objective, settings.loop
     causal, fraction_first = objective.clm_first > 0, objective.clm_first or objective.mlm_first
@@ -326,8 +336,9 @@ def all_phases(settings: PretrainSettings) -> list[PretrainSettings]:
     first = dataclasses.replace(settings, output=folder, objective=alone, optimizer=optimizer, loop=part(fraction_first, loop.seed))
     # Another seed, or the second phase would read the first one's examples again.
     after = part(1 - fraction_first, (loop.seed + 1) % (MAX_SEED + 1))
-    if settings.init is None or causal:
-        second = dataclasses.replace(settings, init=str(folder / "final"), loop=after)
+    if settings.init is None or causal or settings.new_vocabulary:
+        model = dataclasses.replace(settings.model, freeze_layers=False)
+        second = dataclasses.replace(settings, init=str(folder / "final"), new_vocabulary=False, model=model, loop=after)
     else:
         values = {field.name: getattr(first, field.name) for field in dataclasses.fields(first)}
         first = GeneratorWarmUp(**values | {"model": generator_settings(settings.model)})

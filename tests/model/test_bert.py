@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from electra.contracts import Head
 from electra.data.pretraining_batches import collate
 from electra.errors import UserError
-from electra.model import huggingface
+from electra.model import adapted_embeddings, huggingface
 from electra.model.encoder import Encoder
 from electra.model.task_models import start_pooler, task_network
 
@@ -144,7 +144,7 @@ def test_a_masked_lm_without_the_next_sentence_head_is_one(tmp_path: Path) -> No
 )
 def test_more_rows_leave_the_old_ones(name: str, config: dict, tmp_path: Path) -> None:
     reference = make(name, tmp_path / "theirs", **config)
-    extended = huggingface.with_vocabulary(huggingface.load_checkpoint(tmp_path / "theirs"), range(99), [(5, 6), (7,)], np.array([-1.0, 0.5]))
+    extended = adapted_embeddings.with_vocabulary(huggingface.load_checkpoint(tmp_path / "theirs"), range(99), [(5, 6), (7,)], np.array([-1.0, 0.5]))
     huggingface.save_checkpoint(extended, tmp_path / "ours")
     again, report = getattr(transformers, name).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(report.values()), report
