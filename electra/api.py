@@ -17,6 +17,7 @@ Keyword arguments are the flags of the command (`electra pretrain --help-all`) w
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import shlex
@@ -334,7 +335,9 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
         return _evaluate_task(settings)
     if settings.report or settings.predictions:
         raise UserError("--report and --predictions need a fine-tuned model; name its task by --task")
-    require("torch", "train")
+    torch = require("torch", "train")
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     from electra.pretraining.evaluate import corruption_metrics, held_out_metrics, text_corruption_metrics
 
     measure = held_out_metrics if settings.corruption is None else text_corruption_metrics if of_texts else corruption_metrics
@@ -350,7 +353,7 @@ def _evaluate_task(settings: EvaluateSettings) -> Evaluation:
 
     if not settings.data:
         raise UserError(f"--task {settings.task} needs --data, the task's folder or a labelled file")
-    found = assess(settings, open_fine_tuned)
+    found = assess(settings, functools.partial(open_fine_tuned, threads=settings.threads, precision=settings.precision))
     if settings.predictions is not None:
         write_answers(found, settings.predictions)
     if settings.report is not None:
@@ -368,12 +371,12 @@ SEARCHED = ("embed", "rerank", "retrieval")
 def _evaluate_search(settings: EvaluateSettings) -> Evaluation:
     """Vectors or a re-ranker on labelled texts, or on a collection of passages."""
     from electra.inference import search
-    from electra.inference.predictor import load
+    from electra.inference.predictor import load_for
     from electra.tasks import retrieval
     from electra.tasks.registry import find_search_task
 
     name = str(settings.task)
-    used = {"model", "data", "task", "split", "threads", "batch_size", "max_length", "json"}
+    used = {"model", "data", "task", "split", "threads", "precision", "batch_size", "max_length", "json"}
     used |= {"reranker", "candidates", "approximate", "num_examples", "seed", "report"} if name == "retrieval" else {"text", "text_pair", "label"}
     if unused := sorted(config.given(settings).keys() - used):
         raise UserError(f"{config.flag_name(unused[0])} has no effect on {name}; leave it out")
@@ -381,18 +384,17 @@ def _evaluate_search(settings: EvaluateSettings) -> Evaluation:
         what = "a folder in BEIR's layout" if name == "retrieval" else "a labelled file, or the folder with it"
         raise UserError(f"--task {name} needs --data PLACE, {what}")
     place = atomic.existing_path(Path(settings.data[0]), "data")
-    options: dict[str, Any] = {"threads": settings.threads, "batch_size": settings.batch_size, "max_length": settings.max_length}
     if name != "retrieval":
         task = find_search_task(settings)
         examples = task.read(place, settings.split)
-        return Evaluation(metrics=search.scored_texts(load(settings.model, **options), task, examples), num_examples=len(examples))
+        return Evaluation(metrics=search.scored_texts(load_for(settings, settings.model), task, examples), num_examples=len(examples))
     if settings.report is not None:
         atomic.fresh_output(settings.report, remedy="choose another place")
     collection = retrieval.read_collection(place, settings.split)
     if "num_examples" in config.given(settings):
         collection = collection.sampled(settings.num_examples, settings.seed)
     say(f"{place}: {len(collection.passages):,} passages, {len(collection.queries):,} queries")
-    systems = search.searched(settings, load(settings.model, **options), collection)
+    systems = search.searched(settings, load_for(settings, settings.model), collection)
     if settings.report is not None:
         retrieval.write_report(systems, settings.report)
     return Evaluation(metrics=systems[-1].scores(), num_examples=len(collection.queries), systems=tuple(systems))

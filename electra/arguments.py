@@ -243,6 +243,7 @@ class EvaluateArguments(TypedDict, total=False):
 
     threads: int
     batch_size: int
+    precision: Literal["fp32", "bf16", "fp16"]
     max_length: int
     truncate: Literal["head", "tail", "head-tail", "windows"] | None
     constrained: bool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from electra.errors import UserError
 from electra.inference import text_io
-from electra.inference.predictor import Predictor, describe, load
+from electra.inference.predictor import Predictor, describe, load_for
 from electra.inference.replaced_tokens import Corruption, Detection
 from electra.inference.text_io import AnsweredText, Text, TextColumns
 from electra.settings import DetectSettings
@@ -28,7 +28,7 @@ def run(settings: DetectSettings) -> None:
     name, file = text_io.model_and_texts("detect", "discriminator", settings.model, settings.file, settings.text)
     text_io.check_readable(file, settings.kind)
     chosen = text_io.output_format(settings, file, settings.kind)
-    model = load(name, role="discriminator", threads=settings.threads, batch_size=settings.batch_size)
+    model = load_for(settings, name, "discriminator")
     columns = TextColumns(text=settings.text, trained=recorded_columns(model.hf_config))
     texts = reporting(text_io.read_texts(file, columns, pairs=False, kind=settings.kind), model.tokenizer)
     inputs, again = itertools.tee(texts)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from electra.inference import parts, text_io
-from electra.inference.predictor import Predictor, describe, load
+from electra.inference.predictor import Predictor, describe, load_for
 from electra.inference.text_io import AnsweredText, Table, Text, TextColumns
 from electra.settings import EmbedSettings
 from electra.storage import atomic
@@ -33,8 +33,7 @@ def run(settings: EmbedSettings) -> None:
     if output is not None and as_npy:
         atomic.fresh_output(output, remedy="give another name, or remove it first")
     chosen = None if as_npy else text_io.output_format(settings, file, settings.kind, also=("npy",))
-    given = {name: getattr(settings, name) for name in ("threads", "batch_size", "max_length", "truncate")}
-    model = load(settings.model, role="encoder", **given)
+    model = load_for(settings, settings.model, "encoder")
     texts = reporting(read_texts(settings, model, file), model.tokenizer)
     answers = counted(embed_texts(settings, model, texts), "texts", describe_vectors(model))
     if output is not None and as_npy:

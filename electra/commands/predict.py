@@ -14,7 +14,7 @@ from electra.errors import UserError
 from electra.inference import parts, text_io
 from electra.inference.answerer import FoundAnswer
 from electra.inference.backends import architecture_of
-from electra.inference.predictor import Predictor, describe, load
+from electra.inference.predictor import Predictor, describe, load_for
 from electra.inference.text_io import AnsweredText, Text, TextColumns, TypedText
 from electra.settings import PredictSettings
 from electra.storage import resolve
@@ -36,8 +36,7 @@ def run(settings: PredictSettings) -> None:
     if many:
         parts.answer_files(settings, file, kind)
         return
-    given = {name: getattr(settings, name) for name in ("threads", "batch_size", "max_length", "truncate")}
-    model = load(settings.model, role=kind.role, **given)
+    model = load_for(settings, settings.model, kind.role)
     texts = reporting(kind.read(settings, model, file), model.tokenizer)
     answers = counted(kind.answer(settings, model, texts), "questions" if kind is ANSWERS else "texts", describe(model))
     text_io.write_answers(answers, settings, file, kind=settings.kind, as_json=settings.json)

@@ -12,7 +12,7 @@ from electra.data import tables
 from electra.errors import UserError
 from electra.inference import text_io
 from electra.inference.masked_lm import TextLikelihood
-from electra.inference.predictor import Predictor, describe, load
+from electra.inference.predictor import Predictor, describe, load_for
 from electra.inference.search import relevances
 from electra.inference.text_io import AnsweredText, Text, TextColumns
 from electra.settings import RerankSettings, ScoreSettings
@@ -28,7 +28,7 @@ def run(settings: ScoreSettings) -> None:
     if settings.nbest is not None:
         if settings.output is not None or settings.format != "auto":
             raise UserError("--nbest prints JSON lines; leave --output and --format out")
-        model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
+        model = load_for(settings, settings.model)
         for record in ranked_lists(settings, model, settings.nbest):
             print(json.dumps(record, ensure_ascii=False))
         return
@@ -38,7 +38,7 @@ def run(settings: ScoreSettings) -> None:
 
 def score_texts(settings: ScoreSettings, file: str) -> Iterator[AnsweredText]:
     """Texts with their likelihoods."""
-    model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
+    model = load_for(settings, settings.model)
     columns = TextColumns(text=settings.text, trained=recorded_columns(model.hf_config))
     texts = reporting(text_io.read_texts(file, columns, pairs=False, kind=settings.kind), model.tokenizer)
     inputs, again = itertools.tee(texts)
@@ -117,8 +117,7 @@ def rerank(settings: RerankSettings) -> None:
     text_io.output_format(settings, file, settings.kind)
     if not settings.query.strip():
         raise UserError("--query is empty; give a text")
-    given = {name: getattr(settings, name) for name in ("threads", "batch_size", "max_length", "truncate")}
-    model = load(settings.model, role="classifier", **given)
+    model = load_for(settings, settings.model, "classifier")
     passages = list(reporting(text_io.read_texts(file, TextColumns(text=settings.text), pairs=False, kind=settings.kind), model.tokenizer))
     scores = list(counted(relevances(model, ((settings.query, text.text) for text in passages)), "passages", describe(model)))
     order = sorted(range(len(scores)), key=lambda place: -scores[place])[: settings.top_k]

@@ -368,6 +368,9 @@ def _arrow_rows(path: Path, name: str, kind: str, class_names: bool) -> Iterator
         for file in files:
             with _open_arrow(file, kind) as reader:
                 schema = reader.schema_arrow if kind == "parquet" else reader.schema
+                schema.names  # noqa: B018 (one that is not UTF-8 raises, also where there are no rows)
+                if kind == "parquet":
+                    _check_counts(reader)
                 names, before = _class_names(schema) if class_names else {}, number
                 for batch in _batches(reader):
                     batch.validate(full=True)  # damaged offsets would end the process
@@ -376,9 +379,22 @@ def _arrow_rows(path: Path, name: str, kind: str, class_names: bool) -> Iterator
                         yield number, {key: _class_name(value, names.get(key)) for key, value in row.items()} if names else row
                 if kind == "parquet" and number - before != reader.metadata.num_rows:
                     raise ValueError(f"{number - before} rows, its footer says {reader.metadata.num_rows}")  # a column that is cut ends them all
-    except (arrow.ArrowException, OSError, ValueError) as error:
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:  # the last: a duration that Python's type does not hold
         raise_if_device(error)
         raise UserError(f"{name} is not a readable {kind} file ({str(error)[:100]}); write it again, or give csv or jsonl") from None
+
+
+def _check_counts(reader: Any) -> None:
+    """Check that the columns of an opened parquet file have as many values as its footer says rows.
+
+    Raises:
+        ValueError: they have not.
+    """
+    for group in map(reader.metadata.row_group, range(reader.metadata.num_row_groups)):
+        for index in range(group.num_columns):
+            column, flat = group.column(index), reader.schema.column(index).max_repetition_level == 0
+            if flat and column.num_values != group.num_rows:
+                raise ValueError(f"column {column.path_in_schema} has {column.num_values} values, its row group {group.num_rows} rows")
 
 
 def _batches(reader: Any) -> Iterator[Any]:

@@ -95,15 +95,15 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """A checkpoint run by PyTorch in evaluation mode and fp32, on the CPU or CUDA."""
+    """A checkpoint run by PyTorch in evaluation mode, on the CPU or CUDA; in fp32, or with autocast in bf16 or fp16."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str, precision: str = "fp32") -> None:
         from torch import nn
 
         module: nn.Module = checkpoint.module
         self.module: Any = module.to(device).eval()
         self.encoder: nn.Module = getattr(module, "encoder", module)
-        self.device = device
+        self.device, self.precision = device, precision
         self.architecture = checkpoint.architecture
         self.labels = tuple(checkpoint.labels)
         problem = checkpoint.hf_config.get("problem_type")
@@ -159,9 +159,11 @@ class TorchBackend:
 
         from electra.cpu_kernels import onednn_matmuls
         from electra.data.pretraining_batches import collate
+        from electra.train.evaluation import autocast
 
         check_segments(inputs, self.num_segments)
-        with torch.inference_mode(), onednn_matmuls(torch.device(self.device)):
+        place = torch.device(self.device)
+        with torch.inference_mode(), onednn_matmuls(place), autocast(place, self.precision):
             yield collate([(item.ids, item.segments) for item in inputs], keys=[0] * len(inputs)).to(self.device)
 
 
@@ -183,7 +185,7 @@ def _rows(values: Array, lengths: Sequence[int]) -> list[Array]:
     return np.split(values, np.cumsum(lengths)[:-1])
 
 
-def open_backend(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0) -> Backend:
+def open_backend(source: str | Path, *, role: str = "any", device: str = "auto", threads: int = 0, precision: str = "fp32") -> Backend:
     """Checkpoint folder, run directory, hub name or artifact -> backend.
 
     Args:
@@ -191,10 +193,12 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
         role: what it must do, as in `electra.model.huggingface.load_checkpoint`.
         device: 'auto' takes CUDA, then the CPU.
         threads: CPU threads; 0 leaves the choice to PyTorch or the artifact's runtime.
+        precision: of matmuls: 'fp32', 'bf16', or on a GPU 'fp16'.
 
     Raises:
-        UserError: no such checkpoint, a damaged one, torch or the device is missing.
+        UserError: no such checkpoint, a damaged one, torch or the device is missing, or a precision that does not apply.
     """
+    check_precision(source, precision)
     if is_artifact(source):
         return open_artifact_backend(source, role=role, device=device, threads=threads)
     torch = require("torch", "train")
@@ -204,8 +208,24 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
     if threads:
         torch.set_num_threads(threads)
     place = choose_device(device, ("cuda", "cpu"))
+    if precision == "fp16" and place.type == "cpu":
+        raise UserError("precision fp16 is for GPUs; on a CPU give bf16 or fp32")
     checkpoint = load_checkpoint(source, role)
-    return TorchBackend(replace(checkpoint, hf_config={**checkpoint.hf_config, **cross_encoder(checkpoint.path)}), str(place))
+    return TorchBackend(replace(checkpoint, hf_config={**checkpoint.hf_config, **cross_encoder(checkpoint.path)}), str(place), precision)
+
+
+def check_precision(source: str | Path, precision: str) -> None:
+    """Check that it is one, and that of an artifact none is chosen.
+
+    Raises:
+        UserError: it is not.
+    """
+    if precision not in ("fp32", "bf16", "fp16"):
+        raise UserError(f"unknown precision '{precision}'; {did_you_mean(precision, ('fp32', 'bf16', 'fp16'))}")
+    if precision != "fp32" and is_artifact(source):
+        raise UserError(
+            f"precision {precision}: {source} is an artifact, whose number format is that of its target; leave it out, or build another target"
+        )
 
 
 IGNORED = {
@@ -237,7 +257,7 @@ def load_options(model: Any, options: Mapping[str, Any], known: Collection[str])
             raise UserError(f"pipeline: {name} {shown(value)} is not supported: {why}")
     for name in ("dtype", "torch_dtype"):
         if str(value := given.pop(name, None)).removeprefix("torch.") not in ("None", "auto", "float32", "float"):
-            raise UserError(f"pipeline: {name} {value}; models run in float32; leave it out")
+            raise UserError(f"pipeline: {name} {value}; weights stay in float32; leave it out, or give precision='bf16' for faster matmuls")
     remote = model is not None and not Path(str(model)).exists()
     remedies = {"revision": "download it (hf download NAME --revision REVISION --local-dir DIR) and give DIR", "token": "set HF_TOKEN"}
     for name, remedy in (remedies | {"local_files_only": "set HF_HUB_OFFLINE=1"}).items():
@@ -246,7 +266,7 @@ def load_options(model: Any, options: Mapping[str, Any], known: Collection[str])
     given |= _device(given.pop("device", None), given.pop("device_map", None))
     if not isinstance(words := given.get("tokenizer"), str | Path | Tokenizer | None):
         raise UserError(f"pipeline: tokenizer {shown(words)}; expected a folder or the hub's name; save it, and give its folder")
-    all_known = {"device", "threads", "max_length", "batch_size", "truncate", "tokenizer", *known}
+    all_known = {"device", "threads", "precision", "max_length", "batch_size", "truncate", "tokenizer", *known}
     for name in given:
         if name not in all_known:
             raise UserError(f"unknown option '{name}' of a pipeline; {did_you_mean(name, all_known)} (expected {', '.join(sorted(all_known))})")

@@ -34,7 +34,7 @@ from electra.data.vocabulary import UnknownWords
 from electra.errors import UserError, parse_json, require
 from electra.inference import text_io
 from electra.inference.artifact import hub_layout, is_artifact
-from electra.inference.predictor import Predictor, describe, load
+from electra.inference.predictor import Predictor, describe, load_for
 from electra.inference.text_io import AnsweredText, Table, Text, TypedText
 from electra.settings import EmbedSettings, PredictSettings
 from electra.settings.sections import check_ray_address
@@ -271,11 +271,6 @@ def _table(settings: Settings, command: PartsOfTexts, file: str, first: Text) ->
 # ---- a part -> its file, in any process ----
 
 
-def _load(command: PartsOfTexts, settings: Settings, source: str | Path) -> Predictor:
-    given = {name: getattr(settings, name) for name in ("threads", "batch_size", "max_length", "truncate")}
-    return load(source, role=command.role, **given)
-
-
 def start_answering(
     command: PartsOfTexts, settings: Settings, source: str, files: Mapping[str, bytes] | None = None
 ) -> Callable[[Part], tuple[bytes, dict[str, Any]]]:
@@ -288,13 +283,13 @@ def start_answering(
         files: path -> content, for a machine that does not see the model's folder.
     """
     if files is None:
-        return partial(answer_part, command, settings, _load(command, settings, source))
+        return partial(answer_part, command, settings, load_for(settings, source, command.role))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for name, content in files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        return partial(answer_part, command, settings, _load(command, settings, Path(folder, source)))
+        return partial(answer_part, command, settings, load_for(settings, Path(folder, source), command.role))
 
 
 def answer_part(command: PartsOfTexts, settings: Settings, model: Predictor, part: Part) -> tuple[bytes, dict[str, Any]]:
@@ -490,7 +485,7 @@ def answer_files(settings: Settings, file: str, command: PartsOfTexts) -> None:
             text_io.check_readable(str(source.path), settings.kind)
         if settings.format == "input" and source.size_bytes:
             text_io.format_of_input(str(source.path or source.name), settings.kind)
-    model = _load(command, settings, settings.model)
+    model = load_for(settings, settings.model, command.role)
     folder, entry, model_names = _model_files(settings.model)
     hashes = {name: atomic.sha256(folder / name) for name in model_names}
     plan = {key: value for key, value in dataclasses.asdict(settings).items() if key not in NOT_IN_PLAN}

@@ -26,6 +26,7 @@ from electra.inference.backends import (
     Array,
     Backend,
     architecture_of,
+    check_precision,
     open_artifact_backend,
     open_backend,
     require_classifier,
@@ -167,7 +168,8 @@ class Predictor:
             source = self.name.replace("discriminator", "generator")
         elif not (resolve.resolve(self.name) / "generator" / "config.json").exists():
             raise UserError(f"{self.name} comes without its generator; give a checkpoint of 'electra pretrain' (it has a generator/ folder)")
-        found = open_backend(source, role="generator", device=getattr(self.backend, "device", "auto"))
+        precision = getattr(self.backend, "precision", "fp32")
+        found = open_backend(source, role="generator", device=getattr(self.backend, "device", "auto"), precision=precision)
         if found.vocab_size < (size := self.tokenizer.vocab_size):
             raise UserError(
                 f"the generator of {self.name} has {found.vocab_size} tokens, its discriminator's tokenizer {size}: another vocabulary; "
@@ -440,6 +442,7 @@ def load(
     role: str = "any",
     device: str = "auto",
     threads: int = 0,
+    precision: str = "fp32",
     max_length: int = 0,
     batch_size: int = 32,
     truncate: str | None = None,
@@ -454,6 +457,7 @@ def load(
         role: 'any', or what it must do: 'discriminator', 'generator', 'classifier', 'token-classification', 'question-answering', 'encoder'.
         device: 'auto' (CUDA where there is one), 'cpu', 'cuda'.
         threads: CPU threads; 0 leaves the choice to PyTorch or the artifact's runtime.
+        precision: of a checkpoint's matmuls: 'fp32'; 'bf16', faster on CPUs with AVX512_BF16 or AMX and on GPUs; 'fp16' on GPUs.
         max_length: longest input in tokens, at most the model's positions; 0: as trained.
         batch_size: inputs at a time.
         truncate: what is read of longer texts by a classifier: 'head', 'tail', 'head-tail', or all in 'windows'; None: as trained.
@@ -474,11 +478,12 @@ def load(
         require = require_classifier if role == "classifier" else require_question_answering
         require(name, architecture_of(source, role))
     backend: Backend
+    check_precision(source, precision)
     if is_artifact(source):
         opened = open_artifact_backend(source, role=role, device=device, threads=threads)
         backend, folder = opened, opened.artifact.path
     else:
-        backend = open_backend(source, role=role, device=device, threads=threads)
+        backend = open_backend(source, role=role, device=device, threads=threads, precision=precision)
         folder = resolve.resolve(source)
     modules = read_modules(resolve.modules_folder(source, folder))
     check_widths(modules, backend.hidden_size, name)
@@ -509,10 +514,16 @@ def describe(model: Predictor) -> str:
     return f"{describe_head(model.name, model.backend)}; {model.spec.describe()}"
 
 
-def open_fine_tuned(source: str, *, threads: int = 0, device: str = "auto") -> Predictor:
+def load_for(settings: Any, source: str | Path, role: str = "any") -> Predictor:
+    """`load` with what a command's settings say: threads, precision, batch size, lengths."""
+    names = ("threads", "precision", "batch_size", "max_length", "truncate")
+    return load(source, role=role, **{name: getattr(settings, name) for name in names if hasattr(settings, name)})
+
+
+def open_fine_tuned(source: str, *, threads: int = 0, device: str = "auto", precision: str = "fp32") -> Predictor:
     """`load` of a model that is fine-tuned for some task.
 
     Raises:
         UserError: no such model, or one that is pre-trained only.
     """
-    return load(source, role="task", threads=threads, device=device)
+    return load(source, role="task", threads=threads, device=device, precision=precision)

@@ -15,7 +15,7 @@ import numpy as np
 from electra import config
 from electra.contracts import Example, Task
 from electra.errors import UserError, require
-from electra.inference.predictor import Predictor, load
+from electra.inference.predictor import Predictor, load_for
 from electra.inference.text_io import TextColumns, as_example, read_texts
 from electra.settings import EvaluateSettings, MineSettings
 from electra.tasks.retrieval import DEPTH, Collection, System, is_collection, measure, read_collection
@@ -229,7 +229,7 @@ def mined(settings: MineSettings) -> Iterator[dict[str, Any]]:
     if settings.model is None:
         found: Iterable[Found] = Bm25(passages).search(queries, top)
     else:
-        model = load(settings.model, threads=settings.threads, batch_size=settings.batch_size)
+        model = load_for(settings, settings.model)
         index = VectorIndex(vectors_of(model, passages, "passages"), model.modules.similarity, approximate=settings.approximate)
         vectors, places = vectors_of(model, queries, "queries"), {passage: place for place, passage in enumerate(passages)}
         for vector, mine in zip(index.prepared(vectors), own.values(), strict=True):
@@ -241,7 +241,7 @@ def mined(settings: MineSettings) -> Iterator[dict[str, Any]]:
         for query, ranking in zip(queries, found, strict=True)
     }
     if settings.reranker is not None:
-        ranker = load(settings.reranker, threads=settings.threads, batch_size=settings.batch_size)
+        ranker = load_for(settings, settings.reranker)
         asked = ((query, passage) for query in queries for passage in (*own[query], *(text for text, _ in others[query])))
         answers = counted(relevances(ranker, asked), "pairs")
         for query in queries:
@@ -297,7 +297,7 @@ def searched(settings: EvaluateSettings, model: Predictor, collection: Collectio
     if settings.reranker is not None:
         if ranker is not None:
             raise UserError(f"--reranker {settings.reranker}: {model.name} is a re-ranker itself; give a model of vectors, or leave this out")
-        ranker = load(settings.reranker, threads=settings.threads, batch_size=settings.batch_size)
+        ranker = load_for(settings, settings.reranker)
         ranker.reranker()
     if ranker is None and "candidates" in config.given(settings):
         raise UserError(f"--candidates {settings.candidates} has no effect without a re-ranker; add --reranker, or leave it out")

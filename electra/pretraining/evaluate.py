@@ -24,7 +24,7 @@ from electra.data.task_batches import evaluation_batches
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.word_statistics import check_unknown, masking_info
 from electra.errors import UserError, require
-from electra.inference.predictor import Predictor, load
+from electra.inference.predictor import Predictor, load_for
 from electra.inference.replaced_tokens import FEWEST_WORDS, MOST_WORDS, corrupt_words, word_scores
 from electra.inference.text_io import TextColumns, read_texts
 from electra.model import masking
@@ -141,7 +141,7 @@ def spec_for(settings: EvaluateSettings, checkpoint: Checkpoint) -> EvaluationSp
     )
     spec = recorded_spec(checkpoint, plain) or plain
     given = config.given(settings)
-    changed: dict[str, Any] = {name: getattr(settings, name) for name in ("num_examples", "batch_size", "seed") if name in given}
+    changed: dict[str, Any] = {name: getattr(settings, name) for name in ("num_examples", "batch_size", "seed", "precision") if name in given}
     if "sequence_length" in given:
         changed["data"] = replace(spec.data, sequence_length=settings.sequence_length)
     return replace(spec, **changed)
@@ -253,9 +253,9 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for source in fixed.corrupted:
         scores, labels, loss = [], [], 0.0
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(torch.device("cpu"), settings.precision):
             for batch, corrupted, replaced in fixed.batches(source, settings.batch_size):
-                logits = checkpoint.module(batch, corrupted)
+                logits = checkpoint.module(batch, corrupted).float()
                 loss += F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="sum").item()
                 scores.append(logits.numpy())
                 labels.append(replaced.numpy())
@@ -269,7 +269,7 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
     return metrics
 
 
-APPLY_TO_TEXTS = frozenset(("model", "data", "corruption", "against", "num_examples", "seed", "batch_size", "text", "json"))
+APPLY_TO_TEXTS = frozenset(("model", "data", "corruption", "against", "num_examples", "seed", "batch_size", "threads", "precision", "text", "json"))
 """Settings of `electra evaluate` that a corruption set of texts leaves with an effect."""
 
 
@@ -284,14 +284,14 @@ def text_corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
     assert settings.corruption is not None
     for name in sorted(config.typed(settings).keys() - APPLY_TO_TEXTS):
         raise UserError(f"{config.flag_name(name)} has no effect on a corruption set of texts ({settings.corruption}); leave it out")
-    model = load(settings.model, batch_size=settings.batch_size)
+    model = load_for(settings, settings.model)
     masked_lm = resolve.head_of(model.backend.architecture) == "masked-lm"
     if masked_lm and settings.against is not None:
         raise UserError(f"{settings.model} is a masked LM, which detects nothing; --against {settings.against} needs a discriminator")
     if not settings.corruption.exists():
         corruption_set.save_texts(make_texts(settings, model), settings.corruption)
     texts = corruption_set.load_texts(settings.corruption)
-    models = [model, *([load(settings.against, role="discriminator")] if settings.against is not None else [])]
+    models = [model, *([load_for(settings, settings.against, "discriminator")] if settings.against is not None else [])]
     if masked_lm:
         say(f"{settings.model} is a masked LM, which detects nothing: {settings.corruption} alone is described")
         models = []

@@ -98,7 +98,8 @@ class Model:
         """What it is, for someone who did not start the server: what it does, where it is from, its shape, number format and runtime."""
         values = self.predictor.backend.hf_config
         kind, layers = str(values.get("model_type", "electra")).upper(), values["num_hidden_layers"]
-        dtype = next((name for part, name in DTYPES.items() if part in self.target), "float32")
+        own = getattr(self.predictor.backend, "precision", self.target)
+        dtype = next((name for part, name in DTYPES.items() if part in own), "float32")
         runtime = RUNTIMES.get(self.target.partition("-")[0], self.target)
         shape = f"{kind} {layers} x {self.predictor.backend.hidden_size}"
         names = {"title": title_of(self), "source": self.source, "built_from": self.built_from}
@@ -261,7 +262,8 @@ def open_models(sources: dict[str, str], settings: ServeSettings) -> dict[str, M
     check_sources(sources)
     out = {}
     for name, source in sources.items():
-        predictor = load(source, device=settings.device, threads=settings.threads, max_length=settings.max_length, truncate=settings.truncate)
+        given = {name: getattr(settings, name) for name in ("device", "threads", "precision", "max_length", "truncate")}
+        predictor = load(source, **given)
         out[name] = as_model(name, predictor, artifact_record(source))
     return out
 

@@ -415,6 +415,8 @@ class ServeSettings(InputSpecSettings):
     """CPU threads per model; 0: one per core."""
     device: str = "auto"
     """Device for checkpoints: 'auto' (CUDA if available), 'cpu', 'cuda'."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of checkpoints' matmuls, as in 'electra predict'; artifacts have that of their target."""
     max_batch_tokens: int = flag(4096, minimum=1)
     """Maximum tokens per batch, padding included."""
     max_wait_ms: float = flag(2.0, minimum=0)

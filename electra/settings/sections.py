@@ -135,6 +135,10 @@ class ThreadSettings(Settings):
 class InferenceSettings(BatchSettings, ThreadSettings):
     """Compute."""
 
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of a checkpoint's matmuls: 'bf16' is faster on CPUs with AVX512_BF16 or AMX and on GPUs, 'fp16' on GPUs; answers then differ from
+    those of the default, fp32, in about the third digit. An artifact has the format of its target."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings(ThreadSettings):

@@ -177,10 +177,10 @@ def mrqa_answers(question: Mapping[str, Any], context: str, place: str, split: s
     Raises:
         UserError: a field is missing.
     """
-    given = [str(text) for text in question.get("answers") or ()]
+    given = [str(text) for text in _optional_list(question, "answers", place)]
     known = {normalize_answer(text) for text in given}
     answers = []
-    for detected in question.get("detected_answers") or ():
+    for detected in _optional_list(question, "detected_answers", place):
         text = _text(detected, "text", place)
         for span in _list(detected, "char_spans", place):
             if not isinstance(span, list) or len(span) != 2 or not all(isinstance(end, int) for end in span):
@@ -248,6 +248,10 @@ def _list(holder: Any, name: str, place: str) -> Iterator[Any]:
     if not isinstance(found, list):
         raise UserError(f"{place}: no list '{name}'; is this a file of questions in the layout of the task?")
     return iter(found)
+
+
+def _optional_list(holder: Mapping[str, Any], name: str, place: str) -> Iterator[Any]:
+    return _list(holder, name, place) if holder.get(name) is not None else iter(())
 
 
 def _text(holder: Any, name: str, place: str) -> str:

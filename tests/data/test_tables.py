@@ -43,7 +43,7 @@ def classifier() -> Predictor:
 @pytest.fixture
 def run(classifier: Predictor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """`electra predict` of one model, which is loaded once -> what it printed."""
-    monkeypatch.setattr(predict, "load", lambda *args, **options: classifier)
+    monkeypatch.setattr(predict, "load_for", lambda *args, **options: classifier)
 
     def predicted(*words: Any, code: int = 0) -> str:
         assert cli.main(["predict", str(checkpoints()["classifier"]), *map(str, words)]) == code

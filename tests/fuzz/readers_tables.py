@@ -263,7 +263,10 @@ def questions(data: bytes) -> None:
             if answer.start >= 0 and part.lower() != answer.text.lower() and len(answer.text.split()) < 2 and answer.text.strip() == answer.text:
                 raise Wrong("an answer that is not at its place")
     if name in ("dev.json", "dev2.json"):
-        parsed = json.loads(content.decode("utf-8-sig"))
+        try:
+            parsed = json.loads(content.decode("utf-8-sig"))
+        except ValueError:  # a table of questions, an object a line
+            return
         if isinstance(parsed, dict):
             parts = [part for article in parsed["data"] for part in article.get("paragraphs", [article])]
             require_equal(len(examples), sum(len(part["qas"]) if "qas" in part else 1 for part in parts), "number of questions")

@@ -43,7 +43,7 @@ def run(models: dict[str, Predictor], monkeypatch: pytest.MonkeyPatch, capsys: p
     """A command with one of the models, loaded once -> what it printed."""
 
     def ran(command: str, model: str, *words: Any, code: int = 0) -> str:
-        monkeypatch.setattr(f"electra.commands.{command}.load", lambda *args, **options: models[model])
+        monkeypatch.setattr(f"electra.commands.{command}.load_for", lambda *args, **options: models[model])
         assert cli.main([command, models[model].name, *map(str, words)]) == code
         captured = capsys.readouterr()
         return captured.err.strip() if code else captured.out
