@@ -750,10 +750,14 @@ def sts_b(old: list[str]) -> list[str]:
 def squad_search(old: list[str]) -> list[str]:
     """Questions of SQuAD to its paragraphs."""
     found = record(EXPERIMENTS + "search.json")["squad"]
-    names = {"BM25": "BM25", "before": "all-MiniLM-L6-v2 as it is", "after": "the same, trained", "BM25 + re-ranker": "BM25 + re-ranker"}
-    names["after + re-ranker"] = "trained vectors + re-ranker"
+    vectors = {"before": "all-MiniLM-L6-v2 as it is", "after": "the same, trained"}
+    names = {"BM25": "BM25", **vectors, **{f"BM25 and {key}": f"BM25 and {name}" for key, name in vectors.items()}}
+    for key, name in {"BM25": "BM25", "after": "trained vectors", "BM25 and after": "BM25 and trained vectors"}.items():
+        names |= {f"{key} + re-ranker": f"{name} + re-ranker", f"{key} + re-ranker, fused": f"{name} + re-ranker, `--fuse`"}
     rows = []
     for key, name in names.items():
+        if key not in found["systems"]:
+            continue
         scores = [f"{value:.3f}" for value in found["systems"][key].values()]
         gain = found["differences"].get(f"{key} - BM25")
         shown = "" if gain is None else f"{gain['difference']:+.3f} ({gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f})"

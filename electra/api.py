@@ -319,7 +319,7 @@ def evaluate(model: Place | EvaluateSettings, **arguments: Unpack[EvaluateArgume
     from electra.tasks.evaluate import predictions_given, score_predictions
 
     settings = _settings(EvaluateSettings, "evaluate", "model", model, arguments)
-    for name in ("reranker", "candidates", "approximate"):
+    for name in ("reranker", "candidates", "fuse", "approximate"):
         if name in config.given(settings) and settings.task != "retrieval":
             raise UserError(f"{config.flag_name(name)} is for --task retrieval; leave it out")
     of_texts = settings.corruption is not None and settings.corruption.suffix == ".jsonl"
@@ -377,7 +377,9 @@ def _evaluate_search(settings: EvaluateSettings) -> Evaluation:
 
     name = str(settings.task)
     used = {"model", "data", "task", "split", "threads", "precision", "batch_size", "max_length", "json"}
-    used |= {"reranker", "candidates", "approximate", "num_examples", "seed", "report"} if name == "retrieval" else {"text", "text_pair", "label"}
+    used |= (
+        {"reranker", "candidates", "fuse", "approximate", "num_examples", "seed", "report"} if name == "retrieval" else {"text", "text_pair", "label"}
+    )
     if unused := sorted(config.given(settings).keys() - used):
         raise UserError(f"{config.flag_name(unused[0])} has no effect on {name}; leave it out")
     if len(settings.data) != 1:

@@ -260,6 +260,7 @@ class EvaluateArguments(TypedDict, total=False):
     task: str | None
     reranker: str | None
     candidates: int
+    fuse: bool
     approximate: bool
     corruption: str | Path | None
     against: str | None

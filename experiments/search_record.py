@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from electra.inference.search import HYBRID
 from electra.storage import atomic
 from electra.train.run_log import run_environment
 
@@ -29,18 +30,26 @@ def main() -> None:
             "after": seeds,
             "layers": layers(out / f"sts-{name}-1"),
         }
-    before, after = read("search-before/report.json"), read("search-after/report.json")
-    names = {"BM25": "BM25", "before": list(before["systems"])[1], "after": list(after["systems"])[1]}
-    names |= {"BM25 + re-ranker": list(after["systems"])[2], "after + re-ranker": list(after["systems"])[3]}
+    before, after, both = (read(f"search-{name}/report.json") for name in ("before", "after", "fused"))
+    ranker = list(after["systems"])[-1].removeprefix(f"{HYBRID} + ")
+    names = {
+        "BM25": "BM25",
+        "before": list(before["systems"])[1],
+        "after": list(after["systems"])[1],
+        "BM25 and before": HYBRID,
+        "BM25 and after": HYBRID,
+    }
+    for name in ("BM25", "after", "BM25 and after"):
+        names[f"{name} + re-ranker"] = f"{names[name]} + {ranker}"
+        names[f"{name} + re-ranker, fused"] = f"{names[name]} + {ranker}"
     assert before["systems"]["BM25"] == after["systems"]["BM25"], "other questions"
-    systems = {name: (before if name == "before" else after)["systems"][theirs] for name, theirs in names.items()}
-    pairs = [("BM25 + re-ranker", "BM25"), ("after", "BM25"), ("after + re-ranker", "after"), ("after + re-ranker", "BM25 + re-ranker")]
+    reports = {name: before if "before" in name else both if "fused" in name else after for name in names}
+    systems = {name: reports[name]["systems"][theirs] for name, theirs in names.items()}
+    pairs = [(name, "BM25") for name in names if name != "BM25"] + [("after + re-ranker", "after"), ("after + re-ranker", "BM25 + re-ranker")]
     differences = {}
     for one, other in pairs:
-        found = next(d for d in after["differences"] if (d["system"], d["other"]) == (names[one], names[other]))
+        found = next(d for d in reports[one]["differences"] if (d["system"], d["other"]) == (names[one], names[other]))
         differences[f"{one} - {other}"] = {key: found[key] for key in ("difference", "interval", "p_value")}
-    found = next(d for d in before["differences"] if d["other"] == "BM25")
-    differences["before - BM25"] = {key: found[key] for key in ("difference", "interval", "p_value")}
     record = {
         "command": "sh experiments/search.sh",
         "sts_b_spearman": similarity,

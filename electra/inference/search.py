@@ -35,6 +35,9 @@ NEIGHBORS, EFFORT = 32, 128
 """Of the approximate index: links of each vector, and vectors looked at when it is built and searched (M, efConstruction, efSearch of HNSW)."""
 
 
+HYBRID = "BM25 and vectors"
+"""Name of the search by the sum of both."""
+
 # ---- BM25 ----
 
 
@@ -144,6 +147,24 @@ def vectors_of(model: Predictor, texts: Sequence[str], what: Literal["queries", 
     return np.stack(list(counted(model.iterate_embeddings(texts, prompt_name=prompt), what)))
 
 
+def fused(rankings: Sequence[Found]) -> Found:
+    """Rankings of one query by several searches -> one, by the sum of their scores, each search's scaled to mean 0 and deviation 1.
+
+    A passage that a search did not find has the lowest of its scores. Such a sum of scores is better than one of ranks (Bruch et al. 2023, 'An
+    analysis of fusion functions for hybrid retrieval'; docs/log.md).
+    """
+    total = dict.fromkeys((place for row in rankings for place, _ in row), 0.0)
+    for row in rankings:
+        if not row:
+            continue
+        values = np.array([score for _, score in row], np.float64)
+        scaled = dict(zip((place for place, _ in row), (values - values.mean()) / max(values.std(), 1e-12), strict=True))
+        least = min(scaled.values())
+        for place in total:
+            total[place] += float(scaled.get(place, least))
+    return sorted(total.items(), key=lambda pair: -pair[1])
+
+
 # ---- re-rankers ----
 
 
@@ -158,9 +179,10 @@ def relevances(model: Predictor, pairs: Iterable[tuple[str, str]]) -> Iterator[f
 
 
 def reranked(
-    model: Predictor, queries: Sequence[str], passages: Sequence[str], rankings: Sequence[Sequence[Found]], candidates: int
+    model: Predictor, queries: Sequence[str], passages: Sequence[str], rankings: Sequence[Sequence[Found]], candidates: int, *, fuse: bool = False
 ) -> Iterator[list[Found]]:
-    """Rankings of several searches -> the same, their first `candidates` in the order of the re-ranker. A pair that several have is scored once.
+    """Rankings of several searches -> the same, their first `candidates` in the order of the re-ranker, or with `fuse` by the scores of both. A pair
+    that several have is scored once.
 
     The others follow as they were, with scores below.
     """
@@ -171,6 +193,7 @@ def reranked(
         out = []
         for query, row in enumerate(found):
             first = sorted(((place, scores[query, place]) for place, _ in row[:candidates]), key=lambda pair: -pair[1])
+            first = fused([row[:candidates], first]) if fuse else first
             least = first[-1][1] if first else 0.0
             out.append(first + [(place, least - rank) for rank, (place, _) in enumerate(row[candidates:], 1)])
         yield out
@@ -286,7 +309,7 @@ def _pairs_and_passages(settings: MineSettings) -> tuple[list[tuple[str, str]], 
 
 
 def searched(settings: EvaluateSettings, model: Predictor, collection: Collection) -> list[System]:
-    """BM25, the model's vectors, and either in the order of a re-ranker, measured on the same queries.
+    """BM25, the model's vectors, both together, and each in the order of a re-ranker, measured on the same queries.
 
     A re-ranker as the model is measured on the passages that BM25 finds.
 
@@ -301,6 +324,8 @@ def searched(settings: EvaluateSettings, model: Predictor, collection: Collectio
         ranker.reranker()
     if ranker is None and "candidates" in config.given(settings):
         raise UserError(f"--candidates {settings.candidates} has no effect without a re-ranker; add --reranker, or leave it out")
+    if ranker is None and settings.fuse:
+        raise UserError("--fuse adds the scores of the search to those of a re-ranker; add --reranker, or leave it out")
     if ranker is model and settings.approximate:
         raise UserError(f"--approximate is for vectors; {model.name} is a re-ranker: leave it out")
     names, passages, queries = list(collection.passages), list(collection.passages.values()), list(collection.queries.values())
@@ -309,8 +334,9 @@ def searched(settings: EvaluateSettings, model: Predictor, collection: Collectio
     if ranker is not model:
         index = VectorIndex(vectors_of(model, passages, "passages"), model.modules.similarity, approximate=settings.approximate)
         rankings[model.name] = list(index.search(vectors_of(model, queries, "queries"), top))
+        rankings[HYBRID] = [fused(both)[:top] for both in zip(rankings["BM25"], rankings[model.name], strict=True)]
     if ranker is not None:
-        ordered = list(reranked(ranker, queries, passages, list(rankings.values()), settings.candidates))
+        ordered = list(reranked(ranker, queries, passages, list(rankings.values()), settings.candidates, fuse=settings.fuse))
         rankings |= {f"{name} + {ranker.name}": found for name, found in zip(list(rankings), ordered, strict=True)}
     systems = []
     for name, found in rankings.items():

@@ -123,6 +123,19 @@ def test_approximate_search_finds_nearly_all(similarity: str) -> None:
         assert value == pytest.approx(dict(exact[0]).get(place, value), rel=1e-4)
 
 
+def test_fused_scores_are_sums_of_z_scores() -> None:
+    from scipy.stats import zscore
+
+    one, other = [(3, 9.0), (1, 4.0), (7, 3.5)], [(1, 0.9), (5, 0.8), (3, -0.4)]
+    first, second = zscore([9.0, 4.0, 3.5]), zscore([0.9, 0.8, -0.4])
+    expected = {3: first[0] + second[2], 1: first[1] + second[0], 7: first[2] + second.min(), 5: first.min() + second[1]}
+    found = search.fused([one, other])
+    assert dict(found) == pytest.approx(expected) and [score for _, score in found] == sorted(expected.values(), reverse=True)
+    assert search.fused([one, []]) == search.fused([one]) and [place for place, _ in search.fused([one])] == [3, 1, 7]
+    assert search.fused([[(2, 5.0)], [(2, 1.0)]]) == [(2, 0.0)] and search.fused([[], []]) == []
+    assert dict(search.fused([[(0, 1.0), (1, 1.0)]])) == {0: 0.0, 1: 0.0}, "equal scores say nothing"
+
+
 # ---- evaluation ----
 
 
@@ -131,7 +144,8 @@ def test_evaluation_equals_sentence_transformers(models: dict[str, Path], beir: 
     assert main([*words, "--reranker", str(models["rerank"]), "--candidates", "9"]) == 0
     found = json.loads(capsys.readouterr().out)
     vectors, ranker = str(models["embed"]), str(models["rerank"])
-    assert [*found["systems"]] == ["BM25", vectors, f"BM25 + {ranker}", f"{vectors} + {ranker}"] and found["num_queries"] == 11
+    searches = ["BM25", vectors, search.HYBRID]
+    assert [*found["systems"]] == [*searches, *(f"{name} + {ranker}" for name in searches)] and found["num_queries"] == 11
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     collection = read_collection(beir, "test")
@@ -169,6 +183,9 @@ def test_a_pair_that_two_searches_found_is_read_once(models: dict[str, Path], mo
         first = ours[0][:2]
         assert [place for place, _ in first] == sorted((place for place, _ in given[0][:2]), key=lambda place: -own[0, place])
         assert [value for _, value in first] == pytest.approx([own[0, place] for place, _ in first], abs=1e-6)
+    monkeypatch.undo()
+    (both, _) = search.reranked(ranker, QUERIES[:2], PASSAGES, rankings, 2, fuse=True)
+    assert both[0][:2] == search.fused([rankings[0][0][:2], found[0][0][:2]]) and both[0][2][0] == 7 and both[1] == []
     assert found[0][1] == [] and found[0][0][2] == (7, pytest.approx(found[0][0][1][1] - 1)) and [place for place, _ in found[1][1]] == [0]
 
 
@@ -264,7 +281,7 @@ def test_mteb_measures_our_vectors(models: dict[str, Path], beir: Path, capsys: 
 def test_a_model_without_prompts_is_searched(models: dict[str, Path], beir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", str(checkpoints()["lone"]), "--task", "retrieval", "--data", str(beir), "--split", "test", "--approximate", "--json"]
     assert main(words) == 0
-    assert len(json.loads(capsys.readouterr().out)["systems"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["systems"]) == 3
     words = ["evaluate", str(checkpoints()["lone"]), "--task", "embed", "--data", str(models["pairs"])]
     assert main([*words, "--json"]) == 0 and "mrr@10" in capsys.readouterr().out
 
@@ -390,6 +407,8 @@ def test_wrong_collections(beir: Path, models: dict[str, Path], tmp_path: Path) 
         (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--relative-margin", "0.1"), "--relative-margin compares scores of a model"),
         (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--num-negatives", "50"), "no query has 50 negatives"),
         (("evaluate", "{embed}", "--task", "retrieval", "--data", "{beir}", "--split", "test", "--candidates", "9"), "--candidates 9 has no effect"),
+        (("evaluate", "{embed}", "--task", "retrieval", "--data", "{beir}", "--split", "test", "--fuse"), "--fuse adds the scores of the search"),
+        (("evaluate", "{embed}", "--task", "embed", "--data", "{beir}", "--fuse"), "--fuse is for --task retrieval"),
         (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--approximate"), "--approximate is for vectors; add --model"),
         (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--num-negatives", "60"), "--num-negatives 60 is above --candidates 50"),
         (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--split", "dev"), "--split dev is for a folder in BEIR's layout"),
