@@ -50,9 +50,9 @@ if step vectors vectors/best; then
     --batch-size 16 --accumulation 4 --epochs 2 --learning-rate 5e-5 --output "$OUT/vectors" $train
 fi
 
-# A re-ranker: the five paragraphs that BM25 finds first for each question, besides the right one.
+# A re-ranker: the three paragraphs that BM25 finds first for each question, besides the right one.
 if step reranker mined.jsonl; then
-  electra mine "$OUT/squad/train.jsonl" --num-negatives 5 --candidates 5 --output "$OUT/mined.jsonl"
+  electra mine "$OUT/squad/train.jsonl" --num-negatives 3 --candidates 3 --output "$OUT/mined.jsonl"
 fi
 if step reranker mined-dev.jsonl; then
   electra mine "$OUT/squad/dev.jsonl" --num-negatives 9 --candidates 9 --output "$OUT/mined-dev.jsonl"
@@ -63,18 +63,14 @@ if step reranker reranker/best; then
     --batch-size 8 --epochs 2 --output "$OUT/reranker" $train
 fi
 
-# BM25, vectors before and after, both together, and the re-ranker on the first thirty of each, alone and with the search's scores; the same thousand
+# BM25, vectors before and after, both together, and the re-ranker on the first twenty of each, alone and with the search's scores; the same thousand
 # questions for all.
 if step table search-before/report.json; then
-  electra evaluate "$MODEL" --task retrieval --data "$OUT/squad" --split test --num-examples 1000 --threads "$THREADS" --report "$OUT/search-before"
+  electra evaluate "$MODEL" --task retrieval --data "$OUT/squad" --split test --num-examples 1000 $train --report "$OUT/search-before"
 fi
 if step table search-after/report.json; then
-  electra evaluate "$OUT/vectors" --task retrieval --data "$OUT/squad" --split test --num-examples 1000 --reranker "$OUT/reranker" --candidates 30 \
-    --threads "$THREADS" --report "$OUT/search-after"
-fi
-if step table search-fused/report.json; then
-  electra evaluate "$OUT/vectors" --task retrieval --data "$OUT/squad" --split test --num-examples 1000 --reranker "$OUT/reranker" --candidates 30 --fuse \
-    --threads "$THREADS" --report "$OUT/search-fused"
+  electra evaluate "$OUT/vectors" --task retrieval --data "$OUT/squad" --split test --num-examples 1000 --reranker "$OUT/reranker" --candidates 20 --fuse \
+    $train --report "$OUT/search-after"
 fi
 if step table nothing; then
   "$PYTHON" experiments/search_record.py "$OUT" experiments/records/search.json

@@ -22,16 +22,17 @@ def main() -> None:
     def read(name: str) -> Any:
         return json.loads((out / name).read_text(encoding="utf-8"))
 
-    similarity = {}
-    for name in ("own", "public"):
+    known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+    similarity = dict(known.get("sts_b_spearman", {}))
+    for name in ("own", "public") if (out / "sts-own-1.json").exists() else ():
         seeds = [read(f"sts-{name}-{seed}.json")["spearman"] for seed in (1, 2, 3)]
         similarity[name] = {
             "before": read(f"sts-{name}-before.json")["spearman"],
             "after": seeds,
             "layers": layers(out / f"sts-{name}-1"),
         }
-    before, after, both = (read(f"search-{name}/report.json") for name in ("before", "after", "fused"))
-    ranker = list(after["systems"])[-1].removeprefix(f"{HYBRID} + ")
+    before, after = (read(f"search-{name}/report.json") for name in ("before", "after"))
+    ranker = list(after["systems"])[3].removeprefix("BM25 + ")
     names = {
         "BM25": "BM25",
         "before": list(before["systems"])[1],
@@ -41,9 +42,9 @@ def main() -> None:
     }
     for name in ("BM25", "after", "BM25 and after"):
         names[f"{name} + re-ranker"] = f"{names[name]} + {ranker}"
-        names[f"{name} + re-ranker, fused"] = f"{names[name]} + {ranker}"
+        names[f"{name} + re-ranker, fused"] = f"{names[name]} + {ranker}, fused"
     assert before["systems"]["BM25"] == after["systems"]["BM25"], "other questions"
-    reports = {name: before if "before" in name else both if "fused" in name else after for name in names}
+    reports = {name: before if "before" in name else after for name in names}
     systems = {name: reports[name]["systems"][theirs] for name, theirs in names.items()}
     pairs = [(name, "BM25") for name in names if name != "BM25"] + [("after + re-ranker", "after"), ("after + re-ranker", "BM25 + re-ranker")]
     differences = {}

@@ -179,10 +179,9 @@ def relevances(model: Predictor, pairs: Iterable[tuple[str, str]]) -> Iterator[f
 
 
 def reranked(
-    model: Predictor, queries: Sequence[str], passages: Sequence[str], rankings: Sequence[Sequence[Found]], candidates: int, *, fuse: bool = False
+    model: Predictor, queries: Sequence[str], passages: Sequence[str], rankings: Sequence[Sequence[Found]], candidates: int
 ) -> Iterator[list[Found]]:
-    """Rankings of several searches -> the same, their first `candidates` in the order of the re-ranker, or with `fuse` by the scores of both. A pair
-    that several have is scored once.
+    """Rankings of several searches -> the same, their first `candidates` in the order of the re-ranker. A pair that several have is scored once.
 
     The others follow as they were, with scores below.
     """
@@ -193,10 +192,14 @@ def reranked(
         out = []
         for query, row in enumerate(found):
             first = sorted(((place, scores[query, place]) for place, _ in row[:candidates]), key=lambda pair: -pair[1])
-            first = fused([row[:candidates], first]) if fuse else first
-            least = first[-1][1] if first else 0.0
-            out.append(first + [(place, least - rank) for rank, (place, _) in enumerate(row[candidates:], 1)])
+            out.append(with_the_others(first, row[candidates:]))
         yield out
+
+
+def with_the_others(first: Found, others: Found) -> Found:
+    """A ranking, and after it others in their order, with scores below."""
+    least = first[-1][1] if first else 0.0
+    return first + [(place, least - rank) for rank, (place, _) in enumerate(others, 1)]
 
 
 # ---- labelled texts ----
@@ -336,8 +339,12 @@ def searched(settings: EvaluateSettings, model: Predictor, collection: Collectio
         rankings[model.name] = list(index.search(vectors_of(model, queries, "queries"), top))
         rankings[HYBRID] = [fused(both)[:top] for both in zip(rankings["BM25"], rankings[model.name], strict=True)]
     if ranker is not None:
-        ordered = list(reranked(ranker, queries, passages, list(rankings.values()), settings.candidates, fuse=settings.fuse))
-        rankings |= {f"{name} + {ranker.name}": found for name, found in zip(list(rankings), ordered, strict=True)}
+        first, count = dict(rankings), settings.candidates
+        ordered = dict(zip(first, reranked(ranker, queries, passages, list(first.values()), count), strict=True))
+        rankings |= {f"{name} + {ranker.name}": found for name, found in ordered.items()}
+        for name, rows in first.items() if settings.fuse else ():
+            both = zip(rows, ordered[name], strict=True)
+            rankings[f"{name} + {ranker.name}, fused"] = [with_the_others(fused([row[:count], new[:count]]), row[count:]) for row, new in both]
     systems = []
     for name, found in rankings.items():
         ranking = {query: {names[place]: score for place, score in row} for query, row in zip(collection.queries, found, strict=True)}

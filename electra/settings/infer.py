@@ -53,8 +53,7 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Infe
     candidates: int = flag(100, minimum=1)
     """Retrieval: passages of each query that a re-ranker orders."""
     fuse: bool = False
-    """Retrieval: order the candidates by the sum of the re-ranker's scores and the search's, each scaled to deviation 1, not by the re-ranker
-    alone."""
+    """Retrieval: also order the candidates by the sum of the re-ranker's scores and the search's, each scaled to deviation 1."""
     approximate: bool = False
     """Retrieval: search vectors by a graph of neighbors (HNSW, through faiss) in place of comparing all: for millions of passages."""
     corruption: Path | None = None

@@ -141,11 +141,12 @@ def test_fused_scores_are_sums_of_z_scores() -> None:
 
 def test_evaluation_equals_sentence_transformers(models: dict[str, Path], beir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", str(models["embed"]), "--task", "retrieval", "--data", str(beir), "--split", "test", "--json"]
-    assert main([*words, "--reranker", str(models["rerank"]), "--candidates", "9"]) == 0
+    assert main([*words, "--reranker", str(models["rerank"]), "--candidates", "9", "--fuse"]) == 0
     found = json.loads(capsys.readouterr().out)
     vectors, ranker = str(models["embed"]), str(models["rerank"])
     searches = ["BM25", vectors, search.HYBRID]
-    assert [*found["systems"]] == [*searches, *(f"{name} + {ranker}" for name in searches)] and found["num_queries"] == 11
+    reranked = [f"{name} + {ranker}" for name in searches]
+    assert [*found["systems"]] == [*searches, *reranked, *(f"{name}, fused" for name in reranked)] and found["num_queries"] == 11
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     collection = read_collection(beir, "test")
@@ -183,9 +184,6 @@ def test_a_pair_that_two_searches_found_is_read_once(models: dict[str, Path], mo
         first = ours[0][:2]
         assert [place for place, _ in first] == sorted((place for place, _ in given[0][:2]), key=lambda place: -own[0, place])
         assert [value for _, value in first] == pytest.approx([own[0, place] for place, _ in first], abs=1e-6)
-    monkeypatch.undo()
-    (both, _) = search.reranked(ranker, QUERIES[:2], PASSAGES, rankings, 2, fuse=True)
-    assert both[0][:2] == search.fused([rankings[0][0][:2], found[0][0][:2]]) and both[0][2][0] == 7 and both[1] == []
     assert found[0][1] == [] and found[0][0][2] == (7, pytest.approx(found[0][0][1][1] - 1)) and [place for place, _ in found[1][1]] == [0]
 
 
@@ -221,6 +219,21 @@ def test_measures_of_a_known_ranking() -> None:
     result = against(one, other)
     assert result["difference"] == pytest.approx(0.3) and result["interval"][0] > 0.2 and result["p_value"] < 0.001
     assert against(one, one)["p_value"] == 1
+
+
+def test_candidates_are_ordered_by_both_scores(models: dict[str, Path], beir: Path, tmp_path: Path) -> None:
+    import ir_measures
+
+    words = ["evaluate", str(models["rerank"]), "--task", "retrieval", "--data", str(beir), "--split", "test", "--candidates", "4", "--fuse"]
+    assert main([*words, "--report", str(tmp_path / "report")]) == 0
+    runs: list[dict[str, list[tuple[str, float]]]] = []
+    for number in (1, 2, 3):  # BM25, the re-ranker, both
+        runs.append({})
+        for row in ir_measures.read_trec_run(str(tmp_path / "report" / f"ranking-{number}.trec")):
+            runs[-1].setdefault(row.query_id, []).append((row.doc_id, row.score))
+    for query, search_rows in runs[0].items():
+        both = search.fused([[(name, score) for name, score in rows[query][:4]] for rows in runs[:2]])  # type: ignore[misc]
+        assert [name for name, _ in runs[2][query]] == [*(name for name, _ in both), *(name for name, _ in search_rows[4:])]
 
 
 def test_report_and_a_sample_of_queries(models: dict[str, Path], beir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
