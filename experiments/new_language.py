@@ -22,19 +22,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from flop_budget import tokens_for
 from public_encoder import public_encoder
 
 import electra
 from electra.cli import main as run_electra
-from electra.command_line import from_command_line
 from electra.data.documents import read_documents
 from electra.data.shards import open_shards
 from electra.data.tokenizer import load_tokenizer
-from electra.model import flops
 from electra.model.huggingface import load_checkpoint, save_checkpoint
 from electra.model.initialization import initialize
-from electra.pretraining.setup import adopt_start
-from electra.settings import PretrainSettings
 from electra.storage import atomic
 from electra.train.run_log import read_metrics, run_environment
 
@@ -110,13 +107,6 @@ def flags_of(start: str, encoder: Path, output: Path) -> list[str]:
     return ["continue", "--init", str(body), "--new-vocabulary", "--new-token-init", how, "--mlm-first", "50%"]
 
 
-def tokens_for(flags: list[str], minutes: float, vocab_size: int) -> int:
-    """How many tokens a run may read: those of so many FLOPs over both phases."""
-    settings: PretrainSettings = from_command_line(PretrainSettings, [*flags, "--num-train-tokens", "1000000", "--output", "none"], "pretrain")
-    settings, _ = adopt_start(settings)
-    return round(1e6 * minutes * FLOP_PER_MINUTE / flops.run_cost(settings, vocab_size)["all_phases"]["flops_in_all"])
-
-
 def characters_per_token(shards: Path) -> float:
     """Of the held-out text, without spaces between tokens."""
     found = open_shards(shards)
@@ -170,7 +160,7 @@ def main() -> None:
     vocab_size = load_tokenizer(open_shards(shards).tokenizer_path).vocab_size
     reference, corruption = options.output / "reference", options.output / "corruption.npz"
     flags = flags_of("scratch", encoder, options.output)
-    pretrained(reference, flags, tokens_for(flags, min(options.minutes), vocab_size), shards, 100, options.more)
+    pretrained(reference, flags, tokens_for(flags, min(options.minutes) * FLOP_PER_MINUTE, vocab_size), shards, 100, options.more)
     if not corruption.exists():
         electra.evaluate(reference, data=[str(shards)], corruption=corruption)
     record = json.loads(options.record.read_text(encoding="utf-8")) if options.record.exists() else {"cells": {}}
@@ -179,7 +169,7 @@ def main() -> None:
             for start in options.starts:
                 folder = options.output / f"{minutes:g}" / f"{start}-{seed}"
                 flags = flags_of(start, encoder, options.output)
-                tokens = tokens_for(flags, minutes, vocab_size)
+                tokens = tokens_for(flags, minutes * FLOP_PER_MINUTE, vocab_size)
                 pretrained(folder, flags, tokens, shards, seed, options.more)
                 last = read_metrics(folder / "metrics.jsonl")[-1]
                 cell = {
