@@ -38,6 +38,7 @@ from electra.tasks.clue import has_folds
 from electra.tasks.custom import resolve_metric
 from electra.tasks.hub_datasets import is_hub_name
 from electra.tasks.registry import COMPARED, choose_task, find_files, find_task, read_splits, suites
+from electra.tasks.text_tasks import choose_examples
 from electra.terminal import say
 
 SHORT_NAMES = {"lr": "learning_rate", "layer_decay": "layerwise_lr_decay", "warmup": "warmup_fraction", "length": "max_length"}
@@ -176,7 +177,8 @@ def write_baselines(settings: FinetuneSettings, trials: Sequence[SweepStep]) -> 
         head = task.head(train)
         task = resolve_metric(task, head)
         if settings.few_shot is None:
-            found: dict[str, Any] = baseline_scores(task, train, dev, head)
+            # Of the examples that the network is trained on, not of more.
+            found: dict[str, Any] = baseline_scores(task, choose_examples(train, settings.max_train_examples, swapped=False), dev, head)
         elif head.kind != "classification":
             continue  # of a suite; the task's trials are refused
         else:

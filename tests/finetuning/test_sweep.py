@@ -146,6 +146,22 @@ def test_baselines_are_next_to_the_scores(done: Path, start: Path, glue: Path, t
     assert "sst2 without a network: largest class" in (copy / "table.md").read_text()
 
 
+@pytest.mark.usefixtures("in_process")
+def test_baselines_learn_from_the_same_examples(start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from electra.finetuning import baselines, sweep
+
+    seen: list[int] = []
+
+    def scores(task: Any, train: Any, dev: Any, head: Any) -> Any:
+        seen.append(len(train))
+        return baselines.baseline_scores(task, train, dev, head)
+
+    monkeypatch.setattr(sweep, "baseline_scores", scores)
+    words = ["finetune", "sst2", "--model", str(start), "--data", str(glue / "SST-2"), "--output", str(tmp_path / "run"), "--num-train-steps", "2"]
+    assert cli.main([*words, "--threads", "1", "--max-train-examples", "6", "--baselines"]) == 0
+    assert seen == [6]
+
+
 def test_a_trials_command_repeats_it(done: Path, tmp_path: Path) -> None:
     log = (done / "sst2" / "seed-2" / "trial.log").read_text().splitlines()[0]
     words = log.removeprefix("$ electra ").split()
