@@ -1,11 +1,14 @@
-"""The encoder speedrun: raw text to one number, under the rules of docs/speedrun.md.
+"""The encoder speedrun: raw text to one number, under fixed rules. Not run yet.
 
-    ELECTRA_DATA=../shared/data python experiments/speedrun.py experiments/speedruns/mini.toml --output runs/speedrun/mini                      # an hour, then the score
+    ELECTRA_DATA=../shared/data python experiments/speedrun.py experiments/speedruns/mini.toml --output runs/speedrun/mini           # an hour, then the score
     ELECTRA_DATA=../shared/data python experiments/speedrun.py experiments/speedruns/mini.toml --output runs/speedrun/mini-15m --budget 15m --seeds 1 2 3
 
-A submission is a TOML file: the texts it reads (names of TEXTS), flags of `electra vocab` and `electra prepare`, and one or several stages of `electra pretrain`, each with its share of the
-budget; a stage after the first starts from the one before (--init). The budget is in FLOPs by the count of `electra inspect`, so that a faster machine gains nothing but time. The same
-command resumes; the record gets a row for each seed. --threads is for every command.
+Rules. Only the texts of TEXTS are read, by their hashes; the vocabulary comes from them, and no public weights. The budget is in FLOPs by the count of `electra inspect` over all
+stages, so that a faster machine gains nothing but time; two CPU cores should take an hour. The number is the mean over the tasks of TASKS of the points that a short fine-tuning (at most
+10,000 examples, three seeds) gains over the best baseline without a network, at most ten of each. Recorded next to it: SST-2 from all its examples, and the areas on the fixed corruption set.
+
+A submission is a TOML file: texts, flags of `electra vocab` and `electra prepare`, and one or several stages of `electra pretrain`, each with its share of the budget; a stage after the
+first starts from the one before (--init). The same command resumes; the record gets a row for each seed.
 """
 
 from __future__ import annotations
