@@ -60,7 +60,7 @@ fi
 if step reranker reranker/best; then
   rm -rf "$OUT/reranker"
   electra finetune rerank --model "$MODEL" --preset public --head transformers --train "$OUT/mined.jsonl" --dev "$OUT/mined-dev.jsonl" --max-length 192 \
-    --batch-size 8 --epochs 2 --output "$OUT/reranker" $train
+    --batch-size 8 --epochs 1 --output "$OUT/reranker" $train
 fi
 
 # BM25, vectors before and after, both together, and the re-ranker on the first twenty of each, alone and with the search's scores; the same thousand
