@@ -313,11 +313,6 @@ def _read_networks(source: str, role: str) -> Start:
     return Start(source=source, main=main, generator=generator, generator_source=f"the generator of {source}", notes=notes)
 
 
-def without_generator(start: Start) -> Start:
-    """The start with its main network alone."""
-    return start if start.generator is None else replace(start, generator=None, generator_source="")
-
-
 def _as_checkpoint(module: nn.Module, prefix: Path) -> Checkpoint:
     return Checkpoint(
         module=module, config=encoder_of(module).config, architecture=architecture_of(module), labels=(), path=prefix.parent, hf_config={}

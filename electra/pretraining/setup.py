@@ -159,8 +159,9 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
         return settings, []
     start = pretraining_models.read_start(settings.init, settings.init_generator)
     typed, preset = config.typed(settings), settings.preset or "the settings"
-    if settings.new_vocabulary:
-        start = pretraining_models.without_generator(start)
+    unused_generator = settings.new_vocabulary and start.generator is not None
+    if unused_generator:
+        start = replace(start, generator=None)
     shape = pretraining_models.shape_of(start, settings.model, settings.objective)
     if settings.new_vocabulary:
         shape["embedding_rows"] = None  # the data's vocabulary says how many
@@ -168,6 +169,8 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     replaced = {name: value for name, value in shape.items() if value != getattr(settings.model, name)}
     model = replace(settings.model, **shape)
     lines = list(start.notes)
+    if unused_generator:
+        lines.append(f"the generator of {settings.init} is not used: it knows the old vocabulary's tokens")
     shown = [f"{name} {value}" for name, value in replaced.items() if name != "embedding_rows"]
     if shown:
         lines.append(f"shape of {settings.init}, instead of that of {preset}: {', '.join(shown)}")
@@ -543,4 +546,4 @@ def with_data_vocabulary(
         parts.append(f"{mixed:,} are means of those, on average of {parts_each:.1f}, that occur in similar contexts")
     if rest := tokenizer.vocab_size - kept - mixed:
         parts.append(f"{rest:,} start {'as the mean of all' if how == 'mean' else 'at random'}")
-    return replace(pretraining_models.without_generator(start), main=main), f"new vocabulary of {tokenizer.vocab_size:,}: {', '.join(parts)}"
+    return replace(start, main=main, generator=None), f"new vocabulary of {tokenizer.vocab_size:,}: {', '.join(parts)}"

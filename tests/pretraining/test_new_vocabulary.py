@@ -131,6 +131,8 @@ def test_rows_are_moved_and_mixed_and_the_rest_is_the_checkpoints(
 ) -> None:
     source, run = tmp_path / "source", tmp_path / "run"
     old = source_of(source, shards, name)
+    if name == "ElectraForPreTraining":
+        hf_forms.make("ElectraForMaskedLM", source / "generator", **{"vocab_size": old.vocab_size + 3, **SHAPE})
     preset = "continue-mlm" if "objective" in flags else "continue"
     words = [word for word in flags.split() if word not in ("--objective", "mlm")]
     assert pretrain(preset, shards, run, source, "--learning-rate", 0, *words) == 0
@@ -161,6 +163,7 @@ def test_rows_are_moved_and_mixed_and_the_rest_is_the_checkpoints(
         expected = torch.from_numpy(weights).float() @ table[shared[torch.from_numpy(anchors)]]
         assert len(mixed) > 5 and torch.allclose(rows[mixed], expected, atol=1e-5) and f"{len(mixed)} are means of those" in said
     assert (run / "mlm-first" / "final").exists() == ("mlm-first 0.5" in flags)
+    assert ("is not used: it knows the old vocabulary's tokens" in said) == (name == "ElectraForPreTraining")
     if name == "BertForMaskedLM":
         head = transformers.BertForMaskedLM.from_pretrained(run / "final", dtype=torch.float32).cls.predictions
         theirs = transformers.BertForMaskedLM.from_pretrained(source, dtype=torch.float32).cls.predictions
