@@ -124,20 +124,31 @@ def read_records(path: Path) -> Iterator[bytes]:
 def integers(record: bytes) -> dict[str, np.ndarray]:
     """A tf.train.Example -> its integer lists, int64.
 
+    What occurs twice is read as protocol buffers do: of two features of one name the last counts, the parts of one message are joined, and of a
+    list's kind the last.
+
     Raises:
         Damaged: it is not an Example.
     """
-    out = {}
-    for number, features in fields(record):
-        for inner, entry in fields(features) if number == 1 and isinstance(features, bytes) else ():
-            found = dict(fields(entry)) if inner == 1 and isinstance(entry, bytes) else {}
-            name, feature = found.get(1), found.get(2)
-            if not isinstance(name, bytes) or not isinstance(feature, bytes):
-                continue
-            for kind, values in fields(feature):
-                if kind == 3 and isinstance(values, bytes):
-                    out[_name(name)] = _int64_list(values)
+    out: dict[str, np.ndarray] = {}
+    for features in _parts(record, 1):
+        for entry in _parts(features, 1):
+            name = _name(next(reversed(_parts(entry, 1)), b""))
+            out.pop(name, None)
+            lists: list[bytes] = []
+            has_integers = False
+            for kind, values in fields(b"".join(_parts(entry, 2))):
+                if kind in (1, 2, 3) and isinstance(values, bytes):
+                    lists = [*lists, values] if kind == 3 else []
+                    has_integers = kind == 3
+            if has_integers:
+                out[name] = _int64_list(b"".join(lists))
     return out
+
+
+def _parts(message: bytes, wanted: int) -> list[bytes]:
+    """The length-delimited values of a field."""
+    return [value for number, value in fields(message) if number == wanted and isinstance(value, bytes)]
 
 
 def _name(data: bytes) -> str:
