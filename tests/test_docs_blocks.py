@@ -194,6 +194,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     trials_in_process(monkeypatch)
+    for name in ("_TRIAL_SECONDS", "_PEAK_SECONDS"):  # of dry runs
+        monkeypatch.setattr(f"electra.train.timing.{name}", 0.05)
     made = Page(tmp_path)
     yield made
     made.servers.close()

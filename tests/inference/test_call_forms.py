@@ -387,7 +387,7 @@ ARGUMENTS = [
         ),
         ({"task": "summarization"}, "unknown task 'summarization'", "another task"),
         ({"task": 5}, "unknown task 5", "a task that is no text"),
-        ({"dtype": torch.float16}, "dtype torch.float16; models run in float32", "dtype=float16"),
+        ({"dtype": torch.float16}, "dtype torch.float16; weights stay in float32", "dtype=float16"),
         ({"model_kwargs": {"torch_dtype": "bfloat16"}}, "torch_dtype bfloat16", "model_kwargs with a dtype"),
         ({"model_kwargs": {"load_in_8bit": True}}, "unknown option 'load_in_8bit'", "model_kwargs that are not known"),
         ({"framework": "tf"}, "framework 'tf' is not supported", "framework='tf'"),

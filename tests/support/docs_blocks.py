@@ -76,7 +76,7 @@ def adapted(words: list[str]) -> list[str]:
             continue
         out.append(word)
     more = shlex.split(added)
-    if words[0] == "pretrain" and ("--resume" in words or "--dry-run" in words):
+    if words[0] == "pretrain" and "--resume" in words:
         return out
     if "--few-shot" in words:
         more.remove("--max-train-examples")
