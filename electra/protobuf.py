@@ -56,10 +56,11 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """
     at = 0
     while at < len(data):
-        tag, at = varint(data, at)
+        tag, after = varint(data, at)
         kind = tag & 7
-        if not 0 < tag >> 3 < 1 << 29:
+        if not 0 < tag >> 3 < 1 << 29 or after > at + 5:  # a tag has 32 bits, in five bytes
             raise Damaged("a field's number is none")
+        at = after
         if kind == 0:
             number, at = varint(data, at)
             yield tag >> 3, number

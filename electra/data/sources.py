@@ -528,7 +528,7 @@ def _read_zip(raw: BinaryIO, archive: Source, report: CorpusReport) -> Iterator[
         raise zipfile.BadZipFile(str(error)) from None
     with opened as bundle:
         for entry in bundle.infolist():
-            if not entry.is_dir():
+            if not entry.filename.endswith("/"):
                 found = _member(entry.filename, archive, entry.file_size, partial(_open_zipped, bundle, entry), report)
                 if found is not None:
                     yield found

@@ -198,7 +198,7 @@ def _hub_manifest(folder: Path, dtype: str) -> Description:
         "architecture": architecture,
         "role": role,
         "task": config.get("finetuning_task"),
-        "labels": [name for _, name in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))] if head != "span" else [],
+        "labels": [*config["id2label"].values()] if head in ("classification", "tagging") else [],
         "limits": {"max_length": config["max_position_embeddings"]},
         "source": {"name": folder.name, "dtype": dtype},
         "build": {},
@@ -242,7 +242,7 @@ def open_artifact(source: str | Path) -> Artifact:
         return Artifact(name=str(source), path=path, manifest=manifest)
     with _opened_zip(path) as archive:
         manifest, top = _zip_manifest(archive, path)
-        present = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+        present = {info.filename: info for info in archive.infolist() if not info.filename.endswith("/")}  # is_dir() fails where a name is empty
         _reject_unknown_files({name.removeprefix(top) for name in present}, manifest, path)
         folder = tempfile.TemporaryDirectory(prefix="electra-artefact-", ignore_cleanup_errors=True)
         for name, entry in manifest["files"].items():

@@ -157,7 +157,7 @@ def _zip(path: Path) -> Description:
     """An artifact, a submission to a benchmark, or an archive of texts."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+            names = [entry.filename for entry in archive.infolist() if not entry.filename.endswith("/")]
             if MANIFEST in {Path(name).name for name in names}:
                 return _artifact(path)
             if names and all(name.endswith((".tsv", "_predict.json")) for name in names):

@@ -108,6 +108,8 @@ def read_config(folder: Path, role: str = "any") -> dict[str, Any]:
         values |= {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
         values.pop("num_labels", None)
         _check_problem(values, len(names), path)
+    elif head == "span" and not isinstance(table := values.get("id2label"), dict | None):
+        raise UserError(f"{path}: id2label is a {type(table).__name__}; expected an object with the ids 0, 1, ... as keys")
     elif head == "span" and (count := values.get("num_labels", len(values.get("id2label") or (0, 0)))) != 2:
         raise UserError(f"{path}: num_labels is {count}; expected 2 for {architecture}, which scores a first and a last token")
     return values

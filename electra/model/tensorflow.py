@@ -378,7 +378,7 @@ class _Reader:
         for configuration in fitting:
             for key in ("num_attention_heads", "hidden_act", "layer_norm_eps"):
                 value = configuration.values.get(key)
-                if value is not None and merged.get(key, value) != value:
+                if value is not None and key in merged and merged[key] != value:
                     other = fitting[0].path.name
                     raise UserError(f"{configuration.path}: {key} is {value!r}, but {other} says {merged[key]!r}; remove the one that is wrong")
             merged = {**configuration.values, **merged}

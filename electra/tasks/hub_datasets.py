@@ -91,7 +91,7 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as bundle:
             for entry in bundle.infolist():
-                if not entry.is_dir():
+                if not entry.filename.endswith("/"):
                     with bundle.open(entry) as stream:
                         yield entry.filename, stream
         return
