@@ -405,6 +405,11 @@ OTHERS = {
         "single_label_classification' needs more",
     ),
     "a QA model of three outputs": ("BertForQuestionAnswering", {"num_labels": 3}, "num_labels is 3; expected 2"),
+    "a QA model whose id2label is a number": (
+        "ElectraForQuestionAnswering",
+        {"id2label": 5, "num_labels": ...},
+        "id2label is a int; expected an object",
+    ),
     "ElectraForMultipleChoice": ("ElectraForMultipleChoice", {}, "'ElectraForMultipleChoice' is not supported"),
     "ElectraForCausalLM": ("ElectraForCausalLM", {"is_decoder": False}, "'ElectraForCausalLM' is not supported"),
     "tie_word_embeddings false, no output matrix (ELECTRA)": (
