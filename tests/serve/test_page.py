@@ -102,10 +102,10 @@ def test_many_passages_are_sent_in_parts(browser: Any) -> None:
     server.start()
     with Visit(browser, f"{server.url}#search") as visit:
         page = visit.page
-        assert page.locator("#search-reranker option").all_inner_texts() == ["re-ranker", "nothing: by vectors alone"]
         page.fill("#search-passages", "\n".join("abcde"))
         page.fill("#search-query", "d")
         until(page, "document.querySelectorAll('#search .bar').length === 5")
+        assert page.locator("#search-reranker option").all_inner_texts() == ["re-ranker", "nothing: by vectors alone"]
         parts = [["a", "b"], ["c", "d"], ["e"]]
         assert [body["texts"] for name, body in server.seen if name == "ranker/rerank"] == parts
         assert [body["inputs"]["sentences"] for name, body in server.seen if name == "vectors/similarity"] == parts
