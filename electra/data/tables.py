@@ -385,15 +385,18 @@ def _arrow_rows(path: Path, name: str, kind: str, class_names: bool) -> Iterator
 
 
 def _check_counts(reader: Any) -> None:
-    """Check that the columns of an opened parquet file have as many values as its footer says rows.
+    """Check that the row groups of an opened parquet file have the rows that its footer says, and no column more values: they would be left out.
 
     Raises:
-        ValueError: they have not.
+        ValueError: they differ.
     """
-    for group in map(reader.metadata.row_group, range(reader.metadata.num_row_groups)):
+    groups = [reader.metadata.row_group(index) for index in range(reader.metadata.num_row_groups)]
+    if (rows := sum(group.num_rows for group in groups)) != reader.metadata.num_rows:
+        raise ValueError(f"its row groups have {rows} rows, its footer says {reader.metadata.num_rows}")
+    for group in groups:
         for index in range(group.num_columns):
             column, flat = group.column(index), reader.schema.column(index).max_repetition_level == 0
-            if flat and column.num_values != group.num_rows:
+            if flat and not 0 <= column.num_values <= group.num_rows:
                 raise ValueError(f"column {column.path_in_schema} has {column.num_values} values, its row group {group.num_rows} rows")
 
 
