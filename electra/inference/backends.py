@@ -208,10 +208,15 @@ def open_backend(source: str | Path, *, role: str = "any", device: str = "auto",
     if threads:
         torch.set_num_threads(threads)
     place = choose_device(device, ("cuda", "cpu"))
-    if precision == "fp16" and place.type == "cpu":
-        raise UserError("precision fp16 is for GPUs; on a CPU give bf16 or fp32")
+    check_half(precision, place.type)
     checkpoint = load_checkpoint(source, role)
     return TorchBackend(replace(checkpoint, hf_config={**checkpoint.hf_config, **cross_encoder(checkpoint.path)}), str(place), precision)
+
+
+def check_half(precision: str, device_type: str) -> None:
+    """Raise a UserError for float16 on a CPU, which has no matmuls of it."""
+    if precision == "fp16" and device_type == "cpu":
+        raise UserError("precision fp16 is for GPUs; on a CPU give bf16 or fp32")
 
 
 def check_precision(source: str | Path, precision: str) -> None:

@@ -20,13 +20,12 @@ from electra.errors import UserError, did_you_mean
 from electra.inference import answerer as questions
 from electra.inference import masked_lm, replaced_tokens
 from electra.inference.answerer import Answerer, answerer, describe_head, head_of, model_spec, require_head, task_of, text_example
-from electra.inference.artifact import ROLE_ALIASES, Artifact, is_artifact
+from electra.inference.artifact import ROLE_ALIASES, Artifact
 from electra.inference.backends import (
     PRETRAINED_NAMES,
     Array,
     Backend,
     architecture_of,
-    check_precision,
     open_artifact_backend,
     open_backend,
     require_classifier,
@@ -477,14 +476,9 @@ def load(
     if role in ("classifier", "question-answering"):
         require = require_classifier if role == "classifier" else require_question_answering
         require(name, architecture_of(source, role))
-    backend: Backend
-    check_precision(source, precision)
-    if is_artifact(source):
-        opened = open_artifact_backend(source, role=role, device=device, threads=threads)
-        backend, folder = opened, opened.artifact.path
-    else:
-        backend = open_backend(source, role=role, device=device, threads=threads, precision=precision)
-        folder = resolve.resolve(source)
+    backend = open_backend(source, role=role, device=device, threads=threads, precision=precision)
+    artifact = getattr(backend, "artifact", None)
+    folder = artifact.path if isinstance(artifact, Artifact) else resolve.resolve(source)
     modules = read_modules(resolve.modules_folder(source, folder))
     check_widths(modules, backend.hidden_size, name)
     own = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer or folder)

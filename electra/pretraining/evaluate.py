@@ -24,6 +24,7 @@ from electra.data.task_batches import evaluation_batches
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.word_statistics import check_unknown, masking_info
 from electra.errors import UserError, require
+from electra.inference.backends import check_half
 from electra.inference.predictor import Predictor, load_for
 from electra.inference.replaced_tokens import FEWEST_WORDS, MOST_WORDS, corrupt_words, word_scores
 from electra.inference.text_io import TextColumns, read_texts
@@ -179,6 +180,8 @@ def run_folder(checkpoint: Path) -> Path | None:
 
 def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
     """The pre-training metrics on held-out data: of a run's checkpoint the same numbers as in the run's metrics.jsonl."""
+    device = choose_device()
+    check_half(settings.precision, device.type)
     checkpoint = open_pretrained(settings)
     spec = spec_for(settings, checkpoint)
     if not (folders := settings.data or spec.data.data):
@@ -187,7 +190,6 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
     objective = objective_of(checkpoint, spec, tokenizer)
     batches = some_held_out(spec, shards, tokenizer)
     say(f"{settings.model}: {spec.describe()}")
-    device = choose_device()
     return evaluate(objective.to(device), batches, device, spec.precision)
 
 
@@ -245,6 +247,7 @@ def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
 def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
     """Metrics of the discriminator and of a context-free detector on a fixed corruption set, which is made if the file is missing."""
     assert settings.corruption is not None
+    check_half(settings.precision, "cpu")
     checkpoint = load_checkpoint(settings.model, "discriminator")
     tokenizer = load_tokenizer(checkpoint.path)
     if not settings.corruption.exists():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from built_models import artifact
+from pretraining_runs import shards as shards  # a fixture
 from served_models import sources
 
 from electra.cli import main
@@ -48,7 +49,6 @@ def test_vectors_and_the_generator_have_it_too() -> None:
     assert rounded.generator.precision == "bf16" and exact.generator.precision == "fp32"
 
 
-PLACES = {"classifier": "sst2", "masked": "generator"}
 COMMANDS = [
     "predict {classifier} {texts}",
     "predict {classifier} {texts} {more} --output {out}",
@@ -87,7 +87,7 @@ def test_every_command_hands_on_threads_and_precision(command: str, tmp_path: Pa
     assert (seen["threads"], seen["precision"]) == (1, "bf16")
 
 
-def test_where_it_does_not_apply_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_it_does_not_apply_it_is_refused(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "texts.txt").write_text("a\n")
     built = artifact(sources()["classifier"], "onnx", zipped=True)
     for source, precision, message in (
@@ -97,5 +97,8 @@ def test_where_it_does_not_apply_it_is_refused(tmp_path: Path, capsys: pytest.Ca
         assert main(["predict", str(source), str(tmp_path / "texts.txt"), "--precision", precision]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
+    for words in (["--corruption", str(tmp_path / "c.npz")], []):
+        assert main(["evaluate", str(sources()["discriminator"]), "--data", str(shards), *words, "--precision", "fp16"]) == 2
+        assert "precision fp16 is for GPUs" in capsys.readouterr().err and not (tmp_path / "c.npz").exists()
     with pytest.raises(UserError, match="unknown precision 'half'"):
         load(sources()["classifier"], precision="half")
