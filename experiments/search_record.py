@@ -22,8 +22,12 @@ def main() -> None:
     def read(name: str) -> Any:
         return json.loads((out / name).read_text(encoding="utf-8"))
 
+    # STS-B may have been measured in an earlier run, on another machine.
     known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
-    similarity = dict(known.get("sts_b_spearman", {}))
+    here, similarity = run_environment() | {"command": None}, dict(known.get("sts_b_spearman", {}))
+    its_machine = known.get("sts_b_environment", known.get("environment"))
+    if (out / "sts-own-1.json").exists():
+        its_machine = here
     for name in ("own", "public") if (out / "sts-own-1.json").exists() else ():
         seeds = [read(f"sts-{name}-{seed}.json")["spearman"] for seed in (1, 2, 3)]
         similarity[name] = {
@@ -54,13 +58,14 @@ def main() -> None:
     record = {
         "command": "sh experiments/search.sh",
         "sts_b_spearman": similarity,
+        "sts_b_environment": its_machine,
         "squad": {
             "num_queries": after["num_queries"],
             "num_passages": sum(1 for _ in (out / "squad" / "corpus.jsonl").open(encoding="utf-8")),
             "systems": systems,
             "differences": differences,
         },
-        "environment": run_environment() | {"command": None},
+        "environment": here,
     }
     atomic.write_text(target, json.dumps(record, indent=1) + "\n")
 
