@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -224,7 +225,7 @@ def _plain_pieces(tokenizer: Tokenizer) -> list[str]:
     return [f"##{piece.removeprefix(inside)}" if piece.startswith(inside) else piece for piece in tokenizer.pieces]
 
 
-def similar_tokens(shared: np.ndarray, words: WordStatistics, old_size: int) -> sparse.csr_matrix:
+def similar_tokens(shared: np.ndarray, words: WordStatistics, old_size: int, special_ids: Collection[int] = ()) -> sparse.csr_matrix:
     """Which shared tokens a new one is used like -> (V, `old_size`) weights that add up to 1 in each row, none for shared and uncounted tokens.
 
     The weights are sparsemax (Martins and Astudillo 2016) of the cosines of the counted vectors, as in FOCUS (Dobler and de Melo 2023,
@@ -234,13 +235,16 @@ def similar_tokens(shared: np.ndarray, words: WordStatistics, old_size: int) -> 
         shared: from `shared_tokens`.
         words: counts and vectors of the data's tokens.
         old_size: tokens of the checkpoint's vocabulary.
+        special_ids: of the data's tokens; [UNK], which occurs in any context, is used like no word.
     """
     from scipy import sparse
 
     relative = np.exp(words.log_frequencies.astype(float))
     occurrences = relative / relative.sum() * (words.num_tokens + len(relative)) - 1
     known = words.vectors.any(1)
-    anchors = np.flatnonzero(known & (shared >= 0) & (occurrences >= FEWEST_OCCURRENCES - 0.5))
+    usable = known & (shared >= 0) & (occurrences >= FEWEST_OCCURRENCES - 0.5)
+    usable[list(special_ids)] = False
+    anchors = np.flatnonzero(usable)
     new = np.flatnonzero(known & (shared < 0))
     shape = (len(shared), old_size)
     if not len(anchors) or not len(new):

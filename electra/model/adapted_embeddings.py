@@ -93,7 +93,7 @@ def with_new_vocabulary(
 
     def change(name: str, rows: Tensor) -> Tensor:
         if name.endswith("bias"):
-            return torch.from_numpy(log_frequencies).to(rows.dtype)
+            return torch.from_numpy(log_frequencies.copy()).to(rows.dtype)
         old = rows[:num_tokens]
         new = old.mean(0).expand(len(shared), -1).clone()
         if others == "random":

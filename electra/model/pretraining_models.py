@@ -29,7 +29,7 @@ from electra.model.objectives import (
 )
 from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings
-from electra.settings.pretrain import DETECTORS, LANGUAGE_MODELS, generator_sizes
+from electra.settings.pretrain import DETECTORS, FIRST_PHASES, LANGUAGE_MODELS, generator_sizes
 from electra.storage import resolve
 
 ENCODER_FIELDS = (*(name for name in SHAPE if name != "vocab_size"), "type_vocab_size", "layer_norm_eps", "hidden_act")
@@ -396,7 +396,9 @@ def load_start(objective: PretrainingObjective, start: Start, model: ModelSettin
             lines.append(f"the generator starts from {where}, {resolve.with_article(found.architecture)}")
         else:
             reason = unfit or f"no generator in {start.source}"
-            lines.append(f"{reason}: the generator starts from {_copy_lowest(target, start, model)}; --init-generator names one")
+            own = Path(start.source).parent.name in FIRST_PHASES  # what this run has trained itself
+            remedy = "" if own else "; --init-generator names one"
+            lines.append(f"{reason}: the generator starts from {_copy_lowest(target, start, model)}{remedy}")
     assert not isinstance(network, LayerDistillation), "a student starts from its teacher"
     # The generator first: disentangled embeddings are relative to the generator's.
     return _fill_main(network, start) + lines
@@ -463,10 +465,8 @@ def freeze_embeddings(objective: PretrainingObjective) -> None:
 
 
 def freeze_layers(objective: PretrainingObjective) -> None:
-    """Train embeddings and heads only."""
-    for part in objective.modules():
-        if isinstance(part, Encoder):
-            part.layers.requires_grad_(False)
+    """Train the embeddings and the head of a masked or causal LM only."""
+    main_network(objective).encoder.layers.requires_grad_(False)
 
 
 def same_shape(one: EncoderConfig, other: EncoderConfig) -> bool:

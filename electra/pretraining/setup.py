@@ -198,8 +198,9 @@ def check_new_vocabulary(settings: PretrainSettings) -> None:
         raise UserError("--init-generator: with --new-vocabulary the generator starts from --init's encoder; leave it out")
     if not settings.new_vocabulary and "new_token_init" in config.typed(settings).get("model", {}):
         raise UserError("--new-token-init is for --new-vocabulary; give both, or leave it out")
-    if settings.model.freeze_layers and settings.init is None:
-        raise UserError("freeze_layers leaves the layers as --init CHECKPOINT brings them; give --init, or leave it out")
+    language_model = settings.objective.mlm_first or settings.objective.objective in LANGUAGE_MODELS
+    if settings.model.freeze_layers and not (settings.new_vocabulary and language_model):
+        raise UserError("freeze_layers is for the masked LM of --new-vocabulary; give --new-vocabulary and --mlm-first, or leave it out")
 
 
 def adopt_teacher(settings: PretrainSettings) -> PretrainSettings:
@@ -477,12 +478,8 @@ def build(settings: PretrainSettings, corpus: Corpus, ranks: Ranks, *, fresh: bo
     if fresh and (copies or settings.new_vocabulary or settings.model.embedding_init == "cooccurrence"):
         # Weights of --init have their own vectors; only a new generator's output needs the frequencies, and new tokens are compared.
         dimensions = word_dimensions(settings.model.embedding_size, settings.model.attention_init) if settings.init is None else 0
-        similar = settings.new_vocabulary and settings.model.new_token_init == "similar"
-        counted = (
-            word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, VECTOR_DIMENSIONS if similar else dimensions)
-            if ranks.first
-            else None
-        )
+        counted_dimensions = VECTOR_DIMENSIONS if settings.new_vocabulary and settings.model.new_token_init == "similar" else dimensions
+        counted = word_statistics(corpus.train, settings.data.weights, tokenizer.vocab_size, counted_dimensions) if ranks.first else None
         compared = ranks.agree(counted)
         assert compared is not None
         words = replace(compared, vectors=compared.vectors[:, :dimensions])
@@ -528,7 +525,7 @@ def with_data_vocabulary(
     """
     old, how = load_tokenizer(start_folder(start.source)), settings.model.new_token_init
     shared = shared_tokens(tokenizer, old)
-    similar = similar_tokens(shared, words, old.vocab_size) if how == "similar" else None
+    similar = similar_tokens(shared, words, old.vocab_size, tokenizer.special_ids) if how == "similar" else None
     main = with_new_vocabulary(
         start.main,
         shared,
@@ -540,10 +537,10 @@ def with_data_vocabulary(
         seed=settings.loop.seed,
     )
     kept = int((shared >= 0).sum())
-    mixed, parts_each = (0, 0.0) if similar is None else (mixed := int((similar.getnnz(1) > 0).sum()), similar.nnz / max(1, mixed))
+    mixed = 0 if similar is None else int((similar.getnnz(1) > 0).sum())
     parts = [f"{kept:,} tokens have the embeddings that they have in {start.source}"]
-    if mixed:
-        parts.append(f"{mixed:,} are means of those, on average of {parts_each:.1f}, that occur in similar contexts")
+    if similar is not None and mixed:
+        parts.append(f"{mixed:,} are means of those, on average of {similar.nnz / mixed:.1f}, that occur in similar contexts")
     if rest := tokenizer.vocab_size - kept - mixed:
         parts.append(f"{rest:,} start {'as the mean of all' if how == 'mean' else 'at random'}")
     return replace(start, main=main, generator=None), f"new vocabulary of {tokenizer.vocab_size:,}: {', '.join(parts)}"

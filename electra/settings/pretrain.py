@@ -85,7 +85,8 @@ class ModelSettings(Settings):
     tokens that occur in similar contexts of the data (FOCUS, Dobler and de Melo 2023); 'mean', the mean of all the checkpoint's; 'random', normal
     with their mean and deviation."""
     freeze_layers: bool = flag(False, toml_only=True)
-    """Train embeddings and heads only, and leave the layers as --init brings them; with mlm_first in that phase only."""
+    """With --new-vocabulary: leave the layers as --init brings them in the masked-LM phase (mlm_first), or in the whole run of the objectives mlm
+    and clm, which then train embeddings and head only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,7 @@ def test_new_tokens_are_mixed_from_shared_ones_used_alike() -> None:
         expected[shared[anchors]] = sparsemax(cosine_similarity(vectors[[token]], vectors[anchors]))[0]
         assert np.abs(found[[token]].toarray()[0] - expected).max() < 1e-6
     assert similar_tokens(np.full(8, -1), words, 12).nnz == 0
+    assert not similar_tokens(shared, words, 12, (0, 2))[[1]].toarray()[0, [11, 3]].any(), "special tokens are used like no word"
 
 
 # ---- the run ----
@@ -157,7 +158,8 @@ def test_rows_are_moved_and_mixed_and_the_rest_is_the_checkpoints(
         corpus = open_corpus(read_run(run))
         counted = word_statistics(corpus.train, (), new.vocab_size, VECTOR_DIMENSIONS)
         occurrences = np.bincount(np.asarray(corpus.train[0].ids[:], np.int64), minlength=new.vocab_size)
-        anchors = np.flatnonzero((shared.numpy() >= 0) & (occurrences >= 10) & counted.vectors.any(1))
+        special = np.isin(np.arange(new.vocab_size), list(new.special_ids))
+        anchors = np.flatnonzero((shared.numpy() >= 0) & (occurrences >= 10) & counted.vectors.any(1) & ~special)
         mixed = [index for index in np.flatnonzero(shared.numpy() < 0) if counted.vectors[index].any()]
         weights = sparsemax(cosine_similarity(counted.vectors[mixed], counted.vectors[anchors]))
         expected = torch.from_numpy(weights).float() @ table[shared[torch.from_numpy(anchors)]]
@@ -182,7 +184,8 @@ def test_the_generator_has_the_head_of_the_masked_lm(shards: Path, tmp_path: Pat
     source_of(source, shards)
     flags = "--mlm-first 0.5 --mlm-first-learning-rate 1e-3 --learning-rate 1e-30 --num-train-steps 8".split()
     assert pretrain("continue", shards, run, source, *flags) == 0
-    assert "the lowest 1 of its 3 layers and its masked-LM head" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the lowest 1 of its 3 layers and its masked-LM head" in said and "--init-generator" not in said
     first = load_file(run / "mlm-first" / "final" / "model.safetensors")
     generator = load_file(run / "final" / "generator" / "model.safetensors")
     for name in ("generator_predictions.dense.weight", "generator_lm_head.bias", f"electra.{WORDS}"):
@@ -272,4 +275,4 @@ def test_without_a_checkpoint(shards: Path, tmp_path: Path, capsys: pytest.Captu
     assert "--new-vocabulary keeps what --init CHECKPOINT knows of the data's tokens; give --init" in capsys.readouterr().err
     (tmp_path / "frozen.toml").write_text('base = "mini"\n[model]\nfreeze_layers = true\n')
     assert main([words[0], str(tmp_path / "frozen.toml"), *words[2:]]) == 2
-    assert "freeze_layers leaves the layers as --init CHECKPOINT brings them" in capsys.readouterr().err
+    assert "freeze_layers is for the masked LM of --new-vocabulary" in capsys.readouterr().err
