@@ -28,7 +28,7 @@ from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stoppe
 from electra.errors import UserError, did_you_mean, parse_json, require
 from electra.finetuning import results_table
 from electra.finetuning.baselines import baseline_scores
-from electra.finetuning.hyperparameters import check_same_run
+from electra.finetuning.hyperparameters import CALIBRATED, check_same_run, head_form
 from electra.finetuning.results import FinetuneResult
 from electra.finetuning.results_table import Point, SweepStep
 from electra.settings import FinetuneSettings, SuiteSettings
@@ -254,8 +254,7 @@ def plan(settings: FinetuneSettings, found: dict[str, Path | None], points: Sequ
             # A slash in a value would be a folder of its own.
             label = "_".join(f"{name}-{value.replace('/', '-')}" for name, value in point)
             folder = results_table.task_folder(settings, task, trials=True) / label / f"seed-{seed}"
-            # Only some tasks of a suite have folds.
-            flags = as_flags(settings, *(["fold"] if settings.task in suites() and not has_folds(task) else []))
+            flags = as_flags(settings, *(not_for(task, settings) if settings.task in suites() else ()))
             argv = ["finetune", task, *flags, *itertools.chain.from_iterable(_flag(name, value) for name, value in point)]
             argv += ["--data", str(data)] if data is not None else []
             # Always with --resume: the folder exists before the run, with the log of its process.
@@ -266,6 +265,17 @@ def plan(settings: FinetuneSettings, found: dict[str, Path | None], points: Sequ
             step = SweepStep(title=title, folder=folder, output=output, argv=words, resume_argv=words, kind=task, task=task, point=point, seed=seed)
             trials.append(step)
     return trials
+
+
+def not_for(task: str, settings: FinetuneSettings) -> list[str]:
+    """The given settings of a suite that this task of it would refuse: --fold, --calibrate, --head mean."""
+    given, head = given_values(settings), find_task(task).head([])
+    refused = {
+        "fold": not has_folds(task),
+        "calibrate": head.kind not in CALIBRATED,
+        "head": given.get("head") == "mean" and head_form("mean", head) != "mean",
+    }
+    return [name for name in refused if name in given and refused[name]]
 
 
 def given_values(settings: FinetuneSettings) -> dict[str, Any]:

@@ -360,11 +360,20 @@ def test_a_value_its_flag_does_not_take_is_reported_before_anything_runs(
 # ---- parts ----
 
 
-def test_a_fold_is_for_the_tasks_that_have_some(tmp_path: Path) -> None:
-    """--fold in a suite reaches FewCLUE's tasks and not ChnSentiCorp, which would refuse it."""
-    settings = from_command_line(FinetuneSettings, ["clue", "--model", "m", "--data", str(tmp_path), "--output", "o", "--fold", "1"], "finetune")
-    trials = sweep.plan(settings, {"tnews": tmp_path, "chnsenticorp": tmp_path}, [()])
-    assert [("--fold" in trial.argv) for trial in trials] == [True, False]
+def test_a_suite_leaves_out_what_a_task_refuses(tmp_path: Path) -> None:
+    """--fold reaches FewCLUE's tasks, --calibrate those with classes, --head mean those of whole texts; alone, each task refuses them."""
+    words = ["clue", "--model", "m", "--data", str(tmp_path), "--output", "o", "--fold", "1", "--calibrate", "--head", "mean"]
+    settings = from_command_line(FinetuneSettings, words, "finetune")
+    trials = sweep.plan(settings, dict.fromkeys(("tnews", "chnsenticorp", "stsb", "cmrc2018"), tmp_path), [()])
+    flags = {trial.task: {flag for flag in ("--fold", "--calibrate", "--head") if flag in trial.argv} for trial in trials}
+    assert flags == {
+        "tnews": {"--fold", "--calibrate", "--head"},
+        "chnsenticorp": {"--calibrate", "--head"},
+        "stsb": {"--head"},
+        "cmrc2018": set(),
+    }
+    alone = sweep.plan(dataclasses.replace(settings, task="stsb"), {"stsb": tmp_path}, [()])
+    assert "--calibrate" in alone[0].argv
 
 
 def test_flags_of_a_trial_are_those_given() -> None:
