@@ -600,8 +600,8 @@ def soak(old: list[str]) -> list[str]:
         ),
         ("unloaded, one client", f"p50 {found['unloaded']['p50_ms']:.0f} ms, p99 {found['unloaded']['p99_ms']:.0f} ms"),
     ]
-    for name in ("crowd", "steady"):
-        one = load[name]
+    for key, name in (("open_loop", "open-loop clients"), ("steady", "steady clients")):
+        one = load[key]
         counts = ", ".join(f"{count:,} x {status}" for status, count in sorted(one["statuses"].items()))
         rows.append((f"{name} under load", f"{counts}; p50 {one['p50_ms']:.0f} ms, p99 {one['p99_ms']:.0f} ms"))
         far = one["distance_to_predict"]

@@ -2,11 +2,12 @@
 
     python bench/soak.py --minutes 30
 
-The bundled sentiment model is served in one process. Its capacity is measured; then two processes load it. The first is the world: a crowd that
-sends real sentences from several addresses, 1.5 times the capacity together with eight steady clients that have one request in flight each, from
-addresses of their own. The second has the hostile clients, one address for each kind (`KINDS`). Every answer is compared with `electra predict`.
-Each second this process reads the server's memory, files and threads. Then the load ends, the first client measures how long it takes until it is
-served as before, a last load begins, and SIGTERM must answer all that was accepted. The record says all of it.
+The bundled sentiment model is served in one process. Its capacity is measured; then two processes load it. The first has the ordinary clients.
+Open-loop clients send real sentences from several addresses at a fixed rate, without waiting for answers; together with eight steady clients, which
+have one request in flight each and an address of their own, they send 1.5 times the capacity. The second has the hostile clients, one address for
+each kind (`KINDS`). Every answer is compared with `electra predict`. Each second this process reads the server's memory, files and threads. Then the
+load ends, the first client measures how long it takes until it is served as before, a last load begins, and SIGTERM must answer all that was
+accepted. The record says all of it.
 
 Addresses are 127.0.0.0/8, all of which is this machine on Linux.
 """
@@ -39,8 +40,8 @@ import electra
 from electra.storage import atomic
 
 HERE = Path(__file__).resolve().parent
-STEADY, CROWD = 8, 8
-"""Addresses of the steady clients, and of the crowd."""
+STEADY, OPEN_LOOP = 8, 8
+"""Addresses of the steady clients, and of the open-loop clients, which do not wait for answers before they send more."""
 STEADY_PART = 0.1
 """Of the capacity, what the steady clients send at most."""
 PATIENCE = 60.0
@@ -51,7 +52,7 @@ RECOVERED = 1.5
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
-# ---- the world ----
+# ---- ordinary clients ----
 
 
 class Answers:
@@ -100,12 +101,12 @@ class Answers:
         }
 
 
-async def world(
+async def ordinary(
     port: int, bodies: Sequence[bytes], expected: Sequence[dict[str, float]], capacity: float, factor: float, seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """The crowd and the steady clients for some seconds -> what became of the requests of each."""
+    """Open-loop and steady clients for some seconds -> what became of the requests of each."""
     end, draw = time.perf_counter() + seconds, random.Random(5)
-    crowd, steady = Answers(expected), Answers(expected)
+    open_loop, steady = Answers(expected), Answers(expected)
     unsent = 0
 
     async def one_steady(address: str, pause: float) -> None:
@@ -116,21 +117,21 @@ async def world(
             await asyncio.sleep(own.expovariate(1 / pause))
         connection.close()
 
-    async def one_of_crowd(connection: Connection, due: float) -> None:
+    async def one_open(connection: Connection, due: float) -> None:
         number = draw.randrange(len(bodies))
-        await crowd.ask(connection, number, bodies[number], due)
+        await open_loop.ask(connection, number, bodies[number], due)
         idle.append(connection)
 
     rate = (factor - STEADY_PART) * capacity
     pause = STEADY / (STEADY_PART * capacity)
-    idle = [Connection("127.0.0.1", port, f"127.0.1.{1 + index % CROWD}") for index in range(75 * CROWD)]
+    idle = [Connection("127.0.0.1", port, f"127.0.1.{1 + index % OPEN_LOOP}") for index in range(75 * OPEN_LOOP)]
     draw.shuffle(idle)
     tasks = {asyncio.create_task(one_steady(f"127.0.2.{1 + index}", pause)) for index in range(STEADY)}
     due = time.perf_counter()
     while due < end:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         if idle:
-            tasks.add(task := asyncio.create_task(one_of_crowd(idle.pop(0), due)))
+            tasks.add(task := asyncio.create_task(one_open(idle.pop(0), due)))
             task.add_done_callback(tasks.discard)
         else:
             unsent += 1
@@ -138,7 +139,7 @@ async def world(
     await asyncio.gather(*tasks)
     for connection in idle:
         connection.close()
-    return {"crowd": {"offered_per_second": round(rate, 1), "unsent": unsent, **crowd.summary()}, "steady": steady.summary()}
+    return {"open_loop": {"offered_per_second": round(rate, 1), "unsent": unsent, **open_loop.summary()}, "steady": steady.summary()}
 
 
 # ---- hostile clients: each returns what the server did with it ----
@@ -376,11 +377,11 @@ def _run(coroutine: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     return asyncio.run(coroutine(*arguments))
 
 
-def under_load(port: int, process: Any, world_of: tuple[Any, ...], seconds: float) -> dict[str, Any]:
+def under_load(port: int, process: Any, ordinary_arguments: tuple[Any, ...], seconds: float) -> dict[str, Any]:
     """World and hostile clients in a process each, while the server is observed each second."""
     samples: list[dict[str, float]] = []
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        tasks = [pool.submit(_run, world, (port, *world_of, seconds)), pool.submit(_run, hostile, (port, seconds))]
+        tasks = [pool.submit(_run, ordinary, (port, *ordinary_arguments, seconds)), pool.submit(_run, hostile, (port, seconds))]
         while not all(task.done() for task in tasks):
             time.sleep(1)
             if process.poll() is not None:
@@ -394,16 +395,16 @@ def under_load(port: int, process: Any, world_of: tuple[Any, ...], seconds: floa
     return found
 
 
-def stopped_under_load(port: int, process: Any, world_of: tuple[Any, ...], log: Path) -> dict[str, Any]:
-    """The world for ten seconds, SIGTERM after six: what became of the requests by the clients and by the server's log, and the exit code."""
+def stopped_under_load(port: int, process: Any, ordinary_arguments: tuple[Any, ...], log: Path) -> dict[str, Any]:
+    """Ordinary clients for ten seconds, SIGTERM after six: what became of the requests by the clients and by the server's log, and the exit code."""
     before = len(log.read_bytes().splitlines())
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        task = pool.submit(_run, world, (port, *world_of, 10.0))
+        task = pool.submit(_run, ordinary, (port, *ordinary_arguments, 10.0))
         time.sleep(6)
         process.send_signal(signal.SIGTERM)
         begun, code = time.monotonic(), process.wait(90)
         seconds, found = time.monotonic() - begun, task.result()
-    statuses = Counter(found["crowd"]["statuses"]) + Counter(found["steady"]["statuses"])
+    statuses = Counter(found["open_loop"]["statuses"]) + Counter(found["steady"]["statuses"])
     lines = [json.loads(line) for line in log.read_bytes().splitlines()[before:]]
     logged = Counter(str(line["status"]) for line in lines if line["event"] == "request")
     return {"exit_code": code, "seconds": round(seconds, 1), "statuses": dict(statuses), "logged": dict(logged)}
@@ -421,8 +422,8 @@ def soak(options: argparse.Namespace, bodies: list[bytes], expected: list[dict[s
         alone, _ = quiet(port, bodies, expected, 10)
         alone.pop("latencies_ms")
         record["unloaded"] = alone | observed(process)
-        world_of = (bodies, expected, capacity["answered_per_second"], options.factor)
-        record["load"] = under_load(port, process, world_of, 60 * options.minutes)
+        ordinary_arguments = (bodies, expected, capacity["answered_per_second"], options.factor)
+        record["load"] = under_load(port, process, ordinary_arguments, 60 * options.minutes)
         after, moments = quiet(port, bodies, expected, 10)
         latencies = after.pop("latencies_ms")
         record["after"] = after | {"recovery_seconds": recovery_seconds(latencies, moments, alone["p50_ms"])}
@@ -431,7 +432,7 @@ def soak(options: argparse.Namespace, bodies: list[bytes], expected: list[dict[s
         found = metrics(port)
         record["server"] = {name: value for name, value in found.items() if name.startswith(("electra_requests_total", "electra_rejected_total"))}
         record["server"] |= {name: value for name, value in found.items() if name.startswith("electra_connections_cut_total")}
-        record["stop"] = stopped_under_load(port, process, world_of, log)
+        record["stop"] = stopped_under_load(port, process, ordinary_arguments, log)
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     record["failures_logged"] = [line for line in lines if line["event"] == "failure"][:20]
     return record
@@ -442,11 +443,11 @@ def verdicts(record: dict[str, Any]) -> dict[str, bool]:
     load, unanswered = record["load"], ("cut by the server", "no answer in 60 s")
     low, high = load["memory"]["slope_mb"]["interval"]
     return {
-        "every accepted request of the crowd is answered": not any(load["crowd"]["statuses"].get(name) for name in unanswered)
-        and set(load["crowd"]["statuses"]) <= {"200", "429", "503"},
+        "every accepted request of the open-loop clients is answered": not any(load["open_loop"]["statuses"].get(name) for name in unanswered)
+        and set(load["open_loop"]["statuses"]) <= {"200", "429", "503"},
         "every request of the steady clients is answered with 200": set(load["steady"]["statuses"]) == {"200"},
         "no answer with 5xx but 503 and 504": not any('status="500"' in name for name in record["server"]) and not record["failures_logged"],
-        "answers are those of predict": load["crowd"]["other_labels"] == load["steady"]["other_labels"] == 0,
+        "answers are those of predict": load["open_loop"]["other_labels"] == load["steady"]["other_labels"] == 0,
         "memory is flat: the slope's interval reaches 0, or is below 10 MB an hour": low <= 0 or high < 10,
         "recovered within 2 s": record["after"]["recovery_seconds"] is not None and record["after"]["recovery_seconds"] <= 2,
         "open files as before": record["settled"]["files"] <= record["unloaded"]["files"] + 1 and record["settled"]["connections"] == 0,
