@@ -382,13 +382,19 @@ PROBES = (
     " ",
 )
 """What the compiled encoder has to answer as `tokenizers` does before it is used."""
+LONGEST_ADDED_TOKEN = 1_000
+"""Characters: the compiled encoder takes time that grows with the square of the longest."""
 
 
 def compiled_encoder(rules: str, dtype: np.dtype[Any], reference: Encode) -> Encode | None:
     """The package nanotoken with the rules of a tokenizer.json.
 
-    None: it is not installed or refuses the rules; or, with a warning, it fails or its ids differ from `reference`'s.
+    None: it is not installed or refuses the rules, or an added token is so long that reading them takes seconds; or, with a warning, it fails or
+    its ids differ from `reference`'s.
     """
+    added = [token["content"] for token in json.loads(rules)["added_tokens"]]
+    if max(map(len, added), default=0) > LONGEST_ADDED_TOKEN:
+        return None
     try:
         backend = importlib.import_module("nanotoken").Tokenizer.from_json(rules).backend
 
@@ -397,7 +403,6 @@ def compiled_encoder(rules: str, dtype: np.dtype[Any], reference: Encode) -> Enc
             ids, offsets = backend.encode_batch(texts, add_special_tokens=False, parallel=False)
             return ids.astype(dtype, copy=False), np.diff(offsets)
 
-        added = [token["content"] for token in json.loads(rules)["added_tokens"]]
         texts = [text.encode("utf-8") for text in (*PROBES, *(f"a{token}b {token.upper()} {token.lower()}" for token in added))]
         same = all(np.array_equal(ours, its) for ours, its in zip(reference(texts), encode(texts), strict=True))
     except (MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):

@@ -92,9 +92,11 @@ def numbered_lines(file: str | Path, *, any_end: bool = False, longest: int = LO
             if b"\0" in raw:
                 raise UserError(f"{place}: a binary file, not text (or UTF-16: convert it to UTF-8); give plain text, csv, tsv, jsonl or parquet")
             try:
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise UserError(f"{place}: byte {error.start + 1} (0x{raw[error.start]:02x}) is not UTF-8 text; convert the file first") from None
+            if line:  # a file of a byte order mark alone has no line
+                yield number, line
 
 
 def _raw_lines(stream: BinaryIO, any_end: bool, longest: int) -> Iterator[bytes]:

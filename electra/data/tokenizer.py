@@ -98,6 +98,12 @@ class Tokenizer:
         self.strip_accents = (self.lowercase if accents is None else bool(accents)) if is_bert else self._normal("\u00e9") == "e"
         self.split_chinese = bool(normalizer.get("handle_chinese_chars", False))
         self.fingerprint = self._fingerprint(rules, bool(normalizer.get("clean_text", False)))
+        for token in rules.get("added_tokens", []):
+            # `tokenizers` panics on every text: the empty string is found everywhere.
+            if token["normalized"] and token["content"] and not self._normal(token["content"]):
+                raise UserError(
+                    f'the normalizer leaves nothing of the added token {token["content"]!r:.60}; remove it, or set its "normalized" to false'
+                )
         self.typecode = "H" if self.vocab_size <= 1 << 16 else "i"
         self.dtype: np.dtype[Any] = np.dtype(np.uint16 if self.typecode == "H" else np.int32)
         self._chunk_local = is_chunk_local(rules)

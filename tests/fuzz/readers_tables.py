@@ -51,8 +51,9 @@ def text_table(data: bytes) -> None:
         return
     text = content.decode("utf-8-sig")
     separator = tables.csv_separator(path, ("text", "label"))
-    # Lines with nothing but white space are no rows.
-    theirs = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if _is_row(row)]
+    # Lines with nothing but white space are no rows; a first line with an empty name in quotes is a header.
+    every = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row == [""] or _is_row(row)]
+    theirs = [*every[:1], *filter(_is_row, every[1:])]
     require_equal([found for _, row in rows if _is_row(found := list(row.values()))], theirs[1:], "csv")
     if FULL and rows and theirs and '"' not in text:
         import pandas
