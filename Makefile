@@ -27,7 +27,7 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does)
-	@echo 'electra is ready, two models included; try'
+	@echo 'electra is ready, with small English models; try'
 	@echo '  $(BIN)/electra predict "what a wonderful film"'
 	@echo '  $(BIN)/electra detect "the chef ate the meal"'
 	@echo "'make help' lists the other targets."
@@ -35,7 +35,7 @@ install: $(RUN_READY)  ## electra in .venv, ready to use (what 'make' alone does
 demo: $(RUN_READY)  ## raw text -> language model -> what pre-training is worth -> report, on this machine, in minutes
 	$(BIN)/electra demo $(ARGS)
 
-model: $(DEV_READY)  ## the bundled models again from a public encoder: four to five hours on two cores, resumable
+model: $(DEV_READY)  ## new bundled models, distilled from a public encoder: four to five hours on two cores, resumable (not run whole yet)
 	sh experiments/model.sh $(ARGS)
 
 test: check browser node  ## style, types, layers and the fast tests, with coverage

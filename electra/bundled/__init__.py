@@ -4,7 +4,7 @@
     shipped:detector    finds replaced tokens, with its generator: int8 artifact, runs without torch
     shipped:mini        the pre-trained checkpoint of both, fp16, to fine-tune
 
-README.md in this folder is their model card; `make model` rebuilds them.
+README.md in this folder is their model card; `make model` makes new ones from a public encoder.
 """
 
 from __future__ import annotations

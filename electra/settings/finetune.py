@@ -122,7 +122,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
       electra finetune sst2 --model runs/mini/final --teacher runs/large/best --data glue --output runs/student
       electra finetune imdb --model runs/mini/final --data aclImdb --output runs/imdb --truncate head-tail --freeze-encoder-epochs 1
       electra finetune own --train a.jsonl --dev b.jsonl --label topics --kind multilabel --model runs/mini/final --output runs/topics
-      electra finetune sst2 --few-shot 16 --seeds 10 --baselines --model all-MiniLM-L6-v2 --data glue/SST-2 --output runs/few
+      electra finetune sst2 --few-shot 16 --seeds 10 --baselines --model sentence-transformers/all-MiniLM-L6-v2 --data glue/SST-2 --output runs/few
       electra finetune --resume runs/sst2
       electra finetune tnews --preset clue --fold 0 --model runs/zh/final --data FewCLUE --output runs/tnews
     """

@@ -30,7 +30,7 @@ class EvaluateSettings(ColumnSettings, DecodingSettings, InputSpecSettings, Infe
       electra evaluate runs/mini/final --corruption corruption.npz
       electra evaluate runs/mini/final --corruption words.jsonl --data sentences.txt
       electra evaluate runs/mini/final --corruption words.jsonl --against shipped:detector
-      electra evaluate runs/sst2/final --task sst2 --data glue/SST-2 --json
+      electra evaluate runs/sst2/best --task sst2 --data glue/SST-2 --json
       electra evaluate runs/ner/best --task tagging --data test.txt --per-class
       electra evaluate runs/sst2/best --task sst2 --data glue --report report --predictions sst2.jsonl
       electra evaluate runs/own/best --task own --data new.csv --text review --label stars --report report

@@ -78,7 +78,7 @@ class ModelSettings(Settings):
     """Initial attention: 'normal' as in the paper; 'local' starts half the heads of the lower layers on neighbouring tokens (shortens the loss
     plateau of small runs)."""
     embedding_init: Literal["normal", "cooccurrence", "teacher"] = flag("normal", advanced=True)
-    """Initial word embeddings: 'normal' as in the paper; 'cooccurrence' from word counts of the training text (a few seconds; helps short runs);
+    """Initial word embeddings: 'normal' as in the paper; 'cooccurrence' from word counts of the training text (about 25 seconds; helps short runs);
     'teacher' the leading singular vectors of the teacher's (objective 'distill')."""
     new_token_init: Literal["similar", "mean", "random"] = flag("similar", advanced=True)
     """Initial embeddings, with --new-vocabulary, of the tokens that the checkpoint's vocabulary lacks: 'similar', weighted means of the shared
