@@ -50,6 +50,8 @@ class Batch:
     """The task of all B sequences, if several are trained together."""
     word_starts: torch.Tensor | None = None
     """(T,) bool, whether a token begins a word, for whole-word masking; None: mask single tokens."""
+    maskable: tuple[int, ...] | None = None
+    """Tokens of each of the B sequences that may be masked (not special), on the host; None: all but three."""
     mask_weights: torch.Tensor | None = None
     """(T,) float32 above zero, relative weight of a token in the choice for masking; None: uniform."""
     group: int = 1

@@ -282,11 +282,14 @@ class _FeedForward(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         values, before, up, down = ctx.saved_tensors
         grad = gradient.to(values.dtype)
-        grad_down = (grad.t() @ F.gelu(before)).float()
+        trained = ctx.needs_input_grad[1]  # all four weights, or none: frozen layers
+        grad_down = (grad.t() @ F.gelu(before)).float() if trained else None
         inner = grad @ down.to(values.dtype)
         torch.ops.aten.gelu_backward.grad_input(inner, before, grad_input=inner)
-        grad_values, grad_up = (inner @ up.to(values.dtype)).to(ctx.dtype), (inner.t() @ values).float()
-        return grad_values, grad_up, _summed(inner), grad_down, _summed(gradient), None
+        grad_values = (inner @ up.to(values.dtype)).to(ctx.dtype)
+        if not trained:
+            return grad_values, None, None, None, None, None
+        return grad_values, (inner.t() @ values).float(), _summed(inner), grad_down, _summed(gradient), None
 
 
 def _dropout_mask(like: Tensor, prob: float) -> tuple[Tensor, float]:

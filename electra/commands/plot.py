@@ -13,6 +13,7 @@ from electra.errors import UserError, did_you_mean, require
 from electra.settings import PlotSettings
 from electra.storage import atomic
 from electra.terminal import say
+from electra.train.run_log import PLACE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 FIRST = """loss masked_lm_loss causal_lm_loss disc_loss masked_lm_accuracy causal_lm_accuracy sampled_masked_lm_accuracy
 hidden_loss teacher_cosine disc_accuracy disc_auc disc_precision disc_recall""".split()
 LAST = ("learning_rate", "grad_norm", "tokens_per_second", "mfu")
-PLACE = ("step", "tokens", "seconds", "flops", "kind", "phase", "phase_step")
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 AXES = {"step": "step", "tokens": "tokens", "flops": "training FLOP", "seconds": "training time (minutes)"}

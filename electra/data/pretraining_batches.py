@@ -12,7 +12,7 @@ the examples of n ranks together are those of one. What is random about an examp
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -165,6 +165,7 @@ class SpecialTokens(Protocol):
 
     cls_id: int
     sep_id: int
+    special_ids: frozenset[int]
 
 
 def example_key(seed: int, index: int) -> int:
@@ -212,7 +213,9 @@ class ExampleBuilder:
 
     def batch(self, features: Sequence[Features], keys: Sequence[int]) -> Batch:
         """B examples and their seeds -> Batch."""
-        batch = collate([(ids, segments) for ids, segments, _ in features], keys)
+        special = list(self.tokenizer.special_ids)
+        maskable = tuple(len(ids) - int(np.isin(ids, special).sum()) for ids, _, _ in features)
+        batch = replace(collate([(ids, segments) for ids, segments, _ in features], keys), maskable=maskable)
         return batch if self.masking is None else self.masking.annotate(batch, [starts for _, _, starts in features])
 
 

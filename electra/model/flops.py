@@ -61,6 +61,8 @@ class NetworkShape:
     """Outputs of the projections of its states, over all layers: of a student."""
     frozen: bool = False
     """Whether it is only read: a teacher."""
+    fixed_layers: bool = False
+    """Whether the weights of its layers stay: their gradients are not computed."""
 
     @property
     def skipped(self) -> float:
@@ -90,7 +92,7 @@ def network_shapes(model: ModelSettings, objective: ObjectiveSettings, length: i
     else:
         large = replace(large, detects=True)
     if objective.objective in LANGUAGE_MODELS or model.generator == "uniform":
-        return [large]
+        return [replace(large, fixed_layers=model.freeze_layers)]
     if model.generator == "shared":
         return [large, replace(large, predicts=masked, detects=False)]
     small = replace(large, **generator_sizes(model), detects=False)
@@ -154,20 +156,25 @@ def planned_tokens(phase: PretrainSettings) -> int:
 
 
 def per_token(model: ModelSettings, objective: ObjectiveSettings, vocab_size: int, length: int) -> float:
-    """FLOPs of training per token: three forward passes, of a teacher one."""
+    """FLOPs of training per token: three forward passes, of a teacher one, two of the matmuls with weights that stay."""
     networks = network_shapes(model, objective, length)
-    return sum((1 if net.frozen else 3) * (matmuls(net, vocab_size, length) + other_operations(net, vocab_size, length)) for net in networks)
+    whole = sum((1 if net.frozen else 3) * (matmuls(net, vocab_size, length) + other_operations(net, vocab_size, length)) for net in networks)
+    return whole - sum(layer_matmuls(net) for net in networks if net.fixed_layers)
+
+
+def layer_matmuls(net: NetworkShape) -> float:
+    """Matmuls of the layers with their weights in the forward pass, FLOPs per token."""
+    width, inner = net.hidden_size, 2 * net.hidden_size * net.intermediate_size
+    return 2.0 * (net.towers * net.num_hidden_layers * (4 * width * width + inner) - net.skipped * (width * width + inner))
 
 
 def matmuls(net: NetworkShape, vocab_size: int, length: int) -> float:
     """Matmuls of the forward pass, FLOPs per token."""
     width, embedding = net.hidden_size, net.embedding_size
-    weights = 4 * width * width + 2 * width * net.intermediate_size
     attention = 2 * length * width  # queries with keys, probabilities with values
     projection = embedding * width if embedding != width else 0
     head = net.predicts * (net.towers * width * embedding + embedding * vocab_size) + net.detects * (width * width + width)
-    saved = net.skipped * (width * width + 2 * width * net.intermediate_size)
-    return 2.0 * (net.towers * (net.num_hidden_layers * (weights + attention) + projection) - saved + head + width * net.maps)
+    return layer_matmuls(net) + 2.0 * (net.towers * (net.num_hidden_layers * attention + projection) + head + width * net.maps)
 
 
 def other_operations(net: NetworkShape, vocab_size: int, length: int) -> float:

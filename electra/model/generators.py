@@ -147,7 +147,7 @@ class ReplacementSource(nn.Module):
 
     def num_chosen(self, batch: Batch) -> tuple[int, ...]:
         """Chosen tokens of each sequence, known before the forward pass."""
-        return masking.num_masked(batch.lengths, self.settings.mask_prob)
+        return masking.num_masked(batch.lengths, self.settings.mask_prob, batch.maskable)
 
     def choose(self, batch: Batch) -> Tensor:
         """(M,) indices of the chosen tokens."""

@@ -36,12 +36,13 @@ def uniforms(keys: Tensor, positions: Tensor, purpose: int) -> Tensor:
     return ((_mix(state) >> 40) & 0xFFFFFF).to(torch.float32) * (1.0 / (1 << 24))
 
 
-def num_masked(lengths: tuple[int, ...], mask_prob: float) -> tuple[int, ...]:
-    """The number of positions to choose in each sequence: `mask_prob` of its tokens, at least one.
+def num_masked(lengths: tuple[int, ...], mask_prob: float, maskable: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    """The number of positions to choose in each sequence: `mask_prob` of its tokens, at least one, but no more than are `maskable`.
 
     Source: the original's `pretrain_helpers.mask`, which counts [CLS] and [SEP] among the tokens but never chooses them.
     """
-    return tuple(max(1, min(round(n * mask_prob), n - 3)) for n in lengths)
+    counts = tuple(max(1, min(round(n * mask_prob), n - 3)) for n in lengths)
+    return counts if maskable is None else tuple(map(min, counts, maskable))
 
 
 @lru_cache(maxsize=256)

@@ -353,7 +353,7 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
     special = torch.tensor(sorted(tokenizer.special_ids))
 
     def choose(batch: Batch) -> torch.Tensor:
-        return masking.choose_positions(batch, masking.num_masked(batch.lengths, 0.15), special)
+        return masking.choose_positions(batch, masking.num_masked(batch.lengths, 0.15, batch.maskable), special)
 
     @torch.inference_mode()
     def generate(batch: Batch, at: torch.Tensor) -> torch.Tensor:

@@ -10,9 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from electra.errors import UserError
-from electra.pretraining.setup import adopt_start, after_restart, check, check_data, loggers, recorded, with_absolute_paths, write_run
-from electra.settings import PretrainSettings, phases
-from electra.settings.pretrain import FIRST_PHASES, LAST_PHASE, SO_FAR
+from electra.pretraining.setup import (
+    adopt_start,
+    after_restart,
+    check,
+    check_data,
+    loggers,
+    phases_left,
+    recorded,
+    spent_before,
+    with_absolute_paths,
+    write_run,
+)
+from electra.settings import PretrainSettings
+from electra.settings.pretrain import FIRST_PHASES, LAST_PHASE
 from electra.storage import atomic
 from electra.tasks import input_spec
 from electra.terminal import say
@@ -63,8 +74,6 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         raise UserError("no run directory: give --output RUN (or --dry-run)")
     settings, lines = (recorded(settings), []) if settings.resume else adopt_start(settings)
     settings = with_absolute_paths(settings)
-    if not settings.data.data:
-        raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
     check(settings)
     check_loggers(loggers(settings))
     with distributed.join(settings.loop.device, settings.loop.threads) as ranks:
@@ -81,12 +90,17 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
                 say(line)
             if ranks.first:
                 write_run(settings)
-            for phase in phases(settings):
+            left = phases_left(settings)
+            for phase in left:
                 # What the phase before has spent is read by one rank: the others may see an older file system.
-                spent = ranks.agree(_spent_before(phase, settings.output) if ranks.first else {})
+                spent = ranks.agree(spent_before(phase, settings.output) if ranks.first else {})
                 result, metrics = train_phase(phase, ranks, settings.output, spent, lines)
                 lines = []
-                if result.signal:
+                # A signal in the last moments of a phase ends the run before the next one.
+                stop = result.signal or (result.late_signal if phase is not left[-1] else None)
+                if stop:
+                    if not result.signal and ranks.first:
+                        say(f"stopped before the next phase; the same command with --resume continues {settings.output}")
                     break
         return PretrainResult(
             output=settings.output,
@@ -95,7 +109,7 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
             tokens=result.tokens + int(spent.get("tokens", 0)),
             seconds=result.seconds + spent.get("seconds", 0.0),
             metrics=metrics,
-            signal=result.signal,
+            signal=stop,
             first=ranks.first,
         )
 
@@ -103,15 +117,6 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
 def _has_checkpoint(run: Path) -> bool:
     """Whether one of the run's phases has saved something."""
     return any(folder.exists() for part in (run, *(run / name for name in FIRST_PHASES)) for folder in (part / "checkpoints", part / "final"))
-
-
-def _spent_before(phase: PretrainSettings, run: Path) -> dict[str, float]:
-    """What the first of two phases of the run has spent, before its last one; empty for the first phase itself and for runs without one."""
-    from electra.train.run_log import read_metrics
-
-    file = next((file for name in FIRST_PHASES if (file := run / name / "metrics.jsonl").exists()), None)
-    lines = read_metrics(file) if phase.output == run and file is not None else []
-    return {name: lines[-1][name] for name in SO_FAR if name in lines[-1]} if lines else {}
 
 
 def estimate(settings: PretrainSettings) -> PretrainResult:
@@ -148,7 +153,10 @@ def train_phase(
 
     corpus = open_corpus(settings)
     resume_from = ranks.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
-    settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, resume_from, ranks.world_size))
+    # A resumed run has the batch of its first phase, whatever the number of ranks is now.
+    earlier = [found for name in FIRST_PHASES if settings.resume and (found := checkpoint.latest_checkpoint(folder / name))]
+    reference = resume_from or ranks.agree(earlier[0] if earlier else None)
+    settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, reference, ranks.world_size))
     objective, messages = build(settings, corpus, ranks, fresh=resume_from is None)
     messages = [*lines, *messages]
     # The encoder that a run has trained itself as a language model is no start of the run.
@@ -162,7 +170,7 @@ def train_phase(
     name = LAST_PHASE if spent else FIRST_PHASES.get(settings.output.name, LAST_PHASE)
     phase = Phase(name=name, run=folder, before=spent or {}) if several else None
     log = open_log(settings, corpus, objective, ranks, messages, fresh=resume_from is None, phase=phase)
-    metrics: dict[str, float] = {}
+    metrics = {} if resume_from is None else last_evaluation(settings.output, checkpoint.read_state(resume_from)["step"])
 
     def evaluate() -> dict[str, float]:
         metrics.clear()
@@ -193,6 +201,19 @@ def train_phase(
         ranks=ranks,
     )
     return run.train(resume_from), metrics
+
+
+def last_evaluation(phase: Path, step: int) -> dict[str, float]:
+    """The held-out metrics that a phase's metrics.jsonl has of its checkpoint at `step`, or of the last evaluation before it; empty without one."""
+    from electra.train.run_log import PLACE, read_metrics
+
+    name = FIRST_PHASES.get(phase.name, LAST_PHASE)
+    file = phase / "metrics.jsonl"
+    for line in reversed(read_metrics(file) if file.exists() else []):
+        mine = line.get("kind") == "evaluation" and line.get("phase", name) == name and line.get("phase_step", line["step"]) <= step
+        if mine and (found := {key: value for key, value in line.items() if key not in PLACE and not key.startswith("probe_")}):
+            return found
+    return {}
 
 
 def start_recorded(run: Path, lines: Sequence[str], ranks: Ranks) -> list[str]:

@@ -24,10 +24,10 @@ from electra.model.initialization import word_dimensions
 from electra.model.objectives import LayerDistillation
 from electra.protobuf import find_checkpoint, is_checkpoint
 from electra.settings import ModelSettings, ObjectiveSettings, PretrainSettings, phases
-from electra.settings.pretrain import DETECTORS, LANGUAGE_MODELS, GeneratorWarmUp, generator_sizes
+from electra.settings.pretrain import DETECTORS, FIRST_PHASES, LANGUAGE_MODELS, SO_FAR, GeneratorWarmUp, all_phases, generator_sizes
 from electra.settings.sections import LogSettings
 from electra.storage import atomic, remote, resolve
-from electra.train.run_log import TrainingCost
+from electra.train.run_log import TrainingCost, read_metrics
 from electra.train.timing import stated_tflops
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ def check(settings: PretrainSettings) -> None:
     from electra.train import loop
 
     loop.requested_length(settings.loop)
+    if settings.optimizer.layerwise_lr_decay != 1:
+        raise UserError(f"--layerwise-lr-decay {settings.optimizer.layerwise_lr_decay:g} is for fine-tuning, not for pre-training; leave it out")
+    if settings.optimizer.learning_rate == 0 and settings.optimizer.generator_learning_rate:
+        raise UserError("--generator-learning-rate needs a --learning-rate above 0; to train a generator alone, use --objective mlm")
     length, limit = settings.data.sequence_length, settings.model.max_position_embeddings
     if length > limit:
         raise UserError(f"--sequence-length {length} is above --max-position-embeddings {limit}; change one of them")
@@ -146,9 +150,11 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     Raises:
         UserError: not a checkpoint, or flags that contradict it, all of which are named.
     """
-    unused = [name for name in config.typed(settings).get("objective", {}) if name.startswith(("mask_", "temperature", "disallow"))]
-    if settings.objective.objective == "clm" and unused:
-        raise UserError(f"{config.flag_name(unused[0])}: the objective 'clm' masks and samples nothing; leave it out")
+    if unused := without_effect(settings):
+        does = "masks and samples nothing" if settings.objective.objective == "clm" else "trains one network and replaces no token"
+        raise UserError(f"{config.flag_name(unused[0])}: the objective '{settings.objective.objective}' {does}; leave it out")
+    if "mlm_first_learning_rate" in config.typed(settings).get("objective", {}) and not settings.objective.mlm_first:
+        raise UserError("mlm_first_learning_rate is for the phase of --mlm-first; give both, or leave it out")
     settings = adopt_teacher(settings)
     check_new_vocabulary(settings)
     if settings.init is None:
@@ -188,6 +194,18 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     objective, left_out = warm_up(settings, missing or settings.new_vocabulary, "mlm_first" in typed.get("objective", {}))
     lines += [line for line in (copied, left_out) if line]
     return replace(settings, model=model, data=data, objective=objective), lines
+
+
+def without_effect(settings: PretrainSettings) -> list[str]:
+    """The settings given explicitly that a run of a language model alone does not use."""
+    if settings.objective.objective not in ("mlm", "clm"):
+        return []
+    objective, model = (config.typed(settings).get(name, {}) for name in ("objective", "model"))
+    prefixes = ("temperature", "disallow", "disc_", "generator_weight", *(["mask_"] if settings.objective.objective == "clm" else []))
+    return [
+        *(name for name in objective if name.startswith(prefixes)),
+        *(name for name in model if name.startswith("generator") and name != "generator_init"),
+    ]
 
 
 def check_new_vocabulary(settings: PretrainSettings) -> None:
@@ -312,6 +330,8 @@ def check_data(settings: PretrainSettings) -> list[str]:
     from electra.data.word_statistics import check_unknown, check_words
     from electra.pretraining.evaluate import read_probe
 
+    if not settings.data.data:
+        raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
     shards = {str(path): open_shards(path) for path in settings.data.data}
     same_vocabulary(shards)
     first = next(iter(shards.values()))
@@ -342,6 +362,10 @@ def check_data(settings: PretrainSettings) -> list[str]:
         own = load_tokenizer(folder)
         if own.pieces == tokenizer.pieces:
             raise UserError(f"--new-vocabulary: {settings.init} has the data's vocabulary already; leave it out")
+        if own.vocab_size > (rows := pretraining_models.read_start(settings.init).main.config.vocab_size):
+            raise UserError(
+                f"--new-vocabulary: {settings.init} has {own.vocab_size:,} tokens, but {rows:,} embeddings; give it the tokenizer of its weights"
+            )
         shared_tokens(tokenizer, own)
     elif settings.init is not None:
         for source in filter(None, (settings.init, settings.init_generator)):
@@ -373,18 +397,46 @@ def check_learns(settings: PretrainSettings) -> None:
             raise UserError(f"--num-train-steps {settings.loop.num_train_steps}: the learning rate is 0 at every step{part}; give more steps")
 
 
+def spent_before(phase: PretrainSettings, run: Path) -> dict[str, float]:
+    """What the first of two phases of the run has spent, before its last one; empty for the first phase itself and for runs without one."""
+    file = next((file for name in FIRST_PHASES if (file := run / name / "metrics.jsonl").exists()), None)
+    lines = read_metrics(file) if phase.output == run and file is not None else []
+    return {name: lines[-1][name] for name in SO_FAR if name in lines[-1]} if lines else {}
+
+
+def phases_left(settings: PretrainSettings) -> list[PretrainSettings]:
+    """The phases of a run that are still to be trained. The length is that of the whole run: where it was changed after the first phase had
+    ended, the last one gets what that phase has left of it."""
+    from electra.train.loop import requested_length
+
+    whole, left = all_phases(settings), phases(settings)
+    if len(left) == len(whole) or not settings.resume:
+        return left
+    (last,), (name, value) = left, requested_length(settings.loop)
+    share = requested_length(whole[0].loop)[1]
+    if getattr(read_run(whole[0].output).loop, name) == share:
+        return left
+    spent = spent_before(last, settings.output).get({"num_train_steps": "step", "num_train_tokens": "tokens", "budget": "seconds"}[name], 0)
+    if abs(spent - share) <= (0 if name == "num_train_steps" else 0.05 * share):  # it was changed before the first phase had ended
+        return left
+    if value <= spent:
+        raise UserError(f"{config.flag_name(name)}: the first phase of {settings.output} has taken {spent:,.7g} already; give a larger value")
+    rest: dict[str, Any] = {name: value - spent if name == "budget" else int(value - spent)}
+    return [replace(last, loop=replace(last.loop, **rest))]
+
+
 def check_new_length(settings: PretrainSettings) -> None:
     """Refuse a length that a resumed run has passed already."""
-    from electra.train import loop
     from electra.train.checkpoint import latest_checkpoint, read_state
+    from electra.train.loop import requested_length
 
-    if loop.requested_length(settings.loop) == loop.requested_length(read_run(settings.output).loop):
+    if requested_length(settings.loop) == requested_length(read_run(settings.output).loop):
         return
-    for phase in phases(settings):
+    for phase in phases_left(settings):
         folder = latest_checkpoint(phase.output)
         if folder is None:
             continue
-        name, value = loop.requested_length(phase.loop)
+        name, value = requested_length(phase.loop)
         done = read_state(folder)[{"num_train_steps": "step", "num_train_tokens": "tokens", "budget": "seconds"}[name]]
         if value < done:
             raise UserError(f"{config.flag_name(name)}: {phase.output} has done {done:,.7g} already, more than {value:,.7g}; give a larger value")

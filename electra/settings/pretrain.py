@@ -331,14 +331,15 @@ def all_phases(settings: PretrainSettings) -> list[PretrainSettings]:
 
     folder = settings.output / (CAUSAL if causal else WARM_UP)
     kind: Literal["clm", "mlm"] = "clm" if causal else "mlm"
-    alone = dataclasses.replace(objective, objective=kind, mlm_first=0.0, mlm_first_learning_rate=None, clm_first=0.0)
+    # The weight of the generator's loss is that in its sum with the discriminator's.
+    alone = dataclasses.replace(objective, objective=kind, mlm_first=0.0, mlm_first_learning_rate=None, clm_first=0.0, generator_weight=1.0)
     rate = objective.mlm_first_learning_rate or settings.optimizer.learning_rate
     optimizer = dataclasses.replace(settings.optimizer, learning_rate=rate)
     first = dataclasses.replace(settings, output=folder, objective=alone, optimizer=optimizer, loop=part(fraction_first, loop.seed))
     # Another seed, or the second phase would read the first one's examples again.
     after = part(1 - fraction_first, (loop.seed + 1) % (MAX_SEED + 1))
     if settings.init is None or causal or settings.new_vocabulary:
-        model = dataclasses.replace(settings.model, freeze_layers=False)
+        model = dataclasses.replace(settings.model, freeze_layers=settings.model.freeze_layers and causal)
         second = dataclasses.replace(settings, init=str(folder / "final"), new_vocabulary=False, model=model, loop=after)
     else:
         values = {field.name: getattr(first, field.name) for field in dataclasses.fields(first)}

@@ -33,7 +33,7 @@ from electra.errors import UserError, parse_json, raise_if_device
 from electra.settings import LoopSettings
 from electra.storage import atomic
 from electra.train.distributed import Ranks, local_shard, stored_shapes
-from electra.train.optimizer import Adam
+from electra.train.optimizer import Adam, LossScale
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 """A single process."""
@@ -183,6 +183,10 @@ def read_checkpoint(folder: Path | str, objective: nn.Module, optimizer: Adam, r
             if lost := [name for name in state.get("files", ()) if not (training / name).exists()]:
                 raise FileNotFoundError(None, None, lost[0])
             shapes = stored_shapes(training)
+        # The scale of fp16 begins anew, or is not needed, where the precision was changed.
+        common = {name for name in everything if not name.startswith(LossScale.PREFIX) or name in shapes}
+        shapes = {name: shape for name, shape in shapes.items() if not name.startswith(LossScale.PREFIX) or name in everything}
+        everything = {name: tensor for name, tensor in everything.items() if name in common}
         _check_same(folder, everything, shapes)
         with _readable(folder), torch.no_grad():
             ranks.read_shards(training, everything)

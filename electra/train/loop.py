@@ -76,6 +76,8 @@ class TrainResult:
     """Whether a signal ended it before its last step."""
     signal: int | None
     """That signal; a command exits with 128 + signal."""
+    late_signal: int | None = None
+    """A signal that came too late to stop it; the same on every rank."""
     tokens: int
     """Real tokens trained on."""
     seconds: float
@@ -201,6 +203,7 @@ class Run:
             num_steps=self.num_steps,
             stopped=not done,
             signal=None if done else (signals[0] if signals else int(signal.SIGTERM)),
+            late_signal=next(filter(None, self.ranks.gather(signals[0] if done and signals else None)), None),
             tokens=self.tokens,
             seconds=self.seconds,
             checkpoint=self.checkpoint,

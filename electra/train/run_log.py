@@ -67,6 +67,8 @@ class Logger(Protocol):
         """Send what is still to be sent, and end the run."""
 
 
+PLACE = (*SO_FAR, "kind", "phase", "phase_step")
+"""What a line of metrics.jsonl says besides its metrics."""
 PROJECT = "electra"
 """Project or experiment of runs without another one."""
 

@@ -24,7 +24,7 @@ from electra.contracts import Batch, BatchStream
 from electra.errors import LESS_MEMORY, UserError
 from electra.settings import LoopSettings, OptimizerSettings
 from electra.terminal import data_size
-from electra.train.distributed import Ranks
+from electra.train.distributed import Ranks, recompute
 from electra.train.evaluation import autocast
 from electra.train.loop import TRIAL_NUM_STEPS, Run, trial_seconds
 from electra.train.run_log import RunLog
@@ -177,6 +177,8 @@ def memory_needed(objective: nn.Module, batch: Batch, num_examples: int, setting
     The objective is left as it is.
     """
     trial = copy.deepcopy(objective).to(ranks.device)
+    if settings.activation_checkpointing:
+        recompute(trial)
     with torch.random.fork_rng(devices=[]), autocast(ranks.device, settings.precision):
         activations = activation_bytes(trial, batch.to(ranks.device)) / num_examples * settings.batch_size
     size = sum(parameter.nbytes * (4 if parameter.requires_grad else 1) for parameter in objective.parameters())

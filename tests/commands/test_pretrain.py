@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from safetensors.torch import load_file
 
 from electra import load
 from electra.cli import main
+from electra.command_line import from_command_line
 from electra.model import huggingface
+from electra.settings import PretrainSettings, phases
+from electra.train import checkpoint
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -61,6 +66,64 @@ def test_a_finished_first_stage_is_not_run_again(shards: Path, tmp_path: Path) -
     assert (run / "mlm-first" / "metrics.jsonl").stat().st_mtime_ns == stamp
     after = weights(run / "final")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_second_phase_has_the_batch_of_the_first(shards: Path, tmp_path: Path) -> None:
+    """A run that goes on with another number of ranks keeps its examples per update, also where the next phase has no checkpoint yet."""
+    run = tmp_path / "run"
+    assert pretrain("mini", shards, run) == 0
+    for name in ("final", "checkpoints"):
+        shutil.rmtree(run / name)
+    for file in (run / "mlm-first" / "checkpoints").glob("*/training/state.json"):
+        state = json.loads(file.read_text())
+        before = state["examples_per_update"]
+        file.write_text(json.dumps(state | {"examples_per_update": 2 * before}))  # as two ranks have it
+    assert main(["pretrain", "--resume", str(run)]) == 0
+    states = [json.loads(file.read_text()) for file in (run / "checkpoints").glob("*/training/state.json")]
+    assert {state["examples_per_update"] for state in states} == {2 * before}
+
+
+def test_a_longer_run_is_as_long_in_all_after_its_first_phase(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert pretrain("mini", shards, run) == 0
+    assert main(["pretrain", "--resume", str(run), "--num-train-steps", "20"]) == 0
+    assert f"{run}/final: 20 steps" in capsys.readouterr().err
+    assert main(["pretrain", "--resume", str(run)]) == 0, "and stays so"
+    assert f"{run}/final: 20 steps" in capsys.readouterr().err
+    assert main(["pretrain", "--resume", str(run), "--num-train-steps", "4"]) == 2
+    assert "has taken 4 already" in capsys.readouterr().err
+
+
+def test_a_signal_in_the_last_moment_of_a_phase_stops_the_run(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, write = tmp_path / "run", checkpoint.write_model
+
+    def slow(folder: Path, *rest: Any) -> None:
+        write(folder, *rest)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_model", slow)
+        assert pretrain("mini", shards, run) == 128 + signal.SIGTERM
+    assert "stopped before the next phase" in capsys.readouterr().err
+    assert (run / "mlm-first" / "final").exists() and not (run / "checkpoints").exists()
+    assert main(["pretrain", "--resume", str(run)]) == 0 and (run / "final").exists()
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_metrics(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert pretrain("mini", shards, run) == 0
+    card = (run / "final" / "README.md").read_text()
+    assert "## Held-out metrics" in card
+    assert main(["pretrain", "--resume", str(run)]) == 0
+    assert (run / "final" / "README.md").read_text() == card
+
+
+def test_the_weight_of_the_generators_loss_is_for_its_sum_with_the_discriminators() -> None:
+    settings = from_command_line(PretrainSettings, ["mini", "--generator-weight", "0", "--num-train-steps", "10"], "electra pretrain")
+    first, second = phases(settings)
+    assert (first.objective.generator_weight, second.objective.generator_weight) == (1.0, 0.0)
 
 
 def test_continued_pretraining_starts_from_the_checkpoint(shards: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from electra.data.shards import Split
 from electra.settings import DataSettings
 
 CLS, SEP = 2, 3
-TOKENIZER = SimpleNamespace(cls_id=CLS, sep_id=SEP)
+TOKENIZER = SimpleNamespace(cls_id=CLS, sep_id=SEP, special_ids=frozenset({CLS, SEP}))
 
 
 def corpus(num_documents: int = 60, seed: int = 0) -> Split:

@@ -60,12 +60,15 @@ def test_small_costs_71_megaflops_a_token() -> None:
     assert flops.per_token(settings.model, settings.objective, 30522, 128) == pytest.approx(71.06e6, rel=0.001)
 
 
-@pytest.mark.parametrize("kind", ["electra", "mlm", "clm"])
-def test_products_are_those_that_pytorch_counts(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "frozen"), [("electra", False), ("mlm", False), ("clm", False), ("mlm", True)])
+def test_products_are_those_that_pytorch_counts(kind: str, frozen: bool) -> None:
+    model = replace(TINY, freeze_layers=frozen)
     length, rows, vocab_size = 40, 3, 90
     objective = ObjectiveSettings(objective=kind, mask_prob=0.2)
     batch = collate([(torch.randint(5, vocab_size, (length,)).numpy(), [0] * length) for _ in range(rows)])
-    module = built(TINY, objective, vocab_size)
+    module = built(model, objective, vocab_size)
+    if frozen:
+        pretraining_models.freeze_layers(module)
     counter = FlopCounterMode(display=False)
     with counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         with torch.no_grad():
@@ -73,10 +76,14 @@ def test_products_are_those_that_pytorch_counts(kind: str) -> None:
         forward = counter.get_total_flops()
         output = module(batch)
         sum(loss.total for loss in output.losses.values()).backward()
-    mine = sum(flops.matmuls(net, vocab_size, length) for net in flops.network_shapes(TINY, objective, length)) * rows * length
+    networks = flops.network_shapes(model, objective, length)
+    mine = sum(flops.matmuls(net, vocab_size, length) for net in networks) * rows * length
+    fixed = sum(flops.layer_matmuls(net) for net in networks if frozen) * rows * length
     assert forward == pytest.approx(mine, rel=1e-9)
-    # The backward pass is two products for each; a lookup needs no gradient of its input.
-    assert counter.get_total_flops() - forward == pytest.approx(3 * mine, rel=1e-9)
+    # The backward pass is two products for each, one for weights that stay; a lookup needs no gradient of its input.
+    assert counter.get_total_flops() - forward == pytest.approx(3 * mine - fixed, rel=1e-9)
+    other = sum(3 * flops.other_operations(net, vocab_size, length) for net in networks) * rows * length
+    assert flops.per_token(model, objective, vocab_size, length) * rows * length == pytest.approx(3 * mine - fixed + other, rel=1e-9)
 
 
 def test_a_student_costs_three_passes_and_its_teacher_one() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from scipy import stats
 
-from electra.data.pretraining_batches import collate, example_key
+from electra.data.pretraining_batches import ExampleBuilder, collate, example_key
 from electra.model import masking
+from electra.settings import DataSettings
 
 SPECIAL = torch.tensor([0, 1, 2, 3, 4])
 
@@ -30,6 +34,23 @@ def test_exact_counts_distinct_places_never_special() -> None:
     assert len(set(chosen.tolist())) == len(chosen) == sum(counts)
     assert not torch.isin(batch.ids[chosen], SPECIAL).any()
     assert torch.equal(torch.bincount(batch.rows[chosen], minlength=40), torch.tensor(counts))
+
+
+def test_a_sequence_of_unknown_tokens_has_fewer_places_and_still_no_special_one() -> None:
+    """[CLS], [SEP] and [UNK] stay, however few others there are; sequences without any get none."""
+    rng = np.random.default_rng(1)
+    features = []
+    for number in range(60):
+        ids = np.where(rng.random(30) < number / 59, 1, rng.integers(5, 90, 30))
+        features.append((np.array([2, *ids, 3]), np.zeros(32, np.int64), rng.random(32) < 0.7))
+    tokenizer = SimpleNamespace(cls_id=2, sep_id=3, special_ids=frozenset(range(5)))
+    batch = ExampleBuilder(DataSettings(data=()), tokenizer).batch(features, range(60))
+    counts = masking.num_masked(batch.lengths, 0.15, batch.maskable)
+    assert min(counts) == 0 and max(counts) == 5
+    for words in (None, torch.from_numpy(np.concatenate([starts for *_, starts in features]))):
+        chosen = masking.choose_positions(replace(batch, word_starts=words), counts, SPECIAL)
+        assert not torch.isin(batch.ids[chosen], SPECIAL).any() and len(set(chosen.tolist())) == sum(counts)
+        assert torch.equal(torch.bincount(batch.rows[chosen], minlength=60), torch.tensor(counts))
 
 
 def test_the_shortest_example_masks_its_one_token() -> None:

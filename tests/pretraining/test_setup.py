@@ -488,9 +488,14 @@ def test_the_masked_lm_starts_from_the_causal_one(shards: Path, tmp_path: Path) 
         ("small --clm-first 0.5", "clm_first 0.5 is for the objective mlm"),
         ("continue-mlm --objective clm --mask-prob 0.3", "--mask-prob: the objective 'clm' masks and samples nothing; leave it out"),
         ("small --objective clm --mlm-first 0.5", "mlm_first is for the objectives"),
+        ("small --objective mlm --temperature 0.5", "--temperature: the objective 'mlm' trains one network and replaces no token; leave it out"),
+        ("small --objective mlm --generator-weight 0", "--generator-weight: the objective 'mlm' trains one network"),
+        ("small --objective mlm --generator shared", "--generator: the objective 'mlm' trains one network"),
+        ("small --layerwise-lr-decay 0.9", "--layerwise-lr-decay 0.9 is for fine-tuning"),
+        ("small --learning-rate 0 --generator-learning-rate 1e-3", "--generator-learning-rate needs a --learning-rate above 0"),
     ],
 )
-def test_settings_that_a_causal_lm_has_no_use_for(words: str, said: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_without_effect_are_refused(words: str, said: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pretrain", *words.split(), "--data", str(shards), "--output", str(tmp_path / "run"), *QUICK]) == 2
     assert said in (error := capsys.readouterr().err) and len(error.splitlines()) == 1 and not (tmp_path / "run").exists()
 

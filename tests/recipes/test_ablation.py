@@ -105,6 +105,12 @@ def test_every_pretraining_has_the_given_precision() -> None:
     assert all("bf16" in method.argv for method in methods)
 
 
+def test_methods_with_one_phase_learn_at_the_rate_of_a_first_one() -> None:
+    methods = find_methods(settings_of("scratch", "--data", "x", "--methods", "electra", "mlm", "replace-mlm", "all-tokens-mlm"))
+    rates = {method.name: [phase.optimizer.learning_rate for phase, _ in method.phase_shares()] for method in methods}
+    assert rates == {"electra": [5e-4, 2e-4], "mlm": [5e-4], "replace-mlm": [5e-4], "all-tokens-mlm": [5e-4]}
+
+
 def test_points_are_evenly_spread_over_flops_and_end_at_the_end() -> None:
     stages = [PhaseCost(share=0.5, flops=1.0, seconds=1.0), PhaseCost(share=0.5, flops=3.0, seconds=1.0)]
     # Of 400 FLOPs, 133.3 lie 11 steps into the second stage, 266.7 lie 55.6 into it.

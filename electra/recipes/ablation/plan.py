@@ -96,15 +96,17 @@ def find_methods(settings: AblateSettings) -> list[Method]:
     base = from_command_line(PretrainSettings, [settings.preset], "electra ablate --preset")
     if base.objective.objective != "electra":
         raise UserError(f"--preset {settings.preset} has the objective '{base.objective.objective}'; give ELECTRA's preset, such as mini")
-    return [_method(name, settings, settings.preset) for name in settings.methods]
+    return [_method(name, settings, settings.preset, base) for name in settings.methods]
 
 
-def _method(name: str, settings: AblateSettings, preset: str) -> Method:
+def _method(name: str, settings: AblateSettings, preset: str, base: PretrainSettings) -> Method:
     known, words = config.presets("pretrain"), [preset, "--objective", name]
     if name in BERTS:
         words = [f"{preset}-mlm"] if f"{preset}-mlm" in known else [preset, "--objective", "mlm", "--mlm-first", "0", "--generator-init", "random"]
     elif name not in DETECTORS:
-        words += ["--mlm-first", "0"]
+        # Their one phase is a masked LM's from the start: it has the rate of that phase.
+        rate = base.objective.mlm_first_learning_rate
+        words += ["--mlm-first", "0", *(["--learning-rate", str(rate)] if rate is not None else [])]
     if name == "clm-mlm":
         words = [f"{preset}-clm"] if f"{preset}-clm" in known else [*words, "--clm-first", CLM_FIRST]
     if settings.init is not None:
