@@ -10,6 +10,7 @@ from electra import api
 from electra.errors import require
 from electra.settings import CompareSettings, EvaluateSettings, SignificanceSettings
 from electra.tasks import retrieval
+from electra.tasks.metrics import display_unit
 from electra.tasks.significance import bootstrap, mcnemar, metric_named, p_text, pair
 
 
@@ -46,7 +47,7 @@ def significance(settings: SignificanceSettings) -> None:
 
 def sentence(found: dict[str, Any], first: str, second: str) -> str:
     """The result in words."""
-    one = 1.0 if found["metric"] == "root_mean_squared_error" else 100.0
+    one = display_unit(found["metric"])
     low, high = (end * one for end in found["interval"])
     scores = f"{first} has {found['metric']} {found['first'] * one:.2f}, {second} {found['second'] * one:.2f} on {found['num_examples']:,} examples"
     conclusion = "the difference is significant" if found["differ"] else "the difference is not significant"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,9 @@ def tfidf_right(train: Sequence[Example], dev: Sequence[Example]) -> np.ndarray:
     Raises:
         UserError: scikit-learn is missing, or there is only one class.
     """
-    found = _classes(train, dev)["TF-IDF"]
+    found = _classes(train, dev).get("TF-IDF")
+    if found is None:
+        raise UserError("the training texts have no words that TF-IDF could count; give other texts")
     return np.array([answer.label == example.label for answer, example in zip(found, dev, strict=True)])
 
 
@@ -68,40 +71,46 @@ def _classes(train: Sequence[Example], dev: Sequence[Example]) -> Answers:
         model = require("sklearn.linear_model", "train").LogisticRegression(C=REGULARIZATION, max_iter=1000, random_state=1)
     else:
         model = require("sklearn.svm", "train").LinearSVC(random_state=1)
-    vectorizer = _vectorizer(train)
-    model.fit(vectorizer.fit_transform([_text(example) for example in train]), labels)
-    learned = model.predict(vectorizer.transform([_text(example) for example in dev])).tolist()
-    return {"largest class": _constant(Counter(labels).most_common(1)[0][0], dev), "TF-IDF": [Prediction(label=label) for label in learned]}
+    largest = {"largest class": _constant(Counter(labels).most_common(1)[0][0], dev)}
+    if (found := _tfidf(train, dev)) is None:
+        return largest
+    model.fit(found[0], labels)
+    return largest | {"TF-IDF": [Prediction(label=label) for label in model.predict(found[1]).tolist()]}
 
 
 def _label_sets(train: Sequence[Example], dev: Sequence[Example]) -> Answers:
     sets = [tuple(example.label) if isinstance(example.label, tuple) else () for example in train]
     names = sorted({name for one in sets for name in one})
     linear, multi = require("sklearn.linear_model", "train"), require("sklearn.multiclass", "train")
-    vectorizer = _vectorizer(train)
+    if (found := _tfidf(train, dev)) is None:
+        return {"no label": _constant((), dev)}
     model = multi.OneVsRestClassifier(linear.LogisticRegression(C=REGULARIZATION, max_iter=1000, random_state=1))
-    model.fit(vectorizer.fit_transform([_text(example) for example in train]), np.array([[name in one for name in names] for one in sets], int))
-    held = np.asarray(model.predict(vectorizer.transform([_text(example) for example in dev])))
+    model.fit(found[0], np.array([[name in one for name in names] for one in sets], int))
+    held = np.asarray(model.predict(found[1]))
     learned = [Prediction(label=tuple(name for name, on in zip(names, row, strict=True) if on)) for row in held]
     return {"no label": _constant((), dev), "TF-IDF": learned}
 
 
 def _numbers(train: Sequence[Example], dev: Sequence[Example]) -> Answers:
     values = np.array([float(str(example.label)) for example in train])
+    mean = {"mean": _constant(float(values.mean()), dev)}
     if any(example.text_pair is not None for example in dev):
-        vectorizer = _vectorizer(train)
-        vectorizer.fit([_text(example) for example in train])
-        first, second = (vectorizer.transform(texts) for texts in ([e.text for e in dev], [e.text_pair or "" for e in dev]))
+        pairs = [replace(example, text_pair=None) for example in dev]
+        pairs += [replace(example, text=example.text_pair or "", text_pair=None) for example in dev]
+        if (found := _tfidf(train, pairs)) is None:
+            return mean
+        first, second = found[1][: len(dev)], found[1][len(dev) :]
         learned = np.asarray(first.multiply(second).sum(axis=1)).ravel()
         # Scaled to the labels, for metrics other than correlations.
         learned = values.min() + learned * (values.max() - values.min())
         name = "TF-IDF cosine"
     else:
+        if (found := _tfidf(train, dev)) is None:
+            return mean
         model = require("sklearn.linear_model", "train").Ridge(random_state=1)
-        vectorizer = _vectorizer(train)
-        model.fit(vectorizer.fit_transform([_text(example) for example in train]), values)
-        learned, name = model.predict(vectorizer.transform([_text(example) for example in dev])), "TF-IDF"
-    return {"mean": _constant(float(values.mean()), dev), name: [Prediction(label=float(value)) for value in learned]}
+        model.fit(found[0], values)
+        learned, name = model.predict(found[1]), "TF-IDF"
+    return mean | {name: [Prediction(label=float(value)) for value in learned]}
 
 
 def _tags(train: Sequence[Example], dev: Sequence[Example]) -> Answers:
@@ -142,12 +151,19 @@ def _units(text: str) -> list[str]:
     return CHINESE.findall(text) if CHINESE.search(text) else re.findall(r"\w+", text.lower())
 
 
-def _vectorizer(train: Sequence[Example]) -> Any:
-    """TF-IDF of words and bigrams; of characters and their bigrams for Chinese texts."""
+def _tfidf(train: Sequence[Example], dev: Sequence[Example]) -> tuple[Any, Any] | None:
+    """TF-IDF of words and bigrams, of characters and their bigrams for Chinese texts -> sparse rows of train and of dev; None: no text has a word."""
     is_chinese = sum(bool(CHINESE.search(example.text)) for example in train[:ENOUGH]) > min(len(train), ENOUGH) / 2
     text = require("sklearn.feature_extraction.text", "train")
-    rarest = 2 if len(train) >= ENOUGH else 1
-    return text.TfidfVectorizer(analyzer="char" if is_chinese else "word", ngram_range=(1, 2), min_df=rarest, max_features=MOST_FEATURES)
+    for rarest in (2, 1) if len(train) >= ENOUGH else (1,):
+        options = {"analyzer": "char" if is_chinese else "word", "ngram_range": (1, 2), "min_df": rarest, "max_features": MOST_FEATURES}
+        vectorizer = text.TfidfVectorizer(**options)
+        try:
+            rows = vectorizer.fit_transform([_text(example) for example in train])
+        except ValueError:  # no word, or none that occurs twice
+            continue
+        return rows, vectorizer.transform([_text(example) for example in dev])
+    return None
 
 
 def _constant(label: Label, dev: Sequence[Example]) -> list[Prediction]:

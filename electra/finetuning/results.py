@@ -20,7 +20,7 @@ from electra.settings import FinetuneSettings
 from electra.storage import atomic
 from electra.storage.resolve import hub_name
 from electra.tasks.hub_datasets import DATASETS
-from electra.tasks.metrics import mean_and_sd
+from electra.tasks.metrics import display_unit, mean_and_sd
 
 AVERAGE = "average"
 """Mean of the main metrics of several tasks."""
@@ -175,7 +175,7 @@ def score_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(name: str, score: Mapping[str, Any]) -> str:
-    unit = 1.0 if name == "root_mean_squared_error" or name.endswith("_threshold") else 100.0
+    unit = display_unit(name)
     text = f"{name} {score['mean'] * unit:.2f}".strip()
     if score["sd"] is None:
         return text

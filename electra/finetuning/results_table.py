@@ -20,6 +20,7 @@ from electra.errors import UserError, parse_json, require
 from electra.finetuning.hyperparameters import default_preset
 from electra.settings import FinetuneSettings
 from electra.storage import atomic
+from electra.tasks.metrics import display_unit
 from electra.tasks.registry import suites
 
 Point = tuple[tuple[str, str], ...]
@@ -272,7 +273,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         if found := row.get("baselines"):
             counted = row["counted_metric"]
             lines.append(f"{task} without a network: {', '.join(_baseline(name, scores, counted) for name, scores in found.items())}.")
-        others = [f"{name} {score['mean'] * 100:.2f}" for name, score in row["metrics"].items() if name != row["counted_metric"]]
+        others = [f"{name} {score['mean'] * display_unit(name):.2f}" for name, score in row["metrics"].items() if name != row["counted_metric"]]
         lines += [f"{task}: also {', '.join(others)}."] if others else []
     lines += _search_lines(results)
     lines += [""] if results["not_found"] or results["failed"] or results["unfinished"] else []

@@ -3,7 +3,7 @@
 settings     -> trials: task x point of the search x seed      (every flag checked before any is run)
 trials       -> processes, several at a time                   (what is finished stays; a failure is reported, the rest continues)
 task files   -> baselines.json                                 (with --baselines)
-every trial  -> RUN/best, of several tasks RUN/best/TASK       (the best trial's model; the other trials' weights are removed)
+every trial  -> RUN/best, of several tasks RUN/best/TASK       (the best seed of the best point; other weights are removed)
 all trials   -> RUN/results.json, table.md, results.png; of one task also scores.json and predictions.jsonl, as a run without trials
 
 The trials of one task are in RUN/search/[POINT/]seed-N, those of a suite in RUN/TASK/[POINT/]seed-N.
@@ -15,6 +15,8 @@ import functools
 import itertools
 import json
 import shutil
+import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,7 @@ import tomli_w
 from electra import config
 from electra.command_line import from_command_line
 from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stopped, find_places, read_ended, stoppable
-from electra.errors import UserError, did_you_mean, parse_json, require
+from electra.errors import UserError, did_you_mean, require
 from electra.finetuning import results_table
 from electra.finetuning.baselines import baseline_scores
 from electra.finetuning.hyperparameters import CALIBRATED, check_same_run, head_form
@@ -37,6 +39,7 @@ from electra.storage import atomic
 from electra.tasks.clue import has_folds
 from electra.tasks.custom import resolve_metric
 from electra.tasks.hub_datasets import is_hub_name
+from electra.tasks.question_answering import PREDICTION_FILES
 from electra.tasks.registry import COMPARED, choose_task, find_files, find_task, read_splits, suites
 from electra.tasks.text_tasks import choose_examples
 from electra.terminal import say
@@ -82,7 +85,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
 
     def after(step: Step, ended: Ended) -> str:
         assert isinstance(step, SweepStep)
-        keep_best(step, settings)
+        keep_best([trial for trial in trials if trial.task == step.task], settings)
         results_table.write(settings, trials, runner.outcomes, missing)
         score = results_table.main_score(step)
         return "" if score is None else f"{score * 100:.2f}"
@@ -91,11 +94,11 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
     runner.outcomes |= {trial: read_ended(trial.folder) for trial in trials if trial.done}
     try:
         with stoppable():
-            for finished in [trial for trial in trials if trial.done]:
-                keep_best(finished, settings)
             if settings.suite.baselines:
                 write_baselines(settings, trials)
             runner.run_processes(places, ray_address=suite.ray_address)
+            for task in dict.fromkeys(trial.task for trial in trials):
+                keep_best([trial for trial in trials if trial.task == task], settings, ended=True)
             results = results_table.write(settings, trials, runner.outcomes, missing)
     except Stopped as stopped:
         say(f"stopped; the same command with --resume continues {settings.output}")
@@ -162,29 +165,40 @@ def write_baselines(settings: FinetuneSettings, trials: Sequence[SweepStep]) -> 
     With --few-shot they are means over the draws of all seeds, with each seed's, and made again.
 
     Raises:
-        UserError: a task's files cannot be read.
+        UserError: the files of the only task cannot be read.
     """
-    from electra.finetuning.few_shot import draw
-
     for trial in {trial.task: trial for trial in reversed(trials)}.values():
         path = results_table.task_folder(settings, trial.task) / results_table.BASELINES
         if (path.exists() and settings.few_shot is None) or "+" in trial.task:
             continue
         say(f"{trial.task}: baselines")
-        alone = from_command_line(FinetuneSettings, trial.argv[1:], "electra finetune")
-        task = choose_task(alone)
-        train, dev = read_splits(task, alone)
-        head = task.head(train)
-        task = resolve_metric(task, head)
-        if settings.few_shot is None:
-            # Of the examples that the network is trained on, not of more.
-            found: dict[str, Any] = baseline_scores(task, choose_examples(train, settings.max_train_examples, swapped=False), dev, head)
-        elif head.kind != "classification":
-            continue  # of a suite; the task's trials are refused
-        else:
-            seeds = dict.fromkeys(trial.seed for trial in trials)
-            found = spread([baseline_scores(task, draw(train, head, settings.few_shot, seed), dev, head) for seed in seeds])
-        atomic.write_text(path, json.dumps(found, indent=1) + "\n")
+        try:
+            found = baselines_of(trial, trials, settings)
+        except UserError as error:
+            if settings.task not in suites():
+                raise
+            say(f"{trial.task}: no baselines: {error}")  # its trials are reported as failed, and the other tasks run
+            continue
+        if found:
+            atomic.write_text(path, json.dumps(found, indent=1) + "\n")
+
+
+def baselines_of(trial: SweepStep, trials: Sequence[SweepStep], settings: FinetuneSettings) -> dict[str, Any]:
+    """Name of a baseline -> its scores on a trial's task; empty for a task of a suite that has no few labels."""
+    from electra.finetuning.few_shot import draw
+
+    alone = from_command_line(FinetuneSettings, trial.argv[1:], "electra finetune")
+    task = choose_task(alone)
+    train, dev = read_splits(task, alone)
+    head = task.head(train)
+    task = resolve_metric(task, head)
+    if settings.few_shot is None:
+        # Of the examples that the network is trained on, not of more.
+        return dict(baseline_scores(task, choose_examples(train, settings.max_train_examples, swapped=False), dev, head))
+    if head.kind != "classification":
+        return {}
+    seeds = dict.fromkeys(trial.seed for trial in trials)
+    return spread([baseline_scores(task, draw(train, head, settings.few_shot, seed), dev, head) for seed in seeds])
 
 
 def spread(draws: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
@@ -312,27 +326,50 @@ def _flag(name: str, value: str) -> list[str]:
 # ---- the best model ----
 
 
-def keep_best(trial: SweepStep, settings: FinetuneSettings) -> None:
-    """Move the model of the trial with the highest main metric to RUN/best (of a suite RUN/best/TASK), and name the trial in best.json; remove
-    the weights of the others."""
-    several, folder = settings.task in suites(), results_table.task_folder(settings, trial.task)
-    best, record = settings.output / "best" / (trial.task if several else ""), folder / "best.json"
-    if not best.exists() and (earlier := settings.output / trial.task / "best").exists():
+def keep_best(trials: Sequence[SweepStep], settings: FinetuneSettings, *, ended: bool = False) -> None:
+    """Of one task's trials, keep the weights that may be the best: at the end those of the best seed of the best point, as the table has it, in
+    RUN/best (of a suite RUN/best/TASK), named in best.json. Weights that cannot become the best are removed.
+
+    `ended`: whether every trial has run; else a point counts when all of its seeds have.
+    """
+    several, task = settings.task in suites(), trials[0].task
+    folder = results_table.task_folder(settings, task)
+    best, record = settings.output / "best" / (task if several else ""), folder / "best.json"
+    if not best.exists() and (earlier := settings.output / task / "best").exists():
         # Where versions before kept it.
         best.parent.mkdir(exist_ok=True)
         earlier.rename(best)
-    mine, score = trial.folder / "best", results_table.main_score(trial)
-    if score is None or not mine.exists():
+    scores: dict[Point, dict[SweepStep, float]] = {}
+    for trial in trials:
+        if (score := results_table.main_score(trial)) is not None:
+            scores.setdefault(trial.point, {})[trial] = score
+    seeds = Counter(trial.point for trial in trials)
+    complete = {point: statistics.fmean(found.values()) for point, found in scores.items() if ended or len(found) == seeds[point]}
+    leading = max(complete, key=complete.__getitem__, default=None)
+    leaders = {point: max(found, key=found.__getitem__) for point, found in scores.items() if point == leading or point not in complete}
+    for trial in trials:
+        if trial.point in scores and trial not in leaders.values():
+            shutil.rmtree(trial.folder / "best", ignore_errors=True)
+    if (ended or len(seeds) == 1) and scores:
+        chosen = leaders[leading] if leading is not None else next(iter(leaders.values()))
+        _promote(chosen, scores[chosen.point][chosen], best, record, settings)
+
+
+def _promote(chosen: SweepStep, score: float, best: Path, record: Path, settings: FinetuneSettings) -> None:
+    """Move a trial's model to `best`, unless it is there."""
+    name = str(chosen.folder.relative_to(settings.output))
+    if not (mine := chosen.folder / "best").exists():
+        known = atomic.read_json(record, dict).get("trial") if record.exists() else None
+        if known != name:
+            say(f"{best} stays the model of {known}: the weights of {name}, which is the best now, were removed when it was not")
         return
-    before = parse_json(record.read_text(encoding="utf-8"))["score"] if record.exists() else float("-inf")
-    if score > before:
-        text = f"\nIt is the best of all trials of this task under `{settings.output.name}` on its dev set; the table there has every trial.\n"
-        with open(mine / "README.md", "a", encoding="utf-8") as card:
-            card.write(text)
-        best.parent.mkdir(exist_ok=True)
-        atomic.replace_folder(mine, best)
-        if not several and (predictions := trial.folder / "predictions.jsonl").exists():
-            shutil.copyfile(predictions, settings.output / predictions.name)
-        atomic.write_text(record, json.dumps({"trial": str(trial.folder.relative_to(settings.output)), "score": score}) + "\n")
-    else:
-        shutil.rmtree(mine, ignore_errors=True)
+    text = f"\nIt is the best of all trials of this task under `{settings.output.name}` on its dev set; the table there has every trial.\n"
+    with open(mine / "README.md", "a", encoding="utf-8") as card:
+        card.write(text)
+    best.parent.mkdir(exist_ok=True)
+    atomic.replace_folder(mine, best)
+    if settings.task not in suites():
+        for file in ("predictions.jsonl", *PREDICTION_FILES):
+            if (chosen.folder / file).exists():
+                shutil.copyfile(chosen.folder / file, settings.output / file)
+    atomic.write_text(record, json.dumps({"trial": name, "score": score}) + "\n")

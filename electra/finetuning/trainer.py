@@ -74,6 +74,7 @@ from electra.model.task_models import (
 from electra.settings import FinetuneSettings, LoopSettings
 from electra.storage import atomic
 from electra.tasks import input_spec, question_answering
+from electra.tasks.evaluate import reference
 from electra.tasks.input_spec import CALIBRATION
 from electra.tasks.metrics import confidences, reliability
 from electra.tasks.text_tasks import decode_texts, fit_temperature
@@ -341,7 +342,7 @@ class SeedRun:
         scores = self.score(predictions)
         for name, data in self.tasks.items():
             rows, *official = (self.folder / file for file in self.inputs.prediction_files(name))
-            atomic.write_text(rows, prediction_rows(data.dev_examples, predictions[name]))
+            atomic.write_text(rows, prediction_rows(data.dev_examples, predictions[name], data.head))
             if official:
                 question_answering.write_predictions(official[0].parent, data.dev_examples, predictions[name])
                 question_answering.keep_threshold(self.inputs.part(self.folder / "final", name), data.task, scores[name])
@@ -450,11 +451,11 @@ def depth_of(num_hidden_layers: int) -> Callable[[str], int]:
     return depth
 
 
-def prediction_rows(examples: Sequence[Example], predictions: Sequence[Prediction]) -> str:
+def prediction_rows(examples: Sequence[Example], predictions: Sequence[Prediction], head: Head) -> str:
     """JSON lines of id, label, prediction and its probability."""
     rows = []
     for example, answer in zip(examples, predictions, strict=True):
-        row: dict[str, Any] = {"id": example.id, "label": example.gold, "prediction": answer.label}
+        row: dict[str, Any] = {"id": example.id, "label": reference(example, head), "prediction": answer.label}
         rows.append(row if answer.probability is None else {**row, "probability": round(answer.probability, 6)})
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from electra.contracts import Example, Head, Label, Task
-from electra.data.tables import COMPRESSIONS, SUFFIXES, cell, column_in, is_saved, read_rows, string_cell, text_cell
+from electra.data.tables import COMPRESSIONS, SUFFIXES, cell, column_in, is_missing, is_saved, read_rows, string_cell, text_cell
 from electra.errors import UserError, parse_json
 from electra.storage import atomic
 from electra.tasks import metrics
@@ -114,8 +114,11 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
     required = split in ("train", "dev")
     for line, row in read_rows(path, f"the {split} file", columns.wanted if required else (columns.text,)):
         place = f"{path}, line {line}"
-        wanted = [columns.text] if columns.text_pair is None else [columns.text, columns.text_pair]
-        texts = [string_cell(row, name, place, f"--{flag}") for name, flag in zip(wanted, ("text", "text-pair"), strict=False)]
+        texts = [string_cell(row, columns.text, place, "--text")]
+        pair = columns.text_pair
+        # The first row must have the column; what is missing or null is no second text.
+        if pair is not None and (not found or column_in(row, pair)) and not is_missing(cell(row, pair, place, "--text-pair")):
+            texts.append(string_cell(row, pair, place, "--text-pair"))
         labelled = required or all(column_in(row, name) for name in columns.label_columns or (columns.label,))
         label = _label(row, columns, place) if labelled else None
         yield Example(id=f"{split}-{found}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else None, label=label)
@@ -144,7 +147,12 @@ def _label(row: Mapping[str, Any], columns: Columns, place: str) -> Label:
         raise UserError(f"{place}: the label column '{columns.label}' is empty; fill it in or remove the row")
     if columns.kind == "regression":
         return number(label, place)
-    # 1.0 is how pandas writes a whole number in a column with missing values.
+    return label_name(label)
+
+
+def label_name(value: Any) -> str:
+    """A class as it is written -> its name: 1.0, as pandas writes a whole number in a column with missing values, is 1."""
+    label = str(value).strip()
     whole, _, zeros = label.partition(".")
     return whole if zeros and not zeros.strip("0") and whole.lstrip("-").isdecimal() else label
 
@@ -175,7 +183,7 @@ def _labels(row: Mapping[str, Any], columns: Columns, place: str) -> tuple[str, 
                 raise UserError(f"{place}: the label '{text[:60]}' is not a JSON list ({error}); correct the row") from None
     if not isinstance(value, list) or any(isinstance(part, (dict, list)) or part is None or not str(part).strip() for part in value):
         raise UserError(f"{place}: column '{columns.label}' holds {value!r:.60}, expected labels; correct the row, or --label-separator")
-    return tuple(dict.fromkeys(str(part).strip() for part in value))
+    return tuple(dict.fromkeys(map(label_name, value)))
 
 
 def find_head(examples: Sequence[Example], columns: Columns) -> Head:

@@ -93,6 +93,10 @@ def worst_errors(found: Assessment) -> list[dict[str, Any]]:
             badness = (answer.probability or 0.0) if str(example.label) != str(answer.label) else 0.0
         elif found.head.kind == "regression":
             badness = abs(float(str(example.label)) - float(str(answer.label)))
+        elif found.head.kind == "multilabel" and isinstance(example.label, tuple) and isinstance(answer.label, tuple):
+            badness = 0.0 if {*example.label} == {*answer.label} else 1.0 - found.task.score([example], [answer], found.head)[found.task.main_metric]
+        elif found.head.kind == "tagging" and answer.label == example.label:
+            badness = 0.0  # of a sentence without entities F1 is 0
         else:
             badness = 1.0 - found.task.score([example], [answer], found.head)[found.task.main_metric]
         if badness > 0:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from electra import config
-from electra.contracts import Example, Features, Head, Prediction, Task
+from electra.contracts import Example, Features, Head, Label, Prediction, Task
 from electra.data.tables import read_rows
 from electra.data.tokenizer import Tokenizer
 from electra.errors import UserError
@@ -19,7 +20,7 @@ from electra.storage import atomic
 from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns, read_tagged
-from electra.tasks.custom import Columns, own_task, resolve_metric
+from electra.tasks.custom import Columns, label_name, own_task, resolve_metric
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded, recorded_columns, with_trained_columns
 from electra.tasks.question_answering import QUESTION_TASKS
 from electra.tasks.question_metrics import score_file
@@ -337,7 +338,7 @@ def read_labelled(task: Task, place: Path, split: str) -> list[Example]:
 # ---- predictions in a file ----
 
 PREDICTION_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".conll", ".conllu", ".bio", ".iob", ".iob2")
-PREDICTION_COLUMNS = ("prediction", "predicted", "pred", "label")
+PREDICTION_COLUMNS = ("prediction", "predicted_label", "predicted", "pred", "label")
 ID_COLUMNS = ("id", "index", "idx")
 
 
@@ -368,9 +369,14 @@ def score_predictions(settings: EvaluateSettings, path: Path) -> dict[str, Any]:
     """
     task = named_task(settings)
     place = data_place(task, settings.data[0])
+    values: list[tuple[Mapping[str, Any], Any]] = []
+    if task.name not in ("tagging", "chunk") and "stride" not in task.options:
+        values = _predicted_values(path)
     if task.name == "own":
         names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "label_separator", "label_columns")}
-        task = own_task(Columns(**names), {settings.split: place} if place.is_file() else None)
+        several = settings.label_columns or "label_separator" in config.given(settings) or any(isinstance(value, list) for _, value in values)
+        columns = Columns(**names, kind="multilabel" if several else "classification")
+        task = own_task(columns, {settings.split: place} if place.is_file() else None)
     examples = read_labelled(task, place, settings.split)
     if task.main_metric == "f1" and "stride" in task.options:
         metrics, lines = score_file(task, examples, path, settings.na_probs, settings.na_threshold)
@@ -383,11 +389,11 @@ def score_predictions(settings: EvaluateSettings, path: Path) -> dict[str, Any]:
         predictions, labels = _tagged_predictions(settings, path, examples)
         head = Head(kind="tagging", labels=labels)
     else:
-        head = task.head(examples)
-        values = _predicted_values(path, examples)
-        if task.name == "own" and head.kind == "classification" and _are_numbers(values, examples, head):
-            head = Head(kind="regression")
-        predictions = [_label_prediction(value, head, f"{path}: example {at}", settings.label_separator) for at, value in enumerate(values, 1)]
+        rows = [row for row, _ in values if row]
+        own_ids = _data_ids(place, rows) if task.name == "own" and place.is_file() else None
+        found = _in_order(path, rows, [value for _, value in values], examples, own_ids)
+        head = _head_of_both(found, examples, settings) if task.name == "own" else task.head(examples)
+        predictions = [_label_prediction(value, head, f"{path}: example {at}", settings.label_separator) for at, value in enumerate(found, 1)]
     metrics = task.score(examples, predictions, head)
     by_type = scores_by_type(examples, predictions, head) if settings.per_class else {}
     return {"metrics": metrics | by_type, "num_examples": len(examples)}
@@ -413,26 +419,61 @@ def _tagged_predictions(settings: EvaluateSettings, path: Path, examples: Sequen
     return predictions, tuple(sorted({tag for tags in every for tag in tags}))
 
 
-def _predicted_values(path: Path, examples: Sequence[Example]) -> list[Any]:
-    """A table with predictions, or a label a line -> the predictions of the examples as they are written."""
+def _predicted_values(path: Path) -> list[tuple[Mapping[str, Any], Any]]:
+    """A table with predictions, or a label a line -> each row (empty for a line) and its prediction as it is written."""
     if path.suffix.lower() == ".txt":
-        return _in_order(path, [], read_text(path, "the file of predictions").removesuffix("\n").split("\n"), examples)
+        return [({}, line) for line in read_text(path, "the file of predictions").removesuffix("\n").split("\n")]
     rows = [row for _, row in read_rows(path, "the file of predictions", ())]
     column = next((name for name in PREDICTION_COLUMNS if rows and name in rows[0]), None)
     if column is None:
         known = ", ".join(map(str, rows[0]))[:200] if rows else "none"
         raise UserError(f"{path}: no column 'prediction' (columns: {known}); name the column of the predictions 'prediction'")
-    return _in_order(path, rows, [row.get(column) for row in rows], examples)
+    return [(row, row.get(column)) for row in rows]
 
 
-def _are_numbers(values: Sequence[Any], examples: Sequence[Example], head: Head) -> bool:
-    """Whether labels and predictions are numbers to be compared as such: a prediction is no label, and nothing is no number."""
+def _data_ids(place: Path, rows: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """The data file's own ids, in its order, by the column of ids that the predictions have too; None without one."""
+    data = [row for _, row in read_rows(place, "the data", ())]
+    column = next((name for name in ID_COLUMNS if rows and data and name in rows[0] and name in data[0]), None)
+    return None if column is None else [_id(row.get(column)) for row in data]
+
+
+def _head_of_both(values: Sequence[Any], examples: Sequence[Example], settings: EvaluateSettings) -> Head:
+    """Predictions and labels of a custom task -> its head: classes are those of either; numbers that are not all whole are a regression."""
+    if any(isinstance(example.label, tuple) for example in examples):
+        given = [name for value in values for name in _names(value, settings.label_separator)]
+        known = [name for example in examples if isinstance(example.label, tuple) for name in example.label]
+        return Head(kind="multilabel", labels=tuple(settings.label_columns or sorted({*known, *given})))
+    labels = {str(example.label) for example in examples}
+    predicted = {_name(value, labels) for value in values}
+    every = labels | predicted
+    if _are_numbers(every) and any(float(label) % 1 for label in every):
+        return Head(kind="regression")
+    # Other names for the same classes would all count as wrong: they are refused as unknown labels.
+    if not predicted & labels or _are_numbers(labels) != _are_numbers(every):
+        every = labels
+    elif new := sorted(predicted - labels):
+        say(f"warning: no example of the data has the predicted label {', '.join(new[:10])}")
+    return Head(kind="classification", labels=tuple(sorted(every, key=float if _are_numbers(every) else str)))
+
+
+def _are_numbers(labels: Collection[str]) -> bool:
     try:
-        numbers = [float(str(value)) for value in (*values, *(example.label for example in examples))]
+        return all(math.isfinite(float(label)) for label in labels)
     except ValueError:
         return False
-    known = {float(label) for label in head.labels}
-    return any(value not in known for value in numbers)
+
+
+def _names(value: Any, separator: str) -> tuple[str, ...]:
+    """Several predicted labels."""
+    parts = value if isinstance(value, list) else str(value or "").split(separator)
+    return tuple(dict.fromkeys(label_name(part) for part in parts if str(part).strip()))
+
+
+def _name(value: Any, known: Collection[str]) -> str:
+    """A predicted label."""
+    text = "" if value is None else str(value).strip()
+    return text if text in known else label_name(text)
 
 
 def _label_prediction(value: Any, head: Head, place: str, separator: str) -> Prediction:
@@ -441,33 +482,39 @@ def _label_prediction(value: Any, head: Head, place: str, separator: str) -> Pre
     Raises:
         UserError: nothing, or something that the task does not have.
     """
-    if head.kind == "multilabel":
-        parts = value if isinstance(value, list) else str(value or "").split(separator)
-        names = tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
-        unknown = [name for name in names if name not in head.labels]
-    else:
-        text = "" if value is None else str(value).strip()
-        if head.kind == "regression":
-            return Prediction(label=number(text, place))
-        whole, _, zeros = text.partition(".")
-        names = (whole if text not in head.labels and zeros and not zeros.strip("0") else text,)
-        unknown = [name for name in names if name not in head.labels]
+    if head.kind == "regression":
+        return Prediction(label=number("" if value is None else str(value).strip(), place))
+    names = _names(value, separator) if head.kind == "multilabel" else (_name(value, head.labels),)
+    unknown = [name for name in names if name not in head.labels or not name]
     if unknown:
         raise UserError(f"{place} has the prediction '{unknown[0][:60]}'; known: {', '.join(head.labels[:20])}")
     return Prediction(label=names if head.kind == "multilabel" else names[0])
 
 
-def _in_order(path: Path, rows: Sequence[Mapping[str, Any]], values: Sequence[Any], examples: Sequence[Example]) -> list[Any]:
-    """Predictions in the order of the examples: by id where the rows have the examples' ids, by number where they have numbers from 0.
+def _id(value: Any) -> str:
+    """As it is compared: 7.0 is how pandas writes a whole number in a column with missing values."""
+    return str(value).removesuffix(".0")
+
+
+def _in_order(
+    path: Path, rows: Sequence[Mapping[str, Any]], values: Sequence[Any], examples: Sequence[Example], own_ids: Sequence[str] | None = None
+) -> list[Any]:
+    """Predictions in the order of the examples: by id where the rows have the examples' ids, or the data's own in `own_ids`; by number where
+    they have numbers from 0 and nothing but predictions. A table with the data's other columns is in the data's order.
 
     Raises:
         UserError: another number of predictions than examples, or an id twice or missing.
     """
     column = next((name for name in ID_COLUMNS if rows and name in rows[0]), None)
+    ids = [_id(row.get(column)) for row in rows] if column is not None else []
+    wanted: Sequence[str] = [example.id for example in examples]
+    if own_ids is not None and len(set(own_ids)) == len(own_ids):
+        wanted = own_ids
+    elif not set(ids) & set(wanted):
+        wanted = [str(number) for number in range(len(examples))]
+        if rows and set(rows[0]) - {*ID_COLUMNS, *PREDICTION_COLUMNS, "probability", "probabilities", "predicted_probability"}:
+            column = None
     if column is not None:
-        ids = [str(row.get(column)).removesuffix(".0") for row in rows]
-        wanted = [example.id for example in examples]
-        wanted = wanted if set(ids) & set(wanted) else [str(number) for number in range(len(examples))]
         by_id = dict(zip(ids, values, strict=True))
         if len(by_id) < len(ids):
             raise UserError(
@@ -484,11 +531,16 @@ def _in_order(path: Path, rows: Sequence[Mapping[str, Any]], values: Sequence[An
 # ---- predictions to a file ----
 
 
+def reference(example: Example, head: Head) -> Label | list[str] | None:
+    """What a prediction is compared with, as it is written to a file: numbers as numbers."""
+    return float(str(example.label)) if head.kind == "regression" and example.label is not None else example.gold
+
+
 def answer_rows(found: Assessment) -> list[dict[str, Any]]:
     """One row per example: id, label, prediction and its probability."""
     rows = []
     for example, answer in zip(found.examples, found.predictions, strict=True):
-        row: dict[str, Any] = {"id": example.id, "label": example.gold, "prediction": answer.label}
+        row: dict[str, Any] = {"id": example.id, "label": reference(example, found.head), "prediction": answer.label}
         if answer.probability is not None:
             row["probability"] = answer.probability
         if answer.probabilities:

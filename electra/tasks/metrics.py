@@ -238,6 +238,11 @@ def confidences(examples: Sequence[Example], predictions: Sequence[Prediction], 
     return [max(one, 1 - one) for one in p], [(name in _set(e.label)) == (name in _set(answer.label)) for e, answer, name in rows]
 
 
+def display_unit(metric: str) -> float:
+    """What a metric is multiplied by in tables and sentences: a hundred, but for errors and thresholds, which are in the unit of their numbers."""
+    return 1.0 if metric == "root_mean_squared_error" or metric.endswith("_threshold") else 100.0
+
+
 def reliability(probabilities: Sequence[float], right: Sequence[bool], num_bins: int = NUM_BINS) -> dict[str, Any]:
     """N probabilities of the answers given, and whether each was right -> the expected calibration error (Guo et al. 2017) and its bins.
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from electra.errors import UserError, did_you_mean, parse_json, require
 from electra.tasks import metrics
+from electra.tasks.question_metrics import best_of, exact_match
 from electra.tasks.text_tasks import read_text
 
 Metric: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -74,6 +75,27 @@ def read_answers(path: Path) -> dict[str, tuple[Any, Any]]:
     return found
 
 
+def _comparable(columns: list[list[Any]]) -> list[list[Any]]:
+    """Labels and two columns of predictions -> the same in a form in which a right prediction equals its label.
+
+    The answer to a question is right if it is one of the label's texts (exact match of SQuAD); several labels of a text have no order; a number
+    may be written as text in the labels.
+    """
+    gold, *predicted = columns
+    if all(isinstance(value, list) for value in gold) and all(isinstance(value, str) for column in predicted for value in column):
+        right = [[bool(best_of(exact_match, texts or [""], value)) for texts, value in zip(gold, column, strict=True)] for column in predicted]
+        return [["right"] * len(gold), *([("wrong", "right")[one] for one in column] for column in right)]
+    if all(isinstance(value, list) and len(set(map(str, value))) == len(value) for column in columns for value in column):
+        return [[sorted(map(str, value)) for value in column] for column in columns]  # tags of words would occur twice somewhere
+    numbers = all(isinstance(value, float) for column in predicted for value in column)
+    if numbers and all(isinstance(value, str) for value in gold):
+        try:
+            return [[float(value) for value in gold], *predicted]
+        except ValueError:
+            pass
+    return columns
+
+
 def pair(first: Path, second: Path) -> PairedAnswers:
     """Two files of answers -> the answers to each example, in the first file's order.
 
@@ -91,6 +113,7 @@ def pair(first: Path, second: Path) -> PairedAnswers:
     columns = [[label for label, _ in ours.values()], [answer for _, answer in ours.values()], [theirs[key][1] for key in ours]]
     if len(ours) < 2:
         raise UserError(f"{first} holds {len(ours)} answer; a comparison needs at least two")
+    columns = _comparable(columns)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for column in columns for value in column):
         gold, one, two = (np.array(column, dtype=np.float64) for column in columns)
         return PairedAnswers(ids=tuple(ours), gold=gold, first=one, second=two, classes=())

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class SimilarityColumns:
     """Names of the columns."""
 
     texts: Sequence[str] = ()
-    """Empty: all but the label's, in their order."""
+    """Empty: all but the label's and those without a name, in their order."""
     label: str = LABELS[0]
     """Or one of LABELS."""
 
@@ -66,7 +67,8 @@ class SimilarityColumns:
         label = next((name for name in (self.label, *LABELS) if column_in(row, name)), None)
         if label is None and self.label != LABELS[0]:
             cell(row, self.label, place, "--label")
-        texts = [*self.texts] or [name for name in row if name not in (label, *LABELS)]
+        # pandas' index, written with a table, is no text.
+        texts = [*self.texts] or [name for name in row if name not in (label, *LABELS) and not re.fullmatch(r"Unnamed: \d+", name)]
         if not texts:
             raise UserError(f"{place}: no column of texts (columns: {', '.join(row)[:200]}); name it by --text-columns")
         return texts, label

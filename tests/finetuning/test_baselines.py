@@ -33,6 +33,16 @@ def test_many_classes_are_learned_too() -> None:
     assert found["TF-IDF"]["accuracy"] == 1.0 and found["largest class"]["accuracy"] == pytest.approx(1 / 30)
 
 
+def test_texts_of_names_or_letters_have_baselines_too() -> None:
+    """No word occurs twice, or there is none that scikit-learn would count."""
+    head = Head(kind="classification", labels=("0", "1"))
+    task = resolve_metric(own_task(Columns()), head)
+    for word, known in ((lambda i: f"name{i}", True), (lambda i: "abc"[i % 3], False)):
+        train = [Example(id=str(i), text=word(i), label=str(i % 2)) for i in range(120)]
+        found = baseline_scores(task, train, train, head)
+        assert found["largest class"]["accuracy"] == 0.5 and ("TF-IDF" in found) is known
+
+
 def test_chinese_is_read_by_characters() -> None:
     train = [Example(id=str(i), text=("这部电影很好看" if i % 2 else "酒店房间非常差") + str(i), label=str(i % 2)) for i in range(30)]
     dev = [Example(id="a", text="好看", label="1"), Example(id="b", text="差", label="0")]

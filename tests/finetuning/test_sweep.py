@@ -360,6 +360,43 @@ def test_a_value_its_flag_does_not_take_is_reported_before_anything_runs(
 # ---- parts ----
 
 
+def test_the_model_of_a_search_is_of_the_point_with_the_best_mean(tmp_path: Path) -> None:
+    """Not that of the luckiest seed of all: RUN/best, scores.json and the table are of one model. Weights that cannot be it go early."""
+    words = ["sst2", "--model", "m", "--data", "d", "--output", str(tmp_path), "--seeds", "2", "--search", "lr=1e-4,3e-4,1e-5"]
+    settings = from_command_line(FinetuneSettings, words, "finetune")
+    trials = sweep.plan(settings, {"sst2": tmp_path}, sweep.read_search(settings.suite.search))
+    scores = dict(zip(trials, (0.80, 0.81, 0.85, 0.60, 0.7, 0.7), strict=True))
+    for number, trial in enumerate(trials, 1):
+        (trial.folder / "best").mkdir(parents=True)
+        (trial.folder / "best" / "README.md").write_text(trial.title)
+        for name in ("predictions.jsonl", "predictions.json"):
+            (trial.folder / name).write_text(trial.title)
+        found = {"main_metric": "accuracy", "scores": {"accuracy": {"mean": scores[trial]}}, "seconds": [1]}
+        (trial.folder / "scores.json").write_text(json.dumps(found))
+        sweep.keep_best(trials, settings)
+        kept = [trials.index(each) + 1 for each in trials if (each.folder / "best").exists() and each in trials[:number]]
+        assert kept == {1: [1], 2: [2], 3: [2, 3], 4: [2], 5: [2, 5], 6: [2]}[number] and not (tmp_path / "best").exists()
+    sweep.keep_best(trials, settings, ended=True)
+    assert _read(tmp_path / "best.json") == {"trial": "search/learning_rate-1e-4/seed-2", "score": 0.81}
+    assert (tmp_path / "best" / "README.md").read_text().startswith(trials[1].title)
+    assert (tmp_path / "predictions.jsonl").read_text() == (tmp_path / "predictions.json").read_text() == trials[1].title
+    sweep.keep_best(trials, settings, ended=True)  # again: it stays
+    assert (tmp_path / "best" / "README.md").read_text().startswith(trials[1].title)
+
+
+def test_a_task_of_a_suite_whose_files_are_damaged_has_no_baselines(glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(glue, tmp_path / "glue")
+    (tmp_path / "glue" / "MRPC" / "dev.tsv").write_text("nothing\n")
+    words = ["glue", "--model", "m", "--data", str(tmp_path / "glue"), "--output", str(tmp_path / "run"), "--baselines"]
+    settings = from_command_line(FinetuneSettings, words, "finetune")
+    trials = sweep.plan(settings, sweep.find_tasks(settings)[0], [()])
+    sweep.write_baselines(settings, trials)
+    assert "mrpc: no baselines: " in capsys.readouterr().err
+    assert (tmp_path / "run" / "sst2" / "baselines.json").exists() and not (tmp_path / "run" / "mrpc" / "baselines.json").exists()
+    with pytest.raises(UserError):
+        sweep.write_baselines(dataclasses.replace(settings, task="mrpc"), [trial for trial in trials if trial.task == "mrpc"])
+
+
 def test_a_suite_leaves_out_what_a_task_refuses(tmp_path: Path) -> None:
     """--fold reaches FewCLUE's tasks, --calibrate those with classes, --head mean those of whole texts; alone, each task refuses them."""
     words = ["clue", "--model", "m", "--data", str(tmp_path), "--output", "o", "--fold", "1", "--calibrate", "--head", "mean"]

@@ -18,7 +18,7 @@ from electra import cli
 from electra.contracts import Example, Features, Head, Prediction
 from electra.errors import UserError
 from electra.finetuning.hyperparameters import class_weights
-from electra.tasks.custom import Columns, own_task
+from electra.tasks.custom import Columns, own_task, read_examples
 from electra.tasks.metrics import score_multilabel
 
 TOPICS = ("actor", "music", "scene", "story")
@@ -387,6 +387,23 @@ def test_labels_that_are_refused(value: Any, message: str, tmp_path: Path) -> No
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": "a"}) + "\n" + json.dumps({"text": "x", "label": value}) + "\n")
     with pytest.raises(UserError, match=f"line 2: .*{message}"):
         table_examples(tmp_path / "a.jsonl")
+
+
+def test_a_second_text_may_be_missing(tmp_path: Path) -> None:
+    rows = [{"text": "x", "b": None, "label": "1"}, {"text": "y", "b": "z", "label": "0"}, {"text": "w", "label": "1"}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_examples(tmp_path / "train.jsonl", Columns(text_pair="b"), "train")
+    assert [example.text_pair for example in found] == [None, "z", None]
+    (tmp_path / "dev.jsonl").write_text('{"text": "x", "label": "1"}\n')
+    with pytest.raises(UserError, match="no column 'b'"):
+        list(read_examples(tmp_path / "dev.jsonl", Columns(text_pair="b"), "dev"))
+
+
+def test_several_labels_have_the_names_of_one(tmp_path: Path) -> None:
+    rows = [[1, 2], [1.0], ["1"], [True]]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps({"text": "x", "label": labels}) + "\n" for labels in rows))
+    found = read_examples(tmp_path / "train.jsonl", Columns(kind="multilabel"), "train")
+    assert [example.label for example in found] == [("1", "2"), ("1",), ("1",), ("True",)]
 
 
 def test_none_and_na_are_classes_and_empty_cells_are_missing(tmp_path: Path) -> None:

@@ -153,6 +153,12 @@ def test_other_kinds_of_label() -> None:
     table = np.array([[1, 1], [0, 0], [0, 1]]), np.array([[1, 0], [0, 0], [1, 1]])
     assert [row["f1"] for row in values["classes"]] == pytest.approx(sk.f1_score(*table, average=None).tolist())
     assert [row["id"] for row in values["errors"]] == ["dev-0", "dev-2"] and "| x y |" in error_report.to_markdown({"model": "m", **values})
+    tagged = [Example(id=f"dev-{i}", text="a b", words=("a", "b"), label=tags) for i, tags in enumerate([("O", "O"), ("B-X", "O")])]
+    predicted = [Prediction(label=("O", "O")), Prediction(label=("O", "O"))]
+    nothing = dataclasses.replace(task, score=lambda *_: {"exact": 0.0})  # as F1 is where nothing is wanted and nothing found
+    head = Head(kind="tagging", labels=("B-X", "O"))
+    found = Assessment(task=nothing, head=head, examples=tagged, features=features[:2], predictions=predicted)
+    assert [row["id"] for row in error_report.worst_errors(found)] == ["dev-1"]
     questions = [Example(id="q", text="who?", text_pair="the chef", answers=(Answer("the chef", 0),))]
     found = Assessment(task=task, head=Head(kind="span"), examples=questions, features=features[:1], predictions=[Prediction(label="chef")])
     assert error_report.measure(found)["errors"][0]["label"] == ["the chef"] and answer_rows(found)[0] == {

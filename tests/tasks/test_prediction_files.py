@@ -241,6 +241,54 @@ def test_classes_that_do_not_fit(content: str, message: str, tmp_path: Path) -> 
         evaluate(tmp_path / "p.csv", task="own", data=str(tmp_path / "dev.csv"))
 
 
+def test_predict_writes_its_answers_next_to_the_label(tmp_path: Path) -> None:
+    """The column of the labels is not taken for that of the predictions."""
+    (tmp_path / "dev.csv").write_text("text,label\na,1\nb,1\nc,0\nd,1\n")
+    (tmp_path / "p.csv").write_text("text,label,predicted_label,predicted_probability\na,1,0,0.9\nb,1,1,0.9\nc,0,0,0.9\nd,1,0,0.9\n")
+    assert evaluate(tmp_path / "p.csv", task="own", data=str(tmp_path / "dev.csv")).metrics["accuracy"] == 0.5
+
+
+def test_a_tables_own_numbers_are_no_places(tmp_path: Path) -> None:
+    """Rows that pandas shuffled keep their old index: predictions are joined by it where both files have it, else in the order of the file."""
+    rows = [(2, "a", "x"), (0, "b", "y"), (1, "c", "x")]
+    (tmp_path / "with.csv").write_text("index,text,label\n" + "".join(f"{i},{text},{label}\n" for i, text, label in rows))
+    (tmp_path / "without.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for _, text, label in rows))
+    (tmp_path / "p.csv").write_text("index,text,prediction\n" + "".join(f"{i},{text},{label}\n" for i, text, label in rows))
+    (tmp_path / "q.csv").write_text("index,text,prediction\n" + "".join(f"{i},{text},{label}\n" for i, text, label in sorted(rows)))
+    for predictions, data in (("p", "with"), ("q", "with"), ("p", "without")):
+        assert evaluate(tmp_path / f"{predictions}.csv", task="own", data=str(tmp_path / f"{data}.csv")).metrics["accuracy"] == 1.0
+
+
+def test_a_class_that_only_the_predictions_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stars: whole numbers stay classes, and a class without an example in the data is a wrong answer, as scikit-learn scores it."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    gold, predicted = [1, 2, 4, 5, 1, 2], [1, 3, 4, 5, 1, 2]
+    (tmp_path / "dev.csv").write_text("text,label\n" + "".join(f"t,{label}\n" for label in gold))
+    (tmp_path / "p.txt").write_text("".join(f"{label}\n" for label in predicted))
+    found = evaluate(tmp_path / "p.txt", task="own", data=str(tmp_path / "dev.csv")).metrics
+    assert found["accuracy"] == pytest.approx(5 / 6) and found["macro_f1"] == pytest.approx(metrics.f1_score(gold, predicted, average="macro"))
+    assert "no example of the data has the predicted label 3" in capsys.readouterr().err
+    (tmp_path / "p.txt").write_text("one\ntwo\nfour\nfive\none\ntwo\n")
+    with pytest.raises(UserError, match="example 1 has the prediction 'one'; known: 1, 2, 4, 5"):
+        evaluate(tmp_path / "p.txt", task="own", data=str(tmp_path / "dev.csv"))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_several_labels(form: str, tmp_path: Path) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    gold, predicted = [["rude", "funny"], [], ["rude"]], [["funny", "rude"], ["rude"], ["rude"]]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps({"text": "t", "label": labels}) + "\n" for labels in gold))
+    if form == "jsonl":
+        (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prediction": labels}) + "\n" for labels in predicted))
+        options = {}
+    else:
+        (tmp_path / "p.csv").write_text("prediction\n" + "".join("|".join(labels) + "\n" for labels in predicted))
+        options = {"label_separator": "|"}
+    found = evaluate(tmp_path / f"p.{form}", task="own", data=str(tmp_path / "dev.jsonl"), **options).metrics
+    table = [[[int(name in labels) for name in ("funny", "rude")] for labels in rows] for rows in (gold, predicted)]
+    assert found["micro_f1"] == pytest.approx(metrics.f1_score(*table, average="micro")) and found["subset_accuracy"] == pytest.approx(2 / 3)
+
+
 def test_numbers(tmp_path: Path) -> None:
     (tmp_path / "dev.csv").write_text("text,label\na,1.5\nb,2.5\nc,4.0\n")
     (tmp_path / "p.txt").write_text("1.0\n3\n3.5\n")

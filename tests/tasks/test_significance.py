@@ -174,6 +174,30 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["metric"] == "pearson"
 
 
+@pytest.mark.parametrize(
+    ("label", "right", "wrong"),
+    [
+        (["Paris", "the city of Paris"], "paris.", "London"),  # texts of a question: exact match
+        (["rude", "funny"], ["funny", "rude"], ["rude"]),  # several labels, which have no order
+        (["B-PER", "O", "O"], ["B-PER", "O", "O"], ["O", "B-PER", "O"]),  # tags of words
+    ],
+)
+def test_a_right_answer_is_equal_to_its_label(label: Any, right: Any, wrong: Any, tmp_path: Path) -> None:
+    for name, answer in (("a", right), ("b", wrong)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"id": i, "label": label, "prediction": answer}) + "\n" for i in range(5)))
+    found = pair(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert (found.first == found.gold).all() and not (found.second == found.gold).any()
+
+
+def test_numbers_written_as_text_are_numbers(tmp_path: Path) -> None:
+    """Runs of earlier versions, in which a regression was found in the labels."""
+    for name, answers in (("a", (1.5, 2.5)), ("b", (2.5, 1.5))):
+        lines = (json.dumps({"id": i, "label": f"{i + 1}.0", "prediction": answer}) for i, answer in enumerate(answers))
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    found = pair(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert found.classes == () and found.gold.tolist() == [1.0, 2.0]
+
+
 def test_a_run_is_its_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run of one task has the answers of its best seed; another folder is refused."""
     for name in ("one", "two"):

@@ -67,6 +67,9 @@ def test_kinds(row: dict[str, Any], kind: str, texts: tuple[Any, ...], tmp_path:
 def test_lines_and_chosen_columns(tmp_path: Path) -> None:
     (tmp_path / "raw.txt").write_text("one text\n\n another \n")
     assert [example.text for example in read_examples(tmp_path / "raw.txt", SimilarityColumns(), "train")] == ["one text", "another"]
+    (tmp_path / "pandas.csv").write_text(",question,answer\n0,how?,so\n")
+    (example,) = read_examples(tmp_path / "pandas.csv", SimilarityColumns(), "train")
+    assert (example.text, example.text_pair, example.negatives) == ("how?", "so", ())
     path = table(tmp_path, [{"id": 3, "a": "x", "b": "y", "grade": 2}])
     (example,) = read_examples(path, SimilarityColumns(texts=("b", "a"), label="grade"), "train")
     assert (example.text, example.text_pair, example.label) == ("y", "x", 2.0)
