@@ -529,6 +529,7 @@ def _build_fastest(settings: BuildSettings) -> BuiltArtifact:
     names = (*ColumnSettings.__dataclass_fields__, "max_length", "truncate", "labels")
     columns = {name: value for name, value in config.given(settings).items() if name in names}
     evaluation = EvaluateSettings(model=settings.model, task=settings.task, data=(settings.data,), split=settings.split, **columns)
+    config.mark_given(evaluation, columns)
     # Model and data are checked before minutes of building.
     model, task = open_fine_tuned(settings.model), named_task(evaluation)
     place = data_place(task, settings.data)
@@ -621,7 +622,8 @@ def compare(models: Sequence[Place] | CompareSettings, **arguments: Unpack[Compa
     settings = _settings(CompareSettings, "compare", "models", models, arguments)
     if not settings.models:
         raise UserError("nothing to compare: give a model, and artifacts of it")
-    settings = dataclasses.replace(settings, task=settings.task or task_of(settings.models))
+    given, settings = config.given(settings), dataclasses.replace(settings, task=settings.task or task_of(settings.models))
+    config.mark_given(settings, given)
     threads = len(environment.choose_cores(settings.threads))
     if settings.output is not None:
         require("matplotlib", "runtime")  # before minutes of measuring

@@ -21,7 +21,7 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -324,6 +324,11 @@ def build(cls: type, values: dict[str, Any], where: str = "settings") -> Any:
         raise UserError(f"{where}: {error}") from None
     object.__setattr__(settings, "_given", values)
     return settings
+
+
+def mark_given(settings: Any, names: Iterable[str]) -> None:
+    """Settings made in Python from others: say which of them were given, also where a value is the default."""
+    object.__setattr__(settings, "_given", {name: to_values(settings)[name] for name in names if name in to_values(settings)})
 
 
 def given(settings: Any) -> dict[str, Any]:

@@ -404,6 +404,7 @@ def labelled_data(settings: CompareSettings) -> EvaluateSettings:
     names = {item.name for item in fields(EvaluateSettings)} - {"model", "data", "json"}
     values = {name: getattr(settings, name) for name in config.given(settings) if name in names}
     out = EvaluateSettings(model=settings.models[0], data=(settings.data,), **values | {"task": settings.task, "split": settings.split})
+    config.mark_given(out, values)
     if settings.task != "own":
         return out
     try:

@@ -72,7 +72,7 @@ def embed_texts(settings: EmbedSettings, model: Predictor, texts: Iterator[Text]
 
 def describe_vectors(model: Predictor) -> str:
     """The model, and how its vectors are made."""
-    return f"{describe(model)}; {model.modules.describe()}"
+    return f"{describe(model, model.vector_spec)}; {model.modules.describe()}"
 
 
 def write_part(path: Path, answers: Iterator[AnsweredText], table: Table) -> None:

@@ -259,7 +259,10 @@ def _commit(hub: HfApi, folder: Path, name: str, private: bool) -> str:
     except ValueError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the hub rejects the front matter of the model card: {reason}; correct README.md, --license, --language, ...") from None
-    address = hub.create_repo(name, private=private, exist_ok=True)
+    # Without the flag an organization's default holds; a repository that exists stays as it is.
+    address = hub.create_repo(name, private=private or None, exist_ok=True)
+    if private and not hub.repo_info(name).private:
+        raise UserError(f"--private: {name} exists and is public; make it private on the hub first, or leave --private out")
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     # A model that was there before may have other files, which would be read in place of these.
     old = [file for file in hub.list_repo_files(name) if file not in files and _is_ours(file)]

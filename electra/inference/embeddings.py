@@ -35,6 +35,7 @@ from electra.tasks.input_spec import (
     read_object,
     read_transformer,
 )
+from electra.tasks.similarity import prepared, similarities
 from electra.tasks.text_tasks import shorten
 
 if TYPE_CHECKING:
@@ -236,13 +237,8 @@ class SentenceModules:
 
     def scores(self, first: Array, second: Array) -> Array:
         """(N, D) and (M, D) vectors -> (N, M) similarities by the model's `similarity_fn_name`, the nearer the larger."""
-        a, b = (np.atleast_2d(rows).astype(np.float64) for rows in (first, second))
-        if self.similarity == "cosine":
-            a, b = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (a, b))
-        if self.similarity in ("cosine", "dot"):
-            return np.asarray(a @ b.T, dtype=np.float32)
-        order = 1 if self.similarity == "manhattan" else 2
-        return -np.stack([np.linalg.norm(row - b, ord=order, axis=1) for row in a]).astype(np.float32)
+        a, b = (prepared(np.atleast_2d(rows).astype(np.float64), self.similarity) for rows in (first, second))
+        return similarities(a, b, self.similarity).astype(np.float32)
 
     def spec(self, spec: InputSpec, truncate: str | None) -> InputSpec:
         """A model's input spec -> the same with what is read of longer texts; `truncate` in place of the model's."""

@@ -35,7 +35,7 @@ from electra.errors import UserError, parse_json, require
 from electra.inference import text_io
 from electra.inference.artifact import hub_layout, is_artifact
 from electra.inference.predictor import Predictor, describe, load_for
-from electra.inference.text_io import AnsweredText, Table, Text, TypedText
+from electra.inference.text_io import AnsweredText, NoTexts, Table, Text, TypedText
 from electra.settings import EmbedSettings, PredictSettings
 from electra.settings.sections import check_ray_address
 from electra.storage import atomic, remote, resolve
@@ -161,7 +161,8 @@ def find_files(names: Sequence[str], report: CorpusReport) -> list[Source]:
                 found.append(Source("table", place.name, place, size, named=True))
             else:
                 found += find_sources([match], report, _kind_of)
-    return found
+    # A pattern such as d/** has folders, and what is in them again.
+    return list({(str(source.path) if source.path is not None else source.name): source for source in reversed(found)}.values())[::-1]
 
 
 def _is_pattern(name: str) -> bool:
@@ -205,7 +206,7 @@ def _parts(settings: Settings, command: PartsOfTexts, model: Predictor, files: S
         if source.size_bytes == 0:
             report.add("files without texts", source.name)
             continue
-        with _on_disk(source) as path:
+        with _on_disk(source) as path, without_texts(source, report):
             table, first_row = None, 1
             for index, (texts, size, digest) in enumerate(_cut(_texts(settings, command, model, source, path), settings.part_rows)):
                 if table is None:
@@ -219,6 +220,15 @@ def _parts(settings: Settings, command: PartsOfTexts, model: Predictor, files: S
                 report.documents += len(texts)
                 report.text_bytes += size
         report.done_bytes += source.size_bytes
+
+
+@contextlib.contextmanager
+def without_texts(source: Source, report: CorpusReport) -> Iterator[None]:
+    """A table without rows, or a compressed file of nothing, is counted; it does not end the reading of the others."""
+    try:
+        yield
+    except NoTexts:
+        report.add("files without texts", source.name)
 
 
 @contextlib.contextmanager
@@ -240,7 +250,7 @@ def _texts(settings: Settings, command: PartsOfTexts, model: Predictor, source: 
         for text in command.read(settings, model, str(path)):
             yield text if source.path is not None else dataclasses.replace(text, place=text.place.replace(str(path), source.name))
     except UserError as error:
-        if source.path is not None:
+        if source.path is not None or isinstance(error, NoTexts):
             raise
         raise UserError(str(error).replace(str(path), source.name)) from None
 
@@ -339,6 +349,13 @@ class PartsFolder:
     def fits(self, part: Part) -> bool:
         """Whether a part is there and was made of the same texts."""
         return self.records.get(part.name, {}).get("key") == part.key
+
+    def update(self, part: Part) -> None:
+        """Write where a part's texts are now, in a record of the same texts: a file may have another name."""
+        record = self.records[part.name]
+        if (record["source"], record["first_row"]) != (part.source, part.first_row):
+            self.reopen("")
+            self._write(f"{DONE}{part.name}.json", {**record, "source": part.source, "first_row": part.first_row})
 
     def reopen(self, name: str) -> None:
         """Make the folder one that is not finished, and a part that was there one that is not."""
@@ -526,7 +543,9 @@ def _answer_all(parts: Iterator[Part], made: PartsFolder, start: Callable[[], En
     with ReadingProgress(report, f"answering {made.place}") as progress:
         try:
             for part in parts:
-                if not made.fits(part):
+                if made.fits(part):
+                    made.update(part)
+                else:
                     made.reopen(part.name)
                     engine = engine or start()
                     engine.submit(part, made.place)

@@ -33,7 +33,7 @@ from electra.inference.backends import architecture_of, load_options
 from electra.inference.call_forms import Call, Cut, one_text
 from electra.inference.predictor import Predictor, load
 from electra.inference.replaced_tokens import detection_records
-from electra.inference.text_io import Text, as_example
+from electra.inference.text_io import Text, ranked_pair
 from electra.inference.token_classification import (
     Record,
     TaggingUnits,
@@ -429,8 +429,8 @@ class Reranking(TextPipeline):
             raise UserError(f"{self.task}: passages is one text; give a list of texts")
         query, texts = one_text(query, self.task), list(call_forms.each(passages, self.task))
         size = chosen.get("batch_size") or self.predictor.batch_size
-        items = [Text(query, text) for text in texts]
-        scores = [float(str(answer.label)) for answer in self.predictor.reranker().stream(map(as_example, items), size)]
+        pairs = (ranked_pair(query, text) for text in texts)
+        scores = [float(str(answer.label)) for answer in self.predictor.reranker().stream(pairs, size)]
         order = sorted(range(len(texts)), key=lambda place: -scores[place])[:top_k]
         return [{"index": place, "score": scores[place], "text": texts[place]} for place in order]
 

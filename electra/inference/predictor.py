@@ -38,7 +38,7 @@ from electra.inference.replaced_tokens import Corruption, CorruptOptions, Detect
 from electra.inference.text_io import Input
 from electra.settings import EvaluateSettings
 from electra.storage import resolve
-from electra.tasks.input_spec import record
+from electra.tasks.input_spec import InputSpec, record
 from electra.tasks.text_tasks import TRUNCATIONS
 
 if TYPE_CHECKING:
@@ -113,6 +113,11 @@ class Predictor:
     def max_length(self) -> int:
         """Longest input in tokens."""
         return self.spec.max_length
+
+    @property
+    def vector_spec(self) -> InputSpec:
+        """What is read of a text for its vector: a classifier's vectors are of all windows of a text."""
+        return replace(self.spec, options={**self.spec.options, "truncate": self.embedder.truncate})
 
     @property
     def hf_config(self) -> Mapping[str, Any]:
@@ -503,9 +508,9 @@ def is_token_classifier(source: str | Path) -> bool:
     return resolve.head_of(architecture_of(source)) == "tagging"
 
 
-def describe(model: Predictor) -> str:
+def describe(model: Predictor, spec: InputSpec | None = None) -> str:
     """'m: ElectraForSequenceClassification, head: classification into 2 classes (0, 1); input: the first 128 tokens (as trained)'."""
-    return f"{describe_head(model.name, model.backend)}; {model.spec.describe()}"
+    return f"{describe_head(model.name, model.backend)}; {(spec or model.spec).describe()}"
 
 
 def load_for(settings: Any, source: str | Path, role: str = "any") -> Predictor:

@@ -5,7 +5,11 @@ Passages have numbers, their places in the list that was given.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
+import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +20,10 @@ from electra import config
 from electra.contracts import Example, Task
 from electra.errors import UserError, require
 from electra.inference.predictor import Predictor, load_for
-from electra.inference.text_io import TextColumns, as_example, read_texts
+from electra.inference.text_io import TextColumns, ranked_pair, read_texts
 from electra.settings import EvaluateSettings, MineSettings
 from electra.tasks.retrieval import DEPTH, Collection, System, is_collection, measure, read_collection
-from electra.tasks.similarity import KINDS, SimilarityColumns, kind_of, read_examples, texts_after
+from electra.tasks.similarity import KINDS, SimilarityColumns, decode, kind_of, prepared, read_examples, similarities, texts_after
 from electra.terminal import counted
 
 Array = np.ndarray
@@ -27,7 +31,6 @@ Found = list[tuple[int, float]]
 """(passage, score), the best first."""
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORDS = re.compile(rf"[{_IDEOGRAPHS}]+|[^\W{_IDEOGRAPHS}]+")
 _SCRIPT = re.compile(rf"[{_IDEOGRAPHS}]")
 QUERIES_AT_A_TIME, PASSAGES_AT_A_TIME = 256, 65_536
 """Similarities held in memory at once: 64 MB."""
@@ -41,10 +44,20 @@ HYBRID = "BM25 and vectors"
 # ---- BM25 ----
 
 
+@functools.cache
+def _words() -> re.Pattern[str]:
+    """Runs of ideographs, and runs of other letters and digits with their marks, such as vowel signs and accents of their own."""
+    marks = [number for number in range(sys.maxunicode + 1) if unicodedata.category(chr(number)) in ("Mn", "Mc")]
+    starts = [number for number in marks if number - 1 not in (known := set(marks))]
+    ends = [number for number in marks if number + 1 not in known]
+    ranges = "".join(f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in zip(starts, ends, strict=True))
+    return re.compile(rf"[{_IDEOGRAPHS}]+|(?:[^\W{_IDEOGRAPHS}]|[{ranges}])+")
+
+
 def words(text: str) -> list[str]:
     """A text -> its words in lower case; of Chinese and Japanese characters, which have no spaces, every one and every two neighbors."""
     found: list[str] = []
-    for word in _WORDS.findall(text.lower()):
+    for word in _words().findall(unicodedata.normalize("NFC", text.lower())):
         if not _SCRIPT.match(word):
             found.append(word)
             continue
@@ -104,8 +117,7 @@ class VectorIndex:
 
     def prepared(self, vectors: Array) -> Array:
         """Vectors as they are compared."""
-        rows = np.ascontiguousarray(vectors, dtype=np.float32)
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) if self.similarity == "cosine" else rows
+        return prepared(np.ascontiguousarray(vectors, dtype=np.float32), self.similarity)
 
     def search(self, queries: Array, top: int) -> Iterator[Found]:
         """(Q, D) vectors -> for each the `top` nearest passages with their similarities."""
@@ -135,28 +147,27 @@ class VectorIndex:
 
     def similarities(self, rows: Array, passages: Array) -> Array:
         """(Q, D) and (N, D) prepared vectors -> (Q, N), the nearer the larger."""
-        if self.similarity in ("cosine", "dot"):
-            return rows @ passages.T
-        order = 1 if self.similarity == "manhattan" else 2
-        return -np.stack([np.linalg.norm(passages - row, ord=order, axis=1) for row in rows])
+        return similarities(rows, passages, self.similarity)
 
 
-def vectors_of(model: Predictor, texts: Sequence[str], what: Literal["queries", "passages"]) -> Array:
+def vectors_of(model: Predictor, texts: Sequence[str], what: Literal["queries", "passages", "texts"]) -> Array:
     """N texts -> (N, D) float32, with the model's own prompt for such texts; without one, its default, as in sentence-transformers."""
-    prompt = model.modules.prompt_of("query" if what == "queries" else "document")
+    prompt = None if what == "texts" else model.modules.prompt_of("query" if what == "queries" else "document")
     return np.stack(list(counted(model.iterate_embeddings(texts, prompt_name=prompt), what)))
 
 
-def fused(rankings: Sequence[Found]) -> Found:
+def fused(rankings: Sequence[Found], not_found: Sequence[float | None] = ()) -> Found:
     """Rankings of one query by several searches -> one, by the sum of their scores, each search's scaled to mean 0 and deviation 1.
 
-    A passage that a search did not find has the lowest of its scores. Such a sum of scores is better than one of ranks (Bruch et al. 2023, 'An
-    analysis of fusion functions for hybrid retrieval'; docs/log.md).
+    A passage that a search did not find has the lowest of its scores, or its number in `not_found`. Such a sum of scores is better than one of
+    ranks (Bruch et al. 2023, 'An analysis of fusion functions for hybrid retrieval'; docs/log.md).
     """
     total = dict.fromkeys((place for row in rankings for place, _ in row), 0.0)
-    for row in rankings:
+    for row, other in itertools.zip_longest(rankings, not_found[: len(rankings)]):
         if not row:
             continue
+        if other is not None:
+            row = list({**dict.fromkeys(total, other), **dict(row)}.items())
         values = np.array([score for _, score in row], np.float64)
         scaled = dict(zip((place for place, _ in row), (values - values.mean()) / max(values.std(), 1e-12), strict=True))
         least = min(scaled.values())
@@ -174,7 +185,7 @@ def relevances(model: Predictor, pairs: Iterable[tuple[str, str]]) -> Iterator[f
     Raises:
         UserError: the model is no re-ranker.
     """
-    for answer in model.reranker().stream((as_example(pair) for pair in pairs), model.batch_size):
+    for answer in model.reranker().stream((ranked_pair(*pair) for pair in pairs), model.batch_size):
         yield float(str(answer.label))
 
 
@@ -220,10 +231,17 @@ def scored_texts(model: Predictor, task: Task, examples: Sequence[Example]) -> d
     else:
         if kind_of(examples) == "plain texts":
             raise UserError("these are texts alone, on which nothing can be scored; give pairs, scored pairs or texts with a label")
-        first = vectors_of(model, [example.text for example in examples], "queries")
-        other = vectors_of(model, unique, "passages") if (unique := list(dict.fromkeys(text for others in texts for text in others))) else first[:0]
+        # Scored pairs and texts with a label are no queries and passages: they have the model's default prompt.
+        queries = kind_of(examples) not in ("scored pairs", "classes")
+        first = vectors_of(model, [example.text for example in examples], "queries" if queries else "texts")
+        other = (
+            vectors_of(model, unique, "passages" if queries else "texts")
+            if (unique := list(dict.fromkeys(text for others in texts for text in others)))
+            else first[:0]
+        )
         places = {text: place for place, text in enumerate(unique)}
         rows = [np.concatenate([vector[None], other[[places[text] for text in others]]]) for vector, others in zip(first, texts, strict=True)]
+        return task.score(examples, decode(rows, [], examples, head, model.modules.similarity), head)
     return task.score(examples, task.decode(rows, [], examples, head), head)
 
 
@@ -275,9 +293,9 @@ def mined(settings: MineSettings) -> Iterator[dict[str, Any]]:
             others[query] = sorted(((passage, next(answers)) for passage, _ in others[query]), key=lambda pair: -pair[1])
     rng = np.random.default_rng(settings.seed)
     for query, passage in pairs:
-        most, row = max(own[query].values()), others[query]
+        least, row = min(own[query].values()), others[query]
         if margin is not None:
-            row = [(text, score) for text, score in row if score <= most - margin * abs(most)]
+            row = [(text, score) for text, score in row if score <= least - margin * abs(least)]
         row = row[settings.skip :][: settings.candidates]
         if len(row) < settings.num_negatives:
             continue
@@ -337,7 +355,9 @@ def searched(settings: EvaluateSettings, model: Predictor, collection: Collectio
     if ranker is not model:
         index = VectorIndex(vectors_of(model, passages, "passages"), model.modules.similarity, approximate=settings.approximate)
         rankings[model.name] = list(index.search(vectors_of(model, queries, "queries"), top))
-        rankings[HYBRID] = [fused(both)[:top] for both in zip(rankings["BM25"], rankings[model.name], strict=True)]
+        # A passage without a word of the query has the BM25 score 0; where all that have one were found, these are all others.
+        pairs = zip(rankings["BM25"], rankings[model.name], strict=True)
+        rankings[HYBRID] = [fused(both, (0.0 if len(both[0]) < min(top, len(passages)) else None,))[:top] for both in pairs]
     if ranker is not None:
         first, count = dict(rankings), settings.candidates
         ordered = dict(zip(first, reranked(ranker, queries, passages, list(first.values()), count), strict=True))

@@ -58,6 +58,10 @@ class Text:
 Input = str | tuple[str, str] | Text
 
 
+class NoTexts(UserError):
+    """A file that can be read has no text."""
+
+
 def as_example(item: Input) -> Example:
     """A text or a (text, text) pair -> an unlabelled example; an empty second text is none, as in the original and in `transformers`.
 
@@ -72,6 +76,11 @@ def as_example(item: Input) -> Example:
         return Example(id="", text=item[0], text_pair=item[1] or None)
     shown = repr(item)
     raise UserError(f"expected a text or a (text, text) pair, got {type(item).__name__} {shown if len(shown) <= 60 else shown[:57] + '...'}")
+
+
+def ranked_pair(query: str, passage: str) -> Example:
+    """A query and a passage for a re-ranker. An empty passage stays a second text, [CLS] query [SEP] [SEP], as CrossEncoder reads it."""
+    return Example(id="", text=query, text_pair=passage or " ")
 
 
 # ---- files -> texts ----
@@ -143,7 +152,7 @@ def check_readable(file: str, kind: str | None = None, *, many: bool = False) ->
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     if not start:
-        raise UserError(f"{path} is empty; give a file with texts")
+        raise NoTexts(f"{path} is empty; give a file with texts")
     packed = kind in ("parquet", "arrow") or path.suffix.lower() in tables.COMPRESSIONS
     if b"\0" in start and not packed and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path} is a binary file, not text; give plain text (UTF-8), csv, tsv, jsonl or parquet")
@@ -201,7 +210,7 @@ def read_texts(file: str, columns: TextColumns | None = None, *, pairs: bool = T
             found = 1
             yield text
     if not found:
-        raise UserError(f"{tables.named(file)} {'is empty' if rows is None else 'has no rows'}; give a file with texts")
+        raise NoTexts(f"{tables.named(file)} {'is empty' if rows is None else 'has no rows'}; give a file with texts")
 
 
 def _is_json_object(line: str) -> bool:

@@ -283,31 +283,45 @@ def featurize_pairs(examples: Sequence[Example], tokenizer: TaskTokenizer, max_l
 # ---- vectors -> rankings -> scores ----
 
 
-def decode(outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head) -> list[Prediction]:
-    """(group, D) vectors of each example -> a number for each: the cosine of a scored pair, the label of a text's nearest other text, or the
+def prepared(vectors: np.ndarray, similarity: str) -> np.ndarray:
+    """(..., D) vectors as they are compared: for the cosine, of length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12) if similarity == "cosine" else vectors
+
+
+def similarities(rows: np.ndarray, others: np.ndarray, similarity: str) -> np.ndarray:
+    """(Q, D) and (N, D) prepared vectors -> (Q, N), the nearer the larger: 'cosine', 'dot', 'euclidean' or 'manhattan' of sentence-transformers."""
+    if similarity in ("cosine", "dot"):
+        return rows @ others.T
+    order = 1 if similarity == "manhattan" else 2
+    return -np.stack([np.linalg.norm(others - row, ord=order, axis=1) for row in rows])
+
+
+def decode(
+    outputs: Sequence[np.ndarray], features: Sequence[Features], examples: Sequence[Example], head: Head, similarity: str = "cosine"
+) -> list[Prediction]:
+    """(group, D) vectors of each example -> a number for each: the similarity of a scored pair, the label of a text's nearest other text, or the
     place, from 1, of the own second text among all texts that are not first ones.
     """
-    vectors = np.stack(outputs).astype(np.float64)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    vectors = prepared(np.stack(outputs).astype(np.float64), similarity)
     kind = kind_of(examples)
     if kind == "scored pairs":
-        return [Prediction(label=float(first @ second)) for first, second in vectors]
+        return [Prediction(label=float(similarities(first[None], second[None], similarity)[0, 0])) for first, second in vectors]
     if kind == "classes":
-        return [Prediction(label=str(examples[i].label)) for i in _nearest_other(vectors[:, 0])]
-    return [Prediction(label=float(place)) for place in _places(vectors, examples)]
+        return [Prediction(label=str(examples[i].label)) for i in _nearest_other(vectors[:, 0], similarity)]
+    return [Prediction(label=float(place)) for place in _places(vectors, examples, similarity)]
 
 
-def _nearest_other(vectors: np.ndarray) -> list[int]:
+def _nearest_other(vectors: np.ndarray, similarity: str) -> list[int]:
     """(N, D) -> the index of each one's nearest other; the first of equals."""
     found: list[int] = []
     for start in range(0, len(vectors), BLOCK):
-        near = vectors[start : start + BLOCK] @ vectors.T
+        near = similarities(vectors[start : start + BLOCK], vectors, similarity)
         near[np.arange(len(near)), start + np.arange(len(near))] = -np.inf
         found += near.argmax(1).tolist()
     return found
 
 
-def _places(vectors: np.ndarray, examples: Sequence[Example]) -> list[int]:
+def _places(vectors: np.ndarray, examples: Sequence[Example], similarity: str) -> list[int]:
     """The place of each example's own second text; texts that are similar to the same first text, and the first text itself, do not count."""
     numbers: dict[str, int] = {}
     for example in examples:
@@ -321,7 +335,7 @@ def _places(vectors: np.ndarray, examples: Sequence[Example]) -> list[int]:
         similar.setdefault(example.text, set()).add(places[0])
     found = []
     for start in range(0, len(examples), BLOCK):
-        scores = vectors[start : start + BLOCK, 0] @ candidates.T
+        scores = similarities(vectors[start : start + BLOCK, 0], candidates, similarity)
         for row, example in zip(scores, examples[start : start + BLOCK], strict=True):
             own = numbers[texts_after(example)[0]]
             value = row[own]
@@ -364,11 +378,15 @@ def score_rankings(examples: Sequence[Example], predictions: Sequence[Prediction
     """Each query's own passages, ranked by the model -> means over queries with a relevant one: nDCG and reciprocal rank at 10, average precision.
 
     A passage is relevant where its relevance is above zero; the gain of nDCG is the relevance. Of equal scores the least relevant comes first.
+    A passage that several rows of a query have counts once, with its highest relevance.
     """
-    rankings: dict[str, list[tuple[float, float]]] = {}
+    passages: dict[str, dict[str, tuple[float, float]]] = {}
     for example, prediction in zip(examples, predictions, strict=True):
         relevances = [float(str(example.label))] if example.label is not None else [1.0] + [0.0] * len(example.negatives)
-        rankings.setdefault(example.text, []).extend(zip(prediction.probabilities.values(), relevances, strict=True))
+        known = passages.setdefault(example.text, {})
+        for text, scored, relevance in zip(texts_after(example), prediction.probabilities.values(), relevances, strict=True):
+            known[text] = (scored, max(relevance, known[text][1] if text in known else 0.0))
+    rankings = {query: [*known.values()] for query, known in passages.items()}
     found: dict[str, list[float]] = {"ndcg@10": [], "mrr@10": [], "map": []}
     for ranking in rankings.values():
         order = [relevance for _, relevance in sorted(ranking, key=lambda pair: (-pair[0], pair[1]))]

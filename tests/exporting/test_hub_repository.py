@@ -396,6 +396,15 @@ def test_a_repository_is_uploaded_in_one_commit(hub: Hub, sst2: Path, capsys: py
     assert hub.files == {**others, **{name: (sst2 / name).read_bytes() for name in names(sst2)}}
 
 
+def test_a_public_repository_is_not_taken_for_a_private_one(hub: Hub, sst2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The hub leaves the visibility of a repository that exists as it is."""
+    hub.public = True
+    assert main(["push", str(sst2), "--name", "me/toy-sst2", "--private"]) == 2
+    error = capsys.readouterr().err
+    assert "--private: me/toy-sst2 exists and is public" in error and hub.commits == []
+    assert main(["push", str(sst2), "--name", "me/toy-sst2"]) == 0 and len(hub.commits) == 1
+
+
 @pytest.mark.parametrize(
     ("refuse", "message", "created"),
     [

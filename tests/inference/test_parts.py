@@ -170,6 +170,38 @@ def test_killed_work_is_continued(tmp_path: Path) -> None:
     assert content(out) == content(tmp_path / "whole")
 
 
+def test_a_pattern_answers_each_file_once(corpus: Path, tmp_path: Path) -> None:
+    """d/** has folders, and the files in them again."""
+    assert predict(str(corpus / "**"), "--output", tmp_path / "pattern", "--workers", 1) == 0
+    assert predict(corpus, "--output", tmp_path / "folder", "--workers", 1) == 0
+    assert sorted(row["text"] for row in rows(tmp_path / "pattern")) == sorted(row["text"] for row in rows(tmp_path / "folder"))
+
+
+def test_tables_without_rows_do_not_end_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("text\n")
+    with gzip.open(tmp_path / "in" / "b.txt.gz", "wb"):
+        pass
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "in" / "c.parquet")
+    (tmp_path / "in" / "d.txt").write_text("a meal\n")
+    assert predict(tmp_path / "in", "--output", tmp_path / "out", "--workers", 1) == 0
+    assert [row["text"] for row in rows(tmp_path / "out")] == ["a meal"]
+    assert "files without texts: 3" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "parts.json").read_text())["problems"]["files without texts"]["count"] == 3
+
+
+def test_a_file_of_another_name_keeps_its_part_under_the_new_one(corpus: Path, tmp_path: Path) -> None:
+    words = (corpus, "--output", tmp_path / "out", "--workers", 1)
+    assert embed(*words) == 0
+    (corpus / "a.csv").rename(corpus / "aa.csv")
+    assert embed(*words) == 0
+    sources = [part["source"] for part in json.loads((tmp_path / "out" / "parts.json").read_text())["parts"]]
+    assert str(corpus / "aa.csv") in sources and str(corpus / "a.csv") not in sources and len(sources) == len(set(sources)) == 4
+
+
 def test_what_has_changed_is_made_again(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (corpus, "--output", tmp_path / "out", "--part-rows", 10, "--workers", 1)
     assert predict(*words) == 0

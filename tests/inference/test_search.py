@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tiny_models import checkpoints
 
-from electra import pipeline
+from electra import evaluate, pipeline
 from electra.cli import main
 from electra.errors import UserError
 from electra.inference import search
@@ -71,6 +71,8 @@ def test_words() -> None:
     assert search.words("The Chef's 3rd meal, naïve") == ["the", "chef", "s", "3rd", "meal", "naïve"]
     assert search.words("北京大学 is 大") == ["北", "京", "大", "学", "北京", "京大", "大学", "is", "大"]
     assert search.words("!?") == []
+    # Vowel signs and accents of their own are in the word, as in Lucene.
+    assert search.words("हिन्दी भाषा, cafe\u0301s காபி") == ["हिन्दी", "भाषा", "cafés", "காபி"]
 
 
 def test_bm25_is_lucenes_formula() -> None:
@@ -134,6 +136,25 @@ def test_fused_scores_are_sums_of_z_scores() -> None:
     assert search.fused([one, []]) == search.fused([one]) and [place for place, _ in search.fused([one])] == [3, 1, 7]
     assert search.fused([[(2, 5.0)], [(2, 1.0)]]) == [(2, 0.0)] and search.fused([[], []]) == []
     assert dict(search.fused([[(0, 1.0), (1, 1.0)]])) == {0: 0.0, 1: 0.0}, "equal scores say nothing"
+    # All others have the score 0: that of a single hit is above theirs.
+    vectors = [(1, 0.9), (5, 0.8), (3, -0.4)]
+    scaled = zscore([7.0, 0.0, 0.0])
+    assert dict(search.fused([[(3, 7.0)], vectors], (0.0,))) == pytest.approx(
+        {3: scaled[0] + second[2], 1: scaled[1] + second[0], 5: scaled[1] + second[1]}
+    )
+
+
+def test_a_rare_word_is_found_by_both_together(models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """BM25 finds one passage for each query, whose score is not lost among the others'."""
+    codes = [f"{word}{word}" for word in ("chef", "meal", "game", "cat", "dog")]
+    rows = [{"_id": f"d{i}", "title": "", "text": f"{PASSAGES[i % len(PASSAGES)]} {codes[i] if i < 5 else ''}"} for i in range(40)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps({"_id": f"q{i}", "text": code}) + "\n" for i, code in enumerate(codes)))
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(5)))
+    assert main(["evaluate", str(models["embed"]), "--task", "retrieval", "--data", str(tmp_path), "--split", "test", "--json"]) == 0
+    found = {name: row["ndcg@10"] for name, row in json.loads(capsys.readouterr().out)["systems"].items()}
+    assert found["BM25"] == 1.0 == found["BM25 and vectors"] and min(found.values()) < 1.0
 
 
 # ---- evaluation ----
@@ -328,6 +349,48 @@ def test_mining_equals_sentence_transformers(models: dict[str, Path], tmp_path: 
     assert {row["query"]: row["negatives"] for row in found} == expected and 0 < len(found) <= len(QUERIES)
 
 
+def test_a_margin_is_from_the_worst_own_passage(models: dict[str, Path], tmp_path: Path) -> None:
+    """As in sentence-transformers: no negative scores above a passage that is labelled as relevant."""
+    import datasets
+
+    st, rows = quiet(), [(QUERIES[0], PASSAGES[0]), (QUERIES[0], PASSAGES[3]), (QUERIES[1], PASSAGES[1])]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps({"question": q, "answer": p}) + "\n" for q, p in rows))
+    (tmp_path / "passages.txt").write_text("\n".join(PASSAGES))
+    words = ["mine", str(tmp_path / "pairs.jsonl"), "--text-columns", "question", "answer", "--passages", str(tmp_path / "passages.txt")]
+    words += ["--model", str(models["embed"]), "--num-negatives", "1", "--candidates", "30", "--relative-margin", "0.01"]
+    assert main([*words, "--output", str(tmp_path / "mined.jsonl")]) == 0
+    found = [json.loads(line) for line in (tmp_path / "mined.jsonl").read_text().splitlines()]
+    theirs = st.util.mine_hard_negatives(
+        datasets.Dataset.from_list([{"question": q, "answer": p} for q, p in rows]),
+        st.SentenceTransformer(str(models["embed"])),
+        corpus=PASSAGES,
+        range_max=30,
+        relative_margin=0.01,
+        num_negatives=1,
+        output_format="n-tuple",
+        verbose=False,
+    )
+    expected = sorted((row["question"], row["answer"], row["negative_1"] if "negative_1" in row else row["negative"]) for row in theirs)
+    assert sorted((row["query"], row["passage"], row["negatives"][0]) for row in found) == expected
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+def test_scored_pairs_have_the_models_similarity_and_its_default_prompt(similarity: str, models: dict[str, Path], tmp_path: Path) -> None:
+    st, folder = quiet(), tmp_path / "model"
+    shutil.copytree(models["embed"], folder)
+    config = json.loads((folder / "config_sentence_transformers.json").read_text())
+    prompts = {"query": "the chef ", "document": "a meal "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(config | {"similarity_fn_name": similarity, "prompts": prompts}))
+    rows = [(PASSAGES[i], PASSAGES[(i * 3 + 1) % len(PASSAGES)], (i * 7 % 11) / 2) for i in range(len(PASSAGES))]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps({"a": a, "b": b, "score": s}) + "\n" for a, b, s in rows))
+    found = evaluate(str(folder), task="embed", data=str(tmp_path / "dev.jsonl")).metrics
+    from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
+
+    evaluator = EmbeddingSimilarityEvaluator(*map(list, zip(*rows, strict=True)), main_similarity=similarity)
+    theirs = evaluator(st.SentenceTransformer(str(folder)))
+    assert found["spearman"] == pytest.approx(theirs[f"spearman_{similarity}"], abs=1e-4)
+
+
 def test_mined_rows_train_a_reranker_on_a_teachers_scores(models: dict[str, Path], beir: Path, tmp_path: Path) -> None:
     output = tmp_path / "scored.jsonl"
     words = ["mine", str(beir), "--split", "test", "--reranker", str(models["rerank"]), "--num-negatives", "2", "--sampling", "random"]
@@ -363,6 +426,16 @@ def test_rerank_equals_a_cross_encoders_rank(models: dict[str, Path], tmp_path: 
     found = pipeline("rerank", str(models["rerank"]))(QUERIES[0], PASSAGES, top_k=7)
     assert [(row["index"], row["text"]) for row in found] == [(row["corpus_id"], row["text"]) for row in theirs]
     np.testing.assert_allclose([row["score"] for row in found], [row["score"] for row in theirs], atol=1e-5)
+    for query in (QUERIES[0], ""):  # an empty passage or query is one
+        theirs = quiet().CrossEncoder(str(models["rerank"])).rank(query, ["", "a", PASSAGES[0]])
+        found = pipeline("rerank", str(models["rerank"]))(query, ["", "a", PASSAGES[0]])
+        assert [row["index"] for row in found] == [row["corpus_id"] for row in theirs]
+        np.testing.assert_allclose([row["score"] for row in found], [row["score"] for row in theirs], atol=1e-5)
+        pairs = [(query, text) for text in ("", "a", PASSAGES[0])]
+        np.testing.assert_allclose(
+            [*search.relevances(load(str(models["rerank"])), pairs)], quiet().CrossEncoder(str(models["rerank"])).predict(pairs), atol=1e-5
+        )
+    theirs = quiet().CrossEncoder(str(models["rerank"])).rank(QUERIES[0], PASSAGES, top_k=7, return_documents=True)
     (tmp_path / "passages.jsonl").write_text("".join(json.dumps({"body": text, "n": i}) + "\n" for i, text in enumerate(PASSAGES)))
     words = ["rerank", str(models["rerank"]), str(tmp_path / "passages.jsonl"), "--text", "body", "--query", QUERIES[0], "--top-k", "7"]
     assert main([*words, "--json"]) == 0

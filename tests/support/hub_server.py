@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ class Hub:
     objects: dict[str, bytes] = field(default_factory=dict)
     """LFS: hash -> content."""
     url: str = ""
+    public: bool = False
+    """Whether the repository exists already, for everyone."""
 
     def answer(self, path: str, body: bytes) -> Any:
         """A request -> the JSON of its answer; None for a path that is not known."""
@@ -40,6 +43,8 @@ class Hub:
         if path.endswith("/repos/create"):
             self.created = json.loads(body)
             return {"url": f"{self.url}/me/model", "name": "me/model"}
+        if re.search(r"/api/models/[^/]+/[^/]+$", path):
+            return {"id": "me/model", "private": not self.public}
         if "/tree/" in path:
             return [{"type": "file", "path": name, "oid": "0" * 40, "size": len(content)} for name, content in self.files.items()]
         if "/preupload/" in path:

@@ -200,6 +200,17 @@ def test_rankings_of_a_query_are_scored_as_by_others() -> None:
     assert found["mrr@10"] == pytest.approx(1 / 3)  # of equal scores the negative comes first
 
 
+def test_a_passage_of_several_rows_counts_once() -> None:
+    """`mine` writes the negatives of a query in each of its rows; the numbers are those of trec_eval."""
+    ir_measures = pytest.importorskip("ir_measures")
+    rows = [Example(id=str(i), text="q", text_pair=own, negatives=("n1", "n2")) for i, own in enumerate(("p1", "p2"))]
+    found = score_rankings(rows, decode_scores([np.array([[own], [0.9], [0.1]]) for own in (0.5, 0.4)], [], rows, RANKING), RANKING)
+    measures = {"ndcg@10": ir_measures.nDCG @ 10, "mrr@10": ir_measures.RR @ 10, "map": ir_measures.AP}
+    run = {"q": {"n1": 0.9, "p1": 0.5, "p2": 0.4, "n2": 0.1}}
+    theirs = ir_measures.calc_aggregate(measures.values(), {"q": {"p1": 1, "p2": 1}}, run)
+    assert found == pytest.approx({name: theirs[measure] for name, measure in measures.items()})
+
+
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
