@@ -29,7 +29,7 @@ from electra.data.sources import (
     read_lines,
     read_members,
 )
-from electra.data.tables import cell, column_in
+from electra.data.tables import cell, column_in, json_line_rows
 from electra.errors import UserError, did_you_mean, parse_json, raise_if_device, require
 from electra.settings import VocabSettings
 from electra.terminal import ReadingProgress
@@ -93,14 +93,33 @@ def _from_source(source: Source, text_field: str, rule: str, report: CorpusRepor
     elif kind == "records":
         yield from _from_records(source, text_field, report)
     else:
-        yield from _from_text(source, rule, report, stream)
+        yield from _from_text(source, text_field, rule, report, stream)
 
 
 # ---- text files ----
 
 
-def _from_text(source: Source, rule: str, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[Document]:
+MARKUP = {
+    "<mediawiki": "a dump of a wiki in XML; extract its texts first (wikiextractor --json)",
+    "<doc ": "texts with marks of WikiExtractor; extract them with its flag --json",
+    "<!doctype html": "HTML; extract its text first",
+    "<html": "HTML; extract its text first",
+}
+"""How a file begins that is no plain text -> what it is."""
+
+
+def _from_text(source: Source, field: str, rule: str, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[Document]:
     lines = read_lines(source, report, stream)
+    first = next(lines, None)
+    lines = itertools.chain([] if first is None else [first], lines)
+    start = "" if first is None else first[1].lstrip()
+    if _is_record(start):
+        return _from_records(source, field, report, lines)
+    if found := next((what for mark, what in MARKUP.items() if start.lower().startswith(mark)), None):
+        if source.named:
+            raise UserError(f"{source.name} is {found}")
+        report.add(UNREADABLE, f"{source.name}: {found}")
+        return iter(())
     if rule in ("auto", "blank-line"):
         head = list(_head(lines))
         found = _sniff([line for _, line in head])
@@ -185,12 +204,29 @@ def _missing_field(field: str, known: Iterable[str], place: str) -> UserError:
     return UserError(f"{place}: no column '{field}'; {did_you_mean(field, known)} (--text)")
 
 
-def _from_records(source: Source, field: str, report: CorpusReport) -> Iterator[Document]:
-    good = 0
-    for number, line in read_lines(source, report):
+def _is_record(line: str) -> bool:
+    """Whether a line is a JSON object with named fields: lines of records in a file without their ending, as wikiextractor --json writes."""
+    try:
+        return line.startswith('{"') and isinstance(parse_json(line), Mapping)
+    except ValueError:
+        return False
+
+
+def _from_records(source: Source, field: str, report: CorpusReport, lines: Iterator[tuple[int, str]] | None = None) -> Iterator[Document]:
+    good, began = 0, False
+    lines = read_lines(source, report) if lines is None else lines
+    for number, line in lines:
         place = f"{source.name}:{number}"
         if not line.strip():
             continue
+        if not began and line.lstrip().startswith("["):
+            for index, record in json_line_rows(source.name, itertools.chain([(number, line)], lines), whole=True):
+                place = f"{source.name}:{index}"
+                if not column_in(record, field):
+                    raise _missing_field(field, record, place)
+                yield _document(cell(record, field, place, "--text"), place, report)
+            return
+        began = True
         try:
             record = parse_json(line)
         except ValueError:

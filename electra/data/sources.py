@@ -200,6 +200,8 @@ def kind_of(path: PurePath) -> str | None:
     last = endings[-1 - packed] if len(endings) > packed else ""
     if last in TEXT_ENDINGS or last in RECORD_ENDINGS:
         return "text" if last in TEXT_ENDINGS else "records"
+    if packed and last == ".json":  # as C4's; a plain .json in a folder may be anything
+        return "records"
     if last == ".parquet":
         return "parquet"
     if last in ARCHIVE_ENDINGS and not (packed and last != ".tar"):
@@ -209,11 +211,15 @@ def kind_of(path: PurePath) -> str | None:
 
 def _named_kind(path: PurePath) -> str:
     """The kind of a file given by name: text, unless its ending says otherwise."""
-    if {".csv", ".tsv"} & {ending.lower() for ending in path.suffixes[-2:]}:
+    endings = [ending.lower() for ending in path.suffixes]
+    last = endings[-2:-1] if endings and endings[-1] in COMPRESSIONS else endings[-1:]
+    if last and last[0] in (".csv", ".tsv"):
         raise UserError(f"{path}: a table is not a corpus; turn it into jsonl or parquet and name its text column (--text)")
-    return kind_of(path) or ("records" if ".json" in path.suffixes else "text")
+    return kind_of(path) or ("records" if last == [".json"] else "text")
 
 
+FEWEST_UNDECODABLE = 4
+"""Byte sequences; fewer are stray ones."""
 KindOf = Callable[[PurePath], str | None]
 """The name of a file in a folder -> its kind; None: it is skipped, and reported."""
 
@@ -330,18 +336,33 @@ def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = 
 
 
 def read_lines(source: Source, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
-    """A text file -> (line number from 1, line without its end). Bytes that are not UTF-8 become U+FFFD and are reported."""
-    number = 0
+    """A text file -> (line number from 1, line without its end). Bytes that are not UTF-8 become U+FFFD and are reported; a file whose first
+    letters beyond ASCII are in another encoding is reported and not read."""
+    number, known = 0, False
     for block in read_blocks(source, report, stream):
         try:
             lines = block.decode("utf-8").split("\n")
-        except UnicodeDecodeError:
+        except UnicodeDecodeError as error:
+            if not known and _is_other_encoding(block):
+                place = number + block.count(b"\n", 0, error.start) + 1
+                what = f"not UTF-8 text (byte 0x{block[error.start]:02x}, line {place}); convert it: iconv -f ENCODING -t UTF-8"
+                report.add(UNREADABLE, f"{source.name}: {what}")
+                return
             lines = [_decode(line, f"{source.name}:{number + i}", report) for i, line in enumerate(block.split(b"\n"), 1)]
+        known = known or not block.isascii()
         if not lines[-1]:
             lines.pop()
         for line in lines:
             number += 1
             yield number, (line.removeprefix("\ufeff") if number == 1 else line)
+
+
+def _is_other_encoding(block: bytes) -> bool:
+    """Whether most of what is not ASCII is no UTF-8, and it is more than a few stray bytes: such text loses its letters when it is repaired."""
+    text = block.decode("utf-8", errors="replace")
+    bad = text.count("\ufffd")
+    good = sum(not character.isascii() for character in text) - bad
+    return bad >= FEWEST_UNDECODABLE and bad > good and bad * 1000 > len(block)
 
 
 def _decode(line: bytes, place: str, report: CorpusReport) -> str:

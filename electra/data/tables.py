@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -155,16 +156,22 @@ def is_saved(path: Path) -> bool:
 
 
 def parts(path: Path) -> list[Path]:
-    """The files of a table: of a folder those in it, by name.
+    """The files of a table: of a folder that `datasets` saved those that its state.json names, not those that it keeps for itself; of another
+    those in it, by name, as Spark and pyarrow read it.
 
     Raises:
-        UserError: parts in sub-folders, whose names hold values of columns.
+        UserError: parts in sub-folders, whose names hold values of columns, or a damaged state.json.
     """
     if not path.is_dir():
         return [path]
+    if (state := path / "state.json").exists():
+        try:
+            return [path / each["filename"] for each in atomic.read_json(state, dict)["_data_files"]]
+        except (LookupError, TypeError):
+            raise UserError(f"{state} names no files of the data set; save it again") from None
     if inner := next((each.name for each in sorted(path.iterdir()) if each.is_dir() and "=" in each.name), None):
         raise UserError(f"{path} is partitioned by columns ({inner}); write one file")
-    return sorted(each for each in path.iterdir() if each.suffix in (".arrow", ".parquet"))
+    return sorted(each for each in path.iterdir() if each.suffix in (".arrow", ".parquet") and not each.name.startswith(("_", ".")))
 
 
 def read_rows(
@@ -370,7 +377,9 @@ def _arrow_rows(path: Path, name: str, kind: str, class_names: bool) -> Iterator
         for file in files:
             with _open_arrow(file, kind) as reader:
                 schema = reader.schema_arrow if kind == "parquet" else reader.schema
-                schema.names  # noqa: B018 (one that is not UTF-8 raises, also where there are no rows)
+                # A name that is not UTF-8 raises, also where there are no rows.
+                if twice := next((column for column, count in Counter(schema.names).items() if count > 1), None):
+                    raise UserError(f"{name}: two columns have the name '{twice}'; rename one")
                 if kind == "parquet":
                     _check_counts(reader)
                 names, before = _class_names(schema) if class_names else {}, number

@@ -216,6 +216,8 @@ def segments(example: dict[str, np.ndarray], tokenizer: Tokenizer) -> list[np.nd
         Damaged: lists are missing or inconsistent.
         UserError: the example was made with another vocabulary.
     """
+    if "masked_lm_positions" in example:
+        raise UserError("the records are of BERT's create_pretraining_data.py: their text is masked already; prepare the text itself")
     try:
         ids, mask, segment_ids = (example[name] for name in ("input_ids", "input_mask", "segment_ids"))
     except KeyError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from electra import bundled, config
+from electra.data.sources import kind_of
 from electra.data.tables import is_saved, table_format
 from electra.data.tfrecord import describe_records, find_records
 from electra.errors import UserError, did_you_mean, parse_json
@@ -68,6 +69,8 @@ def describe(source: str) -> Description:
 
 def _reader(path: Path) -> Callable[[Path], Description] | None:
     """What describes a folder, by the files in it; None: they say nothing."""
+    if (path / "plan.json").exists() and (path / "parts").is_dir():
+        return _shards  # what an interrupted `prepare` leaves; the message says how to continue it
     return next((reader for marks, reader in FOLDERS if any((path / mark).exists() for mark in marks)), None)
 
 
@@ -116,12 +119,16 @@ def _file(path: Path) -> Description:
         return describe_checkpoint(path)
     if ".tfrecord" in path.name:
         return {**describe_records(find_records([path])), "path": str(path)}
-    if path.suffix in BINARY or path.match(EVENTS) or path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n":
+    with path.open("rb") as stream:
+        picture = stream.read(8) == b"\x89PNG\r\n\x1a\n"
+    if path.suffix in BINARY or path.match(EVENTS) or picture:
         return describe_binary(path)
     if path.suffix == ".zip" or zipfile.is_zipfile(path):
         return _zip(path)
     if path.suffix == ".toml":
         return _settings(path)
+    if kind_of(path) == "archive":
+        return _corpus(path)
     resolve.check_form(path)
     if path.name == "metrics.jsonl":
         lines = read_metrics(path)
@@ -284,13 +291,14 @@ def _folder(path: Path) -> Description:
         return {**describe_records(records), "path": str(path)}
     if is_saved(path):
         return describe_file(path) or describe_table(path, table_format(path) or "arrow")
-    resolve.check_form(path)
     files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
     data = [file for file in files if file.suffix in DATA_SUFFIXES or file.stem.split("-")[0] in ("train", "dev", "test", "valid")]
     found = {file.name: described for file in data[:MOST_ENTRIES] if (described := describe_file(file)) is not None}
     if found:
         rows = {name: {key: one[key] for key in ("kind", "rows", "columns", "questions", "sentences") if key in one} for name, one in found.items()}
         return {"kind": "data set", "path": str(path), "files": rows}
+    if not any(kind_of(file) for file in files):
+        resolve.check_form(path)
     folders = {file.name: _kind(file) for file in sorted(path.iterdir()) if file.is_dir()}
     if any(folders.values()):
         return {"kind": "folder", "path": str(path), "entries": {name: kind or "not known" for name, kind in folders.items()}}
@@ -308,7 +316,7 @@ def _kind(path: Path) -> str:
 
 def _is_vocabulary(path: Path) -> bool:
     with path.open("rb") as stream:
-        start = stream.read(1 << 16).split(b"\n")
+        start = {line.rstrip(b"\r") for line in stream.read(1 << 16).split(b"\n")}
     return b"[UNK]" in start and b"[CLS]" in start
 
 

@@ -34,7 +34,7 @@ ACTIVATIONS = (
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 DEFAULTS: dict[str, tuple[Any, ...]] = {
     "position_embedding_type": (None, "absolute"),
-    "is_decoder": (False,),
+    "is_decoder": (None, False),
     "add_cross_attention": (None, False),
     "is_encoder_decoder": (None, False),
     "pruned_heads": (None, {}),
@@ -69,7 +69,7 @@ HARMLESS = frozenset(
     # BERT's first release and other libraries; no code reads them.
     "directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type _num_labels "
     "summary_type summary_use_proj summary_activation summary_last_dropout summary_first_dropout summary_proj_to_labels "
-    "generator_size label_smoothing loss_type tie_encoder_decoder cross_attention_hidden_size "
+    "eos_token_ids cell structure pre_trained training generator_size label_smoothing loss_type tie_encoder_decoder cross_attention_hidden_size "
     # Generation, which these models do not do.
     "bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id prefix "
     "assistant_confidence_threshold assistant_lookbehind bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping "
@@ -147,7 +147,9 @@ def _check_fields(values: Mapping[str, Any], path: Path) -> None:
                 shown = json.dumps(value)[:60]
                 remedy = REMEDIES.get(key, f"only {' or '.join(json.dumps(default) for default in DEFAULTS[key])} is implemented")
                 raise UserError(f"{path}: {key} {shown} changes the computation and is not supported; {remedy}")
-        elif key not in READ and key not in HARMLESS and not key.startswith("electra_") and value is not None and value not in ({}, []):
+        elif key == "emb_size" and value == values.get("hidden_size"):
+            continue  # TinyBERT's name for the width of its states
+        elif key not in READ and key not in HARMLESS and not key.startswith("electra_") and value is not None and value not in ({}, [], ""):
             raise UserError(
                 f"{path}: field '{key}' ({json.dumps(value)[:60]}) is not known, so it may change the computation; delete it if it does not"
             )

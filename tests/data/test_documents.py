@@ -98,6 +98,58 @@ def test_undecodable_bytes_have_place_and_count(tmp_path: Path) -> None:
     assert report.problems == {"undecodable byte sequences (replaced by U+FFFD)": {"count": 3, "places": ["a.txt:2, byte 5", "a.txt:5, byte 7"]}}
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("cp1252", "Die Größe der Straße überrascht, schöne Füße."), ("cp1251", "Съешь ещё этих мягких"), ("gbk", "他说中文，天气很好")],
+)
+def test_text_of_another_encoding_is_reported_and_not_read(encoding: str, text: str, tmp_path: Path) -> None:
+    """Repaired, it would lose its letters; a few stray bytes in UTF-8 are repaired."""
+    (tmp_path / "other.txt").write_bytes(f"one\n{text}\n".encode(encoding))
+    (tmp_path / "some.txt").write_bytes(text.encode() + b"\nstray \xff\xff\xff\xff\xff\n")
+    report = CorpusReport()
+    found = read(tmp_path / "other.txt", tmp_path / "some.txt", report=report)
+    assert found == [[text], ["stray " + 5 * "\ufffd"]]
+    (problem,) = report.problems[sources.UNREADABLE]["places"]
+    assert problem.startswith("other.txt: not UTF-8 text (byte 0x") and "line 2" in problem and "iconv" in problem
+
+
+WEB = [{"text": "Document 0\nsecond line", "url": "u"}, {"text": "Document 1", "url": "v"}]
+
+
+@pytest.mark.parametrize("name", ["c4.json.gz", "c4.json.zst", "lines.JSON", "lines.json", "wiki_00", "wiki_01.bz2", "list.json", "pretty.json"])
+def test_records_of_other_names_and_forms(name: str, tmp_path: Path) -> None:
+    """C4's files, those of wikiextractor --json, and lists with an object a line: their texts are read, not their JSON."""
+    if name in ("list.json", "pretty.json"):
+        content = "[\n" + ",\n".join(json.dumps(row, indent=1 if name == "pretty.json" else None) for row in WEB) + "\n]\n"
+    else:
+        content = "".join(json.dumps(row) + "\n" for row in WEB)
+    ending = f".{name.rpartition('.')[2]}"
+    (tmp_path / name).write_bytes(COMPRESS.get(ending, bytes)(content.encode()))
+    assert read(tmp_path / name) == [["Document 0", "second line"], ["Document 1"]]
+    if name.startswith("c4"):
+        assert read(tmp_path) == [["Document 0", "second line"], ["Document 1"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [("<mediawiki xmlns='x'>", "dump of a wiki"), ('<doc id="1" url="u">\n', "WikiExtractor"), ("<html>", "HTML")]
+)
+def test_markup_is_no_text(content: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(UserError, match=f"a.txt is .*{what}"):
+        read(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("a text\n")
+    report = CorpusReport()
+    assert read(tmp_path, report=report) == [["a text"]] and what in str(report.problems)
+
+
+def test_a_name_with_csv_in_it_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "x.csv.txt").write_text("a text\n")
+    assert read(tmp_path / "x.csv.txt") == [["a text"]]
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"text\na\n"))
+    with pytest.raises(UserError, match="a table is not a corpus"):
+        read(tmp_path / "x.csv.gz")
+
+
 def test_only_newlines_end_lines(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\u2028b\x0bc\x85d\x1ce\n\nf\n", encoding="utf-8")
     assert read(tmp_path / "a.txt") == [["a\u2028b\x0bc\x85d\x1ce"], ["f"]]

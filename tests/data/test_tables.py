@@ -331,8 +331,33 @@ def test_a_folder_of_parquet_parts_is_one_table(run: Any, tmp_path: Path) -> Non
     for number in range(2):
         frame[2 * number : 2 * number + 2].to_parquet(tmp_path / "a.parquet" / f"part-{number}.parquet", index=False)
     check_table(tmp_path / "a.parquet", pandas.read_parquet(tmp_path / "a.parquet"), run, tmp_path)
+    frame.to_parquet(tmp_path / "a.parquet" / "_temporary.parquet", index=False)
+    frame.to_parquet(tmp_path / "a.parquet" / ".hidden.parquet", index=False)
+    assert len([*read_rows(tmp_path / "a.parquet")]) == len(pandas.read_parquet(tmp_path / "a.parquet")) == 4
     frame.to_parquet(tmp_path / "b.parquet", partition_cols=["label"])
     assert "b.parquet is partitioned by columns (label=NA); write one file" in run(tmp_path / "b.parquet", code=2)
+
+
+def test_a_saved_data_set_is_what_its_state_names(tmp_path: Path) -> None:
+    """Not the caches of map and filter, nor the parts of an earlier save with more of them."""
+    datasets = pytest.importorskip("datasets")
+    place = tmp_path / "saved"
+    datasets.Dataset.from_dict({"text": ["t0", "t1", "t2", "t3"]}).save_to_disk(place, num_shards=2)
+    datasets.load_from_disk(place).map(lambda row: {"text": row["text"].upper()})
+    datasets.load_from_disk(place).filter(lambda row: row["text"] != "t0")
+    assert [row["text"] for _, row in read_rows(place)] == ["t0", "t1", "t2", "t3"] == datasets.load_from_disk(place)["text"][:]
+    datasets.Dataset.from_dict({"text": ["new"]}).save_to_disk(place)
+    assert [row["text"] for _, row in read_rows(place)] == ["new"]
+    (place / "state.json").write_text('{"_data_files": 3}')
+    with pytest.raises(UserError, match="names no files of the data set"):
+        list(read_rows(place))
+
+
+def test_two_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="two columns have the name 'text'"):
+        list(read_rows(tmp_path / "a.parquet"))
 
 
 # ---- standard input ----

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from electra import load
 from electra.cli import main
 from electra.data.pretraining_batches import ExampleBuilder, PretrainingStream, held_out_batches
 from electra.data.shards import open_shards
-from electra.data.tfrecord import find_records, integers, read_records
+from electra.data.tfrecord import find_records, integers, read_records, segments
 from electra.data.tokenizer import load_tokenizer
 from electra.errors import UserError
 from electra.protobuf import Damaged, masked_crc
@@ -105,6 +106,13 @@ def test_damaged_files_are_refused(content: bytes, message: str, tmp_path: Path)
     (tmp_path / "a.tfrecord").write_bytes(content)
     with pytest.raises(Damaged, match=message):
         list(read_records(tmp_path / "a.tfrecord"))
+
+
+def test_records_of_berts_own_script_are_refused() -> None:
+    """Their text is masked already: it would be learned as it is."""
+    lists = {"input_ids": [2, 7, 3], "input_mask": [1, 1, 1], "segment_ids": [0, 0, 0], "masked_lm_positions": [1]}
+    with pytest.raises(UserError, match="masked already; prepare the text itself"):
+        segments({name: np.array(values) for name, values in lists.items()}, load("shipped:mini").tokenizer)
 
 
 @pytest.mark.realdata

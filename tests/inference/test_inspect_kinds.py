@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from tiny_models import checkpoints
 from electra.cli import COMMANDS, main
 from electra.commands.inspect import LONGEST
 from electra.recipes.ablation.plan import AblationPlan, PretrainingRun, TaskPlan
+from electra.storage import resolve
 
 V1 = ROOT / "tests" / "fixtures" / "v0.1"
 WRITES: dict[str, list[str]] = {
@@ -285,6 +287,23 @@ def test_what_commands_read(name: str, content: str, expected: dict[str, Any], t
     assert {key: found.get(key) for key in expected} == expected
     if name.endswith((".csv", ".tsv")):
         assert inspected(tmp_path, capsys)[0]["files"][name]["rows"] == found["rows"]
+
+
+def test_archives_and_what_an_interrupted_prepare_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `prepare` reads is described, what it left says how to continue, a vocabulary may have the line ends of Windows."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("One sentence here.\nAnd another one.\n")
+    with tarfile.open(tmp_path / "folder" / "c.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "folder" / "a.txt", "b.txt")
+    for place, lines in ((tmp_path / "folder" / "c.tar.gz", 2), (tmp_path / "folder", 4)):
+        assert inspected(place, capsys)[0]["num_lines"] == lines
+    (tmp_path / "begun" / "parts").mkdir(parents=True)
+    (tmp_path / "begun" / "plan.json").write_text("{}")
+    assert main(["inspect", str(tmp_path / "begun")]) == 2
+    assert "prepare" in capsys.readouterr().err
+    pieces = (resolve.resolve("shipped:mini") / "vocab.txt").read_bytes().split()
+    (tmp_path / "vocab.txt").write_bytes(b"\r\n".join(pieces) + b"\r\n")
+    assert inspected(tmp_path / "vocab.txt", capsys)[0]["kind"] == "tokenizer"
 
 
 def test_labels_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
