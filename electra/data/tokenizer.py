@@ -275,6 +275,11 @@ class Tokenizer:
         parts = [(encoding.ids, offsets) for encoding, offsets in self._encodings(text)]
         return [index for ids, _ in parts for index in ids], [offset for _, offsets in parts for offset in offsets]
 
+    def encode_tokens(self, text: str) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Text -> each token's id and its (first, end) characters in the text, block by block, so that a long text need not be read to its end."""
+        for encoding, offsets in self._encodings(text):
+            yield from zip(encoding.ids, offsets, strict=True)
+
     def encode_words(self, text: str) -> list[tuple[list[int], tuple[int, int]]]:
         """Text -> its words, split by white space, punctuation and Chinese characters: the ids of each, and its (first, end) characters."""
         text = encodable(text)

@@ -333,7 +333,7 @@ class TokenClassification(TextPipeline):
 
         for chunk in call.chunks(read, lambda units: len(units.text)):
             parts = [
-                [units] if chosen["stride"] is None else strided_units(units, self.predictor.max_length - 2, chosen["stride"]) for units in chunk
+                [units] if chosen["stride"] is None else [*strided_units(units, self.predictor.max_length - 2, chosen["stride"])] for units in chunk
             ]
             windows = [window for part in parts for window in part]
             rows = iter(text_records(model, windows, unit_features(model, windows), strategy, chosen["ignored"], call.batch_size))
@@ -361,7 +361,8 @@ class QuestionAnswering(TextPipeline):
             options: question and context by name (one context for all questions, or one each), or see `QuestionForms`.
 
         Returns:
-            a dict for one question with top_k 1, a list of dicts for more of either, a list of lists for more of both; at most 20 answers each.
+            a dict for one question with top_k 1, also in a list of one, as in `transformers` 4; a list of dicts for more of either, a list of
+            lists for more of both; at most 20 answers each.
 
         Raises:
             UserError: no question, lists of different lengths, or an option of a wrong kind.
@@ -369,7 +370,8 @@ class QuestionAnswering(TextPipeline):
         given: dict[str, Any] = dict(options)
         call = self._of(question_input(self.task, inputs, given), given, lambda item: isinstance(item, Mapping) or hasattr(item, "question_text"))
         model, top_k, overlap, align = self.checked(dict(call.options))
-        return call.answer(self._answers(call, model, top_k, overlap, align))
+        answer = call.answer(self._answers(call, model, top_k, overlap, align))
+        return answer[0] if call.form == "list" and len(answer) == 1 else answer
 
     def checked(self, options: dict[str, Any]) -> tuple[Answerer, int, int | None, bool]:
         """The model with the options, the number of answers, tokens that windows share, and whether answers are whole words."""

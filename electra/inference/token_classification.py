@@ -324,14 +324,12 @@ def with_offsets(units: TaggingUnits, mapping: Any, place: str) -> TaggingUnits:
     return TaggingUnits(units.text, units.ids, [(first, end) for first, end in rows[1:-1]])
 
 
-def strided_units(units: TaggingUnits, capacity: int, stride: int) -> list[TaggingUnits]:
+def strided_units(units: TaggingUnits, capacity: int, stride: int) -> Iterator[TaggingUnits]:
     """The tokens of a text -> those of each of its windows, which share `stride` tokens with the next, as `tokenizers` makes them."""
-    out = []
     for start in range(0, max(1, len(units.ids)), capacity - stride):
-        out.append(TaggingUnits(units.text, units.ids[start : start + capacity], units.places[start : start + capacity]))
+        yield TaggingUnits(units.text, units.ids[start : start + capacity], units.places[start : start + capacity])
         if start + capacity >= len(units.ids):
             break
-    return out
 
 
 def without_overlaps(windows: Sequence[Sequence[Record]]) -> list[Record]:

@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from electra import __version__
@@ -443,7 +444,8 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
 
     named: dict[str, Any] = {"prefix": "/models/{name}", "dependencies": [Depends(name_of)]}
     app.include_router(routes.server)
-    for router in (routes.tei_router, routes.openai_router, routes.own_router, routes.hf_router, routes.health_router):
+    routers = (routes.tei_router, routes.openai_router, routes.own_router, routes.hf_router, routes.health_router)
+    for router in routers:
         app.include_router(router)
         app.include_router(router, **named)
     answer: dict[str, Any] = {
@@ -459,7 +461,19 @@ def _add_routes(app: FastAPI, serving: Serving) -> None:
     about: dict[str, Any] = {"methods": ["GET"], "response_model": ServedModel, "responses": {code: ERROR_RESPONSES[code] for code in (401, 404)}}
     about["summary"] = "One model"
     app.add_api_route("/models/{name}", routes.describe_model, dependencies=[Depends(name_of)], tags=["server"], **about)
+    health = next(route for route in routes.health_router.routes if isinstance(route, APIRoute))
+    app.add_api_route("/ping", routes.health, responses=health.responses, tags=["server"], summary="As /health, for SageMaker")
+    # FastAPI answers HEAD of pages alone; probes and proxies send it to any GET route.
+    gets = [(prefix + path, route) for router in routers for path, route in _get_routes(router) for prefix in ("", "/models/{name}")]
+    gets += [*_get_routes(routes.server), ("/ping", routes.health), ("/models/{name}", routes.describe_model)]
+    for path, endpoint in gets:
+        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
     app.include_router(page_router())
+
+
+def _get_routes(router: APIRouter) -> list[tuple[str, Any]]:
+    """Path and function of each GET route."""
+    return [(route.path, route.endpoint) for route in router.routes if isinstance(route, APIRoute) and "GET" in (route.methods or ())]
 
 
 # ---- errors ----

@@ -140,7 +140,10 @@ class Batcher:
     def withdraw(self, ticket: Ticket) -> None:
         """Take a ticket's texts out of the queue: nobody waits for them any more."""
         with self._changed:
+            left = {entry.client for entry in self._queue if entry.ticket is ticket}
             self._queue = [entry for entry in self._queue if entry.ticket is not ticket]
+            for client in left:  # what was never read takes no turn of its client
+                self._next_turns[client] = max((e.turn + e.cost.read for e in self._queue if e.client == client), default=self._turn)
             self._queued_tokens = sum(entry.cost.read for entry in self._queue)
         ticket.done.cancel()
 

@@ -154,14 +154,14 @@ class AccessMiddleware:
         self.serving.log.write("request", method=scope["method"][:10], route=route, status=status, ms=round(1000 * seconds, 2), **more)
 
 
-QUIET = ("/health", "/metrics")
+QUIET = ("/health", "/ping", "/metrics")
 """Requested every few seconds by monitors: no line in the log while all is well."""
 
 
 def is_open(scope: Message) -> bool:
-    """Whether a request needs no token: /health, and the page, which holds no answer of a model."""
+    """Whether a request needs no token: /health, /ping, and the page, which holds no answer of a model."""
     path = scope["path"]
-    return path == "/health" or (scope["method"] in ("GET", "HEAD") and (path == "/" or path.startswith(PAGE_PREFIX)))
+    return path in ("/health", "/ping") or (scope["method"] in ("GET", "HEAD") and (path == "/" or path.startswith(PAGE_PREFIX)))
 
 
 HOST_MESSAGE = (

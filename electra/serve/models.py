@@ -66,6 +66,10 @@ WARM_UP: dict[type[Operation], tuple[Operation, Any]] = {
 """Every operation is tried once before a model serves: it warms up, and its abilities are known."""
 
 
+OWN_OPERATION: dict[str, type[Operation]] = {"classifier": Classify, "tagger": Tag, "span finder": AnswerQuestion, "discriminator": Detect}
+"""Role -> what a model of it must be able to do."""
+
+
 @dataclass
 class Model:
     """A loaded model under its name."""
@@ -280,7 +284,9 @@ def as_model(name: str, predictor: Predictor, record: dict[str, Any] | None = No
     for kind, (operation, item) in WARM_UP.items():
         try:
             operation.run(predictor, [operation.prepare(predictor, item, predictor.max_length)], 1)
-        except UserError:
+        except UserError as error:
+            if OWN_OPERATION.get(role) is kind:
+                raise UserError(f"model '{name}' ({role}) cannot answer: {error}") from None
             continue
         model.abilities[kind.name] = kind
     # Messages use the name from here on: a client learns no path.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import accumulate
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from electra.contracts import Example, Features
@@ -173,8 +173,9 @@ class Tag(Operation):
         model, capacity = predictor.token_classifier(), predictor.max_length - 2
         tagging_options("token-classification", {"aggregation_strategy": self.strategy, "stride": self.stride}, capacity)
         units = units_for(self.strategy, item, predictor.tokenizer)
-        windows = [units] if self.stride is None else strided_units(units, capacity, self.stride)
-        features = unit_features(model, windows, max_tokens // SHORTEST_WINDOW + 1)
+        most = max_tokens // SHORTEST_WINDOW + 1
+        windows = [units] if self.stride is None else list(islice(strided_units(units, capacity, self.stride), most))
+        features = unit_features(model, windows, most)
         return PreparedText(windows, _cost(features, 2), features)
 
     def run(self, predictor: Predictor, prepared: Sequence[PreparedText], batch_size: int) -> list[list[Record]]:
@@ -368,14 +369,24 @@ class Tokenize(TokenizerOperation):
 
     def prepare(self, predictor: Predictor, item: str, max_tokens: int) -> PreparedText:
         """The text's tokens; one that the text itself spells, such as [MASK], is no special one."""
-        text = self.prompt + item
-        found = predictor.tokenizer.backend.encode(text, add_special_tokens=self.add_special_tokens)
-        places = [0, *accumulate(len(character.encode()) for character in text)]
-        records = []
-        for index, token, special, (start, end) in zip(found.ids, found.tokens, found.special_tokens_mask, found.offsets, strict=True):
-            ends = {"start": None, "stop": None} if special else {"start": places[start], "stop": places[end]}
-            records.append({"id": index, "text": token if special else text[start:end], "special": bool(special), **ends})
-        return PreparedText(Tokens(found.ids, records), TextCost(len(found.ids), 1, len(found.ids)))
+        text, tokenizer = self.prompt + item, predictor.tokenizer
+        records: list[dict[str, Any]] = []
+        character = byte = 0
+        for index, (start, end) in tokenizer.encode_tokens(text):
+            byte += len(text[character:start].encode()) if start >= character else -len(text[start:character].encode())
+            stop = byte + len(text[start:end].encode())
+            records.append({"id": index, "text": text[start:end], "special": False, "start": byte, "stop": stop})
+            character, byte = end, stop
+            if len(records) > max_tokens:  # it will be refused
+                break
+        if self.add_special_tokens:
+            first, last = (
+                {"id": index, "text": tokenizer.pieces[index], "special": True, "start": None, "stop": None}
+                for index in (tokenizer.cls_id, tokenizer.sep_id)
+            )
+            records = [first, *records, last]
+        ids = [record["id"] for record in records]
+        return PreparedText(Tokens(ids, records), TextCost(len(ids), 1, len(ids)))
 
 
 @dataclass(frozen=True)

@@ -271,7 +271,7 @@ def _named_model(request: Request, name: str | None) -> Model:
     return chosen if name is None or len(serving.models) == 1 or "name" in request.path_params else serving.find(name)
 
 
-def _encoded(row: list[float], form: str) -> list[float] | str:
+def _encoded(row: list[float], form: str | None) -> list[float] | str:
     return base64.b64encode(np.asarray(row, dtype="<f4").tobytes()).decode() if form == "base64" else row
 
 
@@ -464,7 +464,7 @@ async def describe_model(request: Request) -> Response:
 )
 async def health(request: Request) -> Response:
     """Whether requests are taken. At the root it needs no token."""
-    model_of(request)
+    serving_of(request).find(request.path_params.get("name"))
     if not serving_of(request).healthy:
         raise RequestError(503, "unhealthy", "unhealthy", 1)
     return as_json({"status": "ok"})

@@ -54,9 +54,14 @@ def expected(what: str) -> WrapValidator:
 
 
 TopK: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
-Texts: TypeAlias = Annotated[str | list[str], expected("a text, or a list of texts")]
-TokenIds: TypeAlias = list[Annotated[int, Field(ge=0, lt=2**32)]]
-TextsOrIds: TypeAlias = Annotated[str | TokenIds | list[str | TokenIds], expected("a text, its token ids, or a list of texts and lists of token ids")]
+FIRST = Field(fail_fast=True)
+"""Of a list: the first wrong element ends its check. With all of them a body of a megabyte would hold the server up for seconds."""
+TextList: TypeAlias = Annotated[list[str], FIRST]
+Texts: TypeAlias = Annotated[str | TextList, expected("a text, or a list of texts")]
+TokenIds: TypeAlias = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], FIRST]
+TextsOrIds: TypeAlias = Annotated[
+    str | TokenIds | Annotated[list[str | TokenIds], FIRST], expected("a text, its token ids, or a list of texts and lists of token ids")
+]
 Dimensions: TypeAlias = Annotated[int, Field(ge=1, description="Only so many numbers of each vector, its first; normalized afterwards (Matryoshka).")]
 PromptName: TypeAlias = Annotated[
     str, Field(description="Name of a prompt of the sentence-transformers folder; it is put before each text. Default: none.")
@@ -86,7 +91,7 @@ class PredictRequest(Truncation):
     """POST /predict."""
 
     inputs: Annotated[
-        str | list[str | Annotated[list[str], Field(min_length=1, max_length=2)]],
+        str | Annotated[list[str | Annotated[list[str], Field(min_length=1, max_length=2)]], FIRST],
         expected("a text, a pair of texts, or a batch [[text], [text, text], ...]"),
         Field(
             description="A text; a pair [text, text]; or a batch [[text], [text, text], ...]. A list of one or two plain texts is one text or pair.",
@@ -117,7 +122,7 @@ class RerankRequest(Truncation):
     """POST /rerank."""
 
     query: str = Field(examples=["who cooked the meal?"])
-    texts: list[str] = Field(examples=[["the chef cooked the meal", "it rained"]])
+    texts: TextList = Field(examples=[["the chef cooked the meal", "it rained"]])
     raw_scores: bool = Field(default=False, description="The logit in place of its sigmoid.")
     return_text: bool = Field(default=False, description="Repeat the texts in the answer.")
 
@@ -134,7 +139,7 @@ class Sentences(Request):
     """A sentence and those it is compared with."""
 
     source_sentence: str
-    sentences: list[str]
+    sentences: TextList
 
 
 class SimilarityParameters(Truncation):
@@ -180,7 +185,9 @@ class SimpleToken(BaseModel):
 class DecodeRequest(Request):
     """POST /decode."""
 
-    ids: Annotated[TokenIds | list[TokenIds], expected("a list of token ids, or a list of such lists")] = Field(examples=[[2, 5, 3]])
+    ids: Annotated[TokenIds | Annotated[list[TokenIds], FIRST], expected("a list of token ids, or a list of such lists")] = Field(
+        examples=[[2, 5, 3]]
+    )
     skip_special_tokens: bool = True
 
 
@@ -190,7 +197,9 @@ class OpenAIRequest(Request):
     input: TextsOrIds = Field(examples=["a sentence", ["a sentence", "another"]], description="As `inputs` of POST /embed.")
     model: str | None = Field(default=None, description="A served model, where several are served and the address names none.")
     user: str | None = Field(default=None, description="Changes nothing.")
-    encoding_format: Literal["float", "base64"] = Field(default="float", description="base64: of float32 numbers, little-endian.")
+    encoding_format: Literal["float", "base64"] | None = Field(
+        default="float", description="base64: of float32 numbers, little-endian. null, which some clients send: float."
+    )
     dimensions: Dimensions | None = None
 
 
@@ -256,8 +265,8 @@ class TextClassificationParameters(Truncation):
 class TextClassificationRequest(Request):
     """POST /pipeline/text-classification."""
 
-    inputs: Annotated[str | Pair | list[str | Pair], expected('a text, {"text": ..., "text_pair": ...}, or a list of these')] = Field(
-        examples=["a gripping film", {"text": "a film", "text_pair": "it was good"}]
+    inputs: Annotated[str | Pair | Annotated[list[str | Pair], FIRST], expected('a text, {"text": ..., "text_pair": ...}, or a list of these')] = (
+        Field(examples=["a gripping film", {"text": "a film", "text_pair": "it was good"}])
     )
     parameters: TextClassificationParameters | None = None
     options: Options | None = None
@@ -267,7 +276,7 @@ class TokenClassificationParameters(Request):
     """As in `transformers`; the strategy 'spans' is that of 'electra predict'."""
 
     aggregation_strategy: Literal["none", "simple", "first", "average", "max", "spans"] | None = None
-    ignore_labels: list[str] | None = None
+    ignore_labels: TextList | None = None
     stride: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
         description="Tokens that a window of a long text shares with the next; not given: each token is tagged where it has most context.",
@@ -304,9 +313,9 @@ class QuestionAnsweringParameters(Request):
 class QuestionAnsweringRequest(Request):
     """POST /pipeline/question-answering."""
 
-    inputs: Annotated[QuestionWithContext | list[QuestionWithContext], expected('{"question": text, "context": text}, or a list of these')] = Field(
-        examples=[{"question": "Who cooked?", "context": "The chef cooked the meal."}]
-    )
+    inputs: Annotated[
+        QuestionWithContext | Annotated[list[QuestionWithContext], FIRST], expected('{"question": text, "context": text}, or a list of these')
+    ] = Field(examples=[{"question": "Who cooked?", "context": "The chef cooked the meal."}])
     parameters: QuestionAnsweringParameters | None = None
     options: Options | None = None
 
@@ -315,7 +324,7 @@ class FillMaskParameters(Request):
     """As in `transformers`."""
 
     top_k: TopK | None = Field(default=None, description="Default: 5.")
-    targets: Annotated[list[str], Field(max_length=1000)] | None = Field(default=None, description="Propose only these words.")
+    targets: Annotated[list[str], Field(max_length=1000, fail_fast=True)] | None = Field(default=None, description="Propose only these words.")
 
 
 class FillMaskRequest(Request):

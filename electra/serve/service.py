@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -54,6 +55,47 @@ class RequestContext:
             pass
 
 
+class Turns:
+    """One thread for work that takes long. Clients take turns: one with many requests does not hold up the others. Used from the event loop."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._waiting: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}
+        self._busy = False
+
+    def submit(self, client: str, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Do `work` when it is the client's turn -> its result; not at all if the future is cancelled before."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(client, deque()).append((future, work))
+        self._next()
+        return future
+
+    def stop(self) -> None:
+        """Do no more."""
+        self._waiting.clear()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _next(self) -> None:
+        while self._waiting and not self._busy:
+            client = next(iter(self._waiting))
+            jobs = self._waiting.pop(client)
+            future, work = jobs.popleft()
+            if jobs:
+                self._waiting[client] = jobs  # after the others
+            if not future.cancelled():
+                self._busy = True
+                asyncio.get_running_loop().run_in_executor(self._thread, work).add_done_callback(partial(self._done, future))
+
+    def _done(self, future: asyncio.Future[Any], found: asyncio.Future[Any]) -> None:
+        self._busy = False
+        error = None if found.cancelled() else found.exception()
+        if found.cancelled():
+            future.cancel()
+        elif not future.done():
+            future.set_result(found.result()) if error is None else future.set_exception(error)
+        self._next()
+
+
 class Serving:
     """Models by name, the first at the root; their queues, limits, metrics and log."""
 
@@ -69,7 +111,7 @@ class Serving:
         self.metrics = Metrics()
         self.batchers = {name: Batcher(name, model.run, limits, self.metrics) for name, model in models.items()}
         self.closing = False
-        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._turns = Turns()
 
     def start(self) -> None:
         """Start the models' threads."""
@@ -87,7 +129,7 @@ class Serving:
         self.close()
         for batcher in self.batchers.values():
             batcher.stop()
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self._turns.stop()
 
     @property
     def healthy(self) -> bool:
@@ -147,7 +189,7 @@ class Serving:
         try:
             if sum(len(part) for item in items for part in _parts(item)) <= LONG_REQUEST:
                 return prepare()
-            prepared = asyncio.get_running_loop().run_in_executor(self._tokenizing, prepare)
+            prepared = self._turns.submit(context.client, prepare)
             return await self._first(context, prepared, self.batchers[model.name])
         except UserError as error:
             raise RequestError(422, str(error), "question") from None

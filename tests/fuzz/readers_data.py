@@ -105,10 +105,12 @@ def _reference_texts(name: str, content: bytes) -> list[str]:
     """The texts in a file, by the standard library."""
     if name.endswith((".gz", ".tgz")):
         content = gzip.decompress(content)
+    if name == "a.jsonl" and content.decode("utf-8-sig").lstrip().startswith("["):
+        return [row["text"] or "" for row in json.loads(content.decode("utf-8-sig").strip())]
     if name == "a.jsonl":
         return [json.loads(line)["text"] or "" for line in content.decode("utf-8-sig").split("\n") if line.strip()]
     if name.startswith("a.txt"):
-        return [content.decode("utf-8-sig")]
+        return _reference_texts("a.jsonl", content) if _begins_with_a_record(content) else [content.decode("utf-8-sig")]
     found = []
     if name == "a.zip":
         with zipfile.ZipFile(io.BytesIO(content)) as bundle:
@@ -119,8 +121,17 @@ def _reference_texts(name: str, content: bytes) -> list[str]:
     for inner, body in members:
         if any(part.startswith(".") and part not in (".", "..") for part in Path(inner).parts):
             continue
-        found += _reference_texts("a.jsonl", body) if inner.endswith(".jsonl") else [body.decode("utf-8-sig")]
+        found += _reference_texts("a.jsonl" if inner.endswith(".jsonl") else "a.txt", body)
     return found
+
+
+def _begins_with_a_record(content: bytes) -> bool:
+    """Whether the first line is a JSON object: lines of records without their ending."""
+    line = content.decode("utf-8-sig").split("\n")[0].lstrip()
+    try:
+        return line.startswith('{"') and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _without_breaks(text: str) -> str:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from electra.serve.batch_scheduler import LONGEST_RETRY, Batcher, QueuedText, ch
 from electra.serve.limits import Limits, RequestError
 from electra.serve.observability import Metrics
 from electra.serve.operations import Classify, Corrupt, Detect, Operation, PreparedText, TextCost
+from electra.serve.service import Turns
 
 WORDS = "the chef cooked a good meal in the old house near the river one cold morning".split()
 
@@ -277,3 +279,43 @@ def test_a_model_file_lost_while_serving_does_no_harm(tmp_path: Path) -> None:
                 os.truncate(file, 0)
         assert [call(url, path, request).json for path in paths] == before
         assert process.poll() is None
+
+
+# ---- turns of clients ----
+
+
+def test_texts_that_were_withdrawn_take_no_turn_of_their_client() -> None:
+    """A client whose requests were given up is served next, not after all that others have sent since."""
+
+    async def queued() -> list[str]:
+        batcher = Batcher("m", None, Limits(), Metrics())  # type: ignore[arg-type]
+        operation, text = Classify(), PreparedText(None, TextCost(100, 1, 100))
+        batcher.withdraw(batcher.submit(operation, [text] * 50, "a"))
+        batcher.submit(operation, [text] * 20, "b")
+        kept = batcher.submit(operation, [text] * 3, "a")
+        batcher.withdraw(batcher.submit(operation, [text] * 50, "a"))
+        batcher.submit(operation, [text], "a")
+        assert kept.missing == 3
+        return [entry.client for entry in batcher._queue]
+
+    assert asyncio.run(queued())[:8].count("a") == 4
+
+
+def test_long_texts_of_several_clients_are_prepared_in_turns() -> None:
+    async def order() -> list[str]:
+        turns, done, begun = Turns(), list[str](), threading.Event()
+
+        def work(name: str) -> None:
+            begun.wait(10)
+            done.append(name)
+
+        found = [turns.submit("flood", partial(work, f"flood {i}")) for i in range(4)]
+        found[2].cancel()
+        found += [turns.submit("quiet", partial(work, "quiet")), turns.submit("wrong", partial(int, "x"))]
+        begun.set()
+        ends = await asyncio.gather(*found, return_exceptions=True)
+        assert isinstance(ends[-1], ValueError) and isinstance(ends[2], asyncio.CancelledError)
+        turns.stop()
+        return done
+
+    assert asyncio.run(order()) == ["flood 0", "flood 1", "quiet", "flood 3"]

@@ -324,6 +324,7 @@ def test_info(served: Served) -> None:
         tei({"input": lambda: [ids(SHORT), ids(OTHER)]}, lambda: [vector(SHORT), vector(OTHER)], form="/v1/embeddings of lists of token ids"),
         tei({"input": [SHORT], "encoding_format": "base64"}, lambda: [vector(SHORT)], form="/v1/embeddings, encoding_format base64"),
         tei({"input": SHORT, "encoding_format": "float"}, lambda: [vector(SHORT)], form="/v1/embeddings, encoding_format float"),
+        tei({"input": SHORT, "encoding_format": None}, lambda: [vector(SHORT)], form="/v1/embeddings, encoding_format null, as LiteLLM sends it"),
         tei({"input": SHORT, "dimensions": 8}, lambda: [vector(SHORT, size=8)], form="/v1/embeddings, dimensions"),
     ],
 )

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 from served_models import Served, call, in_thread, sources, wait_until
 
 from electra.cli import main
 from electra.inference.predictor import load
+from electra.serve import schemas
 
 DECLARED = {400, 401, 404, 405, 408, 413, 415, 422, 424, 429, 503, 504}
 ROUTES = (
@@ -201,9 +203,25 @@ def test_no_path_leads_to_a_file(served: Served, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "HEAD", "PROPFIND"])
 def test_other_methods_are_refused(served: Served, method: str) -> None:
-    # HEAD of the page is answered, as of any page.
-    for path in ("/predict", "/models", "/nowhere", *([] if method == "HEAD" else ["/"])):
+    # HEAD of the page and of every route that answers GET is answered.
+    for path in ("/predict", "/nowhere", *([] if method == "HEAD" else ["/", "/models"])):
         assert call(served.url, path, method=method).status in (404, 405)
+
+
+@pytest.mark.parametrize("path", ["/health", "/ping", "/metrics", "/info", "/models", "/models/classifier", "/models/classifier/health", "/health?x=1"])
+def test_head_is_get_without_a_body(served: Served, path: str) -> None:
+    """Of probes and proxies (RFC 9110)."""
+    reply, wanted = call(served.url, path, method="HEAD"), call(served.url, path, method="GET")
+    assert (reply.status, reply.body, wanted.status) == (200, b"", 200)
+    assert reply.headers["content-type"] == wanted.headers["content-type"]
+
+
+@pytest.mark.parametrize("kind", [schemas.TextList, schemas.TokenIds])
+def test_the_first_wrong_element_ends_the_check_of_a_list(kind: Any) -> None:
+    """With an error for each, a body of a megabyte would hold the server up for seconds and take a gigabyte."""
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(kind).validate_python([1.5] * 1000)
+    assert caught.value.error_count() == 1
 
 
 def test_a_request_never_names_a_model_by_path(served: Served) -> None:
